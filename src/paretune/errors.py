@@ -1,0 +1,85 @@
+"""Every error a user can meet: what happened, where, and what to do about it.
+
+Exit codes (documented in docs/cli.md):
+
+====  =====================================================================
+0     done; diverged, collapsed and out-of-memory runs are results, not errors
+1     a defect in paretune (a traceback is shown: please report it)
+2     the command line or the study file
+3     the data
+4     the model
+5     the method: options, or a model or task that it cannot serve
+6     the store
+7     the network
+8     the study ended, but some runs stopped with an unexpected error
+130   interrupted; the same command continues
+====  =====================================================================
+"""
+
+from __future__ import annotations
+
+
+class ParetuneError(Exception):
+    """A mistake or obstacle outside the program, told without a traceback.
+
+    Args:
+        what: one sentence, what is wrong.
+        where: file and line, study key, or run; may be empty.
+        remedy: what the user can do; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head} {self.remedy}" if self.remedy else head
+
+
+class StudyError(ParetuneError):
+    """The study file or the command line asks for something impossible."""
+
+    exit_code = 2
+
+
+class DataError(ParetuneError):
+    """A data file is missing, unreadable or does not say what the study expects."""
+
+    exit_code = 3
+
+
+class ModelError(ParetuneError):
+    """A model cannot be found, opened safely, or understood."""
+
+    exit_code = 4
+
+
+class MethodError(ParetuneError):
+    """A method cannot serve this model or task, or its options are wrong."""
+
+    exit_code = 5
+
+
+class StoreError(ParetuneError):
+    """The store of a study is missing, damaged, or written by a newer version."""
+
+    exit_code = 6
+
+
+class StaleClaimError(StoreError):
+    """This worker's lease on a run has passed to another worker; its result is not written."""
+
+
+class NetworkError(ParetuneError):
+    """A download failed, or what came is not what was promised."""
+
+    exit_code = 7
+
+
+class RunsFailedError(ParetuneError):
+    """The study ended, but some runs stopped with an unexpected error."""
+
+    exit_code = 8

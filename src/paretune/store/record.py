@@ -1,0 +1,58 @@
+"""What a run left: plain values, no torch.
+
+``result`` is what must come out the same bit for bit when the run is repeated (scores, curve,
+predictions); ``measured`` is what belongs to this machine and moment (seconds, bytes).
+
+``result`` keys: ``outcome`` (``ok``, ``collapsed``, ``diverged``, ``out_of_memory``), ``steps``,
+``best_step``, ``scores`` (``selection`` and, in the final stage, ``test``: each ``accuracy``,
+``macro_f1``, ``weighted_f1``, ``primary``, ``loss``, ``n``), ``curve`` (list of ``step``, ``epoch``,
+``loss``, ``selection``), ``trained_parameters``, ``method_parameters``, ``head_parameters``,
+``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples cut), ``notes``,
+``predictions`` and ``weights`` (sha256 of blobs, or absent).
+
+``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
+``environment``. Of cost runs: see :mod:`paretune.measuring`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.study import Run
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Per-example answers of one part, in the order of the data.
+
+    Shapes: ``uid``, ``label``, ``prediction`` are (examples,), ``scores`` is (examples, labels):
+    logits, or log-probabilities for baselines.
+    """
+
+    uid: tuple[str, ...]
+    label: tuple[int, ...]
+    prediction: tuple[int, ...]
+    scores: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One ended run. ``predictions`` maps ``selection`` and ``test`` to answers."""
+
+    run_id: str
+    run: Run
+    state: str
+    fail_kind: str | None
+    message: str | None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        """``ok``, ``collapsed``, ``diverged``, ``out_of_memory``, or ``error``."""
+        if self.state == "failed":
+            return self.fail_kind or "error"
+        return str(self.result.get("outcome", "ok"))

@@ -1,0 +1,378 @@
+"""What a user asks for, checked for shape only: no data is read, no model is opened, no torch.
+
+A :class:`Study` is a file. A :class:`Run` is one task x model x method x learning rate x seed:
+the unit of work and of truth. Both are frozen; a run's :meth:`Run.canonical` form, together with
+the content of its data, the weights of its model and the epoch of its method's code, is its
+identity (:func:`run_id`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from paretune.errors import StudyError
+
+Stage = Literal["tune", "final", "cost"]
+Kind = Literal["classification", "pair", "multiple_choice"]
+
+FOLDS = 5
+"""Train is always cut into this many stratified parts; part 0 is the selection part."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskSpec(_Frozen):
+    """A built-in task by name, or the user's own files or hub dataset.
+
+    Built-in: ``name`` (and ``language``, ``source``, ``template``). Own data: ``kind``, ``label``,
+    ``text`` (and ``text_pair`` or ``choices``), with ``train`` and ``test`` files or a hub
+    ``dataset``.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    language: str | None = None
+    source: str | None = None
+    template: Literal["pair", "paper"] = "pair"
+    limit: Mapping[Literal["train", "test"], int] | None = None
+
+    kind: Kind | None = None
+    train: str | None = None
+    test: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    splits: Mapping[Literal["train", "test"], str] | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    choices: tuple[str, ...] | None = None
+    label: str | None = None
+    id: str | None = None
+    group: str | None = None
+    labels: tuple[str, ...] | None = None
+    metric: Literal["accuracy", "macro_f1", "weighted_f1", "accuracy_f1"] | None = None
+    licence: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether this names the user's own data instead of a built-in task."""
+        return self.train is not None or self.dataset is not None
+
+    @property
+    def key(self) -> str:
+        """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
+        return f"{self.name}-{self.language}" if self.language else self.name
+
+    @model_validator(mode="after")
+    def _shape(self) -> TaskSpec:
+        own_only = ("kind", "text", "text_pair", "choices", "label", "labels", "id", "group")
+        if not self.own:
+            given = [k for k in (*own_only, "test", "splits") if getattr(self, k) is not None]
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)} belong to a task with files of its own; "
+                    "add train: FILE or dataset: NAME, or remove them"
+                )
+            return self
+        if self.train is not None and self.dataset is not None:
+            raise ValueError("give either train: FILE or dataset: NAME, not both")
+        missing = [k for k in ("kind", "text", "label") if getattr(self, k) is None]
+        if self.kind == "pair" and self.text_pair is None:
+            missing.append("text_pair")
+        if self.kind == "multiple_choice" and not self.choices:
+            missing.append("choices")
+        if missing:
+            raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
+        return self
+
+
+class ModelSpec(_Frozen):
+    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package)."""
+
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    label: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Short name for tables: the label, or the last part of the name."""
+        return self.label or self.name.rstrip("/").removeprefix("package:").split("/")[-1]
+
+
+class MethodSpec(BaseModel):
+    """A method by name, its options beside it: ``{name: lora, rank: 8, alpha: 16}``.
+
+    Options are checked against the method by planning, which may import torch; here only that
+    they are plain values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(min_length=1)
+    learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
+    label: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's own options, as written."""
+        return dict(self.model_extra or {})
+
+    @property
+    def key(self) -> str:
+        """Short name for tables: the label or the method's name."""
+        return self.label or self.name
+
+
+class Protocol(_Frozen):
+    """What makes the comparison fair; see docs/protocol.md.
+
+    ``folds`` is how many of the five parts of train take a turn as selection part when rates are
+    chosen (5 for a claim, 1 for a quick look). ``trials`` is the number of learning rates that
+    every method may try. ``selection: test`` is the paper's way and is labelled so.
+    """
+
+    preset: Literal["fair", "paper"] = "fair"
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    tuning_seed: int = 0
+    folds: int = Field(default=5, ge=1, le=FOLDS)
+    trials: int = Field(default=3, ge=1, le=20)
+    split_seed: int = 0
+    as_run: bool = False
+
+    @model_validator(mode="after")
+    def _seeds(self) -> Protocol:
+        if not self.seeds:
+            raise ValueError("seeds: at least one is needed (five for a claim)")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
+        if self.preset == "fair" and self.tuning_seed in self.seeds:
+            raise ValueError(
+                f"tuning_seed {self.tuning_seed} is also among seeds; "
+                "final seeds must be fresh, or the chosen rate is flattered"
+            )
+        return self
+
+
+class Training(_Frozen):
+    """How every run of the study trains. Lengths in tokens, schedule in optimiser steps."""
+
+    batch_size: int = Field(default=16, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=3, ge=1)
+    max_length: int = Field(default=256, ge=8)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _micro(self) -> Training:
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}"
+            )
+        return self
+
+
+def _listed(value: Any) -> Any:
+    """``methods: [full, lora]`` and ``models: NAME`` are as good as the long form."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple({"name": item} if isinstance(item, str) else item for item in items)
+
+
+class Study(_Frozen):
+    """A file that asks for many runs under one protocol and budget."""
+
+    study: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    tasks: Annotated[tuple[TaskSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
+    models: Annotated[tuple[ModelSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
+    methods: Annotated[tuple[MethodSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
+    protocol: Protocol = Protocol()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Study:
+        for what, items in (("tasks", self.tasks), ("models", self.models)):
+            keys = [item.key for item in items]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f"{what}: {key} is named twice; give one another name")
+        keys = [m.key for m in self.methods]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ValueError(f"methods: {key} is named twice; give each a label of its own")
+        return self
+
+    @classmethod
+    def load(cls, path: Path | str) -> Study:
+        """Read a study file (YAML 1.2: ``1e-3`` is a number and ``no`` is a word).
+
+        Paths inside the file are taken relative to the file. Raises:
+            StudyError: unreadable, not YAML, or not of the form of a study; every fault is named.
+        """
+        path = Path(path)
+        try:
+            raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise StudyError(
+                "no such study file.", where=str(path), remedy="paretune new writes one."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError(f"cannot be read ({error}).", where=str(path)) from None
+        except YAMLError as error:
+            raise StudyError(
+                f"is not valid YAML: {error}", where=str(path), remedy="Mend the line it names."
+            ) from None
+        if not isinstance(raw, dict):
+            raise StudyError(
+                "holds no settings.", where=str(path), remedy="paretune new writes a commented one."
+            )
+        return cls.parse(raw, where=str(path), base=path.parent)
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
+        """Build a study from plain values, naming every fault at once.
+
+        Raises:
+            StudyError: with one line for each fault.
+        """
+        try:
+            study = cls.model_validate(raw)
+        except ValidationError as error:
+            faults = "\n".join(f"  {_place(e['loc'])}: {_said(e)}" for e in error.errors())
+            raise StudyError(f"the study cannot be used:\n{faults}", where=where) from None
+        return study._anchored(base)
+
+    def _anchored(self, base: Path) -> Study:
+        def anchor(value: str | None) -> str | None:
+            if value is None or Path(value).is_absolute():
+                return value
+            beside = base / value
+            return str(beside.resolve()) if beside.exists() or "." in Path(value).name else value
+
+        tasks = tuple(
+            t.model_copy(
+                update={
+                    "train": anchor(t.train),
+                    "test": anchor(t.test),
+                    "source": _anchored_folder(t.source, base),
+                }
+            )
+            for t in self.tasks
+        )
+        models = tuple(
+            m.model_copy(
+                update={
+                    "name": _anchored_folder(m.name, base),
+                    "label": m.key if (m.label or _is_path(m.name)) else None,
+                }
+            )
+            for m in self.models
+        )
+        return self.model_copy(update={"tasks": tasks, "models": models})
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain values, defaults included; equal studies have equal canonical forms."""
+        return self.model_dump(mode="json")
+
+    @property
+    def study_hash(self) -> str:
+        """Sixteen hexadecimal digits of the canonical form's sha256."""
+        return digest(self.canonical())[:16]
+
+
+class Run(_Frozen):
+    """One task x model x method x learning rate x seed.
+
+    ``stage`` is ``tune`` (a rate on trial: scored on the selection part, test labels unseen),
+    ``final`` (a fresh seed at the chosen rate) or ``cost`` (measured alone in a fresh process).
+    ``fold`` is the part of train that selects; 0 in the final stage. ``learning_rate`` is None
+    for methods that do not train by gradient.
+    """
+
+    stage: Stage
+    task: TaskSpec
+    model: ModelSpec
+    method: MethodSpec
+    learning_rate: float | None
+    seed: int
+    fold: int = Field(default=0, ge=0, lt=FOLDS)
+    split_seed: int = 0
+    selection: Literal["fold", "test"] = "fold"
+    training: Training = Training()
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain values that identify the run; names for display and places are left out."""
+        form = self.model_dump(mode="json")
+        form["method"] = {"name": self.method.name, "options": self.method.options}
+        form["model"] = {"name": self.model.name}
+        form["task"].pop("licence", None)
+        for place in ("source", "train", "test"):
+            form["task"].pop(place, None)
+        return form
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Task, model and method keys: the runs that are seen together."""
+        return self.task.key, self.model.key, self.method.key
+
+
+def run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> str:
+    """Identity of a run: 20 hexadecimal digits over everything that can change its result."""
+    return digest(
+        {
+            "run": {**run.canonical(), "model": None},
+            "data": data_hash,
+            "weights": weights_hash,
+            "code_epoch": code_epoch,
+        }
+    )[:20]
+
+
+def digest(value: Any) -> str:
+    """Sha256 of plain values in canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derive(seed: int, *purpose: str | int) -> int:
+    """A seed of 63 bits for one purpose (``init``, ``order``, ``dropout``) of a run's seed.
+
+    Private generators are seeded with this, so that what one purpose draws never moves another.
+    """
+    name = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~"))
+
+
+def _anchored_folder(name: str | None, base: Path) -> str | None:
+    if name is None or not _is_path(name):
+        return name
+    return str((base / Path(name).expanduser()).resolve())
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "study"
+
+
+def _said(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key; see `paretune new` for those that exist"
+    return str(error["msg"]).removeprefix("Value error, ")
