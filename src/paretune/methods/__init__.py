@@ -1,1 +1,57 @@
-"""."""
+"""Ways to fine-tune: one file each, and the file is the method.
+
+A method module defines ``NAME``, ``TITLE``, ``CODE_EPOCH`` (raised when its results change),
+``LEARNING_RATES`` (low, middle, high: the rates that make sense for it), ``Options`` and either
+
+- ``inject(model, anatomy, options, fleet, seeds) -> Injection`` and ``parameter_count``, for what
+  trains inside a model, or
+- ``fit(train, labels, options)``, for a baseline that needs no model.
+
+The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from paretune.errors import MethodError
+
+BASELINES = ("majority", "tfidf", "head_only")
+"""Always beside the methods of a study, whether it names them or not."""
+
+
+@cache
+def available() -> dict[str, ModuleType]:
+    """Every method by name: the modules of this folder and those that others registered."""
+    found = {}
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        if hasattr(module, "NAME"):
+            found[module.NAME] = module
+    for entry in entry_points(group="paretune.methods"):
+        module = entry.load()
+        found[module.NAME] = module
+    return found
+
+
+def get(name: str) -> ModuleType:
+    """The method called ``name``.
+
+    Raises:
+        MethodError: there is none; the known ones are listed.
+    """
+    known = available()
+    if name not in known:
+        raise MethodError(
+            f'method "{name}" is not known.', remedy=f"Known methods: {', '.join(sorted(known))}."
+        )
+    return known[name]
+
+
+def trains_a_model(method: ModuleType) -> bool:
+    """Whether the method trains inside a model, or fits on texts alone."""
+    return hasattr(method, "inject")

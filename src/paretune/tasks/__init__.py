@@ -1,1 +1,143 @@
-"""."""
+"""Tasks, one file each; this package lists its own folder. See any file for how one is written.
+
+A module with a ``TASK`` is a task; others can add theirs by the entry point group
+``paretune.tasks``, each pointing to a :class:`paretune.data.task.Task`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+from paretune.data.build import Recipe, build, one_of
+from paretune.data.example import Dataset
+from paretune.data.finding import Finding, refuse
+from paretune.data.normal import normal
+from paretune.data.task import Task
+from paretune.errors import StudyError
+from paretune.study import TaskSpec
+
+__all__ = ["Task", "available", "load"]
+
+
+def available() -> dict[str, Task]:
+    """Every built-in task, then those of installed packages, by name.
+
+    Raises:
+        StudyError: an installed package offers something that is no task, or a name that is taken.
+    """
+    tasks: dict[str, Task] = {}
+    for found in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        task = getattr(importlib.import_module(f"{__name__}.{found.name}"), "TASK", None)
+        if isinstance(task, Task):
+            tasks[task.name] = task
+    for entry in entry_points(group="paretune.tasks"):
+        task = entry.load()
+        if not isinstance(task, Task) or task.name in tasks:
+            raise StudyError(
+                f"the installed task {entry.name} ({entry.value}) is "
+                + ("called like another." if isinstance(task, Task) else "not a Task."),
+                remedy="Update or remove the package that brings it.",
+            )
+        tasks[task.name] = task
+    return tasks
+
+
+def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
+    """Read a task's files and build its examples.
+
+    Args:
+        spec: a built-in task, or the user's own data.
+        data_home: where fetched data lies; the default is
+            :func:`paretune.data.home.data_home`.
+
+    Raises:
+        StudyError: no such task, language or template.
+        DataError: the files are missing or unreadable, or rows cannot become examples; all such
+            rows are named at once.
+        NetworkError: a hub dataset is neither cached nor reachable.
+    """
+    if spec.own:
+        from paretune.tasks import custom
+
+        return custom.load(spec)
+    task = _known(spec)
+    language = _language(spec, task)
+    template = task.templates.get(spec.template)
+    if template is None:
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy=f"It has {', '.join(task.templates)}.",
+        )
+    parts = task.parts(spec, language, data_home)
+    group = task.group
+    recipe = Recipe(
+        columns=task.columns,
+        template=lambda texts: template(texts, language),
+        label=task.label,
+        resolve=one_of(task.labels, task.aliases),
+        id=task.id,
+        group=lambda values: normal(str(values[group])) if group else None,
+        names=task.labels,
+    )
+    train = build(parts.train, recipe, "train")
+    test = build(parts.test, recipe, "test")
+    unlabelled = build(parts.unlabelled, recipe, "unlabelled", labelled=False)
+    refuse([*train.faults, *test.faults, *unlabelled.faults])
+    return Dataset(
+        task=spec.key,
+        kind=task.kind,
+        labels=task.labels,
+        train=tuple(train.examples[: _limit(spec, "train")]),
+        test=tuple(test.examples[: _limit(spec, "test")]),
+        unlabelled=tuple(unlabelled.examples),
+        metric=spec.metric or task.metric,
+        language=language,
+        licence=spec.licence or task.licence[language],
+        source=task.source[language],
+        findings=(*_said(spec, language), *parts.findings, *train.notes, *test.notes),
+    )
+
+
+def _known(spec: TaskSpec) -> Task:
+    tasks = available()
+    if spec.name in tasks:
+        return tasks[spec.name]
+    near = difflib.get_close_matches(spec.name.casefold(), tasks, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise StudyError(
+        f'there is no task "{spec.name}".',
+        remedy=f"{hint}There is {', '.join(tasks)}; data of your own needs train: FILE.",
+    )
+
+
+def _language(spec: TaskSpec, task: Task) -> str:
+    language = spec.language or task.languages[0]
+    if language not in task.languages:
+        raise StudyError(
+            f'task {task.name} does not exist in the language "{language}".',
+            remedy=f"It exists in {', '.join(task.languages)}.",
+        )
+    return language
+
+
+def _said(spec: TaskSpec, language: str) -> tuple[Finding, ...]:
+    if spec.language is not None:
+        return ()
+    return (
+        Finding(
+            "note",
+            "language-taken",
+            f"task {spec.key}",
+            f'names no language; "{language}" was taken.',
+            f"Write language: {language} to make it plain.",
+        ),
+    )
+
+
+def _limit(spec: TaskSpec, part: Literal["train", "test"]) -> int | None:
+    return (spec.limit or {}).get(part)

@@ -1,0 +1,231 @@
+"""Records of a study, gathered into cells: all runs of one task x model x method together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from paretune.analysis.choice import Choice, choose_rate
+from paretune.analysis.collapse import is_constant
+from paretune.analysis.interval import Interval, Scored, interval_of, scored
+from paretune.analysis.scores import Metric, primary_metric
+from paretune.store.record import Predictions, Record
+from paretune.store.rows import RunState
+from paretune.study import Run, Study
+
+__all__ = ["BASELINES", "NO_MODEL", "Cell", "Choice", "choose_rate", "group"]
+
+BASELINES = ("majority", "tfidf", "head_only")
+"""Methods that stand beside the others at every task."""
+
+NO_MODEL = "-"
+"""The model key of baselines that need no model; they belong to every model of their task."""
+
+LOST = ("diverged", "out_of_memory", "error")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All runs of one task x model x method, and what they come to.
+
+    ``final`` and ``tuning`` hold records of one setting only; ``other_settings`` counts records
+    left out because another version of the study made them. ``waiting`` counts runs that have not
+    ended, by stage and state: ``("final", "todo"): 3``. ``asked`` is the number of final runs
+    that the protocol asks for.
+    """
+
+    task: str
+    model: str
+    method: str
+    name: str
+    metric: Metric
+    final: tuple[Record, ...] = ()
+    tuning: tuple[Record, ...] = ()
+    cost: tuple[Record, ...] = ()
+    choice: Choice = field(default_factory=lambda: choose_rate(()))
+    waiting: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    asked: int = 1
+    other_settings: int = 0
+
+    @property
+    def baseline(self) -> bool:
+        """Whether this is a baseline rather than a method under comparison."""
+        return self.name in BASELINES
+
+    @property
+    def rate(self) -> float | None:
+        """The learning rate of the final runs; None for methods that have none."""
+        return self.final[0].run.learning_rate if self.final else self.choice.rate
+
+    @property
+    def undecided(self) -> bool:
+        """The chosen rate was not clearly better than its runner-up."""
+        return self.choice.undecided and self.rate == self.choice.rate
+
+    @property
+    def edge(self) -> bool:
+        """The chosen rate is the lowest or highest of several that were tried."""
+        return self.choice.edge and self.rate == self.choice.rate
+
+    @property
+    def selected_on_test(self) -> bool:
+        """The paper's way: checkpoints were chosen on the part that is reported."""
+        return any(record.run.selection == "test" for record in self.final)
+
+    @cached_property
+    def outcomes(self) -> Mapping[str, int]:
+        """How the final runs ended: ok, collapsed, diverged, out_of_memory or error.
+
+        Collapse is judged by the answers themselves, so it is flagged whoever wrote the record.
+        """
+        return Counter(_outcome(record) for record in self.final)
+
+    @cached_property
+    def scored(self) -> Scored | None:
+        """Scores on the test part; None while no final run has left answers."""
+        answers = [record.predictions["test"] for record in self.final if _answered(record)]
+        return scored(answers, self.metric) if answers else None
+
+    @cached_property
+    def interval(self) -> Interval | None:
+        """The cell's score over its seeds and examples."""
+        return interval_of(self.scored) if self.scored else None
+
+    @property
+    def scoreless(self) -> int:
+        """Final runs that ended without answers on the test part."""
+        return len(self.final) - (len(self.scored.seeds) if self.scored else 0)
+
+    @property
+    def hopeless(self) -> bool:
+        """Every rate on trial diverged or did not fit, so no final run will come."""
+        return bool(self.choice.table) and self.choice.rate is None and not self.final
+
+    @property
+    def finished(self) -> bool:
+        """Nothing waits, and all final runs that were asked for have ended."""
+        if any(stage != "cost" for stage, _ in self.waiting):
+            return False
+        return self.hopeless or len(self.final) >= self.asked
+
+
+def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = ()) -> list[Cell]:
+    """Every cell that the study asks for, in its order, whether or not anything has run.
+
+    Baselines come after the methods of their task. Runs of tasks, models or methods that the study
+    does not name are left out: a changed study file never mixes results.
+    """
+    keys = _asked(study)
+    by_cell: dict[tuple[str, str, str], list[Record]] = {}
+    by_task: dict[str, list[Record]] = {}
+    for record in records:
+        by_cell.setdefault(record.run.cell, []).append(record)
+        by_task.setdefault(record.run.task.key, []).append(record)
+    waiting: dict[tuple[str, str, str], Counter[tuple[str, str]]] = {}
+    for state in states:
+        if not state.ended:
+            waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
+    metrics = {key: primary_metric(found) for key, found in by_task.items()}
+    return [
+        _cell(study, key, name, metrics.get(key[0]), by_cell.get(key, ()), waiting.get(key, {}))
+        for key, name in keys.items()
+    ]
+
+
+def _asked(study: Study) -> dict[tuple[str, str, str], str]:
+    """Cell keys in the study's order, each with the method's own name."""
+    keys: dict[tuple[str, str, str], str] = {}
+    methods = {m.key: m.name for m in study.methods if m.name not in BASELINES}
+    probes = {m.key: m.name for m in study.methods if m.name == "head_only"}
+    if not probes and study.protocol.preset == "fair":
+        probes = {"head_only": "head_only"}
+    for task in study.tasks:
+        for model in study.models:
+            for method, name in {**methods, **probes}.items():
+                keys[(task.key, model.key, method)] = name
+        for name in ("majority", "tfidf"):
+            keys[(task.key, NO_MODEL, name)] = name
+    return keys
+
+
+def _cell(
+    study: Study,
+    key: tuple[str, str, str],
+    name: str,
+    metric: Metric | None,
+    records: Sequence[Record],
+    waiting: Mapping[tuple[str, str], int],
+) -> Cell:
+    tuning = _one_setting([r for r in records if r.run.stage == "tune"], study, None)
+    choice = choose_rate(tuning)
+    every_final = [r for r in records if r.run.stage == "final"]
+    final = _same_examples(_one_setting(every_final, study, choice.rate))
+    cost = _one_setting([r for r in records if r.run.stage == "cost"], study, None)
+    # Texts alone decide a baseline without a model, and the paper had one seed.
+    one = key[1] == NO_MODEL or study.protocol.preset == "paper"
+    return Cell(
+        *key,
+        name=name,
+        metric=metric or "accuracy",
+        final=tuple(sorted(final, key=lambda r: r.run.seed)),
+        tuning=tuple(tuning),
+        cost=tuple(cost),
+        choice=choice,
+        waiting=dict(waiting),
+        asked=1 if one else len(study.protocol.seeds),
+        other_settings=len(every_final) - len(final),
+    )
+
+
+def _one_setting(records: Sequence[Record], study: Study, rate: float | None) -> list[Record]:
+    """The records of one setting: of this study's, at the chosen rate, and most of all."""
+    settings: dict[str, list[Record]] = {}
+    for record in records:
+        settings.setdefault(_setting(record), []).append(record)
+    if len(settings) < 2:
+        return list(records)
+    return max(settings.values(), key=lambda found: _closeness(found, study, rate))
+
+
+def _setting(record: Record) -> str:
+    """What must be equal for two runs to be seeds (or trials) of one another."""
+    run = record.run
+    tried = {"seed": 0, "fold": 0}
+    if run.stage != "final":
+        tried["learning_rate"] = 0
+    return repr(sorted({**run.canonical(), **tried}.items()))
+
+
+def _same_examples(records: Sequence[Record]) -> list[Record]:
+    """Without those whose data was another then: only answers to the same examples are averaged."""
+    answers = {r.run_id: r.predictions["test"].uid for r in records if _answered(r)}
+    if not answers:
+        return list(records)
+    usual, _ = Counter(answers.values()).most_common(1)[0]
+    return [r for r in records if answers.get(r.run_id, usual) == usual]
+
+
+def _closeness(found: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:
+    run: Run = found[0].run
+    training = run.training.model_copy(update={"precision": study.training.precision})
+    return (
+        any(run.method.options == m.options for m in study.methods if m.key == run.method.key),
+        training == study.training,
+        run.split_seed == study.protocol.split_seed,
+        rate is None or run.learning_rate == rate,
+        len(found),
+    )
+
+
+def _answered(record: Record) -> bool:
+    answers: Predictions | None = record.predictions.get("test")
+    return answers is not None and bool(answers.uid)
+
+
+def _outcome(record: Record) -> str:
+    if record.outcome == "ok" and _answered(record) and is_constant(record.predictions["test"]):
+        return "collapsed"
+    return record.outcome

@@ -1,0 +1,122 @@
+"""Which learning rate a method goes on with, and whether that was clear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from paretune.analysis.interval import scored
+from paretune.analysis.scores import METRICS, Metric, primary_metric
+from paretune.store.record import Predictions, Record
+
+WORST = 0.0
+"""What a trial that diverged or did not fit scores: the lowest value of every metric."""
+
+_FAILED = ("diverged", "out_of_memory")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rate on trial: mean selection score and loss over ``folds``, ``failed`` of them lost."""
+
+    rate: float
+    score: float
+    loss: float
+    folds: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen rate and every trial, smallest rate first.
+
+    ``rate`` is None where nothing was tried, or where every trial diverged or did not fit.
+    ``undecided``: the best two differ by less than one paired standard error, or by nothing.
+    ``edge``: the best is the lowest or highest of several, so a better one may lie beyond.
+    """
+
+    rate: float | None
+    undecided: bool
+    edge: bool
+    table: tuple[Trial, ...]
+
+
+def choose_rate(tuning: Sequence[Record]) -> Choice:
+    """The rate with the highest mean primary score on the selection parts.
+
+    A trial that diverged or did not fit counts as the worst score; one that stopped with an
+    unexpected error says nothing of its rate and does not count. Ties go to the lower mean
+    selection loss, then to the smaller rate.
+    """
+    by_rate: dict[float, list[Record]] = {}
+    for record in tuning:
+        if record.run.learning_rate is not None and _selection(record) is not None:
+            by_rate.setdefault(record.run.learning_rate, []).append(record)
+    table = tuple(_trial(rate, by_rate[rate]) for rate in sorted(by_rate))
+    if not table:
+        return Choice(None, undecided=False, edge=False, table=())
+    ranked = sorted(table, key=lambda t: (-t.score, t.loss, t.rate))
+    best = ranked[0]
+    if best.failed == best.folds:
+        return Choice(None, undecided=False, edge=False, table=table)
+    return Choice(
+        rate=best.rate,
+        undecided=len(ranked) > 1
+        and _undecided(best, ranked[1], by_rate[best.rate], by_rate[ranked[1].rate]),
+        edge=len(table) > 1 and best.rate in (table[0].rate, table[-1].rate),
+        table=table,
+    )
+
+
+def _selection(record: Record) -> tuple[float, float] | None:
+    """Primary score and loss on the selection part; None if the run says nothing of its rate."""
+    if record.outcome in _FAILED:
+        return WORST, math.inf
+    scores = record.result.get("scores", {}).get("selection")
+    if not scores:
+        return None
+    loss = scores.get("loss")
+    return float(scores["primary"]), math.inf if loss is None else float(loss)
+
+
+def _trial(rate: float, records: Sequence[Record]) -> Trial:
+    values = [value for value in map(_selection, records) if value is not None]
+    return Trial(
+        rate=rate,
+        score=float(np.mean([score for score, _ in values])),
+        loss=float(np.mean([loss for _, loss in values])),
+        folds=len(values),
+        failed=sum(record.outcome in _FAILED for record in records),
+    )
+
+
+def _undecided(
+    best: Trial, second: Trial, best_runs: Sequence[Record], second_runs: Sequence[Record]
+) -> bool:
+    gap = best.score - second.score
+    if gap <= 0:
+        return True
+    a, b = _by_fold(best_runs), _by_fold(second_runs)
+    folds = sorted(a.keys() & b.keys())
+    if not folds:
+        # Nothing to pair: clear only where every trial of the runner-up was lost.
+        return second.failed < second.folds
+    metric = primary_metric([*best_runs, *second_runs]) or METRICS[0]
+    errors = [_paired_error(a[fold], b[fold], metric) for fold in folds]
+    return gap < math.sqrt(sum(error**2 for error in errors)) / len(folds)
+
+
+def _by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
+    return {
+        record.run.fold: record.predictions["selection"]
+        for record in records
+        if "selection" in record.predictions
+    }
+
+
+def _paired_error(a: Predictions, b: Predictions, metric: Metric) -> float:
+    """Standard error of the difference of two answers to the same selection part."""
+    return float((scored([a], metric).draws - scored([b], metric).draws).std(ddof=1))

@@ -1,0 +1,219 @@
+"""What should be known before training: leaks, duplicates, contradictions, empties, rarities."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from paretune.data.encode import lengths
+from paretune.data.example import Dataset, Example
+from paretune.data.finding import SHOWN, Finding, capped
+from paretune.data.normal import normal, text_key
+
+FEWEST_TRAIN = 10
+FEWEST_TEST = 5
+SMALL_TEST = 100
+
+
+def audit(dataset: Dataset, most: int = SHOWN) -> list[Finding]:
+    """Everything found in a dataset, what its builder noted included; errors first.
+
+    Args:
+        dataset: built, so its labels are known and its texts are there.
+        most: findings of one kind that are spelled out; the rest is counted.
+    """
+    found = list(dataset.findings)
+    found += _sizes(dataset)
+    found += _classes(dataset)
+    for checks in (
+        _empty(dataset),
+        _duplicates(dataset.train, "train"),
+        _duplicates(dataset.test, "test"),
+        _contradictions(dataset),
+        _leaks(dataset),
+        _shared_first(dataset),
+        _constant(dataset),
+    ):
+        found += capped(checks, most)
+    rank = {"error": 0, "warning": 1, "note": 2}
+    return sorted(found, key=lambda finding: rank[finding.severity])
+
+
+def truncation(dataset: Dataset, tokenizer: Any, max_length: int) -> list[Finding]:
+    """How many rows of each part are cut at ``max_length`` tokens, and the worst of them."""
+    found = []
+    for name, examples in (("train", dataset.train), ("test", dataset.test)):
+        sizes = lengths(examples, tokenizer)
+        cut = [i for i, size in enumerate(sizes) if size > max_length]
+        if not cut:
+            continue
+        worst = max(cut, key=lambda i: sizes[i])
+        found.append(
+            Finding(
+                "warning" if len(cut) > len(examples) / 10 else "note",
+                "truncated",
+                examples[worst].where,
+                f"{len(cut)} of {len(examples)} {name} rows are longer than {max_length} tokens "
+                f"and are cut; this one is the longest, with {sizes[worst]}.",
+                f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
+            )
+        )
+    return found
+
+
+def _sizes(dataset: Dataset) -> list[Finding]:
+    found = []
+    for name, examples, fewest in (
+        ("train", dataset.train, FEWEST_TRAIN),
+        ("test", dataset.test, FEWEST_TEST),
+    ):
+        if len(examples) < fewest:
+            where = examples[-1].where if examples else dataset.task
+            what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
+            found.append(Finding("error", "too-few-rows", where, what, "Add rows."))
+    if FEWEST_TEST <= len(dataset.test) < SMALL_TEST:
+        half = 0.98 / len(dataset.test) ** 0.5
+        found.append(
+            Finding(
+                "note",
+                "small-test",
+                dataset.test[-1].where,
+                f"test has {len(dataset.test)} rows: a 95% interval of accuracy "
+                f"reaches up to ±{half:.2f}.",
+                "Differences smaller than that show nothing; more test rows would.",
+            )
+        )
+    return found
+
+
+def _classes(dataset: Dataset) -> list[Finding]:
+    counts = Counter(e.label for e in dataset.train)
+    where = dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
+    found = []
+    for index, label in enumerate(dataset.labels):
+        n = counts[index]
+        if n >= 2:
+            continue
+        lines = [e.where for e in (*dataset.train, *dataset.test) if e.label == index]
+        what = (
+            f'label "{label}" has no row in train.' if n == 0 else f'label "{label}" has one row.'
+        )
+        found.append(
+            Finding(
+                "warning",
+                "missing-class" if n == 0 else "rare-class",
+                lines[0] if lines else where,
+                what,
+                "No model can learn it: add rows, merge it with another, or take it out of labels.",
+            )
+        )
+    return found
+
+
+def _empty(dataset: Dataset) -> list[Finding]:
+    return [
+        Finding(
+            "warning",
+            "empty-text",
+            e.where,
+            "a text is empty.",
+            "Give it a text, or remove the row.",
+        )
+        for e in (*dataset.train, *dataset.test)
+        if not all(text.strip() for text in _texts(e))
+    ]
+
+
+def _duplicates(examples: Sequence[Example], name: str) -> list[Finding]:
+    first: dict[tuple[str, ...], Example] = {}
+    found = []
+    for e in examples:
+        other = first.setdefault(text_key(e), e)
+        if other is not e and other.label == e.label:
+            what = f"repeats {other.where} (text and label, in {name})."
+            found.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
+    return found
+
+
+def _contradictions(dataset: Dataset) -> list[Finding]:
+    first: dict[tuple[str, ...], Example] = {}
+    found = []
+    for e in (*dataset.train, *dataset.test):
+        other = first.setdefault(text_key(e), e)
+        if other.label != e.label:
+            what = (
+                f'has label "{_name(dataset, e)}", but {other.where} has the same text '
+                f'with label "{_name(dataset, other)}".'
+            )
+            remedy = "Decide which is right, and mend or remove the other."
+            found.append(Finding("warning", "contradiction", e.where, what, remedy))
+    return found
+
+
+def _leaks(dataset: Dataset) -> list[Finding]:
+    train = {text_key(e): e for e in reversed(dataset.train)}
+    found = []
+    for e in dataset.test:
+        other = train.get(text_key(e))
+        if other is not None:
+            what = f"is a test row that train holds too ({other.where})."
+            remedy = "Remove it from train, or the score is flattered."
+            found.append(Finding("warning", "leak", e.where, what, remedy))
+    return found
+
+
+def _shared_first(dataset: Dataset) -> list[Finding]:
+    """Test rows whose first text (premise, passage) train knows with another second text."""
+    if not any(pair is not None for e in dataset.train[:1] for _, pair in e.segments):
+        return []
+    whole = {text_key(e) for e in dataset.train}
+    firsts = {normal(e.segments[0][0]): e for e in reversed(dataset.train)}
+    shared = [
+        (e, firsts[key])
+        for e in dataset.test
+        if (key := normal(e.segments[0][0])) in firsts and text_key(e) not in whole
+    ]
+    if not shared:
+        return []
+    e, other = shared[0]
+    return [
+        Finding(
+            "note",
+            "shared-first-text",
+            e.where,
+            f"{len(shared)} of {len(dataset.test)} test rows share their first text with a train "
+            f"row (this one with {other.where}).",
+            "Nothing to do if the second text decides; otherwise split by that text.",
+        )
+    ]
+
+
+def _constant(dataset: Dataset) -> list[Finding]:
+    columns: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for e in dataset.train:
+        for c, pair in enumerate(e.segments):
+            for place, text in enumerate(pair):
+                if text is not None:
+                    columns[c, place].add(text)
+    if len(dataset.train) < 2:
+        return []
+    return [
+        Finding(
+            "warning",
+            "constant-text",
+            dataset.train[0].where,
+            f'text {place + 1} is the same in every train row ("{next(iter(texts))[:40]}").',
+            "It tells the model nothing: name another column.",
+        )
+        for (_, place), texts in columns.items()
+        if len(texts) == 1
+    ]
+
+
+def _texts(example: Example) -> list[str]:
+    return [text for pair in example.segments for text in pair if text is not None]
+
+
+def _name(dataset: Dataset, example: Example) -> str:
+    return "" if example.label is None else dataset.labels[example.label]

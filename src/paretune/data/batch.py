@@ -1,0 +1,94 @@
+"""Orders and batches. Bucketing never changes which examples an optimiser step sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from paretune.data.encode import Encoded
+from paretune.study import derive
+
+Array = np.ndarray[Any, np.dtype[np.int64]]
+
+
+def order(n: int, seed: int, epoch: int) -> list[int]:
+    """The order of ``n`` examples in an epoch, from a generator of its own."""
+    generator = np.random.Generator(np.random.PCG64(derive(seed, "order", epoch)))
+    return [int(i) for i in generator.permutation(n)]
+
+
+def micro_batches(
+    lengths: Sequence[int],
+    indices: Sequence[int],
+    micro_batch: int,
+    max_padding: float = 0.15,
+) -> list[list[int]]:
+    """Cut one effective batch into micro-batches of examples of similar length.
+
+    From the longest down, a micro-batch is closed when it is full, or when one more example would
+    make more than ``max_padding`` of its tokens padding. The longest come first, so that what does
+    not fit in memory fails at once.
+
+    Args:
+        lengths: tokens of every example of the part; (examples,).
+        indices: the examples of this effective batch.
+        micro_batch: most examples together.
+        max_padding: share of padding that is tolerated, 0 to 1.
+
+    Returns:
+        A partition of ``indices``; the same for any order of ``indices``.
+    """
+    batches: list[list[int]] = []
+    held = 0
+    for i in sorted(indices, key=lambda i: (-lengths[i], i)):
+        if batches and len(batches[-1]) < micro_batch:
+            area = lengths[batches[-1][0]] * (len(batches[-1]) + 1)
+            if area - held - lengths[i] <= max_padding * area:
+                batches[-1].append(i)
+                held += lengths[i]
+                continue
+        batches.append([i])
+        held = lengths[i]
+    return batches
+
+
+def evaluation_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """All examples, longest first, in batches of at most ``max_tokens`` tokens with padding.
+
+    An example longer than that is a batch of its own. ``lengths`` counts the tokens of one choice;
+    divide ``max_tokens`` by the number of choices.
+    """
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        last = batches[-1] if batches else []
+        if last and lengths[last[0]] * (len(last) + 1) <= max_tokens:
+            last.append(i)
+        else:
+            batches.append([i])
+    return batches
+
+
+def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Array]:
+    """One batch as int64 arrays, padded on the right to its own longest choice.
+
+    Returns:
+        ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the model has them (their
+        padding is 0): (batch, tokens), or (batch, choices, tokens) for several choices.
+    """
+    choices = len(encoded.ids[indices[0]])
+    longest = max(encoded.lengths[i] for i in indices)
+    shape = (len(indices), choices, longest)
+    ids, mask = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    types = None if encoded.type_ids is None else np.zeros(shape, dtype=np.int64)
+    for row, i in enumerate(indices):
+        for c, tokens in enumerate(encoded.ids[i]):
+            ids[row, c, : len(tokens)] = tokens
+            mask[row, c, : len(tokens)] = 1
+            if types is not None and encoded.type_ids is not None:
+                types[row, c, : len(tokens)] = encoded.type_ids[i][c]
+    batch = {"input_ids": ids, "attention_mask": mask}
+    if types is not None:
+        batch["token_type_ids"] = types
+    return {k: v[:, 0] for k, v in batch.items()} if choices == 1 else batch

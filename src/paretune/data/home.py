@@ -1,0 +1,25 @@
+"""Where fetched data lies: ``$PARETUNE_HOME``, or the platform's folder for caches."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def data_home() -> Path:
+    """The folder of fetched data; it need not exist yet.
+
+    ``$PARETUNE_HOME`` itself where that is set, otherwise ``paretune/data`` in the platform's
+    folder for caches (``~/.cache`` or ``$XDG_CACHE_HOME`` on Linux).
+    """
+    home = os.environ.get("PARETUNE_HOME")
+    if home:
+        return Path(home).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", "~/AppData/Local"))
+    elif sys.platform == "darwin":
+        base = Path("~/Library/Caches")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return base.expanduser() / "paretune" / "data"

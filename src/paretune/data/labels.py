@@ -1,0 +1,93 @@
+"""From what a file says to an index: spellings of labels, and answers to multiple choice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
+
+
+def spell(value: object) -> str | None:
+    """A label's own spelling, or None where there is none (null, empty, NaN).
+
+    ``True`` is ``true`` and ``1.0`` is ``1``, as JSON and pandas write them; strings are only
+    stripped.
+    """
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() or None
+
+
+def fold(text: str) -> str:
+    """Spelling without case, and ``1.0`` as ``1``: what two writings of one label share."""
+    text = text.strip().casefold()
+    whole = _WHOLE.fullmatch(text)
+    return whole.group(1) if whole else text
+
+
+def match(
+    value: object, labels: Sequence[str], aliases: Mapping[str, str] | None = None
+) -> int | None:
+    """Index of the label that ``value`` means, or None.
+
+    The exact spelling wins; then one that is equal but for case or ``.0``; then an alias.
+    """
+    text = spell(value)
+    if text is None:
+        return None
+    if text in labels:
+        return labels.index(text)
+    folded = fold(text)
+    equal = [i for i, label in enumerate(labels) if fold(label) == folded]
+    if len(equal) == 1:
+        return equal[0]
+    alias = (aliases or {}).get(folded)
+    return labels.index(alias) if alias is not None else None
+
+
+def choice(
+    value: object,
+    columns: Sequence[str],
+    texts: Sequence[str],
+    names: Sequence[str] | None = None,
+) -> int | str:
+    """Index of the right choice, or a sentence that says why it cannot be told.
+
+    Args:
+        value: an index from 0, the name of the choice's column, its text, or one of ``names``.
+        columns: names of the choices' columns.
+        texts: this row's choices.
+        names: the spellings of the label, in the order of the choices, if the user gave them.
+    """
+    text = spell(value)
+    if text is None:
+        return "has no label."
+    if names is not None:
+        found = match(value, names)
+        return found if found is not None else f'label "{text}" is not one of {", ".join(names)}.'
+    index = int(fold(text)) if re.fullmatch(r"\d{1,6}", fold(text)) else None
+    if index is not None and index >= len(texts):
+        index = None
+    meant = {index} if index is not None else set()
+    meant |= {i for i, column in enumerate(columns) if column == text}
+    meant |= {i for i, option in enumerate(texts) if option.strip() == text}
+    if len(meant) == 1:
+        return meant.pop()
+    if meant:
+        return f'label "{text}" fits more than one choice.'
+    return (
+        f'label "{text}" is no index from 0 to {len(texts) - 1}, '
+        f"not one of {', '.join(columns)}, and not the text of a choice."
+    )
+
+
+def in_order(found: set[str]) -> tuple[str, ...]:
+    """Labels that nobody listed, in a fixed order: by number if all are numbers, else by text."""
+    if all(re.fullmatch(r"-?\d{1,18}", label) for label in found):
+        return tuple(sorted(found, key=int))
+    return tuple(sorted(found))

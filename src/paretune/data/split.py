@@ -1,0 +1,110 @@
+"""Cut examples into equal parts: stratified by label, groups (and duplicates) together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from paretune.data.example import Example
+from paretune.data.normal import text_key
+from paretune.errors import DataError
+from paretune.study import FOLDS, derive
+
+
+def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[int]:
+    """The part (0 to ``folds - 1``) of each example, in their order.
+
+    Groups are placed largest first, in an order drawn from a private generator, each where it
+    disturbs the balance least: the sum over parts of squared shares of each label, then of size.
+    Examples without a group are alone, but equal texts stay together, or train would leak into
+    the selection part. A label that occurs in two groups or more is found in two parts or more,
+    so that it is in the training complement of every part.
+
+    Raises:
+        DataError: fewer examples than parts.
+    """
+    if len(examples) < folds:
+        raise DataError(
+            f"{len(examples)} training rows cannot be cut into {folds} parts.",
+            where=examples[0].where if examples else "train",
+            remedy="Add rows; a claim needs hundreds.",
+        )
+    groups = _groups(examples)
+    codes = sorted({e.label if e.label is not None else -1 for e in examples})
+    counts = np.zeros((len(groups), len(codes)))
+    for row, members in enumerate(groups):
+        for i in members:
+            label = examples[i].label
+            counts[row, codes.index(label if label is not None else -1)] += 1
+    placed = _place(counts, np.random.Generator(np.random.PCG64(derive(seed, "split"))), folds)
+    _spread(placed, counts, folds)
+    result = [0] * len(examples)
+    for row, members in enumerate(groups):
+        for i in members:
+            result[i] = int(placed[row])
+    return result
+
+
+def _groups(examples: Sequence[Example]) -> list[list[int]]:
+    """Indices that must stay together: linked by a group's name or by an equal text."""
+    parent = list(range(len(examples)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    first: dict[object, int] = {}
+    for i, example in enumerate(examples):
+        keys: list[object] = [text_key(example)]
+        if example.group is not None:
+            keys.append(example.group)
+        for key in keys:
+            a, b = root(first.setdefault(key, i)), root(i)
+            parent[max(a, b)] = min(a, b)
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i in range(len(examples)):
+        groups[root(i)].append(i)
+    return list(groups.values())
+
+
+def _place(
+    counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    generator: np.random.Generator,
+    folds: int,
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """Part of each group; ``counts`` is (groups, labels)."""
+    shuffled = generator.permutation(len(counts))
+    sizes = counts.sum(axis=1)
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    totals, n = counts.sum(axis=0), sizes.sum()
+    held, held_size = np.zeros((folds, counts.shape[1])), np.zeros(folds)
+    placed = np.zeros(len(counts), dtype=np.int64)
+    for row in order:
+        # What the sum of squared shares grows by, less what is the same for every part.
+        labels = (held * counts[row] / totals**2).sum(axis=1)
+        size = held_size * sizes[row] / n**2
+        part = int(np.argmin(np.round(labels + size, 12)))
+        placed[row] = part
+        held[part] += counts[row]
+        held_size[part] += sizes[row]
+    return placed
+
+
+def _spread(
+    placed: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    folds: int,
+) -> None:
+    """Move a group where a label with several groups ended in one part only (rare)."""
+    for label in range(counts.shape[1]):
+        having = np.flatnonzero(counts[:, label])
+        if len(having) < 2 or len(set(placed[having])) > 1:
+            continue
+        row = having[np.argmin(counts[having].sum(axis=1))]
+        loads = [counts[placed == part].sum() for part in range(folds)]
+        loads[placed[row]] = np.inf
+        placed[row] = int(np.argmin(loads))

@@ -1,0 +1,97 @@
+"""SuperGLUE's files in every published layout: SloBench's zips, folders, and CLARIN's.
+
+==============  ============================================================
+layout          files looked for in the folder
+==============  ============================================================
+SloBench zips   ``qa_train.zip``, ``qa_validation.zip``, ``qa_test.zip``
+unpacked zips   ``qa_train/BoolQ.jsonl``, ``qa_validation/...``, ``qa_test/...``
+CLARIN          ``BoolQ/train.jsonl``, ``BoolQ/val.jsonl``, ``BoolQ/test.jsonl``
+==============  ============================================================
+
+The published test files have no labels: `val` is the test part, and `test` is unlabelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from paretune.data.home import data_home as default_home
+from paretune.data.read import read_rows
+from paretune.data.task import Parts
+from paretune.errors import DataError
+from paretune.study import TaskSpec
+
+FETCHED = "superglue-sl"
+LICENCE = {
+    "sl": "CC BY 4.0 (CLARIN.SI 11356/1380)",
+    "en": "set by the authors of each set; not verified by paretune",
+}
+SOURCE = {
+    "sl": "Slovene SuperGLUE, human translation (SloBench release): "
+    "https://github.com/clarinsi/slobench-eval-docker, http://hdl.handle.net/11356/1380",
+    "en": "SuperGLUE (Wang et al., 2019): https://super.gluebenchmark.com",
+}
+_ZIPS = ("qa_train", "qa_validation", "qa_test")
+_FILES = ("train", "val", "test")
+
+
+def parts(folder: str) -> Callable[[TaskSpec, str, Path | None], Parts]:
+    """A reader of one SuperGLUE task, called as its files are (``BoolQ``)."""
+
+    def read(spec: TaskSpec, language: str, data_home: Path | None) -> Parts:
+        base = _base(spec, language, data_home)
+        places = _places(base, folder)
+        if places is None:
+            raise DataError(
+                f"holds no {folder} in a layout that is known.",
+                where=str(base),
+                remedy="Looked for qa_train.zip, qa_train/"
+                f"{folder}.jsonl and {folder}/train.jsonl (with validation beside).",
+            )
+        train, test, unlabelled = places
+        rest = read_rows(unlabelled) if unlabelled else []
+        return Parts(read_rows(train), read_rows(test), rest)
+
+    return read
+
+
+def _base(spec: TaskSpec, language: str, data_home: Path | None) -> Path:
+    if spec.source is not None:
+        base = Path(spec.source).expanduser()
+        if not base.is_dir():
+            raise DataError(
+                "no such folder.",
+                where=str(base),
+                remedy=f"source of task {spec.key} is a folder in SloBench's or CLARIN's layout.",
+            )
+        return base
+    if language != "sl":
+        raise DataError(
+            f"{spec.key} has no data of its own to fetch.",
+            remedy="Give the task source: FOLDER, where FOLDER/CB/train.jsonl and val.jsonl "
+            "lie (unpack the zips of https://super.gluebenchmark.com/tasks).",
+        )
+    base = (data_home or default_home()) / FETCHED
+    if not (base / "qa_train.zip").is_file():
+        raise DataError(
+            "the Slovene SuperGLUE is not there yet.",
+            where=str(base),
+            remedy=f"Run `paretune data fetch {FETCHED}`, or give the task source: FOLDER.",
+        )
+    return base
+
+
+def _places(base: Path, folder: str) -> tuple[str, str, str | None] | None:
+    layouts = (
+        [base / f"{name}.zip" for name in _ZIPS],
+        [base / name / f"{folder}.jsonl" for name in _ZIPS],
+        [base / folder / f"{name}.jsonl" for name in _FILES],
+    )
+    for files in layouts:
+        train, test, unlabelled = files
+        if train.is_file() and test.is_file():
+            inside = f"::{folder}.jsonl" if train.suffix == ".zip" else ""
+            rest = f"{unlabelled}{inside}" if unlabelled.is_file() else None
+            return f"{train}{inside}", f"{test}{inside}", rest
+    return None

@@ -1,0 +1,112 @@
+"""Worker processes as their parent sees them: started, watched, asked to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from paretune.store.owner import owner_of
+
+WORKER = (sys.executable, "-m", "paretune.execution.worker")
+_TAIL_BYTES = 4000
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker that is gone. ``code`` as subprocess has it: negative for a signal."""
+
+    owner: str
+    code: int
+    said: str
+
+    @property
+    def how(self) -> str:
+        """``signal SIGKILL`` or ``exit code 3``."""
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        try:
+            return f"signal {signal.Signals(-self.code).name}"
+        except ValueError:
+            return f"signal {-self.code}"
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    owner: str
+    log: IO[bytes]
+    solo: bool
+
+
+@dataclass
+class Crew:
+    """The workers of one parent, on one study. They print into files that only we read."""
+
+    folder: Path
+    study_hash: str
+    device: str
+    lease_seconds: float
+    command: Sequence[str] = WORKER
+    _workers: list[_Worker] = field(default_factory=list)
+
+    @property
+    def owners(self) -> set[str]:
+        """Owner strings of the workers that have not been reaped."""
+        return {worker.owner for worker in self._workers}
+
+    @property
+    def trainers(self) -> int:
+        """How many workers train, as against the one that measures alone."""
+        return sum(not worker.solo for worker in self._workers)
+
+    def start(self, stages: Sequence[str], threads: int, *, solo: bool = False) -> None:
+        """Start a worker; ``solo``: for a single run, in a process that has seen no other."""
+        arguments = [str(self.folder), self.study_hash, "--stages", ",".join(stages)]
+        arguments += ["--threads", str(threads), "--device", self.device]
+        arguments += ["--lease", str(self.lease_seconds), "--parent", str(os.getpid())]
+        arguments += ["--limit", "1"] if solo else ["--wait"]
+        log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)
+        process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
+            [*self.command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which stops them gently
+        )
+        self._workers.append(_Worker(process, owner_of(process.pid), log, solo))
+
+    def reap(self) -> list[Ended]:
+        """Workers that have ended since the last call."""
+        ended = []
+        for worker in list(self._workers):
+            code = worker.process.poll()
+            if code is not None:
+                self._workers.remove(worker)
+                with worker.log as log:
+                    log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                    said = log.read().decode(errors="replace").strip()
+                ended.append(Ended(worker.owner, code, said))
+        return ended
+
+    def dismiss(self) -> None:
+        """Ask all to stop, and wait: runs in hand are given back."""
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.wait()
+        self.reap()
+
+    def kill(self) -> None:
+        """End all at once; their runs are free as soon as they are gone."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.process.wait()
+        self.reap()

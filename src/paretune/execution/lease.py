@@ -1,0 +1,62 @@
+"""Keeping a claim alive while a run executes, however long one of its steps takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import StoreError
+from paretune.store import Claim, Store
+
+PROGRESS_SECONDS = 2.0
+
+
+class Lease:
+    """Renews a claim from a thread of its own, with its own connection; a context manager.
+
+    The thread writes progress at most every two seconds, and renews at least four times in a
+    lease. Where the store says that the run has passed to another worker, or cannot be written,
+    the next :meth:`report` raises it.
+    """
+
+    def __init__(self, folder: Path, claim: Claim) -> None:
+        self._folder, self._claim = folder, claim
+        self._latest: dict[str, Any] | None = None
+        self._trouble: StoreError | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_over, daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def report(self, progress: Mapping[str, Any]) -> None:
+        """Take the newest progress; cheap, to be called after every step.
+
+        Raises:
+            StaleClaimError: the lease was lost; the run must not go on here.
+            StoreError: the store cannot be written.
+        """
+        if self._trouble is not None:
+            raise self._trouble
+        self._latest = {**(self._latest or {}), **progress}
+
+    def _renew_until_over(self) -> None:
+        renewal = self._claim.lease_seconds / 4
+        pause = min(renewal, PROGRESS_SECONDS)
+        written, idle = None, 0.0
+        try:
+            with Store.open(self._folder) as store:
+                while not self._over.wait(pause):
+                    latest, idle = self._latest, idle + pause
+                    if latest is not written or idle >= renewal:
+                        store.renew(self._claim, latest)
+                        written, idle = latest, 0.0
+        except StoreError as error:
+            self._trouble = error

@@ -1,0 +1,171 @@
+"""Drives a study on this machine: worker processes train, then each cost is measured alone.
+
+The parent imports no torch and executes nothing; it starts workers, watches the store, asks for
+more runs when those there are have ended, and replaces workers that die.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from paretune.execution.crew import WORKER, Crew
+from paretune.execution.losses import Losses
+from paretune.execution.progress import Observer, snapshot_of
+from paretune.store import RunState, Store
+
+POLL_SECONDS = 0.2
+STAGES = ("tune", "final", "cost")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a study ended. ``outcomes`` counts its ended runs by outcome; ``seconds``: wall clock.
+
+    ``ended`` counts the runs that ended while this process watched; ``failed`` are those that
+    stopped with an unexpected error.
+    """
+
+    total: int
+    ended: int
+    outcomes: Mapping[str, int]
+    failed: tuple[RunState, ...]
+    seconds: float
+
+
+def run_study(
+    store: Store,
+    study_hash: str,
+    *,
+    workers: int,
+    threads: int,
+    observer: Observer,
+    expand: Callable[[], int],
+    stages: Sequence[str] = STAGES,
+    device: str = "cpu",
+    planned: int = 0,
+    command: Sequence[str] = WORKER,
+    lease_seconds: float = 60.0,
+) -> Summary:
+    """Execute all runs of a study, and those that ``expand`` asks for as results come in.
+
+    Returns when no run is todo or running, here or in another process, and ``expand`` adds none.
+    Runs that another process holds are waited for, and taken over if it dies.
+
+    Args:
+        store: with the study saved in it.
+        study_hash: the study.
+        workers: worker processes that train at the same time.
+        threads: threads of each; a cost run is measured with all processors of the machine.
+        observer: told how it goes on.
+        expand: adds the runs that the records make possible, and returns how many are new.
+        stages: only runs of these stages.
+        device: of the workers: ``cpu``, ``cuda``, ``cuda:1`` ...
+        planned: how many runs the study will have in all; 0: unknown.
+        command: starts a worker.
+        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+
+    Raises:
+        KeyboardInterrupt: after the workers gave their runs back; the same call continues.
+        ParetuneError: workers cannot start, or the store cannot be used.
+    """
+    started = time.monotonic()
+    crew = Crew(store.folder, study_hash, device, lease_seconds, command)
+    watch = _Watch(observer, Losses(store, observer.note), workers, planned)
+    asked_at = -1
+    try:
+        while True:
+            gone = crew.reap()
+            states = store.states(study_hash)
+            for worker in gone:
+                watch.losses.account(worker, states)
+            if gone:
+                states = store.states(study_hash)
+            watch.look(states)
+            ended = sum(state.ended for state in states)
+            waiting = [s for s in states if s.stage in stages and not s.ended]
+            training = [s for s in waiting if s.stage != "cost"]
+            if ended != asked_at and all(s.state != "todo" for s in training):
+                expand()
+                # The states are read again before anything is concluded from them: another
+                # process may have added the same runs first.
+                asked_at = ended
+                continue
+            if not waiting:
+                break
+            _employ(crew, waiting, stages, workers, threads)
+            time.sleep(POLL_SECONDS)
+        crew.dismiss()
+    except KeyboardInterrupt:
+        _stop(crew, observer)
+        raise
+    finally:
+        crew.kill()
+    return watch.summary(states, time.monotonic() - started)
+
+
+def _employ(
+    crew: Crew, waiting: Sequence[RunState], stages: Sequence[str], workers: int, threads: int
+) -> None:
+    """Start the workers that the waiting runs need; those that train go before costs are taken."""
+    training = [state for state in waiting if state.stage != "cost"]
+    if training:
+        held = sum(state.owner in crew.owners for state in training)
+        free = sum(state.free for state in training)
+        for _ in range(crew.trainers, min(workers, held + free)):
+            crew.start([stage for stage in stages if stage != "cost"], threads)
+    elif crew.trainers:
+        crew.dismiss()
+    elif not crew.owners and any(state.free for state in waiting):
+        crew.start(["cost"], _processors(), solo=True)
+
+
+def _stop(crew: Crew, observer: Observer) -> None:
+    try:
+        observer.note("Stopping: workers give their runs back (Ctrl-C again ends them at once).")
+        crew.dismiss()
+    except KeyboardInterrupt:
+        crew.kill()
+    observer.note("Stopped. Nothing is lost: the same command continues.")
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Watch:
+    """Tells the observer what has changed since the last look."""
+
+    def __init__(self, observer: Observer, losses: Losses, workers: int, planned: int) -> None:
+        self.losses = losses
+        self._observer, self._workers, self._planned = observer, workers, planned
+        self._before: set[str] | None = None
+        self._new = 0
+
+    def look(self, states: Sequence[RunState]) -> None:
+        ended = {state.run_id for state in states if state.ended}
+        snapshot = snapshot_of(states, self._workers, self._planned)
+        if self._before is None and ended:
+            self._observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
+        elif self._before is not None:
+            for state in states:
+                if state.run_id in ended - self._before:
+                    self._observer.ended(state, snapshot)
+                    self.losses.run_ended()
+                    self._new += 1
+        self._before = ended
+        self._observer.update(snapshot)
+
+    def summary(self, states: Sequence[RunState], seconds: float) -> Summary:
+        return Summary(
+            total=len(states),
+            ended=self._new,
+            outcomes=dict(Counter(state.outcome or "ok" for state in states if state.ended)),
+            failed=tuple(s for s in states if s.state == "failed" and s.outcome == "error"),
+            seconds=seconds,
+        )

@@ -1,0 +1,177 @@
+"""What a user sees while a study runs: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import fmean
+from typing import IO, TYPE_CHECKING, Protocol
+
+from paretune.execution.wording import described, duration, end_of, step_of
+from paretune.store import RunState
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PLAIN_SECONDS = 30.0
+"""Between two plain lines about running runs; every ended run has a line of its own."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A study at one moment. ``total`` counts runs that are known or planned.
+
+    ``seconds_left``: estimated from the runs that ended; None before the first.
+    """
+
+    ended: int
+    total: int
+    running: tuple[RunState, ...]
+    seconds_left: float | None
+
+    @property
+    def left(self) -> str:
+        """``about 12 min left``, or nothing."""
+        return "" if self.seconds_left is None else f"about {duration(self.seconds_left)} left"
+
+
+class Observer(Protocol):
+    """Who is told how a study goes on."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Told several times a second."""
+
+    def ended(self, state: RunState, snapshot: Snapshot) -> None:
+        """Told once for every run that ended, whoever executed it."""
+
+    def note(self, text: str) -> None:
+        """Told what a user should know."""
+
+
+@contextmanager
+def observing(stream: IO[str]) -> Iterator[Observer]:
+    """An observer that writes to ``stream``: bars where it is a terminal, otherwise lines."""
+    if not stream.isatty():
+        yield PlainLines(stream)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
+    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+        yield Bars(progress)
+
+
+class PlainLines:
+    """A line at every ended run, and at most one every 30 s about those that run."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._last = time.monotonic()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        if time.monotonic() - self._last >= PLAIN_SECONDS and snapshot.running:
+            first, others = snapshot.running[0], len(snapshot.running) - 1
+            more = f" (and {others} more)" if others else ""
+            self._write(snapshot, f"{described(first.run)}: {step_of(first)}{more}")
+
+    def ended(self, state: RunState, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        self._write(snapshot, f"{described(state.run)}: {end_of(state)}")
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+    def _write(self, snapshot: Snapshot, text: str) -> None:
+        left = f"; {snapshot.left}" if snapshot.left else ""
+        self.note(f"[{snapshot.ended}/{snapshot.total}] {text}{left}")
+        self._last = time.monotonic()
+
+
+class Bars:
+    """One bar for the study and one for every running run; ended runs scroll by above them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._whole = progress.add_task("study", total=None, said="")
+        self._bars: dict[str, TaskID] = {}
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        said = f"{snapshot.ended}/{snapshot.total} runs {snapshot.left}"
+        self._progress.update(
+            self._whole, completed=snapshot.ended, total=snapshot.total, said=said
+        )
+        running = {state.run_id: state for state in snapshot.running}
+        for run_id in set(self._bars) - set(running):
+            self._progress.remove_task(self._bars.pop(run_id))
+        for run_id, state in running.items():
+            if run_id not in self._bars:
+                name = described(state.run).replace("[", r"\[")
+                self._bars[run_id] = self._progress.add_task(name, total=None, said="")
+            self._progress.update(
+                self._bars[run_id],
+                completed=state.progress.get("step", 0),
+                total=state.progress.get("steps"),
+                said=step_of(state).replace("[", r"\["),
+            )
+
+    def ended(self, state: RunState, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+        self.note(f"[{snapshot.ended}/{snapshot.total}] {described(state.run)}: {end_of(state)}")
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+
+def snapshot_of(states: Sequence[RunState], workers: int, planned: int) -> Snapshot:
+    """The study at this moment, with its time left.
+
+    Args:
+        states: of all runs known so far.
+        workers: how many runs train at once; cost runs are measured one after the other.
+        planned: how many runs the whole study will have, as far as that is known; 0: unknown.
+    """
+    ended = [state for state in states if state.ended]
+    return Snapshot(
+        ended=len(ended),
+        total=max(len(states), planned),
+        running=tuple(state for state in states if state.state == "running" and not state.free),
+        seconds_left=_seconds_left(states, workers, planned),
+    )
+
+
+def _seconds_left(states: Sequence[RunState], workers: int, planned: int) -> float | None:
+    """A run is expected to take what its like took: of its cell, of its method, or any."""
+    seen: dict[object, list[float]] = defaultdict(list)
+    for state in states:
+        if state.state == "done" and state.seconds is not None:
+            for like in _likes(state):
+                seen[like].append(state.seconds)
+    if not seen:
+        return None
+    together, alone = 0.0, 0.0
+    for state in states:
+        if state.ended:
+            continue
+        expected = next(fmean(seen[like]) for like in _likes(state) if like in seen)
+        if state.state == "running":
+            steps, step = state.progress.get("steps"), state.progress.get("step", 0)
+            expected *= 1 - min(1.0, step / steps) if steps else 1
+        if state.stage == "cost":
+            alone += expected
+        else:
+            together += expected
+    together += max(0, planned - len(states)) * fmean(seen["any"])
+    return alone + together / max(1, workers)
+
+
+def _likes(state: RunState) -> tuple[object, ...]:
+    return ((state.run.cell, state.stage), (state.run.method.key, state.stage), "any")

@@ -1,0 +1,177 @@
+"""A worker process: claim a run, execute it, write what it left, and again.
+
+``python -m paretune.execution.worker STORE_FOLDER STUDY_HASH``; see ``--help``. A run that fails
+is recorded as failed and the worker goes on. Exit codes: 0 nothing left to claim (or the limit
+reached), 130 told to stop (the run in hand was given back), otherwise as in paretune.errors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from paretune.errors import ParetuneError, StaleClaimError, StoreError
+from paretune.execution.executor import Execute, real_executor
+from paretune.execution.lease import Lease
+from paretune.execution.stop import Stop, stop_without
+from paretune.execution.wording import described
+from paretune.store import Claim, Store
+from paretune.store.owner import this_owner
+
+IDLE_SECONDS = 0.25
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main(arguments: Sequence[str] | None = None, execute: Execute | None = None) -> int:
+    """The worker's command line; ``execute`` replaces training (for tests)."""
+    options = _parser().parse_args(arguments)
+    # Before torch or numpy is imported: they read these once.
+    for variable in _THREAD_VARIABLES:
+        os.environ[variable] = str(options.threads)
+    # The tokenizers' own thread pool follows another variable.
+    os.environ["RAYON_NUM_THREADS"] = str(options.threads)
+    stop = Stop()
+    stop.install()
+    if options.parent is not None:
+        stop_without(options.parent)
+    try:
+        execute = execute or real_executor(options.device, options.threads)
+        with Store.open(options.store) as store:
+            work(
+                store,
+                options.study,
+                execute,
+                stop=stop,
+                stages=options.stages,
+                limit=options.limit,
+                wait=options.wait,
+                lease_seconds=options.lease,
+            )
+    except ParetuneError as error:
+        _say(f"worker: {error}")
+        return error.exit_code
+    return 130 if stop.asked else 0
+
+
+def work(
+    store: Store,
+    study_hash: str,
+    execute: Execute,
+    *,
+    stop: Stop,
+    stages: tuple[str, ...] | None = None,
+    limit: int | None = None,
+    wait: bool = False,
+    lease_seconds: float = 60.0,
+) -> None:
+    """Execute runs until none is left, ``limit`` were claimed, or a stop is asked for.
+
+    Args:
+        store: opened by this thread.
+        study_hash: whose runs.
+        execute: what executes one run.
+        stop: asked between runs, and interrupts a run.
+        stages: only runs of these stages; None for all.
+        limit: at most so many runs.
+        wait: where none is free, wait for one until told to stop, instead of returning.
+        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+
+    Raises:
+        StoreError: the store cannot be used any more.
+    """
+    claimed = 0
+    while not stop.asked and (limit is None or claimed < limit):
+        claim = store.claim(this_owner(), study_hash, stages, lease_seconds)
+        if claim is not None:
+            claimed += 1
+            _execute_claimed(store, claim, execute, stop)
+        elif wait:
+            time.sleep(IDLE_SECONDS)
+        else:
+            return
+
+
+def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -> None:
+    halvings = int(store.setting(f"halve/{claim.run_id}") or 0)
+
+    def report(progress: dict[str, object]) -> None:
+        stop.check()
+        lease.report(progress)
+
+    try:
+        with Lease(store.folder, claim) as lease, stop.interruptible():
+            outcome = execute(
+                claim.run,
+                checkpoint=store.checkpoint(claim.run_id),
+                report=report,
+                halvings=halvings,
+            )
+        store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
+    except KeyboardInterrupt:
+        store.release(claim)
+    except StaleClaimError as error:
+        _say(f"worker: {described(claim.run)}: {error}")
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the edge: one run's defect must not stop the others)
+        _fail(store, claim, error)
+
+
+def _fail(store: Store, claim: Claim, error: Exception) -> None:
+    story = "".join(traceback.format_exception(error))
+    _say(story)
+    if isinstance(error, ParetuneError):
+        message = str(error)
+    else:
+        message = f"{type(error).__name__}: {error} {_place(error.__traceback__)}"
+    try:
+        store.fail(
+            claim,
+            "error",
+            _text(f"{described(claim.run)}: {message}"),
+            {"traceback": _text(story)},
+        )
+    except StaleClaimError as stale:
+        _say(f"worker: {described(claim.run)}: {stale}")
+
+
+def _place(trace: TracebackType | None) -> str:
+    frames = traceback.extract_tb(trace)
+    return f"(at {Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+
+
+def _text(said: str) -> str:
+    return said.encode(errors="backslashreplace").decode()
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line.rstrip("\n") + "\n")
+    sys.stderr.flush()
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paretune.execution.worker", description=__doc__)
+    parser.add_argument("store", type=Path, help="folder of the store")
+    parser.add_argument("study", help="hash of the study whose runs are executed")
+    parser.add_argument("--stages", type=_stages, help="such as tune,final; all when left out")
+    parser.add_argument("--threads", type=int, default=1, help="threads of this process")
+    parser.add_argument("--limit", type=int, help="end after so many runs")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument("--lease", type=float, default=60.0, help="seconds a claim holds")
+    parser.add_argument("--wait", action="store_true", help="wait for runs until told to stop")
+    parser.add_argument("--parent", type=int, help="stop when this is no longer the parent")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""Where the bytes are: weights, gradients, optimiser states, activations.
+
+Counted from the tensors themselves, each storage once, so the answer is the same on every device
+and in every process. It says what a method needs, not what an allocator holds:
+:mod:`paretune.measuring.memory` says that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+
+def components(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    activations: ActivationMeter | None = None,
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Bytes of each component, and why one could not be told.
+
+    Call it between ``backward()`` and ``zero_grad()``, after at least one optimiser step: before
+    that, gradients and optimiser states do not exist yet.
+
+    Returns:
+        ``weights_bytes`` (parameters and buffers, shared storages once), ``gradients_bytes``,
+        ``optimizer_bytes``, ``activations_bytes``; and reasons for those that are absent. A
+        method that trains nothing has 0 gradients, and that is a measurement.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    measured = {"weights_bytes": _bytes(_weights(model))}
+    missing: dict[str, str] = {}
+    gradients = [p.grad for p in trained if p.grad is not None]
+    if trained and not gradients:
+        missing["gradients_bytes"] = "no gradient is alive: ask between backward() and zero_grad()"
+    else:
+        measured["gradients_bytes"] = _bytes(gradients)
+    states = [] if optimizer is None else list(_states(optimizer))
+    if trained and optimizer is not None and not optimizer.state:
+        missing["optimizer_bytes"] = "the optimiser has made no step yet"
+    else:
+        measured["optimizer_bytes"] = _bytes(states)
+    if activations is None or activations.saved == 0:
+        missing["activations_bytes"] = "no forward pass was watched"
+    else:
+        measured["activations_bytes"] = activations.activations_bytes
+    return measured, missing
+
+
+class ActivationMeter:
+    """Bytes that one forward pass saves for its backward pass.
+
+    Use::
+
+        with ActivationMeter(model) as activations:
+            loss = model(**batch).loss
+        activations.activations_bytes
+
+    Storages of the model's own parameters and buffers are left out (they are weights), and a
+    storage that several operations save counts once. What a custom ``autograd.Function`` keeps
+    outside ``save_for_backward`` is not seen. A recomputed (checkpointed) part saves only what
+    it keeps.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._own = {_address(t) for t in _weights(model)}
+        self._sizes: dict[int, int] = {}
+        self.saved = 0
+        self._hooks = saved_tensors_hooks(self._pack, _unpack)
+
+    @property
+    def activations_bytes(self) -> int:
+        """Bytes of the distinct storages saved."""
+        return sum(self._sizes.values())
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        self.saved += 1
+        address = _address(tensor)
+        if address not in self._own:
+            size = tensor.untyped_storage().nbytes()
+            self._sizes[address] = max(size, self._sizes.get(address, 0))
+        # A detached alias: to hand back the tensor itself would tie it to its own graph.
+        return tensor.detach()
+
+    def __enter__(self) -> ActivationMeter:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hooks.__exit__(kind, error, trace)
+
+
+def _unpack(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _weights(model: nn.Module) -> Iterator[Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
+
+
+def _states(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                yield value
+
+
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum({_address(t): t.untyped_storage().nbytes() for t in tensors}.values())

@@ -1,0 +1,159 @@
+"""Joules of a phase, where the machine has a counter: RAPL on CPU, NVML on CUDA.
+
+Both counters see the whole package or card, other programs included; measure on an idle machine.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+from paretune.measuring.nvml import card_millijoules
+
+POWERCAP = Path("/sys/class/powercap")
+
+WATCH_SECONDS = 30.0
+"""A RAPL counter wraps after some minutes at full power; it is read often enough to see each."""
+
+
+@dataclass
+class Zone:
+    """One RAPL domain: its folder, where its counter wraps, and what it has added up to."""
+
+    folder: Path
+    wraps_at: int
+    last: int = 0
+    used: int = 0
+
+    def read(self) -> int:
+        """The counter, in microjoules."""
+        return int((self.folder / "energy_uj").read_text())
+
+    def advance(self) -> None:
+        """Add what was used since the last reading, over a wrap-around too."""
+        value = self.read()
+        self.used += value - self.last if value >= self.last else self.wraps_at - self.last + value
+        self.last = value
+
+
+def zones(root: Path = POWERCAP) -> tuple[list[Zone], str]:
+    """RAPL's packages and memory, which do not overlap; or none, and why.
+
+    ``core`` and ``uncore`` lie inside a package and ``psys`` around it, so they are left out.
+    """
+    if not root.is_dir():
+        return [], f"the machine has no {root} (no RAPL: virtual machine, or not Intel or AMD)"
+    found = []
+    for folder in sorted(root.glob("intel-rapl:*")):
+        try:
+            name = (folder / "name").read_text().strip()
+            if not name.startswith(("package", "dram")):
+                continue
+            zone = Zone(folder, int((folder / "max_energy_range_uj").read_text()))
+            zone.read()
+        except PermissionError:
+            return [], f"{folder / 'energy_uj'} may only be read by root"
+        except (OSError, ValueError) as error:
+            return [], f"{folder}: {error}"
+        found.append(zone)
+    return found, "" if found else f"{root} has no RAPL package"
+
+
+@dataclass
+class EnergyMeter:
+    """Joules between entering and leaving.
+
+    Use::
+
+        with EnergyMeter("cpu") as energy:
+            ...
+        energy.joules, energy.not_measured
+
+    ``joules`` is None where there is no counter, and ``not_measured`` then has the reason.
+    """
+
+    device: str = "cpu"
+    root: Path = POWERCAP
+    joules: float | None = None
+    counter: str | None = None
+    not_measured: str = ""
+    seconds: float = 0.0
+    _zones: list[Zone] = field(default_factory=list)
+    _card: tuple[str, int] | None = None
+    _begun: float = 0.0
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _lost: str = ""
+
+    def __enter__(self) -> EnergyMeter:
+        self.joules, self._begun = None, time.perf_counter()
+        if self.device.startswith("cuda"):
+            self._enter_card()
+        elif self.device.startswith("cpu"):
+            self._enter_package()
+        else:
+            self.not_measured = f"no energy counter is known for {self.device}"
+        return self
+
+    def _enter_card(self) -> None:
+        import torch
+
+        torch.cuda.synchronize(self.device)
+        uuid = str(torch.cuda.get_device_properties(self.device).uuid)
+        begun, self.not_measured = card_millijoules(uuid)
+        if begun is not None:
+            self._card, self.counter = (uuid, begun), "NVML total energy of the card"
+
+    def _enter_package(self) -> None:
+        self._zones, self.not_measured = zones(self.root)
+        if not self._zones:
+            return
+        self.counter = "RAPL, packages and memory (all programs of the machine)"
+        for zone in self._zones:
+            zone.last = zone.read()
+        self._ended.clear()
+        self._lost = ""
+        self._thread = threading.Thread(target=self._watch, name="energy reader", daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(WATCH_SECONDS):
+            self._advance()
+
+    def _advance(self) -> None:
+        try:
+            for zone in self._zones:
+                zone.advance()
+        except (OSError, ValueError) as error:
+            self._lost = f"the counter stopped answering: {error}"
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._card is not None:
+            import torch
+
+            torch.cuda.synchronize(self.device)
+            uuid, begun = self._card
+            ended, self.not_measured = card_millijoules(uuid)
+            self.joules = None if ended is None else (ended - begun) / 1e3
+        elif self._thread is not None:
+            self._ended.set()
+            self._thread.join()
+            self._thread = None
+            self._advance()
+            self.not_measured = self._lost
+            used = sum(zone.used for zone in self._zones)
+            self.joules = None if self._lost else used / 1e6
+        self.seconds = time.perf_counter() - self._begun
+        if self.joules == 0:
+            # Counters move in steps of milliseconds: nothing seen is not nothing used.
+            self.joules, self.not_measured = None, "the phase was shorter than the counter's step"
+        if self.joules is None:
+            self.counter = None

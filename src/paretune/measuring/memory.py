@@ -1,0 +1,139 @@
+"""Peak memory of a run's phases, above what the process held before the model was loaded.
+
+On CPU the number is growth of the resident set: libraries are in the baseline, weights that are
+mapped from a file count once they are touched. Before the baseline and before each phase garbage
+is collected and the C library is asked to give free pages back (``malloc_trim``): the phase then
+starts from what is alive, not from what the phase before left lying. Within a phase the default
+allocator works untouched, as it does for every user.
+
+Two processes of the same run agree to a few percent (``bench/memory_repeatability.py`` measures
+it), provided that libraries have been warmed up before the baseline (:func:`warm_libraries`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from paretune.measuring.counters import counter_for
+
+PHASES = ("load", "train", "evaluation")
+
+
+class PeakMeter:
+    """Peaks by phase.
+
+    Use::
+
+        warm_libraries()
+        meter = PeakMeter("cpu")
+        meter.baseline()
+        with meter.phase("load"):
+            model = ...
+        with meter.phase("train"):
+            ...
+        meter.result()
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._counter = counter_for(device)
+        self._before: int | None = None
+        self._inside: str | None = None
+        self._phases: dict[str, dict[str, int]] = {}
+        self._missing: dict[str, str] = {}
+
+    def baseline(self) -> None:
+        """Note what the process holds now: after imports and before the model is loaded."""
+        settle()
+        self._before = self._counter.now()
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Watch one phase; entered again, the larger peak counts.
+
+        A phase that ends in an exception (out of memory) keeps the peak that it reached.
+
+        Raises:
+            ValueError: the phase is not one of :data:`PHASES`.
+            RuntimeError: no baseline was taken, or another phase is open.
+        """
+        if name not in PHASES:
+            raise ValueError(f"phase {name!r} is not one of {', '.join(PHASES)}")
+        if self._before is None:
+            raise RuntimeError("take meter.baseline() before the first phase")
+        if self._inside is not None:
+            raise RuntimeError(f"phase {name} inside phase {self._inside}: phases do not nest")
+        settle()
+        self._inside = name
+        self._counter.start()
+        try:
+            yield
+        finally:
+            measured, missing = self._counter.stop()
+            self._inside = None
+            self._keep(name, self._before, measured, missing)
+
+    def _keep(
+        self, name: str, before: int, measured: dict[str, int], missing: dict[str, str]
+    ) -> None:
+        growth = {**measured, "peak_bytes": measured["peak_bytes"] - before}
+        if growth["peak_bytes"] <= 0:
+            del growth["peak_bytes"]
+            self._missing[f"phases.{name}.peak_bytes"] = (
+                "the phase stayed below what the process held before the model was loaded"
+            )
+        kept = self._phases.setdefault(name, {})
+        for key, value in growth.items():
+            kept[key] = max(value, kept.get(key, 0))
+            self._missing.pop(f"phases.{name}.{key}", None)
+        for key, reason in missing.items():
+            if key not in kept:
+                self._missing[f"phases.{name}.{key}"] = reason
+
+    def result(self) -> dict[str, Any]:
+        """``phases`` (bytes by phase), ``peak_counter``, and ``not_measured`` with reasons."""
+        never = {
+            f"phases.{name}": "the run has no such phase"
+            for name in PHASES
+            if name not in self._phases
+        }
+        return {
+            "phases": {name: dict(self._phases[name]) for name in PHASES if name in self._phases},
+            "peak_counter": self._counter.name,
+            "not_measured": {**never, **self._missing},
+        }
+
+
+def settle() -> bool:
+    """Collect garbage and give free pages back; whether the C library has ``malloc_trim``."""
+    gc.collect()
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return False  # musl, macOS, Windows: there is no such call, and nothing to give back
+    trim(0)
+    return True
+
+
+def warm_libraries(device: str = "cpu") -> None:
+    """One tiny training step, so that what libraries allocate once is in the baseline.
+
+    The first optimiser step imports parts of torch, the first product starts its threads and
+    prepares its kernels: hundreds of megabytes that belong to no method.
+    """
+    import torch
+
+    layer = torch.nn.Linear(64, 64, device=device)
+    optimizer = torch.optim.AdamW(layer.parameters())
+    heads = layer(torch.ones(2, 8, 64, device=device)).view(2, 8, 4, 16).transpose(1, 2)
+    mask = torch.zeros(2, 1, 8, 8, device=device)
+    attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask)
+    torch.autograd.backward(attended.square().mean())
+    torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+    optimizer.step()

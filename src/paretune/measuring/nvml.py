@@ -1,0 +1,53 @@
+"""What NVML (the driver's own library) knows: the process's bytes and the card's joules.
+
+``pynvml`` is optional (package ``nvidia-ml-py``); without it, or where the driver does not tell,
+each function returns None and the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+MISSING = "the package nvidia-ml-py (pynvml) is not installed"
+
+
+def process_bytes(uuid: str) -> tuple[int | None, str]:
+    """Bytes that this process holds on the card with this UUID, or None and why."""
+
+    def ask(pynvml: Any, handle: Any) -> tuple[int | None, str]:
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            if process.pid == os.getpid():
+                if process.usedGpuMemory is None:
+                    return None, "NVML does not tell the bytes of a process here"
+                return int(process.usedGpuMemory), ""
+        return None, "NVML lists no process with this id (containers hide it)"
+
+    return _asked(uuid, ask)
+
+
+def card_millijoules(uuid: str) -> tuple[int | None, str]:
+    """Energy that the card has used since the driver was loaded, or None and why."""
+
+    def ask(pynvml: Any, handle: Any) -> tuple[int | None, str]:
+        return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)), ""
+
+    return _asked(uuid, ask)
+
+
+def _asked(uuid: str, ask: Callable[[Any, Any], tuple[int | None, str]]) -> tuple[int | None, str]:
+    try:
+        import pynvml
+    except ImportError:
+        return None, MISSING
+    # torch's UUID has no prefix, NVML's has.
+    name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
+    try:
+        pynvml.nvmlInit()
+        try:
+            return ask(pynvml, pynvml.nvmlDeviceGetHandleByUUID(name))
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return None, f"NVML: {error}"

@@ -1,0 +1,74 @@
+"""The run axis: several runs share one pass through a frozen backbone.
+
+Every trained tensor of a method has a leading axis, the runs of the fleet; alone, it has length 1.
+The backbone sees the sequences of all runs as one batch, and ``Fleet.rows`` says which rows of that
+batch belong to which run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass
+class Fleet:
+    """Which rows of the present batch belong to which run.
+
+    ``rows`` are consecutive slices in sequences (for multiple choice: examples x choices), one for
+    each run, set before every forward pass; unset, a fleet of one owns all rows.
+    """
+
+    runs: int = 1
+    rows: list[slice] = field(default_factory=list)
+
+    def share(self, sequences: list[int]) -> None:
+        """Give the next ``sequences[r]`` rows to run ``r``, in order."""
+        if len(sequences) != self.runs:
+            raise ValueError(f"{len(sequences)} shares for a fleet of {self.runs} runs")
+        starts = [sum(sequences[:r]) for r in range(self.runs)]
+        self.rows = [slice(s, s + n) for s, n in zip(starts, sequences, strict=True)]
+
+    @property
+    def even(self) -> bool:
+        """Whether all runs own equally many rows, so that one batched product serves them."""
+        return len({r.stop - r.start for r in self.rows}) == 1
+
+    def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """``run(r, rows of x)`` for every run, put together again along the rows."""
+        if self.runs == 1:
+            return run(0, x)
+        return torch.cat([run(r, x[rows]) for r, rows in enumerate(self.rows)])
+
+
+def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:
+    """Each run's rows times its own matrix.
+
+    Shapes: ``x`` (rows, ..., in), ``weight`` (runs, out, in) -> (rows, ..., out).
+    """
+    if fleet.runs == 1:
+        return F.linear(x, weight[0])
+    if fleet.even:
+        stacked = x.reshape(fleet.runs, -1, x.shape[-1])
+        return torch.bmm(stacked, weight.transpose(1, 2)).reshape(*x.shape[:-1], weight.shape[1])
+    return fleet.each(x, lambda r, rows: F.linear(rows, weight[r]))
+
+
+class PerRun(nn.Module):
+    """A head module once for each run: row ranges go through their own copy.
+
+    Heads are small, so a loop costs little and keeps their modules as they are.
+    """
+
+    def __init__(self, copies: list[nn.Module], fleet: Fleet) -> None:
+        super().__init__()
+        self.copies = nn.ModuleList(copies)
+        self.fleet = fleet
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, ..., in) -> (rows, ..., out)."""
+        return self.fleet.each(x, lambda r, rows: self.copies[r](rows))

@@ -1,0 +1,38 @@
+"""Full fine-tuning: every parameter of the model is trained.
+
+Equation: W <- W - step(dL/dW) for all W. Trained parameters: all of them. Starts as the base model.
+Nothing to merge; exported as a plain ``transformers`` checkpoint. Always runs alone: there is no
+frozen backbone to share. Source: Devlin et al. 2019, arXiv:1810.04805, section 3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection
+from paretune.models.anatomy import Anatomy
+
+NAME = "full"
+TITLE = "full fine-tuning"
+CODE_EPOCH = 1
+LEARNING_RATES = (2e-5, 6e-5, 2e-4)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Full fine-tuning has no options beside the learning rate."""
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
+    return Injection(dict(model.named_parameters()), undo=lambda: None)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """All parameters, the head included."""
+    return sum(p.numel() for p in model.parameters())

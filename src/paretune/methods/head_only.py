@@ -1,0 +1,38 @@
+"""Head only (linear probe): the backbone stays frozen, only the head is trained.
+
+Equation: p(y|x) = head(f(x)) with f frozen. Trained parameters: those of the head. Starts as the
+base model. Always beside the methods of a study: what does not beat it has learned nothing in
+the backbone. Source: Alain and Bengio 2016, arXiv:1610.01644.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection
+from paretune.models.anatomy import Anatomy
+
+NAME = "head_only"
+TITLE = "linear probe (head only)"
+CODE_EPOCH = 1
+LEARNING_RATES = (1e-3, 5e-3, 2e-2)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The linear probe has no options beside the learning rate."""
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Add nothing: the head is trained with every method."""
+    return Injection({}, undo=lambda: None)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """The method itself adds none; the head is counted apart."""
+    return 0

@@ -1,0 +1,95 @@
+"""LoRA: a low-rank update beside frozen linear layers.
+
+Source: Hu et al. 2021, arXiv:2106.09685, equation 3.
+Equation: h = W x + (alpha / rank) B A x, with W frozen.
+Shapes: A (runs, rank, in), B (runs, out, rank).
+Trained parameters: rank * (in + out) for each wrapped layer.
+Start: the base model (B = 0; A uniform on +-1/sqrt(in), PEFT's kaiming_uniform with a = sqrt 5).
+Merges: W + (alpha / rank) B A. PEFT export: LORA.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods.fleet import Fleet, per_run_linear
+from paretune.methods.injection import Injection, generator, merge, wrap
+from paretune.methods.options import DEFAULT_TARGETS, number
+from paretune.models.anatomy import Anatomy, targets
+from paretune.study import derive
+
+__all__ = ["Options", "inject", "merge", "parameter_count"]
+
+NAME = "lora"
+TITLE = "LoRA"
+CODE_EPOCH = 1
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
+class Options:
+    """``alpha`` None is twice the rank. ``dropout`` acts on the input of the update."""
+
+    rank: int = number(8, 1, 1024)
+    alpha: float | None = number(None, 0.01, 4096)
+    dropout: float = number(0.0, 0.0, 0.9)
+    target_modules: tuple[str, ...] = DEFAULT_TARGETS
+    allow_unmatched: bool = False
+
+    @property
+    def scaling(self) -> float:
+        """alpha / rank."""
+        return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer with one low-rank update for each run."""
+
+    def __init__(
+        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+    ) -> None:
+        super().__init__()
+        self.base, self.fleet, self.scaling = base, fleet, options.scaling
+        bound = 1 / math.sqrt(base.in_features)
+        down = torch.empty(fleet.runs, options.rank, base.in_features)
+        for r, draw in enumerate(generators):
+            down[r].uniform_(-bound, bound, generator=draw)
+        device = base.weight.device
+        self.A = nn.Parameter(down.to(device))
+        self.B = nn.Parameter(
+            torch.zeros(fleet.runs, base.out_features, options.rank, device=device)
+        )
+        self.dropout = nn.Dropout(options.dropout) if options.dropout else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, tokens, in) -> (rows, tokens, out)."""
+        low = per_run_linear(self.dropout(x), self.A, self.fleet)
+        return self.base(x) + per_run_linear(low, self.B, self.fleet) * self.scaling
+
+    def delta(self, run: int = 0) -> Tensor:
+        """The update of the weight, (out, in)."""
+        return self.B[run] @ self.A[run] * self.scaling
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Wrap the target layers; ``seeds`` has one seed for each run of the fleet."""
+    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
+
+    def make(name: str, layer: nn.Linear) -> LoraLinear:
+        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
+        return LoraLinear(layer, options, fleet, draws)
+
+    return wrap(model, names, make)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """rank * (in + out) summed over the target layers."""
+    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
+    shapes = [model.get_submodule(name).weight.shape for name in names]
+    return sum(options.rank * (out + in_) for out, in_ in shapes)

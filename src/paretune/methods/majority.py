@@ -1,0 +1,33 @@
+"""Majority answer: the most frequent label of train, for every example.
+
+What a collapsed run scores; no method below it has learned anything. Ties go to the label that
+comes first. For multiple choice this is the position that is right most often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.data.example import Example
+
+NAME = "majority"
+TITLE = "majority answer"
+CODE_EPOCH = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """The majority answer has no options."""
+
+
+def fit(
+    train: Sequence[Example], num_labels: int, options: Options, seed: int
+) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
+    """Returns a function from examples to log-probabilities, (examples, labels)."""
+    counts = np.bincount([e.label for e in train if e.label is not None], minlength=num_labels)
+    scores = np.log((counts + 1) / (counts.sum() + num_labels))
+    return lambda examples: np.tile(scores, (len(examples), 1))

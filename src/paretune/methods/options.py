@@ -1,0 +1,70 @@
+"""Options of a method: a frozen dataclass whose fields carry their allowed range."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields
+from typing import Any
+
+from paretune.errors import MethodError
+
+DEFAULT_TARGETS = ("query", "value")
+
+
+def number(default: float | None, low: float, high: float) -> Any:
+    """A numeric option with inclusive bounds."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def choice(default: str, *others: str) -> Any:
+    """An option that is one of a few words."""
+    return field(default=default, metadata={"choices": (default, *others)})
+
+
+def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
+    """Check what a study file gives against a method's options.
+
+    Raises:
+        MethodError: an unknown option, a wrong type, or a value out of range.
+    """
+    known = {f.name: f for f in fields(options)}
+    hints = typing.get_type_hints(options)
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise MethodError(
+                f'method {method} has no option "{name}".', remedy=f"Its options: {listed}."
+            )
+        values[name] = _checked(method, known[name], hints[name], value)
+    return options(**values)
+
+
+def describe(options: type) -> dict[str, Any]:
+    """Option names with their defaults."""
+    return {f.name: None if f.default is MISSING else f.default for f in fields(options)}
+
+
+def _checked(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
+    where = f"method {method}, option {spec.name}"
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, str):
+            value = (value,)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise MethodError(f"{value!r} is not a list of names.", where=where)
+        return tuple(value)
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join(a.__name__ for a in allowed)
+        raise MethodError(f"{value!r} is not of type {names}.", where=where)
+    low, high = spec.metadata.get("low"), spec.metadata.get("high")
+    if low is not None and value is not None and not low <= value <= high:
+        raise MethodError(f"{value} is not between {low} and {high}.", where=where)
+    words = spec.metadata.get("choices")
+    if words is not None and value not in words:
+        raise MethodError(f'"{value}" is not one of {", ".join(words)}.', where=where)
+    return value

@@ -1,0 +1,63 @@
+"""TF-IDF and logistic regression: what the bare words of an example already tell.
+
+Words and word pairs, sublinear TF-IDF, scikit-learn's logistic regression with C = 1. A pair is
+joined to one text. For multiple choice each choice with its premise is classified as right or
+wrong and the likeliest choice is the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paretune.data.example import Example
+
+NAME = "tfidf"
+TITLE = "TF-IDF + logistic regression"
+CODE_EPOCH = 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """This baseline has no options."""
+
+
+def fit(
+    train: Sequence[Example], num_labels: int, options: Options, seed: int
+) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
+    """Returns a function from examples to log-probabilities, (examples, labels)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    choices = len(train[0].segments)
+    texts = [_joined(segment) for e in train for segment in e.segments]
+    if choices > 1:
+        answers = [int(c == e.label) for e in train for c in range(choices)]
+    else:
+        answers = [e.label if e.label is not None else -1 for e in train]
+    model = make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=1.0, max_iter=2000, random_state=seed % 2**32),
+    )
+    model.fit(texts, answers)
+    seen = [int(c) for c in model[-1].classes_]
+
+    def scores(examples: Sequence[Example]) -> NDArray[np.float64]:
+        flat = [_joined(segment) for e in examples for segment in e.segments]
+        log_probabilities = model.predict_log_proba(flat)
+        if choices > 1:
+            right: NDArray[np.float64] = log_probabilities[:, seen.index(1)]
+            return right.reshape(len(examples), choices)
+        table = np.full((len(examples), num_labels), -np.inf)
+        table[:, seen] = log_probabilities
+        return np.maximum(table, -1e3)  # a label unseen in train: finite, so that it can be stored
+
+    return scores
+
+
+def _joined(segment: tuple[str, str | None]) -> str:
+    return segment[0] if segment[1] is None else f"{segment[0]} {segment[1]}"

@@ -1,0 +1,87 @@
+"""What planning knows beside the study file: the data, the models' files, the methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Literal
+
+from paretune import methods
+from paretune.data.example import Dataset
+from paretune.errors import MethodError
+from paretune.methods import options as method_options
+from paretune.models.resolve import Source, resolve
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, run_id
+from paretune.training.workbench import Workbench
+
+NO_MODEL = ModelSpec(name="-")
+"""The model of a baseline that needs none."""
+
+
+@dataclass
+class Context:
+    """Answers about one study on this machine; everything is read once.
+
+    ``precision`` is what ``auto`` means here, decided once for each study and kept in its store.
+    ``offline`` False allows model files to be fetched from the hub.
+    """
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    offline: bool = True
+    bench: Workbench = field(default_factory=Workbench)
+
+    def dataset(self, spec: TaskSpec) -> Dataset:
+        """The data of a task."""
+        return self.bench.dataset(spec)
+
+    def source(self, spec: ModelSpec) -> Source:
+        """Where a model's files lie; may fetch them when not offline."""
+        key = spec.model_dump_json()
+        if key not in self.bench.sources:
+            self.bench.sources[key] = resolve(spec, offline=self.offline)
+        return self.bench.sources[key]
+
+    def method(self, spec: MethodSpec) -> tuple[ModuleType, Any]:
+        """The method's module and its checked options.
+
+        Raises:
+            MethodError: an unknown method, or an option that is not its own or out of range.
+        """
+        module = methods.get(spec.name)
+        return module, method_options.parse(module.NAME, module.Options, spec.options)
+
+    def identify(self, run: Run) -> str:
+        """The run's identity over its data, weights and method code."""
+        weights = "" if run.model == NO_MODEL else self.source(run.model).weights_hash
+        return run_id(
+            run,
+            data_hash=self.dataset(run.task).content_hash,
+            weights_hash=weights,
+            code_epoch=methods.get(run.method.name).CODE_EPOCH,
+        )
+
+
+def learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[float, ...]:
+    """As many rates as every method may try, over the range that suits the method.
+
+    The study's own list is taken as it stands and must have ``trials`` entries: the same tuning
+    budget for all. Otherwise ``trials`` rates at equal ratios from the method's low to its high.
+
+    Raises:
+        MethodError: the study gives more or fewer rates than ``protocol.trials``.
+    """
+    if spec.learning_rates is not None:
+        if len(spec.learning_rates) != trials:
+            raise MethodError(
+                f"{len(spec.learning_rates)} learning rates, but every method gets {trials} trials.",
+                where=f"method {spec.key}",
+                remedy="List as many rates as protocol.trials says, or change trials.",
+            )
+        return spec.learning_rates
+    low, middle, high = module.LEARNING_RATES
+    if trials == 1:
+        return (middle,)
+    if trials == 3:
+        return (low, middle, high)
+    ratio = (high / low) ** (1 / (trials - 1))
+    return tuple(float(f"{low * ratio**i:.3g}") for i in range(trials))

@@ -1,0 +1,123 @@
+"""From a study and what its runs have left so far to all runs that should exist.
+
+A pure question asked again and again: runs on trial come first; when all trials of a cell have
+ended, its rate is chosen and the final seeds appear; the solo measurement of its cost stands last.
+Asking twice gives the same runs, so the same command always continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paretune import methods
+from paretune.analysis.cells import choose_rate
+from paretune.planning import paper
+from paretune.planning.context import NO_MODEL, Context, learning_rates
+from paretune.store.record import Record
+from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
+
+FOLDS_BELOW = 500
+"""Under this many training rows, rates are chosen by the mean over folds."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run with its identity."""
+
+    run_id: str
+    run: Run
+
+
+def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Planned]:
+    """All runs that the study asks for, given the records that exist; in the order to run them.
+
+    Raises:
+        ParetuneError: data, a model or a method that cannot be used.
+    """
+    if study.protocol.preset == "paper":
+        runs = paper.expand(study)
+        return [Planned(context.identify(run), run) for run in runs]
+    ended = {record.run_id: record for record in records}
+    planned: list[Planned] = []
+    training = _concrete(study.training, context)
+    for task in study.tasks:
+        for name in ("majority", "tfidf"):
+            run = Run(
+                stage="final",
+                task=task,
+                model=NO_MODEL,
+                method=MethodSpec(name=name),
+                learning_rate=None,
+                seed=study.protocol.seeds[0],
+                split_seed=study.protocol.split_seed,
+                training=training,
+            )
+            planned.append(Planned(context.identify(run), run))
+        for model in study.models:
+            for method in with_baselines(study):
+                planned += _cell(study, context, ended, training, task, model, method)
+    order = {"tune": 0, "final": 1, "cost": 2}
+    return sorted(planned, key=lambda p: order[p.run.stage])
+
+
+def with_baselines(study: Study) -> list[MethodSpec]:
+    """The study's methods that train a model, and the linear probe, which always stands beside."""
+    asked = [m for m in study.methods if m.name not in ("majority", "tfidf")]
+    if not any(m.name == "head_only" for m in asked):
+        asked.append(MethodSpec(name="head_only"))
+    return asked
+
+
+def folds(study: Study, training_rows: int) -> int:
+    """How many parts of train take a turn as selection part."""
+    return study.protocol.folds if training_rows < FOLDS_BELOW else 1
+
+
+def _cell(
+    study: Study,
+    context: Context,
+    ended: dict[str, Record],
+    training: Training,
+    task: TaskSpec,
+    model: ModelSpec,
+    method: MethodSpec,
+) -> list[Planned]:
+    module, _ = context.method(method)
+    if not methods.trains_a_model(module):
+        return []
+    protocol = study.protocol
+    rates = learning_rates(method, module, protocol.trials)
+
+    def planned(stage: str, rate: float, seed: int, fold: int = 0) -> Planned:
+        run = Run(
+            stage=stage,  # type: ignore[arg-type]  # checked by pydantic
+            task=task,
+            model=model,
+            method=method,
+            learning_rate=rate,
+            seed=seed,
+            fold=fold,
+            split_seed=protocol.split_seed,
+            training=training,
+        )
+        return Planned(context.identify(run), run)
+
+    cost = planned("cost", rates[len(rates) // 2], protocol.seeds[0])
+    if len(rates) == 1:
+        return [*(planned("final", rates[0], seed) for seed in protocol.seeds), cost]
+    turns = range(folds(study, len(context.dataset(task).train)))
+    trials = [planned("tune", rate, protocol.tuning_seed, f) for rate in rates for f in turns]
+    results = [ended[t.run_id] for t in trials if t.run_id in ended]
+    if len(results) < len(trials):
+        return [*trials, cost]
+    choice = choose_rate(results)
+    if choice.rate is None:
+        return [*trials, cost]  # every trial diverged or did not fit: the cell ends here, and says so
+    return [*trials, *(planned("final", choice.rate, seed) for seed in protocol.seeds), cost]
+
+
+def _concrete(training: Training, context: Context) -> Training:
+    if training.precision != "auto":
+        return training
+    return training.model_copy(update={"precision": context.precision})

@@ -1,0 +1,102 @@
+"""``protocol: {preset: paper}``: every run with the settings that the paper's authors used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from paretune.errors import StudyError
+from paretune.planning.context import NO_MODEL
+from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
+
+
+@cache
+def settings() -> Mapping[str, Any]:
+    """The preset that the project ships, as plain values."""
+    text = (files("paretune.planning") / "paper.yaml").read_text(encoding="utf-8")
+    loaded: Mapping[str, Any] = YAML(typ="safe", pure=True).load(text)
+    return loaded
+
+
+def departures() -> list[str]:
+    """Where the preset departs from the paper on purpose, in sentences."""
+    return [str(sentence).strip() for sentence in settings()["departures"]]
+
+
+def expand(study: Study) -> list[Run]:
+    """The paper's runs for the tasks, models and methods that the study names.
+
+    Raises:
+        StudyError: a task or method that the paper did not have.
+    """
+    runs = list(_runs(study))
+    order = {"tune": 0, "final": 1, "cost": 2}
+    return sorted(runs, key=lambda run: order[run.stage])
+
+
+def _runs(study: Study) -> Iterator[Run]:
+    preset = settings()
+    for asked in study.tasks:
+        if asked.own or asked.name not in preset["tasks"]:
+            known = ", ".join(preset["tasks"])
+            raise StudyError(
+                f"protocol paper has no task {asked.name}.", remedy=f"Its tasks: {known}."
+            )
+        limit = preset["tasks"][asked.name].get("limit")
+        task = asked.model_copy(update={"template": "paper", "limit": limit})
+        yield _baseline(task, preset, "majority")
+        yield _baseline(task, preset, "tfidf")
+        for model in study.models:
+            for method in study.methods:
+                if method.name not in preset["methods"]:
+                    known = ", ".join(preset["methods"])
+                    raise StudyError(
+                        f"protocol paper has no method {method.name}.",
+                        remedy=f"Its methods: {known}.",
+                    )
+                yield from _cell(task, model, method, as_run=study.protocol.as_run)
+
+
+def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:
+    return Run(
+        stage="final",
+        task=task,
+        model=NO_MODEL,
+        method=MethodSpec(name=name),
+        learning_rate=None,
+        seed=preset["seed"],
+        selection="test",
+        training=Training(**preset["training"]),
+    )
+
+
+def _cell(task: TaskSpec, model: ModelSpec, method: MethodSpec, *, as_run: bool) -> Iterator[Run]:
+    preset = settings()
+    known = {hub: short for short, hub in preset["models"].items()}
+    settings_of = known.get(model.name, preset["other_models"])
+    rate = preset["learning_rate"]
+    options = dict(preset["methods"][method.name])
+    training = preset["training"] | preset["tasks"][task.name].get("training", {})
+    entries = [*preset["exceptions"], *(preset["as_run"] if as_run else ())]
+    for entry in entries:
+        here = {"task": task.name, "model": settings_of, "method": method.name}
+        if all(entry.get(key, value) == value for key, value in here.items()):
+            rate = entry.get("learning_rate", rate)
+            options |= entry.get("options", {})
+            training = training | entry.get("training", {})
+    named = MethodSpec(name=method.name, label=method.label, **options)
+    for stage in ("final", "cost"):
+        yield Run(
+            stage=stage,  # type: ignore[arg-type]  # checked by pydantic
+            task=task,
+            model=model,
+            method=named,
+            learning_rate=rate,
+            seed=preset["seed"],
+            selection="test",
+            training=Training(**training),
+        )

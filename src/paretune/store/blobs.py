@@ -1,0 +1,95 @@
+"""Blobs by content: ``blobs/ab/<sha256>``. A blob is whole under its name, or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from pathlib import Path
+
+from paretune.errors import StoreError
+from paretune.store.owner import provably_dead, this_owner
+
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def blob_path(folder: Path, sha256: str) -> Path:
+    """Where the blob lies (whether or not it exists)."""
+    if not _HASH.fullmatch(sha256):
+        raise ValueError(f"{sha256!r} is no sha256 in hexadecimal digits")
+    return folder / sha256[:2] / sha256
+
+
+def write_blob(folder: Path, content: bytes) -> str:
+    """Store the content and return its sha256; on disk, names included, when this returns.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written.
+    """
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = blob_path(folder, sha256)
+    try:
+        if path.exists() and _hash_of(path) == sha256:
+            return sha256
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parts = folder / "part"
+        parts.mkdir(exist_ok=True)
+        part = parts / f"{this_owner()}:{uuid.uuid4().hex}"
+        try:
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        for changed in (path.parent, folder):
+            _sync_folder(changed)
+    except OSError as error:
+        raise StoreError(
+            f"a blob cannot be written ({error.strerror or error}).",
+            where=str(path),
+            remedy="Check the free space and the permissions; the same command continues.",
+        ) from error
+    return sha256
+
+
+def read_blob(folder: Path, sha256: str) -> bytes:
+    """The content, proven to be what was stored.
+
+    Raises:
+        StoreError: missing, unreadable, or changed since it was written.
+    """
+    path = blob_path(folder, sha256)
+    remedy = "Restore it from a copy of the store."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"a blob cannot be read ({error.strerror or error}).", where=str(path), remedy=remedy
+        ) from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StoreError("a blob is damaged: its content changed.", where=str(path), remedy=remedy)
+    return content
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove unfinished blob files of processes of this machine that are certainly gone."""
+    for part in (folder / "part").glob("*"):
+        if provably_dead(part.name.rpartition(":")[0]):
+            part.unlink(missing_ok=True)
+
+
+def _hash_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""Who holds a run: a process of a machine since its last start, ``host:boot:pid:start``.
+
+A process that was killed cannot say so. Its owner string lets another process on the same
+machine prove that it is gone, so that its run is taken up at once instead of after the lease.
+Proof is strict: whatever cannot be seen from here (another machine, another container, another
+start of the machine) counts as alive, and its lease must run out.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+_ENDED = "ended"
+
+
+def this_owner() -> str:
+    """The owner string of this process."""
+    return owner_of(os.getpid())
+
+
+def owner_of(pid: int) -> str:
+    """The owner string of a process of this machine (a child that was not waited for, say)."""
+    return f"{socket.gethostname()}:{_boot()}:{pid}:{_start(pid)}"
+
+
+def provably_dead(owner: str) -> bool:
+    """Whether the owner was a process of this machine that is certainly gone."""
+    parts = owner.split(":")
+    if len(parts) != 4 or not parts[2].isdecimal():
+        return False
+    host, boot, pid, start = parts[0], parts[1], int(parts[2]), parts[3]
+    if (host, boot) != (socket.gethostname(), _boot()):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it exists and is another user's; its start time tells whether it is the same one
+    now = _start(pid)
+    return now is not None and now != start
+
+
+def _boot() -> str:
+    """The machine's present start and the process namespace: a pid means nothing outside them."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return f"{psutil.boot_time():.0f}"
+
+
+def _start(pid: int) -> str | None:
+    """When the process started (in ticks, exactly, where there is a /proc); None: cannot be seen.
+
+    A process that ended but was not yet waited for (a zombie) has ended.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return _start_elsewhere(pid)
+    fields = stat.rpartition(")")[2].split()
+    return _ENDED if fields[0] in "ZX" else fields[19]
+
+
+def _start_elsewhere(pid: int) -> str | None:
+    if Path("/proc/self/stat").exists():
+        return None  # this system has a /proc, and hides that process (or it ended just now)
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return _ENDED
+        return f"{process.create_time():.2f}"
+    except psutil.Error:
+        return None

@@ -1,0 +1,60 @@
+"""Per-example answers as one blob of canonical JSON: written and read here, nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from paretune.errors import StoreError
+from paretune.store.plain import canonical_json
+from paretune.store.record import Predictions
+
+
+def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
+    """``{"selection": {"uid", "label", "prediction", "scores"}, "test": ...}`` in UTF-8.
+
+    Raises:
+        ValueError: a score is NaN or infinite (a diverged run has no predictions), or the
+            fields of a part have different lengths.
+    """
+    form = {}
+    for name, part in parts.items():
+        _equal_lengths(name, part)
+        form[name] = {
+            "uid": part.uid,
+            "label": part.label,
+            "prediction": part.prediction,
+            "scores": part.scores,
+        }
+    return canonical_json(form, "predictions").encode()
+
+
+def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
+    """The inverse of :func:`encode_predictions`.
+
+    Raises:
+        StoreError: the content is not of that form.
+    """
+    try:
+        parts = {
+            str(name): Predictions(
+                uid=tuple(str(uid) for uid in part["uid"]),
+                label=tuple(int(label) for label in part["label"]),
+                prediction=tuple(int(answer) for answer in part["prediction"]),
+                scores=tuple(tuple(float(s) for s in row) for row in part["scores"]),
+            )
+            for name, part in json.loads(content).items()
+        }
+        for name, part in parts.items():
+            _equal_lengths(name, part)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(
+            f"the stored predictions cannot be read ({error!r}).", where=where
+        ) from error
+    return parts
+
+
+def _equal_lengths(name: str, part: Predictions) -> None:
+    lengths = {len(part.uid), len(part.label), len(part.prediction), len(part.scores)}
+    if len(lengths) > 1:
+        raise ValueError(f"predictions.{name}: fields of different lengths {sorted(lengths)}")

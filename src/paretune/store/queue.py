@@ -1,0 +1,58 @@
+"""Which run a claim may take. All functions run inside the caller's transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable
+
+from paretune.store.owner import provably_dead
+from paretune.store.rows import Claim
+from paretune.study import Run
+
+RunOf = Callable[[str, str, str], Run]
+"""``(study_hash, run_id, json) -> Run``: the store parses each row's run once."""
+
+_OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, run
+    FROM study_runs JOIN runs USING (run_id)
+    WHERE study_hash = ? AND state IN ('todo', 'running') ORDER BY position"""
+
+
+def take_first(
+    db: sqlite3.Connection,
+    owner: str,
+    study_hash: str,
+    stages: tuple[str, ...] | None,
+    lease_seconds: float,
+    run_of: RunOf,
+) -> Claim | None:
+    """Mark the first free run as running by ``owner``; None where none is free."""
+    alive = alive_stages(db)
+    for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall():
+        if (stages is None or row["stage"] in stages) and is_free(row, alive):
+            now = time.time()
+            db.execute(
+                "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
+                "lease_until = ?, started = ? WHERE run_id = ?",
+                (owner, now + lease_seconds, now, row["run_id"]),
+            )
+            run = run_of(study_hash, row["run_id"], row["run"])
+            return Claim(row["run_id"], run, owner, row["attempt"] + 1, lease_seconds)
+    return None
+
+
+def alive_stages(db: sqlite3.Connection) -> set[str]:
+    """Stages of the runs that are being executed now, of all studies in the store."""
+    running = "SELECT stage, owner, lease_until FROM runs WHERE state = 'running'"
+    return {row["stage"] for row in db.execute(running) if not _abandoned(row)}
+
+
+def is_free(row: sqlite3.Row, alive: set[str]) -> bool:
+    """Whether a claim may take this todo or running row while ``alive`` stages are executed."""
+    if "cost" in alive or (row["stage"] == "cost" and alive):
+        return False
+    return row["state"] == "todo" or _abandoned(row)
+
+
+def _abandoned(row: sqlite3.Row) -> bool:
+    return bool(row["lease_until"] <= time.time() or provably_dead(row["owner"]))

@@ -1,0 +1,40 @@
+"""CommitmentBank (de Marneffe et al., 2019): does the speaker of the premise hold the hypothesis?
+
+Three labels, one of them (neutral) rare: 16 of 250 train rows. The metric is SuperGLUE's, the mean
+of accuracy and macro F1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from paretune.data import superglue
+from paretune.data.example import Segments
+from paretune.data.task import Task
+
+
+def pair(row: Mapping[str, str], language: str) -> Segments:
+    """The premise, then the hypothesis."""
+    return ((row["premise"], row["hypothesis"]),)
+
+
+def paper(row: Mapping[str, str], language: str) -> Segments:
+    """One text, as the paper's notebooks built it."""
+    return ((f"{row['premise']} {row['hypothesis']}", None),)
+
+
+TASK = Task(
+    name="cb",
+    title="CommitmentBank: entailment, contradiction or neutral",
+    kind="pair",
+    labels=("entailment", "contradiction", "neutral"),
+    columns=("premise", "hypothesis"),
+    metric="accuracy_f1",
+    languages=("sl", "en"),
+    licence=superglue.LICENCE,
+    source=superglue.SOURCE,
+    templates={"pair": pair, "paper": paper},
+    parts=superglue.parts("CB"),
+    id="idx",
+    group="premise",
+)

@@ -1,0 +1,52 @@
+"""COPA (Roemmele et al., 2011): which of two sentences is the cause, or the effect, of the premise?
+
+The row's ``question`` says ``cause`` or ``effect``; without it the task cannot be solved. The
+default asks it in the task's language after the premise, as SuperGLUE's own baselines do in
+English; the choice is the second text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from paretune.data import superglue
+from paretune.data.example import Segments
+from paretune.data.task import Task
+
+ASKED = {
+    "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
+    "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
+}
+
+
+def pair(row: Mapping[str, str], language: str) -> Segments:
+    """Premise and question, then one choice; a word other than the two is asked as it is."""
+    asked = ASKED[language].get(row["question"], row["question"])
+    first = f"{row['premise']} {asked}"
+    return (first, row["choice1"]), (first, row["choice2"])
+
+
+def paper(row: Mapping[str, str], language: str) -> Segments:
+    """The premise, then the bare word ``cause`` or ``effect`` with one choice."""
+    question = row["question"]
+    return (
+        (row["premise"], f"{question} {row['choice1']}"),
+        (row["premise"], f"{question} {row['choice2']}"),
+    )
+
+
+TASK = Task(
+    name="copa",
+    title="COPA: the more plausible cause or effect",
+    kind="multiple_choice",
+    labels=("0", "1"),
+    columns=("premise", "choice1", "choice2", "question"),
+    metric="accuracy",
+    languages=("sl", "en"),
+    licence=superglue.LICENCE,
+    source=superglue.SOURCE,
+    templates={"pair": pair, "paper": paper},
+    parts=superglue.parts("COPA"),
+    id="idx",
+    group="premise",
+)

@@ -1,0 +1,94 @@
+"""Where a long run stands, so that a killed process goes on to the same bits.
+
+One safetensors file: trained tensors, the best ones so far, AdamW's moments, and a JSON header with
+the step and the curve. Random numbers need no saving: every draw is seeded by run, purpose and step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """Everything of a run that changes while it trains, beside the tensors."""
+
+    step: int = 0
+    micro_batch: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    best_step: int = -1
+    best_scores: dict[str, float] = field(default_factory=dict)
+    without_gain: int = 0
+
+
+def save(
+    path: Path,
+    progress: Progress,
+    trained: Mapping[str, nn.Parameter],
+    best: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write beside, sync, rename: a reader sees the old state or the new, never half of one."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in trained.items():
+        tensors[f"trained/{name}"] = parameter.detach()
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{key}/{name}"] = value
+    tensors |= {f"best/{name}": value for name, value in best.items()}
+    # A tensor may be a view of a larger storage (tied or sliced): safetensors wants its own copy.
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file(tensors, part, metadata=header)
+    with part.open("rb") as handle:
+        os.fsync(handle.fileno())
+    part.replace(path)
+
+
+def load(
+    path: Path,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Restore a run in place; None where there is no checkpoint of this format.
+
+    Returns the progress and the best tensors so far.
+    """
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as handle:
+        header = handle.metadata() or {}
+        if header.get("format") != str(FORMAT):
+            return None
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    progress = Progress(**json.loads(header["progress"]))
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(tensors[f"trained/{name}"])
+            state = {
+                key: tensors[f"{key}/{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"{key}/{name}" in tensors
+            }
+            if state:
+                device = parameter.device
+                optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(device)
+                    for key, value in state.items()
+                }
+    best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
+    return progress, best

@@ -1,0 +1,26 @@
+"""Where a run was trained: versions, threads, device. Belongs to ``measured``, never to a result."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Plain values that let a reader judge whether two runs may be compared."""
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+    if device.startswith("cuda"):
+        found["device_name"] = torch.cuda.get_device_name(device)
+    return found

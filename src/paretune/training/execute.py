@@ -1,0 +1,250 @@
+"""One run, from its description to what it leaves: scores, answers, curve, weights, seconds."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import save as safetensors_bytes
+
+from paretune import methods
+from paretune.data.example import Dataset, Example
+from paretune.methods import options as method_options
+from paretune.metrics.classification import scores as metric_scores
+from paretune.study import Run
+from paretune.training import guards
+from paretune.training.environment import environment
+from paretune.training.evaluate import logits, mean_loss
+from paretune.training.loop import Plan, Trained, train
+from paretune.training.prepare import Prepared, prepare
+from paretune.training.workbench import Parts, Workbench
+
+KEPT_WEIGHTS_BYTES = 64 * 2**20
+"""Trained tensors up to this size are kept in the store; larger ones can be trained again."""
+
+Report = Callable[[dict[str, Any]], None]
+Scores = NDArray[np.float32] | NDArray[np.float64]
+
+
+@dataclass
+class Outcome:
+    """What a run leaves; see :mod:`paretune.store.record` for the keys."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def execute_run(
+    run: Run,
+    *,
+    checkpoint: Path,
+    report: Report,
+    bench: Workbench | None = None,
+    device: str = "cpu",
+    halvings: int = 0,
+    checkpoint_seconds: float = 60.0,
+) -> Outcome:
+    """Train and evaluate one run of stage ``tune`` or ``final``.
+
+    Args:
+        run: with a concrete precision.
+        checkpoint: where the run's state is kept while it trains.
+        report: told ``step``, ``steps``, ``loss`` and at times ``note``.
+        bench: caches of this process.
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...
+        halvings: how often the micro-batch is halved from the start, because the system killed an
+            earlier attempt for its memory.
+        checkpoint_seconds: least time between two checkpoints.
+
+    Raises:
+        ParetuneError: the data, the model or the method cannot be used.
+    """
+    bench = bench or Workbench()
+    dataset, parts = bench.dataset(run.task), bench.parts(run)
+    method = methods.get(run.method.name)
+    if not methods.trains_a_model(method):
+        return _fit(run, dataset, parts)
+    outcome = Outcome(result={"notes": []})
+    seconds = {"load": time.monotonic()}
+    micro_batch = run.training.micro_batch or run.training.batch_size
+    for _ in range(halvings):
+        micro_batch = max(1, micro_batch // 2)
+    while True:
+        loaded = bench.model(run.model, dataset)
+        seconds["load"] = time.monotonic() - seconds["load"]
+        prepared = prepare(run, loaded, device)
+        plan = Plan(
+            run.training,
+            run.learning_rate or 0.0,
+            run.seed,
+            micro_batch,
+            len(dataset.labels),
+            loaded.anatomy.pad_id,
+            device,
+            "bf16" if run.training.precision == "bf16" else "fp32",
+            checkpoint,
+            checkpoint_seconds,
+        )
+        try:
+            _train_and_score(run, dataset, parts, prepared, plan, bench, report, outcome, seconds)
+        except (RuntimeError, MemoryError) as error:
+            if not guards.is_out_of_memory(error):
+                raise
+        else:
+            break
+        finally:
+            prepared.undo()
+            if method.NAME == "full":
+                bench.drop_model()
+        del loaded, prepared
+        gc.collect()
+        if micro_batch == 1:
+            note = "out of memory even with a micro-batch of 1"
+            outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
+            break
+        micro_batch //= 2
+        note = f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
+        outcome.result["notes"].append(note)
+        report({"note": note})
+    outcome.measured |= {"wall_seconds": seconds, "environment": environment(device)}
+    return outcome
+
+
+def _train_and_score(
+    run: Run,
+    dataset: Dataset,
+    parts: Parts,
+    prepared: Prepared,
+    plan: Plan,
+    bench: Workbench,
+    report: Report,
+    outcome: Outcome,
+    seconds: dict[str, float],
+) -> None:
+    source = bench.source(run.model)
+    encoded = {
+        name: bench.encode(examples, prepared.loaded, source, prepared.max_length)
+        for name, examples in vars(parts).items()
+        if examples
+    }
+
+    def answer(name: str) -> Scores:
+        return logits(
+            prepared.loaded.model,
+            encoded[name],
+            fleet=prepared.fleet,
+            pad_id=plan.pad_id,
+            device=plan.device,
+            precision=plan.precision,
+        )
+
+    def select() -> dict[str, float]:
+        found = _scored(answer("selection"), parts.selection, dataset)
+        return {key: found[key] for key in ("primary", "loss")}
+
+    started = time.monotonic()
+    trained: Trained = train(
+        prepared.loaded.model, prepared.trained, encoded["train"], select, plan, prepared.fleet, report
+    )
+    seconds["train"] = time.monotonic() - started
+    started = time.monotonic()
+    answered = [name for name in ("selection", "test") if name in encoded]
+    answers = {name: answer(name) for name in answered} if trained.best else {}
+    seconds["evaluation"] = time.monotonic() - started
+    if trained.diverged:
+        outcome.result["notes"].append(f"diverged at {trained.diverged}")
+    outcome.result |= {
+        "steps": trained.progress.step,
+        "best_step": trained.progress.best_step,
+        "curve": trained.progress.curve,
+        "micro_batch": plan.micro_batch,
+        "trained_parameters": sum(p.numel() for p in prepared.trained.values()),
+        "method_parameters": sum(p.numel() for p in prepared.injection.parameters.values()),
+        "head_parameters": sum(p.numel() for p in prepared.head.values()),
+        "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
+    }
+    outcome.result["notes"].extend(source.notes)
+    _conclude(outcome, answers, parts, dataset, diverged=trained.diverged is not None)
+    if not trained.diverged:
+        _keep_weights(outcome, prepared, run)
+
+
+def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:
+    """A baseline that fits on texts: no steps, no rate, no model."""
+    method = methods.get(run.method.name)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    started = time.monotonic()
+    answer = method.fit(parts.train, len(dataset.labels), options, run.seed)
+    outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
+    fitted = time.monotonic()
+    answers = {
+        name: answer(examples)
+        for name, examples in (("selection", parts.selection), ("test", parts.test))
+        if examples
+    }
+    _conclude(outcome, answers, parts, dataset, diverged=False)
+    seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
+    outcome.measured |= {"wall_seconds": seconds, "environment": environment("cpu")}
+    return outcome
+
+
+def _conclude(
+    outcome: Outcome,
+    answers: dict[str, Scores],
+    parts: Parts,
+    dataset: Dataset,
+    *,
+    diverged: bool,
+) -> None:
+    """Scores, per-example answers, and what the run is called: ok, collapsed or diverged."""
+    examples = {"selection": parts.selection, "test": parts.test}
+    outcome.result["scores"] = {
+        name: _scored(scores, examples[name], dataset) for name, scores in answers.items()
+    }
+    judged = answers.get("test", answers.get("selection"))
+    constant = judged is not None and len(judged) > 1 and len(set(judged.argmax(1).tolist())) == 1
+    kind = "diverged" if diverged else "collapsed" if constant else "ok"
+    outcome.result["outcome"] = kind
+    if answers:
+        table = {
+            name: {
+                "uid": [e.uid for e in examples[name]],
+                "label": [e.label for e in examples[name]],
+                "prediction": scores.argmax(1).tolist(),
+                "scores": [[float(s) for s in row] for row in scores],
+            }
+            for name, scores in answers.items()
+        }
+        outcome.blobs["predictions"] = json.dumps(table, sort_keys=True).encode()
+
+
+def _scored(scores: Scores, examples: list[Example], dataset: Dataset) -> dict[str, float]:
+    labels = [e.label for e in examples if e.label is not None]
+    found: dict[str, float] = metric_scores(
+        np.array(labels), scores.argmax(1), len(dataset.labels), dataset.metric
+    )
+    return {**found, "loss": mean_loss(scores.astype(np.float32), labels)}
+
+
+def _keep_weights(outcome: Outcome, prepared: Prepared, run: Run) -> None:
+    tensors = {n: p.detach().cpu().contiguous() for n, p in prepared.trained.items()}
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    outcome.result["trained_bytes"] = size
+    if size > KEPT_WEIGHTS_BYTES:
+        outcome.result["notes"].append(
+            f"trained weights of {size / 2**20:.0f} MiB not kept (limit "
+            f"{KEPT_WEIGHTS_BYTES // 2**20} MiB); the same run trains them again"
+        )
+        return
+    # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
+    header = {"paretune": json.dumps({"run": run.canonical()}, sort_keys=True)}
+    outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)
+

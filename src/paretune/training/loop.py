@@ -1,0 +1,215 @@
+"""The training loop: AdamW over exact effective batches, in tight micro-batches.
+
+Which examples a step sees depends on the run's seed alone; how they are padded and split into
+micro-batches does not change the step (the loss is a sum over examples divided by the effective
+batch). Order and dropout are drawn from generators seeded by run, purpose and step, so a run needs
+no random state to resume, and gives the same bits whatever ran before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretune.data.batch import micro_batches, order
+from paretune.data.encode import Encoded
+from paretune.methods.fleet import Fleet
+from paretune.study import Training, derive
+from paretune.training import checkpoint, guards
+from paretune.training.checkpoint import Progress
+from paretune.training.evaluate import inputs
+from paretune.training.precision import computing
+from paretune.training.schedule import factor
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run trains with, all choices made."""
+
+    settings: Training
+    learning_rate: float
+    seed: int
+    micro_batch: int
+    num_labels: int
+    pad_id: int
+    device: str
+    precision: Literal["fp32", "bf16"]
+    checkpoint: Path
+    checkpoint_seconds: float = 60.0
+
+    def steps(self, examples: int) -> tuple[int, int, int]:
+        """Steps in an epoch, steps in all, and steps between evaluations."""
+        per_epoch = -(-examples // self.settings.batch_size)
+        total = self.settings.max_steps or self.settings.epochs * per_epoch
+        return per_epoch, total, min(self.settings.eval_every or per_epoch, total)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went; the model holds the best weights when this is returned."""
+
+    progress: Progress
+    best: dict[str, Tensor]
+    diverged: str | None
+
+
+def train(
+    model: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    data: Encoded,
+    select: Callable[[], dict[str, float]],
+    plan: Plan,
+    fleet: Fleet,
+    report: Report,
+) -> Trained:
+    """Train until the last step, early stopping, or divergence; restore the best weights.
+
+    Args:
+        model: in training mode or not; left in evaluation mode.
+        trained: the tensors that are trained, all others frozen.
+        data: encoded training examples, all labelled.
+        select: scores of the present weights on the selection part, with ``primary`` and ``loss``.
+        plan: the settings of this run.
+        fleet: of one run.
+        report: told the step, the steps in all and the loss after every step.
+    """
+    per_epoch, total, eval_every = plan.steps(len(data.labels))
+    optimizer = adamw(trained, plan.settings.weight_decay)
+    progress, best = Progress(micro_batch=plan.micro_batch), {}
+    resumed = checkpoint.load(plan.checkpoint, trained, optimizer)
+    if resumed is not None and resumed[0].micro_batch == plan.micro_batch:
+        progress, best = resumed
+    saved_at = time.monotonic()
+    diverged = None
+    model.train()
+    while progress.step < total:
+        step = progress.step
+        epoch, place = divmod(step, per_epoch)
+        start = place * plan.settings.batch_size
+        batch = order(len(data.labels), plan.seed, epoch)[start : start + plan.settings.batch_size]
+        rate = plan.learning_rate * factor(
+            step, total, plan.settings.warmup_fraction, plan.settings.schedule
+        )
+        try:
+            loss = train_step(model, trained, optimizer, data, batch, step, rate, plan, fleet)
+        except guards.DivergedError as error:
+            diverged = str(error)
+            break
+        progress.losses.append(loss)
+        progress.step += 1
+        report({"step": progress.step, "steps": total, "loss": loss})
+        if progress.step % eval_every == 0 or progress.step == total:
+            best = _evaluate(progress, best, trained, select, epoch)
+            model.train()
+            if _stop_early(progress, plan.settings.patience):
+                break
+        if time.monotonic() - saved_at > plan.checkpoint_seconds:
+            checkpoint.save(plan.checkpoint, progress, trained, best, optimizer)
+            saved_at = time.monotonic()
+    with torch.no_grad():
+        for name, value in best.items():
+            trained[name].copy_(value)
+    model.eval()
+    return Trained(progress, best, diverged)
+
+
+def train_step(
+    model: nn.Module,
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    data: Encoded,
+    batch: list[int],
+    step: int,
+    rate: float,
+    plan: Plan,
+    fleet: Fleet,
+) -> float:
+    """One optimiser step on one effective batch; returns the mean loss in nats.
+
+    Raises:
+        DivergedError: the loss or the gradient blew up; the weights are those before the step.
+    """
+    choices = len(data.ids[0])
+    total = 0.0
+    for part, indices in enumerate(micro_batches(data.lengths, batch, plan.micro_batch)):
+        torch.manual_seed(derive(plan.seed, "dropout", step, part))
+        fleet.share([len(indices) * choices])
+        labels = torch.tensor([data.labels[i] for i in indices], device=plan.device)
+        with computing(plan.device, plan.precision):
+            logits = model(**inputs(data, indices, plan.pad_id, plan.device)).logits
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / len(batch)
+        loss.backward()
+        total += float(loss.detach())
+    norm = gradient_norm(trained, plan.settings.max_grad_norm)
+    guards.check_finite(step, total, norm, plan.num_labels)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return total
+
+
+def adamw(trained: Mapping[str, nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only: biases and normalisation are left alone."""
+    plain = {n: p for n, p in trained.items() if n.endswith("bias") or _is_norm(n)}
+    decayed = [p for n, p in trained.items() if n not in plain]
+    groups = [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": list(plain.values()), "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0)
+
+
+def gradient_norm(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
+    """Total norm of the gradients, which are scaled down to ``ceiling`` if it is exceeded."""
+    parameters = list(trained.values())
+    limit = float("inf") if ceiling is None else ceiling
+    return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+
+
+def _is_norm(name: str) -> bool:
+    return "norm" in name.lower()
+
+
+def _evaluate(
+    progress: Progress,
+    best: dict[str, Tensor],
+    trained: Mapping[str, nn.Parameter],
+    select: Callable[[], dict[str, float]],
+    epoch: int,
+) -> dict[str, Tensor]:
+    """Score the present weights, note the curve, and keep them if they are the best so far."""
+    scores = select()
+    since = progress.curve[-1]["step"] if progress.curve else 0
+    losses = progress.losses[since : progress.step]
+    progress.curve.append(
+        {
+            "step": progress.step,
+            "epoch": epoch + 1,
+            "loss": sum(losses) / len(losses),
+            "selection": scores,
+        }
+    )
+    if progress.best_step < 0 or _better(scores, progress.best_scores):
+        progress.best_step, progress.best_scores = progress.step, scores
+        progress.without_gain = 0
+        return {name: p.detach().clone() for name, p in trained.items()}
+    progress.without_gain += 1
+    return best
+
+
+def _better(new: dict[str, float], old: dict[str, float]) -> bool:
+    return (new["primary"], -new["loss"]) > (old["primary"], -old["loss"])
+
+
+def _stop_early(progress: Progress, patience: int | None) -> bool:
+    return patience is not None and progress.without_gain >= patience

@@ -1,0 +1,83 @@
+"""From a run to a model that is ready to train: head drawn, backbone frozen, method inside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from paretune import methods
+from paretune.errors import MethodError
+from paretune.methods import options as method_options
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection
+from paretune.models.load import Loaded, reset_head, set_dropout
+from paretune.study import Run
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model with a method inside. ``trained`` are the method's tensors and the whole head."""
+
+    loaded: Loaded
+    method: ModuleType
+    injection: Injection
+    fleet: Fleet
+    head: dict[str, nn.Parameter]
+    trained: dict[str, nn.Parameter]
+    max_length: int
+
+    def undo(self) -> None:
+        """Take the method out and freeze nothing: the base is as it was loaded."""
+        self.injection.undo()
+
+
+def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
+    """Draw the head, freeze the rest, inject the method; all from the run's seed.
+
+    Raises:
+        MethodError: unknown method or option, a target that matches nothing, or a prompt that
+            leaves no room for text.
+    """
+    method = methods.get(run.method.name)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    model: Any = loaded.model
+    model.to(device)
+    set_dropout(model, run.training.dropout)
+    reset_head(loaded, run.seed)
+    fleet = Fleet()
+    parameters = dict(model.named_parameters())
+    for parameter in parameters.values():
+        parameter.requires_grad_(False)
+        parameter.grad = None
+    head = {name: parameters[name] for name in loaded.head}
+    injection = method.inject(model, loaded.anatomy, options, fleet, [run.seed])
+    trained = {**injection.parameters, **head}
+    for parameter in trained.values():
+        parameter.requires_grad_(True)
+    return Prepared(
+        loaded,
+        method,
+        injection,
+        fleet,
+        head,
+        trained,
+        usable_length(run, loaded, injection.extra_tokens),
+    )
+
+
+def usable_length(run: Run, loaded: Loaded, extra_tokens: int) -> int:
+    """Tokens of text in a sequence: the study's max_length, less where the model has no room."""
+    limit = loaded.anatomy.max_length
+    if limit is None:
+        return run.training.max_length
+    room = limit - extra_tokens
+    if room < 8:
+        raise MethodError(
+            f"{extra_tokens} virtual tokens leave {room} of the model's {limit} positions to text.",
+            where=f"{run.method.key} on {run.model.key}",
+            remedy="Use fewer virtual tokens.",
+        )
+    return min(run.training.max_length, room)

@@ -1,0 +1,28 @@
+"""Learning rate over the steps of a run."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+
+def factor(
+    step: int,
+    total: int,
+    warmup_fraction: float,
+    kind: Literal["linear", "cosine", "constant"],
+) -> float:
+    """What the learning rate is multiplied by at ``step`` (0-based) of ``total`` steps.
+
+    Linear warm-up from 0 over the first ``warmup_fraction`` of the steps (rounded up), then linear
+    or cosine decay to 0, or none. The same values as ``transformers``' schedules.
+    """
+    warmup = math.ceil(warmup_fraction * total)
+    if step < warmup:
+        return step / max(1, warmup)
+    if kind == "constant":
+        return 1.0
+    progress = (step - warmup) / max(1, total - warmup)
+    if kind == "cosine":
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * progress)))
+    return max(0.0, 1.0 - progress)

@@ -1,0 +1,80 @@
+"""What a process keeps between runs: data read once, texts encoded once, a model loaded once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.data.encode import Encoded, encode
+from paretune.data.example import Dataset, Example
+from paretune.data.split import parts
+from paretune.models.load import Loaded, load
+from paretune.models.resolve import Source, resolve
+from paretune.study import ModelSpec, Run, TaskSpec
+from paretune.tasks import load as load_task
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The three parts of a run's data; ``test`` is empty while a rate is on trial."""
+
+    train: list[Example]
+    selection: list[Example]
+    test: list[Example]
+
+
+@dataclass
+class Workbench:
+    """Caches of one process. Everything in them is read-only to runs, and undone if touched."""
+
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    encoded: dict[tuple[Any, ...], Encoded] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    loaded: dict[tuple[Any, ...], Loaded] = field(default_factory=dict)
+
+    def dataset(self, spec: TaskSpec) -> Dataset:
+        """The task's data, read at the first call."""
+        key = spec.model_dump_json()
+        if key not in self.datasets:
+            self.datasets[key] = load_task(spec)
+        return self.datasets[key]
+
+    def source(self, spec: ModelSpec) -> Source:
+        """Where the model's files lie, found at the first call; never from the network."""
+        key = spec.model_dump_json()
+        if key not in self.sources:
+            self.sources[key] = resolve(spec, offline=True)
+        return self.sources[key]
+
+    def model(self, spec: ModelSpec, dataset: Dataset) -> Loaded:
+        """The pretrained model with a head for this task; the last one is kept."""
+        source = self.source(spec)
+        key = (source.weights_hash, dataset.kind, dataset.labels)
+        if key not in self.loaded:
+            self.loaded.clear()
+            self.loaded[key] = load(
+                source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels
+            )
+        return self.loaded[key]
+
+    def drop_model(self) -> None:
+        """Forget the model, because its weights have been changed for good."""
+        self.loaded.clear()
+
+    def parts(self, run: Run) -> Parts:
+        """Train, selection and test of a run, as its protocol has it."""
+        dataset = self.dataset(run.task)
+        test = list(dataset.test) if run.stage == "final" else []
+        if run.selection == "test":
+            return Parts(list(dataset.train), list(dataset.test), test)
+        part = parts(dataset.train, run.split_seed)
+        chosen = [e for e, p in zip(dataset.train, part, strict=True) if p == run.fold]
+        rest = [e for e, p in zip(dataset.train, part, strict=True) if p != run.fold]
+        return Parts(rest, chosen, test)
+
+    def encode(self, examples: list[Example], loaded: Loaded, source: Source, length: int) -> Encoded:
+        """Token ids of the examples, made once for each tokenizer, list and length."""
+        key = (source.weights_hash, length, tuple(e.uid for e in examples), id(loaded.tokenizer))
+        if key not in self.encoded:
+            self.encoded[key] = encode(examples, loaded.tokenizer, length)
+        return self.encoded[key]

@@ -1,0 +1,94 @@
+import fake_records as fake
+
+from paretune.analysis.cells import Cell, group
+
+
+def by_key(cells: list[Cell]) -> dict[tuple[str, str, str], Cell]:
+    return {(c.task, c.model, c.method): c for c in cells}
+
+
+def test_a_whole_study_is_gathered() -> None:
+    study = fake.study()
+    cells = by_key(group(study, fake.whole(study)))
+    lora = cells["topics", "e5-small", "lora"]
+    assert len(cells) == 2 * (3 + 1 + 2)
+    assert (len(lora.final), len(lora.tuning), len(lora.cost)) == (3, 3, 1)
+    assert lora.rate == 1e-3
+    assert lora.finished
+    assert lora.interval is not None
+    assert (lora.interval.n_examples, lora.interval.n_seeds) == (60, 3)
+    assert cells["topics", "e5-small", "prompt"].outcomes == {"collapsed": 3}
+    assert cells["topics", "-", "majority"].baseline
+    assert cells["topics", "-", "tfidf"].finished
+    assert cells["entailment", "e5-small", "lora"].metric == "accuracy_f1"
+
+
+def test_what_has_not_run_is_there_too() -> None:
+    study = fake.study()
+    waiting = [fake.state(fake.make_run(study, "tune", "lora", 0, fold=f)) for f in (0, 1)]
+    cells = by_key(group(study, [], waiting))
+    lora = cells["topics", "e5-small", "lora"]
+    assert lora.interval is None
+    assert not lora.finished
+    assert lora.waiting == {("tune", "todo"): 2}
+
+
+def test_a_collapse_is_seen_whatever_the_record_says() -> None:
+    study = fake.study()
+    run = fake.make_run(study, "final", "lora", 1)
+    cells = by_key(group(study, [fake.record(run, {"test": fake.constant()}, "ok")]))
+    assert cells["topics", "e5-small", "lora"].outcomes == {"collapsed": 1}
+
+
+def test_diverged_seeds_are_counted_beside_the_scored() -> None:
+    study = fake.study()
+    final = [fake.make_run(study, "final", "lora", s) for s in (1, 2, 3)]
+    records = [fake.record(r, {"test": fake.answers(0.7)}) for r in final[:2]]
+    records.append(fake.record(final[2], outcome="diverged"))
+    lora = by_key(group(study, records))["topics", "e5-small", "lora"]
+    assert lora.outcomes == {"ok": 2, "diverged": 1}
+    assert lora.scoreless == 1
+    assert lora.finished
+
+
+def test_a_changed_study_never_mixes_results() -> None:
+    old = fake.study(training={"epochs": 3})
+    new = fake.study(training={"epochs": 10})
+    records = fake.cell(old, "lora", 0.9) + fake.cell(new, "lora", 0.5)
+    lora = by_key(group(new, records))["topics", "e5-small", "lora"]
+    assert {r.run.training.epochs for r in lora.final + lora.tuning + lora.cost} == {10}
+    assert len(lora.final) == 3
+    assert lora.other_settings == 3
+
+
+def test_answers_to_other_data_are_left_out() -> None:
+    study = fake.study()
+    run = fake.make_run(study, "final", "lora", 1)
+    records = [fake.record(run, {"test": fake.answers(0.7, part="old")})]
+    for seed in (1, 2):
+        again = fake.make_run(study, "final", "lora", seed)
+        records.append(fake.record(again, {"test": fake.answers(0.7, seed=seed)}))
+    lora = by_key(group(study, records))["topics", "e5-small", "lora"]
+    assert len(lora.final) == 2
+    assert lora.other_settings == 1
+
+
+def test_a_cell_whose_every_trial_blew_up_is_finished_without_hope() -> None:
+    study = fake.study()
+    runs = [fake.make_run(study, "tune", "lora", 0, learning_rate=r) for r in (1e-4, 1e-3)]
+    lora = by_key(group(study, [fake.record(r, outcome="diverged") for r in runs]))[
+        "topics", "e5-small", "lora"
+    ]
+    assert lora.hopeless
+    assert lora.finished
+    assert lora.rate is None
+
+
+def test_the_papers_cells_have_one_seed_and_are_labelled() -> None:
+    study = fake.study(protocol={"preset": "paper"})
+    run = fake.make_run(study, "final", "lora", 42, selection="test")
+    cells = by_key(group(study, [fake.record(run, {"test": fake.answers(0.7)})]))
+    lora = cells["topics", "e5-small", "lora"]
+    assert lora.finished
+    assert lora.selected_on_test
+    assert ("topics", "e5-small", "head_only") not in cells

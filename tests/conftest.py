@@ -1,0 +1,42 @@
+"""What all tests share: where development data lies, and tiny models with random weights."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of development data beside the repository; a user has none of it."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip(
+            "needs the development data folder ../shared, which is not beside this checkout"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``tiny_model("bert")`` is the folder of a tiny checkpoint, written once a session.
+
+    ``tiny_model("bert", folder)`` copies it there, for tests that change or damage it. Families:
+    bert, roberta, xlm-roberta, camembert, distilbert, deberta-v2, electra, modernbert. Width 32
+    (electra's embeddings 16), 4 heads, 2 layers (modernbert 3), 128 tokens at most.
+    """
+    from tiny_models import tiny_model as write
+
+    made: dict[str, Path] = {}
+
+    def give(family: str, folder: Path | None = None) -> Path:
+        if family not in made:
+            made[family] = write(family, tmp_path_factory.mktemp("tiny") / family)
+        if folder is None:
+            return made[family]
+        return Path(shutil.copytree(made[family], folder, dirs_exist_ok=True))
+
+    return give

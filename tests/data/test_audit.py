@@ -1,0 +1,142 @@
+"""Each thing the audit can find, planted and found; and nothing in clean data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from paretune.data import audit, truncation
+from paretune.data.example import Dataset, Example
+from paretune.data.finding import Finding
+
+WORDS = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig".split()
+
+
+def example(part: str, i: int, text: str, label: int | None, second: str | None = None) -> Example:
+    return Example(f"{part}:{i}", ((text, second),), label, f"{part}.csv line {i + 2}")
+
+
+def dataset() -> Dataset:
+    train = tuple(example("train", i, f"The {w} runs.", i % 2) for i, w in enumerate(WORDS))
+    test = tuple(example("test", i, f"A {w} sleeps.", i % 2) for i, w in enumerate(WORDS[:6]))
+    return Dataset(
+        task="t",
+        kind="classification",
+        labels=("no", "yes"),
+        train=train,
+        test=test,
+        metric="accuracy",
+        language=None,
+        licence="CC0",
+        source="here",
+    )
+
+
+def found(data: Dataset, code: str) -> list[Finding]:
+    return [f for f in audit(data) if f.code == code]
+
+
+def test_clean_data_has_no_errors_or_warnings() -> None:
+    assert [f.code for f in audit(dataset())] == ["small-test"]
+
+
+def test_every_finding_names_place_and_remedy() -> None:
+    data = dataset()
+    train = (*data.train, replace(data.train[0], label=1), example("train", 90, " ", 0))
+    for finding in audit(replace(data, train=train, test=(data.train[3],))):
+        assert finding.where and finding.what and finding.remedy
+
+
+def test_leak_is_found_through_case_and_space() -> None:
+    data = dataset()
+    leak = example("test", 40, "the  CAT\truns. ", 0)
+    (finding,) = found(replace(data, test=(*data.test, leak)), "leak")
+    assert finding.where == "test.csv line 42"
+    assert "train.csv line 4" in finding.what
+
+
+def test_duplicate_and_contradiction_are_told_apart() -> None:
+    data = dataset()
+    extra = (example("train", 20, "the ant runs.", 0), example("train", 21, "the bee runs.", 0))
+    data = replace(data, train=(*data.train, *extra))
+    assert [f.where for f in found(data, "duplicate")] == ["train.csv line 22"]
+    (contradiction,) = found(data, "contradiction")
+    assert contradiction.where == "train.csv line 23"
+    assert 'label "no"' in contradiction.what and 'train.csv line 3' in contradiction.what
+
+
+def test_empty_text_constant_text_missing_and_rare_class() -> None:
+    data = dataset()
+    train = (*data.train[:-1], example("train", 15, "  ", 1))
+    assert [f.where for f in found(replace(data, train=train), "empty-text")] == ["train.csv line 17"]
+    same = tuple(replace(e, segments=(("Same.", e.segments[0][0]),)) for e in data.train)
+    assert "Same." in found(replace(data, train=same), "constant-text")[0].what
+    three = replace(data, labels=("no", "yes", "maybe"))
+    assert 'label "maybe" has no row' in found(three, "missing-class")[0].what
+    once = replace(three, train=(*data.train, example("train", 50, "Hm.", 2)))
+    assert found(once, "rare-class")[0].where == "train.csv line 52"
+
+
+def test_too_few_rows_are_errors_and_come_first() -> None:
+    data = dataset()
+    findings = audit(replace(data, train=data.train[:4], test=data.test[:2]))
+    assert [f.code for f in findings[:2]] == ["too-few-rows", "too-few-rows"]
+    assert {f.severity for f in findings[:2]} == {"error"}
+    empty = audit(replace(data, train=(), test=()))
+    assert [f.code for f in empty if f.severity == "error"] == ["too-few-rows"] * 2
+
+
+def test_shared_premise_is_a_note_and_no_leak() -> None:
+    data = dataset()
+    pairs = tuple(replace(e, segments=((e.segments[0][0], f"x{i}"),)) for i, e in enumerate(data.train))
+    test = (*data.test, example("test", 9, "The OWL runs.", 0, "another"))
+    data = replace(data, train=pairs, test=test)
+    (finding,) = found(data, "shared-first-text")
+    assert finding.severity == "note" and finding.where == "test.csv line 11"
+    assert not found(data, "leak")
+
+
+def test_many_findings_are_capped_and_counted() -> None:
+    data = dataset()
+    copies = tuple(replace(e, where=f"train.csv line {100 + i}") for i, e in enumerate(data.train))
+    duplicates = [
+        f
+        for f in audit(replace(data, train=(*data.train, *copies)), most=3)
+        if f.code == "duplicate"
+    ]
+    assert len(duplicates) == 4
+    assert duplicates[-1].what.startswith("13 more")
+
+
+class Letters:
+    """A tokenizer of letters, with two special tokens."""
+
+    def __call__(self, first: list[str], second: object = None, **options: object) -> dict[str, object]:
+        assert options["truncation"] is False
+        return {"input_ids": [[0] * (len(text) + 2) for text in first]}
+
+
+def test_truncation_counts_and_shows_the_worst() -> None:
+    data = dataset()
+    long = example("train", 60, "x" * 98, 0)
+    findings = truncation(replace(data, train=(*data.train, long)), Letters(), 50)
+    assert [(f.code, f.severity, f.where) for f in findings] == [
+        ("truncated", "note", "train.csv line 62")
+    ]
+    assert "1 of 17 train rows" in findings[0].what and "with 100" in findings[0].what
+    assert [f.severity for f in truncation(data, Letters(), 8)] == ["warning", "warning"]
+    assert truncation(data, Letters(), 64) == []
+
+
+def test_content_hash_sees_texts_and_labels_but_no_places() -> None:
+    data = dataset()
+    moved = tuple(replace(e, where=f"elsewhere line {i}") for i, e in enumerate(data.train))
+    assert replace(data, train=moved, source="there").content_hash == data.content_hash
+    changed = [
+        replace(data, train=(replace(data.train[0], label=1), *data.train[1:])),
+        replace(data, train=(replace(data.train[0], segments=(("x", None),)), *data.train[1:])),
+        replace(data, labels=("yes", "no")),
+        replace(data, kind="pair"),
+        replace(data, test=data.test[:-1]),
+        replace(data, train=(replace(data.train[0], uid="train:x"), *data.train[1:])),
+    ]
+    assert len({d.content_hash for d in (data, *changed)}) == 7

@@ -1,0 +1,206 @@
+"""Strict reading: what is accepted, and where each refusal points."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from paretune.data.read import declared_labels, members, read_rows
+from paretune.errors import DataError
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_csv_counts_physical_lines_through_line_breaks_and_empty_lines(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'text,label\r\n"two\r\nlines",x\r\n\r\n"said ""hi""",y\r\n')
+    rows = read_rows(path)
+    assert [r.values for r in rows] == [
+        {"text": "two\r\nlines", "label": "x"},
+        {"text": 'said "hi"', "label": "y"},
+    ]
+    assert [r.where for r in rows] == ["a.csv line 2", "a.csv line 5"]
+
+
+def test_csv_takes_a_byte_order_mark_and_semicolons(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", b"\xef\xbb\xbf" + "besedilo;oznaka\nDober dan, svet;da\n".encode())
+    assert read_rows(path)[0].values == {"besedilo": "Dober dan, svet", "oznaka": "da"}
+
+
+def test_a_comma_in_the_header_makes_commas_the_separator(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text,a;b\nx;y,1\n")
+    assert read_rows(path)[0].values == {"text": "x;y", "a;b": "1"}
+
+
+def test_plain_tsv_keeps_quotes(tmp_path: Path) -> None:
+    text = 'text\tlabel\n"Hello," she said.\tx\n"\ty\n5" pipe\tx\n'
+    rows = read_rows(write(tmp_path, "a.tsv", text))
+    assert [r.values["text"] for r in rows] == ['"Hello," she said.', '"', '5" pipe']
+
+
+def test_wholly_quoted_sentences_in_a_plain_tsv_keep_their_quotes(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path, "a.tsv", 'text\tlabel\n"Go home."\tx\nStay.\ty\n'))
+    assert rows[0].values["text"] == '"Go home."'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('text\tlabel\n"He said ""no""."\tx\n', 'He said "no".'),
+        ('text\tlabel\n"a\tb"\tx\n', "a\tb"),
+        ('text\tlabel\n"a\nb"\tx\n', "a\nb"),
+        ('"text"\t"label"\n"Go home."\t"x"\n', "Go home."),
+    ],
+)
+def test_clearly_quoted_tsv_is_unquoted(tmp_path: Path, text: str, expected: str) -> None:
+    assert [r.values for r in read_rows(write(tmp_path, "a.tsv", text))] == [
+        {"text": expected, "label": "x"}
+    ]
+
+
+def test_jsonl_keeps_types_and_unusual_line_separators(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path, "a.jsonl", '{"t": "a\u2028b", "n": 1.0}\r\n\n{"t": null}\n'))
+    assert [(r.values, r.where) for r in rows] == [
+        ({"t": "a\u2028b", "n": 1.0}, "a.jsonl line 1"),
+        ({"t": None}, "a.jsonl line 3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where", "what"),
+    [
+        ("a.csv", b"text,label\nok,x\n\xe8aj,y\n", "a.csv line 3", "byte 1 of the line (0xe8)"),
+        ("a.csv", b"\xef\xbb\xbft\xe8,label\n", "a.csv line 1", "byte 5 of the line (0xe8)"),
+        ("a.csv", "text,label\na,b,c\n", "a.csv line 2", "has 3 fields, the header has 2"),
+        ("a.csv", "text,label\na\n", "a.csv line 2", "has 1 fields, the header has 2"),
+        ("a.tsv", "text\tlabel\na\tb\nc\td\te\n", "a.tsv line 3", "has 3 fields"),
+        ("a.csv", "text,,label\na,b,c\n", "a.csv line 1", "column 2 has no name"),
+        ("a.csv", "text,text\na,b\n", "a.csv line 1", 'two columns are called "text"'),
+        ("a.csv", "text,label\na\0b,c\n", "a.csv line 2", "NUL"),
+        ("a.csv", 'text,label\nx,y\n"open,c\nd,e\n', "a.csv line 3", "not well-formed CSV"),
+        ("a.csv", 'text,label\n"a"b,c\n', "a.csv line 2", "not well-formed CSV"),
+        ("a.csv", "", "a.csv", "is empty"),
+        ("a.csv", "text,label\n", "a.csv", "holds no rows"),
+        ("a.csv", "text".encode("utf-16"), "a.csv", "UTF-16"),
+        ("a.jsonl", '{"a": 1}\n{"a": \n', "a.jsonl line 2", "is not JSON"),
+        ("a.jsonl", "[1, 2]\n", "a.jsonl line 1", "holds a list, not an object"),
+        ("a.jsonl", '[\n{"a": 1}]\n', "a.jsonl line 1", "is not JSON"),
+        ("a.jsonl", '{"a": 1, "a": 2}\n', "a.jsonl line 1", 'the key "a" twice'),
+        ("a.jsonl", '{"a": NaN}\n', "a.jsonl line 1", "NaN"),
+        ("a.jsonl", '{"a": "\\ud800"}\n', "a.jsonl line 1", "surrogate"),
+        ("a.jsonl", '{"a": ' + "[" * 100_000 + "\n", "a.jsonl line 1", "recursion"),
+        ("a.jsonl", "\n\n", "a.jsonl", "holds no rows"),
+        ("a.parquet", b"PAR1 not really", "a.parquet", "is not readable Parquet"),
+    ],
+)
+def test_refusals_name_line_and_fault(
+    tmp_path: Path, name: str, content: str | bytes, where: str, what: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read_rows(write(tmp_path, name, content))
+    assert caught.value.where == where
+    assert what in caught.value.what
+    assert caught.value.remedy
+
+
+def test_an_array_in_jsonl_gets_the_remedy_that_fits(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="one object a line, not one array"):
+        read_rows(write(tmp_path, "a.jsonl", '[\n{"a": 1}]\n'))
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "book.xlsx", "folder"])
+def test_what_is_no_data_file_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    write(tmp_path, "book.xlsx", b"PK")
+    with pytest.raises(DataError):
+        read_rows(tmp_path / name)
+
+
+def test_a_long_field_is_read_and_the_process_keeps_its_limit(tmp_path: Path) -> None:
+    import csv
+
+    before = csv.field_size_limit()
+    rows = read_rows(write(tmp_path, "a.csv", "text,label\n" + "x" * (before + 10) + ",a\n"))
+    assert len(str(rows[0].values["text"])) == before + 10
+    assert csv.field_size_limit() == before
+
+
+def parquet(path: Path, columns: dict[str, list[object]], names: list[str] | None = None) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.table(columns)
+    if names is not None:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        info = json.dumps({"info": {"features": features}})
+        table = table.replace_schema_metadata({"huggingface": info})
+    pyarrow.parquet.write_table(table, path)
+    return path
+
+
+def test_parquet_rows_count_from_one_and_declare_labels(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"text": ["x", "y"], "label": [1, 0]}, ["no", "yes"])
+    assert [(r.values, r.where) for r in read_rows(path)] == [
+        ({"text": "x", "label": 1}, "a.parquet row 1"),
+        ({"text": "y", "label": 0}, "a.parquet row 2"),
+    ]
+    assert declared_labels(path, "label") == ("no", "yes")
+    assert declared_labels(path, "text") is None
+    plain = parquet(tmp_path / "b.parquet", {"label": [1]})
+    assert declared_labels(plain, "label") is None
+
+
+def zipped(path: Path, files: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_zip_member_is_read_and_litter_is_not_seen(tmp_path: Path) -> None:
+    files = {"a.csv": "t,l\nx,y\n", "__MACOSX/._a.csv": "junk", "b.jsonl": '{"t": 1}\n'}
+    path = zipped(tmp_path / "data.zip", files)
+    assert members(path) == ["a.csv", "b.jsonl"]
+    assert read_rows(f"{path}::a.csv")[0].where == "data.zip::a.csv line 2"
+    with pytest.raises(DataError, match=r"It holds a\.csv, b\.jsonl"):
+        read_rows(path)
+    with pytest.raises(DataError, match='no single member "c.csv"'):
+        read_rows(f"{path}::c.csv")
+
+
+def test_a_zip_with_one_data_file_needs_no_member(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", {"a.csv": "t,l\nx,y\n", "__MACOSX/._a.csv": "junk"})
+    assert read_rows(path)[0].values == {"t": "x", "l": "y"}
+
+
+def test_a_path_that_climbs_out_of_a_zip_writes_nothing(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", {"../evil.csv": "t,l\nx,y\n"})
+    assert read_rows(f"{path}::../evil.csv")[0].values == {"t": "x", "l": "y"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.zip"]
+    assert not (tmp_path.parent / "evil.csv").exists()
+
+
+def test_a_zip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paretune.data.read.LARGEST_MEMBER", 1 << 16)
+    path = zipped(tmp_path / "data.zip", {"a.csv": "t\n" + "0" * (1 << 20)})
+    assert path.stat().st_size < 1 << 13
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_rows(f"{path}::a.csv")
+
+
+def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "data.zip", {"a.csv": "t,l\n" + "x,y\n" * 1000})
+    data = bytearray(path.read_bytes())
+    data[40:50] = b"\xff" * 10
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="damaged"):
+        read_rows(f"{path}::a.csv")
+    path.write_bytes(b"no zip at all")
+    with pytest.raises(DataError, match="not a readable zip"):
+        read_rows(f"{path}::a.csv")

@@ -1,0 +1,72 @@
+"""Parts: balanced, stratified, groups and duplicates together, the same every time."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from paretune.data.example import Example
+from paretune.data.split import parts
+from paretune.errors import DataError
+
+
+def examples(labels: list[int], groups: list[str | None] | None = None) -> list[Example]:
+    groups = groups or [None] * len(labels)
+    return [
+        Example(f"train:{i}", ((f"text {i}", None),), label, f"t line {i}", group)
+        for i, (label, group) in enumerate(zip(labels, groups, strict=True))
+    ]
+
+
+def test_cb_like_labels_are_spread_evenly() -> None:
+    labels = [0] * 115 + [1] * 119 + [2] * 16
+    placed = parts(examples(labels), seed=0)
+    assert max(Counter(placed).values()) - min(Counter(placed).values()) <= 1
+    for label in range(3):
+        counts = Counter(p for p, held in zip(placed, labels, strict=True) if held == label)
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_the_same_seed_gives_the_same_parts_whatever_numpy_drew_before() -> None:
+    rows = examples([i % 3 for i in range(60)])
+    first = parts(rows, seed=4)
+    np.random.seed(123)
+    state = np.random.get_state()[1].copy()
+    assert parts(rows, seed=4) == first
+    assert (np.random.get_state()[1] == state).all()
+    assert parts(rows, seed=5) != first
+
+
+def test_groups_and_equal_texts_stay_together() -> None:
+    rows = examples([i % 2 for i in range(40)], [f"g{i // 3}" for i in range(40)])
+    twin = Example("train:x", rows[0].segments, 1, "t", "g13")
+    placed = parts([*rows, twin], seed=1)
+    by_group = defaultdict(set)
+    for row, part in zip([*rows, twin], placed, strict=True):
+        by_group[row.group].add(part)
+    assert all(len(held) == 1 for held in by_group.values())
+    assert by_group["g0"] == by_group["g13"]  # linked by the equal text
+
+
+def test_a_label_with_two_groups_is_in_every_complement() -> None:
+    draw = random.Random(0)
+    for trial in range(300):
+        n, kinds = draw.randint(6, 40), draw.randint(2, 6)
+        labels = [draw.choices(range(kinds), range(1, kinds + 1))[0] for _ in range(n)]
+        groups = [f"g{draw.randint(0, n // 2)}" for _ in range(n)]
+        rows = examples(labels, groups)
+        placed = parts(rows, seed=trial)
+        held = defaultdict(set)
+        for row, part in zip(rows, placed, strict=True):
+            held[row.label].add((row.group, part))
+        for label, pairs in held.items():
+            if len({group for group, _ in pairs}) > 1:
+                assert len({part for _, part in pairs}) > 1, (trial, label)
+
+
+def test_too_few_examples_are_refused() -> None:
+    with pytest.raises(DataError, match="cannot be cut into 5 parts"):
+        parts(examples([0, 1, 0, 1]), seed=0)

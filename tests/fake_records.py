@@ -1,0 +1,232 @@
+"""Plausible records without training: answers drawn at a given quality, costs made up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from paretune.analysis.scores import score
+from paretune.store.record import Predictions, Record
+from paretune.store.rows import RunState
+from paretune.study import MethodSpec, ModelSpec, Run, Study
+
+NO_MODEL = ModelSpec(name="-")
+PARAMETERS = {"full": 117_653_763, "lora": 296_067, "loha": 443_523, "prompt": 8_835}
+MEGABYTES = {"full": 1890.0, "lora": 870.0, "loha": 905.0, "prompt": 940.0, "head_only": 512.0}
+NEVER = {"energy_joules": "no energy counter can be read on this machine"}
+
+
+def study(**changes: Any) -> Study:
+    """Two tasks, one model, three methods, three seeds."""
+    raw: dict[str, Any] = {
+        "study": "sample",
+        "tasks": [own_task("topics"), own_task("entailment", metric="accuracy_f1")],
+        "models": [{"name": "intfloat/e5-small", "label": "e5-small"}],
+        "methods": ["full", "lora", "prompt"],
+        "protocol": {"seeds": [1, 2, 3], "folds": 1},
+    }
+    return Study.parse({**raw, **changes})
+
+
+def own_task(name: str, metric: str = "accuracy") -> dict[str, Any]:
+    """A task with files of its own, which are never opened."""
+    return {
+        "name": name,
+        "kind": "classification",
+        "train": "train.csv",
+        "test": "test.csv",
+        "text": "text",
+        "label": "label",
+        "metric": metric,
+    }
+
+
+def answers(
+    quality: float, *, n: int = 60, labels: int = 3, seed: int = 0, part: str = "test"
+) -> Predictions:
+    """``quality`` of ``n`` examples answered rightly, in expectation; label 0 is most frequent."""
+    weights = np.arange(labels + 1, 1, -1, dtype=float)
+    label = np.random.default_rng([7, n, labels]).choice(labels, n, p=weights / weights.sum())
+    rng = np.random.default_rng([seed, n])
+    # The same examples are hard for everyone, as in life.
+    hardness = np.random.default_rng([8, n]).beta(1.0, 1.0, n)
+    right = 0.6 * hardness + 0.4 * rng.random(n) < quality
+    wrong = (label + rng.integers(1, labels, n)) % labels
+    return predictions(label, np.where(right, label, wrong), part)
+
+
+def predictions(label: Sequence[int], answer: Sequence[int], part: str = "test") -> Predictions:
+    """Given labels and answers."""
+    size = 1 + max(*label, *answer)
+    return Predictions(
+        uid=tuple(f"{part}-{i}" for i in range(len(label))),
+        label=tuple(int(i) for i in label),
+        prediction=tuple(int(i) for i in answer),
+        scores=tuple(tuple(float(j == i) for j in range(size)) for i in answer),
+    )
+
+
+def constant(n: int = 60, labels: int = 3, answer: int = 0) -> Predictions:
+    """One answer for all examples."""
+    return predictions(answers(0.5, n=n, labels=labels).label, [answer] * n)
+
+
+def scores(given: Predictions, metric: str, loss: float = 0.7) -> dict[str, Any]:
+    """What a record says of answers."""
+    found = {
+        m: score(given.label, given.prediction, m) for m in ("accuracy", "macro_f1", "weighted_f1")
+    }
+    primary = score(given.label, given.prediction, metric)  # type: ignore[arg-type]
+    return {**found, "primary": primary, "loss": loss, "n": len(given.uid)}
+
+
+def record(
+    run: Run,
+    parts: Mapping[str, Predictions] | None = None,
+    outcome: str = "ok",
+    *,
+    message: str | None = None,
+    loss: float = 0.7,
+    result: Mapping[str, Any] | None = None,
+    measured: Mapping[str, Any] | None = None,
+) -> Record:
+    """A record of ``run``; ``outcome`` ``error`` makes it a failed one."""
+    parts = parts or {}
+    metric = run.task.metric or "accuracy"
+    failed = outcome == "error"
+    given = {
+        "outcome": outcome,
+        "steps": 80,
+        "scores": {name: scores(p, metric, loss) for name, p in parts.items()},
+        "curve": [
+            {"step": s, "epoch": s // 10, "loss": 1.1 / s**0.3, "selection": 0.4 + s / 240}
+            for s in range(10, 81, 10)
+        ],
+        "trained_parameters": PARAMETERS.get(run.method.name),
+        "notes": [],
+        **(result or {}),
+    }
+    return Record(
+        run_id=hashlib.sha256(run.model_dump_json().encode()).hexdigest()[:20],
+        run=run,
+        state="failed" if failed else "done",
+        fail_kind="error" if failed else None,
+        message=message,
+        result={} if failed else given,
+        measured=measured or {"wall_seconds": {"train": 12.0}, "environment": ENVIRONMENT},
+        predictions=parts,
+    )
+
+
+ENVIRONMENT = {
+    "python": "3.11.2",
+    "threads": 2,
+    "device": "cpu",
+    "packages": {"torch": "2.13.0", "paretune": "0.1.0"},
+}
+
+
+def make_run(given: Study, stage: str, method: str, seed: int, **changes: Any) -> Run:
+    """One run of a study's first task and model, or of what ``changes`` says."""
+    task = next(t for t in given.tasks if t.key == changes.pop("task", given.tasks[0].key))
+    spec = next((m for m in given.methods if m.key == method), MethodSpec(name=method))
+    base = {
+        "stage": stage,
+        "task": task,
+        "model": NO_MODEL if method in ("majority", "tfidf") else given.models[0],
+        "method": spec,
+        "learning_rate": None if method in ("majority", "tfidf") else 1e-3,
+        "seed": seed,
+        "training": given.training,
+    }
+    return Run(**{**base, **changes})
+
+
+def cost(run: Run, megabytes: float | None) -> Record:
+    """A solo cost probe; without megabytes, one whose counter failed."""
+    phases = {} if megabytes is None else {"train": {"peak_bytes": int(megabytes * 2**20)}}
+    reason = {} if megabytes else {"phases.train.peak_bytes": "the counter of this system is shut"}
+    measured = {
+        "device": "cpu",
+        "threads": 2,
+        "batch_size": 16,
+        "length": 128,
+        "phases": phases,
+        "peak_counter": "resident set growth over the state before the model was loaded",
+        "components": {"weights_bytes": 470_000_000, "gradients_bytes": 1_200_000},
+        "step_seconds": {"median": 0.84, "q1": 0.82, "q3": 0.9, "n": 20},
+        "examples_per_second": 19.1,
+        "saved_bytes": 1_190_000,
+        "inference": {"unmerged_seconds_per_example": 0.011, "merged_seconds_per_example": 0.009},
+        "energy_joules": None,
+        "not_measured": {**NEVER, **reason},
+    }
+    return record(run.model_copy(update={"stage": "cost"}), measured=measured)
+
+
+def cell(
+    given: Study,
+    method: str,
+    quality: float | None,
+    *,
+    rates: Sequence[float] = (1e-4, 1e-3, 1e-2),
+    n: int = 60,
+    labels: int = 3,
+    **changes: Any,
+) -> list[Record]:
+    """Tuning, final and cost records of one cell; ``quality`` None is a collapsed method."""
+    seeds = given.protocol.seeds
+    found = []
+    if method in ("majority", "tfidf"):
+        part = constant(n, labels) if method == "majority" else answers(quality, n=n, labels=labels)
+        return [record(make_run(given, "final", method, seeds[0], **changes), {"test": part})]
+    level = 0.4 if quality is None else quality
+    for place, rate in enumerate(rates):
+        part = answers(level - 0.12 * abs(place - 1), n=40, labels=labels, seed=place, part="train")
+        run = make_run(given, "tune", method, 0, learning_rate=rate, **changes)
+        found.append(record(run, {"selection": part}))
+    for seed in seeds:
+        part = constant(n, labels)
+        if quality is not None:
+            part = answers(quality, n=n, labels=labels, seed=seed + int(1000 * quality))
+        run = make_run(given, "final", method, seed, learning_rate=rates[1], **changes)
+        found.append(record(run, {"test": part}, "collapsed" if quality is None else "ok"))
+    run = make_run(given, "cost", method, seeds[0], learning_rate=rates[1], **changes)
+    return [*found, cost(run, MEGABYTES.get(method, 880.0))]
+
+
+def state(run: Run, kind: str = "todo") -> RunState:
+    """How a run stands in the store."""
+    return RunState(
+        run_id=hashlib.sha256(run.model_dump_json().encode()).hexdigest()[:20],
+        run=run,
+        state=kind,  # type: ignore[arg-type]
+        free=kind == "todo",
+        owner=None,
+        attempt=0,
+    )
+
+
+def whole(given: Study, qualities: Mapping[str, float | None] | None = None) -> list[Record]:
+    """Every cell of a study, baselines included."""
+    level = {
+        "full": 0.72,
+        "lora": 0.7,
+        "loha": 0.62,
+        "prompt": None,
+        "head_only": 0.5,
+        "tfidf": 0.46,
+    }
+    level |= dict(qualities or {})
+    names = [m.key for m in given.methods] + ["head_only"]
+    found = []
+    for task in given.tasks:
+        found += cell(given, "majority", None, task=task.key)
+        found += cell(given, "tfidf", level["tfidf"], task=task.key)
+        for model in given.models:
+            for name in dict.fromkeys(names):
+                found += cell(given, name, level.get(name, 0.55), task=task.key, model=model)
+    return found

@@ -1,0 +1,234 @@
+import math
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import STUDY, a_store, runs
+
+from paretune.errors import StoreError
+from paretune.store import Predictions, Store, blobs, schema
+from paretune.store.predictions import decode_predictions, encode_predictions
+
+ANSWERS = Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (-1e-9, 3.0)))
+
+
+def finished(folder: Path, result=None, contents=None) -> Store:
+    store = a_store(folder, runs(1))
+    store.finish(store.claim("a", STUDY), result or {"outcome": "ok"}, {}, contents or {})
+    return store
+
+
+def test_floats_come_back_bit_for_bit(tmp_path):
+    numbers = [0.1 + 0.2, 1 / 3, 1e-308, -0.0, 5e-324, 1e22, 2.0, math.pi]
+    store = finished(tmp_path, {"outcome": "ok", "numbers": numbers, "unknown": None})
+    back = store.records(STUDY)[0].result
+    assert [n.hex() for n in back["numbers"]] == [n.hex() for n in numbers]
+    assert back["unknown"] is None
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        ({"scores": {"test": [1.0, math.nan]}}, r"result\.scores\.test\[1\] is nan.*None"),
+        ({"loss": math.inf}, r"result\.loss is inf"),
+        ({"curve": {3: 1.0}}, "the key 3"),
+        ({"rows": {1, 2}}, r"result\.rows is a set"),
+        ({"text": "\ud800"}, "surrogate"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, said):
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("a", STUDY)
+    with pytest.raises(ValueError, match=said):
+        store.finish(claim, result, {}, {"weights": b"w"})
+    assert store.states(STUDY)[0].state == "running"
+    assert list(tmp_path.glob("blobs/*/*")) == []
+
+
+def test_predictions_come_back(tmp_path):
+    content = encode_predictions({"selection": ANSWERS, "test": ANSWERS})
+    store = finished(tmp_path, contents={"predictions": content, "weights": b"tensors"})
+    record = store.records(STUDY, predictions=True)[0]
+    assert record.predictions == {"selection": ANSWERS, "test": ANSWERS}
+    assert store.records(STUDY)[0].predictions == {}
+    assert store.blob(record.result["weights"]) == b"tensors"
+    assert store.blob_path(record.result["weights"]).read_bytes() == b"tensors"
+
+
+def test_predictions_of_unequal_lengths_are_refused():
+    with pytest.raises(ValueError, match="different lengths"):
+        encode_predictions({"test": Predictions(("a",), (0, 1), (0, 1), ((0.0,), (0.0,)))})
+    for broken in (b"[]", b"{", b'{"test": {"uid": []}}'):
+        with pytest.raises(StoreError, match=r"run x: .*cannot be read"):
+            decode_predictions(broken, "run x")
+
+
+def test_a_damaged_or_missing_blob_is_told_and_healed_by_the_same_content(tmp_path):
+    store = finished(tmp_path, contents={"weights": b"tensors"})
+    sha256 = store.records(STUDY)[0].result["weights"]
+    path = store.blob_path(sha256)
+    assert store.verify() == []
+    path.write_bytes(b"tensorz")
+    with pytest.raises(StoreError, match=r"damaged.*copy of the store"):
+        store.blob(sha256)
+    assert ["damaged" in problem for problem in store.verify()] == [True]
+    assert blobs.write_blob(tmp_path / "blobs", b"tensors") == sha256
+    assert store.verify() == []
+    path.unlink()
+    assert ["No such file" in problem for problem in store.verify()] == [True]
+    with pytest.raises(ValueError, match="no sha256"):
+        store.blob("../../study.db")
+
+
+def test_a_failed_blob_write_leaves_nothing_and_ends_no_run(tmp_path, monkeypatch):
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("a", STUDY)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        store.finish(claim, {"outcome": "ok"}, {}, {"weights": b"tensors"})
+    monkeypatch.undo()
+    assert [p for p in tmp_path.glob("blobs/*/*") if p.is_file()] == []
+    store.finish(claim, {"outcome": "ok"}, {}, {"weights": b"tensors"})
+    assert store.verify() == []
+
+
+def test_a_write_killed_half_way_leaves_no_half_blob_and_its_part_is_swept(tmp_path):
+    a_store(tmp_path, runs(1)).close()
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from paretune.store import Store, blobs
+from paretune.store.owner import this_owner
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+blobs.write_blob(Path(sys.argv[1]) / "blobs", b"tensors" * 1000)
+"""
+    ended = subprocess.run([sys.executable, "-c", killed, str(tmp_path)])
+    assert ended.returncode == -9
+    assert [p.parent.name for p in tmp_path.glob("blobs/*/*")] == ["part"]
+    mine = tmp_path / "blobs" / "part" / f"{blobs.this_owner()}:0"
+    mine.write_bytes(b"of a living process")
+    Store.open(tmp_path, create=True).close()
+    assert list(tmp_path.glob("blobs/*/*")) == [mine]
+
+
+def test_checkpoints_of_ended_runs_are_swept_others_stay(tmp_path):
+    store = a_store(tmp_path, runs(2))
+    done, held = store.claim("a", STUDY), store.claim("a", STUDY)
+    store.finish(done, {"outcome": "ok"}, {}, {})
+    for claim in (done, held):
+        store.checkpoint(claim.run_id).write_bytes(b"state")
+    Store.open(tmp_path, create=True).close()
+    assert not store.checkpoint(done.run_id).exists()
+    assert store.checkpoint(held.run_id).exists()
+
+
+def test_there_is_no_store(tmp_path):
+    with pytest.raises(StoreError, match=r"no store of studies.*paretune run"):
+        Store.open(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store.open(tmp_path / "file", create=True)
+
+
+def test_a_store_that_was_only_begun_is_finished_by_the_next_command(tmp_path):
+    (tmp_path / "study.db").touch()
+    with pytest.raises(StoreError, match="holds no study yet"):
+        Store.open(tmp_path)
+    Store.open(tmp_path, create=True).close()
+    assert Store.open(tmp_path).studies() == []
+
+
+def test_a_newer_store_is_refused_untouched(tmp_path):
+    finished(tmp_path).close()
+    db = sqlite3.connect(tmp_path / "study.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match=r"newer paretune \(store version 99.*Upgrade"):
+        Store.open(tmp_path, create=True)
+
+
+def test_another_programs_database_is_refused(tmp_path):
+    db = sqlite3.connect(tmp_path / "study.db")
+    db.execute("CREATE TABLE bookmarks (url)")
+    db.close()
+    with pytest.raises(StoreError, match="another program"):
+        Store.open(tmp_path, create=True)
+
+
+def test_a_store_of_version_1_is_still_opened(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    db = sqlite3.connect(tmp_path / "study.db")
+    db.executescript((Path(__file__).parent / "version1.sql").read_text(encoding="utf-8"))
+    db.close()
+    store = Store.open(tmp_path)
+    assert [r.outcome for r in store.records("2dcf1b1e9a2d8e0f")] == ["ok", "error"]
+    assert store.records("2dcf1b1e9a2d8e0f")[0].run.method.options == {"rank": 4}
+
+
+def test_an_older_store_is_migrated_forward_and_keeps_its_rows(tmp_path, monkeypatch):
+    finished(tmp_path).close()
+    extra = ("ALTER TABLE runs ADD COLUMN host TEXT", "CREATE TABLE notes (text TEXT) STRICT")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, extra))
+    monkeypatch.setattr("paretune.store.store.MIGRATIONS", schema.MIGRATIONS)
+    assert [r.outcome for r in Store.open(tmp_path).records(STUDY)] == ["ok"]
+    db = sqlite3.connect(tmp_path / "study.db")
+    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    db.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
+    finished(tmp_path).close()
+    broken = ("CREATE TABLE notes (text TEXT) STRICT", "ALTER TABLE missing ADD COLUMN x")
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
+    monkeypatch.setattr("paretune.store.store.MIGRATIONS", schema.MIGRATIONS)
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
+        Store.open(tmp_path)
+    monkeypatch.undo()
+    assert [r.outcome for r in Store.open(tmp_path).records(STUDY)] == ["ok"]
+
+
+def damage(folder: Path, start: int, length: int) -> None:
+    with (folder / "study.db").open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xff" * length)
+
+
+def test_a_file_that_is_no_database_is_told_with_a_remedy(tmp_path):
+    finished(tmp_path).close()
+    damage(tmp_path, 0, 100)
+    with pytest.raises(StoreError, match=r"study\.db: the database file is damaged.*recover"):
+        Store.open(tmp_path)
+
+
+def test_damaged_pages_are_told_with_a_remedy(tmp_path):
+    finished(tmp_path).close()
+    damage(tmp_path, 4096, (tmp_path / "study.db").stat().st_size - 4096)
+    with pytest.raises(StoreError, match="damaged"):
+        Store.open(tmp_path).records(STUDY)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    finished(tmp_path).close()
+    tmp_path.chmod(0o500)
+    (tmp_path / "study.db").chmod(0o400)
+    try:
+        with pytest.raises(StoreError, match="permissions"):
+            a_store(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_verify_names_a_study_that_was_changed(tmp_path):
+    store = finished(tmp_path)
+    store.save_study("0123456789abcdef", "tiny", "text", {"study": "another"})
+    assert store.verify() == ["study 0123456789abcdef: its form does not give its hash"]
