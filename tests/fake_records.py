@@ -14,7 +14,7 @@ from paretune.store.rows import RunState
 from paretune.study import MethodSpec, ModelSpec, Run, Study
 
 NO_MODEL = ModelSpec(name="-")
-PARAMETERS = {"full": 117_653_763, "lora": 296_067, "loha": 443_523, "prompt": 8_835}
+PARAMETERS = {"full": 117_653_763, "lora": 296_067, "loha": 443_523, "prompt": 8_835, "head_only": 1_155}
 MEGABYTES = {"full": 1890.0, "lora": 870.0, "loha": 905.0, "prompt": 940.0, "head_only": 512.0}
 NEVER = {"energy_joules": "no energy counter can be read on this machine"}
 
@@ -109,8 +109,10 @@ def record(
         "notes": [],
         **(result or {}),
     }
+    # As in life, the data is part of a run's identity.
+    identity = run.model_dump_json() + repr([p.uid for p in parts.values()])
     return Record(
-        run_id=hashlib.sha256(run.model_dump_json().encode()).hexdigest()[:20],
+        run_id=hashlib.sha256(identity.encode()).hexdigest()[:20],
         run=run,
         state="failed" if failed else "done",
         fail_kind="error" if failed else None,
@@ -131,7 +133,8 @@ ENVIRONMENT = {
 
 def make_run(given: Study, stage: str, method: str, seed: int, **changes: Any) -> Run:
     """One run of a study's first task and model, or of what ``changes`` says."""
-    task = next(t for t in given.tasks if t.key == changes.pop("task", given.tasks[0].key))
+    wanted = changes.pop("task", given.tasks[0].key)
+    task = next(t for t in given.tasks if t.key == wanted)
     spec = next((m for m in given.methods if m.key == method), MethodSpec(name=method))
     base = {
         "stage": stage,

@@ -31,7 +31,7 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     label = fake.answers(0.7).label
     moody = [fake.predictions(label, label), fake.constant(), fake.answers(0.7, seed=1)]
     found = score_interval(moody, "accuracy")
-    assert steady.share_seeds == 0
+    assert steady.share_seeds < 1e-9
     assert found.share_seeds > 0.5
     assert found.high - found.low > 2 * (steady.high - steady.low)
 

@@ -8,7 +8,24 @@ from paretune.data import audit, truncation
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
 
-WORDS = "ant bee cat dog eel fox gnu hen ibis jay kite lark mole newt owl pig".split()
+WORDS = [
+    "ant",
+    "bee",
+    "cat",
+    "dog",
+    "eel",
+    "fox",
+    "gnu",
+    "hen",
+    "ibis",
+    "jay",
+    "kite",
+    "lark",
+    "mole",
+    "newt",
+    "owl",
+    "pig",
+]
 
 
 def example(part: str, i: int, text: str, label: int | None, second: str | None = None) -> Example:
@@ -61,13 +78,15 @@ def test_duplicate_and_contradiction_are_told_apart() -> None:
     assert [f.where for f in found(data, "duplicate")] == ["train.csv line 22"]
     (contradiction,) = found(data, "contradiction")
     assert contradiction.where == "train.csv line 23"
-    assert 'label "no"' in contradiction.what and 'train.csv line 3' in contradiction.what
+    assert 'label "no"' in contradiction.what and "train.csv line 3" in contradiction.what
 
 
 def test_empty_text_constant_text_missing_and_rare_class() -> None:
     data = dataset()
     train = (*data.train[:-1], example("train", 15, "  ", 1))
-    assert [f.where for f in found(replace(data, train=train), "empty-text")] == ["train.csv line 17"]
+    assert [f.where for f in found(replace(data, train=train), "empty-text")] == [
+        "train.csv line 17"
+    ]
     same = tuple(replace(e, segments=(("Same.", e.segments[0][0]),)) for e in data.train)
     assert "Same." in found(replace(data, train=same), "constant-text")[0].what
     three = replace(data, labels=("no", "yes", "maybe"))
@@ -87,7 +106,9 @@ def test_too_few_rows_are_errors_and_come_first() -> None:
 
 def test_shared_premise_is_a_note_and_no_leak() -> None:
     data = dataset()
-    pairs = tuple(replace(e, segments=((e.segments[0][0], f"x{i}"),)) for i, e in enumerate(data.train))
+    pairs = tuple(
+        replace(e, segments=((e.segments[0][0], f"x{i}"),)) for i, e in enumerate(data.train)
+    )
     test = (*data.test, example("test", 9, "The OWL runs.", 0, "another"))
     data = replace(data, train=pairs, test=test)
     (finding,) = found(data, "shared-first-text")
@@ -110,7 +131,9 @@ def test_many_findings_are_capped_and_counted() -> None:
 class Letters:
     """A tokenizer of letters, with two special tokens."""
 
-    def __call__(self, first: list[str], second: object = None, **options: object) -> dict[str, object]:
+    def __call__(
+        self, first: list[str], second: object = None, **options: object
+    ) -> dict[str, object]:
         assert options["truncation"] is False
         return {"input_ids": [[0] * (len(text) + 2) for text in first]}
 

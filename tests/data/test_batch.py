@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import numpy as np
 
 from paretune.data.batch import evaluation_batches, micro_batches, order
 
@@ -15,10 +15,10 @@ def test_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
 
 
 def test_micro_batches_partition_one_effective_batch_within_their_limits() -> None:
-    draw = random.Random(1)
+    draw = np.random.default_rng(1)
     for _ in range(200):
-        lengths = [draw.randint(3, 300) for _ in range(64)]
-        indices = draw.sample(range(64), 16)
+        lengths = draw.integers(3, 300, 64).tolist()
+        indices = draw.permutation(64)[:16].tolist()
         batches = micro_batches(lengths, indices, 6)
         assert sorted(i for b in batches for i in b) == sorted(indices)
         for batch in batches:

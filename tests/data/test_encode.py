@@ -17,19 +17,18 @@ def tokenizer() -> Any:
     from transformers import PreTrainedTokenizerFast
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "what", "is", "it", "a", "b", "c", "d", "e"]
-    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    vocabulary = {w: i for i, w in enumerate(words)}
+    raw = Tokenizer(models.WordLevel(vocabulary, "[UNK]"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
     raw.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
     return PreTrainedTokenizerFast(
         tokenizer_object=raw,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
+        **special,
         model_max_length=16,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )

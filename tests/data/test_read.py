@@ -29,7 +29,7 @@ def test_csv_counts_physical_lines_through_line_breaks_and_empty_lines(tmp_path:
 
 
 def test_csv_takes_a_byte_order_mark_and_semicolons(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv", b"\xef\xbb\xbf" + "besedilo;oznaka\nDober dan, svet;da\n".encode())
+    path = write(tmp_path, "a.csv", b"\xef\xbb\xbf" + b"besedilo;oznaka\nDober dan, svet;da\n")
     assert read_rows(path)[0].values == {"besedilo": "Dober dan, svet", "oznaka": "da"}
 
 
@@ -170,7 +170,7 @@ def test_a_zip_member_is_read_and_litter_is_not_seen(tmp_path: Path) -> None:
     assert read_rows(f"{path}::a.csv")[0].where == "data.zip::a.csv line 2"
     with pytest.raises(DataError, match=r"It holds a\.csv, b\.jsonl"):
         read_rows(path)
-    with pytest.raises(DataError, match='no single member "c.csv"'):
+    with pytest.raises(DataError, match=r'no single member "c\.csv"'):
         read_rows(f"{path}::c.csv")
 
 

@@ -168,7 +168,8 @@ from paretune.store.owner import this_owner
 store = Store.open(Path(sys.argv[1]))
 while (claim := store.claim(this_owner(), sys.argv[2])) is not None:
     print(claim.run_id)
-    store.finish(claim, {"outcome": "ok", "owner": claim.owner}, {}, {"weights": claim.run_id.encode()})
+    result = {"outcome": "ok", "owner": claim.owner}
+    store.finish(claim, result, {}, {"weights": claim.run_id.encode()})
 """
 
 

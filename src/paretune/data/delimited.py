@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator
 
 from paretune.errors import DataError
 
-_LONGEST_FIELD = 1 << 30
-_QUOTED = re.compile(r'(?:^|(?<=\t))"((?:[^"]|"")*)"(?=\t|\r?\n|\r?$)', re.MULTILINE)
+_QUOTED = re.compile(r'(?:^|(?<=\t))"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?$)', re.MULTILINE)
 _OPENS = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
 
 
@@ -26,6 +25,7 @@ def rows(text: str, name: str, *, tabs: bool) -> Iterator[tuple[int, dict[str, o
     Raises:
         DataError: no header, a doubled or empty column name, a ragged row, a broken quote.
     """
+    records: Iterable[tuple[int, list[str]]]
     records = _plain(text) if tabs and not clearly_quoted(text) else _quoted(text, name, tabs)
     header: list[str] | None = None
     for number, fields in records:
@@ -69,15 +69,15 @@ def _plain(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, line.split("\t")
 
 
-def _quoted(text: str, name: str, tabs: bool) -> Iterator[tuple[int, list[str]]]:
+def _quoted(text: str, name: str, tabs: bool) -> list[tuple[int, list[str]]]:
     first = next((line for line in re.split(r"\r?\n", text, maxsplit=50) if line.strip()), "")
     delimiter = "\t" if tabs else separator(first)
-    # The limit belongs to the whole process: set for this file, then put back.
-    before = csv.field_size_limit(_LONGEST_FIELD)
+    # The limit belongs to the whole process, so everything is read before it is put back; a
+    # generator would leave it changed for as long as its caller's error holds it.
+    before = csv.field_size_limit(max(len(text), 1))
     try:
-        yield from _numbered(
-            csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter), name
-        )
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+        return list(_numbered(reader, name))
     finally:
         csv.field_size_limit(before)
 

@@ -27,7 +27,7 @@ class Losses:
 
     store: Store
     note: Callable[[str], None]
-    _oom_kills: int = field(default_factory=oom_kills)
+    _oom_kills: int = field(default_factory=lambda: oom_kills())
     _deaths: dict[str, tuple[int, int]] = field(default_factory=dict)
     _blank: int = 0
 
@@ -92,6 +92,6 @@ class Losses:
     def _fail(self, state: RunState, kind: str, message: str) -> None:
         claim = Claim(state.run_id, state.run, state.owner or "", state.attempt, 0.0)
         try:
-            self.store.fail(claim, kind, f"{described(state.run)}: {message}", {})
+            self.store.fail(claim, kind, message, {})
         except StaleClaimError:
             self.note(f"{described(state.run)}: another process has taken it over.")

@@ -134,7 +134,7 @@ def _fail(store: Store, claim: Claim, error: Exception) -> None:
         store.fail(
             claim,
             "error",
-            _text(f"{described(claim.run)}: {message}"),
+            _text(message),
             {"traceback": _text(story)},
         )
     except StaleClaimError as stale:

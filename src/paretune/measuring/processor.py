@@ -1,0 +1,142 @@
+"""The CPU and the memory that this process may really use: affinity and cgroup limits included.
+
+A container with two cores on a machine of sixty-four has two. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+CPUINFO = Path("/proc/cpuinfo")
+CGROUP = Path("/proc/self/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+
+UNLIMITED = 2**60
+"""Version 1 cgroups write a number near 2^63 where there is no limit."""
+
+BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
+"""Processor flags (x86, x86, Arm) that mean products in bf16 are native."""
+
+
+def processor() -> dict[str, Any]:
+    """``name``, ``logical_cores``, ``physical_cores``, ``usable_cores``, ``quota``, ``flags``.
+
+    ``usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is None
+    without one; ``physical_cores`` is None where the system does not tell; ``flags`` are those of
+    :data:`BF16_FLAGS` that the processor has.
+    """
+    import psutil
+
+    quota = cpu_quota()
+    return {
+        "name": _name(),
+        "logical_cores": os.cpu_count(),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "usable_cores": usable_cores(quota),
+        "quota": quota,
+        "flags": bf16_flags(),
+    }
+
+
+def usable_cores(quota: float | None) -> int:
+    """Cores that affinity and a quota leave."""
+    affinity = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return affinity if quota is None else max(1, min(affinity, math.floor(quota)))
+
+
+def memory() -> dict[str, int | None]:
+    """``total``, ``available`` and ``limit`` (the cgroup's, None without one), in bytes."""
+    import psutil
+
+    seen = psutil.virtual_memory()
+    limit = memory_limit()
+    # A limit above what the machine has limits nothing.
+    if limit is not None and limit >= seen.total:
+        limit = None
+    return {"total": int(seen.total), "available": int(seen.available), "limit": limit}
+
+
+def bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+    """Which of :data:`BF16_FLAGS` the processor has; none where there is no ``/proc/cpuinfo``."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return []  # macOS and Windows tell this elsewhere, and torch has no fast path there
+    words: set[str] = set()
+    for line in text.splitlines():
+        if line.startswith(("flags", "Features")):
+            words.update(line.partition(":")[2].split())
+            break
+    return [flag for flag in BF16_FLAGS if flag in words]
+
+
+def cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
+    """Cores' worth of time that the tightest cgroup around this process allows; None if no limit.
+
+    Version 2 writes ``quota period`` or ``max period`` to ``cpu.max``; version 1 has two files
+    and -1 for no limit.
+    """
+    found = []
+    for folder in _folders("cpu", cgroup, root):
+        words = _read(folder / "cpu.max").split()
+        if not words:
+            words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
+            found.append(int(words[0]) / int(words[1]))
+    return min(found, default=None)
+
+
+def memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
+    """Bytes that the tightest cgroup around this process allows; None if no limit."""
+    found = []
+    for folder in _folders("memory", cgroup, root):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            word = _read(folder / name)
+            if word.isdigit() and int(word) < UNLIMITED:
+                found.append(int(word))
+    return min(found, default=None)
+
+
+def _folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
+    """The cgroup of this process for a controller, and every one around it."""
+    for line in _read(cgroup).splitlines():
+        parts = line.split(":", 2)
+        if len(parts) != 3:
+            continue
+        number, controllers, path = parts
+        if number == "0" and not controllers:
+            top = root / "unified" if (root / "unified").is_dir() else root
+        elif controller in controllers.split(","):
+            top = root / controller
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        # Inside a container the path may be the host's: then the mount's top is all there is.
+        while folder != top and top in folder.parents:
+            yield folder
+            folder = folder.parent
+        yield top
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""  # no such file: this level of the hierarchy sets no limit
+
+
+def _name() -> str:
+    try:
+        for line in CPUINFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,129 @@
+"""How fast the machine multiplies matrices, and whether bf16 pays on it. Under a second each."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from paretune.measuring.processor import bf16_flags, cpu_quota, usable_cores
+
+PAYS_FROM = 1.15
+"""bf16 must make layers this much faster: a smaller gain is not worth the digits."""
+
+MOMENT = 0.12
+"""Seconds spent on one measurement of speed."""
+
+
+class Bf16(NamedTuple):
+    """Whether bf16 pays, why, and how much faster layers are (None if not measured)."""
+
+    decision: bool
+    reason: str
+    ratio: float | None
+
+
+def bf16_pays(device: str = "cpu", *, width: int = 384, tokens: int = 512, rounds: int = 9) -> Bf16:
+    """Whether training in bf16 autocast is worth it: native support, and faster layers.
+
+    Times a frozen linear layer of (``tokens``, ``width``) to 4 ``width`` as training meets it:
+    fp32 weights and inputs, under autocast or not, its casts included. The two precisions take
+    turns, so that a slow moment of the machine meets both; medians are compared. The decision can
+    differ between machines: it belongs into a run's canonical form, never to be taken again when
+    the run is resumed.
+    """
+    import torch
+
+    native, reason = native_bf16(device)
+    if not native:
+        return Bf16(False, reason, None)
+    generator = torch.Generator().manual_seed(0)
+    tokens_in = torch.randn(tokens, width, generator=generator).to(device)
+    weight = torch.randn(4 * width, width, generator=generator).to(device)
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for round_ in range(rounds + 2):
+        for cast, kept in seconds.items():
+            with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=cast):
+                took = _seconds(partial(torch.nn.functional.linear, tokens_in, weight), device)
+            if round_ >= 2:  # the first two prepare kernels
+                kept.append(took)
+    ratio = statistics.median(seconds[False]) / statistics.median(seconds[True])
+    said = f"{reason}; layers of width {width} are {ratio:.2f} times as fast as in fp32"
+    return Bf16(ratio >= PAYS_FROM, said, ratio)
+
+
+def native_bf16(device: str = "cpu") -> tuple[bool, str]:
+    """Whether the device computes products in bf16 itself, and how that is known."""
+    if device.startswith("cuda"):
+        import torch
+
+        major, minor = torch.cuda.get_device_capability(device)
+        has = "has" if major >= 8 else "has no"
+        return major >= 8, f"compute capability {major}.{minor} {has} native bf16"
+    if device.startswith("mps"):
+        return False, "bf16 on MPS is not tried: fp32 is kept"
+    flags = bf16_flags()
+    if not flags:
+        return False, "the processor has no avx512_bf16, amx_bf16 or Arm bf16"
+    return True, f"the processor has {', '.join(flags)}"
+
+
+def speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
+    """Matrix product speed of the CPU in GFLOP/s, with one thread and with all usable cores.
+
+    Returns:
+        ``fp32_one_thread``, ``fp32_all_threads``, ``bf16_one_thread``, ``bf16_all_threads``
+        (absent where not native), ``threads`` (what "all" means), ``width``, and
+        ``not_measured``. The number of threads torch uses is as before afterwards.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    everyone = usable_cores(cpu_quota())
+    native, reason = native_bf16("cpu")
+    found: dict[str, Any] = {"threads": everyone, "width": width, "not_measured": {}}
+    generator = torch.Generator().manual_seed(0)
+    left = torch.randn(tokens, width, generator=generator)
+    right = torch.randn(width, width, generator=generator)
+    dtypes = {"fp32": torch.float32}
+    if native:
+        dtypes["bf16"] = torch.bfloat16
+    else:
+        missing = ("bf16_one_thread", "bf16_all_threads")
+        found["not_measured"] = dict.fromkeys(missing, reason)
+    try:
+        for name, dtype in dtypes.items():
+            for label, threads in (("one_thread", 1), ("all_threads", everyone)):
+                if label == "all_threads" and everyone == 1:
+                    found[f"{name}_all_threads"] = found[f"{name}_one_thread"]
+                    continue
+                torch.set_num_threads(threads)
+                a, b = left.to(dtype), right.to(dtype)
+                seconds = _median_seconds(partial(torch.mm, a, b))
+                found[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
+    finally:
+        torch.set_num_threads(before)
+    return found
+
+
+def _median_seconds(work: Callable[[], object]) -> float:
+    _seconds(work, "cpu")
+    seconds: list[float] = []
+    ends = time.perf_counter() + MOMENT
+    while len(seconds) < 3 or time.perf_counter() < ends:
+        seconds.append(_seconds(work, "cpu"))
+    return statistics.median(seconds)
+
+
+def _seconds(work: Callable[[], object], device: str) -> float:
+    import torch
+
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    begun = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun

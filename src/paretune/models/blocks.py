@@ -1,0 +1,188 @@
+"""The inside of one encoder layer, read from its structure.
+
+What a linear layer does is told by where it sits and by its shape; names only tell query, key and
+value apart, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` keeps them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretune.errors import ModelError
+
+_QKV = {
+    "query": re.compile(r"^(q|query|wq)(_?(proj|lin|linear))?$", re.IGNORECASE),
+    "key": re.compile(r"^(k|key|wk)(_?(proj|lin|linear))?$", re.IGNORECASE),
+    "value": re.compile(r"^(v|value|wv)(_?(proj|lin|linear))?$", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Module names of an attention's linear layers.
+
+    Where one linear layer makes query, key and value at once (``fused``), the three names are the
+    same. ``name`` is the module that holds them all.
+    """
+
+    name: str
+    query: str
+    key: str
+    value: str
+    output: str
+    fused: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One encoder layer: its attention and its feed-forward part.
+
+    ``up`` has one name (width to inner, or to twice inner where a gate is fused with it) or two
+    (a gate apart); ``down`` leads back to the width.
+    """
+
+    name: str
+    attention: Attention
+    up: tuple[str, ...]
+    down: str
+
+
+class NotALayerError(Exception):
+    """A block that is no encoder layer; the message says what is missing and what is there."""
+
+
+def find_layers(model: nn.Module) -> tuple[Layer, ...]:
+    """Read the longest list of equal blocks that have an attention and a feed-forward part.
+
+    Raises:
+        ModelError: there is no such list; the lists that were looked at are named with the reason.
+    """
+    reasons: list[str] = []
+    found: list[tuple[Layer, ...]] = []
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or not len(module):
+            continue
+        kinds = {type(block) for block in module}
+        if len(kinds) > 1:
+            reasons.append(f"{name}: blocks of unequal kinds ({_kinds(kinds)})")
+            continue
+        try:
+            layers = (read_layer(f"{name}.{i}", block) for i, block in enumerate(module))
+            found.append(tuple(layers))
+        except NotALayerError as error:
+            reasons.append(f"{name}: {len(module)} x {_kinds(kinds)}, {error}")
+    if not found:
+        listed = "".join(f"\n  {reason}" for reason in reasons) or "\n  no list of blocks at all"
+        raise ModelError(
+            f"{type(model).__name__} is not an encoder that paretune understands.\n"
+            "Looked for: a list of equal blocks, each with linear layers for query, key and value "
+            "(or one fused), an attention output, and a feed-forward pair up and down.\n"
+            f"Found:{listed}\n",
+            remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work.",
+        )
+    return max(found, key=len)
+
+
+def read_layer(name: str, block: nn.Module) -> Layer:
+    """Find the roles of a block's linear layers.
+
+    Raises:
+        NotALayerError: a role has no linear layer.
+    """
+    linears = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear)}
+    if not linears:
+        weighted = sorted(
+            f"{n} {type(m).__name__}"
+            for n, m in block.named_modules()
+            if any(p.dim() > 1 for p in m.parameters(recurse=False))
+        )
+        raise NotALayerError(f"without linear layers (it has {', '.join(weighted) or 'none'})")
+    home, query, key, value, output = _attention(linears)
+    rest = [n for n in linears if n not in (query, key, value, output)]
+    width = linears[output].out_features
+    downs = [n for n in rest if linears[n].out_features == width]
+    if not downs:
+        raise NotALayerError(f"with an attention but no feed-forward part ({_shapes(linears)})")
+    down = downs[-1]
+    inner = linears[down].in_features
+    ups = tuple(
+        n
+        for n in rest
+        if n != down
+        and linears[n].in_features == width
+        and linears[n].out_features in (inner, 2 * inner)
+    )
+    if not ups or len(ups) + 1 != len(rest):
+        raise NotALayerError(f"with an unclear feed-forward part ({_shapes(linears)})")
+
+    def full(part: str) -> str:
+        return f"{name}.{part}" if part else name
+
+    attention = Attention(
+        full(home), full(query), full(key), full(value), full(output), fused=query == key
+    )
+    return Layer(name, attention, tuple(map(full, ups)), full(down))
+
+
+def _attention(linears: dict[str, nn.Linear]) -> tuple[str, str, str, str, str]:
+    """Names (inside the block) of the attention, its query, key, value and output."""
+    named = {
+        role: [n for n in linears if pattern.match(n.rpartition(".")[2])]
+        for role, pattern in _QKV.items()
+    }
+    if any(named.values()):
+        unclear = [f"{role}: {names or 'none'}" for role, names in named.items() if len(names) != 1]
+        if unclear:
+            raise NotALayerError(f"unclear attention ({'; '.join(unclear)})")
+        roles = [names[0] for names in named.values()]
+        home = _common(roles)
+    else:
+        # One layer that reads the width and gives three times as much, beside one of width x width.
+        fused = [n for n, m in linears.items() if m.out_features == 3 * m.in_features]
+        fused = [n for n in fused if _square_beside(n, linears)]
+        if len(fused) != 1:
+            raise NotALayerError(f"without a recognisable attention ({_shapes(linears)})")
+        roles = [fused[0]] * 3
+        home = fused[0].rpartition(".")[0]
+    query, key, value = roles
+    # The output projection is the nearest linear layer around them: climb until there is one.
+    while True:
+        near = [n for n in linears if n not in roles and (not home or n.startswith(f"{home}."))]
+        if near or not home:
+            break
+        home = home.rpartition(".")[0]
+    width = linears[query].in_features
+    outputs = [n for n in near if linears[n].out_features == width]
+    if not outputs:
+        raise NotALayerError(f"with no attention output ({_shapes(linears)})")
+    return home, query, key, value, outputs[0]
+
+
+def _square_beside(name: str, linears: dict[str, nn.Linear]) -> bool:
+    parent, width = name.rpartition(".")[0], linears[name].in_features
+    return any(
+        n.rpartition(".")[0] == parent and m.in_features == m.out_features == width
+        for n, m in linears.items()
+    )
+
+
+def _common(names: list[str]) -> str:
+    """The innermost module that holds all the names."""
+    parts = [name.split(".")[:-1] for name in names]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return ".".join(shared)
+
+
+def _shapes(linears: dict[str, nn.Linear]) -> str:
+    return ", ".join(f"{n} {m.out_features}x{m.in_features}" for n, m in linears.items())
+
+
+def _kinds(kinds: set[type]) -> str:
+    return ", ".join(sorted(kind.__name__ for kind in kinds))

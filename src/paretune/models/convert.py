@@ -1,0 +1,96 @@
+"""Weights that exist only as ``pytorch_model.bin``: opened safely, written once as safetensors."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.data.home import data_home
+from paretune.errors import ModelError
+from paretune.models.files import SAFE, ModelFiles
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def converted(files: ModelFiles, weights_hash: str) -> Path:
+    """A folder with the same config, tokenizer and tensors, as safetensors; made at first use.
+
+    Kept under ``weights_hash`` in paretune's folder for fetched data. The folder appears whole or
+    not at all, also when two processes make it at once.
+
+    Raises:
+        ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
+    """
+    target = data_home() / "models" / weights_hash[:20]
+    if target.is_dir():
+        return target
+    tensors = _read(files)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        for path in (files.folder / "config.json", *files.tokenizer):
+            shutil.copyfile(path, fresh / path.name)
+        _write(tensors, fresh / SAFE)
+        for path in fresh.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        try:
+            fresh.rename(target)
+        except OSError:
+            # Another process was first; what it wrote has the same content.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target
+
+
+def _read(files: ModelFiles) -> dict[str, Tensor]:
+    import torch
+
+    tensors: dict[str, Tensor] = {}
+    for path in files.weights:
+        if path.suffix == ".json":
+            continue
+        try:
+            # Files from before torch 1.6 are no zip archives and cannot be mapped.
+            state = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else "damaged"
+            raise ModelError(
+                f"cannot be opened safely, and is not opened otherwise: {reason}",
+                where=str(path),
+                remedy="Take a model with safetensors, or convert it yourself if you trust it.",
+            ) from None
+        plain = isinstance(state, dict) and all(
+            isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
+        )
+        if not plain:
+            raise ModelError(
+                "is not a plain mapping of names to tensors (a training checkpoint?).",
+                where=str(path),
+                remedy="Save the model alone: model.save_pretrained(FOLDER).",
+            )
+        tensors.update(state)
+    return tensors
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    """Tied tensors share memory, which safetensors refuses: each is written in full."""
+    from safetensors.torch import save_file
+
+    owners: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.contiguous().clone() if place in owners else tensor.contiguous()
+        owners.add(place)
+    save_file(apart, path, metadata={"format": "pt"})

@@ -1,0 +1,226 @@
+"""Opening a pretrained model with a fresh head for a task, and drawing that head anew."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from paretune.errors import ModelError
+from paretune.models.anatomy import Anatomy, anatomy
+from paretune.models.dropout import set_dropout
+from paretune.models.resolve import Source
+from paretune.models.tokenizer import open_tokenizer
+from paretune.study import derive
+
+__all__ = ["Loaded", "load", "reset_head", "set_dropout"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready for methods.
+
+    Attributes:
+        model: a ``PreTrainedModel`` in fp32 on the CPU, in evaluation mode.
+        tokenizer: its fast tokenizer.
+        anatomy: where its parts are.
+        head: names of the head's parameters: all that the checkpoint did not supply, and the
+            classifier.
+        notes: what a reader of the results should know.
+    """
+
+    model: Any
+    tokenizer: Any
+    anatomy: Anatomy
+    head: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def pristine(self) -> str:
+        """Sha256 over the bits of all parameters outside the head: the same after a run."""
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self.model.named_parameters()):
+            if name not in self.head:
+                plain = parameter.detach().cpu().reshape(-1).view(torch.uint8)
+                digest.update(name.encode())
+                digest.update(memoryview(plain.numpy()))
+        return digest.hexdigest()
+
+
+def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] = ()) -> Loaded:
+    """Open a model for ``classification``, ``pair`` or ``multiple_choice``.
+
+    The head is drawn here as ``transformers`` does, from the global generator; a run draws its own
+    with :func:`reset_head`.
+
+    Args:
+        source: what ``resolve`` found.
+        kind: the task's kind.
+        num_labels: classes; multiple choice has one score for each choice and ignores it.
+        labels: their names, for the config.
+
+    Raises:
+        ModelError: an architecture without such a head or without a known anatomy, weights that
+            are missing or of the wrong shape in the backbone, or a tokenizer that cannot be used.
+    """
+    where = f"model {source.name}"
+    with _quiet():
+        model, info = _open(source, kind, num_labels, labels, where)
+        try:
+            parts = anatomy(model)
+        except ModelError as error:
+            raise ModelError(error.what, where=where, remedy=error.remedy) from None
+        tokenizer = open_tokenizer(source.folder, model, parts, where)
+    drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    logits = 1 if kind == "multiple_choice" else num_labels
+    classifier = _classifier(model, parts, logits, where)
+    head, lost = [], []
+    for name, _ in model.named_parameters():
+        outside = any(_within(name, module) for module in parts.head)
+        if name in drawn and not outside:
+            lost.append(name)
+        elif name in drawn or _within(name, classifier):
+            head.append(name)
+    if lost:
+        shown = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
+        raise ModelError(
+            f"the checkpoint lacks weights of the model, or has them in another shape: {shown}.",
+            where=where,
+            remedy="It is damaged, or its config.json belongs to another model.",
+        )
+    notes = list(source.notes)
+    if any(name not in info["missing_keys"] for name in head):
+        notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
+    return Loaded(model.eval(), tokenizer, parts, tuple(head), tuple(notes))
+
+
+def reset_head(loaded: Loaded, seed: int) -> None:
+    """Draw all parameters of the head as ``transformers`` initialises them, from ``seed`` alone.
+
+    The same seed gives the same bits whatever ran before and on every device; the global
+    generators are left as they were.
+    """
+    model, head = loaded.model, set(loaded.head)
+    # transformers initialises what is not marked as done: open the head and the way to it. Some
+    # models draw a child's weights in their parent's turn (ModernBERT), so parents must be open.
+    ways = {"", *(name[:i] for name in head for i, letter in enumerate(name) if letter == ".")}
+    for name, module in model.named_modules():
+        module._is_hf_initialized = name not in ways
+    for buffer in model.buffers():
+        buffer._is_hf_initialized = True
+    devices = {}
+    for name, parameter in model.named_parameters():
+        parameter._is_hf_initialized = name not in head
+        if name in head:
+            devices[name] = parameter.device
+            parameter.data = parameter.data.cpu()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive(seed, "head"))
+        model.initialize_weights()
+    for name, device in devices.items():
+        parameter = model.get_parameter(name)
+        parameter.data = parameter.data.to(device)
+
+
+def _open(
+    source: Source, kind: str, num_labels: int, labels: tuple[str, ...], where: str
+) -> tuple[Any, dict[str, Any]]:
+    from safetensors import SafetensorError
+    from transformers import (
+        MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        AutoConfig,
+        AutoModelForMultipleChoice,
+        AutoModelForSequenceClassification,
+    )
+
+    plain = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(source.folder, **plain)
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(
+            f"its config.json cannot be used ({_first_line(error)}).",
+            where=where,
+            remedy="Its type may be newer than the installed transformers.",
+        ) from None
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f'is of type "{config.model_type}", a translation model with encoder and decoder, '
+            f"and cannot serve a {kind.replace('_', ' ')} task.",
+            where=where,
+            remedy="Choose an encoder (BERT, RoBERTa, DeBERTa, ELECTRA, ModernBERT ...).",
+        )
+    if kind == "multiple_choice":
+        opener, known = AutoModelForMultipleChoice, MODEL_FOR_MULTIPLE_CHOICE_MAPPING
+    else:
+        opener = AutoModelForSequenceClassification
+        known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        names = labels or tuple(f"LABEL_{i}" for i in range(num_labels))
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: i for i, name in enumerate(names)}
+        config.problem_type = "single_label_classification"
+    if type(config) not in known:
+        raise ModelError(
+            f'is of type "{config.model_type}", for which transformers has no head for '
+            f"{kind.replace('_', ' ')}.",
+            where=where,
+            remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) have one.",
+        )
+    try:
+        model, info = opener.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # a classifier of another task; judged below
+            output_loading_info=True,
+            **plain,
+        )
+    except (SafetensorError, ValueError, RuntimeError, OSError, KeyError) as error:
+        raise ModelError(f"cannot be opened ({_first_line(error)}).", where=where) from None
+    return model, info
+
+
+def _classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> str:
+    """The head module that holds the linear layer that gives the logits: the last one."""
+    giving = [
+        outer
+        for outer in parts.head
+        for module in model.get_submodule(outer).modules()
+        if isinstance(module, nn.Linear) and module.out_features == logits
+    ]
+    if not giving:
+        raise ModelError(
+            f"{type(model).__name__} has no linear layer that gives {logits} logits; "
+            f"after its backbone it has {', '.join(parts.head) or 'nothing'}.",
+            where=where,
+        )
+    return giving[-1]
+
+
+def _within(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No load report and no bars: that a head is new is normal here, and all else is checked."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

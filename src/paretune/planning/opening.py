@@ -1,0 +1,85 @@
+"""Before a study starts on this machine: its device and precision, its audit, its runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Literal
+
+import psutil
+import torch
+
+from paretune.data.audit import audit
+from paretune.data.finding import Finding
+from paretune.errors import DataError, StudyError
+from paretune.measuring.machine import bf16_pays
+from paretune.planning.context import Context
+from paretune.planning.expand import expand
+from paretune.store import Store
+from paretune.study import Study
+
+WORKER_BYTES = 2 * 2**30
+"""What one worker may need on CPU; a coarse figure that keeps a laptop from swapping."""
+
+
+def chosen_device(asked: str) -> str:
+    """``auto`` is a GPU where there is one, otherwise the CPU.
+
+    Raises:
+        StudyError: the named device is not on this machine.
+    """
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise StudyError(
+            "torch sees no CUDA device here.", where=f"--device {asked}", remedy="Use --device cpu."
+        )
+    return asked
+
+
+def context(store: Store, device: str, *, offline: bool = True) -> Context:
+    """The study's context; what ``precision: auto`` means is decided once for each store.
+
+    bf16 is taken where the machine has it natively and a matrix product is faster in it.
+    """
+    key = f"precision/{device.split(':')[0]}"
+    decided = store.setting(key)
+    if decided is None:
+        decided = store.setting_once(key, "bf16" if bf16_pays(device).decision else "fp32")
+    precision: Literal["fp32", "bf16"] = "bf16" if decided == "bf16" else "fp32"
+    return Context(precision=precision, offline=offline)
+
+
+def audited(study: Study, context: Context) -> Iterator[Finding]:
+    """Every finding in the study's data.
+
+    Raises:
+        DataError: after the last finding, if any is an error.
+    """
+    errors = 0
+    for task in study.tasks:
+        for finding in audit(context.dataset(task)):
+            errors += finding.severity == "error"
+            yield finding
+    if errors:
+        raise DataError(
+            f"{errors} errors in the data, listed above.", remedy="Mend them, then run again."
+        )
+
+
+def add_missing(study: Study, context: Context, store: Store) -> int:
+    """Add the runs that the study asks for and the store does not have; how many are new."""
+    records = store.records(study.study_hash, predictions=True)
+    planned = expand(study, context, records)
+    return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
+
+
+def usable_workers(device: str, threads: int) -> int:
+    """Processes that train at once: one for each core that memory allows; one on a GPU."""
+    if device != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    by_memory = psutil.virtual_memory().available // WORKER_BYTES
+    return int(max(1, min((cores or 1) // threads, by_memory)))
+
+

@@ -1,0 +1,246 @@
+"""Where every bar, whisker and label of a figure lies. Drawing is left to a template.
+
+Bars lie on their side: however many methods and models there are, each keeps its own line of
+text, and nothing overlaps. Lengths are in the units of an SVG view box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.interval import Interval
+from paretune.report import words
+from paretune.report.build import Row, TaskPart
+
+WIDTH = 440.0
+LINE = 22.0
+BAR = 12.0
+_CHARACTER = 7.2
+_TEXT = {"min": 64.0, "max": 150.0}
+_FIGURES = 112.0
+_SYMBOLS = {"above": "▲", "unclear": "≈", "below": "▼"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line: a label, a bar from the axis, a whisker, and its value in words at the right.
+
+    ``kind`` is a CSS class: ``above``, ``unclear``, ``below``, ``baseline``, ``memory`` or
+    ``none``. Where ``length`` is None there is no bar, and ``note`` says why.
+    """
+
+    label: str
+    name: str
+    y: float
+    kind: str
+    length: float | None = None
+    whisker: tuple[float, float] | None = None
+    hatched: bool = False
+    value: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A baseline drawn through all bars, from the bar that names it."""
+
+    x: float
+    y: float
+    name: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One panel: headings and bars from top to bottom, baseline lines, an axis below."""
+
+    id: str
+    title: str
+    description: str
+    width: float
+    height: float
+    left: float
+    plot: float
+    headings: tuple[tuple[float, str], ...]
+    bars: tuple[Bar, ...]
+    lines: tuple[Line, ...]
+    ticks: tuple[tuple[float, str], ...]
+    bottom: float
+
+
+def quality(task: TaskPart, index: int) -> Figure | None:
+    """Scores on an axis from 0 to 1, baselines first with lines through all others."""
+    bare = [r for r in task.baselines if r.cell.model == NO_MODEL and r.cell.interval]
+    groups = _groups(task, lambda row: row.cell.interval is not None or bool(row.cell.final))
+    if not groups and not bare:
+        return None
+    top = [_constant(task.constant)] if task.constant else []
+    top += [_score_bar(row) for row in bare if not _is_the_constant(row, task)]
+    return _figure(
+        f"quality-{index}",
+        f"Quality on {task.key}: {task.metric}",
+        [("baselines", top), *((model, [_score_bar(r) for r in rows]) for model, rows in groups)],
+        [(tick / 4, f"{tick / 4:g}") for tick in range(5)],
+        limit=1.0,
+    )
+
+
+def memory(task: TaskPart, index: int) -> Figure | None:
+    """Peak memory in training, one solo measurement each."""
+    groups = _groups(task, lambda row: bool(row.cell.cost))
+    known = [r.cost.memory.value for _, rows in groups for r in rows if r.cost.memory.value]
+    if not known:
+        return None
+    highest = max([r.cost.memory.high or 0.0 for _, rows in groups for r in rows] + known)
+    unit, name = (2**30, "GiB") if highest >= 1000 * 2**20 else (2**20, "MiB")
+    step = _step(highest / unit)
+    last = math.ceil(highest / unit / step - 1e-9)
+    ticks = [
+        (i * step * unit, f"{i * step:g}{f' {name}' if i == last else ''}") for i in range(last + 1)
+    ]
+    return _figure(
+        f"memory-{index}",
+        f"Peak memory in training on {task.key}",
+        [(model, [_memory_bar(r) for r in rows]) for model, rows in groups],
+        ticks,
+        limit=last * step * unit,
+    )
+
+
+def _groups(task: TaskPart, keep: Callable[[Row], bool]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for row in task.all_rows:
+        if row.cell.model != NO_MODEL and keep(row):
+            groups.setdefault(row.model, []).append(row)
+    return list(groups.items())
+
+
+def _figure(
+    id_: str,
+    title: str,
+    groups: Sequence[tuple[str, list[Bar]]],
+    ticks: Sequence[tuple[float, str]],
+    limit: float,
+) -> Figure:
+    """Put bars in their places; lengths come in axis units and leave in view-box units."""
+    longest = max(len(bar.label) for _, bars in groups for bar in bars)
+    left = min(max(longest * _CHARACTER + 10, _TEXT["min"]), _TEXT["max"])
+    values = max(len(bar.value) for _, bars in groups for bar in bars)
+    plot = WIDTH - left - min(values * _CHARACTER, _FIGURES) - 12
+    scale = plot / limit
+    y = 4.0
+    headings, placed, lines = [], [], []
+    for heading, bars in groups:
+        if not bars:
+            continue
+        headings.append((y + 13, heading))
+        y += LINE
+        for bar in bars:
+            whisker = bar.whisker
+            length = None if bar.length is None else bar.length * scale
+            placed.append(
+                Bar(
+                    label=_short(bar.label, left),
+                    name=bar.name,
+                    y=y,
+                    kind=bar.kind,
+                    length=length,
+                    whisker=None if whisker is None else (whisker[0] * scale, whisker[1] * scale),
+                    hatched=bar.hatched,
+                    value=bar.value,
+                    note=_short(bar.note, WIDTH - left),
+                )
+            )
+            if heading == "baselines" and length is not None:
+                lines.append(Line(length, y + LINE / 2, bar.label))
+            y += LINE
+        y += 6
+    return Figure(
+        id=id_,
+        title=title,
+        description=". ".join(f"{bar.name}: {bar.value or bar.note}" for bar in placed) + ".",
+        width=WIDTH,
+        height=y + 22,
+        left=left,
+        plot=plot,
+        headings=tuple(headings),
+        bars=tuple(placed),
+        lines=tuple(lines),
+        ticks=tuple((value * scale, text) for value, text in ticks),
+        bottom=y,
+    )
+
+
+def _score_bar(row: Row) -> Bar:
+    found = row.cell.interval
+    if found is None:
+        return Bar(row.method, row.title, 0, "none", note=", ".join(row.flags) or "no score yet")
+    kind = "baseline"
+    if row.verdict is not None and not row.cell.baseline:
+        standing = row.verdict.standing
+        clear = standing == "below" or row.verdict.complete
+        kind = standing if clear else "unclear"
+    symbol = _SYMBOLS.get(kind, "")
+    constant = row.cell.outcomes.get("collapsed", 0) if row.cell.name != "majority" else 0
+    marks = [f"{found.estimate:.2f}", symbol]
+    if constant:
+        seeds = len(row.cell.final)
+        marks.append("const." if constant == seeds else f"const. {constant}/{seeds}")
+    return Bar(
+        label=row.method,
+        name=f"{row.title}, {words.interval(found)}, {words.basis(found)}",
+        y=0,
+        kind=kind,
+        length=found.estimate,
+        whisker=(found.low, found.high),
+        hatched=row.collapsed,
+        value=" ".join(mark for mark in marks if mark),
+    )
+
+
+def _constant(found: Interval) -> Bar:
+    return Bar(
+        label="constant answer",
+        name=f"best constant answer, {words.interval(found)}, {words.basis(found)}",
+        y=0,
+        kind="baseline",
+        length=found.estimate,
+        whisker=(found.low, found.high),
+        hatched=True,
+        value=f"{found.estimate:.2f}",
+    )
+
+
+def _is_the_constant(row: Row, task: TaskPart) -> bool:
+    """The majority answer of train is usually the best constant on test: one bar says both."""
+    found = row.cell.interval
+    return (
+        row.cell.name == "majority"
+        and found is not None
+        and task.constant is not None
+        and abs(found.estimate - task.constant.estimate) < 1e-9
+    )
+
+
+def _memory_bar(row: Row) -> Bar:
+    found = row.cost.memory
+    if found.value is None:
+        return Bar(row.method, row.title, 0, "none", note=found.text)
+    whisker = None if found.low is None or found.high is None else (found.low, found.high)
+    value = words.size(found.value)
+    name = f"{row.title}, {found.text}"
+    return Bar(row.method, name, 0, "memory", found.value, whisker, value=value)
+
+
+def _short(text: str, width: float) -> str:
+    most = round((width - 10) / _CHARACTER)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _step(highest: float) -> float:
+    """A round step (1, 2 or 5 x 10^k) that gives three to five ticks."""
+    rough = highest / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(f * power for f in (1, 2, 5, 10) if f * power >= rough)

@@ -1,0 +1,331 @@
+"""A report as plain values: what every output shows, and nothing that depends on its form."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ruamel.yaml import YAML
+
+from paretune.analysis.cells import LOST, NO_MODEL, Cell, group
+from paretune.analysis.collapse import best_constant
+from paretune.analysis.compare import Verdict, above_baselines
+from paretune.analysis.interval import Interval, Scored, interval_of, scored
+from paretune.analysis.scores import TITLES, primary_metric
+from paretune.report import sentences, words
+from paretune.report.cost import Cost, CostTable, cost, cost_table
+from paretune.store.record import Predictions, Record
+from paretune.store.rows import RunState
+from paretune.study import Study
+
+
+class Finding(Protocol):
+    """What the audit found, as :class:`paretune.data.finding.Finding`."""
+
+    severity: Any
+    code: str
+    where: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell as shown. ``verdict`` is None where there is no score, or for a bare baseline.
+
+    ``title`` is how sentences call it: ``lora on e5-small``, or ``lora`` where there is one model.
+    """
+
+    cell: Cell
+    title: str
+    cost: Cost
+    verdict: Verdict | None
+    flags: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """Printable name of the method."""
+        return words.plain(self.cell.method)
+
+    @property
+    def model(self) -> str:
+        """Printable name of the model."""
+        return words.plain(self.cell.model)
+
+    @property
+    def collapsed(self) -> bool:
+        """At least half of the scored seeds answered a constant."""
+        scored_seeds = len(self.cell.final) - self.cell.scoreless
+        return self.cell.name != "majority" and 2 * self.cell.outcomes.get("collapsed", 0) >= max(
+            scored_seeds, 1
+        )
+
+    @property
+    def rate(self) -> str:
+        """The learning rate with its marks, in words."""
+        marks = [name for name in ("undecided", "edge") if getattr(self.cell, name)]
+        text = words.rate(self.cell.rate)
+        return f"{text} ({', '.join(marks)})" if marks else text
+
+
+@dataclass(frozen=True)
+class TaskPart:
+    """One task: methods and baselines, what may be concluded, what the constant answer scores."""
+
+    key: str
+    metric: str
+    rows: tuple[Row, ...]
+    baselines: tuple[Row, ...]
+    constant: Interval | None
+    constant_label: int | None
+    sentences: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    basis: str
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """Methods first, then baselines."""
+        return (*self.rows, *self.baselines)
+
+    @property
+    def tuned(self) -> tuple[Row, ...]:
+        """Rows whose learning rate was chosen among several, or could not be."""
+        return tuple(row for row in self.all_rows if row.cell.choice.table)
+
+    @property
+    def weighed(self) -> tuple[Row, ...]:
+        """Rows with a cost measurement."""
+        return tuple(row for row in self.all_rows if row.cell.cost)
+
+    @property
+    def costs(self) -> CostTable:
+        """Costs of :attr:`weighed`."""
+        return cost_table([row.cost for row in self.weighed])
+
+    @property
+    def selected_on_test(self) -> bool:
+        """The paper's way: what is reported also selected the checkpoint."""
+        return any(row.cell.selected_on_test for row in self.all_rows)
+
+    @property
+    def answered(self) -> bool:
+        """Whether a method is clearly above every baseline."""
+        return any(row.verdict.complete for row in self.rows if row.verdict is not None)
+
+    @property
+    def conditions(self) -> str:
+        """How costs were measured; more than one where probes differ."""
+        return "; ".join(dict.fromkeys(r.cost.conditions for r in self.weighed))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Runs of one cell and stage that ended without what was hoped for."""
+
+    where: str
+    outcome: str
+    runs: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows."""
+
+    name: str
+    study_hash: str
+    protocol: str
+    tasks: tuple[TaskPart, ...]
+    unfinished: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    departures: tuple[str, ...]
+    notes: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    settings: str
+    runs: int
+
+
+def build(
+    study: Study,
+    records: Sequence[Record],
+    states: Sequence[RunState] = (),
+    findings: Iterable[tuple[str, Finding]] = (),
+    departures: Iterable[str] = (),
+) -> Report:
+    """Gather records into cells, compare them with their baselines and say what follows.
+
+    Args:
+        study: what was asked for; cells are shown in its order.
+        records: ended runs with their predictions.
+        states: how all runs stand, for what is unfinished.
+        findings: of the audit, each with the key of its task.
+        departures: where the paper's protocol is left on purpose.
+    """
+    cells = group(study, records, states)
+    found: dict[str, list[Finding]] = {}
+    for key, finding in findings:
+        found.setdefault(key, []).append(finding)
+    metrics_known = {
+        t.key: primary_metric([r for c in cells if c.task == t.key for r in c.final + c.tuning])
+        for t in study.tasks
+    }
+    notes = [
+        f"{key}: the primary score in the records is none that the report knows; accuracy is shown."
+        for key, metric in metrics_known.items()
+        if metric is None and any(c.task == key and c.scored for c in cells)
+    ]
+    tasks = tuple(
+        _task(t.key, [c for c in cells if c.task == t.key], found.get(t.key, ()))
+        for t in study.tasks
+    )
+    return Report(
+        name=words.plain(study.study),
+        study_hash=study.study_hash,
+        protocol=sentences.protocol(study),
+        tasks=tasks,
+        unfinished=tuple(sentences.unfinished(c) for c in cells if not c.finished),
+        failures=tuple(_failures(cells)),
+        departures=tuple(departures),
+        notes=(*notes, *_notes(cells)),
+        environment=tuple(_environment(records)),
+        settings=_settings(study),
+        runs=len(records),
+    )
+
+
+def _task(key: str, cells: Sequence[Cell], findings: Sequence[Finding]) -> TaskPart:
+    rows = [_row(cell, cells) for cell in cells]
+    some = next((c.scored for c in cells if c.scored), None)
+    label = best_constant(some.label, cells[0].metric) if some else None
+    constant = None
+    if some is not None and label is not None:
+        answers = Predictions(some.uid, some.label, (label,) * len(some.uid), ())
+        constant = interval_of(scored([answers], cells[0].metric))
+    methods = tuple(r for r in rows if not r.cell.baseline)
+    baselines = tuple(r for r in rows if r.cell.baseline)
+    basis = [words.counted(len(some.uid), "test example")] if some else []
+    if any(cell.selected_on_test for cell in cells):
+        basis.append(sentences.SELECTED_ON_TEST)
+    return TaskPart(
+        key=words.plain(key),
+        metric=TITLES[cells[0].metric],
+        rows=methods,
+        baselines=baselines,
+        constant=constant,
+        constant_label=label,
+        sentences=tuple(sentences.conclusions(words.plain(key), methods, baselines)),
+        findings=tuple(findings),
+        basis=", ".join(basis),
+    )
+
+
+def _row(cell: Cell, beside: Sequence[Cell]) -> Row:
+    several = len({other.model for other in beside} - {NO_MODEL}) > 1
+    alone = cell.model == NO_MODEL or not several
+    title = cell.method if alone else f"{cell.method} on {cell.model}"
+    return Row(cell, words.plain(title), cost(cell), _verdict(cell, beside), tuple(_flags(cell)))
+
+
+def _verdict(cell: Cell, beside: Sequence[Cell]) -> Verdict | None:
+    """Beside the majority answer, TF-IDF and the linear probe on the same model."""
+    if cell.scored is None or cell.model == NO_MODEL:
+        return None
+    there: dict[str, Scored] = {}
+    missing = []
+    for other in beside:
+        if other is cell or not other.baseline or other.model not in (NO_MODEL, cell.model):
+            continue
+        if cell.name == "head_only" and other.name == "head_only":
+            continue
+        if other.scored is not None and other.scored.uid == cell.scored.uid:
+            there[words.plain(other.method)] = other.scored
+        else:
+            missing.append(words.plain(other.method))
+    return above_baselines(cell.scored, there, missing)
+
+
+def _flags(cell: Cell) -> Iterable[str]:
+    total = len(cell.final)
+    if cell.name == "majority":
+        yield "constant by design"
+    for outcome in LOST if cell.name == "majority" else ("collapsed", *LOST):
+        if count := cell.outcomes.get(outcome, 0):
+            yield f"{outcome.replace('_', ' ')} {count}/{total}"
+    if cell.hopeless:
+        yield "no rate could be trained"
+    if cell.final and total < cell.asked:
+        yield f"{total} of {cell.asked} seeds so far"
+    if cell.selected_on_test:
+        yield sentences.SELECTED_ON_TEST
+    if cell.interval and cell.interval.examples_only and cell.model != NO_MODEL:
+        yield "one seed: interval over examples only"
+    if cell.other_settings:
+        yield f"{words.counted(cell.other_settings, 'run')} of other settings or data left out"
+
+
+def _failures(cells: Sequence[Cell]) -> Iterable[Failure]:
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for cell in cells:
+        for record in (*cell.tuning, *cell.final, *cell.cost):
+            if record.outcome in LOST:
+                where = f"{words.plain(' / '.join(record.run.cell))}, {record.run.stage}"
+                said = record.message or "; ".join(record.result.get("notes", ()))
+                seen[(where, record.outcome.replace("_", " "), words.plain(said))] += 1
+    for (where, outcome, said), runs in seen.items():
+        yield Failure(where, outcome, runs, said)
+
+
+def _notes(cells: Sequence[Cell]) -> Iterable[str]:
+    said: Counter[str] = Counter()
+    cut: dict[tuple[str, str], Counter[str]] = {}
+    for cell in cells:
+        for record in (*cell.tuning, *cell.final):
+            if record.outcome not in LOST:
+                said.update(record.result.get("notes", ()))
+            parts = {k: v for k, v in (record.result.get("truncated") or {}).items() if v}
+            if parts:
+                most = cut.setdefault((cell.task, cell.model), Counter())
+                most |= Counter(parts)
+                cut[(cell.task, cell.model)] = most
+    for note, runs in said.most_common():
+        yield words.plain(f"{note} ({words.counted(runs, 'run')})")
+    for (task, model), parts_cut in cut.items():
+        amounts = words.listed([f"{count:,} {part}" for part, count in parts_cut.items()])
+        yield words.plain(f"{task}, {model}: {amounts} examples were cut to the longest length.")
+
+
+def _environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
+    """Every value that occurs, most frequent first: runs may come from several machines."""
+    seen: dict[str, Counter[str]] = {}
+    for record in records:
+        for key, value in _flat(record.measured.get("environment") or {}):
+            seen.setdefault(key, Counter())[value] += 1
+    for key, values in sorted(seen.items()):
+        yield words.plain(key), words.plain("; ".join(value for value, _ in values.most_common()))
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
+    for key, item in value.items():
+        name = f"{before}{key}"
+        if isinstance(item, Mapping):
+            yield from _flat(item, "" if key == "packages" else f"{name} ")
+        elif item is not None:
+            yield name, str(item)
+
+
+def _settings(study: Study) -> str:
+    """The study as YAML, defaults included, absent settings left out."""
+    out = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(_present(study.canonical()), out)
+    return out.getvalue()
+
+
+def _present(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _present(item) for key, item in value.items() if item is not None}
+    return [_present(item) for item in value] if isinstance(value, list) else value

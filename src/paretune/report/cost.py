@@ -1,0 +1,168 @@
+"""What the solo measurement of a cell says; what it could not measure says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.report import words
+from paretune.store.record import Record
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured quantity, or the reason why it is absent; ``value`` is never 0 for absence."""
+
+    value: float | None
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One cell's cost. ``conditions`` say how it was measured; bytes, seconds, parameters."""
+
+    memory: Measured
+    step: Measured
+    trained: Measured
+    saved: Measured
+    evaluation: Measured
+    latency: Measured
+    energy: Measured
+    parts: str
+    conditions: str
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """Costs of several cells: columns that hold a value, and what nobody could measure."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    absent: tuple[str, ...]
+
+
+_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("memory", "peak in training"),
+    ("evaluation", "peak in evaluation"),
+    ("step", "step, median (quartiles)"),
+    ("latency", "inference per example"),
+    ("trained", "trained parameters"),
+    ("saved", "saved"),
+    ("energy", "energy"),
+)
+
+
+def cost_table(costs: Sequence[Cost]) -> CostTable:
+    """What is absent in every cell for one and the same reason is told once, not in every row."""
+    shown: list[tuple[str, list[str]]] = []
+    absent = []
+    for name, title in _COLUMNS:
+        found: list[Measured] = [getattr(cost, name) for cost in costs]
+        texts = [measured.text for measured in found]
+        if all(measured.value is None for measured in found) and len(set(texts)) == 1:
+            absent.append(f"{title}: {texts[0]}")
+        else:
+            shown.append((title, texts))
+    if any(cost.parts for cost in costs):
+        shown.append(("bytes by part", [cost.parts for cost in costs]))
+    titles, columns = zip(*shown, strict=True) if shown else ((), ())
+    return CostTable(tuple(titles), tuple(zip(*columns, strict=True)), tuple(absent))
+
+
+def cost(cell: Cell) -> Cost:
+    """Everything that is known of a cell's cost."""
+    step = _measured(cell, ("step_seconds", "median"), words.seconds)
+    if step.value is not None and len(cell.cost) == 1:
+        q1, q3 = (_value(cell.cost[0].measured, ("step_seconds", q)) for q in ("q1", "q3"))
+        step = Measured(step.value, words.seconds(step.value, q1, q3))
+    return Cost(
+        memory=_measured(cell, ("phases", "train", "peak_bytes"), words.size),
+        step=step,
+        trained=_trained(cell),
+        saved=_measured(cell, ("saved_bytes",), words.size),
+        evaluation=_measured(cell, ("phases", "evaluation", "peak_bytes"), words.size),
+        latency=_measured(cell, ("inference", "unmerged_seconds_per_example"), words.seconds),
+        energy=_measured(cell, ("energy_joules",), lambda joules: f"{joules:.3g} J"),
+        parts=_parts(cell),
+        conditions=_conditions(cell),
+    )
+
+
+def _measured(cell: Cell, key: tuple[str, ...], write: Callable[[float], str]) -> Measured:
+    found = [v for v in (_value(r.measured, key) for r in cell.cost) if v is not None]
+    if cell.model == NO_MODEL:
+        return Measured(None, "trains no model")
+    if not found:
+        return Measured(None, f"not measured: {_reason(cell, key)}")
+    mean = float(np.mean(found))
+    if len(found) == 1:
+        return Measured(mean, write(mean))
+    low, high = min(found), max(found)
+    return Measured(mean, f"{write(mean)} ({write(low)} to {write(high)})", low, high)
+
+
+def _value(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
+    place: Any = measured
+    for part in key:
+        place = place.get(part) if isinstance(place, Mapping) else None
+    return None if place is None else float(place)
+
+
+def _reason(cell: Cell, key: tuple[str, ...]) -> str:
+    if not cell.cost:
+        return "no solo measurement yet"
+    last: Record = cell.cost[-1]
+    if last.outcome == "out_of_memory":
+        return "the measurement ran out of memory"
+    if last.outcome == "error":
+        return "the measurement stopped with an error"
+    reasons: Mapping[str, str] = last.measured.get("not_measured", {})
+    # The most exact reason first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
+    for depth in range(len(key), 0, -1):
+        if reason := reasons.get(".".join(key[:depth])) or reasons.get(key[depth - 1]):
+            return words.plain(reason)
+    return "the measurement does not have it"
+
+
+def _trained(cell: Cell) -> Measured:
+    for record in (*cell.final, *cell.cost, *cell.tuning):
+        count = record.result.get("trained_parameters")
+        count = record.measured.get("trained_parameters") if count is None else count
+        if count is not None:
+            return Measured(float(count), words.parameters(count))
+    if cell.model == NO_MODEL:
+        return Measured(None, "trains no model")
+    return Measured(None, "not known yet")
+
+
+def _parts(cell: Cell) -> str:
+    """Weights, gradients, optimiser states and activations of one step."""
+    if not cell.cost:
+        return ""
+    found = cell.cost[-1].measured.get("components") or {}
+    return ", ".join(
+        f"{name.removesuffix('_bytes')} {words.size(value)}"
+        for name, value in found.items()
+        if value is not None
+    )
+
+
+def _conditions(cell: Cell) -> str:
+    if not cell.cost:
+        return ""
+    measured = cell.cost[-1].measured
+    forms = {
+        "device": "{}",
+        "threads": "{} threads",
+        "batch_size": "batch {}",
+        "length": "{} tokens",
+        "peak_counter": "memory is {}",
+    }
+    said = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
+    return words.plain(", ".join(said))

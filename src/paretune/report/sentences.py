@@ -1,0 +1,162 @@
+"""What may be concluded, in sentences; what may not is said too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.compare import ALPHA, difference_of, holm
+from paretune.report import words
+from paretune.study import Study
+
+if TYPE_CHECKING:
+    from paretune.report.build import Row
+
+SELECTED_ON_TEST = "selected on the test part"
+
+
+def conclusions(task: str, rows: Sequence[Row], baselines: Sequence[Row]) -> Iterable[str]:
+    """Sentences on one task: what is above every baseline, what it costs, what collapsed."""
+    ended = [r for r in rows if r.cell.interval is not None]
+    models = len({r.model for r in rows})
+    if not ended:
+        yield f"On {task}, no method has a score yet."
+    else:
+        best = max(ended, key=_estimate)
+        above = [r for r in ended if r.verdict is not None and r.verdict.complete]
+        if above:
+            yield from _above(task, above, models)
+        else:
+            words_of = f": {best.verdict.words}" if best.verdict else ""
+            yield (
+                f"On {task}, nothing is clearly above every baseline. "
+                f"The highest is {_scored(best)}{words_of}."
+            )
+    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name == "head_only")], models)
+
+
+def _above(task: str, above: Sequence[Row], models: int) -> Iterable[str]:
+    top = max(above, key=_estimate)
+    others = [r for r in above if r is not top]
+    if not others:
+        yield f"On {task}, only {_scored(top)} is clearly above every baseline."
+        return
+    yield (
+        f"On {task}, {_together(above, models)} are clearly above every baseline; "
+        f"the highest is {_scored(top)}."
+    )
+    equal = _not_separable(top, others)
+    if len(equal) == len(others):
+        yield "None of the others can be told apart from it."
+    elif equal:
+        yield f"Of the others, {_together(equal, models)} cannot be told apart from it."
+    else:
+        yield "It is clearly above all others."
+    weighed = [r for r in above if r.cost.memory.value is not None]
+    if len(weighed) > 1:
+        least = min(weighed, key=lambda r: r.cost.memory.value or 0.0)
+        whole = "Of these" if len(weighed) == len(above) else "Of these, as far as measured"
+        yield (
+            f"{whole}, {least.title} took the least memory in training: {least.cost.memory.text} "
+            f"({_measurements(least)})."
+        )
+
+
+def _together(rows: Sequence[Row], models: int) -> str:
+    """``full and lora on sloberta, and loha on xlm-r``; ``... on every model``."""
+    methods: dict[str, list[str]] = {}
+    for row in rows:
+        methods.setdefault(row.model, []).append(row.method)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for model, names in methods.items():
+        alike.setdefault(tuple(names), []).append(model)
+    said = []
+    for shared, where in alike.items():
+        place = f" on {words.listed(where)}"
+        if len(where) == models:
+            place = " on every model" if models > 1 else ""
+        said.append(words.listed(shared) + place)
+    return said[0] if len(said) == 1 else ", and ".join([", ".join(said[:-1]), said[-1]])
+
+
+def _not_separable(top: Row, others: Sequence[Row]) -> list[Row]:
+    """Those whose difference from the top may be chance, after Holm's correction."""
+    if top.cell.scored is None:
+        return []
+    paired = [(r, r.cell.scored) for r in others if r.cell.scored is not None]
+    p = holm([difference_of(top.cell.scored, theirs).p for _, theirs in paired])
+    return [r for (r, _), value in zip(paired, p, strict=True) if value >= ALPHA]
+
+
+def _scored(row: Row) -> str:
+    found = row.cell.interval
+    if found is None:
+        return row.title
+    flattered = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
+    return f"{row.title}, {words.interval(found)} ({words.basis(found)}{flattered})"
+
+
+def _estimate(row: Row) -> float:
+    return row.cell.interval.estimate if row.cell.interval else -1.0
+
+
+def _measurements(row: Row) -> str:
+    count = len(row.cell.cost)
+    return "one solo measurement" if count == 1 else f"{count} solo measurements"
+
+
+def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:
+    # Names are written as they are, so no sentence begins with one.
+    forms = {
+        "collapsed": "One constant was answered by",
+        "diverged": "Training diverged for",
+        "out_of_memory": "Memory ran out for",
+        "error": "An unexpected error stopped",
+    }
+    for outcome, form in forms.items():
+        hit = [r for r in rows if r.cell.outcomes.get(outcome, 0)]
+        if hit:
+            count = sum(r.cell.outcomes[outcome] for r in hit)
+            total = words.counted(sum(len(r.cell.final) for r in hit), "seed")
+            yield f"{form} {_together(hit, models)}, with {count} of {total}."
+    if hopeless := [r for r in rows if r.cell.hopeless]:
+        yield f"No rate that was tried could train {_together(hopeless, models)}."
+
+
+def protocol(study: Study) -> str:
+    """How the scores came about."""
+    asked = study.protocol
+    if asked.preset == "paper":
+        return (
+            "Protocol of the paper: its own settings and one seed. The checkpoint was selected on "
+            "the test part, so every score here is flattered."
+        )
+    seeds = words.counted(len(asked.seeds), "fresh seed")
+    claim = "" if len(asked.seeds) >= 5 else " A claim needs at least five."
+    folds = (
+        f"the mean of {asked.folds} folds of train (one part where train has 500 rows or more)"
+        if asked.folds > 1
+        else "one selection part of train"
+    )
+    return (
+        f"Fair protocol: every method tried {words.counted(asked.trials, 'learning rate')} with a "
+        f"tuning seed on {folds}; scores are of {seeds} at the chosen rate, on a test part that no "
+        f"choice has seen.{claim}"
+    )
+
+
+def unfinished(cell: Cell) -> str:
+    """One line on a cell that is not finished."""
+    name = f"{cell.task} / {cell.method}"
+    if cell.model != NO_MODEL:
+        name = f"{cell.task} / {cell.model} / {cell.method}"
+    said = []
+    for stage, title in (("tune", "rates on trial"), ("final", "final seeds")):
+        ended = len(cell.tuning if stage == "tune" else cell.final)
+        running, todo = (cell.waiting.get((stage, s), 0) for s in ("running", "todo"))
+        total = max(ended + running + todo, cell.asked if stage == "final" else 0)
+        if total and (running or todo or ended or stage == "final"):
+            more = f", {running} running" if running else ""
+            said.append(f"{title} {ended} of {total}{more}")
+    return words.plain(f"{name}: {'; '.join(said)}")

@@ -1,0 +1,154 @@
+"""The report on a terminal: sentences, then a table for each task; two where it is narrow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from paretune.report import words
+from paretune.report.build import Report, Row, TaskPart
+from paretune.store.record import Record
+from paretune.store.rows import RunState
+from paretune.study import Study
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    Column = tuple[str, Callable[[Row], str]]
+
+WIDE = 170
+"""Columns of a terminal that takes quality and cost in one table."""
+
+
+def terminal(
+    study: Study,
+    records: Sequence[Record],
+    states: Sequence[RunState],
+    console: Console,
+    departures: Iterable[str] = (),
+) -> None:
+    """Print what the study has found so far."""
+    from paretune.report.build import build
+
+    show(build(study, records, states, departures=departures), console)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a report that is built."""
+    from rich.text import Text
+
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style))
+
+    say(f"{report.name}", "bold")
+    say(report.protocol, "dim")
+    for task in report.tasks:
+        say("")
+        heading = f"{task.key}: {task.metric}"
+        say(f"{heading}, {task.basis}" if task.basis else heading, "bold")
+        for sentence in task.sentences:
+            say(sentence)
+        for columns in _layouts(console.width):
+            table = _table(task, columns)
+            if table.row_count:
+                console.print(table)
+    for title, lines in (
+        ("Not finished", report.unfinished),
+        ("Failed", [f"{f.where}: {f.outcome}, {f.runs} x. {f.said}" for f in report.failures]),
+        ("Departures from the paper", report.departures),
+        ("Notes", report.notes),
+    ):
+        if lines:
+            say(f"\n{title}", "bold")
+            for line in lines:
+                say(f"  {line}")
+    if report.tasks:
+        say("\n" + _legend(report), "dim")
+
+
+def _layouts(width: int) -> list[list[Column]]:
+    name: list[Column] = [("model", lambda r: r.model), ("method", lambda r: r.method)]
+    quality: list[Column] = [
+        ("score [95 %]", _score),
+        ("n x seeds", _basis),
+        ("rate", lambda r: r.rate),
+        ("beside the baselines", _verdict),
+        ("flags", lambda r: ", ".join(r.flags)),
+    ]
+    costs: list[Column] = [
+        ("peak memory", lambda r: r.cost.memory.text),
+        ("step", lambda r: r.cost.step.text),
+        ("trained", lambda r: r.cost.trained.text),
+    ]
+    if width >= WIDE:
+        return [[*name, *quality, *costs]]
+    return [[*name, *quality], [*name, *costs]]
+
+
+def _table(task: TaskPart, columns: Sequence[Column]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    quality = any(title.startswith("score") for title, _ in columns)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title, _ in columns:
+        numeric = title in ("score [95 %]", "n x seeds", "trained")
+        table.add_column(title, justify="right" if numeric else "left")
+    for rows in (task.rows, task.baselines):
+        for row in rows:
+            if _shown(row, quality):
+                style = "dim" if row.cell.baseline else _style(row)
+                table.add_row(*(Text(write(row)) for _, write in columns), style=style)
+        if rows is task.rows and table.row_count:
+            table.add_section()
+    return table
+
+
+def _shown(row: Row, quality: bool) -> bool:
+    """A cell without any ended run is told under "Not finished" and needs no row."""
+    if quality:
+        return bool(row.cell.final) or row.cell.hopeless
+    return bool(row.cell.cost)
+
+
+def _score(row: Row) -> str:
+    return words.interval(row.cell.interval) if row.cell.interval else "no score"
+
+
+def _basis(row: Row) -> str:
+    found = row.cell.interval
+    return f"{found.n_examples} x {found.n_seeds}" if found else ""
+
+
+def _verdict(row: Row) -> str:
+    if row.cell.baseline and row.verdict is None:
+        return "baseline"
+    return row.verdict.words if row.verdict else ""
+
+
+def _style(row: Row) -> str:
+    if row.verdict is None:
+        return ""
+    return {"above": "green", "below": "red"}.get(row.verdict.standing, "")
+
+
+def _legend(report: Report) -> str:
+    said = [
+        "Intervals: 95 %, over seeds and test examples; n x seeds says on how many.",
+        "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
+        "(Holm), not over rows.",
+    ]
+    rows = [r for task in report.tasks for r in task.rows]
+    if any(r.cell.undecided for r in rows):
+        said.append("undecided: the runner-up rate is within one standard error.")
+    if any(r.cell.edge for r in rows):
+        said.append("edge: the best rate is the last that was tried; a better one may lie beyond.")
+    conditions = dict.fromkeys(t.conditions for t in report.tasks if t.conditions)
+    if conditions:
+        said.append(
+            "Cost: each cell alone in a fresh process, in training; one solo measurement unless a "
+            f"range is shown ({'; '.join(conditions)})."
+        )
+    return " ".join(said)

@@ -1,0 +1,72 @@
+"""How numbers and names are written in every output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from paretune.analysis.interval import Interval
+
+
+def plain(text: object) -> str:
+    """A name as one line of printable characters: nothing in it can steer a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def interval(found: Interval) -> str:
+    """``0.71 [0.60, 0.82]``."""
+    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def basis(found: Interval) -> str:
+    """``56 examples, 3 seeds``: what an interval stands on."""
+    return f"{counted(found.n_examples, 'example')}, {counted(found.n_seeds, 'seed')}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 seed``, ``3 seeds``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """``full, lora and loha``."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def rate(value: float | None) -> str:
+    """``1e-3``, ``2.5e-5``; a dash for methods without a rate."""
+    if value is None:
+        return "–"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def size(bytes_: float) -> str:
+    """Bytes in KiB, MiB or GiB, three digits."""
+    for unit, factor in (("KiB", 2**10), ("MiB", 2**20)):
+        if bytes_ < 1000 * factor:
+            return f"{_three(bytes_ / factor)} {unit}"
+    return f"{_three(bytes_ / 2**30)} GiB"
+
+
+def seconds(value: float, low: float | None = None, high: float | None = None) -> str:
+    """Seconds in the unit that suits them, three digits: ``840 ms``, ``840 ms (820–900)``."""
+    factor, unit = (1e6, "µs") if value < 1e-3 else (1e3, "ms") if value < 1 else (1.0, "s")
+    if low is None or high is None:
+        return f"{_three(value * factor)} {unit}"
+    return f"{_three(value * factor)} {unit} ({_three(low * factor)}–{_three(high * factor)})"
+
+
+def parameters(value: float) -> str:
+    """``296 k``, ``118 M``."""
+    for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= factor * 0.9995:
+            return f"{_three(value / factor)} {unit}"
+    return f"{value:.0f}"
+
+
+def _three(value: float) -> str:
+    digits = max(0, 2 - math.floor(math.log10(max(value, 1))))
+    return f"{value:.{digits}f}"

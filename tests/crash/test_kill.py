@@ -1,0 +1,105 @@
+"""kill -9 of a study, parent and workers, at random moments: nothing lost, nothing double."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import STUDY, a_store, runs
+
+from paretune.store import Store
+
+FAKE = Path(__file__).parents[1] / "execution" / "fake_worker.py"
+
+STUDY_COMMAND = """
+import sys
+from pathlib import Path
+from paretune.execution.local import run_study
+from paretune.execution.progress import observing
+from paretune.store import Store
+with Store.open(Path(sys.argv[1]), create=True) as store, observing(sys.stdout) as observer:
+    run_study(store, sys.argv[3], workers=2, threads=1, observer=observer, expand=lambda: 0,
+              command=(sys.executable, sys.argv[2]))
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    command = [sys.executable, "-c", STUDY_COMMAND, str(folder), str(FAKE), STUDY]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def workers_of(parent: int) -> list[int]:
+    """Children of a process by /proc; those that go meanwhile are not there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == parent:
+            found.append(int(entry.name))
+    return found
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def left(store: Store) -> dict[str, tuple[object, str]]:
+    """What the done runs left, and which process did them."""
+    return {r.run_id: (dict(r.result), str(r.measured)) for r in store.records(STUDY)}
+
+
+def contents(store: Store) -> dict[str, tuple[object, bytes]]:
+    return {
+        r.run_id: (dict(r.result), store.blob(r.result["weights"])) for r in store.records(STUDY)
+    }
+
+
+def wait_for_work(study: subprocess.Popen, ledger: Path) -> None:
+    """Until a worker of this start of the study has begun a run."""
+    before = ledger.stat().st_size if ledger.exists() else 0
+    while not ledger.exists() or ledger.stat().st_size == before:
+        assert study.poll() is None, "the study ended before it was killed often enough"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_change_nothing(tmp_path, kills):
+    asked = [*runs(kills * 5, steps=10, sleep=0.01), *runs(2, "cost", "cost", steps=10, sleep=0.01)]
+    whole = a_store(tmp_path / "whole", asked)
+    assert start(tmp_path / "whole").wait() == 0
+
+    killed = a_store(tmp_path / "killed", asked)
+    chance = random.Random(20)  # noqa: S311 (the same moments every time)
+    done: dict[str, object] = {}
+    for _ in range(kills):
+        study = start(tmp_path / "killed")
+        wait_for_work(study, tmp_path / "killed" / "ledger.txt")
+        time.sleep(chance.uniform(0, 0.12))
+        # The parent first, or the workers first (the parent may have started others by then).
+        workers = workers_of(study.pid)
+        for pid in chance.choice([[study.pid, *workers], [*workers, study.pid]]):
+            kill(pid)
+        study.wait()
+        now = left(killed)
+        assert {run_id: now[run_id] for run_id in done} == done  # done rows never change
+        done = now
+    assert start(tmp_path / "killed").wait() == 0
+
+    assert contents(killed) == contents(whole)
+    assert [r.run_id for r in killed.records(STUDY)] == [run_id for run_id, _ in asked]
+    assert killed.verify() == []
+    ledger = (tmp_path / "killed" / "ledger.txt").read_text().splitlines()
+    ends = [line.split()[1:3] for line in ledger if line.startswith("end")]
+    # A run ends twice only where a kill fell between its end and its commit (two workers each).
+    assert len(asked) <= len(ends) <= len(asked) + 2 * kills
+    assert list((tmp_path / "killed" / "checkpoints").glob("*.safetensors")) == []
+    assert list((tmp_path / "killed" / "blobs").glob("part/*")) == []

@@ -1,0 +1,104 @@
+"""Guessing a task from a file, and building the guessed task."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.data.sniff import sniff
+from paretune.errors import DataError
+from paretune.study import TaskSpec
+from paretune.tasks import load
+
+
+def table(path: Path, header: str, rows: list[str]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def built(task: dict[str, Any]) -> Any:
+    return load(TaskSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.items()}))
+
+
+def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
+    rows = [f"{i}\t{'sport' if i % 3 else 'news'}\tA longer text number {i}." for i in range(20)]
+    path = table(tmp_path / "topics" / "train.tsv", "id\ttopic\ttext", rows)
+    table(
+        tmp_path / "topics" / "test.tsv", "id\ttopic\ttext", [r.replace("A l", "L") for r in rows]
+    )
+    found = sniff(path)
+    assert found.task == {
+        "name": "topics",
+        "kind": "classification",
+        "train": str(path),
+        "test": str(path.with_name("test.tsv")),
+        "text": "text",
+        "label": "topic",
+        "labels": ["news", "sport"],
+        "id": "id",
+    }
+    assert set(found.reasons) == set(found.task)
+    data = built(found.task)
+    assert (len(data.train), len(data.test)) == (20, 20)
+
+
+def test_a_pair_by_its_names_and_a_held_out_test(tmp_path: Path) -> None:
+    rows = [f"Premise {i}.,Hypothesis {i}.,{'yes' if i % 2 else 'no'}" for i in range(20)]
+    found = sniff(table(tmp_path / "my nli.csv", "premise,hypothesis,label", rows))
+    assert (found.task["name"], found.task["kind"]) == ("my-nli", "pair")
+    assert (found.task["text"], found.task["text_pair"]) == ("premise", "hypothesis")
+    assert "test" not in found.task and "a fifth of train" in found.reasons["test"]
+    assert len(built(found.task).test) == 4
+
+
+@pytest.mark.parametrize("answer", ["index", "text", "list"])
+def test_multiple_choice(tmp_path: Path, answer: str) -> None:
+    path = tmp_path / "data.jsonl"
+    lines = []
+    for i in range(12):
+        options = [f"It rained {i}.", f"It snowed {i}."]
+        row: dict[str, object] = {"context": f"The street was wet {i}."}
+        row |= (
+            {"choices": options}
+            if answer == "list"
+            else {"option1": options[0], "option2": options[1]}
+        )
+        row["answer"] = options[i % 2] if answer == "text" else i % 2
+        lines.append(json.dumps(row))
+    path.write_text("\n".join(lines))
+    found = sniff(path)
+    assert found.task["kind"] == "multiple_choice"
+    assert found.task["choices"] == (["choices"] if answer == "list" else ["option1", "option2"])
+    data = built(found.task)
+    labels = {e.uid: e.label for e in (*data.train, *data.test)}
+    assert labels["train:3"] == 1 and labels["train:4"] == 0 and data.labels == ("0", "1")
+
+
+def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:
+    rows = [f"Some text {i},{'ab'[i % 2]}" for i in range(20)]
+    path = table(tmp_path / "train.csv", "text,label", rows)
+    table(tmp_path / "test.csv", "text,label", ["Some other text,"])
+    table(tmp_path / "dev.csv", "text,label", ["Yet another text,a"])
+    found = sniff(path)
+    assert found.task["test"] == str(tmp_path / "dev.csv")
+    assert "test.csv has no labels" in found.reasons["test"]
+
+
+def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
+    rows = [f"Something to read, number {i};{'xyz'[i % 3]}" for i in range(20)]
+    found = sniff(table(tmp_path / "a.csv", "spalte;gruppe", rows))
+    assert (found.task["text"], found.task["label"]) == ("spalte", "gruppe")
+    assert "check this guess" in found.reasons["text"]
+    assert "check this guess" in found.reasons["label"]
+
+
+def test_no_label_or_no_text_is_told_with_the_columns(tmp_path: Path) -> None:
+    rows = [f"Text number {i}" for i in range(20)]
+    with pytest.raises(DataError, match=r"like a label.*columns are text"):
+        sniff(table(tmp_path / "a.csv", "text", rows))
+    with pytest.raises(DataError, match="no column looks like a text"):
+        sniff(table(tmp_path / "b.csv", "label", ["a", "b"] * 10))

@@ -1,0 +1,70 @@
+"""A worker whose runs are a chain of hashes with sleeps and a checkpoint; options say what else.
+
+``steps``, ``sleep`` (seconds of a step), ``act`` (``raise``, ``obstacle``, ``die``, ``segfault``,
+``nan``, ``halve``). Every start and end is a line of ``ledger.txt`` beside the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import DataError
+from paretune.execution import worker
+from paretune.execution.executor import Report
+from paretune.study import Run
+
+
+@dataclass
+class Outcome:
+    result: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
+    options = run.method.options
+    steps, act = options.get("steps", 4), options.get("act")
+    note(checkpoint, f"start {run.stage} {run.seed} {os.getpid()} {halvings}")
+    step, state = 0, f"{run.stage} {run.seed}"
+    if checkpoint.exists():
+        step, state = json.loads(checkpoint.read_text())
+    if act == "raise":
+        raise ZeroDivisionError("a defect\udcff")
+    if act == "obstacle":
+        raise DataError("no such file.", where="train.csv", remedy="Look again.")
+    while step < steps:
+        time.sleep(options.get("sleep", 0.001))
+        state = hashlib.sha256(state.encode()).hexdigest()
+        step += 1
+        report({"step": step, "steps": steps, "loss": 1 / step})
+        if step == 2 and (act == "die" or (act == "halve" and halvings < options["needs"])):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == 2 and act == "segfault":
+            sys.stderr.write("a library crashed\n")
+            sys.stderr.flush()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        part = checkpoint.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps([step, state]))
+        part.replace(checkpoint)
+    result = {"outcome": "ok", "steps": steps, "scores": {"selection": {"primary": 0.5}}}
+    if act == "nan":
+        result["loss"] = float("nan")
+    note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
+    return Outcome(result, {"pid": os.getpid()}, {"weights": state.encode() * 100})
+
+
+def note(checkpoint: Path, line: str) -> None:
+    with (checkpoint.parents[1] / "ledger.txt").open("a") as ledger:
+        ledger.write(f"{line} {time.monotonic()}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(worker.main(execute=execute))

@@ -1,0 +1,190 @@
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import STUDY, a_run, a_store, runs
+
+from paretune.errors import ParetuneError, StoreError
+from paretune.execution import losses
+from paretune.execution.crew import Ended
+from paretune.execution.local import run_study
+from paretune.store import Store
+
+COMMAND = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
+
+
+class Heard:
+    def __init__(self):
+        self.snapshots, self.ends, self.notes = [], [], []
+
+    def update(self, snapshot):
+        self.snapshots.append(snapshot)
+
+    def ended(self, state, snapshot):
+        self.ends.append(state.run_id)
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def drive(store, observer=None, **more):
+    asked = {"workers": 2, "threads": 1, "expand": lambda: 0, "command": COMMAND, **more}
+    return run_study(store, STUDY, observer=observer or Heard(), **asked)
+
+
+def lines(folder: Path) -> list[list[str]]:
+    return [line.split() for line in (folder / "ledger.txt").read_text().splitlines()]
+
+
+def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
+    store, heard = a_store(tmp_path, runs(4, sleep=0.01)), Heard()
+
+    def expand():
+        new = store.add_runs(STUDY, runs(2, "cost", "cost")) if finals() else 0
+        return new + store.add_runs(STUDY, runs(2, "final", "final"))
+
+    def finals():
+        return any(s.stage == "final" and s.ended for s in store.states(STUDY))
+
+    summary = drive(store, heard, expand=expand, planned=8)
+    assert (summary.total, summary.ended, summary.outcomes) == (8, 8, {"ok": 8})
+    assert sorted(heard.ends) == sorted(s.run_id for s in store.states(STUDY))
+    assert heard.snapshots[-1].ended == heard.snapshots[-1].total == 8
+    assert {snapshot.total for snapshot in heard.snapshots} == {8}
+    costs = [line for line in lines(tmp_path) if line[1] == "cost"]
+    assert [line[0] for line in costs] == ["start", "end", "start", "end"]
+    pids = [line[3] for line in costs[::2]]
+    trained = {line[3] for line in lines(tmp_path) if line[1] != "cost"}
+    assert pids[0] != pids[1]
+    assert not trained & set(pids)
+    last_trained = max(float(line[-1]) for line in lines(tmp_path) if line[1] != "cost")
+    assert last_trained < float(costs[0][-1])
+
+
+def test_the_same_call_again_does_nothing_and_says_so(tmp_path):
+    store, heard = a_store(tmp_path, runs(3)), Heard()
+    drive(store)
+    began = len(lines(tmp_path))
+    assert drive(store, heard).ended == 0
+    assert heard.notes == ["3 of 3 runs are done already."]
+    assert len(lines(tmp_path)) == began
+
+
+def test_only_the_stages_asked_for(tmp_path):
+    store = a_store(tmp_path, [*runs(1), *runs(1, "cost", "cost")])
+    assert drive(store, stages=("tune", "final")).ended == 1
+    assert [s.state for s in store.states(STUDY)] == ["done", "todo"]
+
+
+def test_two_parents_on_one_store_do_no_run_twice(tmp_path):
+    a_store(tmp_path, [*runs(12, sleep=0.02), *runs(2, "cost", "cost", sleep=0.02)])
+    ends = []
+
+    def parent():
+        with Store.open(tmp_path) as store:
+            ends.append(drive(store, workers=1).outcomes)
+
+    parents = [threading.Thread(target=parent) for _ in range(2)]
+    for one in parents:
+        one.start()
+    for one in parents:
+        one.join()
+    assert ends == [{"ok": 14}] * 2
+    starts = [tuple(line[1:3]) for line in lines(tmp_path) if line[0] == "start"]
+    assert len(starts) == len(set(starts)) == 14
+
+
+def test_runs_of_another_process_are_waited_for_and_taken_over(tmp_path):
+    store = a_store(tmp_path, runs(2))
+    store.claim("elsewhere", STUDY, lease_seconds=1.0)
+    began = time.monotonic()
+    assert drive(store).outcomes == {"ok": 2}
+    assert time.monotonic() - began > 0.9
+    assert [s.attempt for s in store.states(STUDY)] == [2, 1]
+
+
+def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_path):
+    store, heard = a_store(tmp_path, [*runs(1, prefix="bad", act="segfault"), *runs(3)]), Heard()
+    summary = drive(store, heard, workers=1)
+    assert summary.outcomes == {"error": 1, "ok": 3}
+    assert [s.run_id for s in summary.failed] == ["bad000"]
+    assert (
+        "3 times at the same place, by signal SIGSEGV\na library crashed"
+        in summary.failed[0].message
+    )
+    assert store.states(STUDY)[0].attempt == 3
+    assert sum("tried again" in note for note in heard.notes) == 2
+
+
+@pytest.mark.parametrize(("needs", "outcome"), [(1, "ok"), (2, "ok"), (3, "out_of_memory")])
+def test_a_kill_for_memory_halves_and_the_third_is_a_result(tmp_path, monkeypatch, needs, outcome):
+    counter = iter(range(1000))
+    monkeypatch.setattr(losses, "oom_kills", lambda: next(counter))
+    store, heard = a_store(tmp_path, [("big", a_run(act="halve", needs=needs))]), Heard()
+    summary = drive(store, heard, workers=1)
+    assert summary.outcomes == {outcome: 1}
+    assert summary.failed == ()
+    halvings = [line[4] for line in lines(tmp_path) if line[0] == "start"]
+    assert halvings == [str(n) for n in range(min(needs, 2) + 1)]
+    assert store.setting("halve/big") == str(min(needs, 2))
+    assert sum("want of memory" in note for note in heard.notes) == min(needs, 2)
+
+
+def test_a_kill_without_a_sign_of_the_kernel_is_no_memory_kill(tmp_path):
+    store = a_store(tmp_path, runs(1, act="die"))
+    assert drive(store, workers=1).outcomes == {"error": 1}
+    assert store.setting("halve/run000") is None
+
+
+def test_deaths_with_progress_between_them_do_not_count(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    watch = losses.Losses(store, lambda _: None)
+    for step in range(1, 8):
+        claim = store.claim("gone", STUDY)
+        store.renew(claim, {"step": step})
+        watch.account(Ended("gone", -9, "said"), store.states(STUDY))
+        assert store.states(STUDY)[0].state == "running"
+        store.release(claim)
+
+
+def test_workers_that_cannot_start_end_the_study_with_their_own_words(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    broken = (sys.executable, "-c", "raise ImportError('no module named torch')")
+    with pytest.raises(ParetuneError, match=r"exit code 1(.|\n)*no module named torch"):
+        drive(store, command=broken)
+
+
+def test_a_worker_that_cannot_use_the_store_ends_the_study(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    full = (sys.executable, "-c", "import sys; sys.stderr.write('the disk is full'); sys.exit(6)")
+    with pytest.raises(StoreError, match=r"cannot use the store:\nthe disk is full"):
+        drive(store, command=full)
+
+
+def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
+    store = a_store(tmp_path, runs(2, steps=30, sleep=0.02))
+
+    class Impatient(Heard):
+        def update(self, snapshot):
+            super().update(snapshot)
+            if len(list(tmp_path.glob("checkpoints/*.safetensors"))) == 2:
+                raise KeyboardInterrupt
+
+    impatient = Impatient()
+    with pytest.raises(KeyboardInterrupt):
+        drive(store, impatient)
+    assert "the same command continues" in impatient.notes[-1]
+    assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+    assert drive(store).outcomes == {"ok": 2}
+
+
+def test_the_parent_imports_no_torch():
+    check = (
+        "import sys, paretune.execution.local, paretune.execution.worker; "
+        "print([m for m in ('torch', 'transformers', 'rich', 'numpy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr

@@ -1,0 +1,100 @@
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+from tiny_runs import a_run
+
+from paretune.execution import oom, progress
+from paretune.execution.progress import Bars, PlainLines, observing, snapshot_of
+from paretune.execution.wording import described, duration, end_of
+from paretune.store import RunState
+
+
+def state(seed, state="todo", stage="tune", method="lora", **more):
+    run = a_run(seed, stage, method)
+    return RunState(
+        f"{stage}{seed}", run, state, state == "todo", None, 1, more.pop("progress", {}), **more
+    )
+
+
+def done(seed, seconds, **more):
+    return state(seed, "done", seconds=seconds, outcome="ok", score=0.7142, **more)
+
+
+def test_time_left_comes_from_runs_of_the_same_kind():
+    states = [
+        done(0, 10.0),
+        done(1, 20.0),
+        done(2, 100.0, method="full"),
+        state(3),
+        state(4, method="full"),
+        state(5, "running", progress={"step": 3, "steps": 4}),
+    ]
+    snapshot = snapshot_of(states, 2, 0)
+    assert snapshot.seconds_left == pytest.approx((15 + 100 + 15 / 4) / 2)
+    assert (snapshot.ended, snapshot.total, len(snapshot.running)) == (3, 6, 1)
+
+
+def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():
+    states = [done(0, 10.0), state(1, stage="cost"), state(2, stage="cost")]
+    assert snapshot_of(states, 2, 0).seconds_left == pytest.approx(20)
+    assert snapshot_of(states, 2, 7).seconds_left == pytest.approx(20 + 4 * 10 / 2)
+    assert snapshot_of(states, 2, 7).total == 7
+
+
+def test_nothing_is_known_before_the_first_run_ended():
+    snapshot = snapshot_of([state(0)], 1, 0)
+    assert snapshot.seconds_left is None
+    assert snapshot.left == ""
+
+
+def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    running = state(2, "running", progress={"step": 3, "steps": 8, "loss": 0.5123})
+    snapshot = snapshot_of([done(0, 40.0), state(1), running], 1, 0)
+    with observing(stream) as lines:
+        assert isinstance(lines, PlainLines)
+        for second in (1, 10, 29, 30, 31, 45, 61):
+            now[0] = second
+            lines.update(snapshot)
+        lines.ended(done(0, 40.0), snapshot)
+    told = stream.getvalue().splitlines()
+    assert told == [
+        "[1/3] cb-sl x tiny x lora, rate 0.001, seed 2 (tune): step 3 of 8, loss 0.512; "
+        "about 65 s left",
+    ] * 2 + [
+        "[1/3] cb-sl x tiny x lora, rate 0.001, seed 0 (tune): ok, 0.714, 40 s; about 65 s left",
+    ]
+
+
+def test_bars_follow_the_running_runs_and_survive_markup():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=160)
+    with Progress(console=console) as shown:
+        bars = Bars(shown)
+        first = state(1, "running", progress={"step": 3, "steps": 8, "note": "[bold"})
+        bars.update(snapshot_of([done(0, 40.0), first], 1, 0))
+        assert [task.completed for task in shown.tasks] == [1, 3]
+        bars.update(snapshot_of([done(0, 40.0), done(1, 40.0)], 1, 0))
+        assert [task.completed for task in shown.tasks] == [2]
+        failed = state(3, "failed", outcome="error", message="[/nothing] is open")
+        bars.ended(failed, snapshot_of([failed], 1, 0))
+    assert "failed (error): [/nothing] is open" in stream.getvalue()
+
+
+def test_words():
+    assert described(a_run(2, "final")) == "cb-sl x tiny x lora, rate 0.001, seed 2 (final)"
+    assert end_of(state(0, "failed", outcome="error", message="why")) == "failed (error): why"
+    assert [duration(s) for s in (0.4, 89, 90, 3600, 7500)] == [
+        "0 s", "89 s", "2 min", "60 min", "2 h 05 min",
+    ]  # fmt: skip
+
+
+def test_kills_for_memory_are_read_from_the_kernels_counter(tmp_path):
+    counter = tmp_path / "memory.events"
+    counter.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 5\n")
+    assert oom._counted(counter) == 2
+    assert oom._counted(tmp_path / "missing") == 0
+    assert oom.oom_kills() >= 0

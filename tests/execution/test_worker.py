@@ -1,0 +1,160 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import STUDY, a_store, runs
+
+from paretune.errors import StaleClaimError
+from paretune.execution.lease import Lease
+from paretune.store import Store
+
+FAKE = Path(__file__).parent / "fake_worker.py"
+
+
+def start(folder: Path, *arguments: str, **more) -> subprocess.Popen:
+    command = [sys.executable, str(FAKE), str(folder), STUDY, *arguments]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **more)
+
+
+def until(store: Store, condition, seconds: float = 20.0):
+    patience = time.monotonic() + seconds
+    while not condition(states := store.states(STUDY)):
+        assert time.monotonic() < patience, states
+        time.sleep(0.01)
+    return states
+
+
+def ledger(folder: Path, word: str) -> list[str]:
+    lines = (folder / "ledger.txt").read_text().splitlines()
+    return [" ".join(line.split()[1:3]) for line in lines if line.startswith(word)]
+
+
+def test_a_worker_does_all_runs_and_deletes_their_checkpoints(tmp_path):
+    store = a_store(tmp_path, runs(5))
+    worker = start(tmp_path)
+    assert (worker.communicate()[1], worker.returncode) == ("", 0)
+    assert ledger(tmp_path, "end") == [f"tune {seed}" for seed in range(5)]
+    assert [r.outcome for r in store.records(STUDY)] == ["ok"] * 5
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    assert store.verify() == []
+
+
+def test_stages_and_limit(tmp_path):
+    store = a_store(tmp_path, [*runs(3), *runs(3, "final", "final")])
+    assert start(tmp_path, "--stages", "final,cost", "--limit", "2").wait() == 0
+    assert [s.run_id for s in store.states(STUDY) if s.ended] == ["final000", "final001"]
+
+
+def test_two_workers_share_the_runs(tmp_path):
+    store = a_store(tmp_path, runs(30, sleep=0.005))
+    workers = [start(tmp_path), start(tmp_path)]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert sorted(ledger(tmp_path, "start")) == sorted(f"tune {seed}" for seed in range(30))
+    assert {s.attempt for s in store.states(STUDY)} == {1}
+    assert len({r.measured["pid"] for r in store.records(STUDY)}) == 2
+
+
+def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
+    store = a_store(
+        tmp_path,
+        [
+            *runs(1, prefix="defect", act="raise"),
+            *runs(1, prefix="obstacle", act="obstacle"),
+            *runs(1, prefix="nan", act="nan"),
+            *runs(1),
+        ],
+    )
+    worker = start(tmp_path)
+    assert worker.wait() == 0
+    defect, obstacle, nan, fine = store.records(STUDY)
+    assert fine.outcome == "ok"
+    assert [r.outcome for r in (defect, obstacle, nan)] == ["error"] * 3
+    assert defect.message.startswith("ZeroDivisionError: a defect")
+    assert "(at fake_worker.py:" in defect.message
+    assert "Traceback" in defect.measured["traceback"]
+    assert obstacle.message == "train.csv: no such file. Look again."
+    assert "result.loss is nan" in nan.message
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, number):
+    store = a_store(tmp_path, runs(1, steps=40, sleep=0.02))
+    worker = start(tmp_path)
+    until(store, lambda states: store.checkpoint("run000").exists())
+    worker.send_signal(number)
+    assert worker.wait() == 130
+    state = store.states(STUDY)[0]
+    assert (state.state, state.owner) == ("todo", None)
+    assert store.checkpoint("run000").exists()
+    assert start(tmp_path).wait() == 0
+    assert store.states(STUDY)[0].attempt == 2
+
+
+def test_a_waiting_worker_takes_runs_that_come_later_and_ends_when_told(tmp_path):
+    store = a_store(tmp_path)
+    worker = start(tmp_path, "--wait")
+    time.sleep(0.3)
+    store.add_runs(STUDY, runs(1))
+    until(store, lambda states: states[0].ended)
+    worker.terminate()
+    assert worker.wait() == 130
+
+
+def test_a_worker_whose_parent_was_killed_gives_its_run_back(tmp_path):
+    store = a_store(tmp_path, runs(1, steps=10_000, sleep=0.01))
+    script = (
+        "import subprocess, sys, os, time\n"
+        f"subprocess.Popen([sys.executable, {str(FAKE)!r}, sys.argv[1], {STUDY!r}, "
+        "'--parent', str(os.getpid())])\n"
+        "time.sleep(100)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    until(store, lambda states: states[0].state == "running")
+    parent.kill()
+    parent.wait()
+    until(store, lambda states: states[0].state == "todo")
+
+
+def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_path):
+    store = a_store(tmp_path, runs(1, steps=60, sleep=0.02))
+    slow = start(tmp_path, "--lease", "0.6")
+    until(store, lambda states: "step" in states[0].progress)
+    os.kill(slow.pid, signal.SIGSTOP)
+    until(store, lambda states: states[0].free)
+    quick = store.claim("quick", STUDY)
+    store.finish(quick, {"outcome": "ok", "by": "quick"}, {}, {})
+    os.kill(slow.pid, signal.SIGCONT)
+    assert "passed to another worker" in slow.communicate()[1]
+    assert slow.returncode == 0
+    assert store.records(STUDY)[0].result == {"outcome": "ok", "by": "quick"}
+
+
+def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
+    store = a_store(tmp_path, runs(1, steps=1, sleep=1.2))
+    worker = start(tmp_path, "--lease", "0.4")
+    until(store, lambda states: states[0].state == "running")
+    while worker.poll() is None:
+        assert not store.states(STUDY)[0].free or store.states(STUDY)[0].ended
+        time.sleep(0.02)
+    assert store.states(STUDY)[0].attempt == 1
+    assert store.states(STUDY)[0].outcome == "ok"
+
+
+def test_a_lost_lease_is_raised_in_the_run(tmp_path):
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("slow", STUDY, lease_seconds=0.2)
+    with pytest.raises(StaleClaimError), Lease(tmp_path, claim) as lease:
+        store.release(claim)
+        for step in range(100):
+            lease.report({"step": step})
+            time.sleep(0.02)
+
+
+def test_a_worker_without_a_store_says_so(tmp_path):
+    worker = start(tmp_path / "nowhere")
+    assert "no store of studies" in worker.communicate()[1]
+    assert worker.returncode == 6

@@ -1,0 +1,133 @@
+"""Joules from a RAPL tree of plain files: which zones count, wrap-around, and each reason."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from paretune.measuring import energy, nvml
+from paretune.measuring.energy import EnergyMeter, zones
+
+
+def _zone(root: Path, folder: str, name: str, value: int, wraps_at: int = 10_000_000) -> Path:
+    path = root / folder
+    path.mkdir(parents=True)
+    (path / "name").write_text(f"{name}\n")
+    (path / "energy_uj").write_text(f"{value}\n")
+    (path / "max_energy_range_uj").write_text(f"{wraps_at}\n")
+    return path / "energy_uj"
+
+
+def test_packages_and_memory_are_added_and_parts_of_a_package_are_not(tmp_path):
+    package = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
+    core = _zone(tmp_path, "intel-rapl:0:0", "core", 500_000)
+    dram = _zone(tmp_path, "intel-rapl:0:1", "dram", 100_000)
+    psys = _zone(tmp_path, "intel-rapl:1", "psys", 2_000_000)
+    with EnergyMeter("cpu", tmp_path) as meter:
+        package.write_text("3500000")
+        core.write_text("2500000")
+        dram.write_text("600000")
+        psys.write_text("9000000")
+    assert meter.joules == pytest.approx(2.5 + 0.5)
+    assert meter.counter.startswith("RAPL")
+    assert meter.not_measured == ""
+
+
+def test_a_counter_that_wraps_is_followed_each_time(tmp_path):
+    counter = _zone(tmp_path, "intel-rapl:0", "package-0", 9_000_000, wraps_at=10_000_000)
+    (zone,), _ = zones(tmp_path)
+    zone.last = zone.read()
+    for value in (500_000, 8_000_000, 200_000):
+        counter.write_text(str(value))
+        zone.advance()
+    assert zone.used == 1_500_000 + 7_500_000 + 2_200_000
+
+
+def test_a_long_phase_is_read_while_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(energy, "WATCH_SECONDS", 0.01)
+    counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000, wraps_at=10_000_000)
+    with EnergyMeter("cpu", tmp_path) as meter:
+        counter.write_text("9000000")
+        for _ in range(300):
+            if meter._zones[0].used == 8_000_000:
+                break
+            meter._ended.wait(0.01)
+        counter.write_text("2000000")  # wrapped: seen only because 9,000,000 was read
+    assert meter.joules == pytest.approx(8.0 + 3.0)
+
+
+def test_a_machine_without_rapl_says_so(tmp_path):
+    with EnergyMeter("cpu", tmp_path / "powercap") as meter:
+        pass
+    assert meter.joules is None
+    assert meter.counter is None
+    assert "no RAPL" in meter.not_measured
+    (tmp_path / "powercap").mkdir()
+    assert zones(tmp_path / "powercap") == ([], f"{tmp_path / 'powercap'} has no RAPL package")
+
+
+def test_a_counter_that_only_root_may_read_says_so(tmp_path, monkeypatch):
+    _zone(tmp_path, "intel-rapl:0", "package-0", 1)
+
+    def refuse(zone: energy.Zone) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(energy.Zone, "read", refuse)  # the tests may run as root
+    with EnergyMeter("cpu", tmp_path) as meter:
+        pass
+    assert meter.joules is None
+    assert "may only be read by root" in meter.not_measured
+
+
+def test_a_counter_that_did_not_move_is_not_zero_joules(tmp_path):
+    _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
+    with EnergyMeter("cpu", tmp_path) as meter:
+        pass
+    assert meter.joules is None
+    assert "shorter than" in meter.not_measured
+
+
+def test_a_counter_that_is_lost_on_the_way_says_so(tmp_path):
+    counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
+    with EnergyMeter("cpu", tmp_path) as meter:
+        counter.unlink()
+    assert meter.joules is None
+    assert "stopped answering" in meter.not_measured
+
+
+def test_cuda_uses_the_cards_own_counter(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(uuid="12ab")
+    )
+    readings = iter([5_000, 12_500])
+    fake = types.SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(readings),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert nvml.available() == ""
+    with EnergyMeter("cuda") as meter:
+        pass
+    assert meter.joules == 7.5
+    assert "NVML" in meter.counter
+
+
+def test_cuda_without_the_drivers_library_and_unknown_devices_say_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: types.SimpleNamespace(uuid="12ab")
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    for device, says in (("cuda", "not installed"), ("mps", "no energy counter")):
+        with EnergyMeter(device) as meter:
+            pass
+        assert meter.joules is None
+        assert says in meter.not_measured

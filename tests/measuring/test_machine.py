@@ -1,0 +1,164 @@
+"""What the machine is: limits from cgroup files, flags, speed, and the page that shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from paretune.cli.doctor import doctor
+from paretune.measuring import machine as machine_room
+from paretune.measuring import processor, speed
+
+
+def _files(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_version_two_limits_take_the_tightest_level(tmp_path):
+    cgroup = tmp_path / "cgroup"
+    cgroup.write_text("0::/jobs/one\n")
+    _files(
+        tmp_path / "fs",
+        {
+            "jobs/one/cpu.max": "max 100000\n",
+            "jobs/cpu.max": "250000 100000\n",
+            "jobs/one/memory.max": "max\n",
+            "jobs/memory.max": "3000000\n",
+            "memory.max": "8000000\n",
+        },
+    )
+    assert processor.cpu_quota(cgroup, tmp_path / "fs") == 2.5
+    assert processor.memory_limit(cgroup, tmp_path / "fs") == 3_000_000
+
+
+def test_version_one_limits(tmp_path):
+    cgroup = tmp_path / "cgroup"
+    cgroup.write_text("4:memory:/job\n2:cpu,cpuacct:/job\n0::/\n")
+    _files(
+        tmp_path / "fs",
+        {
+            "cpu/job/cpu.cfs_quota_us": "150000\n",
+            "cpu/job/cpu.cfs_period_us": "100000\n",
+            "cpu/cpu.cfs_quota_us": "-1\n",
+            "cpu/cpu.cfs_period_us": "100000\n",
+            "memory/job/memory.limit_in_bytes": "5000\n",
+            "memory/memory.limit_in_bytes": "9223372036854771712\n",
+        },
+    )
+    assert processor.cpu_quota(cgroup, tmp_path / "fs") == 1.5
+    assert processor.memory_limit(cgroup, tmp_path / "fs") == 5000
+
+
+def test_no_limit_and_no_cgroups_at_all_are_none(tmp_path):
+    cgroup = tmp_path / "cgroup"
+    cgroup.write_text("0::/\n")
+    _files(tmp_path / "fs", {"cpu.max": "max 100000", "memory.max": "max"})
+    for file in (cgroup, tmp_path / "none"):
+        assert processor.cpu_quota(file, tmp_path / "fs") is None
+        assert processor.memory_limit(file, tmp_path / "fs") is None
+
+
+def test_in_a_container_the_mounts_top_has_the_limit(tmp_path):
+    cgroup = tmp_path / "cgroup"
+    cgroup.write_text("0::/host/path/that/is/not/mounted/here\n")
+    _files(tmp_path / "fs", {"cpu.max": "400000 100000"})
+    assert processor.cpu_quota(cgroup, tmp_path / "fs") == 4.0
+
+
+def test_a_quota_below_affinity_bounds_the_usable_cores():
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert processor.usable_cores(None) == here
+    assert processor.usable_cores(1.9) == 1
+    assert processor.usable_cores(0.5) == 1
+    assert processor.usable_cores(1000.0) == here
+
+
+def test_flags_are_whole_words(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name\t: X\nflags\t\t: fpu avx512_bf16x amx_bf16 sse\n")
+    assert processor.bf16_flags(cpuinfo) == ["amx_bf16"]
+    cpuinfo.write_text("Features\t: fp asimd bf16\n")
+    assert processor.bf16_flags(cpuinfo) == ["bf16"]
+    assert processor.bf16_flags(tmp_path / "none") == []
+
+
+def test_the_machine_is_plain_values_and_needs_no_torch():
+    code = (
+        "import sys, json; from paretune.measuring.machine import machine; "
+        "found = machine(); assert 'torch' not in sys.modules; print(json.dumps(found))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["python"] == sys.version.split()[0]
+    assert found["processor"]["usable_cores"] >= 1
+    assert found["memory"]["total"] > found["memory"]["available"] > 0
+    for counter in found["counters"].values():
+        assert counter["counter"] or counter["reason"]
+
+
+def test_without_native_bf16_it_does_not_pay_and_is_not_timed(monkeypatch):
+    monkeypatch.setattr(speed, "bf16_flags", list)
+    decision, reason, ratio = machine_room.bf16_pays("cpu")
+    assert (decision, ratio) == (False, None)
+    assert "no avx512_bf16" in reason
+    found = machine_room.speed()
+    assert "bf16_one_thread" not in found
+    assert set(found["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
+
+
+@pytest.mark.parametrize(("fp32", "bf16", "pays"), [(2.0, 1.0, True), (1.1, 1.0, False)])
+def test_where_native_the_ratio_of_medians_decides(monkeypatch, fp32, bf16, pays):
+    monkeypatch.setattr(speed, "bf16_flags", lambda: ["amx_bf16"])
+
+    def took(work, device):
+        return bf16 if torch.is_autocast_enabled("cpu") else fp32
+
+    monkeypatch.setattr(speed, "_seconds", took)
+    verdict = machine_room.bf16_pays("cpu")
+    assert verdict.decision is pays
+    assert verdict.ratio == pytest.approx(fp32 / bf16)
+
+
+def test_speed_is_quick_believable_and_leaves_the_threads_alone():
+    before = torch.get_num_threads()
+    begun = time.perf_counter()
+    found = machine_room.speed()
+    assert time.perf_counter() - begun < 3  # under one on an idle machine
+    assert torch.get_num_threads() == before
+    assert 0.5 < found["fp32_one_thread"] < 1e5
+    assert found["fp32_all_threads"] > 0.3 * found["fp32_one_thread"]
+
+
+@pytest.fixture
+def app():
+    app = typer.Typer()
+    app.command()(doctor)
+    return app
+
+
+def test_doctor_shows_the_machine_and_what_it_cannot_measure(app, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    shown = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    for word in ("usable", "precision: auto", "GFLOP/s", "torch", "cannot be measured"):
+        assert word in shown.output
+
+
+def test_doctor_speaks_json_to_scripts(app):
+    shown = CliRunner().invoke(app, ["--json"])
+    assert shown.exit_code == 0
+    found = json.loads(shown.output)
+    assert found["torch"]["devices"][-1]["device"] == "cpu"
+    assert found["torch"]["bf16"]["reason"]

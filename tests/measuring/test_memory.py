@@ -1,0 +1,258 @@
+"""Peaks by phase: real allocations of known size, in this process and in fresh ones."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from paretune.measuring import counters, memory
+from paretune.measuring.counters import HighWater, Sampled, counter_for, high_water_works
+from paretune.measuring.memory import PeakMeter
+
+MIB = 2**20
+
+
+def _touch(mebibytes: int) -> np.ndarray:
+    """Memory that is resident, and stays long enough for a sampler to see it."""
+    held = np.ones(mebibytes * MIB, dtype=np.uint8)
+    time.sleep(0.05)
+    return held
+
+
+@pytest.fixture(params=["high water", "sampled"])
+def meter(request, monkeypatch) -> PeakMeter:
+    if request.param == "high water" and not high_water_works():
+        pytest.skip("this system has no VmHWM that may be reset")
+    if request.param == "sampled":
+        monkeypatch.setattr(counters, "high_water_works", lambda: False)
+    meter = PeakMeter("cpu")
+    expected = HighWater if request.param == "high water" else Sampled
+    assert isinstance(meter._counter, expected)
+    return meter
+
+
+def test_each_phase_has_its_own_peak_above_the_baseline(meter):
+    before = _touch(64)  # held before the baseline: no phase's
+    meter.baseline()
+    with meter.phase("load"):
+        model = _touch(40)
+    with meter.phase("train"):
+        _touch(120)  # gone again when the phase ends
+    with meter.phase("evaluation"):
+        _touch(20)
+    phases = meter.result()["phases"]
+    assert list(phases) == ["load", "train", "evaluation"]
+    for name, mebibytes in (("load", 40), ("train", 160), ("evaluation", 60)):
+        assert phases[name]["peak_bytes"] == pytest.approx(mebibytes * MIB, rel=0.08)
+    assert meter.result()["not_measured"] == {}
+    assert len(before) + len(model) == 104 * MIB
+
+
+def test_a_phase_entered_twice_keeps_the_larger_peak(meter):
+    meter.baseline()
+    for mebibytes in (30, 90, 30):
+        with meter.phase("train"):
+            _touch(mebibytes)
+    assert meter.result()["phases"]["train"]["peak_bytes"] == pytest.approx(90 * MIB, rel=0.08)
+
+
+def test_a_phase_that_fails_keeps_the_peak_that_it_reached(meter):
+    meter.baseline()
+    with pytest.raises(MemoryError), meter.phase("train"):
+        held = _touch(50)
+        raise MemoryError
+    assert meter.result()["phases"]["train"]["peak_bytes"] == pytest.approx(50 * MIB, rel=0.08)
+    with meter.phase("evaluation"):  # and the meter still works
+        assert held[0] == 1
+
+
+def test_a_phase_that_never_ran_or_stayed_below_the_baseline_is_not_zero():
+    meter = PeakMeter("cpu")
+    held = _touch(80)
+    meter.baseline()
+    del held
+    with meter.phase("train"):
+        pass
+    result = meter.result()
+    assert "peak_bytes" not in result["phases"]["train"]
+    assert set(result["not_measured"]) == {
+        "phases.train.peak_bytes",
+        "phases.load",
+        "phases.evaluation",
+    }
+    with meter.phase("train"):
+        _touch(150)
+    result = meter.result()
+    assert result["phases"]["train"]["peak_bytes"] > 50 * MIB
+    assert "phases.train.peak_bytes" not in result["not_measured"]
+
+
+def test_phases_are_refused_without_baseline_by_wrong_name_and_nested():
+    meter = PeakMeter("cpu")
+    with pytest.raises(RuntimeError, match="baseline"), meter.phase("train"):
+        pass
+    meter.baseline()
+    with pytest.raises(ValueError, match="load, train, evaluation"), meter.phase("training"):
+        pass
+    with (
+        meter.phase("train"),
+        pytest.raises(RuntimeError, match="evaluation inside phase train"),
+        meter.phase("evaluation"),
+    ):
+        pass
+
+
+def test_without_a_high_water_mark_the_counter_says_that_it_samples(monkeypatch, tmp_path):
+    monkeypatch.setattr(counters, "STATUS", tmp_path / "none")
+    assert not high_water_works()
+    assert "sampled" in counter_for("cpu").name
+    (tmp_path / "status").write_text("Name:\tx\nVmRSS:\t  12 kB\n")
+    monkeypatch.setattr(counters, "STATUS", tmp_path / "status")
+    assert not high_water_works()  # a kernel that keeps no mark
+    assert counters.status_bytes("VmRSS") == 12 * 1024
+    with pytest.raises(OSError, match="no line VmHWM"):
+        counters.status_bytes("VmHWM")
+
+
+def test_to_ask_whether_the_mark_works_does_not_lower_it():
+    if not high_water_works():
+        pytest.skip("this system has no VmHWM that may be reset")
+    mark = HighWater()
+    mark.start()
+    _touch(60)
+    reached = mark.stop()[0]["peak_bytes"]
+    assert high_water_works()
+    assert mark.stop()[0]["peak_bytes"] == reached
+
+
+CHILD = """
+import json
+import torch
+from paretune.measuring.memory import PeakMeter, warm_libraries
+torch.set_num_threads(1)
+torch.manual_seed(0)
+warm_libraries()
+meter = PeakMeter("cpu")
+meter.baseline()
+with meter.phase("load"):
+    model = torch.nn.Sequential(*(torch.nn.Linear(768, 768) for _ in range(8)))
+optimizer = torch.optim.AdamW(model.parameters())
+with meter.phase("train"):
+    for rows in (2000, 600, 1200):
+        model(torch.randn(rows, 768)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+with meter.phase("evaluation"), torch.no_grad():
+    model(torch.randn(1200, 768))
+print(json.dumps(meter.result()))
+"""
+
+
+def test_fresh_processes_agree_to_a_few_percent_and_with_arithmetic():
+    runs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", CHILD], check=True, capture_output=True, text=True
+        )
+        runs.append(json.loads(done.stdout)["phases"])
+    weights = 8 * (768 * 768 + 768) * 4
+    for phase in ("load", "train", "evaluation"):
+        first, second = (run[phase]["peak_bytes"] for run in runs)
+        assert first == pytest.approx(second, rel=0.06)
+    assert runs[0]["load"]["peak_bytes"] == pytest.approx(weights, rel=0.1)
+    # The last step holds weights, two moments and eight inputs when its backward pass begins.
+    least = 3 * weights + 8 * 1200 * 768 * 4
+    assert least < runs[0]["train"]["peak_bytes"] < 2 * least
+
+
+def test_settle_gives_pages_back_on_glibc():
+    if not memory.settle():
+        pytest.skip("this C library has no malloc_trim")
+    small = [np.ones(1000, dtype=np.uint8) for _ in range(60_000)]  # below malloc's mmap threshold
+    keep = small[-1]
+    held = counters.status_bytes("VmRSS")
+    del small
+    memory.settle()
+    assert counters.status_bytes("VmRSS") < held - 40 * MIB
+    assert keep[0] == 1
+
+
+class FakeNvml(types.ModuleType):
+    """What pynvml looks like to us."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, pid: int, millijoules: tuple[int, ...] = (0,)) -> None:
+        super().__init__("pynvml")
+        self.pid, self.energies, self.asked = pid, list(millijoules), []
+
+    def nvmlInit(self) -> None:  # noqa: N802 - the driver's own spelling
+        pass
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        self.asked.append(uuid)
+        return uuid
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str):  # noqa: N802
+        return [types.SimpleNamespace(pid=self.pid, usedGpuMemory=900)]
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A CUDA card of plain numbers: no test machine needs one."""
+    state = types.SimpleNamespace(allocated=100, peak=100, reserved=128)
+    for name, answer in {
+        "synchronize": lambda device: None,
+        "empty_cache": lambda: None,
+        "memory_allocated": lambda device: state.allocated,
+        "max_memory_allocated": lambda device: state.peak,
+        "max_memory_reserved": lambda device: state.reserved,
+        "reset_peak_memory_stats": lambda device: setattr(state, "peak", state.allocated),
+        "get_device_properties": lambda device: types.SimpleNamespace(uuid="12ab"),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    return state
+
+
+def test_cuda_reports_allocated_reserved_and_process_beside_each_other(card, monkeypatch):
+    import os
+
+    fake = FakeNvml(os.getpid())
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    meter = PeakMeter("cuda:0")
+    meter.baseline()
+    with meter.phase("train"):
+        card.peak, card.reserved = 700, 800
+    result = meter.result()
+    assert result["phases"]["train"] == {
+        "peak_bytes": 600,
+        "allocated_peak_bytes": 700,
+        "reserved_peak_bytes": 800,
+        "process_bytes": 900,
+    }
+    assert fake.asked == ["GPU-12ab"]
+    assert "max_memory_allocated" in result["peak_counter"]
+
+
+@pytest.mark.parametrize("nvml", [None, FakeNvml(-1)])
+def test_cuda_without_process_bytes_says_why(card, monkeypatch, nvml):
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    meter = PeakMeter("cuda")
+    meter.baseline()
+    with meter.phase("train"):
+        card.peak = 700
+    result = meter.result()
+    assert "process_bytes" not in result["phases"]["train"]
+    reason = result["not_measured"]["phases.train.process_bytes"]
+    assert ("not installed" if nvml is None else "no process with this id") in reason

@@ -1,0 +1,246 @@
+"""Opening checkpoints: what the head is, how it is drawn, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import FAMILIES, SENTENCES
+from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+from paretune.errors import ModelError
+from paretune.models.load import load, reset_head
+from paretune.models.resolve import resolve
+from paretune.study import ModelSpec, derive
+
+KINDS = ("classification", "multiple_choice")
+DENSE = {"classifier.dense", "classifier.out_proj"}
+# Modules whose parameters the checkpoints lack, by hand from the families' hub checkpoints.
+HEADS = {
+    "bert": ({"classifier"}, {"classifier"}),
+    "roberta": (DENSE, {"roberta.pooler.dense", "classifier"}),
+    "xlm-roberta": (DENSE, {"roberta.pooler.dense", "classifier"}),
+    "camembert": (DENSE, {"roberta.pooler.dense", "classifier"}),
+    "distilbert": ({"pre_classifier", "classifier"}, {"pre_classifier", "classifier"}),
+    "deberta-v2": ({"pooler.dense", "classifier"}, {"pooler.dense", "classifier"}),
+    "electra": (DENSE, {"sequence_summary.summary", "classifier"}),
+    "modernbert": ({"classifier"}, {"classifier"}),
+}
+
+
+def opened(folder, kind="classification", num_labels=3, labels=()):
+    return load(resolve(ModelSpec(name=str(folder))), kind=kind, num_labels=num_labels, labels=labels)
+
+
+def bits(loaded, names=None):
+    return {n: p.detach().clone() for n, p in loaded.model.named_parameters() if not names or n in names}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[n], b[n]) for n in a)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_head_is_what_the_checkpoint_lacks(tiny_model, family, kind):
+    loaded = opened(tiny_model(family), kind, labels=("a", "b", "c"))
+    modules = {name.rpartition(".")[0] for name in loaded.head}
+    assert modules == HEADS[family][KINDS.index(kind)]
+    assert loaded.notes == ()
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    batch = loaded.tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
+    if kind == "multiple_choice":
+        batch = {name: torch.stack([value, value], dim=1) for name, value in batch.items()}
+    with torch.no_grad():
+        logits = loaded.model(**batch).logits
+    assert logits.shape == (len(SENTENCES), 2 if kind == "multiple_choice" else 3)
+    assert logits.std(dim=0).min() > 1e-3  # texts differ, and so do their logits
+    if kind == "classification":
+        assert loaded.model.config.id2label == {0: "a", 1: "b", 2: "c"}
+
+
+def test_a_new_head_is_no_cause_for_warnings(tiny_model, caplog, capfd):
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        opened(tiny_model("roberta"))
+        assert not caplog.records
+        assert capfd.readouterr() == ("", "")
+        # And transformers is as talkative as before.
+        AutoModelForSequenceClassification.from_pretrained(tiny_model("roberta"))
+        assert "LOAD REPORT" in caplog.text
+    finally:
+        logger.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_reset_head_draws_what_transformers_draws(tiny_model, family, kind):
+    loaded = opened(tiny_model(family), kind)
+    before = loaded.pristine()
+    reset_head(loaded, 5)
+    opener = AutoModelForMultipleChoice
+    told = {}
+    if kind == "classification":
+        opener, told = AutoModelForSequenceClassification, {"num_labels": 3}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(5, "head"))
+        oracle = opener.from_pretrained(tiny_model(family), **told)
+    assert same(bits(loaded), {n: p.detach() for n, p in oracle.named_parameters()})
+    assert loaded.pristine() == before
+
+
+@pytest.mark.parametrize("family", ["bert", "camembert", "electra", "modernbert"])
+def test_reset_head_depends_on_the_seed_alone(tiny_model, family):
+    loaded = opened(tiny_model(family))
+    reset_head(loaded, 1)
+    first = bits(loaded, loaded.head)
+    with torch.no_grad():
+        for name in loaded.head:
+            loaded.model.get_parameter(name).add_(1)
+    reset_head(loaded, 2)
+    other = bits(loaded, loaded.head)
+    weights = [n for n in loaded.head if n.endswith("weight")]
+    assert weights
+    assert not any(torch.equal(first[n], other[n]) for n in weights)
+    torch.rand(17)
+    state = torch.get_rng_state()
+    reset_head(loaded, 1)
+    assert same(first, bits(loaded, loaded.head))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_reset_head_keeps_the_parameters_themselves(tiny_model):
+    """An optimiser or a method that holds them must not be left with old ones."""
+    loaded = opened(tiny_model("roberta"))
+    held = {name: loaded.model.get_parameter(name) for name in loaded.head}
+    reset_head(loaded, 1)
+    assert all(loaded.model.get_parameter(name) is p for name, p in held.items())
+
+
+def test_the_distribution_of_a_drawn_head(tiny_model):
+    loaded = opened(tiny_model("camembert"))
+    reset_head(loaded, 1)
+    dense = loaded.model.classifier.dense
+    spread = loaded.model.config.initializer_range
+    assert dense.weight.std().item() == pytest.approx(spread, rel=0.1)
+    assert dense.weight.mean().item() == pytest.approx(0, abs=spread / 5)
+    assert not dense.bias.any()
+
+
+def test_pristine_sees_one_flipped_bit(tiny_model):
+    loaded = opened(tiny_model("bert"))
+    before = loaded.pristine()
+    with torch.no_grad():
+        loaded.model.classifier.weight.add_(1)
+    assert loaded.pristine() == before  # the head is not its business
+    weight = loaded.model.bert.encoder.layer[0].output.dense.weight
+    with torch.no_grad():
+        weight.view(torch.int32)[0, 0] ^= 1
+    assert loaded.pristine() != before
+
+
+@pytest.mark.parametrize("labels", [3, 4])
+def test_a_classifier_in_the_checkpoint_is_drawn_anew(tiny_model, tmp_path, labels):
+    folder = tiny_model("roberta", tmp_path / "tuned")
+    tuned = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
+    tuned.save_pretrained(folder)
+    loaded = opened(folder, num_labels=labels)
+    assert {name.rpartition(".")[0] for name in loaded.head} == DENSE
+    assert "comes with a classifier" in loaded.notes[0]
+    reset_head(loaded, 1)
+    assert not torch.equal(loaded.model.classifier.dense.weight, tuned.classifier.dense.weight)
+    assert loaded.model(input_ids=torch.tensor([[5, 6]])).logits.shape == (1, labels)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "bert.encoder.layer.1.attention.self.value.weight",
+        "bert.embeddings.word_embeddings.weight",
+        "bert.embeddings.LayerNorm.bias",
+    ],
+)
+def test_a_backbone_with_holes_is_refused(tiny_model, tmp_path, lost):
+    folder = tiny_model("bert", tmp_path / "holes")
+    weights = load_file(folder / "model.safetensors")
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="lacks weights of the model") as caught:
+        opened(folder)
+    assert lost in str(caught.value)
+
+
+def test_a_config_of_another_size_is_refused(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "size")
+    change(folder / "config.json", intermediate_size=40)
+    with pytest.raises(ModelError, match="in another shape"):
+        opened(folder)
+
+
+def test_a_truncated_weight_file_is_refused(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "cut")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="cannot be opened"):
+        opened(folder)
+
+
+def test_a_type_that_transformers_does_not_know(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "new")
+    change(folder / "config.json", model_type="bert-of-tomorrow")
+    with pytest.raises(ModelError, match=r"config\.json cannot be used"):
+        opened(folder)
+
+
+def test_no_padding_token(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "pad")
+    change(folder / "tokenizer_config.json", pad_token=None)
+    with pytest.raises(ModelError, match="no padding token"):
+        opened(folder)
+
+
+def test_padding_that_would_shift_positions(tiny_model, tmp_path):
+    folder = tiny_model("roberta", tmp_path / "shift")
+    change(folder / "tokenizer_config.json", pad_token="<unk>")
+    with pytest.raises(ModelError, match="counts positions by it"):
+        opened(folder)
+
+
+def test_a_tokenizer_of_another_model(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "mixed")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).write_bytes((tiny_model("modernbert") / name).read_bytes())
+    with pytest.raises(ModelError, match="different models"):
+        opened(folder)
+
+
+def test_a_slow_tokenizer(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "slow")
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text('{"<unk>": 0, "<pad>": 1, "a": 2}')
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "CTRLTokenizer"}')
+    with pytest.raises(ModelError, match="no fast version"):
+        opened(folder)
+
+
+def test_the_model_of_the_development_data(shared):
+    loaded = opened(shared / "models" / "e5-small-sl-en", num_labels=3)
+    assert {name.rpartition(".")[0] for name in loaded.head} == {"bert.pooler.dense", "classifier"}
+    assert loaded.anatomy.max_length == 512
+    assert len(loaded.anatomy.layers) == 12
+    assert loaded.tokenizer("žaba")["input_ids"][0] == loaded.tokenizer.cls_token_id
+
+
+def test_a_translation_model_cannot_classify(shared):
+    with pytest.raises(ModelError, match='type "marian", a translation model') as caught:
+        opened(shared / "models" / "marian-small-sl-en")
+    assert "Choose an encoder" in str(caught.value)
+
+
+def change(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))

