@@ -37,6 +37,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
+    PrinterCallback,
     Trainer,
     TrainingArguments,
 )
@@ -159,6 +160,7 @@ def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
             data_collator=collate_with(encoded, pad_id),
             compute_metrics=lambda p: {"accuracy": float(np.mean(p[0].argmax(-1) == p[1]))},
         )
+        trainer.remove_callback(PrinterCallback)
         if selection is not None:
             evaluating = collate_with(selection, pad_id)
             training_collator = trainer.data_collator

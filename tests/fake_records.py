@@ -14,9 +14,15 @@ from paretune.store.rows import RunState
 from paretune.study import MethodSpec, ModelSpec, Run, Study
 
 NO_MODEL = ModelSpec(name="-")
-PARAMETERS = {"full": 117_653_763, "lora": 296_067, "loha": 443_523, "prompt": 8_835, "head_only": 1_155}
+PARAMETERS = {
+    "full": 117_653_763,
+    "lora": 296_067,
+    "loha": 443_523,
+    "prompt": 8_835,
+    "head_only": 1_155,
+}
 MEGABYTES = {"full": 1890.0, "lora": 870.0, "loha": 905.0, "prompt": 940.0, "head_only": 512.0}
-NEVER = {"energy_joules": "no energy counter can be read on this machine"}
+NEVER = {"energy": "no energy counter can be read on this machine"}
 
 
 def study(**changes: Any) -> Study:
@@ -164,7 +170,6 @@ def cost(run: Run, megabytes: float | None) -> Record:
         "examples_per_second": 19.1,
         "saved_bytes": 1_190_000,
         "inference": {"unmerged_seconds_per_example": 0.011, "merged_seconds_per_example": 0.009},
-        "energy_joules": None,
         "not_measured": {**NEVER, **reason},
     }
     return record(run.model_copy(update={"stage": "cost"}), measured=measured)

@@ -107,7 +107,7 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
     assert not mark.exists()
     assert not list(own_home.rglob("*.safetensors"))
     with (pickled / "pytorch_model.bin").open("wb") as file:
-        pickle.dump(evil, file)
+        pickle.dump(evil, file, protocol=2)
     with pytest.raises(ModelError, match="cannot be opened safely"):
         found(pickled)
     assert not mark.exists()

@@ -32,11 +32,15 @@ HEADS = {
 
 
 def opened(folder, kind="classification", num_labels=3, labels=()):
-    return load(resolve(ModelSpec(name=str(folder))), kind=kind, num_labels=num_labels, labels=labels)
+    return load(
+        resolve(ModelSpec(name=str(folder))), kind=kind, num_labels=num_labels, labels=labels
+    )
 
 
 def bits(loaded, names=None):
-    return {n: p.detach().clone() for n, p in loaded.model.named_parameters() if not names or n in names}
+    return {
+        n: p.detach().clone() for n, p in loaded.model.named_parameters() if not names or n in names
+    }
 
 
 def same(a, b):
@@ -205,7 +209,7 @@ def test_no_padding_token(tiny_model, tmp_path):
 
 def test_padding_that_would_shift_positions(tiny_model, tmp_path):
     folder = tiny_model("roberta", tmp_path / "shift")
-    change(folder / "tokenizer_config.json", pad_token="<unk>")
+    change(folder / "tokenizer_config.json", pad_token="<unk>")  # noqa: S106  (a token of text)
     with pytest.raises(ModelError, match="counts positions by it"):
         opened(folder)
 

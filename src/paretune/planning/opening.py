@@ -83,3 +83,8 @@ def usable_workers(device: str, threads: int) -> int:
     return int(max(1, min((cores or 1) // threads, by_memory)))
 
 
+
+
+def matrix_speed(measured: dict[str, float], precision: str) -> float:
+    """Gigaflops of one worker from what ``machine.speed`` measured."""
+    return measured.get(f"{precision}_one_thread", measured["fp32_one_thread"])

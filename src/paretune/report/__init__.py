@@ -2,6 +2,7 @@
 
 from paretune.report.build import Report, build
 from paretune.report.page import html
+from paretune.report.pictures import figures
 from paretune.report.table import terminal
 
-__all__ = ["Report", "build", "html", "terminal"]
+__all__ = ["Report", "build", "figures", "html", "terminal"]

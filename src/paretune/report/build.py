@@ -17,6 +17,7 @@ from paretune.analysis.interval import Interval, Scored, interval_of, scored
 from paretune.analysis.scores import TITLES, primary_metric
 from paretune.report import sentences, words
 from paretune.report.cost import Cost, CostTable, cost, cost_table
+from paretune.report.departures import departures
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -82,7 +83,6 @@ class TaskPart:
     constant: Interval | None
     constant_label: int | None
     sentences: tuple[str, ...]
-    findings: tuple[Finding, ...]
     basis: str
 
     @property
@@ -142,18 +142,25 @@ class Report:
     unfinished: tuple[str, ...]
     failures: tuple[Failure, ...]
     departures: tuple[str, ...]
+    findings: tuple[Finding, ...]
     notes: tuple[str, ...]
     environment: tuple[tuple[str, str], ...]
     settings: str
     runs: int
+
+    @property
+    def alarms(self) -> str:
+        """``2 warnings``: what the audit found that is more than a note; empty for nothing."""
+        counts = Counter(finding.severity for finding in self.findings)
+        said = [words.counted(counts[s], s) for s in ("error", "warning") if counts[s]]
+        return words.listed(said)
 
 
 def build(
     study: Study,
     records: Sequence[Record],
     states: Sequence[RunState] = (),
-    findings: Iterable[tuple[str, Finding]] = (),
-    departures: Iterable[str] = (),
+    findings: Iterable[Finding] = (),
 ) -> Report:
     """Gather records into cells, compare them with their baselines and say what follows.
 
@@ -161,13 +168,9 @@ def build(
         study: what was asked for; cells are shown in its order.
         records: ended runs with their predictions.
         states: how all runs stand, for what is unfinished.
-        findings: of the audit, each with the key of its task.
-        departures: where the paper's protocol is left on purpose.
+        findings: what the audit found in the study's data.
     """
     cells = group(study, records, states)
-    found: dict[str, list[Finding]] = {}
-    for key, finding in findings:
-        found.setdefault(key, []).append(finding)
     metrics_known = {
         t.key: primary_metric([r for c in cells if c.task == t.key for r in c.final + c.tuning])
         for t in study.tasks
@@ -177,10 +180,7 @@ def build(
         for key, metric in metrics_known.items()
         if metric is None and any(c.task == key and c.scored for c in cells)
     ]
-    tasks = tuple(
-        _task(t.key, [c for c in cells if c.task == t.key], found.get(t.key, ()))
-        for t in study.tasks
-    )
+    tasks = tuple(_task(t.key, [c for c in cells if c.task == t.key]) for t in study.tasks)
     return Report(
         name=words.plain(study.study),
         study_hash=study.study_hash,
@@ -188,7 +188,8 @@ def build(
         tasks=tasks,
         unfinished=tuple(sentences.unfinished(c) for c in cells if not c.finished),
         failures=tuple(_failures(cells)),
-        departures=tuple(departures),
+        departures=departures(study),
+        findings=tuple(findings),
         notes=(*notes, *_notes(cells)),
         environment=tuple(_environment(records)),
         settings=_settings(study),
@@ -196,7 +197,7 @@ def build(
     )
 
 
-def _task(key: str, cells: Sequence[Cell], findings: Sequence[Finding]) -> TaskPart:
+def _task(key: str, cells: Sequence[Cell]) -> TaskPart:
     rows = [_row(cell, cells) for cell in cells]
     some = next((c.scored for c in cells if c.scored), None)
     label = best_constant(some.label, cells[0].metric) if some else None
@@ -206,7 +207,7 @@ def _task(key: str, cells: Sequence[Cell], findings: Sequence[Finding]) -> TaskP
         constant = interval_of(scored([answers], cells[0].metric))
     methods = tuple(r for r in rows if not r.cell.baseline)
     baselines = tuple(r for r in rows if r.cell.baseline)
-    basis = [words.counted(len(some.uid), "test example")] if some else []
+    basis = _basis([row for row in rows if row.cell.model != NO_MODEL])
     if any(cell.selected_on_test for cell in cells):
         basis.append(sentences.SELECTED_ON_TEST)
     return TaskPart(
@@ -217,9 +218,21 @@ def _task(key: str, cells: Sequence[Cell], findings: Sequence[Finding]) -> TaskP
         constant=constant,
         constant_label=label,
         sentences=tuple(sentences.conclusions(words.plain(key), methods, baselines)),
-        findings=tuple(findings),
         basis=", ".join(basis),
     )
+
+
+def _basis(rows: Sequence[Row]) -> list[str]:
+    """``56 test examples``, ``2 to 3 seeds``: of what the task's scores are."""
+    found = [row.cell.interval for row in rows if row.cell.interval]
+    if not found:
+        return []
+    fewest, most = (pick(i.n_seeds for i in found) for pick in (min, max))
+    seeds = words.counted(most, "seed")
+    return [
+        words.counted(found[0].n_examples, "test example"),
+        seeds if fewest == most else f"{fewest} to {seeds}",
+    ]
 
 
 def _row(cell: Cell, beside: Sequence[Cell]) -> Row:

@@ -54,7 +54,7 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
     ("latency", "inference per example"),
     ("trained", "trained parameters"),
     ("saved", "saved"),
-    ("energy", "energy"),
+    ("energy", "energy of a step"),
 )
 
 
@@ -88,7 +88,7 @@ def cost(cell: Cell) -> Cost:
         saved=_measured(cell, ("saved_bytes",), words.size),
         evaluation=_measured(cell, ("phases", "evaluation", "peak_bytes"), words.size),
         latency=_measured(cell, ("inference", "unmerged_seconds_per_example"), words.seconds),
-        energy=_measured(cell, ("energy_joules",), lambda joules: f"{joules:.3g} J"),
+        energy=_measured(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
         parts=_parts(cell),
         conditions=_conditions(cell),
     )

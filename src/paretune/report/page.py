@@ -20,8 +20,7 @@ def html(
     records: Sequence[Record],
     states: Sequence[RunState],
     path: Path,
-    findings: Iterable[tuple[str, Finding]] = (),
-    departures: Iterable[str] = (),
+    findings: Iterable[Finding] = (),
 ) -> Path:
     """Write the page to ``path``, whole or not at all.
 
@@ -30,13 +29,12 @@ def html(
         records: ended runs with their predictions.
         states: how all runs stand.
         path: of the page; its folder is made if it is missing.
-        findings: of the audit, each with the key of its task.
-        departures: where the paper's protocol is left on purpose.
+        findings: what the audit found in the study's data.
 
     Raises:
         StoreError: the page cannot be written there.
     """
-    text = render(build(study, records, states, findings, departures))
+    text = render(build(study, records, states, findings))
     try:
         _write(path, text)
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paretune.report import words
-from paretune.report.build import Report, Row, TaskPart
+from paretune.report.build import Finding, Report, Row, TaskPart, build
 from paretune.store.record import Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -26,12 +26,10 @@ def terminal(
     records: Sequence[Record],
     states: Sequence[RunState],
     console: Console,
-    departures: Iterable[str] = (),
+    findings: Iterable[Finding] = (),
 ) -> None:
     """Print what the study has found so far."""
-    from paretune.report.build import build
-
-    show(build(study, records, states, departures=departures), console)
+    show(build(study, records, states, findings), console)
 
 
 def show(report: Report, console: Console) -> None:
@@ -56,6 +54,7 @@ def show(report: Report, console: Console) -> None:
     for title, lines in (
         ("Not finished", report.unfinished),
         ("Failed", [f"{f.where}: {f.outcome}, {f.runs} x. {f.said}" for f in report.failures]),
+        ("What the audit found in the data", [_finding(f) for f in report.findings]),
         ("Departures from the paper", report.departures),
         ("Notes", report.notes),
     ):
@@ -65,6 +64,10 @@ def show(report: Report, console: Console) -> None:
                 say(f"  {line}")
     if report.tasks:
         say("\n" + _legend(report), "dim")
+
+
+def _finding(found: Finding) -> str:
+    return words.plain(f"{found.severity}: {found.where}: {found.what} {found.remedy}".rstrip())
 
 
 def _layouts(width: int) -> list[list[Column]]:

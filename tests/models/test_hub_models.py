@@ -1,0 +1,207 @@
+"""Hub names, against a hub on the loopback: pinned, cached, and never asked unless allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from paretune.errors import ModelError, NetworkError
+from paretune.models.load import load
+from paretune.models.resolve import resolve
+from paretune.study import ModelSpec
+
+COMMITS = {"main": "a" * 40, "v1": "b" * 40}
+NAME = "someone/tiny"
+
+
+class Hub:
+    """Serves one model at two revisions; remembers what was asked."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, dict[str, bytes]] = {commit: {} for commit in COMMITS.values()}
+        self.asked: list[str] = []
+        self.refusal: tuple[int, str] | None = None
+        self.broken = False
+
+    def add(self, revision, folder):
+        for path in folder.iterdir():
+            self.files[COMMITS[revision]][path.name] = path.read_bytes()
+
+    def answer(self, path):
+        """Status, headers and body for a path of the hub's API."""
+        self.asked.append(path)
+        if self.refusal:
+            status, code = self.refusal
+            return status, {"X-Error-Code": code}, b""
+        api = f"/api/models/{NAME}/"
+        if path.startswith((f"{api}revision/", f"{api}tree/")):
+            revision = path.removeprefix(api).split("/")[1]
+            commit = COMMITS.get(revision, revision)
+            if commit not in self.files:
+                return 404, {"X-Error-Code": "RevisionNotFound"}, b""
+            if path.startswith(f"{api}tree/"):
+                return (
+                    200,
+                    {},
+                    json.dumps([self.entry(commit, f) for f in self.files[commit]]).encode(),
+                )
+            names = [{"rfilename": f} for f in self.files[commit]]
+            info = {"_id": "1", "id": NAME, "sha": commit, "siblings": names}
+            return 200, {}, json.dumps(info).encode()
+        _, _, rest = path.partition(f"/{NAME}/resolve/")
+        commit, _, name = rest.partition("/")
+        if name not in self.files.get(commit, {}):
+            return 404, {"X-Error-Code": "RepoNotFound"}, b""
+        if self.broken and name.endswith(".safetensors"):
+            return 410, {}, b""  # not one of those that the client tries again for a while
+        body = self.files[commit][name]
+        tag = hashlib.sha256(body).hexdigest()
+        return 200, {"ETag": f'"{tag}"', "X-Repo-Commit": commit}, body
+
+    def entry(self, commit, name):
+        body = self.files[commit][name]
+        oid = hashlib.sha256(body).hexdigest()
+        return {"type": "file", "path": name, "size": len(body), "oid": oid}
+
+    @property
+    def fetched(self):
+        """Names of the files that were asked for."""
+        return {path.rpartition("/")[2] for path in self.asked if "/resolve/" in path}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    served = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self, body=True):
+            status, headers, content = served.answer(unquote(urlsplit(self.path).path))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def do_HEAD(self):
+            self.do_GET(body=False)
+
+        def log_message(self, *args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        address + "/{repo_id}/resolve/{revision}/{filename}",
+    )
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def found(revision=None, *, offline):
+    return resolve(ModelSpec(name=NAME, revision=revision), offline=offline)
+
+
+def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "served")
+    (folder / "README.md").write_text("not needed")
+    (folder / "pytorch_model.bin").write_bytes(b"not needed")
+    hub.add("main", folder)
+    with pytest.raises(ModelError, match="--online"):
+        found(offline=True)
+    assert hub.asked == []
+    source = found(offline=False)
+    assert source.revision == COMMITS["main"]
+    assert source.notes == ()
+    assert "model.safetensors" in hub.fetched
+    assert not hub.fetched & {"README.md", "pytorch_model.bin"}
+    assert source.weights_hash == resolve(ModelSpec(name=str(folder))).weights_hash
+    load(source, kind="classification", num_labels=2)
+    hub.asked.clear()
+    assert found(offline=True) == source
+    assert found(offline=False) == source  # the cache comes first: the model stays what it was
+    assert hub.asked == []
+
+
+def test_a_revision_is_what_was_asked_for(hub, tiny_model):
+    hub.add("main", tiny_model("bert"))
+    hub.add("v1", tiny_model("electra"))
+    assert found(offline=False).revision == COMMITS["main"]
+    with pytest.raises(ModelError, match="at revision v1"):
+        found("v1", offline=True)
+    assert found("v1", offline=False).revision == COMMITS["v1"]
+    assert found("v1", offline=True).weights_hash != found(offline=True).weights_hash
+
+
+def test_pickled_weights_come_only_where_there_is_nothing_else(hub, tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "served")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    hub.add("main", folder)
+    source = found(offline=False)
+    assert source.revision == COMMITS["main"]
+    assert "only as .bin" in source.notes[0]
+    assert (source.folder / "model.safetensors").is_file()
+    assert found(offline=True) == source
+
+
+def test_an_unknown_revision(hub, tiny_model):
+    hub.add("main", tiny_model("bert"))
+    with pytest.raises(ModelError, match="has no revision v9"):
+        found("v9", offline=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (404, "RepoNotFound", "does not exist on the hub"),
+        (403, "GatedRepo", "accept terms"),
+    ],
+)
+def test_what_the_hub_refuses(hub, status, code, told):
+    hub.refusal = status, code
+    with pytest.raises(ModelError, match=told):
+        found(offline=False)
+
+
+def test_a_half_fetched_model_is_not_taken_for_whole(hub, tiny_model):
+    hub.add("main", tiny_model("bert"))
+    hub.broken = True
+    with pytest.raises(NetworkError, match="could not be fetched"):
+        found(offline=False)
+    with pytest.raises(ModelError, match="--online"):
+        found(offline=True)
+    hub.broken = False
+    load(found(offline=False), kind="classification", num_labels=2)
+
+
+def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(NetworkError, match="Try again"):
+        found(offline=False)
+
+
+def test_a_name_that_cannot_be_on_the_hub():
+    with pytest.raises(ModelError, match="neither a model on the hub nor a folder"):
+        resolve(ModelSpec(name="a b/c"))

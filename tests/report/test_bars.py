@@ -1,0 +1,77 @@
+from itertools import pairwise
+from pathlib import Path
+
+import fake_records as fake
+import pytest
+
+from paretune.report import bars, build, figures
+
+
+def test_nothing_overlaps_with_six_methods_and_three_models() -> None:
+    methods = ["full", "lora", "loha", "prompt", "ia3", {"name": "lora", "label": "lora-r64-all"}]
+    study = fake.study(models=["a", "b", "c"], methods=methods)
+    task = build(study, fake.whole(study)).tasks[0]
+    figure = bars.quality(task, 0)
+    assert figure is not None
+    assert len(figure.bars) == 3 * 7 + 2
+    rows = sorted([bar.y for bar in figure.bars] + [y - 13 for y, _ in figure.headings])
+    assert all(b - a >= bars.LINE - 0.1 for a, b in pairwise(rows))
+    assert rows[-1] + bars.LINE <= figure.bottom
+    for bar in figure.bars:
+        assert bar.length is not None
+        assert bar.whisker is not None
+        assert 0 <= bar.whisker[0] <= bar.length <= bar.whisker[1] <= figure.plot
+
+
+def test_lengths_are_to_scale_and_baselines_run_through() -> None:
+    study = fake.study()
+    task = build(study, fake.whole(study)).tasks[0]
+    figure = bars.quality(task, 0)
+    assert figure is not None
+    lora = next(b for b in figure.bars if b.label == "lora")
+    interval = next(r for r in task.rows if r.method == "lora").cell.interval
+    assert interval is not None
+    assert lora.length == pytest.approx(interval.estimate * figure.plot)
+    assert [line.name for line in figure.lines] == ["constant answer", "tfidf"]
+    assert task.constant is not None
+    assert figure.lines[0].x == pytest.approx(task.constant.estimate * figure.plot)
+    prompt = next(b for b in figure.bars if b.label == "prompt")
+    assert prompt.hatched
+    assert prompt.kind == "unclear"
+
+
+def test_memory_without_a_measurement_has_words_and_no_bar() -> None:
+    study = fake.study()
+    records = [r for r in fake.whole(study) if r.run.stage != "cost" or r.run.method.name != "full"]
+    records.append(fake.cost(fake.make_run(study, "cost", "full", 1), None))
+    figure = bars.memory(build(study, records).tasks[0], 0)
+    assert figure is not None
+    full = next(b for b in figure.bars if b.label == "full")
+    assert full.length is None
+    assert full.note.startswith("not measured: the counter")
+    highest = max(b.length for b in figure.bars if b.length is not None)
+    assert 0.5 * figure.plot < highest <= figure.plot
+
+
+def test_several_measurements_show_their_range() -> None:
+    study = fake.study()
+    run = fake.make_run(study, "cost", "lora", 1)
+    again = run.model_copy(update={"seed": 2})
+    task = build(study, [fake.cost(run, 800.0), fake.cost(again, 900.0)]).tasks[0]
+    row = next(r for r in task.rows if r.method == "lora")
+    assert row.cost.memory.text == "850 MiB (800 MiB to 900 MiB)"
+    figure = bars.memory(task, 0)
+    assert figure is not None
+    assert next(b for b in figure.bars if b.label == "lora").whisker is not None
+
+
+def test_pictures_are_written_and_names_are_no_mathematics(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")], models=[{"name": "m", "label": r"a$\bad$"}])
+    written = figures(study, fake.whole(study), [], tmp_path)
+    assert [path.name for path in written] == ["t.png", "t.svg"]
+    assert written[0].read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in written[1].read_bytes()
+
+
+def test_a_task_without_scores_has_no_picture(tmp_path: Path) -> None:
+    assert figures(fake.study(), [], [], tmp_path) == []

@@ -1,0 +1,194 @@
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fake_records as fake
+import pytest
+
+from paretune import report
+from paretune.data.finding import Finding
+from paretune.errors import StoreError
+
+EVIL = '<script>alert(1)</script>"onload=x \x1b[31m'
+
+
+def page(tmp_path: Path, study, records, states=(), **more) -> str:
+    return report.html(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_the_page_says_what_was_found(tmp_path: Path) -> None:
+    study = fake.study()
+    text = page(tmp_path, study, fake.whole(study))
+    assert "On topics, full and lora are clearly above every baseline" in text
+    assert "(60 examples, 3 seeds)" in text
+    assert "collapsed 3/3" in text
+    assert "One constant was answered by prompt, with 3 of 3 seeds." in text
+    assert "not measured: no energy counter can be read on this machine" in text
+    assert "one solo measurement" in text.lower()
+    assert 'class="line"' in text
+    assert re.search(r'fill="url\(#quality-0-h\)"', text)
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    study = fake.study()
+    text = page(tmp_path, study, fake.whole(study))
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    names = {name for name, _ in tags.seen}
+    assert not names & {"script", "link", "img", "iframe", "object"}
+    for _, attributes in tags.seen:
+        assert (attributes.get("href") or "#").startswith("#")
+        assert not any(name.startswith("on") or name == "src" for name in attributes)
+    assert "@import" not in text
+    ids = [a["id"] for _, a in tags.seen if "id" in a]
+    assert len(ids) == len(set(ids))
+    links = {(a.get("href") or "")[1:] for _, a in tags.seen if a.get("href")}
+    assert links <= set(ids)
+
+
+def test_the_page_can_be_heard_and_used_without_a_mouse(tmp_path: Path) -> None:
+    study = fake.study()
+    tags = Tags()
+    text = page(tmp_path, study, fake.whole(study))
+    tags.feed(text)
+    ids = {a["id"] for _, a in tags.seen if "id" in a}
+    for name, attributes in tags.seen:
+        if name == "svg":
+            named = attributes.get("aria-labelledby", "") or ""
+            assert (
+                attributes.get("aria-hidden")
+                or attributes.get("aria-label")
+                or set(named.split()) <= ids
+            )
+        if name == "th":
+            assert attributes.get("scope") in ("row", "col")
+        if (attributes.get("class") or "") == "scroll":
+            assert attributes["tabindex"] == "0"
+    assert ("html", {"lang": "en"}) in tags.seen
+    description = re.search(r'<desc id="quality-0-d">(.*?)</desc>', text, re.S)
+    assert description is not None
+    assert "lora, 0.7" in description[1]
+
+
+def test_hostile_text_cannot_run(tmp_path: Path) -> None:
+    study = fake.study(
+        models=[{"name": "m", "label": EVIL}],
+        methods=["full", {"name": "lora", "label": EVIL}],
+    )
+    records = fake.whole(study)
+    run = fake.make_run(study, "final", "full", 9)
+    records.append(fake.record(run, outcome="error", message=EVIL))
+    noted = fake.make_run(study, "tune", "full", 8)
+    records.append(fake.record(noted, {"selection": fake.answers(0.5)}, result={"notes": [EVIL]}))
+    findings = [Finding("warning", "x", EVIL, EVIL, EVIL)]
+    text = page(tmp_path, study, records, findings=findings)
+    assert "The audit found 1 warning in the data" in text
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    tags = Tags()
+    tags.feed(text)
+    assert not any(name.startswith("on") for _, a in tags.seen for name in a)
+
+
+def test_where_nothing_is_above_the_page_says_so(tmp_path: Path) -> None:
+    study = fake.study()
+    records = fake.whole(study, {"full": 0.45, "lora": 0.47})
+    text = page(tmp_path, study, records)
+    assert "On topics, nothing is clearly above every baseline. The highest is" in text
+    assert "not separable from" in text
+
+
+def test_the_papers_scores_are_labelled_wherever_shown(tmp_path: Path) -> None:
+    study = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
+    run = fake.make_run(study, "final", "lora", 42, selection="test")
+    text = page(tmp_path, study, [fake.record(run, {"test": fake.answers(0.7)})])
+    # Sentence, heading, figure and table.
+    assert text.count("selected on the test part") >= 4
+    assert "Deliberate departures from the paper" in text
+    assert "COPA, prompt tuning: the paper has none" in text
+
+
+def test_learning_rates_and_what_failed_are_shown(tmp_path: Path) -> None:
+    study = fake.study()
+    records = fake.whole(study)
+    bad = fake.make_run(study, "tune", "lora", 0, learning_rate=0.05)
+    note = "diverged at step 12"
+    records.append(fake.record(bad, outcome="diverged", result={"notes": [note]}))
+    text = page(tmp_path, study, records)
+    assert "5e-2: 0.000 (1 fold, 1 lost)" in text
+    assert note in text
+
+
+def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
+    study = fake.study()
+    waiting = [fake.state(fake.make_run(study, "tune", "lora", 0), "running")]
+    text = page(tmp_path, study, [], waiting)
+    assert "topics / e5-small / lora: rates on trial 0 of 1, 1 running; final seeds 0 of 3" in text
+    assert "On topics, no method has a score yet." in text
+
+
+def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
+    study = fake.study()
+    path = report.html(study, [], [], tmp_path / "r.html")
+    before = path.read_bytes()
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("paretune.report.page.os.fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        report.html(study, fake.whole(study), [], path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
+    study = fake.study()
+    records = fake.whole(study)
+    assert page(tmp_path, study, records) == page(tmp_path, study, records)
+
+
+def test_a_thousand_runs_take_under_three_seconds(tmp_path: Path) -> None:
+    study = fake.study(
+        tasks=[fake.own_task(f"task{i}") for i in range(8)],
+        models=["a", "b", "c"],
+        methods=["full", "lora", "loha", "prompt"],
+        protocol={"seeds": [1, 2, 3, 4, 5]},
+    )
+    records = fake.whole(study)
+    assert len(records) > 1000
+    started = time.monotonic()
+    page(tmp_path, study, records)
+    assert time.monotonic() - started < 3
+
+
+def test_reports_need_no_model_library() -> None:
+    code = (
+        "import sys, paretune.report; "
+        "print([m for m in ('torch', 'transformers', 'peft', 'sklearn', 'matplotlib') "
+        "if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

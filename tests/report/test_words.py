@@ -1,0 +1,41 @@
+import pytest
+
+from paretune.report import words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-3, "1e-3"), (2.5e-5, "2.5e-5"), (3e-4, "3e-4"), (0.0316, "3.16e-2"), (None, "–")],
+)
+def test_rates(value: float | None, text: str) -> None:
+    assert words.rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1_500, "1.46 KiB"),
+        (999.7 * 2**10, "1000 KiB"),
+        (870 * 2**20, "870 MiB"),
+        (1890 * 2**20, "1.85 GiB"),
+        (80 * 2**30, "80.0 GiB"),
+    ],
+)
+def test_sizes(value: float, text: str) -> None:
+    assert words.size(value) == text
+
+
+def test_seconds_keep_the_unit_of_the_median() -> None:
+    assert words.seconds(0.84, 0.82, 1.1) == "840 ms (820–1100)"
+    assert words.seconds(12.34) == "12.3 s"
+    assert words.seconds(0.00012) == "120 µs"
+
+
+def test_parameters_and_lists() -> None:
+    assert words.parameters(117_653_763) == "118 M"
+    assert words.parameters(296_067) == "296 k"
+    assert words.parameters(999_600) == "1.00 M"
+    assert words.parameters(42) == "42"
+    assert words.listed(["a", "b", "c"]) == "a, b and c"
+    assert words.listed(["a"]) == "a"
+    assert words.counted(1, "seed") == "1 seed"
