@@ -11,7 +11,6 @@ The product is itself of rank at most rank^2: (A1 B1) o (A2 B2) = P Q with P the
 column-wise Khatri-Rao product, P[o, ij] = A1[o, i] A2[o, j] and Q[ij, :] = B1[i, :] B2[j, :]. Where
 rank^2 (in + out) < in * out, x goes through Q and P and the full delta is never built: fewer
 operations for each token, and less memory; the result is the same function.
-
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Options:
 
     @property
     def scaling(self) -> float:
-        """alpha / rank."""
+        """What the update is multiplied by: alpha / rank."""
         return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
 
 
@@ -108,7 +107,7 @@ def inject(
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """2 * rank * (in + out) summed over the target layers."""
+    """Sum of 2 * rank * (in + out) over the target layers."""
     names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
     shapes = [model.get_submodule(name).weight.shape for name in names]
     return sum(2 * options.rank * (out + in_) for out, in_ in shapes)

@@ -42,7 +42,7 @@ class Options:
 
     @property
     def scaling(self) -> float:
-        """alpha / rank."""
+        """What the update is multiplied by: alpha / rank."""
         return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
 
 
@@ -89,7 +89,7 @@ def inject(
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """rank * (in + out) summed over the target layers."""
+    """Sum of rank * (in + out) over the target layers."""
     names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
     shapes = [model.get_submodule(name).weight.shape for name in names]
     return sum(options.rank * (out + in_) for out, in_ in shapes)

@@ -22,7 +22,7 @@ CODE_EPOCH = 1
 
 @dataclass(frozen=True)
 class Options:
-    """This baseline has no options."""
+    """TF-IDF has no options."""
 
 
 def fit(

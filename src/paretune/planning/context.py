@@ -73,7 +73,8 @@ def learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[f
     if spec.learning_rates is not None:
         if len(spec.learning_rates) != trials:
             raise MethodError(
-                f"{len(spec.learning_rates)} learning rates, but every method gets {trials} trials.",
+                f"{len(spec.learning_rates)} learning rates, but every method gets "
+                f"{trials} trials.",
                 where=f"method {spec.key}",
                 remedy="List as many rates as protocol.trials says, or change trials.",
             )

@@ -113,7 +113,7 @@ def _cell(
         return [*trials, cost]
     choice = choose_rate(results)
     if choice.rate is None:
-        return [*trials, cost]  # every trial diverged or did not fit: the cell ends here, and says so
+        return [*trials, cost]  # every trial diverged or did not fit: the cell ends here
     return [*trials, *(planned("final", choice.rate, seed) for seed in protocol.seeds), cost]
 
 

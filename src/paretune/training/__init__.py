@@ -1,1 +1,1 @@
-"""One run trained: the loop, its guards, its checkpoints. Readable from top to bottom in loop.py."""
+"""One run trained: the loop (read loop.py from top to bottom), its guards, its checkpoints."""

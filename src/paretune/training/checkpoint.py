@@ -1,7 +1,8 @@
 """Where a long run stands, so that a killed process goes on to the same bits.
 
 One safetensors file: trained tensors, the best ones so far, AdamW's moments, and a JSON header with
-the step and the curve. Random numbers need no saving: every draw is seeded by run, purpose and step.
+the step and the curve. Random numbers need no saving: every draw is seeded by run, purpose and
+step.
 """
 
 from __future__ import annotations
@@ -59,23 +60,28 @@ def save(
     part.replace(path)
 
 
+def kept_micro_batch(path: Path) -> int | None:
+    """The micro-batch that the checkpointed run has come down to; None without a checkpoint."""
+    progress = _progress(path)
+    return None if progress is None else progress.micro_batch
+
+
 def load(
     path: Path,
     trained: Mapping[str, nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    micro_batch: int,
 ) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Restore a run in place; None where there is no checkpoint of this format.
+    """Restore a run in place; None where there is no checkpoint of this format and micro-batch.
 
+    Another micro-batch sums in another order: such a run starts anew, and nothing is touched here.
     Returns the progress and the best tensors so far.
     """
-    if not path.is_file():
+    progress = _progress(path)
+    if progress is None or progress.micro_batch != micro_batch:
         return None
     with safe_open(path, framework="pt") as handle:
-        header = handle.metadata() or {}
-        if header.get("format") != str(FORMAT):
-            return None
         tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    progress = Progress(**json.loads(header["progress"]))
     with torch.no_grad():
         for name, parameter in trained.items():
             parameter.copy_(tensors[f"trained/{name}"])
@@ -92,3 +98,13 @@ def load(
                 }
     best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
     return progress, best
+
+
+def _progress(path: Path) -> Progress | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as handle:
+        header = handle.metadata() or {}
+    if header.get("format") != str(FORMAT):
+        return None
+    return Progress(**json.loads(header["progress"]))

@@ -1,4 +1,4 @@
-"""Where a run was trained: versions, threads, device. Belongs to ``measured``, never to a result."""
+"""Where a run was trained: versions, threads, device. Part of ``measured``, never of a result."""
 
 from __future__ import annotations
 

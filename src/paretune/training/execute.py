@@ -20,6 +20,7 @@ from paretune.methods import options as method_options
 from paretune.metrics.classification import scores as metric_scores
 from paretune.study import Run
 from paretune.training import guards
+from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.environment import environment
 from paretune.training.evaluate import logits, mean_loss
 from paretune.training.loop import Plan, Trained, train
@@ -68,19 +69,54 @@ def execute_run(
         ParetuneError: the data, the model or the method cannot be used.
     """
     bench = bench or Workbench()
-    dataset, parts = bench.dataset(run.task), bench.parts(run)
-    method = methods.get(run.method.name)
-    if not methods.trains_a_model(method):
-        return _fit(run, dataset, parts)
+    if not methods.trains_a_model(methods.get(run.method.name)):
+        return _fit(run, bench.dataset(run.task), bench.parts(run))
     outcome = Outcome(result={"notes": []})
-    seconds = {"load": time.monotonic()}
+    seconds: dict[str, float] = {}
     micro_batch = run.training.micro_batch or run.training.batch_size
-    for _ in range(halvings):
-        micro_batch = max(1, micro_batch // 2)
-    while True:
+    # Where earlier attempts at this run ended for want of memory, it goes on where they came to.
+    largest = min(micro_batch >> halvings, kept_micro_batch(checkpoint) or micro_batch)
+    while micro_batch > max(1, largest):
+        micro_batch = _halved(micro_batch, outcome, report)
+    while not _fits(
+        run, micro_batch, bench, outcome, seconds, report, checkpoint, device, checkpoint_seconds
+    ):
+        gc.collect()
+        if micro_batch == 1:
+            note = "out of memory even with a micro-batch of 1"
+            outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
+            break
+        micro_batch = _halved(micro_batch, outcome, report)
+    outcome.measured |= {"wall_seconds": seconds, "environment": environment(device)}
+    return outcome
+
+
+def _halved(micro_batch: int, outcome: Outcome, report: Report) -> int:
+    micro_batch //= 2
+    note = f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
+    outcome.result["notes"].append(note)
+    report({"note": note})
+    return micro_batch
+
+
+def _fits(
+    run: Run,
+    micro_batch: int,
+    bench: Workbench,
+    outcome: Outcome,
+    seconds: dict[str, float],
+    report: Report,
+    checkpoint: Path,
+    device: str,
+    checkpoint_seconds: float,
+) -> bool:
+    """Train and score with this micro-batch into ``outcome``; False where memory ended."""
+    started = time.monotonic()
+    try:
+        dataset = bench.dataset(run.task)
         loaded = bench.model(run.model, dataset)
-        seconds["load"] = time.monotonic() - seconds["load"]
         prepared = prepare(run, loaded, device)
+        seconds["load"] = time.monotonic() - started
         plan = Plan(
             run.training,
             run.learning_rate or 0.0,
@@ -93,29 +129,19 @@ def execute_run(
             checkpoint,
             checkpoint_seconds,
         )
-        try:
-            _train_and_score(run, dataset, parts, prepared, plan, bench, report, outcome, seconds)
-        except (RuntimeError, MemoryError) as error:
-            if not guards.is_out_of_memory(error):
-                raise
-        else:
-            break
-        finally:
-            prepared.undo()
-            if method.NAME == "full":
-                bench.drop_model()
-        del loaded, prepared
-        gc.collect()
-        if micro_batch == 1:
-            note = "out of memory even with a micro-batch of 1"
-            outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
-            break
-        micro_batch //= 2
-        note = f"out of memory: the micro-batch is halved to {micro_batch}, accumulation doubled"
-        outcome.result["notes"].append(note)
-        report({"note": note})
-    outcome.measured |= {"wall_seconds": seconds, "environment": environment(device)}
-    return outcome
+        _train_and_score(
+            run, dataset, bench.parts(run), prepared, plan, bench, report, outcome, seconds
+        )
+    except BaseException as error:
+        bench.drop_model()  # a method may be half inside it
+        if isinstance(error, RuntimeError | MemoryError) and guards.is_out_of_memory(error):
+            return False
+        raise
+    if prepared.method.NAME == "full":
+        bench.drop_model()
+    else:
+        prepared.undo()
+    return True
 
 
 def _train_and_score(
@@ -151,13 +177,12 @@ def _train_and_score(
         return {key: found[key] for key in ("primary", "loss")}
 
     started = time.monotonic()
-    trained: Trained = train(
-        prepared.loaded.model, prepared.trained, encoded["train"], select, plan, prepared.fleet, report
-    )
+    model, fleet = prepared.loaded.model, prepared.fleet
+    trained: Trained = train(model, prepared.trained, encoded["train"], select, plan, fleet, report)
     seconds["train"] = time.monotonic() - started
     started = time.monotonic()
     answered = [name for name in ("selection", "test") if name in encoded]
-    answers = {name: answer(name) for name in answered} if trained.best else {}
+    answers: dict[str, Scores] = {n: answer(n) for n in answered} if trained.best else {}
     seconds["evaluation"] = time.monotonic() - started
     if trained.diverged:
         outcome.result["notes"].append(f"diverged at {trained.diverged}")
@@ -247,4 +272,3 @@ def _keep_weights(outcome: Outcome, prepared: Prepared, run: Run) -> None:
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
     header = {"paretune": json.dumps({"run": run.canonical()}, sort_keys=True)}
     outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)
-

@@ -18,10 +18,6 @@ class DivergedError(Exception):
         super().__init__(f"step {step}: {why}")
 
 
-class DoesNotFitError(Exception):
-    """Even a micro-batch of one example does not fit into memory."""
-
-
 def check_finite(step: int, loss: float, gradient_norm: float, num_labels: int) -> None:
     """Raise DivergedError when this step shows that the run has blown up."""
     if not math.isfinite(loss):

@@ -8,6 +8,7 @@ no random state to resume, and gives the same bits whatever ran before.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from paretune.training.checkpoint import Progress
 from paretune.training.evaluate import inputs
 from paretune.training.precision import computing
 from paretune.training.schedule import factor
+
+MAX_PADDING = 0.25
+"""Padding that a micro-batch may hold: one more pass costs about as much as this saves."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -84,10 +88,8 @@ def train(
     """
     per_epoch, total, eval_every = plan.steps(len(data.labels))
     optimizer = adamw(trained, plan.settings.weight_decay)
-    progress, best = Progress(micro_batch=plan.micro_batch), {}
-    resumed = checkpoint.load(plan.checkpoint, trained, optimizer)
-    if resumed is not None and resumed[0].micro_batch == plan.micro_batch:
-        progress, best = resumed
+    resumed = checkpoint.load(plan.checkpoint, trained, optimizer, plan.micro_batch)
+    progress, best = resumed or (Progress(micro_batch=plan.micro_batch), {})
     saved_at = time.monotonic()
     diverged = None
     model.train()
@@ -101,17 +103,17 @@ def train(
         )
         try:
             loss = train_step(model, trained, optimizer, data, batch, step, rate, plan, fleet)
+            progress.losses.append(loss)
+            progress.step += 1
+            report({"step": progress.step, "steps": total, "loss": loss})
+            if progress.step % eval_every == 0 or progress.step == total:
+                best = _evaluate(progress, best, trained, select, epoch)
+                model.train()
+                if _stop_early(progress, plan.settings.patience):
+                    break
         except guards.DivergedError as error:
             diverged = str(error)
             break
-        progress.losses.append(loss)
-        progress.step += 1
-        report({"step": progress.step, "steps": total, "loss": loss})
-        if progress.step % eval_every == 0 or progress.step == total:
-            best = _evaluate(progress, best, trained, select, epoch)
-            model.train()
-            if _stop_early(progress, plan.settings.patience):
-                break
         if time.monotonic() - saved_at > plan.checkpoint_seconds:
             checkpoint.save(plan.checkpoint, progress, trained, best, optimizer)
             saved_at = time.monotonic()
@@ -140,14 +142,16 @@ def train_step(
     """
     choices = len(data.ids[0])
     total = 0.0
-    for part, indices in enumerate(micro_batches(data.lengths, batch, plan.micro_batch)):
+    for part, indices in enumerate(
+        micro_batches(data.lengths, batch, plan.micro_batch, MAX_PADDING)
+    ):
         torch.manual_seed(derive(plan.seed, "dropout", step, part))
         fleet.share([len(indices) * choices])
         labels = torch.tensor([data.labels[i] for i in indices], device=plan.device)
         with computing(plan.device, plan.precision):
             logits = model(**inputs(data, indices, plan.pad_id, plan.device)).logits
         loss = F.cross_entropy(logits.float(), labels, reduction="sum") / len(batch)
-        loss.backward()
+        torch.autograd.backward(loss)
         total += float(loss.detach())
     norm = gradient_norm(trained, plan.settings.max_grad_norm)
     guards.check_finite(step, total, norm, plan.num_labels)
@@ -166,7 +170,7 @@ def adamw(trained: Mapping[str, nn.Parameter], weight_decay: float) -> torch.opt
         {"params": decayed, "weight_decay": weight_decay},
         {"params": list(plain.values()), "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, fused=True)
 
 
 def gradient_norm(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
@@ -187,8 +191,14 @@ def _evaluate(
     select: Callable[[], dict[str, float]],
     epoch: int,
 ) -> dict[str, Tensor]:
-    """Score the present weights, note the curve, and keep them if they are the best so far."""
+    """Score the present weights, note the curve, and keep them if they are the best so far.
+
+    Raises:
+        DivergedError: the last step blew the weights up, which only the selection part shows.
+    """
     scores = select()
+    if not math.isfinite(scores["loss"]):
+        raise guards.DivergedError(progress.step, f"the selection loss is {scores['loss']}")
     since = progress.curve[-1]["step"] if progress.curve else 0
     losses = progress.losses[since : progress.step]
     progress.curve.append(

@@ -28,7 +28,7 @@ class Workbench:
     """Caches of one process. Everything in them is read-only to runs, and undone if touched."""
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    encoded: dict[tuple[Any, ...], Encoded] = field(default_factory=dict)
+    encoded: dict[tuple[str, int, tuple[Example, ...]], Encoded] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     loaded: dict[tuple[Any, ...], Loaded] = field(default_factory=dict)
 
@@ -52,13 +52,14 @@ class Workbench:
         key = (source.weights_hash, dataset.kind, dataset.labels)
         if key not in self.loaded:
             self.loaded.clear()
+            self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
             self.loaded[key] = load(
                 source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels
             )
         return self.loaded[key]
 
     def drop_model(self) -> None:
-        """Forget the model, because its weights have been changed for good."""
+        """Forget the model, because it may not be as it was loaded."""
         self.loaded.clear()
 
     def parts(self, run: Run) -> Parts:
@@ -72,9 +73,12 @@ class Workbench:
         rest = [e for e, p in zip(dataset.train, part, strict=True) if p != run.fold]
         return Parts(rest, chosen, test)
 
-    def encode(self, examples: list[Example], loaded: Loaded, source: Source, length: int) -> Encoded:
+    def encode(
+        self, examples: list[Example], loaded: Loaded, source: Source, length: int
+    ) -> Encoded:
         """Token ids of the examples, made once for each tokenizer, list and length."""
-        key = (source.weights_hash, length, tuple(e.uid for e in examples), id(loaded.tokenizer))
+        # The examples themselves, not their uids: two tasks both have a "train:0".
+        key = (source.weights_hash, length, tuple(examples))
         if key not in self.encoded:
             self.encoded[key] = encode(examples, loaded.tokenizer, length)
         return self.encoded[key]
