@@ -12,7 +12,8 @@ tokenise, train, and score the selection part after every epoch.
     python bench/trainer_ratio.py --method full --task paraphrase --rounds 7
     python bench/trainer_ratio.py --model ./my-encoder --task cb --source superglue/ --batch 8
 
-A ratio above 1 means that paretune is faster.
+A ratio above 1 means that paretune is faster. CPU seconds are printed beside wall seconds: with
+one thread they hardly feel what else runs on the machine.
 """
 
 from __future__ import annotations
@@ -58,9 +59,21 @@ class Turn(NamedTuple):
     """What one side did in one round."""
 
     seconds: float
+    cpu_seconds: float
     steps: int
     loss: float
     trained_parameters: int
+
+
+class Stopwatch:
+    """Wall and CPU seconds of this process since it was made."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        """Both, so far."""
+        return time.perf_counter() - self.wall, time.process_time() - self.cpu
 
 
 class Setting(NamedTuple):
@@ -123,7 +136,7 @@ def trainer_model(setting: Setting) -> tuple[Any, Any, int]:
 def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
     """One round of the plain script."""
     run, bench = setting.run, setting.bench
-    began = time.perf_counter()
+    watch = Stopwatch()
     model, tokenizer, pad_id = trainer_model(setting)
     parts, settings = bench.parts(run), run.training
     length = min(settings.max_length, 512)
@@ -174,11 +187,11 @@ def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
 
             trainer.get_eval_dataloader = eval_loader
         if not whole:
-            began = time.perf_counter()
+            watch = Stopwatch()
         done = trainer.train()
-        seconds = time.perf_counter() - began
+        seconds = watch.read()
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return Turn(seconds, done.global_step, done.training_loss, trained)
+    return Turn(*seconds, done.global_step, done.training_loss, trained)
 
 
 def by_paretune(setting: Setting, *, whole: bool) -> Turn:
@@ -188,11 +201,13 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
     state.unlink(missing_ok=True)
     if whole:
         fresh = Workbench(datasets=setting.bench.datasets)
-        began = time.perf_counter()
+        watch = Stopwatch()
         result = execute_run(run, checkpoint=state, report=lambda _: None, bench=fresh).result
-        seconds = time.perf_counter() - began
+        seconds = watch.read()
         losses = [point["loss"] for point in result["curve"]]
-        return Turn(seconds, result["steps"], statistics.mean(losses), result["trained_parameters"])
+        return Turn(
+            *seconds, result["steps"], statistics.mean(losses), result["trained_parameters"]
+        )
     bench = setting.bench
     bench.drop_model()
     dataset = bench.dataset(run.task)
@@ -213,7 +228,7 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
         "fp32",
         state,
     )
-    began = time.perf_counter()
+    watch = Stopwatch()
     trained = train(
         loaded.model,
         prepared.trained,
@@ -223,12 +238,12 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
         prepared.fleet,
         lambda _: None,
     )
-    seconds = time.perf_counter() - began
+    seconds = watch.read()
     count = sum(p.numel() for p in prepared.trained.values())
     prepared.undo()
     bench.drop_model()
     losses = trained.progress.losses
-    return Turn(seconds, trained.progress.step, statistics.mean(losses), count)
+    return Turn(*seconds, trained.progress.step, statistics.mean(losses), count)
 
 
 def compare(setting: Setting, rounds: int, *, whole: bool) -> None:
@@ -257,8 +272,10 @@ def compare(setting: Setting, rounds: int, *, whole: bool) -> None:
         per_step = [1000 * t.seconds / t.steps for t in kept]
         print(f"  {name:<17} {_quartiles(per_step, ' ms/step')}  mean loss {kept[-1].loss:.3f}")
     for name in ("trainer", "trainer, grouped"):
-        pairs = zip(turns[name], turns["paretune"], strict=True)
-        print(f"  {name} / paretune: {_quartiles([a.seconds / b.seconds for a, b in pairs])}")
+        pairs = list(zip(turns[name], turns["paretune"], strict=True))
+        wall = _quartiles([theirs.seconds / ours.seconds for theirs, ours in pairs])
+        cpu = _quartiles([theirs.cpu_seconds / ours.cpu_seconds for theirs, ours in pairs])
+        print(f"  {name} / paretune: wall {wall}, CPU {cpu}")
 
 
 def _quartiles(values: list[float], unit: str = "") -> str:

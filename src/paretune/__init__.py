@@ -1,1 +1,26 @@
-"""paretune."""
+"""paretune: which fine-tuning method is worth it, for your model, your data and your memory?
+
+The verbs of the command line as functions that return values and print nothing::
+
+    import paretune
+
+    study = paretune.Study.load("topics.yaml")   # or give the verbs a path or a shipped name
+    paretune.check(study).errors                 # what stands in the way; () if nothing does
+    paretune.plan(study).seconds_left            # before anything starts
+    paretune.run(study).summary                  # trains in processes of its own; can be resumed
+    for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
+        print(task.sentences)
+
+Only names are imported here; torch and the rest come when a verb needs them.
+"""
+
+# The room of reports has a verb's name. Loading a package sets its name in its parent, once: so it
+# is loaded before, and `paretune.report` stays the function.
+import paretune.report
+from paretune.study import Study
+from paretune.verbs.check import Checked, check
+from paretune.verbs.plan import Plan, plan
+from paretune.verbs.report import report
+from paretune.verbs.run import Ran, run
+
+__all__ = ["Checked", "Plan", "Ran", "Study", "check", "plan", "report", "run"]

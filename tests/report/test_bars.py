@@ -4,7 +4,9 @@ from pathlib import Path
 import fake_records as fake
 import pytest
 
-from paretune.report import bars, build, figures
+from paretune.report import bars
+from paretune.report.build import build
+from paretune.report.pictures import figures
 
 
 def test_nothing_overlaps_with_six_methods_and_three_models() -> None:

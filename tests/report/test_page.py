@@ -1,3 +1,4 @@
+import os
 import re
 import subprocess
 import sys
@@ -8,15 +9,15 @@ from pathlib import Path
 import fake_records as fake
 import pytest
 
-from paretune import report
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
+from paretune.report.page import html
 
 EVIL = '<script>alert(1)</script>"onload=x \x1b[31m'
 
 
 def page(tmp_path: Path, study, records, states=(), **more) -> str:
-    return report.html(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
+    return html(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
 
 
 class Tags(HTMLParser):
@@ -151,15 +152,15 @@ def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
 
 def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
     study = fake.study()
-    path = report.html(study, [], [], tmp_path / "r.html")
+    path = html(study, [], [], tmp_path / "r.html")
     before = path.read_bytes()
 
     def full(fd: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("paretune.report.page.os.fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left"):
-        report.html(study, fake.whole(study), [], path)
+        html(study, fake.whole(study), [], path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -186,7 +187,7 @@ def test_a_thousand_runs_take_under_three_seconds(tmp_path: Path) -> None:
 
 def test_reports_need_no_model_library() -> None:
     code = (
-        "import sys, paretune.report; "
+        "import sys, paretune.report.page, paretune.report.pictures, paretune.report.table; "
         "print([m for m in ('torch', 'transformers', 'peft', 'sklearn', 'matplotlib') "
         "if m in sys.modules])"
     )

@@ -4,12 +4,12 @@ import fake_records as fake
 import pytest
 from rich.console import Console
 
-from paretune import report
+from paretune.report.table import terminal
 
 
 def shown(study, records, states=(), width: int = 200, **more) -> str:
     out = io.StringIO()
-    report.terminal(study, records, states, Console(file=out, width=width), **more)
+    terminal(study, records, states, Console(file=out, width=width), **more)
     return out.getvalue()
 
 

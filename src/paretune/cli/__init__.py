@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Annotated, NoReturn
 
 import typer
 
 from paretune.errors import ParetuneError
 
 VERBS = ("new", "check", "plan", "run", "report", "ls", "doctor")
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="paretune",
-    help="Which fine-tuning method is worth it, for your model, your data and your memory?",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,12 +26,45 @@ for verb in VERBS:
 app.add_typer(import_module("paretune.cli.data").app, name="data")
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"paretune {version('paretune')}\n")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="A first look: paretune run sample. Your own data: paretune new FILE, then check, "
+    "plan, run and report."
+)
+def paretune(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Which fine-tuning method is worth it, for your model, your data and your memory?"""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one message and an exit code."""
     try:
-        return app(arguments, standalone_mode=True)
+        app(arguments, prog_name="paretune")
     except ParetuneError as error:
-        sys.stderr.write(f"error: {error}\n")
+        from paretune.report.words import plain
+
+        said = "\n".join(plain(line) for line in str(error).splitlines())
+        sys.stderr.write(f"error: {said}\n")
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has gone (`paretune ls | head`); there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            sys.stderr.write("interrupted; the same command continues\n")
+        raise
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.stderr.write("interrupted; the same command continues\n")
+        sys.exit(INTERRUPTED)
+    sys.exit(0)

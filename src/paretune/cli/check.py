@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from paretune.cli.options import Online, StudyName
 
-from paretune.cli import study_files
+if TYPE_CHECKING:
+    from paretune.verbs.check import Seen
 
 
-def check(
-    study: Annotated[str, typer.Argument(help="a study file, or the name of a shipped one")],
-    online: Annotated[bool, typer.Option(help="models and data may come from the hub")] = False,
-) -> None:
-    """Audit the data and take one dry step of every method on every model."""
-    from collections import Counter
+def check(study: StudyName, online: Online = False) -> None:
+    """Audit the data; try every method on every model for one step.
 
-    from paretune.data.audit import audit
-    from paretune.errors import DataError
-    from paretune.planning.checking import dry_steps, truncations
-    from paretune.planning.context import Context
+    Nothing is trained or kept. Every fault is named with file, line and remedy, and ends in the
+    exit code of the first.
+    """
+    from paretune.report.words import counted
+    from paretune.verbs.check import check as look
 
-    asked, _ = study_files.load(study)
-    context = Context(offline=not online)
-    counts: Counter[str] = Counter()
-    for task in asked.tasks:
-        dataset = context.dataset(task)
-        sys.stdout.write(
-            f"{task.key}: {len(dataset.train)} train, {len(dataset.test)} test, labels "
-            f"{', '.join(dataset.labels)}; {dataset.licence}\n"
-        )
-        for finding in audit(dataset):
-            counts[finding.severity] += 1
-            sys.stdout.write(f"  {finding.severity}: {finding}\n")
-    for finding in truncations(asked, context):
-        counts[finding.severity] += 1
-        sys.stdout.write(f"  {finding.severity}: {finding}\n")
-    failed = None
-    for dry in dry_steps(asked, context):
-        name = " x ".join(dry.run.cell)
-        sys.stdout.write(f"{name}: {'REFUSED: ' + str(dry.error) if dry.error else dry.said}\n")
-        failed = failed or dry.error
-    sys.stdout.write(
-        f"{counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes in the "
-        f"data. Nothing was trained.\n"
-    )
-    if counts["error"]:
-        raise DataError(f"{counts['error']} errors in the data, listed above.")
-    if failed is not None:
-        raise failed
+    checked = look(study, online=online, told=_show)
+    counts = checked.counts
+    said = [counted(counts[severity], severity) for severity in ("error", "warning", "note")]
+    sys.stdout.write(f"In the data: {', '.join(said)}. Nothing was trained.\n")
+    if not checked.errors:
+        sys.stdout.write(f"Next: paretune plan {study}\n")
+        return
+    raise SystemExit(checked.errors[0].exit_code)
+
+
+def _show(seen: Seen) -> None:
+    from paretune.report.words import plain
+
+    if seen.error is not None:
+        # An error may have several lines of its own; each stays one line and printable.
+        faults = "\n".join(plain(line) for line in str(seen.error).splitlines())
+        sys.stdout.write(f"{seen.what} {seen.name}: ERROR {faults}\n")
+    else:
+        sys.stdout.write(f"{seen.what} {seen.name}: {plain(seen.said)}\n")
+    for finding in seen.findings:
+        sys.stdout.write(f"  {finding.severity}: {plain(finding)}\n")
+    sys.stdout.flush()

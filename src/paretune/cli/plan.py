@@ -2,73 +2,102 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli import study_files
+from paretune.cli.options import Device, Online, StoreFolder, StudyName, Threads, Workers
+
+if TYPE_CHECKING:
+    from paretune.verbs.plan import Expected, Plan
 
 
 def plan(
-    study: Annotated[str, typer.Argument(help="a study file, or the name of a shipped one")],
-    store: Annotated[
-        Path | None, typer.Option(help="folder of the results (default: studies/NAME)")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="as for paretune run")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="threads of each worker")] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "auto",
-    online: Annotated[bool, typer.Option(help="models and data may come from the hub")] = False,
-    every: Annotated[bool, typer.Option(help="a line for every run, not for every cell")] = False,
+    study: StudyName,
+    store: StoreFolder = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    device: Device = "auto",
+    online: Online = False,
+    every: Annotated[
+        bool, typer.Option("--every", help="A line for every run, not for every cell.")
+    ] = False,
 ) -> None:
-    """Show what a study would run, how long it would take, and what it would need."""
-    from rich.console import Console
-    from rich.table import Table
+    """Show what a study would run, how long it takes and what it needs.
 
+    Nothing is started or written. Runs that ended already are known from the store.
+    """
     from paretune.execution.wording import duration
-    from paretune.measuring.machine import speed
-    from paretune.planning import opening
-    from paretune.planning.predict import Predictor
-    from paretune.planning.upcoming import upcoming
-    from paretune.report.words import size
-    from paretune.store import Store
+    from paretune.verbs.plan import plan as predict
 
-    asked, _ = study_files.load(study)
-    folder = study_files.store_folder(asked, store)
-    device = opening.chosen_device(device)
-    with Store.open(folder, create=True) as opened:
-        context = opening.context(opened, device, offline=not online)
-        records = opened.records(asked.study_hash, predictions=True)
-        ended = {record.run_id for record in records}
-    ready, waiting = upcoming(asked, context, records)
-    predictor = Predictor(context, opening.matrix_speed(speed(), context.precision), records)
-    table = Table("task", "model", "method", "stage", "runs", "done", "time each", "peak memory")
-    left = 0.0
-    rows: dict[tuple[str, ...], list[tuple[bool, float, int | None]]] = {}
-    runs = [(p.run_id in ended, p.run) for p in ready] + [(False, run) for run in waiting]
-    for number, (done, run) in enumerate(runs):
-        expected = predictor.predict(run)
-        rate = "" if run.learning_rate is None else f" rate {run.learning_rate:g} seed {run.seed}"
-        one = (f"{run.stage}{rate} fold {run.fold}", str(number)) if every else (run.stage,)
-        key = (*run.cell, *one)
-        rows.setdefault(key, []).append((done, expected.seconds, expected.peak_bytes))
-        left += 0.0 if done else expected.seconds
-    for key, found in rows.items():
-        peak = max((p for _, _, p in found if p is not None), default=None)
-        table.add_row(
-            *key[:4],
-            str(len(found)),
-            str(sum(done for done, _, _ in found)),
-            duration(sum(s for _, s, _ in found) / len(found)),
-            "-" if peak is None else size(peak),
-        )
-    console = Console()
-    console.print(table)
-    count = workers or opening.usable_workers(device, threads)
-    console.print(
-        f"{len(runs)} runs, {sum(done for done, _ in runs)} done; about {duration(left / count)} "
-        f"left with {count} workers of {threads} thread(s) on {device} in {context.precision}. "
-        f"A prediction: early stopping makes it less, a busy machine more. Basis: "
-        f"{predictor.predict(runs[-1][1]).basis}.",
-        highlight=False,
+    planned = predict(
+        study, store=store, workers=workers, threads=threads, device=device, online=online
     )
+    for line in _runs(planned) if every else _cells(planned):
+        sys.stdout.write(f"{line}\n")
+    basis = planned.runs[-1].basis
+    sys.stdout.write(
+        f"{len(planned.runs)} runs, {planned.done} done; about {duration(planned.seconds_left)} "
+        f"left with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
+        f"in {planned.precision}.\n"
+        "Early stopping makes it less, a busy machine more. Times rest on "
+        f"{basis}.\n"
+    )
+
+
+def _cells(plan: Plan) -> Iterable[str]:
+    """One line for each cell, under its task; names are never cut."""
+    from paretune.execution.wording import duration
+
+    rows = []
+    for (task, model, method), runs in plan.cells.items():
+        stages = Counter(expected.run.stage for expected in runs)
+        done = sum(expected.done for expected in runs)
+        rows.append(
+            (
+                task,
+                model,
+                method,
+                "+".join(str(stages[stage]) for stage in ("tune", "final", "cost")),
+                f"{done}/{len(runs)}",
+                duration(sum(expected.seconds for expected in runs)),
+                _peak(runs),
+            )
+        )
+    titles = ("model", "method", "runs", "done", "time", "peak memory")
+    widths = [max(len(row[i + 1]) for row in [("", *titles), *rows]) for i in range(len(titles))]
+    before = None
+    for task, *cells in rows:
+        if task != before:
+            yield f"{task}"
+            yield _line(titles, widths)
+        before = task
+        yield _line(cells, widths)
+    yield "runs: rates on trial + final seeds + cost measurements; time: of all of them, one worker"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Names to the left, numbers to the right."""
+    shown = [
+        cell.ljust(width) if i < 2 else cell.rjust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return ("  " + "  ".join(shown)).rstrip()
+
+
+def _runs(plan: Plan) -> Iterable[str]:
+    from paretune.execution.wording import described, duration
+
+    for expected in plan.runs:
+        state = "done" if expected.done else f"{duration(expected.seconds)}, {_peak([expected])}"
+        yield f"{described(expected.run)}: {state}"
+
+
+def _peak(runs: Sequence[Expected]) -> str:
+    from paretune.report.words import size
+
+    peaks = [expected.peak_bytes for expected in runs if expected.peak_bytes is not None]
+    return size(max(peaks)) if peaks else "-"

@@ -3,46 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli import study_files
+from paretune.cli.options import StoreFolder, StudyName
+
+if TYPE_CHECKING:
+    from paretune.verbs.report import Gathered
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="a study file, or the name of a shipped one")],
-    store: Annotated[
-        Path | None, typer.Option(help="folder of the results (default: studies/NAME)")
+    study: StudyName,
+    store: StoreFolder = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write the page. [default: STORE/report.html]"),
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="also write the figures as PNG and SVG into this folder")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also write the figures here, as PNG and SVG."),
     ] = None,
 ) -> None:
-    """Show what a study has found so far, and write the page beside its results."""
+    """Show what a study has found so far, and write it as a page.
+
+    Works while the study runs, and on a machine without torch or models.
+    """
+    from paretune.verbs.report import gather
+
+    show(gather(study, store), page, figures)
+
+
+def show(found: Gathered, page: Path | None = None, figures: Path | None = None) -> None:
+    """Print the comparison and write the page and, where wanted, the figures."""
     from rich.console import Console
 
-    from paretune import report as room
-    from paretune.cli.findings import findings
-    from paretune.errors import StoreError
-    from paretune.store import Store
+    from paretune.report.table import terminal
+    from paretune.verbs.report import write
 
-    asked, _ = study_files.load(study)
-    folder = study_files.store_folder(asked, store)
-    with Store.open(folder) as opened:
-        states = opened.states(asked.study_hash)
-        if not states:
-            raise StoreError(
-                f"study {asked.study} as it is now has no runs here.",
-                where=str(folder),
-                remedy="`paretune run` makes them; an edited study file is a new study.",
-            )
-        records = opened.records(asked.study_hash, predictions=True)
-        found = findings(opened, asked.study_hash)
     console = Console()
-    room.terminal(asked, records, states, console)
-    page = room.html(asked, records, states, folder / "report.html", findings=found)
-    console.print(f"Page: {page}", soft_wrap=True, highlight=False)
-    if figures is not None:
-        for path in room.figures(asked, records, states, figures):
-            console.print(f"Figure: {path}", soft_wrap=True, highlight=False)
+    terminal(found.study, found.records, found.states, console, found.findings)
+    for path in write(found, page or found.folder / "report.html", figures):
+        name = "Page" if path.suffix == ".html" else "Figure"
+        console.print(f"{name}: {path}", soft_wrap=True, highlight=False, markup=False)

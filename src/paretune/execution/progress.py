@@ -65,6 +65,19 @@ def observing(stream: IO[str]) -> Iterator[Observer]:
         yield Bars(progress)
 
 
+class Silent:
+    """Tells nobody, for callers from Python who look at what is returned."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+
+    def ended(self, state: RunState, snapshot: Snapshot) -> None:
+        """See :class:`Observer`."""
+
+    def note(self, text: str) -> None:
+        """See :class:`Observer`."""
+
+
 class PlainLines:
     """A line at every ended run, and at most one every 30 s about those that run."""
 

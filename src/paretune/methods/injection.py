@@ -32,6 +32,13 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def linear(model: nn.Module, name: str) -> nn.Linear:
+    """The linear layer of this name, as ``targets`` of the anatomy gives them."""
+    layer = model.get_submodule(name)
+    assert isinstance(layer, nn.Linear), name  # noqa: S101  (targets() resolves to linear layers)
+    return layer
+
+
 def replace(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
     """Put ``new`` where the submodule ``name`` is; returns the old one."""
     parent_name, _, leaf = name.rpartition(".")
@@ -51,8 +58,7 @@ def wrap(
     originals: dict[str, nn.Module] = {}
     parameters: dict[str, nn.Parameter] = {}
     for name in names:
-        layer = model.get_submodule(name)
-        assert isinstance(layer, nn.Linear), name  # noqa: S101  (targets() resolves to linear layers)
+        layer = linear(model, name)
         wrapper = make(name, layer)
         originals[name] = replace(model, name, wrapper)
         for own, parameter in wrapper.named_parameters():

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.injection import Injection, generator, merge, wrap
+from paretune.methods.injection import Injection, generator, linear, merge, wrap
 from paretune.methods.options import DEFAULT_TARGETS, number
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
@@ -75,12 +75,15 @@ class LohaLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, tokens, in) -> (rows, tokens, out)."""
-        if not self.factorised:
+        out: Tensor
+        if self.factorised:
+            up, down = self.khatri_rao()
+            low = per_run_linear(x, down, self.fleet)
+            out = self.base(x) + per_run_linear(low, up, self.fleet) * self.scaling
+        else:
             deltas = (self.A1 @ self.B1) * (self.A2 @ self.B2)
-            return self.base(x) + per_run_linear(x, deltas, self.fleet) * self.scaling
-        up, down = self.khatri_rao()
-        low = per_run_linear(x, down, self.fleet)
-        return self.base(x) + per_run_linear(low, up, self.fleet) * self.scaling
+            out = self.base(x) + per_run_linear(x, deltas, self.fleet) * self.scaling
+        return out
 
     def khatri_rao(self) -> tuple[Tensor, Tensor]:
         """P (runs, out, rank^2) and Q (runs, rank^2, in) with P Q = (A1 B1) o (A2 B2)."""
@@ -90,7 +93,8 @@ class LohaLinear(nn.Module):
 
     def delta(self, run: int = 0) -> Tensor:
         """The update of the weight, (out, in)."""
-        return (self.A1[run] @ self.B1[run]) * (self.A2[run] @ self.B2[run]) * self.scaling
+        update: Tensor = (self.A1[run] @ self.B1[run]) * (self.A2[run] @ self.B2[run])
+        return update * self.scaling
 
 
 def inject(
@@ -109,5 +113,5 @@ def inject(
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of 2 * rank * (in + out) over the target layers."""
     names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
-    shapes = [model.get_submodule(name).weight.shape for name in names]
-    return sum(2 * options.rank * (out + in_) for out, in_ in shapes)
+    layers = [linear(model, name) for name in names]
+    return sum(2 * options.rank * (m.out_features + m.in_features) for m in layers)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.injection import Injection, generator, merge, wrap
+from paretune.methods.injection import Injection, generator, linear, merge, wrap
 from paretune.methods.options import DEFAULT_TARGETS, number
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
@@ -68,11 +68,13 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(rows, tokens, in) -> (rows, tokens, out)."""
         low = per_run_linear(self.dropout(x), self.A, self.fleet)
-        return self.base(x) + per_run_linear(low, self.B, self.fleet) * self.scaling
+        out: Tensor = self.base(x) + per_run_linear(low, self.B, self.fleet) * self.scaling
+        return out
 
     def delta(self, run: int = 0) -> Tensor:
         """The update of the weight, (out, in)."""
-        return self.B[run] @ self.A[run] * self.scaling
+        update: Tensor = self.B[run] @ self.A[run] * self.scaling
+        return update
 
 
 def inject(
@@ -91,5 +93,5 @@ def inject(
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) over the target layers."""
     names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
-    shapes = [model.get_submodule(name).weight.shape for name in names]
-    return sum(options.rank * (out + in_) for out, in_ in shapes)
+    layers = [linear(model, name) for name in names]
+    return sum(options.rank * (m.out_features + m.in_features) for m in layers)

@@ -54,12 +54,14 @@ def _checked(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
             value = (value,)
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise MethodError(f"{value!r} is not a list of names.", where=where)
+        if not value:
+            raise MethodError("the list is empty.", where=where)
         return tuple(value)
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join(a.__name__ for a in allowed)
+        names = " or ".join("null" if a is types.NoneType else a.__name__ for a in allowed)
         raise MethodError(f"{value!r} is not of type {names}.", where=where)
     low, high = spec.metadata.get("low"), spec.metadata.get("high")
     if low is not None and value is not None and not low <= value <= high:

@@ -77,7 +77,7 @@ def inject(
 ) -> Injection:
     """Add the prompt at the door of the model; ``seeds`` has one seed for each run."""
     embeddings = model.get_submodule(anatomy.embeddings)
-    table = embeddings.weight
+    table = next(embeddings.parameters())
     prompts = torch.empty(fleet.runs, options.num_virtual_tokens, anatomy.embedding_width)
     for r, seed in enumerate(seeds):
         draw = generator(derive(seed, "init", NAME))

@@ -54,7 +54,8 @@ def fit(
             return right.reshape(len(examples), choices)
         table = np.full((len(examples), num_labels), -np.inf)
         table[:, seen] = log_probabilities
-        return np.maximum(table, -1e3)  # a label unseen in train: finite, so that it can be stored
+        finite: NDArray[np.float64] = np.maximum(table, -1e3)  # a label unseen in train: storable
+        return finite
 
     return scores
 

@@ -11,7 +11,7 @@ from paretune.data.example import Dataset
 from paretune.errors import MethodError
 from paretune.methods import options as method_options
 from paretune.models.resolve import Source, resolve
-from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, run_id
+from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, run_id
 from paretune.training.workbench import Workbench
 
 NO_MODEL = ModelSpec(name="-")
@@ -40,6 +40,20 @@ class Context:
         if key not in self.bench.sources:
             self.bench.sources[key] = resolve(spec, offline=self.offline)
         return self.bench.sources[key]
+
+    def pinned(self, study: Study) -> Study:
+        """The study with every hub model at the commit that was found for it.
+
+        Workers look for that commit, so a branch that moves meanwhile changes nothing.
+        """
+        models = []
+        for spec in study.models:
+            source = self.source(spec)
+            if source.revision is not None and not spec.name.startswith("package:"):
+                spec = spec.model_copy(update={"revision": source.revision})
+                self.bench.sources[spec.model_dump_json()] = source
+            models.append(spec)
+        return study.model_copy(update={"models": tuple(models)})
 
     def method(self, spec: MethodSpec) -> tuple[ModuleType, Any]:
         """The method's module and its checked options.

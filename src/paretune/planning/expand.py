@@ -15,7 +15,7 @@ from paretune.analysis.choice import choose_rate
 from paretune.planning import paper
 from paretune.planning.context import NO_MODEL, Context, learning_rates
 from paretune.store.record import Record
-from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
+from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
 
 FOLDS_BELOW = 500
 """Under this many training rows, rates are chosen by the mean over folds."""
@@ -35,6 +35,7 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
     Raises:
         ParetuneError: data, a model or a method that cannot be used.
     """
+    study = context.pinned(study)
     if study.protocol.preset == "paper":
         runs = paper.expand(study)
         return [Planned(context.identify(run), run) for run in runs]
@@ -57,8 +58,9 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
         for model in study.models:
             for method in with_baselines(study):
                 planned += _cell(study, context, ended, training, task, model, method)
-    order = {"tune": 0, "final": 1, "cost": 2}
-    return sorted(planned, key=lambda p: order[p.run.stage])
+    order = {"tune": 1, "final": 2, "cost": 3}
+    # Baselines without a model take a second: they come first.
+    return sorted(planned, key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
 
 
 def with_baselines(study: Study) -> list[MethodSpec]:
@@ -89,9 +91,9 @@ def _cell(
     protocol = study.protocol
     rates = learning_rates(method, module, protocol.trials)
 
-    def planned(stage: str, rate: float, seed: int, fold: int = 0) -> Planned:
+    def planned(stage: Stage, rate: float, seed: int, fold: int = 0) -> Planned:
         run = Run(
-            stage=stage,  # type: ignore[arg-type]  # checked by pydantic
+            stage=stage,
             task=task,
             model=model,
             method=method,

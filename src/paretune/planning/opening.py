@@ -37,15 +37,17 @@ def chosen_device(asked: str) -> str:
     return asked
 
 
-def context(store: Store, device: str, *, offline: bool = True) -> Context:
+def context(store: Store | None, device: str, *, offline: bool = True) -> Context:
     """The study's context; what ``precision: auto`` means is decided once for each store.
 
     bf16 is taken where the machine has it natively and a matrix product is faster in it.
     """
     key = f"precision/{device.split(':')[0]}"
-    decided = store.setting(key)
+    decided = store.setting(key) if store is not None else None
     if decided is None:
-        decided = store.setting_once(key, "bf16" if bf16_pays(device).decision else "fp32")
+        decided = "bf16" if bf16_pays(device).decision else "fp32"
+        if store is not None:
+            decided = store.setting_once(key, decided)
     precision: Literal["fp32", "bf16"] = "bf16" if decided == "bf16" else "fp32"
     return Context(precision=precision, offline=offline)
 
@@ -81,8 +83,6 @@ def usable_workers(device: str, threads: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     by_memory = psutil.virtual_memory().available // WORKER_BYTES
     return int(max(1, min((cores or 1) // threads, by_memory)))
-
-
 
 
 def matrix_speed(measured: dict[str, float], precision: str) -> float:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from paretune.errors import StudyError
 from paretune.planning.context import NO_MODEL
-from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
+from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
 
 
 @cache
@@ -76,7 +76,7 @@ def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:
 
 def _cell(task: TaskSpec, model: ModelSpec, method: MethodSpec, *, as_run: bool) -> Iterator[Run]:
     preset = settings()
-    known = {hub: short for short, hub in preset["models"].items()}
+    known = {hub: short for short, names in preset["models"].items() for hub in names}
     settings_of = known.get(model.name, preset["other_models"])
     rate = preset["learning_rate"]
     options = dict(preset["methods"][method.name])
@@ -89,9 +89,10 @@ def _cell(task: TaskSpec, model: ModelSpec, method: MethodSpec, *, as_run: bool)
             options |= entry.get("options", {})
             training = training | entry.get("training", {})
     named = MethodSpec(name=method.name, label=method.label, **options)
-    for stage in ("final", "cost"):
+    stages: tuple[Stage, ...] = ("final", "cost")
+    for stage in stages:
         yield Run(
-            stage=stage,  # type: ignore[arg-type]  # checked by pydantic
+            stage=stage,
             task=task,
             model=model,
             method=named,

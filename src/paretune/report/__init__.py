@@ -1,8 +1,5 @@
-"""What a study has found: on the terminal, as one HTML page, as pictures. No torch."""
+"""What a study has found: on the terminal, as one HTML page, as pictures. No torch.
 
-from paretune.report.build import Report, build
-from paretune.report.page import html
-from paretune.report.pictures import figures
-from paretune.report.table import terminal
-
-__all__ = ["Report", "build", "figures", "html", "terminal"]
+``build.build`` gathers it, ``table.terminal``, ``page.html`` and ``pictures.figures`` show it. This
+file stays empty: the package's own ``__init__`` loads it first and then gives its name to the verb.
+"""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from paretune.analysis.interval import Interval
+if TYPE_CHECKING:
+    from paretune.analysis.interval import Interval
 
 
 def plain(text: object) -> str:

@@ -91,11 +91,9 @@ def load(
                 if f"{key}/{name}" in tensors
             }
             if state:
+                # A fused AdamW wants its step counter where its parameter is, too.
                 device = parameter.device
-                optimizer.state[parameter] = {
-                    key: value if key == "step" else value.to(device)
-                    for key, value in state.items()
-                }
+                optimizer.state[parameter] = {k: v.to(device) for k, v in state.items()}
     best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
     return progress, best
 

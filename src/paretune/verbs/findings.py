@@ -10,7 +10,7 @@ from paretune.store import Store
 
 
 def keep(store: Store, study_hash: str, found: Iterable[Finding]) -> None:
-    """Keep what the audit found in this study's data."""
+    """Keep what the audit found in this study's data, in place of what was kept before."""
     store.set_setting(f"findings/{study_hash}", json.dumps([vars(finding) for finding in found]))
 
 

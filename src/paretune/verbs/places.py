@@ -1,0 +1,60 @@
+"""Where a study and its store lie, for all verbs."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from paretune.errors import StudyError
+from paretune.study import Study
+
+
+def shipped() -> dict[str, Path]:
+    """The study files that come with paretune, by name."""
+    folder = Path(str(files("paretune") / "suites"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(study: str) -> Path:
+    """A study file by path, or one of those shipped by name.
+
+    Raises:
+        StudyError: neither.
+    """
+    path = Path(study)
+    if path.exists():
+        return path
+    if study in shipped():
+        return shipped()[study]
+    raise StudyError(
+        "no such study file.",
+        where=study,
+        remedy=f"paretune new writes one; shipped with paretune: {', '.join(shipped())}.",
+    )
+
+
+def asked(study: Study | Path | str) -> Study:
+    """The study itself, or that of a file, or of a shipped one's name.
+
+    Raises:
+        StudyError: no such file, or it is no study.
+    """
+    return study if isinstance(study, Study) else Study.load(find(str(study)))
+
+
+def text_of(study: Study | Path | str) -> str:
+    """The text of the study file; of a study made in Python, its canonical form as YAML."""
+    if not isinstance(study, Study):
+        return find(str(study)).read_text(encoding="utf-8")
+    import io
+
+    from ruamel.yaml import YAML
+
+    out = io.StringIO()
+    YAML(typ="safe", pure=True).dump(study.canonical(), out)
+    return out.getvalue()
+
+
+def store_folder(study: Study, given: Path | str | None) -> Path:
+    """The given folder, or ``studies/NAME`` in the present one."""
+    return Path("studies") / study.study if given is None else Path(given)

@@ -1,0 +1,124 @@
+"""``plan``: every run with its predicted time and memory, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.study import Run, Study
+from paretune.verbs import places
+
+if TYPE_CHECKING:
+    from paretune.store.record import Record
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One run, whether it has ended, and what it takes.
+
+    ``seconds`` on one worker; ``peak_bytes`` above the process before the model, None where the
+    run needs no model; ``basis``: what the seconds rest on.
+    """
+
+    run: Run
+    done: bool
+    seconds: float
+    peak_bytes: int | None
+    basis: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a study, in the order in which they will run."""
+
+    study: Study
+    runs: tuple[Expected, ...]
+    workers: int
+    threads: int
+    device: str
+    precision: str
+
+    @property
+    def done(self) -> int:
+        """How many runs have ended."""
+        return sum(run.done for run in self.runs)
+
+    @property
+    def seconds_left(self) -> float:
+        """Wall clock: runs train side by side, costs are measured one after the other."""
+        left = [run for run in self.runs if not run.done]
+        together = sum(run.seconds for run in left if run.run.stage != "cost")
+        return together / self.workers + sum(e.seconds for e in left if e.run.stage == "cost")
+
+    @property
+    def cells(self) -> Mapping[tuple[str, str, str], tuple[Expected, ...]]:
+        """The runs by task, model and method, in the study's order of tasks."""
+        found: dict[tuple[str, str, str], list[Expected]] = {}
+        for expected in self.runs:
+            found.setdefault(expected.run.cell, []).append(expected)
+        order = [task.key for task in self.study.tasks]
+        ordered = sorted(found, key=lambda cell: order.index(cell[0]))
+        return {cell: tuple(found[cell]) for cell in ordered}
+
+
+def plan(
+    study: Study | Path | str,
+    *,
+    store: Path | str | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    online: bool = False,
+) -> Plan:
+    """Predict a study without starting, making or keeping anything.
+
+    Args:
+        study: a study, its file, or the name of a shipped one.
+        store: folder of the results; ``studies/NAME`` by default. What ended there is known.
+        workers: processes that train at once; as many as cores and memory allow by default.
+        threads: of each worker.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        online: models and data may be fetched from the hub.
+
+    Raises:
+        ParetuneError: the study, its data, a model or a method cannot be used.
+    """
+    from paretune.measuring.machine import speed
+    from paretune.planning import opening
+    from paretune.planning.predict import Predictor
+    from paretune.planning.upcoming import upcoming
+    from paretune.store import Store
+
+    given = places.asked(study)
+    folder = places.store_folder(given, store)
+    device = opening.chosen_device(device)
+    records: list[Record] = []
+    if (folder / "study.db").is_file():
+        with Store.open(folder) as opened:
+            context = opening.context(opened, device, offline=not online)
+            records = opened.records(given.study_hash, predictions=True)
+    else:
+        context = opening.context(None, device, offline=not online)
+    ready, waiting = upcoming(given, context, records)
+    ended = {record.run_id for record in records}
+    predictor = Predictor(context, opening.matrix_speed(speed(), context.precision), records)
+
+    def expected(run: Run, *, done: bool) -> Expected:
+        found = predictor.predict(run)
+        return Expected(run, done, found.seconds, found.peak_bytes, found.basis)
+
+    order = {"tune": 0, "final": 1, "cost": 2}
+    runs = [(p.run, p.run_id in ended) for p in ready] + [(run, False) for run in waiting]
+    return Plan(
+        study=given,
+        runs=tuple(
+            expected(run, done=done)
+            for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
+        ),
+        workers=workers or opening.usable_workers(device, threads),
+        threads=threads,
+        device=device,
+        precision=context.precision,
+    )

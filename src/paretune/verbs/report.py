@@ -1,0 +1,107 @@
+"""``report``: what a study has found so far. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.errors import StoreError
+from paretune.study import Study
+from paretune.verbs import places
+
+if TYPE_CHECKING:
+    from paretune.data.finding import Finding
+    from paretune.report.build import Report
+    from paretune.store import Record, RunState
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a report is made of."""
+
+    study: Study
+    folder: Path
+    records: list[Record]
+    states: list[RunState]
+    findings: list[Finding]
+
+
+def gather(study: Study | Path | str, store: Path | str | None = None) -> Gathered:
+    """Read from the store what a report is made of.
+
+    Raises:
+        StudyError: no such study, or its file cannot be used.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.store import Store
+    from paretune.verbs.findings import findings
+
+    given = places.asked(study)
+    folder = places.store_folder(given, store)
+    with Store.open(folder) as opened:
+        states = opened.states(given.study_hash)
+        if not states:
+            others = {row.name for row in opened.studies()}
+            raise StoreError(
+                f"study {given.study} as it is now has no runs here.",
+                where=str(folder),
+                remedy="`paretune run` makes them; an edited study file is a new study."
+                if given.study in others
+                else f"It holds runs of {', '.join(sorted(others)) or 'no study'}.",
+            )
+        return Gathered(
+            given,
+            folder,
+            opened.records(given.study_hash, predictions=True),
+            states,
+            findings(opened, given.study_hash),
+        )
+
+
+def write(
+    found: Gathered, page: Path | str | None, figures: Path | str | None
+) -> tuple[Path, ...]:
+    """Write the page and the pictures where they are wanted; the files that were written.
+
+    Raises:
+        StoreError: they cannot be written there.
+    """
+    from paretune.report.page import html
+    from paretune.report.pictures import figures as draw
+
+    made: tuple[Path, ...] = ()
+    if page is not None:
+        made = (html(found.study, found.records, found.states, Path(page), found.findings),)
+    if figures is not None:
+        made = (*made, *draw(found.study, found.records, found.states, Path(figures)))
+    return made
+
+
+def report(
+    study: Study | Path | str,
+    *,
+    store: Path | str | None = None,
+    page: Path | str | None = None,
+    figures: Path | str | None = None,
+) -> Report:
+    """What a study has found so far, finished or not.
+
+    Args:
+        study: a study, its file, or the name of a shipped one.
+        store: folder of the results; ``studies/NAME`` by default.
+        page: also write the page (HTML, one file) here.
+        figures: also write the figures (PNG and SVG) into this folder.
+
+    Returns:
+        Tasks with their cells, scores with intervals, costs, verdicts and sentences.
+
+    Raises:
+        StudyError: no such study, or its file cannot be used.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.report.build import build
+
+    found = gather(study, store)
+    write(found, page, figures)
+    return build(found.study, found.records, found.states, found.findings)

