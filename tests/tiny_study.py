@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from paretune.execution.executor import real_executor
 from paretune.execution.stop import Stop
 from paretune.execution.worker import work
@@ -118,6 +120,13 @@ ROWS = {
         "label": ("entailment", "not_entailment")[i % 2],
     },
 }
+
+
+def as_file(study: Study, path: Path) -> Path:
+    """Write a study as the file that a user would have written."""
+    with path.open("w", encoding="utf-8") as handle:
+        YAML(typ="safe", pure=True).dump(study.model_dump(mode="json", exclude_none=True), handle)
+    return path
 
 
 def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""Tiny tasks in files, and runs on them: random words that the tiny models know, of many lengths."""
+"""Tiny tasks in files, and runs on them: random words of the tiny models, of many lengths."""
 
 from __future__ import annotations
 

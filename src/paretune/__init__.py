@@ -16,7 +16,7 @@ Only names are imported here; torch and the rest come when a verb needs them.
 
 # The room of reports has a verb's name. Loading a package sets its name in its parent, once: so it
 # is loaded before, and `paretune.report` stays the function.
-import paretune.report
+import paretune.report  # noqa: F401 (loaded for its order)
 from paretune.study import Study
 from paretune.verbs.check import Checked, check
 from paretune.verbs.plan import Plan, plan

@@ -70,7 +70,7 @@ class StoreError(ParetuneError):
 
 
 class StaleClaimError(StoreError):
-    """This worker's lease on a run has passed to another worker; its result is not written."""
+    """The worker's lease on a run has passed to another worker; its result is not written."""
 
 
 class NetworkError(ParetuneError):

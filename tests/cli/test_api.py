@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import small
+from tiny_study import finish, small
 
 import paretune
 from paretune.errors import ParetuneError, StudyError
@@ -40,8 +40,10 @@ def test_check_plan_run_and_report_return_values(
     assert (len(planned.runs), planned.done, planned.workers) == (4, 0, 1)
     assert planned.seconds_left > 0 and not store.exists()
 
+    finish(study, store).close()  # what `run` does in processes of its own: test_end_to_end.py
     ran = paretune.run(study, store=store, workers=1)
-    assert (ran.summary.total, ran.summary.ended, ran.summary.failed) == (4, 4, ())
+    assert (ran.folder, ran.summary.total, ran.summary.ended) == (store, 4, 0)
+    assert sum(ran.summary.outcomes.values()) == 4 and ran.summary.failed == ()
     assert paretune.plan(study, store=store).done == 4
 
     shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")

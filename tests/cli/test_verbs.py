@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tiny_study import command, finish, small, two_files
+from tiny_study import as_file, command, finish, small, two_files
 
 from paretune.cli import VERBS
 from paretune.study import Study
@@ -23,12 +23,6 @@ HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotl
 def python(code: str, *arguments: object) -> str:
     asked = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-
-
-def as_file(study: Study, path: Path) -> Path:
-    with path.open("w", encoding="utf-8") as handle:
-        YAML(typ="safe", pure=True).dump(study.model_dump(mode="json", exclude_none=True), handle)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +163,8 @@ def test_a_run_that_stops_with_an_error_ends_in_8(
     from paretune.execution import local
 
     model = tiny_model("bert", tmp_path / "model")
-    file = as_file(small(tmp_path, model), tmp_path / "s.yaml")
+    study = small(tmp_path, model, methods=["head_only"], protocol={"trials": 1, "seeds": [1]})
+    file = as_file(study, tmp_path / "s.yaml")
     start = local.run_study
 
     def without_model(*given: Any, **more: Any) -> Any:
@@ -203,7 +198,7 @@ def test_ls_cuts_nothing_and_tells_a_damaged_store(
 
 
 def test_a_reader_that_goes_away_is_no_defect() -> None:
-    asked = f"{sys.executable} -c 'from paretune.cli import main; main([\"ls\", \"tasks\"])' | true"
+    asked = f'{sys.executable} -c \'from paretune.cli import main; main(["ls", "tasks"])\' | true'
     ended = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
     assert ended.stderr == ""
 

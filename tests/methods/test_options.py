@@ -47,7 +47,7 @@ def test_a_word_that_is_not_among_the_choices() -> None:
 
 
 def test_a_method_without_options_says_so() -> None:
-    with pytest.raises(MethodError, match='full has no option "rank". Its options: none.'):
+    with pytest.raises(MethodError, match=r'full has no option "rank"\. Its options: none\.'):
         parse("full", methods.get("full").Options, {"rank": 8})
 
 
@@ -68,7 +68,9 @@ def test_defaults_are_within_their_own_range() -> None:
 
 
 def test_unknown_method_lists_the_known() -> None:
-    with pytest.raises(MethodError, match='"lorra" is not known. Known methods: .*lora, majority'):
+    with pytest.raises(
+        MethodError, match=r'"lorra" is not known\. Known methods: .*lora, majority'
+    ):
         methods.get("lorra")
 
 
@@ -76,7 +78,7 @@ def test_the_folder_is_the_list() -> None:
     found = methods.available()
     assert {"full", "head_only", "lora", "loha", "prompt", "majority", "tfidf"} <= set(found)
     for name, module in found.items():
-        assert module.NAME == name and module.TITLE and module.CODE_EPOCH >= 1
+        assert name == module.NAME and module.TITLE and module.CODE_EPOCH >= 1
         assert methods.trains_a_model(module) != hasattr(module, "fit")
         if methods.trains_a_model(module):
             low, middle, high = module.LEARNING_RATES

@@ -18,9 +18,7 @@ def data() -> None:
 
 @app.command()
 def fetch(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="superglue-sl", show_default=False)
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="superglue-sl", show_default=False)],
     to: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to. [default: $PARETUNE_HOME, or the cache]"),

@@ -17,7 +17,7 @@ StudyName = Annotated[
 ]
 StoreFolder = Annotated[
     Path | None,
-    typer.Option("--store", metavar="FOLDER", help="Folder of the results. [default: studies/NAME]"),
+    typer.Option(metavar="FOLDER", help="Folder of the results. [default: studies/NAME]"),
 ]
 Workers = Annotated[
     int | None,
@@ -29,7 +29,8 @@ Workers = Annotated[
 ]
 Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each worker.")]
 Device = Annotated[
-    str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.")
+    str,
+    typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one."),
 ]
 Online = Annotated[
     bool,

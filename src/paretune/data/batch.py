@@ -24,6 +24,7 @@ def micro_batches(
     indices: Sequence[int],
     micro_batch: int,
     max_padding: float = 0.15,
+    spare_tokens: int = 0,
 ) -> list[list[int]]:
     """Cut one effective batch into micro-batches of examples of similar length.
 
@@ -36,6 +37,7 @@ def micro_batches(
         indices: the examples of this effective batch.
         micro_batch: most examples together.
         max_padding: share of padding that is tolerated, 0 to 1.
+        spare_tokens: padding in tokens that is tolerated whatever its share.
 
     Returns:
         A partition of ``indices``; the same for any order of ``indices``.
@@ -45,7 +47,7 @@ def micro_batches(
     for i in sorted(indices, key=lambda i: (-lengths[i], i)):
         if batches and len(batches[-1]) < micro_batch:
             area = lengths[batches[-1][0]] * (len(batches[-1]) + 1)
-            if area - held - lengths[i] <= max_padding * area:
+            if area - held - lengths[i] <= max(max_padding * area, spare_tokens):
                 batches[-1].append(i)
                 held += lengths[i]
                 continue

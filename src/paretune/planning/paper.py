@@ -31,8 +31,9 @@ def expand(study: Study) -> list[Run]:
     """The paper's runs for the tasks, models and methods that the study names.
 
     Raises:
-        StudyError: a task or method that the paper did not have.
+        StudyError: a task or method that the paper did not have, or a setting of the study's own.
     """
+    _nothing_of_its_own(study)
     runs = list(_runs(study))
     order = {"tune": 0, "final": 1, "cost": 2}
     return sorted(runs, key=lambda run: order[run.stage])
@@ -51,7 +52,7 @@ def _runs(study: Study) -> Iterator[Run]:
         yield _baseline(task, preset, "majority")
         yield _baseline(task, preset, "tfidf")
         for model in study.models:
-            for method in study.methods:
+            for method in _with_probe(study):
                 if method.name not in preset["methods"]:
                     known = ", ".join(preset["methods"])
                     raise StudyError(
@@ -59,6 +60,27 @@ def _runs(study: Study) -> Iterator[Run]:
                         remedy=f"Its methods: {known}.",
                     )
                 yield from _cell(task, model, method, as_run=study.protocol.as_run)
+
+
+def _nothing_of_its_own(study: Study) -> None:
+    """Refuse settings that would be passed over, since the preset has every run's own."""
+    given = [f"training.{name}" for name in sorted(study.training.model_fields_set)]
+    fixed = study.protocol.model_fields_set - {"preset", "as_run"}
+    given += [f"protocol.{name}" for name in sorted(fixed)]
+    for method in study.methods:
+        names = [*method.options, *(["learning_rates"] if method.learning_rates else [])]
+        given += [f"{name} of method {method.key}" for name in names]
+    if given:
+        raise StudyError(
+            f"protocol paper has settings for every run, and the study gives {', '.join(given)}.",
+            remedy="Remove them, or use the fair protocol.",
+        )
+
+
+def _with_probe(study: Study) -> list[MethodSpec]:
+    """The study's methods, and the linear probe, which always stands beside them."""
+    probe = [] if any(m.name == "head_only" for m in study.methods) else ["head_only"]
+    return [*study.methods, *(MethodSpec(name=name) for name in probe)]
 
 
 def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:

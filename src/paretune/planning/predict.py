@@ -33,7 +33,8 @@ PROBE_STEPS = 10
 @dataclass(frozen=True)
 class Prediction:
     """``seconds`` on one worker and ``peak_bytes`` above the process before the model; ``basis``
-    says what the seconds rest on. None where the run needs no model."""
+    says what the seconds rest on. None where the run needs no model.
+    """
 
     seconds: float
     peak_bytes: int | None
@@ -49,9 +50,7 @@ class Predictor:
         records: what has ended so far; those with a step count and seconds calibrate.
     """
 
-    def __init__(
-        self, context: Context, gigaflops: float, records: Sequence[Record] = ()
-    ) -> None:
+    def __init__(self, context: Context, gigaflops: float, records: Sequence[Record] = ()) -> None:
         self.context = context
         self.flops = gigaflops * 1e9
         self._texts: dict[tuple[str, str], list[int]] = {}
@@ -105,7 +104,7 @@ class Predictor:
     def _operations(self, run: Run, tokens: float) -> float:
         model = self._loaded(run).model
         table = model.get_input_embeddings().weight.numel()
-        size = sum(p.numel() for p in model.parameters()) - table
+        size = int(sum(p.numel() for p in model.parameters()) - table)
         passes = {"full": 6.0, "head_only": 2.0}.get(run.method.name, 4.0)
         return passes * size * tokens
 
@@ -131,4 +130,3 @@ class Predictor:
         module, options = self.context.method(run.method)
         count: Any = module.parameter_count(loaded.model, loaded.anatomy, options)
         return int(count) if module.NAME == "full" else int(count) + head
-

@@ -30,13 +30,18 @@ def upcoming(
                 cell = (task.key, model.key, method.key)
                 if cell in final or cell not in tune:
                     continue
-                if all(p.run_id in ended for p in ready if p.run.cell == cell):
-                    continue  # all trials failed: nothing will follow
+                trials = [p for p in ready if p.run.cell == cell and p.run.stage == "tune"]
+                if all(p.run_id in ended for p in trials):
+                    continue  # every trial failed: nothing will follow
                 module, _ = context.method(method)
                 rates = learning_rates(method, module, study.protocol.trials)
                 waiting += [
                     tune[cell].model_copy(
-                        update={"stage": "final", "seed": s, "learning_rate": rates[len(rates) // 2]}
+                        update={
+                            "stage": "final",
+                            "seed": s,
+                            "learning_rate": rates[len(rates) // 2],
+                        }
                     )
                     for s in study.protocol.seeds
                 ]

@@ -26,11 +26,25 @@ from paretune.study import Study
 class Finding(Protocol):
     """What the audit found, as :class:`paretune.data.finding.Finding`."""
 
-    severity: Any
-    code: str
-    where: str
-    what: str
-    remedy: str
+    @property
+    def severity(self) -> str:
+        """``error``, ``warning`` or ``note``."""
+
+    @property
+    def code(self) -> str:
+        """The kind of finding."""
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+
+    @property
+    def what(self) -> str:
+        """What was found, as a sentence."""
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,9 @@ def cost_table(costs: Sequence[Cost]) -> CostTable:
             shown.append((title, texts))
     if any(cost.parts for cost in costs):
         shown.append(("bytes by part", [cost.parts for cost in costs]))
-    titles, columns = zip(*shown, strict=True) if shown else ((), ())
+    if not shown:
+        return CostTable((), ((),) * len(costs), tuple(absent))
+    titles, columns = zip(*shown, strict=True)
     return CostTable(tuple(titles), tuple(zip(*columns, strict=True)), tuple(absent))
 
 

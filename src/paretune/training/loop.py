@@ -29,7 +29,7 @@ from paretune.training.evaluate import inputs
 from paretune.training.precision import computing
 from paretune.training.schedule import factor
 
-MAX_PADDING = 0.25
+MAX_PADDING, SPARE_TOKENS = 0.25, 96
 """Padding that a micro-batch may hold: one more pass costs about as much as this saves."""
 
 Report = Callable[[dict[str, Any]], None]
@@ -143,14 +143,15 @@ def train_step(
     choices = len(data.ids[0])
     total = 0.0
     for part, indices in enumerate(
-        micro_batches(data.lengths, batch, plan.micro_batch, MAX_PADDING)
+        _cut(data, batch, plan)
     ):
         torch.manual_seed(derive(plan.seed, "dropout", step, part))
         fleet.share([len(indices) * choices])
         labels = torch.tensor([data.labels[i] for i in indices], device=plan.device)
         with computing(plan.device, plan.precision):
             logits = model(**inputs(data, indices, plan.pad_id, plan.device)).logits
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum") / len(batch)
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        loss = F.cross_entropy(wide, labels, reduction="sum") / len(batch)
         torch.autograd.backward(loss)
         total += float(loss.detach())
     norm = gradient_norm(trained, plan.settings.max_grad_norm)
@@ -160,6 +161,12 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total
+
+
+def _cut(data: Encoded, batch: list[int], plan: Plan) -> list[list[int]]:
+    """The micro-batches of one effective batch, longest first."""
+    spare = SPARE_TOKENS // len(data.ids[0])
+    return micro_batches(data.lengths, batch, plan.micro_batch, MAX_PADDING, spare)
 
 
 def adamw(trained: Mapping[str, nn.Parameter], weight_decay: float) -> torch.optim.AdamW:

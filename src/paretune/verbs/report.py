@@ -59,9 +59,7 @@ def gather(study: Study | Path | str, store: Path | str | None = None) -> Gather
         )
 
 
-def write(
-    found: Gathered, page: Path | str | None, figures: Path | str | None
-) -> tuple[Path, ...]:
+def write(found: Gathered, page: Path | str | None, figures: Path | str | None) -> tuple[Path, ...]:
     """Write the page and the pictures where they are wanted; the files that were written.
 
     Raises:

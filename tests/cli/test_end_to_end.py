@@ -1,0 +1,111 @@
+"""A user's way from a data file to a report, with the machine taken away in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import command, digests, finish, two_files
+
+from paretune.store import Store
+from paretune.study import Study
+
+PARETUNE = (sys.executable, "-c", "from paretune.cli import main; main()")
+REPLACED = {
+    "trials: 3 ": "trials: 1 ",
+    "seeds: [1, 2, 3, 4, 5]": "seeds: [1, 2]",
+    "epochs: 10": "max_steps: 30",
+    "max_length: 256": "max_length: 32",
+    "precision: auto": "precision: fp32",
+    "  - full\n": "",
+    "  - {name: loha, rank: 8}\n": "",
+    "  - {name: prompt, num_virtual_tokens: 20}\n": "",
+}
+
+
+def test_new_check_plan_run_kill_run_report(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two_files(tmp_path)
+    tiny_model("bert", tmp_path / "model")
+    assert command(capsys, "new", "train.csv", "-o", "mine.yaml", "--model", "./model")[0] == 0
+    text = Path("mine.yaml").read_text(encoding="utf-8")
+    for before, after in REPLACED.items():
+        assert before in text
+        text = text.replace(before, after)
+    Path("mine.yaml").write_text(text, encoding="utf-8")
+    study = Study.load("mine.yaml")
+    assert command(capsys, "check", "mine.yaml")[0] == 0
+    assert "8 runs, 0 done" in command(capsys, "plan", "mine.yaml")[1]
+
+    folder = Path("studies") / study.study
+    asked = [*PARETUNE, "run", "mine.yaml", "--workers", "1"]
+    process = subprocess.Popen(asked, stdout=subprocess.DEVNULL)
+    database = folder / "study.db"
+    while not database.exists() or not _ended(folder, study) >= 2:
+        assert process.poll() is None, "the study ended before it was killed"
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = _ended(folder, study)
+    assert 2 <= before < 8
+
+    ended = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert "are done already." in ended.stdout
+    assert f"{study.tasks[0].key}: accuracy, 20 test examples, 2 seeds" in ended.stdout
+    assert (folder / "report.html").is_file()
+    code, out, _ = command(capsys, "report", "mine.yaml")
+    assert code == 0 and "Page: " in out
+    assert "8 of 8 runs ended" in " ".join(command(capsys, "ls", "studies")[1].split())
+
+    # Another process, another place, never interrupted: the same bits.
+    with finish(study, tmp_path / "whole", costs=0) as whole, Store.open(folder) as killed:
+        expected = digests(whole, study.study_hash)
+        found = digests(killed, study.study_hash)
+        assert len(expected) == 6 and {run: found[run] for run in expected} == expected
+        assert killed.verify() == []
+
+
+def _ended(folder: Path, study: Study) -> int:
+    with Store.open(folder, create=True) as store:
+        return sum(state.ended for state in store.states(study.study_hash))
+
+
+def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    from tiny_study import as_file, small
+
+    training = {"max_steps": 100_000, "max_length": 32, "precision": "fp32"}
+    study = small(tmp_path, tiny_model("bert"), training=training)
+    file = as_file(study, tmp_path / "s.yaml")
+    folder = tmp_path / "store"
+    process = subprocess.Popen(
+        [*PARETUNE, "run", str(file), "--store", str(folder), "--workers", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (folder / "study.db").exists() or not _running(folder, study):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Nothing is lost: the same command continues." in out
+    assert "interrupted; the same command continues" in err and "Traceback" not in err
+    with Store.open(folder) as store:
+        assert {s.state for s in store.states(study.study_hash)} <= {"todo", "done"}
+
+
+def _running(folder: Path, study: Study) -> bool:
+    with Store.open(folder, create=True) as store:
+        states = store.states(study.study_hash)
+    return any(state.state == "running" and state.run.method.name == "lora" for state in states)

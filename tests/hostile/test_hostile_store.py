@@ -1,0 +1,91 @@
+"""Stores that cannot be written, are in use, or belong to an earlier version of the study."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import as_file, command, digests, finish, small
+
+from paretune.store import Store, database
+from paretune.verbs.report import report
+
+
+def test_a_folder_that_cannot_be_written(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
+    file = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "s.yaml")
+    (tmp_path / "file").write_text("not a folder")
+    code, _, err = command(capsys, "run", file, "--store", tmp_path / "file" / "store")
+    assert code == 6 and "the folder cannot be used" in err
+    code, _, err = command(capsys, "report", file, "--store", tmp_path / "nowhere")
+    assert code == 6 and "no store of studies is here" in err
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    if not os.access(closed, os.W_OK):  # root may write everywhere
+        code, _, err = command(capsys, "run", file, "--store", closed / "store")
+        assert code == 6 and "Permission denied" in err
+
+
+def test_a_store_that_another_process_keeps_locked(
+    capsys: Any, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "s.yaml")
+    Store.open(tmp_path / "store", create=True).close()
+    other = sqlite3.connect(tmp_path / "store" / "study.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
+    code, _, err = command(capsys, "run", file, "--store", tmp_path / "store")
+    other.execute("ROLLBACK")
+    other.close()
+    assert code == 6 and "another process kept the store locked" in err
+
+
+def test_an_edited_study_adds_runs_and_never_mixes_results(
+    capsys: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    first = small(tmp_path, tiny_model("bert"))
+    with finish(first, tmp_path / "store", costs=0) as store:
+        before = digests(store, first.study_hash)
+        edited = small(
+            tmp_path,
+            tiny_model("bert"),
+            methods=[{"name": "lora", "rank": 4}],
+            protocol={"trials": 1, "folds": 1, "seeds": [1, 2, 3]},
+        )
+        assert edited.study_hash != first.study_hash
+        code, _, err = command(
+            capsys, "report", as_file(edited, tmp_path / "e.yaml"), "--store", store.folder
+        )
+        assert code == 6 and "an edited study file is a new study" in err
+
+        finish(edited, tmp_path / "store", costs=0).close()
+        after = digests(store, edited.study_hash)
+        # Shared: both baselines and two seeds of the linear probe. New: LoRA of another rank.
+        assert len(before) == 6 and len(after) == 8
+        assert len(set(before) & set(after)) == 4
+        assert digests(store, first.study_hash) == before
+        ranks = {
+            record.run.method.options["rank"]
+            for record in store.records(edited.study_hash)
+            if record.run.method.name == "lora"
+        }
+        assert ranks == {4}
+    (task,) = report(edited, store=tmp_path / "store").tasks
+    (row,) = task.rows
+    assert len(row.cell.final) == 3 and row.cell.other_settings == 0
+
+
+def test_changed_data_makes_new_runs_of_the_same_study_file(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    study = small(tmp_path, tiny_model("bert"))
+    with finish(study, tmp_path / "store", costs=0) as store:
+        before = digests(store, study.study_hash)
+    lines = (tmp_path / "train.csv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "train.csv").write_text("\n".join(lines[:-2]), encoding="utf-8")
+    with finish(study, tmp_path / "store", costs=0) as store:
+        after = digests(store, study.study_hash)
+    assert len(after) == 2 * len(before)
+    assert {run: after[run] for run in before} == before

@@ -1,0 +1,283 @@
+"""PEFT as oracle: the same start, and with the same weights the same answers and training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.stats import ks_2samp
+from tiny_tasks import tiny_run, tiny_task
+from torch import Tensor, nn
+
+from paretune.data.batch import pad
+from paretune.methods import loha
+from paretune.models.load import Loaded, load, reset_head
+from paretune.models.resolve import Source, resolve
+from paretune.study import ModelSpec, Run
+from paretune.training.prepare import Prepared, prepare
+from paretune.training.workbench import Workbench
+
+TENSORS = {
+    "lora": {"A": "lora_A", "B": "lora_B"},
+    "loha": {"A1": "hada_w1_a", "B1": "hada_w1_b", "A2": "hada_w2_a", "B2": "hada_w2_b"},
+}
+FORMS = [("lora", 4), ("loha", 2), ("loha", 8)]
+"""LoHa of rank 2 on 32 x 32 is factorised, of rank 8 it is not."""
+FAMILIES = ("bert", "roberta", "distilbert", "modernbert")
+
+
+class Pair:
+    """Our model and PEFT's on the same base, with the same head and the same method's weights."""
+
+    def __init__(self, run: Run, source: Source, bench: Workbench) -> None:
+        self.run, self.data = run, bench.dataset(run.task)
+        self.ours: Prepared = prepare(run, self.fresh(source))
+        base = self.fresh(source)
+        reset_head(base, run.seed)
+        self.theirs = self.peft_model(base)
+        encoded = bench.encode(list(self.data.train), base, source, 64)
+        self.batches = []
+        for step in range(20):
+            rows = [(step * 7 + i) % len(encoded.labels) for i in range(6)]
+            batch = {n: torch.from_numpy(v) for n, v in pad(encoded, rows, 0).items()}
+            self.batches.append((batch, torch.tensor([encoded.labels[i] for i in rows])))
+
+    def fresh(self, source: Source) -> Loaded:
+        loaded = load(source, kind=self.data.kind, num_labels=len(self.data.labels))
+        for module in loaded.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        return loaded
+
+    def peft_model(self, base: Loaded) -> Any:
+        """PEFT's model; its head is told through ``modules_to_save``, ours as a list of names."""
+        options = self.ours.method.Options(**self.run.method.options)
+        # The outermost modules: PEFT adds "classifier" for SEQ_CLS, and what is named inside of it
+        # would be wrapped twice and never trained.
+        heads = [m for m in base.anatomy.head if any(n.startswith(f"{m}.") for n in base.head)]
+        if self.run.method.name == "prompt":
+            config: Any = peft.PromptTuningConfig(
+                task_type="SEQ_CLS",
+                num_virtual_tokens=options.num_virtual_tokens,
+                prompt_tuning_init="RANDOM",
+                modules_to_save=heads,
+                token_dim=32,  # PEFT does not find these in DistilBERT's config
+                num_layers=2,
+                num_attention_heads=4,
+            )
+            return peft.get_peft_model(base.model, config)
+        given = {"r": options.rank, "target_modules": list(self.ours.injection.wrapped)}
+        if self.run.method.name == "lora":
+            config = peft.LoraConfig(**given, lora_alpha=2 * options.rank, modules_to_save=heads)
+        else:
+            config = peft.LoHaConfig(**given, alpha=2 * options.rank, modules_to_save=heads)
+        return peft.get_peft_model(base.model, config)
+
+    def tensors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Each of our method's tensors with PEFT's of the same place."""
+        pairs = []
+        for name, parameter in self.ours.injection.parameters.items():
+            if self.run.method.name == "prompt":
+                pairs.append((parameter, self.theirs.prompt_encoder["default"].embedding.weight))
+                continue
+            place, _, own = name.rpartition(".")
+            layer = self.theirs.base_model.model.get_submodule(place)
+            theirs = getattr(layer, TENSORS[self.run.method.name][own])["default"]
+            pairs.append((parameter, getattr(theirs, "weight", theirs)))
+        return pairs
+
+    def equal_weights(self, *, away_from_start: bool) -> None:
+        """Copy our weights into PEFT's model; all of them drawn anew if ``away_from_start``."""
+        torch.manual_seed(3)
+        with torch.no_grad():
+            for ours, theirs in self.tensors():
+                if away_from_start:
+                    ours.normal_(0, 0.3)
+                theirs.copy_(ours[0])
+
+    def logits(self, side: str, batch: dict[str, Tensor]) -> Tensor:
+        model = self.ours.loaded.model if side == "ours" else self.theirs
+        self.ours.fleet.rows = []
+        found: Tensor = model(**batch).logits
+        return found
+
+    def trained(self, side: str) -> list[nn.Parameter]:
+        if side == "ours":
+            return list(self.ours.trained.values())
+        return [p for p in self.theirs.parameters() if p.requires_grad]
+
+    def losses(self, side: str) -> list[float]:
+        """Twenty steps of AdamW."""
+        optimizer = torch.optim.AdamW(self.trained(side), lr=5e-3, weight_decay=0.01)
+        (self.ours.loaded.model if side == "ours" else self.theirs).train()
+        found = []
+        for batch, labels in self.batches:
+            loss = F.cross_entropy(self.logits(side, batch), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return found
+
+
+@pytest.fixture
+def pair(tiny_model: Any, tmp_path: Path) -> Any:
+    def make(method: str, family: str, kind: str = "pair", **options: Any) -> Pair:
+        run = tiny_run(tiny_task(tmp_path, kind), tiny_model(family), method, options=options)
+        return Pair(run, resolve(ModelSpec(name=run.model.name)), Workbench())
+
+    return make
+
+
+CASES = [
+    pytest.param(method, rank, family, kind, id=f"{method}{rank}-{family}-{kind}")
+    for method, rank in FORMS
+    for family in FAMILIES
+    for kind in (["pair", "multiple_choice"] if family == "bert" else ["classification"])
+]
+
+
+@pytest.mark.parametrize(("method", "rank", "family", "kind"), CASES)
+def test_same_logits_and_same_training(
+    pair: Any, method: str, rank: int, family: str, kind: str
+) -> None:
+    both = pair(method, family, kind, rank=rank)
+    if method == "loha":
+        layer = both.ours.loaded.model.get_submodule(both.ours.injection.wrapped[0])
+        if family != "modernbert":  # there the fused layer is 96 x 32
+            assert layer.factorised == (rank == 2)
+    both.equal_weights(away_from_start=True)
+    assert sum(p.numel() for p in both.trained("ours")) == sum(
+        p.numel() for p in both.trained("theirs")
+    )
+    batch, _ = both.batches[0]
+    for side in ("ours", "theirs"):
+        (both.ours.loaded.model if side == "ours" else both.theirs).eval()
+    torch.testing.assert_close(
+        both.logits("ours", batch), both.logits("theirs", batch), rtol=0, atol=1e-5
+    )
+    ours, theirs = both.losses("ours"), both.losses("theirs")
+    assert len(set(ours)) == 20 and abs(ours[-1] - ours[0]) > 1e-3  # they do train
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "rank"), FORMS)
+def test_gradients_equal_in_float64(pair: Any, method: str, rank: int) -> None:
+    both = pair(method, "bert", rank=rank)
+    both.ours.loaded.model.double(), both.theirs.double()
+    both.equal_weights(away_from_start=True)
+    batch, labels = both.batches[0]
+    for side in ("ours", "theirs"):
+        F.cross_entropy(both.logits(side, batch), labels).backward()
+    compared = 0
+    for ours, theirs in both.tensors():
+        assert ours.grad is not None and ours.grad.abs().max() > 1e-6
+        torch.testing.assert_close(ours.grad[0], theirs.grad, rtol=0, atol=1e-10)
+        compared += 1
+    assert compared == len(TENSORS[method]) * 4  # query and value of two layers
+
+
+@pytest.mark.parametrize(("method", "rank"), [("lora", 8), ("loha", 8)])
+def test_same_initial_distribution(pair: Any, method: str, rank: int) -> None:
+    """Tensor by tensor: the same bounds, the same shape of distribution, the same zeros."""
+    both = pair(method, "bert", rank=rank)
+    drawn: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
+    names = list(both.ours.injection.parameters)
+    for name, (ours, theirs) in zip(names, both.tensors(), strict=True):
+        assert ours.shape[1:] == theirs.shape
+        mine, others = drawn.setdefault(name.rpartition(".")[2], ([], []))
+        mine.append(ours.detach().flatten()), others.append(theirs.detach().flatten())
+    zeros = {"lora": {"B"}, "loha": {"B2"}}[method]
+    assert set(drawn) == set(TENSORS[method])
+    fan_in = {"A": 32, "A1": rank, "B1": 32, "A2": rank}
+    for own, (mine, others) in drawn.items():
+        ours, theirs = torch.cat(mine), torch.cat(others)
+        if own in zeros:
+            assert not ours.any() and not theirs.any()
+            continue
+        bound = fan_in[own] ** -0.5
+        for values in (ours, theirs):
+            assert 0.98 * bound < values.abs().max() <= bound
+            assert values.std() == pytest.approx(bound / 3**0.5, rel=0.06)
+        assert ks_2samp(ours.numpy(), theirs.numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_prompt_tuning_equals_pefts(pair: Any, family: str) -> None:
+    both = pair("prompt", family, num_virtual_tokens=5)
+    both.equal_weights(away_from_start=True)
+    batch, _ = both.batches[0]
+    both.ours.loaded.model.eval(), both.theirs.eval()
+    torch.testing.assert_close(
+        both.logits("ours", batch), both.logits("theirs", batch), rtol=0, atol=1e-5
+    )
+    assert sum(p.numel() for p in both.trained("ours")) == sum(
+        p.numel() for p in both.trained("theirs")
+    )
+    torch.testing.assert_close(both.losses("ours"), both.losses("theirs"), rtol=0, atol=1e-5)
+
+
+def test_random_prompts_start_as_pefts(pair: Any) -> None:
+    both = pair("prompt", "bert", num_virtual_tokens=100, init="random")
+    ((ours, theirs),) = both.tensors()
+    for values in (ours.detach(), theirs.detach()):
+        assert values.mean().abs() < 0.06 and values.std() == pytest.approx(1, abs=0.05)
+    samples = (ours.detach().flatten().numpy(), theirs.detach().flatten().numpy())
+    assert ks_2samp(*samples).pvalue > 1e-3
+
+
+def test_vocabulary_prompts_are_embeddings_of_random_tokens_as_pefts(pair: Any) -> None:
+    both = pair("prompt", "bert", num_virtual_tokens=60, init="vocabulary")
+    words = both.ours.loaded.model.get_input_embeddings()
+    config = peft.PromptTuningConfig(
+        task_type="SEQ_CLS",
+        num_virtual_tokens=60,
+        num_transformer_submodules=1,
+        token_dim=32,
+        prompt_tuning_init="SAMPLE_VOCAB",
+    )
+    ours = next(iter(both.ours.injection.parameters.values()))[0]
+    theirs = peft.PromptEmbedding(config, words).embedding.weight
+    for prompt in (ours, theirs):
+        same = (prompt[:, None, :] == words.weight[None]).all(-1)
+        rows = same.float().argmax(1)
+        assert same.any(1).all()  # every virtual token is the embedding of a real one
+        spread = rows.float().mean() / len(words.weight)
+        assert len(set(rows.tolist())) > 30 and 0.35 < spread < 0.65
+
+
+def test_copa_with_prompts_where_peft_fails(tiny_model: Any, tmp_path: Path) -> None:
+    """PEFT puts a prompt before (batch, tokens); with choices there is one more axis."""
+    run = tiny_run(tiny_task(tmp_path, "multiple_choice"), tiny_model("bert"), "prompt")
+    bench = Workbench()
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    encoded = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
+    batch = {n: torch.from_numpy(v) for n, v in pad(encoded, list(range(8)), 0).items()}
+    config = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
+    theirs = peft.get_peft_model(loaded.model, config)
+    with pytest.raises(RuntimeError, match=r"[Tt]ensors must (have|match)|[Ss]izes of tensors"):
+        theirs(**batch)
+    bench.drop_model()
+    prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
+    labels = torch.tensor(encoded.labels[:8])
+    optimizer = torch.optim.AdamW(prepared.trained.values(), lr=2e-2)
+    losses = []
+    for _ in range(40):
+        loss = F.cross_entropy(prepared.loaded.model(**batch).logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 0.3 and losses[-1] < 0.3 * losses[0]
+
+
+def test_paper_ranks_are_factorised_on_base_models() -> None:
+    """The paper's LoHa: rank 16 on 768 x 768."""
+    layer = loha.LohaLinear(
+        nn.Linear(768, 768), loha.Options(rank=16), loha.Fleet(), [torch.Generator()]
+    )
+    assert layer.factorised

@@ -1,0 +1,261 @@
+"""Micro-batches do not change a step; where memory ends they are halved, and it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load as from_bytes
+from tiny_tasks import silent, tiny_run, tiny_task
+from torch import Tensor, nn
+from transformers import BertForSequenceClassification
+
+from paretune.data.batch import micro_batches
+from paretune.training import loop
+from paretune.training.evaluate import inputs
+from paretune.training.execute import Outcome, execute_run
+from paretune.training.guards import is_out_of_memory
+from paretune.training.loop import Plan, train_step
+from paretune.training.prepare import prepare
+from paretune.training.workbench import Workbench
+
+
+class Catcher:
+    """Stands where the optimiser is, and keeps the gradients of a step."""
+
+    def __init__(self, trained: dict[str, nn.Parameter]) -> None:
+        self.trained, self.param_groups = trained, []
+        self.gradients: dict[str, Tensor] = {}
+
+    def step(self) -> None:
+        self.gradients = {n: p.grad.clone() for n, p in self.trained.items() if p.grad is not None}
+
+    def zero_grad(self, set_to_none: bool) -> None:
+        for parameter in self.trained.values():
+            parameter.grad = None
+
+
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``small_memory(rows)``: training on more rows raises what CUDA raises; None mends it.
+
+    Returns the rows of each pass from then on.
+    """
+    forward = BertForSequenceClassification.forward
+    state: dict[str, Any] = {"rows": None, "passes": []}
+
+    def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
+        given = input_ids if input_ids is not None else kwargs["inputs_embeds"]
+        if self.training:
+            state["passes"].append(len(given))
+            if state["rows"] is not None and len(given) > state["rows"]:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", limited)
+
+    def limit(rows: int | None) -> list[int]:
+        passes: list[int] = []
+        state.update(rows=rows, passes=passes)
+        return passes
+
+    return limit
+
+
+def tensors(outcome: Outcome) -> dict[str, list[float]]:
+    return {n: t.flatten().tolist() for n, t in from_bytes(outcome.blobs["weights"]).items()}
+
+
+def same_but_for_notes(one: Outcome, two: Outcome) -> bool:
+    """The weights' blob names the run, and so the micro-batch that was asked for."""
+    results = [{**o.result, "notes": None} for o in (one, two)]
+    return (
+        results[0] == results[1]
+        and one.blobs["predictions"] == two.blobs["predictions"]
+        and tensors(one) == tensors(two)
+    )
+
+
+HALVED = "out of memory: the micro-batch is halved to {}, accumulation doubled"
+
+
+@pytest.mark.parametrize("tight", [False, True], ids=["as-run", "tight-buckets"])
+@pytest.mark.parametrize("kind", ["pair", "multiple_choice"])
+def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
+    kind: str, tight: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """float64, against one plain pass over the whole padded batch."""
+    if tight:  # only examples of one length together
+        monkeypatch.setattr(loop, "micro_batches", lambda n, i, m, *_: micro_batches(n, i, m, 0.0))
+    settings = {"dropout": 0.0, "max_grad_norm": None}
+    run = tiny_run(tiny_task(tmp_path, kind), tiny_model("bert"), training=settings)
+    bench = Workbench()
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    prepared = prepare(run, loaded)
+    with torch.no_grad():
+        for parameter in prepared.injection.parameters.values():
+            parameter.normal_(0, 0.2)
+    loaded.model.double().train()
+    data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
+    rows = [3, 17, 8, 0, 21, 11, 5, 30]
+    assert len({data.lengths[i] for i in rows}) > 3  # buckets have something to do
+    choices = len(data.ids[0])
+    prepared.fleet.share([len(rows) * choices])
+    labels = torch.tensor([data.labels[i] for i in rows])
+    loss = F.cross_entropy(loaded.model(**inputs(data, rows, 0, "cpu")).logits, labels)
+    plain = torch.autograd.grad(loss, list(prepared.trained.values()))
+    for micro_batch in (1, 2, 3, 8):
+        plan = Plan(run.training, 0.0, 1, micro_batch, 3, 0, "cpu", "fp32", Path("unused"))
+        caught = Catcher(prepared.trained)
+        found = train_step(
+            loaded.model, prepared.trained, caught, data, rows, 0, 0.0, plan, prepared.fleet
+        )
+        assert found == pytest.approx(loss.item(), abs=1e-12)
+        for name, gradient in zip(prepared.trained, plain, strict=True):
+            torch.testing.assert_close(caught.gradients[name], gradient, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_losses_do_not_depend_on_the_micro_batch(
+    method: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    losses = []
+    for micro_batch in (8, 2, 1):
+        settings = {"micro_batch": micro_batch, "dropout": 0.0, "max_steps": 20}
+        run = tiny_run(
+            tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=1e-3, training=settings
+        )
+        told: list[float] = []
+        execute_run(
+            run, checkpoint=tmp_path / "x", report=lambda p, told=told: told.append(p["loss"])
+        )
+        losses.append(told)
+    assert len(losses[0]) == 20 and len(set(losses[0])) == 20
+    for other in losses[1:]:
+        assert other == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_where_memory_ends_the_micro_batch_is_halved(
+    small_memory: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    asked = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
+    smaller = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"micro_batch": 2})
+    small_memory(None)
+    told = execute_run(smaller, checkpoint=tmp_path / "a", report=silent)
+    passes = small_memory(2)
+    notes: list[str] = []
+    found = execute_run(
+        asked,
+        checkpoint=tmp_path / "b",
+        report=lambda p: notes.append(p["note"]) if "note" in p else None,
+    )
+    assert found.result["notes"] == notes == [HALVED.format(4), HALVED.format(2)]
+    assert found.result["micro_batch"] == 2 and max(passes[2:]) == 2
+    assert told.result["notes"] == [] and same_but_for_notes(found, told)
+
+
+def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
+    small_memory: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    """The checkpoint of the larger micro-batch must not leak into the new beginning."""
+    settings = {"max_steps": 6, "eval_every": 2}
+    asked = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training=settings)
+    smaller = asked.model_copy(
+        update={"training": asked.training.model_copy(update={"micro_batch": 2})}
+    )
+    small_memory(None)
+    told = execute_run(smaller, checkpoint=tmp_path / "a", report=silent)
+    heard: list[dict[str, Any]] = []
+
+    def report(progress: dict[str, Any]) -> None:
+        heard.append(progress)
+        if len(heard) == 3:
+            small_memory(2)
+
+    found = execute_run(asked, checkpoint=tmp_path / "b", report=report, checkpoint_seconds=0)
+    assert [p.get("step") for p in heard[:3]] == [1, 2, 3]  # checkpointed at micro-batch 8
+    assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
+    assert same_but_for_notes(found, told)
+
+
+def test_a_resumed_run_keeps_the_micro_batch_it_had_come_to(
+    small_memory: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"max_steps": 6})
+    small_memory(2)
+    whole = execute_run(run, checkpoint=tmp_path / "a", report=silent)
+
+    def kill(progress: dict[str, Any]) -> None:
+        if progress.get("step") == 4:
+            raise KeyboardInterrupt
+
+    small_memory(2)
+    with pytest.raises(KeyboardInterrupt):
+        execute_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
+    small_memory(None)  # now there would be room for more
+    steps: list[dict[str, Any]] = []
+    again = execute_run(run, checkpoint=tmp_path / "b", report=steps.append)
+    assert [p["step"] for p in steps if "step" in p] == [4, 5, 6]
+    assert (again.result, again.blobs) == (whole.result, whole.blobs)
+
+
+def test_a_worker_that_was_killed_for_memory_starts_smaller(
+    small_memory: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
+    passes = small_memory(None)
+    found = execute_run(run, checkpoint=tmp_path / "a", report=silent, halvings=2)
+    assert found.result["micro_batch"] == 2 and max(passes) == 2
+    assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
+    least = execute_run(run, checkpoint=tmp_path / "b", report=silent, halvings=40)
+    assert least.result["micro_batch"] == 1
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_does_not_fit_at_all_is_a_result(
+    method: str, small_memory: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method)
+    bench = Workbench()
+    small_memory(0)
+    found = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
+    assert found.result == {
+        "outcome": "out_of_memory",
+        "micro_batch": 1,
+        "notes": ["out of memory even with a micro-batch of 1"],
+    }
+    assert found.blobs == {} and found.measured["wall_seconds"]["load"] < 60
+    small_memory(None)
+    after = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
+    alone = execute_run(run, checkpoint=tmp_path / "y", report=silent)
+    assert (after.result, after.blobs) == (alone.result, alone.blobs)
+
+
+def test_other_errors_are_not_taken_for_memory(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", broken)
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        execute_run(run, checkpoint=tmp_path / "x", report=silent)
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you"), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("expected scalar type Float"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_which_errors_say_that_memory_has_ended(error: Exception, memory: bool) -> None:
+    assert is_out_of_memory(error) == memory

@@ -1,0 +1,173 @@
+"""How a run may end, which weights it keeps, and what it may never look at."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load as from_bytes
+from tiny_tasks import silent, tiny_run, tiny_task
+
+from paretune.study import TaskSpec
+from paretune.training.execute import execute_run
+from paretune.training.loop import Plan, train
+from paretune.training.prepare import prepare
+from paretune.training.workbench import Workbench
+
+
+def poisoned(task: TaskSpec, folder: Path) -> TaskSpec:
+    """The same task, every test row with another text and a wrong label."""
+    folder.mkdir()
+    with Path(str(task.test)).open(encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    wrong = {"a": "b", "b": "c", "c": "a"}
+    with (folder / "test.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([f"poison {i}", *row[1:-1], wrong[row[-1]]] for i, row in enumerate(rows))
+    return task.model_copy(update={"test": str(folder / "test.csv")})
+
+
+def test_a_run_that_blows_up_has_diverged(tmp_path: Path, tiny_model: Any) -> None:
+    settings = {"schedule": "constant", "warmup_fraction": 0.0, "max_steps": 30}
+    run = tiny_run(
+        tiny_task(tmp_path), tiny_model("bert"), "full", learning_rate=9.0, training=settings
+    )
+    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert found.result["outcome"] == "diverged"
+    assert found.result["steps"] < 30
+    (note,) = found.result["notes"]
+    assert note.startswith(f"diverged at step {found.result['steps']}: the loss is ")
+    assert "weights" not in found.blobs
+
+
+def test_weights_that_are_no_numbers_have_diverged(tmp_path: Path, tiny_model: Any) -> None:
+    """The last step may be the one that blows up: only the evaluation after it can tell."""
+    settings = {"schedule": "constant", "warmup_fraction": 0.0, "max_steps": 1}
+    run = tiny_run(
+        tiny_task(tmp_path), tiny_model("bert"), "full", learning_rate=1e38, training=settings
+    )
+    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert found.result["outcome"] == "diverged"
+    assert found.result["notes"] == ["diverged at step 1: the selection loss is nan"]
+    assert found.result["best_step"] == -1 and found.blobs == {}
+    json.dumps(found.result, allow_nan=False)
+
+
+def test_a_constant_answer_is_collapsed(tmp_path: Path, tiny_model: Any) -> None:
+    """Nine of ten rows are of one label, and a few steps teach the head no more than that."""
+    task = tiny_task(tmp_path)
+    for part in ("train", "test"):
+        path = tmp_path / f"{part}.csv"
+        lines = path.read_text().splitlines()
+        names = ["b" if i % 10 == 0 else "a" for i in range(len(lines))]
+        path.write_text("\n".join([lines[0], *(
+            f"{line.rpartition(',')[0]},{name}" for line, name in zip(lines[1:], names[1:], strict=True)
+        )]))  # fmt: skip
+    run = tiny_run(task, tiny_model("bert"), "head_only", training={"max_steps": 30})
+    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    told = json.loads(found.blobs["predictions"])["test"]["prediction"]
+    assert set(told) == {0}
+    assert found.result["outcome"] == "collapsed"
+    assert found.result["scores"]["test"]["accuracy"] == pytest.approx(11 / 12)
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "stops_at", "best"),
+    [
+        ([(0.5, 1.0), (0.7, 1.0), (0.6, 1.0), (0.7, 1.0), (0.9, 1.0)], 2, 8, 4),
+        ([(0.5, 1.0), (0.5, 0.9), (0.5, 0.95), (0.5, 0.8)], 2, 8, 8),  # ties: the lower loss
+        ([(0.9, 1.0), (0.1, 0.1), (0.1, 0.1), (0.1, 0.1)], None, 8, 2),
+        ([(0.9, 1.0), (0.1, 1.0), (0.1, 1.0), (0.1, 1.0)], 1, 4, 2),
+    ],
+)
+def test_early_stopping_and_best_weights(
+    scores: list[tuple[float, float]],
+    patience: int | None,
+    stops_at: int,
+    best: int,
+    tmp_path: Path,
+    tiny_model: Any,
+) -> None:
+    """Every second step is scored as the list says; the weights of the best are put back."""
+    settings = {"patience": patience, "eval_every": 2, "max_steps": 8}
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training=settings)
+    bench = Workbench()
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    prepared = prepare(run, loaded)
+    data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
+    snapshots: list[dict[str, torch.Tensor]] = []
+
+    def select() -> dict[str, float]:
+        snapshots.append({n: p.detach().clone() for n, p in prepared.trained.items()})
+        primary, loss = scores[len(snapshots) - 1]
+        return {"primary": primary, "loss": loss}
+
+    plan = Plan(run.training, 1e-2, 1, 8, 3, 0, "cpu", "fp32", tmp_path / "x")
+    found = train(loaded.model, prepared.trained, data, select, plan, prepared.fleet, silent)
+    assert (found.progress.step, found.progress.best_step) == (stops_at, best)
+    assert not loaded.model.training and found.diverged is None
+    for name, parameter in prepared.trained.items():
+        assert torch.equal(parameter, snapshots[best // 2 - 1][name])
+    assert not torch.equal(snapshots[0]["classifier.weight"], snapshots[-1]["classifier.weight"])
+
+
+def test_reported_scores_are_those_of_the_best_step(tmp_path: Path, tiny_model: Any) -> None:
+    settings = {"max_steps": 20, "eval_every": 2, "patience": None, "schedule": "constant"}
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), learning_rate=0.3, training=settings)
+    result = execute_run(run, checkpoint=tmp_path / "x", report=silent).result
+    assert len(result["curve"]) == 10 and 2 <= result["best_step"] < 20  # not simply the last
+    best = next(point for point in result["curve"] if point["step"] == result["best_step"])
+    assert {k: result["scores"]["selection"][k] for k in ("primary", "loss")} == best["selection"]
+    assert best["selection"]["primary"] == max(p["selection"]["primary"] for p in result["curve"])
+
+
+def test_a_rate_on_trial_never_sees_the_test_part(tmp_path: Path, tiny_model: Any) -> None:
+    task = tiny_task(tmp_path)
+    found = [
+        execute_run(
+            tiny_run(one, tiny_model("bert"), stage="tune"),
+            checkpoint=tmp_path / "x",
+            report=silent,
+        )
+        for one in (task, poisoned(task, tmp_path / "poison"))
+    ]
+    assert (found[0].result, found[0].blobs) == (found[1].result, found[1].blobs)
+    assert set(found[0].result["scores"]) == {"selection"}
+    assert set(json.loads(found[0].blobs["predictions"])) == {"selection"}
+
+
+def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    task = tiny_task(tmp_path)
+    found = [
+        execute_run(
+            tiny_run(one, tiny_model("bert"), training={"max_steps": 8, "eval_every": 2}),
+            checkpoint=tmp_path / "x",
+            report=silent,
+        )
+        for one in (task, poisoned(task, tmp_path / "poison"))
+    ]
+    weights = [from_bytes(f.blobs["weights"]) for f in found]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    for key in ("curve", "best_step"):
+        assert found[0].result[key] == found[1].result[key]
+    assert found[0].result["scores"]["test"] != found[1].result["scores"]["test"]
+
+
+@pytest.mark.parametrize("method", ["majority", "tfidf"])
+def test_baselines_leave_the_same_kind_of_record(
+    method: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=None)
+    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    told = json.loads(found.blobs["predictions"])
+    assert set(told) == set(found.result["scores"]) == {"selection", "test"}
+    assert len(told["test"]["uid"]) == 12 and len(told["test"]["scores"][0]) == 3
+    expected = {"majority": {"collapsed"}, "tfidf": {"ok", "collapsed"}}
+    assert found.result["outcome"] in expected[method]
