@@ -38,6 +38,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     PrinterCallback,
     Trainer,
     TrainingArguments,
@@ -82,6 +83,18 @@ class Setting(NamedTuple):
     run: Run
     bench: Workbench
     where: Path
+    wrapped: tuple[str, ...]
+    head: tuple[str, ...]
+    pad_id: int
+
+
+def shared(run: Run, bench: Workbench, where: Path) -> Setting:
+    """The head's modules and the targets, asked of paretune so that all sides train the same."""
+    dataset, source = bench.dataset(run.task), bench.source(run.model)
+    ours = load(source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels)
+    head = sorted({name.rpartition(".")[0] for name in ours.head})
+    wrapped = targets(ours.anatomy, ("query", "value"))
+    return Setting(run, bench, where, tuple(wrapped), tuple(head), ours.anatomy.pad_id)
 
 
 def collate_with(encoded: Encoded, pad_id: int) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
@@ -108,36 +121,35 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return {"index": index, "input_ids": self.encoded.ids[index][0]}
 
 
-def trainer_model(setting: Setting) -> tuple[Any, Any, int]:
-    """A fresh model with the method by `peft`, its tokenizer and padding id."""
+def trainer_model(setting: Setting) -> Any:
+    """A fresh model, with the method by `peft`."""
     run, bench = setting.run, setting.bench
     dataset, source = bench.dataset(run.task), bench.source(run.model)
-    ours = load(source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels)
-    # The head's names and the targets are asked of paretune, so that both sides train the same.
-    head = sorted({name.rpartition(".")[0] for name in ours.head})
-    wrapped = targets(ours.anatomy, ("query", "value"))
-    auto = (
-        AutoModelForMultipleChoice
-        if dataset.kind == "multiple_choice"
-        else AutoModelForSequenceClassification
-    )
-    options = {} if dataset.kind == "multiple_choice" else {"num_labels": len(dataset.labels)}
-    model = auto.from_pretrained(source.folder, dtype=torch.float32, **options)
+    if dataset.kind == "multiple_choice":
+        model = AutoModelForMultipleChoice.from_pretrained(source.folder, dtype=torch.float32)
+    else:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source.folder, dtype=torch.float32, num_labels=len(dataset.labels)
+        )
     set_dropout(model, run.training.dropout)
     if run.method.name == "lora":
-        rank = int(run.method.options.get("rank", 8))
+        rank = int(run.method.options["rank"])
         config = LoraConfig(
-            r=rank, lora_alpha=2 * rank, target_modules=list(wrapped), modules_to_save=head
+            r=rank,
+            lora_alpha=2 * rank,
+            target_modules=list(setting.wrapped),
+            modules_to_save=list(setting.head),
         )
         model = get_peft_model(model, config)
-    return model, ours.tokenizer, ours.anatomy.pad_id
+    return model
 
 
 def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
     """One round of the plain script."""
     run, bench = setting.run, setting.bench
     watch = Stopwatch()
-    model, tokenizer, pad_id = trainer_model(setting)
+    model = trainer_model(setting)
+    tokenizer = AutoTokenizer.from_pretrained(bench.source(run.model).folder)
     parts, settings = bench.parts(run), run.training
     length = min(settings.max_length, 512)
     encoded = encode(parts.train, tokenizer, length)
@@ -170,12 +182,12 @@ def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
             args=arguments,
             train_dataset=Rows(encoded),
             eval_dataset=Rows(selection) if selection else None,
-            data_collator=collate_with(encoded, pad_id),
+            data_collator=collate_with(encoded, setting.pad_id),
             compute_metrics=lambda p: {"accuracy": float(np.mean(p[0].argmax(-1) == p[1]))},
         )
         trainer.remove_callback(PrinterCallback)
         if selection is not None:
-            evaluating = collate_with(selection, pad_id)
+            evaluating = collate_with(selection, setting.pad_id)
             training_collator = trainer.data_collator
             make = trainer.get_eval_dataloader
 
@@ -338,7 +350,7 @@ def main() -> None:
         f"{options.threads} thread(s), torch {torch.__version__}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(run, bench, Path(folder))
+        setting = shared(run, bench, Path(folder))
         for what in ("train", "whole"):
             if options.what in (what, "both"):
                 compare(setting, options.rounds, whole=what == "whole")

@@ -60,9 +60,7 @@ def test_every_example_runs(name: str, tmp_path: Path, tiny_model: Any, quick: N
         assert {s.stage for s in waiting} <= {"cost"}
         cells = {s.run.cell for s in states if s.stage == "final"}
     tasks = {task.key for task in study.tasks}
-    methods = {m.key for m in study.methods} | {"majority", "tfidf"}
-    if study.protocol.preset == "fair":
-        methods.add("head_only")
+    methods = {m.key for m in study.methods} | {"majority", "tfidf", "head_only"}
     assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
     shown = report(study, store=tmp_path / "store")
     assert [task.key for task in shown.tasks] == [task.key for task in study.tasks]

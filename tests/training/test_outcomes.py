@@ -64,10 +64,9 @@ def test_a_constant_answer_is_collapsed(tmp_path: Path, tiny_model: Any) -> None
     for part in ("train", "test"):
         path = tmp_path / f"{part}.csv"
         lines = path.read_text().splitlines()
-        names = ["b" if i % 10 == 0 else "a" for i in range(len(lines))]
-        path.write_text("\n".join([lines[0], *(
-            f"{line.rpartition(',')[0]},{name}" for line, name in zip(lines[1:], names[1:], strict=True)
-        )]))  # fmt: skip
+        texts = [line.rpartition(",")[0] for line in lines]
+        labels = ["label", *("b" if i % 10 == 9 else "a" for i in range(len(lines) - 1))]
+        path.write_text("\n".join(map(",".join, zip(texts, labels, strict=True))))
     run = tiny_run(task, tiny_model("bert"), "head_only", training={"max_steps": 30})
     found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
     told = json.loads(found.blobs["predictions"])["test"]["prediction"]

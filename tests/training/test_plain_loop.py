@@ -1,4 +1,4 @@
-"""The loop against what it promises to be: transformers' schedules, Trainer's decay, a plain loop."""
+"""The loop is what it promises: transformers' schedules, Trainer's decay, a plain loop."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from paretune.training.workbench import Workbench
 METHODS = ("full", "lora", "loha", "prompt", "head_only")
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """The process ends here."""
 
 
@@ -76,13 +76,13 @@ def test_a_killed_run_goes_on_to_the_same_bits(
         def report(progress: dict[str, Any]) -> None:
             seen.append(progress["step"])
             if progress["step"] == last:
-                raise Killed
+                raise KilledError
 
         return report
 
     kept = tmp_path / "kept.safetensors"
     for last in (3, 6):
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             execute_run(run, checkpoint=kept, report=until(last), checkpoint_seconds=0)
     ended = execute_run(run, checkpoint=kept, report=until(-1), checkpoint_seconds=0)
     assert seen == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8]  # each time from the last checkpoint

@@ -78,9 +78,11 @@ def _nothing_of_its_own(study: Study) -> None:
 
 
 def _with_probe(study: Study) -> list[MethodSpec]:
-    """The study's methods, and the linear probe, which always stands beside them."""
-    probe = [] if any(m.name == "head_only" for m in study.methods) else ["head_only"]
-    return [*study.methods, *(MethodSpec(name=name) for name in probe)]
+    """The study's methods that train a model, and the linear probe, which always stands beside."""
+    asked = [m for m in study.methods if m.name not in ("majority", "tfidf")]
+    if not any(m.name == "head_only" for m in asked):
+        asked.append(MethodSpec(name="head_only"))
+    return asked
 
 
 def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:

@@ -37,9 +37,7 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         fleet: Fleet = prepared.fleet
         optimizer = adamw(prepared.trained, 0.0)
         loaded.model.train()
-        train_step(
-            loaded.model, prepared.trained, optimizer, encoded, longest, 0, 0.0, plan, fleet
-        )
+        train_step(loaded.model, prepared.trained, optimizer, encoded, longest, 0, 0.0, plan, fleet)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
         wrapped = prepared.injection.wrapped

@@ -142,9 +142,7 @@ def train_step(
     """
     choices = len(data.ids[0])
     total = 0.0
-    for part, indices in enumerate(
-        _cut(data, batch, plan)
-    ):
+    for part, indices in enumerate(_cut(data, batch, plan)):
         torch.manual_seed(derive(plan.seed, "dropout", step, part))
         fleet.share([len(indices) * choices])
         labels = torch.tensor([data.labels[i] for i in indices], device=plan.device)

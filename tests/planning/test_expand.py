@@ -1,0 +1,248 @@
+"""From a study and what it has left so far to the runs that should exist."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_tasks import tiny_task
+
+from paretune.errors import MethodError
+from paretune.planning.context import Context, learning_rates
+from paretune.planning.expand import Planned, expand, folds
+from paretune.store.record import Record
+from paretune.study import MethodSpec, Study
+
+METHODS = ("full", "lora", "prompt")
+
+
+@pytest.fixture
+def ask(tmp_path: Path, tiny_model: Any) -> Any:
+    """``ask(**changes)`` is a study of three methods on a tiny task and model."""
+    task = tiny_task(tmp_path / "data")
+
+    def make(folder: Path | None = None, **changes: Any) -> Study:
+        given = task if folder is None else tiny_task(folder)
+        raw: dict[str, Any] = {
+            "study": "tiny",
+            "tasks": [given.model_dump(exclude_none=True)],
+            "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
+            "methods": list(METHODS),
+            "protocol": {"seeds": [1, 2, 3], "folds": 2},
+            "training": {"precision": "fp32"},
+        }
+        return Study.parse({**raw, **changes})
+
+    return make
+
+
+def ended(planned: Planned, primary: float = 0.5, outcome: str = "ok") -> Record:
+    scores = {"selection": {"primary": primary, "loss": 1.0}} if outcome == "ok" else {}
+    return Record(
+        run_id=planned.run_id,
+        run=planned.run,
+        state="done",
+        fail_kind=None,
+        message=None,
+        result={"outcome": outcome, "scores": scores},
+    )
+
+
+def stages(runs: list[Planned], method: str | None = None) -> Counter[str]:
+    return Counter(p.run.stage for p in runs if method in (None, p.run.method.name))
+
+
+def trials(runs: list[Planned], method: str) -> list[Planned]:
+    return [p for p in runs if p.run.method.name == method and p.run.stage == "tune"]
+
+
+def test_at_first_there_are_trials_baselines_and_costs(ask: Any) -> None:
+    study = ask()
+    runs = expand(study, Context(), [])
+    assert [p.run.method.name for p in runs[:2]] == ["majority", "tfidf"]  # they take a moment
+    order = [p.run.stage for p in runs[2:]]
+    assert order == ["tune"] * 24 + ["cost"] * 4
+    for method in (*METHODS, "head_only"):  # the probe was not asked for, and stands beside
+        own = trials(runs, method)
+        assert len(own) == 3 * 2  # rates x folds: the same budget for every method
+        assert len({p.run.learning_rate for p in own}) == 3
+        assert {p.run.fold for p in own} == {0, 1} and {p.run.seed for p in own} == {0}
+        assert stages(runs, method) == {"tune": 6, "cost": 1}
+    assert len({p.run_id for p in runs}) == len(runs)
+    assert {p.run.training.precision for p in runs} == {"fp32"}
+
+
+def test_the_same_question_has_the_same_answer(ask: Any) -> None:
+    study = ask()
+    assert expand(study, Context(), []) == expand(study, Context(), [])
+
+
+def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) -> None:
+    study, context = ask(), Context()
+    first = expand(study, context, [])
+    own = trials(first, "lora")
+    rates = sorted({p.run.learning_rate for p in own})
+    records = [ended(p, 0.9 if p.run.learning_rate == rates[1] else 0.5) for p in own]
+    assert expand(study, context, records[:-1]) == first
+    then = expand(study, context, records)
+    final = [p.run for p in then if p.run.stage == "final" and p.run.method.name == "lora"]
+    assert [run.seed for run in final] == [1, 2, 3]
+    assert {(run.learning_rate, run.fold) for run in final} == {(rates[1], 0)}
+    assert stages(then, "full") == {"tune": 6, "cost": 1}  # the others still wait
+    assert [p for p in then if p in first] == first
+    order = [p.run.stage for p in then[2:]]
+    assert order == ["tune"] * 24 + ["final"] * 3 + ["cost"] * 4
+
+
+def test_a_cell_whose_trials_all_failed_ends(ask: Any) -> None:
+    study, context = ask(), Context()
+    first = expand(study, context, [])
+    records = [ended(p, outcome="diverged") for p in trials(first, "full")]
+    records += [ended(p, outcome="out_of_memory") for p in trials(first, "lora")]
+    assert expand(study, context, records) == first
+
+
+def test_one_trial_needs_no_tuning(ask: Any) -> None:
+    study = ask(protocol={"seeds": [1, 2, 3], "trials": 1})
+    runs = expand(study, Context(), [])
+    assert stages(runs, "lora") == {"final": 3, "cost": 1}
+    assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {1e-3}
+
+
+def test_baselines_that_are_asked_for_are_there_once(ask: Any) -> None:
+    study = ask(methods=["lora", "majority", "tfidf", "head_only"])
+    names = Counter(p.run.method.name for p in expand(study, Context(), []))
+    assert names == {"majority": 1, "tfidf": 1, "lora": 7, "head_only": 7}
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(499, 5), (500, 1), (9427, 1)])
+def test_folds_only_under_500_rows(ask: Any, rows: int, expected: int) -> None:
+    assert folds(ask(protocol={"folds": 5}), rows) == expected
+
+
+def test_a_large_task_is_not_folded(tmp_path: Path, ask: Any) -> None:
+    task = tiny_task(tmp_path / "large", train=500)
+    study = ask(tasks=[task.model_dump(exclude_none=True)], methods=["lora"])
+    runs = expand(study, Context(), [])
+    assert len(trials(runs, "lora")) == 3 and {p.run.fold for p in runs} == {0}
+
+
+def test_given_rates_are_taken_and_must_be_as_many_as_the_trials(ask: Any) -> None:
+    given = {"name": "lora", "learning_rates": [1e-4, 1e-3, 5e-3]}
+    runs = expand(ask(methods=[given]), Context(), [])
+    assert {p.run.learning_rate for p in trials(runs, "lora")} == {1e-4, 1e-3, 5e-3}
+    short = ask(methods=[{"name": "lora", "learning_rates": [1e-3]}])
+    with pytest.raises(MethodError, match=r"1 learning rates, but every method gets 3 trials"):
+        expand(short, Context(), [])
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_rates_span_the_methods_own_range(number: int) -> None:
+    module, _ = Context().method(MethodSpec(name="lora"))
+    rates = learning_rates(MethodSpec(name="lora"), module, number)
+    assert len(rates) == number and list(rates) == sorted(set(rates))
+    low, middle, high = module.LEARNING_RATES
+    assert rates == ((middle,) if number == 1 else (low, *rates[1:-1], high))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"name": "lorra"}, '"lorra" is not known'),
+        ({"name": "lora", "rank": 0}, "0 is not between 1 and 1024"),
+    ],
+)
+def test_methods_are_checked_before_anything_runs(
+    ask: Any, method: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MethodError, match=said):
+        expand(ask(methods=[method]), Context(), [])
+
+
+def test_identity_does_not_depend_on_places_and_labels(
+    tmp_path: Path, ask: Any, tiny_model: Any
+) -> None:
+    """Data and model in other folders, other labels, another study's name: the same runs."""
+    copied = tiny_model("bert", tmp_path / "elsewhere" / "model")
+    one = expand(ask(), Context(), [])
+    other = ask(
+        folder=tmp_path / "elsewhere" / "data",
+        study="renamed",
+        models=[{"name": str(copied), "label": "other"}],
+        methods=["full", {"name": "lora", "label": "my LoRA"}, "prompt"],
+    )
+    assert [p.run_id for p in expand(other, Context(), [])] == [p.run_id for p in one]
+
+
+def test_identity_is_the_same_in_another_process(ask: Any, tmp_path: Path) -> None:
+    study = ask(methods=["lora"])
+    here = [p.run_id for p in expand(study, Context(), [])]
+    file = tmp_path / "study.json"
+    file.write_text(study.model_dump_json(exclude_none=True))
+    code = (
+        "import sys; from paretune.study import Study; "
+        "from paretune.planning.context import Context; "
+        "from paretune.planning.expand import expand; "
+        "print(*[p.run_id for p in expand(Study.load(sys.argv[1]), Context(), [])])"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True
+    )
+    assert there.stdout.split() == here
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "rank": {"methods": [{"name": "lora", "rank": 4}]},
+    "targets": {"methods": [{"name": "lora", "target_modules": ["key"]}]},
+    "rates": {"methods": [{"name": "lora", "learning_rates": [1e-4, 2e-4, 5e-4]}]},
+    "tuning seed": {"protocol": {"seeds": [1, 2, 3], "folds": 2, "tuning_seed": 9}},
+    "split seed": {"protocol": {"seeds": [1, 2, 3], "folds": 2, "split_seed": 1}},
+    "batch": {"training": {"precision": "fp32", "batch_size": 4}},
+    "epochs": {"training": {"precision": "fp32", "epochs": 9}},
+    "decay": {"training": {"precision": "fp32", "weight_decay": 0.0}},
+    "dropout": {"training": {"precision": "fp32", "dropout": 0.0}},
+    "precision": {"training": {"precision": "bf16"}},
+    "length": {"training": {"precision": "fp32", "max_length": 99}},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_can_change_a_result_changes_the_identity(ask: Any, change: str) -> None:
+    methods = {"methods": ["lora"]}
+    before = {p.run_id for p in trials(expand(ask(**methods), Context(), []), "lora")}
+    changed = ask(**{**methods, **CHANGES[change]})
+    after = {p.run_id for p in trials(expand(changed, Context(), []), "lora")}
+    assert before and after and not before & after
+
+
+def test_other_data_or_another_model_is_another_run(
+    ask: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    before = {p.run_id for p in expand(ask(methods=["lora"]), Context(), [])}
+    folder = tmp_path / "changed"
+    tiny_task(folder)
+    test = folder / "test.csv"
+    test.write_text(test.read_text().replace("cat", "dog", 1) + "one more row,a\n")
+    data = ask(methods=["lora"]).tasks[0].model_copy(
+        update={"train": str(folder / "train.csv"), "test": str(test)}
+    )  # fmt: skip
+    others = ask(methods=["lora"], tasks=[data.model_dump(exclude_none=True)])
+    assert not before & {p.run_id for p in expand(others, Context(), [])}
+    model = ask(methods=["lora"], models=[str(tiny_model("electra"))])
+    after = expand(model, Context(), [])
+    assert {p.run.method.name for p in after if p.run_id in before} == {"majority", "tfidf"}
+
+
+def test_automatic_precision_is_decided_once(ask: Any) -> None:
+    study = ask(training={}, methods=["lora"])
+    assert {p.run.training.precision for p in expand(study, Context(precision="bf16"), [])} == {
+        "bf16"
+    }
+    given = ask(training={"precision": "fp32"}, methods=["lora"])
+    assert {p.run.training.precision for p in expand(given, Context(precision="bf16"), [])} == {
+        "fp32"
+    }
