@@ -14,24 +14,48 @@ def test_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
     assert order(0, 1, 0) == []
 
 
-def test_micro_batches_partition_one_effective_batch_within_their_limits() -> None:
+def cost(lengths: list[int], batches: list[list[int]], pass_tokens: int) -> int:
+    return sum(max(lengths[i] for i in b) * len(b) + pass_tokens for b in batches)
+
+
+def cheapest(lengths: list[int], ordered: list[int], micro_batch: int, pass_tokens: int) -> int:
+    """The lowest cost over all ways to cut the sorted examples, by trying every one of them."""
+    lowest = 10**9
+    for cuts in range(2 ** (len(ordered) - 1)):
+        parts, held = [], [ordered[0]]
+        for place, i in enumerate(ordered[1:]):
+            if cuts >> place & 1:
+                parts.append(held)
+                held = []
+            held.append(i)
+        parts.append(held)
+        if max(map(len, parts)) <= micro_batch:
+            lowest = min(lowest, cost(lengths, parts, pass_tokens))
+    return lowest
+
+
+def test_micro_batches_cut_one_effective_batch_at_the_lowest_cost() -> None:
     draw = np.random.default_rng(1)
-    for _ in range(200):
+    for _ in range(30):
         lengths = draw.integers(3, 300, 64).tolist()
-        indices = draw.permutation(64)[:16].tolist()
-        batches = micro_batches(lengths, indices, 6)
-        assert sorted(i for b in batches for i in b) == sorted(indices)
-        for batch in batches:
-            area = max(lengths[i] for i in batch) * len(batch)
-            assert len(batch) <= 6
-            assert area - sum(lengths[i] for i in batch) <= 0.15 * area
-        assert batches == micro_batches(lengths, list(reversed(indices)), 6)
+        indices = draw.permutation(64)[:9].tolist()
+        ordered = sorted(indices, key=lambda i: -lengths[i])
+        for micro_batch in (1, 3, 9):
+            for pass_tokens in (0, 32, 500):
+                batches = micro_batches(lengths, indices, micro_batch, pass_tokens)
+                assert sorted(i for b in batches for i in b) == sorted(indices)
+                assert max(map(len, batches)) <= micro_batch
+                assert cost(lengths, batches, pass_tokens) == cheapest(
+                    lengths, ordered, micro_batch, pass_tokens
+                )
+                again = micro_batches(lengths, list(reversed(indices)), micro_batch, pass_tokens)
+                assert batches == again
 
 
 def test_equal_lengths_fill_whole_micro_batches_and_an_outlier_stands_alone() -> None:
-    assert [len(b) for b in micro_batches([10] * 16, range(16), 8)] == [8, 8]
+    assert sorted(len(b) for b in micro_batches([10] * 16, range(16), 8)) == [8, 8]
     assert micro_batches([10, 10, 300, 10], range(4), 8) == [[2], [0, 1, 3]]
-    assert micro_batches([10, 10, 300, 10], range(4), 8, max_padding=1.0) == [[2, 0, 1, 3]]
+    assert micro_batches([10, 10, 300, 10], range(4), 8, pass_tokens=2000) == [[2, 0, 1, 3]]
     assert micro_batches([], [], 8) == []
 
 

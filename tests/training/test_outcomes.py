@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load as from_bytes
 from tiny_tasks import silent, tiny_run, tiny_task
 
+from paretune.errors import MethodError
 from paretune.study import TaskSpec
 from paretune.training.execute import execute_run
 from paretune.training.loop import Plan, train
@@ -157,6 +158,27 @@ def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
     for key in ("curve", "best_step"):
         assert found[0].result[key] == found[1].result[key]
     assert found[0].result["scores"]["test"] != found[1].result["scores"]["test"]
+
+
+def test_a_prompt_that_leaves_no_room_for_text(tmp_path: Path, tiny_model: Any) -> None:
+    """Refused, and the model is as it was; a long one shortens the text instead."""
+    task = tiny_task(tmp_path)
+    bench = Workbench()
+    long = {"options": {"num_virtual_tokens": 121}}
+    run = tiny_run(task, tiny_model("bert"), "prompt", **long)
+    loaded = bench.model(run.model, bench.dataset(task))
+    before = list(dict(loaded.model.named_parameters()))
+    with pytest.raises(
+        MethodError, match="121 virtual tokens leave 7 of the model's 128 positions"
+    ):
+        prepare(run, loaded)
+    assert list(dict(loaded.model.named_parameters())) == before
+    fitting = tiny_run(task, tiny_model("bert"), "prompt", options={"num_virtual_tokens": 120})
+    prepared = prepare(fitting, loaded)
+    assert prepared.max_length == 8
+    prepared.undo()
+    found = execute_run(fitting, checkpoint=tmp_path / "x", report=silent)
+    assert found.result["truncated"]["test"] > 0
 
 
 @pytest.mark.parametrize("method", ["majority", "tfidf"])

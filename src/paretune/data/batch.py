@@ -19,40 +19,45 @@ def order(n: int, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in generator.permutation(n)]
 
 
+PASS_TOKENS = 32
+"""What one more pass through a model costs beside its tokens, in tokens (docs/log.md)."""
+
+
 def micro_batches(
     lengths: Sequence[int],
     indices: Sequence[int],
     micro_batch: int,
-    max_padding: float = 0.15,
-    spare_tokens: int = 0,
+    pass_tokens: int = PASS_TOKENS,
 ) -> list[list[int]]:
-    """Cut one effective batch into micro-batches of examples of similar length.
+    """Cut one effective batch into micro-batches of examples of similar length, at least cost.
 
-    From the longest down, a micro-batch is closed when it is full, or when one more example would
-    make more than ``max_padding`` of its tokens padding. The longest come first, so that what does
-    not fit in memory fails at once.
+    The cost of a micro-batch is its padded tokens and ``pass_tokens`` for the pass itself; the cut
+    with the lowest sum is found exactly, by dynamic programming over the sorted examples. The
+    longest come first, so that what does not fit in memory fails at once.
 
     Args:
         lengths: tokens of every example of the part; (examples,).
         indices: the examples of this effective batch.
         micro_batch: most examples together.
-        max_padding: share of padding that is tolerated, 0 to 1.
-        spare_tokens: padding in tokens that is tolerated whatever its share.
+        pass_tokens: fixed cost of a pass, in tokens; for several choices, tokens of one choice.
 
     Returns:
         A partition of ``indices``; the same for any order of ``indices``.
     """
+    ordered = sorted(indices, key=lambda i: (-lengths[i], i))
+    lowest = [0.0] + [float("inf")] * len(ordered)
+    starts = [0] * (len(ordered) + 1)
+    for end in range(1, len(ordered) + 1):
+        for start in range(max(0, end - micro_batch), end):
+            area = lengths[ordered[start]] * (end - start)
+            cost = lowest[start] + area + pass_tokens
+            if cost < lowest[end]:
+                lowest[end], starts[end] = cost, start
     batches: list[list[int]] = []
-    held = 0
-    for i in sorted(indices, key=lambda i: (-lengths[i], i)):
-        if batches and len(batches[-1]) < micro_batch:
-            area = lengths[batches[-1][0]] * (len(batches[-1]) + 1)
-            if area - held - lengths[i] <= max(max_padding * area, spare_tokens):
-                batches[-1].append(i)
-                held += lengths[i]
-                continue
-        batches.append([i])
-        held = lengths[i]
+    end = len(ordered)
+    while end:
+        batches.insert(0, ordered[starts[end] : end])
+        end = starts[end]
     return batches
 
 

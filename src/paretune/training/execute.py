@@ -172,8 +172,11 @@ def _train_and_score(
             precision=plan.precision,
         )
 
+    evaluated: list[Scores] = []
+
     def select() -> dict[str, float]:
-        found = _scored(answer("selection"), parts.selection, dataset)
+        evaluated.append(answer("selection"))
+        found = _scored(evaluated[-1], parts.selection, dataset)
         return {key: found[key] for key in ("primary", "loss")}
 
     started = time.monotonic()
@@ -181,8 +184,12 @@ def _train_and_score(
     trained: Trained = train(model, prepared.trained, encoded["train"], select, plan, fleet, report)
     seconds["train"] = time.monotonic() - started
     started = time.monotonic()
-    answered = [name for name in ("selection", "test") if name in encoded]
-    answers: dict[str, Scores] = {n: answer(n) for n in answered} if trained.best else {}
+    answers: dict[str, Scores] = {}
+    if trained.best:
+        known = _answers_of_best(trained, evaluated)
+        answers["selection"] = answer("selection") if known is None else known
+        if "test" in encoded:
+            answers["test"] = answer("test")
     seconds["evaluation"] = time.monotonic() - started
     if trained.diverged:
         outcome.result["notes"].append(f"diverged at {trained.diverged}")
@@ -200,6 +207,13 @@ def _train_and_score(
     _conclude(outcome, answers, parts, dataset, diverged=trained.diverged is not None)
     if not trained.diverged:
         _keep_weights(outcome, prepared, run)
+
+
+def _answers_of_best(trained: Trained, evaluated: list[Scores]) -> Scores | None:
+    """The selection answers of the best weights; None if they were given before a resume."""
+    steps = [point["step"] for point in trained.progress.curve]
+    place = steps.index(trained.progress.best_step) - (len(steps) - len(evaluated))
+    return evaluated[place] if place >= 0 else None
 
 
 def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:

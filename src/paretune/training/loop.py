@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.data.batch import micro_batches, order
+from paretune.data.batch import PASS_TOKENS, micro_batches, order
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
 from paretune.study import Training, derive
@@ -28,9 +28,6 @@ from paretune.training.checkpoint import Progress
 from paretune.training.evaluate import inputs
 from paretune.training.precision import computing
 from paretune.training.schedule import factor
-
-MAX_PADDING, SPARE_TOKENS = 0.25, 96
-"""Padding that a micro-batch may hold: one more pass costs about as much as this saves."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -163,8 +160,8 @@ def train_step(
 
 def _cut(data: Encoded, batch: list[int], plan: Plan) -> list[list[int]]:
     """The micro-batches of one effective batch, longest first."""
-    spare = SPARE_TOKENS // len(data.ids[0])
-    return micro_batches(data.lengths, batch, plan.micro_batch, MAX_PADDING, spare)
+    choices = len(data.ids[0])
+    return micro_batches(data.lengths, batch, plan.micro_batch, PASS_TOKENS // choices)
 
 
 def adamw(trained: Mapping[str, nn.Parameter], weight_decay: float) -> torch.optim.AdamW:

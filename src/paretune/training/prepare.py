@@ -56,6 +56,11 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
         parameter.grad = None
     head = {name: parameters[name] for name in loaded.head}
     injection = method.inject(model, loaded.anatomy, options, fleet, [run.seed])
+    try:
+        length = usable_length(run, loaded, injection.extra_tokens)
+    except MethodError:
+        injection.undo()
+        raise
     trained = {**injection.parameters, **head}
     for parameter in trained.values():
         parameter.requires_grad_(True)
@@ -66,7 +71,7 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
         fleet,
         head,
         trained,
-        usable_length(run, loaded, injection.extra_tokens),
+        length,
         pad_id=loaded.anatomy.pad_id or 0,  # padding is masked: any token would do
     )
 
