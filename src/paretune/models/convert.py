@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle  # only its error class: torch.load(weights_only=True) raises it; nothing is unpickled here
+import pickle  # only its error class, which torch.load raises; nothing is unpickled here
 import shutil
 import tempfile
 import zipfile
