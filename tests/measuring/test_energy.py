@@ -22,6 +22,13 @@ def _zone(root: Path, folder: str, name: str, value: int, wraps_at: int = 10_000
     return path / "energy_uj"
 
 
+def _tick(counter: Path, value: int) -> None:
+    """Set a counter in one step, as the kernel does: a reader never finds the file empty."""
+    following = counter.with_suffix(".next")
+    following.write_text(f"{value}\n")
+    following.replace(counter)
+
+
 def test_packages_and_memory_are_added_and_parts_of_a_package_are_not(tmp_path):
     package = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
     core = _zone(tmp_path, "intel-rapl:0:0", "core", 500_000)
@@ -51,12 +58,12 @@ def test_a_long_phase_is_read_while_it_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "WATCH_SECONDS", 0.01)
     counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000, wraps_at=10_000_000)
     with EnergyMeter("cpu", tmp_path) as meter:
-        counter.write_text("9000000")
+        _tick(counter, 9_000_000)
         for _ in range(300):
             if meter._zones[0].used == 8_000_000:
                 break
             meter._ended.wait(0.01)
-        counter.write_text("2000000")  # wrapped: seen only because 9,000,000 was read
+        _tick(counter, 2_000_000)  # wrapped: seen only because 9,000,000 was read
     assert meter.joules == pytest.approx(8.0 + 3.0)
 
 
