@@ -1,4 +1,7 @@
-"""Hub datasets, by a stand-in for the library `datasets`; by the real one where it is installed."""
+"""Hub datasets: fetched once, pinned, read without network; the hub's libraries are stood in for.
+
+Where `datasets` is installed, it writes the Parquet files itself.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +9,77 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
+import huggingface_hub
+import pyarrow
+import pyarrow.parquet
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
+from tiny_study import small
 
+from paretune.data import hub
 from paretune.errors import DataError, NetworkError
+from paretune.planning.context import Context
+from paretune.planning.expand import expand
 from paretune.study import TaskSpec
 from paretune.tasks import load
+from paretune.training.workbench import Workbench
 
-SPLITS = {
-    "train": [{"text": f"row {i}", "label": i % 2} for i in range(20)],
-    "validation": [{"text": f"other {i}", "label": i % 2} for i in range(6)],
-}
+OLD, NEW = "a" * 40, "b" * 40
 
 
-class Split(list[dict[str, Any]]):
-    """A split of the stand-in: rows with declared features."""
+class Hub:
+    """Two commits of ``some/set``; ``asked`` lists every question that went over the network."""
 
-    features: ClassVar = {"label": SimpleNamespace(names=["neg", "pos"]), "text": SimpleNamespace()}
+    def __init__(self) -> None:
+        self.newest = OLD
+        self.asked: list[str] = []
+        self.breaks_at: str | None = None
+        self.splits = {"train": self.rows("row", 20), "validation": self.rows("other", 6)}
+
+    @staticmethod
+    def rows(word: str, n: int) -> list[dict[str, Any]]:
+        return [{"text": f"{word} {i}", "label": i % 2} for i in range(n)]
+
+    def commit(self, name: str, revision: str | None = None) -> SimpleNamespace:
+        self.asked.append(f"commit of {name}")
+        if name == "no/network":
+            raise OfflineModeIsEnabled("cannot reach the hub")
+        return SimpleNamespace(sha=revision if revision in (OLD, NEW) else self.newest)
+
+    def names(self, name: str, config: str | None, *, revision: str) -> list[str]:
+        self.asked.append(f"splits of {name}")
+        if name == "no/such":
+            raise FileNotFoundError("Dataset 'no/such' doesn't exist")
+        return list(self.splits)
+
+    def load(self, name: str, config: str | None, *, split: str, revision: str) -> Any:
+        self.asked.append(f"{split} of {name} at {revision[0]}")
+
+        def to_parquet(path: Path) -> None:
+            names = {"features": {"label": {"names": ["neg", "pos"]}, "text": {}}}
+            table = pyarrow.Table.from_pylist(self.splits[split])
+            info = {"huggingface": json.dumps({"info": names})}
+            pyarrow.parquet.write_table(table.replace_schema_metadata(info), path)
+            if self.breaks_at == split:
+                raise OSError("disk full")
+
+        return SimpleNamespace(to_parquet=to_parquet)
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    calls: list[dict[str, Any]] = []
+def the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
+    there = Hub()
     module = ModuleType("datasets")
-
-    def load_dataset(name: str, config: str | None, **options: Any) -> Split:
-        calls.append({"name": name, "config": config, **options})
-        if name == "no/where":
-            raise ConnectionError("offline")
-        if name == "no/such":
-            raise FileNotFoundError("Dataset 'no/such' doesn't exist")
-        return Split(SPLITS[options["split"]])
-
-    module.load_dataset = load_dataset  # type: ignore[attr-defined]
-    module.get_dataset_split_names = lambda *a, **k: list(SPLITS)  # type: ignore[attr-defined]
+    module.load_dataset = there.load  # type: ignore[attr-defined]
+    module.get_dataset_split_names = there.names  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", module)
-    return calls
+    monkeypatch.setattr(
+        huggingface_hub, "HfApi", lambda: SimpleNamespace(dataset_info=there.commit)
+    )
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    return there
 
 
 def spec(**changes: Any) -> TaskSpec:
@@ -50,55 +87,134 @@ def spec(**changes: Any) -> TaskSpec:
     return TaskSpec(**{**given, "dataset": "some/set", **changes})
 
 
-def test_splits_are_found_and_numbers_get_their_declared_names(
-    library: list[dict[str, Any]],
-) -> None:
-    data = load(spec(revision="abc"))
+def fetched(**changes: Any) -> TaskSpec:
+    hub.fetch(spec(**changes))
+    return spec(**changes)
+
+
+def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> None:
+    data = load(fetched(revision=OLD))
     assert data.labels == ("neg", "pos")
     assert (len(data.train), len(data.test)) == (20, 6)
     assert data.train[1].label == 1 and data.train[1].where == "some/set train row 2"
     assert data.test[0].where == "some/set validation row 1"
-    assert all(call["revision"] == "abc" for call in library)
-    assert not any("trust_remote_code" in call for call in library)
+    assert data.source == f"some/set at commit {OLD} (hub)"
     assert "unpinned-revision" not in {f.code for f in data.findings}
 
 
-def test_an_unpinned_revision_is_noted(library: list[dict[str, Any]]) -> None:
-    assert "unpinned-revision" in {f.code for f in load(spec()).findings}
+def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
+    with pytest.raises(
+        DataError, match=r"nothing is fetched unless asked\. Fetch it with --online"
+    ):
+        Context().dataset(spec())
+    assert the_hub.asked == []
+    assert len(Context(offline=False).dataset(spec()).train) == 20
+    asked = len(the_hub.asked)
+    assert asked > 0
+    Context().dataset(spec())
+    Context(offline=False).dataset(spec())  # all is here: nothing to ask
+    assert len(the_hub.asked) == asked
 
 
-def test_an_order_other_than_the_declared_one_is_a_warning(library: list[dict[str, Any]]) -> None:
-    data = load(spec(labels=("pos", "neg")))
+def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
+    the_hub: Hub, tmp_path: Path, tiny_model: Any
+) -> None:
+    study = small(tmp_path, tiny_model("bert")).model_copy(update={"tasks": (spec(),)})
+    planned = expand(study, Context(offline=False), [])
+    assert {p.run.task.revision for p in planned} == {OLD}
+
+    the_hub.newest, the_hub.splits = NEW, {"train": Hub.rows("new", 30)}
+    hub.fetch(spec(revision=NEW))
+    asked = len(the_hub.asked)
+    assert len(Workbench().dataset(planned[0].run.task).train) == 20  # what a worker does
+    assert {p.run_id for p in expand(study, Context(), [])} == {p.run_id for p in planned}
+    assert len(load(spec(revision=NEW)).train) < 30  # of 30 some are held out for the test
+    assert len(the_hub.asked) == asked
+
+
+def test_an_unpinned_revision_is_noted_with_its_commit(the_hub: Hub) -> None:
+    (note,) = [f for f in load(fetched()).findings if f.code == "unpinned-revision"]
+    assert f"revision: {OLD}" in str(note)
+
+
+def test_a_fetch_that_breaks_leaves_no_half_file_and_goes_on(the_hub: Hub, tmp_path: Path) -> None:
+    the_hub.breaks_at = "validation"
+    with pytest.raises(NetworkError, match="disk full"):
+        hub.fetch(spec())
+    left = sorted(p.name for p in (tmp_path / "home").rglob("*") if p.is_file())
+    assert left == ["train.parquet"]
+    with pytest.raises(DataError, match="has not been fetched"):
+        load(spec())
+    the_hub.breaks_at = None
+    assert len(load(fetched()).test) == 6
+    assert the_hub.asked.count(f"train of some/set at {OLD[0]}") == 1
+
+
+def test_another_split_is_fetched_at_the_commit_that_is_here(the_hub: Hub) -> None:
+    fetched()
+    the_hub.newest = NEW
+    the_hub.splits["train2"] = Hub.rows("second", 12)
+    with pytest.raises(DataError, match='has no split "train2"'):
+        load(spec(splits={"train": "train2"}))  # what is here knows of no such split
+    data = load(fetched(splits={"train": "validation", "test": "train"}))
+    assert (len(data.train), len(data.test)) == (6, 20)
+    assert not any(asked.endswith("at b") for asked in the_hub.asked)
+
+
+def test_an_order_other_than_the_declared_one_is_a_warning(the_hub: Hub) -> None:
+    data = load(fetched(labels=("pos", "neg")))
     assert data.train[1].label == 0
     assert [f.severity for f in data.findings if f.code == "label-order"] == ["warning"]
 
 
-def test_no_network_and_no_such_dataset(library: list[dict[str, Any]]) -> None:
-    with pytest.raises(NetworkError, match="could not be reached"):
-        load(spec(dataset="no/where", splits={"train": "train", "test": "validation"}))
+def test_no_network_no_such_dataset_and_no_such_split(the_hub: Hub) -> None:
+    with pytest.raises(NetworkError, match="could not be fetched"):
+        hub.fetch(spec(dataset="no/network"))
     with pytest.raises(DataError, match="cannot be loaded"):
-        load(spec(dataset="no/such", splits={"train": "train", "test": "validation"}))
+        hub.fetch(spec(dataset="no/such"))
+    with pytest.raises(DataError, match="It has train, validation"):
+        hub.fetch(spec(splits={"test": "tests"}))
 
 
-def test_hidden_test_labels_are_one_fault(
-    library: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hidden = [{"text": f"hidden {i}", "label": -1} for i in range(30)]
-    monkeypatch.setitem(SPLITS, "test", hidden)
+def test_hidden_test_labels_are_one_fault(the_hub: Hub) -> None:
+    the_hub.splits["test"] = [{"text": f"hidden {i}", "label": -1} for i in range(30)]
     with pytest.raises(DataError, match="no row of all 30 has a label"):
-        load(spec())
+        load(fetched())
 
 
-def test_a_missing_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_split_is_refused(the_hub: Hub) -> None:
+    the_hub.splits["validation"] = []
+    with pytest.raises(DataError, match=r"some/set validation: holds no rows"):
+        load(fetched())
+
+
+def test_a_missing_extra_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install \"paretune\[hub\]\""):
-        load(spec())
+        hub.fetch(spec())
 
 
-def test_the_real_library_reads_a_local_folder(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason="needs the extra hub")
-    for name, n in (("train", 20), ("test", 6)):
-        lines = [json.dumps({"text": f"{name} {i}", "label": "ab"[i % 2]}) for i in range(n)]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
-    data = load(spec(dataset=str(tmp_path)))
-    assert (len(data.train), len(data.test), data.labels) == (20, 6, ("a", "b"))
+def test_the_real_library_writes_what_we_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs the extra hub")
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(
+        huggingface_hub,
+        "HfApi",
+        lambda: SimpleNamespace(dataset_info=lambda name, revision: SimpleNamespace(sha=OLD)),
+    )
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=["neg", "pos"])
+    )
+    there = {
+        name: datasets.Dataset.from_list(Hub.rows(name, n), features=features)
+        for name, n in (("train", 20), ("test", 6))
+    }
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *a, **k: list(there))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, split, **k: there[split])
+    data = load(fetched())
+    assert (len(data.train), len(data.test), data.labels) == (20, 6, ("neg", "pos"))

@@ -1,12 +1,27 @@
-"""Datasets of the Hugging Face hub, through the extra `hub`. Code of a dataset is never run."""
+"""Datasets of the Hugging Face hub. Code of a dataset is never run.
+
+:func:`fetch` asks the hub and keeps the splits as Parquet under the commit that was found;
+:func:`load` and :func:`pinned` read what is kept and never touch the network. So a study reads the
+same rows in every process and on every day, and only fetching needs the extra ``hub``. Kept as::
+
+    DATA_HOME/hub/OWNER--NAME/refs/REVISION            the commit that it meant when it was fetched
+    DATA_HOME/hub/OWNER--NAME/COMMIT/CONFIG/SPLIT.parquet, splits.json
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from urllib.parse import quote
 
+from paretune.data import parquet
 from paretune.data.finding import Finding
+from paretune.data.home import data_home
 from paretune.data.read import Row
 from paretune.errors import DataError, NetworkError, ParetuneError
 from paretune.study import TaskSpec
@@ -21,16 +36,71 @@ class HubParts:
     train: list[Row]
     test: list[Row] | None
     declared: tuple[str, ...] | None
+    commit: str
     findings: tuple[Finding, ...]
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """One configuration of a dataset at one commit, as it lies on this machine."""
+
+    commit: str
+    folder: Path
+    splits: dict[str, str]
+
+    def file(self, part: str) -> Path:
+        return self.folder / f"{quote(self.splits[part], safe='')}.parquet"
+
+    @property
+    def whole(self) -> bool:
+        return all(self.file(part).is_file() for part in self.splits)
+
+
+def pinned(spec: TaskSpec) -> TaskSpec:
+    """The task at the commit of its dataset that is kept here.
+
+    Raises:
+        DataError: it was never fetched.
+    """
+    return spec.model_copy(update={"revision": _here(spec).commit})
+
+
 def load(spec: TaskSpec) -> HubParts:
-    """Load the splits that ``spec`` names, or train and the first of test, validation, dev.
+    """Read the splits that ``spec`` names, or train and the first of test, validation, dev.
+
+    Raises:
+        DataError: never fetched, no such split, or an empty one.
+    """
+    kept = _here(spec)
+    rows = {part: _rows(kept, part, str(spec.dataset)) for part in kept.splits}
+    name = str(spec.dataset)
+    findings = []
+    if spec.revision != kept.commit:
+        findings.append(
+            Finding(
+                "note",
+                "unpinned-revision",
+                name,
+                f"is read at commit {kept.commit}; fetched elsewhere it may be another.",
+                f"Give the task revision: {kept.commit}.",
+            )
+        )
+    declared = None
+    if spec.label:
+        declared = parquet.declared_labels(kept.file("train").read_bytes(), name, spec.label)
+    return HubParts(rows["train"], rows.get("test"), declared, kept.commit, tuple(findings))
+
+
+def fetch(spec: TaskSpec) -> None:
+    """Fetch the splits that the task needs, unless they are here. Half a file is never left.
 
     Raises:
         DataError: the extra is missing, or there is no such dataset, configuration or split.
-        NetworkError: the hub cannot be reached and the dataset is not in its cache.
+        NetworkError: the hub does not answer.
     """
+    kept = _kept(spec)
+    if kept is not None and kept.whole:
+        return
     name = str(spec.dataset)
     try:
         import datasets
@@ -39,66 +109,146 @@ def load(spec: TaskSpec) -> HubParts:
             f"dataset {name} needs the package datasets, which is not installed.",
             remedy='Install it: pip install "paretune[hub]".',
         ) from None
-    try:
-        splits = dict(spec.splits or {})
-        if set(splits) != {"train", "test"}:
-            held = datasets.get_dataset_split_names(name, spec.config, revision=spec.revision)
-            splits.setdefault("train", "train")
-            found = next((s for s in _TEST_SPLITS if s in held and s != splits["train"]), None)
-            if found is not None:
-                splits.setdefault("test", found)
-        loaded = {
-            part: datasets.load_dataset(name, spec.config, split=split, revision=spec.revision)
-            for part, split in splits.items()
-        }
-    except Exception as error:
-        raise _translated(error, name) from error
-    rows = {part: _rows(loaded[part], f"{name} {split}") for part, split in splits.items()}
-    findings = []
-    if spec.revision is None:
-        findings.append(
-            Finding(
-                "note",
-                "unpinned-revision",
-                name,
-                "is read at its newest revision, which may change.",
-                "Give the task revision: COMMIT.",
-            )
+    with _translated(name):
+        commit = kept.commit if kept is not None else _newest(name, spec.revision)
+        held = datasets.get_dataset_split_names(name, spec.config, revision=commit)
+        folder = _folder(spec, commit)
+        kept = _Kept(commit, folder, _chosen(spec, held))
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, split in kept.splits.items():
+            if not kept.file(part).is_file():
+                loaded = datasets.load_dataset(name, spec.config, split=split, revision=commit)
+                with _whole_or_not_at_all(kept.file(part)) as fresh:
+                    loaded.to_parquet(fresh)
+    _write(folder / "splits.json", json.dumps(held))
+    _write(_ref(spec), commit)
+
+
+def _here(spec: TaskSpec) -> _Kept:
+    kept = _kept(spec)
+    if kept is None or not kept.whole:
+        at = f" at revision {spec.revision}" if spec.revision else ""
+        raise DataError(
+            f"has not been fetched{at}, and nothing is fetched unless asked.",
+            where=f"dataset {spec.dataset}",
+            remedy="Fetch it with --online, or name files of your own as train: FILE.",
         )
-    return HubParts(
-        train=rows["train"],
-        test=rows.get("test"),
-        declared=_declared(loaded["train"].features, spec.label),
-        findings=tuple(findings),
-    )
+    return kept
 
 
-def _rows(split: Any, name: str) -> list[Row]:
-    rows = [Row(dict(values), f"{name} row {n}") for n, values in enumerate(split, 1)]
+def _kept(spec: TaskSpec) -> _Kept | None:
+    """What is here of the dataset, perhaps not all of it; None where its commit is not known."""
+    ref = _ref(spec)
+    commit = ref.read_text() if ref.is_file() else str(spec.revision)
+    folder = _folder(spec, commit)
+    listed = folder / "splits.json"
+    if not listed.is_file():
+        return None
+    return _Kept(commit, folder, _chosen(spec, json.loads(listed.read_text())))
+
+
+def _home(spec: TaskSpec) -> Path:
+    return data_home() / "hub" / quote(str(spec.dataset).replace("/", "--"), safe="")
+
+
+def _folder(spec: TaskSpec, commit: str) -> Path:
+    return _home(spec) / commit / quote(spec.config or "default", safe="")
+
+
+def _ref(spec: TaskSpec) -> Path:
+    return _home(spec) / "refs" / quote(spec.revision or "main", safe="")
+
+
+def _chosen(spec: TaskSpec, held: list[str]) -> dict[str, str]:
+    """Split names by part, ``train`` always and ``test`` where there is one."""
+    splits: dict[str, str] = {str(part): split for part, split in (spec.splits or {}).items()}
+    splits.setdefault("train", "train")
+    for split in splits.values():
+        if split not in held:
+            raise DataError(
+                f'has no split "{split}".',
+                where=f"dataset {spec.dataset}",
+                remedy=f"It has {', '.join(held)}: name them as splits: {{train: ..., test: ...}}.",
+            )
+    if "test" not in splits:
+        found = next((s for s in _TEST_SPLITS if s in held and s != splits["train"]), None)
+        if found is not None:
+            splits["test"] = found
+    return splits
+
+
+def _rows(kept: _Kept, part: str, name: str) -> list[Row]:
+    rows = parquet.rows(kept.file(part).read_bytes(), f"{name} {kept.splits[part]}")
     if not rows:
-        raise DataError("holds no rows.", where=name, remedy="Name another split.")
+        raise DataError(
+            "holds no rows.", where=f"{name} {kept.splits[part]}", remedy="Name another split."
+        )
     return rows
 
 
-def _declared(features: Mapping[str, Any], label: str | None) -> tuple[str, ...] | None:
-    names = getattr(features.get(label or ""), "names", None)
-    return tuple(names) if names else None
+def _newest(name: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi
+
+    return str(HfApi().dataset_info(name, revision=revision).sha)
 
 
-def _translated(error: Exception, name: str) -> ParetuneError:
-    said = str(error).split("\n", 1)[0]
+@contextmanager
+def _whole_or_not_at_all(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes ``target`` in one step when all went well."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, fresh = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    os.close(handle)
+    try:
+        yield Path(fresh)
+        Path(fresh).replace(target)
+    finally:
+        Path(fresh).unlink(missing_ok=True)
+
+
+def _write(target: Path, text: str) -> None:
+    with _whole_or_not_at_all(target) as fresh:
+        fresh.write_text(text)
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Errors of the hub's libraries as ours; their classes differ from version to version."""
+    try:
+        yield
+    except ParetuneError:
+        raise
+    except Exception as error:
+        raise _as_ours(error, name) from error
+
+
+def _as_ours(error: Exception, name: str) -> ParetuneError:
+    from huggingface_hub import errors
+
+    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    where = f"dataset {name}"
+    if isinstance(error, errors.GatedRepoError):
+        return DataError(
+            "is gated: its owner asks you to accept terms first.",
+            where=where,
+            remedy="Accept them on the dataset's page, then log in with `hf auth login`.",
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return DataError(
+            "does not exist on the hub, or is private.",
+            where=where,
+            remedy="Check the spelling; files of your own are named as train: FILE.",
+        )
+    unknown = isinstance(error, errors.RevisionNotFoundError | FileNotFoundError | ValueError)
     library = type(error).__module__.split(".")[0]
-    if isinstance(error, ConnectionError | TimeoutError) or library.startswith(
-        ("httpx", "requests")
-    ):
+    if not unknown and (isinstance(error, OSError) or library.startswith(("httpx", "requests"))):
         return NetworkError(
-            f"the hub could not be reached ({said}).",
-            where=name,
+            f"could not be fetched ({said}).",
+            where=where,
             remedy="Try again with a network, or download the files and name them as train: FILE.",
         )
     return DataError(
-        f"the hub's dataset cannot be loaded ({said}).",
-        where=name,
+        f"cannot be loaded ({said}).",
+        where=where,
         remedy="Check dataset, config, revision and splits; a dataset that needs its own code "
         "is not loaded: export it as Parquet.",
     )

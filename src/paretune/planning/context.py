@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from paretune import methods
+from paretune.data import hub
 from paretune.data.example import Dataset
 from paretune.errors import MethodError
 from paretune.methods import options as method_options
@@ -23,7 +24,7 @@ class Context:
     """Answers about one study on this machine; everything is read once.
 
     ``precision`` is what ``auto`` means here, decided once for each study and kept in its store.
-    ``offline`` False allows model files to be fetched from the hub.
+    ``offline`` False allows models and datasets to be fetched from the hub.
     """
 
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -31,7 +32,9 @@ class Context:
     bench: Workbench = field(default_factory=Workbench)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
-        """The data of a task."""
+        """The data of a task; may fetch it when not offline."""
+        if spec.dataset is not None and not self.offline:
+            hub.fetch(spec)
         return self.bench.dataset(spec)
 
     def source(self, spec: ModelSpec) -> Source:
@@ -42,10 +45,17 @@ class Context:
         return self.bench.sources[key]
 
     def pinned(self, study: Study) -> Study:
-        """The study with every hub model at the commit that was found for it.
+        """The study with every hub model and dataset at the commit that was found for it.
 
         Workers look for that commit, so a branch that moves meanwhile changes nothing.
         """
+        tasks = []
+        for task in study.tasks:
+            if task.dataset is not None:
+                found = self.dataset(task)
+                task = hub.pinned(task)
+                self.bench.datasets.setdefault(task.model_dump_json(), found)
+            tasks.append(task)
         models = []
         for spec in study.models:
             source = self.source(spec)
@@ -53,7 +63,7 @@ class Context:
                 spec = spec.model_copy(update={"revision": source.revision})
                 self.bench.sources[spec.model_dump_json()] = source
             models.append(spec)
-        return study.model_copy(update={"models": tuple(models)})
+        return study.model_copy(update={"tasks": tuple(tasks), "models": tuple(models)})
 
     def method(self, spec: MethodSpec) -> tuple[ModuleType, Any]:
         """The method's module and its checked options.

@@ -57,9 +57,8 @@ def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
 
     Raises:
         StudyError: no such task, language or template.
-        DataError: the files are missing or unreadable, or rows cannot become examples; all such
-            rows are named at once.
-        NetworkError: a hub dataset is neither cached nor reachable.
+        DataError: the files are missing or unreadable, a hub dataset was never fetched, or rows
+            cannot become examples; all such rows are named at once.
     """
     if spec.own:
         from paretune.tasks import custom

@@ -40,9 +40,8 @@ def load(spec: TaskSpec) -> Dataset:
 
     Raises:
         StudyError: the study asks for a template that own data cannot have.
-        DataError: unreadable files, missing columns, rows that cannot become examples; all such
-            rows are named at once.
-        NetworkError: a hub dataset is neither cached nor reachable.
+        DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
+            that cannot become examples; all such rows are named at once.
     """
     if spec.template != "pair":
         raise StudyError(
@@ -107,7 +106,7 @@ def _from_hub(spec: TaskSpec) -> _Read:
         test=None if test is None else name_numbers(test, label, loaded.declared),
         declared=loaded.declared,
         notes=loaded.findings,
-        source=f"{spec.dataset} at {spec.revision or 'its newest revision'} (hub)",
+        source=f"{spec.dataset} at commit {loaded.commit} (hub)",
     )
 
 

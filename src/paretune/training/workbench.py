@@ -33,7 +33,7 @@ class Workbench:
     loaded: dict[tuple[Any, ...], Loaded] = field(default_factory=dict)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
-        """The task's data, read at the first call."""
+        """The task's data, read at the first call; never from the network."""
         key = spec.model_dump_json()
         if key not in self.datasets:
             self.datasets[key] = load_task(spec)
