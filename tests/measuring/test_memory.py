@@ -256,3 +256,15 @@ def test_cuda_without_process_bytes_says_why(card, monkeypatch, nvml):
     assert "process_bytes" not in result["phases"]["train"]
     reason = result["not_measured"]["phases.train.process_bytes"]
     assert ("not installed" if nvml is None else "no process with this id") in reason
+
+
+def test_what_is_forgotten_is_measured_anew(meter):
+    meter.baseline()
+    with meter.phase("train"):
+        _touch(96)
+    assert meter.result()["phases"]["train"]["peak_bytes"] > 90 * MIB
+    meter.forget("train", "evaluation")
+    assert meter.result()["not_measured"]["phases.train"] == "the run has no such phase"
+    with meter.phase("train"):
+        _touch(24)
+    assert 20 * MIB < meter.result()["phases"]["train"]["peak_bytes"] < 60 * MIB

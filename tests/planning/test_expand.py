@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_tasks import tiny_task
 
-from paretune.errors import MethodError
+from paretune.errors import MethodError, StudyError
 from paretune.planning.context import Context, learning_rates
 from paretune.planning.expand import Planned, expand, folds
 from paretune.store.record import Record
@@ -246,3 +246,11 @@ def test_automatic_precision_is_decided_once(ask: Any) -> None:
     assert {p.run.training.precision for p in expand(given, Context(precision="bf16"), [])} == {
         "fp32"
     }
+
+
+def test_two_cells_that_differ_in_name_only_are_refused(ask: Any) -> None:
+    twice = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other"}]
+    with pytest.raises(StudyError, match=r"x one and .* x other are the same run\. .*remove one"):
+        expand(ask(methods=twice), Context(), [])
+    apart = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other", "rank": 4}]
+    assert expand(ask(methods=apart), Context(), [])

@@ -92,6 +92,10 @@ def probe_run(
             found = {}
             break
         micro_batch //= 2
+        # What the attempt that failed had reached is no cost of the run: it is measured anew.
+        meter.forget("train", "evaluation")
+        for parameter in prepared.trained.values():
+            parameter.grad = None
         outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {micro_batch}")
     peaks = meter.result()
     missing = {**peaks.pop("not_measured"), **found.pop("not_measured", {})}

@@ -79,6 +79,13 @@ class PeakMeter:
             self._inside = None
             self._keep(name, self._before, measured, missing)
 
+    def forget(self, *names: str) -> None:
+        """Drop what phases have measured: they are about to be repeated under other conditions."""
+        for name in names:
+            self._phases.pop(name, None)
+            for key in [k for k in self._missing if k.startswith(f"phases.{name}.")]:
+                del self._missing[key]
+
     def _keep(
         self, name: str, before: int, measured: dict[str, int], missing: dict[str, str]
     ) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from paretune import methods
 from paretune.analysis.choice import choose_rate
+from paretune.errors import StudyError
 from paretune.planning import paper
 from paretune.planning.context import NO_MODEL, Context, learning_rates
 from paretune.store.record import Record
@@ -33,12 +34,13 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
     """All runs that the study asks for, given the records that exist; in the order to run them.
 
     Raises:
+        StudyError: two cells of the study would be the same runs under two names.
         ParetuneError: data, a model or a method that cannot be used.
     """
     study = context.pinned(study)
     if study.protocol.preset == "paper":
         runs = paper.expand(study)
-        return [Planned(context.identify(run), run) for run in runs]
+        return _told_apart([Planned(context.identify(run), run) for run in runs])
     ended = {record.run_id: record for record in records}
     planned: list[Planned] = []
     training = _concrete(study.training, context)
@@ -60,7 +62,21 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
                 planned += _cell(study, context, ended, training, task, model, method)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
-    return sorted(planned, key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
+    planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
+    return _told_apart(planned)
+
+
+def _told_apart(planned: list[Planned]) -> list[Planned]:
+    """The same runs; an error where two cells differ in nothing but their names."""
+    first: dict[str, Run] = {}
+    for one in planned:
+        other = first.setdefault(one.run_id, one.run)
+        if other.cell != one.run.cell:
+            raise StudyError(
+                f"{' x '.join(other.cell)} and {' x '.join(one.run.cell)} are the same run.",
+                remedy="They differ in nothing but their names: remove one, or change it.",
+            )
+    return planned
 
 
 def with_baselines(study: Study) -> list[MethodSpec]:
