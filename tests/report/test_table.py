@@ -19,7 +19,7 @@ def line(text: str, *words: str) -> str:
 
 def test_every_score_carries_its_interval_examples_and_seeds() -> None:
     study = fake.study()
-    row = line(shown(study, fake.whole(study)), "e5-small", " lora ")
+    row = line(shown(study, fake.whole(study)), " lora  ")
     assert "[0." in row
     assert "60 x 3" in row
     assert "1e-3" in row
@@ -38,7 +38,7 @@ def test_collapse_divergence_and_memory_are_flagged() -> None:
         fake.record(runs[2], outcome="out_of_memory"),
     ]
     text = shown(study, records, width=300)
-    row = line(text, "e5-small", " lora ", "60 x 1")
+    row = line(text, " lora  ", "60 x 1")
     for flag in ("collapsed 1/3", "diverged 1/3", "out of memory 1/3"):
         assert flag in row
     assert "Memory ran out for lora, with 1 of 3 seeds." in text
@@ -50,7 +50,7 @@ def test_what_was_not_measured_says_so_and_is_never_zero() -> None:
     shut = fake.cost(fake.make_run(study, "cost", "full", 1), None)
     records = [r for r in records if r.run_id != shut.run_id]
     text = shown(study, [*records, shut], width=260)
-    assert "not measured: no solo measurement yet" in line(text, "e5-small", " lora ")
+    assert "not measured: no solo measurement yet" in line(text, " lora  ")
     assert "not measured: the counter of this system is shut" in text
     assert " 0 MiB" not in text
     assert " 0 KiB" not in text
@@ -82,6 +82,8 @@ def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:
     assert text.count("peak memory") == 2
     quality = line(text, "method", "score [95 %]")
     assert "peak memory" not in quality
+    assert "e5-small on topics" in text  # one model is told once, in the heading
+    assert "[0." in line(shown(study, fake.whole(study), width=80), " lora  ", "60 x 3")
 
 
 def test_names_cannot_steer_the_terminal() -> None:
@@ -96,7 +98,7 @@ def test_the_papers_scores_are_labelled_and_departures_listed() -> None:
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     records = [fake.record(run, {"test": fake.answers(0.7)})]
     text = shown(study, records, width=300)
-    assert "selected on the test part" in line(text, "e5-small", " lora ")
+    assert "selected on the test part" in line(text, " lora  ")
     assert "COPA, prompt tuning: the paper has none" in text
 
 

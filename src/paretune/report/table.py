@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from paretune.report import words
 from paretune.report.build import Finding, Report, Row, TaskPart, build
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     Column = tuple[str, Callable[[Row], str]]
+
+VERDICT = "beside the baselines"
 
 WIDE = 170
 """Columns of a terminal that takes quality and cost in one table."""
@@ -43,11 +45,13 @@ def show(report: Report, console: Console) -> None:
     say(report.protocol, "dim")
     for task in report.tasks:
         say("")
-        heading = f"{task.key}: {task.metric}"
+        models = dict.fromkeys(row.model for row in task.rows)
+        alone = f"{next(iter(models))} on " if len(models) == 1 else ""
+        heading = f"{alone}{task.key}: {task.metric}"
         say(f"{heading}, {task.basis}" if task.basis else heading, "bold")
         for sentence in task.sentences:
             say(sentence)
-        for columns in _layouts(console.width):
+        for columns in _layouts(console.width, several=len(models) > 1):
             table = _table(task, columns)
             if table.row_count:
                 console.print(table)
@@ -70,14 +74,16 @@ def _finding(found: Finding) -> str:
     return words.plain(f"{found.severity}: {found.where}: {found.what} {found.remedy}".rstrip())
 
 
-def _layouts(width: int) -> list[list[Column]]:
-    name: list[Column] = [("model", lambda r: r.model), ("method", lambda r: r.method)]
+def _layouts(width: int, *, several: bool) -> list[list[Column]]:
+    """Columns of one table, or of two; a model that stands alone is told in the heading."""
+    name: list[Column] = [("method", lambda r: r.method)]
+    if several:
+        name.insert(0, ("model", lambda r: r.model))
     quality: list[Column] = [
         ("score [95 %]", _score),
         ("n x seeds", _basis),
         ("rate", lambda r: r.rate),
-        ("beside the baselines", _verdict),
-        ("flags", lambda r: ", ".join(r.flags)),
+        (VERDICT, _verdict),
     ]
     costs: list[Column] = [
         ("peak memory", lambda r: r.cost.memory.text),
@@ -98,7 +104,10 @@ def _table(task: TaskPart, columns: Sequence[Column]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title, _ in columns:
         numeric = title in ("score [95 %]", "n x seeds", "trained")
-        table.add_column(title, justify="right" if numeric else "left")
+        # Words may wrap; numbers and names may not.
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        words_too = title in (VERDICT, "peak memory", "step")
+        table.add_column(title, justify=justify, no_wrap=not words_too)
     for rows in (task.rows, task.baselines):
         for row in rows:
             if _shown(row, quality):
@@ -126,9 +135,8 @@ def _basis(row: Row) -> str:
 
 
 def _verdict(row: Row) -> str:
-    if row.cell.baseline and row.verdict is None:
-        return "baseline"
-    return row.verdict.words if row.verdict else ""
+    said = [row.verdict.words] if row.verdict else ["baseline"] if row.cell.baseline else []
+    return "; ".join([*said, *row.flags])
 
 
 def _style(row: Row) -> str:
