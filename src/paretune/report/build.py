@@ -134,6 +134,11 @@ class TaskPart:
         """How costs were measured; more than one where probes differ."""
         return "; ".join(dict.fromkeys(r.cost.conditions for r in self.weighed))
 
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """What the peaks of memory were read from."""
+        return tuple(dict.fromkeys(r.cost.counter for r in self.weighed if r.cost.counter))
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -25,7 +25,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Cost:
-    """One cell's cost. ``conditions`` say how it was measured; bytes, seconds, parameters."""
+    """One cell's cost. ``conditions`` and ``counter`` say how it was measured."""
 
     memory: Measured
     step: Measured
@@ -36,6 +36,7 @@ class Cost:
     energy: Measured
     parts: str
     conditions: str
+    counter: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ def cost(cell: Cell) -> Cost:
         energy=_measured(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
         parts=_parts(cell),
         conditions=_conditions(cell),
+        counter=words.plain(str(cell.cost[-1].measured.get("peak_counter", "")))
+        if cell.cost
+        else "",
     )
 
 
@@ -164,7 +168,6 @@ def _conditions(cell: Cell) -> str:
         "threads": "{} threads",
         "batch_size": "batch {}",
         "length": "{} tokens",
-        "peak_counter": "memory is {}",
     }
     said = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
     return words.plain(", ".join(said))

@@ -162,4 +162,6 @@ def _legend(report: Report) -> str:
             "Cost: each cell alone in a fresh process, in training; one solo measurement unless a "
             f"range is shown ({'; '.join(conditions)})."
         )
+    counters = dict.fromkeys(c for t in report.tasks for c in t.counters)
+    said += [f"Memory: {counter}." for counter in counters]
     return " ".join(said)
