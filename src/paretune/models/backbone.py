@@ -1,13 +1,12 @@
 """What of a model makes its last hidden state, and what comes after it: traced, not guessed.
 
-A copy of the model on torch's meta device (shapes without numbers: no memory, no arithmetic) is
-run once, and the graph that autograd noted is walked. So a pooler inside the base model is told
-apart from a final norm or an embedding projection without knowing either by name.
+The model is run once on four positions, and the graph that autograd noted is walked. So a pooler
+inside the base model is told apart from a final norm or an embedding projection without knowing
+either by name.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -19,22 +18,24 @@ from paretune.errors import ModelError
 def backbone_parameters(model: Any) -> frozenset[str]:
     """Names of the parameters on which the last hidden state depends, word embeddings included.
 
+    Args:
+        model: just opened, in evaluation mode, nothing frozen yet.
+
     Raises:
         ModelError: the model cannot be run from embeddings.
     """
-    with torch.device("meta"), torch.enable_grad():
-        skeleton = type(model)(copy.deepcopy(model.config)).eval()
-        words = skeleton.get_input_embeddings()
-        start = torch.zeros(1, 4, words.weight.shape[1])
+    words = model.get_input_embeddings()
+    start = torch.zeros(1, 4, words.weight.shape[1], device=words.weight.device)
+    with torch.enable_grad():
         try:
-            hidden = skeleton.base_model(inputs_embeds=start)[0]
+            hidden = model.base_model(inputs_embeds=start)[0]
         except (TypeError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{type(model).__name__} cannot be run from embeddings ({error}).",
                 remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work.",
             ) from None
     reached = _leaves(hidden) | {id(p) for p in words.parameters()}
-    return frozenset(name for name, p in skeleton.named_parameters() if id(p) in reached)
+    return frozenset(name for name, p in model.named_parameters() if id(p) in reached)
 
 
 def head_modules(model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:

@@ -39,10 +39,11 @@ def open_tokenizer(folder: Path, model: Any, anatomy: Anatomy, where: str) -> An
         )
     rows = model.get_input_embeddings().num_embeddings
     # A mask token beyond the table is harmless here: nothing is masked.
-    ids = [i for i in tokenizer.get_vocab().values() if i != tokenizer.mask_token_id]
-    if max(ids) >= rows:
+    mask = tokenizer.mask_token_id
+    last = max(i for i in tokenizer.get_vocab().values() if i != mask)
+    if last >= rows:
         raise ModelError(
-            f"its tokenizer counts tokens up to {max(ids)}, but the model has {rows} embeddings.",
+            f"its tokenizer counts tokens up to {last}, but the model has {rows} embeddings.",
             where=where,
             remedy="Tokenizer and weights belong to different models.",
         )
