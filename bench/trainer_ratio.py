@@ -239,6 +239,7 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
         "cpu",
         "fp32",
         state,
+        pass_tokens=prepared.pass_tokens,
     )
     watch = Stopwatch()
     trained = train(

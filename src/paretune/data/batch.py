@@ -19,7 +19,7 @@ def order(n: int, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in generator.permutation(n)]
 
 
-PASS_TOKENS = 96
+PASS_TOKENS = 40
 """What one more pass through a model costs beside its tokens, in tokens (docs/log.md)."""
 
 

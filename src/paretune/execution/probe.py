@@ -80,6 +80,7 @@ def probe_run(
             device,
             "bf16" if run.training.precision == "bf16" else "fp32",
             checkpoint,
+            pass_tokens=prepared.pass_tokens,
         )
         try:
             found = _measure(prepared, encoded, batch, plan, meter, report)

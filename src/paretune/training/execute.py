@@ -128,6 +128,7 @@ def _fits(
             "bf16" if run.training.precision == "bf16" else "fp32",
             checkpoint,
             checkpoint_seconds,
+            prepared.pass_tokens,
         )
         _train_and_score(
             run, dataset, bench.parts(run), prepared, plan, bench, report, outcome, seconds

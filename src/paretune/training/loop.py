@@ -46,6 +46,7 @@ class Plan:
     precision: Literal["fp32", "bf16"]
     checkpoint: Path
     checkpoint_seconds: float = 60.0
+    pass_tokens: int = PASS_TOKENS
 
     def steps(self, examples: int) -> tuple[int, int, int]:
         """Steps in an epoch, steps in all, and steps between evaluations."""
@@ -161,7 +162,7 @@ def train_step(
 def _cut(data: Encoded, batch: list[int], plan: Plan) -> list[list[int]]:
     """The micro-batches of one effective batch, longest first."""
     choices = len(data.ids[0])
-    return micro_batches(data.lengths, batch, plan.micro_batch, PASS_TOKENS // choices)
+    return micro_batches(data.lengths, batch, plan.micro_batch, plan.pass_tokens // choices)
 
 
 def adamw(trained: Mapping[str, nn.Parameter], weight_decay: float) -> torch.optim.AdamW:

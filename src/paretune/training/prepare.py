@@ -9,12 +9,16 @@ from typing import Any
 from torch import nn
 
 from paretune import methods
+from paretune.data.batch import PASS_TOKENS
 from paretune.errors import MethodError
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
 from paretune.models.load import Loaded, reset_head, set_dropout
 from paretune.study import Run
+
+GRADIENT_TOKENS = 64
+"""What adding to the gradients of a whole model costs in one pass, in tokens (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,16 @@ class Prepared:
     trained: dict[str, nn.Parameter]
     max_length: int
     pad_id: int
+
+    @property
+    def pass_tokens(self) -> int:
+        """What a pass costs beside its tokens, in tokens: more, the more of the model is trained.
+
+        Every pass adds to all gradients that there are (docs/log.md).
+        """
+        everything: int = sum(p.numel() for p in self.loaded.model.parameters())
+        share = sum(p.numel() for p in self.trained.values()) / everything
+        return PASS_TOKENS + round(GRADIENT_TOKENS * share)
 
     def undo(self) -> None:
         """Take the method out and freeze nothing: the base is as it was loaded."""
