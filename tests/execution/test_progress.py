@@ -12,7 +12,8 @@ from paretune.store import RunState
 
 
 def state(seed, state="todo", stage="tune", method="lora", **more):
-    run = a_run(seed, stage, method)
+    rate = more.pop("rate", 1e-3)
+    run = a_run(seed, stage, method).model_copy(update={"learning_rate": rate})
     return RunState(
         f"{stage}{seed}", run, state, state == "todo", None, 1, more.pop("progress", {}), **more
     )
@@ -37,10 +38,23 @@ def test_time_left_comes_from_runs_of_the_same_kind():
 
 
 def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():
-    states = [done(0, 10.0), state(1, stage="cost"), state(2, stage="cost")]
-    assert snapshot_of(states, 2, 0).seconds_left == pytest.approx(20)
-    assert snapshot_of(states, 2, 7).seconds_left == pytest.approx(20 + 4 * 10 / 2)
-    assert snapshot_of(states, 2, 7).total == 7
+    costs = [done(9, 4.0, stage="cost"), state(1, stage="cost"), state(2, stage="cost")]
+    states = [done(0, 10.0), *costs]
+    assert snapshot_of(states, 2, 0).seconds_left == pytest.approx(8)
+    assert snapshot_of(states, 2, 8).seconds_left == pytest.approx(8 + 4 * 10 / 2)
+    assert snapshot_of(states, 2, 8).total == 8
+
+
+def test_runs_under_way_tell_how_long_their_like_will_take():
+    running = state(0, "running", seconds=30.0, progress={"step": 3, "steps": 4})
+    assert snapshot_of([running, state(1)], 1, 0).seconds_left == pytest.approx(10 + 40)
+    begun = state(0, "running", seconds=3.0, progress={"step": 1, "steps": 40})
+    assert snapshot_of([begun, state(1)], 1, 0).seconds_left is None
+
+
+def test_baselines_that_train_nothing_tell_nothing():
+    nothing = state(0, "done", seconds=1.0, outcome="ok", score=0.3, method="majority", rate=None)
+    assert snapshot_of([nothing, state(1)], 1, 0).seconds_left is None
 
 
 def test_nothing_is_known_before_the_first_run_ended():

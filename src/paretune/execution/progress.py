@@ -16,6 +16,9 @@ from paretune.store import RunState
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+SHARE_THAT_TELLS = 0.1
+"""From this share of its steps on, a running run says how long its like will take."""
+
 PLAIN_SECONDS = 30.0
 """Between two plain lines about running runs; every ended run has a line of its own."""
 
@@ -24,7 +27,8 @@ PLAIN_SECONDS = 30.0
 class Snapshot:
     """A study at one moment. ``total`` counts runs that are known or planned.
 
-    ``seconds_left``: estimated from the runs that ended; None before the first.
+    ``seconds_left``: estimated from runs that ended or are well under way; None before them, and
+    without the cost measurements before the first of those.
     """
 
     ended: int
@@ -162,29 +166,53 @@ def snapshot_of(states: Sequence[RunState], workers: int, planned: int) -> Snaps
 
 
 def _seconds_left(states: Sequence[RunState], workers: int, planned: int) -> float | None:
-    """A run is expected to take what its like took: of its cell, of its method, or any."""
+    """A run is expected to take what its like take: of its cell, of its method, or any.
+
+    Runs under way count as well, by what they have done; baselines that train nothing take no time
+    and teach none.
+    """
     seen: dict[object, list[float]] = defaultdict(list)
     for state in states:
-        if state.state == "done" and state.seconds is not None:
+        seconds = _whole_seconds(state)
+        if seconds is not None:
             for like in _likes(state):
-                seen[like].append(state.seconds)
+                seen[like].append(seconds)
     if not seen:
         return None
     together, alone = 0.0, 0.0
     for state in states:
-        if state.ended:
+        if state.ended or _trains_nothing(state):
             continue
-        expected = next(fmean(seen[like]) for like in _likes(state) if like in seen)
+        expected = next((fmean(seen[like]) for like in _likes(state) if like in seen), 0.0)
         if state.state == "running":
-            steps, step = state.progress.get("steps"), state.progress.get("step", 0)
-            expected *= 1 - min(1.0, step / steps) if steps else 1
+            expected *= 1 - _share_done(state)
         if state.stage == "cost":
             alone += expected
         else:
             together += expected
-    together += max(0, planned - len(states)) * fmean(seen["any"])
+    together += max(0, planned - len(states)) * fmean(seen["train"] or seen["cost"])
     return alone + together / max(1, workers)
 
 
+def _whole_seconds(state: RunState) -> float | None:
+    """What a run took, or will have taken; None where nothing can be said yet."""
+    if _trains_nothing(state) or state.seconds is None:
+        return None
+    if state.state == "done":
+        return state.seconds
+    share = _share_done(state) if state.state == "running" else 0.0
+    return state.seconds / share if share >= SHARE_THAT_TELLS else None
+
+
+def _share_done(state: RunState) -> float:
+    steps, step = state.progress.get("steps"), state.progress.get("step", 0)
+    return min(1.0, float(step) / float(steps)) if steps else 0.0
+
+
+def _trains_nothing(state: RunState) -> bool:
+    return state.run.learning_rate is None
+
+
 def _likes(state: RunState) -> tuple[object, ...]:
-    return ((state.run.cell, state.stage), (state.run.method.key, state.stage), "any")
+    kind = "cost" if state.stage == "cost" else "train"
+    return ((state.run.cell, state.stage), (state.run.method.key, state.stage), kind)
