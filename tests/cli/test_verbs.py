@@ -128,7 +128,7 @@ def test_check_names_every_fault_and_writes_nothing(
     assert 'method "lorra" is not known' in out
     assert 'method loha has no option "rnak". Its options: rank' in out
     assert "are longer than 8 tokens" in out
-    assert "step words x tiny x lora: 4 layers wrapped" in out
+    assert "step words x tiny x lora: beside 4 layers" in out
     assert not (tmp_path / "studies").exists()
 
 

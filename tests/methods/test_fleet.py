@@ -16,7 +16,6 @@ from paretune import methods
 from paretune.data.batch import order, pad
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet, PerRun, per_run_linear
-from paretune.methods.injection import replace
 from paretune.models.load import Loaded, load, reset_head, set_dropout
 from paretune.models.resolve import Source, resolve
 from paretune.study import ModelSpec, Run, derive
@@ -26,6 +25,15 @@ from paretune.training.workbench import Workbench
 SEEDS = (1, 2)
 METHODS = [("lora", 2), ("loha", 2), ("loha", 8), ("prompt", 4)]
 """LoHa of rank 2 is factorised here, of rank 8 it is not."""
+
+
+def replace(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    """Put ``new`` where the submodule ``name`` is; returns the old one."""
+    parent_name, _, leaf = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    old = model.get_submodule(name)
+    setattr(parent, leaf, new)
+    return old
 
 
 class Both:

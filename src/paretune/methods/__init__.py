@@ -3,8 +3,9 @@
 A method module defines ``NAME``, ``TITLE``, ``CODE_EPOCH`` (raised when its results change),
 ``LEARNING_RATES`` (low, middle, high: the rates that make sense for it), ``Options`` and either
 
-- ``inject(model, anatomy, options, fleet, seeds) -> Injection`` and ``parameter_count``, for what
-  trains inside a model, or
+- ``inject(model, anatomy, options, fleet, seeds) -> Injection``, ``parameter_count``,
+  ``STARTS_AS_BASE`` (whether the model answers as before until the first step) and, where the
+  method can become a part of the weights, ``merge``, for what trains inside a model, or
 - ``fit(train, labels, options)``, for a baseline that needs no model.
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.

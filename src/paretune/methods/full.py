@@ -19,6 +19,7 @@ NAME = "full"
 TITLE = "full fine-tuning"
 CODE_EPOCH = 1
 LEARNING_RATES = (2e-5, 6e-5, 2e-4)
+STARTS_AS_BASE = True
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ NAME = "head_only"
 TITLE = "linear probe (head only)"
 CODE_EPOCH = 1
 LEARNING_RATES = (1e-3, 5e-3, 2e-2)
+STARTS_AS_BASE = True
 
 
 @dataclass(frozen=True)

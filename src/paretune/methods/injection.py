@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,13 +18,13 @@ class Injection:
         parameters: the method's trained tensors by their names in the model, run axis first.
         undo: takes the method out; the model is the base again, bit for bit.
         extra_tokens: how many positions of a sequence the method takes for itself.
-        wrapped: names of the modules that were wrapped, for the "what was wrapped" table.
+        parts: what stands beside which module of the model, by that module's name.
     """
 
     parameters: dict[str, nn.Parameter]
     undo: Callable[[], None]
     extra_tokens: int = 0
-    wrapped: tuple[str, ...] = ()
+    parts: dict[str, nn.Module] = field(default_factory=dict)
 
 
 def generator(seed: int) -> torch.Generator:
@@ -39,43 +39,39 @@ def linear(model: nn.Module, name: str) -> nn.Linear:
     return layer
 
 
-def replace(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
-    """Put ``new`` where the submodule ``name`` is; returns the old one."""
-    parent_name, _, leaf = name.rpartition(".")
-    parent = model.get_submodule(parent_name)
-    old = model.get_submodule(name)
-    setattr(parent, leaf, new)
-    return old
+def attach(model: nn.Module, key: str, parts: Mapping[str, nn.Module]) -> Injection:
+    """Put each part beside the module of its name, as its child ``key``.
 
-
-def wrap(
-    model: nn.Module, names: list[str], make: Callable[[str, nn.Linear], nn.Module]
-) -> Injection:
-    """Replace each linear layer by ``make(name, layer)``, which holds it as ``base``.
-
-    The trained tensors are those that ``make`` added; ``undo`` puts the layers back.
+    A part is called with the module's input and output and gives the output that the model goes on
+    with: ``part(x, out)``. The module itself is left as it is, so methods can stand beside one
+    another, and taking one out leaves no trace.
     """
-    originals: dict[str, nn.Module] = {}
+    handles = []
     parameters: dict[str, nn.Parameter] = {}
-    for name in names:
-        layer = linear(model, name)
-        wrapper = make(name, layer)
-        originals[name] = replace(model, name, wrapper)
-        for own, parameter in wrapper.named_parameters():
-            if not own.startswith("base."):
-                parameters[f"{name}.{own}"] = parameter
+    for name, part in parts.items():
+        module = model.get_submodule(name)
+        module.add_module(key, part)
+        handles.append(module.register_forward_hook(_calling(part)))
+        for own, parameter in part.named_parameters():
+            parameters[f"{name}.{key}.{own}"] = parameter
 
     def undo() -> None:
-        for name, layer in originals.items():
-            replace(model, name, layer)
+        for handle in handles:
+            handle.remove()
+        for name in parts:
+            delattr(model.get_submodule(name), key)
 
-    return Injection(parameters, undo, wrapped=tuple(names))
+    return Injection(parameters, undo, parts=dict(parts))
+
+
+def _calling(part: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+    return lambda module, given, out: part(given[0], out)
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
-    """Add each wrapper's ``delta()`` to its frozen weight and take the method out."""
+    """Add each part's ``delta()`` to the frozen weight beside it and take the method out."""
     with torch.no_grad():
-        for name in injection.wrapped:
-            wrapper: Any = model.get_submodule(name)
-            wrapper.base.weight += wrapper.delta()
+        for name, part in injection.parts.items():
+            given: Any = part
+            linear(model, name).weight += given.delta()
     injection.undo()

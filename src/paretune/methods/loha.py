@@ -3,7 +3,7 @@
 Source: Hyeon-Woo et al. 2021 (FedPara), arXiv:2108.06098, equation 3; LyCORIS, arXiv:2309.14859.
 Equation: h = W x + (alpha / rank) ((A1 B1) o (A2 B2)) x, with W frozen.
 Shapes: A1, A2 (runs, out, rank), B1, B2 (runs, rank, in).
-Trained parameters: 2 * rank * (in + out) for each wrapped layer.
+Trained parameters: 2 * rank * (in + out) for each target layer.
 Start: the base model (B2 = 0; A1, B1 and A2 uniform on +-1/sqrt(fan in), as PEFT).
 Merges: W + (alpha / rank) (A1 B1) o (A2 B2). PEFT export: LOHA.
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.injection import Injection, generator, linear, merge, wrap
+from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import DEFAULT_TARGETS, number
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
@@ -33,6 +33,7 @@ NAME = "loha"
 TITLE = "LoHa"
 CODE_EPOCH = 1
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = True
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,14 @@ class Options:
         return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
 
 
-class LohaLinear(nn.Module):
-    """A frozen linear layer with one Hadamard update for each run."""
+class Loha(nn.Module):
+    """One Hadamard update for each run, beside a frozen linear layer."""
 
     def __init__(
         self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
         super().__init__()
-        self.base, self.fleet, self.scaling = base, fleet, options.scaling
+        self.fleet, self.scaling = fleet, options.scaling
         runs, rank = fleet.runs, options.rank
         out, in_ = base.out_features, base.in_features
         self.factorised = rank**2 * (in_ + out) < in_ * out
@@ -73,17 +74,14 @@ class LohaLinear(nn.Module):
         self.A2 = nn.Parameter(values["A2"].to(device))
         self.B2 = nn.Parameter(torch.zeros(runs, rank, in_, device=device))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(rows, tokens, in) -> (rows, tokens, out)."""
-        out: Tensor
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
         if self.factorised:
             up, down = self.khatri_rao()
             low = per_run_linear(x, down, self.fleet)
-            out = self.base(x) + per_run_linear(low, up, self.fleet) * self.scaling
-        else:
-            deltas = (self.A1 @ self.B1) * (self.A2 @ self.B2)
-            out = self.base(x) + per_run_linear(x, deltas, self.fleet) * self.scaling
-        return out
+            return out + per_run_linear(low, up, self.fleet) * self.scaling
+        deltas = (self.A1 @ self.B1) * (self.A2 @ self.B2)
+        return out + per_run_linear(x, deltas, self.fleet) * self.scaling
 
     def khatri_rao(self) -> tuple[Tensor, Tensor]:
         """P (runs, out, rank^2) and Q (runs, rank^2, in) with P Q = (A1 B1) o (A2 B2)."""
@@ -100,14 +98,14 @@ class LohaLinear(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Wrap the target layers; ``seeds`` has one seed for each run of the fleet."""
+    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
     names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
 
-    def make(name: str, layer: nn.Linear) -> LohaLinear:
+    def made(name: str) -> Loha:
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return LohaLinear(layer, options, fleet, draws)
+        return Loha(linear(model, name), options, fleet, draws)
 
-    return wrap(model, names, make)
+    return attach(model, NAME, {name: made(name) for name in names})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

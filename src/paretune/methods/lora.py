@@ -3,7 +3,7 @@
 Source: Hu et al. 2021, arXiv:2106.09685, equation 3.
 Equation: h = W x + (alpha / rank) B A x, with W frozen.
 Shapes: A (runs, rank, in), B (runs, out, rank).
-Trained parameters: rank * (in + out) for each wrapped layer.
+Trained parameters: rank * (in + out) for each target layer.
 Start: the base model (B = 0; A uniform on +-1/sqrt(in), PEFT's kaiming_uniform with a = sqrt 5).
 Merges: W + (alpha / rank) B A. PEFT export: LORA.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.injection import Injection, generator, linear, merge, wrap
+from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import DEFAULT_TARGETS, number
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
@@ -28,6 +28,7 @@ NAME = "lora"
 TITLE = "LoRA"
 CODE_EPOCH = 1
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = True
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,14 @@ class Options:
         return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
 
 
-class LoraLinear(nn.Module):
-    """A frozen linear layer with one low-rank update for each run."""
+class Lora(nn.Module):
+    """One low-rank update for each run, beside a frozen linear layer."""
 
     def __init__(
         self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
         super().__init__()
-        self.base, self.fleet, self.scaling = base, fleet, options.scaling
+        self.fleet, self.scaling = fleet, options.scaling
         bound = 1 / math.sqrt(base.in_features)
         down = torch.empty(fleet.runs, options.rank, base.in_features)
         for r, draw in enumerate(generators):
@@ -65,11 +66,10 @@ class LoraLinear(nn.Module):
         )
         self.dropout = nn.Dropout(options.dropout) if options.dropout else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(rows, tokens, in) -> (rows, tokens, out)."""
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
         low = per_run_linear(self.dropout(x), self.A, self.fleet)
-        out: Tensor = self.base(x) + per_run_linear(low, self.B, self.fleet) * self.scaling
-        return out
+        return out + per_run_linear(low, self.B, self.fleet) * self.scaling
 
     def delta(self, run: int = 0) -> Tensor:
         """The update of the weight, (out, in)."""
@@ -80,14 +80,14 @@ class LoraLinear(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Wrap the target layers; ``seeds`` has one seed for each run of the fleet."""
+    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
     names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
 
-    def make(name: str, layer: nn.Linear) -> LoraLinear:
+    def made(name: str) -> Lora:
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return LoraLinear(layer, options, fleet, draws)
+        return Lora(linear(model, name), options, fleet, draws)
 
-    return wrap(model, names, make)
+    return attach(model, NAME, {name: made(name) for name in names})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -29,6 +29,7 @@ NAME = "prompt"
 TITLE = "prompt tuning"
 CODE_EPOCH = 1
 LEARNING_RATES = (3e-3, 1e-2, 3e-2)
+STARTS_AS_BASE = False
 MODULE = "virtual_prompt"
 
 

@@ -16,7 +16,7 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
     """Prepare the run and take one training step on its two longest examples.
 
     Returns:
-        What was trained, in a few words: ``24 layers wrapped, 147,456 + 148,995 parameters``.
+        What was trained, in a few words: ``beside 24 layers, 147,456 + 148,995 parameters``.
 
     Raises:
         ParetuneError: the method cannot serve this model or task.
@@ -40,8 +40,8 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         train_step(loaded.model, prepared.trained, optimizer, encoded, longest, 0, 0.0, plan, fleet)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
-        wrapped = prepared.injection.wrapped
-        said = f"{len(wrapped)} layers wrapped, " if wrapped else ""
+        beside = len(prepared.injection.parts)
+        said = f"beside {beside} layers, " if beside else ""
         extra = prepared.injection.extra_tokens
         said += f"{extra} virtual tokens, " if extra else ""
         return f"{said}{method:,} method + {head:,} head parameters"
