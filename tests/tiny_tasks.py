@@ -67,7 +67,10 @@ def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) 
 
 def small(method: str) -> dict[str, int]:
     """Options that make ``method`` small."""
-    names = {"lora": "rank", "loha": "rank", "prompt": "num_virtual_tokens"}
+    names = {
+        **dict.fromkeys(("lora", "dora", "loha", "lokr"), "rank"),
+        "prompt": "num_virtual_tokens",
+    }
     return {names[method]: SMALL[names[method]]} if method in names else {}
 
 

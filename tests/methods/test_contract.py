@@ -21,6 +21,7 @@ from tiny_tasks import KINDS, silent, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune import methods
+from paretune.errors import MethodError
 from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, load, reset_head
 from paretune.study import Run
@@ -47,6 +48,10 @@ def combinations() -> list[Any]:
                 name = f"{method}-{family}-{kind}"
                 found.append(pytest.param((method, family, kind), id=name, marks=marks))
     return found
+
+
+REFUSED = {("bitfit", "modernbert"): "has no biases"}
+"""Pairs that a method cannot do, and what its refusal says."""
 
 
 @dataclass
@@ -98,6 +103,10 @@ def walk(
     pristine = loaded.pristine()
     module = methods.get(method)
     options = module.Options(**run.method.options)
+    if reason := REFUSED.get((method, family)):
+        with pytest.raises(MethodError, match=reason):
+            prepare(run, loaded)
+        pytest.skip(f"refused: {method} on {family} {reason}")
     seen.count = module.parameter_count(loaded.model, loaded.anatomy, options)
     prepared = prepare(run, loaded)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}

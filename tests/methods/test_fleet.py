@@ -23,7 +23,10 @@ from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
 SEEDS = (1, 2)
-METHODS = [("lora", 2), ("loha", 2), ("loha", 8), ("prompt", 4)]
+METHODS = [
+    ("lora", 2), ("loha", 2), ("loha", 8), ("prompt", 4),
+    ("dora", 2), ("lokr", 2), ("lokr", 8), ("ia3", 0), ("bitfit", 0),
+]  # fmt: skip
 """LoHa of rank 2 is factorised here, of rank 8 it is not."""
 
 

@@ -10,12 +10,17 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from paretune.methods import loha, lora
+from paretune.methods import bitfit, dora, ia3, loha, lokr, lora
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import generator
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "lora": (lora.Lora, lora.Options(rank=3)),
+    "dora": (dora.Dora, dora.Options(rank=3)),
+    "lokr-low-rank": (lokr.Lokr, lokr.Options(rank=1, decompose_factor=2)),
+    "lokr-full": (lokr.Lokr, lokr.Options(rank=4, decompose_factor=2)),
+    "bitfit": (lambda layer, _, fleet, __: bitfit.Shift(layer.bias.detach(), fleet), None),
+    "ia3": (lambda layer, _, fleet, __: ia3.Scale(2, 2, fleet, layer.weight.device), None),
     "loha-factorised": (loha.Loha, loha.Options(rank=1)),
     "loha-materialised": (loha.Loha, loha.Options(rank=3)),
 }
@@ -29,13 +34,16 @@ def test_gradcheck(name: str, shares: list[int]) -> None:
     fleet.share(shares)
     torch.manual_seed(0)
     draws = [generator(seed) for seed in range(len(shares))]
-    layer = make(nn.Linear(5, 4), options, fleet, draws).double()
+    layer = make(nn.Linear(6, 4).double(), options, fleet, draws).double()
     if name.startswith("loha"):
         assert layer.factorised == name.endswith("factorised")
     own = dict(layer.named_parameters())
     for parameter in own.values():  # away from the start, where half of them are 0
         nn.init.normal_(parameter)
-    x = torch.randn(sum(shares), 2, 5, dtype=torch.float64, requires_grad=True)
+    if name == "dora":  # the norm is a constant to the gradient, by the paper's section 4.3
+        lengths = layer.lengths()
+        layer.lengths = lambda: lengths  # type: ignore[method-assign]
+    x = torch.randn(sum(shares), 2, 6, dtype=torch.float64, requires_grad=True)
 
     def answer(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
         return functional_call(layer, dict(zip(own, values, strict=True)), (x, 2 * x[..., :4]))
@@ -43,16 +51,16 @@ def test_gradcheck(name: str, shares: list[int]) -> None:
     assert torch.autograd.gradcheck(answer, (x, *own.values()))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", [name for name in MAKERS if name.startswith("lo")])
 def test_the_update_is_the_delta(name: str) -> None:
     """What the forward pass adds is what ``delta`` says, run by run."""
     make, options = MAKERS[name]
     fleet = Fleet(2)
     fleet.share([1, 1])
-    layer = make(nn.Linear(5, 4), options, fleet, [generator(1), generator(2)]).double()
+    layer = make(nn.Linear(6, 4).double(), options, fleet, [generator(1), generator(2)]).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
-    x = torch.randn(2, 3, 5, dtype=torch.float64)
+    x = torch.randn(2, 3, 6, dtype=torch.float64)
     added = layer(x, torch.zeros(2, 3, 4, dtype=torch.float64))
     told = torch.stack([x[run] @ layer.delta(run).T for run in (0, 1)])
     torch.testing.assert_close(added, told, rtol=0, atol=1e-12)
@@ -77,3 +85,14 @@ def test_loha_takes_the_cheaper_form() -> None:
         for rank in (1, 16, 19, 20, 64)
     }
     assert forms == {1: True, 16: True, 19: True, 20: False, 64: False}
+
+
+@pytest.mark.parametrize(
+    ("number", "factor", "found"),
+    [(768, -1, (24, 32)), (384, -1, (16, 24)), (127, -1, (1, 127)), (128, 4, (4, 32)),
+     (768, 10, (8, 96)), (3072, 50, (48, 64))],
+)  # fmt: skip
+def test_lokr_factorises_as_peft(number: int, factor: int, found: tuple[int, int]) -> None:
+    from peft.tuners.lokr.layer import factorization
+
+    assert lokr.factorised(number, factor) == found == factorization(number, factor)

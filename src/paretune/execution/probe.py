@@ -81,6 +81,7 @@ def probe_run(
             "bf16" if run.training.precision == "bf16" else "fp32",
             checkpoint,
             pass_tokens=prepared.pass_tokens,
+            rate_factors=prepared.injection.rate_factors,
         )
         try:
             found = _measure(prepared, encoded, batch, plan, meter, report)
@@ -128,7 +129,7 @@ def _measure(
     report: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     model = prepared.loaded.model
-    optimizer = adamw(prepared.trained, plan.settings.weight_decay)
+    optimizer = adamw(prepared.trained, plan.settings.weight_decay, plan.rate_factors)
     clock = StepClock(plan.device, warm_up=WARM_UP)
     steps = WARM_UP + TIMED
     model.train()

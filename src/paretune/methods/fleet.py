@@ -38,10 +38,21 @@ class Fleet:
         """Whether all runs own equally many rows, so that one batched product serves them."""
         return len({r.stop - r.start for r in self.rows}) == 1
 
+    def own(self, x: Tensor) -> None:
+        """Check that every row of ``x`` belongs to a run.
+
+        Raises:
+            ValueError: it has other rows, as DeBERTa's table of relative positions, which goes
+                through the projections of the text: such a model trains one run at a time.
+        """
+        if len(x) != self.rows[-1].stop:
+            raise ValueError(f"{len(x)} rows, but those of the runs are {self.rows[-1].stop}")
+
     def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
         """``run(r, rows of x)`` for every run, put together again along the rows."""
         if self.runs == 1:
             return run(0, x)
+        self.own(x)
         return torch.cat([run(r, x[rows]) for r, rows in enumerate(self.rows)])
 
 
@@ -52,10 +63,24 @@ def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:
     """
     if fleet.runs == 1:
         return F.linear(x, weight[0])
+    fleet.own(x)
     if fleet.even:
         stacked = x.reshape(fleet.runs, -1, x.shape[-1])
         return torch.bmm(stacked, weight.transpose(1, 2)).reshape(*x.shape[:-1], weight.shape[1])
     return fleet.each(x, lambda r, rows: F.linear(rows, weight[r]))
+
+
+def per_run_vector(x: Tensor, vector: Tensor, fleet: Fleet) -> Tensor:
+    """Each run's vector, in a shape that goes with that run's rows of ``x``.
+
+    Shapes: ``x`` (rows, ..., width), ``vector`` (runs, width) -> (width,) or (rows, 1..., width).
+    """
+    if fleet.runs == 1:
+        return vector[0]
+    fleet.own(x)
+    shares = torch.tensor([rows.stop - rows.start for rows in fleet.rows], device=vector.device)
+    rows = vector.repeat_interleave(shares, dim=0)
+    return rows.reshape(len(x), *[1] * (x.ndim - 2), -1)
 
 
 class PerRun(nn.Module):

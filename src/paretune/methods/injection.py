@@ -18,12 +18,14 @@ class Injection:
         parameters: the method's trained tensors by their names in the model, run axis first.
         undo: takes the method out; the model is the base again, bit for bit.
         extra_tokens: how many positions of a sequence the method takes for itself.
+        rate_factors: by name, what the learning rate of a tensor is multiplied by, where not by 1.
         parts: what stands beside which module of the model, by that module's name.
     """
 
     parameters: dict[str, nn.Parameter]
     undo: Callable[[], None]
     extra_tokens: int = 0
+    rate_factors: dict[str, float] = field(default_factory=dict)
     parts: dict[str, nn.Module] = field(default_factory=dict)
 
 

@@ -1,11 +1,12 @@
 """LoRA: a low-rank update beside frozen linear layers.
 
-Source: Hu et al. 2021, arXiv:2106.09685, equation 3.
-Equation: h = W x + (alpha / rank) B A x, with W frozen.
+Source: Hu et al. 2021, arXiv:2106.09685, equation 3; ``use_rslora``: Kalajdzievski 2023,
+arXiv:2312.03732, section 3; ``loraplus_lr_ratio``: Hayou et al. 2024 (LoRA+), arXiv:2402.12354.
+Equation: h = W x + s B A x, with W frozen; s = alpha / rank, or alpha / sqrt(rank) in rsLoRA.
 Shapes: A (runs, rank, in), B (runs, out, rank).
 Trained parameters: rank * (in + out) for each target layer.
 Start: the base model (B = 0; A uniform on +-1/sqrt(in), PEFT's kaiming_uniform with a = sqrt 5).
-Merges: W + (alpha / rank) B A. PEFT export: LORA.
+Merges: W + s B A. PEFT export: LORA.
 """
 
 from __future__ import annotations
@@ -33,18 +34,24 @@ STARTS_AS_BASE = True
 
 @dataclass(frozen=True)
 class Options:
-    """``alpha`` None is twice the rank. ``dropout`` acts on the input of the update."""
+    """``alpha`` None is twice the rank. ``dropout`` acts on the input of the update.
+
+    ``loraplus_lr_ratio``: B learns so many times as fast as A; 1 is plain LoRA.
+    """
 
     rank: int = number(8, 1, 1024)
     alpha: float | None = number(None, 0.01, 4096)
     dropout: float = number(0.0, 0.0, 0.9)
+    use_rslora: bool = False
+    loraplus_lr_ratio: float = number(1.0, 1.0, 1024.0)
     target_modules: tuple[str, ...] = DEFAULT_TARGETS
     allow_unmatched: bool = False
 
     @property
     def scaling(self) -> float:
-        """What the update is multiplied by: alpha / rank."""
-        return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
+        """What the update is multiplied by."""
+        alpha = 2.0 * self.rank if self.alpha is None else self.alpha
+        return alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
 class Lora(nn.Module):
@@ -87,7 +94,11 @@ def inject(
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         return Lora(linear(model, name), options, fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in names})
+    injection = attach(model, NAME, {name: made(name) for name in names})
+    if options.loraplus_lr_ratio != 1.0:
+        faster = [name for name in injection.parameters if name.endswith(".B")]
+        injection.rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
+    return injection
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -129,6 +129,7 @@ def _fits(
             checkpoint,
             checkpoint_seconds,
             prepared.pass_tokens,
+            prepared.injection.rate_factors,
         )
         _train_and_score(
             run, dataset, bench.parts(run), prepared, plan, bench, report, outcome, seconds

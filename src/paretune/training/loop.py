@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class Plan:
     checkpoint: Path
     checkpoint_seconds: float = 60.0
     pass_tokens: int = PASS_TOKENS
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
 
     def steps(self, examples: int) -> tuple[int, int, int]:
         """Steps in an epoch, steps in all, and steps between evaluations."""
@@ -85,7 +86,7 @@ def train(
         report: told the step, the steps in all and the loss after every step.
     """
     per_epoch, total, eval_every = plan.steps(len(data.labels))
-    optimizer = adamw(trained, plan.settings.weight_decay)
+    optimizer = adamw(trained, plan.settings.weight_decay, plan.rate_factors)
     resumed = checkpoint.load(plan.checkpoint, trained, optimizer, plan.micro_batch)
     progress, best = resumed or (Progress(micro_batch=plan.micro_batch), {})
     saved_at = time.monotonic()
@@ -153,7 +154,7 @@ def train_step(
     norm = gradient_norm(trained, plan.settings.max_grad_norm)
     guards.check_finite(step, total, norm, plan.num_labels)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["rate_factor"]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total
@@ -165,15 +166,32 @@ def _cut(data: Encoded, batch: list[int], plan: Plan) -> list[list[int]]:
     return micro_batches(data.lengths, batch, plan.micro_batch, plan.pass_tokens // choices)
 
 
-def adamw(trained: Mapping[str, nn.Parameter], weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only: biases and normalisation are left alone."""
-    plain = {n: p for n, p in trained.items() if n.endswith("bias") or _is_norm(n)}
-    decayed = [p for n, p in trained.items() if n not in plain]
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": list(plain.values()), "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, fused=True)
+def adamw(
+    trained: Mapping[str, nn.Parameter],
+    weight_decay: float,
+    rate_factors: Mapping[str, float] | None = None,
+) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only: biases and normalisation are left alone.
+
+    Args:
+        trained: tensors by name.
+        weight_decay: of the matrices.
+        rate_factors: by name, what the learning rate is multiplied by; 1 where not named.
+    """
+    factors = rate_factors or {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        decay = 0.0 if name.endswith("bias") or _is_norm(name) else weight_decay
+        groups.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1]))
+    return torch.optim.AdamW(
+        [
+            {"params": held, "weight_decay": decay, "rate_factor": factor}
+            for (decay, factor), held in ordered
+        ],
+        lr=0.0,
+        fused=True,
+    )
 
 
 def gradient_norm(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:

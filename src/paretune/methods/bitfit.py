@@ -1,0 +1,90 @@
+"""BitFit: only the biases are trained.
+
+Source: Ben Zaken et al. 2021, arXiv:2106.10199, section 3.
+Equation: h = W x + (b + d), and LayerNorm alike, with W and b frozen and d trained.
+Shapes: d (runs, width) beside every linear layer and normalisation of the backbone with a bias.
+Trained parameters: the sum of the widths of these biases.
+Start: the base model (d = 0). Without weight decay, as all biases here, training d is training b.
+Merges: b + d. PEFT export: none (merged: a plain checkpoint).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune.errors import MethodError
+from paretune.methods.fleet import Fleet, per_run_vector
+from paretune.methods.injection import Injection, attach
+from paretune.models.anatomy import Anatomy
+
+NAME = "bitfit"
+TITLE = "BitFit"
+CODE_EPOCH = 1
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """BitFit has no options beside the learning rate."""
+
+
+class Shift(nn.Module):
+    """A change of one bias for each run."""
+
+    def __init__(self, bias: Tensor, fleet: Fleet) -> None:
+        super().__init__()
+        self.fleet = fleet
+        self.bias = nn.Parameter(torch.zeros(fleet.runs, len(bias), device=bias.device))
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
+        return out + per_run_vector(out, self.bias, self.fleet)
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put a shift beside every module of the backbone that has a bias.
+
+    Raises:
+        MethodError: the backbone has no bias at all (ModernBERT).
+    """
+    biases = _biases(model, anatomy)
+    if not biases:
+        raise MethodError(
+            f"{type(model).__name__} has no biases outside its head.",
+            where=f"method {NAME}",
+            remedy="Take another method for this model.",
+        )
+    return attach(model, NAME, {name: Shift(bias, fleet) for name, bias in biases.items()})
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Widths of all biases outside the head."""
+    return sum(len(bias) for bias in _biases(model, anatomy).values())
+
+
+def merge(model: nn.Module, injection: Injection) -> None:
+    """Add each shift to the frozen bias beside it and take the method out."""
+    with torch.no_grad():
+        for name, part in injection.parts.items():
+            module, shift = model.get_submodule(name), part
+            bias: Any = module.bias
+            bias += next(shift.parameters())[0]
+    injection.undo()
+
+
+def _biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
+    """The bias of every linear layer and normalisation of the backbone, by its module."""
+    found = {}
+    for name, module in model.named_modules():
+        inside = any(name == head or name.startswith(f"{head}.") for head in anatomy.head)
+        bias = getattr(module, "bias", None)
+        if isinstance(bias, nn.Parameter) and not inside:
+            found[name] = bias.detach()
+    return found

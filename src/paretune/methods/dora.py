@@ -1,0 +1,114 @@
+"""DoRA: LoRA moves the direction of each row of the weight, a trained magnitude its length.
+
+Source: Liu et al. 2024, arXiv:2402.09353, equation 5; the norm is a constant to the gradient
+(section 4.3), as in PEFT.
+Equation: h = m o (W + s B A) x / ||W + s B A||_row + b, with W and b frozen, s = alpha / rank.
+Shapes: A (runs, rank, in), B (runs, out, rank), m (runs, out).
+Trained parameters: rank * (in + out) + out for each target layer.
+Start: the base model (B = 0, m = ||W||_row). Merges. PEFT export: LORA with use_dora.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretune.methods import lora
+from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
+from paretune.methods.injection import Injection, attach, generator, linear
+from paretune.methods.options import DEFAULT_TARGETS, number
+from paretune.models.anatomy import Anatomy, targets
+from paretune.study import derive
+
+NAME = "dora"
+TITLE = "DoRA"
+CODE_EPOCH = 1
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """``alpha`` None is twice the rank. ``dropout`` acts on the input of the update."""
+
+    rank: int = number(8, 1, 1024)
+    alpha: float | None = number(None, 0.01, 4096)
+    dropout: float = number(0.0, 0.0, 0.9)
+    target_modules: tuple[str, ...] = DEFAULT_TARGETS
+    allow_unmatched: bool = False
+
+    @property
+    def update(self) -> lora.Options:
+        """The same, as LoRA's options."""
+        return lora.Options(rank=self.rank, alpha=self.alpha, dropout=self.dropout)
+
+
+class Dora(lora.Lora):
+    """One low-rank update and one magnitude for each run, beside a frozen linear layer."""
+
+    def __init__(
+        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+    ) -> None:
+        super().__init__(base, options.update, fleet, generators)
+        # In a tuple, so that the layer is not listed as a part of what stands beside it.
+        self._base = (base,)
+        self.m = nn.Parameter(self.lengths())
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
+        (base,) = self._base
+        plain = out if base.bias is None else out - base.bias
+        dropped = self.dropout(x)
+        # What dropout took from the input, the direction loses as well (as PEFT).
+        seen = plain if dropped is x or not self.training else F.linear(dropped, base.weight)
+        low = per_run_linear(dropped, self.A, self.fleet)
+        update = per_run_linear(low, self.B, self.fleet) * self.scaling
+        scale = per_run_vector(out, self.m / self.lengths(), self.fleet)
+        return out + (scale - 1) * seen + scale * update
+
+    def lengths(self) -> Tensor:
+        """Norms of the rows of W + s B A, a constant to the gradient; (runs, out)."""
+        (base,) = self._base
+        with torch.no_grad(), torch.autocast(base.weight.device.type, enabled=False):
+            moved: Tensor = base.weight + self.scaling * self.B @ self.A
+            lengths: Tensor = torch.linalg.vector_norm(moved, dim=2)
+            return lengths
+
+    def merged(self) -> Tensor:
+        """The weight that run 0 has in effect, (out, in)."""
+        (base,) = self._base
+        weight: Tensor = base.weight + self.delta()
+        return weight * (self.m / self.lengths())[0, :, None]
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
+    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
+
+    def made(name: str) -> Dora:
+        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
+        return Dora(linear(model, name), options, fleet, draws)
+
+    return attach(model, NAME, {name: made(name) for name in names})
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Sum of rank * (in + out) + out over the target layers."""
+    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
+    layers = [linear(model, name) for name in names]
+    return sum(options.rank * (m.out_features + m.in_features) + m.out_features for m in layers)
+
+
+def merge(model: nn.Module, injection: Injection) -> None:
+    """Put the weight that is in effect in the place of each frozen one; take the method out."""
+    with torch.no_grad():
+        for name, part in injection.parts.items():
+            given: Any = part
+            linear(model, name).weight.copy_(given.merged())
+    injection.undo()

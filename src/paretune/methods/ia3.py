@@ -1,0 +1,127 @@
+"""IA3: keys, values and the inner feed-forward activations are rescaled, channel by channel.
+
+Source: Liu et al. 2022, arXiv:2205.05638, section 3.3.
+Equation: softmax(Q (l_k o K)^T / sqrt d) (l_v o V), and W_down (l_ff o act(W_up x)).
+Shapes: l_k, l_v (runs, width), l_ff (runs, inner width), in every layer.
+Trained parameters: 2 * width + inner width for each layer.
+Start: the base model (all l = 1).
+Merges: rows of W and b of key and value times l, columns of W_down times l_ff. PEFT export: IA3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods.fleet import Fleet, per_run_vector
+from paretune.methods.injection import Injection, attach, linear
+from paretune.models.anatomy import Anatomy
+from paretune.models.blocks import Layer
+
+NAME = "ia3"
+TITLE = "IA3"
+CODE_EPOCH = 1
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """IA3 has no options beside the learning rate."""
+
+
+class Scale(nn.Module):
+    """One scale for each run and channel, on what a layer gives or on what it is given.
+
+    ``start`` is the first channel that is scaled: in a projection that makes query, key and value
+    at once, the query is left alone.
+    """
+
+    def __init__(self, channels: int, start: int, fleet: Fleet, device: torch.device) -> None:
+        super().__init__()
+        self.start, self.fleet = start, fleet
+        self.l = nn.Parameter(torch.ones(fleet.runs, channels, device=device))
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
+        return self.scaled(out)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Channels from ``start`` on, times the scale."""
+        rest = x[..., self.start :]
+        rest = rest * per_run_vector(rest, self.l, self.fleet)
+        return torch.cat([x[..., : self.start], rest], -1) if self.start else rest
+
+
+class ScaleOfInput(Scale):
+    """A scale on what a layer is given; a hook before the layer applies it."""
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """The output as it is."""
+        return out
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Scale key, value and the input of the second feed-forward layer, in every layer."""
+    parts: dict[str, nn.Module] = {}
+    handles = []
+    for layer in anatomy.layers:
+        for name, (channels, start) in _scaled_outputs(model, layer).items():
+            device = linear(model, name).weight.device
+            parts[name] = Scale(channels, start, fleet, device)
+        down = linear(model, layer.down)
+        part = parts[layer.down] = ScaleOfInput(down.in_features, 0, fleet, down.weight.device)
+        handles.append(down.register_forward_pre_hook(_entering(part)))
+    injection = attach(model, NAME, parts)
+    undo = injection.undo
+
+    def undo_both() -> None:
+        for handle in handles:
+            handle.remove()
+        undo()
+
+    injection.undo = undo_both
+    return injection
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Widths of key, value and the inner feed-forward activations, over all layers."""
+    return sum(
+        sum(channels for channels, _ in _scaled_outputs(model, layer).values())
+        + linear(model, layer.down).in_features
+        for layer in anatomy.layers
+    )
+
+
+def merge(model: nn.Module, injection: Injection) -> None:
+    """Multiply the scales into the frozen weights and take the method out."""
+    with torch.no_grad():
+        for name, part in injection.parts.items():
+            given: Any = part
+            layer = linear(model, name)
+            if isinstance(part, ScaleOfInput):
+                layer.weight *= given.l[0]
+                continue
+            layer.weight[given.start :] *= given.l[0, :, None]
+            if layer.bias is not None:
+                layer.bias[given.start :] *= given.l[0]
+    injection.undo()
+
+
+def _scaled_outputs(model: nn.Module, layer: Layer) -> dict[str, tuple[int, int]]:
+    """By name of the projection: how many channels are scaled, and from which on."""
+    attention = layer.attention
+    if attention.fused:
+        width = linear(model, attention.query).out_features // 3
+        return {attention.query: (2 * width, width)}
+    return {n: (linear(model, n).out_features, 0) for n in (attention.key, attention.value)}
+
+
+def _entering(part: ScaleOfInput) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
+    return lambda module, given: (part.scaled(given[0]), *given[1:])

@@ -1,0 +1,134 @@
+"""LoKr: the Kronecker product of a small full matrix and a low-rank one.
+
+Source: Yeh et al. 2023 (LyCORIS), arXiv:2309.14859, section 3; Edalati et al. 2022 (KronA),
+arXiv:2212.10650.
+Equation: h = W x + (alpha / rank) (C (x) (A B)) x, with W frozen; where the rank is at least half
+of the larger side of A B, one full matrix D stands in its place.
+Shapes, for out = l * k and in = m * n: C (runs, l, m), A (runs, k, rank), B (runs, rank, n) or
+D (runs, k, n).
+Trained parameters: l * m + rank * (k + n), or l * m + k * n, for each target layer.
+Start: the base model (C = 0; the others uniform on +-1/sqrt(fan in), as PEFT).
+Merges: W + (alpha / rank) C (x) (A B). PEFT export: LOKR.
+
+The product is never built: x, seen as an m x n matrix X, gives C X (A B)^T.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods.fleet import Fleet, per_run_linear
+from paretune.methods.injection import Injection, attach, generator, linear, merge
+from paretune.methods.options import DEFAULT_TARGETS, number
+from paretune.models.anatomy import Anatomy, targets
+from paretune.study import derive
+
+__all__ = ["Options", "inject", "merge", "parameter_count"]
+
+NAME = "lokr"
+TITLE = "LoKr"
+CODE_EPOCH = 1
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """``alpha`` None is twice the rank; ``decompose_factor`` bounds l and m (-1: near the root)."""
+
+    rank: int = number(8, 1, 1024)
+    alpha: float | None = number(None, 0.01, 4096)
+    decompose_factor: int = number(-1, -1, 4096)
+    target_modules: tuple[str, ...] = DEFAULT_TARGETS
+    allow_unmatched: bool = False
+
+    @property
+    def scaling(self) -> float:
+        """What the update is multiplied by: alpha / rank."""
+        return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
+
+
+class Lokr(nn.Module):
+    """One Kronecker update for each run, beside a frozen linear layer."""
+
+    C: Tensor
+    A: Tensor
+    B: Tensor
+    D: Tensor | None
+
+    def __init__(
+        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
+    ) -> None:
+        super().__init__()
+        self.register_parameter("D", None)
+        self.fleet, self.scaling = fleet, options.scaling
+        shapes = _shapes(base, options)
+        self.inner = shapes["C"][1]
+        for name, shape in shapes.items():
+            values = torch.zeros(fleet.runs, *shape)
+            if name != "C":
+                for r, draw in enumerate(generators):
+                    bound = 1 / math.sqrt(shape[1])
+                    values[r].uniform_(-bound, bound, generator=draw)
+            self.register_parameter(name, nn.Parameter(values.to(base.weight.device)))
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
+        seen = x.reshape(*x.shape[:-1], self.inner, -1)
+        if self.D is not None:
+            right = per_run_linear(seen, self.D, self.fleet)
+        else:
+            right = per_run_linear(per_run_linear(seen, self.B, self.fleet), self.A, self.fleet)
+        both = per_run_linear(right.transpose(-1, -2), self.C, self.fleet).transpose(-1, -2)
+        return out + both.flatten(-2) * self.scaling
+
+    def delta(self, run: int = 0) -> Tensor:
+        """The update of the weight, (out, in)."""
+        right = self.A[run] @ self.B[run] if self.D is None else self.D[run]
+        return torch.kron(self.C[run], right) * self.scaling
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
+    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
+
+    def made(name: str) -> Lokr:
+        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
+        return Lokr(linear(model, name), options, fleet, draws)
+
+    return attach(model, NAME, {name: made(name) for name in names})
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
+    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
+    shapes = [_shapes(linear(model, name), options) for name in names]
+    return sum(math.prod(shape) for layer in shapes for shape in layer.values())
+
+
+def _shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:
+    rows, inner_rows = factorised(base.out_features, options.decompose_factor)
+    columns, inner_columns = factorised(base.in_features, options.decompose_factor)
+    if options.rank < max(inner_rows, inner_columns) / 2:
+        right = {"A": (inner_rows, options.rank), "B": (options.rank, inner_columns)}
+    else:
+        right = {"D": (inner_rows, inner_columns)}
+    return {"C": (rows, columns), **right}
+
+
+def factorised(number: int, factor: int) -> tuple[int, int]:
+    """``number`` as a product, the smaller factor first: as near to its root as ``factor`` lets it.
+
+    A ``factor`` that divides the number is itself the first, as in LyCORIS; -1 sets no bound.
+    """
+    if factor > 0 and number % factor == 0:
+        return factor, number // factor
+    highest = math.isqrt(number) if factor < 1 else min(factor, math.isqrt(number))
+    small = next(n for n in range(highest, 0, -1) if number % n == 0)
+    return small, number // small
