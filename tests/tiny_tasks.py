@@ -67,6 +67,8 @@ def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) 
 
 def small(method: str) -> dict[str, int]:
     """Options that make ``method`` small."""
+    if method in ("houlsby", "pfeiffer", "parallel", "adapterdrop"):
+        return {"reduction_factor": 8}
     names = {
         **dict.fromkeys(("lora", "dora", "loha", "lokr"), "rank"),
         "prompt": "num_virtual_tokens",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from paretune.methods import bitfit, dora, ia3, loha, lokr, lora
+from paretune.methods import bitfit, dora, houlsby, ia3, loha, lokr, lora
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import generator
 
@@ -19,6 +19,12 @@ MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "dora": (dora.Dora, dora.Options(rank=3)),
     "lokr-low-rank": (lokr.Lokr, lokr.Options(rank=1, decompose_factor=2)),
     "lokr-full": (lokr.Lokr, lokr.Options(rank=4, decompose_factor=2)),
+    "houlsby": (
+        lambda layer, options, fleet, draws: houlsby.Bottleneck(
+            4, options, fleet, draws, layer.weight.device
+        ),
+        houlsby.Options(reduction_factor=2),
+    ),
     "bitfit": (lambda layer, _, fleet, __: bitfit.Shift(layer.bias.detach(), fleet), None),
     "ia3": (lambda layer, _, fleet, __: ia3.Scale(2, 2, fleet, layer.weight.device), None),
     "loha-factorised": (loha.Loha, loha.Options(rank=1)),

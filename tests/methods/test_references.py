@@ -14,6 +14,7 @@ from tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune.data.batch import pad
+from paretune.errors import MethodError
 from paretune.models.load import Loaded, load, reset_head
 from paretune.models.resolve import resolve
 from paretune.study import ModelSpec, Run
@@ -126,3 +127,75 @@ def test_loraplus_is_pefts(case: Any) -> None:
         optimizer.step()
         expected.append(loss.item())
     torch.testing.assert_close(told, expected, rtol=0, atol=1e-5)
+
+
+def bert_by_the_paper(model: Any, batch: dict[str, torch.Tensor], method: str) -> torch.Tensor:
+    """Logits of a BERT with adapters, every sublayer written out."""
+
+    def bottleneck(part: Any, act: Any, h: torch.Tensor) -> torch.Tensor:
+        low = act(h @ part.D[0].T + part.D_bias[0])
+        return low @ part.U[0].T + part.U_bias[0]
+
+    bert = model.bert
+    h = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+    seen = batch["attention_mask"][:, None, None, :].bool()
+    for depth, layer in enumerate(bert.encoder.layer):
+        attention = layer.attention.self(h, seen)[0]
+        dense = layer.attention.output.dense
+        a = attention @ dense.weight.T + dense.bias
+        if method == "houlsby":
+            a = a + bottleneck(dense.houlsby, F.silu, a)
+        h1 = layer.attention.output.LayerNorm(a + h)
+        inner = F.gelu(layer.intermediate.dense(h1))
+        f = inner @ layer.output.dense.weight.T + layer.output.dense.bias
+        if method == "houlsby":
+            f = f + bottleneck(layer.output.dense.houlsby, F.silu, f)
+        elif method == "parallel":
+            f = f + 4.0 * bottleneck(layer.output.dense.parallel, F.relu, h1)
+        elif method == "pfeiffer" or (method == "adapterdrop" and depth >= 1):
+            f = f + bottleneck(getattr(layer.output.dense, method), F.relu, f)
+        h = layer.output.LayerNorm(f + h1)
+    return model.classifier(bert.pooler(h))
+
+
+@pytest.mark.parametrize("method", ["houlsby", "pfeiffer", "parallel", "adapterdrop"])
+def test_adapters_stand_where_their_papers_put_them(case: Any, method: str) -> None:
+    """Logits and gradients in float64, beside every sublayer written out."""
+    mine = case(method, reduction_factor=8)
+    model = mine.ours.loaded.model.eval()
+    torch.manual_seed(5)
+    for parameter in mine.ours.injection.parameters.values():
+        nn.init.normal_(parameter, 0, 0.5)
+    batch, labels = mine.batches[0]
+    gradients = []
+    for logits in (model(**batch).logits, bert_by_the_paper(model, batch, method)):
+        loss = F.cross_entropy(logits, labels)
+        found = torch.autograd.grad(loss, list(mine.ours.trained.values()))
+        gradients.append((logits, *found))
+    assert len(gradients[0]) >= 7
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(case: Any) -> None:
+    mine = case("adapterdrop", reduction_factor=8, robust=True, drop=1)
+    parts = list(mine.ours.injection.parts.values())
+    assert len(parts) == 2  # in all layers
+    fleet, drawn = mine.ours.fleet, set()
+    for step in range(20):
+        fleet.step_seed = step
+        depths = {part.train().left_out() for part in parts}
+        assert len(depths) == 1  # one draw for the whole step
+        drawn |= depths
+        assert {part.eval().left_out() for part in parts} == {1}
+    assert drawn == {0, 1}
+    first, last = parts
+    h = torch.randn(2, 3, 32, dtype=torch.float64)
+    for parameter in mine.ours.injection.parameters.values():
+        nn.init.normal_(parameter)
+    assert torch.equal(first(h, h), h) and not torch.equal(last(h, h), h)
+
+
+def test_adapterdrop_that_drops_everything_is_refused(case: Any) -> None:
+    with pytest.raises(MethodError, match=r"2 layers dropped leave none of 2\. Drop 1 at most"):
+        case("adapterdrop", drop=2)

@@ -20,11 +20,13 @@ class Fleet:
     """Which rows of the present batch belong to which run.
 
     ``rows`` are consecutive slices in sequences (for multiple choice: examples x choices), one for
-    each run, set before every forward pass; unset, a fleet of one owns all rows.
+    each run, set before every forward pass; unset, a fleet of one owns all rows. ``step_seed`` is
+    what a method draws from that decides by chance once in a training step.
     """
 
     runs: int = 1
     rows: list[slice] = field(default_factory=list)
+    step_seed: int = 0
 
     def share(self, sequences: list[int]) -> None:
         """Give the next ``sequences[r]`` rows to run ``r``, in order."""

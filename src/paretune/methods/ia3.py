@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_vector
-from paretune.methods.injection import Injection, attach, linear
+from paretune.methods.injection import Injection, also_undo, attach, linear
 from paretune.models.anatomy import Anatomy
 from paretune.models.blocks import Layer
 
@@ -78,16 +78,7 @@ def inject(
         down = linear(model, layer.down)
         part = parts[layer.down] = ScaleOfInput(down.in_features, 0, fleet, down.weight.device)
         handles.append(down.register_forward_pre_hook(_entering(part)))
-    injection = attach(model, NAME, parts)
-    undo = injection.undo
-
-    def undo_both() -> None:
-        for handle in handles:
-            handle.remove()
-        undo()
-
-    injection.undo = undo_both
-    return injection
+    return also_undo(attach(model, NAME, parts), *(handle.remove for handle in handles))
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

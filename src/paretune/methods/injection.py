@@ -66,6 +66,19 @@ def attach(model: nn.Module, key: str, parts: Mapping[str, nn.Module]) -> Inject
     return Injection(parameters, undo, parts=dict(parts))
 
 
+def also_undo(injection: Injection, *steps: Callable[[], None]) -> Injection:
+    """The injection, whose ``undo`` takes these steps first."""
+    undo = injection.undo
+
+    def undo_all() -> None:
+        for step in steps:
+            step()
+        undo()
+
+    injection.undo = undo_all
+    return injection
+
+
 def _calling(part: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
     return lambda module, given, out: part(given[0], out)
 

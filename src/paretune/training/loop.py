@@ -141,6 +141,7 @@ def train_step(
     """
     choices = len(data.ids[0])
     total = 0.0
+    fleet.step_seed = derive(plan.seed, "method", step)
     for part, indices in enumerate(_cut(data, batch, plan)):
         torch.manual_seed(derive(plan.seed, "dropout", step, part))
         fleet.share([len(indices) * choices])

@@ -1,0 +1,120 @@
+"""AdapterDrop: adapters in the upper layers only, or, in training, above a random layer.
+
+Source: Rücklé et al. 2020, arXiv:2010.11918, sections 4.1 (specialised) and 4.2 (robust).
+Equation: as Pfeiffer adapters, h <- h + U relu(D h + d) + u, in the layers from ``drop`` on. With
+``robust``, adapters stand in all layers; each training step leaves out the first n, with n uniform
+on 0 .. robust_up_to, and evaluation leaves out the first ``drop``.
+Trained parameters: 2 * width * size + size + width for each layer that has one.
+Start: the base model (U = 0, u = 0). Does not merge. PEFT export: none.
+
+Below the first adapter nothing is trained, so the backward pass ends there: that is the speed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paretune.errors import MethodError
+from paretune.methods import houlsby
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection, attach, generator, linear
+from paretune.methods.options import choice, number
+from paretune.models.anatomy import Anatomy
+from paretune.study import derive
+
+NAME = "adapterdrop"
+TITLE = "AdapterDrop"
+CODE_EPOCH = 1
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options(houlsby.Options):
+    """``drop`` None is the lower half. ``robust_up_to`` None is all layers but the last."""
+
+    reduction_factor: int = number(16, 1, 4096)
+    non_linearity: str = choice("relu", "silu", "gelu", "tanh")
+    drop: int | None = number(None, 0, 1000)
+    robust: bool = False
+    robust_up_to: int | None = number(None, 0, 1000)
+
+
+class Droppable(houlsby.Bottleneck):
+    """A bottleneck that steps aside where the layers up to its own are left out."""
+
+    def __init__(
+        self,
+        depth: int,
+        left_out: tuple[int, int | None],
+        width: int,
+        options: Options,
+        fleet: Fleet,
+        generators: list[torch.Generator],
+        device: torch.device,
+    ) -> None:
+        super().__init__(width, options, fleet, generators, device)
+        self.depth = depth
+        self.in_evaluation, self.up_to_in_training = left_out
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """What the feed-forward part gives, with or without the bottleneck's change."""
+        return out if self.depth < self.left_out() else super().forward(x, out)
+
+    def left_out(self) -> int:
+        """How many of the first layers are without adapters in this pass."""
+        if not self.training or self.up_to_in_training is None:
+            return self.in_evaluation
+        # Drawn from the step's seed: the same in all layers and micro-batches, and on resuming.
+        return derive(self.fleet.step_seed, NAME) % (self.up_to_in_training + 1)
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put a bottleneck behind the feed-forward part of the layers that are not dropped.
+
+    Raises:
+        MethodError: no layer would be left.
+    """
+    drop, up_to = _dropped(anatomy, options)
+
+    def made(depth: int, name: str) -> nn.Module:
+        layer = linear(model, name)
+        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
+        return Droppable(
+            depth, (drop, up_to), layer.out_features, options, fleet, draws, layer.weight.device
+        )
+
+    places = _places(anatomy, options)
+    return attach(model, NAME, {name: made(depth, name) for depth, name in places.items()})
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """2 * width * size + size + width for each layer that has a bottleneck."""
+    return len(_places(anatomy, options)) * houlsby.bottleneck_count(anatomy.width, options)
+
+
+def _places(anatomy: Anatomy, options: Options) -> dict[int, str]:
+    """Second feed-forward layers that get a bottleneck, by depth."""
+    drop, up_to = _dropped(anatomy, options)
+    first = drop if up_to is None else 0
+    return {i: layer.down for i, layer in enumerate(anatomy.layers) if i >= first}
+
+
+def _dropped(anatomy: Anatomy, options: Options) -> tuple[int, int | None]:
+    """Layers left out in evaluation, and how many at most in training (None: the same)."""
+    layers = len(anatomy.layers)
+    drop = layers // 2 if options.drop is None else options.drop
+    up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to
+    highest = max(drop, up_to) if options.robust else drop
+    if highest >= layers:
+        raise MethodError(
+            f"{highest} layers dropped leave none of {layers}.",
+            where=f"method {NAME}",
+            remedy=f"Drop {layers - 1} at most.",
+        )
+    return drop, up_to if options.robust else None

@@ -1,0 +1,86 @@
+"""Parallel adapter: a bottleneck beside the feed-forward part, on the same input.
+
+Source: He et al. 2021 (Towards a unified view), arXiv:2110.04366, section 3.3 and table 3 (scaled
+parallel adapter).
+Equation: h <- FFN(x) + scaling (U relu(D x + d) + u), with x what the feed-forward part is given.
+Shapes: D (runs, size, width), d (runs, size), U (runs, width, size), u (runs, width);
+size = width / reduction_factor.
+Trained parameters: 2 * width * size + size + width for each layer.
+Start: the base model (U = 0, u = 0; D normal(0, 0.02)). Does not merge. PEFT export: none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods import houlsby
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection, also_undo, attach, generator, linear
+from paretune.methods.options import choice, number
+from paretune.models.anatomy import Anatomy
+from paretune.study import derive
+
+NAME = "parallel"
+TITLE = "parallel adapter"
+CODE_EPOCH = 1
+LEARNING_RATES = (1e-4, 3e-4, 1e-3)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options(houlsby.Options):
+    """``reduction_factor``: the width over the size; ``scaling``: what the change is times."""
+
+    reduction_factor: int = number(2, 1, 4096)
+    non_linearity: str = choice("relu", "silu", "gelu", "tanh")
+    scaling: float = number(4.0, 0.01, 1024.0)
+
+
+class Beside(houlsby.Bottleneck):
+    """A bottleneck that reads what the feed-forward part was given."""
+
+    def __init__(
+        self,
+        width: int,
+        options: Options,
+        fleet: Fleet,
+        generators: list[torch.Generator],
+        device: torch.device,
+    ) -> None:
+        super().__init__(width, options, fleet, generators, device)
+        self.scaling = options.scaling
+        self._given: list[Tensor] = []
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """What the feed-forward part gives, and the change by what it was given."""
+        return out + self.scaling * self.change(self._given.pop())
+
+    def note(self, module: nn.Module, given: tuple[Any, ...]) -> None:
+        """Hook before the first layer of the feed-forward part: remember its input."""
+        self._given = [given[0]]
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put a bottleneck beside the feed-forward part of every layer."""
+    parts: dict[str, nn.Module] = {}
+    removes: list[Callable[[], None]] = []
+    for layer in anatomy.layers:
+        down = linear(model, layer.down)
+        draws = [generator(derive(seed, "init", NAME, layer.down)) for seed in seeds]
+        part = Beside(down.out_features, options, fleet, draws, down.weight.device)
+        parts[layer.down] = part
+        hook = model.get_submodule(layer.up[0]).register_forward_pre_hook(part.note)
+        removes.append(hook.remove)
+    return also_undo(attach(model, NAME, parts), *removes)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """2 * width * size + size + width for each layer."""
+    return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
