@@ -14,6 +14,7 @@ from tiny_tasks import tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune.data.batch import pad
+from paretune.errors import MethodError
 from paretune.methods import loha
 from paretune.models.load import Loaded, load, reset_head
 from paretune.models.resolve import Source, resolve
@@ -72,16 +73,20 @@ class Pair:
         # The outermost modules: PEFT adds "classifier" for SEQ_CLS, and what is named inside of it
         # would be wrapped twice and never trained.
         heads = [m for m in base.anatomy.head if any(n.startswith(f"{m}.") for n in base.head)]
-        if self.run.method.name == "prompt":
-            config: Any = peft.PromptTuningConfig(
-                task_type="SEQ_CLS",
-                num_virtual_tokens=options.num_virtual_tokens,
-                prompt_tuning_init="RANDOM",
-                modules_to_save=heads,
-                token_dim=32,  # PEFT does not find these in DistilBERT's config
-                num_layers=2,
-                num_attention_heads=4,
-            )
+        if self.run.method.name in ("prompt", "p_tuning"):
+            common = {
+                "task_type": "SEQ_CLS",
+                "num_virtual_tokens": options.num_virtual_tokens,
+                "modules_to_save": heads,
+                "token_dim": 32,  # PEFT does not find these in DistilBERT's config
+                "num_layers": 2,
+                "num_attention_heads": 4,
+            }
+            if self.run.method.name == "prompt":
+                config: Any = peft.PromptTuningConfig(**common, prompt_tuning_init="RANDOM")
+            else:
+                hidden = options.encoder_hidden_size or 32
+                config = peft.PromptEncoderConfig(**common, encoder_hidden_size=hidden)
             return peft.get_peft_model(base.model, config)
         name = self.run.method.name
         given = {"target_modules": list(self.ours.injection.parts), "modules_to_save": heads}
@@ -108,8 +113,14 @@ class Pair:
         """Each of our method's tensors with PEFT's of the same place."""
         pairs = []
         for name, parameter in self.ours.injection.parameters.items():
-            if self.run.method.name == "prompt":
-                pairs.append((parameter, self.theirs.prompt_encoder["default"].embedding.weight))
+            if self.run.method.name in ("prompt", "p_tuning"):
+                encoder, own = self.theirs.prompt_encoder["default"], name.rpartition(".")[2]
+                if own in "PZ":
+                    theirs = encoder.embedding.weight
+                else:
+                    layer = encoder.mlp_head[2 * int(own[1]) - 2]
+                    theirs = layer.bias if own.endswith("bias") else layer.weight
+                pairs.append((parameter, theirs))
                 continue
             place, _, own = name.rpartition(f".{self.run.method.name}.")
             layer = self.theirs.base_model.model.get_submodule(place)
@@ -246,8 +257,9 @@ def test_same_initial_distribution(pair: Any, method: str, rank: int) -> None:
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
-def test_prompt_tuning_equals_pefts(pair: Any, family: str) -> None:
-    both = pair("prompt", family, num_virtual_tokens=5)
+@pytest.mark.parametrize("given", [{}, {"encoder_hidden_size": 24}], ids=["prompt", "p_tuning"])
+def test_prompt_tuning_equals_pefts(pair: Any, family: str, given: dict[str, int]) -> None:
+    both = pair("p_tuning" if given else "prompt", family, num_virtual_tokens=5, **given)
     both.equal_weights(away_from_start=True)
     batch, _ = both.batches[0]
     both.ours.loaded.model.eval(), both.theirs.eval()
@@ -267,6 +279,40 @@ def test_random_prompts_start_as_pefts(pair: Any) -> None:
         assert values.mean().abs() < 0.06 and values.std() == pytest.approx(1, abs=0.05)
     samples = (ours.detach().flatten().numpy(), theirs.detach().flatten().numpy())
     assert ks_2samp(*samples).pvalue > 1e-3
+
+
+def test_p_tuning_starts_as_pefts(pair: Any) -> None:
+    both = pair("p_tuning", "bert", num_virtual_tokens=100)
+    for ours, theirs in both.tensors():
+        mine, others = ours.detach().flatten().numpy(), theirs.detach().flatten().numpy()
+        assert mine.std() == pytest.approx(others.std(), rel=0.3)
+        assert ks_2samp(mine, others).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("tokens", [3, 20])
+def test_text_prompts_are_the_embeddings_of_the_text_as_pefts(
+    pair: Any, tiny_model: Any, tokens: int
+) -> None:
+    text = "The cat sat on the mat"
+    both = pair("prompt", "bert", num_virtual_tokens=tokens, init="text", init_text=text)
+    words = both.ours.loaded.model.get_input_embeddings()
+    config = peft.PromptTuningConfig(
+        task_type="SEQ_CLS",
+        num_virtual_tokens=tokens,
+        num_transformer_submodules=1,
+        token_dim=32,
+        prompt_tuning_init="TEXT",
+        prompt_tuning_init_text=text,
+        tokenizer_name_or_path=str(tiny_model("bert")),
+    )
+    ours = next(iter(both.ours.injection.parameters.values()))[0]
+    assert torch.equal(ours, peft.PromptEmbedding(config, words).embedding.weight)
+
+
+def test_text_and_its_option_go_together(pair: Any) -> None:
+    for given in ({"init": "text"}, {"init_text": "some words"}):
+        with pytest.raises(MethodError, match="go together"):
+            pair("prompt", "bert", **given)
 
 
 def test_vocabulary_prompts_are_embeddings_of_random_tokens_as_pefts(pair: Any) -> None:

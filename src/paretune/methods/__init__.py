@@ -5,7 +5,8 @@ A method module defines ``NAME``, ``TITLE``, ``CODE_EPOCH`` (raised when its res
 
 - ``inject(model, anatomy, options, fleet, seeds) -> Injection``, ``parameter_count``,
   ``STARTS_AS_BASE`` (whether the model answers as before until the first step) and, where the
-  method can become a part of the weights, ``merge``, for what trains inside a model, or
+  method can become a part of the weights, ``merge``, for what trains inside a model
+  (``with_tokenizer(options, tokenizer)`` where options hold text), or
 - ``fit(train, labels, options)``, for a baseline that needs no model.
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.

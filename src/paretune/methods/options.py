@@ -23,13 +23,18 @@ def choice(default: str, *others: str) -> Any:
     return field(default=default, metadata={"choices": (default, *others)})
 
 
+def found_later() -> Any:
+    """A field that a study file does not give: the model or its tokenizer does."""
+    return field(default=(), metadata={"found_later": True})
+
+
 def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
     """Check what a study file gives against a method's options.
 
     Raises:
         MethodError: an unknown option, a wrong type, or a value out of range.
     """
-    known = {f.name: f for f in fields(options)}
+    known = {f.name: f for f in _given(options)}
     hints = typing.get_type_hints(options)
     values = {}
     for name, value in given.items():
@@ -44,7 +49,12 @@ def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
 
 def describe(options: type) -> dict[str, Any]:
     """Option names with their defaults."""
-    return {f.name: None if f.default is MISSING else f.default for f in fields(options)}
+    return {f.name: None if f.default is MISSING else f.default for f in _given(options)}
+
+
+def _given(options: type) -> list[Field[Any]]:
+    """The fields that a study file may give."""
+    return [f for f in fields(options) if not f.metadata.get("found_later")]
 
 
 def _checked(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:

@@ -7,21 +7,23 @@ before every choice, which PEFT cannot do.
 Trained parameters: num_virtual_tokens * embedding width.
 Start: not the base model: the text is shifted by the prompt, and a head that reads the first
 position reads the first virtual token, as in PEFT. ``init`` draws P from normal(0, 1) (``random``,
-PEFT's RANDOM) or from the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB).
+PEFT's RANDOM), takes the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB), or of
+``init_text``, repeated and cut to length (``text``, PEFT's TEXT).
 Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paretune.errors import MethodError
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
-from paretune.methods.options import choice, number
+from paretune.methods.options import choice, found_later, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
@@ -35,42 +37,86 @@ MODULE = "virtual_prompt"
 
 @dataclass(frozen=True)
 class Options:
-    """Length of the prompt and what it starts from."""
+    """Length of the prompt and what it starts from; ``init_text`` goes with ``init: text``."""
 
     num_virtual_tokens: int = number(20, 1, 512)
-    init: str = choice("vocabulary", "random")
+    init: str = choice("vocabulary", "random", "text")
+    init_text: str | None = None
+    init_ids: tuple[int, ...] = found_later()
 
 
-class VirtualPrompt(nn.Module):
-    """Puts each run's prompt before its sequences, at the door of the model."""
+def with_tokenizer(options: Options, tokenizer: Any) -> Options:
+    """The options with the tokens of ``init_text``.
 
-    def __init__(self, prompts: Tensor, embeddings: nn.Module, fleet: Fleet) -> None:
+    Raises:
+        MethodError: ``init`` is ``text`` and there is none, or the other way round.
+    """
+    if (options.init == "text") != (options.init_text is not None):
+        raise MethodError(
+            "init: text and init_text go together.", where=f"method {NAME}", remedy="Give both."
+        )
+    if options.init_text is None:
+        return options
+    # Special tokens and all, as PEFT: a head that reads the first position finds its token there.
+    return replace(options, init_ids=tuple(tokenizer(options.init_text)["input_ids"]))
+
+
+class Prompts(nn.Module):
+    """The trained prompts themselves; called, they are (runs, virtual, embedding width)."""
+
+    def __init__(self, prompts: Tensor) -> None:
         super().__init__()
         self.P = nn.Parameter(prompts)
-        self.fleet = fleet
-        # Held in a tuple, so that the frozen table is not listed as a part of this module.
-        self._embeddings = (embeddings,)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self) -> Tensor:
+        """(runs, virtual, embedding width)."""
+        return self.P
+
+
+class Door:
+    """Puts each run's prompt before its sequences, at the door of the model.
+
+    ``prompts``, called, gives (runs, virtual, embedding width).
+    """
+
+    def __init__(self, prompts: nn.Module, embeddings: nn.Module, fleet: Fleet) -> None:
+        self.prompts, self.embeddings, self.fleet = prompts, embeddings, fleet
+
+    def lengthened(self, ids: Tensor, prompts: Tensor) -> Tensor:
         """Token ids (..., tokens) -> embeddings (..., virtual + tokens, embedding width)."""
-        text = self._embeddings[0](ids)
+        text: Tensor = self.embeddings(ids)
         rows = text.reshape(-1, *text.shape[-2:])
         joined = self.fleet.each(
-            rows, lambda r, own: torch.cat([self.P[r].to(own).expand(len(own), -1, -1), own], 1)
+            rows, lambda r, own: torch.cat([prompts[r].to(own).expand(len(own), -1, -1), own], 1)
         )
         return joined.reshape(*text.shape[:-2], *joined.shape[-2:])
 
-    def enter(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+    def __call__(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Forward pre-hook: ids become embeddings with the prompt before them."""
-        ids = kwargs.pop("input_ids")
-        kwargs["inputs_embeds"] = self(ids)
-        lengthened = {"attention_mask": 1, "token_type_ids": 0}
-        for name, value in lengthened.items():
+        prompts: Tensor = self.prompts()
+        kwargs["inputs_embeds"] = self.lengthened(kwargs.pop("input_ids"), prompts)
+        for name, value in {"attention_mask": 1, "token_type_ids": 0}.items():
             if kwargs.get(name) is not None:
                 given = kwargs[name]
-                front = given.new_full((*given.shape[:-1], self.P.shape[1]), value)
+                front = given.new_full((*given.shape[:-1], prompts.shape[1]), value)
                 kwargs[name] = torch.cat([front, given], dim=-1)
         return args, kwargs
+
+
+def enter(
+    model: nn.Module, anatomy: Anatomy, prompts: nn.Module, virtual: int, fleet: Fleet
+) -> Injection:
+    """Put ``prompts`` at the door of the model; ``virtual`` is their length in tokens."""
+    model.add_module(MODULE, prompts)
+    door = Door(prompts, model.get_submodule(anatomy.embeddings), fleet)
+    handle = model.register_forward_pre_hook(door, with_kwargs=True)
+
+    def undo() -> None:
+        handle.remove()
+        delattr(model, MODULE)
+
+    parameters = {f"{MODULE}.{name}": p for name, p in prompts.named_parameters()}
+    return Injection(parameters, undo, extra_tokens=virtual)
 
 
 def inject(
@@ -85,17 +131,18 @@ def inject(
         if options.init == "random":
             prompts[r].normal_(0, 1, generator=draw)
         else:
-            ids = torch.randint(len(table), (options.num_virtual_tokens,), generator=draw)
+            ids = _start(options, len(table), draw)
             prompts[r] = table[ids.to(table.device)].detach().cpu()
-    prompt = VirtualPrompt(prompts.to(table.device), embeddings, fleet)
-    model.add_module(MODULE, prompt)
-    handle = model.register_forward_pre_hook(prompt.enter, with_kwargs=True)
+    made = Prompts(prompts.to(table.device))
+    return enter(model, anatomy, made, options.num_virtual_tokens, fleet)
 
-    def undo() -> None:
-        handle.remove()
-        delattr(model, MODULE)
 
-    return Injection({f"{MODULE}.P": prompt.P}, undo, extra_tokens=options.num_virtual_tokens)
+def _start(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:
+    """The tokens whose embeddings the prompt starts from."""
+    if options.init == "text":
+        times = -(-options.num_virtual_tokens // len(options.init_ids))
+        return torch.tensor(options.init_ids * times)[: options.num_virtual_tokens]
+    return torch.randint(vocabulary, (options.num_virtual_tokens,), generator=draw)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

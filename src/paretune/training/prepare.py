@@ -58,6 +58,8 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
     """
     method = methods.get(run.method.name)
     options = method_options.parse(method.NAME, method.Options, run.method.options)
+    if hasattr(method, "with_tokenizer"):
+        options = method.with_tokenizer(options, loaded.tokenizer)
     model: Any = loaded.model
     model.to(device)
     _choose_attention(model, device, run.training.precision)
