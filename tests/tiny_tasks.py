@@ -71,7 +71,7 @@ def small(method: str) -> dict[str, int]:
         return {"reduction_factor": 8}
     names = {
         **dict.fromkeys(("lora", "dora", "loha", "lokr"), "rank"),
-        **dict.fromkeys(("prompt", "p_tuning"), "num_virtual_tokens"),
+        **dict.fromkeys(("prompt", "p_tuning", "prefix"), "num_virtual_tokens"),
     }
     return {names[method]: SMALL[names[method]]} if method in names else {}
 

@@ -10,11 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft.optimizers import create_loraplus_optimizer
+from tiny_models import FAMILIES
 from tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune.data.batch import pad
 from paretune.errors import MethodError
+from paretune.methods import prefix
+from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, load, reset_head
 from paretune.models.resolve import resolve
 from paretune.study import ModelSpec, Run
@@ -199,3 +202,75 @@ def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(case: Any) -> Non
 def test_adapterdrop_that_drops_everything_is_refused(case: Any) -> None:
     with pytest.raises(MethodError, match=r"2 layers dropped leave none of 2\. Drop 1 at most"):
         case("adapterdrop", drop=2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_empty_prefix_is_the_base(case: Any, tiny_model: Any, family: str) -> None:
+    """DeBERTa's attention, written out, is its own; so is what goes through the interface."""
+    mine = case("lora", family, rank=1)
+    loaded, batch = mine.fresh(), mine.batches[0][0]
+    loaded.model.double().eval()
+    base = loaded.model(**batch).logits
+    options = prefix.Options(num_virtual_tokens=0)
+    injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
+    loaded.model.double()
+    torch.testing.assert_close(loaded.model(**batch).logits, base, rtol=0, atol=1e-12)
+    injection.undo()
+    assert torch.equal(loaded.model(**batch).logits, base)
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attention: str) -> None:
+    """Attention over [P; K] and [P; V], written out beside a BERT in float64."""
+    given = {"prefix_projection": True, "encoder_hidden_size": 24} if projected else {}
+    mine = case("lora", rank=1)
+    loaded, (batch, labels) = mine.fresh(), mine.batches[0]
+    loaded.model.set_attn_implementation(attention)
+    options = prefix.Options(num_virtual_tokens=5, **given)
+    count = prefix.parameter_count(loaded.model, loaded.anatomy, options)
+    injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
+    model = loaded.model.double().eval()
+    parameters = injection.parameters
+    assert sum(p.numel() for p in parameters.values()) == count
+    torch.manual_seed(5)
+    for parameter in parameters.values():
+        nn.init.normal_(parameter, 0, 0.5)
+
+    def own(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        part = layer.attention.self.prefix
+        if not projected:
+            return part.K[0], part.V[0]
+        front = model.prefix_front
+        hidden = torch.tanh(front.Z[0] @ front.W1[0].T + front.W1_bias[0])
+        return tuple((hidden @ part.W2[0].T + part.W2_bias[0]).chunk(2, dim=-1))
+
+    def written_out() -> torch.Tensor:
+        bert = model.bert
+        h = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+        for layer in bert.encoder.layer:
+            at = layer.attention.self
+            keys, values = own(layer)
+            rows = []
+            for row, seen in zip(h, batch["attention_mask"].bool(), strict=True):
+                text = row[seen]  # padding is not there at all
+                k = torch.cat([keys, at.key(text)]).unflatten(-1, (4, 8))
+                v = torch.cat([values, at.value(text)]).unflatten(-1, (4, 8))
+                q = at.query(row).unflatten(-1, (4, 8))
+                shares = torch.softmax(torch.einsum("ihd,jhd->hij", q, k) / 8**0.5, dim=-1)
+                rows.append(torch.einsum("hij,jhd->ihd", shares, v).flatten(-2))
+            a = layer.attention.output.dense(torch.stack(rows))
+            h1 = layer.attention.output.LayerNorm(a + h)
+            h = layer.output.LayerNorm(
+                layer.output.dense(F.gelu(layer.intermediate.dense(h1))) + h1
+            )
+        return model.classifier(bert.pooler(h))
+
+    gradients = []
+    for logits in (model(**batch).logits, written_out()):
+        loss = F.cross_entropy(logits, labels)
+        gradients.append((logits, *torch.autograd.grad(loss, list(parameters.values()))))
+    assert len(gradients[0]) == (1 + 3 + 4 if projected else 1 + 4)
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().max() > 1e-6
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)

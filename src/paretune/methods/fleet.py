@@ -85,6 +85,14 @@ def per_run_vector(x: Tensor, vector: Tensor, fleet: Fleet) -> Tensor:
     return rows.reshape(len(x), *[1] * (x.ndim - 2), -1)
 
 
+def per_run_rows(values: Tensor, rows: int, fleet: Fleet) -> Tensor:
+    """Each run's matrix once for each of its rows: (runs, n, width) -> (rows, n, width)."""
+    if fleet.runs == 1:
+        return values.expand(rows, -1, -1)
+    shares = torch.tensor([own.stop - own.start for own in fleet.rows], device=values.device)
+    return values.repeat_interleave(shares, dim=0)
+
+
 class PerRun(nn.Module):
     """A head module once for each run: row ranges go through their own copy.
 

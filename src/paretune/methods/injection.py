@@ -41,19 +41,22 @@ def linear(model: nn.Module, name: str) -> nn.Linear:
     return layer
 
 
-def attach(model: nn.Module, key: str, parts: Mapping[str, nn.Module]) -> Injection:
+def attach(
+    model: nn.Module, key: str, parts: Mapping[str, nn.Module], *, hooked: bool = True
+) -> Injection:
     """Put each part beside the module of its name, as its child ``key``.
 
     A part is called with the module's input and output and gives the output that the model goes on
     with: ``part(x, out)``. The module itself is left as it is, so methods can stand beside one
-    another, and taking one out leaves no trace.
+    another, and taking one out leaves no trace. With ``hooked`` False the parts only stand there.
     """
     handles = []
     parameters: dict[str, nn.Parameter] = {}
     for name, part in parts.items():
         module = model.get_submodule(name)
         module.add_module(key, part)
-        handles.append(module.register_forward_hook(_calling(part)))
+        if hooked:
+            handles.append(module.register_forward_hook(_calling(part)))
         for own, parameter in part.named_parameters():
             parameters[f"{name}.{key}.{own}"] = parameter
 

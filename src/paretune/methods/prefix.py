@@ -1,0 +1,155 @@
+"""Prefix tuning: trained keys and values before those of the text, in every layer.
+
+Source: Li and Liang 2021, arXiv:2101.00190, section 4; ``prefix_projection`` is its section 4.3.
+Equation: softmax(Q [P_k; K]^T / sqrt d) [P_v; V], with everything but P_k and P_v frozen.
+Shapes: flat, P_k and P_v (runs, num_virtual_tokens, width) in each layer. With projection, P_k and
+P_v are W2 tanh(W1 Z + b1) + b2 with Z (runs, num_virtual_tokens, width) and W1 (runs, hidden,
+width) for all layers together, W2 (runs, 2 width, hidden) for each.
+Trained parameters: 2 * num_virtual_tokens * width for each layer; with projection,
+(num_virtual_tokens + hidden) * width + hidden, and 2 * width * (hidden + 1) for each layer.
+Start: not the base model: the text shares its attention with the prefix. Flat: normal(0, 0.02);
+with projection Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT's PrefixEncoder.
+Does not merge. PEFT export: none: PEFT's prefix tuning does not run on encoders in transformers 5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods.fleet import Fleet, per_run_rows
+from paretune.methods.injection import Injection, also_undo, generator
+from paretune.methods.options import number
+from paretune.methods.prefixing import attach_prefixes, attention_module
+from paretune.models.anatomy import Anatomy
+from paretune.study import derive
+
+NAME = "prefix"
+TITLE = "prefix tuning"
+CODE_EPOCH = 1
+LEARNING_RATES = (1e-3, 3e-3, 1e-2)
+STARTS_AS_BASE = False
+FRONT = "prefix_front"
+
+
+@dataclass(frozen=True)
+class Options:
+    """``prefix_projection``: the prefix is made by a network of ``encoder_hidden_size``."""
+
+    num_virtual_tokens: int = number(20, 1, 512)
+    prefix_projection: bool = False
+    encoder_hidden_size: int = number(512, 1, 8192)
+
+
+class Flat(nn.Module):
+    """The prefix of one layer, trained as it is."""
+
+    def __init__(
+        self, width: int, options: Options, fleet: Fleet, generators: list[torch.Generator]
+    ) -> None:
+        super().__init__()
+        self.fleet = fleet
+        for name in ("K", "V"):
+            values = torch.empty(fleet.runs, options.num_virtual_tokens, width)
+            for r, draw in enumerate(generators):
+                values[r].normal_(0, 0.02, generator=draw)
+            self.register_parameter(name, nn.Parameter(values))
+
+    def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
+        """(rows, virtual, width) each."""
+        keys, values = self.get_parameter("K"), self.get_parameter("V")
+        return per_run_rows(keys, rows, self.fleet), per_run_rows(values, rows, self.fleet)
+
+
+class Front(nn.Module):
+    """tanh(W1 Z + b1), from which the prefixes of all layers are made; (runs, virtual, hidden)."""
+
+    def __init__(self, width: int, options: Options, generators: list[torch.Generator]) -> None:
+        super().__init__()
+        runs, hidden = len(generators), options.encoder_hidden_size
+        self.Z = nn.Parameter(torch.empty(runs, options.num_virtual_tokens, width))
+        for r, draw in enumerate(generators):
+            self.Z.data[r].normal_(0, 1, generator=draw)
+        self.W1 = nn.Parameter(_uniform((hidden, width), width, generators))
+        self.W1_bias = nn.Parameter(_uniform((1, hidden), width, generators))
+
+    def forward(self) -> Tensor:
+        """(runs, virtual, hidden)."""
+        return torch.tanh(self.Z @ self.W1.transpose(1, 2) + self.W1_bias)
+
+
+class Projected(nn.Module):
+    """The prefix of one layer, made from the front that all layers share."""
+
+    def __init__(
+        self,
+        width: int,
+        options: Options,
+        fleet: Fleet,
+        generators: list[torch.Generator],
+        front: Front,
+    ) -> None:
+        super().__init__()
+        self.fleet = fleet
+        # In a tuple, so that the front is not listed as a part of every layer.
+        self._front = (front,)
+        hidden = options.encoder_hidden_size
+        self.W2 = nn.Parameter(_uniform((2 * width, hidden), hidden, generators))
+        self.W2_bias = nn.Parameter(_uniform((1, 2 * width), hidden, generators))
+
+    def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
+        """(rows, virtual, width) each."""
+        both = self._front[0]() @ self.W2.transpose(1, 2) + self.W2_bias
+        keys, values = per_run_rows(both, rows, self.fleet).chunk(2, dim=-1)
+        return keys, values
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put a prefix before the keys and values of every attention.
+
+    Raises:
+        MethodError: an architecture whose attention cannot be reached.
+    """
+    first = model.get_submodule(anatomy.layers[0].attention.query)
+    device: torch.device = next(first.parameters()).device
+    front = None
+    if options.prefix_projection:
+        draws = [generator(derive(seed, "init", NAME)) for seed in seeds]
+        front = Front(anatomy.width, options, draws).to(device)
+        model.add_module(FRONT, front)
+    parts: dict[str, nn.Module] = {}
+    for layer in anatomy.layers:
+        name = attention_module(layer)
+        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
+        if front is None:
+            part: nn.Module = Flat(anatomy.width, options, fleet, draws)
+        else:
+            part = Projected(anatomy.width, options, fleet, draws, front)
+        parts[name] = part.to(device)
+    injection = attach_prefixes(model, anatomy, NAME, parts)
+    if front is None:
+        return injection
+    injection.parameters |= {f"{FRONT}.{n}": p for n, p in front.named_parameters()}
+    return also_undo(injection, lambda: delattr(model, FRONT))
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """2 * num_virtual_tokens * width for each layer; more with the projection."""
+    layers, width, tokens = len(anatomy.layers), anatomy.width, options.num_virtual_tokens
+    if not options.prefix_projection:
+        return layers * 2 * tokens * width
+    hidden = options.encoder_hidden_size
+    return (tokens + hidden) * width + hidden + layers * 2 * width * (hidden + 1)
+
+
+def _uniform(shape: tuple[int, ...], fan_in: int, generators: list[torch.Generator]) -> Tensor:
+    values = torch.empty(len(generators), *shape)
+    bound = 1 / math.sqrt(fan_in)
+    for r, draw in enumerate(generators):
+        values[r].uniform_(-bound, bound, generator=draw)
+    return values
