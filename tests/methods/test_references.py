@@ -214,7 +214,9 @@ def test_an_empty_prefix_is_the_base(case: Any, tiny_model: Any, family: str) ->
     options = prefix.Options(num_virtual_tokens=0)
     injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
     loaded.model.double()
-    torch.testing.assert_close(loaded.model(**batch).logits, base, rtol=0, atol=1e-12)
+    # transformers rounds DeBERTa's scale sqrt(3 d) to fp32.
+    atol = 1e-7 if family == "deberta-v2" else 1e-12
+    torch.testing.assert_close(loaded.model(**batch).logits, base, rtol=0, atol=atol)
     injection.undo()
     assert torch.equal(loaded.model(**batch).logits, base)
 
