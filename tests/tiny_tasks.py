@@ -65,10 +65,12 @@ def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) 
     )
 
 
-def small(method: str) -> dict[str, int]:
+def small(method: str) -> dict[str, Any]:
     """Options that make ``method`` small."""
     if method in ("houlsby", "pfeiffer", "parallel", "adapterdrop"):
         return {"reduction_factor": 8}
+    if method == "stack":
+        return {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     names = {
         **dict.fromkeys(("lora", "dora", "loha", "lokr"), "rank"),
         **dict.fromkeys(("prompt", "p_tuning", "prefix"), "num_virtual_tokens"),

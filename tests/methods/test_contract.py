@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from paretune import methods
 from paretune.errors import MethodError
+from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, load, reset_head
 from paretune.study import Run
@@ -102,7 +103,7 @@ def walk(
     before = dict(loaded.model.named_parameters())
     pristine = loaded.pristine()
     module = methods.get(method)
-    options = module.Options(**run.method.options)
+    options = method_options.parse(method, module.Options, run.method.options)
     if reason := REFUSED.get((method, family)):
         with pytest.raises(MethodError, match=reason):
             prepare(run, loaded)

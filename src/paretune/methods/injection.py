@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ class Injection:
         undo: takes the method out; the model is the base again, bit for bit.
         extra_tokens: how many positions of a sequence the method takes for itself.
         rate_factors: by name, what the learning rate of a tensor is multiplied by, where not by 1.
+        held: the members of a stack with their own injections, in order.
         parts: what stands beside which module of the model, by that module's name.
     """
 
@@ -26,6 +28,7 @@ class Injection:
     undo: Callable[[], None]
     extra_tokens: int = 0
     rate_factors: dict[str, float] = field(default_factory=dict)
+    held: tuple[tuple[ModuleType, Injection], ...] = ()
     parts: dict[str, nn.Module] = field(default_factory=dict)
 
 

@@ -28,6 +28,11 @@ def found_later() -> Any:
     return field(default=(), metadata={"found_later": True})
 
 
+def members() -> Any:
+    """A list of methods: each a name, or a name with the method's options beside it."""
+    return field(default=(), metadata={"members": True})
+
+
 def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
     """Check what a study file gives against a method's options.
 
@@ -57,8 +62,24 @@ def _given(options: type) -> list[Field[Any]]:
     return [f for f in fields(options) if not f.metadata.get("found_later")]
 
 
+def _members(where: str, value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list | tuple):
+        raise MethodError(f"{value!r} is not a list of methods.", where=where)
+    found = [{"name": one} if isinstance(one, str) else one for one in value]
+    for one in found:
+        if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
+            raise MethodError(
+                f"{one!r} is no method.",
+                where=where,
+                remedy="Write a name, or {name: ..., rank: 8}.",
+            )
+    return tuple(dict(one) for one in found)
+
+
 def _checked(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
     where = f"method {method}, option {spec.name}"
+    if spec.metadata.get("members"):
+        return _members(where, value)
     if typing.get_origin(hint) is tuple:
         if isinstance(value, str):
             value = (value,)

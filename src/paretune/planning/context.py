@@ -103,7 +103,11 @@ def learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[f
                 remedy="List as many rates as protocol.trials says, or change trials.",
             )
         return spec.learning_rates
-    low, middle, high = module.LEARNING_RATES
+    if hasattr(module, "learning_rates"):  # they follow from the options
+        options = method_options.parse(module.NAME, module.Options, spec.options)
+        low, middle, high = module.learning_rates(options)
+    else:
+        low, middle, high = module.LEARNING_RATES
     if trials == 1:
         return (middle,)
     if trials == 3:

@@ -1,0 +1,127 @@
+"""Methods in one model: what each adds, at which pace, in which order, and what does not go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_tasks import tiny_run, tiny_task
+from torch import nn
+
+from paretune import methods
+from paretune.data.batch import pad
+from paretune.errors import MethodError
+from paretune.methods import options as method_options
+from paretune.methods import stack
+from paretune.planning.context import learning_rates
+from paretune.study import MethodSpec
+from paretune.training.prepare import Prepared, prepare
+from paretune.training.workbench import Workbench
+
+
+@pytest.fixture
+def prepared(tiny_model: Any, tmp_path: Path) -> Any:
+    def make(*members: Any, family: str = "bert", kind: str = "pair") -> tuple[Prepared, Any]:
+        options = {"methods": list(members)}
+        task = tiny_task(tmp_path / kind, kind)
+        run = tiny_run(task, tiny_model(family), "stack", options=options)
+        bench = Workbench()
+        loaded = bench.model(run.model, bench.dataset(task))
+        source = bench.source(run.model)
+        encoded = bench.encode(bench.parts(run).train, loaded, source, 40)
+        batch = {n: torch.from_numpy(v) for n, v in pad(encoded, list(range(6)), 0).items()}
+        found = prepare(run, loaded)
+        loaded.model.eval()
+        return found, batch
+
+    return make
+
+
+def unsettle(prepared: Prepared) -> None:
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in prepared.injection.parameters.values():
+            parameter += 0.2 * torch.randn_like(parameter)
+
+
+def test_members_keep_their_own_tensors_and_starts(prepared: Any, tiny_model: Any) -> None:
+    found, _ = prepared({"name": "lora", "rank": 2}, "prefix", "bitfit")
+    kinds = {name.rsplit(".", 2)[1] for name in found.injection.parameters}
+    assert kinds == {"lora", "prefix", "bitfit"}
+    alone, _ = prepared({"name": "lora", "rank": 2}, "ia3")
+    for name, parameter in alone.injection.parameters.items():
+        if ".lora." in name:  # what a member draws does not depend on its neighbours
+            assert torch.equal(parameter, found.injection.parameters[name])
+
+
+@pytest.mark.parametrize(
+    "members", [("lora", "ia3"), ("ia3", "lora"), ("bitfit", "ia3", "loha"), ("dora", "bitfit")]
+)
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_merged_in_order_it_answers_the_same(
+    prepared: Any, members: tuple[str, ...], family: str
+) -> None:
+    found, batch = prepared(*members, family=family)
+    unsettle(found)
+    model = found.loaded.model
+    with torch.no_grad():
+        before = model(**batch).logits
+        stack.merge(model, found.injection)
+        after = model(**batch).logits
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
+    assert not [n for n in found.injection.parameters if n in dict(model.named_parameters())]
+
+
+def test_what_does_not_merge_says_so_and_stays(prepared: Any) -> None:
+    found, batch = prepared("lora", "houlsby")
+    unsettle(found)
+    before = found.loaded.model(**batch).logits
+    with pytest.raises(MethodError, match="houlsby cannot be merged"):
+        stack.merge(found.loaded.model, found.injection)
+    assert torch.equal(found.loaded.model(**batch).logits, before)
+
+
+def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
+    found, _ = prepared({"name": "lora", "loraplus_lr_ratio": 4.0}, "prompt", "bitfit")
+    paces = {
+        name.rsplit(".", 2)[-2] + name[-2:]: found.injection.rate_factors.get(name, 1.0)
+        for name in found.injection.parameters
+    }
+    assert paces == {"lora.A": 1.0, "lora.B": 4.0, "virtual_prompt.P": 10.0, "bitfitas": 1.0}
+    spec = MethodSpec(name="stack", methods=["prompt", "lora"])  # type: ignore[call-arg]
+    assert learning_rates(spec, stack, 3) == methods.get("prompt").LEARNING_RATES
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        (["lora"], "at least two"),
+        (["lora", {"name": "lora", "rank": 4}], "lora is named twice"),
+        (["lora", "full"], "full: it trains everything already"),
+        (["prompt", "p_tuning"], "both stand before the text"),
+        (["lora", "dora"], "so it comes first"),
+        (["lora", "tfidf"], "tfidf trains no model"),
+        (["lora", "lara"], '"lara" is not known'),
+        (["lora", {"name": "prompt", "rank": 3}], 'prompt has no option "rank"'),
+        (["lora", 3], "is no method"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(members: list[Any], reason: str) -> None:
+    with pytest.raises(MethodError, match=reason):
+        stack.pieces(method_options.parse("stack", stack.Options, {"methods": members}))
+
+
+def test_a_member_that_is_refused_leaves_no_trace(prepared: Any, tiny_model: Any) -> None:
+    with pytest.raises(MethodError, match="has no biases"):
+        prepared("lora", "bitfit", family="modernbert")
+
+
+def test_prompts_and_prefixes_share_a_multiple_choice_model(prepared: Any) -> None:
+    found, batch = prepared("prompt", "prefix", kind="multiple_choice")
+    logits = found.loaded.model(**batch).logits
+    assert logits.shape == (6, 2)
+    nn.functional.cross_entropy(logits, torch.zeros(6, dtype=torch.long)).backward()
+    for parameter in found.injection.parameters.values():
+        assert parameter.grad is not None and parameter.grad.any()
