@@ -69,6 +69,10 @@ def small(method: str) -> dict[str, Any]:
     """Options that make ``method`` small."""
     if method in ("houlsby", "pfeiffer", "parallel", "adapterdrop"):
         return {"reduction_factor": 8}
+    if method == "mam":
+        return {"num_virtual_tokens": 4, "reduction_factor": 8}
+    if method == "unipelt":
+        return {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
     if method == "stack":
         return {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     names = {

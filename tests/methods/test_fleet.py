@@ -26,7 +26,8 @@ SEEDS = (1, 2)
 METHODS = [
     ("lora", 2), ("loha", 2), ("loha", 8), ("prompt", 4),
     ("dora", 2), ("lokr", 2), ("lokr", 8), ("ia3", 0), ("bitfit", 0),
-    ("houlsby", 8), ("parallel", 8), ("adapterdrop", 8), ("p_tuning", 4), ("prefix", 4),
+    ("houlsby", 8), ("parallel", 8), ("adapterdrop", 8), ("p_tuning", 4),
+    ("prefix", 4), ("mam", 4), ("unipelt", 2),
 ]  # fmt: skip
 """LoHa of rank 2 is factorised here, of rank 8 it is not."""
 

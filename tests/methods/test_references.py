@@ -276,3 +276,54 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
     for ours, theirs in zip(*gradients, strict=True):
         assert theirs.abs().max() > 1e-6
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+def test_unipelt_is_the_papers_equations(case: Any) -> None:
+    """Three gated methods in every layer of a BERT, written out in float64 row by row."""
+    mine = case("unipelt", rank=2, num_virtual_tokens=4, reduction_factor=8)
+    model, (batch, labels) = mine.ours.loaded.model.eval(), mine.batches[0]
+    parameters = mine.ours.injection.parameters
+    torch.manual_seed(5)
+    for parameter in parameters.values():
+        nn.init.normal_(parameter, 0, 0.5)
+
+    def opened(gate: Any, h: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(h @ gate.w[0] + gate.c_bias[0]).mean()
+
+    def gated_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
+        part = layer.unipelt_lora
+        plain = x @ layer.weight.T + layer.bias
+        return plain + opened(part.gate, x) * 2.0 * (x @ part.A[0].T @ part.B[0].T)
+
+    def of_row(h: torch.Tensor) -> torch.Tensor:
+        for layer in model.bert.encoder.layer:
+            at = layer.attention.self
+            part = at.unipelt_prefix
+            g = opened(part.gate, h)
+            k = torch.cat([g * part.K[0], at.key(h)]).unflatten(-1, (4, 8))
+            v = torch.cat([g * part.V[0], gated_linear(at.value, h)]).unflatten(-1, (4, 8))
+            q = gated_linear(at.query, h).unflatten(-1, (4, 8))
+            shares = torch.softmax(torch.einsum("ihd,jhd->hij", q, k) / 8**0.5, dim=-1)
+            a = torch.einsum("hij,jhd->ihd", shares, v).flatten(-2)
+            h1 = layer.attention.output.LayerNorm(layer.attention.output.dense(a) + h)
+            dense = layer.output.dense
+            f = F.gelu(layer.intermediate.dense(h1)) @ dense.weight.T + dense.bias
+            part = dense.unipelt_adapter
+            low = F.relu(f @ part.D[0].T + part.D_bias[0])
+            f = f + opened(part.gate, f) * (low @ part.U[0].T + part.U_bias[0])
+            h = layer.output.LayerNorm(f + h1)
+        return h
+
+    bert = model.bert
+    start = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+    seen = batch["attention_mask"].bool()
+    assert not seen.all()  # some rows are padded, and padding opens no gate
+    last = [of_row(row[own])[:1] for row, own in zip(start, seen, strict=True)]
+    written_out = model.classifier(bert.pooler(torch.stack(last)))
+    gradients = []
+    for logits in (model(**batch).logits, written_out):
+        loss = F.cross_entropy(logits, labels)
+        gradients.append((logits, *torch.autograd.grad(loss, list(parameters.values()))))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().max() > 1e-8
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)

@@ -146,6 +146,12 @@ def _disentangled(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
         query = module.transpose_for_scores(module.query_proj(asked), heads)
         key = module.transpose_for_scores(module.key_proj(hidden_states), heads)
         value = module.transpose_for_scores(module.value_proj(hidden_states), heads)
+        rows = len(hidden_states)
+        # Before anything else goes through the projections: a gated prefix reads their input.
+        own_keys, own_values = (
+            _heads(one, heads).to(key).flatten(0, 1)
+            for one in prefix_of(module).keys_and_values(rows)
+        )
         terms = 1 + sum(kind in module.pos_att_type for kind in ("c2p", "p2c"))
         scale = (query.shape[-1] * terms) ** 0.5
         scores = query @ (key / scale).transpose(-1, -2)
@@ -153,11 +159,6 @@ def _disentangled(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
             scores = scores + module.disentangled_attention_bias(
                 query, key, relative_pos, module.pos_dropout(rel_embeddings), terms
             )
-        rows = len(hidden_states)
-        own_keys, own_values = (
-            _heads(one, heads).to(key).flatten(0, 1)
-            for one in prefix_of(module).keys_and_values(rows)
-        )
         scores = torch.cat([query @ (own_keys / scale).transpose(-1, -2), scores], -1)
         scores = scores.reshape(rows, heads, *scores.shape[1:])
         seen = F.pad(attention_mask.bool(), (own_keys.shape[1], 0), value=True)

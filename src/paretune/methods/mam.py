@@ -1,0 +1,64 @@
+"""MAM (mix-and-match) adapter: prefix tuning in the attention, a parallel adapter in the FFN.
+
+Source: He et al. 2021 (Towards a unified view), arXiv:2110.04366, section 4.6.
+Equation: those of :mod:`paretune.methods.prefix` and :mod:`paretune.methods.parallel`.
+Trained parameters: the sum of both. Start: not the base model (the prefix). Does not merge.
+PEFT export: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretune.methods import parallel, stack
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection
+from paretune.methods.options import number
+from paretune.models.anatomy import Anatomy
+
+NAME = "mam"
+TITLE = "MAM adapter"
+CODE_EPOCH = 1
+LEARNING_RATES = parallel.LEARNING_RATES
+STARTS_AS_BASE = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the prefix, and of the parallel adapter; the rate is the adapter's."""
+
+    num_virtual_tokens: int = number(30, 1, 512)
+    prefix_projection: bool = False
+    encoder_hidden_size: int = number(512, 1, 8192)
+    reduction_factor: int = number(2, 1, 4096)
+    scaling: float = number(4.0, 0.01, 1024.0)
+
+    @property
+    def stacked(self) -> stack.Options:
+        """The same, as a stack."""
+        prefix = {
+            "name": "prefix",
+            "num_virtual_tokens": self.num_virtual_tokens,
+            "prefix_projection": self.prefix_projection,
+            "encoder_hidden_size": self.encoder_hidden_size,
+        }
+        adapter = {
+            "name": "parallel",
+            "reduction_factor": self.reduction_factor,
+            "scaling": self.scaling,
+        }
+        return stack.Options(methods=(adapter, prefix))
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put in both."""
+    return stack.inject(model, anatomy, options.stacked, fleet, seeds)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """The sum of both."""
+    return stack.parameter_count(model, anatomy, options.stacked)

@@ -1,0 +1,199 @@
+"""UniPELT: LoRA, prefix and adapter in every layer, each behind a gate that the input opens.
+
+Source: Mao et al. 2022, arXiv:2110.07577, section 3.
+Equation: g(h) = mean over the text's tokens of sigmoid(w h + c), one number for each sequence.
+  LoRA on query and value: h = W x + g(x) (alpha / rank) B A x;
+  prefix: [g P_k; K] and [g P_v; V], with g of the layer's input;
+  adapter: h <- h + g(h) (U relu(D h + d) + u), h what the feed-forward part gives.
+Shapes: of each gate w (runs, width) and c (runs, 1); else as in lora, prefix and pfeiffer.
+Trained parameters: the sum of the three, and width + 1 for each of the four gates of a layer.
+Start: not the base model (the prefix). w normal(0, 0.02), c = 0. Does not merge. PEFT export: none.
+
+Padding is no text: the mean leaves it out (the authors' code counts it, so that there a longer
+batch changes the answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods import houlsby, lora, pfeiffer, prefix
+from paretune.methods.fleet import Fleet, per_run_vector
+from paretune.methods.injection import Injection, also_undo, attach, generator, linear
+from paretune.methods.options import number
+from paretune.methods.prefixing import attach_prefixes, attention_module
+from paretune.models.anatomy import Anatomy, targets
+from paretune.study import derive
+
+NAME = "unipelt"
+TITLE = "UniPELT"
+CODE_EPOCH = 1
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """Sizes as in the paper: rank 8, prefix of 10, bottleneck of width / 16."""
+
+    rank: int = number(8, 1, 1024)
+    alpha: float | None = number(None, 0.01, 4096)
+    num_virtual_tokens: int = number(10, 1, 512)
+    reduction_factor: int = number(16, 1, 4096)
+
+    @property
+    def three(self) -> tuple[lora.Options, prefix.Options, pfeiffer.Options]:
+        """Options of the three methods."""
+        return (
+            lora.Options(rank=self.rank, alpha=self.alpha),
+            prefix.Options(num_virtual_tokens=self.num_virtual_tokens),
+            pfeiffer.Options(reduction_factor=self.reduction_factor),
+        )
+
+
+@dataclass
+class Text:
+    """Where the text is in the present batch; (rows, tokens), None where it is everywhere."""
+
+    mask: Tensor | None = field(default=None)
+
+    def note(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Hook before the base model."""
+        mask = kwargs.get("attention_mask")
+        self.mask = mask if mask is not None and mask.ndim == 2 else None
+
+
+class Gate(nn.Module):
+    """Mean over the text's tokens of sigmoid(w h + c)."""
+
+    def __init__(
+        self,
+        width: int,
+        fleet: Fleet,
+        text: Text,
+        generators: list[torch.Generator],
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.fleet, self._text = fleet, text
+        w = torch.empty(fleet.runs, width)
+        for r, draw in enumerate(generators):
+            w[r].normal_(0, 0.02, generator=draw)
+        self.w = nn.Parameter(w.to(device))
+        self.c_bias = nn.Parameter(torch.zeros(fleet.runs, 1, device=device))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(rows, tokens, width) -> (rows, 1, 1)."""
+        score = (h * per_run_vector(h, self.w, self.fleet)).sum(-1, keepdim=True)
+        opened = torch.sigmoid(score + per_run_vector(score, self.c_bias, self.fleet))
+        mask = self._text.mask
+        if mask is None or mask.shape != h.shape[:2]:
+            return opened.mean(1, keepdim=True)
+        weights = mask.to(opened)[..., None]
+        return (opened * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+
+
+class GatedLora(lora.Lora):
+    """A low-rank update behind a gate."""
+
+    gate: Gate
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
+        opened: Tensor = self.gate(x)
+        return out + opened * super().forward(x, torch.zeros_like(out))
+
+
+class GatedBottleneck(houlsby.Bottleneck):
+    """An adapter behind a gate."""
+
+    gate: Gate
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """What the feed-forward part gives, and the gated change of it."""
+        opened: Tensor = self.gate(out)
+        return out + opened * self.change(out)
+
+
+class GatedPrefix(prefix.Flat):
+    """A prefix behind a gate, which reads the layer's input."""
+
+    gate: Gate
+    _given: Tensor
+
+    def note(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Hook before the query projection: its input is the layer's."""
+        self._given = args[0]
+
+    def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
+        """(rows, virtual, width) each."""
+        opened = self.gate(self._given)
+        keys, values = super().keys_and_values(rows)
+        return opened * keys, opened * values
+
+
+def inject(
+    model: Any, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put the three, gated, into every layer.
+
+    Raises:
+        MethodError: an architecture whose attention takes no prefix.
+    """
+    text = Text()
+    of_lora, of_prefix, of_adapter = options.three
+    device = linear(model, anatomy.layers[0].down).weight.device
+
+    def draws(kind: str, name: str) -> list[torch.Generator]:
+        return [generator(derive(seed, "init", NAME, kind, name)) for seed in seeds]
+
+    def gate(name: str, width: int) -> Gate:
+        return Gate(width, fleet, text, draws("gate", name), device)
+
+    updates: dict[str, nn.Module] = {}
+    for name in targets(anatomy, of_lora.target_modules):
+        layer = linear(model, name)
+        update = GatedLora(layer, of_lora, fleet, draws("lora", name))
+        update.gate = gate(name, layer.in_features)
+        updates[name] = update
+    prefixes: dict[str, nn.Module] = {}
+    adapters: dict[str, nn.Module] = {}
+    removes: list[Callable[[], None]] = []
+    for one in anatomy.layers:
+        name = attention_module(one)
+        keys = GatedPrefix(anatomy.width, of_prefix, fleet, draws("prefix", name)).to(device)
+        keys.gate = gate(name, anatomy.width)
+        prefixes[name] = keys
+        removes.append(
+            linear(model, one.attention.query).register_forward_pre_hook(keys.note).remove
+        )
+        adapter = GatedBottleneck(
+            anatomy.width, of_adapter, fleet, draws("adapter", one.down), device
+        )
+        adapter.gate = gate(one.down, anatomy.width)
+        adapters[one.down] = adapter
+    first = attach_prefixes(model, anatomy, f"{NAME}_prefix", prefixes)
+    second = attach(model, f"{NAME}_lora", updates)
+    third = attach(model, f"{NAME}_adapter", adapters)
+    removes.append(model.base_model.register_forward_pre_hook(text.note, with_kwargs=True).remove)
+    first.parameters |= second.parameters | third.parameters
+    return also_undo(first, *removes, second.undo, third.undo)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """The sum of the three, and of the gates."""
+    of_lora, of_prefix, of_adapter = options.three
+    gated = targets(anatomy, of_lora.target_modules)
+    gates = sum(linear(model, name).in_features + 1 for name in gated)
+    gates += 2 * len(anatomy.layers) * (anatomy.width + 1)
+    return (
+        gates
+        + lora.parameter_count(model, anatomy, of_lora)
+        + prefix.parameter_count(model, anatomy, of_prefix)
+        + pfeiffer.parameter_count(model, anatomy, of_adapter)
+    )
