@@ -178,6 +178,7 @@ class Training(_Frozen):
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     dropout: float | None = Field(default=None, ge=0, lt=1)
+    activation_checkpointing: bool = False
 
     @model_validator(mode="after")
     def _micro(self) -> Training:
@@ -292,7 +293,7 @@ class Study(_Frozen):
     @property
     def study_hash(self) -> str:
         """Sixteen hexadecimal digits of the canonical form's sha256."""
-        return digest(self.canonical())[:16]
+        return digest(_as_before(self.canonical()))[:16]
 
 
 class Run(_Frozen):
@@ -335,12 +336,29 @@ def run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> s
     """Identity of a run: 20 hexadecimal digits over everything that can change its result."""
     return digest(
         {
-            "run": {**run.canonical(), "model": None},
+            "run": {**_as_before(run.canonical()), "model": None},
             "data": data_hash,
             "weights": weights_hash,
             "code_epoch": code_epoch,
         }
     )[:20]
+
+
+LATER = {"training": {"activation_checkpointing": False}}
+"""Settings that came after the first stores, with the values by which those stores trained."""
+
+
+def _as_before(form: dict[str, Any]) -> dict[str, Any]:
+    """A canonical form in which later settings show only where they differ from what was before.
+
+    So a new version of paretune finds the runs that an older one did.
+    """
+    kept = dict(form)
+    for section, values in LATER.items():
+        kept[section] = {
+            k: v for k, v in form[section].items() if k not in values or v != values[k]
+        }
+    return kept
 
 
 def digest(value: Any) -> str:

@@ -64,6 +64,7 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
     model.to(device)
     _choose_attention(model, device, run.training.precision)
     set_dropout(model, run.training.dropout)
+    _checkpoint_activations(model, asked=run.training.activation_checkpointing)
     reset_head(loaded, run.seed)
     fleet = Fleet()
     parameters = dict(model.named_parameters())
@@ -105,6 +106,26 @@ def usable_length(run: Run, loaded: Loaded, extra_tokens: int) -> int:
             remedy="Use fewer virtual tokens.",
         )
     return min(run.training.max_length, room)
+
+
+def _checkpoint_activations(model: Any, *, asked: bool) -> None:
+    """Keep only each layer's input for the backward pass, and compute the rest once more.
+
+    Raises:
+        MethodError: the model cannot.
+    """
+    if not asked:
+        if getattr(model, "is_gradient_checkpointing", False):
+            model.gradient_checkpointing_disable()
+        return
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise MethodError(
+            f"{type(model).__name__} cannot compute activations again.",
+            where="training.activation_checkpointing",
+            remedy="Leave it out, or set micro_batch.",
+        )
+    # The re-entrant kind would need an input that is trained, which a frozen embedding is not.
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
 def _choose_attention(model: Any, device: str, precision: str) -> None:
