@@ -6,6 +6,7 @@ Equation: as Pfeiffer adapters, h <- h + U relu(D h + d) + u, in the layers from
 on 0 .. robust_up_to, and evaluation leaves out the first ``drop``.
 Trained parameters: 2 * width * size + size + width for each layer that has one.
 Start: the base model (U = 0, u = 0). Does not merge. PEFT export: none.
+When: training or answering must be faster than with adapters in every layer.
 
 Below the first adapter nothing is trained, so the backward pass ends there: that is the speed.
 """

@@ -6,6 +6,7 @@ Shapes: d (runs, width) beside every linear layer and normalisation of the backb
 Trained parameters: the sum of the widths of these biases.
 Start: the base model (d = 0). Without weight decay, as all biases here, training d is training b.
 Merges: b + d. PEFT export: none (merged: a plain checkpoint).
+When: next to nothing may be trained or stored, and the model has biases.
 """
 
 from __future__ import annotations

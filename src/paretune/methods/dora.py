@@ -6,6 +6,7 @@ Equation: h = m o (W + s B A) x / ||W + s B A||_row + b, with W and b frozen, s 
 Shapes: A (runs, rank, in), B (runs, out, rank), m (runs, out).
 Trained parameters: rank * (in + out) + out for each target layer.
 Start: the base model (B = 0, m = ||W||_row). Merges. PEFT export: LORA with use_dora.
+When: LoRA at a low rank falls short of full fine-tuning, and its slower step is acceptable.
 """
 
 from __future__ import annotations

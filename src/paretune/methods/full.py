@@ -1,8 +1,11 @@
 """Full fine-tuning: every parameter of the model is trained.
 
-Equation: W <- W - step(dL/dW) for all W. Trained parameters: all of them. Starts as the base model.
-Nothing to merge; exported as a plain ``transformers`` checkpoint. Always runs alone: there is no
-frozen backbone to share. Source: Devlin et al. 2019, arXiv:1810.04805, section 3.2.
+Source: Devlin et al. 2019, arXiv:1810.04805, section 3.2.
+Equation: W <- W - step(dL/dW) for all W.
+Trained parameters: all of them.
+Start: the base model. Nothing to merge: a plain ``transformers`` checkpoint.
+When: memory and disk allow it, and the task is far from what the model was trained on; also as the
+measure of what the cheaper methods give up.
 """
 
 from __future__ import annotations

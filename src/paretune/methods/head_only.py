@@ -1,8 +1,11 @@
 """Head only (linear probe): the backbone stays frozen, only the head is trained.
 
-Equation: p(y|x) = head(f(x)) with f frozen. Trained parameters: those of the head. Starts as the
-base model. Always beside the methods of a study: what does not beat it has learned nothing in
-the backbone. Source: Alain and Bengio 2016, arXiv:1610.01644.
+Source: Alain and Bengio 2016, arXiv:1610.01644.
+Equation: p(y|x) = head(f(x)), with f frozen.
+Trained parameters: those of the head.
+Start: the base model. Always beside the methods of a study: what does not beat it has learned
+nothing in the backbone.
+When: never for its own sake: it is the baseline that every method has to beat.
 """
 
 from __future__ import annotations

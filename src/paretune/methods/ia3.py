@@ -6,6 +6,7 @@ Shapes: l_k, l_v (runs, width), l_ff (runs, inner width), in every layer.
 Trained parameters: 2 * width + inner width for each layer.
 Start: the base model (all l = 1).
 Merges: rows of W and b of key and value times l, columns of W_down times l_ff. PEFT export: IA3.
+When: many tasks share one model and each may store only a few vectors.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Shapes: A1, A2 (runs, out, rank), B1, B2 (runs, rank, in).
 Trained parameters: 2 * rank * (in + out) for each target layer.
 Start: the base model (B2 = 0; A1, B1 and A2 uniform on +-1/sqrt(fan in), as PEFT).
 Merges: W + (alpha / rank) (A1 B1) o (A2 B2). PEFT export: LOHA.
+When: a higher rank is wanted for the same number of parameters.
 
 The product is itself of rank at most rank^2: (A1 B1) o (A2 B2) = P Q with P the row-wise and Q the
 column-wise Khatri-Rao product, P[o, ij] = A1[o, i] A2[o, j] and Q[ij, :] = B1[i, :] B2[j, :]. Where

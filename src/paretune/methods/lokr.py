@@ -9,6 +9,7 @@ D (runs, k, n).
 Trained parameters: l * m + rank * (k + n), or l * m + k * n, for each target layer.
 Start: the base model (C = 0; the others uniform on +-1/sqrt(fan in), as PEFT).
 Merges: W + (alpha / rank) C (x) (A B). PEFT export: LOKR.
+When: the file must be as small as it gets and some loss of quality is acceptable.
 
 The product is never built: x, seen as an m x n matrix X, gives C X (A B)^T.
 """

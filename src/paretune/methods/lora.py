@@ -7,6 +7,7 @@ Shapes: A (runs, rank, in), B (runs, out, rank).
 Trained parameters: rank * (in + out) for each target layer.
 Start: the base model (B = 0; A uniform on +-1/sqrt(in), PEFT's kaiming_uniform with a = sqrt 5).
 Merges: W + s B A. PEFT export: LORA.
+When: in doubt: the usual first choice, merges without a trace, and `peft` and servers know it.
 """
 
 from __future__ import annotations

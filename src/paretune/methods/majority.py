@@ -2,6 +2,7 @@
 
 What a collapsed run scores; no method below it has learned anything. Ties go to the label that
 comes first. For multiple choice this is the position that is right most often.
+When: never: it is what a constant answer scores.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 Source: He et al. 2021 (Towards a unified view), arXiv:2110.04366, section 4.6.
 Equation: those of :mod:`paretune.methods.prefix` and :mod:`paretune.methods.parallel`.
-Trained parameters: the sum of both. Start: not the base model (the prefix). Does not merge.
-PEFT export: none.
+Trained parameters: the sum of both.
+Start: not the base model (the prefix). Does not merge. PEFT export: none.
+When: the budget of parameters is that of a large adapter and no part of the model is to be left
+out.
 """
 
 from __future__ import annotations

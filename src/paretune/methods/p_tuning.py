@@ -8,6 +8,7 @@ W3 (runs, width, hidden), with the width of the word embeddings.
 Trained parameters: num_virtual_tokens * width + 2 * width * hidden + hidden^2 + 2 * hidden + width.
 Start: not the base model. Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT.
 Does not merge. PEFT export: P_TUNING (not for multiple choice).
+When: prompt tuning starts badly: the network makes its training steadier.
 """
 
 from __future__ import annotations

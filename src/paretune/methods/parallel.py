@@ -7,6 +7,7 @@ Shapes: D (runs, size, width), d (runs, size), U (runs, width, size), u (runs, w
 size = width / reduction_factor.
 Trained parameters: 2 * width * size + size + width for each layer.
 Start: the base model (U = 0, u = 0; D normal(0, 0.02)). Does not merge. PEFT export: none.
+When: much may be trained, and the change is to stand beside the feed-forward part, not behind it.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Equation: h <- h + U relu(D h + d) + u, with h what the feed-forward part gives 
 Shapes: as :mod:`paretune.methods.houlsby`, once in a layer; size = width / reduction_factor.
 Trained parameters: 2 * width * size + size + width for each layer.
 Start: the base model (U = 0, u = 0; D normal(0, 0.02)). Does not merge. PEFT export: none.
+When: adapters are wanted at half of Houlsby's cost.
 
 ``adapters`` by default reads h after the layer's own normalisation (``original_ln_before``), which
 a model that normalises first does not have; this is its form without.

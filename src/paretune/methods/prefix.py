@@ -10,6 +10,7 @@ Trained parameters: 2 * num_virtual_tokens * width for each layer; with projecti
 Start: not the base model: the text shares its attention with the prefix. Flat: normal(0, 0.02);
 with projection Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT's PrefixEncoder.
 Does not merge. PEFT export: none: PEFT's prefix tuning does not run on encoders in transformers 5.
+When: the model may not be touched and prompt tuning is too weak.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ position reads the first virtual token, as in PEFT. ``init`` draws P from normal
 PEFT's RANDOM), takes the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB), or of
 ``init_text``, repeated and cut to length (``text``, PEFT's TEXT).
 Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice).
+When: the model itself may not be touched; large models gain more from it than small ones.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Stack: several methods in one model, as the study file names them.
 
-Equation: that of each member, the later ones acting on what the earlier ones give. In a study::
-
-    {name: stack, label: lora+bitfit, methods: [{name: lora, rank: 8}, bitfit]}
-
-Trained parameters: the sum over the members. Start: the base model if every member's is. Merges if
-every member does, in their order. PEFT export: none.
+Equation: that of each member, the later ones acting on what the earlier ones give.
+Example: {name: stack, label: lora+bitfit, methods: [{name: lora, rank: 8}, bitfit]}
+Trained parameters: the sum over the members.
+Start: the base model if every member's is.
+Merges: if every member does, in their order. PEFT export: none.
+When: a combination is to be tried that has no name.
 
 A learning rate is the first member's; each other one learns at the same multiple of its own middle
 rate, so that prompts and adapters can be trained together.

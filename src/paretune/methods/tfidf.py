@@ -3,6 +3,7 @@
 Words and word pairs, sublinear TF-IDF, scikit-learn's logistic regression with C = 1. A pair is
 joined to one text. For multiple choice each choice with its premise is classified as right or
 wrong and the likeliest choice is the answer.
+When: never for its own sake: what does not beat it needs no language model.
 """
 
 from __future__ import annotations

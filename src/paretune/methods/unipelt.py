@@ -8,6 +8,7 @@ Equation: g(h) = mean over the text's tokens of sigmoid(w h + c), one number for
 Shapes: of each gate w (runs, width) and c (runs, 1); else as in lora, prefix and pfeiffer.
 Trained parameters: the sum of the three, and width + 1 for each of the four gates of a layer.
 Start: not the base model (the prefix). w normal(0, 0.02), c = 0. Does not merge. PEFT export: none.
+When: it is not known which of three methods suits the task, and the gates are to find out.
 
 Padding is no text: the mean leaves it out (the authors' code counts it, so that there a longer
 batch changes the answer).

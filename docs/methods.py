@@ -1,0 +1,126 @@
+"""Writes docs/methods.md from the method files: ``python docs/methods.py``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from paretune import methods
+from paretune.methods import options as method_options
+from paretune.models.anatomy import anatomy
+
+PAGE = Path(__file__).with_suffix(".md")
+LABEL = re.compile(
+    r"^(Source|Equation|Shapes(?: for .*?)?|Trained parameters|Start|Merges|When|Example): "
+)
+STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
+"""Options for those that cannot do without."""
+
+
+def page() -> str:
+    """The whole page."""
+    found = sorted(methods.available().items())
+    trained = {name: module for name, module in found if methods.trains_a_model(module)}
+    counts = bert_base_counts(trained)
+    lines = [
+        "# The methods",
+        "",
+        "Written from the method files by `python docs/methods.py`; a test compares. Trained",
+        "parameters: of the method alone, with its default options, on BERT-base (110 M); the head",
+        "comes on top, with every method.",
+        "",
+        "| method | trained on BERT-base | starts as the base model | merges | lines of code |",
+        "|---|---|---|---|---|",
+    ]
+    for name, module in trained.items():
+        starts = "yes" if module.STARTS_AS_BASE else "no"
+        merges = "yes" if hasattr(module, "merge") else "no"
+        shown = f"[{module.TITLE}](#{anchor(module)}) `{name}`"
+        lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
+    for _, module in found:
+        lines += ["", *section(module)]
+    return "\n".join(lines) + "\n"
+
+
+def section(module: ModuleType) -> list[str]:
+    """What one file says of its method."""
+    title, _, rest = inspect.getdoc(module).partition("\n")  # type: ignore[union-attr]
+    lines = [f"## {module.TITLE}", "", title, ""]
+    given = method_options.describe(module.Options)
+    for block in rest.strip().split("\n\n"):
+        for label, text in labelled(block):
+            lines.append(f"- **{label}**: {text}" if label else text)
+        lines.append("")
+    if given:
+        shown = ", ".join(f"`{name}: {value_of(value)}`" for name, value in given.items())
+        lines += [f"Options: {shown}.", ""]
+    if rates := getattr(module, "LEARNING_RATES", None):
+        lines += [f"Learning rates on trial: {', '.join(f'{rate:g}' for rate in rates)}.", ""]
+    return lines[:-1]
+
+
+def labelled(block: str) -> list[tuple[str, str]]:
+    """``Source: ...`` and its like, each with its text in one line; "" for plain text."""
+    found: list[tuple[str, str]] = []
+    for line in block.split("\n"):
+        match = LABEL.match(line)
+        if match:
+            found.append((match[1], line[match.end() :]))
+        elif found:
+            label, text = found[-1]
+            found[-1] = (label, f"{text} {line.strip()}")
+        else:
+            found.append(("", line))
+    return [(label, escaped(text)) for label, text in found]
+
+
+def escaped(text: str) -> str:
+    """Markdown's own signs as they stand, and code as code."""
+    text = text.replace("``", "`")
+    text = re.sub(r":mod:`paretune\.methods\.(\w+)`", r"`\1`", text)
+    return text.replace("*", r"\*").replace("<-", "&larr;")
+
+
+def value_of(value: Any) -> str:
+    """An option's default as YAML has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(str, value))}]"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+
+
+def bert_base_counts(trained: dict[str, ModuleType]) -> dict[str, str]:
+    """Trained parameters of each method by its own formula."""
+    with torch.device("meta"):
+        model = BertForSequenceClassification(BertConfig(num_labels=2)).eval()
+    parts = anatomy(model)
+    counts = {}
+    for name, module in trained.items():
+        options = method_options.parse(name, module.Options, STACKED.get(name, {}))
+        number = module.parameter_count(model, parts, options)
+        note = " (lora, bitfit)" if name in STACKED else ""
+        counts[name] = f"{number:,}{note}"
+    return counts
+
+
+def code_lines(module: ModuleType) -> int:
+    """Lines of the file without its docstring and blank lines."""
+    source = inspect.getsource(module)
+    body = source.replace(f'"""{module.__doc__}"""', "", 1)
+    return sum(bool(line.strip()) for line in body.splitlines())
+
+
+def anchor(module: ModuleType) -> str:
+    """Where a heading's link leads."""
+    return re.sub(r"[^a-z0-9 -]", "", module.TITLE.lower()).replace(" ", "-")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(textwrap.shorten(str(PAGE), 100), "written")  # noqa: T201
