@@ -97,7 +97,7 @@ def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 130
     assert "Nothing is lost: the same command continues." in out
     assert "interrupted; the same command continues" in err and "Traceback" not in err
