@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora
+from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
 from paretune.methods.injection import Injection, attach, generator, linear
 from paretune.methods.options import DEFAULT_TARGETS, number
@@ -97,6 +98,25 @@ def inject(
         return Dora(linear(model, name), options, fleet, draws)
 
     return attach(model, NAME, {name: made(name) for name in names})
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.LoraConfig(
+        r=options.rank,
+        lora_alpha=options.update.scaled_by,
+        lora_dropout=options.dropout,
+        use_dora=True,
+        target_modules=sorted(injection.parts),
+        **common,
+    )
+    return beside_layers(
+        model, config, injection, NAME, {"A": "lora_A", "B": "lora_B", "m": "lora_magnitude_vector"}
+    )
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paretune.errors import MethodError
+from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, linear
 from paretune.models.anatomy import Anatomy
@@ -80,6 +82,30 @@ def inject(
         part = parts[layer.down] = ScaleOfInput(down.in_features, 0, fleet, down.weight.device)
         handles.append(down.register_forward_pre_hook(_entering(part)))
     return also_undo(attach(model, NAME, parts), *(handle.remove for handle in handles))
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config.
+
+    Raises:
+        MethodError: one layer makes query, key and value, and PEFT would scale the query too.
+    """
+    import peft
+
+    parts: dict[str, Any] = injection.parts
+    if any(part.start for part in parts.values()):
+        raise MethodError(
+            "PEFT's IA3 scales the query as well where one layer makes query, key and value.",
+            where=f"method {NAME}",
+            remedy="Export it merged.",
+        )
+    inner = [name for name, part in parts.items() if isinstance(part, ScaleOfInput)]
+    config = peft.IA3Config(
+        target_modules=sorted(parts), feedforward_modules=sorted(inner), **common
+    )
+    return beside_layers(model, config, injection, NAME, {"l": "ia3_l"})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import DEFAULT_TARGETS, number
@@ -107,6 +109,27 @@ def inject(
         return Loha(linear(model, name), options, fleet, draws)
 
     return attach(model, NAME, {name: made(name) for name in names})
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.LoHaConfig(
+        r=options.rank,
+        alpha=options.scaling * options.rank,
+        target_modules=sorted(injection.parts),
+        **common,
+    )
+    return beside_layers(
+        model,
+        config,
+        injection,
+        NAME,
+        {"A1": "hada_w1_a", "B1": "hada_w1_b", "A2": "hada_w2_a", "B2": "hada_w2_b"},
+    )
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -18,10 +18,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import DEFAULT_TARGETS, number
@@ -104,6 +106,28 @@ def inject(
         return Lokr(linear(model, name), options, fleet, draws)
 
     return attach(model, NAME, {name: made(name) for name in names})
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.LoKrConfig(
+        r=options.rank,
+        alpha=options.scaling * options.rank,
+        decompose_factor=options.decompose_factor,
+        target_modules=sorted(injection.parts),
+        **common,
+    )
+    return beside_layers(
+        model,
+        config,
+        injection,
+        NAME,
+        {"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"},
+    )
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

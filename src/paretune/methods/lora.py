@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import DEFAULT_TARGETS, number
@@ -51,8 +53,12 @@ class Options:
     @property
     def scaling(self) -> float:
         """What the update is multiplied by."""
-        alpha = 2.0 * self.rank if self.alpha is None else self.alpha
-        return alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+        return self.scaled_by / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+
+    @property
+    def scaled_by(self) -> float:
+        """Alpha, twice the rank where it is not given."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
 
 
 class Lora(nn.Module):
@@ -100,6 +106,23 @@ def inject(
         faster = [name for name in injection.parameters if name.endswith(".B")]
         injection.rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
     return injection
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.LoraConfig(
+        r=options.rank,
+        lora_alpha=options.scaled_by,
+        lora_dropout=options.dropout,
+        use_rslora=options.use_rslora,
+        target_modules=sorted(injection.parts),
+        **common,
+    )
+    return beside_layers(model, config, injection, NAME, {"A": "lora_A", "B": "lora_B"})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import prompt
+from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
 from paretune.methods.options import number
@@ -79,6 +81,28 @@ def inject(
     encoder = Encoder(options, anatomy.embedding_width, fleet, draws)
     encoder.to(next(model.get_submodule(anatomy.embeddings).parameters()).device)
     return prompt.enter(model, anatomy, encoder, options.num_virtual_tokens, fleet)
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.PromptEncoderConfig(
+        num_virtual_tokens=options.num_virtual_tokens,
+        encoder_hidden_size=options.encoder_hidden_size
+        or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
+        **prompt.prompt_common(model, common),
+    )
+    theirs: Any = peft.get_peft_model(model, config)
+    encoder = theirs.prompt_encoder["default"]
+    ours = {name.rpartition(".")[2]: p for name, p in injection.parameters.items()}
+    fill(encoder.embedding.weight, ours["Z"])
+    for i in (1, 2, 3):
+        fill(encoder.mlp_head[2 * i - 2].weight, ours[f"W{i}"])
+        fill(encoder.mlp_head[2 * i - 2].bias, ours[f"b{i}_bias"])
+    return theirs
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

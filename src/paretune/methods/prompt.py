@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
+from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
 from paretune.methods.options import choice, found_later, number
@@ -144,6 +145,42 @@ def _start(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:
         times = -(-options.num_virtual_tokens // len(options.init_ids))
         return torch.tensor(options.init_ids * times)[: options.num_virtual_tokens]
     return torch.randint(vocabulary, (options.num_virtual_tokens,), generator=draw)
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.PromptTuningConfig(
+        num_virtual_tokens=options.num_virtual_tokens,
+        **prompt_common(model, common),
+    )
+    theirs: Any = peft.get_peft_model(model, config)
+    (ours,) = injection.parameters.values()
+    fill(theirs.prompt_encoder["default"].embedding.weight, ours)
+    return theirs
+
+
+def prompt_common(model: Any, common: dict[str, Any]) -> dict[str, Any]:
+    """What PEFT's prompt methods want to be told of a model.
+
+    Raises:
+        MethodError: multiple choice, which PEFT cannot prompt.
+    """
+    if common["task_type"] != "SEQ_CLS":
+        raise MethodError(
+            "PEFT cannot put a prompt before several choices.",
+            where="export",
+            remedy="Export it as paretune's own folder.",
+        )
+    told = {
+        "token_dim": model.get_input_embeddings().embedding_dim,
+        "num_layers": model.config.num_hidden_layers,
+        "num_attention_heads": model.config.num_attention_heads,
+    }
+    return {**told, **common}
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
