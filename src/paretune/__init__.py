@@ -10,17 +10,34 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.run(study).summary                  # trains in processes of its own; can be resumed
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
+    paretune.export(study).folder                # the best method's run, as a PEFT adapter
+    model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 Only names are imported here; torch and the rest come when a verb needs them.
 """
 
-# The room of reports has a verb's name. Loading a package sets its name in its parent, once: so it
-# is loaded before, and `paretune.report` stays the function.
+# Two rooms have a verb's name. Loading a package sets its name in its parent, once: so they are
+# loaded before, and `paretune.report` and `paretune.export` stay the functions.
+import paretune.export
 import paretune.report  # noqa: F401 (loaded for its order)
 from paretune.study import Study
 from paretune.verbs.check import Checked, check
+from paretune.verbs.export import Exported, export
+from paretune.verbs.load import load
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.report import report
 from paretune.verbs.run import Ran, run
 
-__all__ = ["Checked", "Plan", "Ran", "Study", "check", "plan", "report", "run"]
+__all__ = [
+    "Checked",
+    "Exported",
+    "Plan",
+    "Ran",
+    "Study",
+    "check",
+    "export",
+    "load",
+    "plan",
+    "report",
+    "run",
+]

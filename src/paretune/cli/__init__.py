@@ -11,7 +11,7 @@ import typer
 
 from paretune.errors import ParetuneError
 
-VERBS = ("new", "check", "plan", "run", "report", "ls", "doctor")
+VERBS = ("new", "check", "plan", "run", "report", "export", "ls", "doctor")
 INTERRUPTED = 130
 
 app = typer.Typer(

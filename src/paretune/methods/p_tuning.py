@@ -105,6 +105,11 @@ def to_peft(
     return theirs
 
 
+def not_in_peft(kind: str) -> str:
+    """Why PEFT cannot represent this method on a task of this kind, or ""."""
+    return prompt.not_in_peft(kind)
+
+
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The virtual tokens and the three layers behind them."""
     width = anatomy.embedding_width

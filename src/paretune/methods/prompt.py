@@ -163,18 +163,13 @@ def to_peft(
     return theirs
 
 
-def prompt_common(model: Any, common: dict[str, Any]) -> dict[str, Any]:
-    """What PEFT's prompt methods want to be told of a model.
+def not_in_peft(kind: str) -> str:
+    """Why PEFT cannot represent this method on a task of this kind, or ""."""
+    return "PEFT cannot put a prompt before several choices" if kind == "multiple_choice" else ""
 
-    Raises:
-        MethodError: multiple choice, which PEFT cannot prompt.
-    """
-    if common["task_type"] != "SEQ_CLS":
-        raise MethodError(
-            "PEFT cannot put a prompt before several choices.",
-            where="export",
-            remedy="Export it as paretune's own folder.",
-        )
+
+def prompt_common(model: Any, common: dict[str, Any]) -> dict[str, Any]:
+    """What PEFT's prompt methods want to be told of a model."""
     told = {
         "token_dim": model.get_input_embeddings().embedding_dim,
         "num_layers": model.config.num_hidden_layers,

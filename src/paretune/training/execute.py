@@ -52,6 +52,7 @@ def execute_run(
     device: str = "cpu",
     halvings: int = 0,
     checkpoint_seconds: float = 60.0,
+    keep_bytes: int | None = KEPT_WEIGHTS_BYTES,
 ) -> Outcome:
     """Train and evaluate one run of stage ``tune`` or ``final``.
 
@@ -64,6 +65,7 @@ def execute_run(
         halvings: how often the micro-batch is halved from the start, because the system killed an
             earlier attempt for its memory.
         checkpoint_seconds: least time between two checkpoints.
+        keep_bytes: trained tensors up to this size are kept; None: whatever their size.
 
     Raises:
         ParetuneError: the data, the model or the method cannot be used.
@@ -79,7 +81,16 @@ def execute_run(
     while micro_batch > max(1, largest):
         micro_batch = _halved(micro_batch, outcome, report)
     while not _fits(
-        run, micro_batch, bench, outcome, seconds, report, checkpoint, device, checkpoint_seconds
+        run,
+        micro_batch,
+        bench,
+        outcome,
+        seconds,
+        report,
+        checkpoint,
+        device,
+        checkpoint_seconds,
+        keep_bytes,
     ):
         gc.collect()
         if micro_batch == 1:
@@ -109,6 +120,7 @@ def _fits(
     checkpoint: Path,
     device: str,
     checkpoint_seconds: float,
+    keep_bytes: int | None,
 ) -> bool:
     """Train and score with this micro-batch into ``outcome``; False where memory ended."""
     started = time.monotonic()
@@ -132,7 +144,16 @@ def _fits(
             prepared.injection.rate_factors,
         )
         _train_and_score(
-            run, dataset, bench.parts(run), prepared, plan, bench, report, outcome, seconds
+            run,
+            dataset,
+            bench.parts(run),
+            prepared,
+            plan,
+            bench,
+            report,
+            outcome,
+            seconds,
+            keep_bytes,
         )
     except BaseException as error:
         bench.drop_model()  # a method may be half inside it
@@ -156,6 +177,7 @@ def _train_and_score(
     report: Report,
     outcome: Outcome,
     seconds: dict[str, float],
+    keep_bytes: int | None,
 ) -> None:
     source = bench.source(run.model)
     encoded = {
@@ -208,7 +230,7 @@ def _train_and_score(
     outcome.result["notes"].extend(source.notes)
     _conclude(outcome, answers, parts, dataset, diverged=trained.diverged is not None)
     if not trained.diverged:
-        _keep_weights(outcome, prepared, run)
+        _keep_weights(outcome, prepared, run, keep_bytes)
 
 
 def _answers_of_best(trained: Trained, evaluated: list[Scores]) -> Scores | None:
@@ -275,14 +297,14 @@ def _scored(scores: Scores, examples: list[Example], dataset: Dataset) -> dict[s
     return {**found, "loss": mean_loss(scores.astype(np.float32), labels)}
 
 
-def _keep_weights(outcome: Outcome, prepared: Prepared, run: Run) -> None:
+def _keep_weights(outcome: Outcome, prepared: Prepared, run: Run, keep_bytes: int | None) -> None:
     tensors = {n: p.detach().cpu().contiguous() for n, p in prepared.trained.items()}
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     outcome.result["trained_bytes"] = size
-    if size > KEPT_WEIGHTS_BYTES:
+    if keep_bytes is not None and size > keep_bytes:
         outcome.result["notes"].append(
             f"trained weights of {size / 2**20:.0f} MiB not kept (limit "
-            f"{KEPT_WEIGHTS_BYTES // 2**20} MiB); the same run trains them again"
+            f"{keep_bytes // 2**20} MiB); the same run trains them again"
         )
         return
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.

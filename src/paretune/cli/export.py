@@ -1,0 +1,59 @@
+"""``paretune export``: a trained run as a folder that others open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.cli.options import Online, StoreFolder, StudyName
+
+
+def export(
+    study: StudyName,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Made anew. [default: exports/STUDY/...]"),
+    ] = None,
+    store: StoreFolder = None,
+    task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
+    model: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The one of the highest score by default.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="That of the best selection score by default.")
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            help="peft (an adapter), merged (a whole checkpoint), paretune (our own folder), or "
+            "auto: the first that can be."
+        ),
+    ] = "auto",
+    train_again: Annotated[
+        bool, typer.Option("--train-again", help="Where the weights were too large to keep.")
+    ] = False,
+    online: Online = False,
+) -> None:
+    """Write a final run as a folder that others open, with a card.
+
+    What was written is opened again, and its logits are compared.
+    """
+    from rich.console import Console
+
+    from paretune.verbs.export import export as write
+
+    done = write(
+        study, to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
+        train_again=train_again, online=online,
+    )  # fmt: skip
+    console = Console()
+    run = " x ".join(done.run.cell)
+    console.print(
+        f"Exported: {done.folder} ({done.form}): {run}, seed {done.run.seed}.\n"
+        f"Opened again, its logits differ by {done.largest_difference:.1g} at most.\n"
+        f"How to open it: {done.folder / 'README.md'}",
+        soft_wrap=True, highlight=False, markup=False,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a run has trained, as files that others open: PEFT's, a plain checkpoint, or our own."""

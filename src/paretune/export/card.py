@@ -1,0 +1,154 @@
+"""The card of an exported model: what it is, how to open it, what it scores, what it cost."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from ruamel.yaml import YAML
+
+from paretune.analysis.cells import Cell
+from paretune.export.restored import Task
+from paretune.models.resolve import Source
+from paretune.report import words
+from paretune.store.record import Record
+from paretune.study import Study
+
+OPENING = {
+    "peft": """from peft import PeftModel
+from transformers import {auto}, AutoTokenizer
+
+base = {auto}.from_pretrained({base}{num_labels})
+model = PeftModel.from_pretrained(base, FOLDER).eval()
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
+    "merged": """from transformers import {auto}, AutoTokenizer
+
+model = {auto}.from_pretrained(FOLDER).eval()
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
+    "paretune": """import paretune
+
+model, tokenizer = paretune.load(FOLDER)""",
+}
+
+
+def card(
+    study: Study,
+    cell: Cell,
+    cells: Sequence[Cell],
+    record: Record,
+    task: Task,
+    source: Source,
+    form: str,
+    licence: str,
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        study: which trained it.
+        cell: of the exported run.
+        cells: all of the task, for the baselines.
+        record: the exported run.
+        task: its kind and labels.
+        source: the base.
+        form: in which it was exported.
+        licence: of the data.
+    """
+    run = record.run
+    several = task.kind == "multiple_choice"
+    auto = "AutoModelForMultipleChoice" if several else "AutoModelForSequenceClassification"
+    opening = OPENING[form].format(
+        auto=auto,
+        base=repr(source.name if source.revision else str(source.folder)),
+        num_labels="" if several else f", num_labels={len(task.labels)}",
+    )
+    lines = [
+        f"# {words.plain(cell.method)} for {words.plain(cell.task)}",
+        "",
+        f"`{words.plain(source.name)}` trained by {words.plain(run.method.key)} on "
+        f"`{words.plain(cell.task)}` by [paretune](https://pypi.org/project/paretune/). "
+        f"Licence of the data: {words.plain(licence)}.",
+        "",
+        "## Opening it",
+        "```python",
+        opening,
+        "```",
+        "",
+        "## What it scores",
+        *_scores(study, cell, cells, record),
+        "",
+        *_cost(cell),
+        "## How it was trained",
+        f"Seed {run.seed} of {words.counted(len(cell.final), 'final run')}, chosen by its score on "
+        "the selection part, never by the test part.",
+        "",
+        "```yaml",
+        _settings(record).strip(),
+        "```",
+        "",
+        "```",
+        f"paretune run STUDY_FILE    # study {words.plain(study.study)}, {study.study_hash}",
+        f"paretune export STUDY_FILE --task {words.plain(cell.task)} --model "
+        f"{words.plain(cell.model)} --method {words.plain(cell.method)} --seed {run.seed} "
+        f"--form {form}",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(study: Study, cell: Cell, cells: Sequence[Cell], record: Record) -> list[str]:
+    """The cell's score and those of the baselines, each with interval, examples and seeds."""
+    metric = str(cell.metric).replace("_", " ")
+    lines = [f"On the test part; score: {metric}, with its 95% interval.", ""]
+    lines += ["| method | score | examples | seeds |", "|---|---|---|---|"]
+    beside = [c for c in cells if c.baseline and c.model in ("-", cell.model) and c is not cell]
+    for one in (cell, *beside):
+        if one.interval is not None:
+            found = one.interval
+            lines.append(
+                f"| {words.plain(one.method)} | {words.interval(found)} | {found.n_examples} "
+                f"| {found.n_seeds} |"
+            )
+    own = record.result["scores"].get("test")
+    if own is not None:
+        lines += ["", f"This run alone: {own['primary']:.3f} on {own['n']} examples, one seed."]
+    if cell.selected_on_test:
+        lines += ["", "Selected on the test part: these scores are too good to be compared."]
+    return lines
+
+
+def _cost(cell: Cell) -> list[str]:
+    """Peak memory and step time of the solo measurement, where there is one."""
+    if not cell.cost:
+        return []
+    measured = cell.cost[-1].measured
+    peak = measured.get("phases", {}).get("train", {}).get("peak_bytes")
+    step = measured.get("step_seconds")
+    said = []
+    if peak is not None:
+        said.append(f"{words.size(peak)} at its peak in training")
+    if step is not None:
+        said.append(f"{words.seconds(step['median'], step['q1'], step['q3'])} a step")
+    if not said:
+        return []
+    conditions = (
+        f"{measured.get('device')}, {measured.get('threads')} threads, batch "
+        f"{measured.get('batch_size')}, {measured.get('length')} tokens"
+    )
+    return ["## What it cost", f"{', '.join(said)} (one solo measurement: {conditions}).", ""]
+
+
+def _settings(record: Record) -> str:
+    run = record.run
+    form = {
+        "method": {"name": run.method.name, **run.method.options},
+        "learning_rate": run.learning_rate,
+        "seed": run.seed,
+        "training": run.training.model_dump(mode="json", exclude_none=True),
+        "steps": record.result.get("steps"),
+        "best_step": record.result.get("best_step"),
+    }
+    yaml, out = YAML(), io.StringIO()
+    yaml.default_flow_style = False
+    yaml.dump(form, out)
+    return out.getvalue()

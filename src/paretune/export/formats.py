@@ -1,0 +1,185 @@
+"""The three forms of a trained model on disk, each written whole and opened again to compare."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from paretune.errors import MethodError
+from paretune.export.restored import Task, restored
+from paretune.methods import options as method_options
+from paretune.models.load import Loaded, load
+from paretune.models.resolve import Source
+from paretune.study import Run
+from paretune.training.prepare import Prepared
+
+TOLERANCE = 1e-4
+"""How far logits of the opened export may be from ours, in fp32."""
+FORMAT = 1
+PLAIN = ("full", "head_only")
+"""Methods that leave nothing but a model."""
+
+Batch = dict[str, torch.Tensor]
+
+
+def choices(run: Run, task: Task) -> dict[str, str]:
+    """Which forms a run can take: the name of each with "" or with why not."""
+    method = _method(run)
+    reasons = {"peft": "", "merged": "", "paretune": ""}
+    if run.method.name in PLAIN:
+        reasons["peft"] = f"{method.TITLE} is no adapter: it leaves a whole model (merged)"
+    elif not hasattr(method, "to_peft"):
+        reasons["peft"] = f"PEFT has no {method.TITLE} that runs here"
+    else:
+        reasons["peft"] = method.not_in_peft(task.kind) if hasattr(method, "not_in_peft") else ""
+    if run.method.name not in PLAIN and not hasattr(method, "merge"):
+        reasons["merged"] = f"{method.TITLE} does not become a part of the weights"
+    return reasons
+
+
+def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) -> None:
+    """An adapter in PEFT's format, head included.
+
+    Raises:
+        MethodError: PEFT cannot represent it; with the reason.
+    """
+    base = _base(task, source)
+    options = _options(run, base)
+    heads = [m for m in base.anatomy.head if any(n.startswith(f"{m}.") for n in base.head)]
+    several = task.kind == "multiple_choice"
+    common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
+    theirs = _method(run).to_peft(base.model, options, ours.injection, common)
+    with torch.no_grad():
+        for name, parameter in ours.head.items():
+            module = next(m for m in heads if name.startswith(f"{m}."))
+            wrapper = theirs.base_model.model if hasattr(theirs.base_model, "model") else None
+            inner = (wrapper or theirs.base_model).get_submodule(module)
+            saved = inner.modules_to_save["default"]
+            saved.get_parameter(name.removeprefix(f"{module}.")).copy_(parameter)
+    config = theirs.peft_config["default"]
+    if source.revision is not None and not source.name.startswith("package:"):
+        config.base_model_name_or_path, config.revision = source.name, source.revision
+    theirs.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+
+
+def as_merged(run: Run, ours: Prepared, folder: Path) -> None:
+    """A plain ``transformers`` checkpoint; ``ours`` is used up.
+
+    Raises:
+        MethodError: the method does not merge.
+    """
+    method = _method(run)
+    if run.method.name not in PLAIN:
+        if not hasattr(method, "merge"):
+            raise MethodError(
+                f"{method.TITLE} does not become a part of the weights.",
+                where=f"method {run.method.key}",
+                remedy="Export it as paretune's own folder.",
+            )
+        method.merge(ours.loaded.model, ours.injection)
+    ours.loaded.model.save_pretrained(folder)
+    ours.loaded.tokenizer.save_pretrained(folder)
+
+
+def as_paretune(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) -> None:
+    """Our own folder: the trained tensors and what to put them into; see :func:`open_folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {n: p.detach().contiguous() for n, p in ours.trained.items()}
+    save_file(tensors, folder / "weights.safetensors")
+    told = {
+        "format": FORMAT,
+        "run": run.model_dump(mode="json"),
+        "task": {"kind": task.kind, "labels": list(task.labels)},
+        "base": {
+            "name": source.name,
+            "revision": source.revision,
+            "weights_hash": source.weights_hash,
+        },
+    }
+    (folder / "paretune.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+
+
+def open_folder(folder: Path, source: Source) -> Prepared:
+    """What :func:`as_paretune` wrote, on its base.
+
+    Raises:
+        MethodError: another version's format, or another base.
+    """
+    told = read_folder(folder)
+    if told["base"]["weights_hash"] != source.weights_hash:
+        raise MethodError(
+            f"was trained on other files of {told['base']['name']} than those of {source.name}.",
+            where=str(folder),
+            remedy="Give the base that it was trained on.",
+        )
+    task = Task(told["task"]["kind"], tuple(told["task"]["labels"]))
+    weights = (folder / "weights.safetensors").read_bytes()
+    return restored(Run.model_validate(told["run"]), task, source, weights)
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """The description in one of our folders.
+
+    Raises:
+        MethodError: there is none, or it is of another format.
+    """
+    path = folder / "paretune.json"
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MethodError(
+            f"is no folder that paretune exported ({error}).", where=str(folder)
+        ) from None
+    if told.get("format") != FORMAT:
+        raise MethodError(
+            f"is of format {told.get('format')}; this version reads {FORMAT}.",
+            where=str(folder),
+            remedy="Update paretune.",
+        )
+    return told
+
+
+def answers(model: Any, batch: Batch) -> torch.Tensor:
+    """Logits in fp32, without gradients."""
+    model.eval()
+    with torch.inference_mode():
+        found: torch.Tensor = model(**batch).logits.float()
+    return found
+
+
+def opened(form: str, task: Task, source: Source, folder: Path) -> Any:
+    """The exported folder as a user opens it."""
+    if form == "paretune":
+        return open_folder(folder, source).loaded.model
+    if form == "peft":
+        import peft
+
+        return peft.PeftModel.from_pretrained(_base(task, source).model, str(folder))
+    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+    several = task.kind == "multiple_choice"
+    kind = AutoModelForMultipleChoice if several else AutoModelForSequenceClassification
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def _base(task: Task, source: Source) -> Loaded:
+    return load(source, kind=task.kind, num_labels=len(task.labels), labels=task.labels)
+
+
+def _method(run: Run) -> Any:
+    from paretune import methods
+
+    return methods.get(run.method.name)
+
+
+def _options(run: Run, base: Loaded) -> Any:
+    method = _method(run)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    if hasattr(method, "with_tokenizer"):
+        options = method.with_tokenizer(options, base.tokenizer)
+    return options

@@ -1,0 +1,52 @@
+"""A run's model as it was when it was scored: the base, the method, and the kept weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors.torch import load as tensors_of
+
+from paretune.errors import StoreError
+from paretune.models.load import load
+from paretune.models.resolve import Source
+from paretune.study import Run
+from paretune.training.prepare import Prepared, prepare
+
+
+@dataclass(frozen=True)
+class Task:
+    """What of a task a model has to know."""
+
+    kind: str
+    labels: tuple[str, ...]
+
+
+def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
+    """The model that answered, in fp32 on the CPU and in evaluation mode.
+
+    Args:
+        run: what was trained.
+        task: its kind and labels.
+        source: the base's files.
+        weights: safetensors of all that was trained.
+
+    Raises:
+        StoreError: the weights are not those of such a run.
+    """
+    loaded = load(source, kind=task.kind, num_labels=len(task.labels), labels=task.labels)
+    plain = run.training.model_copy(update={"precision": "fp32", "activation_checkpointing": False})
+    prepared = prepare(run.model_copy(update={"training": plain}), loaded)
+    kept: dict[str, Any] = tensors_of(weights)
+    if set(kept) != set(prepared.trained):
+        raise StoreError(
+            "the kept weights do not fit the method as it is now.",
+            where=f"run {run.method.key} seed {run.seed}",
+            remedy="They were made by another version of paretune; train the run again.",
+        )
+    with torch.no_grad():
+        for name, parameter in prepared.trained.items():
+            parameter.copy_(kept[name])
+    loaded.model.eval()
+    return prepared

@@ -1,0 +1,198 @@
+"""Exports: opened by those who know nothing of us, with the logits that the run had."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from tiny_study import finish, small
+from tiny_tasks import small as small_options
+from tiny_tasks import tiny_task
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import paretune
+from paretune import methods
+from paretune.errors import MethodError, StoreError, StudyError
+from paretune.store import Store
+from paretune.verbs.export import export
+
+TRAINED = tuple(n for n, m in methods.available().items() if methods.trains_a_model(m))
+IN_PEFT = ("dora", "ia3", "loha", "lokr", "lora", "p_tuning", "prompt")
+MERGED = ("bitfit", "dora", "ia3", "loha", "lokr", "lora", "stack")
+TEXTS = ["The cat sat on the mat.", "Ice turns into water"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """One study of all methods, run once; the model is DistilBERT, whose head has two layers."""
+    folder = tmp_path_factory.mktemp("study")
+    asked = [{"name": name, **small_options(name)} for name in TRAINED]
+    made = small(folder, tiny_model("distilbert"), methods=asked, protocol={
+        "trials": 1, "folds": 1, "seeds": [1],
+    })  # fmt: skip
+    finish(made, folder / "store", costs=0).close()
+    return made, folder / "store"
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    given = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        found: torch.Tensor = model.eval()(**given).logits
+    return found
+
+
+def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
+    """The run's logits by our own folder and the two-line loader."""
+    export(study, store=store, method=method, form="paretune", to=folder)
+    model, tokenizer = paretune.load(folder)
+    return logits(model, tokenizer)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_every_form_that_can_be_answers_the_same(study: Any, tmp_path: Path, method: str) -> None:
+    asked, store = study
+    expected = ours(asked, store, method, tmp_path / "own")
+    base = asked.models[0].name
+    plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    forms = []
+    if method in IN_PEFT:
+        done = export(asked, store=store, method=method, form="peft", to=tmp_path / "peft")
+        assert done.largest_difference < 1e-4
+        opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
+        forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "peft")))
+        auto = peft.AutoPeftModelForSequenceClassification.from_pretrained(
+            tmp_path / "peft", num_labels=2
+        )
+        forms.append(logits(auto, AutoTokenizer.from_pretrained(tmp_path / "peft")))
+    else:
+        with pytest.raises(MethodError, match=r"It can be: .*paretune"):
+            export(asked, store=store, method=method, form="peft", to=tmp_path / "peft")
+    if method in (*MERGED, "full", "head_only"):
+        export(asked, store=store, method=method, form="merged", to=tmp_path / "merged")
+        opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+        assert opened.config.id2label == {0: "no", 1: "yes"}
+        forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "merged")))
+    else:
+        with pytest.raises(MethodError, match="does not become a part of the weights"):
+            export(asked, store=store, method=method, form="merged", to=tmp_path / "merged")
+    assert len(forms) == 2 * (method in IN_PEFT) + (method in (*MERGED, "full", "head_only"))
+    for found in forms:
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_auto_takes_the_best_method_and_says_which(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    best = max(
+        (row for row in paretune.report(asked, store=store).tasks[0].rows),
+        key=lambda row: row.cell.interval.estimate,
+    )
+    done = export(asked, store=store, to=tmp_path / "best")
+    assert done.run.method.name == best.cell.name
+    expected = "peft" if best.cell.name in IN_PEFT else "merged"
+    assert done.form in (expected, "paretune")
+
+
+def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    done = export(asked, store=store, method="lora", to=tmp_path / "lora")
+    card = (tmp_path / "lora" / "README.md").read_text()
+    assert card == done.said
+    for said in (
+        "# lora for words",
+        "PeftModel.from_pretrained(base, FOLDER)",
+        "num_labels=2",
+        "| majority | 0.50 [",
+        "| 20 | 1 |",
+        "rank: 2",
+        "--method lora --seed 1 --form peft",
+        "Licence of the data: not stated",
+    ):
+        assert said in card
+    config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA" and config["task_type"] == "SEQ_CLS"
+
+
+def test_what_is_there_is_never_overwritten(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("keep")
+    with pytest.raises(StudyError, match="is there already"):
+        export(asked, store=store, method="lora", to=tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+def test_wrong_names_are_answered_with_those_there_are(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    for given, said in (
+        ({"task": "other"}, r"It has words"),
+        ({"model": "other"}, r"It has tiny"),
+        ({"method": "other"}, r"no ended final run of other"),
+        ({"seed": 9, "method": "lora"}, r"Seeds that have: 1"),
+        ({"form": "onnx"}, r"There is auto, peft, merged, paretune"),
+    ):
+        with pytest.raises((StudyError, StoreError), match=said):
+            export(asked, store=store, to=tmp_path / "x", **given)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_full_run_that_was_not_kept_is_trained_again(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    expected = ours(asked, store, "full", tmp_path / "kept")
+    with Store.open(store) as opened:
+        (found,) = [
+            r for r in opened.records(asked.study_hash)
+            if r.run.method.name == "full" and r.run.stage == "final"
+        ]  # fmt: skip
+    from paretune.verbs import export as verb
+
+    weightless = {k: v for k, v in found.result.items() if k != "weights"}
+    monkeypatch.setattr(
+        verb, "_record", lambda cell, seed: type(found)(**{**vars(found), "result": weightless})
+    )
+    with pytest.raises(StoreError, match="Add --train-again"):
+        export(asked, store=store, method="full", to=tmp_path / "no")
+    export(asked, store=store, method="full", train_again=True, to=tmp_path / "again")
+    opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
+    again = logits(opened, AutoTokenizer.from_pretrained(tmp_path / "again"))
+    torch.testing.assert_close(again, expected, rtol=0, atol=1e-5)
+
+
+def test_our_folder_refuses_another_base(study: Any, tmp_path: Path, tiny_model: Any) -> None:
+    asked, store = study
+    export(asked, store=store, method="prefix", to=tmp_path / "own")
+    assert (tmp_path / "own" / "paretune.json").is_file()
+    with pytest.raises(MethodError, match="was trained on other files"):
+        paretune.load(tmp_path / "own", base=str(tiny_model("bert")))
+    with pytest.raises(MethodError, match="is no folder that paretune exported"):
+        paretune.load(tmp_path)
+
+
+def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
+    """LoRA as an adapter that `PeftModel` opens; prompts, which PEFT cannot, as our own folder."""
+    task = tiny_task(tmp_path / "data", "multiple_choice")
+    asked = small(
+        tmp_path,
+        tiny_model("bert"),
+        tasks=[task.model_dump(exclude_none=True)],
+        methods=[{"name": n, **small_options(n)} for n in ("lora", "prompt")],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+    )
+    finish(asked, tmp_path / "store", costs=0).close()
+    done = export(asked, store=tmp_path / "store", method="lora", to=tmp_path / "lora")
+    assert done.form == "peft" and "AutoModelForMultipleChoice" in done.said
+    with pytest.raises(MethodError, match="cannot put a prompt before several choices"):
+        export(asked, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".", "x"))] == []
+    done = export(asked, store=tmp_path / "store", method="prompt", to=tmp_path / "own")
+    assert done.form == "paretune"
+    model, tokenizer = paretune.load(tmp_path / "own")
+    given = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
+    with torch.inference_mode():
+        assert model(**{n: t[None] for n, t in given.items()}).logits.shape == (1, 2)
