@@ -288,12 +288,12 @@ class Study(_Frozen):
 
     def canonical(self) -> dict[str, Any]:
         """Plain values, defaults included; equal studies have equal canonical forms."""
-        return self.model_dump(mode="json")
+        return _as_before(self.model_dump(mode="json"))
 
     @property
     def study_hash(self) -> str:
         """Sixteen hexadecimal digits of the canonical form's sha256."""
-        return digest(_as_before(self.canonical()))[:16]
+        return digest(self.canonical())[:16]
 
 
 class Run(_Frozen):
@@ -324,7 +324,7 @@ class Run(_Frozen):
         form["task"].pop("licence", None)
         for place in ("source", "train", "test"):
             form["task"].pop(place, None)
-        return form
+        return _as_before(form)
 
     @property
     def cell(self) -> tuple[str, str, str]:
@@ -336,7 +336,7 @@ def run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> s
     """Identity of a run: 20 hexadecimal digits over everything that can change its result."""
     return digest(
         {
-            "run": {**_as_before(run.canonical()), "model": None},
+            "run": {**run.canonical(), "model": None},
             "data": data_hash,
             "weights": weights_hash,
             "code_epoch": code_epoch,

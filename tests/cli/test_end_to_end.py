@@ -92,6 +92,8 @@ def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell ignores Ctrl-C for what it runs in the background, tests included.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not (folder / "study.db").exists() or not _running(folder, study):
         assert process.poll() is None

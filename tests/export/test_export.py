@@ -21,8 +21,8 @@ from paretune.store import Store
 from paretune.verbs.export import export
 
 TRAINED = tuple(n for n, m in methods.available().items() if methods.trains_a_model(m))
-IN_PEFT = ("dora", "ia3", "loha", "lokr", "lora", "p_tuning", "prompt")
-MERGED = ("bitfit", "dora", "ia3", "loha", "lokr", "lora", "stack")
+IN_PEFT = ("dora", "ia3", "layer_norm", "loha", "lokr", "lora", "p_tuning", "prompt")
+MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack")
 TEXTS = ["The cat sat on the mat.", "Ice turns into water"]
 
 

@@ -79,6 +79,30 @@ def case(tiny_model: Any, tmp_path: Path) -> Any:
     return make
 
 
+@pytest.mark.parametrize("family", ["bert", "modernbert", "distilbert"])
+def test_layer_norm_is_training_the_norms(case: Any, family: str) -> None:
+    mine = case("layer_norm", family)
+    plain = mine.fresh()
+    plain.model.double()
+    norms = {
+        f"{name}.{own}"
+        for name, module in plain.model.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        and not any(f"{name}.".startswith(f"{head}.") for head in plain.anatomy.head)
+        for own, _ in module.named_parameters()
+    }
+    trained = {}
+    for name, parameter in plain.model.named_parameters():
+        parameter.requires_grad_(name in norms or name in plain.head)
+        if parameter.requires_grad:
+            trained[name] = parameter
+    assert len(mine.ours.trained) == len(trained)
+    theirs = mine.losses(plain.model, adamw(trained, 0.0), 1e-2)
+    ours = mine.losses(mine.ours.loaded.model, adamw(mine.ours.trained, 0.0), 1e-2)
+    assert abs(ours[-1] - ours[0]) > 1e-3
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "distilbert"])
 def test_bitfit_is_training_the_biases(case: Any, family: str) -> None:
     mine = case("bitfit", family)

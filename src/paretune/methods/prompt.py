@@ -60,7 +60,10 @@ def with_tokenizer(options: Options, tokenizer: Any) -> Options:
     if options.init_text is None:
         return options
     # Special tokens and all, as PEFT: a head that reads the first position finds its token there.
-    return replace(options, init_ids=tuple(tokenizer(options.init_text)["input_ids"]))
+    ids = tokenizer(options.init_text)["input_ids"]
+    if not ids:
+        raise MethodError("init_text has no tokens.", where=f"method {NAME}", remedy="Write some.")
+    return replace(options, init_ids=tuple(ids))
 
 
 class Prompts(nn.Module):

@@ -1,0 +1,110 @@
+"""LayerNorm tuning: only the gains and shifts of the normalisations are trained.
+
+Source: Zhao et al. 2023, arXiv:2312.11420, section 3; Frankle et al. 2020, arXiv:2003.00152.
+Equation: h = (g + dg) o norm(x) + (b + db), with g and b frozen, dg and db trained.
+Shapes: dg and db (runs, width) beside every LayerNorm of the backbone; db where it has a shift.
+Trained parameters: the widths of all gains and shifts.
+Start: the base model (dg = db = 0). Without weight decay, as the normalisations themselves.
+Merges: g + dg and b + db. PEFT export: LN_TUNING.
+When: next to nothing may be trained, and the model has no biases (ModernBERT).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretune.methods.exporting import fill
+from paretune.methods.fleet import Fleet, per_run_vector
+from paretune.methods.injection import Injection, attach
+from paretune.models.anatomy import Anatomy
+
+NAME = "layer_norm"
+TITLE = "LayerNorm tuning"
+CODE_EPOCH = 1
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """LayerNorm tuning has no options beside the learning rate."""
+
+
+class Renorm(nn.Module):
+    """A change of one normalisation's gain and shift for each run."""
+
+    shift_bias: nn.Parameter | None
+
+    def __init__(self, norm: nn.LayerNorm, fleet: Fleet) -> None:
+        super().__init__()
+        self.fleet, self.eps = fleet, norm.eps
+        zeros = torch.zeros(fleet.runs, *norm.normalized_shape, device=norm.weight.device)
+        # Their names end as those of a normalisation's shift do: no weight decay.
+        self.gain_bias = nn.Parameter(zeros)
+        shift: Any = norm.bias  # None where the norm was made without
+        self.shift_bias = None if shift is None else nn.Parameter(zeros.clone())
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, ..., width) twice -> (rows, ..., width)."""
+        plain = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        out = out + per_run_vector(plain, self.gain_bias, self.fleet) * plain
+        if self.shift_bias is None:
+            return out
+        return out + per_run_vector(out, self.shift_bias, self.fleet)
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put a change beside every LayerNorm of the backbone."""
+    norms = _norms(model, anatomy)
+    return attach(model, NAME, {name: Renorm(norm, fleet) for name, norm in norms.items()})
+
+
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    config = peft.LNTuningConfig(target_modules=sorted(injection.parts), **common)
+    theirs: Any = peft.get_peft_model(model, config)
+    for name, part in injection.parts.items():
+        held: Any = theirs.base_model.model.get_submodule(name).ln_tuning_layers["default"]
+        given: Any = part
+        fill(held.weight, held.weight + given.gain_bias)
+        if given.shift_bias is not None:
+            fill(held.bias, held.bias + given.shift_bias)
+    return theirs
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Widths of all gains and shifts."""
+    return sum(p.numel() for norm in _norms(model, anatomy).values() for p in norm.parameters())
+
+
+def merge(model: nn.Module, injection: Injection) -> None:
+    """Add the changes to the frozen gains and shifts and take the method out."""
+    with torch.no_grad():
+        for name, part in injection.parts.items():
+            norm: Any = model.get_submodule(name)
+            given: Any = part
+            norm.weight += given.gain_bias[0]
+            if given.shift_bias is not None:
+                norm.bias += given.shift_bias[0]
+    injection.undo()
+
+
+def _norms(model: nn.Module, anatomy: Anatomy) -> dict[str, nn.LayerNorm]:
+    """Every LayerNorm outside the head, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.LayerNorm)
+        and not any(name == head or name.startswith(f"{head}.") for head in anatomy.head)
+    }
