@@ -108,7 +108,7 @@ def inject(
     for module, own in pieces(options):
         try:
             injection: Injection = module.inject(model, anatomy, own, fleet, seeds)
-        except Exception:
+        except Exception:  # whatever it is, it goes on up; the members before must not stay
             for _, earlier in reversed(held):
                 earlier.undo()
             raise
