@@ -106,7 +106,7 @@ def train(
             progress.step += 1
             report({"step": progress.step, "steps": total, "loss": loss})
             if progress.step % eval_every == 0 or progress.step == total:
-                best = _evaluate(progress, best, trained, select, epoch)
+                best = _evaluate(progress, best, trained, select, epoch, last=progress.step == total)
                 model.train()
                 if _stop_early(progress, plan.settings.patience):
                     break
@@ -116,9 +116,8 @@ def train(
         if time.monotonic() - saved_at > plan.checkpoint_seconds:
             checkpoint.save(plan.checkpoint, progress, trained, best, optimizer)
             saved_at = time.monotonic()
-    with torch.no_grad():
-        for name, value in best.items():
-            trained[name].copy_(value)
+    if progress.best_step != progress.step:
+        _copy(best, trained)
     model.eval()
     return Trained(progress, best, diverged)
 
@@ -198,8 +197,11 @@ def adamw(
 def gradient_norm(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
     """Total norm of the gradients, which are scaled down to ``ceiling`` if it is exceeded."""
     parameters = list(trained.values())
-    limit = float("inf") if ceiling is None else ceiling
-    return float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    # Under the ceiling nothing is scaled: no pass over all gradients to multiply them by 1.
+    if ceiling is not None and not norm <= ceiling:
+        torch.nn.utils.clip_grads_with_norm_(parameters, ceiling, norm)
+    return float(norm)
 
 
 def _is_norm(name: str) -> bool:
@@ -212,8 +214,12 @@ def _evaluate(
     trained: Mapping[str, nn.Parameter],
     select: Callable[[], dict[str, float]],
     epoch: int,
+    *,
+    last: bool,
 ) -> dict[str, Tensor]:
     """Score the present weights, note the curve, and keep them if they are the best so far.
+
+    What is kept is a copy, but after the last step the weights themselves.
 
     Raises:
         DivergedError: the last step blew the weights up, which only the selection part shows.
@@ -234,9 +240,20 @@ def _evaluate(
     if progress.best_step < 0 or _better(scores, progress.best_scores):
         progress.best_step, progress.best_scores = progress.step, scores
         progress.without_gain = 0
-        return {name: p.detach().clone() for name, p in trained.items()}
+        if last:
+            return {name: p.detach() for name, p in trained.items()}
+        if not best:
+            return {name: p.detach().clone() for name, p in trained.items()}
+        _copy(trained, best)  # new memory for a whole model costs more than the copying
+        return best
     progress.without_gain += 1
     return best
+
+
+def _copy(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in values.items():
+            into[name].copy_(value)
 
 
 def _better(new: dict[str, float], old: dict[str, float]) -> bool:
