@@ -2,12 +2,14 @@
 
 One fixed shape (batch 8 of 128 tokens by default), random tokens, one plain step for both sides
 (forward, cross-entropy, backward, clipping, fused AdamW), dropout 0, fp32. Every measurement is a
-process of its own; the sides take turns, round by round, so that a slow moment meets all.
+process of its own; the sides take turns, round by round, so that a slow moment meets all. A third
+side is paretune with activation checkpointing; and every side answers the batch without gradients.
 
     python bench/method_costs.py
     python bench/method_costs.py --model ./my-encoder --methods lora,dora --rounds 5
 
-Ratios are peft / paretune: above 1, paretune is faster or needs less.
+Ratios are peft / paretune: above 1, paretune is faster or needs less. For checkpointing they are
+with / without, and for AdapterDrop Pfeiffer / AdapterDrop.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "full": {},
     "head_only": {},
     "bitfit": {},
+    "layer_norm": {},
     "lora": {"rank": 8},
     "dora": {"rank": 8},
     "loha": {"rank": 8},
@@ -39,7 +42,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mam": {},
     "unipelt": {},
 }
-PEFT = ("lora", "dora", "loha", "lokr", "ia3", "prompt", "p_tuning")
+PEFT = ("layer_norm", "lora", "dora", "loha", "lokr", "ia3", "prompt", "p_tuning")
+ALWAYS = ("full", "lora", "prompt", "pfeiffer")
+"""Methods that activation checkpointing is measured with unless --checkpoint-all is given."""
 
 
 def measure(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -84,7 +89,7 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
         reset_head(loaded, 1)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        if side == "paretune":
+        if side != "peft":
             module = methods.get(method)
             own = method_options.parse(method, module.Options, OPTIONS[method])
             injection = module.inject(model, loaded.anatomy, own, Fleet(), [1])
@@ -97,6 +102,8 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
             model = by_peft(method, loaded)
             trained = [p for p in model.parameters() if p.requires_grad]
     torch.manual_seed(0)
+    if side == "checkpointing":
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     rows = torch.randint(5, 1000, (options.batch, options.length))
     labels = torch.arange(options.batch) % 2
     mask = torch.ones_like(rows)
@@ -111,18 +118,26 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-    summary = clock.summary()
-    assert summary is not None
+    answering = StepClock("cpu", warm_up=2)
+    model.eval()
+    with torch.inference_mode():
+        for _ in range(options.steps + 2):
+            with answering.step():
+                model(input_ids=rows, attention_mask=mask)
+    steps, answers = clock.summary(), answering.summary()
+    assert steps is not None and answers is not None
     return {
         "trained": sum(p.numel() for p in trained),
         "peak_bytes": meter.result()["phases"]["train"]["peak_bytes"],
-        "step_seconds": summary["median"],
+        "step_seconds": steps["median"],
+        "answer_seconds": answers["median"],
     }
 
 
 def by_peft(method: str, loaded: Any) -> Any:
     """The same method by `peft`, with the same head trained."""
     import peft
+    import torch
 
     from paretune.models.anatomy import targets
 
@@ -133,6 +148,14 @@ def by_peft(method: str, loaded: Any) -> Any:
         config: Any = kind(task_type="SEQ_CLS", modules_to_save=heads, **given)
         return peft.get_peft_model(loaded.model, config)
     common: dict[str, Any] = {"modules_to_save": heads}
+    if method == "layer_norm":
+        norms = [
+            name
+            for name, module in loaded.model.named_modules()
+            if isinstance(module, torch.nn.LayerNorm) and name not in parts.head
+        ]
+        config = peft.LNTuningConfig(target_modules=norms, **common)
+        return peft.get_peft_model(loaded.model, config)
     if method == "ia3":
         inner = [layer.down for layer in parts.layers]
         scaled = [n for layer in parts.layers for n in (layer.attention.key, layer.attention.value)]
@@ -159,30 +182,48 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--checkpoint-all", action="store_true")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(*options.one, options)))
         return
     asked = options.methods.split(",")
-    sides = [(s, m) for m in asked for s in ("paretune", "peft") if s == "paretune" or m in PEFT]
+    checkpointed = asked if options.checkpoint_all else [m for m in asked if m in ALWAYS]
+    sides = [
+        (side, method)
+        for method in asked
+        for side, having in (("paretune", asked), ("peft", PEFT), ("checkpointing", checkpointed))
+        if method in having
+    ]
     found: dict[tuple[str, str], list[dict[str, Any]]] = {side: [] for side in sides}
     for turn in range(options.rounds):
         for side in sides[:: 1 if turn % 2 == 0 else -1]:
             found[side].append(measure(*side, options))
     print(
         f"batch {options.batch} x {options.length} tokens, fp32, {options.threads} thread(s), "
-        f"{options.rounds} rounds, medians; ratios are peft / paretune\n"
+        f"{options.rounds} rounds: medians, and ratios [lowest, highest]\n"
     )
-    print("| method | trained (head included) | peak memory | step | memory ratio | step ratio |")
-    print("|---|---|---|---|---|---|")
+    heading = ("method", "trained (head included)", "peak memory", "step", "answer",
+               "peft / paretune: memory", "step")  # fmt: skip
+    print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
     for method in asked:
         ours, theirs = found[("paretune", method)], found.get(("peft", method))
         line = [method, f"{ours[0]['trained']:,}", f"{_median(ours, 'peak_bytes') / 2**20:.0f} MiB"]
-        line.append(f"{1e3 * _median(ours, 'step_seconds'):.0f} ms")
+        line += [f"{1e3 * _median(ours, key):.0f} ms" for key in ("step_seconds", "answer_seconds")]
         for key in ("peak_bytes", "step_seconds"):
             line.append(_ratio(theirs, ours, key) if theirs else "not in peft")
         print(f"| {' | '.join(line)} |")
+    print("\n| activation checkpointing | memory, with / without | step |\n|---|---|---|")
+    for method in checkpointed:
+        ours, again = found[("paretune", method)], found[("checkpointing", method)]
+        ratios = [_ratio(again, ours, key) for key in ("peak_bytes", "step_seconds")]
+        print(f"| {' | '.join([method, *ratios])} |")
+    if {"pfeiffer", "adapterdrop"} <= set(asked):
+        slow, fast = found[("paretune", "pfeiffer")], found[("paretune", "adapterdrop")]
+        print("\nadapters in every layer / in the upper half (AdapterDrop):")
+        for what, key in (("step", "step_seconds"), ("answer", "answer_seconds")):
+            print(f"  {what} {_ratio(slow, fast, key)}")
 
 
 def _median(turns: list[dict[str, Any]], key: str) -> float:
