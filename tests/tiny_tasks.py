@@ -12,7 +12,7 @@ from tiny_models import SENTENCES
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 
 WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
-KINDS = ("classification", "pair", "multiple_choice")
+KINDS = ("classification", "pair", "multiple_choice", "regression")
 SMALL = {"rank": 2, "num_virtual_tokens": 4}
 """Options that keep a method small."""
 
@@ -20,9 +20,10 @@ SMALL = {"rank": 2, "num_virtual_tokens": 4}
 def tiny_task(
     folder: Path, kind: str = "classification", *, train: int = 40, test: int = 12, seed: int = 0
 ) -> TaskSpec:
-    """A task with ``train`` and ``test`` rows; three labels, or two choices.
+    """A task with ``train`` and ``test`` rows; three labels, two choices, or a number.
 
-    The word "water" stands in every text of label b and in every right choice: it can be learnt.
+    The word "water" stands in every text of label b and in every right choice, and makes the number
+    larger by 100: it can be learnt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"{kind} {seed}")  # noqa: S311 (a toy's words, no secret)
@@ -87,8 +88,8 @@ def silent(progress: dict[str, Any]) -> None:
 
 
 def _columns(kind: str) -> list[str]:
-    extra = {"classification": [], "pair": ["second"], "multiple_choice": ["one", "two"]}
-    return ["text", *extra[kind], "label"]
+    extra = {"pair": ["second"], "multiple_choice": ["one", "two"]}
+    return ["text", *extra.get(kind, []), "label"]
 
 
 def _row(kind: str, i: int, rng: random.Random) -> list[str]:
@@ -102,6 +103,8 @@ def _row(kind: str, i: int, rng: random.Random) -> list[str]:
         right = i % 2
         sides = [marked(words(2, 8), choice == right) for choice in (0, 1)]
         return [" ".join(words(2, 10)), *sides, str(right)]
+    if kind == "regression":
+        return [marked(words(2, 18), i % 2 == 1), f"{500 + 100 * (i % 2) + rng.random():.2f}"]
     label = "abc"[i % 3]
     second = [" ".join(words(1, 10))] if kind == "pair" else []
     return [marked(words(2, 18), label == "b"), *second, label]

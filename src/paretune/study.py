@@ -14,125 +14,47 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from paretune.errors import StudyError
+from paretune.specs import (
+    OF_NUMBERS,
+    Frozen,
+    Kind,
+    Label,
+    MethodSpec,
+    Metric,
+    ModelSpec,
+    TaskSpec,
+)
+
+__all__ = [
+    "FOLDS",
+    "OF_NUMBERS",
+    "Kind",
+    "Label",
+    "MethodSpec",
+    "Metric",
+    "ModelSpec",
+    "Protocol",
+    "Run",
+    "Stage",
+    "Study",
+    "TaskSpec",
+    "Training",
+    "derive",
+    "digest",
+    "run_id",
+]
 
 Stage = Literal["tune", "final", "cost"]
-Kind = Literal["classification", "pair", "multiple_choice"]
-
 FOLDS = 5
 """Train is always cut into this many stratified parts; part 0 is the selection part."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TaskSpec(_Frozen):
-    """A built-in task by name, or the user's own files or hub dataset.
-
-    Built-in: ``name`` (and ``language``, ``source``, ``template``). Own data: ``kind``, ``label``,
-    ``text`` (and ``text_pair`` or ``choices``), with ``train`` and ``test`` files or a hub
-    ``dataset``.
-    """
-
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    language: str | None = None
-    source: str | None = None
-    template: Literal["pair", "paper"] = "pair"
-    limit: Mapping[Literal["train", "test"], int] | None = None
-
-    kind: Kind | None = None
-    train: str | None = None
-    test: str | None = None
-    dataset: str | None = None
-    config: str | None = None
-    revision: str | None = None
-    splits: Mapping[Literal["train", "test"], str] | None = None
-    text: str | None = None
-    text_pair: str | None = None
-    choices: tuple[str, ...] | None = None
-    label: str | None = None
-    id: str | None = None
-    group: str | None = None
-    labels: tuple[str, ...] | None = None
-    metric: Literal["accuracy", "macro_f1", "weighted_f1", "accuracy_f1"] | None = None
-    licence: str | None = None
-
-    @property
-    def own(self) -> bool:
-        """Whether this names the user's own data instead of a built-in task."""
-        return self.train is not None or self.dataset is not None
-
-    @property
-    def key(self) -> str:
-        """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
-        return f"{self.name}-{self.language}" if self.language else self.name
-
-    @model_validator(mode="after")
-    def _shape(self) -> TaskSpec:
-        own_only = ("kind", "text", "text_pair", "choices", "label", "labels", "id", "group")
-        if not self.own:
-            given = [k for k in (*own_only, "test", "splits") if getattr(self, k) is not None]
-            if given:
-                raise ValueError(
-                    f"{', '.join(given)} belong to a task with files of its own; "
-                    "add train: FILE or dataset: NAME, or remove them"
-                )
-            return self
-        if self.train is not None and self.dataset is not None:
-            raise ValueError("give either train: FILE or dataset: NAME, not both")
-        missing = [k for k in ("kind", "text", "label") if getattr(self, k) is None]
-        if self.kind == "pair" and self.text_pair is None:
-            missing.append("text_pair")
-        if self.kind == "multiple_choice" and not self.choices:
-            missing.append("choices")
-        if missing:
-            raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
-        return self
-
-
-class ModelSpec(_Frozen):
-    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package)."""
-
-    name: str = Field(min_length=1)
-    revision: str | None = None
-    label: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Short name for tables: the label, or the last part of the name."""
-        return self.label or self.name.rstrip("/").removeprefix("package:").split("/")[-1]
-
-
-class MethodSpec(BaseModel):
-    """A method by name, its options beside it: ``{name: lora, rank: 8, alpha: 16}``.
-
-    Options are checked against the method by planning, which may import torch; here only that
-    they are plain values.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    name: str = Field(min_length=1)
-    learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
-    label: str | None = None
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The method's own options, as written."""
-        return dict(self.model_extra or {})
-
-    @property
-    def key(self) -> str:
-        """Short name for tables: the label or the method's name."""
-        return self.label or self.name
-
-
-class Protocol(_Frozen):
+class Protocol(Frozen):
     """What makes the comparison fair; see docs/protocol.md.
 
     ``folds`` is how many of the five parts of train take a turn as selection part when rates are
@@ -162,7 +84,7 @@ class Protocol(_Frozen):
         return self
 
 
-class Training(_Frozen):
+class Training(Frozen):
     """How every run of the study trains. Lengths in tokens, schedule in optimiser steps."""
 
     batch_size: int = Field(default=16, ge=1)
@@ -195,7 +117,7 @@ def _listed(value: Any) -> Any:
     return tuple({"name": item} if isinstance(item, str) else item for item in items)
 
 
-class Study(_Frozen):
+class Study(Frozen):
     """A file that asks for many runs under one protocol and budget."""
 
     study: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -296,7 +218,7 @@ class Study(_Frozen):
         return digest(self.canonical())[:16]
 
 
-class Run(_Frozen):
+class Run(Frozen):
     """One task x model x method x learning rate x seed.
 
     ``stage`` is ``tune`` (a rate on trial: scored on the selection part, test labels unseen),
@@ -344,7 +266,10 @@ def run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> s
     )[:20]
 
 
-LATER = {"training": {"activation_checkpointing": False}}
+LATER: Mapping[str, Mapping[str, Any]] = {
+    "training": {"activation_checkpointing": False},
+    "task": {"features": None},
+}
 """Settings that came after the first stores, with the values by which those stores trained."""
 
 
@@ -353,12 +278,14 @@ def _as_before(form: dict[str, Any]) -> dict[str, Any]:
 
     So a new version of paretune finds the runs that an older one did.
     """
-    kept = dict(form)
-    for section, values in LATER.items():
-        kept[section] = {
-            k: v for k, v in form[section].items() if k not in values or v != values[k]
-        }
-    return kept
+
+    def cut(section: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in section.items() if k not in later or v != later[k]}
+
+    kept: dict[str, Any] = {k: cut(form[k], later) for k, later in LATER.items() if k in form}
+    if "tasks" in form:  # a study's form
+        kept["tasks"] = [cut(task, LATER["task"]) for task in form["tasks"]]
+    return {**form, **kept}
 
 
 def digest(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ LAYOUTS = {"slovene-superglue": "zips", "paper": "folders"}
 
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
-    assert set(files) == {*shipped(), "own-data"}
+    assert set(files) == {*shipped(), "own-data", "table"}
     for name, path in shipped().items():
         assert files[name].resolve() == path.resolve()
 
@@ -36,6 +37,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def smaller(path: Path, folder: Path, model: Path) -> Study:
     """The file's own tasks, methods and protocol; one tiny model, few rows, seeds and steps."""
     raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    if path.stem == "table":
+        folder.mkdir()
+        run_path(str(path.with_suffix(".py")))["main"](folder)
+        for task in raw["tasks"]:
+            task |= {part: str(folder / task[part]) for part in ("train", "test")}
     Study.parse(raw, base=path.parent)  # as it stands, it is a study
     raw["models"] = [{"name": str(model), "label": "tiny"}]
     for task in raw["tasks"]:
@@ -50,7 +56,7 @@ def smaller(path: Path, folder: Path, model: Path) -> Study:
     return Study.parse(raw, base=path.parent)
 
 
-@pytest.mark.parametrize("name", ["sample", "own-data", "slovene-superglue", "paper"])
+@pytest.mark.parametrize("name", ["sample", "own-data", "table", "slovene-superglue", "paper"])
 def test_every_example_runs(name: str, tmp_path: Path, tiny_model: Any, quick: None) -> None:
     study = smaller(EXAMPLES / f"{name}.yaml", tmp_path / "data", tiny_model("bert"))
     with finish(study, tmp_path / "store", costs=1) as store:
@@ -61,6 +67,7 @@ def test_every_example_runs(name: str, tmp_path: Path, tiny_model: Any, quick: N
         cells = {s.run.cell for s in states if s.stage == "final"}
     tasks = {task.key for task in study.tasks}
     methods = {m.key for m in study.methods} | {"majority", "tfidf", "head_only"}
+    methods |= {"gradient_boosting"} if name == "table" else set()
     assert {cell[0] for cell in cells} == tasks and {cell[2] for cell in cells} == methods
     shown = report(study, store=tmp_path / "store")
     assert [task.key for task in shown.tasks] == [task.key for task in study.tasks]

@@ -163,3 +163,20 @@ def test_content_hash_sees_texts_and_labels_but_no_places() -> None:
         replace(data, train=(replace(data.train[0], uid="train:x"), *data.train[1:])),
     ]
     assert len({d.content_hash for d in (data, *changed)}) == 7
+
+
+def test_numbers_that_are_all_the_same_or_far_away() -> None:
+    def numbers(values: list[float]) -> list[Finding]:
+        train = tuple(
+            Example(f"train:{i}", ((f"text number {i}", None),), v, f"train.csv line {i + 2}")
+            for i, v in enumerate(values)
+        )
+        test = tuple(replace(e, segments=((f"other {e.uid}", None),)) for e in train)
+        return audit(replace(dataset(), kind="regression", labels=("n",), train=train, test=test))
+
+    found = numbers([3.0] * 20)
+    assert [f.severity for f in found if f.code == "constant-number"] == ["error", "error"]
+    found = numbers([*map(float, range(30)), 9000.0])
+    (first, *_) = [f for f in found if f.code == "far-number"]
+    assert first.where == "train.csv line 32" and "holds 9000, far from" in first.what
+    assert not [f for f in numbers([*map(float, range(30))]) if f.severity != "note"]

@@ -102,3 +102,38 @@ def test_no_label_or_no_text_is_told_with_the_columns(tmp_path: Path) -> None:
         sniff(table(tmp_path / "a.csv", "text", rows))
     with pytest.raises(DataError, match="no column looks like a text"):
         sniff(table(tmp_path / "b.csv", "label", ["a", "b"] * 10))
+
+
+def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
+    rows = [f"h{i},{i % 7},{'flat' if i % 2 else 'house'},{100 + i * 1.5}" for i in range(40)]
+    path = table(tmp_path / "houses.csv", "id,rooms,kind,price", rows)
+    found = sniff(path)
+    assert found.task["kind"] == "regression" and "price holds numbers" in found.reasons["kind"]
+    assert found.task["features"] == ["rooms", "kind"] and found.task["id"] == "id"
+    assert not {"text", "labels"} & set(found.task)
+    data = built(found.task)
+    assert data.kind == "regression" and data.labels == ("price",) and data.metric == "r2"
+    assert data.train[0].features[0] == float(data.train[0].segments[0][0].split()[1].rstrip("."))
+
+
+def test_a_table_of_classes(tmp_path: Path) -> None:
+    rows = [f"{i / 7:.2f},{i % 5},{'ab'[i % 2]}" for i in range(30)]
+    found = sniff(table(tmp_path / "plants.csv", "width,height,class", rows))
+    assert found.task["kind"] == "classification" and found.task["labels"] == ["a", "b"]
+    assert found.task["features"] == ["width", "height"]
+    assert "a table" in found.reasons["kind"]
+
+
+def test_numbers_beside_a_text(tmp_path: Path) -> None:
+    rows = [f"A review with the number {i} in it,{i / 9:.3f}" for i in range(40)]
+    found = sniff(table(tmp_path / "reviews.csv", "review,score", rows))
+    assert (found.task["kind"], found.task["text"]) == ("regression", "review")
+    assert "features" not in found.task
+
+
+def test_few_numbers_are_classes(tmp_path: Path) -> None:
+    """Stars from 1 to 5 are five classes until somebody says that they are numbers."""
+    rows = [f"A review with the number {i} in it,{1 + i % 5}" for i in range(60)]
+    found = sniff(table(tmp_path / "reviews.csv", "review,label", rows))
+    assert found.task["kind"] == "classification"
+    assert found.task["labels"] == ["1", "2", "3", "4", "5"]

@@ -232,7 +232,7 @@ def test_numbers_listed_out_of_order_are_a_warning(tmp_path: Path) -> None:
 
 
 def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="Data of your own"):
+    with pytest.raises(StudyError, match="Texts of your own"):
         load(spec(plain(tmp_path), template="paper"))
 
 
@@ -241,3 +241,47 @@ def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
     data = load(spec(plain(tmp_path), test=test, limit={"train": 11, "test": 2}))
     assert (len(data.train), len(data.test)) == (11, 2)
     assert data.train[-1].where == "train.csv line 12"
+
+
+def test_a_regression_has_finite_numbers(tmp_path: Path) -> None:
+    rows = [f"{w},{i * 1.5}" for i, w in enumerate(WORDS)]
+    data = load(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
+    found = {e.uid: e.label for e in (*data.train, *data.test)}
+    assert found["train:3"] == 4.5 and isinstance(found["train:0"], float)
+    assert (data.labels, data.metric) == (("label",), "r2")
+    rows[3], rows[5], rows[7] = "dog,many", "fox,", "hen,inf"
+    with pytest.raises(DataError) as told:
+        load(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
+    for said in (
+        'train.csv line 5: "many" is not a finite number. Fix the row',
+        "train.csv line 7: has no label",
+        'train.csv line 9: "inf" is not a finite number',
+    ):
+        assert said in str(told.value)
+
+
+def test_the_rows_of_a_table_may_lack_values_but_not_columns(tmp_path: Path) -> None:
+    rows = [f"{i},{'' if i == 2 else w},{'ab'[i % 2]}" for i, w in enumerate(WORDS)]
+    path = csv(tmp_path, "train.csv", "size,animal,label", rows)
+    task = spec(path, text=None, features=["size", "animal"])
+    data = load(task)
+    by_uid = {e.uid: e for e in (*data.train, *data.test)}
+    assert by_uid["train:1"].segments == (("size: 1. animal: bee.", None),)
+    assert by_uid["train:1"].features == (1.0, "bee")
+    assert by_uid["train:2"].segments == (("size: 2.", None),)
+    assert by_uid["train:2"].features == (2.0, None)
+    with pytest.raises(DataError, match=r'has no column "colour"\. Its columns are size, animal'):
+        load(task.model_copy(update={"features": ("size", "colour")}))
+
+
+def test_features_are_part_of_the_data_and_texts_alone_are_as_before(tmp_path: Path) -> None:
+    rows = [f"{i},{w},{'ab'[i % 2]}" for i, w in enumerate(WORDS)]
+    path = csv(tmp_path, "train.csv", "size,animal,label", rows)
+    one = load(spec(path, text=None, features=["size"], template="Size {size}"))
+    rows = [f"{i}.0,{w},{'ab'[i % 2]}" for i, w in enumerate(WORDS)]
+    other = load(
+        spec(csv(tmp_path, "other.csv", "size,animal,label", rows), text=None, features=["size"])
+    )
+    assert one.content_hash != other.content_hash
+    plainly = load(spec(path, text="animal"))
+    assert all(e.features == () for e in plainly.train)

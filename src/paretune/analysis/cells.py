@@ -11,18 +11,24 @@ from typing import Any
 from paretune.analysis.choice import Choice, choose_rate
 from paretune.analysis.collapse import is_constant
 from paretune.analysis.interval import Interval, Scored, interval_of, scored
-from paretune.analysis.scores import Metric, primary_metric
+from paretune.analysis.scores import primary_metric
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
-from paretune.study import Run, Study
+from paretune.study import Metric, Run, Study, TaskSpec
 
-__all__ = ["BASELINES", "NO_MODEL", "Cell", "Choice", "choose_rate", "group"]
+__all__ = ["BASELINES", "NO_MODEL", "Cell", "Choice", "choose_rate", "group", "without_model"]
 
-BASELINES = ("majority", "tfidf", "head_only")
-"""Methods that stand beside the others at every task."""
+BASELINES = ("majority", "tfidf", "gradient_boosting", "head_only")
+"""Methods that stand beside the others at every task (gradient boosting where it is a table)."""
 
 NO_MODEL = "-"
 """The model key of baselines that need no model; they belong to every model of their task."""
+
+
+def without_model(task: TaskSpec) -> tuple[str, ...]:
+    """The baselines of a task that need no model."""
+    return ("majority", "tfidf", *(("gradient_boosting",) if task.features else ()))
+
 
 LOST = ("diverged", "out_of_memory", "error")
 
@@ -146,7 +152,7 @@ def _asked(study: Study) -> dict[tuple[str, str, str], str]:
         for model in study.models:
             for method, name in {**methods, **probes}.items():
                 keys[(task.key, model.key, method)] = name
-        for name in ("majority", "tfidf"):
+        for name in without_model(task):
             keys[(task.key, NO_MODEL, name)] = name
     return keys
 

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune.analysis.interval import scored
-from paretune.analysis.scores import METRICS, Metric, primary_metric
+from paretune.analysis.scores import LOWEST, METRICS, primary_metric
 from paretune.store.record import Predictions, Record
-
-WORST = 0.0
-"""What a trial that diverged or did not fit scores: the lowest value of every metric."""
+from paretune.study import Metric
 
 _FAILED = ("diverged", "out_of_memory")
 
@@ -47,15 +45,16 @@ class Choice:
 def choose_rate(tuning: Sequence[Record]) -> Choice:
     """The rate with the highest mean primary score on the selection parts.
 
-    A trial that diverged or did not fit counts as the worst score; one that stopped with an
-    unexpected error says nothing of its rate and does not count. Ties go to the lower mean
-    selection loss, then to the smaller rate.
+    A trial that diverged or did not fit counts as the lowest score there is; one that stopped
+    with an unexpected error says nothing of its rate and does not count. Ties go to the lower
+    mean selection loss, then to the smaller rate.
     """
+    worst = LOWEST.get(primary_metric(tuning) or METRICS[0], 0.0)
     by_rate: dict[float, list[Record]] = {}
     for record in tuning:
-        if record.run.learning_rate is not None and _selection(record) is not None:
+        if record.run.learning_rate is not None and _selection(record, worst) is not None:
             by_rate.setdefault(record.run.learning_rate, []).append(record)
-    table = tuple(_trial(rate, by_rate[rate]) for rate in sorted(by_rate))
+    table = tuple(_trial(rate, by_rate[rate], worst) for rate in sorted(by_rate))
     if not table:
         return Choice(None, undecided=False, edge=False, table=())
     ranked = sorted(table, key=lambda t: (-t.score, t.loss, t.rate))
@@ -71,10 +70,10 @@ def choose_rate(tuning: Sequence[Record]) -> Choice:
     )
 
 
-def _selection(record: Record) -> tuple[float, float] | None:
+def _selection(record: Record, worst: float) -> tuple[float, float] | None:
     """Primary score and loss on the selection part; None if the run says nothing of its rate."""
     if record.outcome in _FAILED:
-        return WORST, math.inf
+        return worst, math.inf
     scores = record.result.get("scores", {}).get("selection")
     if not scores:
         return None
@@ -82,8 +81,8 @@ def _selection(record: Record) -> tuple[float, float] | None:
     return float(scores["primary"]), math.inf if loss is None else float(loss)
 
 
-def _trial(rate: float, records: Sequence[Record]) -> Trial:
-    values = [value for value in map(_selection, records) if value is not None]
+def _trial(rate: float, records: Sequence[Record], worst: float) -> Trial:
+    values = [value for r in records if (value := _selection(r, worst)) is not None]
     return Trial(
         rate=rate,
         score=float(np.mean([score for score, _ in values])),

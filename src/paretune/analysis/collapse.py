@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
-from paretune.analysis.scores import Metric, score
+from paretune.analysis.scores import score
 from paretune.store.record import Predictions
+from paretune.study import Label, Metric
+
+NARROW = 1e-3
+"""Numbers that vary by less than this share of what the labels vary by are one answer."""
+
+
+def constant(answers: Sequence[Label], labels: Sequence[Label]) -> bool:
+    """Whether two or more examples all got the same answer: nothing was learnt from the text.
+
+    Numbers count as the same where they vary by less than a thousandth of what the labels do.
+    """
+    if len(answers) < 2:
+        return False
+    if not any(isinstance(label, float) for label in labels):
+        return len(set(answers)) == 1
+    return statistics.pstdev(answers) <= NARROW * statistics.pstdev(labels)
 
 
 def is_constant(predictions: Predictions) -> bool:
-    """Whether two or more examples all got the same answer: nothing was learnt from the text."""
-    return len(predictions.prediction) > 1 and len(set(predictions.prediction)) == 1
+    """:func:`constant` of stored answers."""
+    return constant(predictions.prediction, predictions.label)
 
 
 def constant_scores(labels: Sequence[int], metric: Metric) -> dict[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from paretune.analysis.interval import Interval, Scored, check_paired, scored, student
-from paretune.analysis.scores import Metric
 from paretune.store.record import Predictions
+from paretune.study import Metric
 
 ALPHA = 0.05
 
@@ -76,13 +77,16 @@ def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Metri
 def difference_of(a: Scored, b: Scored) -> Interval:
     """:func:`difference` of cells that are scored already."""
     check_paired(a, b)
-    n = len(a.right)
+    n = len(a.uid)
+    v_examples = float((a.draws - b.draws).var(ddof=1))
+    if a.right is None or b.right is None:
+        return student(a.estimate - b.estimate, [a, b], v_examples, n, floor=-math.inf)
     delta = a.right - b.right
     # Two imagined pairs, half of one won and half of one lost (Agresti and Min 2005): equal
     # answers on eight examples do not prove two methods equal.
     mean = delta.sum() / (n + 2)
     squares = ((delta - mean) ** 2).sum() + 0.5 * (1 - mean) ** 2 + 0.5 * (1 + mean) ** 2 + mean**2
-    v_examples = max(float((a.draws - b.draws).var(ddof=1)), float(squares) / (n + 2) ** 2)
+    v_examples = max(v_examples, float(squares) / (n + 2) ** 2)
     return student(a.estimate - b.estimate, [a, b], v_examples, n, floor=-1.0)
 
 

@@ -7,22 +7,24 @@ other test examples, so its variance is the sum of both parts::
 
 ``v_examples`` is a bootstrap over examples of the mean over seeds, and never less than what four
 imagined examples, two right and two wrong, would leave (Agresti and Coull 1998): eight right of
-eight is not certainty. The quantile is Student's, its degrees of freedom by Welch and
-Satterthwaite.
+eight is not certainty. Numbers are never just right: there it is the bootstrap alone. The quantile
+is Student's, its degrees of freedom by Welch and Satterthwaite.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from paretune.analysis.scores import Array, Metric, from_counts
+from paretune.analysis import numbers
+from paretune.analysis.scores import LOWEST, Array, from_counts
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
+from paretune.study import OF_NUMBERS, Label, Metric
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -58,14 +60,15 @@ class Scored:
     """Scores of some seeds on the same examples, resampled once and compared often.
 
     Shapes: ``seeds`` (seeds,) scores; ``draws`` (DRAWS,) resampled mean over seeds; ``right``
-    (examples,) share of seeds that answer rightly.
+    (examples,) share of seeds that answer rightly, None for numbers.
     """
 
     uid: tuple[str, ...]
-    label: tuple[int, ...]
+    label: tuple[Label, ...]
     seeds: Array
     draws: Array
-    right: Array
+    right: Array | None
+    lowest: float = 0.0
 
     @property
     def estimate(self) -> float:
@@ -93,15 +96,31 @@ def scored(predictions: Sequence[Predictions], metric: Metric) -> Scored:
     first = predictions[0]
     for other in predictions[1:]:
         _same_examples(first.uid, first.label, other.uid, other.label)
-    label = np.array(first.label)
+    weights = _resampling(min(len(first.uid), _BLOCKS))
+    scores, right = (_of_numbers if metric in OF_NUMBERS else _of_classes)(predictions, metric)
+    return Scored(
+        uid=first.uid,
+        label=first.label,
+        seeds=scores(None)[:, 0],
+        draws=scores(weights).mean(axis=0),
+        right=right,
+        lowest=LOWEST.get(metric, 0.0),
+    )
+
+
+Resample = Callable[[Array | None], Array]
+"""Scores of the examples as they are (None) or resampled with these weights; (seeds, draws)."""
+
+
+def _of_classes(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, Array]:
+    label = np.array(predictions[0].label)
     answer = np.array([p.prediction for p in predictions])
-    size, n = 1 + max(int(label.max()), int(answer.max())), len(label)
+    size = 1 + max(int(label.max()), int(answer.max()))
     eye = np.eye(size, dtype=np.float32)
     true, given = eye[label], eye[answer]
     hit = given * true
 
     def scores(weights: Array | None) -> Array:
-        """Of the examples as they are (None) or resampled; (seeds, draws)."""
         # A column of counts for every seed and label; examples first, for one product each.
         counted = [_counted(part, weights) for part in (*hit, *given, true)]
         seeds = len(predictions)
@@ -109,12 +128,19 @@ def scored(predictions: Sequence[Predictions], metric: Metric) -> Scored:
             metric, np.stack(counted[:seeds]), np.stack(counted[seeds:-1]), counted[-1]
         )
 
-    return Scored(
-        uid=first.uid,
-        label=first.label,
-        seeds=scores(None)[:, 0],
-        draws=scores(_resampling(min(n, _BLOCKS))).mean(axis=0),
-        right=(answer == label).mean(axis=0),
+    return scores, (answer == label).mean(axis=0)
+
+
+def _of_numbers(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, None]:
+    label = np.array(predictions[0].label, dtype=float)
+    parts = [
+        numbers.columns(metric, label, np.array(p.prediction, dtype=float)) for p in predictions
+    ]
+    return (
+        lambda weights: numbers.from_sums(
+            metric, np.stack([_counted(part, weights) for part in parts])
+        ),
+        None,
     )
 
 
@@ -125,10 +151,12 @@ def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interv
 
 def interval_of(cell: Scored) -> Interval:
     """The interval of a cell that is scored already."""
-    n = len(cell.right)
-    imagined = np.concatenate([cell.right, [0.0, 0.0, 1.0, 1.0]])
-    v_examples = max(float(cell.draws.var(ddof=1)), float(imagined.var()) / (n + 4))
-    return student(cell.estimate, [cell], v_examples, n, floor=0.0)
+    n = len(cell.uid)
+    v_examples = float(cell.draws.var(ddof=1))
+    if cell.right is not None:
+        imagined = np.concatenate([cell.right, [0.0, 0.0, 1.0, 1.0]])
+        v_examples = max(v_examples, float(imagined.var()) / (n + 4))
+    return student(cell.estimate, [cell], v_examples, n, floor=cell.lowest)
 
 
 def student(
@@ -154,7 +182,10 @@ def student(
 
 
 def _same_examples(
-    uid: tuple[str, ...], label: tuple[int, ...], other: tuple[str, ...], others: tuple[int, ...]
+    uid: tuple[str, ...],
+    label: tuple[Label, ...],
+    other: tuple[str, ...],
+    others: tuple[Label, ...],
 ) -> None:
     if uid != other or label != others:
         raise StoreError(

@@ -1,28 +1,34 @@
-"""Scores from label counts, vectorised over seeds and resamples.
+"""Scores from label counts, vectorised over seeds and resamples; numbers have a file of their own.
 
-Every metric here is a function of three counts per label: right answers (``hit``), answers given
-(``given``) and examples that have the label (``true``). Resampling examples only resamples these
-counts, so 2,000 bootstrap draws are one matrix product.
+Every metric of classes is a function of three counts per label: right answers (``hit``), answers
+given (``given``) and examples that have the label (``true``). Resampling examples only resamples
+these counts, so 2,000 bootstrap draws are one matrix product.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paretune.store.record import Record
+from paretune.study import Metric
 
-Metric = Literal["accuracy", "macro_f1", "weighted_f1", "accuracy_f1"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 TITLES: dict[Metric, str] = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
     "accuracy_f1": "mean of accuracy and macro F1",
+    "r2": "R²",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
 }
+LOWEST: dict[Metric, float] = {"r2": -math.inf, "pearson": -1.0, "spearman": -1.0}
+"""What a metric can come down to, where that is not 0."""
 
 Array = NDArray[Any]
 

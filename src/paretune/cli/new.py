@@ -82,10 +82,14 @@ def _from_data(path: Path, output: Path | None, model: str) -> tuple[str, str]:
     for key, value in task.items():
         reason = reasons.get(key, "")
         lines.append(f"    {_item(key, value)}" + (f"   # {reason}" if reason else ""))
+    if "features" in task:
+        shown = ", ".join(f"{{{c}}}" for c in found.task["features"])  # type: ignore[attr-defined]
+        lines.append(f"    # template: '...'   # a sentence of your own with {plain(shown)} in it")
     if "test" not in task:
         lines.append("    # test: FILE   # none found beside: a seeded fifth of train is used")
     name = str(found.task["name"])
-    text = TEMPLATE.format(name=name, task="\n".join(lines), model=_quoted(model))
+    metric = METRIC["numbers" if found.task["kind"] == "regression" else "classes"]
+    text = TEMPLATE.format(name=name, task="\n".join(lines), model=_quoted(model), metric=metric)
     Study.parse(_parsed(text), base=folder)
     return name, text
 
@@ -116,13 +120,17 @@ def _quoted(value: object) -> str:
     return f'"{"".join(shown)}"'
 
 
+METRIC = {
+    "classes": "metric: accuracy   # or macro_f1, weighted_f1, accuracy_f1",
+    "numbers": "metric: r2   # or pearson, spearman",
+}
 TEMPLATE = """\
 # A paretune study: `paretune check` audits it, `plan` predicts it, `run` trains it, and `report`
 # shows what it found.
 study: {name}
 tasks:
 {task}
-    # metric: accuracy   # or macro_f1, weighted_f1, accuracy_f1
+    # {metric}
 models:
   - {model}   # a hub name (with revision: COMMIT), a folder, or package:NAME
 methods:         # `paretune ls methods` lists all, with their options

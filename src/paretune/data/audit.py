@@ -14,6 +14,8 @@ from paretune.data.normal import normal, text_key
 FEWEST_TRAIN = 10
 FEWEST_TEST = 5
 SMALL_TEST = 100
+FAR = 10
+"""A number this many times the width of the middle four fifths away from them is remarkable."""
 
 
 def audit(dataset: Dataset, most: int = SHOWN) -> list[Finding]:
@@ -25,7 +27,7 @@ def audit(dataset: Dataset, most: int = SHOWN) -> list[Finding]:
     """
     found = list(dataset.findings)
     found += _sizes(dataset)
-    found += _classes(dataset)
+    found += _numbers(dataset) if dataset.kind == "regression" else _classes(dataset)
     for checks in (
         _empty(dataset),
         _duplicates(dataset.train, "train"),
@@ -74,13 +76,17 @@ def _sizes(dataset: Dataset) -> list[Finding]:
             found.append(Finding("error", "too-few-rows", where, what, "Add rows."))
     if FEWEST_TEST <= len(dataset.test) < SMALL_TEST:
         half = 0.98 / len(dataset.test) ** 0.5
+        reach = (
+            "an interval on so few is wide."
+            if dataset.kind == "regression"
+            else f"a 95% interval of accuracy reaches up to ±{half:.2f}."
+        )
         found.append(
             Finding(
                 "note",
                 "small-test",
                 dataset.test[-1].where,
-                f"test has {len(dataset.test)} rows: a 95% interval of accuracy "
-                f"reaches up to ±{half:.2f}.",
+                f"test has {len(dataset.test)} rows: {reach}",
                 "Differences smaller than that show nothing; more test rows would.",
             )
         )
@@ -109,6 +115,29 @@ def _classes(dataset: Dataset) -> list[Finding]:
             )
         )
     return found
+
+
+def _numbers(dataset: Dataset) -> list[Finding]:
+    """A part whose numbers are all the same, and numbers far from all others."""
+    found = []
+    for name, examples in (("train", dataset.train), ("test", dataset.test)):
+        values = [e.label for e in examples if e.label is not None]
+        if len(set(values)) == 1:
+            what = f"every {name} row has the same number, {values[0]:g}."
+            remedy = "There is nothing to find: name another column, or add rows."
+            found.append(Finding("error", "constant-number", examples[0].where, what, remedy))
+    values = sorted(e.label for e in dataset.train if e.label is not None)
+    if len(values) < FEWEST_TRAIN:
+        return found
+    low, high = values[len(values) // 10], values[-1 - len(values) // 10]
+    for e in (*dataset.train, *dataset.test):
+        if e.label is not None and not low - FAR * (high - low) <= e.label <= high + FAR * (
+            high - low
+        ):
+            what = f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g})."
+            remedy = "Mend it if it is a slip: such rows decide the error."
+            found.append(Finding("warning", "far-number", e.where, what, remedy))
+    return capped(found, SHOWN)
 
 
 def _empty(dataset: Dataset) -> list[Finding]:
@@ -216,4 +245,8 @@ def _texts(example: Example) -> list[str]:
 
 
 def _name(dataset: Dataset, example: Example) -> str:
-    return "" if example.label is None else dataset.labels[example.label]
+    if example.label is None:
+        return ""
+    if dataset.kind == "regression":
+        return f"{example.label:g}"
+    return dataset.labels[int(example.label)]

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paretune.data import labels as spelling
+from paretune.data import table
 from paretune.data.example import Example, Segments
 from paretune.data.finding import Finding
 from paretune.data.read import Row
+from paretune.study import Label
 
 Texts = Mapping[str, str]
-Resolve = Callable[[object, Texts], "int | Fault"]
+Resolve = Callable[[object, Texts], "Label | Fault"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Recipe:
         group: from a row's values to the name of what must stay together, or None.
         extra: further columns that must be there (the group's).
         names: label names, where a spelling that differs from them shall be noted.
+        features: columns of a table. Their values may be missing, and the template gets the texts
+            of those that are there.
     """
 
     columns: Sequence[str]
@@ -46,6 +50,7 @@ class Recipe:
     group: Callable[[Mapping[str, object]], str | None] = lambda values: None
     extra: Sequence[str] = ()
     names: tuple[str, ...] | None = None
+    features: Sequence[str] = ()
 
 
 @dataclass
@@ -64,7 +69,8 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
     an id. With ``labelled`` false, labels are not looked at.
     """
     built = Built()
-    wanted = [*recipe.columns, *recipe.extra, *([recipe.label] if labelled else [])]
+    wanted = [*recipe.columns, *recipe.features, *recipe.extra]
+    wanted += [recipe.label] if labelled else []
     wanted += [recipe.id] if recipe.id else []
     if rows and (absent := _absent(rows, wanted)):
         built.faults += absent
@@ -74,7 +80,9 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
     respelt: list[Row] = []
     for position, row in enumerate(rows):
         texts, faults = _texts(row, recipe.columns)
-        label = None
+        features, unfit = table.features(row, recipe.features)
+        faults += unfit
+        label: Label | None = None
         if labelled and not faults:
             found = _label(row.values.get(recipe.label), recipe, texts)
             if isinstance(found, Fault):
@@ -94,7 +102,8 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
             written = spelling.spell(row.values.get(recipe.label))
             respelt += [row] if written not in recipe.names else []
         group = recipe.group(row.values)
-        built.examples.append(Example(uid, recipe.template(texts), label, row.where, group))
+        told = recipe.template(texts | table.texts(row, recipe.features))
+        built.examples.append(Example(uid, told, label, row.where, group, features))
     if repeated:
         built.notes.append(_repeated(repeated, recipe.id or ""))
     if respelt:
@@ -120,12 +129,27 @@ def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> Re
     return resolve
 
 
+def a_number(value: object, texts: Texts) -> float | Fault:
+    """Resolve the label of a regression: a finite number, as a number or as text."""
+    written = spelling.spell(value)
+    if written is None:
+        return missing_label()
+    number = table.number(value)
+    if number is not None:
+        return number
+    return Fault(
+        "not-a-number",
+        f'"{written}" is not a finite number.',
+        "Fix the row, or make the task a classification.",
+    )
+
+
 def missing_label() -> Fault:
     """The fault of a row whose label is empty."""
     return Fault("missing-label", "has no label.", "Give it one, or remove the row.")
 
 
-def _label(value: object, recipe: Recipe, texts: Texts) -> int | Fault:
+def _label(value: object, recipe: Recipe, texts: Texts) -> Label | Fault:
     if isinstance(value, list | dict):
         what = f'holds a {type(value).__name__} in "{recipe.label}"; a row has one label.'
         return Fault("not-label", what, "Keep one label in each row.")

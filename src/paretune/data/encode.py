@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.data.example import Example
+from paretune.study import Label
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Encoded:
     ids: list[list[list[int]]]
     type_ids: list[list[list[int]]] | None
     lengths: list[int]
-    labels: list[int | None]
+    labels: list[Label | None]
     truncated: list[bool]
 
 

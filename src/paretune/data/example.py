@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from paretune.data.finding import Finding
-from paretune.study import digest
+from paretune.study import Label, digest
 
 Segments = tuple[tuple[str, str | None], ...]
 """One ``(text, pair)`` for each choice; exactly one where there are no choices."""
@@ -17,20 +17,23 @@ Segments = tuple[tuple[str, str | None], ...]
 class Example:
     """One row, ready to be encoded.
 
-    ``label`` is an index into the dataset's labels, or None where the row has none.
-    ``where`` is ``train.csv line 412``. Examples of one ``group`` never part in a split.
+    ``label`` is an index into the dataset's labels (in a regression the number itself), or None
+    where the row has none. ``where`` is ``train.csv line 412``. Examples of one ``group`` never
+    part in a split. ``features`` are the values behind the text of a row of a table.
     """
 
     uid: str
     segments: Segments
-    label: int | None
+    label: Label | None
     where: str
     group: str | None = None
+    features: tuple[Label | str | None, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A task's examples. ``labels`` of a multiple choice are ``"0"``, ``"1"``, ...
+    """A task's examples. ``labels`` of a multiple choice are ``"0"``, ``"1"``, ...; a regression
+    has one, the name of what is to be found. ``features`` are the names of a table's columns.
 
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never
     scored, and never part of the content hash. ``findings`` were made while building; see
@@ -48,6 +51,7 @@ class Dataset:
     licence: str
     source: str
     findings: tuple[Finding, ...] = ()
+    features: tuple[str, ...] = ()
 
     @cached_property
     def content_hash(self) -> str:
@@ -63,4 +67,7 @@ class Dataset:
 
 
 def _plain(examples: Iterable[Example]) -> list[list[object]]:
-    return [[e.uid, e.segments, e.label, e.group] for e in examples]
+    return [
+        [e.uid, e.segments, e.label, e.group, *([e.features] if e.features else [])]
+        for e in examples
+    ]

@@ -8,12 +8,16 @@ from pathlib import Path
 
 from paretune.data.labels import in_order, spell
 from paretune.data.read import declared_labels, read_rows
+from paretune.data.table import number
 from paretune.errors import DataError
 
 _LABEL = re.compile(
     r"(gold_?)?(label|labels|class|category|target|topic|sentiment|intent|y|answer|correct|"
     r"oznaka|razred|kategorija|tema)(_?(name|text|id))?",
     re.IGNORECASE,
+)
+_MEASURED = re.compile(
+    r"price|cost|amount|value|rating|score|charges|cena|znesek|ocena", re.IGNORECASE
 )
 _ID = re.compile(r"(.*_)?(id|idx|uid|guid|index|uuid)(_id)?", re.IGNORECASE)
 _CHOICE = re.compile(
@@ -71,21 +75,33 @@ def sniff(path: Path | str) -> Sniffed:
     choices, why_choices = _choices(rest)
     for name in choices:
         rest.pop(name)
-    text, pair, why_text = _texts(rest, str(path), single=bool(choices))
+    numbers = not choices and _numbers(columns[label])
+    table = [] if choices else _table(rest)
+    text, pair, why_text = ("", None, "")
+    if not table:
+        text, pair, why_text = _texts(rest, str(path), single=bool(choices))
     task["kind"] = "multiple_choice" if choices else "pair" if pair else "classification"
     reasons["kind"] = why_choices or ("two texts in a row" if pair else "one text in a row")
+    if table:
+        reasons["kind"] = "columns of short values: a table"
+    if numbers:
+        task["kind"] = "regression"
+        reasons["kind"] = f"{label} holds numbers; classification, if they are names of classes"
     task["train"], reasons["train"] = str(path), f"{len(rows)} rows"
     test, why_test = _test(Path(str(path)), label)
     if test is not None:
         task["test"] = str(test)
     reasons["test"] = why_test
-    task["text"], reasons["text"] = text, why_text
+    if table:
+        task["features"], reasons["features"] = table, "each becomes a part of a sentence"
+    else:
+        task["text"], reasons["text"] = text, why_text
     if pair:
         task["text_pair"], reasons["text_pair"] = pair, "the second text"
     if choices:
         task["choices"], reasons["choices"] = list(choices), why_choices
     task["label"], reasons["label"] = label, why
-    if not choices:
+    if not choices and not numbers:
         found = {s for s in map(spell, columns[label]) if s is not None}
         declared = declared_labels(path, label)
         task["labels"] = list(declared or in_order(found))
@@ -99,6 +115,9 @@ def sniff(path: Path | str) -> Sniffed:
 
 def _label(columns: dict[str, list[object]], where: str) -> tuple[str, str]:
     few = {}
+    for name, values in columns.items():
+        if (_LABEL.fullmatch(name) or _MEASURED.fullmatch(name)) and _numbers(values):
+            return name, "its name, and it holds numbers"
     for name, values in columns.items():
         if any(isinstance(v, list | dict) for v in values):
             continue
@@ -120,6 +139,32 @@ def _label(columns: dict[str, list[object]], where: str) -> tuple[str, str]:
         where=where,
         remedy=f"Its columns are {', '.join(columns)}; write the study file by hand.",
     )
+
+
+def _numbers(values: list[object]) -> bool:
+    """Many different numbers, as what is measured has, not the few that name classes."""
+    if any(isinstance(v, list | dict) for v in values):
+        return False
+    found = [number(v) for v in values if spell(v) is not None]
+    known = [v for v in found if v is not None]
+    return len(known) == len(found) and len(set(known)) > max(20, len(known) / 20)
+
+
+def _table(columns: dict[str, list[object]]) -> list[str]:
+    """All columns, where none holds sentences and at least one holds numbers."""
+    if any(isinstance(v, list | dict) for values in columns.values() for v in values):
+        return []
+    numeric = [
+        name
+        for name, values in columns.items()
+        if all(number(v) is not None for v in values if spell(v) is not None)
+    ]
+    words = max(
+        (sum(len(str(v).split()) for v in values) / len(values) for values in columns.values()),
+        default=0.0,
+    )
+    named = any(_TEXT.fullmatch(name) and name not in numeric for name in columns)
+    return list(columns) if numeric and words < 4 and not named else []
 
 
 def _choices(columns: dict[str, list[object]]) -> tuple[tuple[str, ...], str]:

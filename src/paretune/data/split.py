@@ -1,4 +1,7 @@
-"""Cut examples into equal parts: stratified by label, groups (and duplicates) together."""
+"""Cut examples into equal parts: stratified by label, groups (and duplicates) together.
+
+The numbers of a regression are stratified by their fifths.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,12 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
             remedy="Add rows; a claim needs hundreds.",
         )
     groups = _groups(examples)
-    codes = sorted({e.label if e.label is not None else -1 for e in examples})
+    strata = _strata(examples)
+    codes = sorted(set(strata))
     counts = np.zeros((len(groups), len(codes)))
     for row, members in enumerate(groups):
         for i in members:
-            label = examples[i].label
-            counts[row, codes.index(label if label is not None else -1)] += 1
+            counts[row, codes.index(strata[i])] += 1
     placed = _place(counts, np.random.Generator(np.random.PCG64(derive(seed, "split"))), folds)
     _spread(placed, counts, folds)
     result = [0] * len(examples)
@@ -45,6 +48,15 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
         for i in members:
             result[i] = int(placed[row])
     return result
+
+
+def _strata(examples: Sequence[Example]) -> list[int]:
+    """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
+    numbers = [e.label for e in examples if isinstance(e.label, float)]
+    if not numbers:
+        return [int(e.label) if e.label is not None else -1 for e in examples]
+    cuts = np.quantile(numbers, [0.2, 0.4, 0.6, 0.8])
+    return [int(np.searchsorted(cuts, e.label)) if e.label is not None else -1 for e in examples]
 
 
 def _groups(examples: Sequence[Example]) -> list[list[int]]:

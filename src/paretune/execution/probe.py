@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save as safetensors_bytes
 
 from paretune.data.encode import Encoded
+from paretune.data.scale import scale_of
 from paretune.measuring.clock import StepClock
 from paretune.measuring.components import ActivationMeter, components
 from paretune.measuring.energy import EnergyMeter
@@ -25,6 +25,7 @@ from paretune.training.environment import environment
 from paretune.training.evaluate import inputs
 from paretune.training.execute import Outcome
 from paretune.training.loop import Plan, adamw, train_step
+from paretune.training.objective import summed_loss
 from paretune.training.precision import computing
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.workbench import Workbench
@@ -82,6 +83,7 @@ def probe_run(
             checkpoint,
             pass_tokens=prepared.pass_tokens,
             rate_factors=prepared.injection.rate_factors,
+            scale=scale_of(parts.train),
         )
         try:
             found = _measure(prepared, encoded, batch, plan, meter, report)
@@ -175,11 +177,10 @@ def _components(
     model = prepared.loaded.model
     rows = batch[: plan.micro_batch]
     prepared.fleet.share([len(rows) * len(encoded.ids[0])])
-    labels = torch.tensor([encoded.labels[i] for i in rows], device=plan.device)
     with ActivationMeter(model) as activations:
         with computing(plan.device, plan.precision):
             logits = model(**inputs(encoded, rows, plan.pad_id, plan.device)).logits
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = summed_loss(logits, [encoded.labels[i] for i in rows], plan.scale) / len(rows)
     torch.autograd.backward(loss)
     return components(model, optimizer, activations)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import load as tensors_of
 
 from paretune.errors import StoreError
-from paretune.models.load import load
+from paretune.models.load import load, rescale
 from paretune.models.resolve import Source
 from paretune.study import Run
 from paretune.training.prepare import Prepared, prepare
@@ -25,6 +26,8 @@ class Task:
 
 def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
     """The model that answered, in fp32 on the CPU and in evaluation mode.
+
+    A regression's answers come in the label's unit.
 
     Args:
         run: what was trained.
@@ -48,5 +51,15 @@ def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
     with torch.no_grad():
         for name, parameter in prepared.trained.items():
             parameter.copy_(kept[name])
+    if target := _told(weights).get("target"):
+        rescale(loaded, target["mean"], target["deviation"])
     loaded.model.eval()
     return prepared
+
+
+def _told(weights: bytes) -> dict[str, Any]:
+    """What the run wrote into the header of its weights (safetensors: length, JSON, tensors)."""
+    length = int.from_bytes(weights[:8], "little")
+    header = json.loads(weights[8 : 8 + length]).get("__metadata__", {})
+    told: dict[str, Any] = json.loads(header.get("paretune", "{}"))
+    return told

@@ -1,13 +1,15 @@
 """Ways to fine-tune: one file each, and the file is the method.
 
 A method module defines ``NAME``, ``TITLE``, ``CODE_EPOCH`` (raised when its results change),
-``LEARNING_RATES`` (low, middle, high: the rates that make sense for it), ``Options`` and either
+``KINDS`` (the kinds of task it serves), ``LEARNING_RATES`` (low, middle, high: the rates that make
+sense for it), ``Options`` and either
 
 - ``inject(model, anatomy, options, fleet, seeds) -> Injection``, ``parameter_count``,
   ``STARTS_AS_BASE`` (whether the model answers as before until the first step) and, where the
   method can become a part of the weights, ``merge``, for what trains inside a model
   (``with_tokenizer(options, tokenizer)`` where options hold text), or
-- ``fit(train, labels, options)``, for a baseline that needs no model.
+- ``fit(train, num_labels, options, seed)``, for a baseline that needs no model
+  (``NEEDS_FEATURES`` where it reads the columns of a table instead of texts).
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
 """
@@ -21,9 +23,6 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from paretune.errors import MethodError
-
-BASELINES = ("majority", "tfidf", "head_only")
-"""Always beside the methods of a study, whether it names them or not."""
 
 
 @cache
@@ -57,3 +56,19 @@ def get(name: str) -> ModuleType:
 def trains_a_model(method: ModuleType) -> bool:
     """Whether the method trains inside a model, or fits on texts alone."""
     return hasattr(method, "inject")
+
+
+def refusal(method: ModuleType, kind: str, *, tabular: bool) -> str:
+    """Why a method cannot serve a task of this kind; empty where it can.
+
+    Args:
+        method: its module.
+        kind: of the task.
+        tabular: whether the task is a table, with features behind its texts.
+    """
+    if kind not in method.KINDS:
+        served = ", ".join(method.KINDS).replace("_", " ")
+        return f"{method.TITLE} serves {served}, not {kind.replace('_', ' ')}"
+    if getattr(method, "NEEDS_FEATURES", False) and not tabular:
+        return f"{method.TITLE} reads the columns of a table, and the task has none (features:)"
+    return ""

@@ -16,11 +16,13 @@ from torch import nn
 
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
+from paretune.methods.options import ENCODER_KINDS
 from paretune.models.anatomy import Anatomy
 
 NAME = "full"
 TITLE = "full fine-tuning"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 LEARNING_RATES = (2e-5, 6e-5, 2e-4)
 STARTS_AS_BASE = True
 

@@ -16,11 +16,13 @@ from torch import nn
 
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
+from paretune.methods.options import ENCODER_KINDS
 from paretune.models.anatomy import Anatomy
 
 NAME = "head_only"
 TITLE = "linear probe (head only)"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 LEARNING_RATES = (1e-3, 5e-3, 2e-2)
 STARTS_AS_BASE = True
 

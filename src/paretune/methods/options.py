@@ -11,6 +11,8 @@ from typing import Any
 from paretune.errors import MethodError
 
 DEFAULT_TARGETS = ("query", "value")
+ENCODER_KINDS = ("classification", "pair", "multiple_choice", "regression")
+"""The kinds of task that an encoder with a head serves."""
 
 
 def number(default: float | None, low: float, high: float) -> Any:

@@ -25,13 +25,14 @@ from paretune.methods import prompt
 from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
-from paretune.methods.options import number
+from paretune.methods.options import ENCODER_KINDS, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "p_tuning"
 TITLE = "P-tuning"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = False
 

@@ -20,12 +20,13 @@ from torch import nn
 from paretune.methods import houlsby
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
-from paretune.methods.options import choice, number
+from paretune.methods.options import ENCODER_KINDS, choice, number
 from paretune.models.anatomy import Anatomy
 
 NAME = "pfeiffer"
 TITLE = "Pfeiffer adapters"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 

@@ -25,13 +25,14 @@ from paretune.errors import MethodError
 from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
-from paretune.methods.options import choice, found_later, number
+from paretune.methods.options import ENCODER_KINDS, choice, found_later, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "prompt"
 TITLE = "prompt tuning"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 LEARNING_RATES = (3e-3, 1e-2, 3e-2)
 STARTS_AS_BASE = False
 MODULE = "virtual_prompt"

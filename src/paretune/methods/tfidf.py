@@ -1,8 +1,8 @@
 """TF-IDF and logistic regression: what the bare words of an example already tell.
 
-Words and word pairs, sublinear TF-IDF, scikit-learn's logistic regression with C = 1. A pair is
-joined to one text. For multiple choice each choice with its premise is classified as right or
-wrong and the likeliest choice is the answer.
+Words and word pairs, sublinear TF-IDF, scikit-learn's logistic regression with C = 1; for numbers
+its ridge regression with alpha = 1. A pair is joined to one text. For multiple choice each choice
+with its premise is classified as right or wrong and the likeliest choice is the answer.
 When: never for its own sake: what does not beat it needs no language model.
 """
 
@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.example import Example
+from paretune.data.scale import scale_of
+from paretune.methods.options import ENCODER_KINDS
 
 NAME = "tfidf"
 TITLE = "TF-IDF + logistic regression"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,29 @@ class Options:
 def fit(
     train: Sequence[Example], num_labels: int, options: Options, seed: int
 ) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
-    """Returns a function from examples to log-probabilities, (examples, labels)."""
+    """Returns a function from examples to log-probabilities, (examples, labels).
+
+    Of numbers: to deviations from their mean in train, (examples, 1).
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
 
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    if (scale := scale_of(train)) is not None:
+        line = make_pipeline(words, Ridge(alpha=1.0))
+        line.fit([_joined(e.segments[0]) for e in train], scale.units(train))
+        return lambda examples: np.asarray(
+            line.predict([_joined(e.segments[0]) for e in examples])
+        ).reshape(-1, 1)
     choices = len(train[0].segments)
     texts = [_joined(segment) for e in train for segment in e.segments]
     if choices > 1:
         answers = [int(c == e.label) for e in train for c in range(choices)]
     else:
-        answers = [e.label if e.label is not None else -1 for e in train]
+        answers = [int(e.label) if e.label is not None else -1 for e in train]
     model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        words,
         LogisticRegression(C=1.0, max_iter=2000, random_state=seed % 2**32),
     )
     model.fit(texts, answers)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from paretune.methods import houlsby, lora, pfeiffer, prefix
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, generator, linear
-from paretune.methods.options import number
+from paretune.methods.options import ENCODER_KINDS, number
 from paretune.methods.prefixing import attach_prefixes, attention_module
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
@@ -34,6 +34,7 @@ from paretune.study import derive
 NAME = "unipelt"
 TITLE = "UniPELT"
 CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = False
 

@@ -1,1 +1,1 @@
-"""Scores of a run's answers: classification (multiple choice included)."""
+"""Scores of a run's answers: classification (multiple choice included) and regression."""

@@ -18,7 +18,7 @@ from paretune.models.resolve import Source
 from paretune.models.tokenizer import open_tokenizer
 from paretune.study import derive
 
-__all__ = ["Loaded", "load", "reset_head", "set_dropout"]
+__all__ = ["Loaded", "load", "rescale", "reset_head", "set_dropout"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Loaded:
 
 
 def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] = ()) -> Loaded:
-    """Open a model for ``classification``, ``pair`` or ``multiple_choice``.
+    """Open a model for ``classification``, ``pair``, ``multiple_choice`` or ``regression``.
 
     The head is drawn here as ``transformers`` does, from the global generator; a run draws its own
     with :func:`reset_head`.
@@ -60,7 +60,8 @@ def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] 
     Args:
         source: what ``resolve`` found.
         kind: the task's kind.
-        num_labels: classes; multiple choice has one score for each choice and ignores it.
+        num_labels: classes, 1 for a number; multiple choice has one score for each choice and
+            ignores it.
         labels: their names, for the config.
 
     Raises:
@@ -162,7 +163,8 @@ def _open(
         names = labels or tuple(f"LABEL_{i}" for i in range(num_labels))
         config.id2label = dict(enumerate(names))
         config.label2id = {name: i for i, name in enumerate(names)}
-        config.problem_type = "single_label_classification"
+        one = "regression" if kind == "regression" else "single_label_classification"
+        config.problem_type = one
     if type(config) not in known:
         raise ModelError(
             f'is of type "{config.model_type}", for which transformers has no head for '
@@ -183,6 +185,15 @@ def _open(
     except (SafetensorError, ValueError, RuntimeError, OSError, KeyError) as error:
         raise ModelError(f"cannot be opened ({_first_line(error)}).", where=where) from None
     return model, info
+
+
+def rescale(loaded: Loaded, mean: float, deviation: float) -> None:
+    """Make a regression's last layer answer in the label's unit instead of in deviations."""
+    outer = loaded.model.get_submodule(_classifier(loaded.model, loaded.anatomy, 1, "rescale"))
+    last = [m for m in outer.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
+    with torch.no_grad():
+        last.weight.mul_(deviation)
+        last.bias.mul_(deviation).add_(mean)
 
 
 def _classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> str:

@@ -74,6 +74,22 @@ class Context:
         module = methods.get(spec.name)
         return module, method_options.parse(module.NAME, module.Options, spec.options)
 
+    def serves(self, method: MethodSpec, task: TaskSpec) -> None:
+        """Check that the method can be asked to serve the task.
+
+        Raises:
+            MethodError: it cannot, and why.
+        """
+        dataset = self.dataset(task)
+        module = methods.get(method.name)
+        reason = methods.refusal(module, dataset.kind, tabular=bool(dataset.features))
+        if reason:
+            raise MethodError(
+                f"{reason}.",
+                where=f"method {method.key} on task {task.key}",
+                remedy="Take the method or the task out of the study.",
+            )
+
     def identify(self, run: Run) -> str:
         """The run's identity over its data, weights and method code."""
         weights = "" if run.model == NO_MODEL else self.source(run.model).weights_hash

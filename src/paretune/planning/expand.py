@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune import methods
+from paretune.analysis.cells import BASELINES, without_model
 from paretune.analysis.choice import choose_rate
 from paretune.errors import StudyError
 from paretune.planning import paper
@@ -38,6 +39,9 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
         ParetuneError: data, a model or a method that cannot be used.
     """
     study = context.pinned(study)
+    for task in study.tasks:
+        for method in study.methods:
+            context.serves(method, task)
     if study.protocol.preset == "paper":
         runs = paper.expand(study)
         return _told_apart([Planned(context.identify(run), run) for run in runs])
@@ -45,7 +49,7 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
     planned: list[Planned] = []
     training = _concrete(study.training, context)
     for task in study.tasks:
-        for name in ("majority", "tfidf"):
+        for name in without_model(task):
             run = Run(
                 stage="final",
                 task=task,
@@ -81,7 +85,7 @@ def _told_apart(planned: list[Planned]) -> list[Planned]:
 
 def with_baselines(study: Study) -> list[MethodSpec]:
     """The study's methods that train a model, and the linear probe, which always stands beside."""
-    asked = [m for m in study.methods if m.name not in ("majority", "tfidf")]
+    asked = [m for m in study.methods if m.name == "head_only" or m.name not in BASELINES]
     if not any(m.name == "head_only" for m in asked):
         asked.append(MethodSpec(name="head_only"))
     return asked

@@ -138,8 +138,9 @@ def _figure(
         headings.append((y + 13, heading))
         y += LINE
         for bar in bars:
-            whisker = bar.whisker
-            length = None if bar.length is None else bar.length * scale
+            # A score below 0 (an R² can be) has its number, and no bar to the left of the axis.
+            whisker = None if bar.whisker is None else tuple(max(0.0, w) for w in bar.whisker)
+            length = None if bar.length is None else max(0.0, bar.length) * scale
             placed.append(
                 Bar(
                     label=_short(bar.label, left),

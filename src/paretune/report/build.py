@@ -20,7 +20,7 @@ from paretune.report.cost import Cost, CostTable, cost, cost_table
 from paretune.report.departures import departures
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
-from paretune.study import Study
+from paretune.study import OF_NUMBERS, Study
 
 
 class Finding(Protocol):
@@ -219,9 +219,10 @@ def build(
 def _task(key: str, cells: Sequence[Cell]) -> TaskPart:
     rows = [_row(cell, cells) for cell in cells]
     some = next((c.scored for c in cells if c.scored), None)
-    label = best_constant(some.label, cells[0].metric) if some else None
-    constant = None
-    if some is not None and label is not None:
+    label, constant = None, None
+    # The best constant number scores 0 by definition; the mean answer stands there anyway.
+    if some is not None and cells[0].metric not in OF_NUMBERS:
+        label = best_constant([int(one) for one in some.label], cells[0].metric)
         answers = Predictions(some.uid, some.label, (label,) * len(some.uid), ())
         constant = interval_of(scored([answers], cells[0].metric))
     methods = tuple(r for r in rows if not r.cell.baseline)

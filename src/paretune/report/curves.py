@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 150.0, 64.0
 
 @dataclass(frozen=True)
 class Panel:
-    """One cell: ``lines`` are SVG point lists, the axis runs from 0 to 1."""
+    """One cell: ``lines`` are SVG point lists; the axis runs from 0 to 1, lower lies on it."""
 
     title: str
     description: str
@@ -38,7 +38,7 @@ def _panel(row: Row) -> Panel | None:
         title=row.title,
         description=f"Selection score of {row.title} over {steps} steps; the seeds end at {ends}.",
         lines=tuple(
-            " ".join(f"{WIDTH * s / steps:.1f},{HEIGHT * (1 - v):.1f}" for s, v in curve)
+            " ".join(f"{WIDTH * s / steps:.1f},{HEIGHT * (1 - max(v, 0.0)):.1f}" for s, v in curve)
             for curve in curves
         ),
         steps=steps,

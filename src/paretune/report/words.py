@@ -20,6 +20,11 @@ def interval(found: Interval) -> str:
     return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
+def number(value: float) -> str:
+    """``0.714``; a dash for what is none, as the score of a trial that was lost."""
+    return f"{value:.3f}" if math.isfinite(value) else "–"
+
+
 def basis(found: Interval) -> str:
     """``56 examples, 3 seeds``: what an interval stands on."""
     return f"{counted(found.n_examples, 'example')}, {counted(found.n_seeds, 'seed')}"

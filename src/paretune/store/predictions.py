@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from paretune.errors import StoreError
 from paretune.store.plain import canonical_json
 from paretune.store.record import Predictions
+from paretune.study import Label
 
 
 def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
@@ -39,8 +40,8 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
         parts = {
             str(name): Predictions(
                 uid=tuple(str(uid) for uid in part["uid"]),
-                label=tuple(int(label) for label in part["label"]),
-                prediction=tuple(int(answer) for answer in part["prediction"]),
+                label=tuple(_plain(label) for label in part["label"]),
+                prediction=tuple(_plain(answer) for answer in part["prediction"]),
                 scores=tuple(tuple(float(s) for s in row) for row in part["scores"]),
             )
             for name, part in json.loads(content).items()
@@ -52,6 +53,11 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
             f"the stored predictions cannot be read ({error!r}).", where=where
         ) from error
     return parts
+
+
+def _plain(value: Label) -> Label:
+    """An index stays an int, a number a float."""
+    return value if isinstance(value, float) else int(value)
 
 
 def _equal_lengths(name: str, part: Predictions) -> None:

@@ -5,10 +5,12 @@ predictions); ``measured`` is what belongs to this machine and moment (seconds, 
 
 ``result`` keys: ``outcome`` (``ok``, ``collapsed``, ``diverged``, ``out_of_memory``), ``steps``,
 ``best_step``, ``scores`` (``selection`` and, in the final stage, ``test``: each ``accuracy``,
-``macro_f1``, ``weighted_f1``, ``primary``, ``loss``, ``n``), ``curve`` (list of ``step``,
+``macro_f1``, ``weighted_f1``, or for a regression ``r2``, ``pearson``, ``spearman``, ``rmse``,
+``mae``; ``primary``, ``loss``, ``n``), ``curve`` (list of ``step``,
 ``epoch``, ``loss``, ``selection``), ``trained_parameters``, ``method_parameters``,
 ``head_parameters``, ``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples
-cut), ``notes``, ``predictions`` and ``weights`` (sha256 of blobs, or absent).
+cut), ``target`` (of a regression: ``mean`` and ``deviation`` of the numbers in train), ``notes``,
+``predictions`` and ``weights`` (sha256 of blobs, or absent).
 
 ``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
 ``environment``. Of cost runs: see :mod:`paretune.measuring`.
@@ -20,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.study import Run
+from paretune.study import Label, Run
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,13 @@ class Predictions:
     """Per-example answers of one part, in the order of the data.
 
     Shapes: ``uid``, ``label``, ``prediction`` are (examples,), ``scores`` is (examples, labels):
-    logits, or log-probabilities for baselines.
+    logits, or log-probabilities for baselines. Of a regression, labels and predictions are floats,
+    and the one score is the model's output before it is brought to the label's unit.
     """
 
     uid: tuple[str, ...]
-    label: tuple[int, ...]
-    prediction: tuple[int, ...]
+    label: tuple[Label, ...]
+    prediction: tuple[Label, ...]
     scores: tuple[tuple[float, ...], ...]
 
 

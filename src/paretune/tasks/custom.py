@@ -1,5 +1,7 @@
 """The user's own data: files or a hub dataset, with columns named in the study file.
 
+Texts, or a table whose rows become sentences (:mod:`paretune.data.table`).
+
 Not a task itself (it has no ``TASK``). Labels are those that the study lists, or those that the
 file declares, or those that are found, sorted; which it was is noted. Without a test file a
 stratified fifth of train, groups together, becomes the test part, and that is noted too.
@@ -12,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.data import hub
-from paretune.data.build import Built, Recipe, Resolve, build, one_of
+from paretune.data.build import Built, Recipe, Resolve, a_number, build, one_of
 from paretune.data.choices import columns_of, resolver
 from paretune.data.example import Dataset, Example, Segments
 from paretune.data.finding import Finding, refuse
 from paretune.data.labels import spell
 from paretune.data.read import Row, declared_labels, read_rows
 from paretune.data.split import parts
+from paretune.data.table import sentence
 from paretune.data.vocabulary import listed_once, name_numbers, orders, settle
 from paretune.errors import StudyError
 from paretune.study import TaskSpec, derive
@@ -43,10 +46,10 @@ def load(spec: TaskSpec) -> Dataset:
         DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
             that cannot become examples; all such rows are named at once.
     """
-    if spec.template != "pair":
+    if spec.template != "pair" and not spec.features:
         raise StudyError(
             f'task {spec.key} has no template "{spec.template}".',
-            remedy="Data of your own is encoded as it is: remove template.",
+            remedy="Texts of your own are encoded as they are: remove template.",
         )
     read = _from_hub(spec) if spec.dataset is not None else _from_files(spec)
     label = str(spec.label)
@@ -56,6 +59,9 @@ def load(spec: TaskSpec) -> Dataset:
         labels = tuple(str(i) for i in range(len(options)))
         names = spec.labels or read.declared
         recipe = _recipe(spec, options, resolver(options, names))
+    elif spec.kind == "regression":
+        labels = (label,)
+        recipe = _recipe(spec, (), a_number)
     else:
         labels, said = settle(read.train, read.test or [], label, spec.labels, read.declared)
         notes += said
@@ -76,7 +82,8 @@ def load(spec: TaskSpec) -> Dataset:
         labels=labels,
         train=tuple(train_examples[: limit.get("train")]),
         test=tuple(test_examples[: limit.get("test")]),
-        metric=spec.metric or "accuracy",
+        metric=spec.metric or ("r2" if spec.kind == "regression" else "accuracy"),
+        features=spec.features or (),
         language=spec.language,
         licence=spec.licence or "not stated",
         source=read.source,
@@ -119,14 +126,22 @@ def _with_choices(read: _Read, choices: Sequence[str]) -> tuple[_Read, tuple[str
 
 def _recipe(spec: TaskSpec, options: Sequence[str], resolve: Resolve) -> Recipe:
     text, second, group = str(spec.text), spec.text_pair, spec.group
+    told = (
+        sentence(spec.features, None if spec.template == "pair" else spec.template)
+        if (spec.features)
+        else None
+    )
 
     def template(texts: Mapping[str, str]) -> Segments:
+        if told is not None:
+            return told(texts)
         if options:
             return tuple((texts[text], texts[option]) for option in options)
         return ((texts[text], texts[second] if second else None),)
 
     return Recipe(
-        columns=[text, *([second] if second and not options else []), *options],
+        columns=[] if told else [text, *([second] if second and not options else []), *options],
+        features=spec.features or (),
         template=template,
         label=str(spec.label),
         resolve=resolve,

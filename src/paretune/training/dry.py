@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.data.scale import scale_of
 from paretune.methods.fleet import Fleet
 from paretune.models.anatomy import embeds_path_agrees
 from paretune.study import Run
@@ -32,7 +33,7 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
         plan = Plan(
             run.training, 0.0, run.seed, 2, len(dataset.labels), prepared.pad_id, device, "fp32",
-            Path(),
+            Path(), scale=scale_of(parts.train),
         )  # fmt: skip
         fleet: Fleet = prepared.fleet
         optimizer = adamw(prepared.trained, 0.0)

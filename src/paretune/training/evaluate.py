@@ -49,11 +49,3 @@ def logits(
                 answers[index] = out[row]
     model.train(was_training)
     return np.stack(answers)
-
-
-def mean_loss(scores: NDArray[np.float32], labels: list[int]) -> float:
-    """Mean cross-entropy of logits (examples, labels), in nats."""
-    wide = scores.astype(np.float64)
-    top = wide.max(axis=1, keepdims=True)
-    log_norm = np.log(np.exp(wide - top).sum(axis=1)) + top[:, 0]
-    return float(np.mean(log_norm - wide[np.arange(len(labels)), labels]))

@@ -6,24 +6,25 @@ import gc
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors.torch import save as safetensors_bytes
 
 from paretune import methods
+from paretune.analysis.collapse import constant
 from paretune.data.example import Dataset, Example
+from paretune.data.scale import Scale, scale_of
 from paretune.methods import options as method_options
-from paretune.metrics.classification import scores as metric_scores
+from paretune.metrics import classification, regression
 from paretune.study import Run
 from paretune.training import guards
 from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.environment import environment
-from paretune.training.evaluate import logits, mean_loss
+from paretune.training.evaluate import logits
 from paretune.training.loop import Plan, Trained, train
+from paretune.training.objective import Scores, answers, mean_loss
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.workbench import Parts, Workbench
 
@@ -31,7 +32,6 @@ KEPT_WEIGHTS_BYTES = 64 * 2**20
 """Trained tensors up to this size are kept in the store; larger ones can be trained again."""
 
 Report = Callable[[dict[str, Any]], None]
-Scores = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass
@@ -142,6 +142,7 @@ def _fits(
             checkpoint_seconds,
             prepared.pass_tokens,
             prepared.injection.rate_factors,
+            scale_of(bench.parts(run).train),
         )
         _train_and_score(
             run,
@@ -200,7 +201,7 @@ def _train_and_score(
 
     def select() -> dict[str, float]:
         evaluated.append(answer("selection"))
-        found = _scored(evaluated[-1], parts.selection, dataset)
+        found = _scored(evaluated[-1], parts.selection, dataset, plan.scale)
         return {key: found[key] for key in ("primary", "loss")}
 
     started = time.monotonic()
@@ -208,12 +209,12 @@ def _train_and_score(
     trained: Trained = train(model, prepared.trained, encoded["train"], select, plan, fleet, report)
     seconds["train"] = time.monotonic() - started
     started = time.monotonic()
-    answers: dict[str, Scores] = {}
+    given: dict[str, Scores] = {}
     if trained.best:
         known = _answers_of_best(trained, evaluated)
-        answers["selection"] = answer("selection") if known is None else known
+        given["selection"] = answer("selection") if known is None else known
         if "test" in encoded:
-            answers["test"] = answer("test")
+            given["test"] = answer("test")
     seconds["evaluation"] = time.monotonic() - started
     if trained.diverged:
         outcome.result["notes"].append(f"diverged at {trained.diverged}")
@@ -228,9 +229,12 @@ def _train_and_score(
         "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
     }
     outcome.result["notes"].extend(source.notes)
-    _conclude(outcome, answers, parts, dataset, diverged=trained.diverged is not None)
+    if plan.scale is not None:
+        outcome.result["target"] = asdict(plan.scale)
+    diverged = trained.diverged is not None
+    _conclude(outcome, given, parts, dataset, plan.scale, diverged=diverged)
     if not trained.diverged:
-        _keep_weights(outcome, prepared, run, keep_bytes)
+        _keep_weights(outcome, prepared, run, plan.scale, keep_bytes)
 
 
 def _answers_of_best(trained: Trained, evaluated: list[Scores]) -> Scores | None:
@@ -245,15 +249,16 @@ def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:
     method = methods.get(run.method.name)
     options = method_options.parse(method.NAME, method.Options, run.method.options)
     started = time.monotonic()
+    scale = scale_of(parts.train)
     answer = method.fit(parts.train, len(dataset.labels), options, run.seed)
     outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
     fitted = time.monotonic()
-    answers = {
+    given = {
         name: answer(examples)
         for name, examples in (("selection", parts.selection), ("test", parts.test))
         if examples
     }
-    _conclude(outcome, answers, parts, dataset, diverged=False)
+    _conclude(outcome, given, parts, dataset, scale, diverged=False)
     seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
     outcome.measured |= {"wall_seconds": seconds, "environment": environment("cpu")}
     return outcome
@@ -261,43 +266,50 @@ def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:
 
 def _conclude(
     outcome: Outcome,
-    answers: dict[str, Scores],
+    given: dict[str, Scores],
     parts: Parts,
     dataset: Dataset,
+    scale: Scale | None,
     *,
     diverged: bool,
 ) -> None:
     """Scores, per-example answers, and what the run is called: ok, collapsed or diverged."""
     examples = {"selection": parts.selection, "test": parts.test}
     outcome.result["scores"] = {
-        name: _scored(scores, examples[name], dataset) for name, scores in answers.items()
+        name: _scored(scores, examples[name], dataset, scale) for name, scores in given.items()
     }
-    judged = answers.get("test", answers.get("selection"))
-    constant = judged is not None and len(judged) > 1 and len(set(judged.argmax(1).tolist())) == 1
-    kind = "diverged" if diverged else "collapsed" if constant else "ok"
-    outcome.result["outcome"] = kind
-    if answers:
-        table = {
-            name: {
-                "uid": [e.uid for e in examples[name]],
-                "label": [e.label for e in examples[name]],
-                "prediction": scores.argmax(1).tolist(),
-                "scores": [[float(s) for s in row] for row in scores],
-            }
-            for name, scores in answers.items()
+    table: dict[str, dict[str, Any]] = {
+        name: {
+            "uid": [e.uid for e in examples[name]],
+            "label": [e.label for e in examples[name]],
+            "prediction": answers(scores, scale),
+            "scores": [[float(s) for s in row] for row in scores],
         }
+        for name, scores in given.items()
+    }
+    judged = table.get("test", table.get("selection"))
+    collapsed = judged is not None and constant(judged["prediction"], judged["label"])
+    outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
+    if table:
         outcome.blobs["predictions"] = json.dumps(table, sort_keys=True).encode()
 
 
-def _scored(scores: Scores, examples: list[Example], dataset: Dataset) -> dict[str, float]:
+def _scored(
+    scores: Scores, examples: list[Example], dataset: Dataset, scale: Scale | None
+) -> dict[str, float]:
     labels = [e.label for e in examples if e.label is not None]
-    found: dict[str, float] = metric_scores(
-        np.array(labels), scores.argmax(1), len(dataset.labels), dataset.metric
-    )
-    return {**found, "loss": mean_loss(scores.astype(np.float32), labels)}
+    told = answers(scores, scale)
+    found: dict[str, float]
+    if scale is not None:
+        found = regression.scores(labels, told, dataset.metric)
+    else:
+        found = classification.scores(labels, told, len(dataset.labels), dataset.metric)
+    return {**found, "loss": mean_loss(scores, labels, scale)}
 
 
-def _keep_weights(outcome: Outcome, prepared: Prepared, run: Run, keep_bytes: int | None) -> None:
+def _keep_weights(
+    outcome: Outcome, prepared: Prepared, run: Run, scale: Scale | None, keep_bytes: int | None
+) -> None:
     tensors = {n: p.detach().cpu().contiguous() for n, p in prepared.trained.items()}
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     outcome.result["trained_bytes"] = size
@@ -308,5 +320,6 @@ def _keep_weights(outcome: Outcome, prepared: Prepared, run: Run, keep_bytes: in
         )
         return
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
-    header = {"paretune": json.dumps({"run": run.canonical()}, sort_keys=True)}
+    told = {"run": run.canonical(), **({} if scale is None else {"target": asdict(scale)})}
+    header = {"paretune": json.dumps(told, sort_keys=True)}
     outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)

@@ -16,16 +16,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.data.batch import PASS_TOKENS, micro_batches, order
 from paretune.data.encode import Encoded
+from paretune.data.scale import Scale
 from paretune.methods.fleet import Fleet
 from paretune.study import Training, derive
 from paretune.training import checkpoint, guards
 from paretune.training.checkpoint import Progress
 from paretune.training.evaluate import inputs
+from paretune.training.objective import summed_loss
 from paretune.training.precision import computing
 from paretune.training.schedule import factor
 
@@ -48,6 +49,7 @@ class Plan:
     checkpoint_seconds: float = 60.0
     pass_tokens: int = PASS_TOKENS
     rate_factors: Mapping[str, float] = field(default_factory=dict)
+    scale: Scale | None = None
 
     def steps(self, examples: int) -> tuple[int, int, int]:
         """Steps in an epoch, steps in all, and steps between evaluations."""
@@ -106,7 +108,9 @@ def train(
             progress.step += 1
             report({"step": progress.step, "steps": total, "loss": loss})
             if progress.step % eval_every == 0 or progress.step == total:
-                best = _evaluate(progress, best, trained, select, epoch, last=progress.step == total)
+                best = _evaluate(
+                    progress, best, trained, select, epoch, last=progress.step == total
+                )
                 model.train()
                 if _stop_early(progress, plan.settings.patience):
                     break
@@ -133,7 +137,7 @@ def train_step(
     plan: Plan,
     fleet: Fleet,
 ) -> float:
-    """One optimiser step on one effective batch; returns the mean loss in nats.
+    """One optimiser step on one effective batch; returns the mean loss (training.objective).
 
     Raises:
         DivergedError: the loss or the gradient blew up; the weights are those before the step.
@@ -144,11 +148,9 @@ def train_step(
     for part, indices in enumerate(_cut(data, batch, plan)):
         torch.manual_seed(derive(plan.seed, "dropout", step, part))
         fleet.share([len(indices) * choices])
-        labels = torch.tensor([data.labels[i] for i in indices], device=plan.device)
         with computing(plan.device, plan.precision):
             logits = model(**inputs(data, indices, plan.pad_id, plan.device)).logits
-        wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        loss = F.cross_entropy(wide, labels, reduction="sum") / len(batch)
+        loss = summed_loss(logits, [data.labels[i] for i in indices], plan.scale) / len(batch)
         torch.autograd.backward(loss)
         total += float(loss.detach())
     norm = gradient_norm(trained, plan.settings.max_grad_norm)

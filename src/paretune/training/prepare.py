@@ -114,9 +114,11 @@ def _checkpoint_activations(model: Any, *, asked: bool) -> None:
     Raises:
         MethodError: the model cannot.
     """
+    # transformers 5.20 gave it another name, and warns where the older one is used.
+    name = "activation" if hasattr(type(model), "activation_checkpointing_enable") else "gradient"
     if not asked:
-        if getattr(model, "is_gradient_checkpointing", False):
-            model.gradient_checkpointing_disable()
+        if getattr(model, f"is_{name}_checkpointing", False):
+            getattr(model, f"{name}_checkpointing_disable")()
         return
     if not getattr(model, "supports_gradient_checkpointing", False):
         raise MethodError(
@@ -125,7 +127,9 @@ def _checkpoint_activations(model: Any, *, asked: bool) -> None:
             remedy="Leave it out, or set micro_batch.",
         )
     # The re-entrant kind would need an input that is trained, which a frozen embedding is not.
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    getattr(model, f"{name}_checkpointing_enable")({"use_reentrant": False})
+    # Nor is one made: nothing is computed backwards below the lowest trained layer.
+    model.disable_input_require_grads()
 
 
 def _choose_attention(model: Any, device: str, precision: str) -> None:

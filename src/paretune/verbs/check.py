@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,7 +110,7 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
         if seen.error is None:
             models.append(model)
     for method in study.methods:
-        seen = _method(method, study.protocol.trials, context)
+        seen = _method(method, study.protocol.trials, tasks, context)
         yield seen
         if seen.error is None:
             methods.append(method)
@@ -134,10 +134,9 @@ def _task(spec: TaskSpec, context: Context) -> Seen:
         dataset = context.dataset(spec)
     except ParetuneError as error:
         return Seen("task", spec.key, error=error)
-    said = (
-        f"{len(dataset.train)} train, {len(dataset.test)} test, "
-        f"labels {', '.join(dataset.labels)}; {dataset.licence}"
-    )
+    what = "a number" if dataset.kind == "regression" else f"labels {', '.join(dataset.labels)}"
+    size = f"{len(dataset.train)} train, {len(dataset.test)} test"
+    said = f"{size}, {what}; {dataset.licence}"
     return Seen("task", spec.key, said, tuple(audit(dataset)))
 
 
@@ -152,12 +151,15 @@ def _model(spec: ModelSpec, context: Context) -> Seen:
     return Seen("model", spec.key, said)
 
 
-def _method(spec: MethodSpec, trials: int, context: Context) -> Seen:
+def _method(spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: Context) -> Seen:
+    """Options, rates, and whether it serves the kinds of all tasks that can be read."""
     from paretune import methods
     from paretune.planning.context import learning_rates
 
     try:
         module, _ = context.method(spec)
+        for task in tasks:
+            context.serves(spec, task)
         if not methods.trains_a_model(module):
             return Seen("method", spec.key, str(module.TITLE))
         rates = learning_rates(spec, module, trials)

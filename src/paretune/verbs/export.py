@@ -95,7 +95,8 @@ def export(
         else:
             formats.as_paretune(run, about, source, ours, part)
         after = formats.answers(formats.opened(form, about, source, part), batch)
-        largest = float((after - before).abs().max())
+        # Numbers may be large: as a share of the largest of them.
+        largest = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
         if not largest <= formats.TOLERANCE:
             raise StoreError(
                 f"opened again it answers differently (logits off by {largest:.2g}).",

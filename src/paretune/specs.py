@@ -1,0 +1,159 @@
+"""What a study names: tasks, models and methods, each checked for its shape only. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["classification", "pair", "multiple_choice", "regression"]
+Label = int | float
+"""An index into the labels (or choices), or the number that a regression is to find."""
+Metric = Literal["accuracy", "macro_f1", "weighted_f1", "accuracy_f1", "r2", "pearson", "spearman"]
+OF_NUMBERS = ("r2", "pearson", "spearman")
+"""The metrics of a regression; all others are of classes and choices."""
+
+
+class Frozen(BaseModel):
+    """A frozen value that refuses what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskSpec(Frozen):
+    """A built-in task by name, or the user's own files or hub dataset.
+
+    Built-in: ``name`` (and ``language``, ``source``, ``template``). Own data: ``kind``, ``label``,
+    ``text`` (and ``text_pair`` or ``choices``), with ``train`` and ``test`` files or a hub
+    ``dataset``. A table instead of texts: ``features`` in the place of ``text``, and ``template``,
+    the sentence that a row becomes (``"A house of {rooms} rooms, built in {year}."``).
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    language: str | None = None
+    source: str | None = None
+    template: str = "pair"
+    limit: Mapping[Literal["train", "test"], int] | None = None
+
+    kind: Kind | None = None
+    train: str | None = None
+    test: str | None = None
+    dataset: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    splits: Mapping[Literal["train", "test"], str] | None = None
+    text: str | None = None
+    text_pair: str | None = None
+    choices: tuple[str, ...] | None = None
+    features: tuple[str, ...] | None = None
+    label: str | None = None
+    id: str | None = None
+    group: str | None = None
+    labels: tuple[str, ...] | None = None
+    metric: Metric | None = None
+    licence: str | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether this names the user's own data instead of a built-in task."""
+        return self.train is not None or self.dataset is not None
+
+    @property
+    def key(self) -> str:
+        """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
+        return f"{self.name}-{self.language}" if self.language else self.name
+
+    @model_validator(mode="after")
+    def _shape(self) -> TaskSpec:
+        own_only = (
+            "kind",
+            "text",
+            "text_pair",
+            "choices",
+            "features",
+            "label",
+            "labels",
+            "id",
+            "group",
+        )
+        if not self.own:
+            given = [k for k in (*own_only, "test", "splits") if getattr(self, k) is not None]
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)} belong to a task with files of its own; "
+                    "add train: FILE or dataset: NAME, or remove them"
+                )
+            return self
+        if self.train is not None and self.dataset is not None:
+            raise ValueError("give either train: FILE or dataset: NAME, not both")
+        self._table()
+        missing = [k for k in ("kind", "text", "label") if getattr(self, k) is None]
+        if self.features and "text" in missing:
+            missing.remove("text")
+        if self.kind == "pair" and self.text_pair is None:
+            missing.append("text_pair")
+        if self.kind == "multiple_choice" and not self.choices:
+            missing.append("choices")
+        if missing:
+            raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
+        numbers = self.kind == "regression"
+        if self.metric is not None and numbers != (self.metric in OF_NUMBERS):
+            fitting = [m for m in get_args(Metric) if numbers == (m in OF_NUMBERS)]
+            raise ValueError(f"metric {self.metric} is none of {self.kind}: {', '.join(fitting)}")
+        if numbers and self.labels is not None:
+            raise ValueError("labels: a regression has numbers; remove them, or change kind")
+        return self
+
+    def _table(self) -> None:
+        """Features stand in the place of a text."""
+        if self.features is None:
+            return
+        beside = [k for k in ("text", "text_pair", "choices") if getattr(self, k) is not None]
+        if beside:
+            raise ValueError(
+                f"features stand in the place of {', '.join(beside)}: give one of both"
+            )
+        if self.kind in ("pair", "multiple_choice"):
+            raise ValueError("features go with kind classification or regression")
+        if not self.features or self.label in self.features:
+            raise ValueError(
+                "features: name the columns that the label is told from, not the label"
+            )
+
+
+class ModelSpec(Frozen):
+    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package)."""
+
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    label: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Short name for tables: the label, or the last part of the name."""
+        return self.label or self.name.rstrip("/").removeprefix("package:").split("/")[-1]
+
+
+class MethodSpec(BaseModel):
+    """A method by name, its options beside it: ``{name: lora, rank: 8, alpha: 16}``.
+
+    Options are checked against the method by planning, which may import torch; here only that
+    they are plain values.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(min_length=1)
+    learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
+    label: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The method's own options, as written."""
+        return dict(self.model_extra or {})
+
+    @property
+    def key(self) -> str:
+        """Short name for tables: the label or the method's name."""
+        return self.label or self.name

@@ -1,0 +1,84 @@
+"""Intervals and comparisons of regressions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from paretune.analysis.collapse import constant, is_constant
+from paretune.analysis.compare import difference
+from paretune.analysis.interval import score_interval, scored
+from paretune.analysis.numbers import columns, from_sums
+from paretune.metrics.regression import PRIMARY, scores
+from paretune.store.record import Predictions
+
+
+def part(label: np.ndarray, answer: np.ndarray) -> Predictions:
+    uids = tuple(f"test:{i}" for i in range(len(label)))
+    told = tuple(float(a) for a in answer)
+    return Predictions(uids, tuple(float(y) for y in label), told, tuple((a,) for a in told))
+
+
+def world(rng: np.random.Generator, n: int, noise: float, seeds: int) -> list[Predictions]:
+    """Answers of some seeds whose true R² is 1 - noise^2 / 100."""
+    label = rng.normal(1000.0, 10.0, n)
+    shared = rng.normal(0.0, noise, n)
+    return [
+        part(label, label + 0.9 * shared + rng.normal(0, 0.436 * noise, n)) for _ in range(seeds)
+    ]
+
+
+@pytest.mark.parametrize("metric", PRIMARY)
+def test_sums_give_the_scores(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    label = rng.normal(1e4, 3.0, 30)
+    answer = label + rng.normal(0, 2.0, 30)
+    found = from_sums(metric, columns(metric, label, answer).sum(axis=0))
+    assert float(found) == pytest.approx(scores(label, answer, metric)["primary"], abs=1e-9)
+    one = scored([part(label, answer)], metric)  # type: ignore[arg-type]
+    assert one.estimate == pytest.approx(scores(label, answer, metric)["primary"], abs=1e-9)
+
+
+def test_a_resample_is_that_sample() -> None:
+    rng = np.random.default_rng(1)
+    label, answer = rng.normal(0, 1, 20), rng.normal(0, 1, 20)
+    drawn = rng.integers(0, 20, 20)
+    weights = np.bincount(drawn, minlength=20)
+    for metric in ("r2", "pearson"):
+        found = from_sums(metric, weights @ columns(metric, label, answer))
+        assert float(found) == pytest.approx(scores(label[drawn], answer[drawn], metric)["primary"])
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(2)
+    hit = 0
+    for _ in range(300):
+        found = score_interval(world(rng, 80, 6.0, 3), "r2")
+        hit += found.low <= 0.64 <= found.high
+    assert 0.90 <= hit / 300 <= 0.995
+
+
+def test_an_interval_may_reach_below_zero() -> None:
+    rng = np.random.default_rng(3)
+    label = rng.normal(0, 1, 12)
+    found = score_interval([part(label, rng.normal(0, 1, 12)), part(label, -label)], "r2")
+    assert found.low < -1 and found.high <= 1
+
+
+def test_differences_are_found_and_not_invented() -> None:
+    rng = np.random.default_rng(4)
+    label = rng.normal(0, 10, 150)
+    good = [part(label, label + rng.normal(0, 3, 150)) for _ in range(3)]
+    weak = [part(label, label + rng.normal(0, 8, 150)) for _ in range(3)]
+    found = difference(good, weak, "r2")
+    assert found.low > 0 and found.p < 1e-3
+    same = difference(good, [*reversed(good)], "r2")
+    assert same.estimate == pytest.approx(0, abs=1e-12) and same.p > 0.5
+
+
+def test_nearly_the_same_number_everywhere_is_one_answer() -> None:
+    label = np.linspace(0, 100, 20)
+    rng = np.random.default_rng(5)
+    assert is_constant(part(label, 50 + rng.normal(0, 0.01, 20)))
+    assert not is_constant(part(label, 50 + rng.normal(0, 1.0, 20)))
+    assert constant([1, 1], [0, 1]) and not constant([1], [0]) and not constant([0, 1], [0, 1])

@@ -1,0 +1,65 @@
+"""Rows of a table as sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from paretune.data.read import Row
+from paretune.data.table import features, number, sentence, texts
+from paretune.errors import StudyError
+
+COLUMNS = ("rooms", "kind", "year")
+ROW = Row({"rooms": "4", "kind": " flat ", "year": None, "price": 9}, "houses.csv line 2")
+
+
+def test_by_default_each_column_is_named_and_what_is_missing_is_passed_over() -> None:
+    told = sentence(COLUMNS, None)(texts(ROW, COLUMNS))
+    assert told == (("rooms: 4. kind: flat.", None),)
+
+
+def test_a_template_of_ones_own() -> None:
+    told = sentence(COLUMNS, "A {kind} of {rooms} rooms, built {year}.")(texts(ROW, COLUMNS))
+    assert told == (("A flat of 4 rooms, built unknown.", None),)
+
+
+def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
+    row = Row({"rooms": "{kind}", "kind": r"\1", "year": 1}, "x line 1")
+    told = sentence(COLUMNS, "{rooms} {kind} {year}")(texts(row, COLUMNS))
+    assert told == ((r"{kind} \1 1", None),)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("A {kind} of {room} rooms in {year}.", r'"{room}" is no feature; "{rooms}" is missing'),
+        ("A house.", r'"{rooms}" is missing; "{kind}" is missing; "{year}" is missing'),
+    ],
+)
+def test_a_template_must_name_every_feature(template: str, said: str) -> None:
+    with pytest.raises(StudyError, match=said):
+        sentence(COLUMNS, template)
+
+
+def test_values_are_numbers_texts_or_nothing() -> None:
+    values, faults = features(ROW, COLUMNS)
+    assert values == (4.0, "flat", None) and not faults
+    _, faults = features(Row({"a": [1]}, "x.jsonl line 7"), ("a",))
+    assert [f.where for f in faults] == ["x.jsonl line 7"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("1e3", 1000.0),
+        (" 2.5 ", 2.5),
+        (3, 3.0),
+        (True, None),
+        ("nan", None),
+        ("", None),
+        ("a", None),
+        (None, None),
+        (float("inf"), None),
+    ],
+)
+def test_what_is_a_number(value: object, found: float | None) -> None:
+    assert number(value) == found

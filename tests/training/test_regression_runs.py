@@ -1,0 +1,236 @@
+"""Regression, and a table whose rows become sentences, from files to the exported model."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_study import finish, small
+from tiny_tasks import silent, tiny_run, tiny_task
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import paretune
+from paretune import methods
+from paretune.data.example import Example
+from paretune.data.scale import Scale, scale_of
+from paretune.errors import MethodError, StudyError
+from paretune.methods import gradient_boosting, majority, tfidf
+from paretune.metrics.regression import scores
+from paretune.study import TaskSpec
+from paretune.tasks import load as load_task
+from paretune.training.execute import execute_run
+from paretune.training.objective import answers, mean_loss, summed_loss
+from paretune.verbs.check import check
+from paretune.verbs.export import export
+
+
+def numbers(labels: list[float]) -> list[Example]:
+    return [Example(f"train:{i}", ((f"row {i}", None),), y, "x") for i, y in enumerate(labels)]
+
+
+def table(folder: Path, rows: int = 60) -> Path:
+    """Houses whose price follows from their rooms and kind; "year" is missing here and there."""
+    folder.mkdir(exist_ok=True)
+    rng = random.Random(1)  # noqa: S311 (a toy's prices, no secret)
+    for part, count in (("train", rows), ("test", 30)):
+        lines = ["id,rooms,kind,year,price"]
+        for i in range(count):
+            rooms, kind = rng.randint(1, 9), rng.choice(["flat", "house"])
+            year = "" if i % 7 == 0 else str(rng.randint(1900, 2020))
+            price = 20_000 * rooms + 50_000 * (kind == "house") + rng.randint(0, 5000)
+            lines.append(f"{part}{i},{rooms},{kind},{year},{price}")
+        (folder / f"{part}.csv").write_text("\n".join(lines), encoding="utf-8")
+    return folder / "train.csv"
+
+
+def houses(folder: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "houses",
+        "kind": "regression",
+        "train": str(table(folder)),
+        "test": str(folder / "test.csv"),
+        "features": ["rooms", "kind", "year"],
+        "label": "price",
+        "id": "id",
+        **changes,
+    }
+
+
+def test_a_scale_is_that_of_the_training_part() -> None:
+    scale = scale_of(numbers([1.0, 3.0, 5.0]))
+    assert scale == Scale(3.0, pytest.approx(np.std([1, 3, 5])))
+    assert scale_of(numbers([2.0, 2.0])) == Scale(2.0, 1.0)
+    assert scale_of([Example("train:0", (("a", None),), 1, "x")]) is None
+
+
+def test_losses_and_answers_are_in_units_of_the_scale() -> None:
+    scale, out = Scale(100.0, 20.0), torch.tensor([[0.5], [-1.0]])
+    labels = [120.0, 100.0]
+    expected = ((0.5 - 1.0) ** 2 + (-1.0 - 0.0) ** 2) / 2
+    assert float(summed_loss(out, labels, scale)) == pytest.approx(expected)
+    assert mean_loss(out.numpy(), labels, scale) == pytest.approx(expected / 2)
+    assert answers(out.numpy(), scale) == [110.0, 80.0]
+    # Far from zero a float32 would round the labels themselves: they are scaled in float64.
+    far = Scale(1e9, 1.0)
+    assert float(summed_loss(torch.tensor([[0.25]]), [1e9 + 0.25], far)) == 0.0
+
+
+def test_a_number_is_learnt_scored_and_kept_in_its_unit(tmp_path: Path, tiny_model: Any) -> None:
+    task = tiny_task(tmp_path, "regression", train=60, test=20)
+    run = tiny_run(
+        task,
+        tiny_model("bert"),
+        "full",
+        learning_rate=3e-3,
+        training={"max_steps": 60, "eval_every": 30, "patience": None},
+    )
+    outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = outcome.result["scores"]["test"]
+    assert outcome.result["outcome"] == "ok" and found["primary"] == found["r2"] > 0.5
+    told = json.loads(outcome.blobs["predictions"])["test"]
+    assert min(told["prediction"]) > 450 and max(told["prediction"]) < 660
+    again = scores(told["label"], told["prediction"], "r2")
+    assert again == {k: v for k, v in found.items() if k != "loss"}
+    assert 500 < outcome.result["target"]["mean"] < 600
+
+
+def test_a_run_that_learns_nothing_has_collapsed(tmp_path: Path, tiny_model: Any) -> None:
+    task = tiny_task(tmp_path, "regression")
+    run = tiny_run(task, tiny_model("bert"), "head_only", learning_rate=0.0)
+    run = run.model_copy(update={"training": run.training.model_copy(update={"max_steps": 1})})
+    outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert outcome.result["outcome"] == "ok"  # an untrained head is no constant
+    run = tiny_run(task, tiny_model("bert"), "majority", learning_rate=None)
+    outcome = execute_run(run, checkpoint=tmp_path / "y", report=silent)
+    assert outcome.result["outcome"] == "collapsed"
+    assert outcome.result["scores"]["test"]["r2"] == pytest.approx(0.0, abs=0.2)
+
+
+def test_baselines_find_numbers() -> None:
+    train = numbers([float(i % 2) for i in range(40)])
+    train = [
+        Example(e.uid, ((f"{'warm' if e.label else 'cold'} day", None),), e.label, "x")
+        for e in train
+    ]
+    scale = scale_of(train)
+    for fit in (majority.fit, tfidf.fit):
+        found = fit(train, 1, fit.__globals__["Options"](), 0)(train)
+        assert found.shape == (40, 1)
+        told = np.array(answers(found, scale))
+        error = np.abs(told - [float(e.label or 0.0) for e in train]).mean()
+        assert error == pytest.approx(0.5) if fit is majority.fit else error < 0.1
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
+    label = {"regression": "price", "classification": "kind"}[kind]
+    columns = {"regression": ["rooms", "kind", "year"], "classification": ["rooms", "price"]}[kind]
+    data = load_task(TaskSpec(**houses(tmp_path, kind=kind, label=label, features=columns)))
+    fitted = gradient_boosting.fit(data.train, len(data.labels), gradient_boosting.Options(), 0)
+    found = answers(fitted(data.test), scale_of(data.train))
+    asked = [e.label for e in data.test]
+    if kind == "regression":
+        assert scores(asked, found, "r2")["r2"] > 0.6
+    else:
+        assert np.mean([a == b for a, b in zip(asked, found, strict=True)]) > 0.6
+
+
+def test_what_train_did_not_know_counts_as_missing(tmp_path: Path) -> None:
+    data = load_task(TaskSpec(**houses(tmp_path)))
+    fitted = gradient_boosting.fit(data.train, 1, gradient_boosting.Options(), 0)
+    strange = Example("test:x", data.test[0].segments, 0.0, "x", None, (3.0, "castle", None))
+    assert np.isfinite(fitted([strange])).all()
+
+
+def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) -> None:
+    """Baselines, gradient boosting among them, stand beside; the export answers in prices."""
+    template = "A {kind} of {rooms} rooms, built {year}."
+    study = small(
+        tmp_path,
+        tiny_model("distilbert"),
+        tasks=[houses(tmp_path / "houses", template=template)],
+        methods=[{"name": "lora", "rank": 2}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
+    )
+    store = finish(study, tmp_path / "store", costs=0)
+    records = {r.run.method.name: r for r in store.records(study.study_hash)}
+    store.close()
+    assert set(records) == {"majority", "tfidf", "gradient_boosting", "lora", "head_only"}
+    assert records["gradient_boosting"].result["scores"]["test"]["primary"] > 0.6
+    report = paretune.report(study, store=tmp_path / "store")
+    (part,) = report.tasks
+    assert part.metric == "R²" and part.constant is None
+    assert [row.method for row in part.baselines] == [
+        "head_only", "majority", "tfidf", "gradient_boosting",
+    ]  # fmt: skip
+    export(study, store=tmp_path / "store", method="lora", form="merged", to=tmp_path / "m")
+    opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
+    given = tokenizer("A flat of 3 rooms, built 1950.", return_tensors="pt")
+    with torch.inference_mode():
+        price = float(opened(**given).logits)
+    assert opened.config.problem_type == "regression" and opened.config.num_labels == 1
+    target = records["lora"].result["target"]
+    assert abs(price - target["mean"]) < 5 * target["deviation"]
+
+
+def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_model: Any) -> None:
+    study = small(
+        tmp_path,
+        tiny_model("bert"),
+        tasks=[houses(tmp_path / "houses")],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+    )
+    store = finish(study, tmp_path / "store", costs=0)
+    records = store.records(study.study_hash, predictions=True)
+    (record,) = [r for r in records if r.run.method.name == "lora"]
+    store.close()
+    export(study, store=tmp_path / "store", method="lora", to=tmp_path / "own", form="paretune")
+    model, tokenizer = paretune.load(tmp_path / "own")
+    examples = load_task(study.tasks[0]).test
+    with torch.inference_mode():
+        found = [
+            float(model(**tokenizer(e.segments[0][0], return_tensors="pt")).logits)
+            for e in examples
+        ]
+    assert found == pytest.approx(list(record.predictions["test"].prediction), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"text": "kind"}, "features stand in the place of text"),
+        ({"kind": "pair", "text_pair": "kind"}, "features stand in the place of text_pair"),
+        ({"kind": "multiple_choice"}, "features go with kind classification or regression"),
+        ({"features": ["rooms", "price"]}, "not the label"),
+        ({"metric": "accuracy"}, "metric accuracy is none of regression: r2, pearson, spearman"),
+        ({"labels": ["a", "b"]}, "a regression has numbers"),
+    ],
+)
+def test_a_study_file_that_cannot_be(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TaskSpec(**houses(tmp_path, **changes))
+
+
+def test_a_template_that_cannot_be_is_told_with_the_features(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"\{room\}.*Write each of \{rooms\}, \{kind\}, \{year\}"):
+        load_task(TaskSpec(**houses(tmp_path, template="{room} {kind} {year}")))
+
+
+def test_check_refuses_what_a_method_cannot_serve(tmp_path: Path, tiny_model: Any) -> None:
+    """Before anything is trained, with the reason; the other methods are looked at all the same."""
+    study = small(tmp_path, tiny_model("bert"), methods=["gradient_boosting", "head_only"])
+    seen = check(study)
+    (error,) = seen.errors
+    assert isinstance(error, MethodError)
+    assert "reads the columns of a table, and the task has none" in str(error)
+    assert [s.name for s in seen.seen if s.what == "step"] == ["words x tiny x head_only"]
+    assert (
+        methods.refusal(gradient_boosting, "multiple_choice", tabular=False)
+        == "gradient boosting serves classification, regression, not multiple choice"
+    )
