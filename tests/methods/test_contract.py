@@ -21,6 +21,7 @@ from tiny_tasks import KINDS, silent, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune import methods
+from paretune.data.scale import scale_of
 from paretune.errors import MethodError
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
@@ -163,7 +164,10 @@ def three_steps(prepared: Prepared, run: Run, bench: Workbench, seen: Walk) -> N
         return lambda gradient: graded.add(name) if gradient.abs().max() > 0 else None
 
     hooks = [p.register_hook(note(n)) for n, p in trained.items()]
-    plan = Plan(run.training, 1e-2, 1, 8, 3, prepared.pad_id, "cpu", "fp32", Path("unused"))
+    scale = scale_of(bench.parts(run).train)
+    plan = Plan(
+        run.training, 1e-2, 1, 8, 3, prepared.pad_id, "cpu", "fp32", Path("unused"), scale=scale
+    )
     optimizer = adamw(trained, 0.0)
     model.train()
     for step in range(3):
