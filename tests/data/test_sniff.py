@@ -137,3 +137,16 @@ def test_few_numbers_are_classes(tmp_path: Path) -> None:
     found = sniff(table(tmp_path / "reviews.csv", "review,label", rows))
     assert found.task["kind"] == "classification"
     assert found.task["labels"] == ["1", "2", "3", "4", "5"]
+
+
+def test_without_a_telling_name_it_is_the_last_column_of_a_table(tmp_path: Path) -> None:
+    rows = [f"{i % 2},{i / 3:.2f},{i * 1.25}" for i in range(40)]
+    path = table(tmp_path / "patients.csv", "sex,bmi,progression", rows)
+    found = sniff(path)
+    assert (found.task["label"], found.task["kind"]) == ("progression", "regression")
+    assert "check this guess" in found.reasons["label"]
+    found = sniff(path, "sex")
+    assert (found.task["label"], found.task["kind"]) == ("sex", "classification")
+    assert found.task["features"] == ["bmi", "progression"]
+    with pytest.raises(DataError, match=r'no column "age"\. Its columns are sex, bmi, progression'):
+        sniff(path, "age")

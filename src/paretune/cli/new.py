@@ -27,6 +27,10 @@ def new(
     model: Annotated[
         str, typer.Option(metavar="MODEL", help="A hub name, a folder, or package:NAME.")
     ] = DEFAULT_MODEL,
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The label's column. [default: guessed]"),
+    ] = None,
 ) -> None:
     """Write a commented study file, to read, change and run.
 
@@ -45,7 +49,7 @@ def new(
             remedy=f"Shipped with paretune: {', '.join(shipped())}.",
         )
     else:
-        name, text = _from_data(path, output, model)
+        name, text = _from_data(path, output, model, label)
     target = output or Path(f"{name}.yaml")
     try:
         with target.open("x", encoding="utf-8") as handle:
@@ -65,12 +69,12 @@ def new(
     sys.stdout.write(f"Written: {target}\nNext: paretune check {target}\n")
 
 
-def _from_data(path: Path, output: Path | None, model: str) -> tuple[str, str]:
+def _from_data(path: Path, output: Path | None, model: str, label: str | None) -> tuple[str, str]:
     from paretune.data.sniff import sniff
     from paretune.report.words import plain
     from paretune.study import Study
 
-    found = sniff(path)
+    found = sniff(path, label)
     folder = (output or Path("x")).absolute().parent
     task = dict(found.task)
     for key in ("train", "test"):

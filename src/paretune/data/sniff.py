@@ -58,17 +58,30 @@ class Sniffed:
     reasons: dict[str, str]
 
 
-def sniff(path: Path | str) -> Sniffed:
+def sniff(path: Path | str, label: str | None = None) -> Sniffed:
     """Guess kind, columns, labels and the test file.
 
+    Args:
+        path: the data file.
+        label: the label's column, if it is known.
+
     Raises:
-        DataError: unreadable, or no column can be the label or the text; the columns are named.
+        DataError: unreadable, no column of that name, or no column can be the label or the text;
+            the columns are named.
     """
     rows = read_rows(path)
     columns = {name: [row.values.get(name) for row in rows] for row in rows for name in row.values}
+    if label is not None and label not in columns:
+        raise DataError(
+            f'has no column "{label}".',
+            where=str(path),
+            remedy=f"Its columns are {', '.join(columns)}.",
+        )
     task: dict[str, object] = {"name": _name(Path(str(path)))}
     reasons = {"name": "from the file's name"}
-    label, why = _label(columns, str(path))
+    why = "as you said"
+    if label is None:
+        label, why = _label(columns, str(path))
     rest = {name: values for name, values in columns.items() if name != label}
     identifier = next((c for c in rest if _ID.fullmatch(c) and _unique(rest[c])), None)
     rest.pop(identifier or "", None)
@@ -127,9 +140,16 @@ def _label(columns: dict[str, list[object]], where: str) -> tuple[str, str]:
     named = [name for name in few if _LABEL.fullmatch(name)]
     if named:
         return named[0], f"its name, and its {few[named[0]]} different values"
+    last = next(reversed(columns))
+    measured = _numbers(columns[last])
+    if (last in few or measured) and _table({n: v for n, v in columns.items() if n != last}):
+        return last, "the last column of a table: check this guess, or say --label COLUMN"
     if few:
         best = min(few, key=lambda name: few[name])
-        return best, f"it has the fewest different values ({few[best]}): check this guess"
+        return (
+            best,
+            f"it has the fewest different values ({few[best]}): check this guess, or say --label",
+        )
     # An answer given as the text of a choice differs in every row; then only the name tells.
     by_name = next((name for name in columns if _LABEL.fullmatch(name)), None)
     if by_name and _choices({n: v for n, v in columns.items() if n != by_name})[0]:
