@@ -175,13 +175,14 @@ def bert_by_the_paper(model: Any, batch: dict[str, torch.Tensor], method: str) -
         h1 = layer.attention.output.LayerNorm(a + h)
         inner = F.gelu(layer.intermediate.dense(h1))
         f = inner @ layer.output.dense.weight.T + layer.output.dense.bias
+        norm = layer.output.LayerNorm.forward  # without what hooks do before it
         if method == "houlsby":
             f = f + bottleneck(layer.output.dense.houlsby, F.silu, f)
         elif method == "parallel":
             f = f + 4.0 * bottleneck(layer.output.dense.parallel, F.relu, h1)
         elif method == "pfeiffer" or (method == "adapterdrop" and depth >= 1):
-            f = f + bottleneck(getattr(layer.output.dense, method), F.relu, f)
-        h = layer.output.LayerNorm(f + h1)
+            f = f + bottleneck(getattr(layer.output.dense, method), F.relu, norm(f + h1))
+        h = norm(f + h1)
     return model.classifier(bert.pooler(h))
 
 
@@ -202,6 +203,27 @@ def test_adapters_stand_where_their_papers_put_them(case: Any, method: str) -> N
     assert len(gradients[0]) >= 7
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+
+
+def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_output(
+    case: Any,
+) -> None:
+    mine = case("pfeiffer", "modernbert", reduction_factor=8)
+    model = mine.ours.loaded.model.eval()
+    assert {layer.norm for layer in mine.ours.loaded.anatomy.layers} == {None}
+    torch.manual_seed(5)
+    for parameter in mine.ours.injection.parameters.values():
+        nn.init.normal_(parameter, 0, 0.5)
+    batch, _ = mine.batches[0]
+    whole = model(**batch).logits
+    parts = mine.ours.injection.parts
+    mine.ours.injection.undo()
+    for layer in mine.ours.loaded.anatomy.layers:
+        part = parts[layer.down]
+        model.get_submodule(layer.down).register_forward_hook(
+            lambda module, given, out, part=part: out + part.change(out)
+        )
+    torch.testing.assert_close(model(**batch).logits, whole, rtol=0, atol=1e-12)
 
 
 def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(case: Any) -> None:
@@ -317,7 +339,7 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
     def gated_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
         part = layer.unipelt_lora
         plain = x @ layer.weight.T + layer.bias
-        return plain + opened(part.gate, x) * 2.0 * (x @ part.A[0].T @ part.B[0].T)
+        return plain + opened(part.gate, x) * (x @ part.A[0].T @ part.B[0].T)
 
     def of_row(h: torch.Tensor) -> torch.Tensor:
         for layer in model.bert.encoder.layer:
@@ -333,9 +355,11 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
             dense = layer.output.dense
             f = F.gelu(layer.intermediate.dense(h1)) @ dense.weight.T + dense.bias
             part = dense.unipelt_adapter
-            low = F.relu(f @ part.D[0].T + part.D_bias[0])
-            f = f + opened(part.gate, f) * (low @ part.U[0].T + part.U_bias[0])
-            h = layer.output.LayerNorm(f + h1)
+            norm = layer.output.LayerNorm.forward  # without what hooks do before it
+            read = norm(f + h1)
+            low = F.relu(read @ part.D[0].T + part.D_bias[0])
+            f = f + opened(part.gate, read) * (low @ part.U[0].T + part.U_bias[0])
+            h = norm(f + h1)
         return h
 
     bert = model.bert

@@ -74,6 +74,30 @@ def test_merged_in_order_it_answers_the_same(
     assert not [n for n in found.injection.parameters if n in dict(model.named_parameters())]
 
 
+def test_an_adapter_reads_the_norm_that_another_member_trains(prepared: Any) -> None:
+    found, batch = prepared("pfeiffer", "layer_norm")
+    unsettle(found)
+    with torch.no_grad():
+        before = found.loaded.model(**batch).logits
+        (module, held) = found.injection.held[1]
+        module.merge(found.loaded.model, held)  # only the norms; the adapter stays
+        after = found.loaded.model(**batch).logits
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+
+
+def test_the_second_adapter_reads_what_the_first_gives(prepared: Any) -> None:
+    small = {"reduction_factor": 8}
+    found, _ = prepared({"name": "pfeiffer", **small}, {"name": "adapterdrop", "drop": 0, **small})
+    unsettle(found)
+    layer = found.loaded.anatomy.layers[0]
+    norm = found.loaded.model.get_submodule(layer.norm)
+    first, second = (held.parts[layer.down] for _, held in found.injection.held)
+    before = torch.randn(2, 3, 32)
+    between = before + first.change(norm.forward(before))
+    changed = between + second.change(norm.forward(between))
+    assert torch.equal(norm(before), norm.forward(changed))
+
+
 def test_what_does_not_merge_says_so_and_stays(prepared: Any) -> None:
     found, batch = prepared("lora", "houlsby")
     unsettle(found)

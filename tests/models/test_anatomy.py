@@ -27,6 +27,7 @@ FEED_FORWARD = {
     "distilbert": (("ffn.lin1",), "ffn.lin2"),
     "modernbert": (("mlp.Wi",), "mlp.Wo"),
 }
+NORM = {"distilbert": "output_layer_norm", "modernbert": None}
 LINEARS = {"modernbert": 4}
 HEADS = {
     ("bert", "classification"): {"bert.pooler", "classifier"},
@@ -60,6 +61,8 @@ def test_every_family_is_understood(tiny_model, family, kind):
         ups, down = FEED_FORWARD.get(family, (("intermediate.dense",), "output.dense"))
         assert layer.up == tuple(inside + up for up in ups)
         assert layer.down == inside + down
+        norm = NORM.get(family, "output.LayerNorm")
+        assert layer.norm == (None if norm is None else inside + norm)
         assert layer.attention.fused == (family == "modernbert")
         distinct = {layer.attention.query, layer.attention.key, layer.attention.value}
         assert len(distinct) == (1 if layer.attention.fused else 3)
@@ -154,6 +157,22 @@ def test_gates_apart_and_few_key_heads():
     assert layer.attention.output == "model.layers.0.self_attn.o_proj"
     assert layer.up == ("model.layers.0.mlp.gate_proj", "model.layers.0.mlp.up_proj")
     assert layer.down == "model.layers.0.mlp.down_proj"
+
+
+def test_a_norm_that_is_written_last_and_used_first_has_not_the_last_word():
+    config = transformers.XLMRobertaXLConfig(
+        vocab_size=50,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=20,
+    )
+    with torch.device("meta"):
+        model = transformers.XLMRobertaXLForSequenceClassification(config)
+    layer = anatomy(model).layers[0]
+    assert [n for n, _ in model.get_submodule(layer.name).named_children()][-1] == "LayerNorm"
+    assert layer.norm is None
 
 
 def test_a_feed_forward_part_as_wide_as_the_model(tiny_model):

@@ -1,9 +1,9 @@
 """AdapterDrop: adapters in the upper layers only, or, in training, above a random layer.
 
 Source: Rücklé et al. 2020, arXiv:2010.11918, sections 4.1 (specialised) and 4.2 (robust).
-Equation: as Pfeiffer adapters, h <- h + U relu(D h + d) + u, in the layers from ``drop`` on. With
-``robust``, adapters stand in all layers; each training step leaves out the first n, with n uniform
-on 0 .. robust_up_to, and evaluation leaves out the first ``drop``.
+Equation: that of :mod:`paretune.methods.pfeiffer` in the layers from ``drop`` on. With ``robust``,
+adapters stand in all layers; each training step leaves out the first n, with n uniform on
+0 .. robust_up_to, and evaluation leaves out the first ``drop``.
 Trained parameters: 2 * width * size + size + width for each layer that has one.
 Start: the base model (U = 0, u = 0). Does not merge. PEFT export: none.
 When: training or answering must be faster than with adapters in every layer.
@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods import houlsby
+from paretune.methods import houlsby, pfeiffer
 from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection, attach, generator, linear
+from paretune.methods.injection import Injection, generator, linear
 from paretune.methods.options import ENCODER_KINDS, choice, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "adapterdrop"
 TITLE = "AdapterDrop"
-CODE_EPOCH = 1
+CODE_EPOCH = 2
 KINDS = ENCODER_KINDS
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
@@ -45,7 +45,7 @@ class Options(houlsby.Options):
     robust_up_to: int | None = number(None, 0, 1000)
 
 
-class Droppable(houlsby.Bottleneck):
+class Droppable(pfeiffer.Bottleneck):
     """A bottleneck that steps aside where the layers up to its own are left out."""
 
     def __init__(
@@ -62,9 +62,9 @@ class Droppable(houlsby.Bottleneck):
         self.depth = depth
         self.in_evaluation, self.up_to_in_training = left_out
 
-    def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """What the feed-forward part gives, with or without the bottleneck's change."""
-        return out if self.depth < self.left_out() else super().forward(x, out)
+    def forward(self, h: Tensor, out: Tensor) -> Tensor:
+        """What is changed, with or without the bottleneck's change."""
+        return out if self.depth < self.left_out() else super().forward(h, out)
 
     def left_out(self) -> int:
         """How many of the first layers are without adapters in this pass."""
@@ -92,7 +92,8 @@ def inject(
         )
 
     places = _places(anatomy, options)
-    return attach(model, NAME, {name: made(depth, name) for depth, name in places.items()})
+    parts = {name: made(depth, name) for depth, name in places.items()}
+    return pfeiffer.behind_feed_forward(model, anatomy, NAME, parts)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -2,16 +2,18 @@
 
 Source: Mao et al. 2022, arXiv:2110.07577, section 3.
 Equation: g(h) = mean over the text's tokens of sigmoid(w h + c), one number for each sequence.
-  LoRA on query and value: h = W x + g(x) (alpha / rank) B A x;
+  LoRA on query and value: h = W x + g(x) B A x: the gate is the scale, there is no alpha;
   prefix: [g P_k; K] and [g P_v; V], with g of the layer's input;
-  adapter: h <- h + g(h) (U relu(D h + d) + u), h what the feed-forward part gives.
+  adapter: that of pfeiffer, y = norm(f + x + g(h) (U relu(D h + d) + u)) with h = norm(f + x).
 Shapes: of each gate w (runs, width) and c (runs, 1); else as in lora, prefix and pfeiffer.
 Trained parameters: the sum of the three, and width + 1 for each of the four gates of a layer.
 Start: not the base model (the prefix). w normal(0, 0.02), c = 0. Does not merge. PEFT export: none.
 When: it is not known which of three methods suits the task, and the gates are to find out.
 
 Padding is no text: the mean leaves it out (the authors' code counts it, so that there a longer
-batch changes the answer).
+batch changes the answer). Query and value have a gate each, as in the authors' code; the paper
+speaks of one for LoRA in a layer. The prefix is trained as it is; the paper makes it by a network
+that is thrown away after training.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune.methods import houlsby, lora, pfeiffer, prefix
+from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, generator, linear
 from paretune.methods.options import ENCODER_KINDS, number
@@ -33,7 +35,7 @@ from paretune.study import derive
 
 NAME = "unipelt"
 TITLE = "UniPELT"
-CODE_EPOCH = 1
+CODE_EPOCH = 2
 KINDS = ENCODER_KINDS
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = False
@@ -44,7 +46,6 @@ class Options:
     """Sizes as in the paper: rank 8, prefix of 10, bottleneck of width / 16."""
 
     rank: int = number(8, 1, 1024)
-    alpha: float | None = number(None, 0.01, 4096)
     num_virtual_tokens: int = number(10, 1, 512)
     reduction_factor: int = number(16, 1, 4096)
 
@@ -52,7 +53,8 @@ class Options:
     def three(self) -> tuple[lora.Options, prefix.Options, pfeiffer.Options]:
         """Options of the three methods."""
         return (
-            lora.Options(rank=self.rank, alpha=self.alpha),
+            # Alpha over rank is 1: the gate stands in its place.
+            lora.Options(rank=self.rank, alpha=float(self.rank)),
             prefix.Options(num_virtual_tokens=self.num_virtual_tokens),
             pfeiffer.Options(reduction_factor=self.reduction_factor),
         )
@@ -111,15 +113,15 @@ class GatedLora(lora.Lora):
         return out + opened * super().forward(x, torch.zeros_like(out))
 
 
-class GatedBottleneck(houlsby.Bottleneck):
+class GatedBottleneck(pfeiffer.Bottleneck):
     """An adapter behind a gate."""
 
     gate: Gate
 
-    def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """What the feed-forward part gives, and the gated change of it."""
-        opened: Tensor = self.gate(out)
-        return out + opened * self.change(out)
+    def forward(self, h: Tensor, out: Tensor) -> Tensor:
+        """What is changed, and the gated change by what the adapter reads."""
+        opened: Tensor = self.gate(h)
+        return out + opened * self.change(h)
 
 
 class GatedPrefix(prefix.Flat):
@@ -181,7 +183,7 @@ def inject(
         adapters[one.down] = adapter
     first = attach_prefixes(model, anatomy, f"{NAME}_prefix", prefixes)
     second = attach(model, f"{NAME}_lora", updates)
-    third = attach(model, f"{NAME}_adapter", adapters)
+    third = pfeiffer.behind_feed_forward(model, anatomy, f"{NAME}_adapter", adapters)
     removes.append(model.base_model.register_forward_pre_hook(text.note, with_kwargs=True).remove)
     first.parameters |= second.parameters | third.parameters
     return also_undo(first, *removes, second.undo, third.undo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from paretune.errors import MethodError, ModelError
 from paretune.models.backbone import backbone_parameters, head_modules
 from paretune.models.blocks import Attention, Layer, find_layers
+from paretune.models.norms import last_norms
 
 __all__ = ["Anatomy", "Attention", "Layer", "anatomy", "embeds_path_agrees", "targets"]
 
@@ -68,7 +69,9 @@ def anatomy(model: Any) -> Anatomy:
         )
     layers = find_layers(model)
     embeddings, words = _word_embeddings(model)
-    backbone = backbone_parameters(model)
+    with last_norms(model, layers) as norms:
+        backbone = backbone_parameters(model)
+    layers = tuple(replace(layer, norm=norms.get(layer.name)) for layer in layers)
     linears = tuple(
         name
         for name, module in model.named_modules()

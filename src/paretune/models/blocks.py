@@ -41,13 +41,15 @@ class Layer:
     """One encoder layer: its attention and its feed-forward part.
 
     ``up`` has one name (width to inner, or to twice inner where a gate is fused with it) or two
-    (a gate apart); ``down`` leads back to the width.
+    (a gate apart); ``down`` leads back to the width. ``norm`` is the normalisation that gives the
+    layer's output, or None in a layer that normalises first.
     """
 
     name: str
     attention: Attention
     up: tuple[str, ...]
     down: str
+    norm: str | None = None
 
 
 class NotALayerError(Exception):
