@@ -149,3 +149,12 @@ def test_prompts_and_prefixes_share_a_multiple_choice_model(prepared: Any) -> No
     nn.functional.cross_entropy(logits, torch.zeros(6, dtype=torch.long)).backward()
     for parameter in found.injection.parameters.values():
         assert parameter.grad is not None and parameter.grad.any()
+
+
+def test_a_stack_is_another_run_when_a_members_code_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = stack.Options(methods=({"name": "lora"}, {"name": "bitfit"}))
+    before = stack.code_epoch(options)
+    monkeypatch.setattr(methods.get("bitfit"), "CODE_EPOCH", methods.get("bitfit").CODE_EPOCH + 1)
+    assert stack.code_epoch(options) == before + 1

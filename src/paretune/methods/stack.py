@@ -99,6 +99,11 @@ def learning_rates(options: Options) -> tuple[float, float, float]:
     return low, middle, high
 
 
+def code_epoch(options: Options) -> int:
+    """The stack's own, and how often those of its members were raised."""
+    return CODE_EPOCH + sum(module.CODE_EPOCH - 1 for module, _ in pieces(options))
+
+
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:

@@ -93,11 +93,13 @@ class Context:
     def identify(self, run: Run) -> str:
         """The run's identity over its data, weights and method code."""
         weights = "" if run.model == NO_MODEL else self.source(run.model).weights_hash
+        module, options = self.method(run.method)
+        own = getattr(module, "code_epoch", None)  # of a method that is made of others
         return run_id(
             run,
             data_hash=self.dataset(run.task).content_hash,
             weights_hash=weights,
-            code_epoch=methods.get(run.method.name).CODE_EPOCH,
+            code_epoch=own(options) if own else module.CODE_EPOCH,
         )
 
 
