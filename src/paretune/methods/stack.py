@@ -101,7 +101,7 @@ def learning_rates(options: Options) -> tuple[float, float, float]:
 
 def code_epoch(options: Options) -> int:
     """The stack's own, and how often those of its members were raised."""
-    return CODE_EPOCH + sum(module.CODE_EPOCH - 1 for module, _ in pieces(options))
+    return CODE_EPOCH + sum(int(module.CODE_EPOCH) - 1 for module, _ in pieces(options))
 
 
 def inject(
