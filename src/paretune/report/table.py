@@ -106,8 +106,8 @@ def _table(task: TaskPart, columns: Sequence[Column]) -> Table:
         numeric = title in ("score [95 %]", "n x seeds", "trained")
         # Words may wrap; numbers and names may not.
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        words_too = title in (VERDICT, "peak memory", "step")
-        table.add_column(title, justify=justify, no_wrap=not words_too)
+        words_too = title in (VERDICT, "rate", "peak memory", "step")
+        table.add_column(title, justify=justify, no_wrap=not words_too, overflow="fold")
     for rows in (task.rows, task.baselines):
         for row in rows:
             if _shown(row, quality):
