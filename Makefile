@@ -1,7 +1,8 @@
 # make study        install, and run the sample study: a comparison here and as a page
 # make test         install with the tests' tools, and run the tests
 # make check        formatter, linter, type checker, layer contracts
-# make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...
+# make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
+#                   writes what was proven to docs/guarantees.md
 # make clean        remove the environment
 #
 # On Linux, PyPI's torch is the CUDA build: about 3 GB to download. On a machine without a GPU
@@ -24,7 +25,7 @@ test: $(VENV)/dev
 	$(TESTS)
 
 guarantees: $(VENV)/dev
-	$(TESTS) -m slow
+	$(TESTS) -m "slow or guarantee" --guarantees docs/guarantees.md
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["guarantees", "pytester"]
+
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -9,20 +9,21 @@ from typing import Any
 import peft
 import pytest
 import torch
+from contract_walk import IN_PEFT, MERGED
+from contract_walk import METHODS as TRAINED
+from tiny_runs import a_run
 from tiny_study import finish, small
 from tiny_tasks import small as small_options
 from tiny_tasks import tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
-from paretune import methods
 from paretune.errors import MethodError, StoreError, StudyError
+from paretune.export import formats
+from paretune.export.restored import Task
 from paretune.store import Store
 from paretune.verbs.export import export
 
-TRAINED = tuple(n for n, m in methods.available().items() if methods.trains_a_model(m))
-IN_PEFT = ("dora", "ia3", "layer_norm", "loha", "lokr", "lora", "p_tuning", "prompt")
-MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack")
 TEXTS = ["The cat sat on the mat.", "Ice turns into water"]
 
 
@@ -172,6 +173,17 @@ def test_our_folder_refuses_another_base(study: Any, tmp_path: Path, tiny_model:
         paretune.load(tmp_path / "own", base=str(tiny_model("bert")))
     with pytest.raises(MethodError, match="is no folder that paretune exported"):
         paretune.load(tmp_path)
+
+
+def test_a_stack_is_merged_if_all_its_members_are() -> None:
+    """So that ``auto`` takes our own folder where one of them cannot be."""
+    task = Task("pair", ("no", "yes"))
+    for members, reason in (
+        (["lora", "ia3"], ""),
+        (["lora", "houlsby"], "houlsby cannot be merged"),
+    ):
+        run = a_run(method="stack", methods=members)
+        assert formats.choices(run, task)["merged"] == reason
 
 
 def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:

@@ -38,6 +38,9 @@ def choices(run: Run, task: Task) -> dict[str, str]:
         reasons["peft"] = method.not_in_peft(task.kind) if hasattr(method, "not_in_peft") else ""
     if run.method.name not in PLAIN and not hasattr(method, "merge"):
         reasons["merged"] = f"{method.TITLE} does not become a part of the weights"
+    elif hasattr(method, "not_merged"):
+        options = method_options.parse(method.NAME, method.Options, run.method.options)
+        reasons["merged"] = method.not_merged(options)
     return reasons
 
 
@@ -56,9 +59,7 @@ def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) 
     with torch.no_grad():
         for name, parameter in ours.head.items():
             module = next(m for m in heads if name.startswith(f"{m}."))
-            wrapper = theirs.base_model.model if hasattr(theirs.base_model, "model") else None
-            inner = (wrapper or theirs.base_model).get_submodule(module)
-            saved = inner.modules_to_save["default"]
+            saved = theirs.get_base_model().get_submodule(module).modules_to_save["default"]
             saved.get_parameter(name.removeprefix(f"{module}.")).copy_(parameter)
     config = theirs.peft_config["default"]
     if source.revision is not None and not source.name.startswith("package:"):

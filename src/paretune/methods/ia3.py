@@ -12,13 +12,13 @@ When: many tasks share one model and each may store only a few vectors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.errors import MethodError
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, linear
@@ -91,23 +91,21 @@ def to_peft(
 ) -> Any:
     """The same by PEFT, on a fresh base; ``common`` goes to its config.
 
-    Raises:
-        MethodError: one layer makes query, key and value, and PEFT would scale the query too.
+    Where one layer makes query, key and value, PEFT scales the query too: by 1 here, and by what it
+    learns if PEFT trains the adapter further.
     """
     import peft
 
     parts: dict[str, Any] = injection.parts
-    if any(part.start for part in parts.values()):
-        raise MethodError(
-            "PEFT's IA3 scales the query as well where one layer makes query, key and value.",
-            where=f"method {NAME}",
-            remedy="Export it merged.",
-        )
     inner = [name for name, part in parts.items() if isinstance(part, ScaleOfInput)]
     config = peft.IA3Config(
         target_modules=sorted(parts), feedforward_modules=sorted(inner), **common
     )
-    return beside_layers(model, config, injection, NAME, {"l": "ia3_l"})
+    whole = {
+        f"{name}.{NAME}.l": nn.Parameter(F.pad(part.l.detach(), (part.start, 0), value=1.0))
+        for name, part in parts.items()
+    }
+    return beside_layers(model, config, replace(injection, parameters=whole), NAME, {"l": "ia3_l"})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

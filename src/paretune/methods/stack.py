@@ -13,7 +13,7 @@ rate, so that prompts and adapters can be trained together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -147,11 +147,20 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    firm = [module.NAME for module, _ in injection.held if not hasattr(module, "merge")]
-    if firm:
-        raise MethodError(f"{', '.join(firm)} cannot be merged.", where=f"method {NAME}")
+    if reason := _firm(module for module, _ in injection.held):
+        raise MethodError(f"{reason}.", where=f"method {NAME}")
     for module, held in injection.held:
         module.merge(model, held)
+
+
+def not_merged(options: Options) -> str:
+    """Why a stack of these members cannot be merged, or ""."""
+    return _firm(module for module, _ in pieces(options))
+
+
+def _firm(modules: Iterable[ModuleType]) -> str:
+    firm = [module.NAME for module in modules if not hasattr(module, "merge")]
+    return f"{', '.join(firm)} cannot be merged" if firm else ""
 
 
 def _own(given: Mapping[str, Any]) -> dict[str, Any]:

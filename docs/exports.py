@@ -1,0 +1,243 @@
+"""Writes docs/exports.md: what each method can be exported as, and where PEFT cannot follow.
+
+``python docs/exports.py``; PEFT's errors are those that it really raises, on tiny models.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+from paretune import methods
+from paretune.export import formats
+from paretune.export.restored import Task
+from paretune.study import Kind, MethodSpec, ModelSpec, Run, TaskSpec
+
+PAGE = Path(__file__).with_suffix(".md")
+FORMS = ("peft", "merged", "paretune")
+STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
+"""Options for those that cannot do without."""
+FAMILIES = (
+    "bert", "roberta", "xlm-roberta", "camembert", "deberta-v2", "modernbert", "distilbert",
+    "electra",
+)  # fmt: skip
+ENDS = "## What PEFT says"
+"""Where the part of the page begins that depends on the version of PEFT."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Something that PEFT is asked for; what it raises is what the page shows."""
+
+    methods: str
+    where: str
+    why: str
+    ask: Callable[[], object]
+
+    def error(self) -> str:
+        """Type and text of what PEFT raises, or that it raises nothing."""
+        try:
+            self.ask()
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is what the page shows)
+            said = " ".join(str(error).split()).replace("|", "\\|")
+            shown = said if len(said) <= 200 else f"{said[:200].rpartition(' ')[0]} ..."
+            return f"{type(error).__name__}: {shown}"
+        return "none: it runs"
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join([*forms(), ENDS, "", *errors()]) + "\n"
+
+
+def forms() -> list[str]:
+    """Method x form, for kinds of task that do not differ together."""
+    found = sorted((n, m) for n, m in methods.available().items() if methods.trains_a_model(m))
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for kind in typing.get_args(Kind):
+        told = tuple(reason for name, _ in found for reason in reasons(name, kind).values())
+        kinds.setdefault(told, []).append(kind)
+    groups = list(kinds.values())
+    heads = [f"{form} ({', '.join(group)})" for group in groups for form in FORMS]
+    lines = [
+        "# Exports",
+        "",
+        "Written by `python docs/exports.py`; a test compares. A trained run becomes an adapter in",
+        "PEFT's format (head included), a merged checkpoint that `transformers` opens, or the",
+        "project's own folder (`paretune.load`). Each is opened again and its logits are compared",
+        "before it is kept; [guarantees.md](guarantees.md) says on which models this is proven.",
+        "Translation models (Marian) are not in this table yet: they come with their tasks.",
+        "",
+        f"| method | {' | '.join(heads)} |",
+        f"|---{'|---' * len(heads)}|",
+    ]
+    why: dict[str, list[str]] = {}
+    for name, _ in found:
+        shown = []
+        for group in groups:
+            for form, reason in reasons(name, group[0]).items():
+                shown.append("no" if reason else "yes")
+                if reason:
+                    places = "" if len(groups) == 1 or reasons_agree(name) else f", {group[0]}"
+                    why.setdefault(reason, []).append(f"`{name}` {form}{places}")
+        lines.append(f"| `{name}` | {' | '.join(shown)} |")
+    listed = [f"- {', '.join(dict.fromkeys(places))}: {reason}." for reason, places in why.items()]
+    return [*lines, "", "Why not:", "", *listed, ""]
+
+
+def reasons(method: str, kind: str) -> dict[str, str]:
+    """Each form with "" or with why a run cannot take it."""
+    run = Run(
+        stage="final",
+        task=TaskSpec(name="any"),
+        model=ModelSpec(name="any"),
+        method=MethodSpec.model_validate({"name": method, **STACKED.get(method, {})}),
+        learning_rate=1e-3,
+        seed=1,
+    )
+    return formats.choices(run, Task(kind, ("no", "yes")))
+
+
+def reasons_agree(method: str) -> bool:
+    """Whether a method has the same forms for all kinds of task."""
+    told = [reasons(method, kind) for kind in typing.get_args(Kind)]
+    return all(one == told[0] for one in told)
+
+
+def errors() -> list[str]:
+    """Every exception with PEFT's own error; equal ones of several families together."""
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for attempt in [*prefixes(), *prompts(), *automatic(), *missing(), stacked()]:
+        rows.setdefault((attempt.methods, attempt.why, attempt.error()), []).append(attempt.where)
+    return [
+        f"Asked of peft {version('peft')} with transformers {version('transformers')}, on tiny",
+        "models with random weights. What it does without an error is not listed.",
+        "",
+        "| method | asked for | PEFT's error | why, and what paretune does |",
+        "|---|---|---|---|",
+        *(
+            f"| {names} | {', '.join(where)} | {error} | {why} |"
+            for (names, why, error), where in rows.items()
+            if not (error.startswith("none") and why == AUTOMATIC)
+        ),
+    ]
+
+
+def prefixes() -> list[Attempt]:
+    """Prefix tuning of a classifier, family by family."""
+    why = (
+        "PEFT hands the prefix over as a cache of past keys, which encoders do not have; that of "
+        "paretune stands inside the attention, and is exported as its own folder"
+    )
+
+    def ask(family: str) -> None:
+        config = peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
+        peft.get_peft_model(tiny(family), config)(**batch())
+
+    return [Attempt("prefix", family, why, lambda f=family: ask(f)) for family in FAMILIES]
+
+
+def prompts() -> list[Attempt]:
+    """Virtual tokens before several choices."""
+    why = (
+        "PEFT puts one prompt before (batch, tokens), and choices have an axis more; paretune puts "
+        "it before every choice, and exports its own folder"
+    )
+
+    def ask(config: type, told: dict[str, Any]) -> None:
+        asked = config(task_type="SEQ_CLS", num_virtual_tokens=4, **told)
+        model = peft.get_peft_model(tiny("bert", AutoModelForMultipleChoice), asked)
+        model(**{name: t[:, None].expand(-1, 2, -1) for name, t in batch().items()})
+
+    where = "multiple choice"
+    return [
+        Attempt("prompt", where, why, lambda: ask(peft.PromptTuningConfig, {})),
+        Attempt("p_tuning", where, why, lambda: ask(peft.PromptEncoderConfig, {})),
+    ]
+
+
+AUTOMATIC = "PEFT has no list of this architecture's layers; paretune finds them by structure"
+
+
+def automatic() -> list[Attempt]:
+    """Methods beside layers, without naming the layers."""
+    configs: dict[str, Callable[[], Any]] = {
+        "lora": lambda: peft.LoraConfig(task_type="SEQ_CLS"),
+        "dora": lambda: peft.LoraConfig(task_type="SEQ_CLS", use_dora=True),
+        "loha": lambda: peft.LoHaConfig(task_type="SEQ_CLS"),
+        "lokr": lambda: peft.LoKrConfig(task_type="SEQ_CLS"),
+        "ia3": lambda: peft.IA3Config(task_type="SEQ_CLS"),
+        "layer_norm": lambda: peft.LNTuningConfig(task_type="SEQ_CLS"),
+    }
+
+    def ask(name: str, family: str) -> None:
+        peft.get_peft_model(tiny(family), configs[name]())(**batch())
+
+    return [
+        Attempt(
+            name, f"{family} without target_modules", AUTOMATIC, lambda n=name, f=family: ask(n, f)
+        )
+        for name in configs
+        for family in FAMILIES
+    ]
+
+
+def missing() -> list[Attempt]:
+    """Methods that PEFT has not at all."""
+    why = "PEFT has no such method; paretune exports its own folder, or a merged checkpoint"
+
+    def ask(name: str) -> None:
+        peft.get_peft_config({"peft_type": name.upper(), "task_type": "SEQ_CLS"})
+
+    lacking = [
+        name
+        for name, module in sorted(methods.available().items())
+        if methods.trains_a_model(module)
+        and not hasattr(module, "to_peft")
+        and name not in (*formats.PLAIN, "prefix", "stack")
+    ]
+    return [
+        Attempt(name, f"peft_type {name.upper()}", why, lambda n=name: ask(n)) for name in lacking
+    ]
+
+
+def stacked() -> Attempt:
+    """Two methods in one model."""
+
+    def ask() -> None:
+        targets = {"target_modules": ["query", "value"], "task_type": "SEQ_CLS"}
+        model: Any = peft.get_peft_model(tiny("bert"), peft.LoraConfig(**targets), mixed=True)
+        model.add_adapter("second", peft.LoHaConfig(**targets))
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+
+    why = "PEFT's mixed models hold several methods and are not saved; paretune's own folder is"
+    return Attempt("stack", "LoRA and LoHa in one model", why, ask)
+
+
+def tiny(family: str, kind: Any = AutoModelForSequenceClassification) -> Any:
+    """A model of this family with random weights."""
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = {"intermediate_size": 48, "vocab_size": 60, "pad_token_id": 0}
+    distil = {"hidden_dim": 48} if family == "distilbert" else {}
+    return kind.from_config(AutoConfig.for_model(family, **small, **sizes, **distil))
+
+
+def batch() -> dict[str, torch.Tensor]:
+    """Two sequences of six tokens."""
+    ids = torch.arange(5, 17).reshape(2, 6)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE, "written")  # noqa: T201

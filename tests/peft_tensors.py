@@ -1,0 +1,63 @@
+"""Which tensor of PEFT's model is which of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peft
+import torch
+from torch import Tensor, nn
+
+from paretune.training.prepare import Prepared
+
+TENSORS = {
+    "lora": {"A": "lora_A", "B": "lora_B"},
+    "dora": {"A": "lora_A", "B": "lora_B", "m": "lora_magnitude_vector"},
+    "loha": {"A1": "hada_w1_a", "B1": "hada_w1_b", "A2": "hada_w2_a", "B2": "hada_w2_b"},
+    "lokr": {"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"},
+    "ia3": {"l": "ia3_l"},
+    "layer_norm": {"gain_bias": "weight", "shift_bias": "bias"},
+}
+
+
+def tensors(ours: Prepared, theirs: Any) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Each tensor of our method with PEFT's of the same place."""
+    return [(p, _theirs(name, ours, theirs)) for name, p in ours.injection.parameters.items()]
+
+
+def _theirs(name: str, ours: Prepared, theirs: Any) -> Any:
+    method = ours.method.NAME
+    if method in ("prompt", "p_tuning"):
+        encoder, own = theirs.prompt_encoder["default"], name.rpartition(".")[2]
+        if own in "PZ":
+            return encoder.embedding.weight
+        layer = encoder.mlp_head[2 * int(own[1]) - 2]
+        return layer.bias if own.endswith("bias") else layer.weight
+    place, _, own = name.rpartition(f".{method}.")
+    layer = theirs.base_model.model.get_submodule(place)
+    if method == "layer_norm":
+        return getattr(layer.ln_tuning_layers["default"], TENSORS[method][own])
+    found = getattr(layer, TENSORS[method][own])["default"]
+    return getattr(found, "weight", found)
+
+
+def into_ours(ours: Prepared, theirs: Any) -> None:
+    """Copy what PEFT's model has trained, head included, into ours."""
+    state = peft.get_peft_model_state_dict(theirs)
+    with torch.no_grad():
+        for name, parameter in ours.head.items():
+            (value,) = (t for key, t in state.items() if key.endswith(f".{name}"))
+            parameter.copy_(value)
+        for (name, parameter), (_, value) in zip(
+            ours.injection.parameters.items(), tensors(ours, theirs), strict=True
+        ):
+            parameter.copy_(_as_ours(name, parameter, value, ours))
+
+
+def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: Prepared) -> Tensor:
+    if ours.method.NAME == "layer_norm":  # PEFT trains the norm itself, we train a change of it
+        place, _, own = name.rpartition(".layer_norm.")
+        norm = ours.loaded.model.get_submodule(place)
+        value = value - norm.get_parameter(TENSORS["layer_norm"][own])
+    # Of a projection that makes query, key and value, IA3 scales the latter two only.
+    return value.reshape(-1)[-parameter.numel() :].reshape(parameter.shape)
