@@ -9,6 +9,7 @@ import tempfile
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSeq
 from paretune import methods
 from paretune.export import formats
 from paretune.export.restored import Task
+from paretune.methods.prompt import prompt_common
 from paretune.study import Kind, MethodSpec, ModelSpec, Run, TaskSpec
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -38,10 +40,13 @@ ENDS = "## What PEFT says"
 class Attempt:
     """Something that PEFT is asked for; what it raises is what the page shows."""
 
-    methods: str
-    where: str
+    method: str
+    asked: str
+    model: str
     why: str
     ask: Callable[[], object]
+    expected: bool = True
+    """Whether an exception of ours rests on it, or it is only tried on every model."""
 
     def error(self) -> str:
         """Type and text of what PEFT raises, or that it raises nothing."""
@@ -80,18 +85,23 @@ def forms() -> list[str]:
         f"| method | {' | '.join(heads)} |",
         f"|---{'|---' * len(heads)}|",
     ]
-    why: dict[str, list[str]] = {}
+    why: dict[str, dict[str, list[str]]] = {}
     for name, _ in found:
         shown = []
         for group in groups:
             for form, reason in reasons(name, group[0]).items():
                 shown.append("no" if reason else "yes")
                 if reason:
-                    places = "" if len(groups) == 1 or reasons_agree(name) else f", {group[0]}"
-                    why.setdefault(reason, []).append(f"`{name}` {form}{places}")
+                    why.setdefault(reason, {}).setdefault(f"`{name}` {form}", []).extend(group)
         lines.append(f"| `{name}` | {' | '.join(shown)} |")
-    listed = [f"- {', '.join(dict.fromkeys(places))}: {reason}." for reason, places in why.items()]
-    return [*lines, "", "Why not:", "", *listed, ""]
+    lines += ["", "Why not:", ""]
+    for reason, places in why.items():
+        several = [
+            place if len(where) == sum(map(len, groups)) else f"{place} ({', '.join(where)})"
+            for place, where in places.items()
+        ]
+        lines.append(f"- {', '.join(several)}: {reason}.")
+    return [*lines, ""]
 
 
 def reasons(method: str, kind: str) -> dict[str, str]:
@@ -107,28 +117,24 @@ def reasons(method: str, kind: str) -> dict[str, str]:
     return formats.choices(run, Task(kind, ("no", "yes")))
 
 
-def reasons_agree(method: str) -> bool:
-    """Whether a method has the same forms for all kinds of task."""
-    told = [reasons(method, kind) for kind in typing.get_args(Kind)]
-    return all(one == told[0] for one in told)
-
-
 def errors() -> list[str]:
-    """Every exception with PEFT's own error; equal ones of several families together."""
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    """Every exception with PEFT's own error; equal ones of several methods and models together."""
+    where: dict[tuple[str, str, str, str], list[str]] = {}
     for attempt in [*prefixes(), *prompts(), *automatic(), *missing(), stacked()]:
-        rows.setdefault((attempt.methods, attempt.why, attempt.error()), []).append(attempt.where)
+        error = attempt.error()
+        if attempt.expected or not error.startswith("none"):
+            told = (attempt.method, attempt.asked, attempt.why, error)
+            where.setdefault(told, []).append(attempt.model)
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for (method, asked, why, error), models in where.items():
+        rows.setdefault((asked, ", ".join(models), error, why), []).append(f"`{method}`")
     return [
         f"Asked of peft {version('peft')} with transformers {version('transformers')}, on tiny",
-        "models with random weights. What it does without an error is not listed.",
+        "models with random weights.",
         "",
-        "| method | asked for | PEFT's error | why, and what paretune does |",
-        "|---|---|---|---|",
-        *(
-            f"| {names} | {', '.join(where)} | {error} | {why} |"
-            for (names, why, error), where in rows.items()
-            if not (error.startswith("none") and why == AUTOMATIC)
-        ),
+        "| method | asked for | on | PEFT's error | why, and what paretune does |",
+        "|---|---|---|---|---|",
+        *(f"| {', '.join(names)} | {' | '.join(rest)} |" for rest, names in rows.items()),
     ]
 
 
@@ -140,10 +146,12 @@ def prefixes() -> list[Attempt]:
     )
 
     def ask(family: str) -> None:
-        config = peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
-        peft.get_peft_model(tiny(family), config)(**batch())
+        model = tiny(family)
+        told = prompt_common(model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4})
+        peft.get_peft_model(model, peft.PrefixTuningConfig(**told))(**batch())
 
-    return [Attempt("prefix", family, why, lambda f=family: ask(f)) for family in FAMILIES]
+    asked = "prefix tuning of a classifier"
+    return [Attempt("prefix", asked, family, why, partial(ask, family)) for family in FAMILIES]
 
 
 def prompts() -> list[Attempt]:
@@ -153,47 +161,51 @@ def prompts() -> list[Attempt]:
         "it before every choice, and exports its own folder"
     )
 
-    def ask(config: type, told: dict[str, Any]) -> None:
-        asked = config(task_type="SEQ_CLS", num_virtual_tokens=4, **told)
-        model = peft.get_peft_model(tiny("bert", AutoModelForMultipleChoice), asked)
+    def ask(config: type) -> None:
+        told = config(task_type="SEQ_CLS", num_virtual_tokens=4)
+        model = peft.get_peft_model(tiny("bert", AutoModelForMultipleChoice), told)
         model(**{name: t[:, None].expand(-1, 2, -1) for name, t in batch().items()})
 
-    where = "multiple choice"
+    asked = "a prompt before several choices"
     return [
-        Attempt("prompt", where, why, lambda: ask(peft.PromptTuningConfig, {})),
-        Attempt("p_tuning", where, why, lambda: ask(peft.PromptEncoderConfig, {})),
+        Attempt("prompt", asked, "bert", why, partial(ask, peft.PromptTuningConfig)),
+        Attempt("p_tuning", asked, "bert", why, partial(ask, peft.PromptEncoderConfig)),
     ]
 
 
-AUTOMATIC = "PEFT has no list of this architecture's layers; paretune finds them by structure"
-
-
 def automatic() -> list[Attempt]:
-    """Methods beside layers, without naming the layers."""
+    """What PEFT finds by itself where it is not told the layers, or the widths."""
+    layers = "PEFT has no list of this architecture's layers; paretune finds them by structure"
+    widths = "PEFT knows the widths of a config by their usual names; paretune reads the model"
+    common: dict[str, Any] = {"task_type": "SEQ_CLS"}
     configs: dict[str, Callable[[], Any]] = {
-        "lora": lambda: peft.LoraConfig(task_type="SEQ_CLS"),
-        "dora": lambda: peft.LoraConfig(task_type="SEQ_CLS", use_dora=True),
-        "loha": lambda: peft.LoHaConfig(task_type="SEQ_CLS"),
-        "lokr": lambda: peft.LoKrConfig(task_type="SEQ_CLS"),
-        "ia3": lambda: peft.IA3Config(task_type="SEQ_CLS"),
-        "layer_norm": lambda: peft.LNTuningConfig(task_type="SEQ_CLS"),
+        "lora": lambda: peft.LoraConfig(**common),
+        "dora": lambda: peft.LoraConfig(**common, use_dora=True),
+        "loha": lambda: peft.LoHaConfig(**common),
+        "lokr": lambda: peft.LoKrConfig(**common),
+        "ia3": lambda: peft.IA3Config(**common),
+        "layer_norm": lambda: peft.LNTuningConfig(**common),
+        "prompt": lambda: peft.PromptTuningConfig(**common, num_virtual_tokens=4),
+        "p_tuning": lambda: peft.PromptEncoderConfig(**common, num_virtual_tokens=4),
     }
 
     def ask(name: str, family: str) -> None:
         peft.get_peft_model(tiny(family), configs[name]())(**batch())
 
-    return [
-        Attempt(
-            name, f"{family} without target_modules", AUTOMATIC, lambda n=name, f=family: ask(n, f)
-        )
-        for name in configs
-        for family in FAMILIES
-    ]
+    found = []
+    for name in configs:
+        asked, why = "no target_modules given", layers
+        if name in ("prompt", "p_tuning"):
+            asked, why = "no token_dim given", widths
+        found += [
+            Attempt(name, asked, family, why, partial(ask, name, family), expected=False)
+            for family in FAMILIES
+        ]
+    return found
 
 
 def missing() -> list[Attempt]:
     """Methods that PEFT has not at all."""
-    why = "PEFT has no such method; paretune exports its own folder, or a merged checkpoint"
 
     def ask(name: str) -> None:
         peft.get_peft_config({"peft_type": name.upper(), "task_type": "SEQ_CLS"})
@@ -205,9 +217,12 @@ def missing() -> list[Attempt]:
         and not hasattr(module, "to_peft")
         and name not in (*formats.PLAIN, "prefix", "stack")
     ]
-    return [
-        Attempt(name, f"peft_type {name.upper()}", why, lambda n=name: ask(n)) for name in lacking
-    ]
+    found = []
+    for name in lacking:
+        own = "a merged checkpoint" if hasattr(methods.get(name), "merge") else "its own folder"
+        why = f"PEFT has no such method; paretune exports {own}"
+        found.append(Attempt(name, f"peft_type {name.upper()}", "any", why, partial(ask, name)))
+    return found
 
 
 def stacked() -> Attempt:
@@ -221,15 +236,16 @@ def stacked() -> Attempt:
             model.save_pretrained(folder)
 
     why = "PEFT's mixed models hold several methods and are not saved; paretune's own folder is"
-    return Attempt("stack", "LoRA and LoHa in one model", why, ask)
+    return Attempt("stack", "LoRA and LoHa in one model", "bert", why, ask)
 
 
 def tiny(family: str, kind: Any = AutoModelForSequenceClassification) -> Any:
     """A model of this family with random weights."""
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     sizes = {"intermediate_size": 48, "vocab_size": 60, "pad_token_id": 0}
-    distil = {"hidden_dim": 48} if family == "distilbert" else {}
-    return kind.from_config(AutoConfig.for_model(family, **small, **sizes, **distil))
+    ends = dict.fromkeys(("cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id"), 1)
+    own = {"distilbert": {"hidden_dim": 48}, "modernbert": ends}.get(family, {})
+    return kind.from_config(AutoConfig.for_model(family, **small, **sizes, **own))
 
 
 def batch() -> dict[str, torch.Tensor]:

@@ -98,7 +98,8 @@ def cell(found: Found, method: str, family: str, kinds: tuple[str, ...]) -> tupl
     for letter in CLAUSES:
         here = {kind: found.get((letter, (method, family, kind))) for kind in kinds}
         letters += sign(letter, [one.outcome if one else "" for one in here.values()])
-        for text in dict.fromkeys(w for one in here.values() if one for w in one.words):
+        told_of = [one for one in here.values() if one and one.outcome != "failed"]
+        for text in dict.fromkeys(word for one in told_of for word in one.words):
             where = [kind for kind, one in here.items() if one and text in one.words]
             told = text if len(where) == len(kinds) else f"on {', '.join(where)}: {text}"
             said[told] = said.get(told, "") + letter

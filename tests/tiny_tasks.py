@@ -23,7 +23,7 @@ def tiny_task(
     """A task with ``train`` and ``test`` rows; three labels, two choices, or a number.
 
     The word "water" stands in every text of label b and in every right choice, and makes the number
-    larger by 100: it can be learnt.
+    larger by 1: it can be learnt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"{kind} {seed}")  # noqa: S311 (a toy's words, no secret)
@@ -104,7 +104,7 @@ def _row(kind: str, i: int, rng: random.Random) -> list[str]:
         sides = [marked(words(2, 8), choice == right) for choice in (0, 1)]
         return [" ".join(words(2, 10)), *sides, str(right)]
     if kind == "regression":
-        return [marked(words(2, 18), i % 2 == 1), f"{500 + 100 * (i % 2) + rng.random():.2f}"]
+        return [marked(words(2, 18), i % 2 == 1), f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
     label = "abc"[i % 3]
     second = [" ".join(words(1, 10))] if kind == "pair" else []
     return [marked(words(2, 18), label == "b"), *second, label]

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from docs_script import DOCS, docs_script
 
 from paretune import methods
-
-SCRIPT = Path(__file__).parents[2] / "docs" / "methods.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("methods_page", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script("methods")
 
 
 def test_the_page_is_up_to_date(script: ModuleType) -> None:
-    committed = SCRIPT.with_suffix(".md").read_text(encoding="utf-8")
+    committed = (DOCS / "methods.md").read_text(encoding="utf-8")
     assert committed == script.page(), "run: python docs/methods.py"
 
 
