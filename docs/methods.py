@@ -14,6 +14,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from paretune import methods
 from paretune.methods import options as method_options
+from paretune.methods.peft_known import REFUSED, SUPPORTED
 from paretune.models.anatomy import anatomy
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -34,7 +35,8 @@ def page() -> str:
         "",
         "Written from the method files by `python docs/methods.py`; a test compares. Trained",
         "parameters: of the method alone, with its default options, on BERT-base (110 M); the head",
-        "comes on top, with every method.",
+        "comes on top, with every method. At the end: [the tuners of peft](#peft-tuners), which a",
+        "study may name beside these.",
         "",
         "| method | trained on BERT-base | starts as the base model | merges | lines of code |",
         "|---|---|---|---|---|",
@@ -46,6 +48,7 @@ def page() -> str:
         lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
     for _, module in found:
         lines += ["", *section(module)]
+    lines += ["", *peft_section()]
     return "\n".join(lines) + "\n"
 
 
@@ -64,6 +67,38 @@ def section(module: ModuleType) -> list[str]:
     if rates := getattr(module, "LEARNING_RATES", None):
         lines += [f"Learning rates on trial: {', '.join(f'{rate:g}' for rate in rates)}.", ""]
     return lines[:-1]
+
+
+def peft_section() -> list[str]:
+    """The tuners of ``peft``: which train here, and why the others do not."""
+    lines = [
+        "## peft tuners",
+        "",
+        "`{name: peft:vera, r: 64}` trains `peft`'s own VeRA, under its own option names and with",
+        "its own defaults, one run at a time, beside the methods above, by the same protocol. The",
+        "head is trained, saved and exported as with every method; a study file gives no",
+        "`modules_to_save`. `target_modules` takes our roles (`query`, `value`, `all_linear` ...)",
+        "or the ends of modules' names; `layers_to_transform` counts the layers of any",
+        "architecture. The initial weights depend on the run's seed alone.",
+        "",
+        "Rates on trial: where a method is above, as there; otherwise a factor of three around the",
+        "rate of its paper or of `peft`'s own comparison. Where a method wants a rate that no head",
+        "survives, the head learns at a share of it. All of them can be exported merged, but BEFT",
+        "where the model has no biases (ModernBERT).",
+        "",
+        "| name | by default beside | learning rates | head's share |",
+        "|---|---|---|---|",
+    ]
+    for name, known in sorted(SUPPORTED.items()):
+        rates = ", ".join(f"{rate:g}" for rate in known.rates)
+        needs = f" (with `{known.needs}`)" if known.needs else ""
+        lines.append(
+            f"| `peft:{name}` {known.title}{needs} | {', '.join(known.targets)} "
+            f"| {rates} | {known.head_pace:g} |"
+        )
+    lines += ["", "Those that do not train here:", ""]
+    lines += [f"- `peft:{name}`: {refused.reason}." for name, refused in sorted(REFUSED.items())]
+    return lines
 
 
 def labelled(block: str) -> list[tuple[str, str]]:

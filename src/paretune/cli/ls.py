@@ -70,12 +70,18 @@ def _tasks() -> Iterator[Entry]:
 def _methods() -> Iterator[Entry]:
     from paretune import methods
     from paretune.methods import options
+    from paretune.methods.peft_known import SUPPORTED
 
     for name, method in sorted(methods.available().items()):
         rates = ", ".join(f"{rate:g}" for rate in getattr(method, "LEARNING_RATES", ()))
         said = f"{method.TITLE}" + (f"; learning rates {rates}" if rates else "")
         shown = ", ".join(f"{k}: {_value(v)}" for k, v in options.describe(method.Options).items())
         yield name, f"{said}\n{shown}" if shown else said
+    yield (
+        f"{methods.PEFT}NAME",
+        "peft's own tuners under peft's own option names, one run at a time: "
+        f"{', '.join(sorted(SUPPORTED))}",
+    )
 
 
 def _value(value: object) -> str:

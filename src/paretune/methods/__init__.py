@@ -12,6 +12,7 @@ sense for it), ``Options`` and either
   (``NEEDS_FEATURES`` where it reads the columns of a table instead of texts).
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
+:mod:`paretune.methods.peft_tuners` makes the like of a method file of each of ``peft``'s tuners.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from paretune.errors import MethodError
+
+PEFT = "peft:"
+"""What a method's name begins with where ``peft``'s own code trains."""
 
 
 @cache
@@ -40,15 +44,21 @@ def available() -> dict[str, ModuleType]:
 
 
 def get(name: str) -> ModuleType:
-    """The method called ``name``.
+    """The method called ``name``; ``peft:vera`` is ``peft``'s own VeRA.
 
     Raises:
-        MethodError: there is none; the known ones are listed.
+        MethodError: there is none; the known ones are listed. Or a tuner of ``peft`` that does not
+            train here, with the reason.
     """
+    if name.startswith(PEFT):
+        from paretune.methods import peft_tuners
+
+        return peft_tuners.method(name.removeprefix(PEFT))
     known = available()
     if name not in known:
         raise MethodError(
-            f'method "{name}" is not known.', remedy=f"Known methods: {', '.join(sorted(known))}."
+            f'method "{name}" is not known.',
+            remedy=f"Known methods: {', '.join(sorted(known))}; and {PEFT}NAME, peft's own tuners.",
         )
     return known[name]
 

@@ -64,8 +64,8 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a change beside every LayerNorm of the backbone."""
-    norms = _norms(model, anatomy)
-    return attach(model, NAME, {name: Renorm(norm, fleet) for name, norm in norms.items()})
+    parts = {name: Renorm(norm, fleet) for name, norm in norms(model, anatomy).items()}
+    return attach(model, NAME, parts)
 
 
 def to_peft(
@@ -87,7 +87,7 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of all gains and shifts."""
-    return sum(p.numel() for norm in _norms(model, anatomy).values() for p in norm.parameters())
+    return sum(p.numel() for norm in norms(model, anatomy).values() for p in norm.parameters())
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -102,7 +102,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
     injection.undo()
 
 
-def _norms(model: nn.Module, anatomy: Anatomy) -> dict[str, nn.LayerNorm]:
+def norms(model: nn.Module, anatomy: Anatomy) -> dict[str, nn.LayerNorm]:
     """Every LayerNorm outside the head, by name."""
     return {
         name: module

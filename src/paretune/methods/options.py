@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
@@ -35,8 +35,15 @@ def members() -> Any:
     return field(default=(), metadata={"members": True})
 
 
+def checked_by(default: Any, check: Callable[[str, Any], Any]) -> Any:
+    """An option that ``check`` judges: told where it stands and its value, it gives the value."""
+    return field(default=default, metadata={"check": check})
+
+
 def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
     """Check what a study file gives against a method's options.
+
+    Options may say of what they leave out why they do: ``CLOSED``, by name.
 
     Raises:
         MethodError: an unknown option, a wrong type, or a value out of range.
@@ -47,8 +54,10 @@ def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
     for name, value in given.items():
         if name not in known:
             listed = ", ".join(known) or "none"
+            closed = getattr(options, "CLOSED", {})
+            why = f": {closed[name]}" if name in closed else ""
             raise MethodError(
-                f'method {method} has no option "{name}".', remedy=f"Its options: {listed}."
+                f'method {method} has no option "{name}"{why}.', remedy=f"Its options: {listed}."
             )
         values[name] = _checked(method, known[name], hints[name], value)
     return options(**values)
@@ -82,6 +91,8 @@ def _checked(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
     where = f"method {method}, option {spec.name}"
     if spec.metadata.get("members"):
         return _members(where, value)
+    if check := spec.metadata.get("check"):
+        return check(where, value)
     if typing.get_origin(hint) is tuple:
         if isinstance(value, str):
             value = (value,)

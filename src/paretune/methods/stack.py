@@ -68,7 +68,9 @@ def pieces(options: Options) -> list[tuple[ModuleType, Any]]:
         reasons.append(f"{' and '.join(sorted(_DOORS))} both stand before the text")
     if "dora" in names[1:]:
         reasons.append("dora measures the weights that it finds, so it comes first")
-    modules = [methods.get(name) for name in names]
+    theirs = [name for name in names if name.startswith(methods.PEFT)]
+    reasons += [f"{name}: it takes the place of layers that others stand beside" for name in theirs]
+    modules = [methods.get(name) for name in names if name not in theirs]
     reasons += [
         f"{module.NAME} trains no model" for module in modules if not methods.trains_a_model(module)
     ]

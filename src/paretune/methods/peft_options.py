@@ -1,0 +1,123 @@
+"""The options of one of ``peft``'s tuners: the fields of its config, under their own names."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union
+
+from paretune.errors import MethodError
+from paretune.methods.options import checked_by
+from paretune.methods.peft_known import CLOSED, Known
+
+ROLES = ("target_modules", "feedforward_modules")
+"""Options that name layers: they take our roles beside the ends of modules' names."""
+_PLAIN = (bool, int, float, str, types.NoneType, dict, list, tuple, set)
+
+
+def options_of(config: type, known: Known) -> type:
+    """A frozen dataclass like those of our methods; ``CLOSED`` tells why a field is not in it.
+
+    A default is ``peft``'s own. What a study file does not say is not passed on either.
+
+    Args:
+        config: the config class of the tuner.
+        known: what of it is offered here.
+    """
+    hints = typing.get_type_hints(config)
+    closed = {**CLOSED, **known.closed}
+    found: list[tuple[str, Any, Any]] = []
+    for field in dataclasses.fields(config):
+        name, hint = field.name, hints[field.name]
+        if not field.init or name in closed:
+            continue
+        if name == "target_modules":
+            found.append((name, tuple[str, ...], dataclasses.field(default=known.targets)))
+        elif name == "feedforward_modules":
+            inner = tuple(role for role in known.targets if role.startswith("feed_forward"))
+            found.append((name, tuple[str, ...], dataclasses.field(default=inner)))
+        elif not _plain(hint):
+            closed[name] = "it is no plain value"
+        else:
+            default = None if field.default is dataclasses.MISSING else field.default
+            check = _check(hint, known.barred.get(name, {}))
+            found.append((name, Any, checked_by(default, check)))
+    made: type = dataclasses.make_dataclass(
+        "Options", found, frozen=True, namespace={"CLOSED": closed, "__doc__": config.__doc__}
+    )
+    return made
+
+
+def given(options: Any) -> dict[str, Any]:
+    """What differs from ``peft``'s defaults, without the names of layers."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(options)
+        if field.name not in ROLES and (value := getattr(options, field.name)) != field.default
+    }
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a value from a study file is of a type that a field's hint allows."""
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
+    if kind in (Union, types.UnionType):
+        return any(fits(one, value) for one in inner)
+    if kind is Literal:
+        return any(type(value) is type(word) and value == word for word in inner)
+    if hint in (list, tuple, set) or kind in (list, tuple, set):
+        return isinstance(value, list | tuple) and all(
+            fits(inner[0], one) for one in value if inner
+        )
+    if hint is dict or kind is dict:
+        return isinstance(value, Mapping) and all(
+            fits(inner[0], key) and fits(inner[1], one) for key, one in value.items() if inner
+        )
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return value in [member.value for member in hint]
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(hint, type) and isinstance(value, hint)
+
+
+def _plain(hint: Any) -> bool:
+    """Whether YAML has values of this type; of several, one is enough."""
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (Union, types.UnionType):
+        return any(_plain(one) for one in inner if one is not types.NoneType)
+    if kind is Literal or hint is Any or kind in _PLAIN or hint in _PLAIN:
+        return True
+    return isinstance(hint, type) and issubclass(hint, enum.Enum)
+
+
+def _check(hint: Any, barred: Mapping[str, str]) -> Callable[[str, Any], Any]:
+    def check(where: str, value: Any) -> Any:
+        if isinstance(value, str) and value in barred:
+            raise MethodError(f"{value}: {barred[value]}.", where=where)
+        if not fits(hint, value):
+            raise MethodError(f"{value!r} is not of type {_said(hint)}.", where=where)
+        return value
+
+    return check
+
+
+def _said(hint: Any) -> str:
+    """A type as a person would write it."""
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind in (Union, types.UnionType):
+        return " or ".join(_said(one) for one in inner)
+    if kind is Literal:
+        return " or ".join(repr(word) for word in inner)
+    if kind is not None and inner:
+        return f"{kind.__name__} of {' and '.join(_said(one) for one in inner)}"
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return " or ".join(repr(member.value) for member in hint)
+    if hint is types.NoneType:
+        return "null"
+    return getattr(hint, "__name__", str(hint))

@@ -1,0 +1,189 @@
+"""``peft:<name>``: the tuners of Hugging Face's ``peft`` as methods, with its own option names.
+
+Not one method but a maker of them: ``method("vera")`` is an object like the module of a method
+file. The tuner's own code trains, so what is measured is ``peft``'s VeRA, not ours; such a run is
+always alone. The head is ours: drawn, trained and saved as with every method.
+
+Start: as ``peft`` draws it, from a seed of the run's own. Which tuners train here, and why others
+do not, is in :mod:`paretune.methods.peft_known`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from paretune.errors import MethodError
+from paretune.methods import PEFT
+from paretune.methods import peft_wrapping as wrapping
+from paretune.methods.fleet import Fleet
+from paretune.methods.layer_norm import norms
+from paretune.methods.options import ENCODER_KINDS
+from paretune.methods.peft_known import REFUSED, SUPPORTED, Known
+from paretune.methods.peft_options import ROLES, given, options_of
+from paretune.methods.peft_wrapping import Wrapped
+from paretune.models.anatomy import Anatomy, targets
+from paretune.study import derive
+
+CODE_EPOCH = 1
+
+
+@cache
+def method(tuner: str) -> ModuleType:
+    """The method ``peft:<tuner>``, as if it had a file of its own.
+
+    Raises:
+        MethodError: the installed ``peft`` has no such tuner, or it does not train here, and why.
+    """
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+
+    name = f"{PEFT}{tuner}"
+    installed = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    if tuner in REFUSED:
+        raise MethodError(f"cannot train here: {REFUSED[tuner].reason}.", where=f"method {name}")
+    if tuner not in installed or tuner not in SUPPORTED:
+        there = "is not known to this paretune" if tuner in installed else "is not known"
+        usable = ", ".join(f"{PEFT}{one}" for one in sorted(SUPPORTED) if one in installed)
+        raise MethodError(
+            f'method "{name}" {there} (peft {peft.__version__} is installed).',
+            remedy=f"Its tuners that train here: {usable}.",
+        )
+    kind, known = installed[tuner], SUPPORTED[tuner]
+    config: Any = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    made = ModuleType(f"{__name__}.{tuner}", f"{known.title}, by ``peft``.")
+    vars(made).update(_parts(name, known, config, PEFT_TYPE_TO_TUNER_MAPPING[kind]))
+    return made
+
+
+def _parts(name: str, known: Known, config: Any, tuner: Any) -> dict[str, Any]:
+    """What a method file has, by name."""
+    counts: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
+
+    def inject(
+        model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+    ) -> Wrapped:
+        """Let ``peft`` put its layers in the place of the targets'."""
+        if fleet.runs != 1:
+            raise MethodError(
+                f"{fleet.runs} runs at once; a tuner of peft trains alone.", where=f"method {name}"
+            )
+        told = {**given(options), **_layers(name, model, anatomy, options, known)}
+        if known.needs and not told.get(known.needs):
+            raise MethodError(
+                f"trains nothing without {known.needs}.",
+                where=f"method {name}",
+                remedy=f"Give it: {{name: {name}, {known.needs}: [...]}}.",
+            )
+        seed = derive(seeds[0], "init", name)
+        rewrites = isinstance(told.get(known.rewrites), str)
+        made = wrapping.wrap(name, model, tuner, config, told, seed, rewrites=rewrites)
+        if known.head_pace != 1.0:
+            head = [n for n in dict(model.named_parameters()) if _within(n, anatomy.head)]
+            made.rate_factors = dict.fromkeys(head, known.head_pace)
+        return made
+
+    def parameter_count(model: nn.Module, anatomy: Anatomy, options: Any) -> int:
+        """By wrapping the model once and counting: each tuner has a formula of its own."""
+        found = counts.setdefault(model, {})
+        if repr(options) not in found:
+            made = inject(model, anatomy, options, Fleet(), [0])
+            found[repr(options)] = sum(p.numel() for p in made.parameters.values())
+            made.undo()
+        return found[repr(options)]
+
+    def to_peft(model: nn.Module, options: Any, injection: Wrapped, common: dict[str, Any]) -> Any:
+        """The same as a ``PeftModel``, on a fresh base; ``common`` goes to its config."""
+        return wrapping.by_peft(model, config, injection, common)
+
+    def merge(model: nn.Module, injection: Wrapped) -> None:
+        """Let it become a part of the weights and take it out."""
+        wrapping.merge(name, model, injection)
+
+    return {
+        "NAME": name,
+        "TITLE": f"{known.title} (peft)",
+        "CODE_EPOCH": CODE_EPOCH,
+        "KINDS": ENCODER_KINDS,
+        "LEARNING_RATES": known.rates,
+        "STARTS_AS_BASE": known.starts_as_base,
+        "Options": options_of(config, known),
+        "inject": inject,
+        "parameter_count": parameter_count,
+        "to_peft": to_peft,
+        "not_in_peft": lambda kind: known.not_in_peft,
+        "merge": merge,
+    }
+
+
+def _layers(
+    name: str, model: nn.Module, anatomy: Anatomy, options: Any, known: Known
+) -> dict[str, Any]:
+    """The config's fields that name layers, with their full names in this model.
+
+    Raises:
+        MethodError: a name matches nothing, or ``layers_to_transform`` leaves nothing.
+    """
+    asked = {role: getattr(options, role) for role in ROLES if hasattr(options, role)}
+    asked.setdefault("target_modules", known.targets)
+    find = _norms if "norms" in known.targets else _linears
+    found: dict[str, Any] = {
+        role: find(model, anatomy, names) for role, names in asked.items() if names
+    }
+    # peft asks which layer a name is in only of names that it completes itself.
+    chosen = getattr(options, "layers_to_transform", None)
+    if chosen is not None:
+        chosen = [chosen] if isinstance(chosen, int) else list(chosen)
+        count = len(anatomy.layers)
+        if not chosen or not all(0 <= i < count for i in chosen):
+            raise MethodError(
+                f"{chosen} are no layers; the model has 0 to {count - 1}.",
+                where=f"method {name}, option layers_to_transform",
+            )
+        inside = [anatomy.layers[i].name for i in chosen]
+        found = {role: [n for n in names if _within(n, inside)] for role, names in found.items()}
+        found["layers_to_transform"] = None
+    if not found["target_modules"]:
+        raise MethodError(
+            "no layer is left to stand beside.",
+            where=f"method {name}",
+            remedy="Name more in target_modules or layers_to_transform.",
+        )
+    return found
+
+
+def _linears(model: nn.Module, anatomy: Anatomy, asked: Sequence[str]) -> list[str]:
+    """Full names of the linear layers that are asked for, or of the word embeddings."""
+    if asked == ("embeddings",):
+        return [anatomy.embeddings]
+    return targets(anatomy, asked)
+
+
+def _norms(model: nn.Module, anatomy: Anatomy, asked: Sequence[str]) -> list[str]:
+    """Full names of the backbone's normalisations that are asked for; ``norms`` is all of them.
+
+    Raises:
+        MethodError: a name matches none.
+    """
+    known = list(norms(model, anatomy))
+    found = []
+    for word in asked:
+        hits = (
+            known if word == "norms" else [n for n in known if n == word or n.endswith(f".{word}")]
+        )
+        if not hits:
+            raise MethodError(
+                f'target_modules: "{word}" matches no normalisation of the model.',
+                remedy=f"It has {', '.join(known)}; norms is all of them.",
+            )
+        found += hits
+    return [name for name in known if name in found]
+
+
+def _within(name: str, modules: Sequence[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)

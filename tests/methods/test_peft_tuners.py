@@ -1,0 +1,237 @@
+"""``peft:<name>``: every tuner that the installed ``peft`` has is walked through, or refused.
+
+A tuner that is new to ``peft`` has no line in the table and fails here until somebody decides.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from safetensors.torch import load as from_bytes
+from test_contract import Walk, answers, one_by_one, three_steps
+from tiny_tasks import silent, tiny_run, tiny_task
+from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+
+from paretune import methods
+from paretune.errors import MethodError
+from paretune.export import formats
+from paretune.export.restored import Task, restored
+from paretune.methods import options as method_options
+from paretune.methods.peft_known import REFUSED, SUPPORTED
+from paretune.models.load import reset_head
+from paretune.training.execute import execute_run
+from paretune.training.prepare import prepare
+from paretune.training.workbench import Workbench
+
+INSTALLED = sorted(kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING)
+TRAINED = [name for name in INSTALLED if name in SUPPORTED]
+SMALL: dict[str, dict[str, Any]] = {
+    "adamss": {"r": 8, "num_subspaces": 2},
+    "c3a": {"block_size": 16},
+    "fourierft": {"n_frequency": 50},
+    "gralora": {"r": 4},
+    "hira": {"r": 4},
+    "miss": {"r": 4},
+    "oft": {"oft_block_size": 8},
+    "osf": {"effective_rank": 4},
+    "peanut": {"r": 4},
+    "psoft": {"r": 4},
+    "pvera": {"r": 8},
+    "randlora": {"r": 4},
+    "road": {"group_size": 8},
+    "shira": {"r": 2},
+    "supertuning": {"sparsity": 0.9},
+    "trainable_tokens": {"token_indices": [2, 3, 50]},
+    "tinylora": {"u": 8},
+    "unilora": {"theta_d_length": 32},
+    "vblora": {"num_vectors": 8, "vector_length": 16},
+    "vera": {"r": 8},
+    "waveft": {"n_frequency": 50},
+}
+"""Options that fit into a width of 32, or keep a tuner small."""
+UNMERGED = {("peft:beft", "modernbert"): "Base layer has no bias"}
+"""Pairs that train, but have no place in the weights."""
+
+
+def peft_run(folder: Path, model: Path, tuner: str, kind: str = "pair", **changes: Any) -> Any:
+    options = {**SMALL.get(tuner, {}), **changes.pop("options", {})}
+    task = tiny_task(folder, kind, train=30, test=6)
+    return tiny_run(task, model, f"peft:{tuner}", options=options, **changes)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Workbench:
+    """The model is kept from one walk to the next, so a tuner that leaves a trace is found."""
+    return Workbench()
+
+
+def walked(run: Any, bench: Workbench, folder: Path) -> Walk:
+    """One tuner on one model and task: injected, stepped, run as a whole, loaded again, merged."""
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    reset_head(loaded, run.seed)
+    seen = Walk(run.method.name, run, base=answers(loaded, run, bench))
+    before, children = dict(loaded.model.named_parameters()), dict(loaded.model.named_modules())
+    pristine = loaded.pristine()
+    module = methods.get(run.method.name)
+    options = method_options.parse(module.NAME, module.Options, run.method.options)
+    seen.count = module.parameter_count(loaded.model, loaded.anatomy, options)
+    drawn = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
+    prepared = prepare(run, loaded)
+    after = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
+    assert torch.equal(drawn[0], after[0]) and drawn[1:] == after[1:]
+    seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
+    seen.head = loaded.head
+    seen.start = answers(loaded, run, bench, prepared.fleet)
+    three_steps(prepared, run, bench, seen)
+    seen.batched = answers(loaded, run, bench, prepared.fleet)
+    seen.single, seen.padded = one_by_one(prepared, run, bench)
+    prepared.undo()
+    seen.outcome = execute_run(run, checkpoint=folder / "x", report=silent, bench=bench)
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    reset_head(loaded, run.seed)
+    seen.undone = answers(loaded, run, bench)
+    now = dict(loaded.model.named_modules())
+    assert list(now) == list(children) and all(now[n] is m for n, m in children.items())
+    seen.same_names = list(dict(loaded.model.named_parameters())) == list(before)
+    seen.pristine = (pristine, loaded.pristine())
+    dataset = bench.dataset(run.task)
+    about = Task(dataset.kind, dataset.labels)
+    fresh = restored(run, about, bench.source(run.model), seen.outcome.blobs["weights"])
+    seen.again = answers(fresh.loaded, run, bench, fresh.fleet)
+    if reason := UNMERGED.get((module.NAME, loaded.model.config.model_type)):
+        with pytest.raises(MethodError, match=reason):
+            module.merge(fresh.loaded.model, fresh.injection)
+        return seen
+    module.merge(fresh.loaded.model, fresh.injection)
+    assert list(dict(fresh.loaded.model.named_modules())) == list(children)
+    seen.merged = answers(fresh.loaded, run, bench)
+    return seen
+
+
+def check(seen: Walk, known: Any) -> None:
+    """What the contract asks of every method."""
+    if known.starts_as_base:
+        torch.testing.assert_close(seen.start, seen.base, rtol=0, atol=1e-5)
+    else:
+        assert not torch.allclose(seen.start, seen.base, atol=1e-5)
+    assert seen.count == sum(seen.trained.values()) > 0
+    kept = from_bytes(seen.outcome.blobs["weights"])
+    assert set(kept) == {*seen.trained, *seen.head}
+    assert seen.outcome.result["method_parameters"] == seen.count
+    assert seen.moved_frozen == []
+    assert seen.unmoved == []
+    torch.testing.assert_close(seen.single, seen.batched, rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen.padded, seen.batched, rtol=0, atol=1e-5)
+    assert seen.same_names and seen.pristine[0] == seen.pristine[1]
+    assert torch.equal(seen.undone, seen.base)
+    told = json.loads(seen.outcome.blobs["predictions"])["test"]
+    assert torch.equal(seen.again, torch.tensor(told["scores"]))
+    assert not torch.allclose(seen.again, seen.base, atol=1e-3)
+    if len(seen.merged):
+        torch.testing.assert_close(seen.merged, seen.again, rtol=0, atol=1e-4)
+
+
+def exported(seen: Walk, bench: Workbench, folder: Path) -> None:
+    """As PEFT's adapter it is opened by who knows nothing of us, with the same logits."""
+    run = seen.run
+    dataset, source = bench.dataset(run.task), bench.source(run.model)
+    about = Task(dataset.kind, dataset.labels)
+    ours = restored(run, about, source, seen.outcome.blobs["weights"])
+    reason = formats.choices(run, about)["peft"]
+    assert reason == SUPPORTED[run.method.name.removeprefix("peft:")].not_in_peft
+    batch = {"input_ids": torch.arange(5, 17).reshape(1, 2, 6)}
+    if dataset.kind != "multiple_choice":
+        batch = {"input_ids": torch.arange(5, 25).reshape(2, 10)}
+    expected = formats.answers(ours.loaded.model, batch)
+    if not reason:
+        formats.as_peft(run, about, source, ours, folder)
+        several = dataset.kind == "multiple_choice"
+        kind = AutoModelForMultipleChoice if several else AutoModelForSequenceClassification
+        plain = kind.from_pretrained(
+            run.model.name, **({} if several else {"num_labels": len(dataset.labels)})
+        )
+        theirs = peft.PeftModel.from_pretrained(plain, str(folder))
+        torch.testing.assert_close(formats.answers(theirs, batch), expected, rtol=0, atol=1e-5)
+    ours.undo()
+
+
+@pytest.mark.parametrize("tuner", INSTALLED)
+def test_every_tuner_trains_here_or_is_refused(
+    tuner: str, bench: Workbench, tiny_model: Any, tmp_path: Path
+) -> None:
+    assert tuner in {*SUPPORTED, *REFUSED}, "new in peft: give it a line in methods/peft_known.py"
+    if tuner in REFUSED:
+        with pytest.raises(MethodError, match="cannot train here") as refusal:
+            methods.get(f"peft:{tuner}")
+        assert REFUSED[tuner].reason in str(refusal.value)
+        return
+    run = peft_run(tmp_path, tiny_model("bert"), tuner)
+    seen = walked(run, bench, tmp_path)
+    check(seen, SUPPORTED[tuner])
+    exported(seen, bench, tmp_path / "peft")
+
+
+@pytest.mark.parametrize(
+    ("tuner", "family", "kind", "options"),
+    [
+        ("vera", "bert", "multiple_choice", {}),
+        ("oft", "bert", "multiple_choice", {"target_modules": ["all_linear"]}),
+        ("ln_tuning", "modernbert", "classification", {}),
+        ("hira", "modernbert", "classification", {"layers_to_transform": [0, 2]}),
+        ("vblora", "distilbert", "classification", {"target_modules": ["q_lin", "ffn.lin2"]}),
+        ("lora", "bert", "classification", {"init_lora_weights": "pissa", "r": 4}),
+        ("lora", "bert", "classification", {"init_lora_weights": "olora", "r": 4}),
+        ("lora", "bert", "classification", {"init_lora_weights": "mica", "r": 4}),
+        ("lora", "bert", "classification", {"use_dora": True, "lora_dropout": 0.1}),
+    ],
+)
+def test_other_kinds_families_and_variants(
+    tuner: str,
+    family: str,
+    kind: str,
+    options: dict[str, Any],
+    bench: Workbench,
+    tiny_model: Any,
+    tmp_path: Path,
+) -> None:
+    run = peft_run(tmp_path, tiny_model(family), tuner, kind, options=options)
+    seen = walked(run, bench, tmp_path)
+    check(seen, SUPPORTED[tuner])
+    exported(seen, bench, tmp_path / "peft")
+    if "layers_to_transform" in options:
+        assert {name.split(".")[2] for name in seen.trained} == {"0", "2"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["roberta", "distilbert", "deberta-v2", "electra", "modernbert"])
+@pytest.mark.parametrize("tuner", TRAINED)
+def test_every_tuner_on_every_family(
+    tuner: str, family: str, bench: Workbench, tiny_model: Any, tmp_path: Path
+) -> None:
+    run = peft_run(tmp_path, tiny_model(family), tuner, "classification")
+    seen = walked(run, bench, tmp_path)
+    check(seen, SUPPORTED[tuner])
+    exported(seen, bench, tmp_path / "peft")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuner", TRAINED)
+def test_every_tuner_in_bf16_and_with_activations_computed_again(
+    tuner: str, bench: Workbench, tiny_model: Any, tmp_path: Path
+) -> None:
+    told = []
+    for training in ({"precision": "bf16"}, {"activation_checkpointing": True}, {}):
+        run = peft_run(tmp_path, tiny_model("bert"), tuner, training=training)
+        outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
+        assert outcome.result["outcome"] in ("ok", "collapsed")
+        told.append(outcome.result["curve"][-1]["loss"])
+    assert told[0] == pytest.approx(told[2], abs=0.1)
+    assert told[1] == pytest.approx(told[2], abs=1e-5)
