@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import paretune
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import options as method_options
+from paretune.methods import peft_tuners
 from paretune.methods.fleet import Fleet
 from paretune.methods.peft_known import REFUSED, SUPPORTED
 from paretune.models.load import load
@@ -92,6 +94,18 @@ def test_unknown_tuners_are_answered_with_those_there_are() -> None:
         methods.get("peft:vara")
     with pytest.raises(MethodError, match="peft:NAME"):
         methods.get("vera")
+
+
+def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    peft_tuners.method.cache_clear()
+    monkeypatch.delitem(PEFT_TYPE_TO_CONFIG_MAPPING, kinds["vera"])
+    newer = Enum("newer", {"NEWER": "NEWER"}).NEWER  # type: ignore[attr-defined]
+    monkeypatch.setitem(PEFT_TYPE_TO_CONFIG_MAPPING, newer, peft.VeraConfig)
+    with pytest.raises(MethodError, match=r'"peft:vera" is not known \(peft .* is installed\)'):
+        methods.get("peft:vera")
+    with pytest.raises(MethodError, match=r'"peft:newer" is not known to this paretune'):
+        methods.get("peft:newer")
 
 
 @pytest.mark.parametrize(
@@ -183,8 +197,11 @@ def test_a_head_may_learn_at_its_own_pace(tiny_model: Any, tmp_path: Path) -> No
     assert not set(factors) & set(prepared.injection.parameters)
 
 
-def test_a_study_compares_one_with_ours(tmp_path: Path, tiny_model: Any, capsys: Any) -> None:
+def test_a_study_compares_one_with_ours(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Checked, planned, run, reported and exported; the store knows it by its full name."""
+    monkeypatch.chdir(tmp_path)
     asked = small(
         tmp_path,
         tiny_model("bert"),
@@ -200,9 +217,8 @@ def test_a_study_compares_one_with_ours(tmp_path: Path, tiny_model: Any, capsys:
     finish(asked, tmp_path / "store", costs=0).close()
     rows = paretune.report(asked, store=tmp_path / "store").tasks[0].rows
     assert {"lora", "peft:vera"} <= {row.cell.method for row in rows}
-    done = paretune.export(
-        asked, store=tmp_path / "store", method="peft:vera", to=tmp_path / "vera"
-    )
+    done = paretune.export(asked, store=tmp_path / "store", method="peft:vera")
+    assert done.folder == Path("exports", "small", "words-tiny-peft-vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
     assert "peft:vera for words" in done.said
     own = paretune.export(

@@ -77,7 +77,8 @@ def export(
     dataset, source = context.dataset(run.task), context.source(run.model)
     about = Task(dataset.kind, dataset.labels)
     form = _form(form, formats.choices(run, about), run)
-    target = Path(to) if to is not None else Path("exports", found.study.study, "-".join(run.cell))
+    cell_name = "-".join(run.cell).replace(":", "-")  # a colon is no name on every system
+    target = Path(to) if to is not None else Path("exports", found.study.study, cell_name)
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise StudyError("is there already.", where=str(target), remedy="Name another --to.")
     with Store.open(found.folder) as opened:
