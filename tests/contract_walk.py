@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from tiny_tasks import silent, tiny_run, tiny_task
+from tiny_tasks import silent, small, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune import methods
@@ -116,10 +116,18 @@ class Walk:
         return torch.from_numpy(found)
 
 
-def walked(method: str, kind: str, model: Path, bench: Workbench, folder: Path) -> Walk:
-    """Take ``method`` through a whole run on a task of ``kind``."""
+def walk_of(
+    method: str, kind: str, model: Path, folder: Path, options: Any = None, **changes: Any
+) -> Run:
+    """The run that is walked through, on a task of ``kind``."""
+    chosen = small(method) if options is None else options
     task = tiny_task(folder, kind, train=30, test=6)
-    run = tiny_run(task, model, method)
+    return tiny_run(task, model, method, options=chosen, **changes)
+
+
+def walked(run: Run, bench: Workbench, folder: Path) -> Walk:
+    """Take a method through a whole run."""
+    method = run.method.name
     seen = Walk(method, run, bench)
     loaded = seen.loaded()
     seen.base = seen.answers(loaded)

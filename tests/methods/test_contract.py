@@ -18,7 +18,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract_walk import IN_PEFT, MERGED, METHODS, Walk, objective, unsettle, walked
+from contract_walk import IN_PEFT, MERGED, METHODS, Walk, objective, unsettle, walk_of, walked
 from guarantees import CLAUSES, EXCUSED, NOTE, REAL
 from peft_tensors import into_ours
 from safetensors.torch import load as from_bytes
@@ -101,7 +101,8 @@ def walk(
         model = request.getfixturevalue("shared") / "models" / family
     else:
         model = request.getfixturevalue("tiny_model")(family)
-    return walked(method, kind, model, bench, tmp_path_factory.mktemp("walk"))
+    folder = tmp_path_factory.mktemp("walk")
+    return walked(walk_of(method, kind, model, folder), bench, folder)
 
 
 @pytest.fixture

@@ -10,23 +10,21 @@ import random
 from pathlib import Path
 from typing import Any
 
+import contract_walk
 import numpy as np
 import peft
 import pytest
 import torch
+from contract_walk import Walk, walk_of
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load as from_bytes
-from test_contract import Walk, answers, one_by_one, three_steps
-from tiny_tasks import silent, tiny_run, tiny_task
+from tiny_tasks import silent
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.export import formats
-from paretune.export.restored import Task, restored
-from paretune.methods import options as method_options
 from paretune.methods.peft_known import REFUSED, SUPPORTED
-from paretune.models.load import reset_head
 from paretune.training.execute import execute_run
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
@@ -63,8 +61,7 @@ UNMERGED = {("peft:beft", "modernbert"): "Base layer has no bias"}
 
 def peft_run(folder: Path, model: Path, tuner: str, kind: str = "pair", **changes: Any) -> Any:
     options = {**SMALL.get(tuner, {}), **changes.pop("options", {})}
-    task = tiny_task(folder, kind, train=30, test=6)
-    return tiny_run(task, model, f"peft:{tuner}", options=options, **changes)
+    return walk_of(f"peft:{tuner}", kind, model, folder, options, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -74,46 +71,30 @@ def bench() -> Workbench:
 
 
 def walked(run: Any, bench: Workbench, folder: Path) -> Walk:
-    """One tuner on one model and task: injected, stepped, run as a whole, loaded again, merged."""
+    """The contract's walk; beside it, nothing global is drawn from and no module is exchanged."""
     loaded = bench.model(run.model, bench.dataset(run.task))
-    reset_head(loaded, run.seed)
-    seen = Walk(run.method.name, run, base=answers(loaded, run, bench))
-    before, children = dict(loaded.model.named_parameters()), dict(loaded.model.named_modules())
-    pristine = loaded.pristine()
-    module = methods.get(run.method.name)
-    options = method_options.parse(module.NAME, module.Options, run.method.options)
-    seen.count = module.parameter_count(loaded.model, loaded.anatomy, options)
+    children = dict(loaded.model.named_modules())
     drawn = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
-    prepared = prepare(run, loaded)
+    prepare(run, loaded).undo()
     after = torch.get_rng_state(), str(np.random.get_state()), random.getstate()
     assert torch.equal(drawn[0], after[0]) and drawn[1:] == after[1:]
-    seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
-    seen.head = loaded.head
-    seen.start = answers(loaded, run, bench, prepared.fleet)
-    three_steps(prepared, run, bench, seen)
-    seen.batched = answers(loaded, run, bench, prepared.fleet)
-    seen.single, seen.padded = one_by_one(prepared, run, bench)
-    prepared.undo()
-    seen.outcome = execute_run(run, checkpoint=folder / "x", report=silent, bench=bench)
-    loaded = bench.model(run.model, bench.dataset(run.task))
-    reset_head(loaded, run.seed)
-    seen.undone = answers(loaded, run, bench)
-    now = dict(loaded.model.named_modules())
+    seen = contract_walk.walked(run, bench, folder)
+    now = dict(seen.loaded().model.named_modules())
     assert list(now) == list(children) and all(now[n] is m for n, m in children.items())
-    seen.same_names = list(dict(loaded.model.named_parameters())) == list(before)
-    seen.pristine = (pristine, loaded.pristine())
-    dataset = bench.dataset(run.task)
-    about = Task(dataset.kind, dataset.labels)
-    fresh = restored(run, about, bench.source(run.model), seen.outcome.blobs["weights"])
-    seen.again = answers(fresh.loaded, run, bench, fresh.fleet)
-    if reason := UNMERGED.get((module.NAME, loaded.model.config.model_type)):
-        with pytest.raises(MethodError, match=reason):
-            module.merge(fresh.loaded.model, fresh.injection)
-        return seen
-    module.merge(fresh.loaded.model, fresh.injection)
-    assert list(dict(fresh.loaded.model.named_modules())) == list(children)
-    seen.merged = answers(fresh.loaded, run, bench)
     return seen
+
+
+def merged(seen: Walk) -> torch.Tensor | None:
+    """Logits with the tuner in the weights; None where it has no place in them, and says so."""
+    ours = seen.restored()
+    model = ours.loaded.model
+    if reason := UNMERGED.get((seen.method, model.config.model_type)):
+        with pytest.raises(MethodError, match=reason):
+            seen.module.merge(model, ours.injection)
+        return None
+    seen.module.merge(model, ours.injection)
+    assert list(dict(model.named_modules())) == list(dict(seen.loaded().model.named_modules()))
+    return seen.answers(ours.loaded)
 
 
 def check(seen: Walk, known: Any) -> None:
@@ -133,18 +114,17 @@ def check(seen: Walk, known: Any) -> None:
     assert seen.same_names and seen.pristine[0] == seen.pristine[1]
     assert torch.equal(seen.undone, seen.base)
     told = json.loads(seen.outcome.blobs["predictions"])["test"]
-    assert torch.equal(seen.again, torch.tensor(told["scores"]))
+    assert torch.equal(seen.again, torch.tensor(told["scores"]).reshape(seen.again.shape))
     assert not torch.allclose(seen.again, seen.base, atol=1e-3)
-    if len(seen.merged):
-        torch.testing.assert_close(seen.merged, seen.again, rtol=0, atol=1e-4)
+    if (found := merged(seen)) is not None:
+        torch.testing.assert_close(found, seen.again, rtol=0, atol=1e-4)
 
 
 def exported(seen: Walk, bench: Workbench, folder: Path) -> None:
     """As PEFT's adapter it is opened by who knows nothing of us, with the same logits."""
-    run = seen.run
+    run, about = seen.run, seen.task
     dataset, source = bench.dataset(run.task), bench.source(run.model)
-    about = Task(dataset.kind, dataset.labels)
-    ours = restored(run, about, source, seen.outcome.blobs["weights"])
+    ours = seen.restored()
     reason = formats.choices(run, about)["peft"]
     assert reason == SUPPORTED[run.method.name.removeprefix("peft:")].not_in_peft
     batch = {"input_ids": torch.arange(5, 17).reshape(1, 2, 6)}
