@@ -89,6 +89,12 @@ def test_lily_answers_by_the_texts_beside(tiny_model: Any) -> None:
     assert (alone - beside).abs().max() > 1e-3
 
 
+def test_trainable_tokens_leave_no_head_in_peft() -> None:
+    assert SUPPORTED["trainable_tokens"].not_in_peft
+    with pytest.raises(TypeError, match="modules_to_save"):
+        peft.TrainableTokensConfig(token_indices=[1], modules_to_save=["classifier"])
+
+
 def test_unknown_tuners_are_answered_with_those_there_are() -> None:
     with pytest.raises(MethodError, match=r'"peft:vara" is not known .*peft:vera'):
         methods.get("peft:vara")
