@@ -15,11 +15,14 @@ with / without, and for AdapterDrop Pfeiffer / AdapterDrop.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -43,6 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "unipelt": {},
 }
 PEFT = ("layer_norm", "lora", "dora", "loha", "lokr", "ia3", "prompt", "p_tuning")
+MEASURED = ("peak_bytes", "step_seconds", "answer_seconds")
 ALWAYS = ("full", "lora", "prompt", "pfeiffer")
 """Methods that activation checkpointing is measured with unless --checkpoint-all is given."""
 
@@ -183,6 +187,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--checkpoint-all", action="store_true")
+    parser.add_argument("--save", metavar="FILE", help="as JSON; docs/methods.py shows it")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -200,39 +205,92 @@ def main() -> None:
     for turn in range(options.rounds):
         for side in sides[:: 1 if turn % 2 == 0 else -1]:
             found[side].append(measure(*side, options))
-    print(
-        f"batch {options.batch} x {options.length} tokens, fp32, {options.threads} thread(s), "
-        f"{options.rounds} rounds: medians, and ratios [lowest, highest]\n"
-    )
-    heading = ("method", "trained (head included)", "peak memory", "step", "answer",
-               "peft / paretune: memory", "step")  # fmt: skip
-    print(f"| {' | '.join(heading)} |\n|{'---|' * len(heading)}")
+    told = summary(found, asked, checkpointed, options)
+    for line in tables(told):
+        print(line)
+    if options.save:
+        Path(options.save).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def summary(
+    found: dict[tuple[str, str], list[dict[str, Any]]],
+    asked: list[str],
+    checkpointed: list[str],
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Medians, and ratios as median, lowest and highest; with what they were measured on."""
+    import peft
+    import torch
+
+    from paretune.measuring.processor import processor
+
+    rows = []
     for method in asked:
-        ours, theirs = found[("paretune", method)], found.get(("peft", method))
-        line = [method, f"{ours[0]['trained']:,}", f"{_median(ours, 'peak_bytes') / 2**20:.0f} MiB"]
-        line += [f"{1e3 * _median(ours, key):.0f} ms" for key in ("step_seconds", "answer_seconds")]
+        ours = found[("paretune", method)]
+        row = {"method": method, "trained": ours[0]["trained"]}
+        row |= {key: statistics.median(turn[key] for turn in ours) for key in MEASURED}
+        for side, having in (("peft", PEFT), ("checkpointing", checkpointed)):
+            if method in having:
+                other = found[(side, method)]
+                row[side] = {key: _ratio(other, ours, key) for key in MEASURED}
+        if method == "adapterdrop" and "pfeiffer" in asked:
+            other = found[("paretune", "pfeiffer")]
+            row["pfeiffer"] = {key: _ratio(other, ours, key) for key in MEASURED}
+        rows.append(row)
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "processor": processor()["name"],
+        "versions": {"torch": torch.__version__, "peft": peft.__version__},
+        "model": Path(options.model).name,
+        **{key: getattr(options, key) for key in ("batch", "length", "threads", "rounds")},
+        "rows": rows,
+    }
+
+
+def tables(told: dict[str, Any]) -> Iterator[str]:
+    """The same as Markdown."""
+    yield (
+        f"{told['model']}, batch {told['batch']} x {told['length']} tokens, fp32, "
+        f"{told['threads']} thread(s), {told['rounds']} rounds: medians, and ratios [lowest, "
+        f"highest]; {told['processor']}, torch {told['versions']['torch']}, "
+        f"peft {told['versions']['peft']}, {told['date']}."
+    )
+    yield ""
+    columns = "method | trained (head included) | peak memory | step | answer"
+    yield f"| {columns} | peft / paretune: memory | step |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in told["rows"]:
+        line = [f"`{row['method']}`", f"{row['trained']:,}", f"{row['peak_bytes'] / 2**20:.0f} MiB"]
+        line += [f"{1e3 * row[key]:.0f} ms" for key in ("step_seconds", "answer_seconds")]
         for key in ("peak_bytes", "step_seconds"):
-            line.append(_ratio(theirs, ours, key) if theirs else "not in peft")
-        print(f"| {' | '.join(line)} |")
-    print("\n| activation checkpointing | memory, with / without | step |\n|---|---|---|")
-    for method in checkpointed:
-        ours, again = found[("paretune", method)], found[("checkpointing", method)]
-        ratios = [_ratio(again, ours, key) for key in ("peak_bytes", "step_seconds")]
-        print(f"| {' | '.join([method, *ratios])} |")
-    if {"pfeiffer", "adapterdrop"} <= set(asked):
-        slow, fast = found[("paretune", "pfeiffer")], found[("paretune", "adapterdrop")]
-        print("\nadapters in every layer / in the upper half (AdapterDrop):")
-        for what, key in (("step", "step_seconds"), ("answer", "answer_seconds")):
-            print(f"  {what} {_ratio(slow, fast, key)}")
+            line.append(said(row["peft"][key]) if "peft" in row else "not in peft")
+        yield f"| {' | '.join(line)} |"
+    yield ""
+    yield "| activation checkpointing | memory, with / without | step |"
+    yield "|---|---|---|"
+    for row in told["rows"]:
+        if "checkpointing" in row:
+            ratios = [said(row["checkpointing"][key]) for key in ("peak_bytes", "step_seconds")]
+            yield f"| `{row['method']}` | {' | '.join(ratios)} |"
+    for row in told["rows"]:
+        if "pfeiffer" in row:
+            step, answer = (said(row["pfeiffer"][f"{key}_seconds"]) for key in ("step", "answer"))
+            yield ""
+            yield (
+                "AdapterDrop (adapters in the upper half), Pfeiffer / AdapterDrop: "
+                f"step {step}, answer {answer}."
+            )
 
 
-def _median(turns: list[dict[str, Any]], key: str) -> float:
-    return statistics.median(turn[key] for turn in turns)
+def said(ratio: list[float]) -> str:
+    """``1.02 [1.00, 1.06]``."""
+    median, low, high = ratio
+    return f"{median:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]], key: str) -> str:
+def _ratio(theirs: list[dict[str, Any]], ours: list[dict[str, Any]], key: str) -> list[float]:
     ratios = sorted(a[key] / b[key] for a, b in zip(theirs, ours, strict=True))
-    return f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+    return [round(r, 4) for r in (statistics.median(ratios), ratios[0], ratios[-1])]
 
 
 if __name__ == "__main__":
