@@ -25,7 +25,7 @@ test: $(VENV)/dev
 	$(TESTS)
 
 guarantees: $(VENV)/dev
-	$(TESTS) -m "slow or guarantee" --guarantees docs/guarantees.md
+	$(TESTS) -m "slow or guarantee" --guarantees=docs/guarantees.md
 
 check: $(VENV)/dev
 	$(BIN)/ruff format --check .

@@ -1,4 +1,6 @@
-"""Collects what the contract's tests found, and writes docs/guarantees.md (``--guarantees PAGE``).
+"""Collects what the contract's tests found, and writes docs/guarantees.md (``--guarantees=PAGE``).
+
+(With "=": before it knows this option, pytest would take a page that stands alone for a test file.)
 
 A test marked ``guarantee(LETTER)`` proves that clause for the place in its parameters: a tuple
 (method, family, kind). It may record ``EXCUSED`` (the method may not do this: it passed because
