@@ -12,6 +12,19 @@ from paretune.store import Store
 from paretune.store.owner import owner_of, provably_dead, this_owner
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Moves the time of day on; real waiting would be a race on a busy machine."""
+    ahead = [0.0]
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    def wait(seconds):
+        ahead[0] += seconds
+
+    return wait
+
+
 def claims(store, **asked):
     found = []
     while (claim := store.claim("somebody", STUDY, **asked)) is not None:
@@ -54,11 +67,11 @@ def test_adding_is_idempotent_and_two_studies_share_a_run(tmp_path):
     }
 
 
-def test_an_expired_lease_passes_the_run_on_and_the_late_worker_is_refused(tmp_path):
+def test_an_expired_lease_passes_the_run_on_and_the_late_worker_is_refused(tmp_path, clock):
     store = a_store(tmp_path, runs(1))
-    late = store.claim("slow", STUDY, lease_seconds=0.05)
+    late = store.claim("slow", STUDY, lease_seconds=300)
     assert store.claim("quick", STUDY) is None
-    time.sleep(0.06)
+    clock(301)
     now = store.claim("quick", STUDY)
     assert (now.run_id, now.attempt) == (late.run_id, 2)
     for refused in (
@@ -75,11 +88,11 @@ def test_an_expired_lease_passes_the_run_on_and_the_late_worker_is_refused(tmp_p
     assert store.records(STUDY)[0].result["by"] == "quick"
 
 
-def test_a_renewed_lease_holds(tmp_path):
+def test_a_renewed_lease_holds(tmp_path, clock):
     store = a_store(tmp_path, runs(1))
-    claim = store.claim("steady", STUDY, lease_seconds=0.3)
+    claim = store.claim("steady", STUDY, lease_seconds=300)
     for step in range(4):
-        time.sleep(0.1)
+        clock(100)
         store.renew(claim, {"step": step})
     assert store.claim("other", STUDY) is None
     assert store.states(STUDY)[0].progress == {"step": 3}
