@@ -33,11 +33,11 @@ def choices(run: Run, task: Task) -> dict[str, str]:
     if run.method.name in PLAIN:
         reasons["peft"] = f"{method.TITLE} is no adapter: it leaves a whole model (merged)"
     elif not hasattr(method, "to_peft"):
-        reasons["peft"] = f"PEFT has no {method.TITLE} that runs here"
+        reasons["peft"] = f"{method.TITLE}: nothing of PEFT that runs here"
     else:
         reasons["peft"] = method.not_in_peft(task.kind) if hasattr(method, "not_in_peft") else ""
     if run.method.name not in PLAIN and not hasattr(method, "merge"):
-        reasons["merged"] = f"{method.TITLE} does not become a part of the weights"
+        reasons["merged"] = f"{method.TITLE} cannot become a part of the weights"
     elif hasattr(method, "not_merged"):
         options = method_options.parse(method.NAME, method.Options, run.method.options)
         reasons["merged"] = method.not_merged(options)
@@ -78,7 +78,7 @@ def as_merged(run: Run, ours: Prepared, folder: Path) -> None:
     if run.method.name not in PLAIN:
         if not hasattr(method, "merge"):
             raise MethodError(
-                f"{method.TITLE} does not become a part of the weights.",
+                f"{method.TITLE} cannot become a part of the weights.",
                 where=f"method {run.method.key}",
                 remedy="Export it as paretune's own folder.",
             )
