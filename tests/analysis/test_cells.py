@@ -84,11 +84,11 @@ def test_a_cell_whose_every_trial_blew_up_is_finished_without_hope() -> None:
     assert lora.rate is None
 
 
-def test_the_papers_cells_have_one_seed_and_are_labelled() -> None:
+def test_the_papers_cells_have_one_seed_are_labelled_and_stand_beside_the_probe() -> None:
     study = fake.study(protocol={"preset": "paper"})
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     cells = by_key(group(study, [fake.record(run, {"test": fake.answers(0.7)})]))
     lora = cells["topics", "e5-small", "lora"]
     assert lora.finished
     assert lora.selected_on_test
-    assert ("topics", "e5-small", "head_only") not in cells
+    assert cells["topics", "e5-small", "head_only"].baseline

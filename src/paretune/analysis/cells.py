@@ -14,9 +14,18 @@ from paretune.analysis.interval import Interval, Scored, interval_of, scored
 from paretune.analysis.scores import primary_metric
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
-from paretune.study import Metric, Run, Study, TaskSpec
+from paretune.study import MethodSpec, Metric, Run, Study, TaskSpec
 
-__all__ = ["BASELINES", "NO_MODEL", "Cell", "Choice", "choose_rate", "group", "without_model"]
+__all__ = [
+    "BASELINES",
+    "NO_MODEL",
+    "Cell",
+    "Choice",
+    "choose_rate",
+    "group",
+    "with_probe",
+    "without_model",
+]
 
 BASELINES = ("majority", "tfidf", "gradient_boosting", "head_only")
 """Methods that stand beside the others at every task (gradient boosting where it is a table)."""
@@ -28,6 +37,14 @@ NO_MODEL = "-"
 def without_model(task: TaskSpec) -> tuple[str, ...]:
     """The baselines of a task that need no model."""
     return ("majority", "tfidf", *(("gradient_boosting",) if task.features else ()))
+
+
+def with_probe(study: Study) -> list[MethodSpec]:
+    """The study's methods that train a model, and the linear probe, which always stands beside."""
+    asked = [m for m in study.methods if m.name == "head_only" or m.name not in BASELINES]
+    if not any(m.name == "head_only" for m in asked):
+        asked.append(MethodSpec(name="head_only"))
+    return asked
 
 
 LOST = ("diverged", "out_of_memory", "error")
@@ -144,14 +161,13 @@ def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = 
 def _asked(study: Study) -> dict[tuple[str, str, str], str]:
     """Cell keys in the study's order, each with the method's own name."""
     keys: dict[tuple[str, str, str], str] = {}
-    methods = {m.key: m.name for m in study.methods if m.name not in BASELINES}
-    probes = {m.key: m.name for m in study.methods if m.name == "head_only"}
-    if not probes and study.protocol.preset == "fair":
-        probes = {"head_only": "head_only"}
+    methods = with_probe(study)
+    probes = [m for m in methods if m.name == "head_only"]
     for task in study.tasks:
         for model in study.models:
-            for method, name in {**methods, **probes}.items():
-                keys[(task.key, model.key, method)] = name
+            # The probe last, among the baselines, wherever the study names it.
+            for method in (*(m for m in methods if m not in probes), *probes):
+                keys[(task.key, model.key, method.key)] = method.name
         for name in without_model(task):
             keys[(task.key, NO_MODEL, name)] = name
     return keys

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune import methods
-from paretune.analysis.cells import BASELINES, without_model
+from paretune.analysis.cells import with_probe, without_model
 from paretune.analysis.choice import choose_rate
 from paretune.errors import StudyError
 from paretune.planning import paper
@@ -62,7 +62,7 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
             )
             planned.append(Planned(context.identify(run), run))
         for model in study.models:
-            for method in with_baselines(study):
+            for method in with_probe(study):
                 planned += _cell(study, context, ended, training, task, model, method)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
@@ -81,14 +81,6 @@ def _told_apart(planned: list[Planned]) -> list[Planned]:
                 remedy="They differ in nothing but their names: remove one, or change it.",
             )
     return planned
-
-
-def with_baselines(study: Study) -> list[MethodSpec]:
-    """The study's methods that train a model, and the linear probe, which always stands beside."""
-    asked = [m for m in study.methods if m.name == "head_only" or m.name not in BASELINES]
-    if not any(m.name == "head_only" for m in asked):
-        asked.append(MethodSpec(name="head_only"))
-    return asked
 
 
 def folds(study: Study, training_rows: int) -> int:

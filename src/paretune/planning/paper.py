@@ -9,6 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from paretune.analysis.cells import with_probe
 from paretune.errors import StudyError
 from paretune.planning.context import NO_MODEL
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
@@ -52,7 +53,7 @@ def _runs(study: Study) -> Iterator[Run]:
         yield _baseline(task, preset, "majority")
         yield _baseline(task, preset, "tfidf")
         for model in study.models:
-            for method in _with_probe(study):
+            for method in with_probe(study):
                 if method.name not in preset["methods"]:
                     known = ", ".join(preset["methods"])
                     raise StudyError(
@@ -75,14 +76,6 @@ def _nothing_of_its_own(study: Study) -> None:
             f"protocol paper has settings for every run, and the study gives {', '.join(given)}.",
             remedy="Remove them, or use the fair protocol.",
         )
-
-
-def _with_probe(study: Study) -> list[MethodSpec]:
-    """The study's methods that train a model, and the linear probe, which always stands beside."""
-    asked = [m for m in study.methods if m.name not in ("majority", "tfidf")]
-    if not any(m.name == "head_only" for m in asked):
-        asked.append(MethodSpec(name="head_only"))
-    return asked
 
 
 def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paretune.analysis.cells import with_probe
 from paretune.planning.context import Context, learning_rates
-from paretune.planning.expand import Planned, expand, with_baselines
+from paretune.planning.expand import Planned, expand
 from paretune.store.record import Record
 from paretune.study import Run, Study
 
@@ -26,7 +27,7 @@ def upcoming(
     tune = {p.run.cell: p.run for p in ready if p.run.stage == "tune"}
     for task in study.tasks:
         for model in study.models:
-            for method in with_baselines(study):
+            for method in with_probe(study):
                 cell = (task.key, model.key, method.key)
                 if cell in final or cell not in tune:
                     continue
