@@ -51,6 +51,10 @@ class DataError(ParetuneError):
     exit_code = 3
 
 
+class MissingError(DataError):
+    """An optional package, or data that it needs, is not installed; nothing is fetched silently."""
+
+
 class ModelError(ParetuneError):
     """A model cannot be found, opened safely, or understood."""
 

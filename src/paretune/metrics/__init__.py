@@ -1,1 +1,1 @@
-"""Scores of a run's answers: classification (multiple choice included) and regression."""
+"""Scores of answers: classification, numbers, translations; SloBench's own beside them."""

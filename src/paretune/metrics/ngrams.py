@@ -1,0 +1,61 @@
+"""BLEU and chrF as NLTK 3.6.6 defines them, which is what SloBench shows.
+
+Neither is sacreBLEU's (:mod:`paretune.metrics.translation`): these count NLTK's words, smooth by
+0.1, and average chrF over sentences, where a sentence shorter than n characters has 0 for order n.
+
+- BLEU: Papineni et al., 2002, with smoothing 1 of Chen and Cherry, 2014 ("A Systematic Comparison
+  of Smoothing Techniques for Sentence-Level BLEU"): an order without a match counts 0.1 of one.
+- chrF: Popović, 2015 ("chrF: character n-gram F-score for automatic MT evaluation"), beta 3,
+  character orders 1 to 6, white space left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+ORDERS = 4
+SMALL = 0.1
+CHARACTERS = 6
+BETA = 3.0
+NOTHING = 1e-16
+"""NLTK's F-score of an order in which nothing matches or a sentence is too short."""
+
+Words = Sequence[str]
+
+
+def bleu(hypotheses: Sequence[Words], references: Sequence[Words]) -> float:
+    """BLEU-4 over all sentences together, in 0..1; of one sentence: give lists of one."""
+    matched, counted = [0] * ORDERS, [0] * ORDERS
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        for order in range(ORDERS):
+            ours, theirs = _grams(hypothesis, order + 1), _grams(reference, order + 1)
+            matched[order] += (ours & theirs).total()
+            # NLTK counts 1 where a sentence is too short for the order, also in a corpus.
+            counted[order] += max(1, ours.total())
+    if not matched[0]:
+        return 0.0
+    length, wanted = sum(map(len, hypotheses)), sum(map(len, references))
+    brevity = 0.0 if length > wanted else 1 - wanted / length
+    logs = [math.log((m or SMALL) / c) for m, c in zip(matched, counted, strict=True)]
+    return math.exp(brevity + math.fsum(logs) / ORDERS)
+
+
+def chrf(hypothesis: str, reference: str) -> float:
+    """chrF3 of one sentence, in 0..1; white space does not count."""
+    ours, theirs = "".join(hypothesis.split()), "".join(reference.split())
+    return math.fsum(_f(ours, theirs, n) for n in range(1, CHARACTERS + 1)) / CHARACTERS
+
+
+def _f(hypothesis: str, reference: str, order: int) -> float:
+    ours, theirs = _grams(hypothesis, order), _grams(reference, order)
+    matched = (ours & theirs).total()
+    if not matched:
+        return NOTHING
+    precision, recall = matched / ours.total(), matched / theirs.total()
+    return (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+
+
+def _grams(items: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(items[i : i + order]) for i in range(len(items) - order + 1))

@@ -1,0 +1,184 @@
+"""Synonyms from WordNet's own files: what METEOR asks, read as NLTK 3.6.6 reads them.
+
+The files are Princeton's (``index.noun``, ``data.noun``, ``noun.exc`` ..., format wndb(5WN)).
+NLTK's reader is not used, for two reasons: since 3.7 it looks a word up otherwise (it strips an
+ending once, 3.6.6 strips until something is found), which gives other scores than SloBench's; and
+it refuses Debian's folder, which has no ``lexnames``.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from paretune.errors import DataError, MissingError
+
+SUFFIXES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
+ENDINGS: dict[str, tuple[tuple[str, str], ...]] = {
+    "n": (
+        ("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"),
+        ("shes", "sh"), ("men", "man"), ("ies", "y"),
+    ),
+    "v": (
+        ("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""),
+        ("ing", "e"), ("ing", ""),
+    ),
+    "a": (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
+    "r": (),
+}  # fmt: skip
+"""Rules of detachment by part of speech: morphy(7WN), and ``ves`` as NLTK has it."""
+
+DEBIAN = Path("/usr/share/wordnet")
+HOW = (
+    "Get WordNet 3.0 yourself, nothing is fetched: `apt install wordnet-base` on Debian or Ubuntu, "
+    "or `python -m nltk.downloader wordnet`, or name a folder with its files (--wordnet)."
+)
+
+
+class WordNet:
+    """A folder of WordNet's files.
+
+    Raises:
+        DataError: a file of it is missing or not WordNet's.
+    """
+
+    def __init__(self, read: Callable[[str], bytes], where: str) -> None:
+        self._read, self.where = read, where
+        self._known: dict[str, frozenset[str]] = {}
+
+    def synonyms(self, word: str) -> frozenset[str]:
+        """All single words that share a meaning with ``word`` or what it is a form of."""
+        word = word.lower()
+        if word not in self._known:
+            self._known[word] = frozenset(
+                name
+                for pos in SUFFIXES
+                for base in self._bases(word, pos)
+                for offset in _offsets(self._index[pos][base])
+                for name in self._names(pos, offset)
+                if "_" not in name
+            )
+        return self._known[word]
+
+    @cached_property
+    def version(self) -> str:
+        """``WordNet 3.0``, as the head of its files says; empty where they have none."""
+        head = self._data["n"][:4096].decode("utf-8", "replace")
+        found = head.partition("WordNet ")[2][:3]
+        return f"WordNet {found}" if found[:1].isdigit() else ""
+
+    @cached_property
+    def _index(self) -> dict[str, dict[str, bytes]]:
+        return {
+            pos: {
+                line.split(b" ", 1)[0].decode(): line
+                for line in self._read(f"index.{suffix}").splitlines()
+                if line and not line.startswith(b" ")
+            }
+            for pos, suffix in SUFFIXES.items()
+        }
+
+    @cached_property
+    def _data(self) -> dict[str, bytes]:
+        return {pos: self._read(f"data.{suffix}") for pos, suffix in SUFFIXES.items()}
+
+    @cached_property
+    def _exceptions(self) -> dict[str, dict[str, list[str]]]:
+        return {
+            pos: {
+                line.split()[0]: line.split()[1:]
+                for line in self._read(f"{suffix}.exc").decode().splitlines()
+                if line.strip()
+            }
+            for pos, suffix in SUFFIXES.items()
+        }
+
+    def _bases(self, word: str, pos: str) -> list[str]:
+        index = self._index[pos]
+        if word in self._exceptions[pos]:
+            return [form for form in [word, *self._exceptions[pos][word]] if form in index]
+        forms = list(_stripped([word], pos))
+        found = [form for form in dict.fromkeys([word, *forms]) if form in index]
+        while forms and not found:
+            forms = list(dict.fromkeys(_stripped(forms, pos)))
+            found = [form for form in forms if form in index]
+        return found
+
+    def _names(self, pos: str, offset: int) -> Iterator[str]:
+        data = self._data[pos]
+        fields = data[offset : data.find(b"\n", offset)].decode().split()
+        if len(fields) < 5 or not fields[0].isdigit() or int(fields[0]) != offset:
+            raise DataError(
+                f"holds no synset at byte {offset}.",
+                where=f"{self.where}/data.{SUFFIXES[pos]}",
+                remedy="The files are damaged or of different versions. " + HOW,
+            )
+        for position in range(int(fields[3], 16)):
+            # An adjective may carry where it stands: `galore(ip)`.
+            yield fields[4 + 2 * position].partition("(")[0]
+
+
+def find(folder: Path | None = None) -> WordNet:
+    """WordNet in ``folder``, or where NLTK's downloader or Debian's package put it.
+
+    Raises:
+        MissingError: it is nowhere.
+    """
+    places = [folder] if folder is not None else [*_of_nltk(), DEBIAN]
+    for place in places:
+        if (place / "data.noun").is_file():
+            return WordNet(_from_folder(place), str(place))
+        if place.suffix == ".zip" and place.is_file():
+            return WordNet(_from_zip(place), str(place))
+    where = f" in {folder}" if folder is not None else ""
+    raise MissingError(
+        f"METEOR needs WordNet's files, which are not{where or ' here'}.", remedy=HOW
+    )
+
+
+def _of_nltk() -> Iterator[Path]:
+    try:
+        from nltk.data import path
+    except ImportError:
+        return
+    for folder in path:
+        yield Path(folder) / "corpora" / "wordnet"
+        yield Path(folder) / "corpora" / "wordnet.zip"
+
+
+def _from_folder(folder: Path) -> Callable[[str], bytes]:
+    def read(name: str) -> bytes:
+        try:
+            return (folder / name).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"cannot be read ({error.strerror}).", where=str(folder / name), remedy=HOW
+            ) from None
+
+    return read
+
+
+def _from_zip(path: Path) -> Callable[[str], bytes]:
+    def read(name: str) -> bytes:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(f"wordnet/{name}")
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"holds no {name} ({error}).", where=str(path), remedy=HOW) from None
+
+    return read
+
+
+def _stripped(forms: list[str], pos: str) -> Iterator[str]:
+    for form in forms:
+        for old, new in ENDINGS[pos]:
+            if form.endswith(old):
+                yield form[: -len(old)] + new
+
+
+def _offsets(line: bytes) -> list[int]:
+    """Of an index line: lemma, pos, synsets, pointers, their symbols, senses, tagged, offsets."""
+    fields = line.split()
+    return [int(field) for field in fields[-int(fields[2]) :]]

@@ -1,0 +1,215 @@
+"""SloBench's numbers: its golden outputs, and NLTK 3.6.6's on sentences of our own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from paretune.errors import DataError, MissingError
+from paretune.metrics import meteor, ngrams, slobench, wordnet, words
+
+HERE = Path(__file__).parent
+KNOWN = json.loads((HERE / "nltk_sentences.json").read_text(encoding="utf-8"))
+ROWS: list[dict[str, Any]] = KNOWN["rows"]
+MINI = HERE / "mini_wordnet"
+GOLDEN = {
+    "BLEU (avg)": 0.540459638826303,
+    "METEOR (avg)": 0.6818485042165279,
+    "CHRF (avg)": 0.632641023976876,
+    "BLEU (corpus)": 0.5815499689913606,
+    "CHRF (corpus)": 0.6326410239768762,
+}
+
+
+def exactly(value: float) -> Any:
+    return pytest.approx(value, rel=0, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def sample(shared: Path) -> tuple[list[str], list[str]]:
+    folder = shared / "data" / "slobench-samples" / "translation_sl"
+    parts = [folder / f"sample_{n}" / f"sample_{n}.txt" for n in ("submission", "reference")]
+    ours, theirs = (part.read_text("utf-8").splitlines() for part in parts)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
+def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
+    ours, theirs = row["hypothesis_words"], row["reference_words"]
+    assert ngrams.bleu([ours], [theirs]) == exactly(row["bleu"])
+    assert ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
+    pytest.importorskip("nltk", reason="stems are NLTK's: pip install paretune[mt]")
+    synonyms = wordnet.find(MINI).synonyms
+    assert meteor.meteor(ours, theirs, meteor.porter(), synonyms) == exactly(row["meteor"])
+
+
+def test_corpus_bleu_and_chrf_are_nltks() -> None:
+    ours = [row["hypothesis_words"] for row in ROWS]
+    theirs = [row["reference_words"] for row in ROWS]
+    assert ngrams.bleu(ours, theirs) == exactly(KNOWN["corpus_bleu"])
+    mean = sum(row["chrf"] for row in ROWS) / len(ROWS)
+    assert mean == exactly(KNOWN["corpus_chrf"])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
+def test_words_are_cut_as_nltk_3_6_6_cuts_them(row: dict[str, Any]) -> None:
+    pytest.importorskip("nltk", reason="words are cut by NLTK: pip install paretune[mt]")
+    try:
+        cut = words.tokeniser(row["language"])
+    except MissingError as error:
+        if any(row["hypothesis"].count(end) > 1 for end in ".?"):
+            pytest.skip(f"sentence ends need data: {error}")
+        cut = words.word_cutter()
+    assert cut(row["hypothesis"]) == row["hypothesis_words"]
+
+
+def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
+    bleu_score = pytest.importorskip("nltk.translate.bleu_score")
+    chrf_score = pytest.importorskip("nltk.translate.chrf_score")
+    smooth = bleu_score.SmoothingFunction().method1
+    draw = np.random.default_rng(3)
+    for _ in range(200):
+        ours, theirs = (
+            [
+                str(word)
+                for word in draw.choice(["a", "bé", "c d", "dd", "…"], draw.integers(low, 9))
+            ]
+            for low in (0, 1)
+        )
+        theirs = theirs[:4] + ours[1:] if draw.random() < 0.5 else theirs
+        expected = bleu_score.sentence_bleu([theirs], ours, smoothing_function=smooth)
+        assert ngrams.bleu([ours], [theirs]) == exactly(float(expected))
+        got = ngrams.chrf(" ".join(ours), " ".join(theirs))
+        assert got == exactly(chrf_score.sentence_chrf(theirs, ours))
+
+
+def test_meteor_is_that_of_the_installed_nltk() -> None:
+    """Where no synonym is asked, the versions agree."""
+    single = pytest.importorskip("nltk.translate.meteor_score").single_meteor_score
+
+    class Nothing:
+        def synsets(self, word: str) -> list[Any]:
+            return []
+
+    draw, stem = np.random.default_rng(4), meteor.porter()
+    for _ in range(200):
+        vocabulary = ["run", "Runs", "running", "dog", "dogs", "the", "The", "and"]
+        ours, theirs = (list(map(str, draw.choice(vocabulary, draw.integers(9)))) for _ in "ab")
+        got = meteor.meteor(ours, theirs, stem, lambda word: frozenset())
+        assert got == exactly(single(theirs, ours, wordnet=Nothing()))
+
+
+@pytest.mark.parametrize(("word", "known"), KNOWN["synonyms"].items())
+def test_wordnet_is_read_as_nltk_3_6_6_reads_it(word: str, known: list[str]) -> None:
+    assert wordnet.find(MINI).synonyms(word) == frozenset(known)
+
+
+def test_wordnet_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="apt install wordnet-base"):
+        wordnet.find(tmp_path)
+    for file in MINI.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "data.noun").write_bytes(b"x" + (MINI / "data.noun").read_bytes())
+    with pytest.raises(DataError, match="holds no synset at byte"):
+        wordnet.find(tmp_path).synonyms("dog")
+    (tmp_path / "index.verb").unlink()
+    with pytest.raises(DataError, match=r"index\.verb"):
+        wordnet.find(tmp_path).synonyms("dog")
+
+
+def test_chrf_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
+    """Its lines are words and spaces, so no tokeniser moves it: any machine has this number."""
+    got = [ngrams.chrf(a, b) for a, b in zip(*sample, strict=True)]
+    assert sum(got) / len(got) == exactly(GOLDEN["CHRF (avg)"])
+
+
+def test_bleu_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
+    """Its words are what spaces part (NLTK's tokeniser gives the same)."""
+    ours, theirs = ([line.split() for line in lines] for lines in sample)
+    each = [ngrams.bleu([a], [b]) for a, b in zip(ours, theirs, strict=True)]
+    assert sum(each) / len(each) == exactly(GOLDEN["BLEU (avg)"])
+    assert ngrams.bleu(ours, theirs) == exactly(GOLDEN["BLEU (corpus)"])
+
+
+def test_all_of_the_official_sample_where_the_data_is_here(
+    sample: tuple[list[str], list[str]],
+) -> None:
+    got = slobench.translation(*sample, language="sl")
+    for name, value in got.scores.items():
+        assert value == exactly(GOLDEN[name])
+    assert set(got.scores) | set(got.missing) == set(GOLDEN)
+    if got.missing:
+        pytest.skip(f"the rest is as golden; not computed: {got.missing}")
+
+
+def test_what_is_missing_is_told_and_the_rest_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(language: str) -> Any:
+        raise MissingError("no punkt.", remedy="Get it.")
+
+    monkeypatch.setattr(slobench, "tokeniser", missing)
+    got = slobench.translation(["a b"], ["a c"], "sl")
+    assert set(got.scores) == {"CHRF (avg)", "CHRF (corpus)"}
+    assert got.missing["METEOR (avg)"] == "no punkt. Get it."
+    quoted = slobench.translation(['"a" b'], ["a c"], "sl")
+    assert quoted.scores == {} and "straight quotes" in quoted.missing["CHRF (avg)"]
+
+
+def test_without_wordnet_only_meteor_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("nltk")
+    monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
+    got = slobench.translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
+    assert list(got.missing) == ["METEOR (avg)"] and len(got.scores) == 4
+    got = slobench.translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
+    assert not got.missing and got.scores["METEOR (avg)"] == exactly(0.9375)
+    assert any("WordNet 0.1" in line for line in got.data)
+
+
+@pytest.mark.parametrize(
+    ("line", "stops"),
+    [("! Ne.", True), (".) x", True), ("?! x", False), ("... x", False), ("Ne. Da.", False)],
+)
+def test_lines_on_which_nltk_3_6_6_ends_with_an_error(line: str, stops: bool) -> None:
+    assert words.stops_slobench(line) is stops
+
+
+def multirc(labels: list[list[int]]) -> dict[slobench.Key, slobench.Label]:
+    return {(0, q, 10 * q + a): x for q, row in enumerate(labels) for a, x in enumerate(row)}
+
+
+def six(**changed: Any) -> dict[str, slobench.Answers]:
+    plain: dict[str, slobench.Answers] = {
+        task: {0: labels[0], 1: labels[1]} for task, labels in slobench.LABELS.items()
+    }
+    return {**plain, "MultiRC": multirc([[0, 1], [1]]), **changed}
+
+
+def test_perfect_answers_score_one_everywhere() -> None:
+    got = slobench.superglue(six(), six())
+    assert set(got.values()) == {1.0} and len(got) == 11
+
+
+def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(50):
+        shape = [draw.integers(1, 4) for _ in range(draw.integers(1, 5))]
+        right, said = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
+        got = slobench.superglue(six(MultiRC=multirc(said)), six(MultiRC=multirc(right)))
+        flat = [[label for row in rows for label in row] for rows in (right, said)]
+        assert got["MultiRC F1a Score"] == exactly(f1_score(*flat, zero_division=0.0))
+        assert got["MultiRC EM"] == exactly(
+            sum(a == b for a, b in zip(right, said, strict=True)) / len(shape)
+        )
+
+
+def test_answers_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="RTE: answers and references are of different rows"):
+        slobench.superglue(six(RTE={0: "entailment"}), six())
+    with pytest.raises(ValueError):
+        slobench.superglue(six(WSC={0: "true", 1: "False"}), six())
