@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_study import as_file, command, finish, small, two_files
 
-from paretune.cli import VERBS
+from paretune.cli import GROUPS, VERBS
 from paretune.study import Study
 from paretune.verbs.findings import findings
 from paretune.verbs.places import shipped
@@ -37,8 +37,9 @@ def done(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> tuple[Pat
 def test_help_is_there_for_every_verb_and_loads_nothing_heavy(capsys: Any) -> None:
     code, out, _ = command(capsys, "--help")
     assert code == 0
-    assert all(f"\n  {verb} " in out for verb in (*VERBS, "data"))
-    for verb in (*([v] for v in VERBS), ["data"], ["data", "fetch"]):
+    assert all(f"\n  {verb} " in out for verb in (*VERBS, *GROUPS))
+    groups = [["data"], ["data", "fetch"], *(["slobench", *v] for v in ([], ["check"], ["score"]))]
+    for verb in (*([v] for v in VERBS), *groups):
         code, out, _ = command(capsys, *verb, "--help")
         assert code == 0 and "..." not in out.partition("\n\n")[2].splitlines()[0]
     code = (

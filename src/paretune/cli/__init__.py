@@ -12,6 +12,7 @@ import typer
 from paretune.errors import ParetuneError
 
 VERBS = ("new", "check", "plan", "run", "report", "export", "ls", "doctor")
+GROUPS = ("data", "slobench")
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -23,7 +24,8 @@ app = typer.Typer(
 )
 for verb in VERBS:
     app.command(verb)(getattr(import_module(f"paretune.cli.{verb}"), verb))
-app.add_typer(import_module("paretune.cli.data").app, name="data")
+for group in GROUPS:
+    app.add_typer(import_module(f"paretune.cli.{group}").app, name=group)
 
 
 def _version(wanted: bool) -> None:

@@ -18,7 +18,7 @@ from paretune.models.resolve import Source
 from paretune.models.tokenizer import open_tokenizer
 from paretune.study import derive
 
-__all__ = ["Loaded", "load", "rescale", "reset_head", "set_dropout"]
+__all__ = ["Loaded", "load", "quiet", "rescale", "reset_head", "set_dropout"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] 
             are missing or of the wrong shape in the backbone, or a tokenizer that cannot be used.
     """
     where = f"model {source.name}"
-    with _quiet():
+    with quiet():
         model, info = _open(source, kind, num_labels, labels, where)
         try:
             parts = anatomy(model)
@@ -218,7 +218,7 @@ def _within(name: str, module: str) -> bool:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No load report and no bars: that a head is new is normal here, and all else is checked."""
     from transformers.utils import logging
 

@@ -1,0 +1,116 @@
+"""``paretune slobench check`` and ``score``: a submission before it is handed in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from paretune.cli.options import Online
+
+app = typer.Typer(no_args_is_help=True)
+
+Submission = Annotated[
+    Path,
+    typer.Argument(metavar="SUBMISSION", help="A zip as SloBench takes it.", show_default=False),
+]
+
+
+@app.callback()
+def slobench() -> None:
+    """Check and score what is handed in to SloBench."""
+
+
+@app.command()
+def check(
+    submission: Submission,
+    release: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="What it answers: qa_test.zip or a folder with it, or the file of a translation "
+            "task. [default: the SuperGLUE that data fetch fetched]",
+        ),
+    ] = None,
+) -> None:
+    """Look at a submission as SloBench would, before it does.
+
+    Every fault is named with file, line and remedy; any error ends in exit code 3.
+    """
+    from paretune.errors import DataError
+    from paretune.report.words import counted, plain
+    from paretune.verbs.slobench import check as look
+
+    checked = look(submission, release)
+    for finding in checked.findings:
+        sys.stdout.write(f"{finding.severity}: {plain(finding)}\n")
+    sizes = ", ".join(f"{name} {count:,}" for name, count in checked.answers.items())
+    errors, warnings = (checked.counts[severity] for severity in ("error", "warning"))
+    said = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+    sys.stdout.write(f"{checked.kind} submission: {sizes or 'nothing'}. {said}.\n")
+    if errors:
+        raise SystemExit(DataError.exit_code)
+    sys.stdout.write("Ready to be handed in.\n")
+
+
+@app.command()
+def score(
+    submission: Submission,
+    reference: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH", help="The right answers, in the same form.", show_default=False
+        ),
+    ],
+    language: Annotated[
+        Literal["sl", "en"], typer.Option(help="Of a translation: sl or en.", metavar="LANGUAGE")
+    ] = "sl",
+    wordnet: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="WordNet 3.0's files, for METEOR. [default: found]"),
+    ] = None,
+    bert_model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="For BERTScore: a folder, hub or package:NAME."),
+    ] = None,
+    bert_revision: Annotated[str | None, typer.Option(metavar="COMMIT", help="Its commit.")] = None,
+    bert_layer: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="[default: SloBench's for its models, or the last]"),
+    ] = None,
+    online: Online = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts, all digits.")] = False,
+) -> None:
+    """Score a submission as SloBench does.
+
+    What cannot be computed says why and how to get what it needs; nothing is fetched.
+    """
+    import json
+    from dataclasses import asdict
+
+    from paretune.report.words import plain
+    from paretune.study import ModelSpec
+    from paretune.verbs.slobench import score as compute
+
+    bert = ModelSpec(name=bert_model, revision=bert_revision) if bert_model else None
+    got = compute(
+        submission, reference, language=language, wordnet=wordnet, bert=bert, layer=bert_layer,
+        online=online,
+    )  # fmt: skip
+    if as_json:
+        sys.stdout.write(json.dumps(asdict(got), ensure_ascii=False, indent=2) + "\n")
+        return
+    sys.stdout.write("As SloBench computes it (0 to 1):\n")
+    for name, value in got.scores.items():
+        sys.stdout.write(f"  {name.ljust(18)}{value:.4f}\n")
+    for name, why in got.missing.items():
+        sys.stdout.write(f"  {name.ljust(18)}not computed: {plain(why)}\n")
+    for line in got.data:
+        sys.stdout.write(f"  with {plain(line)}\n")
+    if got.sacrebleu:
+        sys.stdout.write("By sacreBLEU (0 to 100):\n")
+    for signature, value in got.sacrebleu.items():
+        name, _, rest = signature.partition("|")
+        sys.stdout.write(f"  {name.ljust(18)}{value:.2f}  {rest}\n")

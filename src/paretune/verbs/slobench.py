@@ -1,0 +1,180 @@
+"""``slobench``: a submission looked at as SloBench would, before it is handed in, and scored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from paretune.data.finding import Finding, refuse
+from paretune.data.home import data_home
+from paretune.errors import DataError, ModelError
+from paretune.export import superglue_zip, translation_zip
+from paretune.export.submission import Submission, opened, packing
+from paretune.study import ModelSpec
+
+Kind = Literal["superglue", "translation"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at.
+
+    Attributes:
+        kind: ``superglue`` or ``translation``.
+        answers: how many answers or lines each file has.
+        findings: everything that is wrong; a warning does not make SloBench refuse it.
+    """
+
+    kind: Kind
+    answers: dict[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Findings by severity."""
+        return Counter(finding.severity for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of a submission.
+
+    Attributes:
+        kind: ``superglue`` or ``translation``.
+        scores: SloBench's own numbers under its names, in 0..1.
+        missing: what was not computed, and why.
+        data: with what data and which versions.
+        sacrebleu: sacreBLEU's scores in 0..100 by signature; of translations only.
+    """
+
+    kind: Kind
+    scores: dict[str, float]
+    missing: dict[str, str] = field(default_factory=dict)
+    data: tuple[str, ...] = ()
+    sacrebleu: dict[str, float] = field(default_factory=dict)
+
+
+def check(submission: Path, release: Path | None = None) -> Checked:
+    """Look at a submission as SloBench would.
+
+    Args:
+        submission: the zip that is to be handed in.
+        release: what it answers: SuperGLUE's ``qa_test.zip`` or a folder with it, or the one file
+            of a translation task, in a zip or alone. None: the Slovene SuperGLUE that
+            ``paretune data fetch superglue-sl`` fetched.
+
+    Raises:
+        DataError: a file is missing or cannot be read; what is wrong inside is a finding.
+    """
+    given, wanted = opened(submission), _release(release)
+    kind, answers, found = _read(given, wanted)
+    return Checked(kind, answers, (*packing(given), *found))
+
+
+def score(
+    submission: Path,
+    reference: Path,
+    *,
+    language: str = "sl",
+    wordnet: Path | None = None,
+    bert: ModelSpec | None = None,
+    layer: int | None = None,
+    online: bool = False,
+) -> Scored:
+    """Score a submission as SloBench does; it may also be a folder or a file.
+
+    Args:
+        submission: answers or translations, complete.
+        reference: the right ones, in the same form, with labels.
+        language: of a translation, ``sl`` or ``en``.
+        wordnet: a folder of WordNet's files, for METEOR.
+        bert: the model of BERTScore; without it there is none.
+        layer: whose output BERTScore compares; None: SloBench's for its models, else the last.
+        online: BERTScore's model may be fetched.
+
+    Raises:
+        DataError: a file is missing, or the submission has errors.
+        ModelError: BERTScore's model cannot be had, or has no such layer.
+    """
+    given, right = opened(submission), opened(reference)
+    if _kind(right) == "superglue":
+        from paretune.metrics.slobench import superglue
+
+        answers, found = superglue_zip.read(given, right)
+        _refuse(found)
+        return Scored("superglue", superglue(answers, superglue_zip.references(right)))
+    from paretune.metrics.slobench import translation
+    from paretune.metrics.translation import statistics
+
+    ours, found = translation_zip.read(given, right)
+    _refuse(found)
+    theirs = translation_zip.segments(right)
+    got = translation(ours, theirs, language, wordnet=wordnet)
+    scores, missing, data = dict(got.scores), dict(got.missing), got.data
+    if bert is None:
+        missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
+    else:
+        scores["BERT score"], said = _bert(ours, theirs, bert, layer, online=online)
+        data = (*data, said)
+    public = {f"{one.name}|{one.signature}": one.score() for one in statistics(ours, theirs)}
+    return Scored("translation", scores, missing, data, public)
+
+
+def _read(given: Submission, wanted: Submission) -> tuple[Kind, dict[str, int], list[Finding]]:
+    kind = _kind(wanted)
+    if kind == "superglue":
+        answers, found = superglue_zip.read(given, wanted)
+        return kind, {task: len(rows) for task, rows in answers.items()}, found
+    text, found = translation_zip.read(given, wanted)
+    return kind, {"lines": len(text)}, found
+
+
+def _kind(wanted: Submission) -> Kind:
+    """SuperGLUE if any of its six files is there."""
+    names = {file.name for file in wanted.files}
+    return "translation" if names.isdisjoint(superglue_zip.FILES.values()) else "superglue"
+
+
+def _release(asked: Path | None) -> Submission:
+    if asked is None:
+        asked = data_home() / "superglue-sl"
+        if not (asked / "qa_test.zip").is_file():
+            raise DataError(
+                "the release is not there.",
+                where=str(asked),
+                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
+            )
+    for inside in (asked / "qa_test.zip", asked / "qa_test"):
+        if inside.exists():
+            return opened(inside)
+    return opened(asked)
+
+
+def _refuse(found: list[Finding]) -> None:
+    refuse([finding for finding in found if finding.severity == "error"])
+
+
+def _bert(
+    ours: list[str], theirs: list[str], spec: ModelSpec, layer: int | None, *, online: bool
+) -> tuple[float, str]:
+    from statistics import fmean
+
+    from paretune.metrics.bertscore import default_layer, f1
+    from paretune.models.encoder import open_encoder
+    from paretune.models.resolve import resolve
+
+    source = resolve(spec, offline=not online)
+    model, tokenizer = open_encoder(source)
+    layers = int(model.config.num_hidden_layers)
+    layer = default_layer(source.name, layers) if layer is None else layer
+    if layer > layers:
+        raise ModelError(
+            f"has no layer {layer}.",
+            where=f"model {source.name}",
+            remedy=f"Name one of 0 (the embeddings) to {layers}.",
+        )
+    pinned = f"@{source.revision}" if source.revision else f", files {source.weights_hash[:12]}"
+    said = f"BERTScore F1 of {source.name}{pinned}, layer {layer}, no idf, not rescaled"
+    return fmean(f1(ours, theirs, model, tokenizer, layer)), said
