@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from paretune.errors import DataError
-from paretune.export import superglue_zip, translation_zip
+from paretune.export import submission, superglue_zip, translation_zip
 from paretune.export.submission import opened
 from paretune.metrics.slobench import LABELS, Answers
 from paretune.verbs.slobench import Scored, check, score
@@ -267,6 +267,18 @@ def test_what_cannot_be_opened_is_told(
     if data is not None:
         path.write_bytes(data)
     with pytest.raises(DataError, match=says):
+        check(path, source)
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "LARGEST", 1000)
+    path = source.parent / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a.txt", "b.txt"):
+            archive.writestr(name, b"0" * 600)
+    with pytest.raises(DataError, match=r"bomb\.zip::b\.txt: unpacks, with the files before it"):
         check(path, source)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,13 @@ def test_meteor_is_that_of_the_installed_nltk() -> None:
 @pytest.mark.parametrize(("word", "known"), KNOWN["synonyms"].items())
 def test_wordnet_is_read_as_nltk_3_6_6_reads_it(word: str, known: list[str]) -> None:
     assert wordnet.find(MINI).synonyms(word) == frozenset(known)
+
+
+def test_wordnet_is_read_from_the_zip_that_nltks_downloader_leaves(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "wordnet.zip", "w") as archive:
+        for file in MINI.iterdir():
+            archive.write(file, f"wordnet/{file.name}")
+    assert "hound" in wordnet.find(tmp_path / "wordnet.zip").synonyms("dogs")
 
 
 def test_wordnet_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:

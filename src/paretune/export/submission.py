@@ -15,11 +15,14 @@ from pathlib import Path, PurePosixPath
 from tempfile import NamedTemporaryFile
 
 from paretune.data.finding import Finding
-from paretune.data.read import LARGEST_MEMBER
 from paretune.errors import DataError
 
 NO_DATE = (1980, 1, 1, 0, 0, 0)
 """The first date that a zip can hold: the same answers make the same bytes on every day."""
+
+
+LARGEST = 1 << 28
+"""Bytes that a zip may unpack to in all: a submission is a few MiB."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def opened(path: Path) -> Submission:
     """Read a zip, a folder, or a single file.
 
     Raises:
-        DataError: it is not there, damaged, encrypted, or unpacks to more than a GiB.
+        DataError: it is not there, damaged, encrypted, or unpacks to more than :data:`LARGEST`.
     """
     path = path.expanduser()
     if path.is_dir():
@@ -73,7 +76,10 @@ def opened(path: Path) -> Submission:
         with zipfile.ZipFile(path) as archive:
             infos = sorted((i for i in archive.infolist() if not i.is_dir()), key=_name)
             kept = [info for info in infos if not _litter(info.filename)]
-            files = [_member(archive, info, path) for info in kept]
+            files, left = [], LARGEST
+            for info in kept:
+                files.append(_member(archive, info, path, left))
+                left -= len(files[-1].data)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise DataError(
             f"is not a readable zip ({error}).", where=str(path), remedy="Make it again."
@@ -171,12 +177,12 @@ def _litter(name: str) -> bool:
     return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1] == "Thumbs.db"
 
 
-def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> File:
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, most: int) -> File:
     where = f"{path.name}::{info.filename}"
     with archive.open(info) as stream:
         # The size in a zip's directory may lie, so what comes out is counted.
-        data = stream.read(LARGEST_MEMBER + 1)
-    if len(data) > LARGEST_MEMBER:
-        what = f"unpacks to more than {LARGEST_MEMBER >> 20} MiB."
+        data = stream.read(most + 1)
+    if len(data) > most:
+        what = f"unpacks, with the files before it, to more than {LARGEST >> 20} MiB."
         raise DataError(what, where=where, remedy="No submission is that large.")
     return File(info.filename, where, data)
