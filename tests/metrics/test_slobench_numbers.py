@@ -69,6 +69,13 @@ def test_words_are_cut_as_nltk_3_6_6_cuts_them(row: dict[str, Any]) -> None:
     assert cut(row["hypothesis"]) == row["hypothesis_words"]
 
 
+def test_an_nltk_that_cuts_in_yet_another_way_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    destructive = pytest.importorskip("nltk.tokenize.destructive")
+    monkeypatch.setattr(destructive.NLTKWordTokenizer, "PUNCTUATION", [])
+    with pytest.raises(MissingError, match="cuts words in a way"):
+        words.word_cutter()
+
+
 def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
     bleu_score = pytest.importorskip("nltk.translate.bleu_score")
     chrf_score = pytest.importorskip("nltk.translate.chrf_score")

@@ -17,7 +17,7 @@ from paretune.metrics import classification
 from paretune.metrics.meteor import meteor, porter
 from paretune.metrics.ngrams import bleu, chrf
 from paretune.metrics.wordnet import find
-from paretune.metrics.words import HOW, tokeniser
+from paretune.metrics.words import tokeniser
 
 Key = int | tuple[int, int, int]
 """A row's ``idx``; of an answer in MultiRC the ``idx`` of passage, question and answer."""
@@ -132,10 +132,14 @@ def translation(
     except MissingError as error:
         missing["BLEU (avg)"] = missing["METEOR (avg)"] = missing["BLEU (corpus)"] = str(error)
         if any('"' in line for line in (*hypotheses, *references)):
-            why = f'the lines hold straight quotes ("), which NLTK spells otherwise. {HOW}'
+            why = f'lines hold straight quotes ("), which words spell otherwise: {error}'
             missing["CHRF (avg)"] = missing["CHRF (corpus)"] = why
             return Translation({}, missing, ())
-        return Translation(_chrf(hypotheses, references), missing, ("no words needed",))
+        return Translation(
+            _chrf(hypotheses, references),
+            missing,
+            ("characters alone: no line has quotes that words would spell otherwise",),
+        )
     ours, theirs = [cut(line) for line in hypotheses], [cut(line) for line in references]
     data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {_nltk_version()}"]
     pairs = list(zip(ours, theirs, strict=True))

@@ -30,6 +30,15 @@ _CLOSING = re.compile(r'["\')\]}]+?(?:\s+|(?=--)|$)', re.MULTILINE)
 _NOT_IN_WORDS = r"[)\";}\]*:@'({\[!?]"
 _END = re.compile(rf"[.?!](?=(?P<after_tok>{_NOT_IN_WORDS}|\s+\S+))")
 
+_PROBE = (
+    """'Yes', he said – "it isn't Ann's, I cannot 'do' it" (3,5 %)... «Da»; o'clock 'a b' `x` --!"""
+)
+_PROBED = (
+    "'Yes ' , he said – `` it is n't Ann 's , I can not 'do ' it '' ( 3,5 % ) ... « Da » ; "
+    "o'clock ' a b ' ` x ` -- !"
+)
+"""A sentence and its words as 3.6.6 cut them: a newer NLTK may have changed something more."""
+
 
 @lru_cache(maxsize=len(LANGUAGES))
 def tokeniser(language: str) -> Tokeniser:
@@ -68,7 +77,7 @@ def word_cutter() -> Tokeniser:
     It needs NLTK and no data.
 
     Raises:
-        MissingError: NLTK is not installed.
+        MissingError: NLTK is not installed, or is of a version that cuts in yet another way.
     """
     try:
         from nltk.tokenize.destructive import NLTKWordTokenizer
@@ -82,6 +91,11 @@ def word_cutter() -> Tokeniser:
     cutter.ENDING_QUOTES = _without(cutter.ENDING_QUOTES, r"\s+")
     cutter.PUNCTUATION = _without(cutter.PUNCTUATION, _DASHES)
     cut: Tokeniser = cutter.tokenize
+    if cut(_PROBE) != _PROBED.split():
+        raise MissingError(
+            "this version of NLTK cuts words in a way that paretune cannot undo.",
+            remedy='pip install "nltk<=3.10.4"',
+        )
     return cut
 
 
