@@ -7,12 +7,29 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind = Literal["classification", "pair", "multiple_choice", "regression"]
+OwnKind = Literal["classification", "pair", "multiple_choice", "regression"]
+"""What data of one's own may be."""
+Kind = Literal[OwnKind, "span_pair", "answer_set"]
+"""What a task may be: a span pair is a text with two marked spans; the examples of an answer set
+are answers to questions, and a question counts as a whole too."""
 Label = int | float
 """An index into the labels (or choices), or the number that a regression is to find."""
-Metric = Literal["accuracy", "macro_f1", "weighted_f1", "accuracy_f1", "r2", "pearson", "spearman"]
+Metric = Literal[
+    "accuracy", "macro_f1", "weighted_f1", "accuracy_f1", "r2", "pearson", "spearman", "f1a_em"
+]
 OF_NUMBERS = ("r2", "pearson", "spearman")
 """The metrics of a regression; all others are of classes and choices."""
+OF_SETS = ("f1a_em",)
+"""The metrics of answer sets alone."""
+
+
+def metrics_of(kind: str) -> tuple[Metric, ...]:
+    """The metrics that fit a kind of task."""
+    every: tuple[Metric, ...] = get_args(Metric)
+    if kind == "regression":
+        return tuple(m for m in every if m in OF_NUMBERS)
+    other = OF_NUMBERS if kind == "answer_set" else (*OF_NUMBERS, *OF_SETS)
+    return tuple(m for m in every if m not in other)
 
 
 class Frozen(BaseModel):
@@ -36,7 +53,7 @@ class TaskSpec(Frozen):
     template: str = "pair"
     limit: Mapping[Literal["train", "test"], int] | None = None
 
-    kind: Kind | None = None
+    kind: OwnKind | None = None
     train: str | None = None
     test: str | None = None
     dataset: str | None = None
@@ -98,8 +115,8 @@ class TaskSpec(Frozen):
         if missing:
             raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
         numbers = self.kind == "regression"
-        if self.metric is not None and numbers != (self.metric in OF_NUMBERS):
-            fitting = [m for m in get_args(Metric) if numbers == (m in OF_NUMBERS)]
+        fitting = metrics_of(str(self.kind))
+        if self.metric is not None and self.metric not in fitting:
             raise ValueError(f"metric {self.metric} is none of {self.kind}: {', '.join(fitting)}")
         if numbers and self.labels is not None:
             raise ValueError("labels: a regression has numbers; remove them, or change kind")

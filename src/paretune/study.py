@@ -21,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 from paretune.errors import StudyError
 from paretune.specs import (
     OF_NUMBERS,
+    OF_SETS,
     Frozen,
     Kind,
     Label,
@@ -33,6 +34,7 @@ from paretune.specs import (
 __all__ = [
     "FOLDS",
     "OF_NUMBERS",
+    "OF_SETS",
     "Kind",
     "Label",
     "MethodSpec",

@@ -70,3 +70,8 @@ def test_a_label_with_two_groups_is_in_every_complement() -> None:
 def test_too_few_examples_are_refused() -> None:
     with pytest.raises(DataError, match="cannot be cut into 5 parts"):
         parts(examples([0, 1, 0, 1]), seed=0)
+
+
+def test_one_group_alone_cannot_be_cut() -> None:
+    with pytest.raises(DataError, match="of one group"):
+        parts(examples([0, 1] * 5, ["g"] * 10), seed=0)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.analysis.interval import scored
+from paretune.analysis.interval import bootstrap_variance, scored
 from paretune.analysis.scores import LOWEST, METRICS, primary_metric
 from paretune.store.record import Predictions, Record
 from paretune.study import Metric
@@ -118,4 +118,5 @@ def _by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
 
 def _paired_error(a: Predictions, b: Predictions, metric: Metric) -> float:
     """Standard error of the difference of two answers to the same selection part."""
-    return float((scored([a], metric).draws - scored([b], metric).draws).std(ddof=1))
+    one, other = scored([a], metric), scored([b], metric)
+    return math.sqrt(bootstrap_variance(one, one.draws - other.draws))

@@ -30,12 +30,15 @@ def is_constant(predictions: Predictions) -> bool:
     return constant(predictions.prediction, predictions.label)
 
 
-def constant_scores(labels: Sequence[int], metric: Metric) -> dict[int, float]:
+def constant_scores(
+    labels: Sequence[int], metric: Metric, question: Sequence[int] = ()
+) -> dict[int, float]:
     """What answering one label always would score, for each label that occurs."""
-    return {label: score(labels, [label] * len(labels), metric) for label in sorted(set(labels))}
+    n = len(labels)
+    return {label: score(labels, [label] * n, metric, question) for label in sorted(set(labels))}
 
 
-def best_constant(labels: Sequence[int], metric: Metric) -> int:
+def best_constant(labels: Sequence[int], metric: Metric, question: Sequence[int] = ()) -> int:
     """The constant answer that scores highest; the smaller label where two score the same."""
-    scores = constant_scores(labels, metric)
+    scores = constant_scores(labels, metric, question)
     return max(scores, key=lambda label: (scores[label], -label))

@@ -9,7 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from paretune.analysis.interval import Interval, Scored, check_paired, scored, student
+from paretune.analysis.interval import (
+    Interval,
+    Scored,
+    bootstrap_variance,
+    check_paired,
+    scored,
+    student,
+)
 from paretune.store.record import Predictions
 from paretune.study import Metric
 
@@ -77,17 +84,17 @@ def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Metri
 def difference_of(a: Scored, b: Scored) -> Interval:
     """:func:`difference` of cells that are scored already."""
     check_paired(a, b)
-    n = len(a.uid)
-    v_examples = float((a.draws - b.draws).var(ddof=1))
+    v_examples = bootstrap_variance(a, a.draws - b.draws)
     if a.right is None or b.right is None:
-        return student(a.estimate - b.estimate, [a, b], v_examples, n, floor=-math.inf)
+        return student(a.estimate - b.estimate, [a, b], v_examples, floor=-math.inf)
     delta = a.right - b.right
+    n = len(delta)
     # Two imagined pairs, half of one won and half of one lost (Agresti and Min 2005): equal
     # answers on eight examples do not prove two methods equal.
     mean = delta.sum() / (n + 2)
     squares = ((delta - mean) ** 2).sum() + 0.5 * (1 - mean) ** 2 + 0.5 * (1 + mean) ** 2 + mean**2
     v_examples = max(v_examples, float(squares) / (n + 2) ** 2)
-    return student(a.estimate - b.estimate, [a, b], v_examples, n, floor=-1.0)
+    return student(a.estimate - b.estimate, [a, b], v_examples, floor=-1.0)
 
 
 def above_baselines(

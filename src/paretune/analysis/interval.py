@@ -9,22 +9,31 @@ other test examples, so its variance is the sum of both parts::
 imagined examples, two right and two wrong, would leave (Agresti and Coull 1998): eight right of
 eight is not certainty. Numbers are never just right: there it is the bootstrap alone. The quantile
 is Student's, its degrees of freedom by Welch and Satterthwaite.
+
+Examples that depend on one another are resampled together. The unit is the cluster where the
+answers name one (all answers to all questions on one passage, all span pairs of one text), the
+question where they name questions only, otherwise the example. A passage and not a question,
+because a model that misreads a passage fails at many of its questions: by questions the interval
+would be too narrow, by answers more so. The unit decides what is drawn and how many degrees of
+freedom there are; the bootstrap's variance is k/(k - 1) times as large for k clusters, since k may
+be 3 and not 300. The least variance of the four imagined examples remains that of single examples
+(of F1a and EM: of questions), as if they were independent: a lower bound, whatever the clusters.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from paretune.analysis import numbers
+from paretune.analysis import answer_sets, numbers
 from paretune.analysis.scores import LOWEST, Array, from_counts
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
-from paretune.study import OF_NUMBERS, Label, Metric
+from paretune.study import OF_NUMBERS, OF_SETS, Label, Metric
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -38,7 +47,8 @@ class Interval:
 
     ``share_seeds`` is the part of the variance that comes from seeds, and 0 where one seed leaves
     it unknown: then the interval speaks of examples only (:attr:`examples_only`). ``p`` is the
-    two-sided p-value against 0, meant for differences.
+    two-sided p-value against 0, meant for differences. ``n_clusters`` and ``n_questions`` are 0
+    where examples belong to none.
     """
 
     estimate: float
@@ -48,6 +58,8 @@ class Interval:
     n_seeds: int
     share_seeds: float
     p: float = 0.0
+    n_clusters: int = 0
+    n_questions: int = 0
 
     @property
     def examples_only(self) -> bool:
@@ -60,7 +72,9 @@ class Scored:
     """Scores of some seeds on the same examples, resampled once and compared often.
 
     Shapes: ``seeds`` (seeds,) scores; ``draws`` (DRAWS,) resampled mean over seeds; ``right``
-    (examples,) share of seeds that answer rightly, None for numbers.
+    (examples,) share of seeds that answer rightly, None for numbers; for the metrics of answer
+    sets (questions,), how well seeds answer each. ``cluster`` and ``question`` as in
+    :class:`Predictions`.
     """
 
     uid: tuple[str, ...]
@@ -69,6 +83,13 @@ class Scored:
     draws: Array
     right: Array | None
     lowest: float = 0.0
+    cluster: tuple[int, ...] = ()
+    question: tuple[int, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """How many independent units were resampled: clusters, questions or examples."""
+        return len(set(self.cluster or self.question)) or len(self.uid)
 
     @property
     def estimate(self) -> float:
@@ -83,9 +104,9 @@ class Scored:
 
 
 def scored(predictions: Sequence[Predictions], metric: Metric) -> Scored:
-    """Score every seed and resample the examples.
+    """Score every seed and resample the examples, or whole clusters of them.
 
-    Equal numbers of examples are resampled equally, so draws of two cells are paired.
+    Equal numbers of units are resampled equally, so draws of two cells are paired.
 
     Raises:
         StoreError: the predictions are of different examples, or there are none.
@@ -96,20 +117,31 @@ def scored(predictions: Sequence[Predictions], metric: Metric) -> Scored:
     first = predictions[0]
     for other in predictions[1:]:
         _same_examples(first.uid, first.label, other.uid, other.label)
-    weights = _resampling(min(len(first.uid), _BLOCKS))
-    scores, right = (_of_numbers if metric in OF_NUMBERS else _of_classes)(predictions, metric)
-    return Scored(
+    scores, right = _scorer(metric)(predictions, metric)
+    cell = Scored(
         uid=first.uid,
         label=first.label,
         seeds=scores(None)[:, 0],
-        draws=scores(weights).mean(axis=0),
+        draws=np.empty(0),
         right=right,
         lowest=LOWEST.get(metric, 0.0),
+        cluster=first.cluster,
+        question=first.question,
     )
+    weights = _resampling(min(cell.units, _BLOCKS))
+    return replace(cell, draws=scores(weights).mean(axis=0))
 
 
 Resample = Callable[[Array | None], Array]
 """Scores of the examples as they are (None) or resampled with these weights; (seeds, draws)."""
+
+
+def _scorer(
+    metric: Metric,
+) -> Callable[[Sequence[Predictions], Metric], tuple[Resample, Array | None]]:
+    if metric in OF_SETS:
+        return _of_sets
+    return _of_numbers if metric in OF_NUMBERS else _of_classes
 
 
 def _of_classes(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, Array]:
@@ -119,10 +151,11 @@ def _of_classes(predictions: Sequence[Predictions], metric: Metric) -> tuple[Res
     eye = np.eye(size, dtype=np.float32)
     true, given = eye[label], eye[answer]
     hit = given * true
+    pooled = [_pooled(part, predictions[0]) for part in (*hit, *given, true)]
 
     def scores(weights: Array | None) -> Array:
         # A column of counts for every seed and label; examples first, for one product each.
-        counted = [_counted(part, weights) for part in (*hit, *given, true)]
+        counted = [_counted(part, weights) for part in pooled]
         seeds = len(predictions)
         return from_counts(
             metric, np.stack(counted[:seeds]), np.stack(counted[seeds:-1]), counted[-1]
@@ -134,7 +167,8 @@ def _of_classes(predictions: Sequence[Predictions], metric: Metric) -> tuple[Res
 def _of_numbers(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, None]:
     label = np.array(predictions[0].label, dtype=float)
     parts = [
-        numbers.columns(metric, label, np.array(p.prediction, dtype=float)) for p in predictions
+        _pooled(numbers.columns(metric, label, np.array(p.prediction, dtype=float)), p)
+        for p in predictions
     ]
     return (
         lambda weights: numbers.from_sums(
@@ -144,6 +178,34 @@ def _of_numbers(predictions: Sequence[Predictions], metric: Metric) -> tuple[Res
     )
 
 
+def _of_sets(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, Array]:
+    label = np.array(predictions[0].label)
+    # Without questions every answer is one of its own.
+    question = predictions[0].question or range(len(label))
+    answers = [np.array(p.prediction) for p in predictions]
+    parts = [
+        _pooled(answer_sets.columns(label, answer, question), predictions[0]) for answer in answers
+    ]
+    credit = [answer_sets.credit(label, answer, question) for answer in answers]
+    return (
+        lambda weights: answer_sets.from_sums(
+            np.stack([_counted(part, weights) for part in parts])
+        ),
+        np.mean(credit, axis=0),
+    )
+
+
+def _pooled(part: Array, given: Predictions) -> Array:
+    """Sums of rows (examples, columns) over what is resampled together: (units, columns)."""
+    units = given.cluster or given.question
+    if not units:
+        return part
+    _, member = np.unique(np.asarray(units), return_inverse=True)
+    summed = np.zeros((int(member.max()) + 1, part.shape[1]), dtype=part.dtype)
+    np.add.at(summed, member, part)
+    return summed
+
+
 def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interval:
     """The mean score of the seeds (one :class:`Predictions` each, same examples), 95 %."""
     return interval_of(scored(predictions, metric))
@@ -151,21 +213,29 @@ def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interv
 
 def interval_of(cell: Scored) -> Interval:
     """The interval of a cell that is scored already."""
-    n = len(cell.uid)
-    v_examples = float(cell.draws.var(ddof=1))
+    v_examples = bootstrap_variance(cell, cell.draws)
     if cell.right is not None:
         imagined = np.concatenate([cell.right, [0.0, 0.0, 1.0, 1.0]])
-        v_examples = max(v_examples, float(imagined.var()) / (n + 4))
-    return student(cell.estimate, [cell], v_examples, n, floor=cell.lowest)
+        v_examples = max(v_examples, float(imagined.var()) / len(imagined))
+    return student(cell.estimate, [cell], v_examples, floor=cell.lowest)
+
+
+def bootstrap_variance(cell: Scored, draws: Array) -> float:
+    """The variance of draws over the units of a cell; few clusters would make it too small."""
+    variance = float(draws.var(ddof=1))
+    if not cell.cluster and not cell.question:
+        return variance
+    return variance * cell.units / max(cell.units - 1, 1)
 
 
 def student(
-    estimate: float, cells: Sequence[Scored], v_examples: float, n: int, *, floor: float
+    estimate: float, cells: Sequence[Scored], v_examples: float, *, floor: float
 ) -> Interval:
     """Student's interval from the seeds of one or two cells and the examples they share."""
     parts = [(c.seed_variance, len(c.seeds) - 1) for c in cells if len(c.seeds) > 1]
     v_seeds = sum(v for v, _ in parts)
-    parts.append((v_examples, max(n - 1, 1)))
+    shared = cells[0]
+    parts.append((v_examples, max(shared.units - 1, 1)))
     total = v_seeds + v_examples
     freedom = total**2 / sum(v**2 / df for v, df in parts)
     error = total**0.5
@@ -174,10 +244,12 @@ def student(
         estimate=estimate,
         low=max(floor, estimate - half),
         high=min(1.0, estimate + half),
-        n_examples=n,
+        n_examples=len(shared.uid),
         n_seeds=min(len(c.seeds) for c in cells),
         share_seeds=v_seeds / total,
         p=2 * float(special.stdtr(freedom, -abs(estimate) / error)),
+        n_clusters=len(set(shared.cluster)),
+        n_questions=len(set(shared.question)),
     )
 
 
@@ -196,8 +268,13 @@ def _same_examples(
 
 
 def check_paired(a: Scored, b: Scored) -> None:
-    """Raises StoreError unless both cells answered the same examples."""
+    """Raises StoreError unless both cells answered the same examples, in the same clusters."""
     _same_examples(a.uid, a.label, b.uid, b.label)
+    if a.units != b.units:
+        raise StoreError(
+            "answers that name their clusters and answers that do not cannot be compared.",
+            remedy="An older version made one of them; run the study again in a new store.",
+        )
 
 
 def _counted(part: Array, weights: Array | None) -> Array:

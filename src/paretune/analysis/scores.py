@@ -1,4 +1,6 @@
-"""Scores from label counts, vectorised over seeds and resamples; numbers have a file of their own.
+"""Scores from label counts, vectorised over seeds and resamples.
+
+Numbers and answer sets have files of their own.
 
 Every metric of classes is a function of three counts per label: right answers (``hit``), answers
 given (``given``) and examples that have the label (``true``). Resampling examples only resamples
@@ -8,14 +10,15 @@ these counts, so 2,000 bootstrap draws are one matrix product.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune.analysis import answer_sets
 from paretune.store.record import Record
-from paretune.study import Metric
+from paretune.study import OF_SETS, Metric
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 TITLES: dict[Metric, str] = {
@@ -26,7 +29,13 @@ TITLES: dict[Metric, str] = {
     "r2": "R²",
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
+    "f1a_em": "mean of F1a and EM",
 }
+MEANS: dict[Metric, tuple[str, ...]] = {
+    "accuracy_f1": ("accuracy", "macro_f1"),
+    "f1a_em": ("f1a", "em"),
+}
+"""Metrics that are the mean of others, which are what a record holds."""
 LOWEST: dict[Metric, float] = {"r2": -math.inf, "pearson": -1.0, "spearman": -1.0}
 """What a metric can come down to, where that is not 0."""
 
@@ -53,9 +62,17 @@ def from_counts(metric: Metric, hit: Array, given: Array, true: Array) -> Array:
     return np.asarray(macro if metric == "macro_f1" else (accuracy + macro) / 2)
 
 
-def score(labels: Iterable[int], answers: Iterable[int], metric: Metric) -> float:
-    """The metric of one list of answers."""
+def score(
+    labels: Iterable[int], answers: Iterable[int], metric: Metric, question: Sequence[int] = ()
+) -> float:
+    """The metric of one list of answers; ``question`` says what they are answers to, if anything.
+
+    Without it every answer of an answer set is to a question of its own.
+    """
     label, answer = np.fromiter(labels, np.int64), np.fromiter(answers, np.int64)
+    if metric in OF_SETS:
+        columns = answer_sets.columns(label, answer, question or range(len(label)))
+        return float(answer_sets.from_sums(columns.sum(axis=0)))
     size = 1 + max(label.max(), answer.max())
     true, given = np.bincount(label, minlength=size), np.bincount(answer, minlength=size)
     hit = np.bincount(label[label == answer], minlength=size)
@@ -68,7 +85,8 @@ def primary_metric(records: Iterable[Record]) -> Metric | None:
     A study file may name it; otherwise it is the one whose recorded value equals ``primary`` in
     every record. So a report needs no task definitions, which may have changed or gone since.
     """
-    possible = list(METRICS)
+    # Only answer sets have theirs, so where it fits it is no chance.
+    possible = sorted(METRICS, key=lambda metric: metric not in OF_SETS)
     seen = False
     for record in records:
         if record.run.task.metric is not None:
@@ -81,7 +99,7 @@ def primary_metric(records: Iterable[Record]) -> Metric | None:
 
 
 def _equal(metric: Metric, scores: dict[str, Any]) -> bool:
-    names = ("accuracy", "macro_f1") if metric == "accuracy_f1" else (metric,)
+    names = MEANS.get(metric, (metric,))
     if any(scores.get(name) is None for name in names):
         return False
     value = sum(float(scores[name]) for name in names) / len(names)

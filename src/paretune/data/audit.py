@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from paretune.data.encode import lengths
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset, Example, groups_of
 from paretune.data.finding import SHOWN, Finding, capped
 from paretune.data.normal import normal, text_key
 
@@ -74,8 +74,11 @@ def _sizes(dataset: Dataset) -> list[Finding]:
             where = examples[-1].where if examples else dataset.task
             what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
             found.append(Finding("error", "too-few-rows", where, what, "Add rows."))
-    if FEWEST_TEST <= len(dataset.test) < SMALL_TEST:
-        half = 0.98 / len(dataset.test) ** 0.5
+    groups = groups_of(dataset.test) if dataset.clustered else 0
+    independent = groups or len(dataset.test)
+    if len(dataset.test) >= FEWEST_TEST and independent < SMALL_TEST:
+        half = 0.98 / independent**0.5
+        many = f" in {groups} groups, within which they hang together" if groups else ""
         reach = (
             "an interval on so few is wide."
             if dataset.kind == "regression"
@@ -86,7 +89,7 @@ def _sizes(dataset: Dataset) -> list[Finding]:
                 "note",
                 "small-test",
                 dataset.test[-1].where,
-                f"test has {len(dataset.test)} rows: {reach}",
+                f"test has {len(dataset.test)} rows{many}: {reach}",
                 "Differences smaller than that show nothing; more test rows would.",
             )
         )

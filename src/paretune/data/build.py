@@ -36,6 +36,7 @@ class Recipe:
         resolve: from the label's value (and the texts) to an index, or a :class:`Fault`.
         id: column of the identifier; rows are counted where None.
         group: from a row's values to the name of what must stay together, or None.
+        question: the same for the question that a row is one answer to.
         extra: further columns that must be there (the group's).
         names: label names, where a spelling that differs from them shall be noted.
         features: columns of a table. Their values may be missing, and the template gets the texts
@@ -48,6 +49,7 @@ class Recipe:
     resolve: Resolve
     id: str | None = None
     group: Callable[[Mapping[str, object]], str | None] = lambda values: None
+    question: Callable[[Mapping[str, object]], str | None] = lambda values: None
     extra: Sequence[str] = ()
     names: tuple[str, ...] | None = None
     features: Sequence[str] = ()
@@ -101,9 +103,9 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
         if label is not None and recipe.names is not None:
             written = spelling.spell(row.values.get(recipe.label))
             respelt += [row] if written not in recipe.names else []
-        group = recipe.group(row.values)
+        group, question = recipe.group(row.values), recipe.question(row.values)
         told = recipe.template(texts | table.texts(row, recipe.features))
-        built.examples.append(Example(uid, told, label, row.where, group, features))
+        built.examples.append(Example(uid, told, label, row.where, group, features, question))
     if repeated:
         built.notes.append(_repeated(repeated, recipe.id or ""))
     if respelt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,7 +19,8 @@ class Example:
 
     ``label`` is an index into the dataset's labels (in a regression the number itself), or None
     where the row has none. ``where`` is ``train.csv line 412``. Examples of one ``group`` never
-    part in a split. ``features`` are the values behind the text of a row of a table.
+    part in a split. ``features`` are the values behind the text of a row of a table. ``question``
+    names the question that an example of an answer set is one answer to.
     """
 
     uid: str
@@ -28,6 +29,7 @@ class Example:
     where: str
     group: str | None = None
     features: tuple[Label | str | None, ...] = ()
+    question: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,8 @@ class Dataset:
 
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never
     scored, and never part of the content hash. ``findings`` were made while building; see
-    :func:`paretune.data.audit.audit` for the rest.
+    :func:`paretune.data.audit.audit` for the rest. ``clustered``: examples of one group depend on
+    one another, so that the analysis resamples whole groups.
     """
 
     task: str
@@ -52,6 +55,7 @@ class Dataset:
     source: str
     findings: tuple[Finding, ...] = ()
     features: tuple[str, ...] = ()
+    clustered: bool = False
 
     @cached_property
     def content_hash(self) -> str:
@@ -67,7 +71,37 @@ class Dataset:
 
 
 def _plain(examples: Iterable[Example]) -> list[list[object]]:
+    # What came later enters only where it is there: older stores find their runs.
     return [
-        [e.uid, e.segments, e.label, e.group, *([e.features] if e.features else [])]
+        [
+            *(e.uid, e.segments, e.label, e.group),
+            *([e.features] if e.features else []),
+            *([e.question] if e.question is not None else []),
+        ]
         for e in examples
     ]
+
+
+def dependence(examples: Sequence[Example], *, clustered: bool) -> dict[str, list[int]]:
+    """Which examples belong together, as numbers in the order of their first appearance.
+
+    ``cluster`` where examples of one group depend on one another, ``question`` where they are
+    answers to questions; what does not apply is left out.
+    """
+    found = {}
+    if clustered and any(e.group is not None for e in examples):
+        found["cluster"] = _numbered([e.group or f"{e.uid} alone" for e in examples])
+    if any(e.question is not None for e in examples):
+        found["question"] = _numbered([e.question or f"{e.uid} alone" for e in examples])
+    return found
+
+
+def groups_of(examples: Sequence[Example]) -> int:
+    """How many groups there are; an example without one is its own."""
+    alone = sum(e.group is None for e in examples)
+    return alone + len({e.group for e in examples if e.group is not None})
+
+
+def _numbered(names: Sequence[str]) -> list[int]:
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(name, len(numbers)) for name in names]

@@ -26,7 +26,7 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
     so that it is in the training complement of every part.
 
     Raises:
-        DataError: fewer examples than parts.
+        DataError: fewer examples than parts, or only one group of them.
     """
     if len(examples) < folds:
         raise DataError(
@@ -35,6 +35,13 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
             remedy="Add rows; a claim needs hundreds.",
         )
     groups = _groups(examples)
+    if len(groups) == 1:
+        raise DataError(
+            f"all {len(examples)} training rows are of one group, or of one text, and groups stay "
+            "together: nothing is left to select on.",
+            where=examples[0].where,
+            remedy=f"Add rows of other groups; {folds} groups make parts of equal size.",
+        )
     strata = _strata(examples)
     codes = sorted(set(strata))
     counts = np.zeros((len(groups), len(codes)))

@@ -32,8 +32,8 @@ class Task:
     Attributes:
         name: as a study file calls it.
         title: one line for `paretune ls tasks`.
-        kind: ``classification``, ``pair`` or ``multiple_choice``.
-        labels: names in the order of the model's outputs.
+        kind: any but ``regression``.
+        labels: names in the order of the model's outputs; of an answer set the second is "right".
         columns: columns whose text a template may use.
         metric: the primary metric.
         languages: the first is taken where a study names none (and this is noted).
@@ -41,6 +41,9 @@ class Task:
         templates: ``pair`` is the default; ``paper`` what the paper's notebooks built.
         parts: finds and reads the rows: ``(spec, language, data_home) -> Parts``.
         group: column whose equal values stay together in a split (a premise, a passage).
+        clustered: rows of one group depend on one another so much that intervals come from
+            resampling whole groups (answers to questions on one passage).
+        question: of an answer set: column that names the question that a row is one answer to.
         aliases: other spellings of labels that published files use.
     """
 
@@ -58,4 +61,6 @@ class Task:
     id: str = "id"
     label: str = "label"
     group: str | None = None
+    clustered: bool = False
+    question: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)

@@ -106,7 +106,7 @@ def _scores(study: Study, cell: Cell, cells: Sequence[Cell], record: Record) -> 
         if one.interval is not None:
             found = one.interval
             lines.append(
-                f"| {words.plain(one.method)} | {words.interval(found)} | {found.n_examples} "
+                f"| {words.plain(one.method)} | {words.interval(found)} | {words.units(found)} "
                 f"| {found.n_seeds} |"
             )
     own = record.result["scores"].get("test")

@@ -11,7 +11,14 @@ from typing import Any
 from paretune.errors import MethodError
 
 DEFAULT_TARGETS = ("query", "value")
-ENCODER_KINDS = ("classification", "pair", "multiple_choice", "regression")
+ENCODER_KINDS = (
+    "classification",
+    "pair",
+    "multiple_choice",
+    "regression",
+    "span_pair",
+    "answer_set",
+)
 """The kinds of task that an encoder with a head serves."""
 
 

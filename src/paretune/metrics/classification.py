@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 PRIMARY: Mapping[str, str] = {
-    "accuracy": "share of examples answered right (BoolQ, COPA, RTE)",
+    "accuracy": "share of examples answered right (BoolQ, COPA, RTE, WSC)",
     "macro_f1": "unweighted mean of the F1 of each label",
     "weighted_f1": "mean of the F1 of each label, weighted by its examples (the paper's figures)",
     "accuracy_f1": "mean of accuracy and macro F1 (CB, as SuperGLUE scores it)",

@@ -52,7 +52,7 @@ class Loaded:
 
 
 def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] = ()) -> Loaded:
-    """Open a model for ``classification``, ``pair``, ``multiple_choice`` or ``regression``.
+    """Open a model for a kind of task; all but multiple choice and regression have classes.
 
     The head is drawn here as ``transformers`` does, from the global generator; a run draws its own
     with :func:`reset_head`.

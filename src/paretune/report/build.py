@@ -222,8 +222,11 @@ def _task(key: str, cells: Sequence[Cell]) -> TaskPart:
     label, constant = None, None
     # The best constant number scores 0 by definition; the mean answer stands there anyway.
     if some is not None and cells[0].metric not in OF_NUMBERS:
-        label = best_constant([int(one) for one in some.label], cells[0].metric)
-        answers = Predictions(some.uid, some.label, (label,) * len(some.uid), ())
+        given = [int(one) for one in some.label]
+        label = best_constant(given, cells[0].metric, some.question)
+        answers = Predictions(
+            some.uid, some.label, (label,) * len(given), (), some.cluster, some.question
+        )
         constant = interval_of(scored([answers], cells[0].metric))
     methods = tuple(r for r in rows if not r.cell.baseline)
     baselines = tuple(r for r in rows if r.cell.baseline)
@@ -250,7 +253,7 @@ def _basis(rows: Sequence[Row]) -> list[str]:
     fewest, most = (pick(i.n_seeds for i in found) for pick in (min, max))
     seeds = words.counted(most, "seed")
     return [
-        words.counted(found[0].n_examples, "test example"),
+        words.examples(found[0], "test "),
         seeds if fewest == most else f"{fewest} to {seeds}",
     ]
 

@@ -131,7 +131,7 @@ def _score(row: Row) -> str:
 
 def _basis(row: Row) -> str:
     found = row.cell.interval
-    return f"{found.n_examples} x {found.n_seeds}" if found else ""
+    return f"{words.units(found)} x {found.n_seeds}" if found else ""
 
 
 def _verdict(row: Row) -> str:
@@ -151,6 +151,9 @@ def _legend(report: Report) -> str:
         "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
         "(Holm), not over rows.",
     ]
+    every = [r.cell.interval for task in report.tasks for r in task.all_rows if r.cell.interval]
+    if any(found.n_clusters or found.n_questions for found in every):
+        said.append("n in g: examples in groups that depend on one another, resampled as a whole.")
     rows = [r for task in report.tasks for r in task.rows]
     if any(r.cell.undecided for r in rows):
         said.append("undecided: the runner-up rate is within one standard error.")

@@ -27,7 +27,22 @@ def number(value: float) -> str:
 
 def basis(found: Interval) -> str:
     """``56 examples, 3 seeds``: what an interval stands on."""
-    return f"{counted(found.n_examples, 'example')}, {counted(found.n_seeds, 'seed')}"
+    return f"{examples(found)}, {counted(found.n_seeds, 'seed')}"
+
+
+def examples(found: Interval, part: str = "") -> str:
+    """``56 examples``; ``145 answers to 33 questions in 3 groups``: how many are independent."""
+    several = f" in {counted(found.n_clusters, 'group')}" if found.n_clusters else ""
+    if found.n_questions:
+        asked = counted(found.n_questions, "question")
+        return f"{counted(found.n_examples, f'{part}answer')} to {asked}{several}"
+    return f"{counted(found.n_examples, f'{part}example')}{several}"
+
+
+def units(found: Interval) -> str:
+    """``56``; ``145 in 3``: examples, and the independent groups they are in."""
+    several = found.n_clusters or found.n_questions
+    return f"{found.n_examples} in {several}" if several else str(found.n_examples)
 
 
 def counted(count: int, noun: str) -> str:

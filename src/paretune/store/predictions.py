@@ -10,9 +10,14 @@ from paretune.store.plain import canonical_json
 from paretune.store.record import Predictions
 from paretune.study import Label
 
+TOGETHER = ("cluster", "question")
+"""Columns that are there only where examples belong together."""
+
 
 def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     """``{"selection": {"uid", "label", "prediction", "scores"}, "test": ...}`` in UTF-8.
+
+    Beside these stand ``cluster`` and ``question`` where examples belong together.
 
     Raises:
         ValueError: a score is NaN or infinite (a diverged run has no predictions), or the
@@ -26,6 +31,7 @@ def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
             "label": part.label,
             "prediction": part.prediction,
             "scores": part.scores,
+            **{key: numbers for key in TOGETHER if (numbers := getattr(part, key))},
         }
     return canonical_json(form, "predictions").encode()
 
@@ -43,6 +49,7 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
                 label=tuple(_plain(label) for label in part["label"]),
                 prediction=tuple(_plain(answer) for answer in part["prediction"]),
                 scores=tuple(tuple(float(s) for s in row) for row in part["scores"]),
+                **{key: tuple(int(n) for n in part[key]) for key in TOGETHER if key in part},
             )
             for name, part in json.loads(content).items()
         }
@@ -62,5 +69,6 @@ def _plain(value: Label) -> Label:
 
 def _equal_lengths(name: str, part: Predictions) -> None:
     lengths = {len(part.uid), len(part.label), len(part.prediction), len(part.scores)}
+    lengths |= {len(numbers) for key in TOGETHER if (numbers := getattr(part, key))}
     if len(lengths) > 1:
         raise ValueError(f"predictions.{name}: fields of different lengths {sorted(lengths)}")

@@ -6,7 +6,8 @@ predictions); ``measured`` is what belongs to this machine and moment (seconds, 
 ``result`` keys: ``outcome`` (``ok``, ``collapsed``, ``diverged``, ``out_of_memory``), ``steps``,
 ``best_step``, ``scores`` (``selection`` and, in the final stage, ``test``: each ``accuracy``,
 ``macro_f1``, ``weighted_f1``, or for a regression ``r2``, ``pearson``, ``spearman``, ``rmse``,
-``mae``; ``primary``, ``loss``, ``n``), ``curve`` (list of ``step``,
+``mae``, and for an answer set also ``f1a``, ``em``, ``questions``; ``primary``, ``loss``, ``n``),
+``curve`` (list of ``step``,
 ``epoch``, ``loss``, ``selection``), ``trained_parameters``, ``method_parameters``,
 ``head_parameters``, ``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples
 cut), ``target`` (of a regression: ``mean`` and ``deviation`` of the numbers in train), ``notes``,
@@ -32,12 +33,17 @@ class Predictions:
     Shapes: ``uid``, ``label``, ``prediction`` are (examples,), ``scores`` is (examples, labels):
     logits, or log-probabilities for baselines. Of a regression, labels and predictions are floats,
     and the one score is the model's output before it is brought to the label's unit.
+    ``cluster`` and ``question`` (examples,) number what belongs together, and are empty where
+    nothing does: examples of one cluster depend on one another, those of one question are answers
+    to it. A cluster holds whole questions.
     """
 
     uid: tuple[str, ...]
     label: tuple[Label, ...]
     prediction: tuple[Label, ...]
     scores: tuple[tuple[float, ...], ...]
+    cluster: tuple[int, ...] = ()
+    question: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

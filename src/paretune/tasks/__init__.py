@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from paretune.data.build import Recipe, build, one_of
-from paretune.data.example import Dataset
+from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, refuse
 from paretune.data.normal import normal
 from paretune.data.task import Task
 from paretune.errors import StudyError
+from paretune.specs import metrics_of
 from paretune.study import TaskSpec
 
 __all__ = ["Task", "available", "load"]
@@ -72,8 +73,13 @@ def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
             f'task {spec.key} has no template "{spec.template}".',
             remedy=f"It has {', '.join(task.templates)}.",
         )
+    if spec.metric is not None and spec.metric not in metrics_of(task.kind):
+        raise StudyError(
+            f"metric {spec.metric} does not fit task {spec.key}.",
+            remedy=f"Fitting are {', '.join(metrics_of(task.kind))}.",
+        )
     parts = task.parts(spec, language, data_home)
-    group = task.group
+    group, question = task.group, task.question
     recipe = Recipe(
         columns=task.columns,
         template=lambda texts: template(texts, language),
@@ -81,24 +87,27 @@ def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         resolve=one_of(task.labels, task.aliases),
         id=task.id,
         group=lambda values: normal(str(values[group])) if group else None,
+        question=lambda values: str(values[question]) if question else None,
         names=task.labels,
     )
     train = build(parts.train, recipe, "train")
     test = build(parts.test, recipe, "test")
     unlabelled = build(parts.unlabelled, recipe, "unlabelled", labelled=False)
-    refuse([*train.faults, *test.faults, *unlabelled.faults])
+    unread = [finding for finding in parts.findings if finding.severity == "error"]
+    refuse([*unread, *train.faults, *test.faults, *unlabelled.faults])
     return Dataset(
         task=spec.key,
         kind=task.kind,
         labels=task.labels,
-        train=tuple(train.examples[: _limit(spec, "train")]),
-        test=tuple(test.examples[: _limit(spec, "test")]),
+        train=tuple(_first(train.examples, _limit(spec, "train"))),
+        test=tuple(_first(test.examples, _limit(spec, "test"))),
         unlabelled=tuple(unlabelled.examples),
         metric=spec.metric or task.metric,
         language=language,
         licence=spec.licence or task.licence[language],
         source=task.source[language],
         findings=(*_said(spec, language), *parts.findings, *train.notes, *test.notes),
+        clustered=task.clustered,
     )
 
 
@@ -136,6 +145,15 @@ def _said(spec: TaskSpec, language: str) -> tuple[Finding, ...]:
             f"Write language: {language} to make it plain.",
         ),
     )
+
+
+def _first(examples: list[Example], limit: int | None) -> list[Example]:
+    """The first ``limit`` examples; a question that does not fit whole is left out."""
+    if limit is None or limit >= len(examples):
+        return examples
+    cut = examples[limit].question
+    whole = [e for e in examples[:limit] if cut is None or e.question != cut]
+    return whole or examples[:limit]  # less than one question: there is nothing whole
 
 
 def _limit(spec: TaskSpec, part: Literal["train", "test"]) -> int | None:

@@ -14,10 +14,10 @@ from safetensors.torch import save as safetensors_bytes
 
 from paretune import methods
 from paretune.analysis.collapse import constant
-from paretune.data.example import Dataset, Example
+from paretune.data.example import Dataset, Example, dependence
 from paretune.data.scale import Scale, scale_of
 from paretune.methods import options as method_options
-from paretune.metrics import classification, regression
+from paretune.metrics import answer_sets, classification, regression
 from paretune.study import Run
 from paretune.training import guards
 from paretune.training.checkpoint import kept_micro_batch
@@ -284,6 +284,7 @@ def _conclude(
             "label": [e.label for e in examples[name]],
             "prediction": answers(scores, scale),
             "scores": [[float(s) for s in row] for row in scores],
+            **dependence(examples[name], clustered=dataset.clustered),
         }
         for name, scores in given.items()
     }
@@ -302,6 +303,9 @@ def _scored(
     found: dict[str, float]
     if scale is not None:
         found = regression.scores(labels, told, dataset.metric)
+    elif dataset.kind == "answer_set":
+        questions = dependence(examples, clustered=False)["question"]
+        found = answer_sets.scores(labels, told, questions, dataset.metric)
     else:
         found = classification.scores(labels, told, len(dataset.labels), dataset.metric)
     return {**found, "loss": mean_loss(scores, labels, scale)}

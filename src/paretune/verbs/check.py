@@ -129,13 +129,17 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
 
 def _task(spec: TaskSpec, context: Context) -> Seen:
     from paretune.data.audit import audit
+    from paretune.data.example import groups_of
 
     try:
         dataset = context.dataset(spec)
     except ParetuneError as error:
         return Seen("task", spec.key, error=error)
     what = "a number" if dataset.kind == "regression" else f"labels {', '.join(dataset.labels)}"
-    size = f"{len(dataset.train)} train, {len(dataset.test)} test"
+    size = ", ".join(
+        f"{len(part)} {name}" + (f" in {groups_of(part)} groups" if dataset.clustered else "")
+        for name, part in (("train", dataset.train), ("test", dataset.test))
+    )
     said = f"{size}, {what}; {dataset.licence}"
     return Seen("task", spec.key, said, tuple(audit(dataset)))
 
