@@ -77,7 +77,7 @@ def digests(store: Store, study_hash: str) -> dict[str, str]:
 
 
 def superglue(folder: Path, layout: str, rows: int = 20) -> Path:
-    """The four tasks with made-up rows, as SloBench's ``zips`` or as ``folders`` (CLARIN's)."""
+    """All six tasks with made-up rows, as SloBench's ``zips`` or as ``folders`` (CLARIN's)."""
     for part, count in (("train", rows), ("val", rows // 2)):
         for task, make in ROWS.items():
             lines = "\n".join(json.dumps({"idx": i, **make(part, i)}) for i in range(count))
@@ -118,6 +118,32 @@ ROWS = {
         "premise": _sentence(part, i),
         "hypothesis": f"{WORDS[i % 8]} is true",
         "label": ("entailment", "not_entailment")[i % 2],
+    },
+    "MultiRC": lambda part, i: {
+        "passage": {
+            "text": _sentence(part, i),
+            "questions": [
+                {
+                    "idx": 2 * i + q,
+                    "question": f"What is it {'by' if q else 'for'}?",
+                    "answers": [
+                        {"idx": 4 * i + 2 * q + a, "text": answer, "label": (q + a + i) % 2}
+                        for a, answer in enumerate(("The door.", "Water."))
+                    ],
+                }
+                for q in range(2)
+            ],
+        }
+    },
+    "WSC": lambda part, i: {
+        "text": f"The {WORDS[i // 2 % 8]} sat by the {part} door {i // 2}, as it is true.",
+        "target": {
+            **({"span1_text": "door", "span1_index": 6} if i % 2 else {}),
+            **({} if i % 2 else {"span1_text": WORDS[i // 2 % 8], "span1_index": 1}),
+            "span2_text": "it",
+            "span2_index": 9,
+        },
+        "label": bool(i % 2),
     },
 }
 

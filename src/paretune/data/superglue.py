@@ -13,11 +13,12 @@ The published test files have no labels: `val` is the test part, and `test` is u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from paretune.data.finding import Finding
 from paretune.data.home import data_home as default_home
-from paretune.data.read import read_rows
+from paretune.data.read import Row, read_rows
 from paretune.data.task import Parts
 from paretune.errors import DataError
 from paretune.study import TaskSpec
@@ -36,7 +37,14 @@ _ZIPS = ("qa_train", "qa_validation", "qa_test")
 _FILES = ("train", "val", "test")
 
 
-def parts(folder: str) -> Callable[[TaskSpec, str, Path | None], Parts]:
+Reshape = Callable[[Sequence[Row], str], tuple[list[Row], list[Finding]]]
+"""From the rows of a part (``train``, ``test``, ``unlabelled``) as published to one row for each
+example, and what was found on the way; findings that are errors stop the task."""
+
+
+def parts(
+    folder: str, reshape: Reshape | None = None
+) -> Callable[[TaskSpec, str, Path | None], Parts]:
     """A reader of one SuperGLUE task, called as its files are (``BoolQ``)."""
 
     def read(spec: TaskSpec, language: str, data_home: Path | None) -> Parts:
@@ -51,7 +59,14 @@ def parts(folder: str) -> Callable[[TaskSpec, str, Path | None], Parts]:
             )
         train, test, unlabelled = places
         rest = read_rows(unlabelled) if unlabelled else []
-        return Parts(read_rows(train), read_rows(test), rest)
+        published = {"train": read_rows(train), "test": read_rows(test), "unlabelled": rest}
+        rows = published
+        findings: list[Finding] = []
+        if reshape is not None:
+            reshaped = {part: reshape(given, part) for part, given in published.items()}
+            rows = {part: made for part, (made, _) in reshaped.items()}
+            findings = [one for _, said in reshaped.values() for one in said]
+        return Parts(rows["train"], rows["test"], rows["unlabelled"], tuple(findings))
 
     return read
 

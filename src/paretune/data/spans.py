@@ -1,0 +1,71 @@
+"""Find spans in a text, given by their words and the index of the first, and mark them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from paretune.data.labels import spell
+
+_WORD = re.compile(r"\S+")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters ``start`` to ``end`` of a text.
+
+    ``found`` is how: ``at`` its index, as the ``only`` place where its words stand, or as the
+    ``nearest`` of several to its index.
+    """
+
+    start: int
+    end: int
+    found: Literal["at", "only", "nearest"]
+
+
+def locate(text: str, words: str, index: object) -> Span | None:
+    """Where ``words`` stand in ``text``, or None where they do not.
+
+    Words are counted from 0 and parted by white space. Case, white space, and punctuation at either
+    end of the span do not matter; words are found as whole words only. Where they are not at
+    ``index`` the only other place is taken, or the nearest of several (the earlier of two).
+    """
+    core = re.sub(r"^[\W_]+|[\W_]+$", "", words)
+    if not core:
+        return None
+    pattern = r"\s+".join(re.escape(part) for part in core.split())
+    hits = list(re.finditer(rf"(?<!\w){pattern}(?!\w)", text, flags=re.IGNORECASE))
+    if not hits:
+        return None
+    starts = [word.start() for word in _WORD.finditer(text)]
+    asked = int(number) if (number := spell(index) or "").isdigit() else None
+
+    def word_of(hit: re.Match[str]) -> int:
+        return sum(start <= hit.start() for start in starts) - 1
+
+    at = [hit for hit in hits if word_of(hit) == asked]
+    if at:
+        return Span(at[0].start(), at[0].end(), "at")
+    if len(hits) == 1:
+        return Span(hits[0].start(), hits[0].end(), "only")
+    if asked is None:
+        return None
+    nearest = min(hits, key=lambda hit: abs(word_of(hit) - asked))
+    return Span(nearest.start(), nearest.end(), "nearest")
+
+
+def marked(text: str, spans: Sequence[tuple[Span, str]]) -> str:
+    """The text with each span between two copies of its sign: ``* Ana * je rekla, da # je # ...``.
+
+    Of two spans within one another the longer has its signs outside.
+    """
+    # At one place the inner span ends first and begins last.
+    cuts = [(s.end, 0, -s.start, f" {sign}") for s, sign in spans]
+    cuts += [(s.start, 1, -s.end, f"{sign} ") for s, sign in spans]
+    pieces, done = [], 0
+    for place, _, _, sign in sorted(cuts):
+        pieces += [text[done:place], sign]
+        done = place
+    return "".join([*pieces, text[done:]])

@@ -1,0 +1,176 @@
+"""MultiRC (Khashabi et al., 2018): which answers to a question on a passage are right?
+
+A question has any number of right answers. Each answer is one example, (passage, question and
+answer), judged true or false; what counts is F1a, the F1 of "true" over all answers, and EM, the
+share of questions whose answers are all judged rightly. Slovene: the human translation of 15/3/31
+passages (946/145/1672 answers). Answers on one passage depend on one another: passages never part
+in a split, and intervals come from resampling whole passages.
+
+Published as lists (SuperGLUE, SloBench) or as objects with numbers for keys (CLARIN, where labels
+and numbers are 1, 1.0, "1.0" or "1,0", and some texts lie under a stray key beside the passage).
+An example's uid is ``part:passage/question/answer``, all by ``idx``, as a submission names them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from paretune.data import superglue
+from paretune.data.example import Segments
+from paretune.data.finding import Finding
+from paretune.data.labels import spell
+from paretune.data.normal import normal
+from paretune.data.read import Row
+from paretune.data.task import Task
+
+
+def pair(row: Mapping[str, str], language: str) -> Segments:
+    """The passage, then question and answer; a cut takes from the passage, the longer text."""
+    return ((row["passage"], f"{row['question']} {row['answer']}"),)
+
+
+@dataclass
+class _Found:
+    """Rows made of passages; what stands in the way, and what was done about it."""
+
+    rows: list[Row] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+    left_out: list[Finding] = field(default_factory=list)
+
+
+def answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
+    """One row for each answer.
+
+    An answer without a text, or to a question without one, is left out of train, and told; in the
+    other parts every answer counts, so there it is an error.
+    """
+    found = _Found()
+    groups: dict[str, str] = {}
+    for position, row in enumerate(rows):
+        passage = row.values.get("passage")
+        text = passage.get("text") if isinstance(passage, Mapping) else None
+        questions = _entries(passage.get("questions")) if isinstance(passage, Mapping) else None
+        if not isinstance(text, str) or questions is None:
+            lacks = "text" if questions is not None else "questions"
+            found.faults.append(_fault(row.where, f"has no passage with {lacks}."))
+            continue
+        name = _number(row.values.get("idx"), str(position))
+        # Passages of equal text are one group, however often it is printed.
+        group = groups.setdefault(normal(text), f"{name}#{position}" if name in groups else name)
+        known = {"id": name, "passage": text, "group": group}
+        for key, question in questions:
+            _question(found, row, known, key, question)
+    return found.rows, [*found.faults, *_told(found, rows, part)]
+
+
+def _question(found: _Found, row: Row, passage: Mapping[str, str], key: str, question: Any) -> None:
+    options = _entries(question.get("answers")) if isinstance(question, Mapping) else None
+    if options is None:
+        found.faults.append(_fault(row.where, f"question {key} has no answers."))
+        return
+    number = _number(question.get("idx"), key)
+    asked = _text(found, row, question, "question", key)
+    for place, answer in options:
+        if not isinstance(answer, Mapping):
+            found.faults.append(_fault(row.where, f"question {key} has an answer without a text."))
+            continue
+        index = _number(answer.get("idx"), place)
+        where = f"{row.where} answer {number}/{index}"
+        told = _text(found, row, answer, "text", key, place)
+        if asked is None or told is None:
+            lacks = "its question has no text" if asked is None else "has no text"
+            remedy = "Take SloBench's release, which has it, or add it."
+            found.left_out.append(Finding("warning", "left-out", where, lacks, remedy))
+            continue
+        values = {
+            **passage,
+            "id": f"{passage['id']}/{number}/{index}",
+            "asked": f"{passage['id']}/{number}",
+            "question": asked,
+            "answer": told,
+            **({"label": _label(answer["label"])} if "label" in answer else {}),
+        }
+        found.rows.append(Row(values, where))
+
+
+def _text(
+    found: _Found, row: Row, holder: Mapping[str, Any], name: str, key: str, place: str = ""
+) -> str | None:
+    """A question's or an answer's text; a stray key that holds it too has the corrected one."""
+    for beside, value in row.values.items():
+        if beside == "passage" or not isinstance(value, Mapping):
+            continue
+        other: Any = dict(_entries(value.get("questions")) or ()).get(key)
+        if place and isinstance(other, Mapping):
+            other = dict(_entries(other.get("answers")) or ()).get(place)
+        if isinstance(other, Mapping) and isinstance(other.get(name), str):
+            found.stray.append(f'{row.where} "{beside}"')
+            return str(other[name])
+    own = holder.get(name)
+    if isinstance(own, int | float) and not isinstance(own, bool) and own == own:
+        return spell(own)
+    return own if isinstance(own, str) and own.strip() else None
+
+
+def _told(found: _Found, rows: Sequence[Row], part: str) -> Iterator[Finding]:
+    if found.stray:
+        places = ", ".join(dict.fromkeys(found.stray))
+        what = f"{len(found.stray)} texts were taken from a key beside the passage ({places})."
+        yield Finding("note", "stray-key", rows[0].where, what, "Nothing to do.")
+    for one in found.left_out:
+        if part == "train":
+            yield Finding("warning", one.code, one.where, f"{one.what}: left out.", one.remedy)
+        else:
+            yield Finding("error", "missing-text", one.where, f"{one.what}.", one.remedy)
+
+
+def _fault(where: str, what: str) -> Finding:
+    return Finding("error", "not-multirc", where, what, "Fix the row, or remove it.")
+
+
+def _entries(value: Any) -> Iterable[tuple[str, Any]] | None:
+    """Entries with their keys: those of a list as they stand, of an object in number's order."""
+    if isinstance(value, list):
+        return [(str(i), entry) for i, entry in enumerate(value)]
+    if isinstance(value, Mapping):
+        return sorted(value.items(), key=lambda item: (len(item[0]), item[0]))
+    return None
+
+
+def _number(value: Any, otherwise: str) -> str:
+    """``3``, ``3.0`` and ``"3,0"`` as ``3``."""
+    return spell(_plain(value)) or otherwise
+
+
+def _label(value: Any) -> Any:
+    """The published 0 and 1 as the label's name; other spellings are left to be noted."""
+    return _plain(value) if type(value) is not int else {0: "false", 1: "true"}.get(value, value)
+
+
+def _plain(value: Any) -> Any:
+    """What a spreadsheet made of a whole number, without its decimals."""
+    whole = re.fullmatch(r"\s*(\d+)[.,]0+\s*", value) if isinstance(value, str) else None
+    return whole.group(1) if whole else value
+
+
+TASK = Task(
+    name="multirc",
+    title="MultiRC: which answers to a question on a passage are right",
+    kind="answer_set",
+    labels=("false", "true"),
+    columns=("passage", "question", "answer"),
+    metric="f1a_em",
+    languages=("sl", "en"),
+    licence=superglue.LICENCE,
+    source=superglue.SOURCE,
+    templates={"pair": pair},
+    parts=superglue.parts("MultiRC", answers),
+    group="group",
+    clustered=True,
+    question="asked",
+    aliases={"0": "false", "1": "true"},
+)

@@ -1,0 +1,90 @@
+"""Answer sets and span pairs all the way: check, plan, run, report, export; every method serves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import as_file, command, finish, small, superglue
+
+from paretune import methods
+from paretune.report.build import build
+from paretune.report.page import render
+from paretune.study import Study, TaskSpec
+from paretune.tasks import load
+from paretune.verbs.report import report
+
+
+@pytest.fixture
+def study(tmp_path: Path, tiny_model: Any) -> Study:
+    source = str(superglue(tmp_path / "data", "zips"))
+    return small(
+        tmp_path,
+        tiny_model("bert"),
+        tasks=[{"name": n, "language": "sl", "source": source} for n in ("multirc", "wsc")],
+        training={"max_steps": 2, "eval_every": 2, "max_length": 48, "precision": "fp32"},
+    )
+
+
+def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None:
+    file = as_file(study, tmp_path / "s.yaml")
+    code, out, _ = command(capsys, "check", file)
+    assert code == 0
+    assert "80 train in 20 groups, 40 test in 10 groups, labels false, true" in " ".join(
+        out.split()
+    )
+    assert command(capsys, "plan", file, "--store", tmp_path / "store")[0] == 0
+    with finish(study, tmp_path / "store", costs=1) as store:
+        states = store.states(study.study_hash)
+        assert [s.message for s in states if s.state == "failed"] == []
+        records = store.records(study.study_hash, predictions=True)
+    final = [r for r in records if r.run.stage == "final"]
+    by_task = Counter((r.run.task.name, r.run.method.name) for r in final)
+    for task in ("multirc", "wsc"):
+        trained = {method: by_task[task, method] for method in ("lora", "head_only")}
+        assert trained == {"lora": 2, "head_only": 2}
+        assert by_task[task, "majority"] == by_task[task, "tfidf"] == 1
+    for record in final:
+        test, scores = record.predictions["test"], record.result["scores"]["test"]
+        if record.run.task.name == "wsc":
+            assert len(set(test.cluster)) == 5 and test.question == () and "f1a" not in scores
+            continue
+        assert len(test.uid) == 40 and test.uid[5] == "test:1/2/5"
+        assert test.question[:6] == (0, 0, 1, 1, 2, 2)
+        assert test.cluster[:6] == (0, 0, 0, 0, 1, 1)
+        assert scores["primary"] == pytest.approx((scores["f1a"] + scores["em"]) / 2)
+        assert (scores["n"], scores["questions"]) == (40, 20)
+        selected = record.predictions["selection"]
+        assert len(set(selected.cluster)) == 4 and len(selected.uid) == 16
+
+    shown = {task.key: task for task in report(study, store=tmp_path / "store").tasks}
+    multirc = shown["multirc-sl"]
+    assert multirc.metric == "mean of F1a and EM"
+    assert multirc.basis == "40 test answers to 20 questions in 10 groups, 2 seeds"
+    assert multirc.constant is not None and multirc.constant.n_clusters == 10
+    assert shown["wsc-sl"].basis == "10 test examples in 5 groups, 2 seeds"
+    assert all(row.cell.interval for task in shown.values() for row in task.all_rows)
+    assert all(row.verdict for task in shown.values() for row in task.rows)
+    page = render(build(study, records, states))
+    assert "40 in 10 × 2" in page and "answers to 20 questions" in page
+
+    for task in shown:
+        out_folder = tmp_path / f"out-{task}"
+        asked = ("--task", task, "--method", "lora", "--to", out_folder)
+        code, out, err = command(capsys, "export", file, "--store", tmp_path / "store", *asked)
+        assert code == 0, err
+        assert (out_folder / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", ["multirc", "wsc"])
+@pytest.mark.parametrize("language", ["sl", "en"])
+def test_every_method_that_serves_pairs_serves_them(
+    name: str, language: str, tmp_path: Path
+) -> None:
+    source = superglue(tmp_path, "folders")
+    kind = load(TaskSpec(name=name, language=language, source=str(source))).kind
+    for method in methods.available().values():
+        pairs = methods.refusal(method, "pair", tabular=False)
+        assert bool(methods.refusal(method, kind, tabular=False)) == bool(pairs)
