@@ -162,6 +162,18 @@ def test_every_broken_passage_is_named_at_once(tmp_path: Path) -> None:
         assert part in said
 
 
+def test_repeated_numbers_do_not_join_questions(tmp_path: Path) -> None:
+    again = row(0)
+    again["passage"]["text"] = "Another house."
+    again["passage"]["questions"][1]["idx"] = 0
+    data = multirc(write(tmp_path, [row(0), again], [row(0)]))
+    assert len({e.question for e in data.train}) == 4 and len({e.group for e in data.train}) == 2
+    assert len({e.uid for e in data.train}) == 10
+    assert [e.uid for e in data.train[5:8]] == [f"train:0#1/{n}" for n in ("0/0", "0/1", "0#1/2")]
+    said = next(f for f in data.findings if f.code == "repeated-id")
+    assert "line 2" in said.where and "(2 in all)" in said.what
+
+
 def test_passages_never_part(tmp_path: Path) -> None:
     rows = [row(i) for i in range(12)]
     rows[7]["passage"]["text"] = rows[2]["passage"]["text"].upper()  # printed twice

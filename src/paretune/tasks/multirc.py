@@ -38,8 +38,18 @@ class _Found:
 
     rows: list[Row] = field(default_factory=list)
     faults: list[Finding] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    repeated: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
+
+    def unique(self, name: str, place: str, where: str) -> str:
+        """A passage's or a question's name, told apart by its place where a file repeats it."""
+        if name in self.names:
+            self.repeated.append(where)
+            name = f"{name}#{place}"
+        self.names.add(name)
+        return name
 
 
 def answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
@@ -58,9 +68,10 @@ def answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
             lacks = "text" if questions is not None else "questions"
             found.faults.append(_fault(row.where, f"has no passage with {lacks}."))
             continue
-        name = _number(row.values.get("idx"), str(position))
+        number = _number(row.values.get("idx"), str(position))
+        name = found.unique(number, str(position), row.where)
         # Passages of equal text are one group, however often it is printed.
-        group = groups.setdefault(normal(text), f"{name}#{position}" if name in groups else name)
+        group = groups.setdefault(normal(text), name)
         known = {"id": name, "passage": text, "group": group}
         for key, question in questions:
             _question(found, row, known, key, question)
@@ -73,6 +84,7 @@ def _question(found: _Found, row: Row, passage: Mapping[str, str], key: str, que
         found.faults.append(_fault(row.where, f"question {key} has no answers."))
         return
     number = _number(question.get("idx"), key)
+    name = found.unique(f"{passage['id']}/{number}", key, row.where)
     asked = _text(found, row, question, "question", key)
     for place, answer in options:
         if not isinstance(answer, Mapping):
@@ -88,8 +100,8 @@ def _question(found: _Found, row: Row, passage: Mapping[str, str], key: str, que
             continue
         values = {
             **passage,
-            "id": f"{passage['id']}/{number}/{index}",
-            "asked": f"{passage['id']}/{number}",
+            "id": f"{name}/{index}",
+            "asked": name,
             "question": asked,
             "answer": told,
             **({"label": _label(answer["label"])} if "label" in answer else {}),
@@ -121,6 +133,10 @@ def _told(found: _Found, rows: Sequence[Row], part: str) -> Iterator[Finding]:
         places = ", ".join(dict.fromkeys(found.stray))
         what = f"{len(found.stray)} texts were taken from a key beside the passage ({places})."
         yield Finding("note", "stray-key", rows[0].where, what, "Nothing to do.")
+    if found.repeated:
+        what = f"an idx of a passage or question is repeated ({len(found.repeated)} in all)."
+        remedy = "Nothing to do: its position was added to the uids."
+        yield Finding("note", "repeated-id", found.repeated[0], what, remedy)
     for one in found.left_out:
         if part == "train":
             yield Finding("warning", one.code, one.where, f"{one.what}: left out.", one.remedy)
