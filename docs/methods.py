@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+import runpy
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +20,7 @@ from paretune.methods.peft_known import REFUSED, SUPPORTED
 from paretune.models.anatomy import anatomy
 
 PAGE = Path(__file__).with_suffix(".md")
+BENCH = PAGE.parents[1] / "bench"
 LABEL = re.compile(
     r"^(Source|Equation|Shapes(?: for .*?)?|Trained parameters|Start|Merges|When|Example): "
 )
@@ -35,8 +38,8 @@ def page() -> str:
         "",
         "Written from the method files by `python docs/methods.py`; a test compares. Trained",
         "parameters: of the method alone, with its default options, on BERT-base (110 M); the head",
-        "comes on top, with every method. At the end: [the tuners of peft](#peft-tuners), which a",
-        "study may name beside these.",
+        "comes on top, with every method. Below: [what they cost](#what-they-cost); at the end:",
+        "[the tuners of peft](#peft-tuners), which a study may name beside these.",
         "",
         "| method | trained on BERT-base | starts as the base model | merges | lines of code |",
         "|---|---|---|---|---|",
@@ -46,6 +49,7 @@ def page() -> str:
         merges = "yes" if hasattr(module, "merge") else "no"
         shown = f"[{module.TITLE}](#{anchor(module)}) `{name}`"
         lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
+    lines += ["", *cost_section()]
     for _, module in found:
         lines += ["", *section(module)]
     lines += ["", *peft_section()]
@@ -99,6 +103,21 @@ def peft_section() -> list[str]:
     lines += ["", "Those that do not train here:", ""]
     lines += [f"- `peft:{name}`: {refused.reason}." for name, refused in sorted(REFUSED.items())]
     return lines
+
+
+def cost_section() -> list[str]:
+    """What the methods cost, as bench/method_costs.py measured it last."""
+    bench = runpy.run_path(str(BENCH / "method_costs.py"))
+    told = json.loads((BENCH / "method_costs.json").read_text(encoding="utf-8"))
+    return [
+        "## What they cost",
+        "",
+        "Measured by `bench/method_costs.py`: each in a process of its own, `peft` in turn where",
+        "it has the method; above 1, paretune needs less. Peak memory counts from before the model",
+        "is loaded. An answer is the whole batch without gradients.",
+        "",
+        *bench["tables"](told),
+    ]
 
 
 def labelled(block: str) -> list[tuple[str, str]]:
