@@ -84,7 +84,7 @@ def opened(path: Path) -> Submission:
         raise DataError(
             f"is not a readable zip ({error}).", where=str(path), remedy="Make it again."
         ) from None
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError) as error:  # zipfile's: encrypted, unknown method
         raise DataError(
             f"cannot be unpacked ({error}).",
             where=str(path),
