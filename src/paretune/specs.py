@@ -7,29 +7,43 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-OwnKind = Literal["classification", "pair", "multiple_choice", "regression"]
+OwnKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
 """What data of one's own may be."""
 Kind = Literal[OwnKind, "span_pair", "answer_set"]
 """What a task may be: a span pair is a text with two marked spans; the examples of an answer set
 are answers to questions, and a question counts as a whole too."""
 Label = int | float
 """An index into the labels (or choices), or the number that a regression is to find."""
+Answer = Label | str
+"""A label, or the text of a translation."""
 Metric = Literal[
-    "accuracy", "macro_f1", "weighted_f1", "accuracy_f1", "r2", "pearson", "spearman", "f1a_em"
+    "accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "accuracy_f1",
+    "r2",
+    "pearson",
+    "spearman",
+    "f1a_em",
+    "bleu",
+    "chrf",
 ]
 OF_NUMBERS = ("r2", "pearson", "spearman")
-"""The metrics of a regression; all others are of classes and choices."""
+"""The metrics of a regression."""
 OF_SETS = ("f1a_em",)
 """The metrics of answer sets alone."""
+OF_TEXTS = ("bleu", "chrf")
+"""The metrics of a translation, 0 to 100; all that are named nowhere are of classes and choices."""
 
 
 def metrics_of(kind: str) -> tuple[Metric, ...]:
     """The metrics that fit a kind of task."""
     every: tuple[Metric, ...] = get_args(Metric)
-    if kind == "regression":
-        return tuple(m for m in every if m in OF_NUMBERS)
-    other = OF_NUMBERS if kind == "answer_set" else (*OF_NUMBERS, *OF_SETS)
-    return tuple(m for m in every if m not in other)
+    own = {"regression": OF_NUMBERS, "translation": OF_TEXTS}
+    if kind in own:
+        return tuple(m for m in every if m in own[kind])
+    sets = () if kind == "answer_set" else OF_SETS
+    return tuple(m for m in every if m not in (*OF_NUMBERS, *OF_TEXTS, *sets))
 
 
 class Frozen(BaseModel):
@@ -45,6 +59,11 @@ class TaskSpec(Frozen):
     ``text`` (and ``text_pair`` or ``choices``), with ``train`` and ``test`` files or a hub
     ``dataset``. A table instead of texts: ``features`` in the place of ``text``, and ``template``,
     the sentence that a row becomes (``"A house of {rooms} rooms, built in {year}."``).
+
+    A translation: ``kind: translation`` with ``source_lang`` and ``target_lang``, which are also
+    the columns (``text`` and ``label`` name others). Plain text is one file for each language:
+    ``train`` with ``train_target``, or a ``train`` to which the languages are appended, as Moses
+    has it (``corpus`` for ``corpus.sl`` and ``corpus.en``).
     """
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -56,6 +75,8 @@ class TaskSpec(Frozen):
     kind: OwnKind | None = None
     train: str | None = None
     test: str | None = None
+    train_target: str | None = None
+    test_target: str | None = None
     dataset: str | None = None
     config: str | None = None
     revision: str | None = None
@@ -70,6 +91,13 @@ class TaskSpec(Frozen):
     labels: tuple[str, ...] | None = None
     metric: Metric | None = None
     licence: str | None = None
+    source_lang: str | None = None
+    target_lang: str | None = None
+
+    @property
+    def translates(self) -> bool:
+        """Whether the task is a translation."""
+        return self.target_lang is not None
 
     @property
     def own(self) -> bool:
@@ -79,6 +107,8 @@ class TaskSpec(Frozen):
     @property
     def key(self) -> str:
         """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
+        if self.translates:
+            return f"{self.name}-{self.source_lang}-{self.target_lang}"
         return f"{self.name}-{self.language}" if self.language else self.name
 
     @model_validator(mode="after")
@@ -94,8 +124,10 @@ class TaskSpec(Frozen):
             "id",
             "group",
         )
+        self._languages()
         if not self.own:
-            given = [k for k in (*own_only, "test", "splits") if getattr(self, k) is not None]
+            files = ("test", "splits", "train_target", "test_target")
+            given = [k for k in (*own_only, *files) if getattr(self, k) is not None]
             if given:
                 raise ValueError(
                     f"{', '.join(given)} belong to a task with files of its own; "
@@ -105,7 +137,8 @@ class TaskSpec(Frozen):
         if self.train is not None and self.dataset is not None:
             raise ValueError("give either train: FILE or dataset: NAME, not both")
         self._table()
-        missing = [k for k in ("kind", "text", "label") if getattr(self, k) is None]
+        needed = ("kind",) if self.translates else ("kind", "text", "label")
+        missing = [k for k in needed if getattr(self, k) is None]
         if self.features and "text" in missing:
             missing.remove("text")
         if self.kind == "pair" and self.text_pair is None:
@@ -121,6 +154,25 @@ class TaskSpec(Frozen):
         if numbers and self.labels is not None:
             raise ValueError("labels: a regression has numbers; remove them, or change kind")
         return self
+
+    def _languages(self) -> None:
+        """Both languages or none, and of a translation both; nothing else has two files."""
+        if (self.source_lang is None) != (self.target_lang is None):
+            raise ValueError("source_lang and target_lang go together")
+        if self.source_lang is not None and self.source_lang == self.target_lang:
+            raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
+        if self.own and self.translates != (self.kind == "translation"):
+            raise ValueError("kind: translation, source_lang and target_lang go together")
+        if self.kind == "translation":
+            names = ("text_pair", "choices", "features", "labels", "language")
+            given = [k for k in names if getattr(self, k) is not None]
+            if given:
+                raise ValueError(f"a translation has no {', '.join(given)}; remove it")
+        for part in ("train", "test"):
+            if getattr(self, f"{part}_target") is None:
+                continue
+            if self.kind != "translation" or getattr(self, part) is None:
+                raise ValueError(f"{part}_target goes with {part} of a translation")
 
     def _table(self) -> None:
         """Features stand in the place of a text."""
@@ -140,11 +192,16 @@ class TaskSpec(Frozen):
 
 
 class ModelSpec(Frozen):
-    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package)."""
+    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package).
+
+    ``source_prefix`` is put before every text to translate, as T5 was trained with
+    (``"translate English to German: "``).
+    """
 
     name: str = Field(min_length=1)
     revision: str | None = None
     label: str | None = None
+    source_prefix: str | None = None
 
     @property
     def key(self) -> str:

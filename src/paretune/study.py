@@ -22,6 +22,8 @@ from paretune.errors import StudyError
 from paretune.specs import (
     OF_NUMBERS,
     OF_SETS,
+    OF_TEXTS,
+    Answer,
     Frozen,
     Kind,
     Label,
@@ -35,6 +37,9 @@ __all__ = [
     "FOLDS",
     "OF_NUMBERS",
     "OF_SETS",
+    "OF_TEXTS",
+    "Answer",
+    "Generation",
     "Kind",
     "Label",
     "MethodSpec",
@@ -87,7 +92,10 @@ class Protocol(Frozen):
 
 
 class Training(Frozen):
-    """How every run of the study trains. Lengths in tokens, schedule in optimiser steps."""
+    """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
+
+    ``label_smoothing`` None is 0.1 in a translation and 0 in all else.
+    """
 
     batch_size: int = Field(default=16, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
@@ -103,6 +111,7 @@ class Training(Frozen):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     dropout: float | None = Field(default=None, ge=0, lt=1)
     activation_checkpointing: bool = False
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _micro(self) -> Training:
@@ -110,6 +119,27 @@ class Training(Frozen):
             raise ValueError(
                 f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}"
             )
+        return self
+
+
+class Generation(Frozen):
+    """How translations are made and what is scored beside BLEU, chrF and TER.
+
+    ``num_beams`` and ``length_penalty`` None are the checkpoint's own. ``metrics`` that need more
+    than paretune installs are computed only where they are named; ``bertscore_model`` goes with
+    ``bertscore``.
+    """
+
+    num_beams: int | None = Field(default=None, ge=1, le=64)
+    length_penalty: float | None = None
+    max_new_tokens: int = Field(default=256, ge=1)
+    metrics: tuple[Literal["meteor", "bertscore"], ...] = ()
+    bertscore_model: str | None = None
+
+    @model_validator(mode="after")
+    def _model(self) -> Generation:
+        if ("bertscore" in self.metrics) != (self.bertscore_model is not None):
+            raise ValueError("metrics: [bertscore] and bertscore_model: MODEL go together")
         return self
 
 
@@ -128,6 +158,7 @@ class Study(Frozen):
     methods: Annotated[tuple[MethodSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
     protocol: Protocol = Protocol()
     training: Training = Training()
+    generation: Generation = Generation()
 
     @model_validator(mode="after")
     def _distinct(self) -> Study:
@@ -195,6 +226,8 @@ class Study(Frozen):
                     "train": anchor(t.train),
                     "test": anchor(t.test),
                     "source": _anchored_folder(t.source, base),
+                    "train_target": anchor(t.train_target),
+                    "test_target": anchor(t.test_target),
                 }
             )
             for t in self.tasks
@@ -226,7 +259,7 @@ class Run(Frozen):
     ``stage`` is ``tune`` (a rate on trial: scored on the selection part, test labels unseen),
     ``final`` (a fresh seed at the chosen rate) or ``cost`` (measured alone in a fresh process).
     ``fold`` is the part of train that selects; 0 in the final stage. ``learning_rate`` is None
-    for methods that do not train by gradient.
+    for methods that do not train by gradient. ``generation`` is there in translations only.
     """
 
     stage: Stage
@@ -239,6 +272,7 @@ class Run(Frozen):
     split_seed: int = 0
     selection: Literal["fold", "test"] = "fold"
     training: Training = Training()
+    generation: Generation | None = None
 
     def canonical(self) -> dict[str, Any]:
         """Plain values that identify the run; names for display and places are left out."""
@@ -246,8 +280,10 @@ class Run(Frozen):
         form["method"] = {"name": self.method.name, "options": self.method.options}
         form["model"] = {"name": self.model.name}
         form["task"].pop("licence", None)
-        for place in ("source", "train", "test"):
+        for place in ("source", "train", "test", "train_target", "test_target"):
             form["task"].pop(place, None)
+        if self.model.source_prefix is not None:
+            form["source_prefix"] = self.model.source_prefix
         return _as_before(form)
 
     @property
@@ -269,8 +305,15 @@ def run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> s
 
 
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "training": {"activation_checkpointing": False},
-    "task": {"features": None},
+    "training": {"activation_checkpointing": False, "label_smoothing": None},
+    "task": {
+        "features": None,
+        "train_target": None,
+        "test_target": None,
+        "source_lang": None,
+        "target_lang": None,
+    },
+    "model": {"source_prefix": None},
 }
 """Settings that came after the first stores, with the values by which those stores trained."""
 
@@ -287,7 +330,11 @@ def _as_before(form: dict[str, Any]) -> dict[str, Any]:
     kept: dict[str, Any] = {k: cut(form[k], later) for k, later in LATER.items() if k in form}
     if "tasks" in form:  # a study's form
         kept["tasks"] = [cut(task, LATER["task"]) for task in form["tasks"]]
-    return {**form, **kept}
+        kept["models"] = [cut(model, LATER["model"]) for model in form["models"]]
+    whole = {**form, **kept}
+    if whole.get("generation") in (None, Generation().model_dump(mode="json")):
+        whole.pop("generation", None)
+    return whole
 
 
 def digest(value: Any) -> str:

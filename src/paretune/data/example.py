@@ -20,7 +20,8 @@ class Example:
     ``label`` is an index into the dataset's labels (in a regression the number itself), or None
     where the row has none. ``where`` is ``train.csv line 412``. Examples of one ``group`` never
     part in a split. ``features`` are the values behind the text of a row of a table. ``question``
-    names the question that an example of an answer set is one answer to.
+    names the question that an example of an answer set is one answer to. ``target`` is the
+    reference of a translation, None where the row has none; its label is None.
     """
 
     uid: str
@@ -30,12 +31,14 @@ class Example:
     group: str | None = None
     features: tuple[Label | str | None, ...] = ()
     question: str | None = None
+    target: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """A task's examples. ``labels`` of a multiple choice are ``"0"``, ``"1"``, ...; a regression
-    has one, the name of what is to be found. ``features`` are the names of a table's columns.
+    has one, the name of what is to be found; a translation has none, but ``languages``, from
+    which into which. ``features`` are the names of a table's columns.
 
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never
     scored, and never part of the content hash. ``findings`` were made while building; see
@@ -56,6 +59,7 @@ class Dataset:
     findings: tuple[Finding, ...] = ()
     features: tuple[str, ...] = ()
     clustered: bool = False
+    languages: tuple[str, ...] = ()
 
     @cached_property
     def content_hash(self) -> str:
@@ -66,6 +70,7 @@ class Dataset:
                 "labels": self.labels,
                 "train": _plain(self.train),
                 "test": _plain(self.test),
+                **({"languages": self.languages} if self.languages else {}),
             }
         )
 
@@ -77,6 +82,7 @@ def _plain(examples: Iterable[Example]) -> list[list[object]]:
             *(e.uid, e.segments, e.label, e.group),
             *([e.features] if e.features else []),
             *([e.question] if e.question is not None else []),
+            *([["target", e.target]] if e.target is not None else []),
         ]
         for e in examples
     ]

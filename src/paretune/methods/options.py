@@ -20,6 +20,8 @@ ENCODER_KINDS = (
     "answer_set",
 )
 """The kinds of task that an encoder with a head serves."""
+EVERY_KIND = (*ENCODER_KINDS, "translation")
+"""Those, and translation by an encoder and a decoder."""
 
 
 def number(default: float | None, low: float, high: float) -> Any:

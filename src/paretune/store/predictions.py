@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from paretune.errors import StoreError
 from paretune.store.plain import canonical_json
 from paretune.store.record import Predictions
-from paretune.study import Label
+from paretune.study import Answer
 
 TOGETHER = ("cluster", "question")
 """Columns that are there only where examples belong together."""
@@ -17,7 +17,8 @@ TOGETHER = ("cluster", "question")
 def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     """``{"selection": {"uid", "label", "prediction", "scores"}, "test": ...}`` in UTF-8.
 
-    Beside these stand ``cluster`` and ``question`` where examples belong together.
+    Beside these stand ``cluster`` and ``question`` where examples belong together, and
+    ``segment`` where something was scored segment by segment.
 
     Raises:
         ValueError: a score is NaN or infinite (a diverged run has no predictions), or the
@@ -32,6 +33,7 @@ def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
             "prediction": part.prediction,
             "scores": part.scores,
             **{key: numbers for key in TOGETHER if (numbers := getattr(part, key))},
+            **({"segment": dict(part.segment)} if part.segment else {}),
         }
     return canonical_json(form, "predictions").encode()
 
@@ -50,6 +52,10 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
                 prediction=tuple(_plain(answer) for answer in part["prediction"]),
                 scores=tuple(tuple(float(s) for s in row) for row in part["scores"]),
                 **{key: tuple(int(n) for n in part[key]) for key in TOGETHER if key in part},
+                segment={
+                    str(key): tuple(float(v) for v in values)
+                    for key, values in part.get("segment", {}).items()
+                },
             )
             for name, part in json.loads(content).items()
         }
@@ -62,13 +68,14 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
     return parts
 
 
-def _plain(value: Label) -> Label:
-    """An index stays an int, a number a float."""
-    return value if isinstance(value, float) else int(value)
+def _plain(value: Answer) -> Answer:
+    """An index stays an int, a number a float, a translation a text."""
+    return value if isinstance(value, float | str) else int(value)
 
 
 def _equal_lengths(name: str, part: Predictions) -> None:
     lengths = {len(part.uid), len(part.label), len(part.prediction), len(part.scores)}
     lengths |= {len(numbers) for key in TOGETHER if (numbers := getattr(part, key))}
+    lengths |= {len(values) for values in part.segment.values()}
     if len(lengths) > 1:
         raise ValueError(f"predictions.{name}: fields of different lengths {sorted(lengths)}")

@@ -6,7 +6,9 @@ predictions); ``measured`` is what belongs to this machine and moment (seconds, 
 ``result`` keys: ``outcome`` (``ok``, ``collapsed``, ``diverged``, ``out_of_memory``), ``steps``,
 ``best_step``, ``scores`` (``selection`` and, in the final stage, ``test``: each ``accuracy``,
 ``macro_f1``, ``weighted_f1``, or for a regression ``r2``, ``pearson``, ``spearman``, ``rmse``,
-``mae``, and for an answer set also ``f1a``, ``em``, ``questions``; ``primary``, ``loss``, ``n``),
+``mae``, for an answer set also ``f1a``, ``em``, ``questions``, for a translation ``bleu``,
+``chrf``, ``ter`` and what ``generation.metrics`` names; ``primary``, ``loss``, ``n``),
+``signatures`` (of a translation: sacreBLEU's, by metric),
 ``curve`` (list of ``step``,
 ``epoch``, ``loss``, ``selection``), ``trained_parameters``, ``method_parameters``,
 ``head_parameters``, ``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples
@@ -23,7 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.study import Label, Run
+from paretune.study import Answer, Run
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,18 @@ class Predictions:
     ``cluster`` and ``question`` (examples,) number what belongs together, and are empty where
     nothing does: examples of one cluster depend on one another, those of one question are answers
     to it. A cluster holds whole questions.
+    Of a translation, labels are references, predictions are translations, the one score is the
+    translation's mean log-probability of a token, and ``segment`` holds by name what was scored
+    segment by segment (``meteor``, ``bertscore``), each (examples,).
     """
 
     uid: tuple[str, ...]
-    label: tuple[Label, ...]
-    prediction: tuple[Label, ...]
+    label: tuple[Answer, ...]
+    prediction: tuple[Answer, ...]
     scores: tuple[tuple[float, ...], ...]
     cluster: tuple[int, ...] = ()
     question: tuple[int, ...] = ()
+    segment: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
