@@ -19,6 +19,8 @@ def order(n: int, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in generator.permutation(n)]
 
 
+IGNORED = -100
+"""Where a batch of targets has no token; torch's losses pass over it."""
 PASS_TOKENS = 40
 """What one more pass through a model costs beside its tokens, in tokens (docs/log.md)."""
 
@@ -82,10 +84,11 @@ def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Arra
 
     Returns:
         ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the model has them (their
-        padding is 0): (batch, tokens), or (batch, choices, tokens) for several choices.
+        padding is 0): (batch, tokens), or (batch, choices, tokens) for several choices. Where
+        there are targets, ``labels`` too, (batch, target tokens), padded with -100.
     """
     choices = len(encoded.ids[indices[0]])
-    longest = max(encoded.lengths[i] for i in indices)
+    longest = max(len(tokens) for i in indices for tokens in encoded.ids[i])
     shape = (len(indices), choices, longest)
     ids, mask = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     types = None if encoded.type_ids is None else np.zeros(shape, dtype=np.int64)
@@ -98,4 +101,10 @@ def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Arra
     batch = {"input_ids": ids, "attention_mask": mask}
     if types is not None:
         batch["token_type_ids"] = types
-    return {k: v[:, 0] for k, v in batch.items()} if choices == 1 else batch
+    batch = {k: v[:, 0] for k, v in batch.items()} if choices == 1 else batch
+    if encoded.targets is not None:
+        width = max(len(encoded.targets[i]) for i in indices)
+        batch["labels"] = np.full((len(indices), width), IGNORED, dtype=np.int64)
+        for row, i in enumerate(indices):
+            batch["labels"][row, : len(encoded.targets[i])] = encoded.targets[i]
+    return batch

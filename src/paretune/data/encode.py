@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paretune.data.example import Example
@@ -16,7 +16,8 @@ class Encoded:
 
     Shapes: ``ids`` and ``type_ids`` (None where the tokenizer makes none) are
     (examples, choices, tokens), ragged in tokens; ``lengths`` (tokens of the longest choice),
-    ``labels`` and ``truncated`` (any choice was cut) are (examples,).
+    ``labels`` and ``truncated`` (any choice was cut) are (examples,). Of a translation,
+    ``targets`` are the references (examples, tokens), and ``lengths`` counts both texts.
     """
 
     ids: list[list[list[int]]]
@@ -24,16 +25,36 @@ class Encoded:
     lengths: list[int]
     labels: list[Label | None]
     truncated: list[bool]
+    targets: list[list[int]] | None = None
+
+    @property
+    def source_lengths(self) -> list[int]:
+        """Tokens of each example's longest choice; of a translation, of the source alone."""
+        return [max(len(tokens) for tokens in choices) for choices in self.ids]
+
+    def only(self, indices: Sequence[int]) -> Encoded:
+        """Some of the examples."""
+        return Encoded(
+            ids=[self.ids[i] for i in indices],
+            type_ids=None if self.type_ids is None else [self.type_ids[i] for i in indices],
+            lengths=[self.lengths[i] for i in indices],
+            labels=[self.labels[i] for i in indices],
+            truncated=[self.truncated[i] for i in indices],
+            targets=None if self.targets is None else [self.targets[i] for i in indices],
+        )
 
 
-def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Encoded:
-    """Encode every choice of every example.
+def encode(
+    examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str = ""
+) -> Encoded:
+    """Encode every choice of every example, and where all have a target, the targets.
 
     Everything is tokenised whole in one call, which tells the true lengths; only what is longer
     than ``max_length`` is tokenised again, cut from the longer of its two texts (so a short
-    question survives a long passage).
+    question survives a long passage). A target is cut at ``max_length`` too. ``prefix`` stands
+    before every text.
     """
-    pairs = [pair for example in examples for pair in example.segments]
+    pairs = [(prefix + first, second) for example in examples for first, second in example.segments]
     if not pairs:
         return Encoded([], None, [], [], [])
     whole = _tokenise(tokenizer, pairs, None)
@@ -51,12 +72,37 @@ def encode(examples: Sequence[Example], tokenizer: Any, max_length: int) -> Enco
     for example in examples:
         start = ends[-1][1] if ends else 0
         ends.append((start, start + len(example.segments)))
-    return Encoded(
+    encoded = Encoded(
         ids=[ids[a:b] for a, b in ends],
         type_ids=None if types is None else [types[a:b] for a, b in ends],
         lengths=[max(len(t) for t in ids[a:b]) for a, b in ends],
         labels=[e.label for e in examples],
         truncated=[any(i in over for i in range(a, b)) for a, b in ends],
+    )
+    texts = [e.target for e in examples if e.target is not None]
+    if len(texts) < len(examples):
+        return encoded
+    return _with_targets(encoded, texts, tokenizer, max_length)
+
+
+def _with_targets(
+    encoded: Encoded, texts: Sequence[str], tokenizer: Any, max_length: int
+) -> Encoded:
+    whole: list[list[int]] = tokenizer(text_target=list(texts), verbose=False)["input_ids"]
+    long = [i for i, tokens in enumerate(whole) if len(tokens) > max_length]
+    if long:
+        cut = tokenizer(
+            text_target=[texts[i] for i in long], truncation=True, max_length=max_length
+        )
+        for place, i in enumerate(long):
+            whole[i] = cut["input_ids"][place]
+    over = set(long)
+    return replace(
+        encoded,
+        type_ids=None,
+        targets=whole,
+        lengths=[a + len(b) for a, b in zip(encoded.lengths, whole, strict=True)],
+        truncated=[cut or i in over for i, cut in enumerate(encoded.truncated)],
     )
 
 

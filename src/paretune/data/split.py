@@ -57,6 +57,13 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
     return result
 
 
+def cut_whole(examples: Sequence[Example], most: int) -> tuple[list[Example], list[Example]]:
+    """The first ``most`` examples with all that must stay with them, and the rest."""
+    first = {i for members in _groups(examples) if any(i < most for i in members) for i in members}
+    held = [e for i, e in enumerate(examples) if i in first]
+    return held, [e for i, e in enumerate(examples) if i not in first]
+
+
 def _strata(examples: Sequence[Example]) -> list[int]:
     """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
     numbers = [e.label for e in examples if isinstance(e.label, float)]

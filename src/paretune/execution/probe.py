@@ -19,15 +19,15 @@ from paretune.measuring.clock import StepClock
 from paretune.measuring.components import ActivationMeter, components
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.memory import PeakMeter, warm_libraries
-from paretune.study import Run
+from paretune.study import Generation, Run
 from paretune.training import guards
 from paretune.training.environment import environment
-from paretune.training.evaluate import inputs
 from paretune.training.execute import Outcome
 from paretune.training.loop import Plan, adamw, train_step
-from paretune.training.objective import summed_loss
+from paretune.training.objective import inputs, weight
 from paretune.training.precision import computing
 from paretune.training.prepare import Prepared, prepare
+from paretune.training.translate import translations
 from paretune.training.workbench import Workbench
 
 WARM_UP, TIMED = 2, 6
@@ -76,7 +76,7 @@ def probe_run(
             run.learning_rate or 0.0,
             run.seed,
             micro_batch,
-            len(dataset.labels),
+            prepared.classes(len(dataset.labels)),
             prepared.pad_id,
             device,
             "bf16" if run.training.precision == "bf16" else "fp32",
@@ -86,7 +86,7 @@ def probe_run(
             scale=scale_of(parts.train),
         )
         try:
-            found = _measure(prepared, encoded, batch, plan, meter, report)
+            found = _measure(prepared, encoded, batch, plan, meter, report, run.generation)
             break
         except (RuntimeError, MemoryError) as error:
             if not guards.is_out_of_memory(error):
@@ -129,7 +129,17 @@ def _measure(
     plan: Plan,
     meter: PeakMeter,
     report: Callable[[dict[str, Any]], None],
+    generation: Generation | None,
 ) -> dict[str, Any]:
+    if not prepared.trained:
+        with meter.phase("evaluation"):
+            latency = _latency(prepared, encoded, batch, plan, generation)
+        nothing = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
+        return {
+            "step_seconds": None,
+            "inference": {"unmerged_seconds_per_example": latency},
+            "not_measured": nothing,
+        }
     model = prepared.loaded.model
     optimizer = adamw(prepared.trained, plan.settings.weight_decay, plan.rate_factors)
     clock = StepClock(plan.device, warm_up=WARM_UP)
@@ -145,9 +155,8 @@ def _measure(
             report({"step": step + 1, "steps": steps})
     parts, missing = _components(prepared, encoded, batch, plan, optimizer)
     optimizer.zero_grad(set_to_none=True)
-    model.eval()
     with meter.phase("evaluation"):
-        latency = _latency(prepared, encoded, batch, plan)
+        latency = _latency(prepared, encoded, batch, plan, generation)
     step_seconds = clock.summary()
     tokens = sum(len(ids) for i in batch for ids in encoded.ids[i])
     found: dict[str, Any] = {
@@ -178,22 +187,53 @@ def _components(
     rows = batch[: plan.micro_batch]
     prepared.fleet.share([len(rows) * len(encoded.ids[0])])
     with ActivationMeter(model) as activations:
-        with computing(plan.device, plan.precision):
-            logits = model(**inputs(encoded, rows, plan.pad_id, plan.device)).logits
-        loss = summed_loss(logits, [encoded.labels[i] for i in rows], plan.scale) / len(rows)
+        loss = plan.loss(model, encoded, rows) / weight(encoded, rows)
     torch.autograd.backward(loss)
     return components(model, optimizer, activations)
 
 
-def _latency(prepared: Prepared, encoded: Encoded, batch: list[int], plan: Plan) -> float:
+def _latency(
+    prepared: Prepared,
+    encoded: Encoded,
+    batch: list[int],
+    plan: Plan,
+    generation: Generation | None,
+) -> float:
     """Median seconds an example takes in evaluation, in the probe's own batch."""
     clock = StepClock(plan.device, warm_up=1)
+    prepared.loaded.model.eval()
+    if encoded.targets is not None:
+        return _translating(prepared, encoded, batch, plan, generation or Generation(), clock)
     prepared.fleet.share([len(batch) * len(encoded.ids[0])])
     with torch.inference_mode(), computing(plan.device, plan.precision):
         given = inputs(encoded, batch, plan.pad_id, plan.device)
         for _ in range(4):
             with clock.step():
                 prepared.loaded.model(**given)
-    summary = clock.summary()
-    assert summary is not None  # noqa: S101  (three steps were counted)
-    return float(summary["median"]) / len(batch)
+    return clock.median() / len(batch)
+
+
+def _translating(
+    prepared: Prepared,
+    encoded: Encoded,
+    batch: list[int],
+    plan: Plan,
+    generation: Generation,
+    clock: StepClock,
+) -> float:
+    """The same of a translation, which is made as long as the longest reference of the batch."""
+    given = encoded.only(batch)
+    longest = max(len(tokens) for tokens in given.targets or [])
+    settings = generation.model_copy(update={"max_new_tokens": longest})
+    for _ in range(3):
+        with clock.step():
+            translations(
+                prepared.loaded,
+                given,
+                settings,
+                fleet=prepared.fleet,
+                pad_id=plan.pad_id,
+                device=plan.device,
+                precision=plan.precision,
+            )
+    return clock.median() / len(batch)

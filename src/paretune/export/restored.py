@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load as tensors_of
 
 from paretune.errors import StoreError
-from paretune.models.load import load, rescale
+from paretune.models.load import Loaded, load, rescale
 from paretune.models.resolve import Source
 from paretune.study import Run
 from paretune.training.prepare import Prepared, prepare
@@ -22,6 +22,19 @@ class Task:
 
     kind: str
     labels: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+
+
+def opened(task: Task, source: Source, source_prefix: str | None = None) -> Loaded:
+    """The base for a task."""
+    return load(
+        source,
+        kind=task.kind,
+        num_labels=len(task.labels),
+        labels=task.labels,
+        languages=task.languages,
+        source_prefix=source_prefix,
+    )
 
 
 def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
@@ -38,7 +51,7 @@ def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
     Raises:
         StoreError: the weights are not those of such a run.
     """
-    loaded = load(source, kind=task.kind, num_labels=len(task.labels), labels=task.labels)
+    loaded = opened(task, source, run.model.source_prefix)
     plain = run.training.model_copy(update={"precision": "fp32", "activation_checkpointing": False})
     prepared = prepare(run.model_copy(update={"training": plain}), loaded)
     kept: dict[str, Any] = tensors_of(weights)

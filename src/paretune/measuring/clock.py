@@ -52,6 +52,17 @@ class StepClock:
 
             torch.mps.synchronize()
 
+    def median(self) -> float:
+        """Seconds of a step.
+
+        Raises:
+            ValueError: no step came after warm-up.
+        """
+        found = self.summary()
+        if found is None:
+            raise ValueError(f"{len(self.seconds)} steps, {self.warm_up} of them warm-up")
+        return float(found["median"])
+
     def summary(self) -> dict[str, float | int] | None:
         """``median``, ``q1``, ``q3`` in seconds and ``n``; None if no step came after warm-up."""
         counted = self.seconds[self.warm_up :]

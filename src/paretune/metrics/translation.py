@@ -74,3 +74,18 @@ def _of(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> St
     table = np.asarray(metric._extract_corpus_statistics(hypotheses, [references]), dtype=float)
     whole = metric._compute_score_from_stats(table.sum(axis=0).tolist())
     return Statistics(whole.name, str(metric.get_signature()), whole.name != "TER", table, metric)
+
+
+def scores(hypotheses: Sequence[str], references: Sequence[str], metric: str) -> dict[str, float]:
+    """BLEU, chrF and TER of a corpus, 0 to 100; ``primary`` is that of ``metric``."""
+    bleu, chrf, ter = (one.score() for one in statistics(hypotheses, references))
+    found = {"bleu": bleu, "chrf": chrf, "ter": ter}
+    return {**found, "primary": found[metric], "n": len(references)}
+
+
+def signatures() -> dict[str, str]:
+    """How :func:`scores` are computed, by metric: sacreBLEU's signatures."""
+    return {
+        name: one.signature
+        for name, one in zip(("bleu", "chrf", "ter"), statistics(["a"], ["a"]), strict=True)
+    }

@@ -1,10 +1,10 @@
-"""Opening a pretrained model with a fresh head for a task, and drawing that head anew."""
+"""Opening a pretrained model for a task, with a fresh head where it needs one."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from paretune.errors import ModelError
 from paretune.models.anatomy import Anatomy, anatomy
+from paretune.models.direction import Direction, direct
 from paretune.models.dropout import set_dropout
 from paretune.models.resolve import Source
 from paretune.models.tokenizer import open_tokenizer
@@ -30,8 +31,9 @@ class Loaded:
         tokenizer: its fast tokenizer.
         anatomy: where its parts are.
         head: names of the head's parameters: all that the checkpoint did not supply, and the
-            classifier.
+            classifier; a translation model has none.
         notes: what a reader of the results should know.
+        direction: of a translation model: what it is told of the languages.
     """
 
     model: Any
@@ -39,6 +41,7 @@ class Loaded:
     anatomy: Anatomy
     head: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    direction: Direction | None = None
 
     def pristine(self) -> str:
         """Sha256 over the bits of all parameters outside the head: the same after a run."""
@@ -51,8 +54,16 @@ class Loaded:
         return digest.hexdigest()
 
 
-def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] = ()) -> Loaded:
-    """Open a model for a kind of task; all but multiple choice and regression have classes.
+def load(
+    source: Source,
+    *,
+    kind: str,
+    num_labels: int = 0,
+    labels: tuple[str, ...] = (),
+    languages: tuple[str, ...] = (),
+    source_prefix: str | None = None,
+) -> Loaded:
+    """Open a model for a kind of task; an encoder, and for a translation one with a decoder.
 
     The head is drawn here as ``transformers`` does, from the global generator; a run draws its own
     with :func:`reset_head`.
@@ -63,12 +74,17 @@ def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] 
         num_labels: classes, 1 for a number; multiple choice has one score for each choice and
             ignores it.
         labels: their names, for the config.
+        languages: of a translation, from which into which.
+        source_prefix: what a translation model wants before every text.
 
     Raises:
         ModelError: an architecture without such a head or without a known anatomy, weights that
-            are missing or of the wrong shape in the backbone, or a tokenizer that cannot be used.
+            are missing or of the wrong shape in the backbone, a tokenizer that cannot be used, or
+            languages that the model does not know.
     """
     where = f"model {source.name}"
+    if kind == "translation":
+        return _translator(source, languages, source_prefix, where)
     with quiet():
         model, info = _open(source, kind, num_labels, labels, where)
         try:
@@ -86,6 +102,39 @@ def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] 
             lost.append(name)
         elif name in drawn or _within(name, classifier):
             head.append(name)
+    _whole(lost, where)
+    notes = list(source.notes)
+    if any(name not in info["missing_keys"] for name in head):
+        notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
+    return Loaded(model.eval(), tokenizer, parts, tuple(head), tuple(notes))
+
+
+def _translator(
+    source: Source, languages: tuple[str, ...], source_prefix: str | None, where: str
+) -> Loaded:
+    """An encoder with a decoder: nothing of it is drawn, so nothing may be missing."""
+    from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
+
+    with quiet():
+        config = _config(source, where)
+        if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+            raise ModelError(
+                f'is of type "{config.model_type}" and cannot translate.',
+                where=where,
+                remedy="Choose a model with encoder and decoder (OPUS-MT, mBART, NLLB, T5).",
+            )
+        model, info = _opened(AutoModelForSeq2SeqLM, source, config, where)
+        try:
+            parts = anatomy(model)
+        except ModelError as error:
+            raise ModelError(error.what, where=where, remedy=error.remedy) from None
+        tokenizer = open_tokenizer(source.folder, model, parts, where, fast=False)
+        direction = direct(tokenizer, model, languages, source_prefix, where)
+    _whole([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])], where)
+    return Loaded(model.eval(), tokenizer, parts, (), source.notes, direction)
+
+
+def _whole(lost: Sequence[str], where: str) -> None:
     if lost:
         shown = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
         raise ModelError(
@@ -93,10 +142,6 @@ def load(source: Source, *, kind: str, num_labels: int, labels: tuple[str, ...] 
             where=where,
             remedy="It is damaged, or its config.json belongs to another model.",
         )
-    notes = list(source.notes)
-    if any(name not in info["missing_keys"] for name in head):
-        notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
-    return Loaded(model.eval(), tokenizer, parts, tuple(head), tuple(notes))
 
 
 def reset_head(loaded: Loaded, seed: int) -> None:
@@ -105,6 +150,8 @@ def reset_head(loaded: Loaded, seed: int) -> None:
     The same seed gives the same bits whatever ran before and on every device; the global
     generators are left as they were.
     """
+    if not loaded.head:
+        return
     model, head = loaded.model, set(loaded.head)
     # transformers initialises what is not marked as done: open the head and the way to it. Some
     # models draw a child's weights in their parent's turn (ModernBERT), so parents must be open.
@@ -130,24 +177,14 @@ def reset_head(loaded: Loaded, seed: int) -> None:
 def _open(
     source: Source, kind: str, num_labels: int, labels: tuple[str, ...], where: str
 ) -> tuple[Any, dict[str, Any]]:
-    from safetensors import SafetensorError
     from transformers import (
         MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
         MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-        AutoConfig,
         AutoModelForMultipleChoice,
         AutoModelForSequenceClassification,
     )
 
-    plain = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(source.folder, **plain)
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(
-            f"its config.json cannot be used ({_first_line(error)}).",
-            where=where,
-            remedy="Its type may be newer than the installed transformers.",
-        ) from None
+    config = _config(source, where)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f'is of type "{config.model_type}", a translation model with encoder and decoder, '
@@ -172,15 +209,37 @@ def _open(
             where=where,
             remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) have one.",
         )
+    return _opened(opener, source, config, where)
+
+
+_PLAIN = {"local_files_only": True, "trust_remote_code": False}
+
+
+def _config(source: Source, where: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source.folder, **_PLAIN)
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(
+            f"its config.json cannot be used ({_first_line(error)}).",
+            where=where,
+            remedy="Its type may be newer than the installed transformers.",
+        ) from None
+
+
+def _opened(opener: Any, source: Source, config: Any, where: str) -> tuple[Any, dict[str, Any]]:
+    from safetensors import SafetensorError
+
     try:
         model, info = opener.from_pretrained(
             source.folder,
             config=config,
             dtype=torch.float32,
             use_safetensors=True,
-            ignore_mismatched_sizes=True,  # a classifier of another task; judged below
+            ignore_mismatched_sizes=True,  # a classifier of another task; judged by the caller
             output_loading_info=True,
-            **plain,
+            **_PLAIN,
         )
     except (SafetensorError, ValueError, RuntimeError, OSError, KeyError) as error:
         raise ModelError(f"cannot be opened ({_first_line(error)}).", where=where) from None

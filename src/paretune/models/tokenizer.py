@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,17 @@ from paretune.errors import ModelError
 from paretune.models.anatomy import Anatomy
 
 
-def open_tokenizer(folder: Path, model: Any, anatomy: Anatomy, where: str) -> Any:
-    """Open the fast tokenizer of a model folder.
+def open_tokenizer(
+    folder: Path, model: Any, anatomy: Anatomy, where: str, *, fast: bool = True
+) -> Any:
+    """Open the tokenizer of a model folder.
+
+    Args:
+        folder: where its files lie.
+        model: what its tokens go to.
+        anatomy: of the model.
+        where: the model's name, for errors.
+        fast: refuse a slow one; Marian has no other.
 
     Raises:
         ModelError: none can be opened, it is a slow one, it has no padding token, or its tokens
@@ -19,13 +29,17 @@ def open_tokenizer(folder: Path, model: Any, anatomy: Anatomy, where: str) -> An
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        with warnings.catch_warnings():
+            # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
+            # model does too, and results would depend on what else is installed.
+            warnings.filterwarnings("ignore", message=".*sacremoses")
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
     except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(f"its tokenizer cannot be opened ({reason}).", where=where) from None
-    if not tokenizer.is_fast:
+    if fast and not tokenizer.is_fast:
         raise ModelError(
             f"its tokenizer ({type(tokenizer).__name__}) has no fast version.",
             where=where,

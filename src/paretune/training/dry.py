@@ -23,8 +23,9 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         ParetuneError: the method cannot serve this model or task.
         DivergedError: the first step is not finite.
     """
-    dataset, parts = bench.dataset(run.task), bench.parts(run)
-    loaded = bench.model(run.model, dataset)
+    parts = bench.parts(run)
+    dataset = bench.dataset(run.task)
+    loaded, labels = bench.model(run.model, dataset), len(dataset.labels)
     prepared = prepare(run, loaded, device)
     try:
         encoded = bench.encode(
@@ -32,9 +33,11 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         )
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
         plan = Plan(
-            run.training, 0.0, run.seed, 2, len(dataset.labels), prepared.pad_id, device, "fp32",
+            run.training, 0.0, run.seed, 2, prepared.classes(labels), prepared.pad_id, device, "fp32",
             Path(), scale=scale_of(parts.train),
         )  # fmt: skip
+        if not prepared.trained:
+            return "trains nothing"
         fleet: Fleet = prepared.fleet
         optimizer = adamw(prepared.trained, 0.0)
         loaded.model.train()

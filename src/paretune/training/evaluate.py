@@ -1,4 +1,4 @@
-"""Answers of a model on encoded examples, in evaluation mode, sorted by length."""
+"""Answers and losses of a model on encoded examples, in evaluation mode, sorted by length."""
 
 from __future__ import annotations
 
@@ -7,23 +7,16 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from paretune.data.batch import evaluation_batches, pad
+from paretune.data.batch import evaluation_batches
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
+from paretune.training.objective import batch_loss, inputs, weight
 from paretune.training.precision import computing
 
 EVALUATION_TOKENS = 4096
 """Padded tokens in one evaluation batch; a constant, so that no setting changes a result."""
-
-
-def inputs(encoded: Encoded, indices: list[int], pad_id: int, device: str) -> dict[str, Tensor]:
-    """Model inputs of some examples: (batch, tokens), or (batch, choices, tokens)."""
-    return {
-        name: torch.from_numpy(array).to(device)
-        for name, array in pad(encoded, indices, pad_id).items()
-    }
 
 
 def logits(
@@ -49,3 +42,24 @@ def logits(
                 answers[index] = out[row]
     model.train(was_training)
     return np.stack(answers)
+
+
+def token_loss(
+    model: nn.Module,
+    encoded: Encoded,
+    *,
+    fleet: Fleet,
+    pad_id: int,
+    device: str,
+    precision: Literal["fp32", "bf16"],
+) -> float:
+    """Mean loss of a token of the targets, in nats, without label smoothing."""
+    was_training = model.training
+    model.eval()
+    total = 0.0
+    with torch.inference_mode(), computing(device, precision):
+        for batch in evaluation_batches(encoded.lengths, EVALUATION_TOKENS):
+            fleet.share([len(batch)])
+            total += float(batch_loss(model, encoded, batch, pad_id=pad_id, device=device))
+    model.train(was_training)
+    return total / weight(encoded, range(len(encoded.lengths)))

@@ -14,17 +14,25 @@ from safetensors.torch import save as safetensors_bytes
 
 from paretune import methods
 from paretune.analysis.collapse import constant
-from paretune.data.example import Dataset, Example, dependence
+from paretune.data.example import Dataset
 from paretune.data.scale import Scale, scale_of
 from paretune.methods import options as method_options
-from paretune.metrics import answer_sets, classification, regression
-from paretune.study import Run
+from paretune.metrics.translation import signatures
+from paretune.study import Generation, Run
 from paretune.training import guards
+from paretune.training.answering import (
+    Answers,
+    of_scores,
+    of_texts,
+    references,
+    scored,
+    table,
+)
+from paretune.training.beside import Beside
 from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.environment import environment
-from paretune.training.evaluate import logits
+from paretune.training.judging import judge_of
 from paretune.training.loop import Plan, Trained, train
-from paretune.training.objective import Scores, answers, mean_loss
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.workbench import Parts, Workbench
 
@@ -72,7 +80,7 @@ def execute_run(
     """
     bench = bench or Workbench()
     if not methods.trains_a_model(methods.get(run.method.name)):
-        return _fit(run, bench.dataset(run.task), bench.parts(run))
+        return _fit(run, bench)
     outcome = Outcome(result={"notes": []})
     seconds: dict[str, float] = {}
     micro_batch = run.training.micro_batch or run.training.batch_size
@@ -134,7 +142,7 @@ def _fits(
             run.learning_rate or 0.0,
             run.seed,
             micro_batch,
-            len(dataset.labels),
+            prepared.classes(len(dataset.labels)),
             prepared.pad_id,
             device,
             "bf16" if run.training.precision == "bf16" else "fp32",
@@ -187,34 +195,18 @@ def _train_and_score(
         if examples
     }
 
-    def answer(name: str) -> Scores:
-        return logits(
-            prepared.loaded.model,
-            encoded[name],
-            fleet=prepared.fleet,
-            pad_id=plan.pad_id,
-            device=plan.device,
-            precision=plan.precision,
-        )
-
-    evaluated: list[Scores] = []
-
-    def select() -> dict[str, float]:
-        evaluated.append(answer("selection"))
-        found = _scored(evaluated[-1], parts.selection, dataset, plan.scale)
-        return {key: found[key] for key in ("primary", "loss")}
-
+    judge = judge_of(run, dataset, parts, encoded, prepared, plan, bench)
     started = time.monotonic()
     model, fleet = prepared.loaded.model, prepared.fleet
-    trained: Trained = train(model, prepared.trained, encoded["train"], select, plan, fleet, report)
+    data = encoded["train"]
+    trained: Trained = train(model, prepared.trained, data, judge.select, plan, fleet, report)
     seconds["train"] = time.monotonic() - started
     started = time.monotonic()
-    given: dict[str, Scores] = {}
-    if trained.best:
-        known = _answers_of_best(trained, evaluated)
-        given["selection"] = answer("selection") if known is None else known
+    given: dict[str, Answers] = {}
+    if trained.diverged is None or trained.best:
+        given["selection"] = judge.of_best(trained)
         if "test" in encoded:
-            given["test"] = answer("test")
+            given["test"] = judge.answers("test")
     seconds["evaluation"] = time.monotonic() - started
     if trained.diverged:
         outcome.result["notes"].append(f"diverged at {trained.diverged}")
@@ -232,20 +224,14 @@ def _train_and_score(
     if plan.scale is not None:
         outcome.result["target"] = asdict(plan.scale)
     diverged = trained.diverged is not None
-    _conclude(outcome, given, parts, dataset, plan.scale, diverged=diverged)
+    _conclude(outcome, given, parts, dataset, diverged=diverged)
     if not trained.diverged:
         _keep_weights(outcome, prepared, run, plan.scale, keep_bytes)
 
 
-def _answers_of_best(trained: Trained, evaluated: list[Scores]) -> Scores | None:
-    """The selection answers of the best weights; None if they were given before a resume."""
-    steps = [point["step"] for point in trained.progress.curve]
-    place = steps.index(trained.progress.best_step) - (len(steps) - len(evaluated))
-    return evaluated[place] if place >= 0 else None
-
-
-def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:
+def _fit(run: Run, bench: Workbench) -> Outcome:
     """A baseline that fits on texts: no steps, no rate, no model."""
+    dataset, parts = bench.dataset(run.task), bench.parts(run)
     method = methods.get(run.method.name)
     options = method_options.parse(method.NAME, method.Options, run.method.options)
     started = time.monotonic()
@@ -253,12 +239,15 @@ def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:
     answer = method.fit(parts.train, len(dataset.labels), options, run.seed)
     outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
     fitted = time.monotonic()
-    given = {
-        name: answer(examples)
-        for name, examples in (("selection", parts.selection), ("test", parts.test))
-        if examples
-    }
-    _conclude(outcome, given, parts, dataset, scale, diverged=False)
+    given = {}
+    for name, examples in (("selection", parts.selection), ("test", parts.test)):
+        if examples and dataset.kind == "translation":
+            beside = Beside(run.generation or Generation(), dataset.languages[1], bench)
+            texts = answer(examples)
+            given[name] = of_texts(texts, None, beside.segments(texts, references(examples)))
+        elif examples:
+            given[name] = of_scores(answer(examples), examples, scale)
+    _conclude(outcome, given, parts, dataset, diverged=False)
     seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
     outcome.measured |= {"wall_seconds": seconds, "environment": environment("cpu")}
     return outcome
@@ -266,49 +255,27 @@ def _fit(run: Run, dataset: Dataset, parts: Parts) -> Outcome:
 
 def _conclude(
     outcome: Outcome,
-    given: dict[str, Scores],
+    given: dict[str, Answers],
     parts: Parts,
     dataset: Dataset,
-    scale: Scale | None,
     *,
     diverged: bool,
 ) -> None:
     """Scores, per-example answers, and what the run is called: ok, collapsed or diverged."""
     examples = {"selection": parts.selection, "test": parts.test}
     outcome.result["scores"] = {
-        name: _scored(scores, examples[name], dataset, scale) for name, scores in given.items()
+        name: scored(answers, examples[name], dataset) for name, answers in given.items()
     }
-    table: dict[str, dict[str, Any]] = {
-        name: {
-            "uid": [e.uid for e in examples[name]],
-            "label": [e.label for e in examples[name]],
-            "prediction": answers(scores, scale),
-            "scores": [[float(s) for s in row] for row in scores],
-            **dependence(examples[name], clustered=dataset.clustered),
-        }
-        for name, scores in given.items()
+    if dataset.kind == "translation":
+        outcome.result["signatures"] = signatures()
+    tables: dict[str, dict[str, Any]] = {
+        name: table(answers, examples[name], dataset) for name, answers in given.items()
     }
-    judged = table.get("test", table.get("selection"))
+    judged = tables.get("test", tables.get("selection"))
     collapsed = judged is not None and constant(judged["prediction"], judged["label"])
     outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
-    if table:
-        outcome.blobs["predictions"] = json.dumps(table, sort_keys=True).encode()
-
-
-def _scored(
-    scores: Scores, examples: list[Example], dataset: Dataset, scale: Scale | None
-) -> dict[str, float]:
-    labels = [e.label for e in examples if e.label is not None]
-    told = answers(scores, scale)
-    found: dict[str, float]
-    if scale is not None:
-        found = regression.scores(labels, told, dataset.metric)
-    elif dataset.kind == "answer_set":
-        questions = dependence(examples, clustered=False)["question"]
-        found = answer_sets.scores(labels, told, questions, dataset.metric)
-    else:
-        found = classification.scores(labels, told, len(dataset.labels), dataset.metric)
-    return {**found, "loss": mean_loss(scores, labels, scale)}
+    if tables:
+        outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()
 
 
 def _keep_weights(

@@ -2,7 +2,7 @@
 
 Which examples a step sees depends on the run's seed alone; how they are padded and split into
 micro-batches does not change the step (the loss is a sum over examples divided by the effective
-batch). Order and dropout are drawn from generators seeded by run, purpose and step, so a run needs
+batch, of translations over tokens divided by its target tokens). Order and dropout are drawn from generators seeded by run, purpose and step, so a run needs
 no random state to resume, and gives the same bits whatever ran before.
 """
 
@@ -25,8 +25,7 @@ from paretune.methods.fleet import Fleet
 from paretune.study import Training, derive
 from paretune.training import checkpoint, guards
 from paretune.training.checkpoint import Progress
-from paretune.training.evaluate import inputs
-from paretune.training.objective import summed_loss
+from paretune.training.objective import LABEL_SMOOTHING, batch_loss, weight
 from paretune.training.precision import computing
 from paretune.training.schedule import factor
 
@@ -50,6 +49,22 @@ class Plan:
     pass_tokens: int = PASS_TOKENS
     rate_factors: Mapping[str, float] = field(default_factory=dict)
     scale: Scale | None = None
+
+    def loss(self, model: nn.Module, data: Encoded, indices: list[int]) -> Tensor:
+        """What training makes small: the summed loss of some examples, in nats."""
+        smoothing = self.settings.label_smoothing
+        if smoothing is None:
+            smoothing = 0.0 if data.targets is None else LABEL_SMOOTHING
+        with computing(self.device, self.precision):
+            return batch_loss(
+                model,
+                data,
+                indices,
+                pad_id=self.pad_id,
+                device=self.device,
+                scale=self.scale,
+                label_smoothing=smoothing,
+            )
 
     def steps(self, examples: int) -> tuple[int, int, int]:
         """Steps in an epoch, steps in all, and steps between evaluations."""
@@ -80,13 +95,16 @@ def train(
 
     Args:
         model: in training mode or not; left in evaluation mode.
-        trained: the tensors that are trained, all others frozen.
+        trained: the tensors that are trained, all others frozen; none: nothing is done.
         data: encoded training examples, all labelled.
         select: scores of the present weights on the selection part, with ``primary`` and ``loss``.
         plan: the settings of this run.
         fleet: of one run.
         report: told the step, the steps in all and the loss after every step.
     """
+    if not trained:
+        model.eval()
+        return Trained(Progress(micro_batch=plan.micro_batch), {}, None)
     per_epoch, total, eval_every = plan.steps(len(data.labels))
     optimizer = adamw(trained, plan.settings.weight_decay, plan.rate_factors)
     resumed = checkpoint.load(plan.checkpoint, trained, optimizer, plan.micro_batch)
@@ -148,9 +166,7 @@ def train_step(
     for part, indices in enumerate(_cut(data, batch, plan)):
         torch.manual_seed(derive(plan.seed, "dropout", step, part))
         fleet.share([len(indices) * choices])
-        with computing(plan.device, plan.precision):
-            logits = model(**inputs(data, indices, plan.pad_id, plan.device)).logits
-        loss = summed_loss(logits, [data.labels[i] for i in indices], plan.scale) / len(batch)
+        loss = plan.loss(model, data, indices) / weight(data, batch)
         torch.autograd.backward(loss)
         total += float(loss.detach())
     norm = gradient_norm(trained, plan.settings.max_grad_norm)

@@ -1,37 +1,101 @@
-"""What the outputs of a model are compared with: classes and choices, or numbers.
+"""What the outputs of a model are compared with: classes, choices, numbers, or tokens.
 
 Numbers are learnt in units of their standard deviation from their mean, both of the training part,
 so that a learning rate means the same whatever the unit; answers are given in the label's unit.
+A translation is learnt token by token, each told the right ones before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from paretune.data.batch import IGNORED, pad
+from paretune.data.encode import Encoded
 from paretune.data.scale import Scale
 from paretune.study import Label
 
 Scores = NDArray[np.float32] | NDArray[np.float64]
 
+LABEL_SMOOTHING = 0.1
+"""Of translations, where the study does not say (Vaswani et al. 2017, arXiv:1706.03762, 5.4)."""
 
-def summed_loss(logits: Tensor, labels: Sequence[Label | None], scale: Scale | None) -> Tensor:
+
+def inputs(encoded: Encoded, indices: list[int], pad_id: int, device: str) -> dict[str, Tensor]:
+    """Model inputs of some examples: (batch, tokens), or (batch, choices, tokens).
+
+    Of a translation ``labels`` are among them, (batch, target tokens).
+    """
+    return {
+        name: torch.from_numpy(array).to(device)
+        for name, array in pad(encoded, indices, pad_id).items()
+    }
+
+
+def batch_loss(
+    model: nn.Module,
+    encoded: Encoded,
+    indices: list[int],
+    *,
+    pad_id: int,
+    device: str,
+    scale: Scale | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The summed loss of some examples, in nats; divide it by their :func:`weight`."""
+    given = inputs(encoded, indices, pad_id, device)
+    if encoded.targets is None:
+        labels = [encoded.labels[i] for i in indices]
+        return summed_loss(model(**given).logits, labels, scale, label_smoothing)
+    labels_of_tokens = given.pop("labels")
+    logits = _token_logits(model, given, labels_of_tokens)
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        labels_of_tokens.flatten(),
+        ignore_index=IGNORED,
+        reduction="sum",
+        label_smoothing=label_smoothing,
+    )
+
+
+def weight(encoded: Encoded, indices: Sequence[int]) -> int:
+    """What a sum of losses is divided by: examples, or the tokens of their targets."""
+    if encoded.targets is None:
+        return len(indices)
+    return sum(len(encoded.targets[i]) for i in indices)
+
+
+def _token_logits(model: Any, given: dict[str, Tensor], labels: Tensor) -> Tensor:
+    """(batch, target tokens, vocabulary): each position told the right tokens before it."""
+    before = model.prepare_decoder_input_ids_from_labels(labels=labels)
+    logits: Tensor = model(**given, decoder_input_ids=before, use_cache=False).logits
+    return logits
+
+
+def summed_loss(
+    logits: Tensor,
+    labels: Sequence[Label | None],
+    scale: Scale | None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """Cross-entropy in nats, or half the squared error in units of the scale, over the examples.
 
     Shapes: ``logits`` (examples, labels), of a regression (examples, 1).
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if scale is None:
-        return F.cross_entropy(wide, torch.tensor(labels, device=wide.device), reduction="sum")
+        asked = torch.tensor(labels, device=wide.device)
+        return F.cross_entropy(wide, asked, reduction="sum", label_smoothing=label_smoothing)
     # In float64: far from zero a float32 would round away what tells the numbers apart.
     exact = torch.tensor(labels, dtype=torch.float64)
-    asked = ((exact - scale.mean) / scale.deviation).to(wide)
-    return F.mse_loss(wide.squeeze(-1), asked, reduction="sum") / 2
+    wanted = ((exact - scale.mean) / scale.deviation).to(wide)
+    return F.mse_loss(wide.squeeze(-1), wanted, reduction="sum") / 2
 
 
 def mean_loss(scores: Scores, labels: Sequence[Label], scale: Scale | None) -> float:

@@ -34,6 +34,10 @@ class Prepared:
     max_length: int
     pad_id: int
 
+    def classes(self, labels: int) -> int:
+        """How many answers there are to choose from: labels, or the tokens of a translation."""
+        return labels or int(self.loaded.model.config.vocab_size)
+
     @property
     def pass_tokens(self) -> int:
         """What a pass costs beside its tokens, in tokens: more, the more of the model is trained.

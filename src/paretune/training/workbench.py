@@ -7,11 +7,14 @@ from typing import Any
 
 from paretune.data.encode import Encoded, encode
 from paretune.data.example import Dataset, Example
-from paretune.data.split import parts
+from paretune.data.split import cut_whole, parts
 from paretune.models.load import Loaded, load
 from paretune.models.resolve import Source, resolve
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.tasks import load as load_task
+
+SELECTION_PAIRS = 1000
+"""Most pairs of a translation that select: each is translated, which takes longer than training."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Workbench:
     """Caches of one process. Everything in them is read-only to runs, and undone if touched."""
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
-    encoded: dict[tuple[str, int, tuple[Example, ...]], Encoded] = field(default_factory=dict)
+    encoded: dict[tuple[Any, ...], Encoded] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     loaded: dict[tuple[Any, ...], Loaded] = field(default_factory=dict)
 
@@ -49,12 +52,18 @@ class Workbench:
     def model(self, spec: ModelSpec, dataset: Dataset) -> Loaded:
         """The pretrained model with a head for this task; the last one is kept."""
         source = self.source(spec)
-        key = (source.weights_hash, dataset.kind, dataset.labels)
+        spoken = (dataset.languages, spec.source_prefix)
+        key = (source.weights_hash, dataset.kind, dataset.labels, *spoken)
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
             self.loaded[key] = load(
-                source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels
+                source,
+                kind=dataset.kind,
+                num_labels=len(dataset.labels),
+                labels=dataset.labels,
+                languages=dataset.languages,
+                source_prefix=spec.source_prefix,
             )
         return self.loaded[key]
 
@@ -71,6 +80,9 @@ class Workbench:
         part = parts(dataset.train, run.split_seed)
         chosen = [e for e, p in zip(dataset.train, part, strict=True) if p == run.fold]
         rest = [e for e, p in zip(dataset.train, part, strict=True) if p != run.fold]
+        if dataset.kind == "translation":
+            chosen, more = cut_whole(chosen, SELECTION_PAIRS)
+            rest += more
         return Parts(rest, chosen, test)
 
     def encode(
@@ -78,7 +90,9 @@ class Workbench:
     ) -> Encoded:
         """Token ids of the examples, made once for each tokenizer, list and length."""
         # The examples themselves, not their uids: two tasks both have a "train:0".
-        key = (source.weights_hash, length, tuple(examples))
+        said = loaded.direction
+        key = (source.weights_hash, length, tuple(examples), said)
         if key not in self.encoded:
-            self.encoded[key] = encode(examples, loaded.tokenizer, length)
+            prefix = "" if said is None else said.prefix
+            self.encoded[key] = encode(examples, loaded.tokenizer, length, prefix)
         return self.encoded[key]

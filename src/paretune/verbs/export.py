@@ -230,7 +230,7 @@ def _weights(record: Record, store: Any, *, train_again: bool) -> bytes:
 
 def _batch(context: Any, run: Run, ours: Any) -> Any:
     """A few examples of the task, as the model is given them."""
-    from paretune.training.evaluate import inputs
+    from paretune.training.objective import inputs
 
     dataset, source = context.dataset(run.task), context.source(run.model)
     examples = list(dataset.test or dataset.train)[:8]

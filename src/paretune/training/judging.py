@@ -1,0 +1,127 @@
+"""How a run is judged: while it trains, on the selection part, and when it has ended.
+
+Classes, choices and numbers are judged by their answers each time. A translation takes longer to
+make than to learn from, so while it trains its loss judges, and the answers are made once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from paretune.data.encode import Encoded
+from paretune.data.example import Dataset
+from paretune.study import Generation, Run
+from paretune.training.answering import Answers, of_scores, of_texts, references, scored
+from paretune.training.beside import Beside
+from paretune.training.evaluate import logits, token_loss
+from paretune.training.loop import Plan, Trained
+from paretune.training.prepare import Prepared
+from paretune.training.translate import translations
+from paretune.training.workbench import Parts, Workbench
+
+
+class Judge(Protocol):
+    """Judges the weights as they are when it is asked."""
+
+    def select(self) -> dict[str, float]:
+        """``primary`` (the higher the better) and ``loss`` on the selection part."""
+
+    def of_best(self, trained: Trained) -> Answers:
+        """Answers to the selection part by the best weights, which the model holds again."""
+
+    def answers(self, part: str) -> Answers:
+        """Answers to a part."""
+
+
+def judge_of(
+    run: Run,
+    dataset: Dataset,
+    parts: Parts,
+    encoded: Mapping[str, Encoded],
+    prepared: Prepared,
+    plan: Plan,
+    bench: Workbench,
+) -> Judge:
+    """The judge for a kind of task.
+
+    Raises:
+        ParetuneError: a metric that the study asks for cannot be computed here.
+    """
+    asked: dict[str, Any] = {
+        "fleet": prepared.fleet,
+        "pad_id": plan.pad_id,
+        "device": plan.device,
+        "precision": plan.precision,
+    }
+    if dataset.kind != "translation":
+        answer = partial(logits, prepared.loaded.model, **asked)
+        return ByAnswers(dataset, parts, encoded, plan, answer)
+    settings = run.generation or Generation()
+    return ByLoss(
+        parts,
+        encoded,
+        partial(token_loss, prepared.loaded.model, **asked),
+        partial(translations, prepared.loaded, generation=settings, **asked),
+        Beside(settings, dataset.languages[1], bench),
+    )
+
+
+@dataclass
+class ByAnswers:
+    """Of classes, choices and numbers."""
+
+    dataset: Dataset
+    parts: Parts
+    encoded: Mapping[str, Encoded]
+    plan: Plan
+    logits: Callable[[Encoded], Any]
+    given: list[Answers] = field(default_factory=list)
+
+    def select(self) -> dict[str, float]:
+        """The task's own metric, and the loss."""
+        self.given.append(self.answers("selection"))
+        found = scored(self.given[-1], self.parts.selection, self.dataset)
+        return {key: found[key] for key in ("primary", "loss")}
+
+    def of_best(self, trained: Trained) -> Answers:
+        """Those that were given then, unless that was before a resume."""
+        steps = [point["step"] for point in trained.progress.curve]
+        if not steps:
+            return self.answers("selection")
+        place = steps.index(trained.progress.best_step) - (len(steps) - len(self.given))
+        return self.given[place] if place >= 0 else self.answers("selection")
+
+    def answers(self, part: str) -> Answers:
+        """From the model's outputs."""
+        examples = getattr(self.parts, part)
+        return of_scores(self.logits(self.encoded[part]), examples, self.plan.scale)
+
+
+@dataclass(frozen=True)
+class ByLoss:
+    """Of translations."""
+
+    parts: Parts
+    encoded: Mapping[str, Encoded]
+    loss: Callable[[Encoded], float]
+    translate: Callable[[Encoded], list[str]]
+    beside: Beside
+
+    def select(self) -> dict[str, float]:
+        """The loss of a token, in nats."""
+        loss = self.loss(self.encoded["selection"])
+        return {"primary": -loss, "loss": loss}
+
+    def of_best(self, trained: Trained) -> Answers:
+        """Made now: none were made while it trained."""
+        return self.answers("selection")
+
+    def answers(self, part: str) -> Answers:
+        """By beam search; what is scored beside BLEU only on the part that is reported."""
+        examples, data = getattr(self.parts, part), self.encoded[part]
+        texts = self.translate(data)
+        segment = self.beside.segments(texts, references(examples)) if part == "test" else {}
+        return of_texts(texts, self.loss(data), segment)

@@ -1,0 +1,68 @@
+"""Translations by beam search, batched with sources of similar length.
+
+The search is ``transformers``' own. Beams that have ended wait for the longest of their batch, so
+sentences of like length go together, the longest first, and a batch holds so many beams that the
+products are large and the waiting stays short (docs/log.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from paretune.data.batch import evaluation_batches
+from paretune.data.encode import Encoded
+from paretune.methods.fleet import Fleet
+from paretune.models.load import Loaded
+from paretune.study import Generation
+from paretune.training.objective import inputs
+from paretune.training.precision import computing
+
+BATCH_TOKENS = 4096
+"""Padded source tokens in one batch, all beams counted."""
+
+
+def translations(
+    loaded: Loaded,
+    encoded: Encoded,
+    generation: Generation,
+    *,
+    fleet: Fleet,
+    pad_id: int,
+    device: str,
+    precision: Literal["fp32", "bf16"],
+) -> list[str]:
+    """One translation of each source, in their order; may be empty, never has a line break."""
+    model: Any = loaded.model
+    settings = search(loaded, generation)
+    was_training = model.training
+    model.eval()
+    found = [""] * len(encoded.ids)
+    lengths = [length * settings.num_beams for length in encoded.source_lengths]
+    with torch.inference_mode(), computing(device, precision):
+        for batch in evaluation_batches(lengths, BATCH_TOKENS):
+            fleet.share([len(batch)])
+            given = inputs(encoded, batch, pad_id, device)
+            given.pop("labels", None)
+            tokens = model.generate(**given, generation_config=settings)
+            texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for index, text in zip(batch, texts, strict=True):
+                found[index] = " ".join(text.split())
+    model.train(was_training)
+    return found
+
+
+def search(loaded: Loaded, generation: Generation) -> Any:
+    """The checkpoint's own search (a ``GenerationConfig``) with what the study asks for."""
+    from transformers import GenerationConfig
+
+    own = loaded.model.generation_config.to_dict()
+    own |= {"max_new_tokens": generation.max_new_tokens, "max_length": None, "do_sample": False}
+    if generation.num_beams is not None:
+        own["num_beams"] = generation.num_beams
+    if generation.length_penalty is not None:
+        own["length_penalty"] = generation.length_penalty
+    if loaded.direction is not None and loaded.direction.first_token is not None:
+        own["forced_bos_token_id"] = loaded.direction.first_token
+    return GenerationConfig.from_dict(own)
