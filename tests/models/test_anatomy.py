@@ -221,16 +221,6 @@ def test_unknown_architectures_are_told_what_was_looked_for(model, told):
         assert part in text
 
 
-def test_a_translation_model_is_named_as_such():
-    config = transformers.MarianConfig(
-        vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, pad_token_id=0
-    )
-    with torch.device("meta"):
-        model = transformers.MarianMTModel(config)
-    with pytest.raises(ModelError, match="an encoder and a decoder"):
-        anatomy(model)
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_embeddings_and_tokens_agree(tiny_model, family):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model(family)).train()

@@ -2,7 +2,7 @@
 
 Source: Devlin et al. 2019, arXiv:1810.04805, section 3.2.
 Equation: W <- W - step(dL/dW) for all W.
-Trained parameters: all of them.
+Trained parameters: all of them, but what the architecture itself fixes (Marian's positions).
 Start: the base model. Nothing to merge: a plain ``transformers`` checkpoint.
 When: memory and disk allow it, and the task is far from what the model was trained on; also as the
 measure of what the cheaper methods give up.
@@ -16,13 +16,13 @@ from torch import nn
 
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
-from paretune.methods.options import ENCODER_KINDS
+from paretune.methods.options import EVERY_KIND
 from paretune.models.anatomy import Anatomy
 
 NAME = "full"
 TITLE = "full fine-tuning"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (2e-5, 6e-5, 2e-4)
 STARTS_AS_BASE = True
 
@@ -36,9 +36,10 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
-    return Injection(dict(model.named_parameters()), undo=lambda: None)
+    trained = {n: p for n, p in model.named_parameters() if n not in anatomy.fixed}
+    return Injection(trained, undo=lambda: None)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """All parameters, the head included."""
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for n, p in model.named_parameters() if n not in anatomy.fixed)

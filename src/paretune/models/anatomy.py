@@ -1,4 +1,4 @@
-"""What a model is made of, found by structure: one description for all encoder architectures."""
+"""What a model is made of, found by structure: one description for all architectures."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ import torch
 from torch import nn
 
 from paretune.errors import MethodError, ModelError
-from paretune.models.backbone import backbone_parameters, head_modules
-from paretune.models.blocks import Attention, Layer, find_layers
+from paretune.models.backbone import (
+    backbone_parameters,
+    head_modules,
+    two_stacks,
+    word_tables,
+)
+from paretune.models.blocks import WORKING, Attention, Layer, find_layers
 from paretune.models.norms import last_norms
 
 __all__ = ["Anatomy", "Attention", "Layer", "anatomy", "embeds_path_agrees", "targets"]
 
 ROLES: dict[str, Callable[[Layer], tuple[str, ...]]] = {
-    "query": lambda layer: (layer.attention.query,),
-    "key": lambda layer: (layer.attention.key,),
-    "value": lambda layer: (layer.attention.value,),
-    "attention_output": lambda layer: (layer.attention.output,),
+    "query": lambda layer: tuple(a.query for a in layer.attentions),
+    "key": lambda layer: tuple(a.key for a in layer.attentions),
+    "value": lambda layer: tuple(a.value for a in layer.attentions),
+    "attention_output": lambda layer: tuple(a.output for a in layer.attentions),
     "feed_forward_up": lambda layer: layer.up,
     "feed_forward_down": lambda layer: (layer.down,),
     "all_linear": lambda layer: (
-        *(layer.attention.query, layer.attention.key, layer.attention.value),
-        *(layer.attention.output, *layer.up, layer.down),
+        *(part for a in layer.attentions for part in (a.query, a.key, a.value, a.output)),
+        *(*layer.up, layer.down),
     ),
 }
-"""What a role's linear layers are in one layer. Fused projections stand for all their roles."""
+"""What a role's linear layers are in one layer, a decoder's attention to the source included.
+Fused projections stand for all their roles."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +44,17 @@ class Anatomy:
     Attributes:
         width: of the hidden state.
         embedding_width: of the word embeddings; ELECTRA's differs from ``width``.
-        embeddings: module name of the word embeddings.
-        layers: the encoder layers, first to last.
-        head: the outermost modules after the last hidden state: pooler, classifier.
+        embeddings: module name of the word embeddings; where there are two stacks, of the
+            encoder's.
+        layers: the encoder's layers, first to last, then the decoder's.
+        head: the outermost modules after the last hidden state: pooler, classifier. A translation
+            model has none: what gives it words came with the checkpoint.
         linears: names of every linear layer of the backbone, those of ``layers`` among them.
         max_length: tokens that fit, special tokens included; None where nothing limits them.
         pad_id: the config's padding token, or None.
+        encoder: module name of the encoder, or of all that comes before the head.
+        decoder: module name of the decoder, or None.
+        fixed: parameters that the architecture itself never trains: Marian's sines.
     """
 
     width: int
@@ -54,20 +65,33 @@ class Anatomy:
     linears: tuple[str, ...]
     max_length: int | None
     pad_id: int | None
+    encoder: str
+    decoder: str | None = None
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Of each layer, how many of its own stack come before it."""
+        encoders = sum(layer.stack == "encoder" for layer in self.layers)
+        return (*range(encoders), *range(len(self.layers) - encoders))
 
 
 def anatomy(model: Any) -> Anatomy:
-    """Describe a ``transformers`` encoder, with weights or on the meta device.
+    """Describe a ``transformers`` encoder or translation model, with weights or on meta.
+
+    The model is just opened: what is frozen in it was made so.
 
     Raises:
         ModelError: an architecture without what was looked for; the text shows both.
     """
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        raise ModelError(
-            f"{type(model).__name__} has an encoder and a decoder, as translation models do.",
-            remedy="For classification choose an encoder (BERT, RoBERTa, DeBERTa, ModernBERT ...).",
-        )
-    layers = find_layers(model)
+    encoder, decoder = "", None
+    if two_stacks(model):
+        encoder, decoder = (_name(model, m) for m in (model.get_encoder(), model.get_decoder()))
+        layers = find_layers(model, encoder) + find_layers(model, decoder, "decoder")
+        _both_attend(model, layers)
+    else:
+        layers = find_layers(model)
+        encoder = _name(model, getattr(model, "base_model", model))
     embeddings, words = _word_embeddings(model)
     with last_norms(model, layers) as norms:
         backbone = backbone_parameters(model)
@@ -82,10 +106,13 @@ def anatomy(model: Any) -> Anatomy:
         embedding_width=words.embedding_dim,
         embeddings=embeddings,
         layers=layers,
-        head=head_modules(model, backbone),
+        head=() if decoder is not None else head_modules(model, backbone),
         linears=linears,
-        max_length=_max_length(model, embeddings),
+        max_length=_max_length(model, embeddings, encoder if decoder is not None else None),
         pad_id=getattr(model.config, "pad_token_id", None),
+        encoder=encoder,
+        decoder=decoder,
+        fixed=tuple(n for n, p in model.named_parameters() if not p.requires_grad),
     )
 
 
@@ -121,13 +148,14 @@ def targets(anatomy: Anatomy, names: Sequence[str], *, allow_unmatched: bool = F
 
 
 def embeds_path_agrees(model: Any, *, tolerance: float = 1e-5) -> bool:
-    """Whether the model gives the same for tokens and for their embeddings.
+    """Whether the model gives the same for tokens and for what its table gives for them.
 
-    Prompt methods hand the model embeddings. An architecture that scales or changes the embeddings
-    only when it looks them up itself (Marian multiplies by sqrt(width)) would read a whisper.
-    Leaves the model as it was; needs real weights.
+    PEFT's prompt methods hand the model embeddings. An architecture that scales or changes the
+    embeddings only when it looks them up itself (Marian multiplies by sqrt(width)) would read a
+    whisper. Of two stacks, the encoder is asked. Leaves the model as it was; needs real weights.
     """
-    words = model.get_input_embeddings()
+    reader = model.get_encoder() if two_stacks(model) else model.base_model
+    words = word_tables(model)[0]
     rows = len(words.weight)
     # Ordinary tokens from the middle of the vocabulary: neither padding nor special.
     ids = torch.linspace(rows // 2, rows - 1, 6, device=words.weight.device).long()[None]
@@ -136,30 +164,56 @@ def embeds_path_agrees(model: Any, *, tolerance: float = 1e-5) -> bool:
     try:
         with torch.no_grad():
             mask = torch.ones_like(ids)
-            by_ids = model.base_model(input_ids=ids, attention_mask=mask)[0]
-            by_embeds = model.base_model(inputs_embeds=words.weight[ids], attention_mask=mask)[0]
+            by_ids = reader(input_ids=ids, attention_mask=mask)[0]
+            by_embeds = reader(inputs_embeds=words(ids), attention_mask=mask)[0]
     finally:
         model.train(training)
     return torch.allclose(by_ids, by_embeds, rtol=tolerance, atol=tolerance)
 
 
+def _name(model: nn.Module, part: Any) -> str:
+    """Under which name the model holds a part of itself."""
+    found: list[str] = [name for name, module in model.named_modules() if module is part]
+    if not found:
+        raise ModelError(f"{type(model).__name__} does not hold its own {type(part).__name__}.")
+    return found[0]
+
+
+def _both_attend(model: nn.Module, layers: Sequence[Layer]) -> None:
+    """A decoder that never looks at the source is no part of a translation model."""
+    blind = [layer.name for layer in layers if layer.stack == "decoder" and layer.cross is None]
+    if blind:
+        raise ModelError(
+            f"{type(model).__name__} has a decoder without attention to the source: {blind[0]}.",
+            remedy=WORKING,
+        )
+
+
 def _word_embeddings(model: Any) -> tuple[str, nn.Embedding]:
-    words = model.get_input_embeddings()
-    for name, module in model.named_modules():
-        if module is words and isinstance(module, nn.Embedding):
-            return name, module
+    words = word_tables(model)[0]
+    if isinstance(words, nn.Embedding):
+        return _name(model, words), words
     raise ModelError(
         f"{type(model).__name__} has no table of word embeddings "
         f"(its input goes through {type(words).__name__})."
     )
 
 
-def _max_length(model: Any, embeddings: str) -> int | None:
-    """Rows of the position table that tokens can use; the trained length of rotary positions."""
+def _max_length(model: Any, embeddings: str, encoder: str | None) -> int | None:
+    """Rows of the position table that tokens can use; the trained length of rotary positions.
+
+    Where the model has an ``encoder`` of its own, all that the config names, if there is a table:
+    learned ones of BART have rows in front, which no token uses, and sines are made as needed.
+    """
     limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    words = model.get_submodule(embeddings)
+    if encoder is not None:
+        beside = [m for m in model.get_submodule(encoder).children() if m is not words]
+        tables = [t for m in beside for t in (*m.parameters(False), *m.buffers(False))]
+        return limit if any(t.ndim == 2 and len(t) >= (limit or 1) for t in tables) else None
     around = model.get_submodule(embeddings.rpartition(".")[0])
     for module in around.children():
-        if module is model.get_submodule(embeddings) or not isinstance(module, nn.Embedding):
+        if module is words or not isinstance(module, nn.Embedding):
             continue
         if module.num_embeddings == limit:
             # RoBERTa counts positions from padding_idx + 1; the rows before are never used.

@@ -13,29 +13,65 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import ModelError
+from paretune.models.blocks import WORKING
 
 
 def backbone_parameters(model: Any) -> frozenset[str]:
     """Names of the parameters on which the last hidden state depends, word embeddings included.
 
+    Of a model with encoder and decoder, the last hidden state is the decoder's, and the embeddings
+    are those of both.
+
     Args:
-        model: just opened, in evaluation mode, nothing frozen yet.
+        model: just opened, nothing frozen yet.
 
     Raises:
         ModelError: the model cannot be run from embeddings.
     """
-    words = model.get_input_embeddings()
-    start = torch.zeros(1, 4, words.weight.shape[1], device=words.weight.device)
-    with torch.enable_grad():
-        try:
-            hidden = model.base_model(inputs_embeds=start)[0]
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"{type(model).__name__} cannot be run from embeddings ({error}).",
-                remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work.",
-            ) from None
-    reached = _leaves(hidden) | {id(p) for p in words.parameters()}
+    tables = word_tables(model)
+    start = torch.zeros(1, 4, tables[0].weight.shape[1], device=tables[0].weight.device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.enable_grad():
+            hidden = _last_hidden(model, start)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be run from embeddings ({error}).", remedy=WORKING
+        ) from None
+    finally:
+        model.train(training)
+    reached = _leaves(hidden) | {id(p) for words in tables for p in words.parameters()}
     return frozenset(name for name, p in model.named_parameters() if id(p) in reached)
+
+
+def two_stacks(model: Any) -> bool:
+    """Whether the model has an encoder and a decoder."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def word_tables(model: Any) -> list[Any]:
+    """The modules in which the model looks up words: the encoder's, then the decoder's."""
+    if two_stacks(model):
+        # The model's own table may be a third one, which shares their weights and is never called.
+        return [part.get_input_embeddings() for part in (model.get_encoder(), model.get_decoder())]
+    return [model.get_input_embeddings()]
+
+
+def _last_hidden(model: Any, start: Tensor) -> Tensor:
+    if not two_stacks(model):
+        hidden: Tensor = model.base_model(inputs_embeds=start)[0]
+        return hidden
+    source = model.get_encoder()(inputs_embeds=start)[0]
+    # A mask of the attention itself: one that is made from none is looked at, which meta is not.
+    open_to_all = start.new_zeros(1, 1, start.shape[1], start.shape[1])
+    decoded: Tensor = model.get_decoder()(
+        inputs_embeds=start,
+        attention_mask=open_to_all,
+        encoder_hidden_states=source,
+        use_cache=False,
+    )[0]
+    return decoded
 
 
 def head_modules(model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:

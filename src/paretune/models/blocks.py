@@ -1,4 +1,4 @@
-"""The inside of one encoder layer, read from its structure.
+"""The inside of one layer of an encoder or a decoder, read from its structure.
 
 What a linear layer does is told by where it sits and by its shape; names only tell query, key and
 value apart, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` keeps them.
@@ -7,11 +7,21 @@ value apart, since nothing else does. Shapes are written ``out x in``, as ``nn.L
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from paretune.errors import ModelError
+
+Stack = Literal["encoder", "decoder"]
+
+WORKING = (
+    "Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work, and so do "
+    "translation models (Marian, T5, mT5, BART, mBART, M2M100, NLLB)."
+)
+"""What to do about a model that is not understood."""
 
 _QKV = {
     "query": re.compile(r"^(q|query|wq)(_?(proj|lin|linear))?$", re.IGNORECASE),
@@ -38,11 +48,12 @@ class Attention:
 
 @dataclass(frozen=True)
 class Layer:
-    """One encoder layer: its attention and its feed-forward part.
+    """One layer: its attention and its feed-forward part.
 
     ``up`` has one name (width to inner, or to twice inner where a gate is fused with it) or two
     (a gate apart); ``down`` leads back to the width. ``norm`` is the normalisation that gives the
-    layer's output, or None in a layer that normalises first.
+    layer's output, or None in a layer that normalises first. ``cross`` is a decoder's second
+    attention, whose keys and values are those of the encoded source.
     """
 
     name: str
@@ -50,45 +61,58 @@ class Layer:
     up: tuple[str, ...]
     down: str
     norm: str | None = None
+    stack: Stack = "encoder"
+    cross: Attention | None = None
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """The attention to its own sequence, then that to the source where there is one."""
+        return (self.attention,) if self.cross is None else (self.attention, self.cross)
 
 
 class NotALayerError(Exception):
-    """A block that is no encoder layer; the message says what is missing and what is there."""
+    """A block that is no layer; the message says what is missing and what is there."""
 
 
-def find_layers(model: nn.Module) -> tuple[Layer, ...]:
+def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") -> tuple[Layer, ...]:
     """Read the longest list of equal blocks that have an attention and a feed-forward part.
+
+    Args:
+        model: the whole model.
+        within: name of the part of it that is looked through.
+        stack: what that part is; only a decoder's layers have an attention to the source.
 
     Raises:
         ModelError: there is no such list; the lists that were looked at are named with the reason.
     """
     reasons: list[str] = []
     found: list[tuple[Layer, ...]] = []
-    for name, module in model.named_modules():
+    for own, module in model.get_submodule(within).named_modules():
         if not isinstance(module, nn.ModuleList) or not len(module):
             continue
+        name = f"{within}.{own}" if within else own
         kinds = {type(block) for block in module}
         if len(kinds) > 1:
             reasons.append(f"{name}: blocks of unequal kinds ({_kinds(kinds)})")
             continue
         try:
-            layers = (read_layer(f"{name}.{i}", block) for i, block in enumerate(module))
+            layers = (read_layer(f"{name}.{i}", block, stack) for i, block in enumerate(module))
             found.append(tuple(layers))
         except NotALayerError as error:
             reasons.append(f"{name}: {len(module)} x {_kinds(kinds)}, {error}")
     if not found:
         listed = "".join(f"\n  {reason}" for reason in reasons) or "\n  no list of blocks at all"
         raise ModelError(
-            f"{type(model).__name__} is not an encoder that paretune understands.\n"
+            f"{type(model).__name__} has no {stack} that paretune understands.\n"
             "Looked for: a list of equal blocks, each with linear layers for query, key and value "
             "(or one fused), an attention output, and a feed-forward pair up and down.\n"
             f"Found:{listed}\n",
-            remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work.",
+            remedy=WORKING,
         )
     return max(found, key=len)
 
 
-def read_layer(name: str, block: nn.Module) -> Layer:
+def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
     """Find the roles of a block's linear layers.
 
     Raises:
@@ -102,9 +126,10 @@ def read_layer(name: str, block: nn.Module) -> Layer:
             if any(p.dim() > 1 for p in m.parameters(recurse=False))
         )
         raise NotALayerError(f"without linear layers (it has {', '.join(weighted) or 'none'})")
-    home, query, key, value, output = _attention(linears)
-    rest = [n for n in linears if n not in (query, key, value, output)]
-    width = linears[output].out_features
+    attentions = _attentions(linears, most=2 if stack == "decoder" else 1)
+    taken = {part for a in attentions for part in (a.query, a.key, a.value, a.output)}
+    rest = [n for n in linears if n not in taken]
+    width = linears[attentions[0].output].out_features
     downs = [n for n in rest if linears[n].out_features == width]
     if not downs:
         raise NotALayerError(f"with an attention but no feed-forward part ({_shapes(linears)})")
@@ -123,44 +148,65 @@ def read_layer(name: str, block: nn.Module) -> Layer:
     def full(part: str) -> str:
         return f"{name}.{part}" if part else name
 
-    attention = Attention(
-        full(home), full(query), full(key), full(value), full(output), fused=query == key
-    )
-    return Layer(name, attention, tuple(map(full, ups)), full(down))
+    own, *to_source = (_renamed(attention, full) for attention in attentions)
+    cross = to_source[0] if to_source else None
+    return Layer(name, own, tuple(map(full, ups)), full(down), stack=stack, cross=cross)
 
 
-def _attention(linears: dict[str, nn.Linear]) -> tuple[str, str, str, str, str]:
-    """Names (inside the block) of the attention, its query, key, value and output."""
+def _attentions(linears: dict[str, nn.Linear], most: int) -> list[Attention]:
+    """The attentions of a block, in its order: that to its own sequence comes first.
+
+    Names are those inside the block.
+    """
     named = {
         role: [n for n in linears if pattern.match(n.rpartition(".")[2])]
         for role, pattern in _QKV.items()
     }
     if any(named.values()):
-        unclear = [f"{role}: {names or 'none'}" for role, names in named.items() if len(names) != 1]
+        unclear = [
+            f"{role}: {names or 'none'}"
+            for role, names in named.items()
+            if not 1 <= len(names) <= most or len(names) != len(named["query"])
+        ]
         if unclear:
             raise NotALayerError(f"unclear attention ({'; '.join(unclear)})")
-        roles = [names[0] for names in named.values()]
-        home = _common(roles)
+        triples = list(zip(*named.values(), strict=True))
     else:
         # One layer that reads the width and gives three times as much, beside one of width x width.
         fused = [n for n, m in linears.items() if m.out_features == 3 * m.in_features]
         fused = [n for n in fused if _square_beside(n, linears)]
         if len(fused) != 1:
             raise NotALayerError(f"without a recognisable attention ({_shapes(linears)})")
-        roles = [fused[0]] * 3
-        home = fused[0].rpartition(".")[0]
-    query, key, value = roles
+        triples = [(fused[0],) * 3]
+    roles = {name for triple in triples for name in triple}
+    return [_attention(linears, triple, roles) for triple in triples]
+
+
+def _attention(
+    linears: dict[str, nn.Linear], triple: tuple[str, ...], roles: set[str]
+) -> Attention:
+    """The attention of these query, key and value; ``roles`` are those of the whole block."""
+    query, key, value = triple
+    fused = query == key
+    home = query.rpartition(".")[0] if fused else _common(list(triple))
     # The output projection is the nearest linear layer around them: climb until there is one.
+    inside = home
     while True:
-        near = [n for n in linears if n not in roles and (not home or n.startswith(f"{home}."))]
-        if near or not home:
+        near = [n for n in linears if n not in roles and (not inside or n.startswith(f"{inside}."))]
+        if near or not inside:
             break
-        home = home.rpartition(".")[0]
+        inside = inside.rpartition(".")[0]
     width = linears[query].in_features
     outputs = [n for n in near if linears[n].out_features == width]
     if not outputs:
         raise NotALayerError(f"with no attention output ({_shapes(linears)})")
-    return home, query, key, value, outputs[0]
+    return Attention(inside, query, key, value, outputs[0], fused)
+
+
+def _renamed(a: Attention, full: Callable[[str], str]) -> Attention:
+    names = (a.name, a.query, a.key, a.value, a.output)
+    name, query, key, value, output = (full(part) for part in names)
+    return Attention(name, query, key, value, output, a.fused)
 
 
 def _square_beside(name: str, linears: dict[str, nn.Linear]) -> bool:
