@@ -214,20 +214,21 @@ class Study(Frozen):
         return study._anchored(base)
 
     def _anchored(self, base: Path) -> Study:
-        def anchor(value: str | None) -> str | None:
+        def anchor(value: str | None, stem: bool = False) -> str | None:
             if value is None or Path(value).is_absolute():
                 return value
             beside = base / value
-            return str(beside.resolve()) if beside.exists() or "." in Path(value).name else value
+            known = stem or beside.exists() or "." in Path(value).name
+            return str(beside.resolve()) if known else value
 
         tasks = tuple(
             t.model_copy(
                 update={
-                    "train": anchor(t.train),
-                    "test": anchor(t.test),
+                    "train": anchor(t.train, t.translates),
+                    "test": anchor(t.test, t.translates),
                     "source": _anchored_folder(t.source, base),
-                    "train_target": anchor(t.train_target),
-                    "test_target": anchor(t.test_target),
+                    "train_target": anchor(t.train_target, t.translates),
+                    "test_target": anchor(t.test_target, t.translates),
                 }
             )
             for t in self.tasks

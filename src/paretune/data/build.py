@@ -41,6 +41,8 @@ class Recipe:
         names: label names, where a spelling that differs from them shall be noted.
         features: columns of a table. Their values may be missing, and the template gets the texts
             of those that are there.
+        target: of a translation, the column of the reference (one of ``columns``); then no text
+            may be empty, and ``label`` and ``resolve`` are not looked at.
     """
 
     columns: Sequence[str]
@@ -53,6 +55,7 @@ class Recipe:
     extra: Sequence[str] = ()
     names: tuple[str, ...] | None = None
     features: Sequence[str] = ()
+    target: str | None = None
 
 
 @dataclass
@@ -72,6 +75,7 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
     """
     built = Built()
     wanted = [*recipe.columns, *recipe.features, *recipe.extra]
+    labelled = labelled and recipe.target is None
     wanted += [recipe.label] if labelled else []
     wanted += [recipe.id] if recipe.id else []
     if rows and (absent := _absent(rows, wanted)):
@@ -81,7 +85,7 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
     repeated: list[Row] = []
     respelt: list[Row] = []
     for position, row in enumerate(rows):
-        texts, faults = _texts(row, recipe.columns)
+        texts, faults = _texts(row, recipe.columns, blank=recipe.target is None)
         features, unfit = table.features(row, recipe.features)
         faults += unfit
         label: Label | None = None
@@ -105,7 +109,10 @@ def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = Tr
             respelt += [row] if written not in recipe.names else []
         group, question = recipe.group(row.values), recipe.question(row.values)
         told = recipe.template(texts | table.texts(row, recipe.features))
-        built.examples.append(Example(uid, told, label, row.where, group, features, question))
+        target = texts[recipe.target] if recipe.target else None
+        built.examples.append(
+            Example(uid, told, label, row.where, group, features, question, target)
+        )
     if repeated:
         built.notes.append(_repeated(repeated, recipe.id or ""))
     if respelt:
@@ -158,10 +165,15 @@ def _label(value: object, recipe: Recipe, texts: Texts) -> Label | Fault:
     return recipe.resolve(value, texts)
 
 
-def _texts(row: Row, columns: Iterable[str]) -> tuple[dict[str, str], list[Finding]]:
+def _texts(
+    row: Row, columns: Iterable[str], *, blank: bool
+) -> tuple[dict[str, str], list[Finding]]:
+    """The texts of a row; an empty one is a fault unless it may be ``blank``."""
     texts, faults = {}, []
     for column in columns:
         value = row.values.get(column)
+        if isinstance(value, str) and not blank and not value.strip():
+            value = None
         if isinstance(value, str):
             texts[column] = value
         elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:

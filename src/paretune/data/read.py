@@ -60,17 +60,27 @@ def declared_labels(path: Path | str, column: str) -> tuple[str, ...] | None:
     return parquet.declared_labels(*_bytes_of(str(path)), column)
 
 
-def members(path: Path) -> list[str]:
-    """Data files inside a zip, ``__MACOSX`` litter left out.
+def read_text(path: Path | str) -> tuple[str, str]:
+    """The text of a file, or of a zip's member, of any ending, and the name errors call it by.
+
+    Raises:
+        DataError: missing, not UTF-8, or with a NUL byte.
+    """
+    data, name = _bytes_of(str(path), endings=None)
+    return _text(data, name), name
+
+
+def members(path: Path, endings: tuple[str, ...] | None = ENDINGS) -> list[str]:
+    """Files of these endings (None: of any) inside a zip, ``__MACOSX`` litter left out.
 
     Raises:
         DataError: not a zip.
     """
     with _opened(path) as archive:
-        return [i.filename for i in archive.infolist() if _is_data(i)]
+        return [i.filename for i in archive.infolist() if _is_data(i, endings)]
 
 
-def _bytes_of(path: str) -> tuple[bytes, str]:
+def _bytes_of(path: str, endings: tuple[str, ...] | None = ENDINGS) -> tuple[bytes, str]:
     """The file's bytes, and the name by which errors call it."""
     outer, _, member = path.partition("::")
     file = Path(outer).expanduser()
@@ -80,9 +90,9 @@ def _bytes_of(path: str) -> tuple[bytes, str]:
             what, where=str(file), remedy="Check the path; it starts at the study file."
         )
     if file.suffix.lower() == ".zip":
-        return _member(file, member)
+        return _member(file, member, endings)
     name = file.name
-    if member or file.suffix.lower() not in ENDINGS:
+    if member or (endings is not None and file.suffix.lower() not in endings):
         raise DataError(
             f'the ending "{file.suffix}" is not one that is read.',
             where=str(file),
@@ -103,15 +113,16 @@ def _opened(path: Path) -> zipfile.ZipFile:
         ) from None
 
 
-def _is_data(info: zipfile.ZipInfo) -> bool:
+def _is_data(info: zipfile.ZipInfo, endings: tuple[str, ...] | None) -> bool:
     parts = PurePosixPath(info.filename).parts
     hidden = "__MACOSX" in parts or (parts and parts[-1].startswith("."))
-    return not info.is_dir() and not hidden and PurePosixPath(info.filename).suffix in ENDINGS
+    fits = endings is None or PurePosixPath(info.filename).suffix in endings
+    return not info.is_dir() and not hidden and fits
 
 
-def _member(path: Path, wanted: str) -> tuple[bytes, str]:
+def _member(path: Path, wanted: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
     with _opened(path) as archive:
-        infos = [i for i in archive.infolist() if _is_data(i)]
+        infos = [i for i in archive.infolist() if _is_data(i, endings)]
         found = [i for i in infos if i.filename == wanted] if wanted else infos
         if len(found) != 1:
             names = ", ".join(i.filename for i in infos) or "no data file"

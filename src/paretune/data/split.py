@@ -64,6 +64,33 @@ def cut_whole(examples: Sequence[Example], most: int) -> tuple[list[Example], li
     return held, [e for i, e in enumerate(examples) if i not in first]
 
 
+def held_out(examples: Sequence[Example], wanted: int, seed: int) -> set[int]:
+    """Indices of about ``wanted`` examples, drawn by whole groups (see :func:`parts`).
+
+    Groups are taken in an order drawn from a private generator; one that would exceed what is
+    wanted is passed over, so the result is short only where groups are large.
+
+    Raises:
+        DataError: nothing can be held out: too few examples, or one group of them.
+    """
+    groups = _groups(examples)
+    held: set[int] = set()
+    order = np.random.Generator(np.random.PCG64(derive(seed, "split"))).permutation(len(groups))
+    for row in order:
+        if len(held) + len(groups[row]) <= wanted:
+            held.update(groups[row])
+        if len(held) == wanted:
+            break
+    if not held:
+        raise DataError(
+            f"no test rows can be taken from {len(examples)} training rows in {len(groups)} "
+            "groups; equal texts and named groups stay together.",
+            where=examples[0].where if examples else "train",
+            remedy="Add rows, or give the task test: FILE.",
+        )
+    return held
+
+
 def _strata(examples: Sequence[Example]) -> list[int]:
     """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
     numbers = [e.label for e in examples if isinstance(e.label, float)]

@@ -28,6 +28,7 @@ _THREE = {
     "uk": "ukr", "ar": "ara", "zh": "zho", "ja": "jpn", "ko": "kor", "hi": "hin", "vi": "vie",
 }  # fmt: skip
 """ISO 639-1 to ISO 639-3, of the languages that data of one's own is likely to be in."""
+_OTHERS = ("et", "fi", "hu", "tr", "ar", "zh", "ja", "ko", "vi")
 _GROUPS = {
     "sla": "bg bs cs hr mk pl ru sk sl sr uk",
     "zls": "bg bs hr mk sl sr",
@@ -38,7 +39,7 @@ _GROUPS = {
     "roa": "es fr it pt ro",
     "itc": "es fr it pt ro",
     "bat": "lt lv",
-    "ine": " ".join(
+    "ine": " ".join(two for two in _THREE if two not in _OTHERS),
         code
         for code in _THREE
         if code not in ["et", "fi", "hu", "tr", "ar", "zh", "ja", "ko", "vi"]

@@ -46,6 +46,10 @@ def load(spec: TaskSpec) -> Dataset:
         DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
             that cannot become examples; all such rows are named at once.
     """
+    if spec.kind == "translation":
+        from paretune.tasks import parallel
+
+        return parallel.load(spec)
     if spec.template != "pair" and not spec.features:
         raise StudyError(
             f'task {spec.key} has no template "{spec.template}".',

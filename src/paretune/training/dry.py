@@ -33,8 +33,8 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         )
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
         plan = Plan(
-            run.training, 0.0, run.seed, 2, prepared.classes(labels), prepared.pad_id, device, "fp32",
-            Path(), scale=scale_of(parts.train),
+            run.training, 0.0, run.seed, 2, prepared.classes(labels), prepared.pad_id, device,
+            "fp32", Path(), scale=scale_of(parts.train),
         )  # fmt: skip
         if not prepared.trained:
             return "trains nothing"

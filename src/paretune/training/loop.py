@@ -2,8 +2,9 @@
 
 Which examples a step sees depends on the run's seed alone; how they are padded and split into
 micro-batches does not change the step (the loss is a sum over examples divided by the effective
-batch, of translations over tokens divided by its target tokens). Order and dropout are drawn from generators seeded by run, purpose and step, so a run needs
-no random state to resume, and gives the same bits whatever ran before.
+batch; of translations, over tokens divided by its target tokens). Order and dropout are drawn from
+generators seeded by run, purpose and step, so a run needs no random state to resume, and gives the
+same bits whatever ran before.
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""The user's own translations: tables, hub datasets, or two files of plain text.
+
+Not a task itself (it has no ``TASK``). Columns are called as the languages are, unless the study
+names others. Without test files some pairs of train, duplicates together, become the test part:
+a fifth, but not more than :data:`LARGEST_TEST`; and that is noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from paretune.data import hub
+from paretune.data.build import Built, Recipe, build, missing_label
+from paretune.data.example import Dataset, Example
+from paretune.data.finding import Finding, refuse
+from paretune.data.labels import spell
+from paretune.data.plain_text import pair_of, read_pairs
+from paretune.data.read import Row, read_rows
+from paretune.data.split import held_out
+from paretune.errors import StudyError
+from paretune.study import TaskSpec, derive
+
+LARGEST_TEST = 2000
+"""Pairs that are held out at most: enough for an interval of one BLEU point, soon translated."""
+NESTED = "translation"
+"""The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
+
+
+def load(spec: TaskSpec) -> Dataset:
+    """Read the user's pairs and build their examples.
+
+    Raises:
+        StudyError: the study asks for a template that own data cannot have.
+        DataError: unreadable files, a hub dataset that was never fetched, files that do not belong
+            together, missing columns, rows without a text; all such rows are named at once.
+    """
+    if spec.template != "pair":
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy="Texts of your own are encoded as they are: remove template.",
+        )
+    notes: tuple[Finding, ...] = ()
+    if spec.dataset is not None:
+        loaded = hub.load(spec)
+        rows, others, notes = loaded.train, loaded.test, loaded.findings
+        source = f"{spec.dataset} at commit {loaded.commit} (hub)"
+    else:
+        rows, source = _read(spec, str(spec.train), spec.train_target)
+        others = None
+        if spec.test is not None:
+            others, beside = _read(spec, spec.test, spec.test_target)
+            source = f"{source}, {beside}"
+    return dataset(spec, rows, others, notes, source=source)
+
+
+def dataset(
+    spec: TaskSpec,
+    train_rows: Sequence[Row],
+    test_rows: Sequence[Row] | None,
+    notes: Sequence[Finding] = (),
+    *,
+    source: str,
+    licence: str = "not stated",
+) -> Dataset:
+    """A translation's dataset from its rows; test pairs are held out where there are none.
+
+    Raises:
+        DataError: missing columns, or rows without a text.
+    """
+    recipe = _recipe(spec)
+    train = build(_flat(train_rows), recipe, "train")
+    test = Built() if test_rows is None else build(_flat(test_rows), recipe, "test")
+    refuse([*train.faults, *test.faults])
+    kept, tested = train.examples, test.examples
+    said: list[Finding] = []
+    if test_rows is None:
+        kept, tested, note = hold_out(train.examples)
+        said.append(note)
+    limit = spec.limit or {}
+    return Dataset(
+        task=spec.key,
+        kind="translation",
+        labels=(),
+        languages=(str(spec.source_lang), str(spec.target_lang)),
+        train=tuple(kept[: limit.get("train")]),
+        test=tuple(tested[: limit.get("test")]),
+        metric=spec.metric or "bleu",
+        language=spec.target_lang,
+        licence=spec.licence or licence,
+        source=source,
+        findings=(*notes, *train.notes, *test.notes, *said),
+    )
+
+
+def hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
+    """Train and test: always the same pairs of the same rows."""
+    wanted = min(len(examples) // 5, LARGEST_TEST)
+    held = held_out(examples, wanted, derive(0, "hold out"))
+    train = [e for i, e in enumerate(examples) if i not in held]
+    test = [e for i, e in enumerate(examples) if i in held]
+    said = Finding(
+        "note",
+        "test-held-out",
+        (test or examples)[0].where,
+        f"no test file was given: {len(test)} of {len(examples)} pairs of train, equal sources "
+        "together, are kept for the test (this is the first of them).",
+        "Give the task test: FILE to decide it yourself.",
+    )
+    return train, test, said
+
+
+def _read(spec: TaskSpec, train: str, target: str | None) -> tuple[list[Row], str]:
+    """The rows, and what the report calls the files."""
+    files = pair_of(train, target, (str(spec.source_lang), str(spec.target_lang)))
+    if files is None:
+        return read_rows(train), train.rpartition("/")[2]
+    names = " and ".join(file.rpartition("/")[2] for file in files)
+    return read_pairs(*files, _columns(spec)), names
+
+
+def _columns(spec: TaskSpec) -> tuple[str, str]:
+    return spec.text or str(spec.source_lang), spec.label or str(spec.target_lang)
+
+
+def _recipe(spec: TaskSpec) -> Recipe:
+    source, target = _columns(spec)
+    group = spec.group
+    return Recipe(
+        columns=(source, target),
+        template=lambda texts: ((texts[source], None),),
+        label=target,
+        resolve=lambda value, texts: missing_label(),
+        id=spec.id,
+        group=(lambda values: spell(values.get(group))) if group else (lambda values: None),
+        extra=[group] if group else [],
+        target=target,
+    )
+
+
+def _flat(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which a nested pair stands beside the other columns."""
+    return [
+        replace(row, values={**row.values, **nested})
+        if isinstance(nested := row.values.get(NESTED), dict)
+        else row
+        for row in rows
+    ]
