@@ -40,10 +40,6 @@ _GROUPS = {
     "itc": "es fr it pt ro",
     "bat": "lt lv",
     "ine": " ".join(two for two in _THREE if two not in _OTHERS),
-        code
-        for code in _THREE
-        if code not in ["et", "fi", "hu", "tr", "ar", "zh", "ja", "ko", "vi"]
-    ),
 }
 """Names of language groups that OPUS-MT models carry, with those of the languages above."""
 
