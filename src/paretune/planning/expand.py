@@ -59,6 +59,7 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
                 seed=study.protocol.seeds[0],
                 split_seed=study.protocol.split_seed,
                 training=training,
+                generation=study.generation if task.translates else None,
             )
             planned.append(Planned(context.identify(run), run))
         for model in study.models:
@@ -114,6 +115,7 @@ def _cell(
             fold=fold,
             split_seed=protocol.split_seed,
             training=training,
+            generation=study.generation if task.translates else None,
         )
         return Planned(context.identify(run), run)
 

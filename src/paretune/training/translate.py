@@ -58,7 +58,9 @@ def search(loaded: Loaded, generation: Generation) -> Any:
     from transformers import GenerationConfig
 
     own = loaded.model.generation_config.to_dict()
-    own |= {"max_new_tokens": generation.max_new_tokens, "max_length": None, "do_sample": False}
+    # The first token is given; a checkpoint's own max_length would stand beside max_new_tokens.
+    own |= {"max_length": generation.max_new_tokens + 1, "max_new_tokens": None}
+    own |= {"do_sample": False}
     if generation.num_beams is not None:
         own["num_beams"] = generation.num_beams
     if generation.length_penalty is not None:

@@ -13,7 +13,7 @@ from paretune.models.resolve import Source, resolve
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.tasks import load as load_task
 
-SELECTION_PAIRS = 1000
+SELECTION_PAIRS = 500
 """Most pairs of a translation that select: each is translated, which takes longer than training."""
 
 
