@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
+
+import numpy as np
 
 from paretune.analysis.scores import score
 from paretune.store.record import Predictions
-from paretune.study import Label, Metric
+from paretune.study import Answer, Metric
 
 NARROW = 1e-3
 """Numbers that vary by less than this share of what the labels vary by are one answer."""
 
 
-def constant(answers: Sequence[Label], labels: Sequence[Label]) -> bool:
+def constant(answers: Sequence[Answer], labels: Sequence[Answer]) -> bool:
     """Whether two or more examples all got the same answer: nothing was learnt from the text.
 
-    Numbers count as the same where they vary by less than a thousandth of what the labels do.
+    Numbers count as the same where they vary by less than a thousandth of what the labels do;
+    translations where they are the same text, whatever the segments.
     """
     if len(answers) < 2:
         return False
     if not any(isinstance(label, float) for label in labels):
         return len(set(answers)) == 1
-    return statistics.pstdev(answers) <= NARROW * statistics.pstdev(labels)
+    given, true = (np.asarray(numbers, dtype=float) for numbers in (answers, labels))
+    return bool(given.std() <= NARROW * true.std())
 
 
 def is_constant(predictions: Predictions) -> bool:

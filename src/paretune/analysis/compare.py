@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -85,8 +84,9 @@ def difference_of(a: Scored, b: Scored) -> Interval:
     """:func:`difference` of cells that are scored already."""
     check_paired(a, b)
     v_examples = bootstrap_variance(a, a.draws - b.draws)
+    widest = a.highest - a.lowest
     if a.right is None or b.right is None:
-        return student(a.estimate - b.estimate, [a, b], v_examples, floor=-math.inf)
+        return student(a.estimate - b.estimate, [a, b], v_examples, (-widest, widest))
     delta = a.right - b.right
     n = len(delta)
     # Two imagined pairs, half of one won and half of one lost (Agresti and Min 2005): equal
@@ -94,7 +94,7 @@ def difference_of(a: Scored, b: Scored) -> Interval:
     mean = delta.sum() / (n + 2)
     squares = ((delta - mean) ** 2).sum() + 0.5 * (1 - mean) ** 2 + 0.5 * (1 + mean) ** 2 + mean**2
     v_examples = max(v_examples, float(squares) / (n + 2) ** 2)
-    return student(a.estimate - b.estimate, [a, b], v_examples, floor=-1.0)
+    return student(a.estimate - b.estimate, [a, b], v_examples, (-widest, widest))
 
 
 def above_baselines(

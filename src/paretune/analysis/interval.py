@@ -7,8 +7,9 @@ other test examples, so its variance is the sum of both parts::
 
 ``v_examples`` is a bootstrap over examples of the mean over seeds, and never less than what four
 imagined examples, two right and two wrong, would leave (Agresti and Coull 1998): eight right of
-eight is not certainty. Numbers are never just right: there it is the bootstrap alone. The quantile
-is Student's, its degrees of freedom by Welch and Satterthwaite.
+eight is not certainty. Numbers and translations are never just right: there it is the bootstrap
+alone, and what no draw and no seed moves has no width (a model that answers nothing scores 0 in
+every draw). The quantile is Student's, its degrees of freedom by Welch and Satterthwaite.
 
 Examples that depend on one another are resampled together. The unit is the cluster where the
 answers name one (all answers to all questions on one passage, all span pairs of one text), the
@@ -23,17 +24,23 @@ be 3 and not 300. The least variance of the four imagined examples remains that 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import numpy as np
 from scipy import special
 
-from paretune.analysis import answer_sets, numbers
-from paretune.analysis.scores import LOWEST, Array, from_counts
+from paretune.analysis import answer_sets, numbers, translations
+from paretune.analysis.scores import HIGHEST, LOWEST, Array, from_counts
 from paretune.errors import StoreError
+from paretune.metrics.translation import Name
 from paretune.store.record import Predictions
-from paretune.study import OF_NUMBERS, OF_SETS, Label, Metric
+from paretune.study import OF_NUMBERS, OF_SETS, OF_TEXTS, Answer, Metric
+
+Shown = Metric | Literal["ter"]
+"""What can be scored: the metrics that may be primary, and TER, which is shown beside them."""
 
 DRAWS = 2000
 LEVEL = 0.95
@@ -48,7 +55,8 @@ class Interval:
     ``share_seeds`` is the part of the variance that comes from seeds, and 0 where one seed leaves
     it unknown: then the interval speaks of examples only (:attr:`examples_only`). ``p`` is the
     two-sided p-value against 0, meant for differences. ``n_clusters`` and ``n_questions`` are 0
-    where examples belong to none.
+    where examples belong to none. ``highest`` is what the score can come up to: it says how the
+    number is written.
     """
 
     estimate: float
@@ -60,6 +68,7 @@ class Interval:
     p: float = 0.0
     n_clusters: int = 0
     n_questions: int = 0
+    highest: float = 1.0
 
     @property
     def examples_only(self) -> bool:
@@ -72,17 +81,18 @@ class Scored:
     """Scores of some seeds on the same examples, resampled once and compared often.
 
     Shapes: ``seeds`` (seeds,) scores; ``draws`` (DRAWS,) resampled mean over seeds; ``right``
-    (examples,) share of seeds that answer rightly, None for numbers; for the metrics of answer
-    sets (questions,), how well seeds answer each. ``cluster`` and ``question`` as in
+    (examples,) share of seeds that answer rightly, None for numbers and texts; for the metrics of
+    answer sets (questions,), how well seeds answer each. ``cluster`` and ``question`` as in
     :class:`Predictions`.
     """
 
     uid: tuple[str, ...]
-    label: tuple[Label, ...]
+    label: tuple[Answer, ...]
     seeds: Array
     draws: Array
     right: Array | None
     lowest: float = 0.0
+    highest: float = 1.0
     cluster: tuple[int, ...] = ()
     question: tuple[int, ...] = ()
 
@@ -103,7 +113,7 @@ class Scored:
         return float(self.seeds.var(ddof=1)) / count if count > 1 else 0.0
 
 
-def scored(predictions: Sequence[Predictions], metric: Metric) -> Scored:
+def scored(predictions: Sequence[Predictions], metric: Shown) -> Scored:
     """Score every seed and resample the examples, or whole clusters of them.
 
     Equal numbers of units are resampled equally, so draws of two cells are paired.
@@ -125,6 +135,7 @@ def scored(predictions: Sequence[Predictions], metric: Metric) -> Scored:
         draws=np.empty(0),
         right=right,
         lowest=LOWEST.get(metric, 0.0),
+        highest=HIGHEST.get(metric, 1.0),
         cluster=first.cluster,
         question=first.question,
     )
@@ -137,14 +148,16 @@ Resample = Callable[[Array | None], Array]
 
 
 def _scorer(
-    metric: Metric,
-) -> Callable[[Sequence[Predictions], Metric], tuple[Resample, Array | None]]:
+    metric: Shown,
+) -> Callable[[Sequence[Predictions], Shown], tuple[Resample, Array | None]]:
     if metric in OF_SETS:
         return _of_sets
+    if metric in (*OF_TEXTS, "ter"):
+        return _of_texts
     return _of_numbers if metric in OF_NUMBERS else _of_classes
 
 
-def _of_classes(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, Array]:
+def _of_classes(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, Array]:
     label = np.array(predictions[0].label)
     answer = np.array([p.prediction for p in predictions])
     size = 1 + max(int(label.max()), int(answer.max()))
@@ -158,13 +171,16 @@ def _of_classes(predictions: Sequence[Predictions], metric: Metric) -> tuple[Res
         counted = [_counted(part, weights) for part in pooled]
         seeds = len(predictions)
         return from_counts(
-            metric, np.stack(counted[:seeds]), np.stack(counted[seeds:-1]), counted[-1]
+            cast(Metric, metric),
+            np.stack(counted[:seeds]),
+            np.stack(counted[seeds:-1]),
+            counted[-1],
         )
 
     return scores, (answer == label).mean(axis=0)
 
 
-def _of_numbers(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, None]:
+def _of_numbers(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, None]:
     label = np.array(predictions[0].label, dtype=float)
     parts = [
         _pooled(numbers.columns(metric, label, np.array(p.prediction, dtype=float)), p)
@@ -178,7 +194,7 @@ def _of_numbers(predictions: Sequence[Predictions], metric: Metric) -> tuple[Res
     )
 
 
-def _of_sets(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resample, Array]:
+def _of_sets(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, Array]:
     label = np.array(predictions[0].label)
     # Without questions every answer is one of its own.
     question = predictions[0].question or range(len(label))
@@ -192,6 +208,21 @@ def _of_sets(predictions: Sequence[Predictions], metric: Metric) -> tuple[Resamp
             np.stack([_counted(part, weights) for part in parts])
         ),
         np.mean(credit, axis=0),
+    )
+
+
+def _of_texts(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, None]:
+    name = cast(Name, metric)
+    references = tuple(str(label) for label in predictions[0].label)
+    parts = [
+        _pooled(translations.columns(name, tuple(str(t) for t in p.prediction), references), p)
+        for p in predictions
+    ]
+    return (
+        lambda weights: translations.from_sums(
+            name, np.stack([_counted(part, weights) for part in parts])
+        ),
+        None,
     )
 
 
@@ -217,7 +248,7 @@ def interval_of(cell: Scored) -> Interval:
     if cell.right is not None:
         imagined = np.concatenate([cell.right, [0.0, 0.0, 1.0, 1.0]])
         v_examples = max(v_examples, float(imagined.var()) / len(imagined))
-    return student(cell.estimate, [cell], v_examples, floor=cell.lowest)
+    return student(cell.estimate, [cell], v_examples, (cell.lowest, cell.highest))
 
 
 def bootstrap_variance(cell: Scored, draws: Array) -> float:
@@ -229,35 +260,42 @@ def bootstrap_variance(cell: Scored, draws: Array) -> float:
 
 
 def student(
-    estimate: float, cells: Sequence[Scored], v_examples: float, *, floor: float
+    estimate: float, cells: Sequence[Scored], v_examples: float, bounds: tuple[float, float]
 ) -> Interval:
-    """Student's interval from the seeds of one or two cells and the examples they share."""
+    """Student's interval from the seeds of one or two cells and the examples they share.
+
+    Where neither moves anything, the interval is the estimate; of one unit nothing is known.
+    """
     parts = [(c.seed_variance, len(c.seeds) - 1) for c in cells if len(c.seeds) > 1]
     v_seeds = sum(v for v, _ in parts)
     shared = cells[0]
     parts.append((v_examples, max(shared.units - 1, 1)))
     total = v_seeds + v_examples
-    freedom = total**2 / sum(v**2 / df for v, df in parts)
-    error = total**0.5
-    half = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error
+    half, p = (0.0, float(estimate == 0)) if shared.units > 1 else (math.inf, 1.0)
+    if total > 0:
+        freedom = total**2 / sum(v**2 / df for v, df in parts)
+        error = total**0.5
+        half = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error
+        p = 2 * float(special.stdtr(freedom, -abs(estimate) / error))
     return Interval(
         estimate=estimate,
-        low=max(floor, estimate - half),
-        high=min(1.0, estimate + half),
+        low=max(bounds[0], estimate - half),
+        high=min(bounds[1], estimate + half),
         n_examples=len(shared.uid),
         n_seeds=min(len(c.seeds) for c in cells),
-        share_seeds=v_seeds / total,
-        p=2 * float(special.stdtr(freedom, -abs(estimate) / error)),
+        share_seeds=v_seeds / total if total > 0 else 0.0,
+        p=p,
         n_clusters=len(set(shared.cluster)),
         n_questions=len(set(shared.question)),
+        highest=shared.highest,
     )
 
 
 def _same_examples(
     uid: tuple[str, ...],
-    label: tuple[Label, ...],
+    label: tuple[Answer, ...],
     other: tuple[str, ...],
-    others: tuple[Label, ...],
+    others: tuple[Answer, ...],
 ) -> None:
     if uid != other or label != others:
         raise StoreError(

@@ -1,6 +1,6 @@
 """Scores from label counts, vectorised over seeds and resamples.
 
-Numbers and answer sets have files of their own.
+Numbers, answer sets and texts have files of their own.
 
 Every metric of classes is a function of three counts per label: right answers (``hit``), answers
 given (``given``) and examples that have the label (``true``). Resampling examples only resamples
@@ -30,14 +30,18 @@ TITLES: dict[Metric, str] = {
     "pearson": "Pearson correlation",
     "spearman": "Spearman correlation",
     "f1a_em": "mean of F1a and EM",
+    "bleu": "BLEU",
+    "chrf": "chrF",
 }
 MEANS: dict[Metric, tuple[str, ...]] = {
     "accuracy_f1": ("accuracy", "macro_f1"),
     "f1a_em": ("f1a", "em"),
 }
 """Metrics that are the mean of others, which are what a record holds."""
-LOWEST: dict[Metric, float] = {"r2": -math.inf, "pearson": -1.0, "spearman": -1.0}
+LOWEST: dict[str, float] = {"r2": -math.inf, "pearson": -1.0, "spearman": -1.0}
 """What a metric can come down to, where that is not 0."""
+HIGHEST: dict[str, float] = {"bleu": 100.0, "chrf": 100.0, "ter": math.inf}
+"""What a metric can come up to, where that is not 1."""
 
 Array = NDArray[Any]
 
@@ -85,7 +89,8 @@ def primary_metric(records: Iterable[Record]) -> Metric | None:
     A study file may name it; otherwise it is the one whose recorded value equals ``primary`` in
     every record. So a report needs no task definitions, which may have changed or gone since.
     """
-    # Only answer sets have theirs, so where it fits it is no chance.
+    # Only answer sets have theirs, so where it fits it is no chance. Those of texts stand last:
+    # only a translation has them, and it has no others.
     possible = sorted(METRICS, key=lambda metric: metric not in OF_SETS)
     seen = False
     for record in records:

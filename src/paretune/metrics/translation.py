@@ -6,16 +6,27 @@ statistics are kept by segment, so that the score of any resampled corpus costs 
 >>> bleu, chrf, ter = statistics(["a b c d"], ["a b c d"])
 >>> round(bleu.score(), 1), bleu.signature.split("|")[0]
 (100.0, 'nrefs:1')
+
+Seeds of one method often give a segment the same translation, so a segment is counted once and
+remembered. TER's edits are counted by :mod:`paretune.metrics.edits`, which has sacreBLEU's numbers
+sooner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from paretune.metrics.edits import edits
+
+Name = Literal["bleu", "chrf", "ter"]
+_SEGMENTS = 1 << 17
+_REFERENCES = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -59,21 +70,26 @@ def statistics(
     Raises:
         ValueError: different numbers of lines, or none.
     """
-    from sacrebleu.metrics import BLEU, CHRF, TER
+    return (
+        statistic("bleu", hypotheses, references),
+        statistic("chrf", hypotheses, references),
+        statistic("ter", hypotheses, references),
+    )
 
+
+def statistic(name: Name, hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
+    """One of the three of :func:`statistics`.
+
+    Raises:
+        ValueError: different numbers of lines, or none.
+    """
     if len(hypotheses) != len(references) or not references:
         raise ValueError(f"{len(hypotheses)} hypotheses, {len(references)} references")
-    # force: otherwise it warns in its log of lines that end in " .", which may be as they should.
-    bleu, chrf, ter = (
-        _of(metric, hypotheses, references) for metric in (BLEU(force=True), CHRF(), TER())
-    )
-    return bleu, chrf, ter
-
-
-def _of(metric: Any, hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
-    table = np.asarray(metric._extract_corpus_statistics(hypotheses, [references]), dtype=float)
-    whole = metric._compute_score_from_stats(table.sum(axis=0).tolist())
-    return Statistics(whole.name, str(metric.get_signature()), whole.name != "TER", table, metric)
+    metric = _metric(name)
+    pairs = zip(hypotheses, references, strict=True)
+    table = np.array([_segment(name, *pair) for pair in pairs], dtype=float)
+    title = metric._compute_score_from_stats(table.sum(axis=0).tolist()).name
+    return Statistics(title, signature(name), name != "ter", table, metric)
 
 
 def scores(hypotheses: Sequence[str], references: Sequence[str], metric: str) -> dict[str, float]:
@@ -85,7 +101,36 @@ def scores(hypotheses: Sequence[str], references: Sequence[str], metric: str) ->
 
 def signatures() -> dict[str, str]:
     """How :func:`scores` are computed, by metric: sacreBLEU's signatures."""
-    return {
-        name: one.signature
-        for name, one in zip(("bleu", "chrf", "ter"), statistics(["a"], ["a"]), strict=True)
-    }
+    return {"bleu": signature("bleu"), "chrf": signature("chrf"), "ter": signature("ter")}
+
+
+@cache
+def signature(name: Name) -> str:
+    """How the metric is computed, as sacreBLEU writes it, its version included."""
+    return str(_metric(name).get_signature())
+
+
+@cache
+def _metric(name: Name) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    # force: otherwise it warns in its log of lines that end in " .", which may be as they should.
+    metric = {"bleu": lambda: BLEU(force=True), "chrf": CHRF, "ter": TER}[name]()
+    metric.num_refs = 1  # what its signature says
+    return metric
+
+
+@lru_cache(maxsize=_SEGMENTS)
+def _segment(name: Name, hypothesis: str, reference: str) -> tuple[float, ...]:
+    metric, theirs = _metric(name), _reference(name, reference)
+    ours = metric._preprocess_segment(hypothesis)
+    if name == "ter":
+        words = theirs["ref_words"][0]
+        return edits(ours.split(), words), len(words)
+    return tuple(metric._compute_segment_statistics(ours, theirs))
+
+
+@lru_cache(maxsize=_REFERENCES)
+def _reference(name: Name, reference: str) -> Any:
+    metric = _metric(name)
+    return metric._extract_reference_info([metric._preprocess_segment(reference)])

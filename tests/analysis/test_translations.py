@@ -1,0 +1,120 @@
+"""Scores of texts from sums: sacreBLEU's own, whole and resampled, at every border."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from paretune.analysis.collapse import is_constant
+from paretune.analysis.compare import difference
+from paretune.analysis.interval import interval_of, score_interval, scored
+from paretune.analysis.translations import columns, from_sums, score
+from paretune.metrics.translation import Name
+from paretune.store.record import Predictions
+
+METRICS = {"bleu": BLEU(force=True), "chrf": CHRF(), "ter": TER()}
+REFERENCES = (
+    "The file was saved in the folder.",
+    "Open the menu and choose a colour.",
+    "Yes",
+    "",
+    "No other window is open now.",
+    "Press the key twice, then wait a moment .",
+)
+TRANSLATIONS = {
+    "good": (
+        "The file was saved in a folder.",
+        "Open the menu, choose a colour and",
+        "Yes",
+        "a",
+        "No window is open now other.",
+        "Press a key twice and wait.",
+    ),
+    "nothing": ("",) * 6,
+    "one word": ("the",) * 6,
+    "two words": ("of the",) * 6,
+    "foreign": ("Datoteka je shranjena.", "Ne", "Da", "", "Odprto je", "Počakajte."),
+    "long": tuple(f"{text} and {text} again and again" for text in REFERENCES),
+    "perfect": REFERENCES,
+}
+
+
+@pytest.mark.parametrize("texts", TRANSLATIONS)
+@pytest.mark.parametrize("name", METRICS)
+def test_resampled_scores_are_sacrebleus(name: Name, texts: str) -> None:
+    given = TRANSLATIONS[texts]
+    table = columns(name, given, REFERENCES)
+    rng = np.random.default_rng(3)
+    drawn = [np.arange(6), *(rng.integers(6, size=6) for _ in range(60)), [3] * 6, [2, 3] * 3]
+    ours = from_sums(name, np.stack([table[list(d)].sum(axis=0) for d in drawn]))
+    for value, chosen in zip(ours, drawn, strict=True):
+        told, wanted = ([t[i] for i in chosen] for t in (given, REFERENCES))
+        assert value == pytest.approx(METRICS[name].corpus_score(told, [wanted]).score, abs=1e-9)
+    assert score(name, given, REFERENCES) == pytest.approx(ours[0])
+
+
+def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> Predictions:
+    count = len(references)
+    uid = tuple(str(i) for i in range(count))
+    return Predictions(uid, references, translations, ((-0.5,),) * count)
+
+
+def test_an_interval_of_texts_goes_to_a_hundred() -> None:
+    found = interval_of(scored([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu"))
+    assert found.estimate == pytest.approx(
+        BLEU(force=True).corpus_score(list(TRANSLATIONS["good"]), [list(REFERENCES)]).score
+    )
+    assert 0 <= found.low < found.estimate < found.high <= 100
+    assert found.highest == 100 and found.estimate > 1
+
+
+@pytest.mark.parametrize(("texts", "value"), [("nothing", 0.0), ("perfect", 100.0)])
+def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> None:
+    chosen = [i for i in range(6) if REFERENCES[i].count(" ") > 3] * 3
+    told, wanted = (tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES))
+    found = interval_of(scored([predictions(told, wanted)] * 2, "bleu"))
+    assert (found.low, found.estimate, found.high) == pytest.approx((value, value, value))
+    assert found.share_seeds == 0 and found.p == (0.0 if value else 1.0)
+
+
+def test_many_cells_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    words = np.array([f"w{i}" for i in range(500)])
+    wanted = tuple(" ".join(rng.choice(words, 12)) for _ in range(1000))
+    started = time.monotonic()
+    for _ in range(3):
+        told = tuple(" ".join(rng.permutation(text.split())) for text in wanted)
+        for name in METRICS:
+            scored([predictions(told, wanted)], name)  # type: ignore[arg-type]
+    assert time.monotonic() - started < 20
+
+
+def test_one_segment_says_nothing() -> None:
+    found = interval_of(scored([predictions(("The file was saved.",), REFERENCES[:1])], "bleu"))
+    assert (found.low, found.high) == (0, 100) and found.p == 1
+
+
+def test_the_better_translator_is_told_from_the_worse() -> None:
+    good, poor = (predictions(TRANSLATIONS[n] * 20, REFERENCES * 20) for n in ("good", "foreign"))
+    apart = difference([good], [poor], "bleu")
+    assert apart.low > 0 and apart.p < 0.001 and apart.estimate > 1
+    same = difference([good], [good], "chrf")
+    assert (same.estimate, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_segments_of_one_cluster_are_drawn_together() -> None:
+    alone = predictions(TRANSLATIONS["good"] * 20, REFERENCES * 20)
+    drawn = replace(alone, cluster=tuple(i // 6 for i in range(120)))
+    found = score_interval([drawn], "bleu")
+    assert found.n_clusters == 20
+    # Every cluster is the same six segments, so drawing clusters moves nothing.
+    assert found.high - found.low < 1e-6 < score_interval([alone], "bleu").high - found.high
+
+
+@pytest.mark.parametrize(("texts", "same"), [("nothing", True), ("good", False)])
+def test_one_translation_for_everything_is_collapsed(texts: str, same: bool) -> None:
+    assert is_constant(predictions(TRANSLATIONS[texts], REFERENCES)) is same
