@@ -19,6 +19,7 @@ from paretune.study import MethodSpec, Metric, Run, Study, TaskSpec
 __all__ = [
     "BASELINES",
     "NO_MODEL",
+    "PROBES",
     "Cell",
     "Choice",
     "choose_rate",
@@ -27,23 +28,33 @@ __all__ = [
     "without_model",
 ]
 
-BASELINES = ("majority", "tfidf", "gradient_boosting", "head_only")
-"""Methods that stand beside the others at every task (gradient boosting where it is a table)."""
+PROBES = ("head_only", "untuned")
+"""The baseline that each model has: what it knows without being changed."""
+BASELINES = ("majority", "tfidf", "gradient_boosting", "copy_source", *PROBES)
+"""Methods that stand beside the others: at each task those that fit it."""
+ONCE = ("untuned",)
+"""Methods of which nothing is drawn: one run says all."""
 
 NO_MODEL = "-"
 """The model key of baselines that need no model; they belong to every model of their task."""
 
 
 def without_model(task: TaskSpec) -> tuple[str, ...]:
-    """The baselines of a task that need no model."""
+    """The baselines of a task that need no model (gradient boosting where it is a table)."""
+    if task.translates:
+        return ("copy_source",)
     return ("majority", "tfidf", *(("gradient_boosting",) if task.features else ()))
 
 
-def with_probe(study: Study) -> list[MethodSpec]:
-    """The study's methods that train a model, and the linear probe, which always stands beside."""
-    asked = [m for m in study.methods if m.name == "head_only" or m.name not in BASELINES]
-    if not any(m.name == "head_only" for m in asked):
-        asked.append(MethodSpec(name="head_only"))
+def with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
+    """The study's methods that train a model, and what always stands beside them on each model.
+
+    Of a translation that is the untuned model, of all else the linear probe.
+    """
+    probe = "untuned" if task.translates else "head_only"
+    asked = [m for m in study.methods if m.name == probe or m.name not in BASELINES]
+    if not any(m.name == probe for m in asked):
+        asked.append(MethodSpec(name=probe))
     return asked
 
 
@@ -106,11 +117,20 @@ class Cell:
         """
         return Counter(_outcome(record) for record in self.final)
 
+    @property
+    def once(self) -> bool:
+        """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
+        return self.model == NO_MODEL or self.name in ONCE
+
+    @property
+    def answers(self) -> tuple[Predictions, ...]:
+        """What the final runs answered on the test part, one for each that did."""
+        return tuple(record.predictions["test"] for record in self.final if _answered(record))
+
     @cached_property
     def scored(self) -> Scored | None:
         """Scores on the test part; None while no final run has left answers."""
-        answers = [record.predictions["test"] for record in self.final if _answered(record)]
-        return scored(answers, self.metric) if answers else None
+        return scored(self.answers, self.metric) if self.answers else None
 
     @cached_property
     def interval(self) -> Interval | None:
@@ -151,7 +171,10 @@ def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = 
     for state in states:
         if not state.ended:
             waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
-    metrics = {key: primary_metric(found) for key, found in by_task.items()}
+    metrics: dict[str, Metric] = {t.key: "bleu" for t in study.tasks if t.translates}
+    for task, found in by_task.items():
+        if (metric := primary_metric(found)) is not None:
+            metrics[task] = metric
     return [
         _cell(study, key, name, metrics.get(key[0]), by_cell.get(key, ()), waiting.get(key, {}))
         for key, name in keys.items()
@@ -161,9 +184,9 @@ def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = 
 def _asked(study: Study) -> dict[tuple[str, str, str], str]:
     """Cell keys in the study's order, each with the method's own name."""
     keys: dict[tuple[str, str, str], str] = {}
-    methods = with_probe(study)
-    probes = [m for m in methods if m.name == "head_only"]
     for task in study.tasks:
+        methods = with_probe(study, task)
+        probes = [m for m in methods if m.name in PROBES]
         for model in study.models:
             # The probe last, among the baselines, wherever the study names it.
             for method in (*(m for m in methods if m not in probes), *probes):
@@ -187,7 +210,7 @@ def _cell(
     final = _same_examples(_one_setting(every_final, study, choice.rate))
     cost = _one_setting([r for r in records if r.run.stage == "cost"], study, None)
     # Texts alone decide a baseline without a model, and the paper had one seed.
-    one = key[1] == NO_MODEL or study.protocol.preset == "paper"
+    one = key[1] == NO_MODEL or name in ONCE or study.protocol.preset == "paper"
     return Cell(
         *key,
         name=name,

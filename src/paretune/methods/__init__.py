@@ -9,7 +9,10 @@ sense for it), ``Options`` and either
   method can become a part of the weights, ``merge``, for what trains inside a model
   (``with_tokenizer(options, tokenizer)`` where options hold text), or
 - ``fit(train, num_labels, options, seed)``, for a baseline that needs no model
-  (``NEEDS_FEATURES`` where it reads the columns of a table instead of texts).
+  (``NEEDS_FEATURES`` where it reads the columns of a table instead of texts): a function from
+  examples to scores, in a translation to texts.
+
+A method that takes the model as it is has no ``LEARNING_RATES``.
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
 :mod:`paretune.methods.peft_tuners` makes the like of a method file of each of ``peft``'s tuners.
@@ -66,6 +69,11 @@ def get(name: str) -> ModuleType:
 def trains_a_model(method: ModuleType) -> bool:
     """Whether the method trains inside a model, or fits on texts alone."""
     return hasattr(method, "inject")
+
+
+def has_rates(method: ModuleType) -> bool:
+    """Whether the method learns at some rate; one that trains nothing has none to try."""
+    return bool(getattr(method, "LEARNING_RATES", None)) or hasattr(method, "learning_rates")
 
 
 def refusal(method: ModuleType, kind: str, *, tabular: bool) -> str:

@@ -63,7 +63,7 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
             )
             planned.append(Planned(context.identify(run), run))
         for model in study.models:
-            for method in with_probe(study):
+            for method in with_probe(study, task):
                 planned += _cell(study, context, ended, training, task, model, method)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
@@ -102,9 +102,8 @@ def _cell(
     if not methods.trains_a_model(module):
         return []
     protocol = study.protocol
-    rates = learning_rates(method, module, protocol.trials)
 
-    def planned(stage: Stage, rate: float, seed: int, fold: int = 0) -> Planned:
+    def planned(stage: Stage, rate: float | None, seed: int, fold: int = 0) -> Planned:
         run = Run(
             stage=stage,
             task=task,
@@ -119,6 +118,10 @@ def _cell(
         )
         return Planned(context.identify(run), run)
 
+    if not methods.has_rates(module):
+        # Nothing is drawn and nothing tried: one run says all.
+        return [planned(stage, None, protocol.seeds[0]) for stage in ("final", "cost")]
+    rates = learning_rates(method, module, protocol.trials)
     cost = planned("cost", rates[len(rates) // 2], protocol.seeds[0])
     if len(rates) == 1:
         return [*(planned("final", rates[0], seed) for seed in protocol.seeds), cost]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.cells import with_probe
+from paretune.analysis.cells import with_probe, without_model
 from paretune.errors import StudyError
 from paretune.planning.context import NO_MODEL
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
@@ -50,10 +50,10 @@ def _runs(study: Study) -> Iterator[Run]:
             )
         limit = preset["tasks"][asked.name].get("limit")
         task = asked.model_copy(update={"template": "paper", "limit": limit})
-        yield _baseline(task, preset, "majority")
-        yield _baseline(task, preset, "tfidf")
+        for name in without_model(task):
+            yield _baseline(task, preset, name)
         for model in study.models:
-            for method in with_probe(study):
+            for method in with_probe(study, task):
                 if method.name not in preset["methods"]:
                     known = ", ".join(preset["methods"])
                     raise StudyError(

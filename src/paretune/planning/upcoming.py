@@ -27,7 +27,7 @@ def upcoming(
     tune = {p.run.cell: p.run for p in ready if p.run.stage == "tune"}
     for task in study.tasks:
         for model in study.models:
-            for method in with_probe(study):
+            for method in with_probe(study, task):
                 cell = (task.key, model.key, method.key)
                 if cell in final or cell not in tune:
                     continue

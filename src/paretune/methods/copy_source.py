@@ -1,0 +1,30 @@
+"""The source as its own translation, unchanged.
+
+What a model scores that learnt to copy: names, numbers and formatting are often the same in both
+languages, so this is not 0, and no method below it translates. Needs no model and trains nothing.
+When: never: it is the floor under every translation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paretune.data.example import Example
+
+NAME = "copy_source"
+TITLE = "the source, copied"
+CODE_EPOCH = 1
+KINDS = ("translation",)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Copying has no options."""
+
+
+def fit(
+    train: Sequence[Example], num_labels: int, options: Options, seed: int
+) -> Callable[[Sequence[Example]], list[str]]:
+    """Returns a function from examples to texts: their sources."""
+    return lambda examples: [example.segments[0][0] for example in examples]
