@@ -22,14 +22,14 @@ from paretune.errors import MethodError
 from paretune.methods import houlsby, pfeiffer
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator, linear
-from paretune.methods.options import ENCODER_KINDS, choice, number
+from paretune.methods.options import EVERY_KIND, choice, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "adapterdrop"
 TITLE = "AdapterDrop"
 CODE_EPOCH = 2
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from paretune.errors import MethodError
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, attach
-from paretune.methods.options import ENCODER_KINDS
+from paretune.methods.options import EVERY_KIND
 from paretune.models.anatomy import Anatomy
 
 NAME = "bitfit"
 TITLE = "BitFit"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 

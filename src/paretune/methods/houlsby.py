@@ -22,14 +22,14 @@ from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
 from paretune.methods.injection import Injection, attach, generator, linear
-from paretune.methods.options import ENCODER_KINDS, choice, number
+from paretune.methods.options import EVERY_KIND, choice, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "houlsby"
 TITLE = "Houlsby adapters"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 

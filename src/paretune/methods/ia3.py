@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, linear
-from paretune.methods.options import ENCODER_KINDS
+from paretune.methods.options import EVERY_KIND
 from paretune.models.anatomy import Anatomy
 from paretune.models.blocks import Layer
 
 NAME = "ia3"
 TITLE = "IA3"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 STARTS_AS_BASE = True
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import DEFAULT_TARGETS, ENCODER_KINDS, number
+from paretune.methods.options import DEFAULT_TARGETS, EVERY_KIND, number
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
 
@@ -31,7 +31,7 @@ __all__ = ["Options", "inject", "merge", "parameter_count"]
 NAME = "lora"
 TITLE = "LoRA"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 

@@ -17,13 +17,13 @@ from torch import nn
 from paretune.methods import parallel, stack
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
-from paretune.methods.options import ENCODER_KINDS, number
+from paretune.methods.options import EVERY_KIND, number
 from paretune.models.anatomy import Anatomy
 
 NAME = "mam"
 TITLE = "MAM adapter"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = parallel.LEARNING_RATES
 STARTS_AS_BASE = False
 

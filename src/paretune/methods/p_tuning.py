@@ -2,7 +2,8 @@
 
 Source: Liu et al. 2021 (GPT understands, too), arXiv:2103.10385, section 3.2; the network is the
 multi-layer perceptron of PEFT's PROMPT_ENCODER, which took it from NVIDIA NeMo.
-Equation: h = f([P; E(x)]), P = W3 relu(W2 relu(W1 Z + b1) + b2) + b3, with f and E frozen.
+Equation: h = f([P; E(x)]), P = W3 relu(W2 relu(W1 Z + b1) + b2) + b3, with f and E frozen; where P
+stands, :mod:`paretune.methods.prompt` says.
 Shapes: Z (runs, num_virtual_tokens, width), W1 (runs, hidden, width), W2 (runs, hidden, hidden),
 W3 (runs, width, hidden), with the width of the word embeddings.
 Trained parameters: num_virtual_tokens * width + 2 * width * hidden + hidden^2 + 2 * hidden + width.
@@ -22,18 +23,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods import prompt
+from paretune.methods import door, prompt
 from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
-from paretune.methods.options import ENCODER_KINDS, number
+from paretune.methods.options import EVERY_KIND, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "p_tuning"
 TITLE = "P-tuning"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = False
 
@@ -82,7 +83,7 @@ def inject(
     draws = [generator(derive(seed, "init", NAME)) for seed in seeds]
     encoder = Encoder(options, anatomy.embedding_width, fleet, draws)
     encoder.to(next(model.get_submodule(anatomy.embeddings).parameters()).device)
-    return prompt.enter(model, anatomy, encoder, options.num_virtual_tokens, fleet)
+    return door.enter(model, anatomy, encoder, options.num_virtual_tokens, fleet)
 
 
 def to_peft(

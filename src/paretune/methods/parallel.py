@@ -22,14 +22,14 @@ from torch import Tensor, nn
 from paretune.methods import houlsby
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, also_undo, attach, generator, linear
-from paretune.methods.options import ENCODER_KINDS, choice, number
+from paretune.methods.options import EVERY_KIND, choice, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "parallel"
 TITLE = "parallel adapter"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 STARTS_AS_BASE = True
 

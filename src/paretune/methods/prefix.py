@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from paretune.methods.fleet import Fleet, per_run_rows
 from paretune.methods.injection import Injection, also_undo, generator
-from paretune.methods.options import ENCODER_KINDS, number
+from paretune.methods.options import EVERY_KIND, number
 from paretune.methods.prefixing import attach_prefixes, attention_module
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
@@ -31,7 +31,7 @@ from paretune.study import derive
 NAME = "prefix"
 TITLE = "prefix tuning"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 STARTS_AS_BASE = False
 FRONT = "prefix_front"

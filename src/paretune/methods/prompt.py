@@ -3,7 +3,8 @@
 Source: Lester et al. 2021, arXiv:2104.08691, section 2.
 Equation: h = f([P; E(x)]), with f and E frozen; the mask covers P, token types of P are 0.
 Shapes: P (runs, num_virtual_tokens, embedding width), before every sequence; for multiple choice
-before every choice, which PEFT cannot do.
+before every choice, which PEFT cannot do; in a translation before the source, so that the decoder
+sees what the encoder makes of it.
 Trained parameters: num_virtual_tokens * embedding width.
 Start: not the base model: the text is shifted by the prompt, and a head that reads the first
 position reads the first virtual token, as in PEFT. ``init`` draws P from normal(0, 1) (``random``,
@@ -22,20 +23,20 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
+from paretune.methods import door
 from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
-from paretune.methods.options import ENCODER_KINDS, choice, found_later, number
+from paretune.methods.options import EVERY_KIND, choice, found_later, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "prompt"
 TITLE = "prompt tuning"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-3, 1e-2, 3e-2)
 STARTS_AS_BASE = False
-MODULE = "virtual_prompt"
 
 
 @dataclass(frozen=True)
@@ -79,52 +80,6 @@ class Prompts(nn.Module):
         return self.P
 
 
-class Door:
-    """Puts each run's prompt before its sequences, at the door of the model.
-
-    ``prompts``, called, gives (runs, virtual, embedding width).
-    """
-
-    def __init__(self, prompts: nn.Module, embeddings: nn.Module, fleet: Fleet) -> None:
-        self.prompts, self.embeddings, self.fleet = prompts, embeddings, fleet
-
-    def lengthened(self, ids: Tensor, prompts: Tensor) -> Tensor:
-        """Token ids (..., tokens) -> embeddings (..., virtual + tokens, embedding width)."""
-        text: Tensor = self.embeddings(ids)
-        rows = text.reshape(-1, *text.shape[-2:])
-        joined = self.fleet.each(
-            rows, lambda r, own: torch.cat([prompts[r].to(own).expand(len(own), -1, -1), own], 1)
-        )
-        return joined.reshape(*text.shape[:-2], *joined.shape[-2:])
-
-    def __call__(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook: ids become embeddings with the prompt before them."""
-        prompts: Tensor = self.prompts()
-        kwargs["inputs_embeds"] = self.lengthened(kwargs.pop("input_ids"), prompts)
-        for name, value in {"attention_mask": 1, "token_type_ids": 0}.items():
-            if kwargs.get(name) is not None:
-                given = kwargs[name]
-                front = given.new_full((*given.shape[:-1], prompts.shape[1]), value)
-                kwargs[name] = torch.cat([front, given], dim=-1)
-        return args, kwargs
-
-
-def enter(
-    model: nn.Module, anatomy: Anatomy, prompts: nn.Module, virtual: int, fleet: Fleet
-) -> Injection:
-    """Put ``prompts`` at the door of the model; ``virtual`` is their length in tokens."""
-    model.add_module(MODULE, prompts)
-    door = Door(prompts, model.get_submodule(anatomy.embeddings), fleet)
-    handle = model.register_forward_pre_hook(door, with_kwargs=True)
-
-    def undo() -> None:
-        handle.remove()
-        delattr(model, MODULE)
-
-    parameters = {f"{MODULE}.{name}": p for name, p in prompts.named_parameters()}
-    return Injection(parameters, undo, extra_tokens=virtual)
-
-
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
@@ -140,7 +95,7 @@ def inject(
             ids = _start(options, len(table), draw)
             prompts[r] = table[ids.to(table.device)].detach().cpu()
     made = Prompts(prompts.to(table.device))
-    return enter(model, anatomy, made, options.num_virtual_tokens, fleet)
+    return door.enter(model, anatomy, made, options.num_virtual_tokens, fleet)
 
 
 def _start(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:

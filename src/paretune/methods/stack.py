@@ -25,13 +25,13 @@ from paretune.errors import MethodError
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
-from paretune.methods.options import ENCODER_KINDS, found_later, members
+from paretune.methods.options import EVERY_KIND, found_later, members
 from paretune.models.anatomy import Anatomy
 
 NAME = "stack"
 TITLE = "stack of methods"
 CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, generator, linear
-from paretune.methods.options import ENCODER_KINDS, number
+from paretune.methods.options import EVERY_KIND, number
 from paretune.methods.prefixing import attach_prefixes, attention_module
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
@@ -36,7 +36,7 @@ from paretune.study import derive
 NAME = "unipelt"
 TITLE = "UniPELT"
 CODE_EPOCH = 2
-KINDS = ENCODER_KINDS
+KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = False
 

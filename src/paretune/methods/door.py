@@ -1,0 +1,127 @@
+"""How a prompt enters a model: as words that the model looks up itself.
+
+The ids are lengthened by a placeholder, and behind the table of words the prompt takes its place.
+So whatever a model does between its table and its first layer (Marian multiplies by sqrt(width)),
+and what the table's own module does (mBART's multiplies inside), happens to prompt and text alike;
+handing a model embeddings instead would leave out the one or the other.
+
+In a translation model the prompt stands before the source: the encoder's ids and mask are
+lengthened where the encoder is called, and the mask that the decoder is given of the encoded source
+where the decoder is called. So ``generate`` sees it too, which calls the encoder once.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune.errors import MethodError
+from paretune.methods.fleet import Fleet
+from paretune.methods.injection import Injection
+from paretune.models.anatomy import Anatomy
+
+MODULE = "virtual_prompt"
+
+
+class Door:
+    """Puts each run's prompt before its sequences.
+
+    ``prompts``, called, gives (runs, virtual, embedding width): rows as of the table ``words``.
+    """
+
+    def __init__(
+        self, prompts: nn.Module, words: nn.Module, virtual: int, placeholder: int, fleet: Fleet
+    ) -> None:
+        self.prompts, self.words, self.fleet = prompts, words, fleet
+        self.virtual, self.placeholder = virtual, placeholder
+        self._entering: Tensor | None = None
+
+    def lengthen(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of what reads the text: ids, mask and types get longer."""
+        if kwargs.get("input_ids") is None:
+            raise MethodError(
+                f"a prompt stands before token ids, and {type(reader).__name__} was called "
+                "without input_ids.",
+                remedy="Call the model with input_ids=...",
+            )
+        self._entering = self.prompts()
+        self.virtual = self._entering.shape[1]
+        fronts = {"input_ids": self.placeholder, "attention_mask": 1, "token_type_ids": 0}
+        for name, value in fronts.items():
+            if kwargs.get(name) is not None:
+                kwargs[name] = self._longer(kwargs[name], value)
+        return args, kwargs
+
+    def take_place(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
+        """Forward hook of the table: the prompt in the place of the placeholders."""
+        # A decoder may look its own words up in the same table, and so may anyone else.
+        if self._entering is None:
+            return None
+        rows, self._entering = self._entering, None
+        prompts = as_looked_up(words, rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+
+        def placed(run: int, own: Tensor) -> Tensor:
+            front = prompts[run].to(own).expand(len(own), -1, -1)
+            return torch.cat([front, own[:, front.shape[1] :]], 1)
+
+        return self.fleet.each(looked_up, placed)
+
+    def lengthen_source(self, decoder: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of the decoder: the mask of the encoded source gets longer."""
+        if kwargs.get("encoder_attention_mask") is not None:
+            kwargs["encoder_attention_mask"] = self._longer(kwargs["encoder_attention_mask"], 1)
+        return args, kwargs
+
+    def _longer(self, given: Tensor, value: int) -> Tensor:
+        front = given.new_full((*given.shape[:-1], self.virtual), value)
+        return torch.cat([front, given], dim=-1)
+
+
+def as_looked_up(words: Any, rows: Tensor) -> Tensor:
+    """What the table would give for words whose rows in it were these; (n, width)."""
+    twin = copy.copy(words)
+    # Only what it is made of: none of the rows is padding, and no hook is asked.
+    vars(twin).update(_parameters={"weight": rows}, padding_idx=None)
+    looked_up: Tensor = twin.forward(torch.arange(len(rows), device=rows.device))
+    return looked_up
+
+
+def enter(
+    model: Any, anatomy: Anatomy, prompts: nn.Module, virtual: int, fleet: Fleet
+) -> Injection:
+    """Put ``prompts`` at the door of the model; ``virtual`` is their length in tokens."""
+    model.add_module(MODULE, prompts)
+    words = model.get_submodule(anatomy.embeddings)
+    door = Door(prompts, words, virtual, _placeholder(model, len(words.weight)), fleet)
+    # An encoder's head may read the mask too (ModernBERT's mean), so the whole model is the reader.
+    reader = model if anatomy.decoder is None else model.get_submodule(anatomy.encoder)
+    handles = [
+        reader.register_forward_pre_hook(door.lengthen, with_kwargs=True),
+        words.register_forward_hook(door.take_place),
+    ]
+    if anatomy.decoder is not None:
+        decoder = model.get_submodule(anatomy.decoder)
+        handles.append(decoder.register_forward_pre_hook(door.lengthen_source, with_kwargs=True))
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+        delattr(model, MODULE)
+
+    parameters = {f"{MODULE}.{name}": p for name, p in prompts.named_parameters()}
+    return Injection(parameters, undo, extra_tokens=virtual)
+
+
+def _placeholder(model: Any, vocabulary: int) -> int:
+    """A token that means nothing to the model's code.
+
+    Padding is counted, masked and given no position by some models; others look for the end.
+    """
+    special: set[int] = set()
+    for name, value in model.config.to_dict().items():
+        if name.endswith("token_id") and value is not None:
+            special.update(value if isinstance(value, list) else [value])
+    return next(token for token in range(vocabulary) if token not in special)
