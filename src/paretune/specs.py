@@ -55,7 +55,8 @@ class Frozen(BaseModel):
 class TaskSpec(Frozen):
     """A built-in task by name, or the user's own files or hub dataset.
 
-    Built-in: ``name`` (and ``language``, ``source``, ``template``). Own data: ``kind``, ``label``,
+    Built-in: ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for rows that
+    the paper chose itself). Own data: ``kind``, ``label``,
     ``text`` (and ``text_pair`` or ``choices``), with ``train`` and ``test`` files or a hub
     ``dataset``. A table instead of texts: ``features`` in the place of ``text``, and ``template``,
     the sentence that a row becomes (``"A house of {rooms} rooms, built in {year}."``).
@@ -70,6 +71,7 @@ class TaskSpec(Frozen):
     language: str | None = None
     source: str | None = None
     template: str = "pair"
+    split: Literal["published", "paper"] = "published"
     limit: Mapping[Literal["train", "test"], int] | None = None
 
     kind: OwnKind | None = None
@@ -163,7 +165,9 @@ class TaskSpec(Frozen):
             raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
         if self.own and self.translates != (self.kind == "translation"):
             raise ValueError("kind: translation, source_lang and target_lang go together")
-        if self.kind == "translation":
+        if self.own and self.split != "published":
+            raise ValueError("split goes with a built-in task; name your own parts as train, test")
+        if self.translates:
             names = ("text_pair", "choices", "features", "labels", "language")
             given = [k for k in names if getattr(self, k) is not None]
             if given:

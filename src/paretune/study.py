@@ -313,6 +313,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         "test_target": None,
         "source_lang": None,
         "target_lang": None,
+        "split": "published",
     },
     "model": {"source_prefix": None},
 }

@@ -59,10 +59,12 @@ def _tasks() -> Iterator[Entry]:
 
     for name, task in sorted(tasks.available().items()):
         languages = " and ".join(task.languages)
+        more = f"labels {', '.join(task.labels)}; templates {', '.join(task.templates)}"
+        if task.kind == "translation":
+            more = f"splits {', '.join(task.splits)}"
         yield (
             name,
-            f"{task.kind.replace('_', ' ')} ({languages}), scored by {task.metric}\n"
-            f"labels {', '.join(task.labels)}; templates {', '.join(task.templates)}",
+            f"{task.kind.replace('_', ' ')} ({languages}), scored by {task.metric}\n{more}",
         )
     yield "(your own)", "data of your own: paretune new FILE"
 

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from paretune.data.encode import lengths
+from paretune.data.audit_pairs import audit_pairs
+from paretune.data.encode import lengths, target_lengths
 from paretune.data.example import Dataset, Example, groups_of
 from paretune.data.finding import SHOWN, Finding, capped
 from paretune.data.normal import normal, text_key
@@ -27,14 +28,12 @@ def audit(dataset: Dataset, most: int = SHOWN) -> list[Finding]:
     """
     found = list(dataset.findings)
     found += _sizes(dataset)
-    found += _numbers(dataset) if dataset.kind == "regression" else _classes(dataset)
+    if dataset.kind == "regression":
+        found += _numbers(dataset)
+    elif dataset.kind != "translation":
+        found += _classes(dataset)
     for checks in (
-        _empty(dataset),
-        _duplicates(dataset.train, "train"),
-        _duplicates(dataset.test, "test"),
-        _contradictions(dataset),
-        _leaks(dataset),
-        _shared_first(dataset),
+        *(audit_pairs(dataset) if dataset.kind == "translation" else _labelled(dataset)),
         _constant(dataset),
     ):
         found += capped(checks, most)
@@ -42,25 +41,45 @@ def audit(dataset: Dataset, most: int = SHOWN) -> list[Finding]:
     return sorted(found, key=lambda finding: rank[finding.severity])
 
 
+def _labelled(dataset: Dataset) -> list[list[Finding]]:
+    return [
+        _empty(dataset),
+        _duplicates(dataset.train, "train"),
+        _duplicates(dataset.test, "test"),
+        _contradictions(dataset),
+        _leaks(dataset),
+        _shared_first(dataset),
+    ]
+
+
 def truncation(dataset: Dataset, tokenizer: Any, max_length: int) -> list[Finding]:
-    """How many rows of each part are cut at ``max_length`` tokens, and the worst of them."""
+    """How many rows of each part are cut at ``max_length`` tokens, and the worst of them.
+
+    Of a translation both sides are looked at, each for itself.
+    """
     found = []
-    for name, examples in (("train", dataset.train), ("test", dataset.test)):
-        sizes = lengths(examples, tokenizer)
-        cut = [i for i, size in enumerate(sizes) if size > max_length]
-        if not cut:
-            continue
-        worst = max(cut, key=lambda i: sizes[i])
-        found.append(
-            Finding(
-                "warning" if len(cut) > len(examples) / 10 else "note",
-                "truncated",
-                examples[worst].where,
-                f"{len(cut)} of {len(examples)} {name} rows are longer than {max_length} tokens "
-                f"and are cut; this one is the longest, with {sizes[worst]}.",
-                f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
+    for part, examples in (("train", dataset.train), ("test", dataset.test)):
+        sides = {f"{part} rows": lengths(examples, tokenizer)}
+        if dataset.kind == "translation":
+            sides = {
+                f"{part} sources": lengths(examples, tokenizer),
+                f"{part} references": target_lengths(examples, tokenizer),
+            }
+        for name, sizes in sides.items():
+            cut = [i for i, size in enumerate(sizes) if size > max_length]
+            if not cut:
+                continue
+            worst = max(cut, key=lambda i: sizes[i])
+            found.append(
+                Finding(
+                    "warning" if len(cut) > len(examples) / 10 else "note",
+                    "truncated",
+                    examples[worst].where,
+                    f"{len(cut)} of {len(examples)} {name} are longer than {max_length} tokens "
+                    f"and are cut; this one is the longest, with {sizes[worst]}.",
+                    f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
+                )
             )
-        )
     return found
 
 
@@ -81,7 +100,7 @@ def _sizes(dataset: Dataset) -> list[Finding]:
         many = f" in {groups} groups, within which they hang together" if groups else ""
         reach = (
             "an interval on so few is wide."
-            if dataset.kind == "regression"
+            if dataset.kind in ("regression", "translation")
             else f"a 95% interval of accuracy reaches up to ±{half:.2f}."
         )
         found.append(

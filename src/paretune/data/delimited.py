@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from paretune.errors import DataError
 
@@ -19,15 +19,18 @@ _QUOTED = re.compile(r'(?:^|(?<=\t))"((?:[^"]++|"")*+)"(?=\t|\r?\n|\r?$)', re.MU
 _OPENS = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
 
 
-def rows(text: str, name: str, *, tabs: bool) -> Iterator[tuple[int, dict[str, object]]]:
+def rows(
+    text: str, name: str, *, tabs: bool, header: Sequence[str] | None = None
+) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield line number and values of each row; empty lines are passed over.
+
+    ``header`` names the columns of a file whose first line is a row already.
 
     Raises:
         DataError: no header, a doubled or empty column name, a ragged row, a broken quote.
     """
     records: Iterable[tuple[int, list[str]]]
     records = _plain(text) if tabs and not clearly_quoted(text) else _quoted(text, name, tabs)
-    header: list[str] | None = None
     for number, fields in records:
         if header is None:
             header = _header(fields, f"{name} line {number}")

@@ -113,6 +113,14 @@ def lengths(examples: Sequence[Example], tokenizer: Any) -> list[int]:
     return [max(next(sizes) for _ in example.segments) for example in examples]
 
 
+def target_lengths(examples: Sequence[Example], tokenizer: Any) -> list[int]:
+    """Tokens of each example's reference before any cut, its end token included."""
+    texts = [example.target or "" for example in examples]
+    return (
+        [len(t) for t in tokenizer(text_target=texts, verbose=False)["input_ids"]] if texts else []
+    )
+
+
 def _tokenise(
     tokenizer: Any, pairs: Sequence[tuple[str, str | None]], max_length: int | None
 ) -> Any:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from paretune.data import parquet
@@ -26,6 +27,8 @@ from paretune.data.read import Row
 from paretune.errors import DataError, NetworkError, ParetuneError
 from paretune.study import TaskSpec
 
+CONVERTED = "refs/convert/parquet"
+"""Where the hub keeps, as Parquet, datasets that came with a script; scripts are never run."""
 _TEST_SPLITS = ("test", "validation", "dev")
 
 
@@ -111,13 +114,14 @@ def fetch(spec: TaskSpec) -> None:
         ) from None
     with _translated(name):
         commit = kept.commit if kept is not None else _newest(name, spec.revision)
-        held = datasets.get_dataset_split_names(name, spec.config, revision=commit)
+        config, place = _configuration(datasets, spec, commit)
+        held = datasets.get_dataset_split_names(name, config, revision=commit, **place)
         folder = _folder(spec, commit)
         kept = _Kept(commit, folder, _chosen(spec, held))
         folder.mkdir(parents=True, exist_ok=True)
         for part, split in kept.splits.items():
             if not kept.file(part).is_file():
-                loaded = datasets.load_dataset(name, spec.config, split=split, revision=commit)
+                loaded = datasets.load_dataset(name, config, split=split, revision=commit, **place)
                 with _whole_or_not_at_all(kept.file(part)) as fresh:
                     loaded.to_parquet(fresh)
     _write(folder / "splits.json", json.dumps(held))
@@ -186,6 +190,17 @@ def _rows(kept: _Kept, part: str, name: str) -> list[Row]:
     return rows
 
 
+def _configuration(datasets: Any, spec: TaskSpec, commit: str) -> tuple[str | None, dict[str, str]]:
+    """The configuration to ask for, or the folder that holds it where none is declared.
+
+    A branch of converted Parquet declares nothing: its folders are what the script called so.
+    """
+    if spec.config is None:
+        return None, {}
+    declared = datasets.get_dataset_config_names(str(spec.dataset), revision=commit)
+    return (spec.config, {}) if spec.config in declared else (None, {"data_dir": spec.config})
+
+
 def _newest(name: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
@@ -249,6 +264,6 @@ def _as_ours(error: Exception, name: str) -> ParetuneError:
     return DataError(
         f"cannot be loaded ({said}).",
         where=where,
-        remedy="Check dataset, config, revision and splits; a dataset that needs its own code "
-        "is not loaded: export it as Parquet.",
+        remedy="Check dataset, config, revision and splits; code of a dataset is never run: "
+        f"where one has a script, give the task revision: {CONVERTED}.",
     )

@@ -66,8 +66,17 @@ def read_text(path: Path | str) -> tuple[str, str]:
     Raises:
         DataError: missing, not UTF-8, or with a NUL byte.
     """
-    data, name = _bytes_of(str(path), endings=None)
+    data, name = read_bytes(path)
     return _text(data, name), name
+
+
+def read_bytes(path: Path | str) -> tuple[bytes, str]:
+    """The bytes of a file, or of a zip's member, of any ending, and the name errors call it by.
+
+    Raises:
+        DataError: missing, or a damaged zip.
+    """
+    return _bytes_of(str(path), endings=None)
 
 
 def members(path: Path, endings: tuple[str, ...] | None = ENDINGS) -> list[str]:

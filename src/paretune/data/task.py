@@ -17,7 +17,10 @@ Template = Callable[[Mapping[str, str], str], Segments]
 
 @dataclass(frozen=True)
 class Parts:
-    """The rows of a task, with what was noted while finding them."""
+    """The rows of a task, with what was noted while finding them.
+
+    A translation without ``test`` rows gets them from train.
+    """
 
     train: list[Row]
     test: list[Row]
@@ -33,30 +36,35 @@ class Task:
         name: as a study file calls it.
         title: one line for `paretune ls tasks`.
         kind: any but ``regression``.
-        labels: names in the order of the model's outputs; of an answer set the second is "right".
-        columns: columns whose text a template may use.
+        labels: names in the order of the model's outputs; of an answer set the second is "right";
+            a translation has none.
+        columns: columns whose text a template may use; of a translation one for each language.
         metric: the primary metric.
-        languages: the first is taken where a study names none (and this is noted).
+        languages: the first is taken where a study names none (and this is noted); a translation
+            goes from one of its two into the other.
         licence, source: by language.
-        templates: ``pair`` is the default; ``paper`` what the paper's notebooks built.
+        templates: ``pair`` is the default; ``paper`` what the paper's notebooks built; a
+            translation's texts are taken as they are.
         parts: finds and reads the rows: ``(spec, language, data_home) -> Parts``.
         group: column whose equal values stay together in a split (a premise, a passage).
         clustered: rows of one group depend on one another so much that intervals come from
             resampling whole groups (answers to questions on one passage).
         question: of an answer set: column that names the question that a row is one answer to.
         aliases: other spellings of labels that published files use.
+        splits: how the rows may be parted; the first is the default.
+        hub: dataset and revision at the hub that are read where a study names no ``source``.
     """
 
     name: str
     title: str
     kind: Kind
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     columns: tuple[str, ...]
     metric: str
     languages: tuple[str, ...]
     licence: Mapping[str, str]
     source: Mapping[str, str]
-    templates: Mapping[str, Template]
+    templates: Mapping[str, Template] = field(default_factory=dict)
     parts: Callable[[TaskSpec, str, Path | None], Parts]
     id: str = "id"
     label: str = "label"
@@ -64,3 +72,13 @@ class Task:
     clustered: bool = False
     question: str | None = None
     aliases: Mapping[str, str] = field(default_factory=dict)
+    splits: tuple[str, ...] = ("published",)
+    hub: tuple[str, str] | None = None
+
+    def at_hub(self, spec: TaskSpec) -> TaskSpec | None:
+        """What of the hub the task is read from, as a task of one's own; None where from files."""
+        if self.hub is None or spec.source is not None:
+            return None
+        dataset, revision = self.hub
+        asked = {"dataset": dataset, "revision": spec.revision or revision}
+        return spec.model_copy(update={**asked, "splits": {"train": "train"}})

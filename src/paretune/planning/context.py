@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
-from paretune import methods
+from paretune import methods, tasks
 from paretune.data import hub
 from paretune.data.example import Dataset
 from paretune.errors import MethodError
@@ -33,8 +33,9 @@ class Context:
 
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The data of a task; may fetch it when not offline."""
-        if spec.dataset is not None and not self.offline:
-            hub.fetch(spec)
+        asked = None if self.offline else tasks.at_hub(spec)
+        if asked is not None:
+            hub.fetch(asked)
         return self.bench.dataset(spec)
 
     def source(self, spec: ModelSpec) -> Source:
@@ -49,13 +50,14 @@ class Context:
 
         Workers look for that commit, so a branch that moves meanwhile changes nothing.
         """
-        tasks = []
+        pinned = []
         for task in study.tasks:
-            if task.dataset is not None:
+            asked = tasks.at_hub(task)
+            if asked is not None:
                 found = self.dataset(task)
-                task = hub.pinned(task)
+                task = task.model_copy(update={"revision": hub.pinned(asked).revision})
                 self.bench.datasets.setdefault(task.model_dump_json(), found)
-            tasks.append(task)
+            pinned.append(task)
         models = []
         for spec in study.models:
             source = self.source(spec)
@@ -63,7 +65,7 @@ class Context:
                 spec = spec.model_copy(update={"revision": source.revision})
                 self.bench.sources[spec.model_dump_json()] = source
             models.append(spec)
-        return study.model_copy(update={"tasks": tuple(tasks), "models": tuple(models)})
+        return study.model_copy(update={"tasks": tuple(pinned), "models": tuple(models)})
 
     def method(self, spec: MethodSpec) -> tuple[ModuleType, Any]:
         """The method's module and its checked options.

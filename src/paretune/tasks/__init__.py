@@ -22,7 +22,7 @@ from paretune.errors import StudyError
 from paretune.specs import metrics_of
 from paretune.study import TaskSpec
 
-__all__ = ["Task", "available", "load"]
+__all__ = ["Task", "at_hub", "available", "load"]
 
 
 def available() -> dict[str, Task]:
@@ -66,17 +66,17 @@ def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
 
         return custom.load(spec)
     task = _known(spec)
+    _fits(spec, task)
+    if task.kind == "translation":
+        from paretune.tasks import parallel
+
+        return parallel.built_in(spec, task, data_home)
     language = _language(spec, task)
     template = task.templates.get(spec.template)
     if template is None:
         raise StudyError(
             f'task {spec.key} has no template "{spec.template}".',
             remedy=f"It has {', '.join(task.templates)}.",
-        )
-    if spec.metric is not None and spec.metric not in metrics_of(task.kind):
-        raise StudyError(
-            f"metric {spec.metric} does not fit task {spec.key}.",
-            remedy=f"Fitting are {', '.join(metrics_of(task.kind))}.",
         )
     parts = task.parts(spec, language, data_home)
     group, question = task.group, task.question
@@ -109,6 +109,37 @@ def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         findings=(*_said(spec, language), *parts.findings, *train.notes, *test.notes),
         clustered=task.clustered,
     )
+
+
+def at_hub(spec: TaskSpec) -> TaskSpec | None:
+    """The task with the hub dataset that it is read from; None where it is read from files."""
+    if spec.own:
+        return spec if spec.dataset is not None else None
+    return _known(spec).at_hub(spec)
+
+
+def _fits(spec: TaskSpec, task: Task) -> None:
+    """Metric, split and languages are such as the task has."""
+    if spec.metric is not None and spec.metric not in metrics_of(task.kind):
+        raise StudyError(
+            f"metric {spec.metric} does not fit task {spec.key}.",
+            remedy=f"Fitting are {', '.join(metrics_of(task.kind))}.",
+        )
+    if spec.split not in task.splits:
+        raise StudyError(
+            f'task {spec.key} has no split "{spec.split}".',
+            remedy="Remove it; its parts are fixed.",
+        )
+    if spec.translates != (task.kind == "translation"):
+        languages = " and ".join(task.languages)
+        raise StudyError(
+            f"task {spec.key} translates nothing."
+            if spec.translates
+            else f"task {spec.key} needs to know from which language into which.",
+            remedy="Remove source_lang and target_lang; language names the task's language."
+            if spec.translates
+            else f"Give it source_lang and target_lang, of {languages}.",
+        )
 
 
 def _known(spec: TaskSpec) -> Task:

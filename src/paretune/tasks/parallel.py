@@ -1,14 +1,15 @@
-"""The user's own translations: tables, hub datasets, or two files of plain text.
+"""Translations: the user's own (tables, TMX, hub datasets, two files of plain text), and built-in.
 
 Not a task itself (it has no ``TASK``). Columns are called as the languages are, unless the study
 names others. Without test files some pairs of train, duplicates together, become the test part:
-a fifth, but not more than :data:`LARGEST_TEST`; and that is noted.
+a fifth, at most :data:`LARGEST_TEST`; and that is noted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from paretune.data import hub
 from paretune.data.build import Built, Recipe, build, missing_label
@@ -18,6 +19,8 @@ from paretune.data.labels import spell
 from paretune.data.plain_text import pair_of, read_pairs
 from paretune.data.read import Row, read_rows
 from paretune.data.split import held_out
+from paretune.data.task import Task
+from paretune.data.tmx import read_units
 from paretune.errors import StudyError
 from paretune.study import TaskSpec, derive
 
@@ -51,11 +54,43 @@ def load(spec: TaskSpec) -> Dataset:
         if spec.test is not None:
             others, beside = _read(spec, spec.test, spec.test_target)
             source = f"{source}, {beside}"
-    return dataset(spec, rows, others, notes, source=source)
+    return _dataset(spec, _columns(spec), rows, others, notes, source=source)
 
 
-def dataset(
+def built_in(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
+    """The dataset of a built-in translation, from one of its languages into the other.
+
+    Raises:
+        StudyError: other languages than it has, or a template.
+        DataError: the data is missing or cannot be read.
+    """
+    languages = (str(spec.source_lang), str(spec.target_lang))
+    if set(languages) != set(task.languages):
+        raise StudyError(
+            f"task {task.name} does not translate from {languages[0]} to {languages[1]}.",
+            remedy=f"Its languages are {' and '.join(task.languages)}, in either direction.",
+        )
+    if spec.template != "pair":
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy="Texts are translated as they are: remove template.",
+        )
+    parts = task.parts(spec, languages[1], data_home)
+    columns = dict(zip(task.languages, task.columns, strict=True))
+    return _dataset(
+        spec,
+        (columns[languages[0]], columns[languages[1]]),
+        parts.train,
+        parts.test or None,
+        parts.findings,
+        source=task.source[languages[1]],
+        licence=task.licence[languages[1]],
+    )
+
+
+def _dataset(
     spec: TaskSpec,
+    columns: tuple[str, str],
     train_rows: Sequence[Row],
     test_rows: Sequence[Row] | None,
     notes: Sequence[Finding] = (),
@@ -63,19 +98,19 @@ def dataset(
     source: str,
     licence: str = "not stated",
 ) -> Dataset:
-    """A translation's dataset from its rows; test pairs are held out where there are none.
+    """The dataset from its rows; test pairs are held out where there are none.
 
     Raises:
         DataError: missing columns, or rows without a text.
     """
-    recipe = _recipe(spec)
+    recipe = _recipe(spec, columns)
     train = build(_flat(train_rows), recipe, "train")
     test = Built() if test_rows is None else build(_flat(test_rows), recipe, "test")
     refuse([*train.faults, *test.faults])
     kept, tested = train.examples, test.examples
     said: list[Finding] = []
     if test_rows is None:
-        kept, tested, note = hold_out(train.examples)
+        kept, tested, note = _hold_out(train.examples)
         said.append(note)
     limit = spec.limit or {}
     return Dataset(
@@ -93,7 +128,7 @@ def dataset(
     )
 
 
-def hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
+def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
     """Train and test: always the same pairs of the same rows."""
     wanted = min(len(examples) // 5, LARGEST_TEST)
     held = held_out(examples, wanted, derive(0, "hold out"))
@@ -105,16 +140,20 @@ def hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Fin
         (test or examples)[0].where,
         f"no test file was given: {len(test)} of {len(examples)} pairs of train, equal sources "
         "together, are kept for the test (this is the first of them).",
-        "Give the task test: FILE to decide it yourself.",
+        "Nothing to do: they are always the same. Files of your own may name a test: FILE.",
     )
     return train, test, said
 
 
 def _read(spec: TaskSpec, train: str, target: str | None) -> tuple[list[Row], str]:
     """The rows, and what the report calls the files."""
-    files = pair_of(train, target, (str(spec.source_lang), str(spec.target_lang)))
+    languages = (str(spec.source_lang), str(spec.target_lang))
+    name = train.rpartition("/")[2]
+    if target is None and train.lower().endswith(".tmx"):
+        return read_units(train, languages, _columns(spec)), name
+    files = pair_of(train, target, languages)
     if files is None:
-        return read_rows(train), train.rpartition("/")[2]
+        return read_rows(train), name
     names = " and ".join(file.rpartition("/")[2] for file in files)
     return read_pairs(*files, _columns(spec)), names
 
@@ -123,11 +162,11 @@ def _columns(spec: TaskSpec) -> tuple[str, str]:
     return spec.text or str(spec.source_lang), spec.label or str(spec.target_lang)
 
 
-def _recipe(spec: TaskSpec) -> Recipe:
-    source, target = _columns(spec)
+def _recipe(spec: TaskSpec, columns: tuple[str, str]) -> Recipe:
+    source, target = columns
     group = spec.group
     return Recipe(
-        columns=(source, target),
+        columns=columns,
         template=lambda texts: ((texts[source], None),),
         label=target,
         resolve=lambda value, texts: missing_label(),

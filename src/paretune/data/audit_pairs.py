@@ -1,0 +1,200 @@
+"""What should be known of parallel data before training. A text without letters is never judged.
+
+Empty sides are refused when a translation is built, so they are not looked for here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import log
+from statistics import median
+
+from paretune.data.example import Dataset, Example
+from paretune.data.finding import Finding
+from paretune.data.language import code, foreign_script, share_of_own_letters
+from paretune.data.normal import normal
+
+FEWEST_WORDS = 4
+"""A text of fewer words may well be the same in both languages: names, commands, numbers."""
+FAR_RATIO = 2.0
+"""How many times longer or shorter than usual for its source a translation must be. Of 11,857 pairs
+of software help, news and general text, twice finds four, all aligned wrongly."""
+LONG_ENOUGH = 40
+"""Characters by which such a translation must differ too: short texts vary more."""
+OTHERS_LETTERS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "sv")
+"""Languages that have none of the letters by which another is told (see `language.OWN_LETTERS`)."""
+
+Key = tuple[str, str]
+
+
+def audit_pairs(dataset: Dataset) -> list[list[Finding]]:
+    """Findings, one list for each kind, so that each can be cut to a length that is read."""
+    keys = {id(e): _key(e) for e in (*dataset.train, *dataset.test)}
+    parts = (("train", dataset.train), ("test", dataset.test))
+    return [
+        [f for name, examples in parts for f in _swapped(dataset, name, examples)],
+        _foreign(dataset),
+        _far(dataset),
+        _untranslated(dataset, keys),
+        *(_duplicates(examples, name, keys) for name, examples in parts),
+        _several(dataset, keys),
+        _leaks(dataset, keys),
+        _shared(dataset, keys),
+    ]
+
+
+def _swapped(dataset: Dataset, name: str, examples: Sequence[Example]) -> list[Finding]:
+    source, target = dataset.languages
+    sides = {source: [_source(e) for e in examples], target: [e.target or "" for e in examples]}
+    shares = {side: share_of_own_letters(texts, side) for side, texts in sides.items()}
+    for own, other in ((source, target), (target, source)):
+        if code(other) not in OTHERS_LETTERS:
+            continue
+        beside = share_of_own_letters(sides[other], own)
+        if beside > 2 * shares[own] and beside > 0.01:
+            what = (
+                f"the {other} texts of {name} look like {own}, and the {own} texts do not "
+                f"({beside:.1%} and {shares[own]:.1%} of their letters are its own)."
+            )
+            remedy = "Exchange the two columns or files, or source_lang and target_lang."
+            return [Finding("warning", "swapped", examples[0].where, what, remedy)]
+    return []
+
+
+def _foreign(dataset: Dataset) -> list[Finding]:
+    found = []
+    for e in (*dataset.train, *dataset.test):
+        for language, text in zip(dataset.languages, (_source(e), e.target or ""), strict=True):
+            script = foreign_script(text, language)
+            if script is not None:
+                what = f'the {language} text is in {script.capitalize()} script ("{text[:40]}").'
+                remedy = "Mend or remove the row."
+                found.append(Finding("warning", "wrong-script", e.where, what, remedy))
+    return found
+
+
+def _far(dataset: Dataset) -> list[Finding]:
+    """Pairs one side of which is far too long: they are often aligned wrongly."""
+    pairs = [(e, _source(e), e.target) for e in (*dataset.train, *dataset.test) if e.target]
+    if not pairs:
+        return []
+    usual = median(len(target) / len(source) for _, source, target in pairs)
+    found = []
+    for e, source, target in pairs:
+        expected = usual * len(source)
+        apart = abs(log(len(target) / expected))
+        if apart > log(FAR_RATIO) and abs(len(target) - expected) > LONG_ENOUGH:
+            what = (
+                f"{len(source)} characters are translated by {len(target)}; "
+                f"about {expected:.0f} would be usual here."
+            )
+            remedy = "See whether the two belong together; mend or remove the row."
+            found.append(Finding("warning", "far-length", e.where, what, remedy))
+    return found
+
+
+def _untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+    """Sentences that are their own translation; names and commands are only counted."""
+    same = [
+        e
+        for e in (*dataset.train, *dataset.test)
+        if keys[id(e)][0] == keys[id(e)][1] and any(map(str.isalpha, _source(e)))
+    ]
+    long = [e for e in same if len(keys[id(e)][0].split()) >= FEWEST_WORDS]
+    found = [
+        Finding(
+            "warning",
+            "untranslated",
+            e.where,
+            f'source and target are the same ("{_source(e)[:40]}").',
+            "Translate or remove it: the model learns to copy.",
+        )
+        for e in long
+    ]
+    short = [e for e in same if len(keys[id(e)][0].split()) < FEWEST_WORDS]
+    if short:
+        what = (
+            f'"{_source(short[0])[:40]}" is its own translation; {len(short)} pairs of fewer '
+            f"than {FEWEST_WORDS} words are so."
+        )
+        remedy = "Nothing to do if they are names or commands."
+        found.append(Finding("note", "untranslated-name", short[0].where, what, remedy))
+    return found
+
+
+def _duplicates(examples: Sequence[Example], name: str, keys: dict[int, Key]) -> list[Finding]:
+    first: dict[Key, Example] = {}
+    found = []
+    for e in examples:
+        other = first.setdefault(keys[id(e)], e)
+        if other is not e:
+            what = f"repeats {other.where} (source and target, in {name})."
+            found.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
+    return found
+
+
+def _several(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+    """One source with several references: usual in parallel data, so it is one note."""
+    references: dict[str, dict[str, Example]] = defaultdict(dict)
+    for e in (*dataset.train, *dataset.test):
+        source, target = keys[id(e)]
+        references[source].setdefault(target, e)
+    several = [found for found in references.values() if len(found) > 1]
+    if not several:
+        return []
+    first, second, *_ = several[0].values()
+    return [
+        Finding(
+            "note",
+            "several-references",
+            second.where,
+            f"{len(several)} sources are translated in more than one way (this one also at "
+            f"{first.where}).",
+            "Nothing to do if both are right; a score against one reference is lower for it.",
+        )
+    ]
+
+
+def _leaks(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+    train = {keys[id(e)]: e for e in reversed(dataset.train)}
+    found = []
+    for e in dataset.test:
+        other = train.get(keys[id(e)])
+        if other is not None:
+            what = f"is a test pair that train holds too ({other.where})."
+            remedy = "Remove it from train, or the score is flattered."
+            found.append(Finding("warning", "leak", e.where, what, remedy))
+    return found
+
+
+def _shared(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+    """Test pairs whose source train knows with another reference."""
+    whole = {keys[id(e)] for e in dataset.train}
+    sources = {keys[id(e)][0]: e for e in reversed(dataset.train)}
+    shared = [
+        (e, sources[keys[id(e)][0]])
+        for e in dataset.test
+        if keys[id(e)][0] in sources and keys[id(e)] not in whole
+    ]
+    if not shared:
+        return []
+    e, other = shared[0]
+    return [
+        Finding(
+            "warning",
+            "leaked-source",
+            e.where,
+            f"{len(shared)} of {len(dataset.test)} test sources are in train too, with another "
+            f"reference (this one at {other.where}).",
+            "Remove them from train, or the score is flattered.",
+        )
+    ]
+
+
+def _key(example: Example) -> Key:
+    return normal(_source(example)), normal(example.target or "")
+
+
+def _source(example: Example) -> str:
+    return example.segments[0][0]

@@ -1,0 +1,147 @@
+"""A parallel corpus as it was downloaded: a file, a folder or a zip that holds both languages.
+
+Looked for, in this order: two files of plain text whose names differ in the language alone
+(``corpus.sl`` and ``corpus.en``, ``sl.txt`` and ``en.txt``), one table with or without a header
+(a ``.txt`` with tabs is one), TMX (all files of it, one after another).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from paretune.data import delimited, tmx
+from paretune.data.language import OWN_LETTERS, code, share_of_own_letters
+from paretune.data.plain_text import read_pairs
+from paretune.data.read import ENDINGS, Row, members, read_rows, read_text
+from paretune.errors import DataError
+
+_NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
+_SAMPLE = 2000
+"""Rows from which it is told which of two columns without names is which."""
+
+Pair = tuple[str, str]
+
+
+def read_corpus(source: str, languages: Pair, columns: Pair) -> list[Row]:
+    """Rows with a column for each language, in the order of the files.
+
+    Raises:
+        DataError: nothing of that kind is there, or more than one, or it cannot be read.
+    """
+    files = _files(source)
+    pairs = _pairs(files, languages)
+    tables = [f for f in files if _ending(f) in ENDINGS]
+    units = [f for f in files if _ending(f) == ".tmx"]
+    tables = tables or [f for f in files if _ending(f) == ".txt" and not _litter(f)]
+    if len(pairs) == 1:
+        return read_pairs(*pairs[0], columns)
+    if not pairs and len(tables) == 1:
+        return _table(tables[0], languages, columns)
+    if not pairs and not tables and units:
+        return [row for file in units for row in tmx.read_units(file, languages, columns)]
+    several = [f"{a} and {b}" for a, b in pairs] or tables
+    held = ", ".join(several or files) or "nothing"
+    raise DataError(
+        "holds several corpora." if several else "holds no parallel corpus that is known.",
+        where=source,
+        remedy=f"It holds {held}. Name one table or TMX file, or keep one pair of files in a "
+        f"folder, called NAME.{languages[0]} and NAME.{languages[1]}.",
+    )
+
+
+def _files(source: str) -> list[str]:
+    path = Path(source).expanduser()
+    if path.is_dir():
+        inside = (p for p in sorted(path.rglob("*")) if p.is_file() and p.name[0] != ".")
+        return [name for p in inside for name in (_files(str(p)) if _zipped(p) else [str(p)])]
+    if not path.is_file():
+        raise DataError("no such file or folder.", where=source, remedy="Check the path.")
+    if _zipped(path):
+        return [f"{path}::{member}" for member in sorted(members(path, endings=None))]
+    return [str(path)]
+
+
+def _zipped(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def _ending(file: str) -> str:
+    return PurePosixPath(file).suffix.lower()
+
+
+def _litter(file: str) -> bool:
+    return (
+        re.search(r"readme|licen[cs]e|metadata", file.rpartition("/")[2], re.IGNORECASE) is not None
+    )
+
+
+def _pairs(files: Sequence[str], languages: Pair) -> list[Pair]:
+    """Files whose names become one another when the language's code is exchanged."""
+    source, target = languages
+    found = []
+    for file in files:
+        folder, slash, name = file.rpartition("/")
+        if _ending(file) in (*ENDINGS, ".tmx"):
+            continue
+        for place in re.finditer(rf"(?<![A-Za-z]){source}(?![A-Za-z])", name):
+            other = f"{folder}{slash}{name[: place.start()]}{target}{name[place.end() :]}"
+            if other in files:
+                found.append((file, other))
+    return found
+
+
+def _table(file: str, languages: Pair, columns: Pair) -> list[Row]:
+    if _ending(file) in (".csv", ".tsv", ".txt"):
+        text, name = read_text(file)
+        tabs = _ending(file) != ".csv"
+        first = text.split("\n", 1)[0].rstrip("\r")
+        fields = first.split("\t" if tabs else delimited.separator(first))
+        header = None if _is_header(fields, languages) else [str(i) for i in range(len(fields))]
+        records = delimited.rows(text, name, tabs=tabs, header=header)
+        rows = [Row(values, f"{name} line {number}") for number, values in records]
+    else:
+        rows = read_rows(file)
+    if not rows:
+        raise DataError("holds no rows.", where=file, remedy="Fetch or copy it again.")
+    held = list(rows[0].values)
+    named = [next((c for c in held if _names(c, lang)), None) for lang in languages]
+    source, target = named
+    if source is None or target is None or source == target:
+        source, target = _told_apart(rows, held, languages, file)
+    return [
+        Row({columns[0]: row.values.get(source), columns[1]: row.values.get(target)}, row.where)
+        for row in rows
+    ]
+
+
+def _is_header(fields: Sequence[str], languages: Pair) -> bool:
+    """Whether both languages are named, each by a field of its own."""
+    named = {lang for lang in languages for field in fields if _names(field, lang)}
+    return len(named) == 2 and all(len(field) < 30 for field in fields)
+
+
+def _names(column: str, language: str) -> bool:
+    words = [w for w in re.split(r"[\W_]+", column.casefold()) if w]
+    known = _NAMES.get(language, "").split()
+    return any(code(word) == language or word in known for word in words)
+
+
+def _told_apart(rows: Sequence[Row], held: list[str], languages: Pair, file: str) -> Pair:
+    """Which of two columns is which, by the letters that one of the languages has of its own."""
+    own = next((language for language in languages if OWN_LETTERS.get(code(language))), None)
+    if len(held) == 2 and own is not None:
+        first, second = (
+            share_of_own_letters([str(row.values.get(c) or "") for row in rows[:_SAMPLE]], own)
+            for c in held
+        )
+        if first != second:
+            owner, other = held if first > second else held[::-1]
+            return (owner, other) if own == languages[0] else (other, owner)
+    raise DataError(
+        f"its columns do not say which is {languages[0]} and which {languages[1]}.",
+        where=file,
+        remedy=f"It has {len(held)} columns ({', '.join(held)}): give it a header that names two "
+        "of them by language.",
+    )
