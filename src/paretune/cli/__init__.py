@@ -5,25 +5,42 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from paretune.errors import ParetuneError
 
-VERBS = ("new", "check", "plan", "run", "report", "export", "ls", "doctor")
+VERBS = ("new", "check", "plan", "run", "report", "export", "export slobench", "ls", "doctor")
 GROUPS = ("data", "slobench")
 INTERRUPTED = 130
 
+
+class Verbs(TyperGroup):
+    """A verb may have two words where its first alone is a verb too: ``export slobench STUDY``.
+
+    So a study file that is called as the second word is given by its path: ``./slobench``.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the verb at the beginning of the arguments."""
+        if (two := " ".join(args[:2])) in self.commands:
+            args = [two, *args[2:]]
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="paretune",
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 for verb in VERBS:
-    app.command(verb)(getattr(import_module(f"paretune.cli.{verb}"), verb))
+    name = verb.replace(" ", "_")
+    app.command(verb)(getattr(import_module(f"paretune.cli.{name}"), name))
 for group in GROUPS:
     app.add_typer(import_module(f"paretune.cli.{group}").app, name=group)
 

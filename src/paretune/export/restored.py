@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load as tensors_of
@@ -37,8 +37,14 @@ def opened(task: Task, source: Source, source_prefix: str | None = None) -> Load
     )
 
 
-def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
-    """The model that answered, in fp32 on the CPU and in evaluation mode.
+def restored(
+    run: Run,
+    task: Task,
+    source: Source,
+    weights: bytes,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> Prepared:
+    """The model that answered, on the CPU and in evaluation mode.
 
     A regression's answers come in the label's unit.
 
@@ -47,12 +53,15 @@ def restored(run: Run, task: Task, source: Source, weights: bytes) -> Prepared:
         task: its kind and labels.
         source: the base's files.
         weights: safetensors of all that was trained.
+        precision: in which it will be asked to compute; its weights are in fp32 either way.
 
     Raises:
         StoreError: the weights are not those of such a run.
     """
     loaded = opened(task, source, run.model.source_prefix)
-    plain = run.training.model_copy(update={"precision": "fp32", "activation_checkpointing": False})
+    plain = run.training.model_copy(
+        update={"precision": precision, "activation_checkpointing": False}
+    )
     prepared = prepare(run.model_copy(update={"training": plain}), loaded)
     kept: dict[str, Any] = tensors_of(weights)
     if set(kept) != set(prepared.trained):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +59,7 @@ def export(
         StoreError: the run has not ended, or its weights were not kept.
         MethodError: it cannot take this form, and why.
     """
-    from paretune.export import formats
+    from paretune.export import formats, kept, whole
     from paretune.export.card import card
     from paretune.export.restored import Task, restored
     from paretune.planning.context import Context
@@ -79,16 +76,13 @@ def export(
     form = _form(form, formats.choices(run, about), run)
     cell_name = "-".join(run.cell).replace(":", "-")  # a colon is no name on every system
     target = Path(to) if to is not None else Path("exports", found.study.study, cell_name)
-    if target.exists() and (target.is_file() or any(target.iterdir())):
-        raise StudyError("is there already.", where=str(target), remedy="Name another --to.")
+    whole.free(target)
     with Store.open(found.folder) as opened:
-        weights = _weights(record, opened, train_again=train_again)
+        weights = kept.weights(record, opened, train_again=train_again)
     ours = restored(run, about, source, weights)
     batch = _batch(context, run, ours)
     before = formats.answers(ours.loaded.model, batch)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with whole.whole(target) as part:
         if form == "peft":
             formats.as_peft(run, about, source, ours, part)
         elif form == "merged":
@@ -106,12 +100,6 @@ def export(
             )
         said = card(found.study, cell, cells, record, about, source, form, dataset.licence)
         (part / "README.md").write_text(said, encoding="utf-8")
-        if target.exists():
-            target.rmdir()  # it is empty
-        part.replace(target)
-        target.chmod(0o755)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return Exported(target, form, run, largest, said)
 
 
@@ -195,37 +183,6 @@ def _form(asked: str, possible: dict[str, str], run: Run) -> str:
             f"{possible[asked]}.", where=f"method {run.method.key}", remedy=f"It can be: {others}."
         )
     return asked
-
-
-def _weights(record: Record, store: Any, *, train_again: bool) -> bytes:
-    kept = record.result.get("weights")
-    if kept is not None:
-        blob: bytes = store.blob(kept)
-        return blob
-    if not train_again:
-        size = record.result.get("trained_bytes", 0) / 2**20
-        raise StoreError(
-            f"its trained weights ({size:.0f} MiB) were not kept.",
-            where=" x ".join(record.run.cell),
-            remedy="Add --train-again: the same run gives the same weights.",
-        )
-    import torch
-
-    from paretune.training.execute import execute_run
-
-    torch.set_num_threads(record.measured.get("environment", {}).get("threads", 1))
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = execute_run(
-            record.run, checkpoint=Path(folder) / "state", report=lambda _: None, keep_bytes=None
-        )
-    answered = hashlib.sha256(outcome.blobs["predictions"]).hexdigest()
-    if answered != record.result.get("predictions"):
-        raise StoreError(
-            "trained again it answers differently: another machine or other versions.",
-            where=" x ".join(record.run.cell),
-            remedy="Export where it was trained, or run the study here.",
-        )
-    return outcome.blobs["weights"]
 
 
 def _batch(context: Any, run: Run, ours: Any) -> Any:

@@ -11,7 +11,7 @@ from paretune.data.finding import Finding, refuse
 from paretune.data.home import data_home
 from paretune.errors import DataError, ModelError
 from paretune.export import superglue_zip, translation_zip
-from paretune.export.submission import Submission, opened, packing
+from paretune.export.submission import File, Submission, opened, packing
 from paretune.study import ModelSpec
 
 Kind = Literal["superglue", "translation"]
@@ -68,7 +68,11 @@ def check(submission: Path, release: Path | None = None) -> Checked:
     Raises:
         DataError: a file is missing or cannot be read; what is wrong inside is a finding.
     """
-    given, wanted = opened(submission), _release(release)
+    return looked(opened(submission), release_at(release))
+
+
+def looked(given: Submission, wanted: Submission) -> Checked:
+    """The same of what has been read."""
     kind, answers, found = _read(given, wanted)
     return Checked(kind, answers, (*packing(given), *found))
 
@@ -122,6 +126,34 @@ def score(
     return Scored("translation", scores, missing, data, public)
 
 
+def release_at(asked: Path | None) -> Submission:
+    """The release at a place as :func:`check` takes it, or in CLARIN's layout, a folder a task.
+
+    Raises:
+        DataError: there is none.
+    """
+    if asked is None:
+        asked = data_home() / "superglue-sl"
+        if not (asked / "qa_test.zip").is_file():
+            raise DataError(
+                "the release is not there.",
+                where=str(asked),
+                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
+            )
+    for inside in (asked / "qa_test.zip", asked / "qa_test"):
+        if inside.exists():
+            return opened(inside)
+    tasks = {task: asked / task / "test.jsonl" for task in superglue_zip.FILES}
+    if any(path.is_file() for path in tasks.values()):
+        files = [
+            File(superglue_zip.FILES[task], f"{task}/test.jsonl", path.read_bytes())
+            for task, path in tasks.items()
+            if path.is_file()
+        ]
+        return Submission(asked, False, tuple(files), ())
+    return opened(asked)
+
+
 def _read(given: Submission, wanted: Submission) -> tuple[Kind, dict[str, int], list[Finding]]:
     kind = _kind(wanted)
     if kind == "superglue":
@@ -135,21 +167,6 @@ def _kind(wanted: Submission) -> Kind:
     """SuperGLUE if any of its six files is there."""
     names = {file.name for file in wanted.files}
     return "translation" if names.isdisjoint(superglue_zip.FILES.values()) else "superglue"
-
-
-def _release(asked: Path | None) -> Submission:
-    if asked is None:
-        asked = data_home() / "superglue-sl"
-        if not (asked / "qa_test.zip").is_file():
-            raise DataError(
-                "the release is not there.",
-                where=str(asked),
-                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
-            )
-    for inside in (asked / "qa_test.zip", asked / "qa_test"):
-        if inside.exists():
-            return opened(inside)
-    return opened(asked)
 
 
 def _refuse(found: list[Finding]) -> None:

@@ -1,0 +1,77 @@
+"""The run that a task goes on with, chosen by the selection parts alone: no test label is seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.scores import LOWEST
+from paretune.store.record import Record
+
+_LOST = ("diverged", "out_of_memory")
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The chosen ``record`` of the chosen ``cell``.
+
+    ``mean`` is the cell's primary score on the selection part, over ``seeds`` final runs; ``lost``
+    of them diverged or did not fit, and count as the lowest score there is.
+    """
+
+    cell: Cell
+    record: Record
+    mean: float
+    seeds: int
+    lost: int
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it needs no model, and so has trained nothing that was kept."""
+        return self.cell.model == NO_MODEL
+
+
+def selected(cells: Sequence[Cell]) -> Selected | None:
+    """The best cell by its mean over final seeds, and of it the seed of the best selection score.
+
+    Baselines that need no model are taken only where no model has ended a run. Ties go to the
+    lower selection loss, then to the study's order. None where nothing has ended with scores.
+
+    Args:
+        cells: those of one task.
+    """
+    with_model = [cell for cell in cells if cell.model != NO_MODEL]
+    for among in (with_model, [cell for cell in cells if cell.model == NO_MODEL]):
+        usable = [cell for cell in among if _answering(cell)]
+        if usable:
+            return _of(max(usable, key=lambda cell: _mean(cell)))
+    return None
+
+
+def _of(cell: Cell) -> Selected:
+    lost = sum(record.outcome in _LOST for record in cell.final)
+    best = max(_answering(cell), key=_quality)
+    return Selected(cell, best, _mean(cell)[0], len(_answering(cell)) + lost, lost)
+
+
+def _answering(cell: Cell) -> list[Record]:
+    """Final runs that ended as they should, with a score on the selection part."""
+    ended = [r for r in cell.final if r.state == "done" and r.outcome not in _LOST]
+    return [r for r in ended if r.result.get("scores", {}).get("selection")]
+
+
+def _mean(cell: Cell) -> tuple[float, float]:
+    found = [_quality(record) for record in _answering(cell)]
+    worst = LOWEST.get(cell.metric, 0.0)
+    lost = [(worst, -math.inf) for record in cell.final if record.outcome in _LOST]
+    return fmean(s for s, _ in (*found, *lost)), fmean(rest for _, rest in (*found, *lost))
+
+
+def _quality(record: Record) -> tuple[float, float]:
+    """Primary score, and the loss the other way round: more is better of both."""
+    scores = record.result["scores"]["selection"]
+    loss = scores.get("loss")
+    return float(scores["primary"]), -math.inf if loss is None else -float(loss)

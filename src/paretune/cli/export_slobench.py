@@ -1,0 +1,58 @@
+"""``paretune export slobench``: from a finished study to the files that SloBench takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paretune.cli.options import Online, StoreFolder, StudyName
+
+
+def export_slobench(
+    study: StudyName,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Made anew. [default: exports/STUDY/slobench]"),
+    ] = None,
+    store: StoreFolder = None,
+    release: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]",
+        ),
+    ] = None,
+    train_again: Annotated[
+        bool, typer.Option("--train-again", help="Where weights were too large to keep.")
+    ] = False,
+    online: Online = False,
+) -> None:
+    """Answer SloBench's test rows with the best run of each task, into a zip to hand in.
+
+    The best by the selection part, never by test labels. What was written is read back and checked
+    as `paretune slobench check` does.
+    """
+    from paretune.report.words import plain
+    from paretune.verbs.export_slobench import export_slobench as write
+
+    done = write(
+        study, to=to, store=store, release=release, train_again=train_again, online=online,
+        tell=lambda said: print(plain(said), flush=True),  # noqa: T201
+    )  # fmt: skip
+    for part in done.parts:
+        run = part.by.record.run
+        sys.stdout.write(
+            plain(f"{part.name}: seed {run.seed}, selection score {part.quality}.") + "\n"
+        )
+        for note in part.notes:
+            sys.stdout.write(f"  {plain(note)}\n")
+    for finding in done.warnings:
+        sys.stdout.write(f"{finding.severity}: {plain(finding)}\n")
+    for file in dict.fromkeys(part.file for part in done.parts):
+        rows = sum(part.rows for part in done.parts if part.file == file)
+        path = done.folder / file
+        sys.stdout.write(f"Ready to be handed in: {path} ({rows:,} answers, read back).\n")
+    sys.stdout.write(f"Which run answered what: {done.folder / 'README.md'}\n")

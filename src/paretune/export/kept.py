@@ -1,0 +1,67 @@
+"""What a run trained: from the store, or by training it once more."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretune.errors import StoreError
+from paretune.store import Store
+from paretune.store.record import Record
+
+
+def refuse_lost(records: Sequence[Record]) -> None:
+    """Check that the weights of all these runs were kept.
+
+    Raises:
+        StoreError: some were too large; they are named, with the remedy.
+    """
+    lost = [record for record in records if record.result.get("weights") is None]
+    if not lost:
+        return
+    sizes = [
+        f"{' x '.join(r.run.cell)} ({r.result.get('trained_bytes', 0) / 2**20:.0f} MiB)"
+        for r in lost
+    ]
+    raise StoreError(
+        "its trained weights were not kept." if len(lost) == 1 else "trained weights not kept.",
+        where=", ".join(sizes),
+        remedy="Add --train-again: the same run gives the same weights.",
+    )
+
+
+def weights(record: Record, store: Store, *, train_again: bool) -> bytes:
+    """Safetensors of all that the run trained.
+
+    Args:
+        record: a final run of a method that trains a model.
+        store: where its blobs lie.
+        train_again: where the weights were too large to keep, train the run once more.
+
+    Raises:
+        StoreError: they were not kept, or the run trained again answers differently.
+    """
+    kept = record.result.get("weights")
+    if kept is not None:
+        return store.blob(kept)
+    if not train_again:
+        refuse_lost([record])
+    import torch
+
+    from paretune.training.execute import execute_run
+
+    torch.set_num_threads(record.measured.get("environment", {}).get("threads", 1))
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = execute_run(
+            record.run, checkpoint=Path(folder) / "state", report=lambda _: None, keep_bytes=None
+        )
+    answered = hashlib.sha256(outcome.blobs["predictions"]).hexdigest()
+    if answered != record.result.get("predictions"):
+        raise StoreError(
+            "trained again it answers differently: another machine or other versions.",
+            where=" x ".join(record.run.cell),
+            remedy="Export where it was trained, or run the study here.",
+        )
+    return outcome.blobs["weights"]

@@ -1,0 +1,123 @@
+"""The README beside a submission: which run answered what, and by what it was chosen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from paretune.analysis.scores import TITLES
+from paretune.analysis.selected import Selected
+from paretune.export.submission import Submission
+from paretune.report import words
+from paretune.study import Run, Study
+
+
+COLUMNS = (
+    "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
+    "run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One task of a submission.
+
+    Attributes:
+        name: SloBench's of a SuperGLUE task, the study's of a translation.
+        file: the zip that holds it.
+        rows: how many answers or lines.
+        by: the run that answered, and of which cell.
+        notes: sentences on what a reader would not expect.
+    """
+
+    name: str
+    file: str
+    rows: int
+    by: Selected
+    notes: tuple[str, ...]
+
+    @property
+    def quality(self) -> str:
+        """``0.714 (accuracy on 18 examples)``: the run's own score on the selection part."""
+        scores = self.by.record.result["scores"]["selection"]
+        metric = TITLES.get(self.by.cell.metric, self.by.cell.metric)
+        counted = words.counted(int(scores["n"]), "example")
+        return f"{words.number(scores['primary'])} ({metric} on {counted})"
+
+
+def notes(by: Selected, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
+    """What is to be known of a task's answers.
+
+    Args:
+        by: the run that answered.
+        cut: texts that were longer than the run reads.
+        rows: of the release.
+        constant: the one label that every row got, if so.
+    """
+    run, found = by.record.run, []
+    if by.baseline:
+        found.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
+    if by.seeds < by.cell.asked:
+        found.append(f"Of {by.cell.asked} seeds, {by.seeds} have ended so far.")
+    if by.lost:
+        what = words.counted(by.lost, "seed")
+        found.append(f"{what} diverged or did not fit, and counted as the lowest score.")
+    if run.selection == "test":
+        found.append("Chosen on the published validation part, as the study's protocol has it.")
+    if cut:
+        limit = run.training.max_length
+        found.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
+    if constant is not None:
+        found.append(f"Every row got the same answer, {constant}.")
+    return tuple(found)
+
+
+def card(study: Study, parts: Sequence[Part], releases: Sequence[Submission]) -> str:
+    """The README as Markdown."""
+    paper = any(part.by.record.run.selection == "test" for part in parts)
+    lines = [
+        f"# A submission to SloBench, made by the study {words.plain(study.study)}",
+        "",
+        "For each task one run answered: of the model and method with the highest mean score on "
+        "the selection part over their seeds, the seed that scored highest there. "
+        + ("" if paper else "It is a part of train: no label of a test part was looked at."),
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+        *(_row(part) for part in parts),
+        "",
+        "These are no test scores: only SloBench has the labels. A score by which a run was "
+        "chosen is too good on average.",
+        "",
+    ]
+    told = [f"- {part.name}: {words.plain(note)}" for part in parts for note in part.notes]
+    lines += [*told, ""] if told else []
+    lines += ["```", f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}",
+              "paretune export slobench STUDY_FILE", "```", ""]  # fmt: skip
+    names = ", ".join(dict.fromkeys(part.file for part in parts))
+    lines.append(f"{names} by paretune {version('paretune')}; what was answered:")
+    lines.append("")
+    lines += [
+        f"- `{words.plain(release.path.name)}::{words.plain(file.name)}`, sha256 "
+        f"{hashlib.sha256(file.data).hexdigest()[:16]}"
+        for release in releases
+        for file in release.files
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _row(part: Part) -> str:
+    run, result = part.by.record.run, part.by
+    mean = f"{words.number(result.mean)} ({words.counted(result.seeds, 'seed')})"
+    cells = (
+        part.name, f"{part.rows:,}", _model(run), run.method.key, words.rate(run.learning_rate),
+        str(run.seed), part.quality, mean, f"`{part.by.record.run_id}`",
+    )  # fmt: skip
+    return f"| {' | '.join(words.plain(cell) for cell in cells)} |"
+
+
+def _model(run: Run) -> str:
+    pinned = f" @ {run.model.revision[:12]}" if run.model.revision else ""
+    return f"{run.model.key}{pinned}"
