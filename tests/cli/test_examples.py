@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tiny_study import finish, superglue
+from six_tasks import release
+from tiny_study import as_file, command, finish, superglue
 
 from paretune.planning import paper
 from paretune.study import Study
@@ -21,7 +22,7 @@ LAYOUTS = {"slovene-superglue": "zips", "paper": "folders"}
 
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
-    assert set(files) == {*shipped(), "own-data", "table"}
+    assert set(files) == {*shipped(), "own-data", "slobench", "table"}
     for name, path in shipped().items():
         assert files[name].resolve() == path.resolve()
 
@@ -48,16 +49,25 @@ def smaller(path: Path, folder: Path, model: Path) -> Study:
         task["limit"] = {"train": 20, "test": 10}
         if path.stem in LAYOUTS:
             task["source"] = str(superglue(folder / task["name"], LAYOUTS[path.stem]))
+        if path.stem == "slobench":
+            task["source"] = str(folder)
+    if path.stem == "slobench":
+        release(folder)
     if raw["protocol"].get("preset") != "paper":
         raw["protocol"] |= {"seeds": raw["protocol"]["seeds"][:1], "folds": 1}
         raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
-    if path.stem == "slovene-superglue":
+    if path.stem in ("slovene-superglue", "slobench"):
         raw["protocol"]["trials"] = 1
     return Study.parse(raw, base=path.parent)
 
 
-@pytest.mark.parametrize("name", ["sample", "own-data", "table", "slovene-superglue", "paper"])
-def test_every_example_runs(name: str, tmp_path: Path, tiny_model: Any, quick: None) -> None:
+EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_example_runs(
+    name: str, tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
+) -> None:
     study = smaller(EXAMPLES / f"{name}.yaml", tmp_path / "data", tiny_model("bert"))
     with finish(study, tmp_path / "store", costs=1) as store:
         states = store.states(study.study_hash)
@@ -72,3 +82,9 @@ def test_every_example_runs(name: str, tmp_path: Path, tiny_model: Any, quick: N
     shown = report(study, store=tmp_path / "store")
     assert [task.key for task in shown.tasks] == [task.key for task in study.tasks]
     assert all(row.cell.interval for task in shown.tasks for row in task.all_rows)
+    if name == "slobench":
+        file, out = as_file(study, tmp_path / "slobench.yaml"), tmp_path / "out"
+        asked = ("export", "slobench", file, "--store", tmp_path / "store", "--to", out)
+        assert command(capsys, *asked)[0] == 0
+        submission = ("slobench", "check", out / "superglue.zip", "--release", tmp_path / "data")
+        assert "Ready to be handed in." in command(capsys, *submission)[1]

@@ -13,7 +13,6 @@ from paretune.export.submission import Submission
 from paretune.report import words
 from paretune.study import Run, Study
 
-
 COLUMNS = (
     "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
     "run",
