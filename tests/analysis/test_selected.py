@@ -1,0 +1,83 @@
+"""Which run goes on: by the selection part alone, by the mean over seeds, losses counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fake_records as fake
+import pytest
+
+from paretune.analysis.cells import group
+from paretune.analysis.selected import Selected, selected
+from paretune.store.record import Record
+
+STUDY = fake.study()
+
+
+def final(
+    method: str,
+    seed: int,
+    selection: float | None,
+    *,
+    test: float = 0.5,
+    loss: float | None = 0.7,
+    **told: Any,
+) -> Record:
+    run = fake.make_run(STUDY, "final", method, seed)
+    scores = {"test": {"primary": test, "loss": 0.1, "n": 60}}
+    if selection is not None:
+        scores["selection"] = {"primary": selection, "loss": loss, "n": 20}
+    return fake.record(run, result={"scores": scores}, **told)
+
+
+def best(*records: Record) -> Selected | None:
+    task = STUDY.tasks[0].key
+    return selected([cell for cell in group(STUDY, records) if cell.task == task])
+
+
+def test_the_mean_over_seeds_chooses_the_method_and_then_its_best_seed_answers() -> None:
+    found = best(
+        final("full", 1, 0.9), final("full", 2, 0.3), final("full", 3, 0.3),
+        final("lora", 1, 0.6), final("lora", 2, 0.7), final("lora", 3, 0.6),
+    )  # fmt: skip
+    assert found is not None and (found.cell.name, found.record.run.seed) == ("lora", 2)
+    assert found.mean == pytest.approx(1.9 / 3) and (found.seeds, found.lost) == (3, 0)
+
+
+def test_scores_on_the_test_part_change_nothing() -> None:
+    found = best(final("full", 1, 0.5, test=1.0), final("lora", 1, 0.6, test=0.0))
+    assert found is not None and found.cell.name == "lora"
+
+
+def test_ties_go_to_the_lower_loss() -> None:
+    found = best(
+        final("full", 1, 0.5, loss=0.9), final("lora", 1, 0.5, loss=0.8),
+        final("prompt", 1, 0.5, loss=None), final("lora", 2, 0.5, loss=0.6),
+    )  # fmt: skip
+    assert found is not None and (found.cell.name, found.record.run.seed) == ("lora", 2)
+
+
+def test_seeds_that_were_lost_count_as_the_lowest_score_and_never_answer() -> None:
+    found = best(
+        final("full", 1, 0.9), final("full", 2, 0.95, outcome="diverged"),
+        final("full", 3, None, outcome="out_of_memory"), final("lora", 1, 0.4),
+    )  # fmt: skip
+    assert found is not None and found.cell.name == "lora"
+    found = best(
+        final("full", 1, 0.9), final("full", 2, 0.95, outcome="diverged"), final("lora", 1, 0.4)
+    )
+    assert found is not None and (found.cell.name, found.record.run.seed) == ("full", 1)
+    assert found.mean == pytest.approx(0.45) and (found.seeds, found.lost) == (2, 1)
+
+
+def test_the_probe_may_win_but_a_baseline_without_a_model_only_where_nothing_else_is() -> None:
+    bare = final("tfidf", 1, 0.99)
+    found = best(final("head_only", 1, 0.6), final("lora", 1, 0.5), bare)
+    assert found is not None and found.cell.name == "head_only" and not found.baseline
+    found = best(bare, final("lora", 1, None, outcome="diverged"))
+    assert found is not None and found.cell.name == "tfidf" and found.baseline
+
+
+def test_without_an_ended_run_there_is_none() -> None:
+    assert best() is None
+    assert best(final("lora", 1, None), final("full", 1, 0.0, outcome="error")) is None
