@@ -50,7 +50,7 @@ def answered(
     if weights is None:
         raise ValueError(f"{run.method.key} answers with the weights that it trained")
     precision: Literal["fp32", "bf16"] = "bf16" if run.training.precision == "bf16" else "fp32"
-    about = Task(dataset.kind, dataset.labels)
+    about = Task(dataset.kind, dataset.labels, dataset.languages)
     ours = restored(run, about, context.source(run.model), weights, precision)
     encoded = encode(examples, ours.loaded.tokenizer, ours.max_length)
     scores = logits(

@@ -54,12 +54,11 @@ def card(
         licence: of the data.
     """
     run = record.run
-    several = task.kind == "multiple_choice"
-    auto = "AutoModelForMultipleChoice" if several else "AutoModelForSequenceClassification"
+    headless = task.kind in ("multiple_choice", "translation")
     opening = OPENING[form].format(
-        auto=auto,
+        auto=task.auto,
         base=repr(source.name if source.revision else str(source.folder)),
-        num_labels="" if several else f", num_labels={len(task.labels)}",
+        num_labels="" if headless else f", num_labels={len(task.labels)}",
     )
     lines = [
         f"# {words.plain(cell.method)} for {words.plain(cell.task)}",

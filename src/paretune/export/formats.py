@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from paretune.errors import MethodError
 from paretune.export.restored import Task, restored
+from paretune.export.restored import base as opened_base
 from paretune.methods import options as method_options
-from paretune.models.load import Loaded, load
+from paretune.models.load import Loaded
 from paretune.models.resolve import Source
 from paretune.study import Run
 from paretune.training.prepare import Prepared
@@ -50,11 +51,10 @@ def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) 
     Raises:
         MethodError: PEFT cannot represent it; with the reason.
     """
-    base = _base(task, source)
+    base = opened_base(task, source)
     options = _options(run, base)
     heads = [m for m in base.anatomy.head if any(n.startswith(f"{m}.") for n in base.head)]
-    several = task.kind == "multiple_choice"
-    common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
+    common = {"modules_to_save": heads or None, "task_type": task.peft_type}
     theirs = _method(run).to_peft(base.model, options, ours.injection, common)
     with torch.no_grad():
         for name, parameter in ours.head.items():
@@ -95,7 +95,11 @@ def as_paretune(run: Run, task: Task, source: Source, ours: Prepared, folder: Pa
     told = {
         "format": FORMAT,
         "run": run.model_dump(mode="json"),
-        "task": {"kind": task.kind, "labels": list(task.labels)},
+        "task": {
+            "kind": task.kind,
+            "labels": list(task.labels),
+            "languages": list(task.languages),
+        },
         "base": {
             "name": source.name,
             "revision": source.revision,
@@ -118,7 +122,8 @@ def open_folder(folder: Path, source: Source) -> Prepared:
             where=str(folder),
             remedy="Give the base that it was trained on.",
         )
-    task = Task(told["task"]["kind"], tuple(told["task"]["labels"]))
+    about = told["task"]
+    task = Task(about["kind"], tuple(about["labels"]), tuple(about.get("languages", ())))
     weights = (folder / "weights.safetensors").read_bytes()
     return restored(Run.model_validate(told["run"]), task, source, weights)
 
@@ -160,16 +165,10 @@ def opened(form: str, task: Task, source: Source, folder: Path) -> Any:
     if form == "peft":
         import peft
 
-        return peft.PeftModel.from_pretrained(_base(task, source).model, str(folder))
-    from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
+        return peft.PeftModel.from_pretrained(opened_base(task, source).model, str(folder))
+    import transformers
 
-    several = task.kind == "multiple_choice"
-    kind = AutoModelForMultipleChoice if several else AutoModelForSequenceClassification
-    return kind.from_pretrained(folder, local_files_only=True)
-
-
-def _base(task: Task, source: Source) -> Loaded:
-    return load(source, kind=task.kind, num_labels=len(task.labels), labels=task.labels)
+    return getattr(transformers, task.auto).from_pretrained(folder, local_files_only=True)
 
 
 def _method(run: Run) -> Any:

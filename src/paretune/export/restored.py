@@ -24,8 +24,23 @@ class Task:
     labels: tuple[str, ...]
     languages: tuple[str, ...] = ()
 
+    @property
+    def auto(self) -> str:
+        """The class of ``transformers`` that opens a model for it."""
+        own = {
+            "multiple_choice": "AutoModelForMultipleChoice",
+            "translation": "AutoModelForSeq2SeqLM",
+        }
+        return own.get(self.kind, "AutoModelForSequenceClassification")
 
-def opened(task: Task, source: Source, source_prefix: str | None = None) -> Loaded:
+    @property
+    def peft_type(self) -> str | None:
+        """PEFT's name of the kind of task; it has none for multiple choice."""
+        own = {"multiple_choice": None, "translation": "SEQ_2_SEQ_LM"}
+        return own.get(self.kind, "SEQ_CLS")
+
+
+def base(task: Task, source: Source, source_prefix: str | None = None) -> Loaded:
     """The base for a task."""
     return load(
         source,
@@ -58,7 +73,7 @@ def restored(
     Raises:
         StoreError: the weights are not those of such a run.
     """
-    loaded = opened(task, source, run.model.source_prefix)
+    loaded = base(task, source, run.model.source_prefix)
     plain = run.training.model_copy(
         update={"precision": precision, "activation_checkpointing": False}
     )

@@ -12,7 +12,7 @@ from paretune.errors import ParetuneError
 from paretune.planning.context import Context
 from paretune.planning.upcoming import upcoming
 from paretune.study import Run, Study
-from paretune.training.dry import dry_step, embeddings_agree
+from paretune.training.dry import Likelihoods, dry_step, likelihoods
 from paretune.training.guards import DivergedError
 
 
@@ -35,6 +35,16 @@ def truncations(study: Study, context: Context) -> Iterator[Finding]:
             yield from truncation(dataset, loaded.tokenizer, study.training.max_length)
 
 
+def directions(study: Study, context: Context) -> Iterator[tuple[str, Likelihoods]]:
+    """For each translation and model, which way the model translates."""
+    for task in study.tasks:
+        for model in study.models:
+            if task.translates:
+                context.dataset(task)
+                context.source(model)
+                yield f"{task.key} x {model.key}", likelihoods(task, model, context.bench)
+
+
 def dry_steps(study: Study, context: Context) -> Iterator[Dry]:
     """One step of every method on every model on every task of the study."""
     ready, _ = upcoming(study, context, [])
@@ -44,8 +54,6 @@ def dry_steps(study: Study, context: Context) -> Iterator[Dry]:
             continue
         try:
             said = dry_step(run, context.bench)
-            if run.method.name == "prompt" and not embeddings_agree(run, context.bench):
-                said += "; this model reads embeddings differently from tokens: prompts would fail"
             yield Dry(run, said, None)
         except DivergedError as error:
             yield Dry(run, str(error), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paretune.data.scale import scale_of
 from paretune.methods.fleet import Fleet
-from paretune.models.anatomy import embeds_path_agrees
-from paretune.study import Run
+from paretune.study import ModelSpec, Run, TaskSpec
+from paretune.training.evaluate import token_loss
 from paretune.training.loop import Plan, adamw, train_step
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
@@ -56,6 +57,43 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
             bench.drop_model()
 
 
-def embeddings_agree(run: Run, bench: Workbench) -> bool:
-    """Whether the model reads embeddings as it reads tokens (the embedding-scale trap)."""
-    return embeds_path_agrees(bench.model(run.model, bench.dataset(run.task)).model)
+@dataclass(frozen=True)
+class Likelihoods:
+    """Nats a token of the references given the sources, and of the sources given the references."""
+
+    as_asked: float
+    reversed: float
+    pairs: int
+
+    @property
+    def backwards(self) -> bool:
+        """The model finds the other direction much likelier than the one it is asked for.
+
+        Half a nat a token: a model that never saw either language well finds both about equally
+        unlikely, and one of the right direction is nats apart.
+        """
+        return self.reversed < self.as_asked - 0.5
+
+
+def likelihoods(task: TaskSpec, model: ModelSpec, bench: Workbench) -> Likelihoods:
+    """Which way a model translates, asked of the model itself as it comes, on 64 training pairs."""
+    dataset = bench.dataset(task)
+    loaded = bench.model(model, dataset)
+    pairs = [e for e in dataset.train if e.target is not None][:64]
+    turned = [replace(e, segments=((str(e.target), None),), target=e.segments[0][0]) for e in pairs]
+    length = min(128, loaded.anatomy.max_length or 128)
+    found = []
+    for examples in (pairs, turned):
+        encoded = bench.encode(examples, loaded, bench.source(model), length)
+        found.append(
+            token_loss(
+                loaded.model,
+                encoded,
+                fleet=Fleet(),
+                pad_id=loaded.anatomy.pad_id or 0,
+                device="cpu",
+                precision="fp32",
+            )
+        )
+    asked, other = found
+    return Likelihoods(asked, other, len(pairs))

@@ -59,8 +59,9 @@ def search(loaded: Loaded, generation: Generation) -> Any:
 
     own = loaded.model.generation_config.to_dict()
     # The first token is given; a checkpoint's own max_length would stand beside max_new_tokens.
-    own |= {"max_length": generation.max_new_tokens + 1, "max_new_tokens": None}
-    own |= {"do_sample": False}
+    longest = generation.max_new_tokens + 1
+    longest = min(longest, loaded.anatomy.max_length or longest)  # the decoder's positions
+    own |= {"max_length": longest, "max_new_tokens": None, "do_sample": False}
     if generation.num_beams is not None:
         own["num_beams"] = generation.num_beams
     if generation.length_penalty is not None:

@@ -22,7 +22,7 @@ class Seen:
     """One thing that was looked at.
 
     Attributes:
-        what: ``task``, ``model``, ``method``, ``lengths`` or ``step``.
+        what: ``task``, ``model``, ``method``, ``lengths``, ``direction`` or ``step``.
         name: which one, as the study calls it.
         said: what it is, in a few words; empty where it cannot be used.
         findings: what the audit found in it.
@@ -120,6 +120,7 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
         update={"tasks": tuple(tasks), "models": tuple(models), "methods": tuple(methods)}
     )
     yield from _lengths(usable, context)
+    yield from _directions(usable, context)
     try:
         for dry in dry_steps(usable, context):
             yield Seen("step", " x ".join(dry.run.cell), dry.said, error=dry.error)
@@ -135,7 +136,11 @@ def _task(spec: TaskSpec, context: Context) -> Seen:
         dataset = context.dataset(spec)
     except ParetuneError as error:
         return Seen("task", spec.key, error=error)
-    what = "a number" if dataset.kind == "regression" else f"labels {', '.join(dataset.labels)}"
+    what = f"labels {', '.join(dataset.labels)}"
+    if dataset.kind == "regression":
+        what = "a number"
+    elif dataset.kind == "translation":
+        what = " to ".join(dataset.languages)
     size = ", ".join(
         f"{len(part)} {name}" + (f" in {groups_of(part)} groups" if dataset.clustered else "")
         for name, part in (("train", dataset.train), ("test", dataset.test))
@@ -171,6 +176,29 @@ def _method(spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: C
         return Seen("method", spec.key, error=error)
     said = f"{module.TITLE}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
     return Seen("method", spec.key, said)
+
+
+def _directions(study: Study, context: Context) -> Iterator[Seen]:
+    """Whether each model translates the way it is asked to, by what it finds likely."""
+    from paretune.data.finding import Finding
+    from paretune.planning.checking import directions
+
+    for model in study.models:
+        one = study.model_copy(update={"models": (model,)})
+        try:
+            for name, found in directions(one, context):
+                way = f"{found.as_asked:.2f} nats a token as asked, {found.reversed:.2f} reversed"
+                said = f"{way} ({found.pairs} pairs)"
+                wrong = Finding(
+                    "warning",
+                    "direction",
+                    name,
+                    f"the model seems to translate the other way: {way}.",
+                    "Exchange source_lang and target_lang, or take the model for this direction.",
+                )
+                yield Seen("direction", name, said, (wrong,) if found.backwards else ())
+        except ParetuneError:
+            continue  # the model cannot be opened for the task, which its lengths have told
 
 
 def _lengths(study: Study, context: Context) -> Iterator[Seen]:
