@@ -3,7 +3,8 @@
 Source: Rücklé et al. 2020, arXiv:2010.11918, sections 4.1 (specialised) and 4.2 (robust).
 Equation: that of :mod:`paretune.methods.pfeiffer` in the layers from ``drop`` on. With ``robust``,
 adapters stand in all layers; each training step leaves out the first n, with n uniform on
-0 .. robust_up_to, and evaluation leaves out the first ``drop``.
+0 .. robust_up_to, and evaluation leaves out the first ``drop``. A translation model has two stacks
+of layers, and each loses its first.
 Trained parameters: 2 * width * size + size + width for each layer that has one.
 Start: the base model (U = 0, u = 0). Does not merge. PEFT export: none.
 When: training or answering must be faster than with adapters in every layer.
@@ -36,7 +37,10 @@ STARTS_AS_BASE = True
 
 @dataclass(frozen=True)
 class Options(houlsby.Options):
-    """``drop`` None is the lower half. ``robust_up_to`` None is all layers but the last."""
+    """``drop`` None is the lower half. ``robust_up_to`` None is all layers but the last.
+
+    Where there are two stacks, these count in each.
+    """
 
     reduction_factor: int = number(16, 1, 4096)
     non_linearity: str = choice("relu", "silu", "gelu", "tanh")
@@ -82,17 +86,16 @@ def inject(
     Raises:
         MethodError: no layer would be left.
     """
-    drop, up_to = _dropped(anatomy, options)
 
-    def made(depth: int, name: str) -> nn.Module:
+    def made(name: str, depth: int, left_out: tuple[int, int | None]) -> nn.Module:
         layer = linear(model, name)
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         return Droppable(
-            depth, (drop, up_to), layer.out_features, options, fleet, draws, layer.weight.device
+            depth, left_out, layer.out_features, options, fleet, draws, layer.weight.device
         )
 
     places = _places(anatomy, options)
-    parts = {name: made(depth, name) for depth, name in places.items()}
+    parts = {name: made(name, depth, left_out) for name, (depth, left_out) in places.items()}
     return pfeiffer.behind_feed_forward(model, anatomy, NAME, parts)
 
 
@@ -101,16 +104,19 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
     return len(_places(anatomy, options)) * houlsby.bottleneck_count(anatomy.width, options)
 
 
-def _places(anatomy: Anatomy, options: Options) -> dict[int, str]:
-    """Second feed-forward layers that get a bottleneck, by depth."""
-    drop, up_to = _dropped(anatomy, options)
-    first = drop if up_to is None else 0
-    return {i: layer.down for i, layer in enumerate(anatomy.layers) if i >= first}
+def _places(anatomy: Anatomy, options: Options) -> dict[str, tuple[int, tuple[int, int | None]]]:
+    """Second feed-forward layers that get a bottleneck: depth in the stack, and what it loses."""
+    places = {}
+    for layer, depth in zip(anatomy.layers, anatomy.depths, strict=True):
+        size = sum(other.stack == layer.stack for other in anatomy.layers)
+        drop, up_to = _dropped(size, options)
+        if depth >= (drop if up_to is None else 0):
+            places[layer.down] = depth, (drop, up_to)
+    return places
 
 
-def _dropped(anatomy: Anatomy, options: Options) -> tuple[int, int | None]:
+def _dropped(layers: int, options: Options) -> tuple[int, int | None]:
     """Layers left out in evaluation, and how many at most in training (None: the same)."""
-    layers = len(anatomy.layers)
     drop = layers // 2 if options.drop is None else options.drop
     up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to
     highest = max(drop, up_to) if options.robust else drop

@@ -55,7 +55,7 @@ def inject(
     """Put a shift beside every module of the backbone that has a bias.
 
     Raises:
-        MethodError: the backbone has no bias at all (ModernBERT).
+        MethodError: the backbone has no bias at all (ModernBERT, T5).
     """
     biases = _biases(model, anatomy)
     if not biases:

@@ -61,7 +61,7 @@ class Door:
         if self._entering is None:
             return None
         rows, self._entering = self._entering, None
-        prompts = as_looked_up(words, rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
+        prompts = as_looked_up(words, rows.flatten(0, 1)).reshape(rows.shape)
 
         def placed(run: int, own: Tensor) -> Tensor:
             front = prompts[run].to(own).expand(len(own), -1, -1)

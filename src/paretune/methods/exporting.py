@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paretune.methods.injection import Injection
 
@@ -33,7 +33,7 @@ def beside_layers(
     return theirs
 
 
-def fill(theirs: Any, ours: nn.Parameter) -> None:
+def fill(theirs: Any, ours: Tensor) -> None:
     """Copy the tensor of our only run."""
     with torch.no_grad():
         theirs.copy_(ours[0].reshape(theirs.shape))

@@ -8,6 +8,7 @@ Trained parameters: 2 * (2 * width * size + size + width) for each layer. The pa
 normalisations; like ``adapters`` and the work after it, this does not (stack it with ``bitfit``).
 Start: the base model (U = 0, u = 0; D normal(0, 0.02); the paper: near the base).
 Does not merge. PEFT export: none.
+A decoder's attention to the source gets none, as in ``adapters``: two bottlenecks in every layer.
 When: quality counts more than speed; two bottlenecks a layer.
 """
 

@@ -2,8 +2,9 @@
 
 Source: Liu et al. 2022, arXiv:2205.05638, section 3.3.
 Equation: softmax(Q (l_k o K)^T / sqrt d) (l_v o V), and W_down (l_ff o act(W_up x)).
-Shapes: l_k, l_v (runs, width), l_ff (runs, inner width), in every layer.
-Trained parameters: 2 * width + inner width for each layer.
+Shapes: l_k, l_v (runs, width) in every attention, l_ff (runs, inner width) in every layer.
+Trained parameters: 2 * width for each attention (a decoder has two in a layer) and inner width for
+each layer.
 Start: the base model (all l = 1).
 Merges: rows of W and b of key and value times l, columns of W_down times l_ff. PEFT export: IA3.
 When: many tasks share one model and each may store only a few vectors.
@@ -134,11 +135,15 @@ def merge(model: nn.Module, injection: Injection) -> None:
 
 def _scaled_outputs(model: nn.Module, layer: Layer) -> dict[str, tuple[int, int]]:
     """By name of the projection: how many channels are scaled, and from which on."""
-    attention = layer.attention
-    if attention.fused:
-        width = linear(model, attention.query).out_features // 3
-        return {attention.query: (2 * width, width)}
-    return {n: (linear(model, n).out_features, 0) for n in (attention.key, attention.value)}
+    scaled: dict[str, tuple[int, int]] = {}
+    for attention in layer.attentions:
+        if attention.fused:
+            width = linear(model, attention.query).out_features // 3
+            scaled[attention.query] = (2 * width, width)
+        else:
+            parts = (attention.key, attention.value)
+            scaled |= {name: (linear(model, name).out_features, 0) for name in parts}
+    return scaled
 
 
 def _entering(part: ScaleOfInput) -> Callable[[nn.Module, tuple[Any, ...]], Any]:

@@ -2,7 +2,8 @@
 
 Source: Zhao et al. 2023, arXiv:2312.11420, section 3; Frankle et al. 2020, arXiv:2003.00152.
 Equation: h = (g + dg) o norm(x) + (b + db), with g and b frozen, dg and db trained.
-Shapes: dg and db (runs, width) beside every LayerNorm of the backbone; db where it has a shift.
+Shapes: dg and db (runs, width) beside every LayerNorm or RMS norm (T5) of the backbone; db where it
+has a shift.
 Trained parameters: the widths of all gains and shifts.
 Start: the base model (dg = db = 0). Without weight decay, as the normalisations themselves.
 Merges: g + dg and b + db. PEFT export: LN_TUNING.
@@ -11,6 +12,7 @@ When: next to nothing may be trained, and the model has no biases (ModernBERT).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,18 +44,18 @@ class Renorm(nn.Module):
 
     shift_bias: nn.Parameter | None
 
-    def __init__(self, norm: nn.LayerNorm, fleet: Fleet) -> None:
+    def __init__(self, norm: Any, fleet: Fleet) -> None:
         super().__init__()
-        self.fleet, self.eps = fleet, norm.eps
-        zeros = torch.zeros(fleet.runs, *norm.normalized_shape, device=norm.weight.device)
+        self.fleet, self.norm = fleet, _plain(norm)
+        zeros = torch.zeros(fleet.runs, *norm.weight.shape, device=norm.weight.device)
         # Their names end as those of a normalisation's shift do: no weight decay.
         self.gain_bias = nn.Parameter(zeros)
-        shift: Any = norm.bias  # None where the norm was made without
+        shift = getattr(norm, "bias", None)  # None, too, where the norm was made without
         self.shift_bias = None if shift is None else nn.Parameter(zeros.clone())
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., width) twice -> (rows, ..., width)."""
-        plain = F.layer_norm(x, x.shape[-1:], eps=self.eps)
+        plain = self.norm(x)
         out = out + per_run_vector(plain, self.gain_bias, self.fleet) * plain
         if self.shift_bias is None:
             return out
@@ -63,7 +65,7 @@ class Renorm(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Put a change beside every LayerNorm of the backbone."""
+    """Put a change beside every normalisation of the backbone."""
     parts = {name: Renorm(norm, fleet) for name, norm in norms(model, anatomy).items()}
     return attach(model, NAME, parts)
 
@@ -102,11 +104,27 @@ def merge(model: nn.Module, injection: Injection) -> None:
     injection.undo()
 
 
-def norms(model: nn.Module, anatomy: Anatomy) -> dict[str, nn.LayerNorm]:
-    """Every LayerNorm outside the head, by name."""
+def norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
+    """Every normalisation outside the head, by name."""
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.LayerNorm)
+        if (isinstance(module, nn.LayerNorm) or _by_rms(module))
         and not any(name == head or name.startswith(f"{head}.") for head in anatomy.head)
     }
+
+
+def _by_rms(module: Any) -> bool:
+    """Whether it divides by the root of the mean square: T5's own module, and others like it."""
+    if isinstance(module, nn.RMSNorm):
+        return True
+    only_gain = [name for name, _ in module.named_parameters()] == ["weight"]
+    return hasattr(module, "variance_epsilon") and only_gain
+
+
+def _plain(norm: Any) -> Callable[[Tensor], Tensor]:
+    """What it does before its gain and its shift."""
+    if _by_rms(norm):
+        eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+        return lambda x: F.rms_norm(x, x.shape[-1:], eps=eps)
+    return lambda x: F.layer_norm(x, x.shape[-1:], eps=norm.eps)

@@ -100,8 +100,13 @@ def to_peft(
     )
     theirs: Any = peft.get_peft_model(model, config)
     encoder = theirs.prompt_encoder["default"]
-    ours = {name.rpartition(".")[2]: p for name, p in injection.parameters.items()}
+    ours: dict[str, Tensor] = {
+        name.rpartition(".")[2]: p for name, p in injection.parameters.items()
+    }
     fill(encoder.embedding.weight, ours["Z"])
+    # The last layer gives rows of the table, or what its module makes of them.
+    ours["W3"] = prompt.as_words(theirs, ours["W3"].transpose(1, 2)).transpose(1, 2)
+    ours["b3_bias"] = prompt.as_words(theirs, ours["b3_bias"])
     for i in (1, 2, 3):
         fill(encoder.mlp_head[2 * i - 2].weight, ours[f"W{i}"])
         fill(encoder.mlp_head[2 * i - 2].bias, ours[f"b{i}_bias"])

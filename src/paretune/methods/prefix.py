@@ -1,15 +1,17 @@
-"""Prefix tuning: trained keys and values before those of the text, in every layer.
+"""Prefix tuning: trained keys and values before those of the text, in every attention.
 
 Source: Li and Liang 2021, arXiv:2101.00190, section 4; ``prefix_projection`` is its section 4.3.
 Equation: softmax(Q [P_k; K]^T / sqrt d) [P_v; V], with everything but P_k and P_v frozen.
-Shapes: flat, P_k and P_v (runs, num_virtual_tokens, width) in each layer. With projection, P_k and
-P_v are W2 tanh(W1 Z + b1) + b2 with Z (runs, num_virtual_tokens, width) and W1 (runs, hidden,
-width) for all layers together, W2 (runs, 2 width, hidden) for each.
-Trained parameters: 2 * num_virtual_tokens * width for each layer; with projection,
-(num_virtual_tokens + hidden) * width + hidden, and 2 * width * (hidden + 1) for each layer.
+A decoder has two in each layer, one for its own tokens and one for the source, as in the paper.
+Shapes: flat, P_k and P_v (runs, num_virtual_tokens, width of the keys) in each attention. With
+projection, P_k and P_v are W2 tanh(W1 Z + b1) + b2 with Z (runs, num_virtual_tokens, width) and W1
+(runs, hidden, width) for all together, W2 (runs, 2 width of the keys, hidden) for each attention.
+Trained parameters: 2 * num_virtual_tokens * width of the keys for each attention; with projection,
+(num_virtual_tokens + hidden) * width + hidden, and 2 * width of the keys * (hidden + 1) for each.
 Start: not the base model: the text shares its attention with the prefix. Flat: normal(0, 0.02);
 with projection Z normal(0, 1), W and b uniform on +-1/sqrt(fan in), as PEFT's PrefixEncoder.
-Does not merge. PEFT export: none: PEFT's prefix tuning does not run on encoders in transformers 5.
+Does not merge. PEFT export: none: PEFT's prefix tuning does not run on encoders in transformers 5,
+and in translation models it reaches the decoder's own tokens alone.
 When: the model may not be touched and prompt tuning is too weak.
 """
 
@@ -24,8 +26,8 @@ from torch import Tensor, nn
 from paretune.methods.fleet import Fleet, per_run_rows
 from paretune.methods.injection import Injection, also_undo, generator
 from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.prefixing import attach_prefixes, attention_module
-from paretune.models.anatomy import Anatomy
+from paretune.methods.prefixing import attach_prefixes, attention_module, prefix_width
+from paretune.models.anatomy import Anatomy, Attention
 from paretune.study import derive
 
 NAME = "prefix"
@@ -47,7 +49,7 @@ class Options:
 
 
 class Flat(nn.Module):
-    """The prefix of one layer, trained as it is."""
+    """The prefix of one attention, trained as it is."""
 
     def __init__(
         self, width: int, options: Options, fleet: Fleet, generators: list[torch.Generator]
@@ -67,7 +69,7 @@ class Flat(nn.Module):
 
 
 class Front(nn.Module):
-    """tanh(W1 Z + b1), from which the prefixes of all layers are made; (runs, virtual, hidden)."""
+    """tanh(W1 Z + b1), from which all prefixes are made; (runs, virtual, hidden)."""
 
     def __init__(self, width: int, options: Options, generators: list[torch.Generator]) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class Front(nn.Module):
 
 
 class Projected(nn.Module):
-    """The prefix of one layer, made from the front that all layers share."""
+    """The prefix of one attention, made from the front that all share."""
 
     def __init__(
         self,
@@ -96,7 +98,7 @@ class Projected(nn.Module):
     ) -> None:
         super().__init__()
         self.fleet = fleet
-        # In a tuple, so that the front is not listed as a part of every layer.
+        # In a tuple, so that the front is not listed as a part of every attention.
         self._front = (front,)
         hidden = options.encoder_hidden_size
         self.W2 = nn.Parameter(_uniform((2 * width, hidden), hidden, generators))
@@ -125,13 +127,13 @@ def inject(
         front = Front(anatomy.width, options, draws).to(device)
         model.add_module(FRONT, front)
     parts: dict[str, nn.Module] = {}
-    for layer in anatomy.layers:
-        name = attention_module(layer)
+    for attention in _attentions(anatomy):
+        name, width = attention_module(attention), prefix_width(model, attention)
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         if front is None:
-            part: nn.Module = Flat(anatomy.width, options, fleet, draws)
+            part: nn.Module = Flat(width, options, fleet, draws)
         else:
-            part = Projected(anatomy.width, options, fleet, draws, front)
+            part = Projected(width, options, fleet, draws, front)
         parts[name] = part.to(device)
     injection = attach_prefixes(model, anatomy, NAME, parts)
     if front is None:
@@ -141,12 +143,17 @@ def inject(
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """2 * num_virtual_tokens * width for each layer; more with the projection."""
-    layers, width, tokens = len(anatomy.layers), anatomy.width, options.num_virtual_tokens
+    """2 * num_virtual_tokens * width of the keys for each attention; more with the projection."""
+    keys = sum(prefix_width(model, attention) for attention in _attentions(anatomy))
+    tokens = options.num_virtual_tokens
     if not options.prefix_projection:
-        return layers * 2 * tokens * width
+        return 2 * tokens * keys
     hidden = options.encoder_hidden_size
-    return (tokens + hidden) * width + hidden + layers * 2 * width * (hidden + 1)
+    return (tokens + hidden) * anatomy.width + hidden + 2 * keys * (hidden + 1)
+
+
+def _attentions(anatomy: Anatomy) -> list[Attention]:
+    return [attention for layer in anatomy.layers for attention in layer.attentions]
 
 
 def _uniform(shape: tuple[int, ...], fan_in: int, generators: list[torch.Generator]) -> Tensor:

@@ -2,8 +2,11 @@
 
 Models that compute attention through ``transformers``' attention interface are given ours: it
 puts the prefix of the attention module, if it has one, before the keys and values, and goes on as
-before. DeBERTa has its own attention, whose scores know relative positions; there the forward pass
-of the attention module is written out, and the prefix is met by content alone.
+before. That is behind the cache of a decoder, so that no prefix enters it; every query sees the
+prefix, whatever else it may not see, and T5's bias by distance is 0 for it.
+
+DeBERTa has its own attention, whose scores know relative positions; there the forward pass of the
+attention module is written out, and the prefix is met by content alone.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.errors import MethodError
-from paretune.methods.injection import Injection, also_undo, attach
-from paretune.models.anatomy import Anatomy, Layer
+from paretune.methods.injection import Injection, also_undo, attach, linear
+from paretune.models.anatomy import Anatomy, Attention
 
 _OURS = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
 
@@ -66,9 +69,15 @@ def attach_prefixes(
     return also_undo(injection, *removes, lambda: model.set_attn_implementation(before))
 
 
-def attention_module(layer: Layer) -> str:
+def attention_module(attention: Attention) -> str:
     """Name of the module that computes the attention: it holds the query projection."""
-    return layer.attention.query.rpartition(".")[0]
+    return attention.query.rpartition(".")[0]
+
+
+def prefix_width(model: nn.Module, attention: Attention) -> int:
+    """Width of the keys and of the values, all heads together: in T5 not always the model's."""
+    made = linear(model, attention.key).out_features
+    return made // 3 if attention.fused else made
 
 
 def prefix_of(module: nn.Module) -> Any:
@@ -93,9 +102,14 @@ def _with_prefix(
             own_keys, own_values = (
                 _heads(one, key.shape[1]).to(key) for one in prefix.keys_and_values(len(key))
             )
+            virtual = own_keys.shape[2]
+            if attention_mask is None and _causal(module, query, given):
+                attention_mask = _triangle(query, key)
             if attention_mask is not None:
                 seen = True if attention_mask.dtype == torch.bool else 0.0
-                attention_mask = F.pad(attention_mask, (own_keys.shape[2], 0), value=seen)
+                attention_mask = F.pad(attention_mask, (virtual, 0), value=seen)
+            if given.get("position_bias") is not None:
+                given["position_bias"] = F.pad(given["position_bias"], (virtual, 0))
             key, value = torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2)
         return plain(module, query, key, value, attention_mask, **given)
 
@@ -110,14 +124,34 @@ def _eager(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention as every model file of ``transformers`` has it."""
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if position_bias is not None:
+        scores = scores + position_bias
     if attention_mask is not None:
         scores = scores + attention_mask
     shares = F.dropout(F.softmax(scores, dim=-1), p=dropout, training=module.training)
     return (shares @ value).transpose(1, 2).contiguous(), shares
+
+
+def _causal(module: nn.Module, query: Tensor, given: dict[str, Any]) -> bool:
+    """Whether, without a mask, no query sees what comes after it: as ``transformers`` tells it."""
+    told = given.get("is_causal")
+    return query.shape[2] > 1 and bool(getattr(module, "is_causal", True) if told is None else told)
+
+
+def _triangle(query: Tensor, key: Tensor) -> Tensor:
+    """The mask that a causal kernel would spare itself, to be added to scores; (1, 1, q, k)."""
+    hidden = torch.full(
+        (1, 1, query.shape[2], key.shape[2]),
+        torch.finfo(query.dtype).min,
+        dtype=query.dtype,
+        device=query.device,
+    )
+    return hidden.triu(1)
 
 
 def _heads(states: Tensor, heads: int) -> Tensor:

@@ -10,7 +10,8 @@ Start: not the base model: the text is shifted by the prompt, and a head that re
 position reads the first virtual token, as in PEFT. ``init`` draws P from normal(0, 1) (``random``,
 PEFT's RANDOM), takes the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB), or of
 ``init_text``, repeated and cut to length (``text``, PEFT's TEXT).
-Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice).
+Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice, nor where the model scales its
+embeddings behind its table, as Marian does: PEFT's prompts and texts would both pass it by).
 When: the model itself may not be touched; large models gain more from it than small ones.
 """
 
@@ -28,7 +29,8 @@ from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
 from paretune.methods.options import EVERY_KIND, choice, found_later, number
-from paretune.models.anatomy import Anatomy
+from paretune.models.anatomy import Anatomy, embeds_path_agrees
+from paretune.models.backbone import word_tables
 from paretune.study import derive
 
 NAME = "prompt"
@@ -118,8 +120,15 @@ def to_peft(
     )
     theirs: Any = peft.get_peft_model(model, config)
     (ours,) = injection.parameters.values()
-    fill(theirs.prompt_encoder["default"].embedding.weight, ours)
+    # PEFT's rows go in behind the table, so whatever its module makes of a row is made here.
+    fill(theirs.prompt_encoder["default"].embedding.weight, as_words(theirs, ours))
     return theirs
+
+
+def as_words(theirs: Any, ours: Tensor) -> Tensor:
+    """Rows of our only run as the table's module gives its own; (1, n, embedding width)."""
+    (words, *_) = word_tables(theirs.get_base_model())
+    return door.as_looked_up(words, ours[0].to(words.weight))[None]
 
 
 def not_in_peft(kind: str) -> str:
@@ -128,12 +137,24 @@ def not_in_peft(kind: str) -> str:
 
 
 def prompt_common(model: Any, common: dict[str, Any]) -> dict[str, Any]:
-    """What PEFT's prompt methods want to be told of a model."""
+    """What PEFT's prompt methods want to be told of a model.
+
+    Raises:
+        MethodError: PEFT hands the model embeddings, which this model would take for others.
+    """
+    if not embeds_path_agrees(model):
+        raise MethodError(
+            f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
+            "prompts hand it embeddings: prompt and text would be read unscaled.",
+            remedy="Export it as paretune's own folder, or train LoRA.",
+        )
     told = {
         "token_dim": model.get_input_embeddings().embedding_dim,
         "num_layers": model.config.num_hidden_layers,
         "num_attention_heads": model.config.num_attention_heads,
     }
+    if common.get("task_type") == "SEQ_2_SEQ_LM":
+        told["num_transformer_submodules"] = 1  # the encoder alone
     return {**told, **common}
 
 

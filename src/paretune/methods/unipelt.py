@@ -6,13 +6,16 @@ Equation: g(h) = mean over the text's tokens of sigmoid(w h + c), one number for
   prefix: [g P_k; K] and [g P_v; V], with g of the layer's input;
   adapter: that of pfeiffer, y = norm(f + x + g(h) (U relu(D h + d) + u)) with h = norm(f + x).
 Shapes: of each gate w (runs, width) and c (runs, 1); else as in lora, prefix and pfeiffer.
-Trained parameters: the sum of the three, and width + 1 for each of the four gates of a layer.
+Trained parameters: the sum of the three, and width + 1 for each gate: four in a layer, seven in one
+of a decoder with its second attention.
 Start: not the base model (the prefix). w normal(0, 0.02), c = 0. Does not merge. PEFT export: none.
 When: it is not known which of three methods suits the task, and the gates are to find out.
 
 Padding is no text: the mean leaves it out (the authors' code counts it, so that there a longer
 batch changes the answer). Query and value have a gate each, as in the authors' code; the paper
-speaks of one for LoRA in a layer. The prefix is trained as it is; the paper makes it by a network
+speaks of one for LoRA in a layer. In a decoder, whose later tokens no gate may know, all gates read
+the encoded source instead of what is given to their part; both its attentions have a prefix, each
+with a gate. The prefix is trained as it is; the paper makes it by a network
 that is thrown away after training.
 """
 
@@ -23,13 +26,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, also_undo, attach, generator, linear
 from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.prefixing import attach_prefixes, attention_module
+from paretune.methods.prefixing import attach_prefixes, attention_module, prefix_width
 from paretune.models.anatomy import Anatomy, targets
 from paretune.study import derive
 
@@ -62,29 +66,45 @@ class Options:
 
 @dataclass
 class Text:
-    """Where the text is in the present batch; (rows, tokens), None where it is everywhere."""
+    """Where the text is in the present batch; (rows, tokens), None where it is everywhere.
 
+    ``source`` is what a decoder is given of the encoded text, (rows, tokens, width), and
+    ``source_mask`` where that is text. ``may_grow``: a prompt may get in behind where masks are
+    noted.
+    """
+
+    may_grow: bool = False
     mask: Tensor | None = field(default=None)
+    source: Tensor | None = field(default=None)
+    source_mask: Tensor | None = field(default=None)
 
     def note(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        """Hook before the base model."""
-        mask = kwargs.get("attention_mask")
-        self.mask = mask if mask is not None and mask.ndim == 2 else None
+        """Hook before what reads the text."""
+        self.mask = _of_rows(kwargs.get("attention_mask"))
+
+    def note_source(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Hook before the decoder."""
+        self.source = kwargs["encoder_hidden_states"]
+        self.source_mask = _of_rows(kwargs.get("encoder_attention_mask"))
 
 
 class Gate(nn.Module):
-    """Mean over the text's tokens of sigmoid(w h + c)."""
+    """Mean over the text's tokens of sigmoid(w h + c).
+
+    ``of_source``: h is the encoded source, whatever the gate is given.
+    """
 
     def __init__(
         self,
         width: int,
         fleet: Fleet,
         text: Text,
+        of_source: bool,
         generators: list[torch.Generator],
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.fleet, self._text = fleet, text
+        self.fleet, self._text, self.of_source = fleet, text, of_source
         w = torch.empty(fleet.runs, width)
         for r, draw in enumerate(generators):
             w[r].normal_(0, 0.02, generator=draw)
@@ -93,9 +113,15 @@ class Gate(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """(rows, tokens, width) -> (rows, 1, 1)."""
+        mask = self._text.mask
+        if self.of_source:
+            assert self._text.source is not None  # noqa: S101  (noted before the decoder's layers)
+            h, mask = self._text.source, self._text.source_mask
         score = (h * per_run_vector(h, self.w, self.fleet)).sum(-1, keepdim=True)
         opened = torch.sigmoid(score + per_run_vector(score, self.c_bias, self.fleet))
-        mask = self._text.mask
+        if mask is not None and self._text.may_grow:
+            # All that was put in front of the text since its mask was noted is text as well.
+            mask = F.pad(mask, (h.shape[1] - mask.shape[1], 0), value=1)
         if mask is None or mask.shape != h.shape[:2]:
             return opened.mean(1, keepdim=True)
         weights = mask.to(opened)[..., None]
@@ -149,42 +175,48 @@ def inject(
     Raises:
         MethodError: an architecture whose attention takes no prefix.
     """
-    text = Text()
+    text = Text(may_grow=anatomy.decoder is not None)
     of_lora, of_prefix, of_adapter = options.three
     device = linear(model, anatomy.layers[0].down).weight.device
 
     def draws(kind: str, name: str) -> list[torch.Generator]:
         return [generator(derive(seed, "init", NAME, kind, name)) for seed in seeds]
 
-    def gate(name: str, width: int) -> Gate:
-        return Gate(width, fleet, text, draws("gate", name), device)
+    def gate(name: str) -> Gate:
+        of_source = anatomy.decoder is not None and name.startswith(f"{anatomy.decoder}.")
+        return Gate(anatomy.width, fleet, text, of_source, draws("gate", name), device)
 
     updates: dict[str, nn.Module] = {}
     for name in targets(anatomy, of_lora.target_modules):
         layer = linear(model, name)
         update = GatedLora(layer, of_lora, fleet, draws("lora", name))
-        update.gate = gate(name, layer.in_features)
+        update.gate = gate(name)
         updates[name] = update
     prefixes: dict[str, nn.Module] = {}
     adapters: dict[str, nn.Module] = {}
     removes: list[Callable[[], None]] = []
     for one in anatomy.layers:
-        name = attention_module(one)
-        keys = GatedPrefix(anatomy.width, of_prefix, fleet, draws("prefix", name)).to(device)
-        keys.gate = gate(name, anatomy.width)
-        prefixes[name] = keys
-        removes.append(
-            linear(model, one.attention.query).register_forward_pre_hook(keys.note).remove
-        )
+        for attention in one.attentions:
+            name, width = attention_module(attention), prefix_width(model, attention)
+            keys = GatedPrefix(width, of_prefix, fleet, draws("prefix", name)).to(device)
+            keys.gate = gate(name)
+            prefixes[name] = keys
+            query = linear(model, attention.query)
+            removes.append(query.register_forward_pre_hook(keys.note).remove)
         adapter = GatedBottleneck(
             anatomy.width, of_adapter, fleet, draws("adapter", one.down), device
         )
-        adapter.gate = gate(one.down, anatomy.width)
+        adapter.gate = gate(one.down)
         adapters[one.down] = adapter
     first = attach_prefixes(model, anatomy, f"{NAME}_prefix", prefixes)
     second = attach(model, f"{NAME}_lora", updates)
     third = pfeiffer.behind_feed_forward(model, anatomy, f"{NAME}_adapter", adapters)
-    removes.append(model.base_model.register_forward_pre_hook(text.note, with_kwargs=True).remove)
+    reader = model.get_submodule(anatomy.encoder)
+    removes.append(reader.register_forward_pre_hook(text.note, with_kwargs=True).remove)
+    if anatomy.decoder is not None:
+        decoder = model.get_submodule(anatomy.decoder)
+        hook = decoder.register_forward_pre_hook(text.note_source, with_kwargs=True)
+        removes.append(hook.remove)
     first.parameters |= second.parameters | third.parameters
     return also_undo(first, *removes, second.undo, third.undo)
 
@@ -192,12 +224,16 @@ def inject(
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum of the three, and of the gates."""
     of_lora, of_prefix, of_adapter = options.three
-    gated = targets(anatomy, of_lora.target_modules)
-    gates = sum(linear(model, name).in_features + 1 for name in gated)
-    gates += 2 * len(anatomy.layers) * (anatomy.width + 1)
+    prefixes = sum(len(layer.attentions) for layer in anatomy.layers)
+    gates = len(targets(anatomy, of_lora.target_modules)) + prefixes + len(anatomy.layers)
     return (
-        gates
+        gates * (anatomy.width + 1)
         + lora.parameter_count(model, anatomy, of_lora)
         + prefix.parameter_count(model, anatomy, of_prefix)
         + pfeiffer.parameter_count(model, anatomy, of_adapter)
     )
+
+
+def _of_rows(mask: Tensor | None) -> Tensor | None:
+    """The mask, if it is one of tokens and not of pairs of them."""
+    return mask if mask is not None and mask.ndim == 2 else None
