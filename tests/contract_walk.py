@@ -28,7 +28,12 @@ from paretune.training.loop import adamw
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.workbench import Workbench
 
-METHODS = tuple(n for n, m in methods.available().items() if methods.trains_a_model(m))
+METHODS = tuple(
+    name
+    for name, method in methods.available().items()
+    if methods.trains_a_model(method) and "classification" in method.KINDS
+)
+"""Methods of encoders; tests/methods/test_seq2seq_methods.py has those of translation models."""
 IN_PEFT = ("dora", "ia3", "layer_norm", "loha", "lokr", "lora", "p_tuning", "prompt")
 MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack")
 """Methods whose export PEFT opens, and those that become a part of the weights."""

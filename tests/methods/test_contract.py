@@ -27,10 +27,10 @@ from tiny_models import FAMILIES
 from tiny_tasks import KINDS, tiny_run, tiny_task
 from torch import Tensor
 from two_runs import Both
+from zero_effect import ZERO, without_effect
 
 from paretune.errors import MethodError
 from paretune.export import formats
-from paretune.methods.injection import Injection
 from paretune.study import MethodSpec
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
@@ -39,30 +39,6 @@ TODAY = datetime.date.today().toordinal()
 ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
 REFUSED = {("bitfit", "modernbert"): "has no biases"}
 """Pairs that a method cannot do, and what its refusal says."""
-VIRTUAL = ("K", "V", "P", "Z")
-"""Tensors that are virtual tokens, or make them: without them, a method has none."""
-ZERO = {
-    "adapterdrop": ("U", "U_bias"),
-    "bitfit": ("bias",),
-    "dora": ("B", "m"),
-    "full": None,
-    "head_only": None,
-    "houlsby": ("U", "U_bias"),
-    "ia3": ("l",),
-    "layer_norm": ("gain_bias", "shift_bias"),
-    "loha": ("B2",),
-    "lokr": ("C",),
-    "lora": ("B",),
-    "mam": (*VIRTUAL, "U", "U_bias"),
-    "p_tuning": VIRTUAL,
-    "parallel": ("U", "U_bias"),
-    "pfeiffer": ("U", "U_bias"),
-    "prefix": VIRTUAL,
-    "prompt": VIRTUAL,
-    "stack": ("B", "l"),
-    "unipelt": (*VIRTUAL, "B", "U", "U_bias"),
-}
-"""Which tensors make a method be without effect, whatever its others are; None: it has no such."""
 BESIDE_PROJECTIONS = (
     "bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack", "unipelt",
 )  # fmt: skip
@@ -311,26 +287,6 @@ def test_without_effect_it_is_the_base(
         torch.testing.assert_close(found, base, rtol=0, atol=atol)
     else:
         assert torch.equal(found, base)
-
-
-def without_effect(injection: Injection, neutral: tuple[str, ...]) -> str:
-    """Leave the method no effect, all its other tensors drawn anew; says how."""
-    starts = {name: p.detach().clone() for name, p in injection.parameters.items()}
-    unsettle(injection.parameters.values())
-    still, cut = set(), set()
-    for name, parameter in injection.parameters.items():
-        own = name.rpartition(".")[2]
-        if own in VIRTUAL and own in neutral:
-            parameter.data = parameter.data[:, :0]
-            cut.add("attention" if own in "KV" else "embeddings")
-        elif own in neutral:
-            parameter.data.copy_(starts[name])
-            still.add(own)
-    assert still <= set(neutral) and (still or cut)
-    said = [f"no virtual tokens, only the way through our {way} is left" for way in sorted(cut)]
-    if still:
-        said.append(f"{' and '.join(sorted(still))} as at the start, all other tensors moved")
-    return "; ".join(said)
 
 
 @pytest.mark.guarantee("P")

@@ -17,7 +17,11 @@ from paretune.training.execute import execute_run
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
-METHODS = tuple(n for n, m in methods.available().items() if methods.trains_a_model(m))
+METHODS = tuple(
+    n
+    for n, m in methods.available().items()
+    if methods.trains_a_model(m) and "classification" in m.KINDS
+)
 
 
 @pytest.mark.parametrize("method", METHODS)

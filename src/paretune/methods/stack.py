@@ -39,6 +39,7 @@ _ALONE = {
     "full": "it trains everything already",
     "head_only": "the head is trained with every method",
     "stack": "name its members instead",
+    "untuned": "it trains nothing",
 }
 _DOORS = {"prompt", "p_tuning"}
 

@@ -1,5 +1,6 @@
 """Untuned: the model as it comes, which trains nothing.
 
+Source: the checkpoint, by whoever trained it.
 Equation: h = f(x), with f frozen.
 Trained parameters: none.
 Start: the base model, and so it stays. Always beside the methods of a translation: what does not

@@ -1,0 +1,316 @@
+"""The contract of every method on translation models: teacher forcing and beam search alike.
+
+By default every method walks on Marian and on one family of the day; the slow tests walk the rest.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import peft
+import pytest
+import torch
+from contract_walk import IN_PEFT, MERGED, unsettle
+from seq2seq_walk import TARGET, TRAINED, Case, case
+from tiny_translators import TRANSLATORS, tiny_translator
+from zero_effect import ZERO, without_effect
+
+from paretune.errors import MethodError
+from paretune.methods import prompt
+from paretune.methods.fleet import Fleet
+
+FAMILIES = ("marian", "t5", "mbart")
+OTHERS = ("lora", "prefix", "layer_norm")
+"""Methods that walk on every family even in the slow run: to the rest an mT5 is a T5."""
+WITHOUT_BIAS = ("t5", "gated-t5", "mt5")
+PROMPTS = ("prompt", "p_tuning")
+
+
+TODAY = TRANSLATORS[1:][datetime.date.today().toordinal() % (len(TRANSLATORS) - 1)]
+
+
+def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
+    return [
+        pytest.param(
+            (name, family),
+            id=f"{name}-{family}",
+            marks=() if family in ("marian", TODAY) else pytest.mark.slow,
+        )
+        for family in TRANSLATORS
+        for name in names
+        if (family in (*FAMILIES, TODAY) or name in OTHERS)
+        and not (name == "bitfit" and family in WITHOUT_BIAS)
+    ]
+
+
+@pytest.mark.parametrize("pair", pairs())
+def test_it_starts_where_it_says(pair: tuple[str, str]) -> None:
+    one = case(*pair)
+    logits, texts = one.logits(), one.translations()
+    one.inject()
+    if one.method.STARTS_AS_BASE:
+        assert torch.equal(one.logits(), logits)
+        assert one.translations() == texts
+    else:
+        assert not torch.allclose(one.logits(), logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("pair", pairs())
+def test_without_effect_it_is_the_base(pair: tuple[str, str]) -> None:
+    one = case(*pair)
+    neutral = ZERO[pair[0]]
+    one.model.double()
+    logits, texts = one.logits(), one.translations()
+    injection = one.inject()
+    one.model.double()
+    if neutral is not None:
+        without_effect(injection, neutral)
+    torch.testing.assert_close(one.logits(), logits, rtol=0, atol=1e-10)
+    assert one.translations() == texts
+
+
+@pytest.mark.parametrize("pair", pairs())
+def test_every_trained_tensor_is_counted_and_gets_a_gradient(pair: tuple[str, str]) -> None:
+    one = case(*pair)
+    count = one.method.parameter_count(one.model, one.anatomy, one.options)
+    injection = one.injected()
+    assert sum(p.numel() for p in injection.parameters.values()) == count
+    if not count:
+        assert pair[0] == "untuned"
+        return
+    one.model(**one.batch()).loss.backward()
+    trained = {id(p) for p in injection.parameters.values()}
+    assert [n for n, p in injection.parameters.items() if p.grad is None or not p.grad.any()] == []
+    assert [
+        n for n, p in one.model.named_parameters() if id(p) not in trained and p.grad is not None
+    ] == []
+
+
+@pytest.mark.parametrize("pair", pairs(tuple(n for n in TRAINED if n != "full")))
+def test_undo_leaves_no_trace(pair: tuple[str, str]) -> None:
+    one = case(*pair)
+    logits, texts, traces = one.logits(), one.translations(), _traces(one.model)
+    injection = one.injected()
+    moved = one.logits()
+    assert torch.equal(moved, logits) == (pair[0] == "untuned")
+    one.translations()
+    injection.undo()
+    assert _traces(one.model) == traces
+    assert torch.equal(one.logits(), logits)
+    assert one.translations() == texts
+
+
+def _traces(model: Any) -> list[Any]:
+    """Names of all parts, their hooks, what was put on them, and how attention is computed."""
+    return [
+        (
+            name,
+            len(module._forward_hooks) + len(module._forward_pre_hooks),
+            sorted(vars(module)),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ] + [name for name, _ in model.named_parameters()]
+
+
+@pytest.mark.parametrize("pair", pairs())
+def test_padding_and_batch_size_do_not_matter(pair: tuple[str, str]) -> None:
+    one = case(*pair)
+    one.injected()
+    batch = one.batch()
+    together, texts = one.logits(**batch), one.translations(**batch)
+    padded = one.batch()
+    for name, filler in {"input_ids": one.anatomy.pad_id, "attention_mask": 0}.items():
+        padded[name] = torch.nn.functional.pad(batch[name], (0, 5), value=filler)
+    torch.testing.assert_close(one.logits(**padded), together, rtol=0, atol=2e-5)
+    assert one.translations(**padded) == texts
+    for row in range(len(texts)):
+        seen = int(batch["attention_mask"][row].sum())
+        alone = {n: t[row : row + 1] for n, t in batch.items()}
+        alone |= {n: alone[n][:, :seen] for n in ("input_ids", "attention_mask")}
+        found = one.logits(**alone)
+        torch.testing.assert_close(found, together[row : row + 1], rtol=0, atol=2e-5)
+        assert one.translations(**alone) == texts[row : row + 1]
+
+
+@pytest.mark.parametrize("pair", pairs())
+def test_no_word_knows_those_after_it(pair: tuple[str, str]) -> None:
+    """A search step by step, with a cache, finds what teacher forcing says of its words."""
+    one = case(*pair)
+    one.injected()
+    batch = one.batch()
+    del batch["labels"]
+    found = one.model.generate(
+        **batch, max_new_tokens=TARGET, output_logits=True, return_dict_in_generate=True
+    )
+    words = found.sequences[:, :-1]
+    forced = one.logits(**batch, decoder_input_ids=words)
+    torch.testing.assert_close(forced, torch.stack(found.logits, 1), rtol=0, atol=2e-5)
+    open_to_all = one.logits(
+        **batch, decoder_input_ids=words, decoder_attention_mask=torch.ones_like(words)
+    )
+    torch.testing.assert_close(open_to_all, forced, rtol=0, atol=2e-5)
+    other = words.clone()
+    other[:, -1] = 7
+    changed = one.logits(**batch, decoder_input_ids=other)
+    torch.testing.assert_close(changed[:, :-1], forced[:, :-1], rtol=0, atol=2e-5)
+    assert not torch.allclose(changed[:, -1], forced[:, -1], atol=1e-3)
+
+
+@pytest.mark.parametrize("pair", pairs(MERGED))
+def test_merged_equals_unmerged(pair: tuple[str, str]) -> None:
+    one = case(*pair)
+    base, names = one.logits(), [n for n, _ in one.model.named_parameters()]
+    injection = one.injected()
+    beside, texts = one.logits(), one.translations()
+    one.method.merge(one.model, injection)
+    assert [n for n, _ in one.model.named_parameters()] == names
+    torch.testing.assert_close(one.logits(), beside, rtol=0, atol=5e-5)
+    assert not torch.allclose(one.logits(), base, atol=1e-3)
+    assert one.translations() == texts
+
+
+@pytest.mark.parametrize("pair", pairs(IN_PEFT))
+@pytest.mark.parametrize("heads", [None, []], ids=["none", "empty"])
+def test_the_export_opens_in_peft(pair: tuple[str, str], heads: Any, tmp_path: Any) -> None:
+    one = case(*pair)
+    injection = one.injected()
+    told = {"modules_to_save": heads, "task_type": "SEQ_2_SEQ_LM"}
+    base = tiny_translator(pair[1])
+    if pair[1] == "marian" and pair[0] in PROMPTS:
+        with pytest.raises(MethodError, match=r"MarianMTModel scales the embeddings"):
+            one.method.to_peft(base, one.options, injection, told)
+        return
+    one.method.to_peft(base, one.options, injection, told).save_pretrained(tmp_path)
+    theirs: Any = peft.PeftModel.from_pretrained(tiny_translator(pair[1]), str(tmp_path)).eval()
+    assert isinstance(theirs, peft.PeftModelForSeq2SeqLM)
+    with torch.no_grad():
+        logits = theirs(**one.batch()).logits
+    torch.testing.assert_close(logits, one.logits(), rtol=0, atol=2e-5)
+    beside = Case(one.method, one.options, theirs, one.anatomy)
+    assert beside.translations() == one.translations()
+
+
+@pytest.mark.parametrize("pair", pairs(tuple(n for n in TRAINED if n not in ("full", "untuned"))))
+def test_a_run_beside_it_changes_nothing(pair: tuple[str, str]) -> None:
+    one, fleet = case(*pair), Fleet(2)
+    injection = one.inject(fleet)
+    unsettle(injection.parameters.values(), by=0.1)
+    fleet.share([3, 1])
+    together = one.logits()
+    values = {name: p.detach().clone() for name, p in injection.parameters.items()}
+    injection.undo()
+    alone = one.inject()
+    for run, rows in ((0, slice(0, 3)), (1, slice(3, 4))):
+        for name, parameter in alone.parameters.items():
+            parameter.data.copy_(values[name][run : run + 1])
+        found = one.logits(**{n: t[rows] for n, t in one.batch().items()})
+        torch.testing.assert_close(found, together[rows], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("family", TRANSLATORS)
+def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
+    """Whatever the model does between its table and its first layer, it does to both."""
+    words = (7, 21, 9)
+    one = case("prompt", family)
+    batch = one.batch()
+    longer = dict(batch)
+    front = torch.tensor(words).expand(len(batch["labels"]), -1)
+    longer["input_ids"] = torch.cat([front, batch["input_ids"]], 1)
+    longer["attention_mask"] = torch.cat([torch.ones_like(front), batch["attention_mask"]], 1)
+    written, texts = one.logits(**longer), one.translations(**longer)
+    one.options = prompt.Options(num_virtual_tokens=3, init="text", init_text="x", init_ids=words)
+    one.inject()
+    torch.testing.assert_close(one.logits(**batch), written, rtol=0, atol=1e-5)
+    assert one.translations(**batch) == texts
+
+
+def test_a_table_that_both_stacks_look_up_in_prompts_only_the_source() -> None:
+    one = case("prompt", "mbart")
+    injection = one.injected()
+    wanted, moved = one.logits(), [p.detach().clone() for p in injection.parameters.values()]
+    injection.undo()
+    one.model.set_input_embeddings(one.model.get_encoder().embed_tokens)
+    assert one.model.get_encoder().embed_tokens is one.model.get_decoder().embed_tokens
+    for parameter, value in zip(one.inject().parameters.values(), moved, strict=True):
+        parameter.data.copy_(value)
+    torch.testing.assert_close(one.logits(), wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", PROMPTS)
+def test_a_prompt_needs_no_mask_but_ids(method: str) -> None:
+    one = case(method, "t5")
+    one.injected()
+    batch = one.batch(rows=1)
+    seen = one.logits(**batch)
+    del batch["attention_mask"]
+    torch.testing.assert_close(one.logits(**batch), seen, rtol=0, atol=1e-6)
+    embedded = one.model.get_input_embeddings()(batch.pop("input_ids"))
+    with pytest.raises(MethodError, match="called without input_ids"):
+        one.logits(inputs_embeds=embedded, **batch)
+
+
+@pytest.mark.parametrize("family", WITHOUT_BIAS)
+def test_bitfit_says_that_t5_has_no_biases(family: str) -> None:
+    one = case("bitfit", family)
+    with pytest.raises(MethodError, match=r"has no biases outside its head"):
+        one.inject()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prefixes_stand_in_all_three_attentions(family: str) -> None:
+    one = case("prefix", family)
+    parts = set(one.inject().parts)
+    attentions = [a for layer in one.anatomy.layers for a in layer.attentions]
+    assert parts == {a.query.rpartition(".")[0] for a in attentions}
+    assert len(parts) == 3 + 2 + 2
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prefix_is_the_same_however_attention_is_computed(family: str, projected: bool) -> None:
+    one = case("prefix", family, prefix_projection=projected)
+    count = one.method.parameter_count(one.model, one.anatomy, one.options)
+    injection = one.injected()
+    assert sum(p.numel() for p in injection.parameters.values()) == count
+    by_kernel, texts = one.logits(), one.translations()
+    moved = {n: p.detach().clone() for n, p in injection.parameters.items()}
+    injection.undo()
+    one.model.set_attn_implementation("eager")
+    for name, parameter in one.inject().parameters.items():
+        parameter.data.copy_(moved[name])
+    torch.testing.assert_close(one.logits(), by_kernel, rtol=0, atol=2e-5)
+    assert one.translations() == texts
+
+
+def test_adapterdrop_drops_the_lower_layers_of_each_stack() -> None:
+    def left(**given: Any) -> list[str]:
+        return list(case("adapterdrop", "marian", **given).inject().parts)
+
+    upper = ["encoder.layers.1", "encoder.layers.2", "decoder.layers.1"]
+    assert left() == [f"model.{name}.fc2" for name in upper]
+    assert left(drop=1) == left()
+    assert len(left(robust=True)) == 5
+    with pytest.raises(MethodError, match="2 layers dropped leave none of 2"):
+        left(drop=2)
+
+
+@pytest.mark.parametrize("names", [("prompt", "unipelt"), ("unipelt", "prompt")])
+def test_gates_count_a_prompt_as_text_whoever_came_first(names: tuple[str, str]) -> None:
+    """The gates' means are over the prompt and the source, and over no padding."""
+    one = case("stack", "marian", methods=[{"name": n, "num_virtual_tokens": 3} for n in names])
+    one.injected()
+    together = one.logits()
+    for row, wanted in enumerate(together):
+        alone = {n: t[row : row + 1] for n, t in one.batch().items()}
+        seen = int(alone["attention_mask"].sum())
+        alone |= {n: alone[n][:, :seen] for n in ("input_ids", "attention_mask")}
+        torch.testing.assert_close(one.logits(**alone)[0], wanted, rtol=0, atol=2e-5)
+
+
+def test_full_leaves_alone_what_the_architecture_fixes() -> None:
+    one = case("full", "marian")
+    trained = one.inject().parameters
+    assert {n for n, _ in one.model.named_parameters()} - set(trained) == set(one.anatomy.fixed)
+    assert len(one.anatomy.fixed) == 2
