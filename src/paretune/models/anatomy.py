@@ -12,6 +12,7 @@ from torch import nn
 from paretune.errors import MethodError, ModelError
 from paretune.models.backbone import (
     backbone_parameters,
+    fixed_parameters,
     head_modules,
     two_stacks,
     word_tables,
@@ -79,8 +80,6 @@ class Anatomy:
 def anatomy(model: Any) -> Anatomy:
     """Describe a ``transformers`` encoder or translation model, with weights or on meta.
 
-    The model is just opened: what is frozen in it was made so.
-
     Raises:
         ModelError: an architecture without what was looked for; the text shows both.
     """
@@ -112,7 +111,7 @@ def anatomy(model: Any) -> Anatomy:
         pad_id=getattr(model.config, "pad_token_id", None),
         encoder=encoder,
         decoder=decoder,
-        fixed=tuple(n for n, p in model.named_parameters() if not p.requires_grad),
+        fixed=fixed_parameters(model),
     )
 
 

@@ -45,6 +45,16 @@ def backbone_parameters(model: Any) -> frozenset[str]:
     return frozenset(name for name, p in model.named_parameters() if id(p) in reached)
 
 
+def fixed_parameters(model: Any) -> tuple[str, ...]:
+    """Names of the parameters that are no weights: computed, and never saved.
+
+    Marian's positions are made untrainable, but ``from_pretrained`` forgets that; what tells them
+    apart for certain is that a checkpoint leaves them out, so whatever was trained would be lost.
+    """
+    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    return tuple(name for name, _ in model.named_parameters() if name in unsaved)
+
+
 def two_stacks(model: Any) -> bool:
     """Whether the model has an encoder and a decoder."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
