@@ -226,6 +226,32 @@ def test_new_writes_a_study_that_loads_and_never_over_another(
     assert code == 2 and "cannot be written" in err
 
 
+def test_new_writes_a_study_of_translation(
+    capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"Poved številka {i}.\tSentence number {i}.\n" for i in range(9))
+    Path("pairs.tsv").write_text(f"sl\ten\n{rows}", encoding="utf-8")
+    assert command(capsys, "new", "pairs.tsv")[0] == 0
+    study = Study.load("pairs.yaml")
+    assert (study.tasks[0].source_lang, study.tasks[0].target_lang) == ("sl", "en")
+    assert [model.name for model in study.models] == ["Helsinki-NLP/opus-mt-sla-en"]
+    assert [method.name for method in study.methods] == ["full", "lora", "prompt"]
+    assert "exchange the two for the other direction" in Path("pairs.yaml").read_text("utf-8")
+    assert command(capsys, "new", "pairs.tsv", "--from", "en", "-o", "back.yaml")[0] == 0
+    back = Study.load("back.yaml")
+    assert (back.tasks[0].key, back.models[0].source_prefix) == ("pairs-en-sl", ">>slv<< ")
+    assert command(capsys, "new", "pairs.tsv", "-o", "own.yaml", "--model", "./m")[0] == 0
+    assert Study.load("own.yaml").models[0].name == str(tmp_path / "m")
+    for language in ("sl", "en"):
+        Path(f"plain.{language}").write_text(rows, encoding="utf-8")
+    assert command(capsys, "new", "plain.sl")[0] == 0
+    assert Study.load("plain.yaml").tasks[0].train == str(tmp_path / "plain")
+    two_files(tmp_path)
+    code, _, err = command(capsys, "new", "train.csv", "--from", "sl")
+    assert code == 2 and "is no parallel text" in err
+
+
 def test_data_fetch_says_what_there_is(capsys: Any) -> None:
     code, _, err = command(capsys, "data", "fetch", "superglue")
     assert code == 3 and "There is superglue-sl" in err

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from paretune.data.sniff import sniff
+from paretune.data.sniff_pairs import turned
 from paretune.errors import DataError
 from paretune.study import TaskSpec
 from paretune.tasks import load
@@ -150,3 +151,57 @@ def test_without_a_telling_name_it_is_the_last_column_of_a_table(tmp_path: Path)
     assert found.task["features"] == ["bmi", "progression"]
     with pytest.raises(DataError, match=r'no column "age"\. Its columns are sex, bmi, progression'):
         sniff(path, "age")
+
+
+LINES = [(f"Ena poved {i} o šoli.", f"One sentence {i} on school.") for i in range(20)]
+
+
+@pytest.mark.parametrize("header", ["sl,en", "sl_seq,en_seq", "id,sl,en", "source,target"])
+def test_two_columns_called_by_languages_are_a_translation(tmp_path: Path, header: str) -> None:
+    rows = [f"{a},{b}" for a, b in LINES]
+    if header.startswith("id"):
+        rows = [f"{i},{row}" for i, row in enumerate(rows)]
+    found = sniff(table(tmp_path / "train.csv", header, rows)).task
+    table(tmp_path / "dev.csv", header, rows)
+    assert sniff(tmp_path / "train.csv").task["test"] == str(tmp_path / "dev.csv")
+    source, target = ("source", "target") if header == "source,target" else ("sl", "en")
+    assert found["kind"] == "translation"
+    assert (found["source_lang"], found["target_lang"]) == (source, target)
+    assert ("text" in found) == (header == "sl_seq,en_seq")
+    data = built(found)
+    assert {e.target for e in (*data.train, *data.test)} == {b for _, b in LINES}
+
+
+def test_a_nested_pair_is_a_translation(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"id": i, "translation": {"de": a, "fr": b}} for i, (a, b) in enumerate(LINES)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    found = sniff(path).task
+    assert (found["source_lang"], found["target_lang"]) == ("de", "fr")
+    assert len(built(found).train) > 9
+
+
+def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None:
+    for word in ("train", "test"):
+        for place, language in enumerate(("sl", "en")):
+            lines = "".join(f"{word} {i} {pair[place]}\n" for i, pair in enumerate(LINES))
+            (tmp_path / f"{word}.{language}").write_text(lines, encoding="utf-8")
+    found = sniff(tmp_path / "train.en")
+    assert found.task["train"] == str(tmp_path / "train")
+    assert found.task["test"] == str(tmp_path / "test")
+    assert (found.task["source_lang"], found.task["target_lang"]) == ("en", "sl")
+    assert len(built(found.task).test) == 20
+    back = built(turned(found.task, "sl"))
+    assert back.languages == ("sl", "en") and "poved" in back.train[0].segments[0][0]
+    with pytest.raises(DataError, match="It holds en and sl"):
+        turned(found.task, "de")
+    (tmp_path / "train.de").write_text("x", encoding="utf-8")
+    with pytest.raises(DataError, match="2 files of other languages beside it"):
+        sniff(tmp_path / "train.en")
+
+
+def test_short_columns_with_names_of_languages_are_no_translation(tmp_path: Path) -> None:
+    rows = [f"x{i % 3},{'yes' if i % 2 else 'no'}" for i in range(20)]
+    assert sniff(table(tmp_path / "a.csv", "no,is", rows)).task["kind"] == "classification"
+    labelled = [f"The text of number {i}.,{'one' if i % 2 else 'two'}" for i in range(20)]
+    assert sniff(table(tmp_path / "b.csv", "en,is", labelled)).task["kind"] == "classification"

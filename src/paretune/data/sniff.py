@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paretune.data.labels import in_order, spell
 from paretune.data.read import declared_labels, read_rows
+from paretune.data.sniff_pairs import pair_columns, pair_files
 from paretune.data.table import number
 from paretune.errors import DataError
 
@@ -69,6 +70,9 @@ def sniff(path: Path | str, label: str | None = None) -> Sniffed:
         DataError: unreadable, no column of that name, or no column can be the label or the text;
             the columns are named.
     """
+    two = pair_files(Path(str(path)))
+    if two is not None:
+        return _parallel(Path(str(path)).with_suffix(""), two, "", "called by its language")
     rows = read_rows(path)
     columns = {name: [row.values.get(name) for row in rows] for row in rows for name in row.values}
     if label is not None and label not in columns:
@@ -77,13 +81,16 @@ def sniff(path: Path | str, label: str | None = None) -> Sniffed:
             where=str(path),
             remedy=f"Its columns are {', '.join(columns)}.",
         )
+    two = pair_columns({n: v for n, v in columns.items() if not _is_id(n, v)})
+    if label is None and two is not None:
+        return _parallel(Path(str(path)), two, next(reversed(columns)), "named by its column")
     task: dict[str, object] = {"name": _name(Path(str(path)))}
     reasons = {"name": "from the file's name"}
     why = "as you said"
     if label is None:
         label, why = _label(columns, str(path))
     rest = {name: values for name, values in columns.items() if name != label}
-    identifier = next((c for c in rest if _ID.fullmatch(c) and _unique(rest[c])), None)
+    identifier = next((c for c in rest if _is_id(c, rest[c])), None)
     rest.pop(identifier or "", None)
     choices, why_choices = _choices(rest)
     for name in choices:
@@ -124,6 +131,30 @@ def sniff(path: Path | str, label: str | None = None) -> Sniffed:
     if identifier:
         task["id"], reasons["id"] = identifier, "a different value in every row"
     return Sniffed(task, reasons)
+
+
+def _parallel(path: Path, pair: dict[str, str], column: str, why: str) -> Sniffed:
+    """A translation: a table's ``path``, whose ``column`` a test file must have, or a stem."""
+    task: dict[str, object] = {"name": _name(path), "kind": "translation"}
+    reasons = {"name": "from the file's name", "kind": "two texts, called by their languages"}
+    task |= {**pair, "train": str(path)}
+    reasons |= dict.fromkeys(pair, why)
+    reasons["source_lang"] = f"{why}; exchange the two for the other direction, or say --from"
+    reasons["train"] = "both languages" if column else "without the ending: one file a language"
+    test, reasons["test"] = _test(path, column) if column else (_test_files(path, pair), "")
+    if test is not None:
+        task["test"] = str(test)
+        reasons["test"] = "found beside the file"
+    return Sniffed(task, reasons)
+
+
+def _test_files(stem: Path, pair: dict[str, str]) -> Path | None:
+    """The stem beside, called like train but test, validation or dev, of two files as well."""
+    for word in _TESTS:
+        name = stem.name.replace("train", word) if "train" in stem.name else word
+        if all(stem.with_name(f"{name}.{language}").is_file() for language in pair.values()):
+            return stem.with_name(name)
+    return None
 
 
 def _label(columns: dict[str, list[object]], where: str) -> tuple[str, str]:
@@ -248,6 +279,10 @@ def _test(train: Path, label: str) -> tuple[Path | None, str]:
             continue
         return beside, f"{passed}found beside the file"
     return None, f"{passed}no file beside: a fifth of train will be kept for the test"
+
+
+def _is_id(name: str, values: list[object]) -> bool:
+    return _ID.fullmatch(name) is not None and _unique(values)
 
 
 def _unique(values: list[object]) -> bool:

@@ -68,12 +68,20 @@ def held_out(examples: Sequence[Example], wanted: int, seed: int) -> set[int]:
     """Indices of about ``wanted`` examples, drawn by whole groups (see :func:`parts`).
 
     Groups are taken in an order drawn from a private generator; one that would exceed what is
-    wanted is passed over, so the result is short only where groups are large.
+    wanted is passed over, so the result is short only where groups are large. The smallest group
+    is taken where none would do.
 
     Raises:
-        DataError: nothing can be held out: too few examples, or one group of them.
+        DataError: nothing can be held out: no examples, or one group of them.
     """
     groups = _groups(examples)
+    if len(groups) < 2:
+        raise DataError(
+            f"no test rows can be taken from {len(examples)} training rows in {len(groups)} "
+            "groups; equal texts and named groups stay together.",
+            where=examples[0].where if examples else "train",
+            remedy="Add rows, or give the task test: FILE.",
+        )
     held: set[int] = set()
     order = np.random.Generator(np.random.PCG64(derive(seed, "split"))).permutation(len(groups))
     for row in order:
@@ -81,14 +89,8 @@ def held_out(examples: Sequence[Example], wanted: int, seed: int) -> set[int]:
             held.update(groups[row])
         if len(held) == wanted:
             break
-    if not held:
-        raise DataError(
-            f"no test rows can be taken from {len(examples)} training rows in {len(groups)} "
-            "groups; equal texts and named groups stay together.",
-            where=examples[0].where if examples else "train",
-            remedy="Add rows, or give the task test: FILE.",
-        )
-    return held
+    smallest = min(groups, key=len)
+    return held or set(smallest)
 
 
 def _strata(examples: Sequence[Example]) -> list[int]:

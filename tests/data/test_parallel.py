@@ -1,0 +1,229 @@
+"""Parallel plain text, TMX, and corpora as they are downloaded, hostile ones too."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from paretune.data.corpus import read_corpus
+from paretune.data.plain_text import pair_of, read_pairs
+from paretune.data.read import Row, read_rows
+from paretune.data.split import held_out
+from paretune.data.tmx import read_units
+from paretune.errors import DataError
+from paretune.study import TaskSpec
+from paretune.tasks import load
+
+LANGUAGES = ("sl", "en")
+PAIRS = [
+    ("Dober dan.", "Good day."),
+    ("Češnja in žaba.", "A cherry and a frog."),
+    ("Šola.", "School."),
+]
+
+
+def put(path: Path, text: str | bytes) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def two(folder: Path, name: str = "corpus", pairs: list[tuple[str, str]] = PAIRS) -> str:
+    for place, language in enumerate(LANGUAGES):
+        put(folder / f"{name}.{language}", "".join(f"{pair[place]}\n" for pair in pairs))
+    return str(folder / name)
+
+
+def zipped(path: Path, files: dict[str, str]) -> str:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return str(path)
+
+
+def texts(rows: list[Row]) -> list[tuple[object, ...]]:
+    return [tuple(row.values.values()) for row in rows]
+
+
+def sides(place: int) -> str:
+    return "".join(f"{pair[place]}\n" for pair in PAIRS)
+
+
+def test_line_n_belongs_to_line_n(tmp_path: Path) -> None:
+    stem = two(tmp_path)
+    rows = read_pairs(f"{stem}.sl", f"{stem}.en", ("a", "b"))
+    assert texts(rows) == PAIRS
+    assert rows[1] == Row({"a": PAIRS[1][0], "b": PAIRS[1][1]}, "corpus.sl line 2")
+
+
+def test_a_mark_line_ends_of_windows_and_no_end_at_all_change_nothing(tmp_path: Path) -> None:
+    source = put(tmp_path / "a", b"\xef\xbb\xbf" + "č\r\nš\r\n".encode())
+    target = put(tmp_path / "b", "one\ntwo")
+    assert texts(read_pairs(source, target, LANGUAGES)) == [("č", "one"), ("š", "two")]
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_only_line_ends_end_a_line(tmp_path: Path, inside: str) -> None:
+    source = put(tmp_path / "a", f"one{inside}still one\ntwo\n")
+    target = put(tmp_path / "b", "ena\ndva\n")
+    assert texts(read_pairs(source, target, LANGUAGES)) == [
+        (f"one{inside}still one", "ena"),
+        ("two", "dva"),
+    ]
+
+
+def test_unequal_files_say_both_counts(tmp_path: Path) -> None:
+    source, target = put(tmp_path / "a", "1\n2\n3\n"), put(tmp_path / "b", "1\n2\n")
+    with pytest.raises(DataError, match=r"a: has 3 lines, b has 2"):
+        read_pairs(source, target, LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"fine\n\xe8rka\n", r"b line 2: byte 1 of the line \(0xe8\) is not UTF-8"),
+        (b"fine\nnot\0fine\n", "b line 2: holds a NUL byte"),
+        ("fine\nfine\n".encode("utf-16"), "b: is UTF-16"),
+        (b"", "b: is empty"),
+    ],
+)
+def test_what_is_no_text_names_its_file_and_line(tmp_path: Path, data: bytes, said: str) -> None:
+    source, target = put(tmp_path / "a", "1\n2\n"), put(tmp_path / "b", data)
+    with pytest.raises(DataError, match=said):
+        read_pairs(source, target, LANGUAGES)
+
+
+def test_which_files_a_study_means(tmp_path: Path) -> None:
+    stem = two(tmp_path)
+    assert pair_of(stem, None, LANGUAGES) == (f"{stem}.sl", f"{stem}.en")
+    assert pair_of("a.txt", "b.txt", LANGUAGES) == ("a.txt", "b.txt")
+    assert pair_of("some.tsv", None, LANGUAGES) is None
+    assert pair_of("x.zip::some.jsonl", None, LANGUAGES) is None
+    assert pair_of("x.zip::RSDO4.en-sl", None, LANGUAGES) == (
+        "x.zip::RSDO4.en-sl.sl",
+        "x.zip::RSDO4.en-sl.en",
+    )
+    with pytest.raises(DataError, match="is a table, which holds both languages"):
+        pair_of("some.tsv", "b.txt", LANGUAGES)
+    with pytest.raises(DataError, match=r"there are no missing\.sl and missing\.en"):
+        pair_of(str(tmp_path / "missing"), None, LANGUAGES)
+
+
+def test_a_zip_of_opus_needs_no_member(tmp_path: Path) -> None:
+    files = {"README": "x", "X.en-sl.xml": "<x/>", "X.en-sl.sl": sides(0), "X.en-sl.en": sides(1)}
+    found = pair_of(zipped(tmp_path / "x.zip", files), None, LANGUAGES)
+    assert found is not None and texts(read_pairs(*found, LANGUAGES)) == PAIRS
+    several = {f"{name}.{language}": "x\n" for name in "ab" for language in LANGUAGES}
+    with pytest.raises(
+        DataError, match=r"several pairs .* It holds a, b: name one as y\.zip::NAME"
+    ):
+        pair_of(zipped(tmp_path / "y.zip", several), None, LANGUAGES)
+    with pytest.raises(DataError, match="no pair of files"):
+        pair_of(zipped(tmp_path / "z.zip", {"a.sl": "x"}), None, LANGUAGES)
+    table = zipped(tmp_path / "t.zip", {"a.tsv": "sl\ten\nx\ty\n", "README": "x"})
+    assert pair_of(table, None, LANGUAGES) is None
+
+
+def test_quotes_in_a_table_are_kept(tmp_path: Path) -> None:
+    lines = ['"Da," je rekel.\t"Yes," he said.', 'On: "Ne."\tHe: "No."', '5" x 7"\t5" by 7"']
+    path = put(tmp_path / "a.tsv", "\n".join(["sl\ten", *lines]))
+    assert ["\t".join(map(str, pair)) for pair in texts(read_rows(path))] == lines
+
+
+TMX = """<?xml version="1.0" encoding="UTF-8"?>
+<tmx version="1.4"><header/><body>
+<tu><tuv xml:lang="sl-SI"><seg>Pritisnite <bpt i="1">&lt;b&gt;</bpt>Esc<ept i="1">&lt;/b&gt;</ept>
+ &amp; čakajte.</seg></tuv><tuv xml:lang="EN"><seg>Press <hi>Esc</hi> &amp; wait.</seg></tuv></tu>
+<tu><tuv xml:lang="sl"><seg>Samo tu.</seg></tuv></tu>
+<tu><tuv xml:lang="de"><seg>Hallo</seg></tuv><tuv xml:lang="en"><seg>Hello</seg></tuv>
+<tuv xml:lang="slv"><seg>Živjo</seg></tuv></tu>
+</body></tmx>"""
+
+
+def test_tmx(tmp_path: Path) -> None:
+    rows = read_units(put(tmp_path / "a.tmx", TMX), LANGUAGES, ("a", "b"))
+    assert texts(rows) == [("Pritisnite Esc & čakajte.", "Press Esc & wait."), ("Živjo", "Hello")]
+    assert [row.where for row in rows] == ["a.tmx unit 1", "a.tmx unit 3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TMX[:-20], "is not well-formed TMX"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><tmx><tu/></tmx>', "defines entities of its own"),
+        (TMX.replace("sl", "hr"), "no unit in sl and en. Its languages are de, en, hr"),
+    ],
+)
+def test_hostile_tmx(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        read_units(put(tmp_path / "a.tmx", text), LANGUAGES, LANGUAGES)
+
+
+TABLE = "".join(f"{en}\t{sl}\n" for sl, en in PAIRS)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"x/RSDO4.en.txt": sides(1), "x/RSDO4.sl.txt": sides(0), "README.txt": "x"},
+        {"c.en-sl.sl": sides(0), "c.en-sl.en": sides(1), "LICENSE": "x"},
+        {"sl.txt": sides(0), "en.txt": sides(1)},
+        {"RSDO4.tsv": TABLE},
+        {"RSDO4.txt": TABLE, "readme.txt": "x"},
+        {"RSDO4.tsv": "en_seq\tsl_seq\n" + TABLE},
+        {"RSDO4.tsv": "English\tSlovene\n" + TABLE},
+        {"a.csv": "id,sl,en\n" + "".join(f'7,"{sl}","{en}"\n' for sl, en in PAIRS)},
+    ],
+    ids=lambda files: "+".join(files),
+)
+@pytest.mark.parametrize("form", ["folder", "zip", "folder with zip"])
+def test_a_corpus_is_found(tmp_path: Path, files: dict[str, str], form: str) -> None:
+    place = tmp_path / "here"
+    for name, text in files.items():
+        put(place / name, text)
+    if form != "folder":
+        (tmp_path / "zip").mkdir()
+        source = zipped(tmp_path / "zip" / "here.zip", files)
+        place = Path(source) if form == "zip" else tmp_path / "zip"
+    rows = read_corpus(str(place), LANGUAGES, ("s", "t"))
+    assert texts(rows) == PAIRS
+    assert list(rows[0].values) == ["s", "t"]
+
+
+def test_files_of_tmx_are_read_one_after_another(tmp_path: Path) -> None:
+    for name in "ab":
+        put(tmp_path / f"{name}.tmx", TMX)
+    assert len(read_corpus(str(tmp_path), LANGUAGES, LANGUAGES)) == 4
+
+
+def test_a_corpus_that_is_not_clear_is_refused(tmp_path: Path) -> None:
+    two(tmp_path, "a")
+    two(tmp_path, "b")
+    with pytest.raises(DataError, match="several corpora"):
+        read_corpus(str(tmp_path), LANGUAGES, LANGUAGES)
+    with pytest.raises(DataError, match="no parallel corpus"):
+        read_corpus(put(tmp_path / "c" / "a.pdf", "x"), LANGUAGES, LANGUAGES)
+    with pytest.raises(DataError, match="no such file or folder"):
+        read_corpus(str(tmp_path / "nowhere"), LANGUAGES, LANGUAGES)
+    for lines in ("one\ttwo\nthree\tfour\n", "č\ttwo\tthree\n"):
+        with pytest.raises(DataError, match="do not say which is sl and which en"):
+            read_corpus(put(tmp_path / "d.tsv", lines), LANGUAGES, LANGUAGES)
+
+
+def test_equal_sources_are_held_out_together(tmp_path: Path) -> None:
+    pairs = [(f"Vir {i % 40}", f"Target {i}") for i in range(100)]
+    stem = two(tmp_path, pairs=pairs)
+    spec = TaskSpec(name="t", kind="translation", source_lang="sl", target_lang="en", train=stem)
+    data = load(spec)
+    train, test = ({e.segments[0][0] for e in part} for part in (data.train, data.test))
+    assert len(data.test) == 20 and not train & test
+    assert load(spec).test == data.test
+    examples = [*data.train, *data.test]
+    assert held_out(examples, 20, 1) != held_out(examples, 20, 2)
+    same = load(spec.model_copy(update={"train": two(tmp_path, "more", pairs * 2)})).train[:1] * 9
+    other = next(e for e in examples if e.segments != same[0].segments)
+    assert held_out([*same, other], 0, 0) == {9}
+    with pytest.raises(DataError, match="no test rows can be taken from 9 training rows in 1 gr"):
+        held_out(same, 2, 0)
