@@ -155,13 +155,16 @@ def test_tokens_of_both_sides_are_counted() -> None:
     class Words:
         def __call__(self, texts: Any = None, text_target: Any = None, **_: Any) -> Any:
             extra = [] if text_target is None else ["end", "of", "text"]
-            return {"input_ids": [[*t.split(), *extra] for t in (text_target or texts)]}
+            return {"input_ids": [[*t.split(), *extra] for t in text_target or texts]}
 
     one, other = truncation(data(CLEAN, OTHER), Words(), 7)
     assert "120 of 120 train references are longer than 7" in one.what and one.severity == "warning"
     assert "120 of 120 test references" in other.what and "with 9" in other.what
     sources = truncation(data([("a " * 20, "a")], OTHER), Words(), 12)
     assert ["1 of 1 train sources" in f.what for f in sources] == [True]
+    assert truncation(data(CLEAN, OTHER), Words(), 10) == []
+    longer = truncation(data(CLEAN, OTHER), Words(), 10, prefix="translate English to German : ")
+    assert ["sources" in f.what and "with 12" in f.what for f in longer] == [True]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")

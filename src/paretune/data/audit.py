@@ -52,17 +52,19 @@ def _labelled(dataset: Dataset) -> list[list[Finding]]:
     ]
 
 
-def truncation(dataset: Dataset, tokenizer: Any, max_length: int) -> list[Finding]:
+def truncation(
+    dataset: Dataset, tokenizer: Any, max_length: int, prefix: str = ""
+) -> list[Finding]:
     """How many rows of each part are cut at ``max_length`` tokens, and the worst of them.
 
-    Of a translation both sides are looked at, each for itself.
+    Of a translation both sides are looked at, each for itself; ``prefix`` stands before sources.
     """
     found = []
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
-        sides = {f"{part} rows": lengths(examples, tokenizer)}
+        sides = {f"{part} rows": lengths(examples, tokenizer, prefix)}
         if dataset.kind == "translation":
             sides = {
-                f"{part} sources": lengths(examples, tokenizer),
+                f"{part} sources": lengths(examples, tokenizer, prefix),
                 f"{part} references": target_lengths(examples, tokenizer),
             }
         for name, sizes in sides.items():

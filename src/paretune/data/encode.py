@@ -106,9 +106,9 @@ def _with_targets(
     )
 
 
-def lengths(examples: Sequence[Example], tokenizer: Any) -> list[int]:
+def lengths(examples: Sequence[Example], tokenizer: Any, prefix: str = "") -> list[int]:
     """Tokens of each example's longest choice before any cut, special tokens included."""
-    pairs = [pair for example in examples for pair in example.segments]
+    pairs = [(prefix + first, second) for example in examples for first, second in example.segments]
     sizes = iter([len(t) for t in _tokenise(tokenizer, pairs, None)["input_ids"]] if pairs else [])
     return [max(next(sizes) for _ in example.segments) for example in examples]
 

@@ -32,7 +32,8 @@ def truncations(study: Study, context: Context) -> Iterator[Finding]:
             dataset = context.dataset(task)
             context.source(model)
             loaded = context.bench.model(model, dataset)
-            yield from truncation(dataset, loaded.tokenizer, study.training.max_length)
+            prefix = "" if loaded.direction is None else loaded.direction.prefix
+            yield from truncation(dataset, loaded.tokenizer, study.training.max_length, prefix)
 
 
 def directions(study: Study, context: Context) -> Iterator[tuple[str, Likelihoods]]:
