@@ -36,6 +36,7 @@ class Hub:
         self.newest = OLD
         self.asked: list[str] = []
         self.breaks_at: str | None = None
+        self.converted = False
         self.splits = {"train": self.rows("row", 20), "validation": self.rows("other", 6)}
 
     @staticmethod
@@ -44,6 +45,7 @@ class Hub:
 
     def commit(self, name: str, revision: str | None = None) -> SimpleNamespace:
         self.asked.append(f"commit of {name}")
+        self.converted = revision == hub.CONVERTED
         if name == "no/network":
             raise OfflineModeIsEnabled("cannot reach the hub")
         return SimpleNamespace(sha=revision if revision in (OLD, NEW) else self.newest)
@@ -52,6 +54,8 @@ class Hub:
         self.asked.append(f"splits of {name}")
         if name == "no/such":
             raise FileNotFoundError("Dataset 'no/such' doesn't exist")
+        if name == "with/script" and not self.converted:
+            raise RuntimeError("Dataset scripts are no longer supported, but found script.py")
         return list(self.splits)
 
     def load(self, name: str, config: str | None, *, split: str, revision: str) -> Any:
@@ -174,6 +178,15 @@ def test_no_network_no_such_dataset_and_no_such_split(the_hub: Hub) -> None:
         hub.fetch(spec(dataset="no/such"))
     with pytest.raises(DataError, match="It has train, validation"):
         hub.fetch(spec(splits={"test": "tests"}))
+
+
+def test_a_dataset_with_a_script_is_read_where_the_hub_converted_it(the_hub: Hub) -> None:
+    with pytest.raises(DataError, match=r"give the task revision: refs/convert/parquet"):
+        hub.fetch(spec(dataset="with/script"))
+    data = load(fetched(dataset="with/script", revision=hub.CONVERTED))
+    assert len(data.train) == 20 and OLD in data.source
+    assert hub.pinned(spec(dataset="with/script", revision=hub.CONVERTED)).revision == OLD
+    assert load(spec(dataset="with/script", revision=OLD)).train == data.train
 
 
 def test_hidden_test_labels_are_one_fault(the_hub: Hub) -> None:

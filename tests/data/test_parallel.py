@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,8 @@ TABLE = "".join(f"{en}\t{sl}\n" for sl, en in PAIRS)
         {"x/RSDO4.en.txt": sides(1), "x/RSDO4.sl.txt": sides(0), "README.txt": "x"},
         {"c.en-sl.sl": sides(0), "c.en-sl.en": sides(1), "LICENSE": "x"},
         {"sl.txt": sides(0), "en.txt": sides(1)},
+        {"RSDO4_SL.txt": sides(0), "RSDO4_EN.txt": sides(1)},
+        {"a.csv": "".join(f'"{en}","{sl}"\n' for sl, en in PAIRS)},
         {"RSDO4.tsv": TABLE},
         {"RSDO4.txt": TABLE, "readme.txt": "x"},
         {"RSDO4.tsv": "en_seq\tsl_seq\n" + TABLE},
@@ -222,6 +225,10 @@ def test_equal_sources_are_held_out_together(tmp_path: Path) -> None:
     assert load(spec).test == data.test
     examples = [*data.train, *data.test]
     assert held_out(examples, 20, 1) != held_out(examples, 20, 2)
+    tens = [
+        replace(e, segments=((str(i), None),), group=str(i // 10)) for i, e in enumerate(examples)
+    ]
+    assert {len(held_out(tens, wanted, 0)) for wanted in (10, 15, 19)} == {10}
     same = load(spec.model_copy(update={"train": two(tmp_path, "more", pairs * 2)})).train[:1] * 9
     other = next(e for e in examples if e.segments != same[0].segments)
     assert held_out([*same, other], 0, 0) == {9}

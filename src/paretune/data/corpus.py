@@ -7,6 +7,7 @@ Looked for, in this order: two files of plain text whose names differ in the lan
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -85,8 +86,9 @@ def _pairs(files: Sequence[str], languages: Pair) -> list[Pair]:
         folder, slash, name = file.rpartition("/")
         if _ending(file) in (*ENDINGS, ".tmx"):
             continue
-        for place in re.finditer(rf"(?<![A-Za-z]){source}(?![A-Za-z])", name):
-            other = f"{folder}{slash}{name[: place.start()]}{target}{name[place.end() :]}"
+        for place in re.finditer(rf"(?i)(?<![a-z]){source}(?![a-z])", name):
+            beside = target.upper() if place.group().isupper() else target
+            other = f"{folder}{slash}{name[: place.start()]}{beside}{name[place.end() :]}"
             if other in files:
                 found.append((file, other))
     return found
@@ -97,7 +99,9 @@ def _table(file: str, languages: Pair, columns: Pair) -> list[Row]:
         text, name = read_text(file)
         tabs = _ending(file) != ".csv"
         first = text.split("\n", 1)[0].rstrip("\r")
-        fields = first.split("\t" if tabs else delimited.separator(first))
+        fields = first.split("\t")
+        if not tabs:
+            fields = next(csv.reader([first], delimiter=delimited.separator(first)), [])
         header = None if _is_header(fields, languages) else [str(i) for i in range(len(fields))]
         records = delimited.rows(text, name, tabs=tabs, header=header)
         rows = [Row(values, f"{name} line {number}") for number, values in records]
