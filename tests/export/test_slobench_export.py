@@ -15,7 +15,7 @@ from six_tasks import UNLABELLED, release, six
 from tiny_study import as_file, command, finish
 
 from paretune.errors import DataError, StoreError, StudyError
-from paretune.export import superglue_zip
+from paretune.export import superglue_answers, superglue_zip
 from paretune.export.answers import answered
 from paretune.export.submission import opened
 from paretune.export.superglue_answers import NAMES
@@ -23,7 +23,6 @@ from paretune.metrics.slobench import LABELS
 from paretune.planning.context import Context
 from paretune.store import Store
 from paretune.tasks import available
-from paretune.verbs import export_slobench as verb
 from paretune.verbs import report as reports
 from paretune.verbs.export_slobench import export_slobench
 from paretune.verbs.slobench import check
@@ -280,8 +279,8 @@ def test_tasks_of_several_folders_need_a_release(done: Any, tmp_path: Path) -> N
     moved = study.tasks[0].model_copy(update={"source": str(other)})
     asked = {"BoolQ": [moved], "RTE": [study.tasks[4]]}
     with pytest.raises(StudyError, match="read from several folders"):
-        verb._source(asked)
-    assert verb._source({"BoolQ": [moved]}) == other
+        superglue_answers.source_of(asked)
+    assert superglue_answers.source_of({"BoolQ": [moved]}) == other
 
 
 def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
@@ -292,7 +291,7 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     code, out, err = command(capsys, *asked)
     assert (code, err) == (0, "")
     assert "MultiRC: 28 rows by multirc-sl x tiny x" in out
-    assert f"Ready to be handed in: {tmp_path / 'out' / 'superglue.zip'} (63 answers" in out
+    assert f"Ready to be handed in: {tmp_path / 'out' / 'superglue.zip'} (63 rows, read back" in out
     code, out, _ = command(
         capsys, "slobench", "check", tmp_path / "out" / "superglue.zip", "--release", source
     )
@@ -311,6 +310,7 @@ def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
     assert code == 6 and "has no runs here" in err
 
 
+@pytest.mark.slow  # the tiny tokenizer cuts whole passages into letters
 def test_the_official_test_files_are_answered_whole(
     shared: Path, tmp_path: Path, tiny_model: Any
 ) -> None:

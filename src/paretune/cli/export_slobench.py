@@ -25,6 +25,15 @@ def export_slobench(
             help="SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]",
         ),
     ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Of a translation: what SloBench wants translated, a line each."
+        ),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The translation that it belongs to, of several.")
+    ] = None,
     train_again: Annotated[
         bool, typer.Option("--train-again", help="Where weights were too large to keep.")
     ] = False,
@@ -39,7 +48,8 @@ def export_slobench(
     from paretune.verbs.export_slobench import export_slobench as write
 
     done = write(
-        study, to=to, store=store, release=release, train_again=train_again, online=online,
+        study, to=to, store=store, release=release, source=source, task=task,
+        train_again=train_again, online=online,
         tell=lambda said: print(plain(said), flush=True),  # noqa: T201
     )  # fmt: skip
     for part in done.parts:
@@ -54,5 +64,5 @@ def export_slobench(
     for file in dict.fromkeys(part.file for part in done.parts):
         rows = sum(part.rows for part in done.parts if part.file == file)
         path = done.folder / file
-        sys.stdout.write(f"Ready to be handed in: {path} ({rows:,} answers, read back).\n")
+        sys.stdout.write(f"Ready to be handed in: {path} ({rows:,} rows, read back).\n")
     sys.stdout.write(f"Which run answered what: {done.folder / 'README.md'}\n")

@@ -87,8 +87,8 @@ def card(study: Study, parts: Sequence[Part], releases: Sequence[Submission]) ->
         f"|{'---|' * len(COLUMNS)}",
         *(_row(part) for part in parts),
         "",
-        "These are no test scores: only SloBench has the labels. A score by which a run was "
-        "chosen is too good on average.",
+        "These are no test scores: only SloBench has the right answers. A score by which a run "
+        "was chosen is too good on average.",
         "",
     ]
     told = [f"- {part.name}: {words.plain(note)}" for part in parts for note in part.notes]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from paretune.data.example import Dataset
-from paretune.errors import DataError
+from paretune.errors import DataError, StudyError
 from paretune.metrics.slobench import LABELS, Answers, Key
 from paretune.study import Study, TaskSpec
 
@@ -23,6 +24,40 @@ def asked(study: Study) -> dict[str, list[TaskSpec]]:
         if specs:
             found[task] = specs
     return found
+
+
+def refuse_missing(study: Study, specs: Mapping[str, Sequence[TaskSpec]]) -> None:
+    """Check that all six are there: SloBench refuses five.
+
+    Raises:
+        StudyError: with those that are missing.
+    """
+    missing = [name for name, task in NAMES.items() if task not in specs]
+    if missing:
+        added = ", ".join(f"{{name: {name}, language: {LANGUAGE}}}" for name in missing)
+        raise StudyError(
+            f"has {6 - len(missing)} of the six tasks that a submission answers; it lacks "
+            f"{', '.join(missing)}.",
+            where=f"study {study.study}",
+            remedy=f"Add to its tasks {added}, and run it again: what has ended stays.",
+        )
+
+
+def source_of(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
+    """The folder that all tasks are read from; None: the one that was fetched.
+
+    Raises:
+        StudyError: there are several.
+    """
+    sources = {spec.source for variants in specs.values() for spec in variants}
+    if len(sources) > 1:
+        raise StudyError(
+            "its tasks are read from several folders.",
+            where="the release to answer",
+            remedy="Name the one that SloBench asks for: --release PATH of qa_test.zip.",
+        )
+    (source,) = sources
+    return None if source is None else Path(source)
 
 
 def keys(task: str, dataset: Dataset, wanted: Iterable[Key]) -> list[Key]:

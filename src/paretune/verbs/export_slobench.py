@@ -7,20 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretune.data.finding import Finding, refuse
+from paretune.data.finding import Finding
 from paretune.errors import StoreError, StudyError
-from paretune.study import Run, Study, TaskSpec
+from paretune.study import Study, TaskSpec
 
 if TYPE_CHECKING:
     from paretune.analysis.cells import Cell
     from paretune.analysis.selected import Selected
-    from paretune.data.example import Dataset
-    from paretune.export.submission import Submission
     from paretune.export.submission_card import Part
-    from paretune.metrics.slobench import Answers, Key
     from paretune.planning.context import Context
+    from paretune.store import Store
 
-SUPERGLUE = "superglue.zip"
 PLACES = ("source", "train", "test", "train_target", "test_target")
 
 
@@ -34,22 +31,14 @@ class Submitted:
     said: str
 
 
-@dataclass(frozen=True)
-class _Task:
-    """One of the six: who answers which rows."""
-
-    name: str
-    by: Selected
-    dataset: Dataset
-    rows: list[Key]
-
-
 def export_slobench(
     study: Study | Path | str,
     *,
     to: Path | str | None = None,
     store: Path | str | None = None,
     release: Path | None = None,
+    source: Path | None = None,
+    task: str | None = None,
     train_again: bool = False,
     online: bool = False,
     tell: Callable[[str], None] = lambda said: None,
@@ -57,11 +46,14 @@ def export_slobench(
     """Answer SloBench's test rows with the best run of each task, and check what was written.
 
     Args:
-        study: a study, its file, or the name of a shipped one; with all six tasks of SuperGLUE.
+        study: a study, its file, or the name of a shipped one; with all six tasks of SuperGLUE, or
+            a translation.
         to: the folder to make; ``exports/STUDY/slobench`` by default.
         store: folder of the results; ``studies/NAME`` by default.
         release: SuperGLUE's ``qa_test.zip`` or a folder with it; by default the one that the
             study's tasks were read from.
+        source: of a translation, SloBench's file to translate, a sentence a line.
+        task: the translation that it belongs to, where there are several.
         train_again: where weights were too large to keep, train those runs once more.
         online: models may be fetched from the hub.
         tell: told in a sentence what is being done, since it may take minutes.
@@ -69,10 +61,18 @@ def export_slobench(
     Raises:
         StudyError: a task of the six is missing, or the folder is there already.
         StoreError: a task has no ended final run, or its weights were not kept.
-        DataError: the release cannot be read, or its rows are not those of the study.
+        DataError: what is to be answered cannot be read, or is not that of the study.
     """
     from paretune.analysis.cells import group
-    from paretune.export import kept, submission_card, superglue_answers, whole
+    from paretune.export import (
+        kept,
+        submission_card,
+        superglue_answers,
+        superglue_submission,
+        translation_submission,
+        whole,
+    )
+    from paretune.export.submission import opened
     from paretune.planning.context import Context
     from paretune.store import Store
     from paretune.verbs.report import gather
@@ -81,45 +81,68 @@ def export_slobench(
     found = gather(study, store)
     target = Path(to) if to is not None else Path("exports", found.study.study, "slobench")
     whole.free(target)
-    specs = superglue_answers.asked(found.study)
-    _complete(found.study, specs)
-    cells = group(found.study, found.records)
-    chosen = _chosen(specs, cells, found.study)
+    six = superglue_answers.asked(found.study)
+    pairs = _translations(found.study, source, task)
+    if six or not pairs:
+        superglue_answers.refuse_missing(found.study, six)
+    specs = {**six, **{spec.key: [spec] for spec in pairs}}
+    chosen = _chosen(specs, group(found.study, found.records), found.study)
     if not train_again:
         kept.refuse_lost([by.record for by in chosen.values() if not by.baseline])
-    wanted = release_at(release or _source(specs))
     context = Context(offline=not online)
-    tasks = [_task(name, by, wanted, context) for name, by in chosen.items()]
-    parts: list[Part] = []
-    answers: dict[str, Answers] = {}
-    with Store.open(found.folder) as opened:
-        for task in tasks:
-            tell(f"{task.name}: {len(task.rows):,} rows by {' x '.join(task.by.record.run.cell)}")
-            weights = None
-            if not task.by.baseline:
-                weights = kept.weights(task.by.record, opened, train_again=train_again)
-            answers[task.name], part = _answer(task, context, weights)
+    # All that can be refused is, before anything is computed.
+    releases = []
+    if six:
+        releases.append(release_at(release or superglue_answers.source_of(six)))
+    rows = [superglue_submission.asked(n, chosen[n], releases[0], context) for n in six]
+    if source is not None:
+        releases.append(opened(source))
+    texts = [translation_submission.asked(s.key, chosen[s.key], releases[-1]) for s in pairs]
+    for by in chosen.values():
+        _refuse_changed(by, context)
+    parts, answers, lines = [], {}, {}
+    with Store.open(found.folder) as stored:
+        for one in rows:
+            tell(_begun(one.name, len(one.rows), one.by))
+            weights = _weights(one.by, stored, train_again=train_again)
+            answers[one.name], part = superglue_submission.answer(one, context, weights)
             parts.append(part)
+        for each in texts:
+            tell(_begun(each.name, len(each.sources), each.by))
+            weights = _weights(each.by, stored, train_again=train_again)
+            lines[each.file], part = translation_submission.translate(each, context, weights)
+            parts.append(part)
+    warnings: list[Finding] = []
     with whole.whole(target) as folder:
-        warnings = _written(folder / SUPERGLUE, answers, wanted)
-        said = submission_card.card(found.study, parts, [wanted])
+        if answers:
+            warnings += superglue_submission.write(folder, answers, releases[0])
+        for name, translated in lines.items():
+            warnings += translation_submission.write(folder / name, translated, releases[-1])
+        said = submission_card.card(found.study, parts, releases)
         (folder / "README.md").write_text(said, encoding="utf-8")
     return Submitted(target, tuple(parts), tuple(warnings), said)
 
 
-def _complete(study: Study, specs: Mapping[str, Sequence[TaskSpec]]) -> None:
-    """All six are there: SloBench refuses five."""
-    from paretune.export.superglue_answers import LANGUAGE, NAMES
-
-    missing = [name for name, task in NAMES.items() if task not in specs]
-    if missing:
-        added = ", ".join(f"{{name: {name}, language: {LANGUAGE}}}" for name in missing)
+def _translations(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
+    """The translation that is asked for, if the study has one: SloBench's source has no name."""
+    found = [spec for spec in study.tasks if spec.translates and task in (None, spec.key)]
+    where = f"study {study.study}"
+    every = ", ".join(spec.key for spec in study.tasks if spec.translates)
+    if not found and (task is not None or source is not None):
         raise StudyError(
-            f"has {6 - len(missing)} of the six tasks that a submission answers; it lacks "
-            f"{', '.join(missing)}.",
-            where=f"study {study.study}",
-            remedy=f"Add to its tasks {added}, and run it again: what has ended stays.",
+            f'has no translation "{task}".' if task else "has no translation.",
+            where=where,
+            remedy=f"It has {every}." if every else "--source and --task belong to one.",
         )
+    if found and source is None:
+        raise StudyError(
+            f"is a translation ({every}), and what SloBench wants translated is not public.",
+            where=where,
+            remedy="Name the file that you have from it: --source FILE, a sentence a line.",
+        )
+    if len(found) > 1:
+        raise StudyError("has several translations.", where=where, remedy=f"Say --task: {every}.")
+    return found
 
 
 def _chosen(
@@ -148,58 +171,21 @@ def _chosen(
     return found
 
 
-def _source(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
-    """The folder that all tasks are read from; None: the one that was fetched."""
-    sources = {spec.source for variants in specs.values() for spec in variants}
-    if len(sources) > 1:
-        raise StudyError(
-            "its tasks are read from several folders.",
-            where="the release to answer",
-            remedy="Name the one that SloBench asks for: --release PATH of qa_test.zip.",
-        )
-    (source,) = sources
-    return None if source is None else Path(source)
-
-
-def _task(name: str, by: Selected, release: Submission, context: Context) -> _Task:
-    from paretune.export import superglue_answers, superglue_zip
-
-    run: Run = by.record.run
-    dataset = context.dataset(run.task)
-    rows = superglue_answers.keys(name, dataset, superglue_zip.rows(release, name))
-    if context.identify(run) != by.record.run_id:
+def _refuse_changed(by: Selected, context: Context) -> None:
+    """A run is known by its data, its model's files and its method's code: they are the same."""
+    if context.identify(by.record.run) != by.record.run_id:
         raise StoreError(
             "its data, its model's files or the method's code are not those it was trained with.",
-            where=" x ".join(run.cell),
+            where=" x ".join(by.record.run.cell),
             remedy="Run the study again: what is unchanged stays.",
         )
-    return _Task(name, by, dataset, rows)
 
 
-def _answer(task: _Task, context: Context, weights: bytes | None) -> tuple[Answers, Part]:
-    from paretune.export import submission_card, superglue_answers
-    from paretune.export.answers import answered
+def _weights(by: Selected, stored: Store, *, train_again: bool) -> bytes | None:
+    from paretune.export import kept
 
-    run, examples = task.by.record.run, task.dataset.unlabelled
-    given = answered(run, task.dataset, examples, context, weights)
-    answers = superglue_answers.spelled(task.name, task.rows, given.labels)
-    one = str(next(iter(answers.values()))) if len(set(answers.values())) == 1 else None
-    notes = submission_card.notes(task.by, cut=given.cut, rows=len(answers), constant=one)
-    part = submission_card.Part(task.name, SUPERGLUE, len(answers), task.by, notes)
-    return answers, part
+    return None if by.baseline else kept.weights(by.record, stored, train_again=train_again)
 
 
-def _written(path: Path, answers: Mapping[str, Answers], release: Submission) -> list[Finding]:
-    """Write the zip, and read it back as SloBench would; the warnings.
-
-    Raises:
-        DataError: it would be refused.
-    """
-    from paretune.export import superglue_zip
-    from paretune.export.submission import opened
-    from paretune.verbs.slobench import looked
-
-    superglue_zip.write_answers(path, answers)
-    checked = looked(opened(path), release)
-    refuse([finding for finding in checked.findings if finding.severity == "error"])
-    return list(checked.findings)
+def _begun(name: str, rows: int, by: Selected) -> str:
+    return f"{name}: {rows:,} rows by {' x '.join(by.record.run.cell)}"
