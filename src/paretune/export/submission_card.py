@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from paretune.analysis.scores import TITLES
 from paretune.analysis.selected import Selected
-from paretune.export.submission import Submission
+from paretune.export.submission import File, Submission
 from paretune.report import words
 from paretune.study import Run, Study
 
@@ -93,18 +93,23 @@ def card(study: Study, parts: Sequence[Part], releases: Sequence[Submission]) ->
     ]
     told = [f"- {part.name}: {words.plain(note)}" for part in parts for note in part.notes]
     lines += [*told, ""] if told else []
+    source = " --source FILE" if any(part.by.record.run.task.translates for part in parts) else ""
     lines += ["```", f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}",
-              "paretune export slobench STUDY_FILE", "```", ""]  # fmt: skip
+              f"paretune export slobench STUDY_FILE{source}", "```", ""]  # fmt: skip
     names = ", ".join(dict.fromkeys(part.file for part in parts))
     lines.append(f"{names} by paretune {version('paretune')}; what was answered:")
     lines.append("")
     lines += [
-        f"- `{words.plain(release.path.name)}::{words.plain(file.name)}`, sha256 "
-        f"{hashlib.sha256(file.data).hexdigest()[:16]}"
+        f"- `{_place(release, file)}`, sha256 {hashlib.sha256(file.data).hexdigest()[:16]}"
         for release in releases
         for file in release.files
     ]
     return "\n".join([*lines, ""])
+
+
+def _place(release: Submission, file: File) -> str:
+    alone = release.path.name == file.name
+    return words.plain(file.name if alone else f"{release.path.name}::{file.name}")
 
 
 def _row(part: Part) -> str:
