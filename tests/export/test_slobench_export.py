@@ -18,6 +18,7 @@ from paretune.errors import DataError, StoreError, StudyError
 from paretune.export import superglue_answers, superglue_zip
 from paretune.export.answers import answered
 from paretune.export.submission import opened
+from paretune.export.submission_card import notes
 from paretune.export.superglue_answers import NAMES
 from paretune.metrics.slobench import LABELS
 from paretune.planning.context import Context
@@ -281,6 +282,39 @@ def test_tasks_of_several_folders_need_a_release(done: Any, tmp_path: Path) -> N
     with pytest.raises(StudyError, match="read from several folders"):
         superglue_answers.source_of(asked)
     assert superglue_answers.source_of({"BoolQ": [moved]}) == other
+
+
+def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> None:
+    study, store, source = done
+    with zipfile.ZipFile(source / "qa_test.zip") as archive:
+        for name in archive.namelist():
+            folder = tmp_path / "folders" / name.removesuffix(".jsonl")
+            folder.mkdir(parents=True)
+            (folder / "test.jsonl").write_bytes(archive.read(name))
+    made = export_slobench(study, store=store, to=tmp_path / "a", release=tmp_path / "folders")
+    assert check(tmp_path / "a" / "superglue.zip", tmp_path / "folders").findings == ()
+    assert "- `folders::CB.jsonl`, sha256" in made.said
+    (tmp_path / "folders" / "WSC" / "test.jsonl").unlink()
+    with pytest.raises(DataError, match=r"holds no WSC\.jsonl"):
+        export_slobench(study, store=store, to=tmp_path / "b", release=tmp_path / "folders")
+
+
+def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> None:
+    study, store, _ = done
+    by = export_slobench(study, store=store, to=tmp_path / "out").parts[0].by
+    assert notes(by, cut=0, rows=9, constant=None) == ()
+    on_test = by.record.run.model_copy(update={"selection": "test"})
+    odd = replace(
+        by, seeds=2, lost=1, cell=replace(by.cell, asked=5),
+        record=replace(by.record, run=on_test),
+    )  # fmt: skip
+    assert notes(odd, cut=3, rows=1200, constant="true") == (
+        "Of 5 seeds, 2 have ended so far.",
+        "1 seed diverged or did not fit, and counted as the lowest score.",
+        "Chosen on the published validation part, as the study's protocol has it.",
+        "3 of 1,200 rows were cut to 48 tokens at most.",
+        "Every row got the same answer, true.",
+    )
 
 
 def test_the_command_line(done: Any, tmp_path: Path, capsys: Any) -> None:
