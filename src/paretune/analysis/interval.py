@@ -122,20 +122,56 @@ def scored(predictions: Sequence[Predictions], metric: Shown) -> Scored:
         StoreError: the predictions are of different examples, or there are none.
 
     """
+    _check(predictions)
+    bounds = LOWEST.get(metric, 0.0), HIGHEST.get(metric, 1.0)
+    return _resampled(predictions, *_scorer(metric)(predictions, metric), bounds)
+
+
+def scored_segments(predictions: Sequence[Predictions], name: str) -> Scored:
+    """As :func:`scored`, of what the predictions hold segment by segment: its mean, 0 to 1.
+
+    Raises:
+        StoreError: as there, or a seed has no such scores.
+
+    """
+    _check(predictions)
+    if any(name not in one.segment for one in predictions):
+        raise StoreError(f"not every seed has {name} of its segments.")
+    parts = [
+        _pooled(np.stack([one.segment[name], np.ones(len(one.uid))], axis=1), one)
+        for one in predictions
+    ]
+
+    def scores(weights: Array | None) -> Array:
+        sums = np.stack([_counted(part, weights) for part in parts])
+        return np.asarray(sums[..., 0] / sums[..., 1])
+
+    return _resampled(predictions, scores, None, (0.0, 1.0))
+
+
+def _check(predictions: Sequence[Predictions]) -> None:
     if not predictions or not predictions[0].uid:
         raise StoreError("there are no predictions to score.")
     first = predictions[0]
     for other in predictions[1:]:
         _same_examples(first.uid, first.label, other.uid, other.label)
-    scores, right = _scorer(metric)(predictions, metric)
+
+
+def _resampled(
+    predictions: Sequence[Predictions],
+    scores: Resample,
+    right: Array | None,
+    bounds: tuple[float, float],
+) -> Scored:
+    first = predictions[0]
     cell = Scored(
         uid=first.uid,
         label=first.label,
         seeds=scores(None)[:, 0],
         draws=np.empty(0),
         right=right,
-        lowest=LOWEST.get(metric, 0.0),
-        highest=HIGHEST.get(metric, 1.0),
+        lowest=bounds[0],
+        highest=bounds[1],
         cluster=first.cluster,
         question=first.question,
     )

@@ -14,10 +14,11 @@ def described(run: Run) -> str:
 
 
 def end_of(state: RunState) -> str:
-    """How a run ended: ``ok, 0.714, 34 s``, or the message of a failed one."""
+    """How a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
     if state.state == "failed":
         return f"failed ({state.outcome}): {state.message}"
-    score = "" if state.score is None else f", {state.score:.3f}"
+    digits = 1 if state.run.task.translates else 3
+    score = "" if state.score is None else f", {state.score:.{digits}f}"
     seconds = "" if state.seconds is None else f", {duration(state.seconds)}"
     return f"{state.outcome}{score}{seconds}"
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ruamel.yaml import YAML
 
 from paretune.analysis.cells import Cell
+from paretune.analysis.scores import HIGHEST, TITLES
 from paretune.export.restored import Task
 from paretune.models.resolve import Source
 from paretune.report import words
@@ -97,8 +98,7 @@ def card(
 
 def _scores(study: Study, cell: Cell, cells: Sequence[Cell], record: Record) -> list[str]:
     """The cell's score and those of the baselines, each with interval, examples and seeds."""
-    metric = str(cell.metric).replace("_", " ")
-    lines = [f"On the test part; score: {metric}, with its 95% interval.", ""]
+    lines = [f"On the test part; score: {TITLES[cell.metric]}, with its 95% interval.", ""]
     lines += ["| method | score | examples | seeds |", "|---|---|---|---|"]
     beside = [c for c in cells if c.baseline and c.model in ("-", cell.model) and c is not cell]
     for one in (cell, *beside):
@@ -110,7 +110,8 @@ def _scores(study: Study, cell: Cell, cells: Sequence[Cell], record: Record) -> 
             )
     own = record.result["scores"].get("test")
     if own is not None:
-        lines += ["", f"This run alone: {own['primary']:.3f} on {own['n']} examples, one seed."]
+        score = words.number(own["primary"], HIGHEST.get(cell.metric, 1.0))
+        lines += ["", f"This run alone: {score} on {own['n']} examples, one seed."]
     if cell.selected_on_test:
         lines += ["", "Selected on the test part: these scores are too good to be compared."]
     return lines

@@ -22,8 +22,6 @@ NAME = "untuned"
 TITLE = "the untuned model"
 CODE_EPOCH = 1
 KINDS = ("translation",)
-LEARNING_RATES = (1e-4, 1e-3, 1e-2)
-"""For nothing: there is no step."""
 STARTS_AS_BASE = True
 
 

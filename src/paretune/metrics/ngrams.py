@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 ORDERS = 4
 SMALL = 0.1
@@ -30,8 +30,8 @@ def bleu(hypotheses: Sequence[Words], references: Sequence[Words]) -> float:
     matched, counted = [0] * ORDERS, [0] * ORDERS
     for hypothesis, reference in zip(hypotheses, references, strict=True):
         for order in range(ORDERS):
-            ours, theirs = _grams(hypothesis, order + 1), _grams(reference, order + 1)
-            matched[order] += (ours & theirs).total()
+            ours, theirs = (_grams(tuple(w), order + 1) for w in (hypothesis, reference))
+            matched[order] += _common(ours, theirs)
             # NLTK counts 1 where a sentence is too short for the order, also in a corpus.
             counted[order] += max(1, ours.total())
     if not matched[0]:
@@ -50,12 +50,17 @@ def chrf(hypothesis: str, reference: str) -> float:
 
 def _f(hypothesis: str, reference: str, order: int) -> float:
     ours, theirs = _grams(hypothesis, order), _grams(reference, order)
-    matched = (ours & theirs).total()
+    matched = _common(ours, theirs)
     if not matched:
         return NOTHING
     precision, recall = matched / ours.total(), matched / theirs.total()
     return (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
 
 
-def _grams(items: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(items[i : i + order]) for i in range(len(items) - order + 1))
+def _grams(items: str | tuple[str, ...], order: int) -> Counter[Hashable]:
+    return Counter([items[i : i + order] for i in range(len(items) - order + 1)])
+
+
+def _common(ours: Counter[Hashable], theirs: Counter[Hashable]) -> int:
+    # Twice as fast as (ours & theirs).total().
+    return sum(min(count, theirs[gram]) for gram, count in ours.items() if gram in theirs)

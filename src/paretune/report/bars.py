@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.interval import Interval
@@ -29,7 +29,8 @@ class Bar:
     """One line: a label, a bar from the axis, a whisker, and its value in words at the right.
 
     ``kind`` is a CSS class: ``above``, ``unclear``, ``below``, ``baseline``, ``memory`` or
-    ``none``. Where ``length`` is None there is no bar, and ``note`` says why.
+    ``none``. Where ``length`` is None there is no bar, and ``note`` says why. ``through``: a line
+    carries it through the other bars of its group.
     """
 
     label: str
@@ -41,14 +42,16 @@ class Bar:
     hatched: bool = False
     value: str = ""
     note: str = ""
+    through: bool = False
 
 
 @dataclass(frozen=True)
 class Line:
-    """A baseline drawn through all bars, from the bar that names it."""
+    """A baseline drawn through all bars from the one that names it, or through those of a model."""
 
     x: float
     y: float
+    end: float
     name: str
 
 
@@ -71,7 +74,10 @@ class Figure:
 
 
 def quality(task: TaskPart, index: int) -> Figure | None:
-    """Scores on an axis from 0 to 1, baselines first with lines through all others."""
+    """Scores on an axis from 0, baselines first with lines through all others.
+
+    It ends at 1; scores up to 100 are often all low, and their axis ends beyond the highest.
+    """
     bare = [r for r in task.baselines if r.cell.model == NO_MODEL and r.cell.interval]
     groups = _groups(task, lambda row: row.cell.interval is not None or bool(row.cell.final))
     if not groups and not bare:
@@ -82,9 +88,17 @@ def quality(task: TaskPart, index: int) -> Figure | None:
         f"quality-{index}",
         f"Quality on {task.key}: {task.metric}",
         [("baselines", top), *((model, [_score_bar(r) for r in rows]) for model, rows in groups)],
-        [(tick / 4, f"{tick / 4:g}") for tick in range(5)],
-        limit=1.0,
+        _score_ticks(task),
     )
+
+
+def _score_ticks(task: TaskPart) -> list[tuple[float, str]]:
+    if task.highest <= 1:
+        return [(tick / 4, f"{tick / 4:g}") for tick in range(5)]
+    highest = max([row.cell.interval.high for row in task.all_rows if row.cell.interval] + [1.0])
+    step = _step(highest)
+    last = math.ceil(highest / step - 1e-9)
+    return [(i * step, f"{i * step:g}") for i in range(last + 1)]
 
 
 def memory(task: TaskPart, index: int) -> Figure | None:
@@ -105,7 +119,6 @@ def memory(task: TaskPart, index: int) -> Figure | None:
         f"Peak memory in training on {task.key}",
         [(model, [_memory_bar(r) for r in rows]) for model, rows in groups],
         ticks,
-        limit=last * step * unit,
     )
 
 
@@ -122,14 +135,13 @@ def _figure(
     title: str,
     groups: Sequence[tuple[str, list[Bar]]],
     ticks: Sequence[tuple[float, str]],
-    limit: float,
 ) -> Figure:
     """Put bars in their places; lengths come in axis units and leave in view-box units."""
     longest = max(len(bar.label) for _, bars in groups for bar in bars)
     left = min(max(longest * _CHARACTER + 10, _TEXT["min"]), _TEXT["max"])
     values = max(len(bar.value) for _, bars in groups for bar in bars)
     plot = WIDTH - left - min(values * _CHARACTER, _FIGURES) - 12
-    scale = plot / limit
+    scale = plot / ticks[-1][0]
     y = 4.0
     headings, placed, lines = [], [], []
     for heading, bars in groups:
@@ -137,6 +149,7 @@ def _figure(
             continue
         headings.append((y + 13, heading))
         y += LINE
+        first = y
         for bar in bars:
             # A score below 0 (an R² can be) has its number, and no bar to the left of the axis.
             whisker = None if bar.whisker is None else tuple(max(0.0, w) for w in bar.whisker)
@@ -155,7 +168,9 @@ def _figure(
                 )
             )
             if heading == "baselines" and length is not None:
-                lines.append(Line(length, y + LINE / 2, bar.label))
+                lines.append(Line(length, y + LINE / 2, math.inf, bar.label))
+            elif bar.through and length is not None:
+                lines.append(Line(length, first, y + LINE, bar.label))
             y += LINE
         y += 6
     return Figure(
@@ -168,7 +183,7 @@ def _figure(
         plot=plot,
         headings=tuple(headings),
         bars=tuple(placed),
-        lines=tuple(lines),
+        lines=tuple(replace(line, end=min(line.end, y)) for line in lines),
         ticks=tuple((value * scale, text) for value, text in ticks),
         bottom=y,
     )
@@ -185,7 +200,7 @@ def _score_bar(row: Row) -> Bar:
         kind = standing if clear else "unclear"
     symbol = _SYMBOLS.get(kind, "")
     constant = row.cell.outcomes.get("collapsed", 0) if row.cell.name != "majority" else 0
-    marks = [f"{found.estimate:.2f}", symbol]
+    marks = [words.estimate(found), symbol]
     if constant:
         seeds = len(row.cell.final)
         marks.append("const." if constant == seeds else f"const. {constant}/{seeds}")
@@ -198,6 +213,7 @@ def _score_bar(row: Row) -> Bar:
         whisker=(found.low, found.high),
         hatched=row.collapsed,
         value=" ".join(mark for mark in marks if mark),
+        through=row.cell.name == "untuned",
     )
 
 
@@ -210,7 +226,7 @@ def _constant(found: Interval) -> Bar:
         length=found.estimate,
         whisker=(found.low, found.high),
         hatched=True,
-        value=f"{found.estimate:.2f}",
+        value=words.estimate(found),
     )
 
 

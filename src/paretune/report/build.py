@@ -10,17 +10,18 @@ from typing import Any, Protocol
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.cells import LOST, NO_MODEL, Cell, group
+from paretune.analysis.cells import LOST, NO_MODEL, PROBES, Cell, group
 from paretune.analysis.collapse import best_constant
 from paretune.analysis.compare import Verdict, above_baselines
 from paretune.analysis.interval import Interval, Scored, interval_of, scored
-from paretune.analysis.scores import TITLES, primary_metric
+from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
 from paretune.report import sentences, words
 from paretune.report.cost import Cost, CostTable, cost, cost_table
 from paretune.report.departures import departures
+from paretune.report.texts import Grid, grids
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
-from paretune.study import OF_NUMBERS, Study
+from paretune.study import OF_NUMBERS, OF_TEXTS, Study, TaskSpec
 
 
 class Finding(Protocol):
@@ -52,6 +53,7 @@ class Row:
     """One cell as shown. ``verdict`` is None where there is no score, or for a bare baseline.
 
     ``title`` is how sentences call it: ``lora on e5-small``, or ``lora`` where there is one model.
+    ``loses``: a translation clearly worse than the untuned model's.
     """
 
     cell: Cell
@@ -59,6 +61,7 @@ class Row:
     cost: Cost
     verdict: Verdict | None
     flags: tuple[str, ...]
+    loses: bool = False
 
     @property
     def method(self) -> str:
@@ -88,7 +91,10 @@ class Row:
 
 @dataclass(frozen=True)
 class TaskPart:
-    """One task: methods and baselines, what may be concluded, what the constant answer scores."""
+    """One task: methods and baselines, what may be concluded, what the constant answer scores.
+
+    ``highest`` is what its score can come up to; ``grids`` are the further tables of a translation.
+    """
 
     key: str
     metric: str
@@ -98,6 +104,9 @@ class TaskPart:
     constant_label: int | None
     sentences: tuple[str, ...]
     basis: str
+    highest: float = 1.0
+    translates: bool = False
+    grids: tuple[Grid, ...] = ()
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
@@ -195,11 +204,12 @@ def build(
         for t in study.tasks
     }
     notes = [
-        f"{key}: the primary score in the records is none that the report knows; accuracy is shown."
+        f"{key}: the primary score in the records is none that the report knows; "
+        f"{TITLES[next(c.metric for c in cells if c.task == key)]} is shown."
         for key, metric in metrics_known.items()
         if metric is None and any(c.task == key and c.scored for c in cells)
     ]
-    tasks = tuple(_task(t.key, [c for c in cells if c.task == t.key]) for t in study.tasks)
+    tasks = tuple(_task(t, [c for c in cells if c.task == t.key]) for t in study.tasks)
     return Report(
         name=words.plain(study.study),
         study_hash=study.study_hash,
@@ -216,12 +226,14 @@ def build(
     )
 
 
-def _task(key: str, cells: Sequence[Cell]) -> TaskPart:
+def _task(task: TaskSpec, cells: Sequence[Cell]) -> TaskPart:
+    key = words.plain(task.key)
     rows = [_row(cell, cells) for cell in cells]
     some = next((c.scored for c in cells if c.scored), None)
     label, constant = None, None
-    # The best constant number scores 0 by definition; the mean answer stands there anyway.
-    if some is not None and cells[0].metric not in OF_NUMBERS:
+    # The best constant number scores 0 by definition, and the mean answer stands there anyway; of
+    # texts there is none.
+    if some is not None and cells[0].metric not in (*OF_NUMBERS, *OF_TEXTS):
         given = [int(one) for one in some.label]
         label = best_constant(given, cells[0].metric, some.question)
         answers = Predictions(
@@ -230,18 +242,21 @@ def _task(key: str, cells: Sequence[Cell]) -> TaskPart:
         constant = interval_of(scored([answers], cells[0].metric))
     methods = tuple(r for r in rows if not r.cell.baseline)
     baselines = tuple(r for r in rows if r.cell.baseline)
-    basis = _basis([row for row in rows if row.cell.model != NO_MODEL])
+    basis = _basis([row for row in rows if not row.cell.once])
     if any(cell.selected_on_test for cell in cells):
         basis.append(sentences.SELECTED_ON_TEST)
     return TaskPart(
-        key=words.plain(key),
+        key=key,
         metric=TITLES[cells[0].metric],
         rows=methods,
         baselines=baselines,
         constant=constant,
         constant_label=label,
-        sentences=tuple(sentences.conclusions(words.plain(key), methods, baselines)),
+        sentences=tuple(sentences.conclusions(key, methods, baselines)),
         basis=", ".join(basis),
+        highest=HIGHEST.get(cells[0].metric, 1.0),
+        translates=task.translates,
+        grids=grids(task, (*methods, *baselines)),
     )
 
 
@@ -262,11 +277,17 @@ def _row(cell: Cell, beside: Sequence[Cell]) -> Row:
     several = len({other.model for other in beside} - {NO_MODEL}) > 1
     alone = cell.model == NO_MODEL or not several
     title = cell.method if alone else f"{cell.method} on {cell.model}"
-    return Row(cell, words.plain(title), cost(cell), _verdict(cell, beside), tuple(_flags(cell)))
+    verdict = _verdict(cell, beside)
+    untuned = {words.plain(other.method) for other in beside if other.name == "untuned"}
+    loses = verdict is not None and any(
+        one.baseline in untuned and one.standing == "below" for one in verdict.against
+    )
+    flags = [*(["loses what the base model knows"] if loses else []), *_flags(cell)]
+    return Row(cell, words.plain(title), cost(cell), verdict, tuple(flags), loses)
 
 
 def _verdict(cell: Cell, beside: Sequence[Cell]) -> Verdict | None:
-    """Beside the majority answer, TF-IDF and the linear probe on the same model."""
+    """Beside the baselines without a model, and what the same model knows unchanged."""
     if cell.scored is None or cell.model == NO_MODEL:
         return None
     there: dict[str, Scored] = {}
@@ -274,7 +295,7 @@ def _verdict(cell: Cell, beside: Sequence[Cell]) -> Verdict | None:
     for other in beside:
         if other is cell or not other.baseline or other.model not in (NO_MODEL, cell.model):
             continue
-        if cell.name == "head_only" and other.name == "head_only":
+        if cell.name in PROBES and other.name == cell.name:
             continue
         if other.scored is not None and other.scored.uid == cell.scored.uid:
             there[words.plain(other.method)] = other.scored
@@ -296,7 +317,7 @@ def _flags(cell: Cell) -> Iterable[str]:
         yield f"{total} of {cell.asked} seeds so far"
     if cell.selected_on_test:
         yield sentences.SELECTED_ON_TEST
-    if cell.interval and cell.interval.examples_only and cell.model != NO_MODEL:
+    if cell.interval and cell.interval.examples_only and not cell.once:
         yield "one seed: interval over examples only"
     if cell.other_settings:
         yield f"{words.counted(cell.other_settings, 'run')} of other settings or data left out"

@@ -94,7 +94,7 @@ def _panel(axis: Any, panel: Figure) -> None:
     for bar in panel.bars:
         _bar(axis, bar, panel)
     for line in panel.lines:
-        axis.plot([line.x, line.x], [line.y, panel.bottom], color="0.35", lw=1, ls=(0, (4, 3)))
+        axis.plot([line.x, line.x], [line.y, line.end], color="0.35", lw=1, ls=(0, (4, 3)))
     for y, heading in panel.headings:
         axis.text(0, y, f"{_literal(heading)} ", weight="bold", ha="right", va="center")
     axis.set_title(_literal(panel.title), loc="left", fontsize=10, weight="bold")

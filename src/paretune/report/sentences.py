@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.compare import ALPHA, difference_of, holm
 from paretune.report import words
-from paretune.study import Study
+from paretune.study import OF_TEXTS, Study
 
 if TYPE_CHECKING:
     from paretune.report.build import Row
@@ -33,7 +33,12 @@ def conclusions(task: str, rows: Sequence[Row], baselines: Sequence[Row]) -> Ite
                 f"On {task}, nothing is clearly above every baseline. "
                 f"The highest is {_scored(best)}{words_of}."
             )
-    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name == "head_only")], models)
+    if losing := [r for r in rows if r.loses]:
+        yield (
+            f"Clearly below the untuned model, and so losing what it knows: "
+            f"{_together(losing, models)}."
+        )
+    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
 
 
 def _above(task: str, above: Sequence[Row], models: int) -> Iterable[str]:
@@ -108,8 +113,9 @@ def _measurements(row: Row) -> str:
 
 def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:
     # Names are written as they are, so no sentence begins with one.
+    texts = any(r.cell.metric in OF_TEXTS for r in rows)
     forms = {
-        "collapsed": "One constant was answered by",
+        "collapsed": f"One {'text' if texts else 'constant'} was answered by",
         "diverged": "Training diverged for",
         "out_of_memory": "Memory ran out for",
         "error": "An unexpected error stopped",

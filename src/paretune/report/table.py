@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from paretune.report.texts import Grid
+
     Column = tuple[str, Callable[[Row], str]]
 
 VERDICT = "beside the baselines"
@@ -55,6 +57,8 @@ def show(report: Report, console: Console) -> None:
             table = _table(task, columns)
             if table.row_count:
                 console.print(table)
+        for grid in task.grids:
+            _grid(grid, console, several=len(models) > 1)
     for title, lines in (
         ("Not finished", report.unfinished),
         ("Failed", [f"{f.where}: {f.outcome}, {f.runs} x. {f.said}" for f in report.failures]),
@@ -116,6 +120,44 @@ def _table(task: TaskPart, columns: Sequence[Column]) -> Table:
         if rows is task.rows and table.row_count:
             table.add_section()
     return table
+
+
+def _grid(grid: Grid, console: Console, *, several: bool) -> None:
+    """A further table of a translation, cut into several where it is too wide."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text(f"{grid.title}. {grid.above}".rstrip(), style="bold"))
+    names = ["model", "method"] if several else ["method"]
+    for part in _that_fit(grid, console.width, several=several):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title in names:
+            table.add_column(title, no_wrap=True, overflow="fold")
+        for place in part:
+            table.add_column(grid.titles[place], justify="right", no_wrap=True)
+        for row, texts in grid.rows:
+            name = [row.model, row.method] if several else [row.method]
+            style = "dim" if row.cell.baseline else ""
+            table.add_row(*(Text(text) for text in [*name, *(texts[i] for i in part)]), style=style)
+        console.print(table)
+    for note in grid.notes:
+        console.print(Text(note, style="dim"))
+
+
+def _that_fit(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
+    """The columns of each table, by their places."""
+    named = max((len(r.method) + (len(r.model) + 2) * several for r, _ in grid.rows), default=0)
+    parts: list[list[int]] = []
+    left = 0
+    for place, title in enumerate(grid.titles):
+        needed = 2 + max(len(title), *(len(texts[place]) for _, texts in grid.rows))
+        if not parts or needed > left:
+            parts.append([])
+            left = width - named
+        parts[-1].append(place)
+        left -= needed
+    return parts if grid.rows else []
 
 
 def _shown(row: Row, quality: bool) -> bool:

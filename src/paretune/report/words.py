@@ -15,14 +15,29 @@ def plain(text: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
-def interval(found: Interval) -> str:
-    """``0.71 [0.60, 0.82]``."""
-    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+def interval(found: Interval, digits: int | None = None) -> str:
+    """``0.71 [0.60, 0.82]``; ``28.4 [26.1, 30.7]`` where the score goes to 100."""
+    wanted = _digits(found.highest) if digits is None else digits
+    ends = ", ".join(_written(end, wanted) for end in (found.low, found.high))
+    return f"{_written(found.estimate, wanted)} [{ends}]"
 
 
-def number(value: float) -> str:
-    """``0.714``; a dash for what is none, as the score of a trial that was lost."""
-    return f"{value:.3f}" if math.isfinite(value) else "–"
+def estimate(found: Interval) -> str:
+    """``0.71``; ``28.4`` where the score goes to 100."""
+    return _written(found.estimate, _digits(found.highest))
+
+
+def number(value: float, highest: float = 1.0) -> str:
+    """``0.714``, ``28.41``; a dash for what is none, as the score of a trial that was lost."""
+    return _written(value, _digits(highest) + 1)
+
+
+def _digits(highest: float) -> int:
+    return 2 if highest <= 1 else 1
+
+
+def _written(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
 def basis(found: Interval) -> str:
