@@ -15,7 +15,8 @@ from paretune.store.record import Predictions, Record
 from paretune.study import Run, Study
 
 WORDS = ["file", "window", "text", "menu", "page", "the", "new", "open", "choose", "select", "your"]
-WORDS += ["table", "cell", "of", "in", "and", "with", "is", "not", "to", "if", "you", "want", "print"]
+WORDS += ["table", "cell", "of", "in", "and", "with", "is", "not", "to", "if", "you", "want"]
+WORDS += ["print"]
 QUALITY = {"full": 0.84, "lora": 0.82, "prompt": 0.56, "untuned": 0.72, "copy_source": 0.1}
 MEGABYTES = {"full": 310.0, "lora": 184.0, "prompt": 196.0}
 

@@ -8,10 +8,10 @@ empty side are left out, and counted.
 
 ``split: paper`` takes the rows that the paper's notebooks took: the first 50,000, a fifth of them
 for the test, in the way of `datasets`' ``train_test_split`` (the test rows come first in a
-permutation of all; equal pairs may part). The notebooks gave it no seed, so it was drawn from
-NumPy's unseeded global generator, anew in each notebook: which 10,000 rows the paper scored cannot
-be known, and its four methods were scored on four different tests. Here the seed is always 0. That
-the hub's order is that of CLARIN.SI's archive is likely, but was not checked.
+permutation of all; equal pairs may part). The notebook that was read, LoRA's, gave it no
+seed, so it was drawn from NumPy's unseeded global generator: which 10,000 rows it scored cannot be
+known, and if the others did the same, the paper's methods were scored on different rows. Here the
+seed is always 0. That the hub's order is that of CLARIN.SI's archive is likely, but not checked.
 """
 
 from __future__ import annotations
