@@ -1,0 +1,134 @@
+"""How fast are translations made, beside the way of `transformers`' translation pipeline?
+
+transformers 5 has no translation pipeline any more, so its way is written out here: every text is
+tokenised, padded with its neighbours in the order given, translated by `generate` and decoded;
+`batch_size` is 1 unless a user says otherwise. Both sides use the same model, the same search and
+the same threads, in turn in one process; the side that begins changes from round to round. The
+texts must come out the same but for rounding, and how many do is printed.
+
+    python bench/generation_ratio.py --model ./opus-mt --train pairs.tsv --source sl --target en
+    python bench/generation_ratio.py --model ./opus-mt --train pairs.tsv --source sl --target en \\
+        --beams 1 --batches 1 32 --texts 200 --rounds 5
+
+A ratio above 1 means that paretune is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+
+from paretune.data.encode import encode
+from paretune.methods.fleet import Fleet
+from paretune.models.load import Loaded, load
+from paretune.models.resolve import resolve
+from paretune.study import Generation, ModelSpec, TaskSpec
+from paretune.tasks import load as load_task
+from paretune.training.translate import search, translations
+
+LONGEST = 128
+
+
+def piped(loaded: Loaded, texts: list[str], generation: Generation, batch: int) -> list[str]:
+    """The pipeline's way, with this `batch_size`."""
+    settings = search(loaded, generation)
+    found: list[str] = []
+    with torch.inference_mode():
+        for start in range(0, len(texts), batch):
+            given = loaded.tokenizer(
+                texts[start : start + batch], return_tensors="pt", padding=True,
+                truncation=True, max_length=LONGEST,
+            )  # fmt: skip
+            tokens = loaded.model.generate(**given, generation_config=settings)
+            found += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [" ".join(text.split()) for text in found]
+
+
+def ours(loaded: Loaded, texts: list[str], generation: Generation) -> list[str]:
+    """paretune's, tokenising included."""
+    from paretune.data.example import Example
+
+    examples = [Example(str(i), ((text, None),), None, "") for i, text in enumerate(texts)]
+    return translations(
+        loaded,
+        encode(examples, loaded.tokenizer, LONGEST),
+        generation,
+        fleet=Fleet(),
+        pad_id=loaded.anatomy.pad_id or 0,
+        device="cpu",
+        precision="fp32",
+    )
+
+
+def timed(work: Callable[[], list[str]]) -> tuple[float, list[str]]:
+    """Seconds, and what came out."""
+    begun = time.perf_counter()
+    texts = work()
+    return time.perf_counter() - begun, texts
+
+
+def main() -> None:
+    """Measure and print."""
+    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    asked.add_argument("--model", required=True)
+    asked.add_argument("--train", required=True, help="a table of pairs")
+    asked.add_argument("--source", required=True)
+    asked.add_argument("--target", required=True)
+    asked.add_argument("--texts", type=int, default=120)
+    asked.add_argument("--beams", type=int, default=4)
+    asked.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    asked.add_argument("--rounds", type=int, default=3)
+    asked.add_argument("--threads", type=int, default=1)
+    given = asked.parse_args()
+    torch.set_num_threads(given.threads)
+    task = TaskSpec(
+        name="pairs", kind="translation", train=given.train, source_lang=given.source,
+        target_lang=given.target,
+    )  # fmt: skip
+    dataset = load_task(task)
+    source = resolve(ModelSpec(name=given.model), offline=True)
+    loaded = load(source, kind="translation", languages=dataset.languages)
+    texts = [e.segments[0][0] for e in dataset.test[: given.texts]]
+    generation = Generation(num_beams=given.beams, max_new_tokens=LONGEST)
+
+    sides: dict[str, Callable[[], list[str]]] = {
+        "paretune": lambda: ours(loaded, texts, generation)
+    }
+    for batch in given.batches:
+        sides[f"pipeline, batch {batch}"] = lambda batch=batch: piped(
+            loaded, texts, generation, batch
+        )
+    for work in sides.values():
+        work()  # nobody pays for what is done once
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    came: dict[str, list[str]] = {}
+    names = list(sides)
+    for turn in range(given.rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            took, came[name] = timed(sides[name])
+            seconds[name].append(took)
+    print(
+        f"{len(texts)} texts, {given.beams} beams, {given.threads} thread(s), "
+        f"{given.rounds} rounds, torch {torch.__version__}"
+    )
+    base = seconds["paretune"]
+    for name in names:
+        ratios = sorted(a / b for a, b in zip(seconds[name], base, strict=True))
+        same = sum(a == b for a, b in zip(came[name], came["paretune"], strict=True))
+        print(
+            f"{name:22} {statistics.median(seconds[name]):7.2f} s  ratio "
+            f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]  "
+            f"same texts {same}/{len(texts)}"
+        )
+
+
+if __name__ == "__main__":
+    main()
