@@ -1,4 +1,4 @@
-"""How fast are translations made, beside the way of `transformers`' translation pipeline?
+r"""How fast are translations made, beside the way of `transformers`' translation pipeline?
 
 transformers 5 has no translation pipeline any more, so its way is written out here: every text is
 tokenised, padded with its neighbours in the order given, translated by `generate` and decoded;
@@ -7,7 +7,7 @@ the same threads, in turn in one process; the side that begins changes from roun
 texts must come out the same but for rounding, and how many do is printed.
 
     python bench/generation_ratio.py --model ./opus-mt --train pairs.tsv --source sl --target en
-    python bench/generation_ratio.py --model ./opus-mt --train pairs.tsv --source sl --target en \\
+    python bench/generation_ratio.py --model ./opus-mt --train pairs.tsv --source sl --target en \
         --beams 1 --batches 1 32 --texts 200 --rounds 5
 
 A ratio above 1 means that paretune is faster.

@@ -48,10 +48,15 @@ def _runs(study: Study) -> Iterator[Run]:
             raise StudyError(
                 f"protocol paper has no task {asked.name}.", remedy=f"Its tasks: {known}."
             )
-        limit = preset["tasks"][asked.name].get("limit")
-        task = asked.model_copy(update={"template": "paper", "limit": limit})
+        own = preset["tasks"][asked.name]
+        changes = {
+            "template": own.get("template", "paper"),
+            "limit": own.get("limit"),
+            "split": own.get("split", asked.split),
+        }
+        task = asked.model_copy(update=changes)
         for name in without_model(task):
-            yield _baseline(task, preset, name)
+            yield _baseline(study, task, preset, name)
         for model in study.models:
             for method in with_probe(study, task):
                 if method.name not in preset["methods"]:
@@ -60,7 +65,7 @@ def _runs(study: Study) -> Iterator[Run]:
                         f"protocol paper has no method {method.name}.",
                         remedy=f"Its methods: {known}.",
                     )
-                yield from _cell(task, model, method, as_run=study.protocol.as_run)
+                yield from _cell(study, task, model, method)
 
 
 def _nothing_of_its_own(study: Study) -> None:
@@ -78,7 +83,7 @@ def _nothing_of_its_own(study: Study) -> None:
         )
 
 
-def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:
+def _baseline(study: Study, task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:
     return Run(
         stage="final",
         task=task,
@@ -88,17 +93,18 @@ def _baseline(task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:
         seed=preset["seed"],
         selection="test",
         training=Training(**preset["training"]),
+        generation=study.generation if task.translates else None,
     )
 
 
-def _cell(task: TaskSpec, model: ModelSpec, method: MethodSpec, *, as_run: bool) -> Iterator[Run]:
+def _cell(study: Study, task: TaskSpec, model: ModelSpec, method: MethodSpec) -> Iterator[Run]:
     preset = settings()
     known = {hub: short for short, names in preset["models"].items() for hub in names}
     settings_of = known.get(model.name, preset["other_models"])
     rate = preset["learning_rate"]
     options = dict(preset["methods"][method.name])
     training = preset["training"] | preset["tasks"][task.name].get("training", {})
-    entries = [*preset["exceptions"], *(preset["as_run"] if as_run else ())]
+    entries = [*preset["exceptions"], *(preset["as_run"] if study.protocol.as_run else ())]
     for entry in entries:
         here = {"task": task.name, "model": settings_of, "method": method.name}
         if all(entry.get(key, value) == value for key, value in here.items()):
@@ -113,8 +119,9 @@ def _cell(task: TaskSpec, model: ModelSpec, method: MethodSpec, *, as_run: bool)
             task=task,
             model=model,
             method=named,
-            learning_rate=rate,
+            learning_rate=None if method.name == "untuned" else rate,
             seed=preset["seed"],
             selection="test",
             training=Training(**training),
+            generation=study.generation if task.translates else None,
         )

@@ -102,13 +102,14 @@ class ByAnswers:
 
 @dataclass(frozen=True)
 class ByLoss:
-    """Of translations."""
+    """Of translations. Where the test part selects, as in the paper, it is translated once."""
 
     parts: Parts
     encoded: Mapping[str, Encoded]
     loss: Callable[[Encoded], float]
     translate: Callable[[Encoded], list[str]]
     beside: Beside
+    made: dict[str, Answers] = field(default_factory=dict)
 
     def select(self) -> dict[str, float]:
         """The loss of a token, in nats."""
@@ -121,6 +122,13 @@ class ByLoss:
 
     def answers(self, part: str) -> Answers:
         """By beam search; what is scored beside BLEU only on the part that is reported."""
+        if self.parts.selection == self.parts.test:
+            part = "test"
+        if part not in self.made:
+            self.made[part] = self._made(part)
+        return self.made[part]
+
+    def _made(self, part: str) -> Answers:
         examples, data = getattr(self.parts, part), self.encoded[part]
         texts = self.translate(data)
         segment = self.beside.segments(texts, references(examples)) if part == "test" else {}
