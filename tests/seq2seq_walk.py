@@ -51,8 +51,12 @@ class Case:
     def injected(self) -> Injection:
         """The method inside the model, moved from where it starts."""
         injection = self.inject()
-        unsettle(injection.parameters.values(), by=0.1)
+        self.unsettle(injection)
         return injection
+
+    def unsettle(self, injection: Injection) -> None:
+        """Move what is trained from where it starts."""
+        unsettle(injection.parameters.values(), by=0.1)
 
     def batch(self, rows: int = ROWS, pad: int = 0) -> dict[str, Tensor]:
         """Sources of unlike lengths, ``pad`` more padding than needed, and targets."""

@@ -17,6 +17,7 @@ import pytest
 import torch
 from contract_walk import Walk, walk_of
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from peft_small import SMALL
 from safetensors.torch import load as from_bytes
 from tiny_tasks import silent
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
@@ -31,30 +32,6 @@ from paretune.training.workbench import Workbench
 
 INSTALLED = sorted(kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING)
 TRAINED = [name for name in INSTALLED if name in SUPPORTED]
-SMALL: dict[str, dict[str, Any]] = {
-    "adamss": {"r": 8, "num_subspaces": 2},
-    "c3a": {"block_size": 16},
-    "fourierft": {"n_frequency": 50},
-    "gralora": {"r": 4},
-    "hira": {"r": 4},
-    "miss": {"r": 4},
-    "oft": {"oft_block_size": 8},
-    "osf": {"effective_rank": 4},
-    "peanut": {"r": 4},
-    "psoft": {"r": 4},
-    "pvera": {"r": 8},
-    "randlora": {"r": 4},
-    "road": {"group_size": 8},
-    "shira": {"r": 2},
-    "supertuning": {"sparsity": 0.9},
-    "trainable_tokens": {"token_indices": [2, 3, 50]},
-    "tinylora": {"u": 8},
-    "unilora": {"theta_d_length": 32},
-    "vblora": {"num_vectors": 8, "vector_length": 16},
-    "vera": {"r": 8},
-    "waveft": {"n_frequency": 50},
-}
-"""Options that fit into a width of 32, or keep a tuner small."""
 UNMERGED = {("peft:beft", "modernbert"): "Base layer has no bias"}
 """Pairs that train, but have no place in the weights."""
 

@@ -23,7 +23,7 @@ from paretune.methods import PEFT
 from paretune.methods import peft_wrapping as wrapping
 from paretune.methods.fleet import Fleet
 from paretune.methods.layer_norm import norms
-from paretune.methods.options import ENCODER_KINDS
+from paretune.methods.options import ENCODER_KINDS, EVERY_KIND
 from paretune.methods.peft_known import REFUSED, SUPPORTED, Known
 from paretune.methods.peft_options import ROLES, given, options_of
 from paretune.methods.peft_wrapping import Wrapped
@@ -109,7 +109,8 @@ def _parts(name: str, known: Known, config: Any, tuner: Any) -> dict[str, Any]:
         "NAME": name,
         "TITLE": f"{known.title} (peft)",
         "CODE_EPOCH": CODE_EPOCH,
-        "KINDS": ENCODER_KINDS,
+        # peft follows tables that a translation model ties together, and wraps one of them twice.
+        "KINDS": ENCODER_KINDS if known.targets == ("embeddings",) else EVERY_KIND,
         "LEARNING_RATES": known.rates,
         "STARTS_AS_BASE": known.starts_as_base,
         "Options": options_of(config, known),
