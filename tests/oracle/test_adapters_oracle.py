@@ -116,7 +116,7 @@ class Case:
                 "value": layer.attention.value,
                 "attention": layer.attention.output,
                 "down": layer.down,
-                "prefix": attention_module(layer),
+                "prefix": attention_module(layer.attention),
             }
             for place, module in places.items():
                 if name.startswith(f"{module}."):
