@@ -9,8 +9,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract_walk import IN_PEFT, MERGED
-from contract_walk import METHODS as TRAINED
+from contract_walk import IN_PEFT, MERGED, METHODS
 from tiny_runs import a_run
 from tiny_study import finish, small
 from tiny_tasks import small as small_options
@@ -18,12 +17,14 @@ from tiny_tasks import tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
+from paretune import methods
 from paretune.errors import MethodError, StoreError, StudyError
 from paretune.export import formats
 from paretune.export.restored import Task
 from paretune.store import Store
 from paretune.verbs.export import export
 
+TRAINED = [name for name in METHODS if "classification" in methods.get(name).KINDS]
 TEXTS = ["The cat sat on the mat.", "Ice turns into water"]
 
 

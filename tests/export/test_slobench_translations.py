@@ -117,7 +117,7 @@ def test_where_no_model_has_ended_the_source_is_copied(
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(
-    done: Any, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+    done: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     study, store, source = done
     out = tmp_path / "out"
@@ -125,6 +125,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         export_slobench(study, store=store, to=out)
     with pytest.raises(StudyError, match=r'no translation "other"\. It has words-sl-en'):
         export_slobench(study, store=store, to=out, source=source, task="other")
+    with pytest.raises(StudyError, match="no task of SuperGLUE, to which --release belongs"):
+        export_slobench(study, store=store, to=out, source=source, release=source)
     gaps = tmp_path / "gaps.txt"
     gaps.write_text("pes\n\nhiša\n \n", encoding="utf-8")
     with pytest.raises(DataError, match=r"2 lines empty \(the first is line 2\)"):
@@ -138,8 +140,6 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
         (two, r"several translations\. Say --task: words-sl-en, more-sl-en"),
         (others, r"has no translation\. --source and --task belong to one"),
     ):
-        found = reports.Gathered(asked, store, [], [], [])
-        monkeypatch.setattr(reports, "gather", lambda *given, found=found: found)
         with pytest.raises(StudyError, match=said):
             export_slobench(asked, store=store, to=out, source=source)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gaps.txt", "six"]

@@ -75,18 +75,26 @@ def export_slobench(
     from paretune.export.submission import opened
     from paretune.planning.context import Context
     from paretune.store import Store
+    from paretune.verbs import places
     from paretune.verbs.report import gather
     from paretune.verbs.slobench import release_at
 
-    found = gather(study, store)
-    target = Path(to) if to is not None else Path("exports", found.study.study, "slobench")
-    whole.free(target)
-    six = superglue_answers.asked(found.study)
-    pairs = _translations(found.study, source, task)
+    given = places.asked(study)
+    six = superglue_answers.asked(given)
+    pairs = _translations(given, source, task)
     if six or not pairs:
-        superglue_answers.refuse_missing(found.study, six)
+        superglue_answers.refuse_missing(given, six)
+    elif release is not None:
+        raise StudyError(
+            "has no task of SuperGLUE, to which --release belongs.",
+            where=f"study {given.study}",
+            remedy="Leave it out; --source is the file to translate.",
+        )
+    target = Path(to) if to is not None else Path("exports", given.study, "slobench")
+    whole.free(target)
+    found = gather(given, store)
     specs = {**six, **{spec.key: [spec] for spec in pairs}}
-    chosen = _chosen(specs, group(found.study, found.records), found.study)
+    chosen = _chosen(specs, group(given, found.records), given)
     if not train_again:
         kept.refuse_lost([by.record for by in chosen.values() if not by.baseline])
     context = Context(offline=not online)
@@ -118,7 +126,7 @@ def export_slobench(
             warnings += superglue_submission.write(folder, answers, releases[0])
         for name, translated in lines.items():
             warnings += translation_submission.write(folder / name, translated, releases[-1])
-        said = submission_card.card(found.study, parts, releases)
+        said = submission_card.card(given, parts, releases)
         (folder / "README.md").write_text(said, encoding="utf-8")
     return Submitted(target, tuple(parts), tuple(warnings), said)
 
@@ -153,12 +161,12 @@ def _chosen(
 
     found, waiting = {}, []
     for name, variants in specs.items():
-        places = {spec.key: spec for spec in variants}
-        by = selected([cell for cell in cells if cell.task in places])
+        written = {spec.key: spec for spec in variants}
+        by = selected([cell for cell in cells if cell.task in written])
         if by is None:
-            waiting.append(" or ".join(places))
+            waiting.append(" or ".join(written))
             continue
-        now = {place: getattr(places[by.cell.task], place) for place in PLACES}
+        now = {place: getattr(written[by.cell.task], place) for place in PLACES}
         run = by.record.run
         run = run.model_copy(update={"task": run.task.model_copy(update=now)})
         found[name] = replace(by, record=replace(by.record, run=run))
