@@ -81,6 +81,8 @@ def test_the_folder_is_the_list() -> None:
         assert name == module.NAME and module.TITLE and module.CODE_EPOCH >= 1
         assert methods.trains_a_model(module) != hasattr(module, "fit")
         if methods.trains_a_model(module):
+            assert callable(module.parameter_count)
+        if methods.has_rates(module):
             low, middle, high = module.LEARNING_RATES
             assert 0 < low < middle < high
-            assert callable(module.parameter_count)
+    assert not methods.has_rates(found["untuned"]) and methods.has_rates(found["stack"])
