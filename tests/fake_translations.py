@@ -109,7 +109,7 @@ def cell(
         return found if alone else [*found, fake.cost(run, None)]
     found = []
     for place, rate in enumerate((1e-4, 1e-3, 1e-2)):
-        part = translated(quality - 0.1 * abs(place - 1), n=40, seed=place)
+        part = translated(max(quality - 0.1 * abs(place - 1), 0.0), n=40, seed=place)
         run = fake.make_run(given, "tune", method, 0, learning_rate=rate, **changes)
         found.append(record(run, {"selection": part}, 1.2 + 0.1 * abs(place - 1)))
     for seed in seeds:

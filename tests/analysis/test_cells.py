@@ -1,4 +1,5 @@
 import fake_records as fake
+import fake_translations as made
 
 from paretune.analysis.cells import Cell, group
 
@@ -92,3 +93,30 @@ def test_the_papers_cells_have_one_seed_are_labelled_and_stand_beside_the_probe(
     assert lora.finished
     assert lora.selected_on_test
     assert cells["topics", "e5-small", "head_only"].baseline
+
+
+def test_a_translation_stands_beside_the_untuned_model_and_the_copied_source() -> None:
+    study = made.study()
+    cells = by_key(group(study, made.whole(study)))
+    assert [key[2] for key in cells] == ["full", "lora", "prompt", "untuned", "copy_source"]
+    untuned = cells["help-sl-en", "opus", "untuned"]
+    assert untuned.baseline and untuned.once and untuned.asked == 1 and untuned.finished
+    assert untuned.rate is None and untuned.metric == "bleu"
+    assert cells["help-sl-en", "-", "copy_source"].baseline
+    lora = cells["help-sl-en", "opus", "lora"]
+    assert (lora.rate, lora.asked, lora.once) == (1e-3, 3, False)
+    assert lora.interval is not None and lora.interval.highest == 100
+
+
+def test_each_task_of_a_study_has_its_own_baselines() -> None:
+    both = made.study(tasks=[made.study().tasks[0].model_dump(), fake.own_task("topics")])
+    cells = by_key(group(both, []))
+    assert {k[2] for k in cells if k[0] == "help-sl-en"} - {"full", "lora", "prompt"} == {
+        "untuned",
+        "copy_source",
+    }
+    assert {k[2] for k in cells if k[0] == "topics"} - {"full", "lora", "prompt"} == {
+        "head_only",
+        "majority",
+        "tfidf",
+    }

@@ -1,0 +1,25 @@
+"""The source as its own translation."""
+
+from __future__ import annotations
+
+from paretune import methods
+from paretune.data.example import Example
+from paretune.methods import copy_source
+
+
+def example(source: str, target: str) -> Example:
+    return Example(source, ((source, None),), None, "train.tsv line 1", target=target)
+
+
+def test_it_answers_with_the_sources_as_they_are() -> None:
+    given = [example(" Ime: Ana ", "Name: Ana"), example("12 %", "12%")]
+    answer = copy_source.fit(given, 0, copy_source.Options(), seed=1)
+    assert answer(given) == [" Ime: Ana ", "12 %"]
+    assert answer([]) == []
+
+
+def test_it_serves_translations_alone_and_needs_no_model() -> None:
+    found = methods.get("copy_source")
+    assert not methods.trains_a_model(found) and not methods.has_rates(found)
+    assert methods.refusal(found, "translation", tabular=False) == ""
+    assert "not classification" in methods.refusal(found, "classification", tabular=False)
