@@ -99,6 +99,8 @@ class Predictor:
             longest = sorted(texts)[-run.training.batch_size :]
             return PROBE_STEPS, float(sum(longest) * choices)
         steps = run.training.max_steps or run.training.epochs * per_epoch
+        if run.learning_rate is None:
+            steps = 0
         return steps, statistics.mean(texts) * choices * min(run.training.batch_size, examples)
 
     def _operations(self, run: Run, tokens: float) -> float:
