@@ -24,7 +24,7 @@ from paretune.report.table import show
 from paretune.store.record import Record
 from paretune.study import Study
 
-ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "roberta-large"}
+ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
 
 
 def told(report: Report, width: int = 80) -> str:
@@ -109,7 +109,7 @@ def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
     mean = f"{sum(values) / len(values):.3f}"
     assert scores.rows[0][1][4].startswith(f"{mean} [0.")
     assert own.titles[0] == "BERTScore" and own.rows[0][1][0] == mean
-    assert "BERTScore (F1) by roberta-large." in scores.notes
+    assert "BERTScore (F1) by FacebookAI/roberta-large." in scores.notes
     text = told(build(study, records))
     assert max(map(len, text.splitlines())) <= 80
 

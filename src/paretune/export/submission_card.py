@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from paretune.analysis.scores import TITLES
+from paretune.analysis.scores import HIGHEST, TITLES
 from paretune.analysis.selected import Selected
 from paretune.export.submission import File, Submission
 from paretune.report import words
@@ -43,7 +43,7 @@ class Part:
         scores = self.by.record.result["scores"]["selection"]
         metric = TITLES.get(self.by.cell.metric, self.by.cell.metric)
         counted = words.counted(int(scores["n"]), "example")
-        return f"{words.number(scores['primary'])} ({metric} on {counted})"
+        return f"{_number(scores['primary'], self.by)} ({metric} on {counted})"
 
 
 def notes(by: Selected, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
@@ -114,12 +114,16 @@ def _place(release: Submission, file: File) -> str:
 
 def _row(part: Part) -> str:
     run, result = part.by.record.run, part.by
-    mean = f"{words.number(result.mean)} ({words.counted(result.seeds, 'seed')})"
+    mean = f"{_number(result.mean, result)} ({words.counted(result.seeds, 'seed')})"
     cells = (
         part.name, f"{part.rows:,}", _model(run), run.method.key, words.rate(run.learning_rate),
         str(run.seed), part.quality, mean, f"`{part.by.record.run_id}`",
     )  # fmt: skip
     return f"| {' | '.join(words.plain(cell) for cell in cells)} |"
+
+
+def _number(value: float, by: Selected) -> str:
+    return words.number(value, HIGHEST.get(by.cell.metric, 1.0))
 
 
 def _model(run: Run) -> str:

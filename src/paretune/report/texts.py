@@ -153,10 +153,13 @@ def _numbers(row: Row, language: str) -> Translation:
 
 def _bertscore(row: Row, language: str) -> float | None:
     """The mean over seeds and segments, where the model is SloBench's."""
-    asked = [record.run.generation for record in row.cell.final if record.predictions.get("test")]
     given = row.cell.answers
-    if any(g is None or g.bertscore_model != EVALUATED_BY[language] for g in asked):
-        return None
+    for record in row.cell.final:
+        generation = record.run.generation
+        model = generation.bertscore_model if generation else None
+        # FacebookAI/roberta-large is roberta-large: the hub renamed it.
+        if model is None or model.rstrip("/").split("/")[-1] != EVALUATED_BY[language]:
+            return None
     if not all("bertscore" in one.segment for one in given):
         return None
     return scored_segments(given, "bertscore").estimate
