@@ -176,7 +176,7 @@ def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> 
         marian,
         method=MethodSpec(name="full"),
         learning_rate=4e-3,
-        training=Training(batch_size=16, epochs=18, precision="fp32", patience=None),
+        training=Training(batch_size=16, epochs=30, precision="fp32", patience=None),
     )
     outcome = finished(run, tmp_path)
     # The model knows nothing at first: an untrained one scores under 1.
