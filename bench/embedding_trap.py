@@ -1,0 +1,178 @@
+r"""What does it cost to hand Marian embeddings instead of tokens?
+
+Marian's encoder multiplies embeddings by sqrt(d_model) when it looks them up itself, and only then.
+PEFT's prompt tuning looks them up outside and hands them in, so every word arrives at
+1 / sqrt(d_model) of its size. This measures BLEU of the same model on the same texts
+
+- as it comes: through tokens, through embeddings as PEFT hands them in, and through embeddings that
+  were multiplied first;
+- with a prompt trained by PEFT, and by paretune: the same virtual tokens to begin with, examples,
+  order, steps, optimiser and rate.
+
+    python bench/embedding_trap.py --model ./opus-mt --train train.tsv --test test.tsv \
+        --source sl --target en
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import peft
+import torch
+
+from paretune.data.batch import order, pad
+from paretune.data.encode import Encoded, encode
+from paretune.methods.fleet import Fleet
+from paretune.metrics.translation import scores, signatures
+from paretune.models.load import Loaded, load
+from paretune.models.resolve import resolve
+from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
+from paretune.tasks import load as load_task
+from paretune.training.loop import Plan, train
+from paretune.training.prepare import prepare
+from paretune.training.translate import search, translations
+
+BATCH, LONGEST, SEED = 32, 128, 1
+
+
+def by_embeddings(loaded: Loaded, encoded: Encoded, factor: float) -> list[str]:
+    """Translations of a model that is handed the embeddings, times a factor."""
+    model, settings = loaded.model, search(loaded, Generation(num_beams=1, max_new_tokens=LONGEST))
+    table = model.get_input_embeddings()
+    found: list[str] = []
+    for start in range(0, len(encoded.ids), BATCH):
+        rows = list(range(start, min(start + BATCH, len(encoded.ids))))
+        given = _tensors(encoded, rows, loaded)
+        with torch.inference_mode():
+            tokens = model.generate(
+                inputs_embeds=table(given["input_ids"]) * factor,
+                attention_mask=given["attention_mask"],
+                generation_config=settings,
+            )
+        found += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return found
+
+
+def by_peft(loaded: Loaded, data: Encoded, test: Encoded, start: torch.Tensor, given: Any) -> Any:
+    """PEFT's prompt tuning, trained and translating by PEFT's own code."""
+    config = peft.PromptTuningConfig(
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=given.virtual, num_transformer_submodules=1
+    )
+    model: Any = peft.get_peft_model(loaded.model, config)
+    with torch.no_grad():
+        model.prompt_encoder["default"].embedding.weight.copy_(start)
+    prompt = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(prompt, lr=given.rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / given.steps)
+    model.train()
+    per_epoch = -(-len(data.ids) // BATCH)
+    for step in range(given.steps):
+        epoch, place = divmod(step, per_epoch)
+        rows = order(len(data.ids), SEED, epoch)[place * BATCH : (place + 1) * BATCH]
+        loss = model(**_tensors(data, rows, loaded)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(prompt, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    model.eval()
+    found: list[str] = []
+    settings = search(loaded, Generation(num_beams=1, max_new_tokens=LONGEST))
+    for begin in range(0, len(test.ids), BATCH):
+        rows = list(range(begin, min(begin + BATCH, len(test.ids))))
+        batch = _tensors(test, rows, loaded)
+        batch.pop("labels")
+        with torch.inference_mode():
+            tokens = model.generate(**batch, generation_config=settings)
+        found += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return found
+
+
+def by_paretune(run: Run, loaded: Loaded, data: Encoded, test: Encoded) -> tuple[Any, list[str]]:
+    """Ours; also the virtual tokens that it began with."""
+    prepared = prepare(run, loaded)
+    (prompt,) = prepared.injection.parameters.values()
+    start = prompt.detach()[0].clone()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Plan(
+            run.training, run.learning_rate or 0.0, SEED, BATCH, loaded.model.config.vocab_size,
+            prepared.pad_id, "cpu", "fp32", Path(folder) / "state",
+        )  # fmt: skip
+        train(
+            loaded.model, prepared.trained, data, lambda: {"primary": 0.0, "loss": 0.0}, plan,
+            prepared.fleet, lambda _: None,
+        )  # fmt: skip
+    found = _plain(loaded, test, prepared.fleet)
+    prepared.undo()
+    return start, found
+
+
+def main() -> None:
+    """Measure and print."""
+    asked = argparse.ArgumentParser(description="What it costs to hand Marian embeddings.")
+    for name in ("--model", "--train", "--test", "--source", "--target"):
+        asked.add_argument(name, required=True)
+    asked.add_argument("--texts", type=int, default=150)
+    asked.add_argument("--steps", type=int, default=200)
+    asked.add_argument("--virtual", type=int, default=10, help="virtual tokens; the paper has 10")
+    asked.add_argument("--rate", type=float, default=1e-2)
+    asked.add_argument("--threads", type=int, default=1)
+    given = asked.parse_args()
+    torch.set_num_threads(given.threads)
+    task = TaskSpec(
+        name="pairs", kind="translation", train=given.train, test=given.test,
+        source_lang=given.source, target_lang=given.target,
+    )  # fmt: skip
+    dataset = load_task(task)
+    spec = ModelSpec(name=given.model)
+    source = resolve(spec, offline=True)
+    loaded = load(source, kind="translation", languages=dataset.languages)
+    examples = dataset.test[: given.texts]
+    test = encode(examples, loaded.tokenizer, LONGEST)
+    data = encode(dataset.train, loaded.tokenizer, LONGEST)
+    references = [str(e.target) for e in examples]
+    print(f"{len(references)} texts, greedy; BLEU|{signatures()['bleu']}")
+
+    def say(what: str, texts: list[str]) -> None:
+        print(f"{what:52} BLEU {scores(texts, references, 'bleu')['bleu']:6.2f}", flush=True)
+
+    width = loaded.model.config.d_model
+    say("untuned, through tokens", _plain(loaded, test, Fleet()))
+    say("untuned, through embeddings as PEFT hands them in", by_embeddings(loaded, test, 1.0))
+    say(f"untuned, through embeddings x sqrt({width})", by_embeddings(loaded, test, width**0.5))
+    run = Run(
+        stage="final", task=task, model=spec, learning_rate=given.rate, seed=SEED,
+        method=MethodSpec(name="prompt", num_virtual_tokens=given.virtual),
+        training=Training(
+            batch_size=BATCH, max_steps=given.steps, eval_every=given.steps, max_length=LONGEST,
+            weight_decay=0.0, warmup_fraction=0.0, precision="fp32", label_smoothing=0.0,
+        ),
+    )  # fmt: skip
+    start, ours = by_paretune(run, loaded, data, test)
+    trained = f"prompt of {given.virtual}, {given.steps} steps at {given.rate:g},"
+    say(f"{trained} by paretune", ours)
+    fresh = load(source, kind="translation", languages=dataset.languages)
+    say(f"{trained} by PEFT", by_peft(fresh, data, test, start, given))
+
+
+def _plain(loaded: Loaded, encoded: Encoded, fleet: Fleet) -> list[str]:
+    return translations(
+        loaded, encoded, Generation(num_beams=1, max_new_tokens=LONGEST), fleet=fleet,
+        pad_id=loaded.anatomy.pad_id or 0, device="cpu", precision="fp32",
+    )  # fmt: skip
+
+
+def _tensors(encoded: Encoded, rows: list[int], loaded: Loaded) -> dict[str, torch.Tensor]:
+    padded = pad(encoded, rows, loaded.anatomy.pad_id or 0)
+    return {name: torch.from_numpy(array) for name, array in padded.items()}
+
+
+if __name__ == "__main__":
+    main()
