@@ -21,7 +21,7 @@ from paretune.training.prepare import Prepared
 TOLERANCE = 1e-4
 """How far logits of the opened export may be from ours, in fp32."""
 FORMAT = 1
-PLAIN = ("full", "head_only")
+PLAIN = ("full", "head_only", "untuned")
 """Methods that leave nothing but a model."""
 
 Batch = dict[str, torch.Tensor]
