@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from six_tasks import release
+from tiny_marian import sentences, tiny_marian
 from tiny_study import as_file, command, finish, superglue
 
 from paretune.planning import paper
@@ -22,7 +23,7 @@ LAYOUTS = {"slovene-superglue": "zips", "paper": "folders"}
 
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
-    assert set(files) == {*shipped(), "own-data", "slobench", "table"}
+    assert set(files) == {*shipped(), "own-data", "slobench", "slovene-translation", "table"}
     for name, path in shipped().items():
         assert files[name].resolve() == path.resolve()
 
@@ -59,6 +60,44 @@ def smaller(path: Path, folder: Path, model: Path) -> Study:
     if path.stem in ("slovene-superglue", "slobench"):
         raw["protocol"]["trials"] = 1
     return Study.parse(raw, base=path.parent)
+
+
+def rsdo4(folder: Path) -> str:
+    """Pairs in RSDO4's columns."""
+    folder.mkdir()
+    lines = [f"{sl}\t{en}" for sl, en in sentences(40, 3)]
+    (folder / "rsdo4.tsv").write_text("\n".join(["sl_seq\ten_seq", *lines]), encoding="utf-8")
+    return str(folder / "rsdo4.tsv")
+
+
+def test_the_translation_runs_fair_and_by_the_papers_settings(
+    tmp_path: Path, quick: None, capsys: Any
+) -> None:
+    path = EXAMPLES / "slovene-translation.yaml"
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    Study.parse(raw, base=path.parent)
+    raw["tasks"][0]["source"] = rsdo4(tmp_path / "data")
+    raw["models"] = [{"name": str(tiny_marian(tmp_path / "marian")), "label": "tiny"}]
+    raw["generation"] |= {"max_new_tokens": 8, "num_beams": 2}
+    fair = raw | {
+        "protocol": {"seeds": [1], "trials": 1, "folds": 1},
+        "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
+    }
+    by_paper = raw | {
+        "study": "as-in-the-paper",
+        "methods": ["full", "prompt", "lora", "loha"],
+        "protocol": {"preset": "paper"},
+    }
+    by_paper.pop("training")
+    for given in (fair, by_paper):
+        study = Study.parse(given, base=path.parent)
+        with finish(study, tmp_path / study.study, costs=1) as store:
+            failed = [s.message for s in store.states(study.study_hash) if s.state == "failed"]
+            assert failed == []
+        (task,) = report(study, store=tmp_path / study.study).tasks
+        asked = {m.key for m in study.methods} | {"untuned", "copy_source"}
+        assert {row.cell.method for row in task.all_rows} == asked
+        assert all(row.cell.interval for row in task.all_rows)
 
 
 EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper"]

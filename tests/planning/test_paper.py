@@ -83,6 +83,29 @@ def test_settings_of_tasks() -> None:
             assert run.training.max_length == (400 if run.task.name == "boolq" else 512)
 
 
+def test_translation_has_its_own_settings() -> None:
+    rsdo4 = {"name": "rsdo4", "source_lang": "sl", "target_lang": "en"}
+    runs = expand(ask(tasks=[rsdo4], models=["Helsinki-NLP/opus-mt-sla-en"]))
+    methods = [run.method.name for run in runs if run.stage == "final"]
+    assert sorted(methods) == ["copy_source", "full", "loha", "lora", "prompt", "untuned"]
+    for run in runs:
+        assert (run.task.split, run.task.template) == ("paper", "pair")
+        assert run.generation is not None and run.selection == "test"
+    lora, loha, prompt, full = (
+        find(runs, "rsdo4", "Helsinki-NLP/opus-mt-sla-en", name)
+        for name in ("lora", "loha", "prompt", "full")
+    )
+    assert (lora.training.batch_size, lora.training.epochs, lora.training.max_steps) == (
+        16,
+        1,
+        None,
+    )
+    assert lora.method.options["dropout"] == 0.1 and lora.training.label_smoothing == 0
+    assert (loha.training.batch_size, loha.training.max_steps) == (8, 400)
+    assert (prompt.learning_rate, prompt.method.options["num_virtual_tokens"]) == (3e-3, 10)
+    assert (full.learning_rate, full.training.max_length) == (2e-5, 128)
+
+
 def test_as_run_takes_even_the_target_names_that_matched_nothing() -> None:
     asked = {"protocol": {"preset": "paper", "as_run": True}}
     plain, as_run = expand(ask()), expand(ask(**asked))

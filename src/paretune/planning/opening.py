@@ -16,7 +16,8 @@ from paretune.measuring.machine import bf16_pays
 from paretune.planning.context import Context
 from paretune.planning.expand import expand
 from paretune.store import Store
-from paretune.study import Study
+from paretune.study import ModelSpec, Study
+from paretune.training.beside import Beside
 
 WORKER_BYTES = 2 * 2**30
 """What one worker may need on CPU; a coarse figure that keeps a laptop from swapping."""
@@ -50,6 +51,23 @@ def context(store: Store | None, device: str, *, offline: bool = True) -> Contex
             decided = store.setting_once(key, decided)
     precision: Literal["fp32", "bf16"] = "bf16" if decided == "bf16" else "fp32"
     return Context(precision=precision, offline=offline)
+
+
+def scorers(study: Study, context: Context) -> None:
+    """Look for what ``generation.metrics`` needs, before anything is trained for them.
+
+    Raises:
+        MissingError: NLTK, its data or WordNet is not here, or does not know the language.
+        ModelError: the encoder of BERTScore cannot be had.
+    """
+    if not study.generation.metrics:
+        return
+    encoder = study.generation.bertscore_model
+    if encoder is not None:
+        context.source(ModelSpec(name=encoder))  # may fetch it, which a run never does
+    for task in study.tasks:
+        if task.target_lang is not None:
+            Beside(study.generation, task.target_lang, context.bench)
 
 
 def audited(study: Study, context: Context) -> Iterator[Finding]:

@@ -22,7 +22,8 @@ class Seen:
     """One thing that was looked at.
 
     Attributes:
-        what: ``task``, ``model``, ``method``, ``lengths``, ``direction`` or ``step``.
+        what: ``task``, ``model``, ``method``, ``metrics``,
+            ``lengths``, ``direction`` or ``step``.
         name: which one, as the study calls it.
         said: what it is, in a few words; empty where it cannot be used.
         findings: what the audit found in it.
@@ -94,6 +95,7 @@ def check(
 def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
     from paretune.planning.checking import dry_steps
     from paretune.planning.context import Context
+    from paretune.planning.opening import scorers
 
     context = Context(offline=not online)
     tasks: list[TaskSpec] = []
@@ -114,6 +116,10 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
         yield seen
         if seen.error is None:
             methods.append(method)
+    try:
+        scorers(study, context)
+    except ParetuneError as error:
+        yield Seen("metrics", ", ".join(study.generation.metrics), error=error)
     if not (tasks and models and methods):
         return
     usable = study.model_copy(

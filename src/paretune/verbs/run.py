@@ -75,6 +75,7 @@ def run(
     with Store.open(folder, create=True) as opened:
         context = opening.context(opened, device, offline=not online)
         found = _audited(given, context, observer)
+        opening.scorers(given, context)
         records = opened.records(given.study_hash, predictions=True)
         ready, waiting = upcoming(given, context, records)
         _say_if_edited(given, opened, observer)
