@@ -31,6 +31,11 @@ class Context:
     offline: bool = True
     bench: Workbench = field(default_factory=Workbench)
 
+    def computes_in(self, study: Study) -> str:
+        """The precision of the study's runs."""
+        asked = study.training.precision
+        return self.precision if asked == "auto" else asked
+
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The data of a task; may fetch it when not offline."""
         asked = None if self.offline else tasks.at_hub(spec)

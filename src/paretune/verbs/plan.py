@@ -103,7 +103,8 @@ def plan(
         context = opening.context(None, device, offline=not online)
     ready, waiting = upcoming(given, context, records)
     ended = {record.run_id for record in records}
-    predictor = Predictor(context, opening.matrix_speed(speed(), context.precision), records)
+    precision = context.computes_in(given)
+    predictor = Predictor(context, opening.matrix_speed(speed(), precision), records)
 
     def expected(run: Run, *, done: bool) -> Expected:
         found = predictor.predict(run)
@@ -120,5 +121,5 @@ def plan(
         workers=workers or opening.usable_workers(device, threads),
         threads=threads,
         device=device,
-        precision=context.precision,
+        precision=precision,
     )
