@@ -1,0 +1,67 @@
+"""Which way a model translates, asked of the model itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_marian import tiny_marian, tiny_pairs
+
+from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
+from paretune.training.dry import Likelihoods, likelihoods
+from paretune.training.execute import execute_run
+from paretune.training.prepare import prepare
+from paretune.training.workbench import Workbench
+from paretune.verbs.check import check
+
+
+def test_half_a_nat_decides() -> None:
+    assert Likelihoods(4.0, 3.4, 64).backwards
+    assert not Likelihoods(4.0, 3.6, 64).backwards and not Likelihoods(2.0, 8.0, 64).backwards
+
+
+@pytest.fixture
+def taught(tmp_path: Path) -> Path:
+    """A model that has learnt Slovene to English, and whose tokenizer says nothing of it."""
+    folder, task = tiny_marian(tmp_path / "m"), tiny_pairs(tmp_path / "pairs", train=400, test=20)
+    bench = Workbench()
+    run = Run(
+        stage="final", task=task, model=ModelSpec(name=str(folder)), learning_rate=4e-3, seed=1,
+        method=MethodSpec(name="full"),
+        training=Training(batch_size=16, epochs=12, patience=None, precision="fp32"),
+    )  # fmt: skip
+    outcome = execute_run(
+        run, checkpoint=tmp_path / "state", report=lambda _: None, bench=bench, keep_bytes=None
+    )
+    from safetensors.torch import load as tensors_of
+
+    prepared = prepare(run, bench.model(run.model, bench.dataset(task)))
+    for name, kept in tensors_of(outcome.blobs["weights"]).items():
+        prepared.trained[name].data.copy_(kept)
+    prepared.loaded.model.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in told.items() if not k.endswith("_lang")}))
+    return folder
+
+
+def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path: Path) -> None:
+    task = tiny_pairs(tmp_path / "asked")
+    model = ModelSpec(name=str(taught))
+    right = likelihoods(task, model, Workbench())
+    turned = task.model_copy(update={"source_lang": "en", "target_lang": "sl"})
+    wrong = likelihoods(turned, model, Workbench())
+    assert not right.backwards and wrong.backwards
+    assert wrong.as_asked == pytest.approx(right.reversed, rel=1e-5)
+    study = Study.parse(
+        {
+            "study": "turned",
+            "tasks": [turned.model_dump(exclude_none=True)],
+            "models": [{"name": str(taught)}],
+            "methods": ["lora"],
+            "training": {"precision": "fp32"},
+        }
+    )
+    told = [f.what for f in check(study).findings if f.code == "direction"]
+    assert len(told) == 1 and "the other way" in told[0]
