@@ -6,6 +6,7 @@ By default every method walks on Marian and on one family of the day; the slow t
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import peft
@@ -14,6 +15,7 @@ import torch
 from contract_walk import IN_PEFT, MERGED, unsettle
 from seq2seq_walk import TARGET, TRAINED, Case, case
 from tiny_translators import TRANSLATORS, tiny_translator
+from torch import Tensor, nn
 from zero_effect import ZERO, without_effect
 
 from paretune.errors import MethodError
@@ -220,10 +222,46 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
     longer["input_ids"] = torch.cat([front, batch["input_ids"]], 1)
     longer["attention_mask"] = torch.cat([torch.ones_like(front), batch["attention_mask"]], 1)
     written, texts = one.logits(**longer), one.translations(**longer)
-    one.options = prompt.Options(num_virtual_tokens=3, init="text", init_text="x", init_ids=words)
+    one.options = prompt.Options(
+        num_virtual_tokens=3, init="text", init_text="x", init_ids=words, text_positions="shifted"
+    )
     one.inject()
     torch.testing.assert_close(one.logits(**batch), written, rtol=0, atol=1e-5)
     assert one.translations(**batch) == texts
+
+
+@pytest.mark.parametrize("method", PROMPTS)
+@pytest.mark.parametrize("family", TRANSLATORS)
+def test_the_text_keeps_its_positions_behind_a_prompt(family: str, method: str) -> None:
+    """Where they are absolute, and unless the study wants them shifted as PEFT does."""
+    one = case(method, family)
+    if one.anatomy.positions is None:
+        assert family in ("t5", "gated-t5", "mt5")
+        return
+    seen: list[Tensor] = []
+    table = one.model.get_submodule(one.anatomy.positions)
+
+    def note(module: nn.Module, args: Any, out: Tensor) -> None:
+        seen.append(out)
+
+    with torch.no_grad():
+        for text_positions in ("without", "auto", "shifted"):
+            injection = None
+            if text_positions != "without":
+                one.options = replace(one.options, text_positions=text_positions)
+                injection = one.inject()
+            handle = table.register_forward_hook(note)  # behind ours
+            one.logits(**one.batch(rows=1))  # one row: M2M100 gives padding no position
+            handle.remove()
+            if injection is not None:
+                injection.undo()
+    plain, kept, shifted = seen
+    virtual = one.options.num_virtual_tokens
+    assert torch.equal(kept[..., virtual:, :], plain) and not kept[..., :virtual, :].any()
+    assert torch.equal(
+        shifted[..., : plain.shape[-2], :][..., :virtual, :], plain[..., :virtual, :]
+    )
+    assert not torch.equal(shifted[..., virtual:, :], plain)
 
 
 def test_a_table_that_both_stacks_look_up_in_prompts_only_the_source() -> None:

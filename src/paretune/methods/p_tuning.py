@@ -27,7 +27,7 @@ from paretune.methods import door, prompt
 from paretune.methods.exporting import fill
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
-from paretune.methods.options import EVERY_KIND, number
+from paretune.methods.options import EVERY_KIND, choice, number
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
@@ -41,9 +41,13 @@ STARTS_AS_BASE = False
 
 @dataclass(frozen=True)
 class Options:
-    """``encoder_hidden_size`` None is the width of the word embeddings."""
+    """``encoder_hidden_size`` None is the width of the word embeddings.
+
+    ``text_positions``: as of prompt tuning.
+    """
 
     num_virtual_tokens: int = number(20, 1, 512)
+    text_positions: str = choice("auto", "kept", "shifted")
     encoder_hidden_size: int | None = number(None, 1, 8192)
 
 
@@ -83,7 +87,9 @@ def inject(
     draws = [generator(derive(seed, "init", NAME)) for seed in seeds]
     encoder = Encoder(options, anatomy.embedding_width, fleet, draws)
     encoder.to(next(model.get_submodule(anatomy.embeddings).parameters()).device)
-    return door.enter(model, anatomy, encoder, options.num_virtual_tokens, fleet)
+    return door.enter(
+        model, anatomy, encoder, options.num_virtual_tokens, fleet, options.text_positions
+    )
 
 
 def to_peft(
@@ -96,7 +102,7 @@ def to_peft(
         num_virtual_tokens=options.num_virtual_tokens,
         encoder_hidden_size=options.encoder_hidden_size
         or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
-        **prompt.prompt_common(model, common),
+        **prompt.prompt_common(model, common, options.text_positions),
     )
     theirs: Any = peft.get_peft_model(model, config)
     encoder = theirs.prompt_encoder["default"]

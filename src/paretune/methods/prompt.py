@@ -6,8 +6,10 @@ Shapes: P (runs, num_virtual_tokens, embedding width), before every sequence; fo
 before every choice, which PEFT cannot do; in a translation before the source, so that the decoder
 sees what the encoder makes of it.
 Trained parameters: num_virtual_tokens * embedding width.
-Start: not the base model: the text is shifted by the prompt, and a head that reads the first
-position reads the first virtual token, as in PEFT. ``init`` draws P from normal(0, 1) (``random``,
+Start: not the base model: the text attends to the prompt too, and a head that reads the first
+position reads the first virtual token, as in PEFT. The text is shifted by the prompt, as in PEFT,
+but in translation models it keeps its positions (``text_positions``; paretune.methods.door says
+why). ``init`` draws P from normal(0, 1) (``random``,
 PEFT's RANDOM), takes the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB), or of
 ``init_text``, repeated and cut to length (``text``, PEFT's TEXT).
 Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice, nor where the model scales its
@@ -30,6 +32,7 @@ from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
 from paretune.methods.options import EVERY_KIND, choice, found_later, number
 from paretune.models.anatomy import Anatomy, embeds_path_agrees
+from paretune.models.anatomy import anatomy as describe
 from paretune.models.backbone import word_tables
 from paretune.study import derive
 
@@ -43,9 +46,14 @@ STARTS_AS_BASE = False
 
 @dataclass(frozen=True)
 class Options:
-    """Length of the prompt and what it starts from; ``init_text`` goes with ``init: text``."""
+    """Length of the prompt and what it starts from; ``init_text`` goes with ``init: text``.
+
+    ``text_positions``: ``shifted`` by the prompt, as PEFT does it, or ``kept`` as without it; by
+    default kept in translation models with absolute positions, and shifted elsewhere.
+    """
 
     num_virtual_tokens: int = number(20, 1, 512)
+    text_positions: str = choice("auto", "kept", "shifted")
     init: str = choice("vocabulary", "random", "text")
     init_text: str | None = None
     init_ids: tuple[int, ...] = found_later()
@@ -97,7 +105,9 @@ def inject(
             ids = _start(options, len(table), draw)
             prompts[r] = table[ids.to(table.device)].detach().cpu()
     made = Prompts(prompts.to(table.device))
-    return door.enter(model, anatomy, made, options.num_virtual_tokens, fleet)
+    return door.enter(
+        model, anatomy, made, options.num_virtual_tokens, fleet, options.text_positions
+    )
 
 
 def _start(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:
@@ -116,7 +126,7 @@ def to_peft(
 
     config = peft.PromptTuningConfig(
         num_virtual_tokens=options.num_virtual_tokens,
-        **prompt_common(model, common),
+        **prompt_common(model, common, options.text_positions),
     )
     theirs: Any = peft.get_peft_model(model, config)
     (ours,) = injection.parameters.values()
@@ -136,17 +146,25 @@ def not_in_peft(kind: str) -> str:
     return "PEFT cannot put a prompt before several choices" if kind == "multiple_choice" else ""
 
 
-def prompt_common(model: Any, common: dict[str, Any]) -> dict[str, Any]:
+def prompt_common(
+    model: Any, common: dict[str, Any], text_positions: str = "auto"
+) -> dict[str, Any]:
     """What PEFT's prompt methods want to be told of a model.
 
     Raises:
-        MethodError: PEFT hands the model embeddings, which this model would take for others.
+        MethodError: PEFT hands the model embeddings, which this model would take for others, or
+            moves a text that has kept its positions.
     """
     if not embeds_path_agrees(model):
         raise MethodError(
             f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
             "prompts hand it embeddings: prompt and text would be read unscaled.",
             remedy="Export it as paretune's own folder, or train LoRA.",
+        )
+    if door.keeps(describe(model), text_positions):
+        raise MethodError(
+            "the text kept its positions, and PEFT moves it behind the prompt.",
+            remedy="Export it as paretune's own folder, or train with text_positions: shifted.",
         )
     told = {
         "token_dim": model.get_input_embeddings().embedding_dim,

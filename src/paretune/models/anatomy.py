@@ -55,6 +55,8 @@ class Anatomy:
         pad_id: the config's padding token, or None.
         encoder: module name of the encoder, or of all that comes before the head.
         decoder: module name of the decoder, or None.
+        positions: module name of the table of absolute positions beside the word embeddings, or
+            None where positions are relative or rotary.
         fixed: parameters that the architecture itself never trains: Marian's sines.
     """
 
@@ -68,6 +70,7 @@ class Anatomy:
     pad_id: int | None
     encoder: str
     decoder: str | None = None
+    positions: str | None = None
     fixed: tuple[str, ...] = ()
 
     @property
@@ -95,6 +98,7 @@ def anatomy(model: Any) -> Anatomy:
     with last_norms(model, layers) as norms:
         backbone = backbone_parameters(model)
     layers = tuple(replace(layer, norm=norms.get(layer.name)) for layer in layers)
+    positions = _positions(model, embeddings, encoder if decoder is not None else None)
     linears = tuple(
         name
         for name, module in model.named_modules()
@@ -107,10 +111,11 @@ def anatomy(model: Any) -> Anatomy:
         layers=layers,
         head=() if decoder is not None else head_modules(model, backbone),
         linears=linears,
-        max_length=_max_length(model, embeddings, encoder if decoder is not None else None),
+        max_length=_max_length(model, positions, several=decoder is not None),
         pad_id=getattr(model.config, "pad_token_id", None),
         encoder=encoder,
         decoder=decoder,
+        positions=positions,
         fixed=fixed_parameters(model),
     )
 
@@ -198,27 +203,38 @@ def _word_embeddings(model: Any) -> tuple[str, nn.Embedding]:
     )
 
 
-def _max_length(model: Any, embeddings: str, encoder: str | None) -> int | None:
-    """Rows of the position table that tokens can use; the trained length of rotary positions.
+def _positions(model: Any, embeddings: str, encoder: str | None) -> str | None:
+    """The module beside the word embeddings that has a row for every absolute position.
 
-    Where the model has an ``encoder`` of its own, all that the config names, if there is a table:
-    learned ones of BART have rows in front, which no token uses, and sines are made as needed.
+    In a model with an ``encoder`` of its own learned tables of BART have rows in front, which no
+    token uses, and sines may be a buffer; otherwise the table is as long as the config says.
     """
     limit: int | None = getattr(model.config, "max_position_embeddings", None)
     words = model.get_submodule(embeddings)
-    if encoder is not None:
-        beside = [m for m in model.get_submodule(encoder).children() if m is not words]
-        tables = [t for m in beside for t in (*m.parameters(False), *m.buffers(False))]
-        return limit if any(t.ndim == 2 and len(t) >= (limit or 1) for t in tables) else None
-    around = model.get_submodule(embeddings.rpartition(".")[0])
-    for module in around.children():
-        if module is words or not isinstance(module, nn.Embedding):
+    home = embeddings.rpartition(".")[0] if encoder is None else encoder
+    for name, module in model.get_submodule(home).named_children():
+        if module is words:
             continue
-        if module.num_embeddings == limit:
-            # RoBERTa counts positions from padding_idx + 1; the rows before are never used.
-            return limit - (0 if module.padding_idx is None else module.padding_idx + 1)
-    rotary = any("inv_freq" in name for name, _ in model.named_buffers())
-    return limit if rotary else None
+        if encoder is None:
+            found = isinstance(module, nn.Embedding) and module.num_embeddings == limit
+        else:
+            tables = (*module.parameters(False), *module.buffers(False))
+            found = any(t.ndim == 2 and len(t) >= (limit or 1) for t in tables)
+        if found:
+            return f"{home}.{name}" if home else name
+    return None
+
+
+def _max_length(model: Any, positions: str | None, *, several: bool) -> int | None:
+    """Rows of the position table that tokens can use; the trained length of rotary positions."""
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    if positions is None:
+        rotary = any("inv_freq" in name for name, _ in model.named_buffers())
+        return limit if rotary and not several else None
+    padding = getattr(model.get_submodule(positions), "padding_idx", None)
+    if several or padding is None or limit is None:
+        return limit
+    return int(limit - (padding + 1))  # RoBERTa counts from padding_idx + 1; no row before is used
 
 
 def _first_layer(anatomy: Anatomy) -> list[str]:
