@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,63 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
         assert ngrams.bleu([ours], [theirs]) == exactly(float(expected))
         got = ngrams.chrf(" ".join(ours), " ".join(theirs))
         assert got == exactly(chrf_score.sentence_chrf(theirs, ours))
+
+
+def test_bleu_of_a_resampled_corpus_is_that_of_its_summed_counts() -> None:
+    """Sentences of 0 to 8 words: too short for an order, without a match, longer than theirs."""
+    draw = np.random.default_rng(6)
+    ours, theirs = (
+        [list(map(str, draw.choice(list("abcde"), draw.integers(9)))) for _ in range(30)]
+        for _ in "ab"
+    )
+    table = np.array([ngrams.counts(*pair) for pair in zip(ours, theirs, strict=True)])
+    assert table[:, 6:].min() == 1  # NLTK's, of sentences too short for an order
+    samples = [draw.integers(30, size=size) for size in (1, 2, 5, 30) for _ in range(50)]
+    got = ngrams.from_sums(np.stack([table[chosen].sum(axis=0) for chosen in samples]))
+    for value, chosen in zip(got, samples, strict=True):
+        told, wanted = ([side[i] for i in chosen] for side in (ours, theirs))
+        assert value == pytest.approx(by_hand(told, wanted), rel=0, abs=1e-12)
+        assert value == pytest.approx(ngrams.bleu(told, wanted), rel=0, abs=1e-12)
+    each = ngrams.from_sums(table)
+    assert each == pytest.approx([by_hand([a], [b]) for a, b in zip(ours, theirs, strict=True)])
+    assert (each == 0).any() and (each > 0).any()
+
+
+def by_hand(hypotheses: list[list[str]], references: list[list[str]]) -> float:
+    """BLEU of a corpus as NLTK 3.6.6 has it, with smoothing 1, written without any sums kept."""
+    precisions = []
+    for order in range(1, 5):
+        matched = total = 0
+        for pair in zip(hypotheses, references, strict=True):
+            ours, theirs = (
+                Counter(tuple(w[i : i + order]) for i in range(len(w) - order + 1)) for w in pair
+            )
+            matched += (ours & theirs).total()
+            total += max(1, ours.total())
+        if order == 1 and not matched:
+            return 0.0
+        precisions.append((matched or 0.1) / total)
+    length, wanted = sum(map(len, hypotheses)), sum(map(len, references))
+    brevity = 1.0 if length > wanted else math.exp(1 - wanted / length)
+    return brevity * math.prod(precisions) ** 0.25
+
+
+def test_the_numbers_are_means_and_sums_of_what_is_given_by_segment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("nltk")
+    monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
+    given = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
+    found = slobench.segments(*given, "en", wordnet=MINI)
+    got = slobench.translation(*given, "en", wordnet=MINI)
+    for name in ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)"):
+        assert found.columns[name].shape == (3,)
+        assert got.scores[name] == exactly(float(found.columns[name].mean()))
+    assert found.columns["METEOR (avg)"][0] == exactly(0.9375)
+    table = found.columns[slobench.CORPUS]
+    assert got.scores["BLEU (corpus)"] == exactly(float(ngrams.from_sums(table.sum(axis=0))))
+    assert got.scores["CHRF (corpus)"] == got.scores["CHRF (avg)"]
+    assert found.columns["BLEU (avg)"][2] == found.columns["METEOR (avg)"][2] == 0
 
 
 def test_meteor_is_that_of_the_installed_nltk() -> None:

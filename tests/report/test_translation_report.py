@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from paretune.report.table import show
 from paretune.store.record import Record
 from paretune.study import Study
 
+NUMBER = re.compile(r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]")
 ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
 
 
@@ -108,7 +110,7 @@ def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
     values = [v for r in finals for v in r.predictions["test"].segment["bertscore"]]
     mean = f"{sum(values) / len(values):.3f}"
     assert scores.rows[0][1][4].startswith(f"{mean} [0.")
-    assert own.titles[0] == "BERTScore" and own.rows[0][1][0] == mean
+    assert own.titles[0] == "BERTScore" and own.rows[0][1][0] == scores.rows[0][1][4]
     assert "BERTScore (F1) by FacebookAI/roberta-large." in scores.notes
     text = told(build(study, records))
     assert max(map(len, text.splitlines())) <= 80
@@ -118,9 +120,9 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
     study = made.study()
     records = made.whole(study)
     monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
-    monkeypatch.setattr("paretune.analysis.slobench._numbers", slobench.translation)
+    monkeypatch.setattr("paretune.analysis.slobench._segments", slobench.segments)
     _, own = build(study, records).tasks[0].grids
-    assert {"BLEU (avg)", "CHRF (avg)", "BLEU (corpus)", "CHRF (corpus)"} <= set(own.titles)
+    assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(own.titles)
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
     each = [
         slobench.translation(
@@ -131,8 +133,49 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
         for r in finals
     ]
     row = dict(zip(own.titles, own.rows[1][1], strict=True))
-    for name in ("BLEU (avg)", "BLEU (corpus)", "CHRF (corpus)"):
-        assert row[name] == f"{sum(one[name] for one in each) / 3:.3f}"
+    for name, theirs in (
+        ("BLEU (avg)", "BLEU (avg)"),
+        ("BLEU (corpus)", "BLEU (corpus)"),
+        ("CHRF (avg = corpus)", "CHRF (corpus)"),
+    ):
+        mean = sum(one[theirs] for one in each) / 3
+        value, low, high = NUMBER.fullmatch(row[name]).groups()  # type: ignore[union-attr]
+        assert value == f"{mean:.3f}" and float(low) < mean < float(high)
+    assert own.above.startswith(
+        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned and copy_source on 80 x 1."
+    )
+
+
+def test_rows_of_other_seeds_are_named_one_by_one_where_not_all_of_a_method_are() -> None:
+    study = made.study(models=["one", "two"])
+    records = made.whole(study)
+    early = [
+        r
+        for r in records
+        if (r.run.model.key, r.run.method.key, r.run.seed) != ("two", "lora", 3)
+        or r.run.stage != "final"
+    ]
+    scores, _ = build(study, early).tasks[0].grids
+    assert "x 3 seeds; lora on two on 80 x 2; untuned and copy_source on 80 x 1." in scores.above
+
+
+@pytest.mark.parametrize("width", [60, 80, 170])
+@pytest.mark.parametrize("models", [["one"], ["one", "two"], ["long-" * 12, "two"]])
+def test_no_heading_and_no_number_is_cut_on_a_terminal(
+    width: int, models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
+    monkeypatch.setattr("paretune.analysis.slobench._segments", slobench.segments)
+    study = made.study(generation=ASKED, models=models)
+    report = build(study, made.whole(study, segment=("meteor", "bertscore")))
+    text = told(report, width)
+    assert max(map(len, text.splitlines())) <= width
+    lines = text[text.index("Every score") :].splitlines()
+    for grid in report.tasks[0].grids:
+        assert len(grid.titles) == 5
+        headings = [line for line in lines if line.split()[: len(models)][-1:] == ["method"]]
+        assert all(any(title in line for line in headings) for title in grid.titles)
+        assert all(any(t in line for line in lines) for _, texts in grid.rows for t in texts)
 
 
 def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,10 +183,10 @@ def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.Monke
         raise MissingError("words need data.", remedy="Get `punkt_tab`.")
 
     monkeypatch.setattr(slobench, "tokeniser", lacking)
-    monkeypatch.setattr("paretune.analysis.slobench._numbers", slobench.translation)
+    monkeypatch.setattr("paretune.analysis.slobench._segments", slobench.segments)
     study = made.study()
     _, own = build(study, made.whole(study)).tasks[0].grids
-    assert own.titles == ("CHRF (avg)", "CHRF (corpus)")
+    assert own.titles == ("CHRF (avg = corpus)",)
     assert any("BLEU (avg)" in n and "Words need data. Get `punkt_tab`." in n for n in own.notes)
     german = made.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
     _, none = build(german, made.whole(german)).tasks[0].grids

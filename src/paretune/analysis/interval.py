@@ -134,19 +134,41 @@ def scored_segments(predictions: Sequence[Predictions], name: str) -> Scored:
         StoreError: as there, or a seed has no such scores.
 
     """
-    _check(predictions)
     if any(name not in one.segment for one in predictions):
         raise StoreError(f"not every seed has {name} of its segments.")
-    parts = [
-        _pooled(np.stack([one.segment[name], np.ones(len(one.uid))], axis=1), one)
-        for one in predictions
-    ]
+    return scored_means(predictions, [np.array(one.segment[name]) for one in predictions])
 
-    def scores(weights: Array | None) -> Array:
-        sums = np.stack([_counted(part, weights) for part in parts])
-        return np.asarray(sums[..., 0] / sums[..., 1])
 
-    return _resampled(predictions, scores, None, (0.0, 1.0))
+def scored_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> Scored:
+    """As :func:`scored`, of the mean of each seed's ``values``, (examples,), 0 to 1."""
+    tables = [np.stack([given, np.ones(len(given))], axis=1) for given in values]
+    return scored_sums(predictions, tables, lambda sums: sums[..., 0] / sums[..., 1])
+
+
+def scored_sums(
+    predictions: Sequence[Predictions],
+    tables: Sequence[Array],
+    from_sums: Callable[[Array], Array],
+) -> Scored:
+    """As :func:`scored`, of any score, 0 to 1, that is a function of sums over examples.
+
+    Args:
+        predictions: one for each seed.
+        tables: what is summed, (examples, columns), for each of them.
+        from_sums: the scores of sums, whose last axis is the columns.
+
+    Raises:
+        StoreError: the predictions are of different examples, or there are none.
+
+    """
+    _check(predictions)
+    parts = [_pooled(*pair) for pair in zip(tables, predictions, strict=True)]
+    return _resampled(
+        predictions,
+        lambda weights: from_sums(np.stack([_counted(part, weights) for part in parts])),
+        None,
+        (0.0, 1.0),
+    )
 
 
 def _check(predictions: Sequence[Predictions]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
+import numpy as np
+
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.interval import Interval, Scored, interval_of, scored
 from paretune.analysis.scores import LOWEST
 from paretune.store.record import Record
 
@@ -33,6 +36,19 @@ class Selected:
         """Whether it needs no model, and so has trained nothing that was kept."""
         return self.cell.model == NO_MODEL
 
+    @property
+    def own(self) -> Interval | None:
+        """The chosen run's score on the selection part: one seed, so of its examples alone.
+
+        None where its answers there are not stored.
+        """
+        return _of_runs([self.record], self.cell, 0)
+
+    @property
+    def interval(self) -> Interval | None:
+        """The ``mean`` with its interval; None where answers are not stored."""
+        return _of_runs(_answering(self.cell), self.cell, self.lost)
+
 
 def selected(cells: Sequence[Cell]) -> Selected | None:
     """The best cell by its mean over final seeds, and of it the seed of the best selection score.
@@ -49,6 +65,26 @@ def selected(cells: Sequence[Cell]) -> Selected | None:
         if usable:
             return _of(max(usable, key=lambda cell: _mean(cell)))
     return None
+
+
+def _of_runs(records: Sequence[Record], cell: Cell, lost: int) -> Interval | None:
+    answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
+    worst = LOWEST.get(cell.metric, 0.0)
+    # A mean that a lost seed takes to minus infinity (R²) has no interval.
+    if len(answers) < len(records) or (lost and not math.isfinite(worst)):
+        return None
+    return interval_of(_with_lost(scored(answers, cell.metric), lost, worst))
+
+
+def _with_lost(found: Scored, lost: int, worst: float) -> Scored:
+    """The same with seeds that score the worst whichever examples are drawn."""
+    share = len(found.seeds) / (len(found.seeds) + lost)
+    return replace(
+        found,
+        seeds=np.append(found.seeds, [worst] * lost),
+        draws=share * found.draws + (1 - share) * worst,
+        right=None if found.right is None else share * found.right,
+    )
 
 
 def _of(cell: Cell) -> Selected:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from ruamel.yaml import YAML
 
 from paretune.analysis.cells import Cell
-from paretune.analysis.scores import HIGHEST, TITLES
+from paretune.analysis.interval import score_interval
+from paretune.analysis.scores import TITLES
 from paretune.export.restored import Task
 from paretune.models.resolve import Source
 from paretune.report import words
@@ -108,10 +109,15 @@ def _scores(study: Study, cell: Cell, cells: Sequence[Cell], record: Record) -> 
                 f"| {words.plain(one.method)} | {words.interval(found)} | {words.units(found)} "
                 f"| {found.n_seeds} |"
             )
-    own = record.result["scores"].get("test")
-    if own is not None:
-        score = words.number(own["primary"], HIGHEST.get(cell.metric, 1.0))
-        lines += ["", f"This run alone: {score} on {own['n']} examples, one seed."]
+    answers = record.predictions.get("test")
+    # What a seed would have done otherwise is not known of one.
+    if answers is not None and answers.uid:
+        own = score_interval([answers], cell.metric)
+        lines += [
+            "",
+            f"This run alone: {words.interval(own)} on {words.examples(own)}, one seed: its "
+            "interval is over the examples only.",
+        ]
     if cell.selected_on_test:
         lines += ["", "Selected on the test part: these scores are too good to be compared."]
     return lines

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from paretune.analysis.scores import HIGHEST, TITLES
+from paretune.analysis.interval import Interval
+from paretune.analysis.scores import TITLES
 from paretune.analysis.selected import Selected
 from paretune.export.submission import File, Submission
 from paretune.report import words
@@ -39,11 +40,16 @@ class Part:
 
     @property
     def quality(self) -> str:
-        """``0.714 (accuracy on 18 examples)``: the run's own score on the selection part."""
-        scores = self.by.record.result["scores"]["selection"]
+        """``0.71 [0.49, 0.94] (accuracy on 18 examples)``: the run's own selection score."""
+        found = self.by.own
         metric = TITLES.get(self.by.cell.metric, self.by.cell.metric)
-        counted = words.counted(int(scores["n"]), "example")
-        return f"{_number(scores['primary'], self.by)} ({metric} on {counted})"
+        return f"{words.interval(found)} ({metric} on {words.examples(found)})" if found else "–"
+
+    @property
+    def mean(self) -> str:
+        """``0.70 [0.52, 0.88] (5 seeds)``: the cell's, on the same examples."""
+        found: Interval | None = self.by.interval
+        return f"{words.interval(found)} ({words.counted(found.n_seeds, 'seed')})" if found else "–"
 
 
 def notes(by: Selected, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
@@ -87,8 +93,9 @@ def card(study: Study, parts: Sequence[Part], releases: Sequence[Submission]) ->
         f"|{'---|' * len(COLUMNS)}",
         *(_row(part) for part in parts),
         "",
-        "These are no test scores: only SloBench has the right answers. A score by which a run "
-        "was chosen is too good on average.",
+        "Scores have 95 % intervals: that of a run over the examples alone, that of the mean over "
+        "seeds too. These are no test scores: only SloBench has the right answers. A score by "
+        "which a run was chosen is too good on average.",
         "",
     ]
     told = [f"- {part.name}: {words.plain(note)}" for part in parts for note in part.notes]
@@ -113,17 +120,12 @@ def _place(release: Submission, file: File) -> str:
 
 
 def _row(part: Part) -> str:
-    run, result = part.by.record.run, part.by
-    mean = f"{_number(result.mean, result)} ({words.counted(result.seeds, 'seed')})"
+    run = part.by.record.run
     cells = (
         part.name, f"{part.rows:,}", _model(run), run.method.key, words.rate(run.learning_rate),
-        str(run.seed), part.quality, mean, f"`{part.by.record.run_id}`",
+        str(run.seed), part.quality, part.mean, f"`{part.by.record.run_id}`",
     )  # fmt: skip
     return f"| {' | '.join(words.plain(cell) for cell in cells)} |"
-
-
-def _number(value: float, by: Selected) -> str:
-    return words.number(value, HIGHEST.get(by.cell.metric, 1.0))
 
 
 def _model(run: Run) -> str:

@@ -14,7 +14,7 @@ it is little more than the share of equal words.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from paretune.errors import MissingError
@@ -58,8 +58,9 @@ def align(
     return sorted(pairs)
 
 
+@cache
 def porter() -> Stem:
-    """NLTK's Porter stemmer; it needs no data.
+    """NLTK's Porter stemmer, which remembers its stems; it needs no data.
 
     Raises:
         MissingError: NLTK is not installed.

@@ -7,6 +7,9 @@ Neither is sacreBLEU's (:mod:`paretune.metrics.translation`): these count NLTK's
   of Smoothing Techniques for Sentence-Level BLEU"): an order without a match counts 0.1 of one.
 - chrF: Popović, 2015 ("chrF: character n-gram F-score for automatic MT evaluation"), beta 3,
   character orders 1 to 6, white space left out.
+
+BLEU of a corpus is a function of sums over its sentences, and so is that of any corpus drawn from
+them: :func:`counts` is what is to be summed, :func:`from_sums` the score.
 """
 
 from __future__ import annotations
@@ -14,6 +17,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 ORDERS = 4
 SMALL = 0.1
@@ -27,19 +34,30 @@ Words = Sequence[str]
 
 def bleu(hypotheses: Sequence[Words], references: Sequence[Words]) -> float:
     """BLEU-4 over all sentences together, in 0..1; of one sentence: give lists of one."""
-    matched, counted = [0] * ORDERS, [0] * ORDERS
-    for hypothesis, reference in zip(hypotheses, references, strict=True):
-        for order in range(ORDERS):
-            ours, theirs = (_grams(tuple(w), order + 1) for w in (hypothesis, reference))
-            matched[order] += _common(ours, theirs)
-            # NLTK counts 1 where a sentence is too short for the order, also in a corpus.
-            counted[order] += max(1, ours.total())
-    if not matched[0]:
-        return 0.0
-    length, wanted = sum(map(len, hypotheses)), sum(map(len, references))
-    brevity = 0.0 if length > wanted else 1 - wanted / length
-    logs = [math.log((m or SMALL) / c) for m, c in zip(matched, counted, strict=True)]
-    return math.exp(brevity + math.fsum(logs) / ORDERS)
+    each = [counts(*pair) for pair in zip(hypotheses, references, strict=True)]
+    return float(from_sums(np.array(each).sum(axis=0))) if each else 0.0
+
+
+def counts(hypothesis: Words, reference: Words) -> tuple[int, ...]:
+    """Of one sentence: length, the reference's, matched n-grams and all n-grams of four orders."""
+    matched, counted = [], []
+    for order in range(ORDERS):
+        ours, theirs = (_grams(tuple(w), order + 1) for w in (hypothesis, reference))
+        matched.append(_common(ours, theirs))
+        # NLTK counts 1 where a sentence is too short for the order, also in a corpus.
+        counted.append(max(1, ours.total()))
+    return len(hypothesis), len(reference), *matched, *counted
+
+
+def from_sums(sums: ArrayLike) -> NDArray[Any]:
+    """BLEU-4 for each leading index; the last axis is that of :func:`counts`, summed."""
+    table = np.asarray(sums, dtype=float)
+    length, wanted = table[..., 0], table[..., 1]
+    matched, counted = table[..., 2 : 2 + ORDERS], table[..., 2 + ORDERS :]
+    short = np.divide(wanted, length, out=np.ones(length.shape), where=length > 0)
+    brevity = np.where(length > wanted, 0.0, 1 - short)
+    logs = np.log(np.where(matched > 0, matched, SMALL) / counted)
+    return np.where(matched[..., 0] > 0, np.exp(brevity + logs.mean(axis=-1)), 0.0)
 
 
 def chrf(hypothesis: str, reference: str) -> float:

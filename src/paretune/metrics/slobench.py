@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paretune.errors import MissingError
 from paretune.metrics import classification
 from paretune.metrics.meteor import meteor, porter
-from paretune.metrics.ngrams import bleu, chrf
+from paretune.metrics.ngrams import chrf, counts, from_sums
 from paretune.metrics.wordnet import find
-from paretune.metrics.words import tokeniser
+from paretune.metrics.words import Tokeniser, tokeniser
 
 Key = int | tuple[int, int, int]
 """A row's ``idx``; of an answer in MultiRC the ``idx`` of passage, question and answer."""
@@ -33,6 +38,10 @@ LABELS: Mapping[str, tuple[Label, ...]] = {
     "WSC": ("False", "True"),
 }
 """The six tasks, and their labels exactly as a submission spells them."""
+
+CORPUS = "BLEU (corpus)"
+"""The one number of a translation that is not the mean of its segments' scores."""
+_PAIRS = 1 << 17
 
 
 def superglue(
@@ -88,6 +97,23 @@ def _exact(given: Answers, right: Answers) -> float:
 
 
 @dataclass(frozen=True)
+class Segments:
+    """What the scores of a translation are computed from, segment by segment.
+
+    Attributes:
+        columns: by SloBench's names: (segments,) scores, of which the number is the mean; of
+            :data:`CORPUS` what :func:`paretune.metrics.ngrams.from_sums` wants the sum of,
+            (segments, counts). SloBench's "CHRF (corpus)" is "CHRF (avg)", so it is not here.
+        missing: why, by the names of what could not be computed.
+        data: what was computed with what: words, stems, synonyms.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    missing: dict[str, str]
+    data: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Translation:
     """Scores of a translation.
 
@@ -123,42 +149,73 @@ def translation(
     Raises:
         ValueError: different numbers of lines, or none.
     """
+    found = segments(hypotheses, references, language, wordnet=wordnet)
+    scores = {
+        name: float(from_sums(column.sum(axis=0)) if name == CORPUS else column.mean())
+        for name, column in found.columns.items()
+    }
+    missing = dict(found.missing)
+    # NLTK's chrF of a corpus is the mean over its sentences: SloBench shows it twice.
+    for told in (scores, missing):
+        if "CHRF (avg)" in told:
+            told["CHRF (corpus)"] = told["CHRF (avg)"]
+    return Translation(scores, missing, found.data)
+
+
+def segments(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    language: str,
+    *,
+    wordnet: Path | None = None,
+) -> Segments:
+    """The same before it is averaged: what a bootstrap over segments resamples.
+
+    Raises:
+        ValueError: different numbers of lines, or none.
+    """
     if len(hypotheses) != len(references) or not references:
         raise ValueError(f"{len(hypotheses)} hypotheses, {len(references)} references")
-    scores: dict[str, float] = {}
+    lines = list(zip(hypotheses, references, strict=True))
     missing: dict[str, str] = {}
     try:
         cut = tokeniser(language)
     except MissingError as error:
-        missing["BLEU (avg)"] = missing["METEOR (avg)"] = missing["BLEU (corpus)"] = str(error)
+        missing["BLEU (avg)"] = missing["METEOR (avg)"] = missing[CORPUS] = str(error)
         if any('"' in line for line in (*hypotheses, *references)):
             why = f'lines hold straight quotes ("), which words spell otherwise: {error}'
-            missing["CHRF (avg)"] = missing["CHRF (corpus)"] = why
-            return Translation({}, missing, ())
-        return Translation(
-            _chrf(hypotheses, references),
+            missing["CHRF (avg)"] = why
+            return Segments({}, missing, ())
+        return Segments(
+            {"CHRF (avg)": np.array([chrf(*pair) for pair in lines])},
             missing,
             ("characters alone: no line has quotes that words would spell otherwise",),
         )
-    ours, theirs = [cut(line) for line in hypotheses], [cut(line) for line in references]
     data = [f"words as NLTK 3.6.6 cuts them ({language}), by NLTK {_nltk_version()}"]
-    pairs = list(zip(ours, theirs, strict=True))
-    scores["BLEU (avg)"] = fmean(bleu([a], [b]) for a, b in pairs)
+    counted, characters = zip(*(_counted(cut, *pair) for pair in lines), strict=True)
+    table = np.array(counted, dtype=float)
+    columns = {"BLEU (avg)": from_sums(table)}
     try:
-        words, stem = find(wordnet), porter()
-        scores["METEOR (avg)"] = fmean(meteor(a, b, stem, words.synonyms) for a, b in pairs)
-        data.append(f"synonyms of {words.version or 'WordNet'} in {words.where}")
+        known, stem = find(wordnet), porter()
+        words = ((_cut(cut, ours), _cut(cut, theirs)) for ours, theirs in lines)
+        columns["METEOR (avg)"] = np.array([meteor(*p, stem, known.synonyms) for p in words])
+        data.append(f"synonyms of {known.version or 'WordNet'} in {known.where}")
     except MissingError as error:
         missing["METEOR (avg)"] = str(error)
-    averaged = _chrf([" ".join(words) for words in ours], [" ".join(words) for words in theirs])
-    corpus = {"BLEU (corpus)": bleu(ours, theirs)}
-    return Translation({**scores, **averaged, **corpus}, missing, tuple(data))
+    columns |= {"CHRF (avg)": np.array(characters), CORPUS: table}
+    return Segments(columns, missing, tuple(data))
 
 
-def _chrf(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """NLTK's chrF of a corpus is the mean over its sentences: SloBench shows it twice."""
-    mean = fmean(chrf(a, b) for a, b in zip(hypotheses, references, strict=True))
-    return {"CHRF (avg)": mean, "CHRF (corpus)": mean}
+@lru_cache(maxsize=_PAIRS)
+def _counted(cut: Tokeniser, hypothesis: str, reference: str) -> tuple[tuple[int, ...], float]:
+    """Counts of BLEU, and chrF; seeds of one method often say the same."""
+    ours, theirs = _cut(cut, hypothesis), _cut(cut, reference)
+    return counts(ours, theirs), chrf(" ".join(ours), " ".join(theirs))
+
+
+@lru_cache(maxsize=_PAIRS)
+def _cut(cut: Tokeniser, text: str) -> tuple[str, ...]:
+    return tuple(cut(text))
 
 
 def _nltk_version() -> str:

@@ -24,6 +24,12 @@ VERDICT = "beside the baselines"
 WIDE = 170
 """Columns of a terminal that takes quality and cost in one table."""
 
+_PADDING = (0, 1, 0, 0)
+_APART = 2
+"""What parts columns with it: one column more is the box's."""
+_EDGES = 2
+"""Columns that the box takes left and right."""
+
 
 def terminal(
     study: Study,
@@ -131,9 +137,9 @@ def _grid(grid: Grid, console: Console, *, several: bool) -> None:
     console.print(Text(f"{grid.title}. {grid.above}".rstrip(), style="bold"))
     names = ["model", "method"] if several else ["method"]
     for part in _that_fit(grid, console.width, several=several):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_PADDING)
         for title in names:
-            table.add_column(title, no_wrap=True, overflow="fold")
+            table.add_column(title, overflow="fold")  # names give way, numbers never
         for place in part:
             table.add_column(grid.titles[place], justify="right", no_wrap=True)
         for row, texts in grid.rows:
@@ -147,14 +153,21 @@ def _grid(grid: Grid, console: Console, *, several: bool) -> None:
 
 def _that_fit(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
     """The columns of each table, by their places."""
-    named = max((len(r.method) + (len(r.model) + 2) * several for r, _ in grid.rows), default=0)
+    from rich.cells import cell_len
+
+    def widest(title: str, texts: Iterable[str]) -> int:
+        return max(map(cell_len, (title, *texts)))
+
+    named = widest("method", (row.method for row, _ in grid.rows))
+    if several:
+        named += _APART + widest("model", (row.model for row, _ in grid.rows))
     parts: list[list[int]] = []
     left = 0
     for place, title in enumerate(grid.titles):
-        needed = 2 + max(len(title), *(len(texts[place]) for _, texts in grid.rows))
+        needed = _APART + widest(title, (texts[place] for _, texts in grid.rows))
         if not parts or needed > left:
             parts.append([])
-            left = width - named
+            left = width - _EDGES - named
         parts[-1].append(place)
         left -= needed
     return parts if grid.rows else []

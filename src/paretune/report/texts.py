@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from paretune.analysis import slobench
-from paretune.analysis.interval import interval_of, scored, scored_segments
-from paretune.metrics.slobench import Translation
+from paretune.analysis.interval import Interval, interval_of, scored, scored_segments
 from paretune.metrics.translation import signatures
 from paretune.metrics.words import LANGUAGES
 from paretune.report import words
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 TITLED = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
 BESIDE = {"meteor": "METEOR", "bertscore": "BERTScore"}
 """What is scored segment by segment, where a study asks for it."""
+SLOBENCH = {"CHRF (avg)": "CHRF (avg = corpus)"}
+"""SloBench's corpus chrF is the mean over sentences: it shows one number under two names."""
 EVALUATED_BY = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 """The models with which SloBench computes BERTScore."""
 
@@ -59,14 +60,11 @@ def _scores(rows: Sequence[Row]) -> Grid:
         shown = [
             words.interval(interval_of(scored(given, name))) for name in ("bleu", "chrf", "ter")
         ]
-        for name in beside:
-            every = all(name in one.segment for one in given)
-            found = interval_of(scored_segments(given, name)) if every else None
-            shown.append(words.interval(found, digits=3) if found else "–")
+        shown += [_of_segments(_beside(row, name)) for name in beside]
         table.append((row, tuple(shown)))
     return Grid(
         title="Every score of the translations",
-        above="Mean over seeds [95 %]. TER counts edits: less is better.",
+        above=f"{_basis(rows)} TER counts edits: less is better.",
         titles=("BLEU", "chrF", "TER", *(BESIDE[name] for name in beside)),
         rows=tuple(table),
         notes=tuple(_score_notes(rows, beside)),
@@ -110,21 +108,17 @@ def _slobench(rows: Sequence[Row], language: str) -> Grid:
         why = f"Not computed: SloBench translates into {words.listed([*LANGUAGES], 'or')} only."
         return Grid(title, "", (), (), (why,))
     found = [(row, _numbers(row, language)) for row in rows]
-    missing = {name: why for _, one in found for name, why in one.missing.items()}
-    names = [name for name in slobench.NAMES if any(name in one.scores for _, one in found)]
-    asked = [_bertscore(row, language) for row in rows]
-    if any(asked):
-        names.insert(0, "BERTScore")
-    table = []
-    for (row, one), bert in zip(found, asked, strict=True):
-        scores = {**one.scores, **({} if bert is None else {"BERTScore": bert})}
-        shown = (words.number(scores[n]) if n in scores else "–" for n in names)
-        table.append((row, tuple(shown)))
+    names = [
+        name
+        for name in ("BERTScore", *slobench.NAMES)
+        if any(name in one.intervals for _, one in found)
+    ]
+    table = [(row, tuple(_of_segments(one.intervals.get(n)) for n in names)) for row, one in found]
     reasons: dict[str, list[str]] = {}
-    for name, why in missing.items():
-        reasons.setdefault(words.plain(why), []).append(name)
+    for name, why in {n: why for _, one in found for n, why in one.missing.items()}.items():
+        reasons.setdefault(words.plain(why), []).append(SLOBENCH.get(name, name))
     notes = [f"Not computed: {words.listed(of)}. {_sentence(why)}" for why, of in reasons.items()]
-    if not any(asked):
+    if "BERTScore" not in names:
         notes.append(
             f"BERTScore as SloBench has it: generation with metrics: [bertscore] and "
             f"bertscore_model: {EVALUATED_BY[language]}."
@@ -133,36 +127,73 @@ def _slobench(rows: Sequence[Row], language: str) -> Grid:
         notes.append(f"Computed from {words.listed(list(said))}.")
     return Grid(
         title=title,
-        above="As the paper's Table 1 has them, 0 to 1, mean over seeds; NLTK 3.6.6's definitions, "
-        "not sacreBLEU's. Its corpus chrF is the mean over sentences.",
-        titles=tuple(names),
+        above=f"{_basis(rows)} From 0 to 1, as the paper's Table 1 has them: by the definitions of "
+        "NLTK 3.6.6, not sacreBLEU's.",
+        titles=tuple(SLOBENCH.get(name, name) for name in names),
         rows=tuple(table) if names else (),
         notes=tuple(notes),
     )
 
 
-def _numbers(row: Row, language: str) -> Translation:
-    """Of METEOR, what a run computed itself is as good: it is the same."""
+def _numbers(row: Row, language: str) -> slobench.Numbers:
+    """With BERTScore where the model was SloBench's, and METEOR wherever the runs computed it.
+
+    A run's METEOR is SloBench's, so where it cannot be computed here, theirs is shown.
+    """
     found, name = slobench.numbers(row.cell.answers, language), "METEOR (avg)"
-    if name not in found.missing or any("meteor" not in a.segment for a in row.cell.answers):
-        return found
-    mean = scored_segments(row.cell.answers, "meteor").estimate
-    missing = {key: why for key, why in found.missing.items() if key != name}
-    return replace(found, scores={**found.scores, name: mean}, missing=missing)
+    beside = {"BERTScore": _beside(row, "bertscore") if _by_its_model(row, language) else None}
+    if name in found.missing:
+        beside[name] = _beside(row, "meteor")
+    theirs = {name: interval for name, interval in beside.items() if interval}
+    missing = {name: why for name, why in found.missing.items() if name not in theirs}
+    return replace(found, intervals={**found.intervals, **theirs}, missing=missing)
 
 
-def _bertscore(row: Row, language: str) -> float | None:
-    """The mean over seeds and segments, where the model is SloBench's."""
+def _by_its_model(row: Row, language: str) -> bool:
+    """Whether every run's BERTScore is by the model that SloBench has it from."""
+    asked = [r.run.generation.bertscore_model if r.run.generation else None for r in row.cell.final]
+    # FacebookAI/roberta-large is roberta-large: the hub renamed it.
+    named = {model.rstrip("/").split("/")[-1] if model else None for model in asked}
+    return named == {EVALUATED_BY[language]}
+
+
+def _beside(row: Row, name: str) -> Interval | None:
+    """What the runs scored segment by segment, where all of them did."""
     given = row.cell.answers
-    for record in row.cell.final:
-        generation = record.run.generation
-        model = generation.bertscore_model if generation else None
-        # FacebookAI/roberta-large is roberta-large: the hub renamed it.
-        if model is None or model.rstrip("/").split("/")[-1] != EVALUATED_BY[language]:
-            return None
-    if not all("bertscore" in one.segment for one in given):
+    if any(name not in one.segment for one in given):
         return None
-    return scored_segments(given, "bertscore").estimate
+    return interval_of(scored_segments(given, name))
+
+
+def _of_segments(found: Interval | None) -> str:
+    return words.interval(found, digits=3) if found else "–"
+
+
+def _basis(rows: Sequence[Row]) -> str:
+    """How many examples and seeds every number of a table stands on; what differs is named."""
+    groups: dict[str, list[Row]] = {}
+    shown: dict[str, Interval] = {}
+    for row in rows:
+        if found := row.cell.interval:
+            key = f"{words.units(found)} x {found.n_seeds}"
+            groups.setdefault(key, []).append(row)
+            shown[key] = found
+    usual = max(groups, key=lambda key: len(groups[key]))
+    examples = words.examples(shown[usual], "test ")
+    others = [
+        f"; {words.listed(_called(of, rows))} on {key}"
+        for key, of in groups.items()
+        if key != usual
+    ]
+    seeds = words.counted(shown[usual].n_seeds, "seed")
+    return f"Mean over seeds [95 %], on {examples} x {seeds}{''.join(others)}."
+
+
+def _called(some: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """Methods, where these rows are all of the method's; else the rows one by one."""
+    titles = {row.title for row in some}
+    partly = {row.method for row in rows if row.title not in titles}
+    return list(dict.fromkeys(r.title if r.method in partly else r.method for r in some))
 
 
 def _sentence(text: str) -> str:
