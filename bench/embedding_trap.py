@@ -7,7 +7,8 @@ PEFT's prompt tuning looks them up outside and hands them in, so every word arri
 - as it comes: through tokens, through embeddings as PEFT hands them in, and through embeddings that
   were multiplied first;
 - with a prompt trained by PEFT, and by paretune: the same virtual tokens to begin with, examples,
-  order, steps, optimiser and rate.
+  order, steps, optimiser and rate; ours once with the text moved behind the prompt, as PEFT does,
+  and once with the text at the positions that it has without a prompt.
 
     python bench/embedding_trap.py --model ./opus-mt --train train.tsv --test test.tsv \
         --source sl --target en
@@ -141,23 +142,29 @@ def main() -> None:
     print(f"{len(references)} texts, greedy; BLEU|{signatures()['bleu']}")
 
     def say(what: str, texts: list[str]) -> None:
-        print(f"{what:52} BLEU {scores(texts, references, 'bleu')['bleu']:6.2f}", flush=True)
+        print(f"{what:62} BLEU {scores(texts, references, 'bleu')['bleu']:6.2f}", flush=True)
 
     width = loaded.model.config.d_model
     say("untuned, through tokens", _plain(loaded, test, Fleet()))
     say("untuned, through embeddings as PEFT hands them in", by_embeddings(loaded, test, 1.0))
     say(f"untuned, through embeddings x sqrt({width})", by_embeddings(loaded, test, width**0.5))
-    run = Run(
-        stage="final", task=task, model=spec, learning_rate=given.rate, seed=SEED,
-        method=MethodSpec(name="prompt", num_virtual_tokens=given.virtual),
-        training=Training(
-            batch_size=BATCH, max_steps=given.steps, eval_every=given.steps, max_length=LONGEST,
-            weight_decay=0.0, warmup_fraction=0.0, precision="fp32", label_smoothing=0.0,
-        ),
-    )  # fmt: skip
-    start, ours = by_paretune(run, loaded, data, test)
     trained = f"prompt of {given.virtual}, {given.steps} steps at {given.rate:g},"
-    say(f"{trained} by paretune", ours)
+    start = torch.empty(0)
+    for positions in ("kept", "shifted"):
+        method = MethodSpec(
+            name="prompt", num_virtual_tokens=given.virtual, text_positions=positions
+        )
+        run = Run(
+            stage="final", task=task, model=spec, learning_rate=given.rate, seed=SEED,
+            method=method,
+            training=Training(
+                batch_size=BATCH, max_steps=given.steps, eval_every=given.steps,
+                max_length=LONGEST, weight_decay=0.0, warmup_fraction=0.0, precision="fp32",
+                label_smoothing=0.0,
+            ),
+        )  # fmt: skip
+        start, ours = by_paretune(run, loaded, data, test)
+        say(f"{trained} by paretune, text {positions}", ours)
     fresh = load(source, kind="translation", languages=dataset.languages)
     say(f"{trained} by PEFT", by_peft(fresh, data, test, start, given))
 
