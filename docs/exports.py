@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSeq
 from paretune import methods
 from paretune.export import formats
 from paretune.export.restored import Task
-from paretune.methods.prompt import prompt_common
+from paretune.methods.prompt import Options, prompt_common
 from paretune.study import Kind, MethodSpec, ModelSpec, Run, TaskSpec
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -148,7 +148,7 @@ def prefixes() -> list[Attempt]:
 
     def ask(family: str) -> None:
         model = tiny(family)
-        told = prompt_common(model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4})
+        told = prompt_common(model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, Options())
         peft.get_peft_model(model, peft.PrefixTuningConfig(**told))(**batch())
 
     asked = "prefix tuning of a classifier"

@@ -27,9 +27,16 @@ PLAIN = ("full", "head_only", "untuned")
 Batch = dict[str, torch.Tensor]
 
 
-def choices(run: Run, task: Task) -> dict[str, str]:
-    """Which forms a run can take: the name of each with "" or with why not."""
+def choices(run: Run, task: Task, source: Source | None = None) -> dict[str, str]:
+    """Which forms a run can take: the name of each with "" or with why not.
+
+    Args:
+        run: what was trained.
+        task: its kind and labels.
+        source: the base's files; without them, what depends on the model is not asked.
+    """
     method = _method(run)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
     reasons = {"peft": "", "merged": "", "paretune": ""}
     if run.method.name in PLAIN:
         reasons["peft"] = f"{method.TITLE} is no adapter: it leaves a whole model (merged)"
@@ -37,10 +44,11 @@ def choices(run: Run, task: Task) -> dict[str, str]:
         reasons["peft"] = f"{method.TITLE}: nothing of PEFT that runs here"
     else:
         reasons["peft"] = method.not_in_peft(task.kind) if hasattr(method, "not_in_peft") else ""
+        if source is not None and not reasons["peft"] and hasattr(method, "not_in_peft_on"):
+            reasons["peft"] = method.not_in_peft_on(opened_base(task, source).model, options)
     if run.method.name not in PLAIN and not hasattr(method, "merge"):
         reasons["merged"] = f"{method.TITLE} cannot become a part of the weights"
     elif hasattr(method, "not_merged"):
-        options = method_options.parse(method.NAME, method.Options, run.method.options)
         reasons["merged"] = method.not_merged(options)
     return reasons
 

@@ -102,7 +102,7 @@ def to_peft(
         num_virtual_tokens=options.num_virtual_tokens,
         encoder_hidden_size=options.encoder_hidden_size
         or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
-        **prompt.prompt_common(model, common, options.text_positions),
+        **prompt.prompt_common(model, common, options),
     )
     theirs: Any = peft.get_peft_model(model, config)
     encoder = theirs.prompt_encoder["default"]
@@ -122,6 +122,11 @@ def to_peft(
 def not_in_peft(kind: str) -> str:
     """Why PEFT cannot represent this method on a task of this kind, or ""."""
     return prompt.not_in_peft(kind)
+
+
+def not_in_peft_on(model: Any, options: Any) -> str:
+    """Why PEFT cannot put this method before the texts of this model, or ""."""
+    return prompt.not_in_peft_on(model, options)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -126,7 +126,7 @@ def to_peft(
 
     config = peft.PromptTuningConfig(
         num_virtual_tokens=options.num_virtual_tokens,
-        **prompt_common(model, common, options.text_positions),
+        **prompt_common(model, common, options),
     )
     theirs: Any = peft.get_peft_model(model, config)
     (ours,) = injection.parameters.values()
@@ -146,26 +146,30 @@ def not_in_peft(kind: str) -> str:
     return "PEFT cannot put a prompt before several choices" if kind == "multiple_choice" else ""
 
 
-def prompt_common(
-    model: Any, common: dict[str, Any], text_positions: str = "auto"
-) -> dict[str, Any]:
+def not_in_peft_on(model: Any, options: Any) -> str:
+    """Why PEFT cannot put this method before the texts of this model, or ""."""
+    if not embeds_path_agrees(model):
+        return (
+            f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
+            "prompts hand it embeddings: prompt and text would be read unscaled"
+        )
+    if door.keeps(describe(model), options.text_positions):
+        return (
+            "the text kept its positions, and PEFT moves it behind the prompt "
+            "(text_positions: shifted can be exported)"
+        )
+    return ""
+
+
+def prompt_common(model: Any, common: dict[str, Any], options: Any) -> dict[str, Any]:
     """What PEFT's prompt methods want to be told of a model.
 
     Raises:
         MethodError: PEFT hands the model embeddings, which this model would take for others, or
             moves a text that has kept its positions.
     """
-    if not embeds_path_agrees(model):
-        raise MethodError(
-            f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
-            "prompts hand it embeddings: prompt and text would be read unscaled.",
-            remedy="Export it as paretune's own folder, or train LoRA.",
-        )
-    if door.keeps(describe(model), text_positions):
-        raise MethodError(
-            "the text kept its positions, and PEFT moves it behind the prompt.",
-            remedy="Export it as paretune's own folder, or train with text_positions: shifted.",
-        )
+    if reason := not_in_peft_on(model, options):
+        raise MethodError(f"{reason}.", remedy="Export it as paretune's own folder, or train LoRA.")
     told = {
         "token_dim": model.get_input_embeddings().embedding_dim,
         "num_layers": model.config.num_hidden_layers,

@@ -73,7 +73,7 @@ def export(
     context = Context(offline=not online)
     dataset, source = context.dataset(run.task), context.source(run.model)
     about = Task(dataset.kind, dataset.labels, dataset.languages)
-    form = _form(form, formats.choices(run, about), run)
+    form = _form(form, formats.choices(run, about, source), run)
     cell_name = "-".join(run.cell).replace(":", "-")  # a colon is no name on every system
     target = Path(to) if to is not None else Path("exports", found.study.study, cell_name)
     whole.free(target)
