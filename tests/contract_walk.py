@@ -2,45 +2,67 @@
 
 It is injected, stepped three times, run as a whole, taken out, and loaded again from what the run
 left. What needs a model of its own (float64, a fleet, an export) the tests make from the walk.
+
+What a translation model answers is looked at twice: the logits of every token of the targets, each
+told the right ones before it, and the translations by beam search.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from tiny_tasks import silent, small, tiny_run, tiny_task
+from guarantees import REAL, REAL_TRANSLATOR
+from tiny_marian import tiny_pairs
+from tiny_models import FAMILIES
+from tiny_tasks import KINDS, silent, small, tiny_run, tiny_task
 from torch import Tensor, nn
+from translator_folders import TRANSLATORS
 
 from paretune import methods
+from paretune.data.batch import IGNORED
 from paretune.export.restored import Task, restored
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, reset_head
-from paretune.study import Run
-from paretune.training.evaluate import inputs, logits
+from paretune.study import Generation, Run
+from paretune.training.evaluate import inputs, logits, token_loss
 from paretune.training.execute import Outcome, execute_run
 from paretune.training.loop import adamw
 from paretune.training.prepare import Prepared, prepare
+from paretune.training.translate import search, translations
 from paretune.training.workbench import Workbench
 
-METHODS = tuple(
-    name
-    for name, method in methods.available().items()
-    if methods.trains_a_model(method) and "classification" in method.KINDS
-)
-"""Methods of encoders; tests/methods/test_seq2seq_methods.py has those of translation models."""
+METHODS = tuple(n for n, method in methods.available().items() if methods.trains_a_model(method))
+TRANSLATION = "translation"
+PLACES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(FAMILIES, KINDS),
+    REAL: KINDS[:1],
+    **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), (TRANSLATION,)),
+}
+"""The kinds of task of each family, and of the real models."""
 IN_PEFT = ("dora", "ia3", "layer_norm", "loha", "lokr", "lora", "p_tuning", "prompt")
 MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack")
 """Methods whose export PEFT opens, and those that become a part of the weights."""
 
 
+def serves(method: str, kind: str) -> bool:
+    """Whether a method may stand in a study of such a task."""
+    return methods.refusal(methods.get(method), kind, tabular=False) == ""
+
+
 def nothing() -> Tensor:
     return torch.empty(0)
+
+
+def told(found: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """The logits that mean something: of a translation (target tokens, vocabulary), no padding."""
+    return found[batch["labels"] != IGNORED] if "labels" in batch else found
 
 
 @dataclass
@@ -66,6 +88,9 @@ class Walk:
     pristine: tuple[str, str] = ("", "")
     outcome: Outcome = field(default_factory=Outcome)
     again: Tensor = field(default_factory=nothing)
+    loss: float = 0.0
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """Translations of the test part at the stages above; of other kinds none."""
 
     @property
     def module(self) -> ModuleType:
@@ -75,7 +100,7 @@ class Walk:
     def task(self) -> Task:
         """What an export has to know of the task."""
         dataset = self.bench.dataset(self.run.task)
-        return Task(dataset.kind, dataset.labels)
+        return Task(dataset.kind, dataset.labels, dataset.languages)
 
     def loaded(self) -> Loaded:
         """The base that all walks share; the head is drawn from the run's seed."""
@@ -108,17 +133,44 @@ class Walk:
         examples = getattr(self.bench.parts(self.run), part)
         return self.bench.encode(examples, loaded, self.bench.source(self.run.model), 64)
 
+    def asked(self, loaded: Loaded, fleet: Fleet | None) -> dict[str, Any]:
+        """How a run asks its model."""
+        pad_id = loaded.anatomy.pad_id or 0
+        return {"fleet": fleet or Fleet(), "pad_id": pad_id, "device": "cpu", "precision": "fp32"}
+
     def answers(self, loaded: Loaded, fleet: Fleet | None = None) -> Tensor:
-        """Logits of the test part as a run gives them, (examples, labels)."""
-        found = logits(
-            loaded.model,
-            self.encoded(loaded),
-            fleet=fleet or Fleet(),
-            pad_id=loaded.anatomy.pad_id or 0,
-            device="cpu",
-            precision="fp32",
-        )
+        """Logits of the test part, (examples, labels); see :func:`told`."""
+        if self.task.kind == TRANSLATION:
+            batch = self.batch(loaded)
+            (fleet or Fleet()).share([len(batch["input_ids"])])
+            with torch.inference_mode():
+                return told(loaded.model.eval()(**batch).logits, batch)
+        found = logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
         return torch.from_numpy(found)
+
+    def translated(self, loaded: Loaded, fleet: Fleet | None = None, rows: Any = None) -> list[str]:
+        """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
+        if self.task.kind != TRANSLATION:
+            return []
+        encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).only(rows)
+        generation = self.run.generation or Generation()
+        return translations(loaded, encoded, generation, **self.asked(loaded, fleet))
+
+    def beams(self, loaded: Loaded, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
+        """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
+        if self.task.kind != TRANSLATION:
+            return []
+        given = {name: value for name, value in batch.items() if name != "labels"}
+        settings = search(loaded, self.run.generation or Generation())
+        with torch.inference_mode():
+            tokens = model.eval().generate(**given, generation_config=settings)
+        texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+    def look(self, stage: str, loaded: Loaded, fleet: Fleet | None = None) -> None:
+        """Write down what the model answers at a stage."""
+        setattr(self, stage, self.answers(loaded, fleet))
+        self.texts[stage] = self.translated(loaded, fleet)
 
 
 def walk_of(
@@ -126,7 +178,11 @@ def walk_of(
 ) -> Run:
     """The run that is walked through, on a task of ``kind``."""
     chosen = small(method) if options is None else options
-    task = tiny_task(folder, kind, train=30, test=6)
+    if kind == TRANSLATION:
+        task = tiny_pairs(folder, train=30, test=6)
+        changes["generation"] = Generation(num_beams=2, max_new_tokens=8)
+    else:
+        task = tiny_task(folder, kind, train=30, test=6)
     return tiny_run(task, model, method, options=chosen, **changes)
 
 
@@ -135,17 +191,17 @@ def walked(run: Run, bench: Workbench, folder: Path) -> Walk:
     method = run.method.name
     seen = Walk(method, run, bench)
     loaded = seen.loaded()
-    seen.base = seen.answers(loaded)
+    seen.look("base", loaded)
     before, pristine = list(dict(loaded.model.named_parameters())), loaded.pristine()
     options = method_options.parse(method, seen.module.Options, run.method.options)
     seen.count = seen.module.parameter_count(loaded.model, loaded.anatomy, options)
     prepared = prepare(run, loaded)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
     seen.head = loaded.head
-    seen.start = seen.answers(loaded, prepared.fleet)
+    seen.look("start", loaded, prepared.fleet)
     three_steps(prepared, seen)
-    seen.batched = seen.answers(loaded, prepared.fleet)
-    seen.single, seen.padded = one_by_one(prepared, seen)
+    seen.look("batched", loaded, prepared.fleet)
+    one_by_one(prepared, seen)
     prepared.undo()
     if method == "full":
         bench.drop_model()
@@ -153,11 +209,14 @@ def walked(run: Run, bench: Workbench, folder: Path) -> Walk:
         run, checkpoint=folder / "x", report=silent, bench=bench, keep_bytes=None
     )
     loaded = seen.loaded()
-    seen.undone = seen.answers(loaded)
+    seen.look("undone", loaded)
     seen.same_names = list(dict(loaded.model.named_parameters())) == before
     seen.pristine = (pristine, loaded.pristine())
     kept = seen.restored()
-    seen.again = seen.answers(kept.loaded, kept.fleet)
+    seen.look("again", kept.loaded, kept.fleet)
+    if seen.task.kind == TRANSLATION:
+        asked = seen.asked(kept.loaded, kept.fleet)
+        seen.loss = token_loss(kept.loaded.model, seen.encoded(kept.loaded), **asked)
     return seen
 
 
@@ -178,6 +237,8 @@ def unsettle(parameters: Any, by: float = 0.2) -> None:
 def three_steps(prepared: Prepared, seen: Walk) -> None:
     """Three steps of AdamW, dropout on; what has moved and what has not."""
     model, trained = prepared.loaded.model, prepared.trained
+    if not trained:
+        return  # the untuned model
     names = {id(p): n for n, p in trained.items()}
     frozen = {n: p for n, p in model.named_parameters() if id(p) not in names}
     frozen |= dict(model.named_buffers())
@@ -197,7 +258,7 @@ def three_steps(prepared: Prepared, seen: Walk) -> None:
         torch.manual_seed(step)
         batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
         prepared.fleet.rows = []
-        objective(model(**batch).logits).backward()
+        objective(told(model(**batch).logits, batch)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     for hook in hooks:
@@ -208,18 +269,23 @@ def three_steps(prepared: Prepared, seen: Walk) -> None:
     seen.unmoved = [n for n, p in trained.items() if torch.equal(p, starts[n])]
 
 
-def one_by_one(prepared: Prepared, seen: Walk) -> tuple[Tensor, Tensor]:
-    """Logits of each example alone, and of all with twelve more padding tokens."""
-    model = prepared.loaded.model
-    given = seen.batch(prepared.loaded)
+def one_by_one(prepared: Prepared, seen: Walk) -> None:
+    """Answers to each example alone, and to all with twelve more padding tokens (targets too)."""
+    loaded, model = prepared.loaded, prepared.loaded.model
+    given, single = seen.batch(loaded), []
     prepared.fleet.rows = []
     with torch.inference_mode():
-        single = [
-            model(**seen.batch(prepared.loaded, rows=range(row, row + 1))).logits
-            for row in range(len(given["input_ids"]))
-        ]
+        for row in range(len(given["input_ids"])):
+            alone = seen.batch(loaded, rows=range(row, row + 1))
+            single.append(told(model(**alone).logits, alone))
+        fillers = {"input_ids": prepared.pad_id, "labels": IGNORED}
         for name, value in given.items():
-            filler = prepared.pad_id if name == "input_ids" else 0
-            given[name] = nn.functional.pad(value, (0, 12), value=filler)
-        padded = model(**given).logits
-    return torch.cat(single), padded
+            given[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
+        seen.padded = told(model(**given).logits, given)
+    seen.single = torch.cat(single)
+    seen.texts["padded"] = seen.beams(loaded, model, given)
+    seen.texts["single"] = [
+        text
+        for row in range(len(given["input_ids"]))
+        for text in seen.translated(loaded, prepared.fleet, [row])
+    ]

@@ -4,7 +4,8 @@
 
 A test marked ``guarantee(LETTER)`` proves that clause for the place in its parameters: a tuple
 (method, family, kind). It may record ``EXCUSED`` (the method may not do this: it passed because
-the refusal is as it should be) or ``NOTE`` (it is proven, in a certain form), each with its words.
+the refusal is as it should be), ``NOTE`` (it is proven, in a certain form) or ``UNSERVED`` (no
+study may ask for it there), each with its words.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ CLAUSES = {
     "P": "padding and batch size do not change logits",
     "B": "beside another run on the same backbone: logits and gradients (float64) as alone",
 }
-REAL = "e5-small-sl-en"
-"""The real model of the last column, in the folder of development data."""
-EXCUSED, NOTE = "excused", "note"
+REAL, REAL_TRANSLATOR = "e5-small-sl-en", "marian-small-sl-en"
+"""The real models, in the folder of development data."""
+EXCUSED, NOTE, UNSERVED = "excused", "note", "unserved"
 
 Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """How one clause fared in one place: ``proven``, ``excused``, ``skipped`` or ``failed``."""
+    """How one clause fared in one place.
+
+    ``proven``, ``excused``, ``unserved``, ``skipped`` or ``failed``.
+    """
 
     outcome: str
     words: tuple[str, ...] = ()
@@ -73,6 +77,8 @@ class Collector:
             return
         elif EXCUSED in told:
             finding = Finding("excused", (told[EXCUSED],))
+        elif UNSERVED in told:
+            finding = Finding("unserved", (told[UNSERVED],))
         else:
             finding = Finding("proven", tuple(w for n, w in report.user_properties if n == NOTE))
         for letter in CLAUSES if clause == "*" else clause:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from guarantees import CLAUSES, REAL, Finding, Place
+from guarantees import CLAUSES, REAL, REAL_TRANSLATOR, Finding, Place
 
 Found = Mapping[tuple[str, Place], Finding]
 FAILED, HOLE, SKIPPED, EXCUSED = "!", "?", "~", "-"
-REFUSED = "refused"
+REFUSED, UNSERVED = "refused", "not served"
+WORDS = (REFUSED, UNSERVED)
+"""What stands in a cell that has no letters."""
 COMMAND = "make guarantees"
 
 
@@ -27,12 +29,10 @@ class Scope:
 
 
 def everything() -> Scope:
-    """All methods, tiny families and kinds that there are, and the real model with one kind."""
-    from contract_walk import METHODS
-    from tiny_models import FAMILIES
-    from tiny_tasks import KINDS
+    """All methods, and all families and real models with their kinds."""
+    from contract_walk import METHODS, PLACES
 
-    return Scope(tuple(sorted(METHODS)), {**dict.fromkeys(FAMILIES, KINDS), REAL: KINDS[:1]})
+    return Scope(tuple(sorted(METHODS)), PLACES)
 
 
 @dataclass
@@ -48,7 +48,6 @@ class Footnotes:
 
 def page(found: Found, scope: Scope) -> str:
     """The whole page."""
-    kinds = next(iter(scope.kinds.values()))
     notes = Footnotes()
     cells = {(m, f): cell(found, m, f, scope.kinds[f]) for m in scope.methods for f in scope.kinds}
     table = [
@@ -64,16 +63,22 @@ def page(found: Found, scope: Scope) -> str:
         f"{', '.join(f'{name} {version(name)}' for name in ('torch', 'transformers', 'peft'))}.",
         *verdict(found, scope),
         "",
-        f"Task kinds: {', '.join(kinds)}. Families are tiny models with random weights;",
-        f"deberta-v2 is the architecture of DeBERTa-v3. {REAL} is a real model, on {kinds[0]}.",
+        spoken_of(scope),
+        "Families are tiny models with random weights; deberta-v2 is the architecture of",
+        f"DeBERTa-v3. Real models: {REAL}, {REAL_TRANSLATOR}.",
         "A capital letter: proven for all kinds of task. A small one: for some, with the reason",
         f"for the others in a footnote. `{EXCUSED}`: for none, with the reason.",
         f"`{SKIPPED}`: not run, with the reason. `{HOLE}`: a hole. `{FAILED}`: failed.",
+        f"{UNSERVED}: no study can ask the method for such a task.",
+        "",
+        "Of a translation, logits are those of every token of the reference, told the right ones",
+        "before it; and wherever logits are compared, the translations by beam search are too (not",
+        "in N and B).",
         "",
         "Where no bits are named, the same logits means within 1e-5 in fp32 and 1e-10 in float64",
         "(DeBERTa with an empty prefix: 1e-7, since `transformers` rounds its scale to fp32). In",
-        "float64 ModernBERT's rotary positions are computed without the detour by fp32 that",
-        "`transformers` makes there.",
+        "float64 ModernBERT's rotary positions and T5's norms are computed without the detour by",
+        "fp32 that `transformers` makes there.",
         "",
         "| letter | clause |",
         "|---|---|",
@@ -86,14 +91,26 @@ def page(found: Found, scope: Scope) -> str:
     return "\n".join(lines) + "\n"
 
 
+def spoken_of(scope: Scope) -> str:
+    """The kinds of task: those of the first family, and what others have beside them."""
+    common = next(iter(scope.kinds.values()))
+    others: dict[str, list[str]] = {}
+    for family, kinds in scope.kinds.items():
+        for kind in kinds:
+            if kind not in common:
+                others.setdefault(kind, []).append(family)
+    said = [", ".join(common), *(f"{kind} on {', '.join(on)}" for kind, on in others.items())]
+    return f"Task kinds: {'; '.join(said)}."
+
+
 def row(method: str, cells: list[tuple[str, list[str]]], notes: Footnotes) -> str:
     """One method; what is said of it everywhere stands behind its name."""
-    full = [texts for letters, texts in cells if letters != REFUSED]
+    full = [texts for letters, texts in cells if letters not in WORDS]
     shared = [text for text in full[0] if all(text in texts for texts in full)] if full else []
     shown = [f"`{method}`{notes.signs(shared)}"]
     for letters, texts in cells:
         own = notes.signs([text for text in texts if text not in shared])
-        shown.append(f"{letters if letters == REFUSED else f'`{letters}`'}{own}")
+        shown.append(f"{letters if letters in WORDS else f'`{letters}`'}{own}")
     return f"| {' | '.join(shown)} |"
 
 
@@ -110,9 +127,10 @@ def cell(found: Found, method: str, family: str, kinds: tuple[str, ...]) -> tupl
             said[told] = said.get(told, "") + letter
     everywhere = "".join(CLAUSES)
     texts = [text if of == everywhere else f"{of}: {text}" for text, of in said.items()]
-    return (
-        REFUSED if set(letters) == {EXCUSED} and everywhere in said.values() else letters
-    ), texts
+    if set(letters) == {EXCUSED} and everywhere in said.values():
+        whole = [found["S", (method, family, kind)].outcome for kind in kinds]
+        letters = UNSERVED if set(whole) == {"unserved"} else REFUSED
+    return letters, texts
 
 
 def sign(letter: str, outcomes: list[str]) -> str:
@@ -123,7 +141,7 @@ def sign(letter: str, outcomes: list[str]) -> str:
         return HOLE
     if "skipped" in outcomes:
         return SKIPPED
-    if "excused" not in outcomes:
+    if set(outcomes) == {"proven"}:
         return letter
     return letter.lower() if "proven" in outcomes else EXCUSED
 
@@ -158,7 +176,7 @@ def complaints(text: str, scope: Scope) -> list[str]:
     found = [f"does not speak of {one}" for one in scope.kinds if one not in rows[0]]
     named = {match[1] for line in rows[1:] if (match := re.match(r"`(\w+)`", line[0]))}
     found += [f"has no method {method}" for method in scope.methods if method not in named]
-    kinds = f"Task kinds: {', '.join(next(iter(scope.kinds.values())))}."
+    kinds = spoken_of(scope)
     found += [] if kinds in text else [f"does not say: {kinds}"]
     found += [
         f"has no clause {one}" for one in CLAUSES if f"\n| {one} | {CLAUSES[one]}" not in text
@@ -170,7 +188,7 @@ def complaints(text: str, scope: Scope) -> list[str]:
             asked = set(re.findall(r"\[\^(\d+)\]", line[0] + shown))
             found += [f"{where}: footnote {n} is missing" for n in sorted(asked - said)]
             letters = re.match(r"`([^`]*)`", shown)
-            if letters is None and not shown.startswith(f"{REFUSED}[^"):
+            if letters is None and not shown.startswith(tuple(f"{word}[^" for word in WORDS)):
                 found.append(f"{where}: the cell is empty")
             elif letters and FAILED in letters[1]:
                 found.append(f"{where}: failed ({letters[1]})")

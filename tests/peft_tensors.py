@@ -8,6 +8,7 @@ import peft
 import torch
 from torch import Tensor, nn
 
+from paretune.methods import door
 from paretune.training.prepare import Prepared
 
 TENSORS = {
@@ -59,5 +60,8 @@ def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: Prepared) -> Ten
         place, _, own = name.rpartition(".layer_norm.")
         norm = ours.loaded.model.get_submodule(place)
         value = value - norm.get_parameter(TENSORS["layer_norm"][own])
+    if ours.method.NAME == "prompt":  # PEFT keeps what the table's module would give
+        words = ours.loaded.model.get_submodule(ours.loaded.anatomy.embeddings)
+        value = value / door.as_looked_up(words, torch.ones_like(value))
     # Of a projection that makes query, key and value, IA3 scales the latter two only.
     return value.reshape(-1)[-parameter.numel() :].reshape(parameter.shape)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 
 import torch
+from contract_walk import told
 from torch import Tensor, nn
 
 from paretune import methods
@@ -15,7 +16,7 @@ from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet, PerRun
 from paretune.models.load import Loaded, reset_head, set_dropout
 from paretune.study import Run
-from paretune.training.evaluate import inputs
+from paretune.training.objective import inputs, weight
 from paretune.training.prepare import prepare
 
 SEEDS = (1, 2)
@@ -89,14 +90,15 @@ class Both:
 
     def alone(self, r: int, rows: list[int]) -> Tensor:
         self.solo[r].fleet.share([len(rows) * self.choices])
-        found: Tensor = self.solo[r].loaded.model(**self.batch(rows)).logits
-        return found
+        batch = self.batch(rows)
+        return told(self.solo[r].loaded.model(**batch).logits, batch)
 
     def together(self, rows: list[list[int]]) -> list[Tensor]:
         """Logits of both runs from one pass, padded to the longest of all."""
         self.fleet.share([len(own) * self.choices for own in rows])
-        found = self.joint.model(**self.batch([*rows[0], *rows[1]])).logits
-        return list(found.split([len(own) for own in rows]))
+        batch = self.batch([*rows[0], *rows[1]])
+        found = told(self.joint.model(**batch).logits, batch)
+        return list(found.split([weight(self.data, own) for own in rows]))
 
     def batch(self, rows: list[int]) -> dict[str, Tensor]:
         return inputs(self.data, rows, self.joint.anatomy.pad_id or 0, "cpu")

@@ -78,6 +78,31 @@ def test_reasons_are_footnotes_once() -> None:
     assert complaints(text, SCOPE) == []
 
 
+def test_what_is_not_served_is_no_hole_and_no_excuse() -> None:
+    found = all_proven()
+    for letter in CLAUSES:
+        for kind in ("pair", "choice"):
+            found[letter, ("lora", "bert", kind)] = Finding("unserved", ("serves translation",))
+    text, letters = page(found, SCOPE), "".join(CLAUSES)
+    assert line(text, "lora") == f"| `lora` | not served[^1] | `{letters}` |"
+    assert text.endswith("[^1]: serves translation\n")
+    assert f"{len(CLAUSES) * 4} clauses proven, 0 excused" in text
+    assert complaints(text, SCOPE) == []
+    del found["S", ("lora", "bert", "choice")]
+    assert [said.partition(" (")[0] for said in complaints(page(found, SCOPE), SCOPE)] == [
+        "`lora` on bert: a hole that nothing explains"
+    ]
+
+
+def test_kinds_that_only_some_families_have_are_named_with_them() -> None:
+    scope = Scope(("lora",), {"bert": ("pair",), "t5": ("translation",), "bart": ("translation",)})
+    said = "Task kinds: pair; translation on t5, bart."
+    assert said in page({}, scope).splitlines()
+    less = page({}, scope).replace("t5, bart.", "t5.")
+    (found,) = (one for one in complaints(less, scope) if "say" in one)
+    assert found == f"does not say: {said}"
+
+
 @pytest.mark.parametrize(
     ("scope", "said"),
     [
@@ -122,6 +147,11 @@ def test_the_collector_keeps_what_went_wrong(pytester: pytest.Pytester) -> None:
             record_property("excused", "does not merge")
 
         @PLACE
+        @pytest.mark.guarantee("T")
+        def test_unserved(place, record_property):
+            record_property("unserved", "serves others")
+
+        @PLACE
         @pytest.mark.guarantee("L")
         def test_failed(place):
             assert False
@@ -147,10 +177,11 @@ def test_the_collector_keeps_what_went_wrong(pytester: pytest.Pytester) -> None:
     found = {letter: one for (letter, _), one in collector.found.items()}
     outcomes = {letter: one.outcome for letter, one in found.items()}
     assert outcomes == {
-        "S": "proven", "M": "excused", "L": "failed", "U": "skipped", "F": "failed"
+        "S": "proven", "M": "excused", "T": "unserved", "L": "failed", "U": "skipped", "F": "failed"
     }  # fmt: skip
     assert found["S"].words == ("in a way",)
     assert found["M"].words == ("does not merge",)
+    assert found["T"].words == ("serves others",)
     assert found["U"].words == ("not run: no model",)
     assert "teardown" in found["F"].words[0]
     shown = (pytester.path / "page.md").read_text(encoding="utf-8")
