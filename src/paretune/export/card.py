@@ -42,6 +42,7 @@ def card(
     source: Source,
     form: str,
     licence: str,
+    then: str = "",
 ) -> str:
     """The card as Markdown.
 
@@ -54,6 +55,7 @@ def card(
         source: the base.
         form: in which it was exported.
         licence: of the data.
+        then: lines of code that follow the opening.
     """
     run = record.run
     headless = task.kind in ("multiple_choice", "translation")
@@ -71,7 +73,7 @@ def card(
         "",
         "## Opening it",
         "```python",
-        opening,
+        opening + then,
         "```",
         "",
         "## What it scores",

@@ -91,6 +91,9 @@ def as_merged(run: Run, ours: Prepared, folder: Path) -> None:
                 remedy="Export it as paretune's own folder.",
             )
         method.merge(ours.loaded.model, ours.injection)
+    told = ours.loaded.direction
+    if told is not None and told.first_token is not None:  # or it would translate into another
+        ours.loaded.model.generation_config.forced_bos_token_id = told.first_token
     ours.loaded.model.save_pretrained(folder)
     ours.loaded.tokenizer.save_pretrained(folder)
 

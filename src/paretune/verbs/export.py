@@ -59,7 +59,7 @@ def export(
         StoreError: the run has not ended, or its weights were not kept.
         MethodError: it cannot take this form, and why.
     """
-    from paretune.export import formats, kept, whole
+    from paretune.export import formats, kept, translating, whole
     from paretune.export.card import card
     from paretune.export.restored import Task, restored
     from paretune.planning.context import Context
@@ -98,7 +98,8 @@ def export(
                 where=f"export of {' x '.join(run.cell)}",
                 remedy="This is a defect of paretune or of the library: please report it.",
             )
-        said = card(found.study, cell, cells, record, about, source, form, dataset.licence)
+        then = translating.code(run, ours.loaded)
+        said = card(found.study, cell, cells, record, about, source, form, dataset.licence, then)
         (part / "README.md").write_text(said, encoding="utf-8")
     return Exported(target, form, run, largest, said)
 
