@@ -10,7 +10,6 @@ the reason is on the page.
 
 from __future__ import annotations
 
-import datetime
 import json
 from collections.abc import Callable
 from functools import partial
@@ -20,15 +19,13 @@ from typing import Any
 import peft
 import pytest
 import torch
+from contract_places import REFUSED, combinations, refused, unserved
 from contract_walk import (
     IN_PEFT,
     MERGED,
-    METHODS,
-    PLACES,
     TRANSLATION,
     Walk,
     objective,
-    serves,
     told,
     unsettle,
     walk_of,
@@ -38,7 +35,6 @@ from guarantees import CLAUSES, EXCUSED, NOTE, UNSERVED
 from peft_tensors import into_ours
 from safetensors.torch import load as from_bytes
 from tiny_models import FAMILIES
-from tiny_tasks import KINDS
 from torch import Tensor
 from translator_folders import TRANSLATORS, translator_folder
 from two_runs import Both
@@ -51,37 +47,11 @@ from paretune.study import MethodSpec
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
-TODAY = datetime.date.today().toordinal()
-ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
-REFUSED = {("bitfit", "modernbert"): "has no biases", ("bitfit", "t5"): "has no biases"}
-"""Pairs that a method cannot do, and what its refusal says."""
 BESIDE_PROJECTIONS = (
     "bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack", "unipelt",
 )  # fmt: skip
 """Methods that meet DeBERTa's table of relative positions, which belongs to no run."""
 NOTHING = "trains nothing"
-
-
-def combinations() -> list[Any]:
-    return [
-        _named(method, family, kind, () if _always(method, family, kind) else pytest.mark.slow)
-        for family, kinds in PLACES.items()
-        for kind in kinds
-        for method in METHODS
-        if serves(method, kind) and (method, family) not in REFUSED
-    ]
-
-
-def _always(method: str, family: str, kind: str) -> bool:
-    if family not in FAMILIES:
-        return family == "marian"
-    # One segment or two makes no difference to a model's classes.
-    common = (family == "bert" or method in ("lora", "prompt")) and kind != "classification"
-    return (family, kind) == ROTATING or common
-
-
-def _named(method: str, family: str, kind: str, marks: Any = ()) -> Any:
-    return pytest.param((method, family, kind), id=f"{method}-{family}-{kind}", marks=marks)
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +123,7 @@ def test_every_clause_has_a_test() -> None:
 
 
 @pytest.mark.guarantee("*")
-@pytest.mark.parametrize(
-    "place", [_named(*pair, kind) for pair in REFUSED for kind in PLACES[pair[1]]]
-)
+@pytest.mark.parametrize("place", refused())
 def test_what_it_cannot_do_it_refuses(
     place: tuple[str, str, str], bench: Workbench, checkpoint: Any, tmp_path: Path,
     record_property: Any,
@@ -171,16 +139,7 @@ def test_what_it_cannot_do_it_refuses(
 
 
 @pytest.mark.guarantee("*")
-@pytest.mark.parametrize(
-    "place",
-    [
-        _named(method, family, kind)
-        for method in METHODS
-        for family, kinds in PLACES.items()
-        for kind in kinds
-        if not serves(method, kind)
-    ],
-)
+@pytest.mark.parametrize("place", unserved())
 def test_a_plan_refuses_what_it_does_not_serve(
     place: tuple[str, str, str], tmp_path: Path, record_property: Any
 ) -> None:
