@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import fake_records as fake
@@ -9,7 +10,7 @@ import pytest
 
 from paretune.analysis.cells import group
 from paretune.analysis.selected import Selected, selected
-from paretune.store.record import Record
+from paretune.store.record import Predictions, Record
 
 STUDY = fake.study()
 
@@ -68,6 +69,37 @@ def test_seeds_that_were_lost_count_as_the_lowest_score_and_never_answer() -> No
     )
     assert found is not None and (found.cell.name, found.record.run.seed) == ("full", 1)
     assert found.mean == pytest.approx(0.45) and (found.seeds, found.lost) == (2, 1)
+
+
+def answered(method: str, seed: int, wrong: int, **told: Any) -> Record:
+    """A final run that has ``wrong`` of 20 selection examples wrong."""
+    label = tuple(i % 2 for i in range(20))
+    given = tuple(1 - x if i < wrong else x for i, x in enumerate(label))
+    part = Predictions(tuple(map(str, range(20))), label, given, ((0.0, 0.0),) * 20)
+    record = final(method, seed, 1 - wrong / 20, **told)
+    return replace(record, predictions={**record.predictions, "selection": part})
+
+
+def test_what_it_was_chosen_by_has_intervals() -> None:
+    found = best(answered("full", 1, 4), answered("full", 2, 2), answered("full", 3, 6))
+    assert found is not None and found.own is not None and found.interval is not None
+    assert (found.own.estimate, found.own.n_seeds, found.own.n_examples) == (0.9, 1, 20)
+    assert found.interval.estimate == pytest.approx(found.mean) == pytest.approx(0.8)
+    assert (found.interval.n_seeds, found.interval.n_examples) == (3, 20)
+    assert 0.3 < found.interval.low < 0.7 and found.interval.share_seeds > 0.1
+
+
+def test_a_lost_seed_widens_the_interval_and_stored_answers_are_needed() -> None:
+    two = answered("full", 1, 4), answered("full", 2, 2)
+    found = best(*two, final("full", 3, None, outcome="diverged"))
+    whole = best(*two)
+    assert found is not None and found.interval is not None
+    assert whole is not None and whole.interval is not None
+    assert found.interval.estimate == pytest.approx(found.mean) == pytest.approx(1.7 / 3)
+    assert found.interval.n_seeds == 3 and found.interval.share_seeds > 0.9
+    assert found.interval.high - found.interval.low > whole.interval.high - whole.interval.low
+    without = best(two[0], final("full", 2, 0.9))
+    assert without is not None and without.own is None and without.interval is None
 
 
 def test_the_probe_may_win_but_a_baseline_without_a_model_only_where_nothing_else_is() -> None:

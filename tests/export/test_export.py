@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_pa
         "Licence of the data: not stated",
     ):
         assert said in card
+    alone = r"This run alone: 0\.\d\d \[[01]\.\d\d, [01]\.\d\d\] on 20 examples, one seed: its "
+    assert re.search(alone + "interval is over the examples only", card)
     config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
     assert config["peft_type"] == "LORA" and config["task_type"] == "SEQ_CLS"
 

@@ -14,6 +14,7 @@ import pytest
 from six_tasks import UNLABELLED, release, six
 from tiny_study import as_file, command, finish
 
+from paretune.analysis.scores import TITLES
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.export import superglue_answers, superglue_zip
 from paretune.export.answers import answered
@@ -22,6 +23,7 @@ from paretune.export.submission_card import notes
 from paretune.export.superglue_answers import NAMES
 from paretune.metrics.slobench import LABELS
 from paretune.planning.context import Context
+from paretune.report import words
 from paretune.store import Store
 from paretune.tasks import available
 from paretune.verbs import report as reports
@@ -142,8 +144,16 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
         scores = record.result["scores"]
         assert f"| {part.name} | {part.rows} | tiny | {record.run.method.key} |" in readme
         assert f"`{record.run_id}`" in readme
-        assert f"{scores['selection']['primary']:.3f} (" in readme
-        assert f"on {scores['selection']['n']} examples)" in readme
+        own, mean = part.by.own, part.by.interval
+        assert own is not None and own.estimate == pytest.approx(scores["selection"]["primary"])
+        assert own.n_examples == scores["selection"]["n"] and own.n_seeds == 1
+        assert mean is not None and mean.estimate == pytest.approx(part.by.mean)
+        assert (
+            f"| {words.interval(own)} ({TITLES[part.by.cell.metric]} on {words.examples(own)})"
+            in readme
+        )
+        assert f"| {words.interval(mean)} ({words.counted(mean.n_seeds, 'seed')}) |" in readme
+    assert "that of a run over the examples alone" in readme
     assert "These are no test scores" in readme and "`qa_test.zip::WSC.jsonl`, sha256" in readme
 
 

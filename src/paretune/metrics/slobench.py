@@ -156,9 +156,10 @@ def translation(
     }
     missing = dict(found.missing)
     # NLTK's chrF of a corpus is the mean over its sentences: SloBench shows it twice.
-    for told in (scores, missing):
-        if "CHRF (avg)" in told:
-            told["CHRF (corpus)"] = told["CHRF (avg)"]
+    if "CHRF (avg)" in scores:
+        scores["CHRF (corpus)"] = scores["CHRF (avg)"]
+    else:
+        missing["CHRF (corpus)"] = missing["CHRF (avg)"]
     return Translation(scores, missing, found.data)
 
 
