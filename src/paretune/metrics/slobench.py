@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,7 +21,7 @@ from paretune.errors import MissingError
 from paretune.metrics import classification
 from paretune.metrics.meteor import meteor, porter
 from paretune.metrics.ngrams import chrf, counts, from_sums
-from paretune.metrics.wordnet import find
+from paretune.metrics.wordnet import WordNet, find
 from paretune.metrics.words import Tokeniser, tokeniser
 
 Key = int | tuple[int, int, int]
@@ -197,7 +197,7 @@ def segments(
     table = np.array(counted, dtype=float)
     columns = {"BLEU (avg)": from_sums(table)}
     try:
-        known, stem = find(wordnet), porter()
+        known, stem = _usual() if wordnet is None else find(wordnet), porter()
         words = ((_cut(cut, ours), _cut(cut, theirs)) for ours, theirs in lines)
         columns["METEOR (avg)"] = np.array([meteor(*p, stem, known.synonyms) for p in words])
         data.append(f"synonyms of {known.version or 'WordNet'} in {known.where}")
@@ -205,6 +205,12 @@ def segments(
         missing["METEOR (avg)"] = str(error)
     columns |= {"CHRF (avg)": np.array(characters), CORPUS: table}
     return Segments(columns, missing, tuple(data))
+
+
+@cache
+def _usual() -> WordNet:
+    """WordNet where it usually is, opened once: its indexes take longer than a seed's METEOR."""
+    return find(None)
 
 
 @lru_cache(maxsize=_PAIRS)
