@@ -11,6 +11,7 @@ The verbs of the command line as functions that return values and print nothing:
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
+    paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 Only names are imported here; torch and the rest come when a verb needs them.
@@ -23,6 +24,7 @@ import paretune.report  # noqa: F401 (loaded for its order)
 from paretune.study import Study
 from paretune.verbs.check import Checked, check
 from paretune.verbs.export import Exported, export
+from paretune.verbs.export_slobench import export_slobench
 from paretune.verbs.load import load
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.report import report
@@ -36,6 +38,7 @@ __all__ = [
     "Study",
     "check",
     "export",
+    "export_slobench",
     "load",
     "plan",
     "report",
