@@ -169,6 +169,7 @@ def test_a_run_leaves_translations_scores_and_signatures(
     assert best == pytest.approx(last, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> None:
     task = tiny_pairs(tmp_path, train=400, test=20)
     run = a_run(
