@@ -38,9 +38,9 @@ class Predictions:
     ``cluster`` and ``question`` (examples,) number what belongs together, and are empty where
     nothing does: examples of one cluster depend on one another, those of one question are answers
     to it. A cluster holds whole questions.
-    Of a translation, labels are references, predictions are translations, the one score is the
-    translation's mean log-probability of a token, and ``segment`` holds by name what was scored
-    segment by segment (``meteor``, ``bertscore``), each (examples,).
+    Of a translation, labels are references, predictions are translations, there are no scores
+    (examples, 0), and ``segment`` holds by name what was scored segment by segment (``meteor``,
+    ``bertscore``), each (examples,).
     """
 
     uid: tuple[str, ...]
