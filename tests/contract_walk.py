@@ -31,9 +31,10 @@ from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, reset_head
 from paretune.study import Generation, Run
-from paretune.training.evaluate import inputs, logits, token_loss
+from paretune.training.evaluate import logits, token_loss
 from paretune.training.execute import Outcome, execute_run
 from paretune.training.loop import adamw
+from paretune.training.objective import inputs
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.translate import search, translations
 from paretune.training.workbench import Workbench
@@ -257,7 +258,7 @@ def three_steps(prepared: Prepared, seen: Walk) -> None:
     for step in range(3):
         torch.manual_seed(step)
         batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
-        prepared.fleet.rows = []
+        prepared.fleet.ways = []
         objective(told(model(**batch).logits, batch)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -273,7 +274,7 @@ def one_by_one(prepared: Prepared, seen: Walk) -> None:
     """Answers to each example alone, and to all with twelve more padding tokens (targets too)."""
     loaded, model = prepared.loaded, prepared.loaded.model
     given, single = seen.batch(loaded), []
-    prepared.fleet.rows = []
+    prepared.fleet.ways = []
     with torch.inference_mode():
         for row in range(len(given["input_ids"])):
             alone = seen.batch(loaded, rows=range(row, row + 1))

@@ -94,7 +94,8 @@ class Protocol(Frozen):
 class Training(Frozen):
     """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
 
-    ``label_smoothing`` None is 0.1 in a translation and 0 in all else.
+    ``label_smoothing`` None is 0.1 in a translation and 0 in all else. ``interpolate``: shares
+    of the way from the start to the best weights, which the selection part judges after training.
     """
 
     batch_size: int = Field(default=16, ge=1)
@@ -112,6 +113,7 @@ class Training(Frozen):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     activation_checkpointing: bool = False
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
 
     @model_validator(mode="after")
     def _micro(self) -> Training:
@@ -306,7 +308,7 @@ def run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> s
 
 
 LATER: Mapping[str, Mapping[str, Any]] = {
-    "training": {"activation_checkpointing": False, "label_smoothing": None},
+    "training": {"activation_checkpointing": False, "label_smoothing": None, "interpolate": []},
     "task": {
         "features": None,
         "train_target": None,

@@ -18,13 +18,14 @@ MIB = 2**20
 
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """``small_memory(rows)``: training on more rows takes 256 MiB, then raises what CUDA raises."""
+    """``small_memory(rows)``: more texts take 256 MiB, then raise what CUDA raises."""
 
     def limit(rows: int) -> None:
         forward = BertForSequenceClassification.forward
 
         def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
-            if self.training and len(input_ids) > rows:
+            packing = self.bert.encoder.layer[0].attention.self.packing
+            if self.training and len(packing.layout.lengths) > rows:
                 held = torch.ones(256 * MIB // 4)
                 time.sleep(0.05)
                 raise torch.OutOfMemoryError(f"CUDA out of memory, {len(held)} taken")

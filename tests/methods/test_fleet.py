@@ -118,7 +118,6 @@ def test_a_run_starts_in_a_fleet_as_alone(both: Any, method: str) -> None:
 def test_each_runs_rows_meet_its_own_matrix(shares: list[int]) -> None:
     fleet = Fleet(runs=2)
     fleet.share(shares)
-    assert fleet.even == (shares[0] == shares[1])
     x, weight = torch.randn(6, 4, 3).double(), torch.randn(2, 5, 3).double()
     told = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
     torch.testing.assert_close(per_run_linear(x, weight, fleet), told, rtol=0, atol=1e-12)

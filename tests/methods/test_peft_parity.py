@@ -88,7 +88,7 @@ class Pair:
 
     def logits(self, side: str, batch: dict[str, Tensor]) -> Tensor:
         model = self.ours.loaded.model if side == "ours" else self.theirs
-        self.ours.fleet.rows = []
+        self.ours.fleet.ways = []
         found: Tensor = model(**batch).logits
         return found
 

@@ -60,7 +60,7 @@ class Case:
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         for batch, labels in self.batches:
-            self.ours.fleet.rows = []
+            self.ours.fleet.ways = []
             loss = F.cross_entropy(model(**batch).logits, labels)
             optimizer.zero_grad()
             loss.backward()

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
 from paretune.data.batch import micro_batches
-from paretune.training import loop
-from paretune.training.evaluate import inputs
+from paretune.training import passes
 from paretune.training.execute import Outcome, execute_run
 from paretune.training.guards import is_out_of_memory
 from paretune.training.loop import Plan, train_step
+from paretune.training.objective import inputs
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
@@ -40,9 +40,9 @@ class Catcher:
 
 @pytest.fixture
 def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """``small_memory(rows)``: training on more rows raises what CUDA raises; None mends it.
+    """``small_memory(rows)``: training on more sequences raises what CUDA raises; None mends it.
 
-    Returns the rows of each pass from then on.
+    Returns the sequences of each pass from then on.
     """
     forward = BertForSequenceClassification.forward
     state: dict[str, Any] = {"rows": None, "passes": []}
@@ -50,8 +50,10 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
         given = input_ids if input_ids is not None else kwargs["inputs_embeds"]
         if self.training:
-            state["passes"].append(len(given))
-            if state["rows"] is not None and len(given) > state["rows"]:
+            packing = getattr(self.bert.encoder.layer[0].attention.self, "packing", None)
+            rows = len(given) if packing is None else len(packing.layout.lengths)
+            state["passes"].append(rows)
+            if state["rows"] is not None and rows > state["rows"]:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return forward(self, input_ids=input_ids, **kwargs)
 
@@ -82,14 +84,14 @@ def same_but_for_notes(one: Outcome, two: Outcome) -> bool:
 HALVED = "out of memory: the micro-batch is halved to {}, accumulation doubled"
 
 
-@pytest.mark.parametrize("tight", [False, True], ids=["as-run", "tight-buckets"])
+@pytest.mark.parametrize("way", ["padded", "tight-buckets", "packed"])
 @pytest.mark.parametrize("kind", ["pair", "multiple_choice"])
 def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
-    kind: str, tight: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, way: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """float64, against one plain pass over the whole padded batch."""
-    if tight:  # a pass costs nothing: only examples of one length together
-        monkeypatch.setattr(loop, "micro_batches", lambda n, i, m, *_: micro_batches(n, i, m, 0))
+    if way == "tight-buckets":  # a pass costs nothing: only examples of one length together
+        monkeypatch.setattr(passes, "micro_batches", lambda n, i, m, *_: micro_batches(n, i, m, 0))
     settings = {"dropout": 0.0, "max_grad_norm": None}
     run = tiny_run(tiny_task(tmp_path, kind), tiny_model("bert"), training=settings)
     bench = Workbench()
@@ -107,6 +109,7 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     labels = torch.tensor([data.labels[i] for i in rows])
     loss = F.cross_entropy(loaded.model(**inputs(data, rows, 0, "cpu")).logits, labels)
     plain = torch.autograd.grad(loss, list(prepared.trained.values()))
+    assert way != "packed" or passes.pack(prepared)
     for micro_batch in (1, 2, 3, 8):
         plan = Plan(run.training, 0.0, 1, micro_batch, 3, 0, "cpu", "fp32", Path("unused"))
         caught = Catcher(prepared.trained)
@@ -145,7 +148,7 @@ def test_where_memory_ends_the_micro_batch_is_halved(
     smaller = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"micro_batch": 2})
     small_memory(None)
     told = execute_run(smaller, checkpoint=tmp_path / "a", report=silent)
-    passes = small_memory(2)
+    heard = small_memory(2)
     notes: list[str] = []
     found = execute_run(
         asked,
@@ -154,7 +157,7 @@ def test_where_memory_ends_the_micro_batch_is_halved(
     )
     assert found.result["notes"] == notes == [HALVED.format(4), HALVED.format(2)]
     assert found.result["micro_batch"] == 2
-    assert sum(rows > 2 for rows in passes) == 2  # the two passes that memory ended in
+    assert sum(rows > 2 for rows in heard) == 2  # the two passes that memory ended in
     assert told.result["notes"] == [] and same_but_for_notes(found, told)
 
 
@@ -207,9 +210,9 @@ def test_a_worker_that_was_killed_for_memory_starts_smaller(
     small_memory: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
-    passes = small_memory(None)
+    heard = small_memory(None)
     found = execute_run(run, checkpoint=tmp_path / "a", report=silent, halvings=2)
-    assert found.result["micro_batch"] == 2 and max(passes) == 2
+    assert found.result["micro_batch"] == 2 and max(heard) == 2
     assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
     least = execute_run(run, checkpoint=tmp_path / "b", report=silent, halvings=40)
     assert least.result["micro_batch"] == 1

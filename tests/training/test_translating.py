@@ -23,7 +23,7 @@ from paretune.tasks import load as load_task
 from paretune.training import workbench
 from paretune.training.evaluate import token_loss
 from paretune.training.execute import Outcome, execute_run
-from paretune.training.objective import batch_loss, inputs, weight
+from paretune.training.objective import inputs, translation_loss, weight
 from paretune.training.translate import search, translations
 
 
@@ -71,11 +71,11 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: Loaded, words: TaskSp
     with torch.no_grad():
         out = loaded.model(**given)
         wanted = LabelSmoother(epsilon=0.1)(out, given["labels"])
-        ours = batch_loss(
+        ours = translation_loss(
             loaded.model, encoded, rows, pad_id=loaded.anatomy.pad_id or 0, device="cpu",
             label_smoothing=0.1,
         )  # fmt: skip
-        plain = batch_loss(
+        plain = translation_loss(
             loaded.model, encoded, rows, pad_id=loaded.anatomy.pad_id or 0, device="cpu"
         )
     tokens = weight(encoded, rows)
@@ -91,7 +91,7 @@ def test_micro_batches_of_tokens_make_the_same_gradient(loaded: Loaded, words: T
     for cut in ([range(6)], [range(2), range(2, 5), range(5, 6)]):
         loaded.model.zero_grad()
         for part in cut:
-            loss = batch_loss(
+            loss = translation_loss(
                 loaded.model, encoded, list(part), pad_id=loaded.anatomy.pad_id or 0, device="cpu"
             )
             (loss / weight(encoded, range(6))).backward()

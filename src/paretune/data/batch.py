@@ -79,6 +79,58 @@ def evaluation_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int
     return batches
 
 
+PASS_ROWS = 2560
+"""About the most tokens of a packed pass in training: more is no faster, and takes memory
+(docs/log.md)."""
+
+
+def packed_batches(
+    tokens: Sequence[int], indices: Sequence[int], micro_batch: int, rows: int = PASS_ROWS
+) -> list[list[int]]:
+    """Cut one effective batch into passes of about equally many tokens, the longest examples first.
+
+    Args:
+        tokens: of every example of the part, all choices together; (examples,).
+        indices: the examples of this effective batch.
+        micro_batch: most examples together.
+        rows: about the most tokens together; an example longer than that is a pass of its own.
+
+    Returns:
+        A partition of ``indices``; the same for any order of ``indices``.
+    """
+    ordered = sorted(indices, key=lambda i: (-tokens[i], i))
+    whole = sum(tokens[i] for i in ordered)
+    passes = max(-(-whole // rows), -(-len(ordered) // micro_batch))
+    share = whole / passes
+    batches: list[list[int]] = []
+    held = 0.0
+    for i in ordered:
+        last = batches[-1] if batches else None
+        # A pass ends nearest to where its share does.
+        if last is None or len(last) == micro_batch or held + tokens[i] / 2 > share:
+            batches.append([])
+            held = 0.0
+        batches[-1].append(i)
+        held += tokens[i]
+    return batches
+
+
+def packed_evaluation_batches(tokens: Sequence[int], rows: int) -> list[list[int]]:
+    """All examples, longest first, in batches of at most ``rows`` tokens.
+
+    An example longer than that is a batch of its own.
+    """
+    batches: list[list[int]] = []
+    held = 0
+    for i in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
+        if not batches or held + tokens[i] > rows:
+            batches.append([])
+            held = 0
+        batches[-1].append(i)
+        held += tokens[i]
+    return batches
+
+
 def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Array]:
     """One batch as int64 arrays, padded on the right to its own longest choice.
 

@@ -24,9 +24,10 @@ from paretune.training import guards
 from paretune.training.environment import environment
 from paretune.training.execute import Outcome
 from paretune.training.loop import Plan, adamw, train_step
-from paretune.training.objective import inputs, weight
+from paretune.training.objective import weight
+from paretune.training.passes import outputs, pack, training_passes
 from paretune.training.precision import computing
-from paretune.training.prepare import Prepared, prepare
+from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.translate import translations
 from paretune.training.workbench import Workbench
 
@@ -63,8 +64,9 @@ def probe_run(
     meter = PeakMeter(device)
     meter.baseline()
     with meter.phase("load"):
-        loaded = bench.model(run.model, dataset)
+        loaded = bench.model(run.model, dataset, bf16=holds_bf16(run))
         prepared = prepare(run, loaded, device)
+        pack(prepared)
     encoded = bench.encode(parts.train, loaded, source, prepared.max_length)
     longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
     batch = longest[: run.training.batch_size]
@@ -184,10 +186,11 @@ def _components(
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Where the bytes are, in one more pass over the first micro-batch of the longest examples."""
     model = prepared.loaded.model
-    rows = batch[: plan.micro_batch]
-    prepared.fleet.share([len(rows) * len(encoded.ids[0])])
+    fleet = prepared.fleet
+    cut = training_passes(encoded, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
+    fleet.draw([0])
     with ActivationMeter(model) as activations:
-        loss = plan.loss(model, encoded, rows) / weight(encoded, rows)
+        loss = plan.loss(model, encoded, cut[0], fleet) / weight(encoded, cut[0])
     torch.autograd.backward(loss)
     return components(model, optimizer, activations)
 
@@ -204,12 +207,11 @@ def _latency(
     prepared.loaded.model.eval()
     if encoded.targets is not None:
         return _translating(prepared, encoded, batch, plan, generation or Generation(), clock)
-    prepared.fleet.share([len(batch) * len(encoded.ids[0])])
+    model, fleet = prepared.loaded.model, prepared.fleet
     with torch.inference_mode(), computing(plan.device, plan.precision):
-        given = inputs(encoded, batch, plan.pad_id, plan.device)
         for _ in range(4):
             with clock.step():
-                prepared.loaded.model(**given)
+                outputs(model, encoded, batch, fleet, plan.pad_id, plan.device)
     return clock.median() / len(batch)
 
 

@@ -12,7 +12,8 @@ sense for it), ``Options`` and either
   (``NEEDS_FEATURES`` where it reads the columns of a table instead of texts): a function from
   examples to scores, in a translation to texts.
 
-A method that takes the model as it is has no ``LEARNING_RATES``.
+A method that takes the model as it is has no ``LEARNING_RATES``. One that trains or
+reads the base's matrices themselves says ``READS_WEIGHTS = True``.
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
 :mod:`paretune.methods.peft_tuners` makes the like of a method file of each of ``peft``'s tuners.
@@ -25,6 +26,7 @@ import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
+from typing import Any
 
 from paretune.errors import MethodError
 
@@ -74,6 +76,16 @@ def trains_a_model(method: ModuleType) -> bool:
 def has_rates(method: ModuleType) -> bool:
     """Whether the method learns at some rate; one that trains nothing has none to try."""
     return bool(getattr(method, "LEARNING_RATES", None)) or hasattr(method, "learning_rates")
+
+
+def reads_weights(method: ModuleType, options: Any) -> bool:
+    """Whether the method trains, measures or rewrites the base's matrices themselves.
+
+    Where it does not, they may be held in the precision in which they compute.
+    """
+    if hasattr(method, "reads_weights"):
+        return bool(method.reads_weights(options))
+    return bool(getattr(method, "READS_WEIGHTS", False))
 
 
 def refusal(method: ModuleType, kind: str, *, tabular: bool) -> str:

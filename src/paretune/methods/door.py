@@ -56,6 +56,8 @@ class Door:
             )
         self._entering = self.prompts()
         self.virtual, self._standing = self._entering.shape[1], True
+        if self.fleet.packing is not None:  # whoever packs leaves the room
+            return args, kwargs
         fronts = {"input_ids": self.placeholder, "attention_mask": 1, "token_type_ids": 0}
         for name, value in fronts.items():
             if kwargs.get(name) is not None:
@@ -69,6 +71,11 @@ class Door:
             return None
         rows, self._entering = self._entering, None
         prompts = as_looked_up(words, rows.flatten(0, 1)).reshape(rows.shape)
+        if self.fleet.packing is not None:
+            layout = self.fleet.packing.layout
+            fronts = [own.repeat(n, 1) for own, n in zip(prompts, layout.runs, strict=True)]
+            own_rows = torch.cat(fronts).to(looked_up)[:, None]
+            return looked_up.index_copy(0, layout.fronts(self.virtual), own_rows)
 
         def placed(run: int, own: Tensor) -> Tensor:
             front = prompts[run].to(own).expand(len(own), -1, -1)
@@ -135,7 +142,14 @@ def enter(
         delattr(model, MODULE)
 
     parameters = {f"{MODULE}.{name}": p for name, p in prompts.named_parameters()}
-    return Injection(parameters, undo, extra_tokens=virtual)
+    return Injection(
+        parameters,
+        undo,
+        extra_tokens=virtual,
+        # In a packed batch the text stands behind its prompt.
+        packs=not keeps(anatomy, text_positions),
+        placeholder=door.placeholder,
+    )
 
 
 def keeps(anatomy: Anatomy, text_positions: str) -> bool:

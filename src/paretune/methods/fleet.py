@@ -14,48 +14,63 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paretune.models.packing import Packing
+
 
 @dataclass
 class Fleet:
     """Which rows of the present batch belong to which run.
 
-    ``rows`` are consecutive slices in sequences (for multiple choice: examples x choices), one for
-    each run, set before every forward pass; unset, a fleet of one owns all rows. ``step_seed`` is
-    what a method draws from that decides by chance once in a training step.
+    ``ways`` are the ways in which rows may be shared, each with consecutive slices, one for each
+    run, set before every forward pass; unset, a fleet of one owns all rows. A padded batch is
+    shared in sequences (for multiple choice: examples x choices), a packed one in tokens and, where
+    a tensor has one row for each sequence, in sequences. ``step_seed`` is what a method draws from
+    that decides by chance once in a training step. ``packing`` is there where batches are packed.
     """
 
     runs: int = 1
-    rows: list[slice] = field(default_factory=list)
+    ways: list[list[slice]] = field(default_factory=list)
     step_seed: int = 0
+    packing: Packing | None = None
 
-    def share(self, sequences: list[int]) -> None:
-        """Give the next ``sequences[r]`` rows to run ``r``, in order."""
-        if len(sequences) != self.runs:
-            raise ValueError(f"{len(sequences)} shares for a fleet of {self.runs} runs")
-        starts = [sum(sequences[:r]) for r in range(self.runs)]
-        self.rows = [slice(s, s + n) for s, n in zip(starts, sequences, strict=True)]
+    def share(self, *ways: list[int]) -> None:
+        """Give the next ``way[r]`` rows to run ``r``, in order; a tensor is shared as it fits."""
+        self.ways = []
+        for way in ways:
+            if len(way) != self.runs:
+                raise ValueError(f"{len(way)} shares for a fleet of {self.runs} runs")
+            starts = [sum(way[:r]) for r in range(self.runs)]
+            self.ways.append([slice(s, s + n) for s, n in zip(starts, way, strict=True)])
 
-    @property
-    def even(self) -> bool:
-        """Whether all runs own equally many rows, so that one batched product serves them."""
-        return len({r.stop - r.start for r in self.rows}) == 1
-
-    def own(self, x: Tensor) -> None:
-        """Check that every row of ``x`` belongs to a run.
+    def rows(self, rows: int) -> list[slice]:
+        """Which of so many rows belong to each run.
 
         Raises:
-            ValueError: it has other rows, as DeBERTa's table of relative positions, which goes
-                through the projections of the text: such a model trains one run at a time.
+            ValueError: there are other rows, as in DeBERTa's table of relative positions, which
+                goes through the projections of the text: such a model trains one run at a time.
         """
-        if len(x) != self.rows[-1].stop:
-            raise ValueError(f"{len(x)} rows, but those of the runs are {self.rows[-1].stop}")
+        for way in self.ways:
+            if way[-1].stop == rows:
+                return way
+        held = " or ".join(str(way[-1].stop) for way in self.ways)
+        raise ValueError(f"{rows} rows, but those of the runs are {held}")
+
+    def draw(self, seeds: list[int]) -> None:
+        """What dropout draws from in the next pass: one seed for each run."""
+        if self.packing is not None:
+            self.packing.chance.seeds = list(seeds)
+        else:
+            torch.manual_seed(*seeds)  # padded batches are those of one run
 
     def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
         """``run(r, rows of x)`` for every run, put together again along the rows."""
         if self.runs == 1:
             return run(0, x)
-        self.own(x)
-        return torch.cat([run(r, x[rows]) for r, rows in enumerate(self.rows)])
+        return torch.cat([run(r, x[rows]) for r, rows in enumerate(self.rows(len(x)))])
+
+
+def _counts(rows: list[slice]) -> list[int]:
+    return [own.stop - own.start for own in rows]
 
 
 def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:
@@ -65,8 +80,7 @@ def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:
     """
     if fleet.runs == 1:
         return F.linear(x, weight[0])
-    fleet.own(x)
-    if fleet.even:
+    if len({*_counts(fleet.rows(len(x)))}) == 1:  # one batched product serves all
         stacked = x.reshape(fleet.runs, -1, x.shape[-1])
         return torch.bmm(stacked, weight.transpose(1, 2)).reshape(*x.shape[:-1], weight.shape[1])
     return fleet.each(x, lambda r, rows: F.linear(rows, weight[r]))
@@ -79,8 +93,7 @@ def per_run_vector(x: Tensor, vector: Tensor, fleet: Fleet) -> Tensor:
     """
     if fleet.runs == 1:
         return vector[0]
-    fleet.own(x)
-    shares = torch.tensor([rows.stop - rows.start for rows in fleet.rows], device=vector.device)
+    shares = torch.tensor(_counts(fleet.rows(len(x))), device=vector.device)
     rows = vector.repeat_interleave(shares, dim=0)
     return rows.reshape(len(x), *[1] * (x.ndim - 2), -1)
 
@@ -89,7 +102,7 @@ def per_run_rows(values: Tensor, rows: int, fleet: Fleet) -> Tensor:
     """Each run's matrix once for each of its rows: (runs, n, width) -> (rows, n, width)."""
     if fleet.runs == 1:
         return values.expand(rows, -1, -1)
-    shares = torch.tensor([own.stop - own.start for own in fleet.rows], device=values.device)
+    shares = torch.tensor(_counts(fleet.rows(rows)), device=values.device)
     return values.repeat_interleave(shares, dim=0)
 
 

@@ -25,6 +25,7 @@ CODE_EPOCH = 1
 KINDS = EVERY_KIND
 LEARNING_RATES = (2e-5, 6e-5, 2e-4)
 STARTS_AS_BASE = True
+READS_WEIGHTS = True
 
 
 @dataclass(frozen=True)

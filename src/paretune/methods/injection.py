@@ -22,6 +22,8 @@ class Injection:
         rate_factors: by name, what the learning rate of a tensor is multiplied by, where not by 1.
         held: the members of a stack with their own injections, in order.
         parts: what stands beside which module of the model, by that module's name.
+        packs: whether the method serves packed batches too (models.packing).
+        placeholder: the token that stands where ``extra_tokens`` of a prompt go.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -30,6 +32,8 @@ class Injection:
     rate_factors: dict[str, float] = field(default_factory=dict)
     held: tuple[tuple[ModuleType, Injection], ...] = ()
     parts: dict[str, nn.Module] = field(default_factory=dict)
+    packs: bool = True
+    placeholder: int = 0
 
 
 def generator(seed: int) -> torch.Generator:

@@ -113,6 +113,7 @@ def _parts(name: str, known: Known, config: Any, tuner: Any) -> dict[str, Any]:
         "KINDS": ENCODER_KINDS if known.targets == ("embeddings",) else EVERY_KIND,
         "LEARNING_RATES": known.rates,
         "STARTS_AS_BASE": known.starts_as_base,
+        "READS_WEIGHTS": True,
         "Options": options_of(config, known),
         "inject": inject,
         "parameter_count": parameter_count,

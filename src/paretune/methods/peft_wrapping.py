@@ -142,7 +142,9 @@ def wrap(
     except BaseException:
         before.put_back()
         raise
-    return Wrapped(parameters, before.put_back, parts=parts, tuner=made, told=told, seed=seed)
+    return Wrapped(
+        parameters, before.put_back, parts=parts, packs=False, tuner=made, told=told, seed=seed
+    )
 
 
 def by_peft(model: nn.Module, config: Callable[..., Any], ours: Wrapped, common: Any) -> Any:

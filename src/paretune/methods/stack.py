@@ -107,6 +107,11 @@ def code_epoch(options: Options) -> int:
     return CODE_EPOCH + sum(int(module.CODE_EPOCH) - 1 for module, _ in pieces(options))
 
 
+def reads_weights(options: Options) -> bool:
+    """Whether any member reads them."""
+    return any(methods.reads_weights(module, own) for module, own in pieces(options))
+
+
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
@@ -124,6 +129,8 @@ def inject(
         held.append((module, injection))
         whole.parameters |= injection.parameters
         whole.extra_tokens += injection.extra_tokens
+        whole.packs &= injection.packs
+        whole.placeholder = whole.placeholder or injection.placeholder
         pace = module.LEARNING_RATES[1] / first
         for name in injection.parameters:
             factor = pace * injection.rate_factors.get(name, 1.0)

@@ -218,6 +218,7 @@ def inject(
         hook = decoder.register_forward_pre_hook(text.note_source, with_kwargs=True)
         removes.append(hook.remove)
     first.parameters |= second.parameters | third.parameters
+    first.packs = False  # a gate reads the mean of a whole text
     return also_undo(first, *removes, second.undo, third.undo)
 
 

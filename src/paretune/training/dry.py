@@ -10,6 +10,7 @@ from paretune.methods.fleet import Fleet
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.evaluate import token_loss
 from paretune.training.loop import Plan, adamw, train_step
+from paretune.training.passes import pack
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
@@ -28,6 +29,7 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
     dataset = bench.dataset(run.task)
     loaded, labels = bench.model(run.model, dataset), len(dataset.labels)
     prepared = prepare(run, loaded, device)
+    pack(prepared)
     try:
         encoded = bench.encode(
             parts.train[:16], loaded, bench.source(run.model), prepared.max_length

@@ -12,11 +12,12 @@ from torch import nn
 from paretune.data.batch import evaluation_batches
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
-from paretune.training.objective import batch_loss, inputs, weight
+from paretune.training.objective import translation_loss, weight
+from paretune.training.passes import evaluation_passes, outputs
 from paretune.training.precision import computing
 
 EVALUATION_TOKENS = 4096
-"""Padded tokens in one evaluation batch; a constant, so that no setting changes a result."""
+"""Tokens in one evaluation batch, padding included; a constant, so no setting changes a result."""
 
 
 def logits(
@@ -32,12 +33,9 @@ def logits(
     was_training = model.training
     model.eval()
     answers: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(encoded.lengths)
-    choices = len(encoded.ids[0]) if encoded.ids else 1
-    lengths = [length * choices for length in encoded.lengths]
     with torch.inference_mode(), computing(device, precision):
-        for batch in evaluation_batches(lengths, EVALUATION_TOKENS):
-            fleet.share([len(batch) * choices])
-            out = model(**inputs(encoded, batch, pad_id, device)).logits.float().cpu().numpy()
+        for batch in evaluation_passes(encoded, EVALUATION_TOKENS, fleet.packing):
+            out = outputs(model, encoded, batch, fleet, pad_id, device).float().cpu().numpy()
             for row, index in enumerate(batch):
                 answers[index] = out[row]
     model.train(was_training)
@@ -60,6 +58,6 @@ def token_loss(
     with torch.inference_mode(), computing(device, precision):
         for batch in evaluation_batches(encoded.lengths, EVALUATION_TOKENS):
             fleet.share([len(batch)])
-            total += float(batch_loss(model, encoded, batch, pad_id=pad_id, device=device))
+            total += float(translation_loss(model, encoded, batch, pad_id=pad_id, device=device))
     model.train(was_training)
     return total / weight(encoded, range(len(encoded.lengths)))

@@ -33,7 +33,8 @@ from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.environment import environment
 from paretune.training.judging import judge_of
 from paretune.training.loop import Plan, Trained, train
-from paretune.training.prepare import Prepared, prepare
+from paretune.training.passes import pack
+from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.workbench import Parts, Workbench
 
 KEPT_WEIGHTS_BYTES = 64 * 2**20
@@ -134,8 +135,9 @@ def _fits(
     started = time.monotonic()
     try:
         dataset = bench.dataset(run.task)
-        loaded = bench.model(run.model, dataset)
+        loaded = bench.model(run.model, dataset, bf16=holds_bf16(run))
         prepared = prepare(run, loaded, device)
+        pack(prepared)
         seconds["load"] = time.monotonic() - started
         plan = Plan(
             run.training,
@@ -199,7 +201,9 @@ def _train_and_score(
     started = time.monotonic()
     model, fleet = prepared.loaded.model, prepared.fleet
     data = encoded["train"]
-    trained: Trained = train(model, prepared.trained, data, judge.select, plan, fleet, report)
+    trained: Trained = train(
+        model, prepared.trained, data, judge.select, plan, fleet, report, prepared.head
+    )
     seconds["train"] = time.monotonic() - started
     started = time.monotonic()
     given: dict[str, Answers] = {}
@@ -221,6 +225,8 @@ def _train_and_score(
         "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
     }
     outcome.result["notes"].extend(source.notes)
+    if trained.between.tried:
+        outcome.result["interpolated"] = asdict(trained.between)
     if plan.scale is not None:
         outcome.result["target"] = asdict(plan.scale)
     diverged = trained.diverged is not None

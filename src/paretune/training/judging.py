@@ -91,7 +91,10 @@ class ByAnswers:
         steps = [point["step"] for point in trained.progress.curve]
         if not steps:
             return self.answers("selection")
-        place = steps.index(trained.progress.best_step) - (len(steps) - len(self.given))
+        if trained.between.share != 1.0:
+            return self.answers("selection")
+        given = len(self.given) - len(trained.between.tried)
+        place = steps.index(trained.progress.best_step) - (len(steps) - given)
         return self.given[place] if place >= 0 else self.answers("selection")
 
     def answers(self, part: str) -> Answers:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +19,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from paretune.data.batch import PASS_TOKENS, micro_batches, order
+from paretune.data.batch import PASS_TOKENS, order
 from paretune.data.encode import Encoded
 from paretune.data.scale import Scale
 from paretune.methods.fleet import Fleet
 from paretune.study import Training, derive
 from paretune.training import checkpoint, guards
+from paretune.training.between import Between, settle, start_of
 from paretune.training.checkpoint import Progress
-from paretune.training.objective import LABEL_SMOOTHING, batch_loss, weight
+from paretune.training.objective import LABEL_SMOOTHING, summed_loss, translation_loss, weight
+from paretune.training.passes import outputs, training_passes
 from paretune.training.precision import computing
 from paretune.training.schedule import factor
 
@@ -51,19 +53,23 @@ class Plan:
     rate_factors: Mapping[str, float] = field(default_factory=dict)
     scale: Scale | None = None
 
-    def loss(self, model: nn.Module, data: Encoded, indices: list[int]) -> Tensor:
+    def loss(self, model: nn.Module, data: Encoded, indices: list[int], fleet: Fleet) -> Tensor:
         """What training makes small: the summed loss of some examples, in nats."""
         smoothing = self.settings.label_smoothing
         if smoothing is None:
             smoothing = 0.0 if data.targets is None else LABEL_SMOOTHING
         with computing(self.device, self.precision):
-            return batch_loss(
+            if data.targets is None:
+                logits = outputs(model, data, indices, fleet, self.pad_id, self.device)
+                labels = [data.labels[i] for i in indices]
+                return summed_loss(logits, labels, self.scale, smoothing)
+            fleet.share([len(indices)])
+            return translation_loss(
                 model,
                 data,
                 indices,
                 pad_id=self.pad_id,
                 device=self.device,
-                scale=self.scale,
                 label_smoothing=smoothing,
             )
 
@@ -81,6 +87,7 @@ class Trained:
     progress: Progress
     best: dict[str, Tensor]
     diverged: str | None
+    between: Between = field(default_factory=Between)
 
 
 def train(
@@ -91,6 +98,7 @@ def train(
     plan: Plan,
     fleet: Fleet,
     report: Report,
+    head: Collection[str] = (),
 ) -> Trained:
     """Train until the last step, early stopping, or divergence; restore the best weights.
 
@@ -102,12 +110,15 @@ def train(
         plan: the settings of this run.
         fleet: of one run.
         report: told the step, the steps in all and the loss after every step.
+        head: names of the trained tensors that start from nothing (training.between).
     """
     if not trained:
         model.eval()
         return Trained(Progress(micro_batch=plan.micro_batch), {}, None)
     per_epoch, total, eval_every = plan.steps(len(data.labels))
     optimizer = adamw(trained, plan.settings.weight_decay, plan.rate_factors)
+    shares = plan.settings.interpolate
+    begun = start_of(trained, head, shares)
     resumed = checkpoint.load(plan.checkpoint, trained, optimizer, plan.micro_batch)
     progress, best = resumed or (Progress(micro_batch=plan.micro_batch), {})
     saved_at = time.monotonic()
@@ -141,8 +152,11 @@ def train(
             saved_at = time.monotonic()
     if progress.best_step != progress.step:
         _copy(best, trained)
+    between = Between()
+    if begun and diverged is None:
+        between = settle(trained, begun, shares, progress.best_scores, select, _better)
     model.eval()
-    return Trained(progress, best, diverged)
+    return Trained(progress, best, diverged, between)
 
 
 def train_step(
@@ -161,13 +175,12 @@ def train_step(
     Raises:
         DivergedError: the loss or the gradient blew up; the weights are those before the step.
     """
-    choices = len(data.ids[0])
     total = 0.0
     fleet.step_seed = derive(plan.seed, "method", step)
-    for part, indices in enumerate(_cut(data, batch, plan)):
-        torch.manual_seed(derive(plan.seed, "dropout", step, part))
-        fleet.share([len(indices) * choices])
-        loss = plan.loss(model, data, indices) / weight(data, batch)
+    cut = training_passes(data, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
+    for part, indices in enumerate(cut):
+        fleet.draw([derive(plan.seed, "dropout", step, part)])
+        loss = plan.loss(model, data, indices, fleet) / weight(data, batch)
         torch.autograd.backward(loss)
         total += float(loss.detach())
     norm = gradient_norm(trained, plan.settings.max_grad_norm)
@@ -177,12 +190,6 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total
-
-
-def _cut(data: Encoded, batch: list[int], plan: Plan) -> list[list[int]]:
-    """The micro-batches of one effective batch, longest first."""
-    choices = len(data.ids[0])
-    return micro_batches(data.lengths, batch, plan.micro_batch, plan.pass_tokens // choices)
 
 
 def adamw(

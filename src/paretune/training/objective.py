@@ -38,21 +38,17 @@ def inputs(encoded: Encoded, indices: list[int], pad_id: int, device: str) -> di
     }
 
 
-def batch_loss(
+def translation_loss(
     model: nn.Module,
     encoded: Encoded,
     indices: list[int],
     *,
     pad_id: int,
     device: str,
-    scale: Scale | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """The summed loss of some examples, in nats; divide it by their :func:`weight`."""
+    """The summed loss of some translations, in nats; divide it by their :func:`weight`."""
     given = inputs(encoded, indices, pad_id, device)
-    if encoded.targets is None:
-        labels = [encoded.labels[i] for i in indices]
-        return summed_loss(model(**given).logits, labels, scale, label_smoothing)
     labels_of_tokens = given.pop("labels")
     logits = _token_logits(model, given, labels_of_tokens)
     return F.cross_entropy(

@@ -97,6 +97,13 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
     )
 
 
+def holds_bf16(run: Run) -> bool:
+    """Whether the base's matrices can be held in bf16 for this run, with the same bits."""
+    method = methods.get(run.method.name)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    return run.training.precision == "bf16" and not methods.reads_weights(method, options)
+
+
 def usable_length(run: Run, loaded: Loaded, extra_tokens: int) -> int:
     """Tokens of text in a sequence: the study's max_length, less where the model has no room."""
     limit = loaded.anatomy.max_length

@@ -8,6 +8,7 @@ from typing import Any
 from paretune.data.encode import Encoded, encode
 from paretune.data.example import Dataset, Example
 from paretune.data.split import cut_whole, parts
+from paretune.models.held import hold_bf16
 from paretune.models.load import Loaded, load
 from paretune.models.resolve import Source, resolve
 from paretune.study import ModelSpec, Run, TaskSpec
@@ -49,11 +50,17 @@ class Workbench:
             self.sources[key] = resolve(spec, offline=True)
         return self.sources[key]
 
-    def model(self, spec: ModelSpec, dataset: Dataset) -> Loaded:
-        """The pretrained model with a head for this task; the last one is kept."""
+    def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> Loaded:
+        """The pretrained model with a head for this task; the last one is kept.
+
+        Args:
+            spec: of the model.
+            dataset: of the task.
+            bf16: with the backbone's matrices held in bf16, for a method that never reads them.
+        """
         source = self.source(spec)
         spoken = (dataset.languages, spec.source_prefix)
-        key = (source.weights_hash, dataset.kind, dataset.labels, *spoken)
+        key = (source.weights_hash, dataset.kind, dataset.labels, *spoken, bf16)
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
@@ -65,6 +72,8 @@ class Workbench:
                 languages=dataset.languages,
                 source_prefix=spec.source_prefix,
             )
+            if bf16:
+                hold_bf16(self.loaded[key].model, self.loaded[key].anatomy)
         return self.loaded[key]
 
     def drop_model(self) -> None:

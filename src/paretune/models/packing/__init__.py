@@ -1,0 +1,31 @@
+"""Batches without padding: tokens as rows, and attention that knows the sequences.
+
+A packed batch has T rows of one token each, (T, 1), so a model's linear layers, normalisations and
+the hooks of methods see what they always see, without a token that means nothing. Only attention,
+positions and the head need to know where a sequence begins: see :mod:`.layout`, :mod:`.attention`
+and :mod:`.entering`. Dropout is drawn by :mod:`.chance`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from paretune.models.packing.chance import Chance
+from paretune.models.packing.layout import Layout
+
+__all__ = ["Chance", "Layout", "Packing"]
+
+
+@dataclass
+class Packing:
+    """What a packed model knows of its present batch.
+
+    ``front`` tokens stand before every sequence for a prompt, each the token ``placeholder``.
+    ``rotary``: the model is told each row's position instead of looking it up in a table.
+    """
+
+    layout: Layout = field(default_factory=Layout)
+    chance: Chance = field(default_factory=Chance)
+    front: int = 0
+    placeholder: int = 0
+    rotary: bool = False

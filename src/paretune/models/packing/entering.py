@@ -1,0 +1,149 @@
+"""A model made to read packed batches, and back as it was.
+
+Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
+and no weight is touched. What is computed is the model's own result for each sequence (tests: to
+rounding), with nothing spent on padding, and in the last layer only what the head reads, which is
+the first token of each sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from paretune.models.anatomy import Anatomy
+from paretune.models.packing import Packing
+from paretune.models.packing.attention import NAME, attend, packed_attention
+from paretune.models.packing.chance import PLACES, by_chance
+
+PRUNED = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
+"""Architectures whose last layer is computed for the first tokens alone: BERT's own layer."""
+PACKED = (*PRUNED, "distilbert", "modernbert")
+"""Architectures that are packed: the head reads the first token, and attention has no biases."""
+
+ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
+
+
+def packs(model: Any) -> bool:
+    """Whether the model's batches can be packed."""
+    config = model.config
+    if config.model_type not in PACKED or not getattr(model, "_supports_sdpa", False):
+        return False
+    # ModernBERT's head may read the mean of all tokens instead.
+    return getattr(config, "classifier_pooling", "cls") == "cls"
+
+
+def enter(model: Any, anatomy: Anatomy, packing: Packing) -> Callable[[], None]:
+    """Let a model read packed batches; methods and dropout are in place already.
+
+    Args:
+        model: one that :func:`packs`.
+        anatomy: of the model.
+        packing: described anew for every batch.
+
+    Returns:
+        What takes all of it back.
+    """
+    packing.rotary = anatomy.positions is None
+    steps: list[Callable[[], None]] = []
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    steps.append(partial(model.set_attn_implementation, before))
+    for module in _attentions(model, anatomy):
+        module.packing = packing
+        steps.append(partial(delattr, module, "packing"))
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            by_chance(module, packing.chance)
+            steps.append(partial(delattr, module, "forward"))
+    handles = [*_positioned(model, anatomy, packing), *_counted(model, anatomy, packing)]
+    last = model.get_submodule(anatomy.layers[-1].name)
+    if model.config.model_type in PRUNED:
+        handles.append(_prune(model, anatomy, packing, steps))
+    else:
+        handles.append(last.register_forward_hook(partial(_only_first, packing)))
+    steps += [handle.remove for handle in handles]
+
+    def undo() -> None:
+        for step in reversed(steps):
+            step()
+
+    return undo
+
+
+def _attentions(model: nn.Module, anatomy: Anatomy) -> list[Any]:
+    names = [layer.attention.query.rpartition(".")[0] for layer in anatomy.layers]
+    return [model.get_submodule(name) for name in names]
+
+
+def _positioned(model: Any, anatomy: Anatomy, packing: Packing) -> Iterable[Any]:
+    """Each row's position in its own sequence, where the model has a table of positions."""
+    if anatomy.positions is None:
+        return []
+    table = model.get_submodule(anatomy.positions)
+    padding = getattr(table, "padding_idx", None)
+    start = 0 if padding is None else padding + 1
+
+    def placed(module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
+        return (packing.layout.places + start,)
+
+    return [table.register_forward_pre_hook(placed)]
+
+
+def _counted(model: nn.Module, anatomy: Anatomy, packing: Packing) -> list[Any]:
+    """Dropouts are counted anew in each layer: a layer that is computed again draws the same.
+
+    Counted from the query projection on, before which a layer has no dropout: what computes a layer
+    again does so inside the hooks of the layer itself.
+    """
+
+    def count(first: int, module: nn.Module, args: Any) -> None:
+        packing.chance.place = first
+
+    return [
+        model.get_submodule(layer.attention.query).register_forward_pre_hook(
+            partial(count, PLACES * (i + 1))
+        )
+        for i, layer in enumerate(anatomy.layers)
+    ]
+
+
+def _only_first(packing: Packing, module: nn.Module, args: Any, out: Any) -> Any:
+    if isinstance(out, tuple):
+        return (out[0][packing.layout.first], *out[1:])
+    return out[packing.layout.first]
+
+
+def _prune(model: Any, anatomy: Anatomy, packing: Packing, steps: list[Callable[[], None]]) -> Any:
+    """In the last layer every token is looked at, and only the first ones look."""
+    attention = anatomy.layers[-1].attention
+    module: Any = model.get_submodule(attention.query.rpartition(".")[0])
+
+    def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        looking = hidden_states[packing.layout.first]
+        query, key = module.query(looking), module.key(hidden_states)
+        value = module.value(hidden_states)
+        out = packed_attention(
+            module,
+            query[:, 0],
+            key[:, 0],
+            value[:, 0],
+            heads=module.num_attention_heads,
+            dropout=module.dropout.p if module.training else 0.0,
+            scaling=module.attention_head_size**-0.5,
+            role="first",
+        )
+        return out[:, None], None
+
+    module.forward = forward
+    steps.append(partial(delattr, module, "forward"))
+    residual = model.get_submodule(attention.output.rpartition(".")[0])
+
+    def first(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (args[0], args[1][packing.layout.first], *args[2:])
+
+    return residual.register_forward_pre_hook(first)

@@ -1,0 +1,284 @@
+"""Packed batches give what padded ones give; only dropout draws otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_tasks import silent, tiny_run, tiny_task
+from torch import Tensor
+
+from paretune import methods
+from paretune.data.batch import packed_batches, packed_evaluation_batches
+from paretune.models.load import reset_head
+from paretune.models.packing import Chance, Layout, Packing
+from paretune.models.packing.attention import packed_attention
+from paretune.models.packing.chance import drop, kept, scale, steps_kept
+from paretune.models.packing.entering import PACKED
+from paretune.models.packing.layout import GROUP_SCORES, Role
+from paretune.training import execute, passes
+from paretune.training.evaluate import logits
+from paretune.training.execute import execute_run
+from paretune.training.objective import summed_loss
+from paretune.training.prepare import prepare
+from paretune.training.workbench import Workbench
+
+ROWS = [3, 17, 8, 0, 21, 11, 5, 30, 2]
+METHODS = tuple(
+    n
+    for n, m in methods.available().items()
+    if methods.trains_a_model(m) and "classification" in m.KINDS and methods.has_rates(m)
+)
+PLACES = (
+    *(("bert", method, "pair") for method in METHODS if method != "unipelt"),
+    *((family, "lora", "pair") for family in PACKED if family != "bert"),
+    *((family, "prefix", "classification") for family in ("modernbert", "distilbert", "roberta")),
+    *((family, "prompt", "multiple_choice") for family in ("bert", "roberta", "modernbert")),
+    ("electra", "full", "multiple_choice"),
+    ("bert", "lora", "regression"),
+)
+
+
+@pytest.mark.parametrize(("family", "method", "kind"), PLACES)
+def test_a_packed_batch_gives_the_same_logits_and_gradients(
+    family: str, method: str, kind: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    """float64, every text of its own length, against the padded batch; then as it was before."""
+    run = tiny_run(tiny_task(tmp_path, kind), tiny_model(family), method, training={"dropout": 0.0})
+    bench = Workbench()
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    prepared = prepare(run, loaded)
+    draw = torch.Generator().manual_seed(3)
+    if method != "full":
+        with torch.no_grad():
+            for parameter in prepared.injection.parameters.values():
+                parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.2)
+    model = loaded.model.double().train()
+    data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
+    labels = [data.labels[i] for i in ROWS]
+    scale_of = execute.scale_of(bench.parts(run).train)
+
+    def asked() -> tuple[Tensor, list[Tensor]]:
+        found = passes.outputs(model, data, ROWS, prepared.fleet, prepared.pad_id, "cpu")
+        loss = summed_loss(found, labels, scale_of)
+        wanted = list(prepared.trained.values())
+        made = torch.autograd.grad(loss, wanted, allow_unused=True)
+        return found, [torch.zeros(1) if g is None else g for g in made]
+
+    padded = asked()
+    assert passes.pack(prepared)
+    packed = asked()
+    torch.testing.assert_close(packed[0], padded[0], rtol=0, atol=1e-10)
+    assert any(g.abs().max() > 1e-3 for g in padded[1])
+    for name, one, other in zip(prepared.trained, packed[1], padded[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10, msg=name)
+    prepared.undo()
+    if method != "full":
+        assert prepared.fleet.packing is None
+        reset_head(loaded, 1)
+        assert "forward" not in {name for m in model.modules() for name in vars(m)}
+
+
+def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> None:
+    for family, method in (("deberta-v2", "lora"), ("bert", "unipelt"), ("bert", "peft:vera")):
+        run = tiny_run(tiny_task(tmp_path), tiny_model(family), method)
+        bench = Workbench()
+        prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
+        assert not passes.pack(prepared) and prepared.fleet.packing is None
+    options = {"num_virtual_tokens": 4, "text_positions": "kept"}
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "prompt", options=options)
+    assert not passes.pack(prepare(run, bench.model(run.model, bench.dataset(run.task))))
+
+
+def test_answers_do_not_depend_on_packing(tmp_path: Path, tiny_model: Any) -> None:
+    run = tiny_run(tiny_task(tmp_path, "multiple_choice"), tiny_model("bert"))
+    bench = Workbench()
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    prepared = prepare(run, loaded)
+    data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
+    asked: dict[str, Any] = {"fleet": prepared.fleet, "pad_id": prepared.pad_id}
+    asked |= {"device": "cpu", "precision": "fp32"}
+    padded = logits(loaded.model, data, **asked)
+    passes.pack(prepared)
+    np.testing.assert_allclose(logits(loaded.model, data, **asked), padded, rtol=0, atol=1e-5)
+
+
+def test_losses_of_a_run_are_those_of_padded_batches(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 steps, fp32, within 1e-5; and with dropout the same bits every time."""
+    training: dict[str, Any] = {"dropout": 0.0, "max_steps": 20}
+    task, found = tiny_task(tmp_path), []
+
+    def losses(**changes: Any) -> list[float]:
+        told: list[float] = []
+        run = tiny_run(task, tiny_model("bert"), training={**training, **changes})
+        execute_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
+        return told
+
+    with_dropout = losses(dropout=0.1)
+    assert with_dropout == losses(dropout=0.1)
+    found.append(losses())
+    monkeypatch.setattr(execute, "pack", lambda prepared: False)
+    found.append(losses())
+    assert len(set(found[0])) == 20 and found[0] == pytest.approx(found[1], abs=1e-5)
+    # Dropout does something, and not much else than torch's own.
+    assert with_dropout != pytest.approx(found[0], abs=1e-3)
+    assert np.mean(with_dropout) == pytest.approx(np.mean(losses(dropout=0.1)), abs=0.3)
+
+
+def attention(
+    role: Role, window: int | None, dropout: float, front: bool
+) -> tuple[Callable[..., Tensor], list[Tensor]]:
+    """Packed attention of five texts of two runs, as a function of its tensors."""
+    lengths, runs, heads, width = [6, 5, 2, 5, 3], [3, 2], 2, 8
+    packing = Packing()
+    packing.layout.set(lengths, runs)
+    module = torch.nn.Module()
+    module.packing = packing  # type: ignore[assignment]
+    draw = torch.Generator().manual_seed(1)
+    rows = {"own": sum(lengths), "first": len(lengths)}[role]
+    shapes = [(rows, width), (sum(lengths), width), (sum(lengths), width)]
+    shapes += [(len(lengths), 3, width)] * 2 if front else []
+    given = [
+        torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
+        for shape in shapes
+    ]
+
+    def found(q: Tensor, k: Tensor, v: Tensor, *fronts: Tensor) -> Tensor:
+        if fronts:
+            module.prefixes = "ours"  # type: ignore[assignment]
+            prefix = torch.nn.Module()
+            prefix.keys_and_values = lambda rows: fronts  # type: ignore[assignment]
+            module.ours = prefix
+        packing.chance.begin([11, 12], [])
+        return packed_attention(
+            module, q, k, v, heads=heads, dropout=dropout, scaling=0.7, role=role,
+            sliding_window=window,
+        )  # fmt: skip
+
+    return found, given
+
+
+@pytest.mark.parametrize("role", ["own", "first"])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_attention_has_the_gradients_that_it_says(
+    role: Role,
+    window: int | None,
+    dropout: float,
+    front: bool,
+    together: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """gradcheck in float64, texts each alone, and with padding between them."""
+    monkeypatch.setattr("paretune.models.packing.layout.GROUP_SCORES", 10**6 if together else 0)
+    found, given = attention(role, window, dropout, front)
+    assert torch.autograd.gradcheck(found, given)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
+    x = torch.full((400, 500), 3.0, dtype=dtype, requires_grad=True)
+    chance = Chance()
+    chance.begin([5], [])
+    out = drop(x, chance, p)
+    gone = float((out == 0).double().mean())
+    assert gone == pytest.approx(p, abs=4 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-9)
+    rest = out[out != 0].double()
+    assert rest.eq(torch.tensor(3.0, dtype=dtype).mul(scale(p)).double()).all()
+    out.sum().backward()
+    assert x.grad is not None and torch.equal(x.grad != 0, out != 0)
+    chance.begin([5], [])
+    assert torch.equal(drop(x, chance, p), out)
+    again = drop(x, chance, p)  # the next place draws anew
+    assert p == 0 or not torch.equal(again, out)
+
+
+def test_what_is_kept_is_independent_of_place_and_seed() -> None:
+    """Correlation of masks of neighbouring seeds and places: 4 standard errors at most."""
+    n, cpu = 1 << 18, torch.device("cpu")
+    masks = [
+        kept(seed, place, n, 0.5, cpu).double() for seed in (7, 8) for place in ((1,), (2,), (1, 0))
+    ]
+    for i, one in enumerate(masks):
+        for other in masks[:i]:
+            together = torch.corrcoef(torch.stack([one, other]))[0, 1]
+            assert abs(float(together)) < 4 / n**0.5
+    assert steps_kept(1.0 - 2**-17) == 1  # something is always kept
+
+
+def test_a_runs_dropout_does_not_depend_on_the_runs_beside_it() -> None:
+    x = torch.randn(9, 4)
+    chance = Chance()
+    chance.begin([5, 6], [[6, 3], [2, 1]])
+    both, few = drop(x, chance, 0.5), drop(x[:3], chance, 0.5)
+    chance.begin([6], [])
+    assert torch.equal(drop(x[6:], chance, 0.5), both[6:])
+    assert torch.equal(drop(x[2:3], chance, 0.5), few[2:])
+    chance.begin([5, 6], [[6, 3]])
+    with pytest.raises(ValueError, match="4 rows are not those of the runs"):
+        drop(x[:4], chance, 0.5)
+
+
+def test_groups_are_the_cheapest() -> None:
+    """Against every way to cut; scores of whole groups and a cost for each."""
+    draw = np.random.default_rng(0)
+    for _ in range(40):
+        lengths = sorted(draw.integers(1, 130, draw.integers(1, 9)).tolist(), reverse=True)
+        layout = Layout()
+        layout.set(lengths, [len(lengths)])
+        groups = layout.groups("own")
+        assert [g.first for g in groups] == [0, *(g.last for g in groups[:-1])]
+        assert groups[-1].last == len(lengths) and [g.number for g in groups] == [
+            *range(len(groups))
+        ]
+        cost = sum((g.last - g.first) * g.keys.length**2 + GROUP_SCORES for g in groups)
+        lowest = min(
+            sum(
+                (b - a) * lengths[a] ** 2 + GROUP_SCORES
+                for a, b in zip([0, *cut], [*cut, len(lengths)], strict=True)
+            )
+            for bits in range(1 << (len(lengths) - 1))
+            for cut in [[i + 1 for i in range(len(lengths) - 1) if bits >> i & 1]]
+        )
+        assert cost == lowest
+
+
+def test_packed_batches_are_partitions_within_their_limits() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(50):
+        tokens = draw.integers(3, 300, 64).tolist()
+        batch = draw.permutation(64)[: draw.integers(1, 40)].tolist()
+        most = int(draw.integers(1, 17))
+        found = packed_batches(tokens, batch, most, rows=500)
+        assert sorted(i for part in found for i in part) == sorted(batch)
+        assert max(map(len, found)) <= most
+        assert all(sum(tokens[i] for i in part) <= 500 + 300 for part in found)
+        assert found == packed_batches(tokens, batch[::-1], most, rows=500)
+        in_order = [tokens[i] for part in found for i in part]
+        assert in_order == sorted(in_order, reverse=True)
+        answered = packed_evaluation_batches(tokens, 700)
+        assert sorted(i for part in answered for i in part) == list(range(64))
+        assert all(sum(tokens[i] for i in part) <= 700 for part in answered)
+    assert packed_batches([5, 5, 5, 5], [0, 1, 2, 3], 4) == [[0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("method", ["lora", "loha", "prompt", "prefix", "houlsby"])
+def test_a_base_held_in_bf16_gives_the_same_bits(
+    method: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one whose matrices autocast casts in every step."""
+    task = tiny_task(tmp_path)
+    run = tiny_run(task, tiny_model("bert"), method, training={"precision": "bf16"})
+    held = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    monkeypatch.setattr(execute, "holds_bf16", lambda run: False)
+    cast = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert (held.result, held.blobs) == (cast.result, cast.blobs)
