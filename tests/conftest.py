@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,19 @@ pytest_plugins = ["guarantees", "pytester"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Nothing that a test keeps lies where a user's does."""
+    before = os.environ.get("PARETUNE_HOME")
+    folder = tmp_path_factory.mktemp("home")
+    os.environ["PARETUNE_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["PARETUNE_HOME"]
+    else:
+        os.environ["PARETUNE_HOME"] = before
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_marian import tiny_marian, tiny_pairs
 from tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor
 
@@ -282,3 +283,22 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
     monkeypatch.setattr(execute, "holds_bf16", lambda run: False)
     cast = execute_run(run, checkpoint=tmp_path / "x", report=silent)
     assert (held.result, held.blobs) == (cast.result, cast.blobs)
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "marian"])
+def test_what_is_padded_draws_its_dropout_by_chance_too(
+    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every dropout of a forward pass, also those that are no module; the same bits again."""
+    asked: list[float] = []
+    monkeypatch.setattr(
+        "paretune.models.packing.dropping.drop",
+        lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
+    )
+    if family == "marian":
+        run = tiny_run(tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian"))
+    else:
+        run = tiny_run(tiny_task(tmp_path), tiny_model(family))
+    found = [execute_run(run, checkpoint=tmp_path / "x", report=silent) for _ in range(2)]
+    assert found[0].result["curve"] == found[1].result["curve"]
+    assert len(asked) > 2 * 3 * 6 and {0.1} <= set(asked)

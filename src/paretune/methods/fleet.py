@@ -8,13 +8,16 @@ batch belong to which run.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.models.packing import Packing
+from paretune.models.packing import Chance, Packing
+from paretune.models.packing.dropping import Dropping
 
 
 @dataclass
@@ -25,13 +28,15 @@ class Fleet:
     run, set before every forward pass; unset, a fleet of one owns all rows. A padded batch is
     shared in sequences (for multiple choice: examples x choices), a packed one in tokens and, where
     a tensor has one row for each sequence, in sequences. ``step_seed`` is what a method draws from
-    that decides by chance once in a training step. ``packing`` is there where batches are packed.
+    that decides by chance once in a training step. ``packing`` is there where batches are packed,
+    ``chance`` where they are not and dropout is still drawn by it.
     """
 
     runs: int = 1
     ways: list[list[slice]] = field(default_factory=list)
     step_seed: int = 0
     packing: Packing | None = None
+    chance: Chance | None = None
 
     def share(self, *ways: list[int]) -> None:
         """Give the next ``way[r]`` rows to run ``r``, in order; a tensor is shared as it fits."""
@@ -55,12 +60,21 @@ class Fleet:
         held = " or ".join(str(way[-1].stop) for way in self.ways)
         raise ValueError(f"{rows} rows, but those of the runs are {held}")
 
+    def forget(self) -> None:
+        """Read padded batches, with torch's own dropout, from now on."""
+        self.packing = self.chance = None
+
     def draw(self, seeds: list[int]) -> None:
         """What dropout draws from in the next pass: one seed for each run."""
-        if self.packing is not None:
-            self.packing.chance.seeds = list(seeds)
+        chance = self.chance if self.packing is None else self.packing.chance
+        if chance is not None:
+            chance.begin(seeds, [])
         else:
             torch.manual_seed(*seeds)  # padded batches are those of one run
+
+    def dropping(self) -> AbstractContextManager[Any]:
+        """The context for a forward pass in training."""
+        return nullcontext() if self.chance is None else Dropping(self.chance)
 
     def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
         """``run(r, rows of x)`` for every run, put together again along the rows."""

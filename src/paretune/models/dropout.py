@@ -25,6 +25,11 @@ def set_dropout(model: nn.Module, p: float | None) -> None:
         put(own.get(place, value) if p is None else p)
 
 
+def drops(model: nn.Module) -> bool:
+    """Whether any dropout of the model is on."""
+    return any(value > 0 for _, value, _ in _probabilities(model))
+
+
 def _probabilities(
     model: nn.Module,
 ) -> Iterator[tuple[tuple[str, str], float, Callable[[float], None]]]:

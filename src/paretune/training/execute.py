@@ -35,6 +35,7 @@ from paretune.training.judging import judge_of
 from paretune.training.loop import Plan, Trained, train
 from paretune.training.passes import pack
 from paretune.training.prepare import Prepared, holds_bf16, prepare
+from paretune.training.trunk import keep_trunk
 from paretune.training.workbench import Parts, Workbench
 
 KEPT_WEIGHTS_BYTES = 64 * 2**20
@@ -197,6 +198,9 @@ def _train_and_score(
         if examples
     }
 
+    outcome.result["notes"].extend(
+        keep_trunk(prepared, encoded, source.weights_hash, plan.precision, plan.device)
+    )
     judge = judge_of(run, dataset, parts, encoded, prepared, plan, bench)
     started = time.monotonic()
     model, fleet = prepared.loaded.model, prepared.fleet

@@ -58,7 +58,7 @@ class Plan:
         smoothing = self.settings.label_smoothing
         if smoothing is None:
             smoothing = 0.0 if data.targets is None else LABEL_SMOOTHING
-        with computing(self.device, self.precision):
+        with computing(self.device, self.precision), fleet.dropping():
             if data.targets is None:
                 logits = outputs(model, data, indices, fleet, self.pad_id, self.device)
                 labels = [data.labels[i] for i in indices]

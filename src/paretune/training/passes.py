@@ -8,7 +8,6 @@ the two it is, is decided once for a run (:func:`pack`), and changes results by 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,26 +22,29 @@ from paretune.data.batch import (
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import also_undo
-from paretune.models.packing import Packing
-from paretune.models.packing.entering import enter, packs
+from paretune.models.packing import Chance, Packing
+from paretune.models.packing.entering import counted, enter, packs
 from paretune.training.objective import inputs
 from paretune.training.prepare import Prepared
 
 
 def pack(prepared: Prepared) -> bool:
-    """Let the run's batches be packed if they can be; whether they can. ``undo`` takes it back."""
+    """Let the run's batches be packed if they can be; whether they can. ``undo`` takes it back.
+
+    Where they cannot, dropout is still drawn by chance, on a CPU, where torch's own is slow.
+    """
     injection, model, anatomy = prepared.injection, prepared.loaded.model, prepared.loaded.anatomy
     if not injection.packs or not packs(model):
+        if model.device.type == "cpu":
+            chance = prepared.fleet.chance = Chance()
+            handles = counted(model, anatomy, chance)
+            also_undo(injection, *(handle.remove for handle in handles), prepared.fleet.forget)
         return False
     packing = Packing(front=injection.extra_tokens, placeholder=injection.placeholder)
     leave = enter(model, anatomy, packing)
     prepared.fleet.packing = packing
 
-    def undo() -> None:
-        leave()
-        prepared.fleet.packing = None
-
-    also_undo(injection, undo)
+    also_undo(injection, leave, prepared.fleet.forget)
     return True
 
 
@@ -82,25 +84,43 @@ def outputs(
         fleet.share([len(indices) * choices])
         logits: Tensor = model(**inputs(encoded, list(indices), pad_id, device)).logits
         return logits
-    packing, layout = fleet.packing, fleet.packing.layout
-    texts = [(i, c) for i in indices for c in range(len(encoded.ids[i]))]
-    lengths = [packing.front + len(encoded.ids[i][c]) for i, c in texts]
-    # The longest first, so that those of like length can be computed together.
-    longest = sorted(range(len(texts)), key=lambda row: -lengths[row])
-    layout.set([lengths[row] for row in longest], [len(texts)], device)
-    fleet.share([layout.rows], [len(texts)])
-    packing.chance.begin(packing.chance.seeds, [[layout.rows], [len(texts)]])
-    given = _rows(encoded, [texts[row] for row in longest], packing, device)
+    packing = fleet.packing
+    texts, given = packed_inputs(encoded, indices, fleet, device)
+    if packing.kept:
+        kept = packing.kept[id(encoded)]
+        packing.hidden = kept.of(i * choices + c for i, c in texts).to(device)
     found: Tensor = model(**given).logits
-    back = torch.empty(len(longest), dtype=torch.long)
-    back[torch.tensor(longest)] = torch.arange(len(longest))
+    packing.hidden = None
+    row = {text: place for place, text in enumerate(texts)}
+    back = torch.tensor([row[i, c] for i in indices for c in range(choices)])
     ordered = found[back.to(found.device)]
     return ordered if choices == 1 else ordered.view(len(indices), choices)
 
 
+def packed_inputs(
+    encoded: Encoded, indices: Sequence[int], fleet: Fleet, device: str
+) -> tuple[list[tuple[int, int]], dict[str, Tensor]]:
+    """Describe a batch to a packed model.
+
+    Returns:
+        Example and choice of each text, in the order of the batch: the longest first, so that those
+        of like length can be computed together. And the model's inputs, (rows, 1).
+    """
+    packing = fleet.packing
+    assert packing is not None  # noqa: S101  (asked for packed models only)
+    texts = [(i, c) for i in indices for c in range(len(encoded.ids[i]))]
+    texts.sort(key=lambda text: -len(encoded.ids[text[0]][text[1]]))
+    lengths = [packing.front + len(encoded.ids[i][c]) for i, c in texts]
+    packing.layout.set(lengths, [len(texts)], device)
+    ways = [[packing.layout.rows], [len(texts)]]
+    fleet.share(*ways)
+    packing.chance.begin(packing.chance.seeds, ways)
+    return texts, _rows(encoded, texts, packing, device)
+
+
 def _rows(
     encoded: Encoded, texts: Sequence[tuple[int, int]], packing: Packing, device: str
-) -> dict[str, Any]:
+) -> dict[str, Tensor]:
     """Model inputs of these texts, one row for each token; (rows, 1)."""
     front = [packing.placeholder] * packing.front
     ids = [token for i, c in texts for token in (*front, *encoded.ids[i][c])]

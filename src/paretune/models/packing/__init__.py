@@ -9,6 +9,9 @@ and :mod:`.entering`. Dropout is drawn by :mod:`.chance`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
 
 from paretune.models.packing.chance import Chance
 from paretune.models.packing.layout import Layout
@@ -22,6 +25,9 @@ class Packing:
 
     ``front`` tokens stand before every sequence for a prompt, each the token ``placeholder``.
     ``rotary``: the model is told each row's position instead of looking it up in a table.
+    ``depth``: how many layers are skipped, because ``hidden``, (rows, 1, width), is what they would
+    give; where all are, ``hidden`` has the first row of each sequence alone. ``kept`` has what is
+    kept of each part of the data, by the identity of its encoded examples.
     """
 
     layout: Layout = field(default_factory=Layout)
@@ -29,3 +35,6 @@ class Packing:
     front: int = 0
     placeholder: int = 0
     rotary: bool = False
+    depth: int = 0
+    hidden: Tensor | None = None
+    kept: dict[int, Any] = field(default_factory=dict)

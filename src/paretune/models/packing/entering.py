@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from paretune.models.anatomy import Anatomy
 from paretune.models.packing import Packing
 from paretune.models.packing.attention import NAME, attend, packed_attention
-from paretune.models.packing.chance import PLACES, by_chance
+from paretune.models.packing.chance import PLACES, Chance, by_chance
 
 PRUNED = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer is computed for the first tokens alone: BERT's own layer."""
@@ -60,12 +60,13 @@ def enter(model: Any, anatomy: Anatomy, packing: Packing) -> Callable[[], None]:
         if isinstance(module, nn.Dropout):
             by_chance(module, packing.chance)
             steps.append(partial(delattr, module, "forward"))
-    handles = [*_positioned(model, anatomy, packing), *_counted(model, anatomy, packing)]
+    handles = [*_positioned(model, anatomy, packing), *counted(model, anatomy, packing.chance)]
     last = model.get_submodule(anatomy.layers[-1].name)
     if model.config.model_type in PRUNED:
         handles.append(_prune(model, anatomy, packing, steps))
     else:
-        handles.append(last.register_forward_hook(partial(_only_first, packing)))
+        every = len(anatomy.layers)
+        handles.append(last.register_forward_hook(partial(_only_first, packing, every)))
     steps += [handle.remove for handle in handles]
 
     def undo() -> None:
@@ -94,7 +95,7 @@ def _positioned(model: Any, anatomy: Anatomy, packing: Packing) -> Iterable[Any]
     return [table.register_forward_pre_hook(placed)]
 
 
-def _counted(model: nn.Module, anatomy: Anatomy, packing: Packing) -> list[Any]:
+def counted(model: nn.Module, anatomy: Anatomy, chance: Chance) -> list[Any]:
     """Dropouts are counted anew in each layer: a layer that is computed again draws the same.
 
     Counted from the query projection on, before which a layer has no dropout: what computes a layer
@@ -102,7 +103,8 @@ def _counted(model: nn.Module, anatomy: Anatomy, packing: Packing) -> list[Any]:
     """
 
     def count(first: int, module: nn.Module, args: Any) -> None:
-        packing.chance.place = first
+        if args[0].ndim > 2:  # DeBERTa's table of positions goes through it too, later
+            chance.place = first
 
     return [
         model.get_submodule(layer.attention.query).register_forward_pre_hook(
@@ -112,10 +114,8 @@ def _counted(model: nn.Module, anatomy: Anatomy, packing: Packing) -> list[Any]:
     ]
 
 
-def _only_first(packing: Packing, module: nn.Module, args: Any, out: Any) -> Any:
-    if isinstance(out, tuple):
-        return (out[0][packing.layout.first], *out[1:])
-    return out[packing.layout.first]
+def _only_first(packing: Packing, layers: int, module: nn.Module, args: Any, out: Tensor) -> Tensor:
+    return out if packing.depth == layers else out[packing.layout.first]
 
 
 def _prune(model: Any, anatomy: Anatomy, packing: Packing, steps: list[Callable[[], None]]) -> Any:
