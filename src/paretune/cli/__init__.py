@@ -12,7 +12,18 @@ from typer.core import TyperGroup
 
 from paretune.errors import ParetuneError
 
-VERBS = ("new", "check", "plan", "run", "report", "export", "export slobench", "ls", "doctor")
+VERBS = (
+    "new",
+    "check",
+    "plan",
+    "run",
+    "report",
+    "why",
+    "export",
+    "export slobench",
+    "ls",
+    "doctor",
+)
 GROUPS = ("data", "slobench")
 INTERRUPTED = 130
 

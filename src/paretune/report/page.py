@@ -6,10 +6,11 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from paretune.errors import StoreError
-from paretune.report import bars, curves, words
-from paretune.report.build import Finding, Report, build
+from paretune.report import bars, curves, stacks, words
+from paretune.report.build import Finding, Report, TaskPart, build
 from paretune.store.record import Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -62,12 +63,22 @@ def render(report: Report) -> str:
             "task": task,
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
+            **_stack(task, i),
         }
         for i, task in enumerate(report.tasks)
     ]
     return jinja.get_template("report.html.j2").render(
-        report=report, parts=parts, words=words, curve=(curves.WIDTH, curves.HEIGHT)
+        report=report,
+        parts=parts,
+        words=words,
+        curve=(curves.WIDTH, curves.HEIGHT),
+        segments=stacks.KINDS,
     )
+
+
+def _stack(task: TaskPart, index: int) -> dict[str, Any]:
+    found = stacks.memory_stack(task, index)
+    return {"stack": found, "kinds": stacks.kinds(found) if found else ()}
 
 
 def _write(path: Path, text: str) -> None:

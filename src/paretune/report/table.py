@@ -63,7 +63,7 @@ def show(report: Report, console: Console) -> None:
             table = _table(task, columns)
             if table.row_count:
                 console.print(table)
-        for grid in task.grids:
+        for grid in (*task.grids, *([task.bytes_by_part] if task.bytes_by_part else ())):
             _grid(grid, console, several=len(models) > 1)
     for title, lines in (
         ("Not finished", report.unfinished),
