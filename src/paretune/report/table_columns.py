@@ -49,8 +49,14 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "activations_bytes": (float, "what one forward pass over the micro-batch saves"),
     "working_bytes": (float, "the peak less weights, gradients and optimiser states"),
     "rest_bytes": (float, "working less activations; empty: they cannot be told apart"),
+    "behind": (float, "score of the best experiment less this one's, unpaired"),
+    "behind_low": (float, "lower end of its 95 % interval"),
+    "behind_high": (float, "upper end of its 95 % interval"),
+    "told_apart": (bool, "clearly below the best, by p_holm under 0.05; empty: no score"),
+    "reserved_bytes": (int, "largest memory that the allocator reserved"),
+    "train_seconds": (float, "seconds of training"),
     "where": (str, "task / model / method, stage"),
-    "outcome": (str, "diverged, out of memory or error"),
+    "outcome": (str, "diverged, out of memory or error; of peft's results their own status"),
     "runs": (int, "runs that ended so"),
     "said": (str, "what they said"),
 }
@@ -87,6 +93,12 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     "rates": (
         "How the learning rates were chosen",
         ("task", "model", "method", "learning_rate", "selection_score", "folds", "lost", "chosen"),
+    ),
+    "peft-results": (
+        "Experiments of peft's method_comparison",
+        ("model", "method", "outcome", "score", "low", "high", "n", "seeds", "behind",
+         "behind_low", "behind_high", "p", "p_holm", "told_apart", "reserved_bytes",
+         "train_seconds", "saved_bytes", "trained_parameters"),
     ),
     "failures": ("What failed", ("where", "outcome", "runs", "said")),
 }  # fmt: skip

@@ -26,12 +26,20 @@ def write_tables(
     Raises:
         StoreError: a file cannot be written.
     """
-    made = []
-    for table in tables(build(study, records, states)):
-        for suffix, write in FORMATS.items():
-            path = folder / f"{table.name}.{suffix}"
-            made.append(write_whole(path, write(table), "a table"))
-    return made
+    shown = tables(build(study, records, states))
+    return [path for table in shown for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write one table in each format; returns the files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    return [
+        write_whole(folder / f"{table.name}.{suffix}", write(table), "a table")
+        for suffix, write in FORMATS.items()
+    ]
 
 
 def latex(table: Table) -> str:

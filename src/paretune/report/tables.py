@@ -85,7 +85,8 @@ def _texts(task: TaskPart, row: Row) -> tuple[str, ...]:
     return task.key, row.model, row.method
 
 
-def _interval(found: Interval | None, name: str = "score") -> dict[str, Value]:
+def interval_values(found: Interval | None, name: str = "score") -> dict[str, Value]:
+    """A score's columns: itself, the ends of its interval, and what it stands on."""
     if found is None:
         return {}
     return {
@@ -122,7 +123,7 @@ def _scores(report: Report) -> Table:
                 values = {
                     **_cell(task, row),
                     "metric": task.metric,
-                    **_interval(found),
+                    **interval_values(found),
                     "from_seeds": found.share_seeds if found and found.n_seeds > 1 else None,
                     "learning_rate": row.cell.rate,
                     "rate_marks": ", ".join(marks),
@@ -157,7 +158,7 @@ def _comparisons(report: Report) -> Table:
                         **_cell(task, row),
                         "against": one.baseline,
                         "metric": task.metric,
-                        **_interval(found, "difference"),
+                        **interval_values(found, "difference"),
                         "p": found.p,
                         "p_holm": one.p_holm,
                         "standing": one.standing,
@@ -182,7 +183,7 @@ def _translations(report: Report) -> Table:
                     for title, text, one in zip(grid.titles, texts, found, strict=True):
                         named = {"table": grid.title, "metric": title}
                         yield (
-                            {**_cell(task, row), **named, **_interval(one)},
+                            {**_cell(task, row), **named, **interval_values(one)},
                             (*_texts(task, row), grid.title, title, text, _n_by_seeds(one)),
                         )
 
