@@ -18,7 +18,6 @@ from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
 from paretune.report import sentences, words
 from paretune.report.cost import Cost, CostTable, cost, cost_table
 from paretune.report.departures import departures
-from paretune.report.heavier import bytes_grid
 from paretune.report.texts import Grid, grids
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
@@ -128,11 +127,6 @@ class TaskPart:
     def costs(self) -> CostTable:
         """Costs of :attr:`weighed`."""
         return cost_table([row.cost for row in self.weighed])
-
-    @property
-    def bytes_by_part(self) -> Grid | None:
-        """Where the bytes of :attr:`weighed` go, where that was counted."""
-        return bytes_grid(self.weighed)
 
     @property
     def selected_on_test(self) -> bool:

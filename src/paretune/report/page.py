@@ -8,6 +8,7 @@ from typing import Any
 
 from paretune.report import bars, curves, stacks, words
 from paretune.report.build import Finding, Report, TaskPart, build
+from paretune.report.heavier import bytes_grid
 from paretune.report.writing import write_whole
 from paretune.store.record import Record
 from paretune.store.rows import RunState
@@ -67,4 +68,8 @@ def render(report: Report) -> str:
 
 def _stack(task: TaskPart, index: int) -> dict[str, Any]:
     found = stacks.memory_stack(task, index)
-    return {"stack": found, "kinds": stacks.kinds(found) if found else ()}
+    return {
+        "bytes": bytes_grid(task.weighed),
+        "stack": found,
+        "kinds": stacks.kinds(found) if found else (),
+    }

@@ -10,6 +10,7 @@ from paretune.errors import StoreError
 from paretune.report import bars, stacks
 from paretune.report.bars import Bar, Figure
 from paretune.report.build import build
+from paretune.report.heavier import bytes_grid
 from paretune.store.record import Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -67,7 +68,8 @@ def figures(
                 note = f"n = {task.basis}; whiskers: 95 % over seeds and examples{flattered}"
                 written += _save(panels, note, _MEANING, folder / task.key, formats)
             if stack := stacks.memory_stack(task, index):
-                note = task.bytes_by_part.above if task.bytes_by_part else ""
+                counted = bytes_grid(task.weighed)
+                note = counted.above if counted else ""
                 beside = folder / f"{task.key}-bytes"
                 written += _save([stack], note, stacks.KINDS, beside, formats)
     except OSError as error:
