@@ -65,7 +65,8 @@ def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
     said = " ".join(found.sentences)
     assert "several cards (card A and card B)" in said
     assert "one run, so what another seed would change is not in them" in said
-    assert "full/lr has no test accuracy (canceled: out of memory" in said and "\x1b" not in said
+    assert "Without a test accuracy (canceled: out of memory" in said and "\x1b" not in said
+    assert said.endswith("): full/lr.")
 
 
 def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path) -> None:

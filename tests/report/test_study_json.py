@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import fake_records as fake
+import fake_translations as made
 import pytest
 from docs_script import DOCS, docs_script
 
@@ -60,7 +61,9 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
     study, records, findings = full_of_everything()
     paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
     seen: set[str] = set()
-    for given, found in ((study, records), (paper, [])):
+    translation = made.study(methods=["lora"])
+    said = made.whole(translation)
+    for given, found in ((study, records), (paper, []), (translation, said)):
         document = study_json(given, build(given, found, [], findings))
         seen |= set(paths(document))
     assert seen == set(FIELDS)

@@ -57,6 +57,11 @@ FIELDS: dict[str, str] = {
     **{f"tasks[].cells[].score.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].score.from_seeds": "share of the variance that comes from seeds; null: one "
     "seed, so it is not known and the interval speaks of examples only",
+    "tasks[].cells[].others": "further scores of a translation: BLEU, chrF, TER, SloBench's own",
+    "tasks[].cells[].others[].table": "the report's table that it stands in",
+    "tasks[].cells[].others[].metric": "its name there",
+    "tasks[].cells[].others[].estimate": "the score",
+    **{f"tasks[].cells[].others[].{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].verdict": "beside the baselines; null: no score, or a bare baseline",
     "tasks[].cells[].verdict.standing": "above, unclear, below, or none: no baseline there yet",
     "tasks[].cells[].verdict.words": "the same as a phrase",

@@ -144,10 +144,12 @@ def _basis(found: Sequence[Standing]) -> Iterable[str]:
         if len(values) > 1:
             names = words.listed(sorted(words.plain(v or "unknown") for v in values))
             yield f"They come from several {what} ({names}): what differs may be due to that."
-    lost = [one.experiment for one in found if one.score is None]
-    for one in lost:
-        why = f": {one.said}" if one.said else ""
-        yield words.plain(f"{one.name} has no test accuracy ({one.status}{why}).")
+    lost: dict[str, list[str]] = {}
+    for given in (one.experiment for one in found if one.score is None):
+        why = f"{given.status}: {given.said}" if given.said else given.status
+        lost.setdefault(words.plain(why), []).append(words.plain(given.name))
+    for why, experiments in lost.items():
+        yield f"Without a test accuracy ({why}): {words.listed(experiments)}."
 
 
 def table(found: Sequence[Standing]) -> Table:

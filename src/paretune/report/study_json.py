@@ -129,11 +129,11 @@ def _task(task: TaskPart) -> Json:
         "highest": task.highest,
         "constant": constant,
         "sentences": list(task.sentences),
-        "cells": [_cell(row) for row in task.all_rows],
+        "cells": [_cell(row, task) for row in task.all_rows],
     }
 
 
-def _cell(row: Row) -> Json:
+def _cell(row: Row, task: TaskPart) -> Json:
     cell, verdict = row.cell, row.verdict
     score = None
     if cell.interval is not None:
@@ -153,6 +153,7 @@ def _cell(row: Row) -> Json:
             for t in cell.choice.table
         ],
         "score": score,
+        "others": list(_others(row, task)),
         "verdict": verdict
         and {
             "standing": verdict.standing,
@@ -174,6 +175,14 @@ def _cell(row: Row) -> Json:
         "costs": [_cost(record) for record in cell.cost],
         "memory": _memory(cell),
     }
+
+
+def _others(row: Row, task: TaskPart) -> Iterator[Json]:
+    for grid in task.grids:
+        for (shown, _), found in zip(grid.rows, grid.intervals, strict=True):
+            for title, one in zip(grid.titles, found, strict=True):
+                if shown is row and one is not None:
+                    yield {"table": grid.title, "metric": title, **_interval(one)}
 
 
 def _interval(found: Interval, name: str = "estimate") -> Json:
