@@ -74,7 +74,7 @@ def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
         "448 MiB", "449 MiB", "898 MiB", "28.6 MiB", "66.7 MiB", "1.85 GiB"
     )  # fmt: skip
     assert texts["lora"][3:5] == ("in the rest", "418 MiB")
-    assert any("shorter passes" in n and "954 MiB for lora" in n for n in grid.notes)
+    assert any("room for under the peak" in n and "954 MiB for lora" in n for n in grid.notes)
     assert bytes_grid([]) is None
 
 

@@ -7,8 +7,8 @@ the peak; what is between them and the peak is activations and temporary results
     peak = weights + gradients + optimiser states + working
     working = activations + rest
 
-The last line holds only where the step kept what one pass over its micro-batch saves. Where it took
-the batch in shorter passes, one pass saves more than ``working``: then the two are not told apart.
+The last line holds only where the step kept what the counted pass saves. Where it took its batch in
+shorter passes, the counted one may save more than ``working``: then the two are not told apart.
 """
 
 from __future__ import annotations

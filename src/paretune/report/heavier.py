@@ -76,16 +76,17 @@ def _size(value: float | None) -> str:
 def _notes(shown: Sequence[tuple[Row, MemoryParts]]) -> Iterable[str]:
     yield (
         "Weights, gradients and optimiser states are counted tensor by tensor; activations are "
-        "what one forward pass over the micro-batch saves; the rest is temporary results and holes."
+        "what one forward pass saves for its backward pass; the rest is temporary results and "
+        "holes."
     )
     together = [(row, p) for row, p in shown if p.stack and p.rest is None]
     longer = [(row, p) for row, p in together if "activations" in p.counted]
     if longer:
         sizes = [f"{words.size(p.counted['activations'])} for {row.title}" for row, p in longer]
         yield (
-            f"{TOGETHER}: the step took its batch in shorter passes than the one that was counted "
-            f"({words.listed(sizes)}), so activations and temporary results at the peak cannot be "
-            "told apart."
+            f"{TOGETHER}: the pass that was counted saves more ({words.listed(sizes)}) than there "
+            "was room for under the peak, as where a step takes its batch in shorter passes; so "
+            "activations and temporary results cannot be told apart."
         )
     if beyond := [row.title for row, p in shown if p.peak is not None and not p.stack]:
         yield (
@@ -149,8 +150,8 @@ def _why(name: str, a: MemoryParts, beside: str, b: MemoryParts) -> Iterable[str
         yield f"  {TITLES[gap.part]}: {_more(gap.more)} ({sizes})"
     if any(gap.part == "working" for gap in found) and (a.rest is None or b.rest is None):
         yield (
-            "Activations and temporary results are one line, since a step took its batch in "
-            "shorter passes than the one that was counted."
+            "Activations and temporary results are one line, since the pass that was counted saves "
+            "more than there was room for under a peak."
         )
     if a.trained is not None and b.trained is not None and a.trained != b.trained:
         yield (

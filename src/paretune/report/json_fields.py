@@ -117,10 +117,10 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].memory.weights": "bytes of parameters and buffers",
     "tasks[].cells[].memory.gradients": "bytes of gradients",
     "tasks[].cells[].memory.optimizer": "bytes of optimiser states",
-    "tasks[].cells[].memory.activations": "bytes that one pass over the micro-batch saves",
+    "tasks[].cells[].memory.activations": "bytes that one forward pass saves for its backward pass",
     "tasks[].cells[].memory.working": "the peak less weights, gradients and optimiser states",
-    "tasks[].cells[].memory.rest": "working less activations; null: the step took shorter passes "
-    "than the one counted, so they cannot be told apart",
+    "tasks[].cells[].memory.rest": "working less activations; null: the pass that was counted "
+    "saves more than that, so they cannot be told apart",
     "failures": "runs that diverged, did not fit or stopped, by cell and stage",
     "failures[].where": "task / model / method, stage",
     "failures[].outcome": "diverged, out of memory or error",

@@ -46,7 +46,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "weights_bytes": (float, "parameters and buffers"),
     "gradients_bytes": (float, "gradients"),
     "optimizer_bytes": (float, "optimiser states"),
-    "activations_bytes": (float, "what one forward pass over the micro-batch saves"),
+    "activations_bytes": (float, "what one forward pass saves for its backward pass"),
     "working_bytes": (float, "the peak less weights, gradients and optimiser states"),
     "rest_bytes": (float, "working less activations; empty: they cannot be told apart"),
     "behind": (float, "score of the best experiment less this one's, unpaired"),
