@@ -10,6 +10,7 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.run(study).summary                  # trains in processes of its own; can be resumed
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
+    paretune.why(study, "full", "lora")          # where the difference in memory lies
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
     paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
@@ -29,6 +30,7 @@ from paretune.verbs.load import load
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.report import report
 from paretune.verbs.run import Ran, run
+from paretune.verbs.why import Why, why
 
 __all__ = [
     "Checked",
@@ -36,6 +38,7 @@ __all__ = [
     "Plan",
     "Ran",
     "Study",
+    "Why",
     "check",
     "export",
     "export_slobench",
@@ -43,4 +46,5 @@ __all__ = [
     "plan",
     "report",
     "run",
+    "why",
 ]

@@ -12,7 +12,19 @@ from typer.core import TyperGroup
 
 from paretune.errors import ParetuneError
 
-VERBS = ("new", "check", "plan", "run", "report", "export", "export slobench", "ls", "doctor")
+VERBS = (
+    "new",
+    "check",
+    "plan",
+    "run",
+    "report",
+    "why",
+    "peft-results",
+    "export",
+    "export slobench",
+    "ls",
+    "doctor",
+)
 GROUPS = ("data", "slobench")
 INTERRUPTED = 130
 
@@ -39,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for verb in VERBS:
-    name = verb.replace(" ", "_")
+    name = verb.replace(" ", "_").replace("-", "_")
     app.command(verb)(getattr(import_module(f"paretune.cli.{name}"), name))
 for group in GROUPS:
     app.add_typer(import_module(f"paretune.cli.{group}").app, name=group)

@@ -22,7 +22,17 @@ def report(
     ] = None,
     figures: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Also write the figures here, as PNG and SVG."),
+        typer.Option(metavar="FOLDER", help="Also write the figures here: PNG, SVG and PDF."),
+    ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
+        ),
+    ] = None,
+    json: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the whole study here, as JSON."),
     ] = None,
 ) -> None:
     """Show what a study has found so far, and write it as a page.
@@ -31,11 +41,11 @@ def report(
     """
     from paretune.verbs.report import gather
 
-    show(gather(study, store), page, figures)
+    show(gather(study, store), page, figures=figures, tables=tables, json=json)
 
 
-def show(found: Gathered, page: Path | None = None, figures: Path | None = None) -> None:
-    """Print the comparison and write the page and, where wanted, the figures."""
+def show(found: Gathered, page: Path | None = None, **more: Path | None) -> None:
+    """Print the comparison and write the page and, where wanted, what else ``write`` can."""
     from rich.console import Console
 
     from paretune.report.table import terminal
@@ -43,6 +53,5 @@ def show(found: Gathered, page: Path | None = None, figures: Path | None = None)
 
     console = Console()
     terminal(found.study, found.records, found.states, console, found.findings)
-    for path in write(found, page or found.folder / "report.html", figures):
-        name = "Page" if path.suffix == ".html" else "Figure"
+    for name, path in write(found, page or found.folder / "report.html", **more):
         console.print(f"{name}: {path}", soft_wrap=True, highlight=False, markup=False)

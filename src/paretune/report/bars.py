@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.interval import Interval
@@ -30,7 +31,8 @@ class Bar:
 
     ``kind`` is a CSS class: ``above``, ``unclear``, ``below``, ``baseline``, ``memory`` or
     ``none``. Where ``length`` is None there is no bar, and ``note`` says why. ``through``: a line
-    carries it through the other bars of its group.
+    carries it through the other bars of its group. ``segments``: a stacked bar's parts from the
+    axis on, each a kind and a length.
     """
 
     label: str
@@ -43,6 +45,14 @@ class Bar:
     value: str = ""
     note: str = ""
     through: bool = False
+    segments: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def stacked(self) -> tuple[tuple[str, float, float], ...]:
+        """Kind, start and length of each segment; of a plain bar the one that it is."""
+        parts = self.segments or ((self.kind, self.length or 0.0),)
+        starts = accumulate((length for _, length in parts), initial=0.0)
+        return tuple((kind, x, length) for (kind, length), x in zip(parts, starts, strict=False))
 
 
 @dataclass(frozen=True)
@@ -79,12 +89,12 @@ def quality(task: TaskPart, index: int) -> Figure | None:
     It ends at 1; scores up to 100 are often all low, and their axis ends beyond the highest.
     """
     bare = [r for r in task.baselines if r.cell.model == NO_MODEL and r.cell.interval]
-    groups = _groups(task, lambda row: row.cell.interval is not None or bool(row.cell.final))
+    groups = by_model(task, lambda row: row.cell.interval is not None or bool(row.cell.final))
     if not groups and not bare:
         return None
     top = [_constant(task.constant)] if task.constant else []
     top += [_score_bar(row) for row in bare if not _is_the_constant(row, task)]
-    return _figure(
+    return figure(
         f"quality-{index}",
         f"Quality on {task.key}: {task.metric}",
         [("baselines", top), *((model, [_score_bar(r) for r in rows]) for model, rows in groups)],
@@ -103,26 +113,31 @@ def _score_ticks(task: TaskPart) -> list[tuple[float, str]]:
 
 def memory(task: TaskPart, index: int) -> Figure | None:
     """Peak memory in training, one solo measurement each."""
-    groups = _groups(task, lambda row: bool(row.cell.cost))
+    groups = by_model(task, lambda row: bool(row.cell.cost))
     known = [r.cost.memory.value for _, rows in groups for r in rows if r.cost.memory.value]
     if not known:
         return None
     highest = max([r.cost.memory.high or 0.0 for _, rows in groups for r in rows] + known)
-    unit, name = (2**30, "GiB") if highest >= 1000 * 2**20 else (2**20, "MiB")
-    step = _step(highest / unit)
-    last = math.ceil(highest / unit / step - 1e-9)
-    ticks = [
-        (i * step * unit, f"{i * step:g}{f' {name}' if i == last else ''}") for i in range(last + 1)
-    ]
-    return _figure(
+    return figure(
         f"memory-{index}",
         f"Peak memory in training on {task.key}",
         [(model, [_memory_bar(r) for r in rows]) for model, rows in groups],
-        ticks,
+        size_ticks(highest),
     )
 
 
-def _groups(task: TaskPart, keep: Callable[[Row], bool]) -> list[tuple[str, list[Row]]]:
+def size_ticks(highest: float) -> list[tuple[float, str]]:
+    """Ticks of an axis of bytes that ends beyond ``highest``, the last one with its unit."""
+    unit, name = (2**30, "GiB") if highest >= 1000 * 2**20 else (2**20, "MiB")
+    step = _step(highest / unit)
+    last = math.ceil(highest / unit / step - 1e-9)
+    return [
+        (i * step * unit, f"{i * step:g}{f' {name}' if i == last else ''}") for i in range(last + 1)
+    ]
+
+
+def by_model(task: TaskPart, keep: Callable[[Row], bool]) -> list[tuple[str, list[Row]]]:
+    """The rows of a task that train a model and are to be kept, under their models."""
     groups: dict[str, list[Row]] = {}
     for row in task.all_rows:
         if row.cell.model != NO_MODEL and keep(row):
@@ -130,7 +145,7 @@ def _groups(task: TaskPart, keep: Callable[[Row], bool]) -> list[tuple[str, list
     return list(groups.items())
 
 
-def _figure(
+def figure(
     id_: str,
     title: str,
     groups: Sequence[tuple[str, list[Bar]]],
@@ -165,6 +180,7 @@ def _figure(
                     hatched=bar.hatched,
                     value=bar.value,
                     note=_short(bar.note, WIDTH - left),
+                    segments=tuple((kind, part * scale) for kind, part in bar.segments),
                 )
             )
             if heading == "baselines" and length is not None:

@@ -34,7 +34,6 @@ class Cost:
     evaluation: Measured
     latency: Measured
     energy: Measured
-    parts: str
     conditions: str
     counter: str
 
@@ -70,8 +69,6 @@ def cost_table(costs: Sequence[Cost]) -> CostTable:
             absent.append(f"{title}: {texts[0]}")
         else:
             shown.append((title, texts))
-    if any(cost.parts for cost in costs):
-        shown.append(("bytes by part", [cost.parts for cost in costs]))
     if not shown:
         return CostTable((), ((),) * len(costs), tuple(absent))
     titles, columns = zip(*shown, strict=True)
@@ -92,7 +89,6 @@ def cost(cell: Cell) -> Cost:
         evaluation=_measured(cell, ("phases", "evaluation", "peak_bytes"), words.size),
         latency=_measured(cell, ("inference", "unmerged_seconds_per_example"), words.seconds),
         energy=_measured(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
-        parts=_parts(cell),
         conditions=_conditions(cell),
         counter=words.plain(str(cell.cost[-1].measured.get("peak_counter", "")))
         if cell.cost
@@ -145,18 +141,6 @@ def _trained(cell: Cell) -> Measured:
     if cell.model == NO_MODEL:
         return Measured(None, "trains no model")
     return Measured(None, "not known yet")
-
-
-def _parts(cell: Cell) -> str:
-    """Weights, gradients, optimiser states and activations of one step."""
-    if not cell.cost:
-        return ""
-    found = cell.cost[-1].measured.get("components") or {}
-    return ", ".join(
-        f"{name.removesuffix('_bytes')} {words.size(value)}"
-        for name, value in found.items()
-        if value is not None
-    )
 
 
 def _conditions(cell: Cell) -> str:

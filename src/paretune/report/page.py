@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from paretune.errors import StoreError
-from paretune.report import bars, curves, words
-from paretune.report.build import Finding, Report, build
+from paretune.report import bars, curves, stacks, words
+from paretune.report.build import Finding, Report, TaskPart, build
+from paretune.report.heavier import bytes_grid
+from paretune.report.writing import write_whole
 from paretune.store.record import Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -34,16 +34,7 @@ def html(
     Raises:
         StoreError: the page cannot be written there.
     """
-    text = render(build(study, records, states, findings))
-    try:
-        _write(path, text)
-    except OSError as error:
-        raise StoreError(
-            f"the page cannot be written ({error.strerror}).",
-            where=str(path),
-            remedy="Name another file or free some space.",
-        ) from None
-    return path
+    return write_whole(path, render(build(study, records, states, findings)), "the page")
 
 
 def render(report: Report) -> str:
@@ -62,26 +53,23 @@ def render(report: Report) -> str:
             "task": task,
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
+            **_stack(task, i),
         }
         for i, task in enumerate(report.tasks)
     ]
     return jinja.get_template("report.html.j2").render(
-        report=report, parts=parts, words=words, curve=(curves.WIDTH, curves.HEIGHT)
+        report=report,
+        parts=parts,
+        words=words,
+        curve=(curves.WIDTH, curves.HEIGHT),
+        segments=stacks.KINDS,
     )
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(beside).chmod(0o666 & ~umask)
-        Path(beside).replace(path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+def _stack(task: TaskPart, index: int) -> dict[str, Any]:
+    found = stacks.memory_stack(task, index)
+    return {
+        "bytes": bytes_grid(task.weighed),
+        "stack": found,
+        "kinds": stacks.kinds(found) if found else (),
+    }

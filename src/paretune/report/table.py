@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from paretune.report import words
 from paretune.report.build import Finding, Report, Row, TaskPart, build
+from paretune.report.heavier import bytes_grid
 from paretune.store.record import Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -63,7 +64,7 @@ def show(report: Report, console: Console) -> None:
             table = _table(task, columns)
             if table.row_count:
                 console.print(table)
-        for grid in task.grids:
+        for grid in filter(None, (*task.grids, bytes_grid(task.weighed))):
             _grid(grid, console, several=len(models) > 1)
     for title, lines in (
         ("Not finished", report.unfinished),

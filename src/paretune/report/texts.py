@@ -27,13 +27,17 @@ EVALUATED_BY = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of one task: a row for each cell that has translations, and what is said below."""
+    """A further table of one task: a row for each cell, and what is said below.
+
+    ``intervals`` (rows, titles) are the scores that the texts show, where they are scores.
+    """
 
     title: str
     above: str
     titles: tuple[str, ...]
     rows: tuple[tuple[Row, tuple[str, ...]], ...]
     notes: tuple[str, ...]
+    intervals: tuple[tuple[Interval | None, ...], ...] = ()
 
 
 def grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
@@ -54,20 +58,20 @@ def _scores(rows: Sequence[Row]) -> Grid:
     beside = [
         name for name in BESIDE if any(name in one.segment for r in rows for one in r.cell.answers)
     ]
-    table = []
+    table, numbers = [], []
     for row in rows:
-        given = row.cell.answers
-        shown = [
-            words.interval(interval_of(scored(given, name))) for name in ("bleu", "chrf", "ter")
-        ]
-        shown += [_of_segments(_beside(row, name)) for name in beside]
+        whole = [interval_of(scored(row.cell.answers, name)) for name in ("bleu", "chrf", "ter")]
+        means = [_beside(row, name) for name in beside]
+        shown = [*map(words.interval, whole), *map(_of_segments, means)]
         table.append((row, tuple(shown)))
+        numbers.append((*whole, *means))
     return Grid(
         title="Every score of the translations",
         above=f"{_basis(rows)} TER counts edits: less is better.",
         titles=("BLEU", "chrF", "TER", *(BESIDE[name] for name in beside)),
         rows=tuple(table),
         notes=tuple(_score_notes(rows, beside)),
+        intervals=tuple(numbers),
     )
 
 
@@ -113,7 +117,10 @@ def _slobench(rows: Sequence[Row], language: str) -> Grid:
         for name in ("BERTScore", *slobench.NAMES)
         if any(name in one.intervals for _, one in found)
     ]
-    table = [(row, tuple(_of_segments(one.intervals.get(n)) for n in names)) for row, one in found]
+    numbers = [tuple(one.intervals.get(name) for name in names) for _, one in found]
+    table = [
+        (row, tuple(map(_of_segments, one))) for (row, _), one in zip(found, numbers, strict=True)
+    ]
     reasons: dict[str, list[str]] = {}
     for name, why in {n: why for _, one in found for n, why in one.missing.items()}.items():
         reasons.setdefault(words.plain(why), []).append(SLOBENCH.get(name, name))
@@ -132,6 +139,7 @@ def _slobench(rows: Sequence[Row], language: str) -> Grid:
         titles=tuple(SLOBENCH.get(name, name) for name in names),
         rows=tuple(table) if names else (),
         notes=tuple(notes),
+        intervals=tuple(numbers) if names else (),
     )
 
 

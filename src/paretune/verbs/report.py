@@ -59,21 +59,38 @@ def gather(study: Study | Path | str, store: Path | str | None = None) -> Gather
         )
 
 
-def write(found: Gathered, page: Path | str | None, figures: Path | str | None) -> tuple[Path, ...]:
-    """Write the page and the pictures where they are wanted; the files that were written.
+def write(
+    found: Gathered,
+    page: Path | str | None = None,
+    *,
+    figures: Path | str | None = None,
+    tables: Path | str | None = None,
+    json: Path | str | None = None,
+) -> tuple[tuple[str, Path], ...]:
+    """Write what is wanted; what each file is, and its path.
 
     Raises:
         StoreError: they cannot be written there.
     """
-    from paretune.report.page import html
-    from paretune.report.pictures import figures as draw
-
-    made: tuple[Path, ...] = ()
+    made: list[tuple[str, Path]] = []
+    given = (found.study, found.records, found.states)
     if page is not None:
-        made = (html(found.study, found.records, found.states, Path(page), found.findings),)
+        from paretune.report.page import html
+
+        made.append(("Page", html(*given, Path(page), found.findings)))
     if figures is not None:
-        made = (*made, *draw(found.study, found.records, found.states, Path(figures)))
-    return made
+        from paretune.report.pictures import figures as draw
+
+        made += [("Figure", path) for path in draw(*given, Path(figures))]
+    if tables is not None:
+        from paretune.report.table_files import write_tables
+
+        made += [("Table", path) for path in write_tables(*given, Path(tables))]
+    if json is not None:
+        from paretune.report.study_json import write_json
+
+        made.append(("Study", write_json(*given, Path(json), found.findings)))
+    return tuple(made)
 
 
 def report(
@@ -82,6 +99,8 @@ def report(
     store: Path | str | None = None,
     page: Path | str | None = None,
     figures: Path | str | None = None,
+    tables: Path | str | None = None,
+    json: Path | str | None = None,
 ) -> Report:
     """What a study has found so far, finished or not.
 
@@ -89,7 +108,9 @@ def report(
         study: a study, its file, or the name of a shipped one.
         store: folder of the results; ``studies/NAME`` by default.
         page: also write the page (HTML, one file) here.
-        figures: also write the figures (PNG and SVG) into this folder.
+        figures: also write the figures (PNG, SVG and PDF) into this folder.
+        tables: also write the tables (LaTeX, Markdown, CSV and Parquet) into this folder.
+        json: also write the whole study (JSON, docs/json.md) here.
 
     Returns:
         Tasks with their cells, scores with intervals, costs, verdicts and sentences.
@@ -101,5 +122,5 @@ def report(
     from paretune.report.build import build
 
     found = gather(study, store)
-    write(found, page, figures)
+    write(found, page, figures=figures, tables=tables, json=json)
     return build(found.study, found.records, found.states, found.findings)

@@ -1,0 +1,54 @@
+"""Writes docs/json.md from the fields that the code knows: ``python docs/json_page.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paretune.report.json_fields import FIELDS, FORMAT, OPEN
+
+PAGE = Path(__file__).with_name("json.md")
+# The script is not called json.py: beside itself it would stand before Python's own json.
+
+
+def page() -> str:
+    """The whole page."""
+    lines = [
+        "# A study as JSON",
+        "",
+        "Written from `src/paretune/report/json_fields.py` by",
+        "`python docs/json_page.py`; a test compares.",
+        "",
+        "`paretune report STUDY --json FILE` writes the whole study as one JSON file: what was",
+        "asked for, every cell with its score and interval, comparisons with the baselines, costs,",
+        "learning curves, environment and failures. It is written whole or not at all, and the",
+        "same records give the same bytes. It works while the study runs.",
+        "",
+        "```python",
+        "from pathlib import Path",
+        "from paretune.report.study_json import read_json",
+        "",
+        'found = read_json(Path("study.json"))  # checked: another format is refused',
+        'for cell in found["tasks"][0]["cells"]:',
+        '    print(cell["method"], cell["score"])',
+        "```",
+        "",
+        "- What is not there is `null`, never 0; NaN and infinity are never written.",
+        "- Numbers are not rounded. Sizes are bytes, times are seconds.",
+        "- Scores are means over seeds; their intervals are over seeds and test examples",
+        "  ([how](report.md)). Costs are solo measurements ([how](measuring.md)).",
+        "- Names are as the study has them: whoever shows them must escape them.",
+        f"- `format` is {FORMAT}. It grows when a field is removed or means something else; new",
+        "  fields may come without it.",
+        "",
+        "| field | meaning |",
+        "|---|---|",
+    ]
+    for path, meaning in FIELDS.items():
+        free = "; its keys are those of the records" if path in OPEN else ""
+        lines.append(f"| `{path}` | {meaning}{free} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE, "written")  # noqa: T201

@@ -1,0 +1,43 @@
+"""``paretune why``: why one method is heavier than another, in words. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from paretune.cli.options import StoreFolder, StudyName
+
+
+def why(
+    study: StudyName,
+    method: Annotated[
+        str, typer.Argument(metavar="A", help="A method of the study.", show_default=False)
+    ],
+    other: Annotated[
+        str, typer.Argument(metavar="B", help="The method beside it.", show_default=False)
+    ],
+    store: StoreFolder = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="Only this task. [default: all]")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Only this model. [default: all]")
+    ] = None,
+) -> None:
+    """Say why method A takes more or less memory in training than method B.
+
+    The parts (weights, gradients, optimiser states, activations, the rest) by their difference.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from paretune.report.words import plain
+    from paretune.verbs.why import why as ask
+
+    console = Console()
+    for place, found in enumerate(ask(study, method, other, store=store, task=task, model=model)):
+        title = f"{plain(found.task)}, {plain(found.model)}"
+        console.print(Text(f"\n{title}" if place else title, style="bold"))
+        for sentence in found.sentences:
+            console.print(Text(sentence))

@@ -1,0 +1,211 @@
+"""peft's method_comparison with our statistics laid over it: a table, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from paretune.analysis.compare import ALPHA, holm
+from paretune.analysis.interval import Interval
+from paretune.analysis.proportions import between, least_examples, whole, wilson
+from paretune.errors import DataError
+from paretune.report import words
+from paretune.report.peft_files import Experiment
+from paretune.report.table_columns import TABLES
+from paretune.report.tables import Table, Value, interval_values
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One experiment beside the best of its model.
+
+    ``score`` is None where the file has no test accuracy. ``behind``: the best's share less this
+    one's; ``p_holm`` its p-value, corrected over the experiments of the model. Both are None for
+    the best itself.
+    """
+
+    experiment: Experiment
+    score: Interval | None
+    behind: Interval | None = None
+    p_holm: float | None = None
+
+    @property
+    def told_apart(self) -> bool | None:
+        """Whether it is clearly below the best; None without a score."""
+        if self.score is None:
+            return None
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+
+def standings(found: Sequence[Experiment], n: int) -> tuple[Standing, ...]:
+    """Every experiment with its interval, model by model, the highest first.
+
+    Args:
+        found: the experiments.
+        n: number of test examples that each accuracy is a share of.
+
+    Raises:
+        DataError: an accuracy is no whole part of ``n`` examples.
+    """
+    models: dict[str, list[Experiment]] = {}
+    for one in found:
+        models.setdefault(one.model, []).append(one)
+    return tuple(standing for group in models.values() for standing in _standings(group, n))
+
+
+def _standings(group: Sequence[Experiment], n: int) -> Iterable[Standing]:
+    right = {id(one): _right(one, n) for one in group}
+    ended = [(one, k) for one in group if (k := right[id(one)]) is not None]
+    ended.sort(key=lambda pair: (-pair[1], pair[0].name))
+    if ended:
+        best, most = ended[0]
+        behind = [between(most, n, k, n) for _, k in ended[1:]]
+        yield Standing(best, wilson(most, n))
+        for (one, k), gap, p in zip(ended[1:], behind, holm([g.p for g in behind]), strict=True):
+            yield Standing(one, wilson(k, n), gap, p)
+    yield from (Standing(one, None) for one in group if right[id(one)] is None)
+
+
+def _right(one: Experiment, n: int) -> int | None:
+    if one.accuracy is None:
+        return None
+    found = whole(one.accuracy, n)
+    if found is None:
+        raise DataError(
+            f"its accuracy {one.accuracy} is no whole part of {n} examples.",
+            where=words.plain(one.name),
+            remedy="Give the number of test examples of these files.",
+        )
+    return found
+
+
+def hint(found: Sequence[Experiment]) -> str:
+    """What the accuracies themselves say of the number of test examples; empty for nothing."""
+    shares = [one.accuracy for one in found if one.accuracy is not None]
+    least = least_examples(shares) if shares else None
+    if least is None or least == 1:
+        return ""
+    return f"All accuracies here are whole parts of {least} examples, or of a multiple of that."
+
+
+def sentences(found: Sequence[Standing]) -> tuple[str, ...]:
+    """What may be concluded of each model, and what the numbers stand on."""
+    models = dict.fromkeys(one.experiment.model for one in found)
+    said = [
+        sentence
+        for model in models
+        for sentence in _conclusions(model, [s for s in found if s.experiment.model == model])
+    ]
+    return (*said, *_basis(found))
+
+
+def _conclusions(model: str, found: Sequence[Standing]) -> Iterable[str]:
+    ended = [one for one in found if one.score is not None]
+    name = words.plain(model) or "this model"
+    if not ended or ended[0].score is None:
+        yield f"On {name}, no experiment has a test accuracy."
+        return
+    yield (
+        f"On {name}, the highest of {words.counted(len(ended), 'experiment')} is "
+        f"{words.plain(ended[0].experiment.name)}, {words.interval(ended[0].score, 3)}."
+    )
+    equal = [one for one in ended[1:] if not one.told_apart]
+    others = len(ended) - 1
+    if not others:
+        return
+    if not equal:
+        yield "It is clearly above all others."
+        return
+    yield f"Of the other {others}, {len(equal)} cannot be told apart from it by accuracy."
+    weighed = [one for one in [ended[0], *equal] if one.experiment.reserved is not None]
+    if len(weighed) > 1:
+        least = min(weighed, key=lambda one: one.experiment.reserved or 0)
+        reserved = words.size(least.experiment.reserved or 0)
+        yield f"Of these, {words.plain(least.experiment.name)} took the least memory: {reserved}."
+
+
+def _basis(found: Sequence[Standing]) -> Iterable[str]:
+    scores = [one.score for one in found if one.score is not None]
+    if scores:
+        yield (
+            f"Intervals: 95 % (Wilson), over {scores[0].n_examples:,} test examples. Each "
+            "experiment is one run, so what another seed would change is not in them."
+        )
+        yield (
+            "Told apart: unpaired, since the files hold no answers, and corrected over the "
+            "experiments (Holm). Paired on the examples, more might be told apart."
+        )
+    yield "Memory (largest reserved), time and size: one measurement each, without an interval."
+    for what, values in (
+        ("cards", {one.experiment.device for one in found}),
+        ("versions of peft", {one.experiment.version for one in found}),
+        ("seeds", {str(one.experiment.seed) for one in found}),
+    ):
+        if len(values) > 1:
+            names = words.listed(sorted(words.plain(v or "unknown") for v in values))
+            yield f"They come from several {what} ({names}): what differs may be due to that."
+    lost: dict[str, list[str]] = {}
+    for given in (one.experiment for one in found if one.score is None):
+        why = f"{given.status}: {given.said}" if given.said else given.status
+        lost.setdefault(words.plain(why), []).append(words.plain(given.name))
+    for why, experiments in lost.items():
+        yield f"Without a test accuracy ({why}): {words.listed(experiments)}."
+
+
+def table(found: Sequence[Standing]) -> Table:
+    """One row for each experiment."""
+    title, columns = TABLES["peft-results"]
+    return Table(
+        name="peft-results",
+        title=title,
+        columns=columns,
+        values=tuple(tuple(_values(one).get(name) for name in columns) for one in found),
+        titles=("experiment", "accuracy [95 %]", "beside the best", "reserved", "training", "size",
+                "trained"),
+        texts=tuple(_texts(one) for one in found),
+        notes=sentences(found),
+    )  # fmt: skip
+
+
+def _values(one: Standing) -> dict[str, Value]:
+    given, score, behind = one.experiment, one.score, one.behind
+    return {
+        "model": words.plain(given.model),
+        "method": words.plain(given.name),
+        "outcome": words.plain(given.status),
+        **interval_values(score),
+        **_behind(behind),
+        "p_holm": one.p_holm,
+        "told_apart": one.told_apart,
+        "reserved_bytes": given.reserved,
+        "train_seconds": given.seconds,
+        "saved_bytes": given.size,
+        "trained_parameters": given.trained,
+    }
+
+
+def _behind(found: Interval | None) -> dict[str, Value]:
+    if found is None:
+        return {}
+    ends = {"behind_low": found.low, "behind_high": found.high}
+    return {"behind": found.estimate, **ends, "p": found.p}
+
+
+def _texts(one: Standing) -> tuple[str, ...]:
+    given = one.experiment
+    if one.score is None:
+        beside = words.plain(given.status)
+    elif one.behind is None:
+        beside = "the highest"
+    else:
+        clear = "below" if one.told_apart else "not told apart"
+        beside = f"{clear}, by {words.interval(one.behind, 3)}"
+    return (
+        words.plain(given.name),
+        words.interval(one.score, 3) if one.score else "no score",
+        beside,
+        "–" if given.reserved is None else words.size(given.reserved),
+        "–" if given.seconds is None else words.seconds(given.seconds),
+        "–" if given.size is None else words.size(given.size),
+        "–" if given.trained is None else words.parameters(given.trained),
+    )

@@ -1,0 +1,150 @@
+"""The tables of a report as files: LaTeX (booktabs), Markdown, CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from paretune.report import escape
+from paretune.report.build import build
+from paretune.report.table_columns import COLUMNS
+from paretune.report.tables import Table, Value, tables
+from paretune.report.writing import write_whole
+from paretune.store.record import Record
+from paretune.store.rows import RunState
+from paretune.study import Study
+
+
+def write_tables(
+    study: Study, records: Sequence[Record], states: Sequence[RunState], folder: Path
+) -> list[Path]:
+    """Write every table that has rows in each format; returns the files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    shown = tables(build(study, records, states))
+    return [path for table in shown for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    """Write one table in each format; returns the files.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    return [
+        write_whole(folder / f"{table.name}.{suffix}", write(table), "a table")
+        for suffix, write in FORMATS.items()
+    ]
+
+
+def latex(table: Table) -> str:
+    """A float with caption and notes; needs ``booktabs``, and T1 fonts for other alphabets."""
+    sides = "".join("r" if right else "l" for right in _numeric(table))
+    lines = [
+        r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape.latex(table.title)}}}",
+        rf"\begin{{tabular}}{{{sides}}}",
+        r"\toprule",
+        _latex_row(table.titles),
+        r"\midrule",
+        *(_latex_row(texts) for texts in table.texts),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(rf"\par\smallskip{{\footnotesize {escape.latex(n)}\par}}" for n in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(escape.latex(text) for text in texts) + r" \\"
+
+
+def markdown(table: Table) -> str:
+    """A pipe table under its title, notes below."""
+
+    def row(texts: Sequence[str]) -> str:
+        return f"| {' | '.join(texts)} |"
+
+    rules = ["---:" if right else "---" for right in _numeric(table)]
+    lines = [
+        f"### {escape.markdown(table.title)}",
+        "",
+        row([escape.markdown(title) for title in table.titles]),
+        row(rules),
+        *(row([escape.markdown(text) for text in texts]) for texts in table.texts),
+    ]
+    for note in table.notes:
+        lines += ["", escape.markdown(note)]
+    return "\n".join([*lines, ""])
+
+
+def comma_separated(table: Table) -> str:
+    """Names of columns, then the unrounded values; what is not there is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.columns)
+    for values in table.values:
+        writer.writerow([_csv(value) for value in values])
+    return out.getvalue()
+
+
+def _csv(value: Value) -> str:
+    found = _finite(value)
+    if found is None:
+        return ""
+    if isinstance(found, bool):
+        return str(found).lower()
+    return escape.csv(found) if isinstance(found, str) else repr(found)
+
+
+def parquet(table: Table) -> bytes:
+    """Typed columns, each with its meaning; title and notes in the schema's metadata."""
+    import pyarrow
+    import pyarrow.parquet
+
+    types = {
+        str: pyarrow.string(),
+        float: pyarrow.float64(),
+        int: pyarrow.int64(),
+        bool: pyarrow.bool_(),
+    }
+    fields = [
+        pyarrow.field(name, types[COLUMNS[name][0]], metadata={"meaning": COLUMNS[name][1]})
+        for name in table.columns
+    ]
+    about = {"title": table.title, "notes": "\n".join(table.notes)}
+    rows = [
+        dict(zip(table.columns, (_finite(value) for value in values), strict=True))
+        for values in table.values
+    ]
+    out = io.BytesIO()
+    schema = pyarrow.schema(fields, metadata=about)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), out)
+    return out.getvalue()
+
+
+def _finite(value: Value) -> Value:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _numeric(table: Table) -> list[bool]:
+    """Which columns of the texts hold numbers: they stand to the right."""
+    columns = zip(*table.texts, strict=True) if table.texts else ((),) * len(table.titles)
+    return [all(text[:1].isdigit() or text[:1] in "-–" for text in column) for column in columns]
+
+
+FORMATS: dict[str, Callable[[Table], str | bytes]] = {
+    "tex": latex,
+    "md": markdown,
+    "csv": comma_separated,
+    "parquet": parquet,
+}
+"""What each suffix is written by."""

@@ -1,0 +1,49 @@
+"""``peft-results``: our statistics laid over the result files of peft's method_comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.errors import StudyError
+
+if TYPE_CHECKING:
+    from paretune.report.peft_table import Standing
+    from paretune.report.tables import Table
+
+
+@dataclass(frozen=True)
+class PeftResults:
+    """Every experiment with its interval beside the best, and what follows in sentences."""
+
+    standings: tuple[Standing, ...]
+    sentences: tuple[str, ...]
+    table: Table
+
+
+def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults:
+    """Read a folder of result files and say which experiments cannot be told apart from the best.
+
+    Args:
+        folder: holds one JSON for each experiment.
+        examples: number of test examples that each accuracy is a share of; no file says it.
+
+    Raises:
+        DataError: no result files, one that is none, or accuracies that ``examples`` cannot give.
+        StudyError: ``examples`` is not given, or under 1.
+    """
+    from paretune.report import peft_table
+    from paretune.report.peft_files import experiments
+
+    found = experiments(Path(folder))
+    if examples is None or examples < 1:
+        said = peft_table.hint(found)
+        raise StudyError(
+            "the files do not say of how many test examples an accuracy is, and an interval needs "
+            "that.",
+            where=str(folder),
+            remedy=f"Give it with --examples N. {said}".rstrip(),
+        )
+    placed = peft_table.standings(found, examples)
+    return PeftResults(placed, peft_table.sentences(placed), peft_table.table(placed))

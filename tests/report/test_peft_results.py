@@ -1,0 +1,115 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.errors import DataError, StudyError
+from paretune.report.peft_files import UNKNOWN_SIZE
+from paretune.verbs.peft_results import peft_results
+
+
+def result(
+    folder: Path, name: str, right: int | None, *, n: int = 500, old: bool = False, **changes: Any
+) -> None:
+    """A file in the form of peft's method_comparison, with made-up numbers."""
+    memory = "cuda_memory_max" if old else "accelerator_memory_max"
+    metrics: list[dict[str, Any]] = [{"step": 10, "valid accuracy": 0.3, "train loss": 0.9}]
+    if right is not None:
+        metrics.append({"step": 20, "test accuracy": right / n, "train loss": 0.8})
+    given = {
+        "run_info": {
+            "experiment_name": name,
+            "train_config": {"model_id": changes.pop("model", "made/up-1B"), "seed": 0},
+            "error_msg": changes.pop("error", ""),
+        },
+        "train_info": {
+            memory: changes.pop("memory", 2**30),
+            "train_time": 60.5,
+            "file_size": changes.pop("size", 5_000_000),
+            "num_trainable_params": 1_000_000,
+            "status": changes.pop("status", "success"),
+            "metrics": metrics,
+        },
+        "meta_info": {
+            "package_info": {"peft-version": "0.19.0"},
+            "system_info": {"gpu" if old else "accelerator": changes.pop("card", "card A")},
+        },
+    }
+    assert not changes
+    folder.mkdir(exist_ok=True)
+    file = folder / f"{name.replace('/', '--')}.json"
+    file.write_text(json.dumps(given), encoding="utf-8")
+
+
+def some(folder: Path) -> Path:
+    result(folder, "lora/rank8", 250, memory=3 * 2**30)
+    result(folder, "ia3/default", 245, old=True, size=UNKNOWN_SIZE)
+    result(folder, "prompt/default", 120, card="card B")
+    result(folder, "full/lr", None, status="canceled", error="out of memory\x1b[31m")
+    return folder
+
+
+def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
+    found = peft_results(some(tmp_path / "r"), 500)
+    names = [one.experiment.name for one in found.standings]
+    assert names == ["lora/rank8", "ia3/default", "prompt/default", "full/lr"]
+    assert [one.told_apart for one in found.standings] == [False, False, True, None]
+    best = found.standings[0].score
+    assert best is not None and best.low < 0.5 < best.high and best.n_examples == 500
+    assert found.sentences[0] == (
+        "On made/up-1B, the highest of 3 experiments is lora/rank8, 0.500 [0.456, 0.544]."
+    )
+    assert found.sentences[1] == "Of the other 2, 1 cannot be told apart from it by accuracy."
+    assert found.sentences[2] == "Of these, ia3/default took the least memory: 1.00 GiB."
+    said = " ".join(found.sentences)
+    assert "several cards (card A and card B)" in said
+    assert "one run, so what another seed would change is not in them" in said
+    assert "Without a test accuracy (canceled: out of memory" in said and "\x1b" not in said
+    assert said.endswith("): full/lr.")
+
+
+def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path) -> None:
+    found = {one.experiment.name: one.experiment for one in
+             peft_results(some(tmp_path / "r"), 500).standings}  # fmt: skip
+    assert found["ia3/default"].reserved == 2**30 and found["ia3/default"].size is None
+    assert found["lora/rank8"].size == 5_000_000
+    table = peft_results(tmp_path / "r", 500).table
+    last = dict(zip(table.columns, table.values[-1], strict=True))
+    assert last["score"] is None and last["told_apart"] is None and last["outcome"] == "canceled"
+    assert table.texts[-1][1:3] == ("no score", "canceled")
+
+
+def test_the_number_of_examples_is_asked_for_and_checked(tmp_path: Path) -> None:
+    folder = some(tmp_path / "r")
+    with pytest.raises(StudyError, match=r"--examples N\. All accuracies .* parts of 100 examples"):
+        peft_results(folder)
+    with pytest.raises(DataError, match="no whole part of 7 examples"):
+        peft_results(folder, 7)
+    with pytest.raises(StudyError):
+        peft_results(folder, 0)
+
+
+def test_models_are_never_compared_with_one_another(tmp_path: Path) -> None:
+    result(tmp_path, "a", 400, model="x")
+    result(tmp_path, "b", 100, model="y")
+    found = peft_results(tmp_path, 500)
+    assert [one.behind for one in found.standings] == [None, None]
+    assert "On y, the highest of 1 experiment is b" in " ".join(found.sentences)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"run_info": {}}', '{"run_info": {"experiment_name": 1}}']
+)
+def test_what_is_no_result_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match="no result files"):
+        peft_results(tmp_path, 500)
+    (tmp_path / "bad.json").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"bad\.json"):
+        peft_results(tmp_path, 500)
+
+
+def test_a_share_beyond_one_is_refused(tmp_path: Path) -> None:
+    result(tmp_path, "a", 600)
+    with pytest.raises(DataError, match="is no share"):
+        peft_results(tmp_path, 500)

@@ -1,0 +1,124 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import fake_records as fake
+import fake_translations as made
+import pytest
+from docs_script import DOCS, docs_script
+
+from paretune.data.finding import Finding
+from paretune.errors import StoreError
+from paretune.report.build import build
+from paretune.report.json_fields import FIELDS, OPEN
+from paretune.report.study_json import paths, read_json, study_json, write_json
+
+EVIL = '"\n\x1b]0;x\x07<script>\ud7ff'
+
+
+def full_of_everything() -> tuple[Any, list[Any], list[Finding]]:
+    study = fake.study(methods=["full", "lora", {"name": "loha", "label": EVIL}, "prompt"])
+    records = fake.whole(study)
+    bad = fake.make_run(study, "tune", "lora", 0, learning_rate=0.05)
+    records.append(fake.record(bad, outcome="diverged", result={"notes": [EVIL]}))
+    lost = fake.make_run(study, "final", "lora", 1)
+    records.append(fake.record(lost, outcome="error", message=EVIL))
+    return study, records, [Finding("warning", "x", "a.csv:1", EVIL, "Look.")]
+
+
+def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
+    study, records, findings = full_of_everything()
+    path = write_json(study, records, [], tmp_path / "a" / "study.json", findings)
+    found = read_json(path)
+    report = build(study, records, [], findings)
+    for task, told in zip(report.tasks, found["tasks"], strict=True):
+        for row, cell in zip(task.all_rows, told["cells"], strict=True):
+            assert cell["method"] == row.cell.method
+            assert (cell["score"] is None) == (row.cell.interval is None)
+            if row.cell.interval is not None:
+                assert cell["score"]["estimate"] == row.cell.interval.estimate
+                assert cell["score"]["examples"] == row.cell.interval.n_examples
+                assert cell["score"]["seeds"] == row.cell.interval.n_seeds
+                assert cell["score"]["low"] <= cell["score"]["estimate"] <= cell["score"]["high"]
+    full = found["tasks"][0]["cells"][0]
+    assert [one["with"] for one in full["comparisons"]] == ["head_only", "majority", "tfidf"]
+    assert full["costs"][0]["phases"]["train"]["peak_bytes"] == 1890 * 2**20
+    assert full["costs"][0]["not_measured"] == fake.NEVER
+    parts = full["memory"]
+    assert parts["peak"] == sum(
+        parts[n] for n in ("weights", "gradients", "optimizer", "activations", "rest")
+    )
+    assert len(full["runs"]) == 3 and len(full["runs"][0]["curve"]) == 8
+    assert found["environment"]["torch"] == "2.13.0"
+    assert {f["outcome"] for f in found["failures"]} == {"diverged", "error"}
+    assert found["findings"][0]["severity"] == "warning"
+    assert found["study"]["settings"]["study"] == "sample"
+    names = {cell["model"] for cell in found["tasks"][0]["cells"]}
+    assert names == {"e5-small", None}
+
+
+def test_every_field_is_documented_and_every_documented_field_is_written() -> None:
+    study, records, findings = full_of_everything()
+    paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
+    seen: set[str] = set()
+    translation = made.study(methods=["lora"])
+    said = made.whole(translation)
+    for given, found in ((study, records), (paper, []), (translation, said)):
+        document = study_json(given, build(given, found, [], findings))
+        seen |= set(paths(document))
+    assert seen == set(FIELDS)
+    assert set(FIELDS) >= OPEN
+
+
+def test_the_page_is_as_the_code_has_it() -> None:
+    assert (DOCS / "json.md").read_text(encoding="utf-8") == docs_script("json_page").page()
+
+
+def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
+    study = fake.study()
+    bad = [
+        {"step": 1, "epoch": 0, "loss": math.nan, "selection": math.inf},
+        {"step": 2, "epoch": 0, "loss": -math.inf, "selection": {"primary": 0.5, "loss": math.nan}},
+    ]
+    run = fake.make_run(study, "final", "lora", 1)
+    records = [fake.record(run, {"test": fake.answers(0.7)}, loss=math.nan, result={"curve": bad})]
+    path = write_json(study, records, [], tmp_path / "s.json")
+    text = path.read_text(encoding="utf-8")
+    assert "NaN" not in text and "Infinity" not in text
+    lora = next(c for c in read_json(path)["tasks"][0]["cells"] if c["method"] == "lora")
+    assert [point["loss"] for point in lora["runs"][0]["curve"]] == [None, None]
+    assert [point["selection"] for point in lora["runs"][0]["curve"]] == [None, 0.5]
+    assert lora["runs"][0]["scores"]["loss"] is None
+    assert lora["score"]["from_seeds"] is None  # one seed: not known
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    study, records, _ = full_of_everything()
+    first, second = (write_json(study, records, [], tmp_path / n).read_bytes() for n in "ab")
+    assert first == second and first.isascii()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no JSON"),
+        ("[" * 100_000, "is no JSON"),
+        ('{"format": 1, "a": NaN}', "NaN is no number"),
+        ("[]", "is not the JSON of a study"),
+        ('{"format": 99}', "has format 99"),
+        ('{"format": 1, "study": {}}', "has no tasks, environment, failures"),
+    ],
+)
+def test_what_is_no_study_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "s.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(StoreError, match=said):
+        read_json(path)
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_json(tmp_path / "nowhere.json")
+
+
+def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(StoreError, match="the JSON cannot be written"):
+        write_json(fake.study(), [], [], tmp_path / "file" / "s.json")
