@@ -296,7 +296,8 @@ def test_what_is_padded_draws_its_dropout_by_chance_too(
         lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
     )
     if family == "marian":
-        run = tiny_run(tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian"))
+        task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+        run = tiny_run(task, model, training={"dropout": 0.1})
     else:
         run = tiny_run(tiny_task(tmp_path), tiny_model(family))
     found = [execute_run(run, checkpoint=tmp_path / "x", report=silent) for _ in range(2)]

@@ -189,7 +189,7 @@ def _components(
     fleet = prepared.fleet
     cut = training_passes(encoded, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
     fleet.draw([0])
-    with ActivationMeter(model) as activations:
+    with ActivationMeter(model) as activations, fleet.dropping():
         loss = plan.loss(model, encoded, cut[0], fleet) / weight(encoded, cut[0])
     torch.autograd.backward(loss)
     return components(model, optimizer, activations)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.models.packing import Chance, Packing
-from paretune.models.packing.dropping import Dropping
+from paretune.models.packing.dropping import dropping
 
 
 @dataclass
@@ -73,8 +73,8 @@ class Fleet:
             torch.manual_seed(*seeds)  # padded batches are those of one run
 
     def dropping(self) -> AbstractContextManager[Any]:
-        """The context for a forward pass in training."""
-        return nullcontext() if self.chance is None else Dropping(self.chance)
+        """The context for a forward and backward pass in training."""
+        return nullcontext() if self.chance is None else dropping(self.chance)
 
     def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
         """``run(r, rows of x)`` for every run, put together again along the rows."""

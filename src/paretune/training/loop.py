@@ -58,7 +58,7 @@ class Plan:
         smoothing = self.settings.label_smoothing
         if smoothing is None:
             smoothing = 0.0 if data.targets is None else LABEL_SMOOTHING
-        with computing(self.device, self.precision), fleet.dropping():
+        with computing(self.device, self.precision):
             if data.targets is None:
                 logits = outputs(model, data, indices, fleet, self.pad_id, self.device)
                 labels = [data.labels[i] for i in indices]
@@ -180,8 +180,9 @@ def train_step(
     cut = training_passes(data, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
     for part, indices in enumerate(cut):
         fleet.draw([derive(plan.seed, "dropout", step, part)])
-        loss = plan.loss(model, data, indices, fleet) / weight(data, batch)
-        torch.autograd.backward(loss)
+        with fleet.dropping():  # and where the backward pass computes activations again
+            loss = plan.loss(model, data, indices, fleet) / weight(data, batch)
+            torch.autograd.backward(loss)
         total += float(loss.detach())
     norm = gradient_norm(trained, plan.settings.max_grad_norm)
     guards.check_finite(step, total, norm, plan.num_labels)

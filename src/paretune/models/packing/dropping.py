@@ -1,43 +1,32 @@
-"""Every dropout of a forward pass drawn by :mod:`.chance`, wherever a model calls it.
+"""Every dropout of a pass drawn by :mod:`.chance`, wherever a model calls it.
 
-Marian, T5 and others call ``torch.nn.functional.dropout`` themselves, with no module to hook; a
-mode of torch's own sees these calls.
+Marian, T5 and others call ``torch.nn.functional.dropout`` themselves, with no module to hook, and
+``nn.Dropout`` calls it too, so for the time of a pass it is ours. (A torch function mode would see
+every function of torch, and is off in what a backward pass computes again.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from paretune.models.packing.chance import Chance, drop
 
 
-class Dropping(TorchFunctionMode):
-    """While it is entered, dropout draws from ``chance``; all else is as it was."""
+@contextmanager
+def dropping(chance: Chance) -> Iterator[None]:
+    """While it is open, torch's dropout draws from ``chance``; one pass at a time in a process."""
+    before = F.dropout
 
-    def __init__(self, chance: Chance) -> None:
-        super().__init__()
-        self.chance = chance
+    def ours(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        # Never in place, which is only a way to save memory.
+        return drop(input, chance, p) if training else input
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """What torch calls in the place of each of its functions."""
-        if func is F.dropout:
-            return _drop(self.chance, *args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
-def _drop(
-    chance: Chance, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
-    """Dropout as torch's; never in place, which is only a way to save memory."""
-    return drop(input, chance, p) if training else input
+    F.dropout = ours
+    try:
+        yield
+    finally:
+        F.dropout = before
