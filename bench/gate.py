@@ -28,7 +28,7 @@ CHANCE = 1.25
 FIELD, OURS = VARIANTS["b-nd"], VARIANTS["ours-nd"]
 
 
-def gate(work: Work, method: str, *, batch: int = 8, starts: int = 3) -> dict[str, Any]:
+def gate(work: Work, method: str, *, batch: int = 4, starts: int = 3) -> dict[str, Any]:
     """Both clauses: ``passed``, and the distances that say so.
 
     Args:
