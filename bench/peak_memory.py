@@ -23,9 +23,6 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-PAIRS = (("b", "ours"), ("b-nd", "ours-nd"), ("a", "ours"))
-"""Each beside its like."""
-
 
 def one(options: argparse.Namespace) -> dict[str, int]:
     """Train some steps in this process; bytes held after the imports, and at the peak."""
@@ -81,6 +78,8 @@ def ask(variant: str, method: str, folder: str, options: argparse.Namespace) -> 
 
 def summary(kept: dict[str, list[dict[str, int]]]) -> dict[str, Any]:
     """Medians of each side, and ratios."""
+    from sides import PAIRS
+
     sides = {
         name: {key: statistics.median(turn[key] for turn in turns) for key in turns[0]}
         | {"over_imports": [turn["peak"] - turn["imports"] for turn in turns]}

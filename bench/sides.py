@@ -18,6 +18,7 @@ from workload import MAX_LENGTH, Work
 
 from paretune import methods
 from paretune.data.encode import Encoded
+from paretune.measuring.speed import bf16_pays
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.load import reset_head, set_dropout
@@ -54,19 +55,44 @@ VARIANTS = {
     "a": Variant(f"(a) padded to {MAX_LENGTH}, fp32, dropout 0.1", False, 0.1, "fp32", MAX_LENGTH),
     "b": Variant("(b) SDPA, grouped by length, bf16 autocast, dropout 0.1", False, 0.1, "bf16"),
     "b-nd": Variant("(b-nd) the same, dropout 0", False, 0.0, "bf16"),
-    "ours": Variant("paretune, dropout 0.1", True, 0.1, "bf16"),
-    "ours-nd": Variant("paretune, dropout 0", True, 0.0, "bf16"),
+    "b-fp32": Variant("(b) in fp32", False, 0.1, "fp32"),
+    "b-nd-fp32": Variant("(b-nd) in fp32", False, 0.0, "fp32"),
     "b-eager": Variant("(b) with plain attention", False, 0.1, "bf16", None, "eager"),
     "b-nd-eager": Variant("(b-nd) with plain attention", False, 0.0, "bf16", None, "eager"),
+    "ours": Variant("paretune, bf16, dropout 0.1", True, 0.1, "bf16"),
+    "ours-nd": Variant("paretune, bf16, dropout 0", True, 0.0, "bf16"),
+    "ours-fp32": Variant("paretune, fp32, dropout 0.1", True, 0.1, "fp32"),
+    "ours-nd-fp32": Variant("paretune, fp32, dropout 0", True, 0.0, "fp32"),
     "ours-mixed": Variant(
-        "paretune, dropout 0.1, batches in random order", True, 0.1, "bf16", mixed=True
+        "paretune, bf16, dropout 0.1, batches in random order", True, 0.1, "bf16", mixed=True
     ),
-}  # fmt: skip
+    "ours-mixed-fp32": Variant(
+        "paretune, fp32, dropout 0.1, batches in random order", True, 0.1, "fp32", mixed=True
+    ),
+}
 """All that can be asked for."""
-USUAL = ("a", "b", "b-nd", "ours", "ours-nd")
+PAIRS = (
+    ("b", "ours"),
+    ("b-nd", "ours-nd"),
+    ("b-fp32", "ours-fp32"),
+    ("b-nd-fp32", "ours-nd-fp32"),
+    ("a", "ours"),
+    ("a", "ours-fp32"),
+    ("b", "ours-mixed"),
+    ("b-fp32", "ours-mixed-fp32"),
+)
+"""Who is compared with whom: each with its like."""
+WITH_BF16 = ("a", "b", "b-nd", "ours", "ours-nd")
 """What is measured unless others are named."""
+WITHOUT_BF16 = ("a", "b", "b-nd", "b-fp32", "b-nd-fp32", "ours-fp32", "ours-nd-fp32")
+"""The same where bf16 does not pay: there good practice is fp32, and so is paretune's `auto`."""
 PLAIN = ("full", "head_only", "bitfit")
 """Methods that a plain script makes by saying which parameters are trained."""
+
+
+def usual() -> tuple[str, ...]:
+    """The variants to measure on this machine."""
+    return WITH_BF16 if bf16_pays().decision else WITHOUT_BF16
 
 
 def no_counterpart(method: str, kind: str) -> str:

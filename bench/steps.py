@@ -31,13 +31,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import torch
 from gate import gate
 from gate import told as gate_told
-from sides import USUAL, VARIANTS, no_counterpart, side
+from sides import PAIRS, VARIANTS, no_counterpart, side, usual
 from transformers.utils import logging
 from turns import about, in_turn, peak_rates, quartiles, ratio, said, save
 from workload import TASKS, Work, grouped_by_length, mixed, model_folder
-
-PAIRS = (("b", "ours"), ("b-nd", "ours-nd"), ("a", "ours"), ("b", "ours-mixed"))
-"""Who is compared with whom: each with its like."""
 
 
 def linear_flop(work: Work, method: str, tokens: int) -> float:
@@ -153,7 +150,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", default="boolq", help=f"of {', '.join(TASKS)}; comma-separated")
     parser.add_argument("--methods", default="lora", help="comma-separated")
     parser.add_argument(
-        "--variants", default=",".join(USUAL), help=f"of {', '.join(VARIANTS)}; comma-separated"
+        "--variants",
+        help=f"of {', '.join(VARIANTS)}; comma-separated; by default those that "
+        "make sense with or without bf16 on this machine",
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
@@ -165,6 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     quiet()
     torch.set_num_threads(options.threads)
+    options.variants = options.variants or ",".join(usual())
     told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
     for model in options.model.split(","):
         with model_folder(model) as folder:
