@@ -131,8 +131,9 @@ class Part:
 
 def by_hand(run: Run, cast: bool) -> Result:
     """One run, from the model's files to its answers."""
+    import peft  # noqa: F401 (a process imports once; no run shall pay for it)
     from steps import quiet
-    from transformers import AutoTokenizer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: F401
 
     quiet()
     torch.set_num_threads(1)
