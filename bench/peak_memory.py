@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="minilm", help="minilm, e5-small, bert-base, a folder")
     parser.add_argument("--task", default="boolq")
     parser.add_argument("--methods", default="lora,full", help="comma-separated")
-    parser.add_argument("--variants", default="a,b,b-nd,ours,ours-nd", help="comma-separated")
+    parser.add_argument("--variants", help="comma-separated")
     parser.add_argument("--steps", type=int, default=4, help="after the longest batch")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
@@ -119,10 +119,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.one:
         print(json.dumps(one(options)))
         return
-    from sides import no_counterpart
+    from sides import WITH_BF16, no_counterpart, usual
     from turns import about, save
     from workload import TASKS, model_folder
 
+    # In bf16 always: memory is what it is, whether or not the machine is faster by it.
+    every = ",".join(dict.fromkeys((*WITH_BF16, *usual())))
     told = about(threads=options.threads, rounds=options.rounds, cases=[])
     with model_folder(options.model) as folder:
         for method in options.methods.split(","):
@@ -130,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
             if reason := no_counterpart(method, TASKS[options.task].kind):
                 case["left_out"] = reason
             else:
-                names = options.variants.split(",")
+                names = (options.variants or every).split(",")
                 kept: dict[str, list[dict[str, int]]] = {name: [] for name in names}
                 for _ in range(options.rounds):
                     for name in names:

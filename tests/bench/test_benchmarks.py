@@ -54,10 +54,13 @@ def test_texts_have_the_lengths_of_their_task(task: str) -> None:
     assert mean == pytest.approx(sum(data.lengths) / len(data.lengths), rel=0.1)
 
 
-def test_steps_and_its_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_and_its_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     import page
     import steps
 
+    monkeypatch.setattr(steps, "peak_rates", lambda: {"fp32": 1e11, "bf16": 2e11})
     file = tmp_path / "steps.json"
     steps.main([*QUICK, "--task", "copa", "--methods", "lora,prompt", "--json", str(file),
                 "--variants", "a,b,ours,ours-mixed"])  # fmt: skip
@@ -109,6 +112,17 @@ def test_peak_memory_of_one_side(toy: str) -> None:
     case = peak_memory.summary({"b": [found], "ours": [other]})
     if found["peak"] - found["imports"] > 2**20:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
+
+
+def test_the_peak_is_that_of_the_fastest_product() -> None:
+    from turns import in_turn, peak_rates, ratio
+
+    rates = peak_rates(widths=(16,), seconds=0.01)
+    assert set(rates) == {"fp32", "bf16"} and min(rates.values()) > 1e6
+    begun: list[str] = []
+    seconds = in_turn({name: lambda name=name: begun.append(name) for name in "xyz"}, rounds=2)
+    assert begun == list("xyzyzxzxy") and {len(s) for s in seconds.values()} == {2}
+    assert ratio([2.0, 6.0, 4.0], [1.0, 2.0, 1.0]) == [3.0, 2.5, 3.5]
 
 
 def test_loha_extra(tmp_path: Path) -> None:
