@@ -57,9 +57,11 @@ def test_texts_have_the_lengths_of_their_task(task: str) -> None:
 def test_steps_and_its_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import gate
     import page
     import steps
 
+    monkeypatch.setattr(gate, "CHANCE", 3.0)  # of a toy's one start
     monkeypatch.setattr(steps, "peak_rates", lambda: {"fp32": 1e11, "bf16": 2e11})
     file = tmp_path / "steps.json"
     steps.main([*QUICK, "--task", "copa", "--methods", "lora,prompt", "--json", str(file),
