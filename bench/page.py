@@ -71,9 +71,11 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
     """Step speed."""
     yield "## Steps"
     yield ""
-    yield "`bench/steps.py`: medians of rounds in turn in one process, with quartiles."
+    yield "`bench/steps.py`: medians of rounds in turn in one process, with quartiles. The bound is"
+    yield "what the products with the backbone's layers would take (forward, inputs' gradients, and"
+    yield "weights' in full fine-tuning) at the machine's peak in the side's precision."
     yield ""
-    yield f"![Share of the bound that each side reaches]({FIGURE})"
+    yield f"![Examples a second of each side, and the bound]({FIGURE})"
     for one in told:
         yield from ["", machine(one), ""]
         names = list(dict.fromkeys(n for case in one["cases"] for n in case.get("sides", {})))
@@ -230,7 +232,7 @@ SECTIONS = {"steps": steps, "two": two, "memory": memory, "loha": loha, "study":
 
 
 def figure(told: list[dict[str, Any]], path: Path) -> None:
-    """Examples a second of each side, as a share of the bound, in small panels."""
+    """Examples a second of each side in small panels, with the bound at the faster precision."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -242,21 +244,23 @@ def figure(told: list[dict[str, Any]], path: Path) -> None:
     columns = min(3, len(cases))
     rows = -(-len(cases) // columns)
     drawn, panels = pyplot.subplots(
-        rows, columns, figsize=(3.6 * columns, 0.5 + 2.2 * rows), squeeze=False, sharex=True
+        rows, columns, figsize=(3.6 * columns, 0.5 + 2.2 * rows), squeeze=False
     )
     for panel, case in zip(panels.flat, cases, strict=False):
         names = list(case["sides"])[::-1]
-        shares = [[100 * v for v in case["sides"][n]["share_of_bound"]] for n in names]
-        middles = [middle for middle, _, _ in shares]
-        spread = [[m - low for m, low, _ in shares], [high - m for m, _, high in shares]]
+        speeds = [case["sides"][n]["examples_per_second"] for n in names]
+        middles = [middle for middle, _, _ in speeds]
+        spread = [[m - low for m, low, _ in speeds], [high - m for m, _, high in speeds]]
+        peak = max(case["peak_flop_per_second"].values())
         colours = [COLOURS[name.startswith("ours")] for name in names]
         panel.barh(names, middles, xerr=spread, color=colours, ecolor="#333333", height=0.7)
+        panel.axvline(case["examples"] * peak / case["linear_flop"], color="#333333", ls=":")
         panel.set_title(f"{case['model']}, {case['task']}, {case['method']}", fontsize=9)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
     for panel in list(panels.flat)[len(cases) :]:
         panel.set_visible(False)
-    drawn.supxlabel("% of the bound (products of the backbone at the machine's peak)", fontsize=9)
+    drawn.supxlabel("examples/s; dotted: the bound", fontsize=9)
     drawn.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     drawn.savefig(path, dpi=110, metadata={"Software": None})
