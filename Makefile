@@ -3,6 +3,8 @@
 # make check        formatter, linter, type checker, layer contracts
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md
+# make bench        speed and memory beside transformers and peft; writes docs/performance.md. Hours:
+#                   leave the machine alone meanwhile
 # make clean        remove the environment
 #
 # On Linux, PyPI's torch is the CUDA build: about 3 GB to download. On a machine without a GPU
@@ -16,7 +18,7 @@ INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.
 # The tests' models are tiny: threads would only get in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: study test check guarantees clean
+.PHONY: study test check guarantees bench clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
@@ -32,6 +34,21 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+RESULTS := bench/results
+STEPS := $(BIN)/python bench/steps.py
+MEMORY := $(BIN)/python bench/peak_memory.py
+bench: $(VENV)/dev
+	$(STEPS) --task boolq,rte,cb,copa --json $(RESULTS)/steps-1-minilm.json
+	$(STEPS) --task cb --methods loha,dora,lokr,ia3,prompt,bitfit,full --json $(RESULTS)/steps-2-methods.json
+	$(STEPS) --model e5-small --task boolq,cb --json $(RESULTS)/steps-3-e5-small.json
+	$(STEPS) --model bert-base --task boolq,cb,copa --batches 4 --json $(RESULTS)/steps-4-bert-base.json
+	$(BIN)/python bench/two_processes.py --json $(RESULTS)/two.json
+	$(MEMORY) --json $(RESULTS)/memory-1-minilm.json
+	$(MEMORY) --model bert-base --json $(RESULTS)/memory-2-bert-base.json
+	$(BIN)/python bench/loha_extra.py --json $(RESULTS)/loha.json
+	$(BIN)/python bench/whole_study.py --json $(RESULTS)/study.json
+	$(BIN)/python bench/page.py
 
 clean:
 	rm -rf $(VENV)

@@ -1,0 +1,89 @@
+"""What must hold before speeds may be compared: both sides train the same thing.
+
+Twenty steps without dropout, from the same weights, on the same batches. In fp32 the losses of
+paretune and of `transformers` + `peft` are within 1e-5. In bf16 paretune's losses are no farther
+from the fp32 curve than those of the plain loop in autocast. How far a curve in bf16 runs from
+fp32 is itself chance (rounding, twenty steps, one start), so several starts count together, and
+paretune fails where it is farther by more than :data:`CHANCE`.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sides import VARIANTS, Variant, side
+from workload import Work
+
+from paretune import methods
+
+STEPS = 20
+WITHIN = 1e-5
+"""Largest distance of two losses in fp32."""
+CHANCE = 1.25
+"""Two such distances of equally exact sides differ by chance by less than this factor."""
+
+FIELD, OURS = VARIANTS["b-nd"], VARIANTS["ours-nd"]
+
+
+def gate(work: Work, method: str, *, batch: int = 4, starts: int = 3) -> dict[str, Any]:
+    """Both clauses: ``passed``, and the distances that say so.
+
+    Args:
+        work: model and task.
+        method: what is trained, at the middle one of its own learning rates.
+        batch: examples in a step.
+        starts: seeds, each with its own head, method weights and batches; the first is also
+            trained in fp32 by paretune.
+    """
+    rates = methods.get(method).LEARNING_RATES
+    rate = float(rates[len(rates) // 2])
+    apart, theirs, ours = 0.0, [], []
+    work = replace(work, batch=batch)
+    for seed in range(1, starts + 1):
+        drawn = np.random.default_rng(seed)
+        batches = [
+            [int(i) for i in drawn.choice(len(work.encoded.labels), batch, replace=False)]
+            for _ in range(STEPS)
+        ]
+        exact = curve(work, method, FIELD._replace(precision="fp32"), batches, rate, seed)
+        if seed == 1:
+            own = curve(work, method, OURS._replace(precision="fp32"), batches, rate, seed)
+            apart = float(np.abs(own - exact).max())
+        for variant, kept in ((FIELD, theirs), (OURS, ours)):
+            kept.append(curve(work, method, variant, batches, rate, seed) - exact)
+    their, our = (float(np.sqrt(np.mean(np.square(kept)))) for kept in (theirs, ours))
+    return {
+        "passed": apart <= WITHIN and our <= CHANCE * their,
+        "fp32_apart": apart,
+        "bf16_from_fp32": {"field": their, "paretune": our},
+        "steps": STEPS,
+        "batch": batch,
+        "starts": starts,
+        "learning_rate": rate,
+    }
+
+
+def curve(
+    work: Work,
+    method: str,
+    variant: Variant,
+    batches: list[list[int]],
+    rate: float,
+    seed: int,
+) -> np.ndarray[Any, Any]:
+    """The losses of a fresh side."""
+    gc.collect()
+    made = side(work, method, variant, rate, seed)
+    return np.array([made.step(batch, number) for number, batch in enumerate(batches)])
+
+
+def told(found: dict[str, Any]) -> str:
+    """One line."""
+    apart = found["bf16_from_fp32"]
+    return (
+        f"gate {'passed' if found['passed'] else 'FAILED'}: fp32 losses {found['fp32_apart']:.1e} "
+        f"apart; bf16 from fp32: paretune {apart['paretune']:.1e}, autocast {apart['field']:.1e}"
+    )

@@ -1,0 +1,284 @@
+"""Writes docs/performance.md and its figure from what the benchmarks left in bench/results.
+
+    python bench/page.py
+
+`make bench` runs them and this. A section stands for each benchmark whose files are there, and
+says on what machine, when, and with which versions it was measured. No number is written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "bench" / "results"
+FIGURE = "images/performance.png"
+INTRODUCTION = """
+# Speed and memory
+
+Written by `make bench` (`python bench/page.py`) from what was measured; ratios above 1 mean that
+paretune is faster, or needs less. The other side is `transformers` with `peft`: (a) is the paper's
+way, every text padded to 256 tokens in fp32; (b) is good practice: SDPA, dynamic padding, batches
+grouped by length, bf16 autocast, dropout 0.1; (b-nd) is the same without dropout. Where a machine
+gains nothing by bf16, both sides are measured in fp32 too (-fp32). Texts are random tokens with the
+lengths of the tasks named; all sides see the same examples in the same effective batches. A speed
+is told only where both sides train the same thing: losses of 20 steps within 1e-5 in fp32, and in
+bf16 paretune's no farther from fp32 than autocast's, a factor of 1.25 being chance.
+"""
+COLOURS = {False: "#8a9097", True: "#0072b2"}
+
+
+def read(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The files of one benchmark: ``steps.json``, ``steps-bert-base.json`` ..."""
+    files = sorted([*folder.glob(f"{name}.json"), *folder.glob(f"{name}-*.json")])
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def page(folder: Path) -> str:
+    """The whole page."""
+    lines = INTRODUCTION.strip().splitlines()
+    for name, section in SECTIONS.items():
+        told = read(folder, name)
+        if told:
+            lines += ["", *section(told)]
+    return "\n".join(lines) + "\n"
+
+
+def machine(told: dict[str, Any]) -> str:
+    """On what, when, with what."""
+    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
+    flags = f" ({', '.join(told['flags'])})" if told["flags"] else ""
+    threads = f", {told['threads']} thread(s)" if "threads" in told else ""
+    return (
+        f"{told['processor']}{flags}, {told['cores']} cores, "
+        f"{told['memory_bytes'] / 2**30:.0f} GiB{threads}, {told['rounds']} round(s), "
+        f"{told['date']}; {versions}."
+    )
+
+
+def said(value: list[float], digits: int = 2) -> str:
+    """``1.52 [1.36, 1.65]``."""
+    middle, low, high = (f"{v:.{digits}f}" for v in value)
+    return f"{middle} [{low}, {high}]"
+
+
+def steps(told: list[dict[str, Any]]) -> Iterator[str]:
+    """Step speed."""
+    yield "## Steps"
+    yield ""
+    yield "`bench/steps.py`: medians of rounds in turn in one process, with quartiles. The bound is"
+    yield "what the products with the backbone's layers would take (forward, inputs' gradients, and"
+    yield "weights' in full fine-tuning) at the machine's peak in the side's precision."
+    yield ""
+    yield f"![Examples a second of each side, and the bound]({FIGURE})"
+    for one in told:
+        yield from ["", machine(one), ""]
+        names = list(dict.fromkeys(n for case in one["cases"] for n in case.get("sides", {})))
+        yield f"| examples/s | {' | '.join(names)} | paretune / its like | fastest / fastest |"
+        yield f"|---|{'---|' * len(names)}---|---|"
+        for case in one["cases"]:
+            label = f"{case['model']}, {case['task']}, {case['method']}"
+            if "sides" not in case:
+                why = case.get("left_out", "the gate failed: no ratio")
+                yield f"| {label} | {' | '.join([''] * len(names))} | {why} | |"
+                continue
+            speeds = [
+                f"{case['sides'][n]['examples_per_second'][0]:.1f}" if n in case["sides"] else ""
+                for n in names
+            ]
+            like = [
+                f"{said(found['ratio'])} {pair.split(' / ')[0]}"
+                for pair, found in case["ratios"].items()
+                if pair != "fastest / fastest"
+            ]
+            best = case["ratios"].get("fastest / fastest")
+            ends = f"{said(best['ratio'])} ({best['theirs']}, {best['ours']})" if best else ""
+            yield f"| {label} | {' | '.join(speeds)} | {'; '.join(like)} | {ends} |"
+        yield ""
+        yield "| share of the bound, % | " + " | ".join(names) + " | peak GFLOP/s, fp32 and bf16 |"
+        yield f"|---|{'---|' * len(names)}---|"
+        for case in one["cases"]:
+            if "sides" in case:
+                shares = [
+                    f"{100 * case['sides'][n]['share_of_bound'][0]:.0f}"
+                    if n in case["sides"]
+                    else ""
+                    for n in names
+                ]
+                peak = case["peak_flop_per_second"]
+                label = f"{case['model']}, {case['task']}, {case['method']}"
+                rates = f"{peak['fp32'] / 1e9:.0f}, {peak['bf16'] / 1e9:.0f}"
+                yield f"| {label} | {' | '.join(shares)} | {rates} |"
+        yield ""
+        yield "| gate | passed | fp32 losses apart | bf16 from fp32: autocast | paretune |"
+        yield "|---|---|---|---|---|"
+        for case in one["cases"]:
+            if "gate" in case:
+                gate, far = case["gate"], case["gate"]["bf16_from_fp32"]
+                yield (
+                    f"| {case['model']}, {case['task']}, {case['method']} | "
+                    f"{'yes' if gate['passed'] else 'NO'} | {gate['fp32_apart']:.0e} | "
+                    f"{far['field']:.1e} | {far['paretune']:.1e} |"
+                )
+
+
+def two(told: list[dict[str, Any]]) -> Iterator[str]:
+    """Processes beside each other."""
+    yield "## Two processes with one thread each"
+    yield ""
+    yield "`bench/two_processes.py`: examples a second of all processes together, in lock-step."
+    for one in told:
+        yield from ["", machine(one)]
+        for case in one["cases"]:
+            yield from ["", f"{case['model']}, {case['task']}, {case['method']}:", ""]
+            yield from ["| | examples/s |", "|---|---|"]
+            for name, value in case["examples_per_second"].items():
+                yield f"| {name} | {said(value, 1)} |"
+            yield ""
+            for name, value in case["ratios"].items():
+                yield f"- {name}: {said(value)}"
+
+
+def memory(told: list[dict[str, Any]]) -> Iterator[str]:
+    """Peak memory."""
+    yield "## Peak memory"
+    yield ""
+    yield "`bench/peak_memory.py`: a fresh process for each, the longest batch first, MiB of the"
+    yield "resident set at its highest (what is over the imports in brackets)."
+    for one in told:
+        yield from ["", machine(one), ""]
+        names = list(dict.fromkeys(n for case in one["cases"] for n in case.get("sides", {})))
+        yield f"| MiB | {' | '.join(names)} | ratios over the imports |"
+        yield f"|---|{'---|' * len(names)}---|"
+        for case in one["cases"]:
+            cells = []
+            for name in names:
+                row = case.get("sides", {}).get(name)
+                if row is None:
+                    cells.append("")
+                    continue
+                over = statistics.median(row["over_imports"]) / 2**20
+                cells.append(f"{row['peak'] / 2**20:.0f} ({over:.0f})")
+            ratios = "; ".join(f"{n}: {v:.2f}" for n, v in case.get("ratios", {}).items())
+            label = f"{case['model']}, {case['task']}, {case['method']}"
+            yield f"| {label} | {' | '.join(cells)} | {case.get('left_out', ratios)} |"
+
+
+def loha(told: list[dict[str, Any]]) -> Iterator[str]:
+    """One projection."""
+    yield "## LoHa"
+    yield ""
+    yield "`bench/loha_extra.py`: extra milliseconds of one projection over its frozen layer,"
+    yield "forward and backward."
+    for one in told:
+        yield from ["", machine(one), ""]
+        yield "| | layer alone | PEFT LoHa | paretune LoHa | PEFT LoRA | PEFT / paretune |"
+        yield "|---|---|---|---|---|---|"
+        for case in one["cases"]:
+            extra = case["extra_seconds"]
+            times = [case["layer_seconds"], *(extra[n] for n in
+                     ("peft LoHa", "paretune LoHa", "peft LoRA"))]  # fmt: skip
+            shown = " | ".join(said([1e3 * v for v in value], 1) for value in times)
+            yield (
+                f"| width {case['width']}, rank {case['rank']}, {case['tokens']} tokens, "
+                f"{case['precision']} | {shown} | {said(case['ratio'])} |"
+            )
+
+
+def study(told: list[dict[str, Any]]) -> Iterator[str]:
+    """A whole study."""
+    yield "## A whole study"
+    yield ""
+    yield "`bench/whole_study.py`: the same study by hand (a plain loop in good practice, one"
+    yield "process for each core, the model opened for every run) and by `paretune run`, which also"
+    yield "fits the baselines and measures what every method costs, alone. Prefix tuning"
+    yield "is left out: PEFT's does not run on encoders in transformers 5."
+    for one in told:
+        yield from ["", f"{one['workers']} processes; {machine(one)}"]
+        for case in one["cases"]:
+            hand, own = (
+                statistics.median(case[f"seconds_by_{who}"]) for who in ("hand", "paretune")
+            )
+            yield ""
+            yield (
+                f"{case['model']}, {case['training']['max_steps']} steps of "
+                f"{case['training']['batch_size']}, {case['runs_by_hand']} runs, "
+                f"{case['precision']}: by hand {hand:.0f} s, paretune {own:.0f} s in all: "
+                f"{said(case['ratio'])}. The seconds of the same runs alone: "
+                f"{said(case['ratio_same_runs'])}."
+            )
+            yield ""
+            yield "| accuracy | by hand | paretune | difference [95 %] |"
+            yield "|---|---|---|---|"
+            for cell in case["cells"]:
+                if "difference" in cell:
+                    middle, low, high = cell["difference"]
+                    yield (
+                        f"| {cell['task']}, {cell['method']} | {cell['by_hand']:.2f} | "
+                        f"{cell['paretune']:.2f} | {middle:+.2f} [{low:+.2f}, {high:+.2f}]"
+                        f"{'' if cell['equal'] else ' not equal'} |"
+                    )
+                else:
+                    yield f"| {cell['task']}, {cell['method']} | | | {cell['left_out']} |"
+
+
+SECTIONS = {"steps": steps, "two": two, "memory": memory, "loha": loha, "study": study}
+"""In the order of the page, by the names of their files."""
+
+
+def figure(told: list[dict[str, Any]], path: Path) -> None:
+    """Examples a second of each side in small panels, with the bound at the faster precision."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    cases = [case for one in told for case in one["cases"] if "sides" in case]
+    if not cases:
+        return
+    columns = min(3, len(cases))
+    rows = -(-len(cases) // columns)
+    drawn, panels = pyplot.subplots(
+        rows, columns, figsize=(3.6 * columns, 0.5 + 2.2 * rows), squeeze=False
+    )
+    for panel, case in zip(panels.flat, cases, strict=False):
+        names = list(case["sides"])[::-1]
+        speeds = [case["sides"][n]["examples_per_second"] for n in names]
+        middles = [middle for middle, _, _ in speeds]
+        spread = [[m - low for m, low, _ in speeds], [high - m for m, _, high in speeds]]
+        peak = max(case["peak_flop_per_second"].values())
+        colours = [COLOURS[name.startswith("ours")] for name in names]
+        panel.barh(names, middles, xerr=spread, color=colours, ecolor="#333333", height=0.7)
+        panel.axvline(case["examples"] * peak / case["linear_flop"], color="#333333", ls=":")
+        panel.set_title(f"{case['model']}, {case['task']}, {case['method']}", fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in list(panels.flat)[len(cases) :]:
+        panel.set_visible(False)
+    drawn.supxlabel("examples/s; dotted: the bound", fontsize=9)
+    drawn.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drawn.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(drawn)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    options = parser.parse_args(arguments)
+    if not any(read(options.results, name) for name in SECTIONS):
+        raise SystemExit(f"nothing was measured yet: {options.results} has no results")
+    options.page.write_text(page(options.results), encoding="utf-8")
+    figure(read(options.results, "steps"), options.page.parent / FIGURE)
+    print(f"{options.page} is written")
+
+
+if __name__ == "__main__":
+    main()

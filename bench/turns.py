@@ -1,0 +1,107 @@
+"""Timing in turn, ratios of rounds, the machine's peak, and what was measured on what."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from paretune.measuring.processor import memory, processor
+
+PRODUCT_TOKENS = 512
+"""Rows of the product whose speed is called the machine's peak."""
+
+
+def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of every side in every round, after one round that warms up every shape.
+
+    The side that begins changes from round to round, so that a slow moment meets all alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(rounds + 1):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            begun = time.perf_counter()
+            sides[name]()
+            if number:
+                seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def quartiles(values: Sequence[float]) -> list[float]:
+    """Median, first and third quartile."""
+    low, middle, high = (float(v) for v in np.quantile(np.asarray(values), (0.25, 0.5, 0.75)))
+    return [middle, low, high]
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
+    """Median and quartiles of the ratios of rounds: how many times as fast the second is."""
+    return quartiles([a / b for a, b in zip(slow, fast, strict=True)])
+
+
+def said(value: Sequence[float], digits: int = 2) -> str:
+    """``1.52 [1.36, 1.65]``."""
+    middle, low, high = (f"{v:.{digits}f}" for v in value)
+    return f"{middle} [{low}, {high}]"
+
+
+def peak_rates(widths: Sequence[int] = (384, 768), seconds: float = 0.3) -> dict[str, float]:
+    """FLOP a second of the fastest product of 512 tokens with a frozen layer, fp32 and bf16."""
+    best = {}
+    generator = torch.Generator().manual_seed(0)
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        rates = []
+        for width in widths:
+            for inner, outer in ((width, width), (width, 4 * width), (4 * width, width)):
+                x = torch.randn(PRODUCT_TOKENS, inner, generator=generator).to(dtype)
+                weight = torch.randn(outer, inner, generator=generator).to(dtype)
+                took = _fastest(partial(F.linear, x, weight), seconds / (3 * len(widths)))
+                rates.append(2 * PRODUCT_TOKENS * inner * outer / took)
+        best[name] = max(rates)
+    return best
+
+
+@torch.inference_mode()
+def _fastest(work: Callable[[], object], seconds: float) -> float:
+    work()
+    took = []
+    ends = time.perf_counter() + seconds
+    while len(took) < 5 or time.perf_counter() < ends:
+        begun = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - begun)
+    return min(took)
+
+
+def about(**settings: Any) -> dict[str, Any]:
+    """Machine, date, versions, and the settings of a benchmark."""
+    found = processor()
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "processor": found["name"],
+        "cores": found["usable_cores"],
+        "flags": found["flags"],
+        "memory_bytes": memory()["limit"] or memory()["total"],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("paretune", "torch", "transformers", "peft")},
+        **settings,
+    }
+
+
+def save(told: Mapping[str, Any], file: str | None) -> None:
+    """Write what was found, if a file is named."""
+    if file is not None:
+        path = Path(file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

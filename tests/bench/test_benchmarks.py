@@ -1,0 +1,178 @@
+"""The benchmarks run, on a toy, and tell no ratio where the sides train different things."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paretune.models.load import quiet
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+QUICK = ["--model", "tiny", "--rounds", "1", "--batches", "2", "--batch", "4", "--threads", "1"]
+QUICK += ["--gate-starts", "1"]
+
+
+@pytest.fixture(autouse=True)
+def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As ``python bench/FILE.py`` finds its neighbours; what they silence is loud again."""
+    monkeypatch.syspath_prepend(BENCH)
+    with quiet():
+        yield
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCH)
+        from workload import SHAPES, write_shape
+
+        write_shape(SHAPES["tiny"], folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("task", ["boolq", "rte", "cb", "copa"])
+def test_texts_have_the_lengths_of_their_task(task: str) -> None:
+    from workload import TASKS, grouped_by_length, mixed, random_tokens
+
+    shape = TASKS[task]
+    data = random_tokens(shape, 400)
+    sizes = [len(s) for choices in data.ids for s in choices]
+    assert len(sizes) == shape.rows * shape.choices and max(sizes) <= 256
+    assert abs(sum(sizes) / len(sizes) - shape.tokens) < 0.6
+    batches = grouped_by_length(data.lengths, shape.batch, 8)
+    kept = sorted(i for batch in batches for i in batch)
+    assert len(set(kept)) == 8 * shape.batch
+    assert sorted(i for batch in mixed(batches) for i in batch) == kept
+    mean = sum(data.lengths[i] for i in kept) / len(kept)
+    assert mean == pytest.approx(sum(data.lengths) / len(data.lengths), rel=0.1)
+
+
+def test_steps_and_its_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gate
+    import page
+    import steps
+
+    monkeypatch.setattr(gate, "CHANCE", 3.0)  # of a toy's one start
+    monkeypatch.setattr(steps, "peak_rates", lambda: {"fp32": 1e11, "bf16": 2e11})
+    file = tmp_path / "steps.json"
+    steps.main([*QUICK, "--task", "copa", "--methods", "lora,prompt", "--json", str(file),
+                "--variants", "a,b,ours,ours-mixed"])  # fmt: skip
+    (case, without) = json.loads(file.read_text())["cases"]
+    assert case["gate"]["passed"] and case["gate"]["fp32_apart"] < 1e-5
+    assert set(case["ratios"]) == {"a / ours", "b / ours", "b / ours-mixed", "fastest / fastest"}
+    assert "several choices" in without["left_out"]
+    assert "gate passed" in capsys.readouterr().out
+    page.main(["--results", str(tmp_path), "--page", str(tmp_path / "performance.md")])
+    text = (tmp_path / "performance.md").read_text()
+    assert "tiny, copa, lora" in text and (tmp_path / page.FIGURE).stat().st_size > 5000
+
+
+def test_no_ratio_where_the_sides_differ(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gate
+    import steps
+    from workload import Work
+
+    work = Work("tiny", toy, "copa")
+    monkeypatch.setattr(gate, "OURS", gate.OURS._replace(dropout=0.1))
+    found = gate.gate(work, "lora", batch=2, starts=1)
+    assert not found["passed"] and found["fp32_apart"] > 1e-5
+    monkeypatch.setattr(steps, "gate", lambda *_, **__: found)
+    case = steps.measure(work, "lora", Namespace(gate_batch=2, gate_starts=1))
+    assert "ratios" not in case and "no ratio" in "\n".join(steps.tables(case))
+
+
+@pytest.mark.parametrize("method", ["bitfit", "full", "head_only", "prompt", "ia3"])
+def test_both_sides_train_the_same_number(toy: str, method: str) -> None:
+    from sides import VARIANTS, side
+    from workload import Work
+
+    work = Work("tiny", toy, "cb")
+    made = [side(work, method, VARIANTS[name]) for name in ("b", "ours")]
+    assert made[0].trained == made[1].trained
+
+
+def test_peak_memory_of_one_side(toy: str) -> None:
+    import peak_memory
+
+    from paretune.measuring.counters import high_water_works
+
+    if not high_water_works():
+        pytest.skip("needs Linux's VmHWM")
+    told = Namespace(model="tiny", folder=toy, task="copa", steps=1, threads=1, one=["b", "lora"])
+    found = peak_memory.one(told)
+    assert found["peak"] >= found["loaded"] >= found["imports"] > 50 * 2**20
+    other = found | {"peak": found["imports"] + (found["peak"] - found["imports"]) // 2}
+    case = peak_memory.summary({"b": [found], "ours": [other]})
+    if found["peak"] - found["imports"] > 2**20:
+        assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
+
+
+def test_the_peak_is_that_of_the_fastest_product() -> None:
+    from turns import in_turn, peak_rates, ratio
+
+    rates = peak_rates(widths=(16,), seconds=0.01)
+    assert set(rates) == {"fp32", "bf16"} and min(rates.values()) > 1e6
+    begun: list[str] = []
+    seconds = in_turn({name: lambda name=name: begun.append(name) for name in "xyz"}, rounds=2)
+    assert begun == list("xyzyzxzxy") and {len(s) for s in seconds.values()} == {2}
+    assert ratio([2.0, 6.0, 4.0], [1.0, 2.0, 1.0]) == [3.0, 2.5, 3.5]
+
+
+def test_loha_extra(tmp_path: Path) -> None:
+    import loha_extra
+
+    file = tmp_path / "loha.json"
+    loha_extra.main(["--tokens", "64", "--width", "32", "--ranks", "2", "--rounds", "2",
+                     "--threads", "1", "--json", str(file)])  # fmt: skip
+    cases = json.loads(file.read_text())["cases"]
+    assert [case["precision"] for case in cases] == ["fp32", "bf16"]
+    assert all(case["apart"] < 1e-4 for case in cases)
+
+
+def test_who_works_beside_whom() -> None:
+    from two_processes import arranged
+
+    names = [one.name for one in arranged(2, ["b", "ours"])]
+    assert names[:2] == ["b: 1 x 2 thread(s)", "b: 2 x 1 thread(s)"] and len(names) == 4
+
+
+def small_study(folder: Path, model: str, methods: str) -> Any:
+    import whole_study
+
+    options = Namespace(methods=methods, rates=3, tasks="cb,copa", rows=30, test_rows=12, seeds=1,
+                        steps=2, batch=4, model="tiny")  # fmt: skip
+    return whole_study.study_of(folder, model, options)
+
+
+def test_a_study_by_hand(toy: str, tmp_path: Path) -> None:
+    from plain_study import by_hand
+
+    from paretune.study import Run, Study
+
+    names = ("full", "lora", "loha", "prompt", "pfeiffer", "head_only")
+    study = Study.parse(small_study(tmp_path, toy, ",".join(names)))
+    assert study.protocol.trials == 3 == len(study.methods[0].learning_rates or ())
+    for task in study.tasks:
+        for method in study.methods if task.name == "copa" else study.methods[3:5]:
+            run = Run(stage="final", task=task, model=study.models[0], method=method,
+                      learning_rate=1e-3, seed=1, training=study.training)  # fmt: skip
+            result = by_hand(run, cast=False)
+            assert len(result.right) == 12 and 0 <= result.selection[0] <= 1
+    assert replace(result, right=()).seconds > 0
+
+
+def test_two_equal_ways_are_equal_and_two_others_are_not() -> None:
+    from whole_study import difference
+
+    right, wrong = [[True] * 40] * 2, [[False] * 40] * 2
+    assert difference(right, right) == [0, 0, 0]
+    assert difference(right, wrong, draws=50)[1] > 0
