@@ -21,9 +21,11 @@ from paretune.data.encode import Encoded
 from paretune.measuring.speed import bf16_pays
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
+from paretune.models.held import hold_bf16
 from paretune.models.load import reset_head, set_dropout
 from paretune.training.loop import Plan, adamw, train_step
-from paretune.training.prepare import prepare
+from paretune.training.passes import pack
+from paretune.training.prepare import holds_bf16, prepare
 
 RATE = 1e-4
 """Of the timed steps: labels are random, and nothing shall blow up."""
@@ -209,7 +211,11 @@ class Ours:
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
         self.data, self.rate = work.encoded, rate
-        self.prepared = prepare(run, work.fresh())
+        loaded = work.fresh()
+        if holds_bf16(run):
+            hold_bf16(loaded.model, loaded.anatomy)
+        self.prepared = prepare(run, loaded)
+        pack(self.prepared)
         self.plan = Plan(
             run.training,
             rate,
