@@ -3,8 +3,8 @@
 Twenty steps without dropout, from the same weights, on the same batches. In fp32 the losses of
 paretune and of `transformers` + `peft` are within 1e-5. In bf16 paretune's losses are no farther
 from the fp32 curve than those of the plain loop in autocast. How far a curve in bf16 runs from
-fp32 is itself chance (rounding, twenty steps, one start), so several starts count together, and
-paretune fails where it is farther by more than :data:`CHANCE`.
+fp32 is itself chance (rounding, twenty steps; now and then a start runs off), so the median of
+several starts counts, and paretune fails where it is farther by more than :data:`CHANCE`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHANCE = 1.25
 FIELD, OURS = VARIANTS["b-nd"], VARIANTS["ours-nd"]
 
 
-def gate(work: Work, method: str, *, batch: int = 4, starts: int = 3) -> dict[str, Any]:
+def gate(work: Work, method: str, *, batch: int = 4, starts: int = 5) -> dict[str, Any]:
     """Both clauses: ``passed``, and the distances that say so.
 
     Args:
@@ -54,7 +54,9 @@ def gate(work: Work, method: str, *, batch: int = 4, starts: int = 3) -> dict[st
             apart = float(np.abs(own - exact).max())
         for variant, kept in ((FIELD, theirs), (OURS, ours)):
             kept.append(curve(work, method, variant, batches, rate, seed) - exact)
-    their, our = (float(np.sqrt(np.mean(np.square(kept)))) for kept in (theirs, ours))
+    their, our = (
+        float(np.median(np.sqrt(np.mean(np.square(kept), axis=1)))) for kept in (theirs, ours)
+    )
     return {
         "passed": apart <= WITHIN and our <= CHANCE * their,
         "fp32_apart": apart,

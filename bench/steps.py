@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, default=8, help="effective batches in a round")
     parser.add_argument("--batch", type=int, help="examples in a batch; the task's own by default")
     parser.add_argument("--gate-batch", type=int, default=4, help="examples in a step of the gate")
-    parser.add_argument("--gate-starts", type=int, default=3)
+    parser.add_argument("--gate-starts", type=int, default=5)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
     quiet()

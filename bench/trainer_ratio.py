@@ -52,6 +52,7 @@ from paretune.models.load import load, reset_head, set_dropout
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.execute import execute_run
 from paretune.training.loop import Plan, train
+from paretune.training.passes import pack
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
@@ -226,6 +227,7 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
     loaded = bench.model(run.model, dataset)
     reset_head(loaded, run.seed)
     prepared = prepare(run, loaded)
+    pack(prepared)
     encoded = bench.encode(
         bench.parts(run).train, loaded, bench.source(run.model), prepared.max_length
     )
