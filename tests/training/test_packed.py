@@ -184,6 +184,30 @@ def test_attention_has_the_gradients_that_it_says(
     assert torch.autograd.gradcheck(found, given)
 
 
+@pytest.mark.parametrize("role", ["own", "first"])
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("front", [False, True])
+@pytest.mark.parametrize("together", [False, True])
+def test_attention_in_bf16_is_that_of_float64_rounded(
+    role: Role,
+    window: int | None,
+    front: bool,
+    together: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There keys are rounded up to whole vectors, which nobody sees."""
+    monkeypatch.setattr("paretune.models.packing.layout.GROUP_SCORES", 10**6 if together else 0)
+    found, given = attention(role, window, 0.0, front)
+    exact = found(*given)
+    wanted = torch.autograd.grad(exact.square().sum(), given)
+    rounded = [x.detach().bfloat16().requires_grad_() for x in given]
+    near = found(*rounded)
+    torch.testing.assert_close(near.double(), exact, rtol=0, atol=0.03)
+    gradients = torch.autograd.grad(near.double().square().sum(), rounded)
+    for one, other in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.15)
+
+
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:

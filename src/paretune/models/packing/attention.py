@@ -18,6 +18,8 @@ from paretune.models.packing.layout import Group, Role
 
 NAME = "paretune_packed"
 """Under which ``transformers`` finds it. No mask is registered with it: none is made."""
+LANES = 32
+"""How many bf16 numbers a CPU's vector instructions take at once."""
 
 
 def attend(
@@ -99,16 +101,17 @@ class _Attention(torch.autograd.Function):
         kept_shares = []
         for group in groups:
             q = _heads(group.queries.spread(query), heads)
-            k = _heads(_behind(front_key, group, group.keys.spread(key)), heads)
-            v = _heads(_behind(front_value, group, group.keys.spread(value)), heads)
-            mask = _mask(group, heads, k.shape[1], q, window)
+            k = _heads(_seen_by(group, key, front_key), heads)
+            v = _heads(_seen_by(group, value, front_value), heads)
+            virtual = 0 if front_key is None else front_key.shape[1]
+            mask = _mask(group, heads, virtual, k.shape[1], q, window)
             scores = torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=scaling)
             shares = torch.softmax(scores, -1)
             kept_shares.append(shares)
-            seen, by = _seen(shares, group, drawn)
-            found = torch.bmm(seen, v)
-            if by != 1:
-                found = found.mul_(by)
+            keep = _kept(shares, group, drawn)
+            found = torch.bmm(shares if keep is None else blank(shares, keep), v)
+            if drawn is not None:
+                found = found.mul_(scale(drawn[2]))
             group.queries.gather(_whole(found, heads), out)
         ctx.groups, ctx.heads, ctx.scaling, ctx.drawn = groups, heads, scaling, drawn
         ctx.save_for_backward(query, key, value, front_key, front_value, *kept_shares)
@@ -131,23 +134,21 @@ class _Attention(torch.autograd.Function):
         of_scores = wanted[0] or wanted[1] or wanted[3]
         for group, shares in zip(ctx.groups, kept_shares, strict=True):
             g = _heads(_given(group, gradient), heads)
-            seen, by = _seen(shares, group, ctx.drawn)
+            keep = _kept(shares, group, ctx.drawn)
+            if keep is not None:
+                g = g * scale(ctx.drawn[2])  # the same as scaling shares, which are many more
             if wanted[2] or wanted[4]:
-                # One product's scale is all that dropout adds: on the smaller side of it.
-                d_v = torch.bmm(seen.mT, g)
-                if by != 1:
-                    d_v = d_v.mul_(by)
-                _part(d_v, group, heads, d_value, fronts[1])
+                seen = shares if keep is None else blank(shares, keep)
+                _part(torch.bmm(seen.mT, g), group, heads, d_value, fronts[1])
             if not of_scores:
                 continue
-            v = _heads(_behind(front_value, group, group.keys.spread(value)), heads)
+            v = _heads(_seen_by(group, value, front_value), heads)
             d_shares = torch.bmm(g, v.mT)
-            d_shares, _ = _seen(d_shares, group, ctx.drawn)
-            if by != 1:
-                d_shares = d_shares.mul_(by)
+            if keep is not None:
+                d_shares = blank(d_shares, keep)
             d_scores = torch._softmax_backward_data(d_shares, shares, -1, shares.dtype)
             if d_query is not None:
-                k = _heads(_behind(front_key, group, group.keys.spread(key)), heads)
+                k = _heads(_seen_by(group, key, front_key), heads)
                 d_q = torch.bmm(d_scores, k).mul_(scaling)
                 group.queries.gather(_whole(d_q, heads), d_query)
             if d_key is not None or fronts[0] is not None:
@@ -168,9 +169,17 @@ def _whole(x: Tensor, heads: int) -> Tensor:
     return x.view(-1, heads, *x.shape[1:]).transpose(1, 2).flatten(2)
 
 
-def _behind(front: Tensor | None, group: Group, own: Tensor) -> Tensor:
-    """The rows of a group's sequences behind their prefix, if there is one."""
-    return own if front is None else torch.cat([front[group.first : group.last], own], 1)
+def _seen_by(group: Group, rows: Tensor, front: Tensor | None) -> Tensor:
+    """Keys or values of a group's sequences, behind their prefix, if there is one.
+
+    Shape: (sequences, keys, width). In bf16 the keys are rounded up to :data:`LANES` by rows of 0,
+    which nobody sees: a softmax over other numbers takes up to five times as long.
+    """
+    own = group.keys.spread(rows)
+    if front is not None:
+        own = torch.cat([front[group.first : group.last], own], 1)
+    spare = -own.shape[1] % LANES if own.element_size() == 2 else 0
+    return nn.functional.pad(own, (0, 0, 0, spare)) if spare else own
 
 
 def _part(
@@ -178,11 +187,12 @@ def _part(
 ) -> None:
     """Give keys (or values) and their prefix each its part of a gradient."""
     whole = _whole(gradient, heads)
-    virtual = whole.shape[1] - group.keys.length
+    virtual = 0
     if front is not None:
+        virtual = front.shape[1]
         front[group.first : group.last] = whole[:, :virtual]
     if own is not None:
-        group.keys.gather(whole[:, virtual:], own)
+        group.keys.gather(whole[:, virtual : virtual + group.keys.length], own)
 
 
 def _given(group: Group, gradient: Tensor) -> Tensor:
@@ -193,36 +203,46 @@ def _given(group: Group, gradient: Tensor) -> Tensor:
     return spread.masked_fill(group.queries.hidden.mT, 0)
 
 
-def _mask(group: Group, heads: int, keys: int, like: Tensor, window: int | None) -> Tensor:
+def _mask(
+    group: Group, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
+) -> Tensor:
     """What is added to the scores; of one element where nothing is hidden.
 
     Shape: (sequences * heads, 1 or queries, keys). Behind the end of a sequence nothing is seen,
-    nor, through a window, what is ``window`` places away or more; a prefix always is.
+    nor, through a window, what is ``window`` places away or more; a prefix always is. All layers of
+    a kind share it, so the group keeps it.
     """
+    name = (heads, virtual, keys, like.dtype, window)
+    if name not in group.masks:
+        group.masks[name] = _made_mask(group, heads, virtual, keys, like, window)
+    return group.masks[name]
+
+
+def _made_mask(
+    group: Group, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
+) -> Tensor:
     hidden = group.keys.hidden
-    virtual = keys - group.keys.length
-    if window is not None and group.queries.length > 1:
+    if window is not None:
         at = torch.arange(group.keys.length, device=like.device)
-        far = ((at[:, None] - at[None]).abs() >= window)[None]
+        looking = at if group.queries.length > 1 else at[:1]  # the first token looks
+        far = ((looking[:, None] - at[None]).abs() >= window)[None]
         hidden = far if hidden is None else hidden | far
-    elif window is not None:  # the first token looks
-        far = (torch.arange(group.keys.length, device=like.device) >= window)[None, None]
-        hidden = far if hidden is None else hidden | far
-    if hidden is None:
+    spare = keys - virtual - group.keys.length
+    if hidden is None and not spare:
         return like.new_zeros(1, 1, 1)
+    if hidden is None:
+        hidden = torch.zeros(1, 1, group.keys.length, dtype=torch.bool, device=like.device)
+    hidden = nn.functional.pad(nn.functional.pad(hidden, (virtual, 0)), (0, spare), value=True)
     shut = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
     shut = shut.masked_fill_(hidden, torch.finfo(like.dtype).min)
-    if virtual:
-        shut = nn.functional.pad(shut, (virtual, 0))
     return shut.expand(group.keys.sequences, -1, -1).repeat_interleave(heads, 0)
 
 
-def _seen(
+def _kept(
     shares: Tensor, group: Group, drawn: tuple[list[int], int, float] | None
-) -> tuple[Tensor, float]:
-    """What dropout leaves of the shares, and what the rest is to be multiplied by."""
+) -> Tensor | None:
+    """Which shares dropout leaves; None where it leaves all."""
     if drawn is None:
-        return shares, 1.0
+        return None
     seeds, place, p = drawn
-    keep = kept(seeds[group.run], (place, group.number), shares.numel(), p, shares.device)
-    return blank(shares, keep), scale(p)
+    return kept(seeds[group.run], (place, group.number), shares.numel(), p, shares.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -57,7 +57,7 @@ class Group:
     """Sequences of one run whose attention is computed in one product.
 
     ``first`` and ``last`` bound the sequences in the batch; ``number`` counts the groups of the
-    run, so that what is drawn for one depends on its run alone.
+    run, so that what is drawn for one depends on its run alone. ``masks`` are the attention's.
     """
 
     first: int
@@ -66,6 +66,7 @@ class Group:
     keys: Side
     run: int
     number: int
+    masks: dict[Any, Tensor] = field(default_factory=dict)
 
 
 @dataclass
