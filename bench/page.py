@@ -210,7 +210,9 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
                 f"{case['training']['batch_size']}, {case['runs_by_hand']} runs, "
                 f"{case['precision']}: by hand {hand:.0f} s, paretune {own:.0f} s in all: "
                 f"{said(case['ratio'])}. The seconds of the same runs alone: "
-                f"{said(case['ratio_same_runs'])}."
+                f"{said(case['ratio_same_runs'])}. paretune's runs, all processes together: "
+                + ", ".join(f"{n} {s:.0f} s" for n, s in case["seconds_of_paretune"][-1].items())
+                + "."
             )
             yield ""
             yield "| accuracy | by hand | paretune | difference [95 %] |"

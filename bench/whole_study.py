@@ -140,8 +140,10 @@ def by_paretune(file: Path, store: Path, workers: int) -> float:
     return time.perf_counter() - begun
 
 
-def found_by_paretune(file: Path, store: Path) -> tuple[dict[Cell, list[list[bool]]], float]:
-    """Right answers of each cell, and the seconds of the runs that were compared, together."""
+def found_by_paretune(
+    file: Path, store: Path
+) -> tuple[dict[Cell, list[list[bool]]], dict[str, float]]:
+    """Right answers of each cell, and seconds: ``compared`` runs, ``cost`` runs, ``baselines``."""
     from paretune.store import Store
     from paretune.study import Study
 
@@ -156,9 +158,11 @@ def found_by_paretune(file: Path, store: Path) -> tuple[dict[Cell, list[list[boo
                 pairs = zip(told.label, told.prediction, strict=True)
                 found.setdefault(cell, []).append([a == b for a, b in pairs])
         states = opened.states(study.study_hash)
-    return found, sum(
-        s.seconds or 0.0 for s in states if s.run.stage != "cost" and s.run.method.key in asked
-    )
+    seconds = {"compared": 0.0, "cost": 0.0, "baselines": 0.0}
+    for state in states:
+        kind = "compared" if state.run.method.key in asked else "baselines"
+        seconds["cost" if state.run.stage == "cost" else kind] += state.seconds or 0.0
+    return found, seconds
 
 
 def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], float, float, bool]:
@@ -223,6 +227,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     hand: list[float] = []
     own: list[float] = []
     runs: dict[str, list[float]] = {"hand": [], "paretune": []}
+    beside: list[dict[str, float]] = []
     found: dict[str, dict[Cell, Any]] = {}
     cast = False
     with model_folder(options.model) as model, tempfile.TemporaryDirectory() as place:
@@ -240,8 +245,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         def turn_by_paretune(number: int) -> None:
             store = folder / f"store{number}"
             own.append(by_paretune(file, store, options.workers))
-            found["paretune"], alone = found_by_paretune(file, store)
-            runs["paretune"].append(alone)
+            found["paretune"], seconds = found_by_paretune(file, store)
+            runs["paretune"].append(seconds["compared"])
+            beside.append(seconds)
 
         for number in range(options.rounds):
             if number % 2:
@@ -277,6 +283,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds_by_hand": hand,
         "seconds_by_paretune": own,
         "seconds_of_runs": runs,
+        "seconds_of_paretune": beside,
         "ratio": quartiles([a / b for a, b in zip(hand, own, strict=True)]),
         "ratio_same_runs": quartiles(
             [a / b for a, b in zip(runs["hand"], runs["paretune"], strict=True)]
@@ -292,6 +299,9 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
     hand, own = (float(np.median(case[f"seconds_by_{who}"])) for who in ("hand", "paretune"))
     yield f"\n{case['model']}, {case['runs_by_hand']} runs by hand in {case['precision']}"
     yield f"  by hand {hand:.0f} s, paretune {own:.0f} s with its baselines and measurements"
+    spent = case["seconds_of_paretune"][-1]
+    told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
+    yield f"  paretune's runs, all processes together: {told}"
     yield f"  ratio {said(case['ratio'])}; of the same runs alone {said(case['ratio_same_runs'])}"
     for cell in case["cells"]:
         name = f"{cell['task']}, {cell['method']}"
