@@ -14,7 +14,8 @@ predictions); ``measured`` is what belongs to this machine and moment (seconds, 
 ``head_parameters``, ``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples
 cut), ``interpolated`` (where ``training.interpolate`` asked: the ``share`` that was taken, and
 ``tried``: each ``share`` with its selection scores), ``target`` (of a regression: ``mean`` and
-``deviation`` of the numbers in train), ``notes``, ``predictions`` and ``weights`` (sha256 of blobs, or absent).
+``deviation`` of the numbers in train), ``notes``, ``predictions`` and ``weights`` (sha256 of
+blobs, or absent).
 
 ``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
 ``environment``. Of cost runs: see :mod:`paretune.measuring`.
