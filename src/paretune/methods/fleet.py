@@ -69,8 +69,7 @@ class Fleet:
         chance = self.chance if self.packing is None else self.packing.chance
         if chance is not None:
             chance.begin(seeds, [])
-        else:
-            torch.manual_seed(*seeds)  # padded batches are those of one run
+        torch.manual_seed(seeds[0])  # what else a model or a tuner of peft draws
 
     def dropping(self) -> AbstractContextManager[Any]:
         """The context for a forward and backward pass in training."""

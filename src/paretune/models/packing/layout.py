@@ -13,7 +13,9 @@ Role = Literal["own", "first"]
 """Which queries look: every token at its own sequence, or only the first token of each."""
 
 GROUP_SCORES = 4000
-"""What one more group costs beside its scores, in scores of one head (docs/log.md)."""
+"""What one more group costs beside its scores, in scores of one head, on a CPU (docs/log.md)."""
+DEVICE_GROUP_SCORES = 1 << 22
+"""The same where every product is a launch: texts are computed together unless they are huge."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +131,12 @@ class Layout:
         return self._groups[role]
 
     def _grouped(self, role: Role) -> list[Group]:
+        cost = GROUP_SCORES if self.device == "cpu" else DEVICE_GROUP_SCORES
         found: list[Group] = []
         at = 0
         for run, count in enumerate(self.runs):
             lengths = self.lengths[at : at + count]
-            for number, (a, b) in enumerate(_cuts(lengths, role)):
+            for number, (a, b) in enumerate(_cuts(lengths, role, cost)):
                 keys = self._side(at + a, at + b)
                 queries = keys if role == "own" else Side(at + a, at + b, b - a, 1)
                 found.append(Group(at + a, at + b, queries, keys, run, number))
@@ -160,7 +163,7 @@ class Layout:
         return self._tensors[name]
 
 
-def _cuts(lengths: Sequence[int], role: Role) -> list[tuple[int, int]]:
+def _cuts(lengths: Sequence[int], role: Role, group_scores: int) -> list[tuple[int, int]]:
     """Cut sequences, sorted by length, into groups at the least cost: scores, and a cost a group.
 
     Found exactly by dynamic programming over the distinct lengths. Unsorted, it is still a cut.
@@ -173,7 +176,7 @@ def _cuts(lengths: Sequence[int], role: Role) -> list[tuple[int, int]]:
             held = lengths[bounds[i] : bounds[j]]
             longest = max(held[0], held[-1])
             scores = len(held) * longest * (longest if role == "own" else 1)
-            cost = lowest[i] + scores + GROUP_SCORES
+            cost = lowest[i] + scores + group_scores
             if cost < lowest[j]:
                 lowest[j], came[j] = cost, i
     cuts, j = [], len(bounds) - 1
