@@ -10,6 +10,8 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.run(study).summary                  # trains in processes of its own; can be resumed
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
+    for advice in paretune.recommend(study, max_memory="4GiB"):
+        print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
     paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
@@ -23,24 +25,29 @@ import paretune.export
 import paretune.report  # noqa: F401 (loaded for its order)
 from paretune.study import Study
 from paretune.verbs.check import Checked, check
+from paretune.verbs.compare import Compared, compare
 from paretune.verbs.export import Exported, export
 from paretune.verbs.export_slobench import export_slobench
 from paretune.verbs.load import load
 from paretune.verbs.plan import Plan, plan
+from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import Ran, run
 
 __all__ = [
     "Checked",
+    "Compared",
     "Exported",
     "Plan",
     "Ran",
     "Study",
     "check",
+    "compare",
     "export",
     "export_slobench",
     "load",
     "plan",
+    "recommend",
     "report",
     "run",
 ]

@@ -12,7 +12,19 @@ from typer.core import TyperGroup
 
 from paretune.errors import ParetuneError
 
-VERBS = ("new", "check", "plan", "run", "report", "export", "export slobench", "ls", "doctor")
+VERBS = (
+    "new",
+    "check",
+    "plan",
+    "run",
+    "report",
+    "recommend",
+    "compare",
+    "export",
+    "export slobench",
+    "ls",
+    "doctor",
+)
 GROUPS = ("data", "slobench")
 INTERRUPTED = 130
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from paretune.errors import StoreError
-from paretune.report import bars, curves, words
+from paretune.report import bars, curves, fronts, words
 from paretune.report.build import Finding, Report, build
 from paretune.store.record import Record
 from paretune.store.rows import RunState
@@ -66,7 +66,11 @@ def render(report: Report) -> str:
         for i, task in enumerate(report.tasks)
     ]
     return jinja.get_template("report.html.j2").render(
-        report=report, parts=parts, words=words, curve=(curves.WIDTH, curves.HEIGHT)
+        report=report,
+        parts=parts,
+        words=words,
+        curve=(curves.WIDTH, curves.HEIGHT),
+        front_size=(fronts.WIDTH, fronts.PLOT, fronts.LEFT),
     )
 
 
