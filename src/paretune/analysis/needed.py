@@ -7,20 +7,22 @@ The difference of two cells has the variance::
 A pair counts as decided by S seeds (of either method) and n examples when a difference as large as
 the one that was seen would be found with probability 0.8::
 
-    (t(1 - level / 2) + t(0.8)) se(S, n) <= |difference|
+    reach(S, n, level) + t(0.8) se(S, n) <= |difference|
 
-with Student's quantiles, whose degrees of freedom (Welch and Satterthwaite) grow with S and n.
+where ``reach`` is the smallest difference that is clear (:mod:`paretune.analysis.cautious`), and
+all degrees of freedom grow with S and n.
 That is the usual planning of a paired trial (Cohen 1988). It takes the difference and the variances
 for what they look like now: with few seeds both are guesses, and so is the number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scipy import special
 
+from paretune.analysis.cautious import Part, reach
 from paretune.analysis.compare import ALPHA, shared_variance
 from paretune.analysis.interval import Scored
 
@@ -73,7 +75,7 @@ def needed(
     def enough(count: int | None, of_units: float) -> bool:
         """With ``count`` seeds (None: those of now) and ``of_units`` examples or clusters."""
         of_seeds = now if count is None else [(v / count, count - 1) for v in spreads]
-        return _decided(gap, [*of_seeds, (shared * units / of_units, of_units - 1)], level)
+        return _decided(gap, of_seeds, (shared * units / of_units, of_units - 1), level)
 
     seeds, both = None, None
     found = _smallest(lambda count: enough(None, count), max(units, 2))
@@ -87,13 +89,14 @@ def needed(
     return Needed(seeds_now, len(a.uid), seeds, examples, both, sum(spreads) > 0, blind)
 
 
-def _decided(gap: float, parts: list[tuple[float, float]], level: float) -> bool:
+def _decided(gap: float, seeds: Sequence[Part], examples: Part, level: float) -> bool:
+    parts = [*seeds, examples]
     total = sum(v for v, _ in parts)
     if gap <= 0 or total <= 0:
         return gap > 0
-    freedom = total**2 / sum(v**2 / max(df, 1.0) for v, df in parts)
-    reach = special.stdtrit(freedom, 1 - level / 2) + special.stdtrit(freedom, POWER)
-    return bool(reach * total**0.5 <= gap)
+    freedom = total**2 / sum(v**2 / df for v, df in parts)
+    power = float(special.stdtrit(freedom, POWER)) * total**0.5
+    return bool(reach(seeds, examples, level) + power <= gap)
 
 
 def _smallest(enough: Callable[[int], bool], start: int) -> int | None:

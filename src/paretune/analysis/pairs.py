@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import binomtest
 
-from paretune.analysis.compare import ALPHA, Standing, difference_of, holm
+from paretune.analysis.cautious import cautious
+from paretune.analysis.compare import ALPHA, Standing, holm
 from paretune.analysis.interval import Interval, Scored
 
 
@@ -52,13 +53,14 @@ class Rank:
 def all_pairs(cells: Mapping[str, Scored]) -> tuple[Pair, ...]:
     """Every pair, in the order of ``cells``; p-values corrected over the pairs (Holm 1979).
 
-    So the chance that even one of all the differences called clear is none, is at most 5 %.
+    So the chance that even one of all the differences called clear is none, is at most 5 %; also
+    with few seeds, for which the p-values are made (:mod:`paretune.analysis.cautious`).
 
     Raises:
         StoreError: some answered different examples.
     """
     names = list(combinations(cells, 2))
-    found = [difference_of(cells[a], cells[b]) for a, b in names]
+    found = [cautious(cells[a], cells[b]) for a, b in names]
     corrected = holm([difference.p for difference in found])
     return tuple(
         Pair(a, b, difference, p, mcnemar(cells[a], cells[b]))

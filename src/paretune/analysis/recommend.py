@@ -22,8 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from paretune.analysis.cautious import cautious
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.compare import ALPHA, Verdict, difference_of, holm
+from paretune.analysis.compare import ALPHA, Verdict, holm
 from paretune.analysis.costs import AXES, Axis, Spread, cost_of
 from paretune.analysis.interval import Interval, Scored, interval_of
 from paretune.analysis.needed import Needed, needed
@@ -186,7 +187,7 @@ def _left(best: Candidate, pool: Sequence[Candidate], budget: Budget) -> list[Ca
         losses = [best.interval.estimate - c.interval.estimate for c in others]
         near = [c for c, loss in zip(others, losses, strict=True) if loss <= most + 1e-12]
         return [best, *near]
-    p = holm([difference_of(best.quality, c.quality).p for c in others])
+    p = holm([cautious(best.quality, c.quality).p for c in others])
     return [best, *(c for c, value in zip(others, p, strict=True) if value >= ALPHA)]
 
 
@@ -202,7 +203,7 @@ def _price(candidate: Candidate, budget: Budget) -> tuple[int, int, float, float
 def _rival(
     other: Candidate, chosen: Candidate, p: float | None = None, level: float = ALPHA
 ) -> Rival:
-    difference = difference_of(other.quality, chosen.quality)
+    difference = cautious(other.quality, chosen.quality)
     once = (other.cell.once, chosen.cell.once)
     more = needed(other.quality, chosen.quality, once, level)
     return Rival(other, difference, difference.p if p is None else p, more)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from ruamel.yaml import YAML
+from typing import Protocol
 
 from paretune.analysis.cells import LOST, NO_MODEL, Cell, group
 from paretune.analysis.collapse import best_constant
@@ -20,6 +17,7 @@ from paretune.analysis.recommend import recommend
 from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
 from paretune.report import sentences, words
 from paretune.report.advice import Advice, advice
+from paretune.report.around import Failure, environment, failures, notes, settings
 from paretune.report.cost import Cost, CostTable, cost, cost_table
 from paretune.report.departures import departures
 from paretune.report.fronts import FrontTable, fronts
@@ -169,16 +167,6 @@ class TaskPart:
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Runs of one cell and stage that ended without what was hoped for."""
-
-    where: str
-    outcome: str
-    runs: int
-    said: str
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything that a report shows."""
 
@@ -222,7 +210,7 @@ def build(
         t.key: primary_metric([r for c in cells if c.task == t.key for r in c.final + c.tuning])
         for t in study.tasks
     }
-    notes = [
+    unknown = [
         f"{key}: the primary score in the records is none that the report knows; "
         f"{TITLES[next(c.metric for c in cells if c.task == key)]} is shown."
         for key, metric in metrics_known.items()
@@ -237,12 +225,12 @@ def build(
         protocol=sentences.protocol(study),
         tasks=tasks,
         unfinished=tuple(sentences.unfinished(c) for c in cells if not c.finished),
-        failures=tuple(_failures(cells)),
+        failures=tuple(failures(cells)),
         departures=departures(study),
         findings=tuple(findings),
-        notes=(*notes, *_notes(cells)),
-        environment=tuple(_environment(records)),
-        settings=_settings(study),
+        notes=(*unknown, *notes(cells)),
+        environment=tuple(environment(records)),
+        settings=settings(study),
         runs=len(records),
     )
 
@@ -355,68 +343,3 @@ def _flags(cell: Cell) -> Iterable[str]:
         yield "one seed: interval over examples only"
     if cell.other_settings:
         yield f"{words.counted(cell.other_settings, 'run')} of other settings or data left out"
-
-
-def _failures(cells: Sequence[Cell]) -> Iterable[Failure]:
-    seen: Counter[tuple[str, str, str]] = Counter()
-    for cell in cells:
-        for record in (*cell.tuning, *cell.final, *cell.cost):
-            if record.outcome in LOST:
-                where = f"{words.plain(' / '.join(record.run.cell))}, {record.run.stage}"
-                said = record.message or "; ".join(record.result.get("notes", ()))
-                seen[(where, record.outcome.replace("_", " "), words.plain(said))] += 1
-    for (where, outcome, said), runs in seen.items():
-        yield Failure(where, outcome, runs, said)
-
-
-def _notes(cells: Sequence[Cell]) -> Iterable[str]:
-    said: Counter[str] = Counter()
-    cut: dict[tuple[str, str], Counter[str]] = {}
-    for cell in cells:
-        for record in (*cell.tuning, *cell.final):
-            if record.outcome not in LOST:
-                said.update(record.result.get("notes", ()))
-            parts = {k: v for k, v in (record.result.get("truncated") or {}).items() if v}
-            if parts:
-                most = cut.setdefault((cell.task, cell.model), Counter())
-                most |= Counter(parts)
-                cut[(cell.task, cell.model)] = most
-    for note, runs in said.most_common():
-        yield words.plain(f"{note} ({words.counted(runs, 'run')})")
-    for (task, model), parts_cut in cut.items():
-        amounts = words.listed([f"{count:,} {part}" for part, count in parts_cut.items()])
-        yield words.plain(f"{task}, {model}: {amounts} examples were cut to the longest length.")
-
-
-def _environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
-    """Every value that occurs, most frequent first: runs may come from several machines."""
-    seen: dict[str, Counter[str]] = {}
-    for record in records:
-        for key, value in _flat(record.measured.get("environment") or {}):
-            seen.setdefault(key, Counter())[value] += 1
-    for key, values in sorted(seen.items()):
-        yield words.plain(key), words.plain("; ".join(value for value, _ in values.most_common()))
-
-
-def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
-    for key, item in value.items():
-        name = f"{before}{key}"
-        if isinstance(item, Mapping):
-            yield from _flat(item, "" if key == "packages" else f"{name} ")
-        elif item is not None:
-            yield name, str(item)
-
-
-def _settings(study: Study) -> str:
-    """The study as YAML, defaults included, absent settings left out."""
-    out = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.dump(_present(study.canonical()), out)
-    return out.getvalue()
-
-
-def _present(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _present(item) for key, item in value.items() if item is not None}
-    return [_present(item) for item in value] if isinstance(value, list) else value
