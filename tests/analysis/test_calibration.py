@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from paretune.analysis.cautious import cautious
+from paretune.analysis.compare import difference_of, holm
 from paretune.analysis.costs import Spread
 from paretune.analysis.front import front
 from paretune.analysis.interval import Scored, scored
@@ -77,6 +78,32 @@ def test_without_a_difference_hardly_ever_is_one_called_clear(
     print(
         f"{methods} methods, {seeds} seeds, {n} examples, {spread}: {100 * wrong / studies:.2f} %"
     )
+    assert wrong / studies <= LEVEL + SLACK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("methods", "seeds"), [(4, 2), (8, 2), (8, 3), (4, 5)])
+@pytest.mark.parametrize("unstable", ["all", "half"])
+def test_seeds_that_decide_alone_do_not_deceive(methods: int, seeds: int, unstable: str) -> None:
+    """Seeds' variance ten times that of the examples: what deceives Welch and Satterthwaite's."""
+    rng, studies = np.random.default_rng([methods, seeds, len(unstable)]), 1500
+    uid, n = tuple(map(str, range(200))), 200
+    spread = np.full(methods, (10 * seeds / 2) ** 0.5)
+    if unstable == "half":
+        spread[methods // 2 :] = 0
+    wrong = usual = 0
+    for _ in range(studies):
+        cells = {}
+        for i in range(methods):
+            ours = rng.normal(0, 0.5**0.5) + spread[i] * rng.normal(size=seeds)
+            draws = ours.mean() + rng.normal(0, 0.5**0.5, 2000)
+            cells[str(i)] = Scored(uid, (0,) * n, ours, draws, None, -1e9, 1e9)
+        pairs = all_pairs(cells)
+        wrong += any(pair.standing != "unclear" for pair in pairs)
+        plain = [difference_of(cells[pair.a], cells[pair.b]).p for pair in pairs]
+        usual += min(holm(plain)) < LEVEL
+    print(f"{methods} methods x {seeds} seeds, {unstable}: {100 * wrong / studies:.2f} %", end="; ")
+    print(f"by Welch and Satterthwaite {100 * usual / studies:.2f} %")
     assert wrong / studies <= LEVEL + SLACK
 
 

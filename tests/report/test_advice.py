@@ -87,6 +87,22 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     assert advice(recommend([])).reasons == ("On , no method has a score yet.",)
 
 
+def test_the_papers_protocol_recommends_nothing() -> None:
+    study = fake.study(protocol={"preset": "paper"})
+    run = fake.make_run(study, "final", "lora", 42, selection="test")
+    records = [fake.record(run, {"test": fake.answers(0.7)}), *fake.cell(study, "majority", None)]
+    found = advice(recommend([c for c in group(study, records) if c.task == "topics"]))
+    assert found.take == "" and "selected on the test part" in found.reasons[0]
+
+
+def test_few_seeds_are_said_to_tell_little() -> None:
+    study = fake.study(protocol={"seeds": [1, 2], "folds": 1})
+    cells = [c for c in group(study, fake.whole(study)) if c.task == "topics"]
+    said = "2 seeds can tell little apart, so what is cheap stays in; a claim needs five."
+    assert said in advice(recommend(cells)).changes
+    assert said not in of().changes
+
+
 def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
     found = Needed(5, 60, None, 1234, None, varies=True, blind=False)
     assert decides(found).startswith("about 1,300 test examples in place of 60 (found with 80 %")

@@ -23,6 +23,7 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
     assert "no other configuration is both as cheap and as good" in text
     assert re.search(r"<td class=\"number\">870 MiB, (&gt;)?\d+ %</td>", text)
     assert "Every pair, and the ranks that follow" in text
+    assert re.search(r"1: 0\.\d\d \[0\.\d\d, 0\.\d\d\] \(12\.0 s\)", text)
 
 
 def test_the_terminal_has_them_too() -> None:

@@ -12,6 +12,7 @@ from paretune.analysis.interval import Interval
 from paretune.analysis.needed import POWER, Needed
 from paretune.analysis.recommend import Candidate, Recommendation
 from paretune.report import words
+from paretune.report.sentences import SELECTED_ON_TEST
 
 _SAID: dict[Axis, str] = {
     "memory": "peak memory in training",
@@ -124,7 +125,12 @@ class _Said:
     def nothing(self) -> Iterable[str]:
         """Why nothing can be recommended yet."""
         found = self.found
-        if found.missing and any(not c.cell.baseline for c in found.candidates):
+        if any(c.cell.selected_on_test for c in found.candidates):
+            yield (
+                f"On {words.plain(found.task)}, nothing is recommended: scores were "
+                f"{SELECTED_ON_TEST} and not all baselines were run; protocol: fair has both."
+            )
+        elif found.missing and any(not c.cell.baseline for c in found.candidates):
             names = words.listed([words.plain(name) for name in found.missing])
             yield (
                 f"On {words.plain(found.task)}, nothing can be recommended before these baselines "
@@ -177,6 +183,9 @@ class _Said:
             ]
             yield f"Not considered, since a limited cost was not measured: {'; '.join(said)}."
         yield from self._mishaps()
+        if found.kind == "method" and found.chosen and found.chosen.interval.n_seeds < 3:
+            seeds = words.counted(found.chosen.interval.n_seeds, "seed")
+            yield f"{seeds} can tell little apart, so what is cheap stays in; a claim needs five."
         if found.unfinished:
             yield f"{words.counted(len(found.unfinished), 'cell')} of this task not finished yet."
 
@@ -313,7 +322,8 @@ def _points(value: float) -> str:
 
 
 def _score(candidate: Candidate) -> str:
-    return f"{words.interval(candidate.interval)} ({words.basis(candidate.interval)})"
+    flattered = f"; {SELECTED_ON_TEST}" if candidate.cell.selected_on_test else ""
+    return f"{words.interval(candidate.interval)} ({words.basis(candidate.interval)}{flattered})"
 
 
 def _higher(found: Interval) -> str:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from paretune.analysis.budget import expected_best
 from paretune.errors import StoreError
 from paretune.report import bars, curves, fronts, words
 from paretune.report.build import Finding, Report, build
@@ -62,6 +63,11 @@ def render(report: Report) -> str:
             "task": task,
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
+            "budgets": [
+                (row, best)
+                for row in task.tuned
+                if (best := expected_best(row.cell.tuning, row.cell.metric))
+            ],
         }
         for i, task in enumerate(report.tasks)
     ]
