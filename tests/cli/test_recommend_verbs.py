@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fake_records as fake
 import pytest
-from tiny_study import command
+from ruamel.yaml import YAML
 
 import paretune
+from paretune.cli import main
 from paretune.errors import StudyError
+from paretune.store import Store
+from paretune.store.predictions import encode_predictions
 from paretune.verbs import amounts, compare, recommend
 from paretune.verbs.report import Gathered
+
+
+def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors; torch stays out of it, as of these verbs."""
+    with pytest.raises(SystemExit) as end:
+        main([str(one) for one in arguments])
+    found = capsys.readouterr()
+    return int(end.value.code or 0), found.out, found.err
 
 
 @pytest.fixture
@@ -107,3 +120,33 @@ def test_amounts() -> None:
     for wrong in ("", "GiB", "4 GiB 2", "1e9B", "nanB", "infs", -1, float("nan"), float("inf")):
         with pytest.raises(StudyError, match="is no amount"):
             amounts.size(wrong, "x")
+
+
+def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
+    file = tmp_path / "study.yaml"
+    # The file's folder is that of its data: paths in it are absolute, as they were when it ran.
+    YAML(typ="safe", pure=True).dump(study.canonical(), file)
+    study = paretune.Study.load(file)
+    records = {r.run_id: r for r in fake.whole(study)}
+    with Store.open(tmp_path / "store", create=True) as store:
+        store.save_study(study.study_hash, study.study, "", study.canonical())
+        store.add_runs(study.study_hash, [(name, r.run) for name, r in records.items()])
+        while (claim := store.claim("test", study.study_hash)) is not None:
+            left = records[claim.run_id]
+            parts = encode_predictions(left.predictions)
+            blobs = {"predictions": parts} if left.predictions else {}
+            store.finish(claim, left.result, left.measured, blobs)
+    code = (
+        "import sys; from paretune.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
+        "'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    for verb, said in ((["recommend"], "take lora"), (["compare", "full", "lora"], "full less")):
+        asked = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
+        out = subprocess.run(
+            [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True
+        ).stdout
+        assert out.splitlines()[-1] == "0 []"
+        assert said in " ".join(out.split())

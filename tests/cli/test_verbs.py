@@ -65,24 +65,6 @@ def test_report_needs_no_model_library(done: tuple[Path, Path], tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("verb", "said"),
-    [(["recommend"], "On words, "), (["compare", "head_only", "majority"], "head_only less")],
-)
-def test_recommend_and_compare_read_the_store_without_a_model_library(
-    done: tuple[Path, Path], verb: list[str], said: str
-) -> None:
-    code = (
-        "import sys; from paretune.cli import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
-        "'sklearn', 'matplotlib') if m in sys.modules])"
-    )
-    out = python(code, verb[0], done[0], *verb[1:], "--store", done[1])
-    assert out.splitlines()[-1] == "0 []"
-    assert said in out
-
-
-@pytest.mark.parametrize(
     "arguments",
     [["plan"], ["nonsense"], ["run", "sample", "--workers", "0"], ["ls", "planets"], ["plan", "x"]],
 )
