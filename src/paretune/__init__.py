@@ -11,6 +11,8 @@ The verbs of the command line as functions that return values and print nothing:
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
     paretune.why(study, "full", "lora")          # where the difference in memory lies
+    for advice in paretune.recommend(study, max_memory="4GiB"):
+        print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
     paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
@@ -24,26 +26,31 @@ import paretune.export
 import paretune.report  # noqa: F401 (loaded for its order)
 from paretune.study import Study
 from paretune.verbs.check import Checked, check
+from paretune.verbs.compare import Compared, compare
 from paretune.verbs.export import Exported, export
 from paretune.verbs.export_slobench import export_slobench
 from paretune.verbs.load import load
 from paretune.verbs.plan import Plan, plan
+from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import Ran, run
 from paretune.verbs.why import Why, why
 
 __all__ = [
     "Checked",
+    "Compared",
     "Exported",
     "Plan",
     "Ran",
     "Study",
     "Why",
     "check",
+    "compare",
     "export",
     "export_slobench",
     "load",
     "plan",
+    "recommend",
     "report",
     "run",
     "why",

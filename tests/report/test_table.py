@@ -19,7 +19,7 @@ def line(text: str, *words: str) -> str:
 
 def test_every_score_carries_its_interval_examples_and_seeds() -> None:
     study = fake.study()
-    row = line(shown(study, fake.whole(study)), " lora  ")
+    row = line(shown(study, fake.whole(study)), " lora  ", "1e-3")
     assert "[0." in row
     assert "60 x 3" in row
     assert "1e-3" in row
@@ -50,7 +50,7 @@ def test_what_was_not_measured_says_so_and_is_never_zero() -> None:
     shut = fake.cost(fake.make_run(study, "cost", "full", 1), None)
     records = [r for r in records if r.run_id != shut.run_id]
     text = shown(study, [*records, shut], width=260)
-    assert "not measured: no solo measurement yet" in line(text, " lora  ")
+    assert "not measured: no solo measurement yet" in line(text, " lora  ", "1e-3")
     assert "not measured: the counter of this system is shut" in text
     assert " 0 MiB" not in text
     assert " 0 KiB" not in text
@@ -79,8 +79,8 @@ def test_a_narrow_terminal_gets_quality_and_cost_apart() -> None:
     study = fake.study()
     text = shown(study, fake.whole(study), width=100)
     assert max(map(len, text.splitlines())) <= 100
-    assert text.count("peak memory") == 2
-    quality = line(text, "method", "score [95 %]")
+    assert text.count("peak memory   step") == 2
+    quality = line(text, "method", "score [95 %]", "rate")
     assert "peak memory" not in quality
     assert "e5-small on topics" in text  # one model is told once, in the heading
     assert "[0." in line(shown(study, fake.whole(study), width=80), " lora  ", "60 x 3")

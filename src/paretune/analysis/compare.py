@@ -82,19 +82,29 @@ def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Metri
 
 def difference_of(a: Scored, b: Scored) -> Interval:
     """:func:`difference` of cells that are scored already."""
+    v_examples = shared_variance(a, b)
+    widest = a.highest - a.lowest
+    return student(a.estimate - b.estimate, [a, b], v_examples, (-widest, widest))
+
+
+def shared_variance(a: Scored, b: Scored) -> float:
+    """The part of the difference's variance that comes from the examples that both answered.
+
+    Raises:
+        StoreError: they answered different examples.
+
+    """
     check_paired(a, b)
     v_examples = bootstrap_variance(a, a.draws - b.draws)
-    widest = a.highest - a.lowest
     if a.right is None or b.right is None:
-        return student(a.estimate - b.estimate, [a, b], v_examples, (-widest, widest))
+        return v_examples
     delta = a.right - b.right
     n = len(delta)
     # Two imagined pairs, half of one won and half of one lost (Agresti and Min 2005): equal
     # answers on eight examples do not prove two methods equal.
     mean = delta.sum() / (n + 2)
     squares = ((delta - mean) ** 2).sum() + 0.5 * (1 - mean) ** 2 + 0.5 * (1 + mean) ** 2 + mean**2
-    v_examples = max(v_examples, float(squares) / (n + 2) ** 2)
-    return student(a.estimate - b.estimate, [a, b], v_examples, (-widest, widest))
+    return max(v_examples, float(squares) / (n + 2) ** 2)
 
 
 def above_baselines(

@@ -73,10 +73,10 @@ def _of_runs(records: Sequence[Record], cell: Cell, lost: int) -> Interval | Non
     # A mean that a lost seed takes to minus infinity (R²) has no interval.
     if len(answers) < len(records) or (lost and not math.isfinite(worst)):
         return None
-    return interval_of(_with_lost(scored(answers, cell.metric), lost, worst))
+    return interval_of(with_lost(scored(answers, cell.metric), lost, worst))
 
 
-def _with_lost(found: Scored, lost: int, worst: float) -> Scored:
+def with_lost(found: Scored, lost: int, worst: float) -> Scored:
     """The same with seeds that score the worst whichever examples are drawn."""
     share = len(found.seeds) / (len(found.seeds) + lost)
     return replace(

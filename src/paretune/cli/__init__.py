@@ -20,6 +20,8 @@ VERBS = (
     "report",
     "why",
     "peft-results",
+    "recommend",
+    "compare",
     "export",
     "export slobench",
     "ls",

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from ruamel.yaml import YAML
-
-from paretune.analysis.cells import LOST, NO_MODEL, PROBES, Cell, group
+from paretune.analysis.cells import LOST, NO_MODEL, Cell, group
 from paretune.analysis.collapse import best_constant
-from paretune.analysis.compare import Verdict, above_baselines
-from paretune.analysis.interval import Interval, Scored, interval_of, scored
+from paretune.analysis.compare import Verdict
+from paretune.analysis.interval import Interval, interval_of, scored
+from paretune.analysis.pairs import Pair, Rank, all_pairs, ranks
+from paretune.analysis.quality import beside_baselines, on_model
+from paretune.analysis.recommend import recommend
 from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
 from paretune.report import sentences, words
+from paretune.report.advice import Advice, advice
+from paretune.report.around import Failure, environment, failures, notes, settings
 from paretune.report.cost import Cost, CostTable, cost, cost_table
 from paretune.report.departures import departures
+from paretune.report.fronts import FrontTable, fronts
 from paretune.report.texts import Grid, grids
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
@@ -53,7 +56,8 @@ class Row:
     """One cell as shown. ``verdict`` is None where there is no score, or for a bare baseline.
 
     ``title`` is how sentences call it: ``lora on e5-small``, or ``lora`` where there is one model.
-    ``loses``: a translation clearly worse than the untuned model's.
+    ``loses``: a translation clearly worse than the untuned model's. ``rank``: the ranks that it may
+    have among the methods and baselines of its model.
     """
 
     cell: Cell
@@ -62,6 +66,7 @@ class Row:
     verdict: Verdict | None
     flags: tuple[str, ...]
     loses: bool = False
+    rank: Rank | None = None
 
     @property
     def method(self) -> str:
@@ -90,10 +95,19 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Every pair of methods and baselines on one model."""
+
+    model: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
 class TaskPart:
     """One task: methods and baselines, what may be concluded, what the constant answer scores.
 
     ``highest`` is what its score can come up to; ``grids`` are the further tables of a translation.
+    ``advice`` is what to take without a budget; ``front`` is None while too little is measured.
     """
 
     key: str
@@ -107,6 +121,9 @@ class TaskPart:
     highest: float = 1.0
     translates: bool = False
     grids: tuple[Grid, ...] = ()
+    advice: Advice | None = None
+    front: FrontTable | None = None
+    pairs: tuple[Pairs, ...] = ()
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
@@ -147,16 +164,6 @@ class TaskPart:
     def counters(self) -> tuple[str, ...]:
         """What the peaks of memory were read from."""
         return tuple(dict.fromkeys(r.cost.counter for r in self.weighed if r.cost.counter))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Runs of one cell and stage that ended without what was hoped for."""
-
-    where: str
-    outcome: str
-    runs: int
-    said: str
 
 
 @dataclass(frozen=True)
@@ -203,32 +210,35 @@ def build(
         t.key: primary_metric([r for c in cells if c.task == t.key for r in c.final + c.tuning])
         for t in study.tasks
     }
-    notes = [
+    unknown = [
         f"{key}: the primary score in the records is none that the report knows; "
         f"{TITLES[next(c.metric for c in cells if c.task == key)]} is shown."
         for key, metric in metrics_known.items()
         if metric is None and any(c.task == key and c.scored for c in cells)
     ]
-    tasks = tuple(_task(t, [c for c in cells if c.task == t.key]) for t in study.tasks)
+    tasks = tuple(
+        _task(t, [c for c in cells if c.task == t.key], i) for i, t in enumerate(study.tasks)
+    )
     return Report(
         name=words.plain(study.study),
         study_hash=study.study_hash,
         protocol=sentences.protocol(study),
         tasks=tasks,
         unfinished=tuple(sentences.unfinished(c) for c in cells if not c.finished),
-        failures=tuple(_failures(cells)),
+        failures=tuple(failures(cells)),
         departures=departures(study),
         findings=tuple(findings),
-        notes=(*notes, *_notes(cells)),
-        environment=tuple(_environment(records)),
-        settings=_settings(study),
+        notes=(*unknown, *notes(cells)),
+        environment=tuple(environment(records)),
+        settings=settings(study),
         runs=len(records),
     )
 
 
-def _task(task: TaskSpec, cells: Sequence[Cell]) -> TaskPart:
+def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskPart:
     key = words.plain(task.key)
-    rows = [_row(cell, cells) for cell in cells]
+    pairs, ranked = _pairs(cells)
+    rows = [_row(cell, cells, ranked.get((cell.model, cell.method))) for cell in cells]
     some = next((c.scored for c in cells if c.scored), None)
     label, constant = None, None
     # The best constant number scores 0 by definition, and the mean answer stands there anyway; of
@@ -257,7 +267,30 @@ def _task(task: TaskSpec, cells: Sequence[Cell]) -> TaskPart:
         highest=HIGHEST.get(cells[0].metric, 1.0),
         translates=task.translates,
         grids=grids(task, (*methods, *baselines)),
+        advice=advice(recommend(cells)),
+        front=fronts((*methods, *baselines), index, HIGHEST.get(cells[0].metric, 1.0)),
+        pairs=pairs,
     )
+
+
+def _pairs(cells: Sequence[Cell]) -> tuple[tuple[Pairs, ...], dict[tuple[str, str], Rank]]:
+    """All pairs of each model, and the ranks by model and method.
+
+    Baselines without a model stand among those of every model; where there are several, they have
+    no rank of their own.
+    """
+    models = [m for m in dict.fromkeys(c.model for c in cells) if m != NO_MODEL]
+    found: list[Pairs] = []
+    ranked: dict[tuple[str, str], Rank] = {}
+    for model in models:
+        there = on_model(cells, model)
+        pairs = all_pairs(there)
+        if pairs:
+            found.append(Pairs(words.plain(model), pairs))
+        ranked |= {(model, name): rank for name, rank in ranks(list(there), pairs).items()}
+        if len(models) == 1:
+            ranked |= {(NO_MODEL, name): rank for (_, name), rank in ranked.items()}
+    return tuple(found), ranked
 
 
 def _basis(rows: Sequence[Row]) -> list[str]:
@@ -273,7 +306,7 @@ def _basis(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _row(cell: Cell, beside: Sequence[Cell]) -> Row:
+def _row(cell: Cell, beside: Sequence[Cell], rank: Rank | None) -> Row:
     several = len({other.model for other in beside} - {NO_MODEL}) > 1
     alone = cell.model == NO_MODEL or not several
     title = cell.method if alone else f"{cell.method} on {cell.model}"
@@ -283,25 +316,14 @@ def _row(cell: Cell, beside: Sequence[Cell]) -> Row:
         one.baseline in untuned and one.standing == "below" for one in verdict.against
     )
     flags = [*(["loses what the base model knows"] if loses else []), *_flags(cell)]
-    return Row(cell, words.plain(title), cost(cell), verdict, tuple(flags), loses)
+    return Row(cell, words.plain(title), cost(cell), verdict, tuple(flags), loses, rank)
 
 
 def _verdict(cell: Cell, beside: Sequence[Cell]) -> Verdict | None:
     """Beside the baselines without a model, and what the same model knows unchanged."""
     if cell.scored is None or cell.model == NO_MODEL:
         return None
-    there: dict[str, Scored] = {}
-    missing = []
-    for other in beside:
-        if other is cell or not other.baseline or other.model not in (NO_MODEL, cell.model):
-            continue
-        if cell.name in PROBES and other.name == cell.name:
-            continue
-        if other.scored is not None and other.scored.uid == cell.scored.uid:
-            there[words.plain(other.method)] = other.scored
-        else:
-            missing.append(words.plain(other.method))
-    return above_baselines(cell.scored, there, missing)
+    return beside_baselines(cell, cell.scored, beside, words.plain)
 
 
 def _flags(cell: Cell) -> Iterable[str]:
@@ -321,68 +343,3 @@ def _flags(cell: Cell) -> Iterable[str]:
         yield "one seed: interval over examples only"
     if cell.other_settings:
         yield f"{words.counted(cell.other_settings, 'run')} of other settings or data left out"
-
-
-def _failures(cells: Sequence[Cell]) -> Iterable[Failure]:
-    seen: Counter[tuple[str, str, str]] = Counter()
-    for cell in cells:
-        for record in (*cell.tuning, *cell.final, *cell.cost):
-            if record.outcome in LOST:
-                where = f"{words.plain(' / '.join(record.run.cell))}, {record.run.stage}"
-                said = record.message or "; ".join(record.result.get("notes", ()))
-                seen[(where, record.outcome.replace("_", " "), words.plain(said))] += 1
-    for (where, outcome, said), runs in seen.items():
-        yield Failure(where, outcome, runs, said)
-
-
-def _notes(cells: Sequence[Cell]) -> Iterable[str]:
-    said: Counter[str] = Counter()
-    cut: dict[tuple[str, str], Counter[str]] = {}
-    for cell in cells:
-        for record in (*cell.tuning, *cell.final):
-            if record.outcome not in LOST:
-                said.update(record.result.get("notes", ()))
-            parts = {k: v for k, v in (record.result.get("truncated") or {}).items() if v}
-            if parts:
-                most = cut.setdefault((cell.task, cell.model), Counter())
-                most |= Counter(parts)
-                cut[(cell.task, cell.model)] = most
-    for note, runs in said.most_common():
-        yield words.plain(f"{note} ({words.counted(runs, 'run')})")
-    for (task, model), parts_cut in cut.items():
-        amounts = words.listed([f"{count:,} {part}" for part, count in parts_cut.items()])
-        yield words.plain(f"{task}, {model}: {amounts} examples were cut to the longest length.")
-
-
-def _environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
-    """Every value that occurs, most frequent first: runs may come from several machines."""
-    seen: dict[str, Counter[str]] = {}
-    for record in records:
-        for key, value in _flat(record.measured.get("environment") or {}):
-            seen.setdefault(key, Counter())[value] += 1
-    for key, values in sorted(seen.items()):
-        yield words.plain(key), words.plain("; ".join(value for value, _ in values.most_common()))
-
-
-def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
-    for key, item in value.items():
-        name = f"{before}{key}"
-        if isinstance(item, Mapping):
-            yield from _flat(item, "" if key == "packages" else f"{name} ")
-        elif item is not None:
-            yield name, str(item)
-
-
-def _settings(study: Study) -> str:
-    """The study as YAML, defaults included, absent settings left out."""
-    out = io.StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.dump(_present(study.canonical()), out)
-    return out.getvalue()
-
-
-def _present(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _present(item) for key, item in value.items() if item is not None}
-    return [_present(item) for item in value] if isinstance(value, list) else value

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.costs import trained_parameters, value_at
 from paretune.report import words
 from paretune.store.record import Record
 
@@ -79,7 +79,7 @@ def cost(cell: Cell) -> Cost:
     """Everything that is known of a cell's cost."""
     step = _measured(cell, ("step_seconds", "median"), words.seconds)
     if step.value is not None and len(cell.cost) == 1:
-        q1, q3 = (_value(cell.cost[0].measured, ("step_seconds", q)) for q in ("q1", "q3"))
+        q1, q3 = (value_at(cell.cost[0].measured, ("step_seconds", q)) for q in ("q1", "q3"))
         step = Measured(step.value, words.seconds(step.value, q1, q3))
     return Cost(
         memory=_measured(cell, ("phases", "train", "peak_bytes"), words.size),
@@ -97,7 +97,7 @@ def cost(cell: Cell) -> Cost:
 
 
 def _measured(cell: Cell, key: tuple[str, ...], write: Callable[[float], str]) -> Measured:
-    found = [v for v in (_value(r.measured, key) for r in cell.cost) if v is not None]
+    found = [v for v in (value_at(r.measured, key) for r in cell.cost) if v is not None]
     if cell.model == NO_MODEL:
         return Measured(None, "trains no model")
     if not found:
@@ -107,13 +107,6 @@ def _measured(cell: Cell, key: tuple[str, ...], write: Callable[[float], str]) -
         return Measured(mean, write(mean))
     low, high = min(found), max(found)
     return Measured(mean, f"{write(mean)} ({write(low)} to {write(high)})", low, high)
-
-
-def _value(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
-    place: Any = measured
-    for part in key:
-        place = place.get(part) if isinstance(place, Mapping) else None
-    return None if place is None else float(place)
 
 
 def _reason(cell: Cell, key: tuple[str, ...]) -> str:
@@ -133,11 +126,9 @@ def _reason(cell: Cell, key: tuple[str, ...]) -> str:
 
 
 def _trained(cell: Cell) -> Measured:
-    for record in (*cell.final, *cell.cost, *cell.tuning):
-        count = record.result.get("trained_parameters")
-        count = record.measured.get("trained_parameters") if count is None else count
-        if count is not None:
-            return Measured(float(count), words.parameters(count))
+    count = trained_parameters(cell)
+    if count is not None:
+        return Measured(count, words.parameters(count))
     if cell.model == NO_MODEL:
         return Measured(None, "trains no model")
     return Measured(None, "not known yet")

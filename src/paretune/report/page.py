@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.report import bars, curves, stacks, words
+from paretune.analysis.budget import expected_best
+from paretune.report import bars, curves, fronts, stacks, words
 from paretune.report.build import Finding, Report, TaskPart, build
 from paretune.report.heavier import bytes_grid
 from paretune.report.writing import write_whole
@@ -54,6 +55,11 @@ def render(report: Report) -> str:
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
             **_stack(task, i),
+            "budgets": [
+                (row, best)
+                for row in task.tuned
+                if (best := expected_best(row.cell.tuning, row.cell.metric))
+            ],
         }
         for i, task in enumerate(report.tasks)
     ]
@@ -63,6 +69,7 @@ def render(report: Report) -> str:
         words=words,
         curve=(curves.WIDTH, curves.HEIGHT),
         segments=stacks.KINDS,
+        front_size=(fronts.WIDTH, fronts.PLOT, fronts.LEFT),
     )
 
 

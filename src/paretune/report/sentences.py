@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from paretune.analysis.cautious import cautious
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
-from paretune.analysis.compare import ALPHA, difference_of, holm
+from paretune.analysis.compare import ALPHA, holm
 from paretune.report import words
 from paretune.study import OF_TEXTS, Study
 
@@ -90,7 +91,7 @@ def _not_separable(top: Row, others: Sequence[Row]) -> list[Row]:
     if top.cell.scored is None:
         return []
     paired = [(r, r.cell.scored) for r in others if r.cell.scored is not None]
-    p = holm([difference_of(top.cell.scored, theirs).p for _, theirs in paired])
+    p = holm([cautious(top.cell.scored, theirs).p for _, theirs in paired])
     return [r for (r, _), value in zip(paired, p, strict=True) if value >= ALPHA]
 
 

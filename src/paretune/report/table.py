@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from paretune.report.fronts import FrontTable
     from paretune.report.texts import Grid
 
     Column = tuple[str, Callable[[Row], str]]
@@ -58,6 +59,11 @@ def show(report: Report, console: Console) -> None:
         alone = f"{next(iter(models))} on " if len(models) == 1 else ""
         heading = f"{alone}{task.key}: {task.metric}"
         say(f"{heading}, {task.basis}" if task.basis else heading, "bold")
+        if task.advice and task.advice.take:
+            for text in task.advice.reasons:
+                say(text)
+        if task.front:
+            _front(task.front, console, several=len(models) > 1)
         for sentence in task.sentences:
             say(sentence)
         for columns in _layouts(console.width, several=len(models) > 1):
@@ -92,6 +98,7 @@ def _layouts(width: int, *, several: bool) -> list[list[Column]]:
         name.insert(0, ("model", lambda r: r.model))
     quality: list[Column] = [
         ("score [95 %]", _score),
+        ("rank", lambda r: words.rank(r.rank)),
         ("n x seeds", _basis),
         ("rate", lambda r: r.rate),
         (VERDICT, _verdict),
@@ -114,7 +121,7 @@ def _table(task: TaskPart, columns: Sequence[Column]) -> Table:
     quality = any(title.startswith("score") for title, _ in columns)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title, _ in columns:
-        numeric = title in ("score [95 %]", "n x seeds", "trained")
+        numeric = title in ("score [95 %]", "rank", "n x seeds", "trained")
         # Words may wrap; numbers and names may not.
         justify: Literal["left", "right"] = "right" if numeric else "left"
         words_too = title in (VERDICT, "rate", "peak memory", "step")
@@ -127,6 +134,19 @@ def _table(task: TaskPart, columns: Sequence[Column]) -> Table:
         if rows is task.rows and table.row_count:
             table.add_section()
     return table
+
+
+def _front(front: FrontTable, console: Console, *, several: bool) -> None:
+    """Costs with the probability of being on the front, as a grid."""
+    from paretune.report.texts import Grid
+
+    rows = tuple(
+        (row, (score, basis, *(text.replace(", ", " | ") for text in texts)))
+        for row, score, basis, texts in front.rows
+    )
+    titles = ("score [95 %]", "n x seeds", *front.short)
+    title = "Pareto front: cost | probability of being on it"
+    _grid(Grid(title, "", titles, rows, (front.note,)), console, several=several)
 
 
 def _grid(grid: Grid, console: Console, *, several: bool) -> None:
@@ -206,6 +226,9 @@ def _legend(report: Report) -> str:
         "Intervals: 95 %, over seeds and test examples; n x seeds says on how many.",
         "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
         "(Holm), not over rows.",
+        "Rank: those that it may have at once with all others, with 95 % (all pairs of a model's "
+        "methods and baselines, Holm); who cannot be told apart shares one.",
+        "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
     ]
     every = [r.cell.interval for task in report.tasks for r in task.all_rows if r.cell.interval]
     if any(found.n_clusters or found.n_questions for found in every):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paretune.analysis.interval import Interval
+    from paretune.analysis.pairs import Rank
 
 
 def plain(text: object) -> str:
@@ -58,6 +59,18 @@ def units(found: Interval) -> str:
     """``56``; ``145 in 3``: examples, and the independent groups they are in."""
     several = found.n_clusters or found.n_questions
     return f"{found.n_examples} in {several}" if several else str(found.n_examples)
+
+
+def rank(found: Rank | None) -> str:
+    """``1``, ``2–4``: the ranks that it may have; a dash where it has none."""
+    if found is None:
+        return "–"
+    return str(found.best) if found.best == found.worst else f"{found.best}–{found.worst}"
+
+
+def p_value(value: float) -> str:
+    """``0.031``, ``<0.001``."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def counted(count: int, noun: str) -> str:

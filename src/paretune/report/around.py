@@ -1,0 +1,93 @@
+"""What stands around the scores: failures, notes, the machines, the study with its defaults."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from paretune.analysis.cells import LOST, Cell
+from paretune.report import words
+from paretune.store.record import Record
+from paretune.study import Study
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Runs of one cell and stage that ended without what was hoped for."""
+
+    where: str
+    outcome: str
+    runs: int
+    said: str
+
+
+def failures(cells: Sequence[Cell]) -> Iterable[Failure]:
+    """Runs that diverged, did not fit or stopped, counted by what they said."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for cell in cells:
+        for record in (*cell.tuning, *cell.final, *cell.cost):
+            if record.outcome in LOST:
+                where = f"{words.plain(' / '.join(record.run.cell))}, {record.run.stage}"
+                said = record.message or "; ".join(record.result.get("notes", ()))
+                seen[(where, record.outcome.replace("_", " "), words.plain(said))] += 1
+    for (where, outcome, said), runs in seen.items():
+        yield Failure(where, outcome, runs, said)
+
+
+def notes(cells: Sequence[Cell]) -> Iterable[str]:
+    """What runs noted, and how many examples were cut."""
+    said: Counter[str] = Counter()
+    cut: dict[tuple[str, str], Counter[str]] = {}
+    for cell in cells:
+        for record in (*cell.tuning, *cell.final):
+            if record.outcome not in LOST:
+                said.update(record.result.get("notes", ()))
+            parts = {k: v for k, v in (record.result.get("truncated") or {}).items() if v}
+            if parts:
+                most = cut.setdefault((cell.task, cell.model), Counter())
+                most |= Counter(parts)
+                cut[(cell.task, cell.model)] = most
+    for note, runs in said.most_common():
+        yield words.plain(f"{note} ({words.counted(runs, 'run')})")
+    for (task, model), parts_cut in cut.items():
+        amounts = words.listed([f"{count:,} {part}" for part, count in parts_cut.items()])
+        yield words.plain(f"{task}, {model}: {amounts} examples were cut to the longest length.")
+
+
+def environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
+    """Every value that occurs, most frequent first: runs may come from several machines."""
+    seen: dict[str, Counter[str]] = {}
+    for record in records:
+        for key, value in _flat(record.measured.get("environment") or {}):
+            seen.setdefault(key, Counter())[value] += 1
+    for key, values in sorted(seen.items()):
+        yield words.plain(key), words.plain("; ".join(value for value, _ in values.most_common()))
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
+    for key, item in value.items():
+        name = f"{before}{key}"
+        if isinstance(item, Mapping):
+            yield from _flat(item, "" if key == "packages" else f"{name} ")
+        elif item is not None:
+            yield name, str(item)
+
+
+def settings(study: Study) -> str:
+    """The study as YAML, defaults included, absent settings left out."""
+    out = io.StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(_present(study.canonical()), out)
+    return out.getvalue()
+
+
+def _present(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _present(item) for key, item in value.items() if item is not None}
+    return [_present(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,205 @@
+"""The Pareto front of a task, as a table by every known cost and as a picture by one of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paretune.analysis.costs import TITLES, Axis, cost_of
+from paretune.analysis.front import Point, front, quality_draws
+from paretune.analysis.interval import DRAWS
+from paretune.analysis.quality import quality, same_examples
+from paretune.report import words
+from paretune.report.advice import bare_cost, cost
+
+if TYPE_CHECKING:
+    from paretune.report.build import Row
+
+_SHORT: dict[Axis, str] = {
+    "memory": "peak memory",
+    "time": "to train",
+    "parameters": "trained",
+    "saved": "saved",
+    "inference": "inference",
+}
+"""The costs that are shown, as they head narrow columns."""
+WIDTH, PLOT, TOP = 620.0, 330.0, 12.0
+LEFT, _LINE = 46.0, 16.0
+
+
+@dataclass(frozen=True)
+class FrontTable:
+    """``titles`` (``short`` ones) are the known costs; ``picture`` is of the first of them.
+
+    Each row has its score, what it stands on, and a text for each cost: how much, and the share of
+    draws in which it is on that front.
+    """
+
+    titles: tuple[str, ...]
+    short: tuple[str, ...]
+    rows: tuple[tuple[Row, str, str, tuple[str, ...]], ...]
+    note: str
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One configuration in the picture, in view-box units; its label stands at ``label_y``."""
+
+    name: str
+    label: str
+    x: float
+    y: float
+    low: float
+    high: float
+    label_y: float
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Scores over one cost, with the staircase of the front."""
+
+    id: str
+    title: str
+    height: float
+    bottom: float
+    marks: tuple[Mark, ...]
+    stairs: str
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    description: str
+
+
+def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable | None:
+    """The front of one task over all its models; None while fewer than two have score and cost."""
+    titled = {row.title: row for row in rows}
+    scores = same_examples((name, quality(row.cell)) for name, row in titled.items())
+    draws = quality_draws(scores)
+    found: dict[Axis, dict[str, Point]] = {}
+    for axis in _SHORT:
+        costs = {n: c for n in scores if (c := cost_of(titled[n].cell, axis)) is not None}
+        if len(costs) > 1:
+            found[axis] = {point.name: point for point in front(scores, costs, draws)}
+    if not found:
+        return None
+    first = next(iter(found))
+    shown = [n for n in titled if any(n in points for points in found.values())]
+    table = []
+    for name in shown:
+        interval = next(p[name].quality for p in found.values() if name in p)
+        basis = f"{words.units(interval)} x {interval.n_seeds}"
+        texts = tuple(_text(axis, points.get(name)) for axis, points in found.items())
+        table.append((titled[name], words.interval(interval), basis, texts))
+    return FrontTable(
+        titles=tuple(TITLES[axis] for axis in found),
+        short=tuple(_SHORT[axis] for axis in found),
+        rows=tuple(table),
+        note=f"Cost, and the share of {DRAWS:,} draws (test examples, seeds, cost where its spread "
+        "was measured) in which no other configuration is both as cheap and as good. Seeds that "
+        "were lost count as the lowest score.",
+        picture=_picture(list(found[first].values()), first, index, highest),
+    )
+
+
+def _text(axis: Axis, point: Point | None) -> str:
+    if point is None:
+        return "not measured"
+    return f"{bare_cost(axis, point.cost.value)}, {share(point.probability)}"
+
+
+def share(probability: float) -> str:
+    """``93 %``; never 0 % or 100 % where some draws said otherwise."""
+    if 0 < probability < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
+
+
+def _picture(points: Sequence[Point], axis: Axis, index: int, highest: float) -> Picture:
+    """Places of marks; labels stand at the right, in the order of scores, and never overlap."""
+    height = max(210.0, _LINE * len(points) + 30)
+    bottom = height - 34
+    costs = [max(p.cost.value, 1e-12) for p in points]
+    logarithmic = max(costs) / min(costs) > 20
+    low_x, high_x = min(costs), max(costs)
+    scale = math.log10 if logarithmic else float
+    start, end = scale(low_x), scale(high_x)
+    wide = (end - start) or 1.0
+    start, wide = start - 0.06 * wide, 1.12 * wide
+
+    low_y = min(p.quality.low for p in points)
+    high_y = max(p.quality.high for p in points)
+    step = _step(max(high_y - low_y, highest / 1000))
+    low_y, high_y = math.floor(low_y / step) * step, math.ceil(high_y / step) * step
+
+    def x(value: float) -> float:
+        return LEFT + (scale(max(value, 1e-12)) - start) / wide * PLOT
+
+    def y(value: float) -> float:
+        return bottom - (value - low_y) / (high_y - low_y) * (bottom - TOP)
+
+    labels = _apart([y(p.quality.estimate) for p in points], TOP + 4, bottom)
+    marks = [
+        Mark(
+            name=f"{p.name}: {words.interval(p.quality)}, {words.basis(p.quality)}; "
+            f"{cost(axis, p.cost)}; on the front in {share(p.probability)} of draws",
+            label=f"{_short(p.name)} {share(p.probability)}",
+            x=x(p.cost.value),
+            y=y(p.quality.estimate),
+            low=y(p.quality.low),
+            high=y(p.quality.high),
+            label_y=place,
+            on_front=p.on_front,
+        )
+        for p, place in zip(points, labels, strict=True)
+    ]
+    digits = 0 if step >= 1 else max(0, -math.floor(math.log10(step)))
+    count = round((high_y - low_y) / step)
+    ends = dict.fromkeys((low_x, high_x))
+    return Picture(
+        id=f"front-{index}",
+        title=f"Score over {TITLES[axis]}{' (logarithmic)' if logarithmic else ''}",
+        height=height,
+        bottom=bottom,
+        marks=tuple(marks),
+        stairs=_stairs([m for m in marks if m.on_front], LEFT + PLOT),
+        x_ticks=tuple((x(value), bare_cost(axis, value)) for value in ends),
+        y_ticks=tuple(
+            (y(low_y + i * step), f"{low_y + i * step:.{digits}f}") for i in range(count + 1)
+        ),
+        description=". ".join(m.name for m in marks) + ".",
+    )
+
+
+def _stairs(marks: Sequence[Mark], right: float) -> str:
+    """The path of the front from its cheapest to the right edge."""
+    path = f"M{marks[0].x:.1f} {marks[0].y:.1f}"
+    for mark in marks[1:]:
+        path += f"H{mark.x:.1f}V{mark.y:.1f}"
+    return f"{path}H{right:.1f}"
+
+
+def _apart(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
+    """Heights near those wanted, at least a line apart, inside the picture."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    placed = [0.0] * len(wanted)
+    last = top - _LINE
+    for i in order:
+        last = placed[i] = max(wanted[i], last + _LINE)
+    below = bottom
+    for i in reversed(order):
+        placed[i] = min(placed[i], below)
+        below = placed[i] - _LINE
+    return placed
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 26 else text[:25] + "…"
+
+
+def _step(spread: float) -> float:
+    """A round step (1, 2 or 5 x 10^k) that gives three to five ticks."""
+    power = 10.0 ** math.floor(math.log10(spread / 4))
+    return next(f * power for f in (1, 2, 5, 10) if f * power >= spread / 4 - 1e-12)

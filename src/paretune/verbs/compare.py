@@ -1,0 +1,110 @@
+"""``compare``: two methods of a study beside each other, on every task and model. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.errors import StudyError
+from paretune.study import Study
+from paretune.verbs.report import gather
+
+if TYPE_CHECKING:
+    from paretune.analysis.cells import Cell
+    from paretune.analysis.needed import Needed
+    from paretune.analysis.pairs import Pair
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two methods on one task and model; ``pair`` is None where one has no score (``why``).
+
+    ``pair.difference.p`` is of this pair alone, ``pair.p_holm`` over the ``pairs`` of all methods
+    and baselines here. ``needed`` is there where the pair alone is undecided. ``blind``: a side
+    that could have several seeds has one, so what they move is not known.
+    """
+
+    task: str
+    model: str
+    metric: str
+    pair: Pair | None
+    pairs: int
+    needed: Needed | None
+    lost: tuple[str, ...]
+    blind: bool = False
+    why: str = ""
+
+
+def compare(
+    study: Study | Path | str, a: str, b: str, *, store: Path | str | None = None
+) -> tuple[Compared, ...]:
+    """The score of ``a`` less that of ``b`` for each task and model.
+
+    Args:
+        study: a study, its file, or the name of a shipped one.
+        a: a method or baseline of the study, as the report calls it.
+        b: another.
+        store: folder of the results; ``studies/NAME`` by default.
+
+    Raises:
+        StudyError: no such study or method, or twice the same.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.analysis.cells import NO_MODEL, group
+
+    found = gather(study, store)
+    cells = group(found.study, found.records, found.states)
+    known = list(dict.fromkeys(cell.method for cell in cells))
+    for name in (a, b):
+        if name not in known:
+            raise StudyError(
+                f'has no method "{name}".',
+                where=f"study {found.study.study}",
+                remedy=f"It has {', '.join(known)}.",
+            )
+    if a == b:
+        raise StudyError(
+            f'"{a}" cannot be compared with itself.',
+            where=f"study {found.study.study}",
+            remedy=f"Name two of {', '.join(known)}.",
+        )
+    return tuple(
+        _compared([c for c in cells if c.task == task.key], model, a, b)
+        for task in found.study.tasks
+        for model in dict.fromkeys(c.model for c in cells if c.task == task.key)
+        if model != NO_MODEL
+    )
+
+
+def _compared(cells: list[Cell], model: str, a: str, b: str) -> Compared:
+    from paretune.analysis.cells import NO_MODEL
+    from paretune.analysis.compare import ALPHA
+    from paretune.analysis.needed import needed
+    from paretune.analysis.pairs import all_pairs
+    from paretune.analysis.quality import lost_seeds, on_model
+    from paretune.analysis.scores import TITLES
+    from paretune.report.words import counted
+
+    there = on_model(cells, model)
+    here = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
+    metric = TITLES[cells[0].metric]
+    absent = [name for name in (a, b) if name not in there]
+    if absent:
+        why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"
+        return Compared(cells[0].task, model, metric, None, 0, None, (), why=why)
+    # First the two that were asked for, so that the pair is a less b.
+    ordered = {name: there[name] for name in (a, b, *there)}
+    pairs = all_pairs(ordered)
+    pair = pairs[0]
+    more = None
+    if pair.difference.p >= ALPHA:
+        more = needed(there[a], there[b], (here[a].once, here[b].once))
+    blind = any(len(there[name].seeds) == 1 and not here[name].once for name in (a, b))
+    lost = tuple(
+        f"{lost_seeds(here[name])} of {counted(len(here[name].final), 'seed')} of {name} diverged "
+        "or did not fit, and counts as the lowest score there is."
+        for name in (a, b)
+        if lost_seeds(here[name])
+    )
+    return Compared(cells[0].task, model, metric, pair, len(pairs), more, lost, blind)

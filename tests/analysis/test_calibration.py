@@ -1,0 +1,192 @@
+"""Do the verdicts err as rarely as they say, and find as often as they should? Simulated studies.
+
+An example has an ease, shared by all methods; a seed of a method has a skill around the method's.
+Answers are right with the logistic probability of their sum. So methods of equal skill have equal
+expected scores, examples are paired, and seeds differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from paretune.analysis.cautious import cautious
+from paretune.analysis.compare import difference_of, holm
+from paretune.analysis.costs import Spread
+from paretune.analysis.front import front
+from paretune.analysis.interval import Scored, scored
+from paretune.analysis.needed import needed
+from paretune.analysis.pairs import all_pairs, ranks
+from paretune.store.record import Predictions
+
+LEVEL, SLACK = 0.05, 0.007
+
+
+def simulated(
+    rng: np.random.Generator, skills: list[float], seeds: int, n: int, spread: float
+) -> dict[str, Scored]:
+    """One study of a method for each skill, by its place."""
+    ease = rng.normal(0, 1.2, n)
+    label = rng.integers(0, 2, n)
+    uid, given = tuple(map(str, range(n))), tuple(label.tolist())
+    cells = {}
+    for place, skill in enumerate(skills):
+        parts = []
+        for _ in range(seeds):
+            chance = 1 / (1 + np.exp(-(1 + skill + spread * rng.normal() + ease)))
+            right = rng.random(n) < chance
+            parts.append(Predictions(uid, given, tuple(np.where(right, label, 1 - label)), ()))
+        cells[str(place)] = scored(parts, "accuracy")
+    return cells
+
+
+def truth(skill: float, spread: float) -> float:
+    """The expected accuracy of a method."""
+    points = stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    wide = (1.2**2 + spread**2) ** 0.5
+    return float((1 / (1 + np.exp(-(1 + skill + wide * points)))).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("methods", "seeds", "n", "spread"),
+    [
+        (4, 1, 60, 0.0),
+        (4, 2, 50, 0.3),
+        (4, 2, 200, 0.3),
+        (4, 3, 60, 0.5),
+        (4, 5, 100, 0.3),
+        (8, 2, 200, 0.5),
+        (8, 3, 200, 0.3),
+    ],
+)
+def test_without_a_difference_hardly_ever_is_one_called_clear(
+    methods: int, seeds: int, n: int, spread: float
+) -> None:
+    rng = np.random.default_rng([methods, seeds, n])
+    studies = 4000 if methods < 8 else 1500
+    wrong = sum(
+        any(
+            pair.standing != "unclear"
+            for pair in all_pairs(simulated(rng, [0.0] * methods, seeds, n, spread))
+        )
+        for _ in range(studies)
+    )
+    print(
+        f"{methods} methods, {seeds} seeds, {n} examples, {spread}: {100 * wrong / studies:.2f} %"
+    )
+    assert wrong / studies <= LEVEL + SLACK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("methods", "seeds"), [(4, 2), (8, 2), (8, 3), (4, 5)])
+@pytest.mark.parametrize("unstable", ["all", "half"])
+def test_seeds_that_decide_alone_do_not_deceive(methods: int, seeds: int, unstable: str) -> None:
+    """Seeds' variance ten times that of the examples: what deceives Welch and Satterthwaite's."""
+    rng, studies = np.random.default_rng([methods, seeds, len(unstable)]), 1500
+    uid, n = tuple(map(str, range(200))), 200
+    spread = np.full(methods, (10 * seeds / 2) ** 0.5)
+    if unstable == "half":
+        spread[methods // 2 :] = 0
+    wrong = usual = 0
+    for _ in range(studies):
+        cells = {}
+        for i in range(methods):
+            ours = rng.normal(0, 0.5**0.5) + spread[i] * rng.normal(size=seeds)
+            draws = ours.mean() + rng.normal(0, 0.5**0.5, 2000)
+            cells[str(i)] = Scored(uid, (0,) * n, ours, draws, None, -1e9, 1e9)
+        pairs = all_pairs(cells)
+        wrong += any(pair.standing != "unclear" for pair in pairs)
+        plain = [difference_of(cells[pair.a], cells[pair.b]).p for pair in pairs]
+        usual += min(holm(plain)) < LEVEL
+    print(f"{methods} methods x {seeds} seeds, {unstable}: {100 * wrong / studies:.2f} %", end="; ")
+    print(f"by Welch and Satterthwaite {100 * usual / studies:.2f} %")
+    assert wrong / studies <= LEVEL + SLACK
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("skill", [0.4, 0.7, 1.0])
+def test_a_planted_difference_is_found_as_often_as_theory_says(skill: float) -> None:
+    """One seed each, so all chance is the examples': the power is that of a paired test."""
+    rng, n, studies = np.random.default_rng(7), 200, 1500
+    gaps, found = [], 0
+    for _ in range(studies):
+        cells = simulated(rng, [skill, 0.0], 1, n, 0.0)
+        gaps.append(cells["0"].estimate - cells["1"].estimate)
+        found += cautious(cells["0"], cells["1"]).p < LEVEL
+    gap, error = truth(skill, 0.0) - truth(0.0, 0.0), float(np.std(gaps))
+    theory = float(stats.norm.sf(1.96 - gap / error) + stats.norm.cdf(-1.96 - gap / error))
+    print(
+        f"difference {gap:.3f}: found in {100 * found / studies:.1f} %, theory {100 * theory:.1f} %"
+    )
+    assert found / studies == pytest.approx(theory, abs=0.04)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seeds", "n"), [(2, 200), (3, 200), (5, 200), (5, 1000)])
+def test_with_seeds_it_is_found_less_often_but_not_never(seeds: int, n: int) -> None:
+    """Theory knows the variances; a study has to guess them from its few seeds."""
+    rng, studies, spread = np.random.default_rng(8), 600, 0.15
+    gaps, found = [], 0
+    for _ in range(studies):
+        cells = simulated(rng, [0.7, 0.0], seeds, n, spread)
+        gaps.append(cells["0"].estimate - cells["1"].estimate)
+        found += cautious(cells["0"], cells["1"]).p < LEVEL
+    gap, error = truth(0.7, spread) - truth(0.0, spread), float(np.std(gaps))
+    theory = float(stats.norm.sf(1.96 - gap / error))
+    print(f"{seeds} x {n}: found in {100 * found / studies:.1f} %, theory {100 * theory:.1f} %")
+    assert found / studies <= theory + 0.04
+    if seeds == 5:
+        assert found / studies >= theory - 0.2
+
+
+@pytest.mark.slow
+def test_all_true_ranks_lie_in_the_ranges_at_once() -> None:
+    rng, studies, held = np.random.default_rng(9), 1000, 0
+    skills = [1.5, 0.8, 0.75, 0.0]
+    for _ in range(studies):
+        cells = simulated(rng, skills, 3, 200, 0.2)
+        found = ranks(list(cells), all_pairs(cells))
+        held += all(found[str(i)].best <= i + 1 <= found[str(i)].worst for i in range(4))
+    print(f"all true ranks in {100 * held / studies:.1f} % of studies")
+    assert held / studies >= 1 - LEVEL - SLACK
+
+
+@pytest.mark.slow
+def test_the_examples_that_are_asked_for_decide_in_eight_of_ten() -> None:
+    rng, studies = np.random.default_rng(10), 1200
+    # A study that looks exactly like what is true: its difference set to that.
+    gap = truth(0.5, 0.0) - truth(0.0, 0.0)
+    numbers = []
+    for _ in range(40):
+        cells = simulated(rng, [0.5, 0.0], 1, 200, 0.0)
+        looks = replace(cells["0"], seeds=cells["1"].seeds + gap)
+        numbers.append(needed(looks, cells["1"], once=(True, True)).examples or 0)
+    n = round(float(np.mean(numbers)))
+    found = 0
+    for _ in range(studies):
+        cells = simulated(rng, [0.5, 0.0], 1, n, 0.0)
+        found += cautious(cells["0"], cells["1"]).p < LEVEL
+    print(f"{n} examples decide in {100 * found / studies:.1f} % of studies")
+    assert found / studies == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_dearer_method_that_is_no_better_is_on_the_front_half_of_the_time() -> None:
+    """And the probability is even: as often under 0.1 as over 0.9."""
+    rng, costs = np.random.default_rng(11), {"0": Spread(1.0), "1": Spread(2.0)}
+    chances = np.array(
+        [
+            {p.name: p.probability for p in front(simulated(rng, [0.0, 0.0], 3, 100, 0.2), costs)}[
+                "1"
+            ]
+            for _ in range(1000)
+        ]
+    )
+    low, high = float((chances < 0.1).mean()), float((chances > 0.9).mean())
+    print(f"mean {chances.mean():.3f}; under 0.1: {low:.3f}, over 0.9: {high:.3f}")
+    assert chances.mean() == pytest.approx(0.5, abs=0.03)
+    assert low <= 0.1 + 0.02 and high <= 0.1 + 0.02

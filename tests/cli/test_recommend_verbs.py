@@ -1,0 +1,152 @@
+"""``recommend`` and ``compare`` as a user meets them, on made-up records."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fake_records as fake
+import pytest
+from ruamel.yaml import YAML
+
+import paretune
+from paretune.cli import main
+from paretune.errors import StudyError
+from paretune.store import Store
+from paretune.store.predictions import encode_predictions
+from paretune.verbs import amounts, compare, recommend
+from paretune.verbs.report import Gathered
+
+
+def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors; torch stays out of it, as of these verbs."""
+    with pytest.raises(SystemExit) as end:
+        main([str(one) for one in arguments])
+    found = capsys.readouterr()
+    return int(end.value.code or 0), found.out, found.err
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    study = fake.study(methods=["full", "lora", "loha", "prompt"])
+    found = Gathered(study, Path("x"), fake.whole(study), [], [])
+    for verb in ("recommend", "compare"):
+        monkeypatch.setattr(f"paretune.verbs.{verb}.gather", lambda *_: found)
+    monkeypatch.setenv("COLUMNS", "300")
+    return lambda *_: study
+
+
+def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any) -> None:
+    code, out, _ = command(
+        capsys, "recommend", "s.yaml", "--max-memory", "4GiB", "--task", "topics"
+    )
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0].startswith("On topics, take lora: 0.77 [0.68, 0.86] (60 examples, 3 seeds)")
+    assert "inside the budget" in lines[1]
+    assert "What would change it:" in lines
+    assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method lora"
+    both = command(capsys, "recommend", "s.yaml", "--max-time", "1h", "--max-bytes", "20MB")[1]
+    assert "On topics, take" in both and "On entailment, take" in both
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--max-memory", "4Gi"], '--max-memory: "4Gi" is no amount. Write a number with one of'),
+        (["--max-memory", "4"], "as 4GiB or 500MB"),
+        (["--max-time", "-3min"], "as 90s, 10min or 2h"),
+        (["--within", "1%"], "as 1pt or 0.5pt"),
+        (["--by", "joules"], "There is memory, time, step"),
+        (["--task", "weather"], "It has topics, entailment."),
+    ],
+)
+def test_a_mistake_is_told_with_its_remedy(
+    made: Any, capsys: Any, arguments: list[str], said: str
+) -> None:
+    code, out, err = command(capsys, "recommend", "s.yaml", *arguments)
+    assert (code, out) == (2, "")
+    assert said in err and "Traceback" not in err
+
+
+def test_compare_says_the_difference_and_what_would_decide_it(made: Any, capsys: Any) -> None:
+    code, out, _ = command(capsys, "compare", "s.yaml", "full", "lora")
+    assert code == 0
+    assert "e5-small on topics: accuracy" in out and "e5-small on entailment" in out
+    assert "full less lora: 0.02 [-0.17, 0.22] (60 examples, 3 seeds), p 0.742" in out
+    assert "corrected over the 21 pairs here (Holm): p 1.000" in out
+    assert "What would decide it: about" in out and "McNemar" not in out
+    single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
+    assert "McNemar's exact test of accuracy, these two runs: 20 examples only majority" in single
+    clear = command(capsys, "compare", "s.yaml", "lora", "tfidf")[1]
+    assert "lora is clearly better." in clear and "What would decide" not in clear
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        (("full", "lorra"), 'has no method "lorra". It has full, lora, loha, prompt, head_only'),
+        (("full", "full"), '"full" cannot be compared with itself.'),
+    ],
+)
+def test_compare_names_what_there_is(
+    made: Any, capsys: Any, pair: tuple[str, str], said: str
+) -> None:
+    code, _, err = command(capsys, "compare", "s.yaml", *pair)
+    assert code == 2 and said in err
+
+
+def test_the_same_in_python(made: Any) -> None:
+    found = paretune.recommend("s.yaml", max_memory=2**32, within=100.0)
+    assert [advice.task for advice in found] == ["topics", "entailment"]
+    assert "within 100 points" in found[0].reasons[1]
+    first, second = paretune.compare("s.yaml", "lora", "full")
+    assert first.pair is not None and second.pair is not None
+    assert (first.pair.a, first.pair.b, first.pairs) == ("lora", "full", 21)
+    assert compare.compare is paretune.compare and recommend.recommend is paretune.recommend
+
+
+def test_amounts() -> None:
+    for text, value in {
+        "4GiB": 4 * 2**30, "500 MB": 5e8, "1.5kB": 1500, "20mib": 20 * 2**20, "3B": 3
+    }.items():  # fmt: skip
+        assert amounts.size(text, "x") == value
+    assert [amounts.duration(t, "x") for t in ("90s", "10min", "2h")] == [90, 600, 7200]
+    assert amounts.points("0.5pt", "x") == 0.5
+    assert amounts.size(12, "x") == 12
+    for wrong in ("", "GiB", "4 GiB 2", "1e9B", "nanB", "infs", -1, float("nan"), float("inf")):
+        with pytest.raises(StudyError, match="is no amount"):
+            amounts.size(wrong, "x")
+
+
+def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
+    file = tmp_path / "study.yaml"
+    # The file's folder is that of its data: paths in it are absolute, as they were when it ran.
+    YAML(typ="safe", pure=True).dump(study.canonical(), file)
+    study = paretune.Study.load(file)
+    records = {r.run_id: r for r in fake.whole(study)}
+    with Store.open(tmp_path / "store", create=True) as store:
+        store.save_study(study.study_hash, study.study, "", study.canonical())
+        store.add_runs(study.study_hash, [(name, r.run) for name, r in records.items()])
+        while (claim := store.claim("test", study.study_hash)) is not None:
+            left = records[claim.run_id]
+            parts = encode_predictions(left.predictions)
+            blobs = {"predictions": parts} if left.predictions else {}
+            store.finish(claim, left.result, left.measured, blobs)
+    code = (
+        "import sys; from paretune.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
+        "'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    for verb, said in ((["recommend"], "take lora"), (["compare", "full", "lora"], "full less")):
+        asked = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
+        out = subprocess.run(
+            [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True
+        ).stdout
+        assert out.splitlines()[-1] == "0 []"
+        assert said in " ".join(out.split())

@@ -1,0 +1,76 @@
+import io
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import fake_records as fake
+from rich.console import Console
+
+from paretune.analysis.front import front
+from paretune.report.build import build
+from paretune.report.fronts import share
+from paretune.report.page import html
+from paretune.report.table import terminal
+
+
+def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None:
+    study = fake.study()
+    text = html(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
+    first = text.index("On topics, take lora")
+    assert first < text.index("On topics, full and lora are clearly above")
+    assert text.index('<svg class="bars front"') < text.index('<svg class="bars" ')
+    assert "paretune export STUDY --task topics --model e5-small --method lora" in text
+    assert "no other configuration is both as cheap and as good" in text
+    assert re.search(r"<td class=\"number\">870 MiB, (&gt;)?\d+ %</td>", text)
+    assert "Every pair, and the ranks that follow" in text
+    assert re.search(r"1: 0\.\d\d \[0\.\d\d, 0\.\d\d\] \(12\.0 s\)", text)
+
+
+def test_the_terminal_has_them_too() -> None:
+    study = fake.study()
+    out = io.StringIO()
+    terminal(study, fake.whole(study), (), Console(file=out, width=200))
+    text = out.getvalue()
+    said = ("On topics, take lora", "Pareto front", "On topics, full and lora are clearly above")
+    places = [text.index(one) for one in said]
+    assert places == sorted(places)
+    assert re.search(r"870 MiB \| (>99|100) %", text)
+    assert re.search(r"lora +0\.77 \[0\.68, 0\.86\] +1–2 +60 x 3", text)
+
+
+def test_marks_stay_in_the_picture_and_labels_apart() -> None:
+    study = fake.study(
+        models=["a", "b", "c"],
+        methods=["full", "lora", "loha", "prompt"],
+        tasks=[fake.own_task("t")],
+    )
+    (task,) = build(study, fake.whole(study)).tasks
+    assert task.front is not None
+    picture = task.front.picture
+    assert len(picture.marks) == 15
+    places = sorted(mark.label_y for mark in picture.marks)
+    assert all(b - a >= 15.9 for a, b in pairwise(places))
+    assert places[0] > 0 and places[-1] <= picture.height
+    for mark in picture.marks:
+        assert 0 < mark.high <= mark.y <= mark.low <= picture.bottom + 0.1
+        assert "15 " not in mark.name and "examples, 3 seeds" in mark.name
+
+
+def test_no_front_without_two_that_are_measured() -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    records = [r for r in fake.whole(study) if r.run.method.name in ("majority", "tfidf", "lora")]
+    (task,) = build(study, records).tasks
+    assert task.front is None
+    (empty,) = build(study, []).tasks
+    assert empty.front is None and empty.advice is not None and empty.advice.take == ""
+
+
+def test_shares_never_round_to_certainty() -> None:
+    assert [share(p) for p in (0, 0.001, 0.5, 0.999, 1)] == [
+        "0 %",
+        "<1 %",
+        "50 %",
+        ">99 %",
+        "100 %",
+    ]
+    assert front({}, {}) == ()
