@@ -35,6 +35,7 @@ from paretune.training.evaluate import logits, token_loss
 from paretune.training.execute import Outcome, execute_run
 from paretune.training.loop import adamw
 from paretune.training.objective import inputs
+from paretune.training.passes import pack
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.translate import search, translations
 from paretune.training.workbench import Workbench
@@ -89,6 +90,7 @@ class Walk:
     pristine: tuple[str, str] = ("", "")
     outcome: Outcome = field(default_factory=Outcome)
     again: Tensor = field(default_factory=nothing)
+    packed: Tensor = field(default_factory=nothing)
     loss: float = 0.0
     texts: dict[str, list[str]] = field(default_factory=dict)
     """Translations of the test part at the stages above; of other kinds none."""
@@ -215,6 +217,8 @@ def walked(run: Run, bench: Workbench, folder: Path) -> Walk:
     seen.pristine = (pristine, loaded.pristine())
     kept = seen.restored()
     seen.look("again", kept.loaded, kept.fleet)
+    pack(kept)  # as the run itself answered
+    seen.look("packed", kept.loaded, kept.fleet)
     if seen.task.kind == TRANSLATION:
         asked = seen.asked(kept.loaded, kept.fleet)
         seen.loss = token_loss(kept.loaded.model, seen.encoded(kept.loaded), **asked)

@@ -8,6 +8,7 @@ the two it is, is decided once for a run (:func:`pack`), and changes results by 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,10 +23,14 @@ from paretune.data.batch import (
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import also_undo
+from paretune.models.dropout import drops
 from paretune.models.packing import Chance, Packing
 from paretune.models.packing.entering import counted, enter, packs
 from paretune.training.objective import inputs
 from paretune.training.prepare import Prepared
+
+_PLAIN = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
+"""With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
 
 def pack(prepared: Prepared) -> bool:
@@ -37,8 +42,12 @@ def pack(prepared: Prepared) -> bool:
     if not injection.packs or not packs(model):
         if model.device.type == "cpu":
             chance = prepared.fleet.chance = Chance()
-            handles = counted(model, anatomy, chance)
-            also_undo(injection, *(handle.remove for handle in handles), prepared.fleet.forget)
+            steps = [handle.remove for handle in counted(model, anatomy, chance)]
+            before = getattr(model.config, "_attn_implementation", None)
+            if before in _PLAIN and drops(model):
+                model.set_attn_implementation(_PLAIN[before])
+                steps.append(partial(model.set_attn_implementation, before))
+            also_undo(injection, *steps, prepared.fleet.forget)
         return False
     packing = Packing(front=injection.extra_tokens, placeholder=injection.placeholder)
     leave = enter(model, anatomy, packing)

@@ -14,7 +14,7 @@ from paretune.errors import MethodError
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection
-from paretune.models.dropout import drops, set_dropout
+from paretune.models.dropout import set_dropout
 from paretune.models.load import Loaded, reset_head
 from paretune.study import Run
 
@@ -147,9 +147,8 @@ def _checkpoint_activations(model: Any, *, asked: bool) -> None:
 def _choose_attention(model: Any, device: str, precision: str) -> None:
     """Plain attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (docs/log.md).
 
-    With dropout SDPA has no kernel there either, and draws with torch's own. Models that know only
-    one kind keep it; the numbers are the same to within rounding.
+    Models that know only one kind keep it; the numbers are the same to within rounding.
     """
     if getattr(model, "_supports_sdpa", False):
-        plain = device == "cpu" and (precision == "bf16" or drops(model))
+        plain = device == "cpu" and precision == "bf16"
         model.set_attn_implementation("eager" if plain else "sdpa")
