@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 from paretune.analysis.cautious import cautious
-from paretune.analysis.compare import difference_of, holm
 from paretune.analysis.costs import Spread
+from paretune.analysis.difference import difference_of, holm
 from paretune.analysis.front import front
 from paretune.analysis.interval import Scored, scored
 from paretune.analysis.needed import needed

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from paretune.analysis.cautious import cautious, reach
-from paretune.analysis.compare import difference_of, shared_variance
+from paretune.analysis.difference import difference_of, shared_variance
 from paretune.analysis.interval import Scored, scored
 
 

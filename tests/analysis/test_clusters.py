@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paretune.analysis.choice import choose_rate
-from paretune.analysis.compare import difference
+from paretune.analysis.difference import difference
 from paretune.analysis.interval import score_interval, scored
 from paretune.analysis.scores import primary_metric
 from paretune.errors import StoreError

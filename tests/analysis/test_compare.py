@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.compare import above_baselines, difference, holm
+from paretune.analysis.compare import above_baselines
+from paretune.analysis.difference import difference, holm
 from paretune.analysis.interval import scored
 from paretune.errors import StoreError
 

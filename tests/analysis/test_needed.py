@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.compare import shared_variance
+from paretune.analysis.difference import shared_variance
 from paretune.analysis.interval import scored
 from paretune.analysis.needed import needed
 from paretune.report.advice import decides

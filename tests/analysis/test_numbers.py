@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paretune.analysis.collapse import constant, is_constant
-from paretune.analysis.compare import difference
+from paretune.analysis.difference import difference
 from paretune.analysis.interval import score_interval, scored
 from paretune.analysis.numbers import columns, from_sums
 from paretune.metrics.regression import PRIMARY, scores

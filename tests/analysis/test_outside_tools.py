@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from paretune.analysis.cautious import cautious, reach
-from paretune.analysis.compare import difference_of, holm
+from paretune.analysis.difference import difference_of, holm
 from paretune.analysis.interval import Scored, interval_of, scored
 from paretune.analysis.pairs import mcnemar
 from paretune.store.record import Predictions

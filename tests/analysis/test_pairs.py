@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.compare import difference_of, holm
+from paretune.analysis.difference import difference_of, holm
 from paretune.analysis.interval import scored
 from paretune.analysis.pairs import Pair, all_pairs, mcnemar, ranks
 

@@ -10,7 +10,7 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from paretune.analysis.collapse import is_constant
-from paretune.analysis.compare import difference
+from paretune.analysis.difference import difference
 from paretune.analysis.interval import interval_of, score_interval, scored
 from paretune.analysis.translations import columns, from_sums, score
 from paretune.metrics.translation import Name

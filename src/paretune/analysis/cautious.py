@@ -22,7 +22,7 @@ from dataclasses import replace
 
 from scipy import special
 
-from paretune.analysis.compare import ALPHA, difference_of, shared_variance
+from paretune.analysis.difference import ALPHA, difference_of, shared_variance
 from paretune.analysis.interval import Interval, Scored
 
 Part = tuple[float, float]

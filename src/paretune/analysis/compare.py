@@ -1,4 +1,4 @@
-"""Whether one cell is better than another: paired on examples, seeds on both sides."""
+"""Whether a cell is better than the baselines beside it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
-from paretune.analysis.interval import (
-    Interval,
-    Scored,
-    bootstrap_variance,
-    check_paired,
-    scored,
-    student,
-)
-from paretune.store.record import Predictions
-from paretune.study import Metric
-
-ALPHA = 0.05
+from paretune.analysis.cautious import cautious
+from paretune.analysis.difference import ALPHA, holm
+from paretune.analysis.interval import Interval, Scored
 
 Standing = Literal["above", "unclear", "below"]
 
@@ -70,53 +59,17 @@ class Verdict:
         return self.standing == "above" and not self.missing
 
 
-def difference(a: Sequence[Predictions], b: Sequence[Predictions], metric: Metric) -> Interval:
-    """Score of ``a`` less score of ``b``, each one :class:`Predictions` per seed; 95 %.
-
-    Raises:
-        StoreError: ``a`` and ``b`` answered different examples.
-
-    """
-    return difference_of(scored(a, metric), scored(b, metric))
-
-
-def difference_of(a: Scored, b: Scored) -> Interval:
-    """:func:`difference` of cells that are scored already."""
-    v_examples = shared_variance(a, b)
-    widest = a.highest - a.lowest
-    return student(a.estimate - b.estimate, [a, b], v_examples, (-widest, widest))
-
-
-def shared_variance(a: Scored, b: Scored) -> float:
-    """The part of the difference's variance that comes from the examples that both answered.
-
-    Raises:
-        StoreError: they answered different examples.
-
-    """
-    check_paired(a, b)
-    v_examples = bootstrap_variance(a, a.draws - b.draws)
-    if a.right is None or b.right is None:
-        return v_examples
-    delta = a.right - b.right
-    n = len(delta)
-    # Two imagined pairs, half of one won and half of one lost (Agresti and Min 2005): equal
-    # answers on eight examples do not prove two methods equal.
-    mean = delta.sum() / (n + 2)
-    squares = ((delta - mean) ** 2).sum() + 0.5 * (1 - mean) ** 2 + 0.5 * (1 + mean) ** 2 + mean**2
-    return max(v_examples, float(squares) / (n + 2) ** 2)
-
-
 def above_baselines(
     cell: Scored, baselines: Mapping[str, Scored], missing: Sequence[str] = ()
 ) -> Verdict:
     """Compare a cell with every baseline; p-values corrected by Holm (1979) over the baselines.
 
-    Above only if above each; below if below any; else not separable. ``missing`` names baselines
+    Above only if above each; below if below any; else not separable. Few seeds count for little
+    (:mod:`paretune.analysis.cautious`). ``missing`` names baselines
     that should stand beside the cell and have no scores yet.
     """
     names = list(baselines)
-    differences = [difference_of(cell, baselines[name]) for name in names]
+    differences = [cautious(cell, baselines[name]) for name in names]
     corrected = holm([d.p for d in differences])
     against = tuple(Against(*row) for row in zip(names, differences, corrected, strict=True))
     standings = {a.standing for a in against}
@@ -128,15 +81,6 @@ def above_baselines(
     elif standings == {"above"}:
         standing = "above"
     return Verdict(standing, against, tuple(missing))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """P-values that hold for the whole family (Holm 1979)."""
-    order = np.argsort(p)
-    steps = np.asarray(p, dtype=float)[order] * np.arange(len(p), 0, -1)
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(value) for value in corrected]
 
 
 def _names(against: Sequence[Against], standing: Standing) -> str:

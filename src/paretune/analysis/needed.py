@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from scipy import special
 
 from paretune.analysis.cautious import Part, reach
-from paretune.analysis.compare import ALPHA, shared_variance
+from paretune.analysis.difference import ALPHA, shared_variance
 from paretune.analysis.interval import Scored
 
 POWER = 0.8

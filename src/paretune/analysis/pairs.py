@@ -10,7 +10,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from paretune.analysis.cautious import cautious
-from paretune.analysis.compare import ALPHA, Standing, holm
+from paretune.analysis.compare import Standing
+from paretune.analysis.difference import ALPHA, holm
 from paretune.analysis.interval import Interval, Scored
 
 

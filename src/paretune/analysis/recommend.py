@@ -24,8 +24,9 @@ from typing import Literal
 
 from paretune.analysis.cautious import cautious
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.compare import ALPHA, Verdict, holm
+from paretune.analysis.compare import Verdict
 from paretune.analysis.costs import AXES, Axis, Spread, cost_of
+from paretune.analysis.difference import ALPHA, holm
 from paretune.analysis.interval import Interval, Scored, interval_of
 from paretune.analysis.needed import Needed, needed
 from paretune.analysis.quality import beside_baselines, lost_seeds, quality, same_examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.compare import ALPHA
+from paretune.analysis.difference import ALPHA
 from paretune.analysis.needed import Needed
 from paretune.analysis.pairs import Pair
 from paretune.report import words

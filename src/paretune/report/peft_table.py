@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.compare import ALPHA, holm
+from paretune.analysis.difference import ALPHA, holm
 from paretune.analysis.interval import Interval
 from paretune.analysis.proportions import between, least_examples, whole, wilson
 from paretune.errors import DataError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paretune.analysis.cautious import cautious
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
-from paretune.analysis.compare import ALPHA, holm
+from paretune.analysis.difference import ALPHA, holm
 from paretune.report import words
 from paretune.study import OF_TEXTS, Study
 

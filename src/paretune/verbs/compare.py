@@ -79,7 +79,7 @@ def compare(
 
 def _compared(cells: list[Cell], model: str, a: str, b: str) -> Compared:
     from paretune.analysis.cells import NO_MODEL
-    from paretune.analysis.compare import ALPHA
+    from paretune.analysis.difference import ALPHA
     from paretune.analysis.needed import needed
     from paretune.analysis.pairs import all_pairs
     from paretune.analysis.quality import lost_seeds, on_model
