@@ -91,7 +91,7 @@ def check(seen: Walk, known: Any) -> None:
     assert seen.same_names and seen.pristine[0] == seen.pristine[1]
     assert torch.equal(seen.undone, seen.base)
     told = json.loads(seen.outcome.blobs["predictions"])["test"]
-    assert torch.equal(seen.again, torch.tensor(told["scores"]).reshape(seen.again.shape))
+    assert torch.equal(seen.packed, torch.tensor(told["scores"]).reshape(seen.again.shape))
     assert not torch.allclose(seen.again, seen.base, atol=1e-3)
     if (found := merged(seen)) is not None:
         torch.testing.assert_close(found, seen.again, rtol=0, atol=1e-4)
