@@ -156,6 +156,13 @@ class TaskPart:
         return any(row.verdict.complete for row in self.rows if row.verdict is not None)
 
     @property
+    def further(self) -> tuple[str, ...]:
+        """The sentences that the advice before them has not said already."""
+        scored = any(row.cell.interval is not None for row in self.rows)
+        said = self.advice is not None and bool(self.advice.take) and scored and not self.answered
+        return self.sentences[1:] if said else self.sentences
+
+    @property
     def conditions(self) -> str:
         """How costs were measured; more than one where probes differ."""
         return "; ".join(dict.fromkeys(r.cost.conditions for r in self.weighed))

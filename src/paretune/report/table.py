@@ -64,7 +64,7 @@ def show(report: Report, console: Console) -> None:
                 say(text)
         if task.front:
             _front(task.front, console, several=len(models) > 1)
-        for sentence in task.sentences:
+        for sentence in task.further:
             say(sentence)
         for columns in _layouts(console.width, several=len(models) > 1):
             table = _table(task, columns)
