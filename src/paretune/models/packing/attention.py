@@ -132,6 +132,7 @@ class _Attention(torch.autograd.Function):
             for x, want in zip((front_key, front_value), wanted[3:5], strict=True)
         ]
         of_scores = wanted[0] or wanted[1] or wanted[3]
+        none = gradient.new_zeros(1, 1, 1)
         for group, shares in zip(ctx.groups, kept_shares, strict=True):
             g = _heads(_given(group, gradient), heads)
             keep = _kept(shares, group, ctx.drawn)
@@ -145,15 +146,15 @@ class _Attention(torch.autograd.Function):
             v = _heads(_seen_by(group, value, front_value), heads)
             d_shares = torch.bmm(g, v.mT)
             if keep is not None:
-                d_shares = blank(d_shares, keep)
+                d_shares = blank(d_shares, keep, inplace=True)
             d_scores = torch._softmax_backward_data(d_shares, shares, -1, shares.dtype)
             if d_query is not None:
                 k = _heads(_seen_by(group, key, front_key), heads)
-                d_q = torch.bmm(d_scores, k).mul_(scaling)
+                d_q = torch.baddbmm(none, d_scores, k, beta=0, alpha=scaling)
                 group.queries.gather(_whole(d_q, heads), d_query)
             if d_key is not None or fronts[0] is not None:
                 q = _heads(group.queries.spread(query), heads)
-                d_k = torch.bmm(d_scores.mT, q).mul_(scaling)
+                d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
                 _part(d_k, group, heads, d_key, fronts[0])
         return d_query, d_key, d_value, *fronts, None, None, None, None, None
 

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 _STEPS = 1 << 16
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 PLACES = 64
 """Dropouts that one layer may have; layer ``i`` counts from ``PLACES * (i + 1)``."""
 
@@ -83,12 +82,20 @@ def kept(seed: int, place: Sequence[int], count: int, p: float, device: torch.de
     return drawn < steps_kept(p) / _STEPS
 
 
-def blank(x: Tensor, keep: Tensor) -> Tensor:
-    """``x`` with 0 wherever ``keep``, of as many elements, has 0. The others keep their bits."""
-    # A product of integers leaves bits as they are or makes them 0, also those of infinity.
-    integers = _INTEGERS[x.element_size()]
+def blank(x: Tensor, keep: Tensor, *, inplace: bool = False) -> Tensor:
+    """``x`` with 0 wherever ``keep``, of as many elements, has 0; as torch's dropout, times 0."""
     held = x.contiguous()
-    return (held.view(integers) * keep.to(integers).view(held.shape)).view(x.dtype)
+    if x.dtype == torch.bfloat16:
+        # Bits times 0 or 1 are bits: five times as fast as bf16 times a bool.
+        ones = keep.to(torch.int16).view(held.shape)
+        whole = held.view(torch.int16)
+        return (whole.mul_(ones) if inplace else whole * ones).view(x.dtype)
+    if x.device.type != "cpu":
+        return held.mul_(keep.view(held.shape)) if inplace else held * keep.view(held.shape)
+    # numpy multiplies by bools in one pass, torch casts them first.
+    out = held if inplace else torch.empty_like(held)
+    np.multiply(held.numpy(), keep.numpy().view(np.bool_).reshape(held.shape), out=out.numpy())
+    return out
 
 
 def _dropped(x: Tensor, parts: list[tuple[int, int]], place: int, p: float) -> Tensor:
