@@ -123,4 +123,4 @@ def drop(x: Tensor, chance: Chance, p: float) -> Tensor:
 
 def by_chance(module: nn.Dropout, chance: Chance) -> None:
     """Let a dropout module draw from ``chance``; ``del module.forward`` gives it back its own."""
-    module.forward = lambda x: drop(x, chance, module.p) if module.training else x  # type: ignore
+    module.forward = lambda x: drop(x, chance, module.p) if module.training else x  # type: ignore[method-assign,assignment]
