@@ -35,7 +35,7 @@ def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float)
         held["head"].fill_(5.0)
 
     def select() -> dict[str, float]:
-        return {"primary": -abs(float(held["w"]) - optimum)}
+        return {"primary": -abs(float(held["w"].detach()) - optimum)}
 
     between = settle(held, start, SHARES, select(), select, higher)
     assert between.share == taken and float(held["w"]) == pytest.approx(2 * taken)
