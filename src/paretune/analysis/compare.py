@@ -13,6 +13,13 @@ from paretune.analysis.interval import Interval, Scored
 Standing = Literal["above", "unclear", "below"]
 
 
+def standing_of(difference: Interval, p_holm: float) -> Standing:
+    """What a difference says: clear where the corrected p-value is under 0.05."""
+    if p_holm >= ALPHA:
+        return "unclear"
+    return "above" if difference.estimate > 0 else "below"
+
+
 @dataclass(frozen=True)
 class Against:
     """A cell beside one baseline: the difference, and what it says after Holm's correction."""
@@ -24,9 +31,7 @@ class Against:
     @property
     def standing(self) -> Standing:
         """Above or below where the corrected p-value is under 0.05."""
-        if self.p_holm >= ALPHA:
-            return "unclear"
-        return "above" if self.difference.estimate > 0 else "below"
+        return standing_of(self.difference, self.p_holm)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from paretune.analysis.cautious import cautious
-from paretune.analysis.compare import Standing
-from paretune.analysis.difference import ALPHA, holm
+from paretune.analysis.compare import Standing, standing_of
+from paretune.analysis.difference import holm
 from paretune.analysis.interval import Interval, Scored
 
 
@@ -37,9 +37,7 @@ class Pair:
     @property
     def standing(self) -> Standing:
         """Whether ``a`` is above or below ``b``: clear where the corrected p is under 0.05."""
-        if self.p_holm >= ALPHA:
-            return "unclear"
-        return "above" if self.difference.estimate > 0 else "below"
+        return standing_of(self.difference, self.p_holm)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,6 @@ def _write(path: Path, content: bytes) -> None:
         os.umask(umask)
         Path(beside).chmod(0o666 & ~umask)
         Path(beside).replace(path)
-    except BaseException:
+    except BaseException:  # whatever it is goes on up; no half file stays
         Path(beside).unlink(missing_ok=True)
         raise
