@@ -6,8 +6,8 @@ on disk, and handed to the model in the place of its embeddings and lower layers
 
 A file holds the rows of all texts of one part, one text after another, in the order of the part. It
 is named by what it was computed from, so nothing stale is ever found: weights, layer, precision and
-tokens. Files that were not used for longest make room for new ones. They are plain arrays, read from
-disk as they are asked for (``allow_pickle`` is off).
+tokens. Files that were not used for longest make room for new ones. They are plain arrays,
+read from disk as they are asked for (``allow_pickle`` is off).
 """
 
 from __future__ import annotations
