@@ -36,7 +36,8 @@ from paretune.models.load import Loaded, load
 from paretune.models.resolve import resolve
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.tasks import load as load_task
-from paretune.training.loop import Plan, train
+from paretune.training.loop import train
+from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
 from paretune.training.translate import search, translations
 

@@ -23,8 +23,10 @@ from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.held import hold_bf16
 from paretune.models.load import reset_head, set_dropout
-from paretune.training.loop import Plan, adamw, train_step
+from paretune.training.loop import train_step
+from paretune.training.optimiser import adamw
 from paretune.training.passes import pack
+from paretune.training.plan import Plan
 from paretune.training.prepare import holds_bf16, prepare
 
 RATE = 1e-4

@@ -51,8 +51,9 @@ from paretune.models.anatomy import targets
 from paretune.models.load import load, reset_head, set_dropout
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.execute import execute_run
-from paretune.training.loop import Plan, train
+from paretune.training.loop import train
 from paretune.training.passes import pack
+from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 

@@ -33,8 +33,8 @@ from paretune.models.load import Loaded, reset_head
 from paretune.study import Generation, Run
 from paretune.training.evaluate import logits, token_loss
 from paretune.training.execute import Outcome, execute_run
-from paretune.training.loop import adamw
 from paretune.training.objective import inputs
+from paretune.training.optimiser import adamw
 from paretune.training.passes import pack
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.translate import search, translations

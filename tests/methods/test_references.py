@@ -21,7 +21,7 @@ from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, load, reset_head
 from paretune.models.resolve import resolve
 from paretune.study import ModelSpec, Run
-from paretune.training.loop import adamw
+from paretune.training.optimiser import adamw
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.workbench import Workbench
 

@@ -17,8 +17,9 @@ from paretune.data.batch import micro_batches
 from paretune.training import passes
 from paretune.training.execute import Outcome, execute_run
 from paretune.training.guards import is_out_of_memory
-from paretune.training.loop import Plan, train_step
+from paretune.training.loop import train_step
 from paretune.training.objective import inputs
+from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 

@@ -15,7 +15,8 @@ from tiny_tasks import silent, tiny_run, tiny_task
 from paretune.errors import MethodError
 from paretune.study import TaskSpec
 from paretune.training.execute import execute_run
-from paretune.training.loop import Plan, train
+from paretune.training.loop import train
+from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 

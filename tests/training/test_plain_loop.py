@@ -24,7 +24,7 @@ from paretune.models.load import load, reset_head, set_dropout
 from paretune.models.resolve import resolve
 from paretune.study import ModelSpec
 from paretune.training.execute import execute_run
-from paretune.training.loop import adamw
+from paretune.training.optimiser import adamw
 from paretune.training.prepare import prepare
 from paretune.training.schedule import factor
 from paretune.training.workbench import Workbench

@@ -23,9 +23,11 @@ from paretune.study import Generation, Run
 from paretune.training import guards
 from paretune.training.environment import environment
 from paretune.training.execute import Outcome
-from paretune.training.loop import Plan, adamw, train_step
+from paretune.training.loop import train_step
 from paretune.training.objective import weight
+from paretune.training.optimiser import adamw
 from paretune.training.passes import outputs, pack, training_passes
+from paretune.training.plan import Plan
 from paretune.training.precision import computing
 from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.translate import translations

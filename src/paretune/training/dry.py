@@ -9,8 +9,10 @@ from paretune.data.scale import scale_of
 from paretune.methods.fleet import Fleet
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.evaluate import token_loss
-from paretune.training.loop import Plan, adamw, train_step
+from paretune.training.loop import train_step
+from paretune.training.optimiser import adamw
 from paretune.training.passes import pack
+from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 

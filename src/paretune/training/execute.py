@@ -30,10 +30,12 @@ from paretune.training.answering import (
 )
 from paretune.training.beside import Beside
 from paretune.training.checkpoint import kept_micro_batch
+from paretune.training.course import Trained
 from paretune.training.environment import environment
 from paretune.training.judging import judge_of
-from paretune.training.loop import Plan, Trained, train
+from paretune.training.loop import train
 from paretune.training.passes import pack
+from paretune.training.plan import Plan
 from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.trunk import keep_trunk
 from paretune.training.workbench import Parts, Workbench

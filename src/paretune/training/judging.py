@@ -16,8 +16,9 @@ from paretune.data.example import Dataset
 from paretune.study import Generation, Run
 from paretune.training.answering import Answers, of_scores, of_texts, references, scored
 from paretune.training.beside import Beside
+from paretune.training.course import Trained
 from paretune.training.evaluate import logits, token_loss
-from paretune.training.loop import Plan, Trained
+from paretune.training.plan import Plan
 from paretune.training.prepare import Prepared
 from paretune.training.translate import translations
 from paretune.training.workbench import Parts, Workbench

@@ -29,6 +29,9 @@ from paretune.models.packing.entering import counted, enter, packs
 from paretune.training.objective import inputs
 from paretune.training.prepare import Prepared
 
+Share = tuple[Encoded, Sequence[int]]
+"""Examples of one run in a pass: where they are from, and which."""
+
 _PLAIN = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
@@ -68,7 +71,7 @@ def training_passes(
     choices = len(encoded.ids[0])
     if packing is None:
         return micro_batches(encoded.lengths, batch, micro_batch, pass_tokens // choices)
-    return packed_batches(_tokens(encoded, packing), batch, micro_batch)
+    return packed_batches(tokens_of(encoded, packing), batch, micro_batch)
 
 
 def evaluation_passes(encoded: Encoded, tokens: int, packing: Packing | None) -> list[list[int]]:
@@ -76,7 +79,7 @@ def evaluation_passes(encoded: Encoded, tokens: int, packing: Packing | None) ->
     choices = len(encoded.ids[0]) if encoded.ids else 1
     if packing is None:
         return evaluation_batches([length * choices for length in encoded.lengths], tokens)
-    return packed_evaluation_batches(_tokens(encoded, packing), tokens)
+    return packed_evaluation_batches(tokens_of(encoded, packing), tokens)
 
 
 def outputs(
@@ -93,50 +96,93 @@ def outputs(
         fleet.share([len(indices) * choices])
         logits: Tensor = model(**inputs(encoded, list(indices), pad_id, device)).logits
         return logits
-    packing = fleet.packing
-    texts, given = packed_inputs(encoded, indices, fleet, device)
-    if packing.kept:
-        kept = packing.kept[id(encoded)]
-        packing.hidden = kept.of(i * choices + c for i, c in texts).to(device)
-    found: Tensor = model(**given).logits
-    packing.hidden = None
-    row = {text: place for place, text in enumerate(texts)}
-    back = torch.tensor([row[i, c] for i in indices for c in range(choices)])
-    ordered = found[back.to(found.device)]
-    return ordered if choices == 1 else ordered.view(len(indices), choices)
+    return packed_outputs(model, [(encoded, indices)], fleet, device)[0]
 
 
-def packed_inputs(
-    encoded: Encoded, indices: Sequence[int], fleet: Fleet, device: str
-) -> tuple[list[tuple[int, int]], dict[str, Tensor]]:
-    """Describe a batch to a packed model.
+def packed_outputs(
+    model: nn.Module, shares: Sequence[Share], fleet: Fleet, device: str
+) -> list[Tensor]:
+    """Logits of each run's examples from one packed pass; (examples, labels or choices) each.
 
-    Returns:
-        Example and choice of each text, in the order of the batch: the longest first, so that those
-        of like length can be computed together. And the model's inputs, (rows, 1).
+    Args:
+        model: packed.
+        shares: of each run of the fleet; some may have no examples, not all.
+        fleet: in the model.
+        device: of the model.
     """
     packing = fleet.packing
     assert packing is not None  # noqa: S101  (asked for packed models only)
-    texts = [(i, c) for i in indices for c in range(len(encoded.ids[i]))]
-    texts.sort(key=lambda text: -len(encoded.ids[text[0]][text[1]]))
-    lengths = [packing.front + len(encoded.ids[i][c]) for i, c in texts]
-    packing.layout.set(lengths, [len(texts)], device)
-    ways = [[packing.layout.rows], [len(texts)]]
+    texts, given = packed_inputs(shares, fleet, device)
+    if packing.kept:
+        packing.hidden = _kept(packing, shares, texts).to(device)
+    found: Tensor = model(**given).logits
+    packing.hidden = None
+    logits = []
+    pieces = torch.split(found, [len(own) for own in texts])
+    for (encoded, indices), own, piece in zip(shares, texts, pieces, strict=True):
+        choices = _choices(encoded)
+        row = {text: place for place, text in enumerate(own)}
+        back = torch.tensor([row[i, c] for i in indices for c in range(choices)], dtype=torch.long)
+        ordered = piece[back.to(found.device)]
+        logits.append(ordered if choices == 1 else ordered.view(len(indices), choices))
+    return logits
+
+
+def packed_inputs(
+    shares: Sequence[Share], fleet: Fleet, device: str
+) -> tuple[list[list[tuple[int, int]]], dict[str, Tensor]]:
+    """Describe a batch to a packed model: the texts of run 0 first, of each run the longest first.
+
+    So those of like length can be computed together.
+
+    Returns:
+        Example and choice of each text of each run, in the order of the batch. And the model's
+        inputs, (rows, 1).
+    """
+    packing = fleet.packing
+    assert packing is not None  # noqa: S101  (asked for packed models only)
+    texts, lengths = [], []
+    for encoded, indices in shares:
+        own = [(i, c) for i in indices for c in range(len(encoded.ids[i]))]
+        own.sort(key=lambda text, ids=encoded.ids: -len(ids[text[0]][text[1]]))  # type: ignore[misc]
+        lengths += [packing.front + len(encoded.ids[i][c]) for i, c in own]
+        texts.append(own)
+    packing.layout.set(lengths, [len(own) for own in texts], device)
+    ways = [packing.layout.run_rows(), packing.layout.runs]
     fleet.share(*ways)
     packing.chance.begin(packing.chance.seeds, ways)
-    return texts, _rows(encoded, texts, packing, device)
+    return texts, _rows(shares, texts, packing, device)
+
+
+def _kept(
+    packing: Packing, shares: Sequence[Share], texts: Sequence[Sequence[tuple[int, int]]]
+) -> Tensor:
+    """What enters the lowest layer that is computed, of all texts of a batch; (rows, 1, width)."""
+    found = []
+    for (encoded, _), own in zip(shares, texts, strict=True):
+        if own:
+            choices = _choices(encoded)
+            found.append(packing.kept[id(encoded)].of(i * choices + c for i, c in own))
+    return torch.cat(found)
 
 
 def _rows(
-    encoded: Encoded, texts: Sequence[tuple[int, int]], packing: Packing, device: str
+    shares: Sequence[Share],
+    texts: Sequence[Sequence[tuple[int, int]]],
+    packing: Packing,
+    device: str,
 ) -> dict[str, Tensor]:
     """Model inputs of these texts, one row for each token; (rows, 1)."""
-    front = [packing.placeholder] * packing.front
-    ids = [token for i, c in texts for token in (*front, *encoded.ids[i][c])]
+    front, zeros = [packing.placeholder] * packing.front, [0] * packing.front
+    ids: list[int] = []
+    types: list[int] = []
+    for (encoded, _), own in zip(shares, texts, strict=True):
+        for i, c in own:
+            ids += [*front, *encoded.ids[i][c]]
+            if encoded.type_ids is not None:
+                types += [*zeros, *encoded.type_ids[i][c]]
     given = {"input_ids": _column(ids, device)}
-    if encoded.type_ids is not None:
-        zeros = [0] * packing.front
-        types = [kind for i, c in texts for kind in (*zeros, *encoded.type_ids[i][c])]
+    if types:
         given["token_type_ids"] = _column(types, device)
     if packing.rotary:
         given["position_ids"] = packing.layout.places
@@ -147,6 +193,10 @@ def _column(values: list[int], device: str) -> Tensor:
     return torch.from_numpy(np.array(values, dtype=np.int64)[:, None]).to(device)
 
 
-def _tokens(encoded: Encoded, packing: Packing) -> list[int]:
+def _choices(encoded: Encoded) -> int:
+    return len(encoded.ids[0])
+
+
+def tokens_of(encoded: Encoded, packing: Packing) -> list[int]:
     """Tokens of each example, of all its choices together, prompts included."""
     return [sum(packing.front + len(text) for text in texts) for texts in encoded.ids]

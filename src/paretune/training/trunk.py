@@ -148,7 +148,9 @@ def _computed(
     was_training = model.training
     model.eval()
     with torch.no_grad(), computing(device, "bf16" if precision == "bf16" else "fp32"):
-        texts, given = passes.packed_inputs(data, batch, prepared.fleet, device)
+        # Below what is trained no run differs from another: the first one reads all.
+        none: list[passes.Share] = [(data, ())] * (prepared.fleet.runs - 1)
+        texts, given = passes.packed_inputs([(data, batch), *none], prepared.fleet, device)
         hidden = entering(model, prepared.loaded.anatomy, depth, given)
     model.train(was_training)
-    return texts, hidden
+    return texts[0], hidden

@@ -1,0 +1,202 @@
+"""A run on its way: where it stands, the best weights so far, and when it is over.
+
+Alone or in a fleet, a run goes the same way: its own order, rate, guard, evaluations and early
+stop. Who drives it computes the gradients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune.data.batch import order
+from paretune.data.encode import Encoded
+from paretune.training import checkpoint, guards
+from paretune.training.between import Between, settle, start_of
+from paretune.training.checkpoint import Progress
+from paretune.training.optimiser import adamw, gradient_norm
+from paretune.training.plan import Plan
+from paretune.training.schedule import factor
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went; the model holds the best weights when this is returned."""
+
+    progress: Progress
+    best: dict[str, Tensor]
+    diverged: str | None
+    between: Between = field(default_factory=Between)
+
+
+class Course:
+    """The way of one run, from its start or from its checkpoint.
+
+    Args:
+        trained: the tensors that are trained; none: there is nothing to do.
+        data: encoded training examples, all labelled.
+        select: scores of the present weights on the selection part, with ``primary`` and ``loss``.
+        plan: the settings of this run.
+        report: told the step, the steps in all and the loss after every step.
+        head: names of the trained tensors that start from nothing (training.between).
+    """
+
+    def __init__(
+        self,
+        trained: Mapping[str, nn.Parameter],
+        data: Encoded,
+        select: Callable[[], dict[str, float]],
+        plan: Plan,
+        report: Report,
+        head: Collection[str] = (),
+    ) -> None:
+        self.trained, self.data, self.select = trained, data, select
+        self.plan, self.report = plan, report
+        self.per_epoch, self.steps, self.eval_every = plan.steps(len(data.labels))
+        self.progress, self.best = Progress(micro_batch=plan.micro_batch), dict[str, Tensor]()
+        self.diverged: str | None = None
+        self.stopped = not trained
+        self._begun: dict[str, Tensor] = {}
+        self._saved_at = time.monotonic()
+        if trained:
+            self.optimizer = adamw(trained, plan.settings.weight_decay, plan.rate_factors)
+            self._begun = start_of(trained, head, plan.settings.interpolate)
+            resumed = checkpoint.load(plan.checkpoint, trained, self.optimizer, plan.micro_batch)
+            self.progress, self.best = resumed or (self.progress, self.best)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further step is to be taken."""
+        return self.stopped or self.diverged is not None or self.progress.step >= self.steps
+
+    @property
+    def due(self) -> bool:
+        """Whether the weights after the last step are to be judged."""
+        step = self.progress.step
+        return step % self.eval_every == 0 or step == self.steps
+
+    @property
+    def rate(self) -> float:
+        """Learning rate of the next step."""
+        settings = self.plan.settings
+        return self.plan.learning_rate * factor(
+            self.progress.step, self.steps, settings.warmup_fraction, settings.schedule
+        )
+
+    def batch(self) -> list[int]:
+        """The examples of the next step."""
+        epoch, place = divmod(self.progress.step, self.per_epoch)
+        start = place * self.plan.settings.batch_size
+        shuffled = order(len(self.data.labels), self.plan.seed, epoch)
+        return shuffled[start : start + self.plan.settings.batch_size]
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Where the run diverges, it is over, and its outcome says so."""
+        try:
+            yield
+        except guards.DivergedError as error:
+            self.diverged = str(error)
+
+    def took(self, loss: float) -> None:
+        """Note a step that was taken, with its loss."""
+        self.progress.losses.append(loss)
+        self.progress.step += 1
+        self.report({"step": self.progress.step, "steps": self.steps, "loss": loss})
+
+    def judge(self) -> None:
+        """Score the present weights, note the curve, and keep them if they are the best so far.
+
+        What is kept is a copy, but after the last step the weights themselves.
+
+        Raises:
+            DivergedError: the last step blew the weights up, which only the selection part shows.
+        """
+        progress, scores = self.progress, self.select()
+        if not math.isfinite(scores["loss"]):
+            raise guards.DivergedError(progress.step, f"the selection loss is {scores['loss']}")
+        since = progress.curve[-1]["step"] if progress.curve else 0
+        losses = progress.losses[since : progress.step]
+        progress.curve.append(
+            {
+                "step": progress.step,
+                "epoch": (progress.step - 1) // self.per_epoch + 1,
+                "loss": sum(losses) / len(losses),
+                "selection": scores,
+            }
+        )
+        if progress.best_step < 0 or _better(scores, progress.best_scores):
+            progress.best_step, progress.best_scores = progress.step, scores
+            progress.without_gain = 0
+            self._hold(last=progress.step == self.steps)
+        else:
+            progress.without_gain += 1
+        patience = self.plan.settings.patience
+        self.stopped = patience is not None and progress.without_gain >= patience
+
+    def keep(self) -> None:
+        """Write the checkpoint, where the last one is old enough and the run did not end early."""
+        ended = self.stopped or self.diverged is not None
+        if not ended and time.monotonic() - self._saved_at > self.plan.checkpoint_seconds:
+            checkpoint.save(
+                self.plan.checkpoint, self.progress, self.trained, self.best, self.optimizer
+            )
+            self._saved_at = time.monotonic()
+
+    def conclude(self) -> Trained:
+        """Put the best weights back, or those between them and the start that are better."""
+        if self.progress.best_step != self.progress.step:
+            _copy(self.best, self.trained)
+        between = Between()
+        if self._begun and self.diverged is None:
+            shares, scores = self.plan.settings.interpolate, self.progress.best_scores
+            between = settle(self.trained, self._begun, shares, scores, self.select, _better)
+        return Trained(self.progress, self.best, self.diverged, between)
+
+    def _hold(self, *, last: bool) -> None:
+        if last:
+            self.best = {name: p.detach() for name, p in self.trained.items()}
+        elif not self.best:
+            self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+        else:
+            _copy(self.trained, self.best)  # new memory for a whole model costs more than copying
+
+
+def descend(
+    trained: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    rate: float,
+    loss: float,
+    plan: Plan,
+) -> None:
+    """Clip the gradients that are there, change the weights, and forget the gradients.
+
+    Raises:
+        DivergedError: the loss or the gradient blew up; the weights are as they were.
+    """
+    norm = gradient_norm(trained, plan.settings.max_grad_norm)
+    guards.check_finite(step, loss, norm, plan.num_labels)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _copy(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in values.items():
+            into[name].copy_(value)
+
+
+def _better(new: dict[str, float], old: dict[str, float]) -> bool:
+    return (new["primary"], -new["loss"]) > (old["primary"], -old["loss"])

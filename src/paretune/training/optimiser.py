@@ -1,0 +1,50 @@
+"""AdamW over the trained tensors, and the norm of their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+
+def adamw(
+    trained: Mapping[str, nn.Parameter],
+    weight_decay: float,
+    rate_factors: Mapping[str, float] | None = None,
+) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only: biases and normalisation are left alone.
+
+    Args:
+        trained: tensors by name.
+        weight_decay: of the matrices.
+        rate_factors: by name, what the learning rate is multiplied by; 1 where not named.
+    """
+    factors = rate_factors or {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in trained.items():
+        decay = 0.0 if name.endswith("bias") or _is_norm(name) else weight_decay
+        groups.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
+    ordered = sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1]))
+    return torch.optim.AdamW(
+        [
+            {"params": held, "weight_decay": decay, "rate_factor": factor}
+            for (decay, factor), held in ordered
+        ],
+        lr=0.0,
+        fused=True,
+    )
+
+
+def gradient_norm(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
+    """Total norm of the gradients, which are scaled down to ``ceiling`` if it is exceeded."""
+    parameters = list(trained.values())
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    # Under the ceiling nothing is scaled: no pass over all gradients to multiply them by 1.
+    if ceiling is not None and not norm <= ceiling:
+        torch.nn.utils.clip_grads_with_norm_(parameters, ceiling, norm)
+    return float(norm)
+
+
+def _is_norm(name: str) -> bool:
+    return "norm" in name.lower()

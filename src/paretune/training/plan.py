@@ -1,0 +1,66 @@
+"""What one run trains with, all choices made, and what it makes small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from paretune.data.batch import PASS_TOKENS
+from paretune.data.encode import Encoded
+from paretune.data.scale import Scale
+from paretune.methods.fleet import Fleet
+from paretune.study import Training
+from paretune.training.objective import LABEL_SMOOTHING, summed_loss, translation_loss
+from paretune.training.passes import outputs
+from paretune.training.precision import computing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run trains with, all choices made."""
+
+    settings: Training
+    learning_rate: float
+    seed: int
+    micro_batch: int
+    num_labels: int
+    pad_id: int
+    device: str
+    precision: Literal["fp32", "bf16"]
+    checkpoint: Path
+    checkpoint_seconds: float = 60.0
+    pass_tokens: int = PASS_TOKENS
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+    scale: Scale | None = None
+
+    def loss(self, model: nn.Module, data: Encoded, indices: list[int], fleet: Fleet) -> Tensor:
+        """What training makes small: the summed loss of some examples, in nats."""
+        with computing(self.device, self.precision):
+            if data.targets is None:
+                logits = outputs(model, data, indices, fleet, self.pad_id, self.device)
+                return self.loss_of(logits, data, indices)
+            fleet.share([len(indices)])
+            given = self.settings.label_smoothing
+            return translation_loss(
+                model,
+                data,
+                indices,
+                pad_id=self.pad_id,
+                device=self.device,
+                label_smoothing=LABEL_SMOOTHING if given is None else given,
+            )
+
+    def loss_of(self, logits: Tensor, data: Encoded, indices: list[int]) -> Tensor:
+        """The same from the model's outputs to some examples, (examples, labels)."""
+        labels = [data.labels[i] for i in indices]
+        return summed_loss(logits, labels, self.scale, self.settings.label_smoothing or 0.0)
+
+    def steps(self, examples: int) -> tuple[int, int, int]:
+        """Steps in an epoch, steps in all, and steps between evaluations."""
+        per_epoch = -(-examples // self.settings.batch_size)
+        total = self.settings.max_steps or self.settings.epochs * per_epoch
+        return per_epoch, total, min(self.settings.eval_every or per_epoch, total)
