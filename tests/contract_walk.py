@@ -31,8 +31,9 @@ from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, reset_head
 from paretune.study import Generation, Run
+from paretune.training.ending import Outcome
 from paretune.training.evaluate import logits, token_loss
-from paretune.training.execute import Outcome, execute_run
+from paretune.training.execute import execute_run
 from paretune.training.objective import inputs
 from paretune.training.optimiser import adamw
 from paretune.training.passes import pack

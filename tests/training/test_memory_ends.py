@@ -15,7 +15,8 @@ from transformers import BertForSequenceClassification
 
 from paretune.data.batch import micro_batches
 from paretune.training import passes
-from paretune.training.execute import Outcome, execute_run
+from paretune.training.ending import Outcome
+from paretune.training.execute import execute_run
 from paretune.training.guards import is_out_of_memory
 from paretune.training.loop import train_step
 from paretune.training.objective import inputs

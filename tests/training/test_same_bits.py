@@ -10,7 +10,8 @@ import torch
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
-from paretune.training.execute import Outcome, execute_run
+from paretune.training.ending import Outcome
+from paretune.training.execute import execute_run
 from paretune.training.workbench import Workbench
 
 METHODS = ("full", "lora", "loha", "prompt", "head_only")

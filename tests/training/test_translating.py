@@ -21,8 +21,9 @@ from paretune.models.resolve import resolve
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
 from paretune.tasks import load as load_task
 from paretune.training import workbench
+from paretune.training.ending import Outcome
 from paretune.training.evaluate import token_loss
-from paretune.training.execute import Outcome, execute_run
+from paretune.training.execute import execute_run
 from paretune.training.objective import inputs, translation_loss, weight
 from paretune.training.translate import search, translations
 

@@ -131,6 +131,34 @@ def packed_evaluation_batches(tokens: Sequence[int], rows: int) -> list[list[int
     return batches
 
 
+def stacked(costs: Sequence[Sequence[int]], rows: int) -> list[dict[int, int]]:
+    """Put the passes of several runs on top of one another, each run once in a stack.
+
+    Args:
+        costs: of each run, the tokens of each of its passes.
+        rows: most tokens together; a pass that has more stays alone.
+
+    Returns:
+        Stacks: by run, the number of its pass. Every pass is in one of them, the largest first,
+        each where it still fits (first fit decreasing).
+    """
+    each = [
+        (-cost, run, number) for run, own in enumerate(costs) for number, cost in enumerate(own)
+    ]
+    stacks: list[dict[int, int]] = []
+    held: list[int] = []
+    for cost, run, number in sorted(each):
+        for place, stack in enumerate(stacks):
+            if run not in stack and held[place] - cost <= rows:
+                stack[run] = number
+                held[place] -= cost
+                break
+        else:
+            stacks.append({run: number})
+            held.append(-cost)
+    return stacks
+
+
 def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Array]:
     """One batch as int64 arrays, padded on the right to its own longest choice.
 

@@ -21,8 +21,8 @@ from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.study import Generation, Run
 from paretune.training import guards
+from paretune.training.ending import Outcome
 from paretune.training.environment import environment
-from paretune.training.execute import Outcome
 from paretune.training.loop import train_step
 from paretune.training.objective import weight
 from paretune.training.optimiser import adamw

@@ -88,6 +88,15 @@ def reads_weights(method: ModuleType, options: Any) -> bool:
     return bool(getattr(method, "READS_WEIGHTS", False))
 
 
+def trains_alone(method: ModuleType, options: Any) -> bool:
+    """Whether a run of the method cannot share its backbone with other runs.
+
+    Where the base's own weights change, or where a step decides by chance for the whole batch.
+    """
+    own = getattr(method, "trains_alone", None)
+    return reads_weights(method, options) or (own is not None and bool(own(options)))
+
+
 def refusal(method: ModuleType, kind: str, *, tabular: bool) -> str:
     """Why a method cannot serve a task of this kind; empty where it can.
 

@@ -99,6 +99,11 @@ def inject(
     return pfeiffer.behind_feed_forward(model, anatomy, NAME, parts)
 
 
+def trains_alone(options: Options) -> bool:
+    """Each step of ``robust`` leaves out other layers: for all rows of a pass alike."""
+    return options.robust
+
+
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width for each layer that has a bottleneck."""
     return len(_places(anatomy, options)) * houlsby.bottleneck_count(anatomy.width, options)

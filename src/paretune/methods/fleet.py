@@ -79,7 +79,10 @@ class Fleet:
         """``run(r, rows of x)`` for every run, put together again along the rows."""
         if self.runs == 1:
             return run(0, x)
-        return torch.cat([run(r, x[rows]) for r, rows in enumerate(self.rows(len(x)))])
+        # Split, not sliced: the gradient of a slice would be as large as all rows. And a run may
+        # have no rows in this pass.
+        pieces = torch.split(x, _counts(self.rows(len(x))))
+        return torch.cat([run(r, own) for r, own in enumerate(pieces) if len(own)])
 
 
 def _counts(rows: list[slice]) -> list[int]:
@@ -96,7 +99,8 @@ def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:
     if len({*_counts(fleet.rows(len(x)))}) == 1:  # one batched product serves all
         stacked = x.reshape(fleet.runs, -1, x.shape[-1])
         return torch.bmm(stacked, weight.transpose(1, 2)).reshape(*x.shape[:-1], weight.shape[1])
-    return fleet.each(x, lambda r, rows: F.linear(rows, weight[r]))
+    weights = weight.unbind(0)
+    return fleet.each(x, lambda r, rows: F.linear(rows, weights[r]))
 
 
 def per_run_vector(x: Tensor, vector: Tensor, fleet: Fleet) -> Tensor:

@@ -112,6 +112,11 @@ def reads_weights(options: Options) -> bool:
     return any(methods.reads_weights(module, own) for module, own in pieces(options))
 
 
+def trains_alone(options: Options) -> bool:
+    """Whether any member does."""
+    return any(methods.trains_alone(module, own) for module, own in pieces(options))
+
+
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:

@@ -80,9 +80,10 @@ class Course:
 
     @property
     def due(self) -> bool:
-        """Whether the weights after the last step are to be judged."""
-        step = self.progress.step
-        return step % self.eval_every == 0 or step == self.steps
+        """Whether the weights after the last step are to be judged, and were not yet."""
+        step, curve = self.progress.step, self.progress.curve
+        judged = curve[-1]["step"] if curve else 0
+        return step > judged and (step % self.eval_every == 0 or step == self.steps)
 
     @property
     def rate(self) -> float:

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import gc
-import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as safetensors_bytes
-
 from paretune import methods
-from paretune.analysis.collapse import constant
 from paretune.data.example import Dataset
-from paretune.data.scale import Scale, scale_of
+from paretune.data.scale import scale_of
 from paretune.methods import options as method_options
-from paretune.metrics.translation import signatures
 from paretune.study import Generation, Run
 from paretune.training import guards
 from paretune.training.answering import (
-    Answers,
     of_scores,
     of_texts,
     references,
-    scored,
-    table,
 )
 from paretune.training.beside import Beside
 from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.course import Trained
+from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, conclude, leave
 from paretune.training.environment import environment
 from paretune.training.judging import judge_of
 from paretune.training.loop import train
@@ -40,19 +32,7 @@ from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.trunk import keep_trunk
 from paretune.training.workbench import Parts, Workbench
 
-KEPT_WEIGHTS_BYTES = 64 * 2**20
-"""Trained tensors up to this size are kept in the store; larger ones can be trained again."""
-
 Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Outcome:
-    """What a run leaves; see :mod:`paretune.store.record` for the keys."""
-
-    result: dict[str, Any] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
 
 
 def execute_run(
@@ -212,33 +192,22 @@ def _train_and_score(
     )
     seconds["train"] = time.monotonic() - started
     started = time.monotonic()
-    given: dict[str, Answers] = {}
-    if trained.diverged is None or trained.best:
-        given["selection"] = judge.of_best(trained)
-        if "test" in encoded:
-            given["test"] = judge.answers("test")
+    given = answered(trained, judge, encoded)
     seconds["evaluation"] = time.monotonic() - started
-    if trained.diverged:
-        outcome.result["notes"].append(f"diverged at {trained.diverged}")
-    outcome.result |= {
-        "steps": trained.progress.step,
-        "best_step": trained.progress.best_step,
-        "curve": trained.progress.curve,
-        "micro_batch": plan.micro_batch,
-        "trained_parameters": sum(p.numel() for p in prepared.trained.values()),
-        "method_parameters": sum(p.numel() for p in prepared.injection.parameters.values()),
-        "head_parameters": sum(p.numel() for p in prepared.head.values()),
-        "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
-    }
-    outcome.result["notes"].extend(source.notes)
-    if trained.between.tried:
-        outcome.result["interpolated"] = asdict(trained.between)
-    if plan.scale is not None:
-        outcome.result["target"] = asdict(plan.scale)
-    diverged = trained.diverged is not None
-    _conclude(outcome, given, parts, dataset, diverged=diverged)
-    if not trained.diverged:
-        _keep_weights(outcome, prepared, run, plan.scale, keep_bytes)
+    leave(
+        outcome,
+        run,
+        trained,
+        given,
+        tensors=prepared.trained,
+        head=prepared.head,
+        plan=plan,
+        encoded=encoded,
+        parts=parts,
+        dataset=dataset,
+        notes=source.notes,
+        keep_bytes=keep_bytes,
+    )
 
 
 def _fit(run: Run, bench: Workbench) -> Outcome:
@@ -259,50 +228,7 @@ def _fit(run: Run, bench: Workbench) -> Outcome:
             given[name] = of_texts(texts, None, beside.segments(texts, references(examples)))
         elif examples:
             given[name] = of_scores(answer(examples), examples, scale)
-    _conclude(outcome, given, parts, dataset, diverged=False)
+    conclude(outcome, given, parts, dataset, diverged=False)
     seconds = {"train": fitted - started, "evaluation": time.monotonic() - fitted}
     outcome.measured |= {"wall_seconds": seconds, "environment": environment("cpu")}
     return outcome
-
-
-def _conclude(
-    outcome: Outcome,
-    given: dict[str, Answers],
-    parts: Parts,
-    dataset: Dataset,
-    *,
-    diverged: bool,
-) -> None:
-    """Scores, per-example answers, and what the run is called: ok, collapsed or diverged."""
-    examples = {"selection": parts.selection, "test": parts.test}
-    outcome.result["scores"] = {
-        name: scored(answers, examples[name], dataset) for name, answers in given.items()
-    }
-    if dataset.kind == "translation":
-        outcome.result["signatures"] = signatures()
-    tables: dict[str, dict[str, Any]] = {
-        name: table(answers, examples[name], dataset) for name, answers in given.items()
-    }
-    judged = tables.get("test", tables.get("selection"))
-    collapsed = judged is not None and constant(judged["prediction"], judged["label"])
-    outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
-    if tables:
-        outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()
-
-
-def _keep_weights(
-    outcome: Outcome, prepared: Prepared, run: Run, scale: Scale | None, keep_bytes: int | None
-) -> None:
-    tensors = {n: p.detach().cpu().contiguous() for n, p in prepared.trained.items()}
-    size = sum(t.numel() * t.element_size() for t in tensors.values())
-    outcome.result["trained_bytes"] = size
-    if keep_bytes is not None and size > keep_bytes:
-        outcome.result["notes"].append(
-            f"trained weights of {size / 2**20:.0f} MiB not kept (limit "
-            f"{keep_bytes // 2**20} MiB); the same run trains them again"
-        )
-        return
-    # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
-    told = {"run": run.canonical(), **({} if scale is None else {"target": asdict(scale)})}
-    header = {"paretune": json.dumps(told, sort_keys=True)}
-    outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)

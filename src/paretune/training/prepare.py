@@ -61,15 +61,8 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
         MethodError: unknown method or option, a target that matches nothing, or a prompt that
             leaves no room for text.
     """
-    method = methods.get(run.method.name)
-    options = method_options.parse(method.NAME, method.Options, run.method.options)
-    if hasattr(method, "with_tokenizer"):
-        options = method.with_tokenizer(options, loaded.tokenizer)
+    method, options = settle(run, loaded, device)
     model: Any = loaded.model
-    model.to(device)
-    set_dropout(model, run.training.dropout)
-    _choose_attention(model, device, run.training.precision)
-    _checkpoint_activations(model, asked=run.training.activation_checkpointing)
     reset_head(loaded, run.seed)
     fleet = Fleet()
     parameters = dict(model.named_parameters())
@@ -96,6 +89,24 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
         length,
         pad_id=loaded.anatomy.pad_id or 0,  # padding is masked: any token would do
     )
+
+
+def settle(run: Run, loaded: Loaded, device: str) -> tuple[ModuleType, Any]:
+    """Bring a model into the state that a run's settings ask for; the method and its options.
+
+    Raises:
+        MethodError: unknown method or option, or activations that cannot be computed again.
+    """
+    method = methods.get(run.method.name)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    if hasattr(method, "with_tokenizer"):
+        options = method.with_tokenizer(options, loaded.tokenizer)
+    model: Any = loaded.model
+    model.to(device)
+    set_dropout(model, run.training.dropout)
+    _choose_attention(model, device, run.training.precision)
+    _checkpoint_activations(model, asked=run.training.activation_checkpointing)
+    return method, options
 
 
 def holds_bf16(run: Run) -> bool:

@@ -136,7 +136,8 @@ class Layout:
         at = 0
         for run, count in enumerate(self.runs):
             lengths = self.lengths[at : at + count]
-            for number, (a, b) in enumerate(_cuts(lengths, role, cost)):
+            cuts = _cuts(lengths, role, cost) if lengths else []
+            for number, (a, b) in enumerate(cuts):
                 keys = self._side(at + a, at + b)
                 queries = keys if role == "own" else Side(at + a, at + b, b - a, 1)
                 found.append(Group(at + a, at + b, queries, keys, run, number))

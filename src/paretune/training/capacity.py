@@ -1,0 +1,59 @@
+"""How many runs may train together: none where batches are not shared, else what memory bears."""
+
+from __future__ import annotations
+
+from paretune import methods
+from paretune.methods import options as method_options
+from paretune.study import Run
+from paretune.training.formation import Formation, Member
+from paretune.training.prepare import holds_bf16
+from paretune.training.workbench import Workbench
+
+COPIES = 6
+"""What a run holds of each trained number, at 4 bytes: itself, its gradient, AdamW's two moments,
+the best so far, and a copy on the way into a new formation."""
+
+
+def kind_of(run: Run) -> str:
+    """What runs of one fleet have in common: all but rate, seed, fold and stage."""
+    return run.model_copy(
+        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final"}
+    ).model_dump_json()
+
+
+def shares(run: Run) -> bool:
+    """Whether runs like this one may share a backbone, as far as their description tells."""
+    method = methods.get(run.method.name)
+    if run.stage == "cost" or run.generation is not None or not methods.trains_a_model(method):
+        return False
+    if run.method.name.startswith(methods.PEFT) or run.learning_rate is None:
+        return False
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    return not methods.trains_alone(method, options)
+
+
+def seats(run: Run, bench: Workbench, device: str, most: int, budget_bytes: int) -> int:
+    """How many runs like this one can train together.
+
+    Args:
+        run: one of them.
+        bench: caches of this process; the model is opened.
+        device: where to train.
+        most: never more.
+        budget_bytes: for what the runs hold beside the model and one pass.
+
+    Returns:
+        1 where batches are not shared: the model or the method is not packed.
+
+    Raises:
+        ParetuneError: the data, the model or the method cannot be used.
+    """
+    if most < 2 or not shares(run):
+        return 1
+    loaded = bench.model(run.model, bench.dataset(run.task), bf16=holds_bf16(run))
+    formation = Formation(run, loaded, device)
+    member = Member(run.seed)
+    packed = formation.form([member])
+    size = sum(p.numel() for p in formation.trained(member).values())
+    formation.dissolve()
+    return max(1, min(most, budget_bytes // (4 * COPIES * size))) if packed else 1

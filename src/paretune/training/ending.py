@@ -1,0 +1,148 @@
+"""What a run leaves when its training has ended, whoever drove it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from safetensors.torch import save as safetensors_bytes
+from torch import nn
+
+from paretune.analysis.collapse import constant
+from paretune.data.encode import Encoded
+from paretune.data.example import Dataset
+from paretune.data.scale import Scale
+from paretune.metrics.translation import signatures
+from paretune.study import Run
+from paretune.training.answering import Answers, scored, table
+from paretune.training.course import Trained
+from paretune.training.judging import Judge
+from paretune.training.plan import Plan
+from paretune.training.workbench import Parts
+
+KEPT_WEIGHTS_BYTES = 64 * 2**20
+"""Trained tensors up to this size are kept in the store; larger ones can be trained again."""
+
+
+@dataclass
+class Outcome:
+    """What a run leaves; see :mod:`paretune.store.record` for the keys."""
+
+    result: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def answered(trained: Trained, judge: Judge, encoded: Mapping[str, Encoded]) -> dict[str, Answers]:
+    """Answers by the best weights, which the model holds, to the parts that a run is judged on."""
+    given: dict[str, Answers] = {}
+    if trained.diverged is None or trained.best:
+        given["selection"] = judge.of_best(trained)
+        if "test" in encoded:
+            given["test"] = judge.answers("test")
+    return given
+
+
+def leave(
+    outcome: Outcome,
+    run: Run,
+    trained: Trained,
+    given: Mapping[str, Answers],
+    *,
+    tensors: Mapping[str, nn.Parameter],
+    head: Collection[str],
+    plan: Plan,
+    encoded: Mapping[str, Encoded],
+    parts: Parts,
+    dataset: Dataset,
+    notes: Collection[str],
+    keep_bytes: int | None,
+) -> None:
+    """Write into ``outcome`` what a trained run leaves.
+
+    Args:
+        outcome: with its notes so far.
+        run: that was trained.
+        trained: how it went.
+        given: its answers (:func:`answered`).
+        tensors: that were trained, the best weights in them.
+        head: names of those that are the head's.
+        plan: what it trained with.
+        encoded: its parts by name.
+        parts: the same as examples.
+        dataset: the task's.
+        notes: on the model.
+        keep_bytes: trained tensors up to this size are kept; None: whatever their size.
+    """
+    if trained.diverged:
+        outcome.result["notes"].append(f"diverged at {trained.diverged}")
+    sizes = {name: p.numel() for name, p in tensors.items()}
+    of_head = sum(size for name, size in sizes.items() if name in head)
+    outcome.result |= {
+        "steps": trained.progress.step,
+        "best_step": trained.progress.best_step,
+        "curve": trained.progress.curve,
+        "micro_batch": plan.micro_batch,
+        "trained_parameters": sum(sizes.values()),
+        "method_parameters": sum(sizes.values()) - of_head,
+        "head_parameters": of_head,
+        "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
+    }
+    outcome.result["notes"].extend(notes)
+    if trained.between.tried:
+        outcome.result["interpolated"] = asdict(trained.between)
+    if plan.scale is not None:
+        outcome.result["target"] = asdict(plan.scale)
+    diverged = trained.diverged is not None
+    conclude(outcome, given, parts, dataset, diverged=diverged)
+    if not diverged:
+        _keep_weights(outcome, tensors, run, plan.scale, keep_bytes)
+
+
+def conclude(
+    outcome: Outcome,
+    given: Mapping[str, Answers],
+    parts: Parts,
+    dataset: Dataset,
+    *,
+    diverged: bool,
+) -> None:
+    """Scores, per-example answers, and what the run is called: ok, collapsed or diverged."""
+    examples = {"selection": parts.selection, "test": parts.test}
+    outcome.result["scores"] = {
+        name: scored(answers, examples[name], dataset) for name, answers in given.items()
+    }
+    if dataset.kind == "translation":
+        outcome.result["signatures"] = signatures()
+    tables: dict[str, dict[str, Any]] = {
+        name: table(answers, examples[name], dataset) for name, answers in given.items()
+    }
+    judged = tables.get("test", tables.get("selection"))
+    collapsed = judged is not None and constant(judged["prediction"], judged["label"])
+    outcome.result["outcome"] = "diverged" if diverged else "collapsed" if collapsed else "ok"
+    if tables:
+        outcome.blobs["predictions"] = json.dumps(tables, sort_keys=True).encode()
+
+
+def _keep_weights(
+    outcome: Outcome,
+    trained: Mapping[str, nn.Parameter],
+    run: Run,
+    scale: Scale | None,
+    keep_bytes: int | None,
+) -> None:
+    tensors = {n: p.detach().cpu().contiguous() for n, p in trained.items()}
+    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    outcome.result["trained_bytes"] = size
+    if keep_bytes is not None and size > keep_bytes:
+        outcome.result["notes"].append(
+            f"trained weights of {size / 2**20:.0f} MiB not kept (limit "
+            f"{keep_bytes // 2**20} MiB); the same run trains them again"
+        )
+        return
+    # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
+    told = {"run": run.canonical(), **({} if scale is None else {"target": asdict(scale)})}
+    header = {"paretune": json.dumps(told, sort_keys=True)}
+    outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)

@@ -1,0 +1,153 @@
+"""Several runs of one method in one model: each with its own tensors, all on the same backbone.
+
+The method's tensors have the runs as their first axis. A member's own tensors are views of its
+place there, so its optimiser, its checkpoint and its best weights see what they see alone. When one
+leaves or comes, the formation is made anew; those who stay keep what they have.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+
+from paretune.data.encode import Encoded
+from paretune.methods.fleet import Fleet, PerRun
+from paretune.methods.injection import also_undo
+from paretune.models.load import Loaded, reset_head
+from paretune.study import Run
+from paretune.training.passes import Share, pack, packed_outputs
+from paretune.training.prepare import Prepared, settle, usable_length
+from paretune.training.trunk import keep_trunk
+
+
+@dataclass
+class Member:
+    """A run's own tensors: ``method``, (1, ...) each, and its copies of the head's modules.
+
+    Empty until it has been in a formation.
+    """
+
+    seed: int
+    method: dict[str, nn.Parameter] = field(default_factory=dict)
+    heads: dict[str, nn.Module] = field(default_factory=dict)
+
+    def head(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
+        """The head's tensors by their names in the model, in this order."""
+        found = {}
+        for name in names:
+            module, _, own = name.rpartition(".")
+            found[name] = self.heads[module].get_parameter(own)
+        return found
+
+
+class Formation:
+    """Members on one backbone, in the order of the run axis.
+
+    Args:
+        run: any of the runs: what they share is read from it.
+        loaded: the model, as it was loaded.
+        device: where to compute.
+
+    Raises:
+        MethodError: the method or its options cannot be used.
+    """
+
+    def __init__(self, run: Run, loaded: Loaded, device: str) -> None:
+        self.loaded, self.device = loaded, device
+        self.method: ModuleType
+        self.method, self._options = settle(run, loaded, device)
+        self._run = run
+        self.members: list[Member] = []
+        self.fleet = Fleet()
+        self._prepared: Prepared | None = None
+
+    @property
+    def prepared(self) -> Prepared:
+        """The model with the members in it."""
+        assert self._prepared is not None  # noqa: S101  (formed first)
+        return self._prepared
+
+    def form(self, members: Sequence[Member]) -> bool:
+        """Put these members in the place of those before; whether they can share batches.
+
+        A new member draws its tensors from its seed alone, as it would alone.
+        """
+        self.dissolve()
+        model, head = self.loaded.model, self.loaded.head
+        modules = list(dict.fromkeys(name.rpartition(".")[0] for name in head))
+        for member in members:
+            if not member.heads:
+                reset_head(self.loaded, member.seed)
+                for name in modules:
+                    member.heads[name] = copy.deepcopy(model.get_submodule(name))
+                    member.heads[name].requires_grad_(True)
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+        fleet = self.fleet = Fleet(runs=len(members))
+        seeds = [member.seed for member in members]
+        injection = self.method.inject(model, self.loaded.anatomy, self._options, fleet, seeds)
+        for name in modules:
+            own = model.get_submodule(name)
+            also_undo(injection, partial(_put, model, name, own))
+            _put(model, name, PerRun([m.heads[name] for m in members], fleet))
+        for name, parameter in injection.parameters.items():
+            parameter.requires_grad_(True)
+            for r, member in enumerate(members):
+                place = parameter.data[r : r + 1]
+                if name in member.method:
+                    place.copy_(member.method[name].data)
+                    member.method[name].data = place
+                else:
+                    member.method[name] = nn.Parameter(place)
+        first = members[0].head(head)  # all have the same names and shapes
+        self.members = list(members)
+        self._prepared = Prepared(
+            self.loaded,
+            self.method,
+            injection,
+            fleet,
+            first,
+            {**injection.parameters, **first},
+            usable_length(self._run, self.loaded, injection.extra_tokens),
+            self.loaded.anatomy.pad_id or 0,
+        )
+        return pack(self.prepared)
+
+    def dissolve(self) -> None:
+        """Take everybody out: the model is as it was loaded."""
+        if self._prepared is not None:
+            self._prepared.undo()
+            self._prepared, self.members = None, []
+
+    def trained(self, member: Member) -> dict[str, nn.Parameter]:
+        """What a member trains, by the names and in the order that it has alone."""
+        return {**member.method, **member.head(self.loaded.head)}
+
+    def keep_trunk(
+        self, parts: Mapping[str, Encoded], weights_hash: str, precision: str
+    ) -> list[str]:
+        """Let all go on from kept activations where that is the same (training.trunk)."""
+        return keep_trunk(self.prepared, parts, weights_hash, precision, self.device)
+
+    def outputs(self, shares: Sequence[Share]) -> list[Tensor]:
+        """Logits of each member's examples, of which some may have none."""
+        return packed_outputs(self.loaded.model, shares, self.fleet, self.device)
+
+    def hand_out(self) -> None:
+        """Give every member its part of the gradients, after a backward pass."""
+        for name, parameter in self.prepared.injection.parameters.items():
+            gradient, parameter.grad = parameter.grad, None
+            for r, member in enumerate(self.members):
+                member.method[name].grad = None if gradient is None else gradient[r : r + 1]
+
+
+def _put(model: Any, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

@@ -1,0 +1,371 @@
+"""A fleet: runs that train together on one backbone, each as it would alone.
+
+Every run has its own data, order, dropout, rate, schedule, guard, evaluations and early stop
+(:class:`~paretune.training.course.Course`); what they share is the passes through the model. A step
+of the fleet is one step of every run in it. A run that ends leaves, and the next one takes its
+place. Only packed batches are shared (:mod:`paretune.training.passes`), where a run's rows, its
+attention and its dropout are its own whatever stands beside them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paretune.data.batch import stacked
+from paretune.data.encode import Encoded
+from paretune.data.scale import scale_of
+from paretune.errors import StaleClaimError
+from paretune.study import Run, derive
+from paretune.training.course import Course, Report, descend
+from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
+from paretune.training.environment import environment
+from paretune.training.evaluate import EVALUATION_TOKENS
+from paretune.training.formation import Formation, Member
+from paretune.training.judging import ByAnswers
+from paretune.training.objective import weight
+from paretune.training.passes import Share, evaluation_passes, tokens_of, training_passes
+from paretune.training.plan import Plan
+from paretune.training.precision import computing
+from paretune.training.prepare import holds_bf16
+from paretune.training.workbench import Parts, Workbench
+
+STACK_ROWS = {"cpu": 1024, "cuda": 16384}
+"""Most tokens of several runs in one pass: a CPU gains nothing from more, and memory grows with it;
+on a GPU short batches are bound by the launches."""
+
+
+class Job(Protocol):
+    """A run to be trained, and who is told how it goes."""
+
+    @property
+    def run(self) -> Run:
+        """What to do."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where its state lies and is to be kept."""
+
+    @property
+    def report(self) -> Report:
+        """Told about every step; raises where the run must not go on."""
+
+
+@dataclass(eq=False)
+class Seat:
+    """A run in the fleet."""
+
+    job: Job
+    member: Member
+    parts: Parts
+    encoded: dict[str, Encoded] = field(default_factory=dict)
+    outcome: Outcome = field(default_factory=lambda: Outcome(result={"notes": []}))
+    seconds: dict[str, float] = field(default_factory=dict)
+    ready: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    lost: bool = False
+
+    plan: Plan = field(init=False)
+    judge: ByAnswers = field(init=False)
+    course: Course = field(init=False)
+
+    def spent(self, on: str, seconds: float) -> None:
+        """Count seconds of this run."""
+        self.seconds[on] = self.seconds.get(on, 0.0) + seconds
+
+
+class Together:
+    """Trains runs that differ in rate, seed, fold and stage only.
+
+    Args:
+        bench: caches of this process.
+        device: where to train.
+        finish: given every run that has ended, with what it leaves.
+        checkpoint_seconds: least time between two checkpoints of a run.
+        keep_bytes: trained tensors up to this size are kept; None: whatever their size.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        device: str,
+        finish: Callable[[Job, Outcome], None],
+        *,
+        checkpoint_seconds: float = 60.0,
+        keep_bytes: int | None = KEPT_WEIGHTS_BYTES,
+    ) -> None:
+        self._bench, self._device, self._finish = bench, device, finish
+        self._checkpoint_seconds, self._keep_bytes = checkpoint_seconds, keep_bytes
+        self._seats: list[Seat] = []
+        self._formation: Formation
+
+    def train(self, jobs: Sequence[Job], more: Callable[[int], Sequence[Job]]) -> None:
+        """Train these runs, and those that come while seats are free.
+
+        Args:
+            jobs: at least one; so many seats there are.
+            more: at most so many further runs of the same kind; none ends the asking.
+
+        Raises:
+            ValueError: these runs cannot share batches (:func:`paretune.training.seats`).
+            ParetuneError: the data, the model or the method cannot be used.
+        """
+        run = jobs[0].run
+        started = time.monotonic()
+        loaded = self._bench.model(run.model, self._bench.dataset(run.task), bf16=holds_bf16(run))
+        self._formation = Formation(run, loaded, self._device)
+        places, coming = len(jobs), list(jobs)
+        try:
+            while coming or self._seats:
+                if coming:
+                    self._seat(coming, (time.monotonic() - started) / len(coming))
+                elif self._changed:
+                    self._form()
+                self._changed = False
+                self._step()
+                self._evaluate()
+                ended = [seat for seat in self._seats if seat.lost or seat.course.over]
+                if ended:
+                    self._see_off(ended)
+                    coming = list(more(places - len(self._seats)))
+                    started = time.monotonic()
+                else:
+                    coming = []
+        except BaseException:
+            self._bench.drop_model()  # a method may be half inside it
+            raise
+        self._formation.dissolve()
+
+    _changed = False
+
+    def _seat(self, jobs: Sequence[Job], loading_seconds: float) -> None:
+        new = [Seat(job, Member(job.run.seed), self._bench.parts(job.run)) for job in jobs]
+        self._seats += new
+        self._form(new)
+        for seat in new:
+            self._start(seat)
+            seat.spent("load", loading_seconds)
+        # One that resumes may have ended before.
+        self._changed = False
+
+    def _form(self, new: Sequence[Seat] = ()) -> None:
+        formation = self._formation
+        if not formation.form([seat.member for seat in self._seats]):
+            raise ValueError("these runs cannot share batches")
+        prepared = formation.prepared
+        run = self._seats[0].job.run
+        source = self._bench.source(run.model)
+        for seat in new:
+            seat.encoded = {
+                name: self._bench.encode(examples, prepared.loaded, source, prepared.max_length)
+                for name, examples in vars(seat.parts).items()
+                if examples
+            }
+        once = {id(data): (name, data) for s in self._seats for name, data in s.encoded.items()}
+        named = {f"{name} {place}": data for place, (name, data) in enumerate(once.values())}
+        precision = "bf16" if run.training.precision == "bf16" else "fp32"
+        notes = formation.keep_trunk(named, source.weights_hash, precision)
+        for seat in new:
+            seat.outcome.result["notes"].extend(notes)
+
+    def _start(self, seat: Seat) -> None:
+        run, prepared = seat.job.run, self._formation.prepared
+        dataset = self._bench.dataset(run.task)
+        seat.plan = Plan(
+            run.training,
+            run.learning_rate or 0.0,
+            run.seed,
+            run.training.micro_batch or run.training.batch_size,
+            prepared.classes(len(dataset.labels)),
+            prepared.pad_id,
+            self._device,
+            "bf16" if run.training.precision == "bf16" else "fp32",
+            seat.job.checkpoint,
+            self._checkpoint_seconds,
+            prepared.pass_tokens,
+            prepared.injection.rate_factors,
+            scale_of(seat.parts.train),
+        )
+
+        def logits(data: Encoded) -> NDArray[np.float32]:
+            found = seat.ready.pop(id(data), None)
+            return self._logits([(seat, data)])[0] if found is None else found
+
+        seat.judge = ByAnswers(dataset, seat.parts, seat.encoded, seat.plan, logits)
+        seat.course = Course(
+            self._formation.trained(seat.member),
+            seat.encoded["train"],
+            seat.judge.select,
+            seat.plan,
+            seat.job.report,
+            self._formation.loaded.head,
+        )
+
+    def _step(self) -> None:
+        """One optimiser step of every run."""
+        started = time.monotonic()
+        formation, packing = self._formation, self._formation.fleet.packing
+        assert packing is not None  # noqa: S101  (formed)
+        formation.loaded.model.train()
+        batches = [[] if s.course.over else s.course.batch() for s in self._seats]
+        cuts = [
+            training_passes(s.course.data, batch, s.plan.micro_batch, 0, packing) if batch else []
+            for s, batch in zip(self._seats, batches, strict=True)
+        ]
+        sizes = [tokens_of(s.course.data, packing) for s in self._seats]
+        costs = [
+            [sum(size[i] for i in part) for part in cut]
+            for size, cut in zip(sizes, cuts, strict=True)
+        ]
+        losses = [0.0] * len(self._seats)
+        for stack in stacked(costs, STACK_ROWS.get(self._device.split(":")[0], 1024)):
+            self._pass(stack, cuts, batches, losses)
+        formation.hand_out()
+        tokens = [sum(cost) for cost in costs]
+        for seat, loss, batch in zip(self._seats, losses, batches, strict=True):
+            if batch:
+                self._descend(seat, loss)
+        seconds = time.monotonic() - started
+        for seat, own in zip(self._seats, tokens, strict=True):
+            seat.spent("train", seconds * own / max(1, sum(tokens)))
+
+    def _pass(
+        self,
+        stack: dict[int, int],
+        cuts: Sequence[Sequence[list[int]]],
+        batches: Sequence[list[int]],
+        losses: list[float],
+    ) -> None:
+        """Forward and backward of one pass of some of the runs; adds to their losses."""
+        formation = self._formation
+        shares: list[Share] = []
+        seeds = []
+        for r, seat in enumerate(self._seats):
+            part = stack.get(r)
+            shares.append((seat.course.data, () if part is None else cuts[r][part]))
+            seeds.append(derive(seat.plan.seed, "dropout", seat.course.progress.step, part or 0))
+        formation.fleet.draw(seeds)
+        plan = self._seats[0].plan
+        with computing(plan.device, plan.precision):
+            logits = formation.outputs(shares)
+            own = {
+                r: self._seats[r].plan.loss_of(logits[r], self._seats[r].course.data, cuts[r][part])
+                / weight(self._seats[r].course.data, batches[r])
+                for r, part in stack.items()
+            }
+            torch.autograd.backward(torch.stack([*own.values()]).sum())
+        for r, loss in own.items():
+            losses[r] += float(loss.detach())
+
+    def _descend(self, seat: Seat, loss: float) -> None:
+        course = seat.course
+        with course.guarded():
+            step = course.progress.step
+            descend(course.trained, course.optimizer, step, course.rate, loss, seat.plan)
+            try:
+                course.took(loss)
+            except StaleClaimError:  # another worker has this run; the others go on
+                seat.lost = True
+        for parameter in course.trained.values():
+            parameter.grad = None
+
+    def _evaluate(self) -> None:
+        """Judge the runs whose turn it is, all in the same passes."""
+        due = [
+            s
+            for s in self._seats
+            if s.course.due
+            and not s.lost
+            and s.course.diverged is None
+            and (
+                not s.course.progress.curve
+                or s.course.progress.curve[-1]["step"] != s.course.progress.step
+            )
+        ]
+        if due:
+            started = time.monotonic()
+            self._ready(due, "selection")
+            for seat in due:
+                with seat.course.guarded():
+                    seat.course.judge()
+            for seat in due:
+                seat.spent("train", (time.monotonic() - started) / len(due))
+        for seat in self._seats:
+            if not seat.lost:
+                seat.course.keep()
+
+    def _ready(self, seats: Sequence[Seat], part: str) -> None:
+        """Compute the logits that these runs are going to ask for."""
+        asked = [(seat, seat.encoded[part]) for seat in seats if part in seat.encoded]
+        for (seat, data), found in zip(asked, self._logits(asked), strict=True):
+            seat.ready[id(data)] = found
+
+    def _logits(self, asked: Sequence[tuple[Seat, Encoded]]) -> list[NDArray[np.float32]]:
+        """Logits of some runs on their data, (examples, labels) each, in evaluation mode."""
+        formation, packing = self._formation, self._formation.fleet.packing
+        assert packing is not None  # noqa: S101  (formed)
+        place = {id(seat): r for r, seat in enumerate(self._seats)}
+        data = {place[id(seat)]: encoded for seat, encoded in asked}
+        cuts = {r: evaluation_passes(e, EVALUATION_TOKENS, packing) for r, e in data.items()}
+        sizes = {r: tokens_of(e, packing) for r, e in data.items()}
+        costs = [
+            [sum(sizes[r][i] for i in part) for part in cuts.get(r, [])]
+            for r in range(len(self._seats))
+        ]
+        found: dict[int, list[Any]] = {r: [None] * len(e.lengths) for r, e in data.items()}
+        plan = self._seats[0].plan
+        formation.loaded.model.eval()
+        with torch.inference_mode(), computing(plan.device, plan.precision):
+            for stack in stacked(costs, EVALUATION_TOKENS):
+                shares: list[Share] = [
+                    (data.get(r, seat.encoded["train"]), cuts[r][stack[r]] if r in stack else ())
+                    for r, seat in enumerate(self._seats)
+                ]
+                logits = formation.outputs(shares)
+                for r, part in stack.items():
+                    rows = logits[r].float().cpu().numpy()
+                    for row, index in zip(rows, cuts[r][part], strict=True):
+                        found[r][index] = row
+        return [np.stack(found[place[id(seat)]]) for seat, _ in asked]
+
+    def _see_off(self, ended: Sequence[Seat]) -> None:
+        """Write what these runs leave, and let them go."""
+        staying = [seat for seat in ended if not seat.lost]
+        started = time.monotonic()
+        concluded = {id(seat): seat.course.conclude() for seat in staying}
+        with_answers = [
+            s for s in staying if concluded[id(s)].diverged is None or concluded[id(s)].best
+        ]
+        self._ready(with_answers, "test")
+        given = {id(s): answered(concluded[id(s)], s.judge, s.encoded) for s in staying}
+        for seat in staying:
+            run = seat.job.run
+            seat.spent("evaluation", (time.monotonic() - started) / len(staying))
+            leave(
+                seat.outcome,
+                run,
+                concluded[id(seat)],
+                given[id(seat)],
+                tensors=seat.course.trained,
+                head=self._formation.loaded.head,
+                plan=seat.plan,
+                encoded=seat.encoded,
+                parts=seat.parts,
+                dataset=self._bench.dataset(run.task),
+                notes=self._bench.source(run.model).notes,
+                keep_bytes=self._keep_bytes,
+            )
+            seat.outcome.measured |= {
+                "wall_seconds": seat.seconds,
+                "environment": environment(self._device),
+                "fleet": len(self._seats),
+            }
+            self._finish(seat.job, seat.outcome)
+        self._seats = [seat for seat in self._seats if seat not in ended]
+        self._changed = True
