@@ -15,6 +15,8 @@ from safetensors.torch import load as safetensors
 from tiny_tasks import silent, small, tiny_run, tiny_task
 
 from paretune import methods
+from paretune.data.batch import stacked
+from paretune.errors import StaleClaimError
 from paretune.methods import options as method_options
 from paretune.study import Run
 from paretune.training.capacity import kind_of, seats
@@ -53,6 +55,10 @@ def together(
     return left
 
 
+def alone(run: Run, folder: Path, **more: Any) -> Outcome:
+    return execute_run(run, checkpoint=folder / "alone", report=silent, **more)
+
+
 def equal(joint: Outcome, alone: Outcome, within: float = 2e-4) -> None:
     """The same course and the same answers; numbers to rounding that training carries on."""
     for name in ("steps", "best_step", "outcome", "trained_parameters", "method_parameters"):
@@ -71,7 +77,7 @@ def equal(joint: Outcome, alone: Outcome, within: float = 2e-4) -> None:
     assert set(mine) == set(other)
     for name, tensor in other.items():
         if name.endswith(".key.bitfit.bias"):
-            continue  # softmax does not see it: its gradient is rounding, which AdamW makes steps of
+            continue  # softmax does not see it: of rounding alone AdamW makes whole steps
         assert mine[name].shape == tensor.shape
         torch.testing.assert_close(mine[name], tensor, rtol=0, atol=within, msg=name)
 
@@ -128,3 +134,161 @@ def test_each_run_of_a_fleet_as_alone(
         scores.append(json.loads(alone.blobs["predictions"])["test"]["scores"])
     assert not np.allclose(scores[0], scores[1], atol=1e-3)  # they are three different runs
     assert not np.allclose(scores[0], scores[2], atol=1e-3)
+
+
+def fleet_of(tmp_path: Path, tiny_model: Any, **changes: Any) -> list[Run]:
+    training = {"max_steps": 12, "eval_every": 3, "dropout": 0.1, "batch_size": 4}
+    training |= changes.pop("training", {})
+    task = tiny_task(tmp_path)
+    return [
+        tiny_run(task, tiny_model("bert"), "lora", training=training, seed=seed, **changes)
+        for seed in (1, 2, 3, 4, 5)
+    ]
+
+
+def test_a_run_that_ends_leaves_and_another_takes_its_place(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    """Five runs on two seats; early stops leave them at different steps."""
+    runs = fleet_of(tmp_path, tiny_model, learning_rate=3e-2, training={"patience": 1})
+    left = together(runs, tmp_path, places=2)
+    found = {run.seed: alone(run, tmp_path) for run in runs}
+    assert len({outcome.result["steps"] for outcome in found.values()}) > 1
+    assert len(left) == 5
+    for (seed, _, _), outcome in left.items():
+        equal(outcome, found[seed], within=2e-3)
+
+
+def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any) -> None:
+    given = fleet_of(tmp_path, tiny_model)[:3]
+    changes: tuple[dict[str, Any], ...] = (
+        {"stage": "tune", "fold": 1},
+        {"stage": "tune", "fold": 2},
+        {"learning_rate": 1e-3},
+    )
+    runs = [run.model_copy(update=new) for run, new in zip(given, changes, strict=True)]
+    left = together(runs, tmp_path)
+    for run in runs:
+        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+
+
+def test_who_diverges_leaves_the_others_alone(tmp_path: Path, tiny_model: Any) -> None:
+    runs = fleet_of(tmp_path, tiny_model, learning_rate=1e-3)[:3]
+    runs[1] = runs[1].model_copy(update={"learning_rate": 1e30})
+    left = together(runs, tmp_path)
+    outcomes = [left[r.seed, r.learning_rate, r.fold] for r in runs]
+    assert [o.result["outcome"] == "diverged" for o in outcomes] == [False, True, False]
+    for run, outcome in zip(runs, outcomes, strict=True):
+        equal(outcome, alone(run, tmp_path))
+
+
+def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any) -> None:
+    runs = fleet_of(tmp_path, tiny_model, training={"interpolate": [0.5, 0.8]})[:2]
+    left = together(runs, tmp_path)
+    for run in runs:
+        joint, one = left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path)
+        assert joint.result["interpolated"]["share"] == one.result["interpolated"]["share"]
+        equal(joint, one)
+
+
+def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any) -> None:
+    run = fleet_of(tmp_path, tiny_model)[0]
+    bench = Workbench()
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    before, modules = loaded.pristine(), [name for name, _ in loaded.model.named_modules()]
+    together(fleet_of(tmp_path, tiny_model)[:3], tmp_path, places=2, bench=bench)
+    assert bench.model(run.model, bench.dataset(run.task)) is loaded
+    assert loaded.pristine() == before
+    assert [name for name, _ in loaded.model.named_modules()] == modules
+    assert not any("forward" in vars(module) for module in loaded.model.modules())
+
+
+class KilledError(Exception):
+    """The process ends here."""
+
+
+def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any) -> None:
+    """Killed after a step of the second run; the first ones of each come to the same end."""
+    runs = fleet_of(tmp_path, tiny_model)[:2]
+
+    class Dying(Job):
+        def report(self, progress: dict[str, Any]) -> None:
+            super().report(progress)
+            if progress["step"] == 8:
+                raise KilledError
+
+    jobs = [Job(runs[0], tmp_path / "joint0"), Dying(runs[1], tmp_path / "joint1")]
+    with pytest.raises(KilledError):
+        Together(Workbench(), "cpu", lambda job, outcome: None, checkpoint_seconds=-1).train(
+            jobs, lambda free: []
+        )
+    left = together(runs, tmp_path)
+    for run in runs:
+        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+
+
+def test_a_run_that_another_worker_has_leaves_without_an_end(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    runs = fleet_of(tmp_path, tiny_model)[:3]
+
+    class Lost(Job):
+        def report(self, progress: dict[str, Any]) -> None:
+            if progress["step"] == 5:
+                raise StaleClaimError("taken")
+
+    jobs = [Job(run, tmp_path / f"x{n}") for n, run in enumerate(runs)]
+    jobs[1] = Lost(runs[1], tmp_path / "x1")
+    left: dict[int, Outcome] = {}
+    Together(Workbench(), "cpu", lambda job, o: left.update({job.run.seed: o})).train(
+        jobs, lambda free: []
+    )
+    assert sorted(left) == [1, 3]
+    for run in (runs[0], runs[2]):
+        equal(left[run.seed], alone(run, tmp_path))
+
+
+def test_who_trains_alone(tmp_path: Path, tiny_model: Any) -> None:
+    """What changes the base, what is not packed, and what decides for a whole batch."""
+    task, bench = tiny_task(tmp_path), Workbench()
+
+    def places(family: str, method: str, **changes: Any) -> int:
+        run = tiny_run(task, tiny_model(family), method, **changes)
+        return seats(run, bench, "cpu", 8, 1 << 30)
+
+    assert places("bert", "lora") == 8
+    for family, method in (
+        ("bert", "full"), ("bert", "dora"), ("bert", "unipelt"), ("bert", "peft:vera"),
+        ("deberta-v2", "lora"),
+    ):  # fmt: skip
+        assert places(family, method) == 1, (family, method)
+    assert places("bert", "lora", stage="cost") == 1
+    assert places("bert", "adapterdrop", options={"robust": True, "reduction_factor": 8}) == 1
+
+
+def test_seats_are_what_memory_bears_and_where_they_pay(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Workbench()
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora")
+    size = alone(run, tmp_path).result["trained_parameters"]
+    assert seats(run, bench, "cpu", 8, 3 * 24 * size) == 3
+    assert seats(run, bench, "cpu", 8, 0) == 1
+    asked: dict[str, Any] = {"where_it_pays": True}
+    assert seats(run, bench, "cpu", 8, 1 << 30, **asked) == 8
+    monkeypatch.setitem(STACK_ROWS, "cpu", 50)  # a step has more than 25 tokens
+    assert seats(run, bench, "cpu", 8, 1 << 30, **asked) == 1
+    assert seats(run, bench, "cpu", 8, 1 << 30) == 8
+
+
+def test_stacks() -> None:
+    """Every pass once, no run twice in a stack, and no more tokens than asked."""
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        costs = [[int(c) for c in draw.integers(1, 120, draw.integers(0, 5))] for _ in range(6)]
+        stacks = stacked(costs, 100)
+        found = sorted((run, part) for stack in stacks for run, part in stack.items())
+        assert found == [(r, p) for r, own in enumerate(costs) for p in range(len(own))]
+        for stack in stacks:
+            assert len(stack) == 1 or sum(costs[r][p] for r, p in stack.items()) <= 100
+    assert stacked([[60, 30], [50], [40]], 100) == [{0: 0, 2: 0}, {1: 0, 0: 1}]

@@ -20,6 +20,12 @@ def run(
     retry: Annotated[
         bool, typer.Option("--retry", help="Try runs again that stopped with an error.")
     ] = False,
+    fleet: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="At most so many runs of one method train together; 1: each alone."
+        ),
+    ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
 ) -> None:
     """Run a study, or go on with it: what is done stays done.
@@ -42,6 +48,7 @@ def run(
             device=device,
             online=online,
             retry=retry,
+            fleet=fleet,
             observer=observer,
         )
     if report:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from paretune.execution.fleet import ALONE, Asked
 from paretune.store.owner import owner_of
 
 WORKER = (sys.executable, "-m", "paretune.execution.worker")
@@ -54,6 +55,7 @@ class Crew:
     device: str
     lease_seconds: float
     command: Sequence[str] = WORKER
+    asked: Asked = ALONE
     _workers: list[_Worker] = field(default_factory=list)
 
     @property
@@ -71,7 +73,9 @@ class Crew:
         arguments = [str(self.folder), self.study_hash, "--stages", ",".join(stages)]
         arguments += ["--threads", str(threads), "--device", self.device]
         arguments += ["--lease", str(self.lease_seconds), "--parent", str(os.getpid())]
-        arguments += ["--limit", "1"] if solo else ["--wait"]
+        fleet = ["--fleet", str(self.asked.most), "--workers", str(self.asked.workers)]
+        fleet += ["--always"] if self.asked.always else []
+        arguments += ["--limit", "1"] if solo else ["--wait", *fleet]
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)
         process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
             [*self.command, *arguments],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,29 +47,114 @@ class Execute(Protocol):
         """
 
 
-def real_executor(device: str, threads: int) -> Execute:
-    """Training and the cost probe on ``device``; imports torch, and keeps models warm."""
+class Job(Protocol):
+    """A run that is to be trained with others."""
+
+    @property
+    def run(self) -> Run:
+        """What to do."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where its state lies and is to be kept."""
+
+    @property
+    def report(self) -> Report:
+        """As of :class:`Execute`."""
+
+
+class TooMuchError(Exception):
+    """A fleet did not fit in memory. Its runs go on alone."""
+
+
+class Fleets(Protocol):
+    """What trains several runs at once."""
+
+    def kind(self, run: Run) -> str:
+        """Runs of the same kind may train together."""
+
+    def seats(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
+        """How many like this one may, at most ``most``, holding ``budget_bytes`` beside the model.
+
+        ``where_it_pays``: only where they are faster together.
+
+        Raises:
+            ParetuneError: the data, the model or the method cannot be used.
+        """
+
+    def train(
+        self,
+        jobs: Sequence[Job],
+        more: Callable[[int], Sequence[Job]],
+        finish: Callable[[Job, Outcome], None],
+    ) -> None:
+        """Train them, and as many more as seats become free.
+
+        Args:
+            jobs: the first ones.
+            more: asked for at most so many further jobs when some have ended.
+            finish: given each run that has ended and what it leaves. A job whose ``report`` raises
+                StaleClaimError ends without.
+
+        Raises:
+            TooMuchError: memory ended.
+        """
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training and the cost probe on a device, with models kept warm; and fleets."""
+
+    device: str
+    bench: Any
+
+    def __call__(self, run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
+        """As :class:`Execute` says."""
+        from paretune.execution.probe import probe_run
+        from paretune.training.execute import execute_run
+
+        asked: dict[str, Any] = {"checkpoint": checkpoint, "report": report}
+        asked |= {"device": self.device, "halvings": halvings}
+        if run.stage == "cost":
+            return probe_run(run, **asked)
+        return execute_run(run, bench=self.bench, **asked)
+
+    def kind(self, run: Run) -> str:
+        """As :class:`Fleets` says."""
+        from paretune.training.capacity import kind_of
+
+        return kind_of(run)
+
+    def seats(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
+        """As :class:`Fleets` says."""
+        from paretune.training.capacity import seats
+
+        asked = (run, self.bench, self.device, most, budget_bytes)
+        return seats(*asked, where_it_pays=where_it_pays)
+
+    def train(
+        self,
+        jobs: Sequence[Job],
+        more: Callable[[int], Sequence[Job]],
+        finish: Callable[[Job, Outcome], None],
+    ) -> None:
+        """As :class:`Fleets` says."""
+        from paretune.training.guards import is_out_of_memory
+        from paretune.training.together import Together
+
+        try:
+            Together(self.bench, self.device, finish).train(jobs, more)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise TooMuchError from error
+            raise
+
+
+def real_executor(device: str, threads: int) -> Training:
+    """Training on ``device``; imports torch."""
     import torch
 
-    from paretune.execution.probe import probe_run
-    from paretune.training.execute import execute_run
     from paretune.training.workbench import Workbench
 
     torch.set_num_threads(threads)
-    bench = Workbench()
-
-    def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
-        if run.stage == "cost":
-            return probe_run(
-                run, checkpoint=checkpoint, report=report, device=device, halvings=halvings
-            )
-        return execute_run(
-            run,
-            checkpoint=checkpoint,
-            report=report,
-            bench=bench,
-            device=device,
-            halvings=halvings,
-        )
-
-    return execute
+    return Training(device, Workbench())

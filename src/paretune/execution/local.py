@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.execution.crew import WORKER, Crew
+from paretune.execution.fleet import Asked
 from paretune.execution.losses import Losses
 from paretune.execution.progress import Observer, snapshot_of
 from paretune.store import RunState, Store
 
+FLEET = 8
+"""Most runs that train together in one worker, where nobody says."""
 POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
 
@@ -49,6 +52,7 @@ def run_study(
     planned: int = 0,
     command: Sequence[str] = WORKER,
     lease_seconds: float = 60.0,
+    fleet: int | None = 1,
 ) -> Summary:
     """Execute all runs of a study, and those that ``expand`` asks for as results come in.
 
@@ -67,13 +71,15 @@ def run_study(
         planned: how many runs the study will have in all; 0: unknown.
         command: starts a worker.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+        fleet: at most so many runs train together in one worker; None: where it pays.
 
     Raises:
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
         ParetuneError: workers cannot start, or the store cannot be used.
     """
     started = time.monotonic()
-    crew = Crew(store.folder, study_hash, device, lease_seconds, command)
+    asked = Asked(FLEET if fleet is None else fleet, workers, always=fleet is not None)
+    crew = Crew(store.folder, study_hash, device, lease_seconds, command, asked)
     watch = _Watch(observer, Losses(store, observer.note), workers, planned)
     asked_at = -1
     try:

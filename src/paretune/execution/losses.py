@@ -46,10 +46,12 @@ class Losses:
         held = [s for s in states if s.state == "running" and s.owner == ended.owner]
         if not held:
             self._without_a_run(ended)
-        elif ended.code == -signal.SIGKILL and self._oom_kills > seen:
-            self._for_memory(held[0])
-        else:
-            self._otherwise(held[0], ended)
+        # Of a fleet any run may be the cause: what follows is drawn for all.
+        for state in held:
+            if ended.code == -signal.SIGKILL and self._oom_kills > seen:
+                self._for_memory(state)
+            else:
+                self._otherwise(state, ended)
 
     def run_ended(self) -> None:
         """Workers do work: deaths without a run start from none again."""

@@ -45,6 +45,16 @@ class Stop:
         finally:
             self._interruptible = False
 
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside :meth:`interruptible`: where a signal waits, because the store is written."""
+        before, self._interruptible = self._interruptible, False
+        try:
+            yield
+        finally:
+            self._interruptible = before
+        self.check()
+
     def _receive(self, *_: object) -> None:
         self.asked = True
         if self._interruptible:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 
 from paretune.errors import ParetuneError, StaleClaimError, StoreError
-from paretune.execution.executor import Execute, real_executor
+from paretune.execution.executor import Execute, Fleets, TooMuchError, real_executor
+from paretune.execution.fleet import ALONE, Asked, Crewed, alone
 from paretune.execution.lease import Lease
 from paretune.execution.stop import Stop, stop_without
 from paretune.execution.wording import described
@@ -28,8 +29,12 @@ IDLE_SECONDS = 0.25
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def main(arguments: Sequence[str] | None = None, execute: Execute | None = None) -> int:
-    """The worker's command line; ``execute`` replaces training (for tests)."""
+def main(
+    arguments: Sequence[str] | None = None,
+    execute: Execute | None = None,
+    fleets: Fleets | None = None,
+) -> int:
+    """The worker's command line; ``execute`` and ``fleets`` replace training (for tests)."""
     options = _parser().parse_args(arguments)
     # Before torch or numpy is imported: they read these once.
     for variable in _THREAD_VARIABLES:
@@ -41,7 +46,8 @@ def main(arguments: Sequence[str] | None = None, execute: Execute | None = None)
     if options.parent is not None:
         stop_without(options.parent)
     try:
-        execute = execute or real_executor(options.device, options.threads)
+        if execute is None:
+            execute = fleets = real_executor(options.device, options.threads)
         with Store.open(options.store) as store:
             work(
                 store,
@@ -52,6 +58,8 @@ def main(arguments: Sequence[str] | None = None, execute: Execute | None = None)
                 limit=options.limit,
                 wait=options.wait,
                 lease_seconds=options.lease,
+                fleets=fleets,
+                asked=Asked(options.fleet, options.workers, options.always),
             )
     except ParetuneError as error:
         _say(f"worker: {error}")
@@ -69,6 +77,8 @@ def work(
     limit: int | None = None,
     wait: bool = False,
     lease_seconds: float = 60.0,
+    fleets: Fleets | None = None,
+    asked: Asked = ALONE,
 ) -> None:
     """Execute runs until none is left, ``limit`` were claimed, or a stop is asked for.
 
@@ -81,6 +91,8 @@ def work(
         limit: at most so many runs.
         wait: where none is free, wait for one until told to stop, instead of returning.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+        fleets: what trains several runs at once; None: nothing does.
+        asked: how many at once.
 
     Raises:
         StoreError: the store cannot be used any more.
@@ -90,11 +102,51 @@ def work(
         claim = store.claim(this_owner(), study_hash, stages, lease_seconds)
         if claim is not None:
             claimed += 1
-            _execute_claimed(store, claim, execute, stop)
+            if fleets is not None and _joins(store, claim, asked, limit):
+                crewed = Crewed(store, study_hash, fleets, asked, stop, _say)
+                _execute_together(store, claim, crewed, execute, stop)
+            else:
+                _execute_claimed(store, claim, execute, stop)
         elif wait:
             time.sleep(IDLE_SECONDS)
         else:
             return
+
+
+def _joins(store: Store, claim: Claim, asked: Asked, limit: int | None) -> bool:
+    """Whether the run may be one of several; one that was too large before may not."""
+    halved = store.setting(f"halve/{claim.run_id}")
+    return asked.most > 1 and limit is None and claim.run.stage != "cost" and not halved
+
+
+def _execute_together(
+    store: Store, first: Claim, crewed: Crewed, execute: Execute, stop: Stop
+) -> None:
+    """Execute a run and those that go with it: in a fleet, or alone where there is none."""
+    try:
+        if crewed.gather(first) > 1:
+            crewed.train()
+            crewed.give_up()  # those that another worker has taken
+            return
+        claims = crewed.give_up()
+    except KeyboardInterrupt:
+        for claim in crewed.give_up():
+            store.release(claim)
+        return
+    except TooMuchError:
+        execute, claims = alone(execute), crewed.give_up()
+    except StoreError:
+        crewed.give_up()
+        raise
+    except Exception as error:  # noqa: BLE001 (the edge, as of a single run)
+        for claim in crewed.give_up() or [first]:
+            _fail(store, claim, error)
+        return
+    for claim in claims:
+        if stop.asked:
+            store.release(claim)
+        else:
+            _execute_claimed(store, claim, execute, stop)
 
 
 def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -> None:
@@ -168,6 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="end after so many runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--lease", type=float, default=60.0, help="seconds a claim holds")
+    parser.add_argument("--fleet", type=int, default=1, help="at most so many runs at once")
+    parser.add_argument("--always", action="store_true", help="fleets also where they do not pay")
+    parser.add_argument("--workers", type=int, default=1, help="who share the runs and the memory")
     parser.add_argument("--wait", action="store_true", help="wait for runs until told to stop")
     parser.add_argument("--parent", type=int, help="stop when this is no longer the parent")
     return parser

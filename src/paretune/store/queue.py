@@ -30,15 +30,51 @@ def take_first(
     alive = alive_stages(db)
     for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall():
         if (stages is None or row["stage"] in stages) and is_free(row, alive):
-            now = time.time()
-            db.execute(
-                "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
-                "lease_until = ?, started = ? WHERE run_id = ?",
-                (owner, now + lease_seconds, now, row["run_id"]),
-            )
-            run = run_of(study_hash, row["run_id"], row["run"])
-            return Claim(row["run_id"], run, owner, row["attempt"] + 1, lease_seconds)
+            return _take(db, row, owner, study_hash, lease_seconds, run_of)
     return None
+
+
+def take_alike(
+    db: sqlite3.Connection,
+    owner: str,
+    study_hash: str,
+    alike: Callable[[str, Run], bool],
+    most: int,
+    workers: int,
+    lease_seconds: float,
+    run_of: RunOf,
+) -> list[Claim]:
+    """Mark the first free runs that are alike as running by ``owner``, in the order of the study.
+
+    At most ``most``, and no more than leaves each of ``workers`` its part.
+    """
+    alive = alive_stages(db)
+    free = [
+        row
+        for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall()
+        if is_free(row, alive)
+        and alike(row["run_id"], run_of(study_hash, row["run_id"], row["run"]))
+    ]
+    taken = free[: min(most, -(-len(free) // workers))]
+    return [_take(db, row, owner, study_hash, lease_seconds, run_of) for row in taken]
+
+
+def _take(
+    db: sqlite3.Connection,
+    row: sqlite3.Row,
+    owner: str,
+    study_hash: str,
+    lease_seconds: float,
+    run_of: RunOf,
+) -> Claim:
+    now = time.time()
+    db.execute(
+        "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
+        "lease_until = ?, started = ? WHERE run_id = ?",
+        (owner, now + lease_seconds, now, row["run_id"]),
+    )
+    run = run_of(study_hash, row["run_id"], row["run"])
+    return Claim(row["run_id"], run, owner, row["attempt"] + 1, lease_seconds)
 
 
 def alive_stages(db: sqlite3.Connection) -> set[str]:

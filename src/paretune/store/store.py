@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
 from paretune.store.database import connect, explained, transaction
 from paretune.store.plain import canonical_json
 from paretune.store.predictions import decode_predictions
-from paretune.store.queue import take_first
+from paretune.store.queue import take_alike, take_first
 from paretune.store.reading import ended_records, run_states, study_rows
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import Claim, RunState, StudyRow
@@ -162,6 +162,29 @@ class Store:
         with self._write() as db:
             return take_first(db, owner, study_hash, stages, lease_seconds, self._run)
 
+    def claim_alike(
+        self,
+        owner: str,
+        study_hash: str,
+        alike: Callable[[str, Run], bool],
+        *,
+        most: int,
+        workers: int = 1,
+        lease_seconds: float = 60.0,
+    ) -> list[Claim]:
+        """Take free runs that go together, in the order of the study.
+
+        Args:
+            owner: see :func:`paretune.store.owner.this_owner`.
+            study_hash: whose runs.
+            alike: of a run and its id: whether it is one of them.
+            most: at most so many.
+            workers: who may want their part of them; no more are taken than leave each a part.
+            lease_seconds: how long the claims hold without :meth:`renew`.
+        """
+        with self._write() as db:
+            return take_alike(db, owner, study_hash, alike, most, workers, lease_seconds, self._run)
+
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
         """Prolong the lease and, where given, write the progress.
 
@@ -252,6 +275,13 @@ class Store:
         """How each run of the study stands, in order."""
         with self._read() as db:
             return run_states(db, study_hash, self._run)
+
+    def settings(self, prefix: str) -> dict[str, str]:
+        """All settings whose names begin so, by the rest of their names."""
+        with self._read() as db:
+            rows = db.execute("SELECT key, value FROM settings").fetchall()
+        found = {str(row["key"]): str(row["value"]) for row in rows}
+        return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
     def setting(self, key: str) -> str | None:
         """A value kept with the store, or None."""

@@ -7,6 +7,7 @@ from paretune.methods import options as method_options
 from paretune.study import Run
 from paretune.training.formation import Formation, Member
 from paretune.training.prepare import holds_bf16
+from paretune.training.together import rows
 from paretune.training.workbench import Workbench
 
 COPIES = 6
@@ -32,7 +33,15 @@ def shares(run: Run) -> bool:
     return not methods.trains_alone(method, options)
 
 
-def seats(run: Run, bench: Workbench, device: str, most: int, budget_bytes: int) -> int:
+def seats(
+    run: Run,
+    bench: Workbench,
+    device: str,
+    most: int,
+    budget_bytes: int,
+    *,
+    where_it_pays: bool = False,
+) -> int:
     """How many runs like this one can train together.
 
     Args:
@@ -41,6 +50,8 @@ def seats(run: Run, bench: Workbench, device: str, most: int, budget_bytes: int)
         device: where to train.
         most: never more.
         budget_bytes: for what the runs hold beside the model and one pass.
+        where_it_pays: only where it makes them faster: on a CPU, where the steps of two fit into
+            one pass.
 
     Returns:
         1 where batches are not shared: the model or the method is not packed.
@@ -55,5 +66,17 @@ def seats(run: Run, bench: Workbench, device: str, most: int, budget_bytes: int)
     member = Member(run.seed)
     packed = formation.form([member])
     size = sum(p.numel() for p in formation.trained(member).values())
+    length = formation.prepared.max_length
     formation.dissolve()
-    return max(1, min(most, budget_bytes // (4 * COPIES * size))) if packed else 1
+    if not packed or (where_it_pays and 2 * _step_tokens(run, bench, length) > rows(device)):
+        return 1
+    return max(1, min(most, budget_bytes // (4 * COPIES * size)))
+
+
+def _step_tokens(run: Run, bench: Workbench, length: int) -> float:
+    """Tokens of a mean step."""
+    loaded = bench.model(run.model, bench.dataset(run.task), bf16=holds_bf16(run))
+    train = bench.parts(run).train
+    encoded = bench.encode(train, loaded, bench.source(run.model), length)
+    tokens = sum(len(text) for choices in encoded.ids for text in choices)
+    return tokens / len(train) * min(run.training.batch_size, len(train))

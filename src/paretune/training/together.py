@@ -42,6 +42,11 @@ STACK_ROWS = {"cpu": 1024, "cuda": 16384}
 on a GPU short batches are bound by the launches."""
 
 
+def rows(device: str) -> int:
+    """Most tokens of several runs in one pass on this device."""
+    return STACK_ROWS["cpu" if device == "cpu" else "cuda"]
+
+
 class Job(Protocol):
     """A run to be trained, and who is told how it goes."""
 
@@ -224,7 +229,7 @@ class Together:
             for size, cut in zip(sizes, cuts, strict=True)
         ]
         losses = [0.0] * len(self._seats)
-        for stack in stacked(costs, STACK_ROWS.get(self._device.split(":")[0], 1024)):
+        for stack in stacked(costs, rows(self._device)):
             self._pass(stack, cuts, batches, losses)
         formation.hand_out()
         tokens = [sum(cost) for cost in costs]

@@ -39,6 +39,7 @@ def run(
     device: str = "auto",
     online: bool = False,
     retry: bool = False,
+    fleet: int | None = None,
     observer: Observer | None = None,
 ) -> Ran:
     """Run a study in worker processes, or go on with it, until none of its runs is left.
@@ -51,6 +52,8 @@ def run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
         online: models and data may be fetched from the hub, before the workers start.
         retry: try runs again that stopped with an error.
+        fleet: at most so many runs of one method train together in one worker, where batches can be
+            shared and memory allows; 1: every run alone. By default 8, where that is faster.
         observer: told how it goes on; nobody by default.
 
     Returns:
@@ -98,6 +101,7 @@ def run(
             expand=lambda: opening.add_missing(given, context, opened),
             device=device,
             planned=planned,
+            fleet=fleet,
         )
     return Ran(given, folder, summary)
 

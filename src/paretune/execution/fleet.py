@@ -1,0 +1,163 @@
+"""A worker that trains several claimed runs at once, and gives every one its own end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from paretune.errors import StaleClaimError
+from paretune.execution.executor import Execute, Fleets, Outcome, Report
+from paretune.execution.lease import Lease
+from paretune.execution.stop import Stop
+from paretune.execution.wording import described
+from paretune.store import Claim, Store
+from paretune.study import Run
+
+SHARE = 4
+"""A fleet's runs may hold one part in so many of the memory that is free, beside their model."""
+APART = "its fleet did not fit in memory, so it was trained alone"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How large fleets may be.
+
+    ``most`` runs; ``workers`` share the runs and the memory. ``always``: also where the runs are no
+    faster together, as a user who asks for fleets wants.
+    """
+
+    most: int = 1
+    workers: int = 1
+    always: bool = False
+
+
+ALONE = Asked()
+"""No fleets."""
+
+
+@dataclass(eq=False)
+class Claimed:
+    """A claimed run as the fleet's job, its lease renewed as long as it is open."""
+
+    claim: Claim
+    checkpoint: Path
+    lease: Lease
+    report: Report
+
+    @property
+    def run(self) -> Run:
+        """What to do."""
+        return self.claim.run
+
+
+class Crewed:
+    """The claims that one fleet holds.
+
+    Args:
+        store: opened by this thread.
+        study_hash: whose runs.
+        fleets: what trains them.
+        asked: how many at once.
+        stop: asked at every step.
+        say: told what a user should know.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study_hash: str,
+        fleets: Fleets,
+        asked: Asked,
+        stop: Stop,
+        say: Callable[[str], None],
+    ) -> None:
+        self._store, self._study_hash, self._fleets = store, study_hash, fleets
+        self._asked, self._stop, self._say = asked, stop, say
+        self._open: list[Claimed] = []
+
+    def gather(self, first: Claim) -> int:
+        """Claim runs to train with this one; how many there are in all.
+
+        Raises:
+            ParetuneError: the data, the model or the method cannot be used.
+        """
+        free_bytes = psutil.virtual_memory().available // (SHARE * self._asked.workers)
+        asked = self._asked
+        most = self._fleets.seats(first.run, asked.most, free_bytes, where_it_pays=not asked.always)
+        self._hold(first)
+        self._more(first, most - 1)
+        return len(self._open)
+
+    def train(self) -> None:
+        """Train all that is held, and what comes after it.
+
+        Raises:
+            TooMuchError: memory ended; :meth:`give_up` says what is still to be done.
+            KeyboardInterrupt: stopped.
+        """
+        first = self._open[0].claim
+        with self._stop.interruptible():
+            self._fleets.train(list(self._open), lambda most: self._more(first, most), self._finish)
+
+    def give_up(self) -> list[Claim]:
+        """Stop renewing; the claims of runs that have not ended."""
+        for job in self._open:
+            job.lease.__exit__()
+        claims, self._open = [job.claim for job in self._open], []
+        return claims
+
+    def _more(self, first: Claim, most: int) -> list[Claimed]:
+        if most < 1 or self._stop.asked:
+            return []
+        kind, too_large = self._fleets.kind(first.run), self._store.settings("halve/")
+
+        def alike(run_id: str, run: Run) -> bool:
+            fits = run.stage != "cost" and run_id not in too_large
+            return fits and self._fleets.kind(run) == kind
+
+        with self._stop.deferred():
+            taken = self._store.claim_alike(
+                first.owner,
+                self._study_hash,
+                alike,
+                most=most,
+                workers=self._asked.workers,
+                lease_seconds=first.lease_seconds,
+            )
+            return [self._hold(claim) for claim in taken]
+
+    def _hold(self, claim: Claim) -> Claimed:
+        lease = Lease(self._store.folder, claim)
+
+        def report(progress: dict[str, Any]) -> None:
+            self._stop.check()
+            lease.report(progress)
+
+        job = Claimed(claim, self._store.checkpoint(claim.run_id), lease, report)
+        lease.__enter__()
+        self._open.append(job)
+        return job
+
+    def _finish(self, job: Any, outcome: Outcome) -> None:
+        with self._stop.deferred():
+            self._open.remove(job)
+            job.lease.__exit__()
+            try:
+                self._store.finish(job.claim, outcome.result, outcome.measured, outcome.blobs)
+            except StaleClaimError as error:
+                self._say(f"{described(job.run)}: {error}")
+
+
+def alone(execute: Execute) -> Execute:
+    """The same, telling in the result that the run's fleet did not fit."""
+
+    def run_alone(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
+        outcome = execute(run, checkpoint=checkpoint, report=report, halvings=halvings)
+        outcome.result["notes"] = [*outcome.result.get("notes", []), APART]
+        return outcome
+
+    return run_alone
