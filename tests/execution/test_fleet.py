@@ -1,0 +1,152 @@
+"""A worker that trains several claimed runs at once: whose they are, and how each ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import fake_worker
+import pytest
+from fake_worker import Outcome
+from tiny_runs import STUDY, a_store, runs
+
+from paretune.errors import DataError, StaleClaimError
+from paretune.execution.executor import TooMuchError
+from paretune.execution.fleet import APART, Asked
+from paretune.execution.stop import Stop
+from paretune.execution.worker import work
+from paretune.store import Store
+from paretune.study import Run
+
+
+class Fleets:
+    """Runs of one ``group`` go together, a step each in turn; ``act`` says what else happens."""
+
+    def __init__(self, act: str | None = None, between: Callable[[], None] | None = None) -> None:
+        self.act, self.between = act, between
+        self.together: list[list[int]] = []
+
+    def kind(self, run: Run) -> str:
+        return f"{run.method.name} {run.method.options.get('group')}"
+
+    def seats(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
+        assert budget_bytes > 0
+        if self.act == "obstacle":
+            raise DataError("no such file.", where="train.csv", remedy="Look again.")
+        return 1 if run.method.options.get("group") == "alone" else most
+
+    def train(
+        self,
+        jobs: Sequence[Any],
+        more: Callable[[int], Sequence[Any]],
+        finish: Callable[[Any, Any], None],
+    ) -> None:
+        held = [(job, job.run.method.options.get("steps", 2)) for job in jobs]
+        places, step = len(jobs), 0
+        while held:
+            self.together.append([job.run.seed for job, _ in held])
+            step += 1
+            if self.between is not None:
+                self.between()
+            if self.act == "memory" and step == 2:
+                raise TooMuchError
+            if self.act == "defect" and step == 2:
+                raise ZeroDivisionError("a defect")
+            staying = []
+            for job, steps in held:
+                try:
+                    job.report({"step": step, "steps": steps})
+                except StaleClaimError:
+                    continue
+                if step < steps:
+                    staying.append((job, steps))
+                else:
+                    result = {"outcome": "ok", "scores": {"selection": {"primary": 0.5}}}
+                    finish(job, Outcome(result, {}, {}))
+            held = staying
+            if len(held) < places:
+                held += [(job, step + 2) for job in more(places - len(held))]
+
+
+def go(store: Store, fleets: Fleets, most: int, workers: int = 1, stop: Stop | None = None) -> None:
+    asked = Asked(most, workers)
+    work(store, STUDY, fake_worker.execute, stop=stop or Stop(), fleets=fleets, asked=asked)
+
+
+def outcomes(store: Store) -> list[str]:
+    return [record.outcome for record in store.records(STUDY)]
+
+
+def test_runs_of_a_kind_go_together_and_the_next_takes_a_seat(tmp_path: Path) -> None:
+    asked = [*runs(5, group="a"), *runs(2, prefix="other", group="b"), *runs(1, "cost", "cost")]
+    store, fleets = a_store(tmp_path, asked), Fleets()
+    go(store, fleets, most=3)
+    assert fleets.together == [[0, 1, 2]] * 2 + [[3, 4]] * 2 + [[0, 1]] * 2
+    assert outcomes(store) == ["ok"] * 8
+    assert {s.attempt for s in store.states(STUDY)} == {1}
+
+
+def test_each_worker_is_left_its_part(tmp_path: Path) -> None:
+    store, fleets = a_store(tmp_path, runs(6, group="a")), Fleets()
+    go(store, fleets, most=8, workers=2)
+    # The first and half of the five that are left; then half of what is left, each time.
+    assert fleets.together[0] == [0, 1, 2, 3]
+    assert outcomes(store) == ["ok"] * 6
+
+
+@pytest.mark.parametrize(("most", "group"), [(1, "a"), (4, "alone")])
+def test_without_seats_every_run_is_executed_alone(tmp_path: Path, most: int, group: str) -> None:
+    store, fleets = a_store(tmp_path, runs(3, group=group)), Fleets()
+    go(store, fleets, most=most)
+    assert fleets.together == [] and outcomes(store) == ["ok"] * 3
+
+
+def test_where_memory_ends_its_runs_go_on_alone_and_say_so(tmp_path: Path) -> None:
+    store, fleets = a_store(tmp_path, runs(3, group="a")), Fleets("memory")
+    go(store, fleets, most=3)
+    assert outcomes(store) == ["ok"] * 3
+    assert all(APART in record.result["notes"] for record in store.records(STUDY))
+
+
+def test_a_run_that_was_too_large_before_is_in_no_fleet(tmp_path: Path) -> None:
+    store, fleets = a_store(tmp_path, runs(4, group="a")), Fleets()
+    store.set_setting("halve/run001", "1")
+    go(store, fleets, most=4)
+    assert fleets.together == [[0, 2, 3]] * 2
+    assert outcomes(store) == ["ok"] * 4
+
+
+@pytest.mark.parametrize(("act", "said"), [("defect", "a defect"), ("obstacle", "no such file")])
+def test_what_stops_a_fleet_is_told_of_each_of_its_runs(
+    tmp_path: Path, act: str, said: str
+) -> None:
+    store = a_store(tmp_path, runs(2, group="a"))
+    go(store, Fleets(act), most=2)
+    assert outcomes(store) == ["error"] * 2
+    assert all(said in str(record.message) for record in store.records(STUDY))
+
+
+def test_told_to_stop_all_runs_are_given_back(tmp_path: Path) -> None:
+    store, stop = a_store(tmp_path, runs(3, group="a")), Stop()
+
+    def signalled() -> None:
+        stop._receive(signal.SIGTERM)
+
+    go(store, Fleets(between=signalled), most=2, stop=stop)
+    assert [(s.state, s.free) for s in store.states(STUDY)] == [("todo", True)] * 3
+
+
+def test_a_run_that_was_lost_ends_elsewhere(tmp_path: Path) -> None:
+    """Its claim is stale when it ends: what it left is not written, and the others are."""
+    store = a_store(tmp_path, runs(2, group="a"))
+
+    def taken() -> None:
+        state = store.states(STUDY)[0]
+        if state.attempt == 1:
+            with store._write() as db:
+                db.execute("UPDATE runs SET attempt = 2, owner = 'x' WHERE run_id = 'run000'")
+
+    go(store, Fleets(between=taken), most=2)
+    assert [s.state for s in store.states(STUDY)] == ["running", "done"]
