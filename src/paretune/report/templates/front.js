@@ -6,7 +6,12 @@
   const colour = (name) => `var(--${name})`;
 
   // Names come from data: they are marks' texts and text nodes here, never markup or expressions.
-  const cut = (text, most) => (text.length <= most ? text : text.slice(0, Math.max(most - 1, 1)) + "…");
+  // A cut name keeps both ends: the method and what tells its model from the others.
+  const cut = (text, most) => {
+    if (text.length <= most) return text;
+    const kept = Math.max(most - 1, 2), head = Math.ceil(kept / 2);
+    return `${text.slice(0, head)}…${text.slice(text.length - (kept - head))}`;
+  };
 
   function spec(axis, budget, width, room) {
     const letters = Math.floor((room - 16) / LETTER);
