@@ -66,3 +66,20 @@ def test_the_library_is_one_inert_text_with_its_licence() -> None:
     assert "</script" not in text and "<!--" not in text
     assert 500_000 < len(text) < 1_200_000
     assert scripts.library() is text
+
+
+def test_it_is_kept_and_made_anew_where_it_is_damaged(tmp_path, monkeypatch) -> None:
+    text = scripts.library()
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
+    made = []
+    bundle = text.split("*/\n", 1)[1]
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda s: made.append(s) or bundle)
+    fresh = scripts.library.__wrapped__
+    assert fresh() == text and len(made) == 1
+    assert fresh() == text and len(made) == 1
+    (kept,) = (tmp_path / "page").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-9] + b"alert(1)\xff")
+    assert fresh() == text and len(made) == 2
+    assert fresh() == text and len(made) == 2
+    monkeypatch.setenv("PARETUNE_HOME", str(kept))  # a file: nothing can be kept below it
+    assert fresh() == text and fresh() == text and len(made) == 4

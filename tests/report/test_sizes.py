@@ -8,6 +8,7 @@ from paretune.report.build import build
 from paretune.report.page import html
 from paretune.report.pictures import figures
 from paretune.report.sizes import BOTTOM, LEFT, LOWER, MIDDLE, RIGHT, TOP, sizes
+from paretune.report.tables import tables
 
 
 def several(methods=("full", "lora"), known=("small", "large")):
@@ -82,3 +83,17 @@ def test_the_page_and_the_pictures_have_it(tmp_path: Path) -> None:
     assert drawn == ["t.svg", "t-front.svg", "t-size.svg", "t-bytes.svg"]
     again = figures(study, records, (), tmp_path / "b", ("svg",))
     assert [p.read_bytes() for p in again] == [(tmp_path / p.name).read_bytes() for p in again]
+
+
+def test_it_is_a_table_too() -> None:
+    study, records = several()
+    found = {table.name: table for table in tables(build(study, records))}
+    assert "sizes" not in {t.name for t in tables(build(fake.study(), fake.whole(fake.study())))}
+    table = found["sizes"]
+    rows = [dict(zip(table.columns, values, strict=True)) for values in table.values]
+    assert len(rows) == 6
+    large = next(r for r in rows if (r["method"], r["model"]) == ("full", "large"))
+    assert large["model_parameters"] == 3 * fake.PARAMETERS["full"]
+    assert large["peak_bytes"] == fake.MEGABYTES["full"] * 2**20
+    assert (large["n"], large["seeds"]) == (60, 3) and large["low"] < large["score"]
+    assert any("Compared: small" in note for note in table.notes)

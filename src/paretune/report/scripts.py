@@ -10,9 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+from paretune.data.home import data_home
+from paretune.errors import StoreError
+from paretune.report.writing import write_whole
 
 _TEMPLATES = files("paretune.report") / "templates"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
@@ -23,14 +31,35 @@ _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 def library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
 
-    Putting it together takes about a second, once in a process; other threads go on meanwhile.
+    Putting it together takes 1.5 s of a processor (other threads go on meanwhile), so it is kept
+    beside fetched data, one file for each version; where that folder cannot be written it is
+    put together again in each process. A kept file that is not whole is made anew.
     """
+    licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
+    made_of = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
+    kept = data_home() / "page" / f"vega-{_digest(made_of)[:16]}.js"
+    if (found := _whole(kept)) is not None:
+        return found
     # Imported here: 80 MB of shared object that a report on a terminal does not need.
     import vl_convert
 
-    licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
-    bundle = vl_convert.javascript_bundle(_SNIPPET)
-    return _inert(f"/*!\n{licence}\n*/\n{bundle}")
+    text = _inert(f"/*!\n{licence}\n*/\n{vl_convert.javascript_bundle(_SNIPPET)}")
+    # A home that is read-only or full costs the next process its second and a half, no more.
+    with suppress(StoreError):
+        write_whole(kept, f"{_digest(text)}\n{text}", "the page's library")
+    return text
+
+
+def _whole(kept: Path) -> str | None:
+    """The text of a kept file; None where there is none, or not as it was written."""
+    if not kept.is_file() or not os.access(kept, os.R_OK):
+        return None
+    digest, _, text = kept.read_bytes().decode("utf-8", errors="replace").partition("\n")
+    return text if digest == _digest(text) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

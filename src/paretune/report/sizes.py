@@ -81,7 +81,7 @@ def sizes(task: TaskPart, index: int) -> Sizes | None:
         index: its place, for the figure's id.
     """
     there = [r for r in task.all_rows if r.cell.model != NO_MODEL and r.cell.interval is not None]
-    known = _parameters(there)
+    known = parameters(there)
     methods: dict[str, list[Row]] = {}
     for row in there:
         if row.cell.model in known:
@@ -93,8 +93,8 @@ def sizes(task: TaskPart, index: int) -> Sizes | None:
     return _figure(task, index, shown, known, unknown)
 
 
-def _parameters(rows: Sequence[Row]) -> dict[str, tuple[float, str]]:
-    """Of each model that can be counted: how many parameters, and from what they were counted."""
+def parameters(rows: Sequence[Row]) -> dict[str, tuple[float, str]]:
+    """Of each model (its key) that can be counted: how many parameters, and from what."""
     found: dict[str, tuple[float, str]] = {}
     for row in rows:
         count = trained_parameters(row.cell) if row.cell.name == "full" else None
