@@ -71,7 +71,7 @@ def test_pictures_are_written_and_names_are_no_mathematics(tmp_path: Path) -> No
     study = fake.study(tasks=[fake.own_task("t")], models=[{"name": "m", "label": r"a$\bad$"}])
     written = figures(study, fake.whole(study), [], tmp_path)
     assert [path.name for path in written] == [
-        f"t{part}.{form}" for part in ("", "-bytes") for form in ("png", "svg", "pdf")
+        f"t{part}.{form}" for part in ("", "-front", "-bytes") for form in ("png", "svg", "pdf")
     ]
     assert written[0].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in written[1].read_bytes()

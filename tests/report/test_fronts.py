@@ -17,7 +17,9 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
     study = fake.study()
     text = html(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
     first = text.index("On topics, take lora")
-    assert first < text.index("On topics, full and lora are clearly above")
+    assert first < text.index("Against the baselines alone full and lora are each clearly above")
+    summary = text[text.index('<ul class="answer">') : text.index("<nav")]
+    assert summary.count("the highest") == 2  # once for each task, by the advice
     assert text.index('<svg class="bars front"') < text.index('<svg class="bars" ')
     assert "paretune export STUDY --task topics --model e5-small --method lora" in text
     assert "no other configuration is both as cheap and as good" in text
@@ -31,7 +33,7 @@ def test_the_terminal_has_them_too() -> None:
     out = io.StringIO()
     terminal(study, fake.whole(study), (), Console(file=out, width=200))
     text = out.getvalue()
-    said = ("On topics, take lora", "Pareto front", "On topics, full and lora are clearly above")
+    said = ("On topics, take lora", "Pareto front", "Against the baselines alone full and")
     places = [text.index(one) for one in said]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)
@@ -74,3 +76,20 @@ def test_shares_never_round_to_certainty() -> None:
         "100 %",
     ]
     assert front({}, {}) == ()
+
+
+def test_each_cost_has_its_picture() -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    (task,) = build(study, fake.whole(study)).tasks
+    assert task.front is not None
+    axes = [picture.axis for picture in task.front.pictures]
+    assert axes == ["memory", "time", "parameters", "saved", "inference"]
+    assert len({picture.id for picture in task.front.pictures}) == len(axes)
+
+
+def test_where_all_pairs_agree_nothing_is_said_of_ranks() -> None:
+    study = fake.study(tasks=[fake.own_task("t")], protocol={"seeds": [1, 2, 3, 4, 5]})
+    levels = {"full": 0.98, "lora": 0.97, "head_only": 0.2, "tfidf": 0.2}
+    (task,) = build(study, fake.whole(study, levels)).tasks
+    assert task.further[0] == "Clearly above every baseline: full and lora."
+    assert not any("ranks reach" in text for text in task.further)

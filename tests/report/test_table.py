@@ -112,5 +112,5 @@ def test_an_empty_study_is_no_trouble(width: int) -> None:
 def test_several_models_are_named_together() -> None:
     study = fake.study(models=["a", "b"])
     text = " ".join(shown(study, fake.whole(study)).split())
-    assert "On topics, full and lora on every model are clearly above every baseline" in text
+    assert "full and lora on every model are each clearly above every one" in text
     assert "One constant was answered by prompt on every model, with 6 of 6 seeds." in text

@@ -32,7 +32,7 @@ def hostile() -> Table:
 
 
 def test_every_table_in_every_format(tmp_path: Path) -> None:
-    study = fake.study()
+    study = fake.study(models=["a", "b"])
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
     written = write_tables(study, [*fake.whole(study), bad], [], tmp_path / "t")
     names = set(TABLES) - {"translations", "peft-results"}

@@ -242,7 +242,8 @@ def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> Non
     assert len(ids) == len(set(ids))
     assert 'id="grid-1-2"' in text
     drawn = figures(study, records, [], tmp_path, formats=("svg",))
-    assert [path.name for path in drawn] == ["help-sl-en.svg"]  # the made-up parts exceed the peak
+    # No picture of bytes: the made-up parts exceed the peak.
+    assert [path.name for path in drawn] == ["help-sl-en.svg", "help-sl-en-front.svg"]
 
 
 def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:

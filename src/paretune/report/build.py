@@ -159,8 +159,11 @@ class TaskPart:
     def further(self) -> tuple[str, ...]:
         """The sentences that the advice before them has not said already."""
         scored = any(row.cell.interval is not None for row in self.rows)
-        said = self.advice is not None and bool(self.advice.take) and scored and not self.answered
-        return self.sentences[1:] if said else self.sentences
+        if self.advice is None or not self.advice.take or not scored:
+            return self.sentences
+        if self.answered:
+            return tuple(sentences.beyond(self.rows, self.baselines, self.pairs, self.advice.take))
+        return self.sentences[1:]
 
     @property
     def conditions(self) -> str:

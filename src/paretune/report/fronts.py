@@ -1,4 +1,4 @@
-"""The Pareto front of a task, as a table by every known cost and as a picture by one of them."""
+"""The Pareto front of a task: a table of every known cost, and a picture over each of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEFT, _LINE = 46.0, 16.0
 
 @dataclass(frozen=True)
 class FrontTable:
-    """``titles`` (``short`` ones) are the known costs; ``picture`` is of the first of them.
+    """``titles`` (``short`` ones) are the known costs, each with its picture.
 
     Each row has its score, what it stands on, and a text for each cost: how much, and the share of
     draws in which it is on that front.
@@ -41,13 +41,19 @@ class FrontTable:
     short: tuple[str, ...]
     rows: tuple[tuple[Row, str, str, tuple[str, ...]], ...]
     note: str
-    picture: Picture
+    pictures: tuple[Picture, ...]
+
+    @property
+    def picture(self) -> Picture:
+        """Over the first cost that is known: the one that stands without JavaScript."""
+        return self.pictures[0]
 
 
 @dataclass(frozen=True)
 class Mark:
     """One configuration in the picture, in view-box units; its label stands at ``label_y``."""
 
+    point: Point
     name: str
     label: str
     x: float
@@ -60,10 +66,18 @@ class Mark:
 
 @dataclass(frozen=True)
 class Picture:
-    """Scores over one cost, with the staircase of the front."""
+    """Scores over one cost, with the staircase of the front.
+
+    ``scores`` are those at the bottom and at ``TOP``; ``costs`` those at ``LEFT`` and at
+    ``LEFT + PLOT``.
+    """
 
     id: str
+    axis: Axis
     title: str
+    logarithmic: bool
+    scores: tuple[float, float]
+    costs: tuple[float, float]
     height: float
     bottom: float
     marks: tuple[Mark, ...]
@@ -85,7 +99,6 @@ def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable 
             found[axis] = {point.name: point for point in front(scores, costs, draws)}
     if not found:
         return None
-    first = next(iter(found))
     shown = [n for n in titled if any(n in points for points in found.values())]
     table = []
     for name in shown:
@@ -100,7 +113,10 @@ def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable 
         note=f"Cost, and the share of {DRAWS:,} draws (test examples, seeds, cost where its spread "
         "was measured) in which no other configuration is both as cheap and as good. Seeds that "
         "were lost count as the lowest score.",
-        picture=_picture(list(found[first].values()), first, index, highest),
+        pictures=tuple(
+            _picture(list(points.values()), axis, f"front-{index}-{axis}", highest)
+            for axis, points in found.items()
+        ),
     )
 
 
@@ -117,7 +133,7 @@ def share(probability: float) -> str:
     return ">99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
 
 
-def _picture(points: Sequence[Point], axis: Axis, index: int, highest: float) -> Picture:
+def _picture(points: Sequence[Point], axis: Axis, id_: str, highest: float) -> Picture:
     """Places of marks; labels stand at the right, in the order of scores, and never overlap."""
     height = max(210.0, _LINE * len(points) + 30)
     bottom = height - 34
@@ -125,14 +141,15 @@ def _picture(points: Sequence[Point], axis: Axis, index: int, highest: float) ->
     logarithmic = max(costs) / min(costs) > 20
     low_x, high_x = min(costs), max(costs)
     scale = math.log10 if logarithmic else float
+    unscale = (lambda value: 10.0**value) if logarithmic else float
     start, end = scale(low_x), scale(high_x)
-    wide = (end - start) or 1.0
+    wide = (end - start) or 0.1 * abs(start) or 1.0
     start, wide = start - 0.06 * wide, 1.12 * wide
 
-    low_y = min(p.quality.low for p in points)
-    high_y = max(p.quality.high for p in points)
-    step = _step(max(high_y - low_y, highest / 1000))
-    low_y, high_y = math.floor(low_y / step) * step, math.ceil(high_y / step) * step
+    ticks = round_ticks(
+        min(p.quality.low for p in points), max(p.quality.high for p in points), highest
+    )
+    low_y, high_y = ticks[0][0], ticks[-1][0]
 
     def x(value: float) -> float:
         return LEFT + (scale(max(value, 1e-12)) - start) / wide * PLOT
@@ -143,6 +160,7 @@ def _picture(points: Sequence[Point], axis: Axis, index: int, highest: float) ->
     labels = _apart([y(p.quality.estimate) for p in points], TOP + 4, bottom)
     marks = [
         Mark(
+            point=p,
             name=f"{p.name}: {words.interval(p.quality)}, {words.basis(p.quality)}; "
             f"{cost(axis, p.cost)}; on the front in {share(p.probability)} of draws",
             label=f"{_short(p.name)} {share(p.probability)}",
@@ -155,20 +173,20 @@ def _picture(points: Sequence[Point], axis: Axis, index: int, highest: float) ->
         )
         for p, place in zip(points, labels, strict=True)
     ]
-    digits = 0 if step >= 1 else max(0, -math.floor(math.log10(step)))
-    count = round((high_y - low_y) / step)
     ends = dict.fromkeys((low_x, high_x))
     return Picture(
-        id=f"front-{index}",
+        id=id_,
+        axis=axis,
         title=f"Score over {TITLES[axis]}{' (logarithmic)' if logarithmic else ''}",
+        logarithmic=logarithmic,
+        scores=(low_y, high_y),
+        costs=(unscale(start), unscale(start + wide)),
         height=height,
         bottom=bottom,
         marks=tuple(marks),
         stairs=_stairs([m for m in marks if m.on_front], LEFT + PLOT),
         x_ticks=tuple((x(value), bare_cost(axis, value)) for value in ends),
-        y_ticks=tuple(
-            (y(low_y + i * step), f"{low_y + i * step:.{digits}f}") for i in range(count + 1)
-        ),
+        y_ticks=tuple((y(value), text) for value, text in ticks),
         description=". ".join(m.name for m in marks) + ".",
     )
 
@@ -197,6 +215,24 @@ def _apart(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
 
 def _short(text: str) -> str:
     return text if len(text) <= 26 else text[:25] + "…"
+
+
+def round_ticks(low: float, high: float, highest: float) -> list[tuple[float, str]]:
+    """Round scores from below ``low`` to above ``high``, and as they are written.
+
+    Args:
+        low: the lowest that is drawn.
+        high: the highest.
+        highest: what a score can come up to.
+    """
+    step = _step(max(high - low, highest / 1000))
+    first, last = math.floor(low / step), math.ceil(high / step)
+    digits = 0 if step >= 1 else max(0, -math.floor(math.log10(step)))
+    # A multiple of the step, and not a sum of steps, so that no 0.30000000000000004 is an end.
+    return [
+        (round(i * step, digits), f"{i * step:.{digits}f}")
+        for i in range(first, max(last, first + 1) + 1)
+    ]
 
 
 def _step(spread: float) -> float:

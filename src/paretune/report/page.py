@@ -1,15 +1,22 @@
-"""The report as one HTML page: no script, no font, no picture from elsewhere."""
+"""The report as one HTML page: no script, no font, no picture from elsewhere.
+
+It is whole without JavaScript. Where that runs, the reader chooses the cost and the budget of the
+front, and the two methods whose answers are set side by side.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from paretune.analysis.budget import expected_best
-from paretune.report import bars, curves, fronts, stacks, words
+from paretune.report import bars, curves, fronts, scripts, sizes, stacks, words
 from paretune.report.build import Finding, Report, TaskPart, build
+from paretune.report.disagreement import disagreement
 from paretune.report.heavier import bytes_grid
+from paretune.report.live import front_data
 from paretune.report.writing import write_whole
 from paretune.store.record import Record
 from paretune.store.rows import RunState
@@ -35,12 +42,23 @@ def html(
     Raises:
         StoreError: the page cannot be written there.
     """
-    return write_whole(path, render(build(study, records, states, findings)), "the page")
+    with ThreadPoolExecutor(1) as beside:
+        # A front needs two cells with a cost; the library is put together while scores are drawn.
+        weighed = {record.run.cell for record in records if record.run.stage == "cost"}
+        library = beside.submit(scripts.library).result if len(weighed) > 1 else scripts.library
+        text = render(build(study, records, states, findings), library)
+    return write_whole(path, text, "the page")
 
 
-def render(report: Report) -> str:
-    """The page as text. Everything that comes from data or names is escaped."""
+def render(report: Report, library: Callable[[], str] = scripts.library) -> str:
+    """The page as text. Everything that comes from data or names is escaped.
+
+    Args:
+        report: as :func:`~paretune.report.build.build` gathers it.
+        library: gives what draws the front; called only where a task has one.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     jinja = Environment(
         loader=PackageLoader("paretune.report"),
@@ -54,6 +72,8 @@ def render(report: Report) -> str:
             "task": task,
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
+            "disagreement": disagreement(task),
+            "sizes": sizes.sizes(task, i),
             **_stack(task, i),
             "budgets": [
                 (row, best)
@@ -63,8 +83,20 @@ def render(report: Report) -> str:
         }
         for i, task in enumerate(report.tasks)
     ]
+    run: list[str] = []
+    if any(task.front for task in report.tasks):
+        run += [library(), scripts.script("front")]
+    if any(part["disagreement"] for part in parts):
+        run.append(scripts.script("disagree"))
     return jinja.get_template("report.html.j2").render(
         report=report,
+        policy=Markup(scripts.policy(run)),  # noqa: S704
+        scripts=[Markup(text) for text in run],  # noqa: S704
+        # Every character that could be markup is an escape in it.
+        json=lambda values: Markup(scripts.data(values)),  # noqa: S704
+        front_data=front_data,
+        box=sizes,
+        points=sizes.points,
         parts=parts,
         words=words,
         curve=(curves.WIDTH, curves.HEIGHT),

@@ -1,4 +1,4 @@
-"""The bars of each task as pictures, for a README or a paper: quality, memory, where bytes go."""
+"""The pictures of each task, for a README or a paper: bars, front, model size, where bytes go."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import StoreError
-from paretune.report import bars, stacks
+from paretune.report import bars, sizes, stacks
 from paretune.report.bars import Bar, Figure
 from paretune.report.build import build
+from paretune.report.canvas import canvas, literal
 from paretune.report.heavier import bytes_grid
+from paretune.report.more_pictures import draw_front, draw_sizes
 from paretune.store.record import Record
 from paretune.store.rows import RunState
 from paretune.study import Study
@@ -38,10 +40,6 @@ _MEANING = {
 }
 
 
-_DATED = {".svg": "Date", ".pdf": "CreationDate"}
-"""What a format's metadata calls its date."""
-
-
 def figures(
     study: Study,
     records: Sequence[Record],
@@ -51,8 +49,10 @@ def figures(
 ) -> list[Path]:
     """Write the pictures of each task in each format; returns the files.
 
-    ``TASK.png`` has quality beside peak memory, for a task that has scores; ``TASK-bytes.png`` has
-    where the bytes of training go, where that was counted. The same records give the same bytes.
+    ``TASK.png`` has quality beside peak memory, for a task that has scores; ``TASK-front.png`` the
+    scores over each cost, where two configurations have it; ``TASK-size.png`` score and memory
+    against model size, where there are several models; ``TASK-bytes.png`` where the bytes of
+    training go, where that was counted. The same records give the same bytes.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -62,11 +62,20 @@ def figures(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for index, task in enumerate(report.tasks):
+            flattered = ", selected on the test part" if task.selected_on_test else ""
+            note = f"n = {task.basis}; whiskers: 95 % over seeds and examples{flattered}"
             panels = [p for p in (bars.quality(task, index), bars.memory(task, index)) if p]
             if panels:
-                flattered = ", selected on the test part" if task.selected_on_test else ""
-                note = f"n = {task.basis}; whiskers: 95 % over seeds and examples{flattered}"
                 written += _save(panels, note, _MEANING, folder / task.key, formats)
+            if task.front:
+                how = f"{note}; %: share of draws in which it is on the front"
+                for path in _paths(folder / f"{task.key}-front", formats):
+                    draw_front(task.front.pictures, how, path)
+                    written.append(path)
+            if shown := sizes.sizes(task, index):
+                for path in _paths(folder / f"{task.key}-size", formats):
+                    draw_sizes(shown, note, path)
+                    written.append(path)
             if stack := stacks.memory_stack(task, index):
                 counted = bytes_grid(task.weighed)
                 note = counted.above if counted else ""
@@ -87,29 +96,22 @@ def _save(
     formats: Sequence[str],
 ) -> list[Path]:
     """One picture in each format; ``beside`` is its path without the format's suffix."""
-    paths = [beside.with_name(f"{beside.name}.{form}") for form in formats]
+    paths = _paths(beside, formats)
     for path in paths:
         _draw(panels, note, meaning, path)
     return paths
 
 
+def _paths(beside: Path, formats: Sequence[str]) -> list[Path]:
+    return [beside.with_name(f"{beside.name}.{form}") for form in formats]
+
+
 def _draw(panels: Sequence[Figure], note: str, meaning: Mapping[str, str], path: Path) -> None:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure as Canvas
     from matplotlib.patches import Patch
 
-    # Constant ids and no date: the same records give the same file. Type 42: a PDF's fonts are
-    # inside it as TrueType, so its text can be searched and copied.
-    settings = {
-        "svg.hashsalt": "paretune",
-        "font.size": 9,
-        "hatch.linewidth": 1.2,
-        "pdf.fonttype": 42,
-    }
-    with rc_context(settings):
-        height = max(panel.height for panel in panels) / 72 + 0.75
-        canvas = Canvas(figsize=(5.4 * len(panels), height), layout="constrained")
-        axes = canvas.subplots(1, len(panels), squeeze=False)[0]
+    height = max(panel.height for panel in panels) / 72 + 0.75
+    with canvas(path, 5.4 * len(panels), height) as figure:
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, panel in zip(axes, panels, strict=True):
             _panel(axis, panel)
         every = [bar for panel in panels for bar in panel.bars]
@@ -120,15 +122,13 @@ def _draw(panels: Sequence[Figure], note: str, meaning: Mapping[str, str], path:
                 Patch(facecolor="w", edgecolor="0.4", hatch="////", label="constant answer")
             )
         if keys:
-            canvas.legend(
+            figure.legend(
                 handles=keys,
                 loc="outside lower left",
                 ncols=min(len(keys), 3 * len(panels)),
                 frameon=False,
                 title=note,
             )
-        metadata = {_DATED[path.suffix]: None} if path.suffix in _DATED else {}
-        canvas.savefig(path, dpi=160, facecolor="white", metadata=metadata)
 
 
 def _panel(axis: Any, panel: Figure) -> None:
@@ -137,9 +137,9 @@ def _panel(axis: Any, panel: Figure) -> None:
     for line in panel.lines:
         axis.plot([line.x, line.x], [line.y, line.end], color="0.35", lw=1, ls=(0, (4, 3)))
     for y, heading in panel.headings:
-        axis.text(0, y, f"{_literal(heading)} ", weight="bold", ha="right", va="center")
-    axis.set_title(_literal(panel.title), loc="left", fontsize=10, weight="bold")
-    labels = [_literal(bar.label) for bar in panel.bars]
+        axis.text(0, y, f"{literal(heading)} ", weight="bold", ha="right", va="center")
+    axis.set_title(literal(panel.title), loc="left", fontsize=10, weight="bold")
+    labels = [literal(bar.label) for bar in panel.bars]
     axis.set_yticks([bar.y + 11 for bar in panel.bars], labels)
     axis.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks])
     axis.set_xlim(0, panel.ticks[-1][0] * 1.02)
@@ -153,7 +153,7 @@ def _panel(axis: Any, panel: Figure) -> None:
 def _bar(axis: Any, bar: Bar, panel: Figure) -> None:
     middle, end = bar.y + 11, panel.ticks[-1][0] * 1.05
     if bar.length is None:
-        axis.text(4, middle, _literal(bar.note), va="center", color="0.4", fontsize=8)
+        axis.text(4, middle, literal(bar.note), va="center", color="0.4", fontsize=8)
         return
     for kind, start, length in bar.stacked:
         axis.barh(
@@ -171,8 +171,3 @@ def _bar(axis: Any, bar: Bar, panel: Figure) -> None:
         error = [[max(bar.length - low, 0)], [max(high - bar.length, 0)]]
         axis.errorbar(bar.length, middle, xerr=error, color="0.1", lw=1, capsize=2)
     axis.text(end, middle, bar.value, va="center", clip_on=False)
-
-
-def _literal(text: str) -> str:
-    """Without dollar signs that matplotlib would take for mathematics."""
-    return text.replace("$", r"\$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from paretune.report import words
 from paretune.study import OF_TEXTS, Study
 
 if TYPE_CHECKING:
-    from paretune.report.build import Row
+    from paretune.report.build import Pairs, Row
 
 SELECTED_ON_TEST = "selected on the test part"
 
@@ -34,12 +35,73 @@ def conclusions(task: str, rows: Sequence[Row], baselines: Sequence[Row]) -> Ite
                 f"On {task}, nothing is clearly above every baseline. "
                 f"The highest is {_scored(best)}{words_of}."
             )
+    yield from _losing(rows, models)
+    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
+
+
+def beyond(
+    rows: Sequence[Row], baselines: Sequence[Row], pairs: Sequence[Pairs], taken: str
+) -> Iterable[str]:
+    """What :func:`conclusions` adds to the advice to take ``taken``, a method's title.
+
+    A method stands beside its baselines alone (few comparisons, little to correct for); ranks come
+    from all pairs at once. So one may be clear and the other wide, and where that happens one
+    sentence says both.
+    """
+    models = len({r.model for r in rows})
+    above = [r for r in rows if r.verdict is not None and r.verdict.complete]
+    yield from _beside_and_among(above, pairs, models)
+    top = max(above, key=_estimate)
+    others = [r for r in above if r is not top]
+    equal = _not_separable(top, others)
+    if below := [r for r in others if r not in equal]:
+        yield f"Of these, clearly below the highest: {_together(below, models)}."
+    weighed = [r for r in others if r.cost.memory.value is not None]
+    least = min([*weighed, top], key=lambda r: r.cost.memory.value or math.inf)
+    if weighed and least.title != taken:
+        yield (
+            f"Of these, the least memory in training: {least.title}, {least.cost.memory.text} "
+            f"({_measurements(least)})."
+        )
+    yield from _losing(rows, models)
+    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
+
+
+def _beside_and_among(above: Sequence[Row], pairs: Sequence[Pairs], models: int) -> Iterable[str]:
+    """Who is above the baselines, and for whom all pairs at once do not say so."""
+    wide = [r for r in above if not _above_among_all(r, pairs)]
+    who, verb = _together(above, models), "is" if len(above) == 1 else "are each"
+    if not wide:
+        if len(above) > 1:
+            yield f"Clearly above every baseline: {who}."
+        return
+    most = max((r.rank.of for r in wide if r.rank is not None), default=0)
+    of = f" for {_together(wide, models)}" if len(wide) < len(above) else ""
+    yield (
+        f"Against the baselines alone {who} {verb} clearly above every one; among all pairs of the "
+        f"{most} methods and baselines together, which asks for more, that is not clear{of}, so "
+        f"ranks reach further down."
+    )
+
+
+def _above_among_all(row: Row, pairs: Sequence[Pairs]) -> bool:
+    """Whether all pairs of the row's model also say that it is above each of its baselines."""
+    beaten = set()
+    for pair in (pair for group in pairs if group.model == row.model for pair in group.pairs):
+        if pair.standing != "unclear":
+            winner, loser = (pair.a, pair.b) if pair.standing == "above" else (pair.b, pair.a)
+            if winner == row.cell.method:
+                beaten.add(words.plain(loser))
+    against = row.verdict.against if row.verdict else ()
+    return {one.baseline for one in against} <= beaten
+
+
+def _losing(rows: Sequence[Row], models: int) -> Iterable[str]:
     if losing := [r for r in rows if r.loses]:
         yield (
             f"Clearly below the untuned model, and so losing what it knows: "
             f"{_together(losing, models)}."
         )
-    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
 
 
 def _above(task: str, above: Sequence[Row], models: int) -> Iterable[str]:

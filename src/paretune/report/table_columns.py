@@ -39,6 +39,8 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "step_seconds": (float, "median seconds of a step"),
     "inference_seconds": (float, "seconds an example"),
     "trained_parameters": (int, "trained parameters, head included"),
+    "model_parameters": (float, "parameters of the whole model, head included"),
+    "counted_from": (str, "from what they were counted"),
     "saved_bytes": (float, "size of the trained tensors on disk"),
     "step_joules": (float, "energy of a step"),
     "conditions": (str, "how it was measured: device, threads, batch, length"),
@@ -89,6 +91,11 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "Where the bytes go",
         (*_CELL, "measurements", "weights_bytes", "gradients_bytes", "optimizer_bytes",
          "activations_bytes", "working_bytes", "rest_bytes", "peak_bytes"),
+    ),
+    "sizes": (
+        "Score and memory against model size",
+        (*_CELL, "model_parameters", "counted_from", "metric", "score", *_BASIS, "measurements",
+         "peak_bytes"),
     ),
     "rates": (
         "How the learning rates were chosen",

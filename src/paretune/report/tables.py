@@ -9,7 +9,7 @@ from typing import Any
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.interval import Interval
 from paretune.analysis.memory_parts import HELD, memory_parts
-from paretune.report import words
+from paretune.report import sizes, words
 from paretune.report.build import Report, Row, TaskPart
 from paretune.report.cost import cost_table
 from paretune.report.heavier import bytes_grid
@@ -52,6 +52,7 @@ def tables(report: Report) -> tuple[Table, ...]:
         "translations": _translations,
         "costs": _costs,
         "bytes": _bytes,
+        "sizes": _sizes,
         "rates": _rates,
         "failures": _failures,
     }
@@ -254,6 +255,30 @@ def _bytes(report: Report) -> Table:
 
     notes = (grid.above, *grid.notes) if grid else ()
     return _table("bytes", (*_NAMES, *(grid.titles if grid else ())), lines(), *notes)
+
+
+def _sizes(report: Report) -> Table:
+    shown = [(task, found) for task in report.tasks if (found := sizes.sizes(task, 0))]
+
+    def lines() -> Iterable[Line]:
+        for task, found in shown:
+            known = sizes.parameters([row for row, _ in found.table.rows])
+            for row, texts in found.table.rows:
+                count, how = known[row.cell.model]
+                values: dict[str, Value] = {
+                    **_cell(task, row),
+                    "model_parameters": count,
+                    "counted_from": how,
+                    "metric": task.metric,
+                    **interval_values(row.cell.interval),
+                    "measurements": len(row.cell.cost),
+                    "peak_bytes": row.cost.memory.value,
+                }
+                yield values, (*_texts(task, row), *texts)
+
+    titles = shown[0][1].table.titles if shown else ()
+    notes = dict.fromkeys(f"{task.key}: {found.compared}" for task, found in shown)
+    return _table("sizes", (*_NAMES, *titles), lines(), _BASIS, *notes)
 
 
 def _rates(report: Report) -> Table:

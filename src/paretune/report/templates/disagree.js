@@ -1,0 +1,75 @@
+// Which two methods are set beside each other is the reader's choice. Without JavaScript the pair
+// that is already in the page stays.
+"use strict";
+(() => {
+  function start(block) {
+    const found = JSON.parse(block.textContent);
+    const live = document.getElementById(block.dataset.for);
+    const find = (name) => live.querySelector(`[data-part="${name}"]`);
+    const [first, second] = [find("first"), find("second")];
+    // Everything below is text nodes: nothing that came from data is read as markup.
+    const write = (name, text) => live.querySelectorAll(`[data-part="${name}"]`).forEach((e) => { e.textContent = text; });
+    const label = (i) => (i < found.labels.length ? found.labels[i] : String(i));
+    const counted = (n, noun) => `${n.toLocaleString("en")} ${n === 1 ? noun : `${noun}s`}`;
+
+    function cell(row, kind, text, number = false) {
+      const one = document.createElement(kind);
+      if (kind === "th") one.scope = "row";
+      if (number) one.className = "number";
+      one.textContent = text;
+      row.append(one);
+    }
+
+    function show() {
+      const i = first.selectedIndex, j = second.selectedIndex;
+      const same = i === j;
+      find("same").hidden = !same;
+      find("found").hidden = same;
+      if (same) return;
+      const pair = found.pairs.find((p) => p.a === Math.min(i, j) && p.b === Math.max(i, j));
+      const [a, b] = [found.sides[i], found.sides[j]];
+      const [only, other] = i < j ? [pair.only_a, pair.only_b] : [pair.only_b, pair.only_a];
+      write("a", a.name);
+      write("b", b.name);
+      write("basis", pair.runs
+        ? `${found.n.toLocaleString("en")} test ${found.unit} × ${counted(pair.runs, "pair")} of runs`
+        : "no seed that both have: nothing can be counted");
+      Object.entries({ both: pair.both, only_a: only, only_b: other, neither: pair.neither })
+        .forEach(([name, n]) => write(name, pair.runs ? n.toLocaleString("en") : "–"));
+      const body = find("examples");
+      body.replaceChildren(...pair.named.map((place) => {
+        const row = document.createElement("tr");
+        const [id, right] = found.examples[place];
+        cell(row, "th", id);
+        cell(row, "td", label(right));
+        for (const side of [a, b]) {
+          cell(row, "td", label(side.said[place]));
+          cell(row, "td", `${side.right[place]}/${side.seeds}`, true);
+        }
+        return row;
+      }));
+      find("list").hidden = !pair.named.length;
+      write("differing", told(pair));
+    }
+
+    // The same words as in the page's template.
+    function told(pair) {
+      const whole = `Usual answers (those of most seeds) differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test ${found.unit}`;
+      const left = pair.differing - pair.named.length;
+      if (!pair.differing) return `${whole}.`;
+      return left ? `${whole}; the ${pair.named.length} with the clearest difference are listed, ${left.toLocaleString("en")} are left out.`
+        : `${whole}; all are listed, the clearest difference first.`;
+    }
+
+    for (const side of found.sides) {
+      first.add(new Option(side.name));
+      second.add(new Option(side.name));
+    }
+    [first.selectedIndex, second.selectedIndex] = found.shown;
+    find("choice").hidden = false;
+    first.addEventListener("change", show);
+    second.addEventListener("change", show);
+  }
+
+  document.querySelectorAll('script[data-for][type="application/json"].disagree-data').forEach(start);
+})();

@@ -1,0 +1,174 @@
+// The front, drawn by Vega: which cost, and what fits into a budget, are the reader's choice.
+// Without JavaScript, or where this stops, the picture that is already in the page stays.
+"use strict";
+(() => {
+  const LEFT = 46, TOP = 12, BELOW = 46, LETTER = 6.8;
+  const colour = (name) => `var(--${name})`;
+
+  // Names come from data: they are marks' texts and text nodes here, never markup or expressions.
+  // A cut name keeps both ends: the method and what tells its model from the others.
+  const cut = (text, most) => {
+    if (text.length <= most) return text;
+    const kept = Math.max(most - 1, 2), head = Math.ceil(kept / 2);
+    return `${text.slice(0, head)}…${text.slice(text.length - (kept - head))}`;
+  };
+
+  function spec(axis, budget, width, room) {
+    const letters = Math.floor((room - 16) / LETTER);
+    const points = axis.points.map((p) => ({
+      ...p, text: cut(p.name, letters - p.share.length - 1) + " " + p.share,
+    }));
+    const end = axis.costs[1];
+    const steps = points.filter((p) => p.front).map((p) => ({ cost: p.cost, score: p.score }));
+    if (steps.length) steps.push({ cost: end, score: steps[steps.length - 1].score });
+    const digits = (axis.ticks[0][1].split(".")[1] || "").length;
+    const x = {
+      field: "cost", type: "quantitative",
+      title: axis.title + (axis.unit ? `, ${axis.unit}` : ""),
+      scale: { ...(axis.log ? { type: "log" } : { type: "linear", zero: false }), domain: axis.costs, nice: false, clamp: true },
+      axis: { grid: false, tickCount: 5, labelFlush: true, labelOverlap: "greedy", format: "~r" },
+    };
+    const y = {
+      field: "score", type: "quantitative", title: null,
+      scale: { domain: axis.scores, nice: false, zero: false },
+      axis: { values: axis.ticks.map((t) => t[0]), format: `.${digits}f` },
+    };
+    const opacity = { condition: { test: "datum.cost > budget", value: 0.3 }, value: 1 };
+    const edge = { value: width };
+    const layer = [
+      { data: { values: [{}] }, transform: [{ calculate: "min(budget, " + end + ")", as: "from" }, { calculate: String(end), as: "to" }],
+        mark: { type: "rect", fill: colour("faint") }, encoding: { x: { field: "from", type: "quantitative", scale: x.scale }, x2: { field: "to" } } },
+      { data: { values: [{}] }, transform: [{ calculate: "budget", as: "from" }, { filter: "datum.from < " + end }],
+        mark: { type: "rule", stroke: colour("soft"), strokeDash: [4, 3] }, encoding: { x: { field: "from", type: "quantitative" } } },
+      { data: { values: steps }, mark: { type: "line", interpolate: "step-after", stroke: colour("above"), strokeWidth: 1.5, strokeDash: [2, 3] },
+        encoding: { x, y } },
+      { mark: { type: "rule", stroke: colour("rule") },
+        encoding: { x, y, x2: edge, y2: { field: "label" }, opacity } },
+      { mark: { type: "rule", stroke: colour("ink"), strokeWidth: 1.25 },
+        encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, opacity } },
+      { mark: { type: "circle", size: 75, opacity: 1, strokeWidth: 2 },
+        encoding: { x, y, opacity,
+          fill: { condition: { test: "datum.front", value: colour("above") }, value: colour("page") },
+          stroke: { condition: { test: "datum.front", value: colour("above") }, value: colour("baseline") } } },
+      { mark: { type: "text", align: "left", dx: 6, fontSize: 12, fill: colour("text") },
+        encoding: { x: edge, y: { ...y, field: "label" }, text: { field: "text" }, opacity } },
+      { mark: { type: "circle", size: 900, opacity: 0 },
+        encoding: { x, y, tooltip: { field: "told", type: "nominal" } } },
+    ];
+    return {
+      $schema: "https://vega.github.io/schema/vega-lite/v6.json",
+      width, height: axis.height, autosize: "none", background: null,
+      padding: { left: LEFT, right: room, top: TOP, bottom: BELOW },
+      params: [{ name: "budget", value: budget }],
+      data: { values: points }, layer,
+      config: {
+        aria: false, view: { stroke: null }, font: "system-ui, sans-serif",
+        axis: { labelColor: colour("soft"), titleColor: colour("soft"), gridColor: colour("rule"),
+          domainColor: colour("soft"), tickColor: colour("soft"), titleFontWeight: "normal",
+          labelFontSize: 11, titleFontSize: 12 },
+        axisY: { domain: false, ticks: false },
+      },
+    };
+  }
+
+  function start(block) {
+    const { axes } = JSON.parse(block.textContent);
+    const live = document.getElementById(block.dataset.for);
+    const find = (name) => live.querySelector(`[data-part="${name}"]`);
+    const [select, slide, number, unit, chart, tip, said] =
+      ["axis", "slide", "number", "unit", "chart", "tip", "said"].map(find);
+    const place = document.getElementById(live.dataset.instead);
+    const title = document.getElementById(live.dataset.title);
+    let axis = axes[0], budget = null, view = null, drawn = 0;
+
+    const scale = (value) => (axis.log ? Math.log(value) : value);
+    const back = (value) => (axis.log ? Math.exp(value) : value);
+    const share = (value) => 1000 * (scale(value) - scale(axis.costs[0])) / (scale(axis.costs[1]) - scale(axis.costs[0]));
+    const named = (value) => `${value}${axis.unit ? ` ${axis.unit}` : ""}`;
+    const limit = () => (budget === null ? Number.MAX_VALUE : budget);
+
+    function tell() {
+      said.classList.toggle("hint", budget === null);
+      slide.setAttribute("aria-valuetext", budget === null ? "no budget" : named(budget));
+      if (budget === null) {
+        said.textContent = "No budget: move the slider, or write a number, and what costs more turns grey.";
+        return;
+      }
+      const fit = axis.points.filter((p) => p.cost <= budget);
+      const best = fit.reduce((a, b) => (a === null || b.score > a.score ? b : a), null);
+      said.textContent = `${fit.length} of ${axis.points.length} fit into ${named(budget)} of ${axis.title}` +
+        (best ? `; the highest of them by the estimate is ${best.name}, ${best.said}.` : ".");
+    }
+
+    async function draw() {
+      const width = chart.clientWidth;
+      drawn = width;
+      const longest = Math.max(...axis.points.map((p) => p.name.length + p.share.length + 1));
+      const room = Math.min(18 + Math.ceil(longest * LETTER), Math.round(width * 0.4));
+      const options = {
+        mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false,
+        tooltip: (handler, event, item, value) => {
+          const text = value === null || value === undefined || value === "" ? "" : String(value);
+          tip.hidden = !text;
+          if (!text) return;
+          tip.textContent = text;
+          const box = tip.getBoundingClientRect();
+          tip.style.left = `${Math.max(8, Math.min(event.clientX + 12, window.innerWidth - box.width - 8))}px`;
+          tip.style.top = `${event.clientY + 16 + box.height > window.innerHeight ? event.clientY - box.height - 12 : event.clientY + 16}px`;
+        },
+      };
+      if (view) view.finalize();
+      view = (await window.vegaEmbed(chart, spec(axis, limit(), width - LEFT - room, room), options)).view;
+      // The chart is one picture with a name of its own; its table has the numbers.
+      chart.querySelector("svg").setAttribute("aria-hidden", "true");
+    }
+
+    function set(value) {
+      budget = value;
+      tell();
+      if (view) view.signal("budget", limit()).runAsync();
+    }
+
+    function turn() {
+      axis = axes[select.selectedIndex];
+      title.textContent = `Score over ${axis.title}${axis.log ? " (logarithmic)" : ""}`;
+      unit.textContent = axis.unit ? `, ${axis.unit}` : "";
+      budget = null;
+      slide.value = 1000;
+      number.value = "";
+      tell();
+    }
+
+    select.addEventListener("change", () => { turn(); draw(); });
+    slide.addEventListener("input", () => {
+      const at = Number(slide.value);
+      if (at >= 1000) { number.value = ""; set(null); return; }
+      const low = scale(axis.costs[0]), high = scale(axis.costs[1]);
+      const value = Number(back(low + at / 1000 * (high - low)).toPrecision(3));
+      number.value = value;
+      set(value);
+    });
+    number.addEventListener("input", () => {
+      const value = number.value === "" ? NaN : Number(number.value);
+      if (!(value >= 0)) { slide.value = 1000; set(null); return; }
+      slide.value = value > 0 ? Math.max(0, Math.min(999, share(value))) : 0;
+      set(value);
+    });
+    document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+    let waiting = 0;
+    window.addEventListener("resize", () => {
+      clearTimeout(waiting);
+      waiting = setTimeout(() => { if (chart.clientWidth && chart.clientWidth !== drawn) draw(); }, 150);
+    });
+
+    for (const one of axes) select.add(new Option(one.title));
+    live.hidden = false;
+    turn();
+    draw().then(() => { place.hidden = true; }, (error) => {
+      live.hidden = true;
+      throw error;
+    });
+  }
+
+  document.querySelectorAll('script[data-for][type="application/json"].front-data').forEach(start);
+})();
