@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from paretune.execution import apart
 from paretune.execution.fleet import ALONE, Asked
 from paretune.store.owner import owner_of
 
@@ -69,13 +70,14 @@ class Crew:
         return sum(not worker.solo for worker in self._workers)
 
     def start(self, stages: Sequence[str], threads: int, *, solo: bool = False) -> None:
-        """Start a worker; ``solo``: for a single run, in a process that has seen no other."""
+        """Start a worker; ``solo``: for runs that each have a process that has seen no other."""
         arguments = [str(self.folder), self.study_hash, "--stages", ",".join(stages)]
         arguments += ["--threads", str(threads), "--device", self.device]
         arguments += ["--lease", str(self.lease_seconds), "--parent", str(os.getpid())]
         fleet = ["--fleet", str(self.asked.most), "--workers", str(self.asked.workers)]
         fleet += ["--always"] if self.asked.always else []
-        arguments += ["--limit", "1"] if solo else ["--wait", *fleet]
+        alone = ["--apart"] if apart.possible(self.device) else ["--limit", "1"]
+        arguments += alone if solo else ["--wait", *fleet]
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)
         process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
             [*self.command, *arguments],

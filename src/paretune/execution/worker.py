@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from paretune.errors import ParetuneError, StaleClaimError, StoreError
+from paretune.execution.apart import each_apart
 from paretune.execution.executor import Execute, Fleets, TooMuchError, real_executor
 from paretune.execution.fleet import ALONE, Asked, Crewed, alone
 from paretune.execution.lease import Lease
@@ -43,8 +44,40 @@ def main(
     os.environ["RAYON_NUM_THREADS"] = str(options.threads)
     stop = Stop()
     stop.install()
+    if options.apart:
+        return _each_apart(options, stop, execute)
     if options.parent is not None:
         stop_without(options.parent)
+    return _work(options, stop, execute, fleets)
+
+
+def _each_apart(options: argparse.Namespace, stop: Stop, execute: Execute | None) -> int:
+    """Each run in a copy of this process, which holds the claims of all."""
+    owner = this_owner()
+
+    def waiting() -> bool:
+        with Store.open(options.store) as store:
+            states = store.states(options.study)
+        return any(state.free and state.stage in options.stages for state in states)
+
+    def one() -> int:
+        options.limit = 1
+        return _work(options, stop, execute, None, owner)
+
+    try:
+        return each_apart(waiting, one, stop, options.parent)
+    except ParetuneError as error:
+        _say(f"worker: {error}")
+        return error.exit_code
+
+
+def _work(
+    options: argparse.Namespace,
+    stop: Stop,
+    execute: Execute | None,
+    fleets: Fleets | None,
+    owner: str | None = None,
+) -> int:
     try:
         if execute is None:
             execute = fleets = real_executor(options.device, options.threads)
@@ -60,6 +93,7 @@ def main(
                 lease_seconds=options.lease,
                 fleets=fleets,
                 asked=Asked(options.fleet, options.workers, options.always),
+                owner=owner,
             )
     except ParetuneError as error:
         _say(f"worker: {error}")
@@ -79,6 +113,7 @@ def work(
     lease_seconds: float = 60.0,
     fleets: Fleets | None = None,
     asked: Asked = ALONE,
+    owner: str | None = None,
 ) -> None:
     """Execute runs until none is left, ``limit`` were claimed, or a stop is asked for.
 
@@ -93,13 +128,14 @@ def work(
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         fleets: what trains several runs at once; None: nothing does.
         asked: how many at once.
+        owner: who holds the runs; this process by default.
 
     Raises:
         StoreError: the store cannot be used any more.
     """
     claimed = 0
     while not stop.asked and (limit is None or claimed < limit):
-        claim = store.claim(this_owner(), study_hash, stages, lease_seconds)
+        claim = store.claim(owner or this_owner(), study_hash, stages, lease_seconds)
         if claim is not None:
             claimed += 1
             if fleets is not None and _joins(store, claim, asked, limit):
@@ -220,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="end after so many runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
     parser.add_argument("--lease", type=float, default=60.0, help="seconds a claim holds")
+    parser.add_argument("--apart", action="store_true", help="each run in a copy of this process")
     parser.add_argument("--fleet", type=int, default=1, help="at most so many runs at once")
     parser.add_argument("--always", action="store_true", help="fleets also where they do not pay")
     parser.add_argument("--workers", type=int, default=1, help="who share the runs and the memory")
