@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import fake_records as fake
 import pytest
 from reading_back import read
-from stored_records import stored
+from stored_records import stored, study_file
 
 from paretune.analysis.interval import interval_of, scored
 from paretune.errors import MissingError, StudyError, TrackerError
@@ -231,3 +233,38 @@ def test_what_trackio_refuses_is_told(only_folder: Path) -> None:
         open_tracker("trackio", str(only_folder), reserved.study).write(
             of_run(reserved, its_records(reserved)[0], "accuracy")
         )
+
+
+OUTSIDE = (
+    "import runpy, socket, sys\n"
+    "real = socket.socket.connect\n"
+    "def connect(self, address):\n"
+    "    if isinstance(address, tuple) and not str(address[0]).startswith(('127.', '::1')):\n"
+    "        print('OUTSIDE', address)\n"
+    "    return real(self, address)\n"
+    "socket.socket.connect = connect\n"
+    "asked = socket.getaddrinfo\n"
+    "def getaddrinfo(host, *more, **named):\n"
+    "    if host not in (None, 'localhost', '127.0.0.1', '::1', socket.gethostname()):\n"
+    "        print('OUTSIDE', host)\n"
+    "    return asked(host, *more, **named)\n"
+    "socket.getaddrinfo = getaddrinfo\n"
+    "sys.argv = ['paretune', *sys.argv[1:]]\n"
+    "runpy.run_module('paretune', run_name='__main__')\n"
+)
+
+
+def test_nobody_outside_is_asked_for(tracker: str, tmp_path: Path) -> None:
+    """In a process of its own, whose every name look-up and connection would be printed.
+
+    What W&B's own process does is not seen.
+    """
+    study = study_file(a_study("silent"), tmp_path / "s.yaml")
+    with stored(study, its_records(study), tmp_path / "store"):
+        asked = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
+        asked += ["--to", tracker, "--into", str(tmp_path / "mirror")]
+        out = subprocess.run(
+            [sys.executable, "-c", OUTSIDE, *asked], capture_output=True, text=True
+        )
+    assert out.returncode == 0, out.stderr
+    assert "OUTSIDE" not in out.stdout and "mirrored, 0 there before" in out.stdout

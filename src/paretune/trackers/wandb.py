@@ -6,6 +6,7 @@ that is logged in there.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,8 @@ done so when ``finish`` returns (half of the runs on a busy machine); it has whe
 
 def open_in(into: str, study: str) -> Wandb:
     """For the folder ``into``; the study is the project."""
+    # Read when it is imported: it would send its own errors to its makers, offline too.
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
     return Wandb(Path(into), study)
 
 
