@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -235,36 +236,47 @@ def test_what_trackio_refuses_is_told(only_folder: Path) -> None:
         )
 
 
-OUTSIDE = (
-    "import runpy, socket, sys\n"
-    "real = socket.socket.connect\n"
-    "def connect(self, address):\n"
-    "    if isinstance(address, tuple) and not str(address[0]).startswith(('127.', '::1')):\n"
-    "        print('OUTSIDE', address)\n"
-    "    return real(self, address)\n"
-    "socket.socket.connect = connect\n"
-    "asked = socket.getaddrinfo\n"
-    "def getaddrinfo(host, *more, **named):\n"
-    "    if host not in (None, 'localhost', '127.0.0.1', '::1', socket.gethostname()):\n"
-    "        print('OUTSIDE', host)\n"
-    "    return asked(host, *more, **named)\n"
-    "socket.getaddrinfo = getaddrinfo\n"
-    "sys.argv = ['paretune', *sys.argv[1:]]\n"
-    "runpy.run_module('paretune', run_name='__main__')\n"
-)
+GUARD = """
+import socket, sys
+real, asked = socket.socket.connect, socket.getaddrinfo
+def outside(host):
+    print('OUTSIDE', host)
+    raise OSError('the test lets nobody out')
+def connect(self, address):
+    if isinstance(address, tuple) and not str(address[0]).startswith(('127.', '::1')):
+        outside(address[0])
+    return real(self, address)
+def getaddrinfo(host, *more, **named):
+    if host not in (None, 'localhost', '127.0.0.1', '::1', socket.gethostname()):
+        outside(host)
+    return asked(host, *more, **named)
+socket.socket.connect, socket.getaddrinfo = connect, getaddrinfo
+"""
+PARETUNE = "import runpy; runpy.run_module('paretune', run_name='__main__')"
+
+
+def guarded(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python code in a process of its own that nobody leaves, as at a user's.
+
+    Libraries are more discreet where they see a test or CI, so it inherits neither.
+    """
+    plain = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "PYTHONPATH")}
+    asked = [sys.executable, "-c", f"{GUARD}\n{code}", *arguments]
+    return subprocess.run(asked, capture_output=True, text=True, env=plain)
+
+
+def test_the_guard_sees_who_wants_out() -> None:
+    for address in ("('example.invalid', 80)", "('192.0.2.1', 80)"):
+        out = guarded(f"socket.create_connection({address}, 1)")
+        assert "OUTSIDE" in out.stdout and "lets nobody out" in out.stderr
 
 
 def test_nobody_outside_is_asked_for(tracker: str, tmp_path: Path) -> None:
-    """In a process of its own, whose every name look-up and connection would be printed.
-
-    What W&B's own process does is not seen.
-    """
+    """What W&B's own process does is not seen."""
     study = study_file(a_study("silent"), tmp_path / "s.yaml")
     with stored(study, its_records(study), tmp_path / "store"):
         asked = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
         asked += ["--to", tracker, "--into", str(tmp_path / "mirror")]
-        out = subprocess.run(
-            [sys.executable, "-c", OUTSIDE, *asked], capture_output=True, text=True
-        )
+        out = guarded(PARETUNE, *asked)
     assert out.returncode == 0, out.stderr
     assert "OUTSIDE" not in out.stdout and "mirrored, 0 there before" in out.stdout
