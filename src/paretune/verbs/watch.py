@@ -159,7 +159,9 @@ class _Watch:
         ended = frozenset(state.run_id for state in states if state.ended)
         if ended != self._ended:
             records = self._store.records(self._study.study_hash, predictions=True)
-            self._cells, self._ended = group(self._study, records), ended
+            # What ended since the states were read is not counted yet, and not scored yet either.
+            counted = [record for record in records if record.run_id in ended]
+            self._cells, self._ended = group(self._study, counted), ended
         known = {state.run.cell for state in states}
         return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in known]
 
