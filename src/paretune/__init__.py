@@ -11,6 +11,8 @@ The verbs of the command line as functions that return values and print nothing:
     for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
     paretune.why(study, "full", "lora")          # where the difference in memory lies
+    paretune.watch(study).seconds_left           # how it stands, while another process runs it
+    paretune.track(study, to="mlflow", into="mirror")   # a copy for an experiment tracker
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
@@ -34,6 +36,8 @@ from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import Ran, run
+from paretune.verbs.track import Tracked, track
+from paretune.verbs.watch import View, watch
 from paretune.verbs.why import Why, why
 
 __all__ = [
@@ -43,6 +47,8 @@ __all__ = [
     "Plan",
     "Ran",
     "Study",
+    "Tracked",
+    "View",
     "Why",
     "check",
     "compare",
@@ -53,5 +59,7 @@ __all__ = [
     "recommend",
     "report",
     "run",
+    "track",
+    "watch",
     "why",
 ]

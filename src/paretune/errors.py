@@ -12,6 +12,7 @@ Exit codes (documented in docs/cli.md):
 6     the store
 7     the network
 8     the study ended, but some runs stopped with an unexpected error
+9     an experiment tracker did not take what it was given; the store is untouched
 130   interrupted; the same command continues
 ====  =====================================================================
 """
@@ -87,3 +88,9 @@ class RunsFailedError(ParetuneError):
     """The study ended, but some runs stopped with an unexpected error."""
 
     exit_code = 8
+
+
+class TrackerError(ParetuneError):
+    """An experiment tracker did not take what it was given; the store is untouched."""
+
+    exit_code = 9

@@ -17,6 +17,8 @@ VERBS = (
     "check",
     "plan",
     "run",
+    "watch",
+    "track",
     "report",
     "why",
     "peft-results",

@@ -13,7 +13,7 @@ from paretune.verbs import places
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
     from paretune.report.build import Report
-    from paretune.store import Record, RunState
+    from paretune.store import Record, RunState, Store
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,7 @@ def gather(study: Study | Path | str, store: Path | str | None = None) -> Gather
     given = places.asked(study)
     folder = places.store_folder(given, store)
     with Store.open(folder) as opened:
-        states = opened.states(given.study_hash)
-        if not states:
-            others = {row.name for row in opened.studies()}
-            raise StoreError(
-                f"study {given.study} as it is now has no runs here.",
-                where=str(folder),
-                remedy="`paretune run` makes them; an edited study file is a new study."
-                if given.study in others
-                else f"It holds runs of {', '.join(sorted(others)) or 'no study'}.",
-            )
+        states = known_states(opened, given)
         return Gathered(
             given,
             folder,
@@ -57,6 +48,25 @@ def gather(study: Study | Path | str, store: Path | str | None = None) -> Gather
             states,
             findings(opened, given.study_hash),
         )
+
+
+def known_states(opened: Store, study: Study) -> list[RunState]:
+    """How each run of the study stands.
+
+    Raises:
+        StoreError: the store never ran this study.
+    """
+    states = opened.states(study.study_hash)
+    if states:
+        return states
+    others = {row.name for row in opened.studies()}
+    raise StoreError(
+        f"study {study.study} as it is now has no runs here.",
+        where=str(opened.folder),
+        remedy="`paretune run` makes them; an edited study file is a new study."
+        if study.study in others
+        else f"It holds runs of {', '.join(sorted(others)) or 'no study'}.",
+    )
 
 
 def write(

@@ -1,0 +1,55 @@
+"""``paretune track``: mirror a study's store into an experiment tracker. Needs no torch."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal
+
+import typer
+
+from paretune.cli.options import StoreFolder, StudyName
+
+
+def track(
+    study: StudyName,
+    to: Annotated[
+        Literal["tensorboard", "wandb", "mlflow", "trackio"],
+        typer.Option(help="The tracker: pip install 'paretune[NAME]'.", show_default=False),
+    ],
+    into: Annotated[
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Folder that it is mirrored into; for mlflow also a server's address.",
+            show_default=False,
+        ),
+    ],
+    store: StoreFolder = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the study is done, or Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.2, help="With --follow: between two looks.")
+    ] = 5.0,
+) -> None:
+    """Mirror a study into an experiment tracker: settings, curves, scores, costs.
+
+    The store stays the truth and is only read; what the tracker has already is left alone, so the
+    command may be repeated. Runs are mirrored when they have ended. Nothing is sent anywhere, but
+    to an address that --into names.
+    """
+    from paretune.verbs.track import Tracked, following
+    from paretune.verbs.track import track as mirror
+
+    def say(tracked: Tracked) -> None:
+        sys.stdout.write(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {into}\n")
+        sys.stdout.flush()
+
+    if not follow:
+        say(mirror(study, to=to, into=into, store=store))
+        return
+    try:
+        for tracked in following(study, to=to, into=into, store=store, every=every):
+            say(tracked)
+    except KeyboardInterrupt:
+        sys.stdout.write("No longer followed; the same command goes on.\n")

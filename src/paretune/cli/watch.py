@@ -1,0 +1,173 @@
+"""``paretune watch``: a running study on the terminal, read from its store. Needs no torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paretune.cli.options import StoreFolder, StudyName
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from paretune.verbs.watch import Standing, View
+
+FAILURES = 3
+"""So many failed runs are told; `paretune report` has all."""
+
+
+def watch(
+    study: StudyName,
+    store: StoreFolder = None,
+    once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.2, help="Between two looks.")
+    ] = 2.0,
+) -> None:
+    """Show how a study stands while it runs: here, in another process, or in several.
+
+    Reads the store and writes nothing. Ends when the study is done, or at Ctrl-C, which does not
+    touch the study; shows one view and ends where the output is no terminal.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from paretune.verbs.watch import watching
+
+    console = Console(highlight=False, markup=False)
+    with watching(study, store) as look:
+        if once or not console.is_terminal or console.is_dumb_terminal:
+            console.print(shown(look(), study))
+            return
+        try:
+            with Live(console=console, auto_refresh=False) as live:
+                while True:
+                    view = look()
+                    live.update(shown(view, study), refresh=True)
+                    if view.over:
+                        return
+                    time.sleep(every)
+        except KeyboardInterrupt:
+            console.print("No longer watched; the study itself was not touched.")
+
+
+def shown(view: View, called: str) -> Group:
+    """The view as lines and a table for each task; ``called`` is how the user names the study."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from paretune.report.words import plain
+
+    parts: list[Text | Table] = [Text(plain(view.study.study), style="bold")]
+    parts += [Text(plain(line)) for line in _summary(view, called)]
+    parts += [Text(f"  {plain(line)}") for line in _running(view)]
+    parts += [Text(f"  {plain(line)}", style="red") for line in _failures(view)]
+    for (task, model), standings in groupby(view.standings, _place):
+        parts += [Text(plain(f"\n{task}, {model}".strip("\n"))), _table(list(standings))]
+    parts += [Text(line, style="dim") for line in _legend(view)]
+    return Group(*parts)
+
+
+def _place(standing: Standing) -> tuple[str, str]:
+    from paretune.analysis.cells import NO_MODEL
+
+    model = standing.cell.model
+    return standing.cell.task, "no model" if model == NO_MODEL else model
+
+
+def _summary(view: View, called: str) -> Iterator[str]:
+    from paretune.execution.wording import duration
+    from paretune.report.words import counted
+
+    counts = [f"{view.ended} of {counted(view.total, 'run')} ended"]
+    if view.failed:
+        counts.append(f"{len(view.failed)} of them failed")
+    if view.running:
+        counts.append(f"{len(view.running)} running")
+    if view.later:
+        counts.append(f"{view.later} not asked for before their rate is chosen")
+    yield f"{', '.join(counts)}; {duration(view.seconds)} of work so far."
+    if view.over:
+        yield f"Done: paretune report {called}"
+    elif not view.running:
+        yield f"Nobody works on it now: paretune run {called} goes on with it."
+    elif view.seconds_left is None:
+        yield "Too little has ended to say how long it takes."
+    else:
+        workers = counted(view.workers, "worker")
+        costs = f", and {counted(view.uncounted, 'cost measurement')}" if view.uncounted else ""
+        time_left = duration(view.seconds_left)
+        yield f"About {time_left} left with {workers}, as the runs so far took{costs}."
+    if view.left_behind:
+        yield f"{counted(len(view.left_behind), 'run')} left by a worker that is gone: waiting."
+
+
+def _running(view: View) -> Iterator[str]:
+    from paretune.execution.wording import described, duration, step_of
+
+    for state in view.running:
+        seconds = "" if state.seconds is None else f", {duration(state.seconds)}"
+        yield f"{described(state.run)}: {step_of(state)}{seconds}"
+
+
+def _failures(view: View) -> Iterator[str]:
+    from paretune.execution.wording import described, end_of
+
+    for state in view.failed[-FAILURES:]:
+        yield f"{described(state.run)}: {end_of(state).splitlines()[0]}"
+    if (more := len(view.failed) - FAILURES) > 0:
+        yield f"and {more} more that failed; paretune report tells why"
+
+
+def _table(standings: list[Standing]) -> Table:
+    """Fixed widths, so that the tables of all tasks stand in line; 80 columns are enough."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from paretune.execution.wording import duration
+    from paretune.report.words import plain
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("  method", width=16, overflow="fold")
+    for title, width in (("done", 4), ("now", 4), ("wait", 4), ("fail", 4), ("time", 10)):
+        table.add_column(title, justify="right", min_width=width, no_wrap=True)
+    table.add_column("score [95 %]", justify="right", min_width=17, no_wrap=True)
+    table.add_column("n x seeds", justify="right", min_width=9, no_wrap=True)
+    for one in standings:
+        counts = (one.done, one.running, one.waiting, one.failed)
+        cells = [f"  {plain(one.cell.method)}", *map(str, counts)]
+        cells += [duration(one.seconds) if one.seconds else "-", *_score(one)]
+        style = "bold" if one.running else "dim" if one.cell.baseline else ""
+        table.add_row(*map(Text, cells), style=style)
+    return table
+
+
+def _score(standing: Standing) -> tuple[str, str]:
+    """Never a score without its interval and what it stands on."""
+    from paretune.report import words
+
+    found = standing.cell.interval
+    if found is None:
+        return "-", "-"
+    return words.interval(found), f"{words.units(found)} x {found.n_seeds}"
+
+
+def _legend(view: View) -> Iterator[str]:
+    found = [one.cell for one in view.standings if one.cell.interval]
+    yield "Runs done, running now, waiting, failed; the time is that of each run's last attempt."
+    if found:
+        yield (
+            "Score: the final runs so far, on the test part; the interval is over seeds and "
+            "examples, of one seed over examples only. Who is ahead now may not stay ahead: "
+            "paretune report says what can be told apart."
+        )
+    if any(cell.selected_on_test for cell in found):
+        from paretune.report.sentences import SELECTED_ON_TEST
+
+        yield f"The checkpoints were {SELECTED_ON_TEST}."

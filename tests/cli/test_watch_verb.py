@@ -1,0 +1,234 @@
+"""``paretune watch``: what it shows, that it ends, that it writes nothing."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_records as fake
+import pytest
+from stored_records import stored, study_file
+from tiny_study import command, small
+
+from paretune.execution.executor import real_executor
+from paretune.execution.stop import Stop
+from paretune.execution.worker import work
+from paretune.planning import opening
+from paretune.planning.upcoming import upcoming
+from paretune.store import Store
+from paretune.store.owner import owner_of, this_owner
+from paretune.study import Study
+from paretune.verbs.watch import watch
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    given = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
+    return study_file(given, tmp_path / "s.yaml")
+
+
+@pytest.fixture
+def half(study: Study, tmp_path: Path) -> Iterator[Store]:
+    """LoRA has two of three final runs and its third is running; full is on trial."""
+    lora = [r for r in fake.cell(study, "lora", 0.7) if r.run.stage != "cost"]
+    full = [r for r in fake.cell(study, "full", 0.7) if r.run.stage == "tune"]
+    lost = fake.record(full[0].run, outcome="error", message="no luck\nat all")
+    records = [*fake.cell(study, "majority", None), *lora[:-1], *full[1:], lost]
+    running = fake.make_run(study, "final", "lora", 3)
+    todo = [fake.make_run(study, "cost", name, 1) for name in ("lora", "full")]
+    waiting = [(f"run{i}", run) for i, run in enumerate([running, *todo])]
+    with stored(study, records, tmp_path / "store", waiting) as store:
+        yield store
+
+
+def take(store: Store, study: Study, owner: str, **progress: Any) -> None:
+    claim = store.claim(owner, study.study_hash)
+    assert claim is not None and claim.run_id == "run0"
+    store.renew(claim, progress or None)
+
+
+def test_a_view_at_80_columns_without_colour(
+    study: Study, half: Store, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    take(half, study, this_owner(), step=12, steps=40, loss=0.53)
+    monkeypatch.setenv("COLUMNS", "80")
+    asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--once")
+    code, out, err = command(capsys, *asked)
+    assert (code, err) == (0, "") and "\x1b" not in out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    said = " ".join(out.split())
+    # majority 1 + LoRA 3 + 2 + full 3; then one running, two costs, three seeds of full
+    assert "9 of 15 runs ended, 1 of them failed, 1 running, 3 not asked for before" in said
+    assert "e5-small x lora, rate 0.001, seed 3 (final): step 12 of 40, loss 0.53, 0 s" in said
+    assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in said
+    assert "at all" not in said
+    (row,) = [line for line in lines if line.startswith("  lora")]
+    interval = watch(study, store=tmp_path / "store").standings[1].cell.interval
+    assert interval is not None and interval.n_seeds == 2
+    shown = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    assert row.split()[:5] == ["lora", "5", "1", "1", "0"] and row.endswith(f"{shown}    60 x 2")
+    (row,) = [line for line in lines if line.startswith("  full")]
+    assert row.split()[:5] == ["full", "2", "0", "4", "1"] and row.endswith("-         -")
+
+
+def test_time_left_is_told_only_while_somebody_works(
+    study: Study, half: Store, tmp_path: Path, capsys: Any
+) -> None:
+    idle = watch(study, store=tmp_path / "store")
+    assert idle.seconds_left is None and idle.workers == 0 and not idle.over
+    said = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "store")[1]
+    assert "Nobody works on it now: paretune run" in " ".join(said.split())
+    take(half, study, this_owner(), step=12, steps=40)
+    busy = watch(study, store=tmp_path / "store")
+    assert busy.seconds_left is not None and busy.workers == 1
+    assert busy.uncounted == 2  # no cost has been measured yet, so none is in the time left
+
+
+def test_a_run_whose_worker_is_gone_waits_and_teaches_no_time(
+    study: Study, half: Store, tmp_path: Path
+) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = owner_of(child.pid)
+    take(half, study, owner, step=30, steps=40)
+    assert [s.run_id for s in watch(study, store=tmp_path / "store").running] == ["run0"]
+    child.communicate(b"\n")
+    view = watch(study, store=tmp_path / "store")
+    assert view.running == () and [s.run_id for s in view.left_behind] == ["run0"]
+    lora = view.standings[1]
+    assert (lora.running, lora.waiting) == (0, 2)
+
+
+def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_model: Any) -> None:
+    """At every moment of a real study, and it is over exactly when planning has nothing more."""
+    methods = [{"name": "lora", "rank": 2, "learning_rates": [1e-3, 1e-2]}]
+    protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
+    study = small(tmp_path, tiny_model("bert"), methods=methods, protocol=protocol)
+    execute, seen = real_executor("cpu", 1), []
+    with Store.open(tmp_path / "store", create=True) as store:
+        context = opening.context(store, "cpu")
+        store.save_study(study.study_hash, study.study, "", study.canonical())
+        opening.add_missing(study, context, store)
+        while True:
+            ready, waiting = upcoming(
+                study, context, store.records(study.study_hash, predictions=True)
+            )
+            view = watch(study, store=tmp_path / "store")
+            assert view.total == len(ready) + len(waiting)
+            seen.append((view.ended, view.over))
+            if not any(s.free for s in store.states(study.study_hash)):
+                break
+            work(store, study.study_hash, execute, stop=Stop(), limit=1)
+            if view.ended % 3:  # at times before planning has been asked again
+                opening.add_missing(study, context, store)
+        assert seen[-1][0] == view.total == 12 and [over for _, over in seen].index(True) == 12
+
+
+def test_nothing_is_written_and_nobody_is_waited_for(
+    study: Study, half: Store, tmp_path: Path
+) -> None:
+    def content() -> list[Any]:
+        files = [p for p in (tmp_path / "store").rglob("*") if not p.name.startswith("study.db")]
+        return [*half._db.iterdump(), *sorted(files)]
+
+    before = content()
+    half._db.execute("BEGIN IMMEDIATE")  # a worker in the middle of writing
+    begun = time.monotonic()
+    assert watch(study, store=tmp_path / "store").ended == 9
+    assert time.monotonic() - begun < 20  # a second writer would wait for 30 s
+    half._db.execute("ROLLBACK")
+    assert content() == before
+
+
+def test_what_is_not_there_is_said(study: Study, half: Store, tmp_path: Path, capsys: Any) -> None:
+    code, _, err = command(capsys, "watch", "nothing.yaml")
+    assert code == 2 and "nothing.yaml: no such study file" in err
+    code, _, err = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "none")
+    assert code == 6 and "no store of studies is here" in err
+    assert not (tmp_path / "none").exists()
+    edited = study.model_copy(update={"methods": study.methods[:1]})
+    study_file(edited, tmp_path / "edited.yaml")
+    code, _, err = command(capsys, "watch", tmp_path / "edited.yaml", "--store", tmp_path / "store")
+    assert code == 6 and "has no runs here" in err and "an edited study file" in err
+
+
+def on_a_terminal(*arguments: object, until: str, then: int | None = None) -> tuple[int, str]:
+    """Run paretune on a terminal; send the signal ``then`` when ``until`` has been shown."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "paretune", *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    os.close(theirs)
+    said, patience = b"", time.monotonic() + 120
+    while time.monotonic() < patience:
+        if select.select([ours], [], [], 0.2)[0]:
+            try:
+                said += os.read(ours, 65536)
+            except OSError:  # the terminal's other end was closed: it has ended
+                break
+        if then is not None and until.encode() in said:
+            process.send_signal(then)
+            then = None
+    code = process.wait(timeout=60)
+    os.close(ours)
+    assert until.encode() in said
+    return code, said.decode()
+
+
+def test_ctrl_c_ends_it_and_leaves_the_study_alone(
+    study: Study, half: Store, tmp_path: Path
+) -> None:
+    take(half, study, this_owner(), step=12, steps=40)
+    asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--every", "0.2")
+    code, said = on_a_terminal(*asked, until="step 12 of 40", then=signal.SIGINT)
+    assert code == 0 and "Traceback" not in said and "the study itself was not touched" in said
+
+
+def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> None:
+    left_out = {"tasks": study.tasks[:1]}
+    records = fake.whole(study.model_copy(update=left_out))
+    last = next(r for r in records if r.run.stage == "cost")
+    others = [r for r in records if r is not last]
+    file, folder = tmp_path / "s.yaml", tmp_path / "store"
+    with stored(study, others, folder, [(last.run_id, last.run)]) as store:
+        ending = (
+            "import sys, time; from pathlib import Path; from paretune.store import Store\n"
+            "time.sleep(3)\n"
+            "with Store.open(Path(sys.argv[1])) as store:\n"
+            "    claim = store.claim('test', sys.argv[2])\n"
+            "    store.finish(claim, {'outcome': 'ok'}, {}, {})\n"
+        )
+        worker = subprocess.Popen([sys.executable, "-c", ending, str(folder), study.study_hash])
+        code, said = on_a_terminal(
+            "watch", file, "--store", folder, "--every", "0.2", until="Done: paretune report"
+        )
+        assert worker.wait() == 0 and code == 0 and "Nobody works on it now" in said
+        assert watch(study, store=folder).over
+        assert all(s.ended for s in store.states(study.study_hash))
+
+
+def test_it_needs_no_torch(study: Study, half: Store, tmp_path: Path) -> None:
+    code = (
+        "import sys; from paretune.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
+        "'matplotlib') if m in sys.modules])"
+    )
+    asked = ["watch", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
+    out = subprocess.run(
+        [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.splitlines()[-1] == "0 []"

@@ -1,0 +1,42 @@
+"""A store that holds made-up records, as if workers had written them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from paretune.store import Record, Store
+from paretune.store.predictions import encode_predictions
+from paretune.study import Run, Study
+
+
+def study_file(study: Study, path: Path) -> Study:
+    """Write it as a file and read it again: its paths are then absolute, as when it ran."""
+    with path.open("w", encoding="utf-8") as handle:
+        YAML(typ="safe", pure=True).dump(study.canonical(), handle)
+    return Study.load(path)
+
+
+def stored(
+    study: Study, records: Sequence[Record], folder: Path, waiting: Sequence[tuple[str, Run]] = ()
+) -> Store:
+    """An open store with the records done or failed, and ``waiting`` runs that are todo."""
+    store = Store.open(folder, create=True)
+    store.save_study(study.study_hash, study.study, "", study.canonical())
+    by_id = {record.run_id: record for record in records}
+    store.add_runs(study.study_hash, [(name, record.run) for name, record in by_id.items()])
+    for _ in by_id:
+        claim = store.claim("test", study.study_hash)
+        assert claim is not None
+        left = by_id[claim.run_id]
+        if left.state == "failed":
+            store.fail(claim, left.fail_kind or "error", left.message or "", left.measured)
+            continue
+        blobs = {}
+        if left.predictions:
+            blobs["predictions"] = encode_predictions(left.predictions)
+        store.finish(claim, left.result, left.measured, blobs)
+    store.add_runs(study.study_hash, waiting)
+    return store
