@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from paretune.analysis.costs import TITLES, Axis, cost_of
 from paretune.analysis.front import Point, front, quality_draws
-from paretune.analysis.interval import DRAWS
 from paretune.analysis.quality import quality, same_examples
+from paretune.analysis.resampling import DRAWS
 from paretune.report import words
 from paretune.report.advice import bare_cost, cost
 
