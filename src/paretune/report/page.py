@@ -9,6 +9,7 @@ from typing import Any
 from paretune.analysis.budget import expected_best
 from paretune.report import bars, curves, fronts, stacks, words
 from paretune.report.build import Finding, Report, TaskPart, build
+from paretune.report.foresight import foresight_grids
 from paretune.report.heavier import bytes_grid
 from paretune.report.writing import write_whole
 from paretune.store.record import Record
@@ -49,12 +50,14 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    foresights = foresight_grids(report)
     parts = [
         {
             "task": task,
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
             **_stack(task, i),
+            "foresight": foresights[i],
             "budgets": [
                 (row, best)
                 for row in task.tuned
