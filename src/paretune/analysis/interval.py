@@ -208,15 +208,23 @@ def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interv
 
 def interval_of(cell: Scored) -> Interval:
     """The interval of a cell that is scored already."""
-    v_examples = bootstrap_variance(cell, cell.draws)
-    if cell.right is not None:
-        v_examples = max(v_examples, float(least_variance(cell.right)))
+    v_examples = example_variance(cell)
     found = student(cell.estimate, [cell], v_examples, (cell.lowest, cell.highest))
     if cell.units < 2:
         return found
     half = float(half_width(cell.seed_variance, len(cell.seeds), v_examples, cell.units, LEVEL))
     low, high = max(cell.lowest, found.estimate - half), min(cell.highest, found.estimate + half)
     return replace(found, low=low, high=high)
+
+
+def example_variance(cell: Scored) -> float:
+    """The variance of a score that comes from the examples: bootstrap, and never less than the
+    least that so many examples leave.
+    """
+    v_examples = bootstrap_variance(cell, cell.draws)
+    if cell.right is None:
+        return v_examples
+    return max(v_examples, float(least_variance(cell.right)))
 
 
 def least_variance(right: Array) -> Array:

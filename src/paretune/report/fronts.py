@@ -167,7 +167,7 @@ def _picture(points: Sequence[Point], axis: Axis, index: int, highest: float) ->
         stairs=_stairs([m for m in marks if m.on_front], LEFT + PLOT),
         x_ticks=tuple((x(value), bare_cost(axis, value)) for value in ends),
         y_ticks=tuple(
-            (y(low_y + i * step), f"{low_y + i * step:.{digits}f}") for i in range(count + 1)
+            (y(low_y + i * step), f"{low_y + i * step:z.{digits}f}") for i in range(count + 1)
         ),
         description=". ".join(m.name for m in marks) + ".",
     )

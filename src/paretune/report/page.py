@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.analysis.budget import expected_best
-from paretune.report import bars, curves, fronts, stacks, words
+from paretune.analysis.budget import expected_best, tried
+from paretune.report import bars, curves, fronts, rates_tried, stacks, words
 from paretune.report.build import Finding, Report, TaskPart, build
 from paretune.report.foresight import foresight_grids
 from paretune.report.heavier import bytes_grid
@@ -58,11 +58,7 @@ def render(report: Report) -> str:
             "curves": curves.panels(task),
             **_stack(task, i),
             "foresight": foresights[i],
-            "budgets": [
-                (row, best)
-                for row in task.tuned
-                if (best := expected_best(row.cell.tuning, row.cell.metric))
-            ],
+            **_tuning(task),
         }
         for i, task in enumerate(report.tasks)
     ]
@@ -74,6 +70,18 @@ def render(report: Report) -> str:
         segments=stacks.KINDS,
         front_size=(fronts.WIDTH, fronts.PLOT, fronts.LEFT),
     )
+
+
+def _tuning(task: TaskPart) -> dict[str, Any]:
+    rates, budgets = [], []
+    for row in task.tuned:
+        known = tried(row.cell.tuning, row.cell.metric)
+        rates.append(
+            (row, [rates_tried.text(trial, known, row) for trial in row.cell.choice.table])
+        )
+        if best := expected_best(row.cell.tuning, row.cell.metric, known):
+            budgets.append((row, best))
+    return {"rates": rates, "budgets": budgets}
 
 
 def _stack(task: TaskPart, index: int) -> dict[str, Any]:
