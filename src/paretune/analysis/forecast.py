@@ -6,9 +6,11 @@ fast a machine is and what its libraries need beside; that is fitted to ended ru
 model on the same device, one number each::
 
     seconds    = steps * operations / speed
-    peak_bytes = held + factor * saved
+    peak_bytes = held + saved + rest
 
-Both are medians over runs, so that one run on a busy machine changes little.
+Both are medians over runs, so that one run on a busy machine changes little. The rest (temporary
+results, holes of the allocator, libraries) is added, since what a pass saves is counted well by
+rule of thumb: a factor on it was further off where passes differ in length (docs/statistics.md).
 """
 
 from __future__ import annotations
@@ -47,12 +49,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Operations a second, and the factor on saved bytes; None where no run told."""
+    """Operations a second, and the rest of the bytes; None where no run told."""
 
     speed: float | None
     speed_runs: int
-    factor: float | None
-    factor_runs: int
+    rest_bytes: float | None
+    rest_runs: int
 
     def seconds(self, work: Work, steps: int) -> float | None:
         """Of training, evaluation included as it was in the runs that were fitted."""
@@ -60,7 +62,10 @@ class Fitted:
 
     def peak_bytes(self, work: Work) -> float | None:
         """Above the process before the model."""
-        return None if self.factor is None else work.held_bytes + self.factor * work.saved_bytes
+        if self.rest_bytes is None:
+            return None
+        # The rest is negative where mapped weights are counted that nobody touched.
+        return max(0.0, work.held_bytes + work.saved_bytes + self.rest_bytes)
 
 
 def fitted(told: Iterable[tuple[Record, Work]]) -> Fitted:
@@ -68,7 +73,7 @@ def fitted(told: Iterable[tuple[Record, Work]]) -> Fitted:
 
     Probes are no basis: what they train reads the backbone once and keeps what it said.
     """
-    speeds, factors = [], []
+    speeds, rests = [], []
     for record, work in told:
         if record.run.method.name in PROBES:
             continue
@@ -76,14 +81,13 @@ def fitted(told: Iterable[tuple[Record, Work]]) -> Fitted:
         if taken is not None and work.operations > 0:
             speeds.append(work.operations * taken[1] / taken[0])
         peak = peak_of(record)
-        if peak is not None and work.saved_bytes > 0:
-            # Held bytes that nobody touched are not resident: never a negative rest.
-            factors.append(max(0.0, peak - work.held_bytes) / work.saved_bytes)
+        if peak is not None:
+            rests.append(peak - work.held_bytes - work.saved_bytes)
     return Fitted(
         statistics.median(speeds) if speeds else None,
         len(speeds),
-        statistics.median(factors) if factors else None,
-        len(factors),
+        statistics.median(rests) if rests else None,
+        len(rests),
     )
 
 
@@ -177,4 +181,4 @@ def _whole(
     ]
     if not any(both):
         return None
-    return Foresight(cell, both[0], both[1], others.speed_runs, others.factor_runs)
+    return Foresight(cell, both[0], both[1], others.speed_runs, others.rest_runs)

@@ -1,9 +1,9 @@
 """What a run will take, before it starts: seconds and bytes.
 
 First principles give operations and bytes (:mod:`paretune.training.work`), this store's own records
-of the same model on the same device give the machine's speed and the factor on what is saved for
-the backward pass (:mod:`paretune.analysis.forecast`). Where no run has ended yet, the speed is that
-of a matrix product, measured now, times ``TYPICAL_SHARE``, and the factor is 1.
+of the same model on the same device give the machine's speed and the bytes that are there beside
+the tensors (:mod:`paretune.analysis.forecast`). Where no run has ended yet, the speed is that of a
+matrix product, measured now, times ``TYPICAL_SHARE``, and the bytes are those of the tensors.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Predictor:
         known = self._fitted.get(run.model.key, Fitted(None, 0, None, 0))
         seconds, peak = known.seconds(asked, steps), known.peak_bytes(asked)
         basis = f"{known.speed_runs} ended runs of this model"
-        memory = f"{known.factor_runs} cost measurements of this model"
+        memory = f"{known.rest_runs} cost measurements of this model"
         if seconds is None:
             seconds = steps * asked.operations / (self.flops * TYPICAL_SHARE)
             basis = "operations and matrix speed"
