@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from paretune.analysis import slobench as intervals
-from paretune.analysis.interval import DRAWS, scored_sums
+from paretune.analysis.interval import scored_sums
+from paretune.analysis.resampling import DRAWS
 from paretune.errors import MissingError
 from paretune.metrics import ngrams, slobench
 from paretune.store.record import Predictions

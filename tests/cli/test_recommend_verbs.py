@@ -45,7 +45,7 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
     )
     lines = out.splitlines()
     assert code == 0
-    assert lines[0].startswith("On topics, take lora: 0.77 [0.68, 0.86] (60 examples, 3 seeds)")
+    assert lines[0].startswith("On topics, take lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds)")
     assert "inside the budget" in lines[1]
     assert "What would change it:" in lines
     assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method lora"

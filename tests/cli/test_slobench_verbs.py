@@ -42,19 +42,31 @@ def test_score_shows_every_number_and_says_what_is_missing(capsys: Any, tmp_path
     asked = ("slobench", "score", path, "--reference", path)
     code, out, _ = command(capsys, *asked)
     assert code == 0
-    assert "CHRF (avg)        1.0000" in out
+    assert "CHRF (avg)        1.0000 [1.0000, 1.0000]  2 examples" in out
     assert "BERT score        not computed: it needs a model. Name one: --bert-model MODEL." in out
-    assert "BLEU              100.00  nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in out
+    assert "BLEU              100.00 [" in out
+    assert "2 examples  nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in out
     code, out, _ = command(capsys, *asked, "--json")
     told = json.loads(out)
     assert code == 0 and told["kind"] == "translation"
     names = {"BLEU (avg)", "BLEU (corpus)", "METEOR (avg)", "CHRF (avg)", "CHRF (corpus)"}
     assert set(told["scores"]) | set(told["missing"]) == {*names, "BERT score"}
+    assert set(told["intervals"]) == set(told["scores"])
+    assert told["intervals"]["CHRF (avg)"]["n_examples"] == 2
+
+
+def test_a_single_line_says_nothing_and_its_json_is_json(capsys: Any, tmp_path: Path) -> None:
+    path = translation_zip.write_lines(tmp_path / "t.zip", ["Ena sama vrstica."])
+    code, out, _ = command(capsys, "slobench", "score", path, "--reference", path, "--json")
+    told = json.loads(out, parse_constant=lambda name: pytest.fail(name))
+    ter = next(v for k, v in told["sacrebleu_intervals"].items() if k.startswith("TER"))
+    assert code == 0 and (ter["low"], ter["high"]) == (0.0, None)
 
 
 def test_score_of_superglue(capsys: Any, submission: Path) -> None:
     code, out, _ = command(capsys, "slobench", "score", submission, "--reference", submission)
-    assert code == 0 and "  Average           1.0000\n" in out
+    assert code == 0 and "  Average           1.0000 [0.0000, 1.0000]  6 examples\n" in out
+    assert "what another seed would change is in no interval" in out
 
 
 def test_score_of_a_faulty_submission_ends_in_3(capsys: Any, tmp_path: Path) -> None:
@@ -72,7 +84,7 @@ def test_bert_score_is_of_a_model_that_the_user_names(
     asked = ("slobench", "score", path, "--reference", path, "--bert-model")
     code, out, _ = command(capsys, *asked, tiny_model("bert"))
     assert code == 0
-    assert "BERT score        1.0000" in out and ", layer 2, no idf, not rescaled" in out
+    assert "BERT score        1.0000 [" in out and ", layer 2, no idf, not rescaled" in out
     code, _, err = command(capsys, *asked, tiny_model("bert"), "--bert-layer", "9")
     assert code == 4 and "has no layer 9" in err
     code, _, err = command(capsys, *asked, tmp_path / "no-model")

@@ -37,7 +37,7 @@ def test_the_terminal_has_them_too() -> None:
     places = [text.index(one) for one in said]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)
-    assert re.search(r"lora +0\.77 \[0\.68, 0\.86\] +1–2 +60 x 3", text)
+    assert re.search(r"lora +0\.77 \[0\.67, 0\.86\] +1–2 +60 x 3", text)
 
 
 def test_marks_stay_in_the_picture_and_labels_apart() -> None:

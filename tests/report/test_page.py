@@ -151,7 +151,8 @@ def test_learning_rates_and_what_failed_are_shown(tmp_path: Path) -> None:
     note = "diverged at step 12"
     records.append(fake.record(bad, outcome="diverged", result={"notes": [note]}))
     text = page(tmp_path, study, records)
-    assert "5e-2: 0.000 (1 fold, 1 lost)" in text
+    assert "5e-2: lost (1 fold, 1 lost)" in text
+    assert re.search(r"1e-3: 0\.\d\d \[0\.\d\d, 0\.\d\d\] \(40 × 1, 1 fold\)", text)
     assert note in text
 
 

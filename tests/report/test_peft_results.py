@@ -58,7 +58,8 @@ def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
     best = found.standings[0].score
     assert best is not None and best.low < 0.5 < best.high and best.n_examples == 500
     assert found.sentences[0] == (
-        "On made/up-1B, the highest of 3 experiments is lora/rank8, 0.500 [0.456, 0.544]."
+        "On made/up-1B, the highest of 3 experiments is lora/rank8, 0.500 [0.456, 0.544] "
+        "(500 examples, 1 seed)."
     )
     assert found.sentences[1] == "Of the other 2, 1 cannot be told apart from it by accuracy."
     assert found.sentences[2] == "Of these, ia3/default took the least memory: 1.00 GiB."
@@ -113,3 +114,31 @@ def test_a_share_beyond_one_is_refused(tmp_path: Path) -> None:
     result(tmp_path, "a", 600)
     with pytest.raises(DataError, match="is no share"):
         peft_results(tmp_path, 500)
+
+
+def test_files_without_an_accuracy_need_no_number_of_examples(tmp_path: Path) -> None:
+    """As those of image-gen: a similarity over four images, NaN where it could not be had."""
+    for name, drift in (("lora/a", 0.25), ("full/b", float("nan"))):
+        result(tmp_path, name, None)
+        file = tmp_path / f"{name.replace('/', '--')}.json"
+        given = json.loads(file.read_text())
+        given["run_info"]["train_config"]["test_size"] = 4
+        given["train_info"]["metrics"] = [{"test dino_similarity": 0.7, "drift": drift}]
+        file.write_text(json.dumps(given))
+    found = peft_results(tmp_path)
+    assert [texts[1:3] for texts in found.table.texts] == [("no score", "no accuracy")] * 2
+    said = " ".join(found.sentences)
+    assert "no experiment has a test accuracy" in said
+    assert "test dino_similarity instead, a mean over 4 examples of one run" in said
+    assert "0.7" not in said and "(success)" not in said
+
+
+def test_two_files_of_one_experiment_are_two_rows(tmp_path: Path) -> None:
+    result(tmp_path, "bone/bat", 250)
+    (tmp_path / "bone--bat.json").rename(tmp_path / "bone--bat--2025-06-17T22-43-28.json")
+    result(tmp_path, "bone/bat", 240)
+    result(tmp_path, "lora/a", 230)
+    found = peft_results(tmp_path, 500)
+    names = [one.experiment.name for one in found.standings]
+    assert names == ["bone--bat--2025-06-17T22-43-28", "bone--bat", "lora/a"]
+    assert any("several files: each is a row" in sentence for sentence in found.sentences)

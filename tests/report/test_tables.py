@@ -93,6 +93,33 @@ def test_latex_takes_names_literally() -> None:
     assert escape.latex("a--b [c") == "a-{}-b {[}c"
 
 
+HARD = '&%_#$\\{}~^<>|"[]`čšžČŠŽđ–×²'
+
+
+@pytest.mark.parametrize("evil", [*HARD, HARD, "--", "\\input{x}", "a\x1bb", "1%2&3"])
+def test_no_character_steers_latex(evil: str) -> None:
+    """Read back as LaTeX would: commands of ours, escaped characters, and letters; nothing else."""
+    text = escape.latex(evil)
+    commands = r"\\text[a-z]+\{(2)?\}|\$\\times\$|\\[{}$&#_%]|\{[\[\]]\}|-\{\}-?|--"
+    rest = re.sub(commands, "", text)
+    assert not re.search(r"[\\{}$&#_%~^<>|\"\[\]`]", rest), rest
+    assert all(c.isprintable() for c in text)
+    for letter in set(evil) & set("čšžČŠŽđ"):
+        assert letter in text
+
+
+def test_wide_and_long_tables_stay_in_the_line() -> None:
+    text = latex(hostile())
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}}") == 1
+    study = fake.study(
+        methods=[{"name": "full", "label": "a name of more than thirty-two letters"}]
+    )
+    scores = latex(named(build(study, fake.whole(study)))["scores"])
+    assert r">{\raggedright\arraybackslash}p{4cm}" in scores
+    assert r"\usepackage{array,booktabs,graphicx}" in scores
+
+
 def test_markdown_takes_names_literally() -> None:
     lines = markdown(hostile()).splitlines()
     body = [line for line in lines if line.startswith("|")]

@@ -252,7 +252,8 @@ def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:
     text = page(study, records, tmp_path)
     tried = [r for r in records if r.run.stage == "tune" and r.run.method.name == "full"]
     for record in tried:
-        assert f": {record.result['scores']['selection']['primary']:.2f} (1 fold)" in text
+        score = record.result["scores"]["selection"]["primary"]
+        assert re.search(rf": {score:.1f} \[\d+\.\d, \d+\.\d\] \(\d+ × 1, 1 fold\)", text)
 
 
 def test_another_sacrebleu_is_told() -> None:

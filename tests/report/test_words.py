@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from paretune.analysis.interval import Interval
 from paretune.report import words
 
 
@@ -39,3 +42,10 @@ def test_parameters_and_lists() -> None:
     assert words.listed(["a", "b", "c"]) == "a, b and c"
     assert words.listed(["a"]) == "a"
     assert words.counted(1, "seed") == "1 seed"
+
+
+def test_what_rounds_to_nothing_has_no_sign() -> None:
+    found = Interval(-0.001, -0.004, 0.03, n_examples=60, n_seeds=3, share_seeds=0.1)
+    assert words.interval(found) == "0.00 [0.00, 0.03]"
+    assert words.interval(replace(found, estimate=-0.01)) == "-0.01 [0.00, 0.03]"
+    assert words.estimate(found) == "0.00"

@@ -14,7 +14,7 @@ selection parts, by the tuning seed: the best of them is flattered, and is not t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,24 +41,57 @@ class Best:
     seconds: float | None
 
 
-def expected_best(tuning: Sequence[Record], metric: Metric) -> tuple[Best, ...]:
-    """For one to all of the rates that were tried; empty where fewer than two were.
+@dataclass(frozen=True)
+class Tried:
+    """One rate on trial: its mean score over folds, and the draws of that; over how many examples.
 
-    A trial that diverged or did not fit has the lowest score there is. Empty too where that is
-    minus infinity, or where a trial's answers are not stored.
+    Shapes: ``draws`` (DRAWS,), or (1,) where every fold was lost.
+    """
+
+    estimate: float
+    draws: Array
+    examples: int
+
+    def interval(self, metric: Metric) -> Interval | None:
+        """Over the examples of the selection parts, one seed; None where every fold was lost."""
+        if not self.examples:
+            return None
+        return _interval(np.array([self.estimate]), self.draws[None], 1, self.examples, metric)
+
+
+def tried(tuning: Sequence[Record], metric: Metric) -> dict[float, Tried | None]:
+    """Every rate on trial, as it was first tried; None where a trial's answers are not stored.
+
+    A trial that diverged or did not fit has the lowest score there is; None too where that is minus
+    infinity.
     """
     by_rate: dict[float, list[Record]] = {}
     for record in tuning:
         if record.run.learning_rate is not None and record.outcome != "error":
             by_rate.setdefault(record.run.learning_rate, []).append(record)
-    trials = [_trial(records, metric) for records in by_rate.values()]
-    there = [trial for trial in trials if trial is not None]
-    if len(there) < 2 or len(there) < len(trials):
+    return {rate: _trial(records, metric) for rate, records in by_rate.items()}
+
+
+def expected_best(
+    tuning: Sequence[Record], metric: Metric, trials: Mapping[float, Tried | None] | None = None
+) -> tuple[Best, ...]:
+    """For one to all of the rates that were tried; empty where fewer than two were.
+
+    Empty too where a trial's answers are not stored.
+
+    Args:
+        tuning: the runs on trial.
+        metric: by which they are scored.
+        trials: what :func:`tried` says of them, where that is known already.
+    """
+    known = tried(tuning, metric) if trials is None else trials
+    there = [trial for trial in known.values() if trial is not None]
+    if len(there) < 2 or len(there) < len(known):
         return ()
-    estimates = np.array([trial[0] for trial in there])
-    longest = max(len(trial[1]) for trial in there)
-    draws = np.stack([np.broadcast_to(trial[1], longest) for trial in there])
-    examples = max(trial[2] for trial in there)
+    estimates = np.array([trial.estimate for trial in there])
+    longest = max(len(trial.draws) for trial in there)
+    draws = np.stack([np.broadcast_to(trial.draws, longest) for trial in there])
+    examples = max(trial.examples for trial in there)
     if not examples:
         return ()
     seconds = _seconds(tuning, len(there))
@@ -79,8 +112,7 @@ def expected_maximum(values: Array, n: int) -> Array:
     return np.asarray(np.tensordot(np.diff(upto), np.sort(values, axis=0), axes=1))
 
 
-def _trial(records: Sequence[Record], metric: Metric) -> tuple[float, Array, int] | None:
-    """Mean score over folds, its draws, and how many examples that are; None if not known."""
+def _trial(records: Sequence[Record], metric: Metric) -> Tried | None:
     worst = LOWEST.get(metric, 0.0)
     estimates, draws, examples = [], [], 0
     for record in records:
@@ -100,7 +132,7 @@ def _trial(records: Sequence[Record], metric: Metric) -> tuple[float, Array, int
             return None
     longest = max(len(one) for one in draws)
     whole = [np.broadcast_to(one, longest) for one in draws]
-    return float(np.mean(estimates)), np.mean(whole, axis=0), examples
+    return Tried(float(np.mean(estimates)), np.mean(whole, axis=0), examples)
 
 
 def _interval(estimates: Array, draws: Array, n: int, examples: int, metric: Metric) -> Interval:

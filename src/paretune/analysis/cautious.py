@@ -1,6 +1,6 @@
 """The difference of two cells where many are compared and seeds are few.
 
-Welch and Satterthwaite's degrees of freedom (:mod:`paretune.analysis.interval`) are right on
+Welch and Satterthwaite's degrees of freedom (:mod:`paretune.analysis.difference`) are right on
 average. With two or three seeds, though, the seeds of a cell are now and then alike by chance: then
 their variance looks like nothing, the degrees of freedom like those of the many examples, and the
 p-value like certainty. At 0.05 that hardly shows; at the strict levels of many comparisons it does:

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from paretune.analysis.costs import Spread
-from paretune.analysis.interval import DRAWS, Interval, Scored, interval_of
+from paretune.analysis.interval import Interval, Scored, interval_of
+from paretune.analysis.resampling import DRAWS
 from paretune.analysis.scores import Array
 
 _SEED = 20_261_125

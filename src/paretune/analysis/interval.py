@@ -9,7 +9,7 @@ other test examples, so its variance is the sum of both parts::
 imagined examples, two right and two wrong, would leave (Agresti and Coull 1998): eight right of
 eight is not certainty. Numbers and translations are never just right: there it is the bootstrap
 alone, and what no draw and no seed moves has no width (a model that answers nothing scores 0 in
-every draw). The quantile is Student's, its degrees of freedom by Welch and Satterthwaite.
+every draw). The quantile is Cochran and Cox's (:mod:`paretune.analysis.cochran`).
 
 Examples that depend on one another are resampled together. The unit is the cluster where the
 answers name one (all answers to all questions on one passage, all span pairs of one text), the
@@ -23,29 +23,29 @@ be 3 and not 300. The least variance of the four imagined examples remains that 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, cast
 
 import numpy as np
 from scipy import special
 
-from paretune.analysis import answer_sets, numbers, translations
-from paretune.analysis.scores import HIGHEST, LOWEST, Array, from_counts
+from paretune.analysis.cochran import half_width
+from paretune.analysis.resampling import (
+    BLOCKS,
+    Resample,
+    Shown,
+    counted,
+    pooled,
+    resampling,
+    scorer,
+)
+from paretune.analysis.scores import HIGHEST, LOWEST, Array
 from paretune.errors import StoreError
-from paretune.metrics.translation import Name
 from paretune.store.record import Predictions
-from paretune.study import OF_NUMBERS, OF_SETS, OF_TEXTS, Answer, Metric
+from paretune.study import Answer, Metric
 
-Shown = Metric | Literal["ter"]
-"""What can be scored: the metrics that may be primary, and TER, which is shown beside them."""
-
-DRAWS = 2000
 LEVEL = 0.95
-_BLOCKS = 4000
-_SEED = 20_241_124
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def scored(predictions: Sequence[Predictions], metric: Shown) -> Scored:
     """
     _check(predictions)
     bounds = LOWEST.get(metric, 0.0), HIGHEST.get(metric, 1.0)
-    return _resampled(predictions, *_scorer(metric)(predictions, metric), bounds)
+    return _resampled(predictions, *scorer(metric)(predictions, metric), bounds)
 
 
 def scored_segments(predictions: Sequence[Predictions], name: str) -> Scored:
@@ -162,10 +162,10 @@ def scored_sums(
 
     """
     _check(predictions)
-    parts = [_pooled(*pair) for pair in zip(tables, predictions, strict=True)]
+    parts = [pooled(*pair) for pair in zip(tables, predictions, strict=True)]
     return _resampled(
         predictions,
-        lambda weights: from_sums(np.stack([_counted(part, weights) for part in parts])),
+        lambda weights: from_sums(np.stack([counted(part, weights) for part in parts])),
         None,
         (0.0, 1.0),
     )
@@ -197,102 +197,8 @@ def _resampled(
         cluster=first.cluster,
         question=first.question,
     )
-    weights = _resampling(min(cell.units, _BLOCKS))
+    weights = resampling(min(cell.units, BLOCKS))
     return replace(cell, draws=scores(weights).mean(axis=0))
-
-
-Resample = Callable[[Array | None], Array]
-"""Scores of the examples as they are (None) or resampled with these weights; (seeds, draws)."""
-
-
-def _scorer(
-    metric: Shown,
-) -> Callable[[Sequence[Predictions], Shown], tuple[Resample, Array | None]]:
-    if metric in OF_SETS:
-        return _of_sets
-    if metric in (*OF_TEXTS, "ter"):
-        return _of_texts
-    return _of_numbers if metric in OF_NUMBERS else _of_classes
-
-
-def _of_classes(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, Array]:
-    label = np.array(predictions[0].label)
-    answer = np.array([p.prediction for p in predictions])
-    size = 1 + max(int(label.max()), int(answer.max()))
-    eye = np.eye(size, dtype=np.float32)
-    true, given = eye[label], eye[answer]
-    hit = given * true
-    pooled = [_pooled(part, predictions[0]) for part in (*hit, *given, true)]
-
-    def scores(weights: Array | None) -> Array:
-        # A column of counts for every seed and label; examples first, for one product each.
-        counted = [_counted(part, weights) for part in pooled]
-        seeds = len(predictions)
-        return from_counts(
-            cast(Metric, metric),
-            np.stack(counted[:seeds]),
-            np.stack(counted[seeds:-1]),
-            counted[-1],
-        )
-
-    return scores, (answer == label).mean(axis=0)
-
-
-def _of_numbers(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, None]:
-    label = np.array(predictions[0].label, dtype=float)
-    parts = [
-        _pooled(numbers.columns(metric, label, np.array(p.prediction, dtype=float)), p)
-        for p in predictions
-    ]
-    return (
-        lambda weights: numbers.from_sums(
-            metric, np.stack([_counted(part, weights) for part in parts])
-        ),
-        None,
-    )
-
-
-def _of_sets(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, Array]:
-    label = np.array(predictions[0].label)
-    # Without questions every answer is one of its own.
-    question = predictions[0].question or range(len(label))
-    answers = [np.array(p.prediction) for p in predictions]
-    parts = [
-        _pooled(answer_sets.columns(label, answer, question), predictions[0]) for answer in answers
-    ]
-    credit = [answer_sets.credit(label, answer, question) for answer in answers]
-    return (
-        lambda weights: answer_sets.from_sums(
-            np.stack([_counted(part, weights) for part in parts])
-        ),
-        np.mean(credit, axis=0),
-    )
-
-
-def _of_texts(predictions: Sequence[Predictions], metric: Shown) -> tuple[Resample, None]:
-    name = cast(Name, metric)
-    references = tuple(str(label) for label in predictions[0].label)
-    parts = [
-        _pooled(translations.columns(name, tuple(str(t) for t in p.prediction), references), p)
-        for p in predictions
-    ]
-    return (
-        lambda weights: translations.from_sums(
-            name, np.stack([_counted(part, weights) for part in parts])
-        ),
-        None,
-    )
-
-
-def _pooled(part: Array, given: Predictions) -> Array:
-    """Sums of rows (examples, columns) over what is resampled together: (units, columns)."""
-    units = given.cluster or given.question
-    if not units:
-        return part
-    _, member = np.unique(np.asarray(units), return_inverse=True)
-    summed = np.zeros((int(member.max()) + 1, part.shape[1]), dtype=part.dtype)
-    np.add.at(summed, member, part)
-    return summed
 
 
 def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interval:
@@ -302,11 +208,33 @@ def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interv
 
 def interval_of(cell: Scored) -> Interval:
     """The interval of a cell that is scored already."""
+    v_examples = example_variance(cell)
+    found = student(cell.estimate, [cell], v_examples, (cell.lowest, cell.highest))
+    if cell.units < 2:
+        return found
+    half = float(half_width(cell.seed_variance, len(cell.seeds), v_examples, cell.units, LEVEL))
+    low, high = max(cell.lowest, found.estimate - half), min(cell.highest, found.estimate + half)
+    return replace(found, low=low, high=high)
+
+
+def example_variance(cell: Scored) -> float:
+    """The variance of a score that comes from the examples: bootstrap, and never less than the
+    least that so many examples leave.
+    """
     v_examples = bootstrap_variance(cell, cell.draws)
-    if cell.right is not None:
-        imagined = np.concatenate([cell.right, [0.0, 0.0, 1.0, 1.0]])
-        v_examples = max(v_examples, float(imagined.var()) / len(imagined))
-    return student(cell.estimate, [cell], v_examples, (cell.lowest, cell.highest))
+    if cell.right is None:
+        return v_examples
+    return max(v_examples, float(least_variance(cell.right)))
+
+
+def least_variance(right: Array) -> Array:
+    """What four imagined examples more, two right and two wrong, leave; (...,).
+
+    Shapes: ``right`` (..., examples), the share of seeds that answer rightly.
+    """
+    n = right.shape[-1] + 4
+    mean = (right.sum(axis=-1) + 2) / n
+    return np.asarray((((right**2).sum(axis=-1) + 2) / n - mean**2) / n)
 
 
 def bootstrap_variance(cell: Scored, draws: Array) -> float:
@@ -371,26 +299,3 @@ def check_paired(a: Scored, b: Scored) -> None:
             "answers that name their clusters and answers that do not cannot be compared.",
             remedy="An older version made one of them; run the study again in a new store.",
         )
-
-
-def _counted(part: Array, weights: Array | None) -> Array:
-    """Label counts (draws, labels) of one-hot rows (examples, labels)."""
-    if weights is None:
-        return np.asarray(part.sum(axis=0, keepdims=True, dtype=np.float64))
-    n = len(part)
-    if n > weights.shape[1]:
-        # Very many examples: resample blocks of examples drawn at random instead of examples.
-        # With 4,000 blocks that costs the standard error about 1 % of its precision.
-        order = np.random.default_rng([_SEED, n]).permutation(n)
-        starts = np.linspace(0, n, weights.shape[1], endpoint=False).astype(np.int64)
-        part = np.add.reduceat(part[order], starts, axis=0)
-    counts: Array = (weights @ part).astype(np.float64)
-    return counts
-
-
-@functools.lru_cache(maxsize=6)
-def _resampling(n: int) -> Array:
-    """How often each of n units is drawn; (DRAWS, n), single precision, always the same."""
-    drawn = np.random.default_rng([_SEED, n, 1]).integers(0, n, size=(DRAWS, n))
-    flat = (drawn + np.arange(DRAWS)[:, None] * n).ravel()
-    return np.bincount(flat, minlength=DRAWS * n).reshape(DRAWS, n).astype(np.float32)

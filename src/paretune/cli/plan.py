@@ -38,13 +38,13 @@ def plan(
     )
     for line in _runs(planned) if every else _cells(planned):
         sys.stdout.write(f"{line}\n")
-    basis = planned.runs[-1].basis
+    last = planned.runs[-1]
     sys.stdout.write(
         f"{len(planned.runs)} runs, {planned.done} done; about {duration(planned.seconds_left)} "
         f"left with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
         "Early stopping makes it less, a busy machine more. Times rest on "
-        f"{basis}.\n"
+        f"{last.basis}, memory on {last.memory_basis}.\n"
     )
 
 

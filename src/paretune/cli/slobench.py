@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -90,6 +91,7 @@ def score(
     import json
     from dataclasses import asdict
 
+    from paretune.report import words
     from paretune.report.words import plain
     from paretune.study import ModelSpec
     from paretune.verbs.slobench import score as compute
@@ -100,17 +102,33 @@ def score(
         online=online,
     )  # fmt: skip
     if as_json:
-        sys.stdout.write(json.dumps(asdict(got), ensure_ascii=False, indent=2) + "\n")
+        # TER has no highest value, so of one line its interval has no upper end: null.
+        told = json.dumps(_finite(asdict(got)), ensure_ascii=False, indent=2, allow_nan=False)
+        sys.stdout.write(told + "\n")
         return
-    sys.stdout.write("As SloBench computes it (0 to 1):\n")
-    for name, value in got.scores.items():
-        sys.stdout.write(f"  {name.ljust(18)}{value:.4f}\n")
+    sys.stdout.write(
+        "As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:\n"
+    )
+    for name in got.scores:
+        found = got.intervals[name]
+        shown = f"{words.interval(found, 4)}  {words.examples(found)}"
+        sys.stdout.write(f"  {name.ljust(18)}{shown}\n")
     for name, why in got.missing.items():
         sys.stdout.write(f"  {name.ljust(18)}not computed: {plain(why)}\n")
     for line in got.data:
         sys.stdout.write(f"  with {plain(line)}\n")
     if got.sacrebleu:
         sys.stdout.write("By sacreBLEU (0 to 100):\n")
-    for signature, value in got.sacrebleu.items():
+    for signature, found in got.sacrebleu_intervals.items():
         name, _, rest = signature.partition("|")
-        sys.stdout.write(f"  {name.ljust(18)}{value:.2f}  {rest}\n")
+        shown = f"{words.interval(found, 2)}  {words.examples(found)}"
+        sys.stdout.write(f"  {name.ljust(18)}{shown}  {rest}\n")
+    sys.stdout.write("One set of answers: what another seed would change is in no interval.\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -7,6 +7,7 @@ timed. Phases are apart: loading, training, evaluation. What could not be measur
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from paretune.training.plan import Plan
 from paretune.training.precision import computing
 from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.translate import translations
+from paretune.training.work import shape_of, work
 from paretune.training.workbench import Workbench
 
 WARM_UP, TIMED = 2, 6
@@ -67,6 +69,7 @@ def probe_run(
     meter.baseline()
     with meter.phase("load"):
         loaded = bench.model(run.model, dataset, bf16=holds_bf16(run))
+        shape = shape_of(loaded)
         prepared = prepare(run, loaded, device)
         pack(prepared)
     encoded = bench.encode(parts.train, loaded, source, prepared.max_length)
@@ -107,8 +110,11 @@ def probe_run(
         outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {micro_batch}")
     peaks = meter.result()
     missing = {**peaks.pop("not_measured"), **found.pop("not_measured", {})}
-    outcome.result["trained_parameters"] = sum(p.numel() for p in prepared.trained.values())
+    trained = sum(p.numel() for p in prepared.trained.values())
+    outcome.result["trained_parameters"] = trained
+    choices = len(encoded.ids[0])
     outcome.measured = {
+        "work": asdict(work(run, shape, trained, encoded.lengths, choices)),
         **peaks,
         **found,
         "not_measured": missing,

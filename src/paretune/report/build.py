@@ -19,6 +19,7 @@ from paretune.report import sentences, words
 from paretune.report.advice import Advice, advice
 from paretune.report.around import Failure, environment, failures, notes, settings
 from paretune.report.cost import Cost, CostTable, cost, cost_table
+from paretune.report.coverage import limits
 from paretune.report.departures import departures
 from paretune.report.fronts import FrontTable, fronts
 from paretune.report.texts import Grid, grids
@@ -238,7 +239,7 @@ def build(
         failures=tuple(failures(cells)),
         departures=departures(study),
         findings=tuple(findings),
-        notes=(*unknown, *notes(cells)),
+        notes=(*unknown, *limits(cells), *notes(cells)),
         environment=tuple(environment(records)),
         settings=settings(study),
         runs=len(records),

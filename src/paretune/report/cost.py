@@ -59,14 +59,14 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
 
 
 def cost_table(costs: Sequence[Cost]) -> CostTable:
-    """What is absent in every cell for one and the same reason is told once, not in every row."""
+    """What is absent in every cell is told once with its reasons, not in every row."""
     shown: list[tuple[str, list[str]]] = []
     absent = []
     for name, title in _COLUMNS:
         found: list[Measured] = [getattr(cost, name) for cost in costs]
         texts = [measured.text for measured in found]
-        if all(measured.value is None for measured in found) and len(set(texts)) == 1:
-            absent.append(f"{title}: {texts[0]}")
+        if all(measured.value is None for measured in found):
+            absent.append(f"{title}: {'; '.join(dict.fromkeys(texts))}")
         else:
             shown.append((title, texts))
     if not shown:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from paretune.analysis.costs import TITLES, Axis, cost_of
 from paretune.analysis.front import Point, front, quality_draws
-from paretune.analysis.interval import DRAWS
 from paretune.analysis.quality import quality, same_examples
+from paretune.analysis.resampling import DRAWS
 from paretune.report import words
 from paretune.report.advice import bare_cost, cost
 
@@ -230,7 +230,7 @@ def round_ticks(low: float, high: float, highest: float) -> list[tuple[float, st
     digits = 0 if step >= 1 else max(0, -math.floor(math.log10(step)))
     # A multiple of the step, and not a sum of steps, so that no 0.30000000000000004 is an end.
     return [
-        (round(i * step, digits), f"{i * step:.{digits}f}")
+        (round(i * step, digits), f"{i * step:z.{digits}f}")
         for i in range(first, max(last, first + 1) + 1)
     ]
 

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from paretune.analysis.budget import expected_best
-from paretune.report import bars, curves, fronts, scripts, sizes, stacks, words
+from paretune.analysis.budget import expected_best, tried
+from paretune.report import bars, curves, fronts, rates_tried, scripts, sizes, stacks, words
 from paretune.report.build import Finding, Report, TaskPart, build
 from paretune.report.disagreement import disagreement
+from paretune.report.foresight import foresight_grids
 from paretune.report.heavier import bytes_grid
 from paretune.report.live import front_data
 from paretune.report.writing import write_whole
@@ -67,6 +68,7 @@ def render(report: Report, library: Callable[[], str] = scripts.library) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    foresights = foresight_grids(report)
     parts = [
         {
             "task": task,
@@ -75,11 +77,8 @@ def render(report: Report, library: Callable[[], str] = scripts.library) -> str:
             "disagreement": disagreement(task),
             "sizes": sizes.sizes(task, i),
             **_stack(task, i),
-            "budgets": [
-                (row, best)
-                for row in task.tuned
-                if (best := expected_best(row.cell.tuning, row.cell.metric))
-            ],
+            "foresight": foresights[i],
+            **_tuning(task),
         }
         for i, task in enumerate(report.tasks)
     ]
@@ -103,6 +102,18 @@ def render(report: Report, library: Callable[[], str] = scripts.library) -> str:
         segments=stacks.KINDS,
         front_size=(fronts.WIDTH, fronts.PLOT, fronts.LEFT),
     )
+
+
+def _tuning(task: TaskPart) -> dict[str, Any]:
+    rates, budgets = [], []
+    for row in task.tuned:
+        known = tried(row.cell.tuning, row.cell.metric)
+        rates.append(
+            (row, [rates_tried.text(trial, known, row) for trial in row.cell.choice.table])
+        )
+        if best := expected_best(row.cell.tuning, row.cell.metric, known):
+            budgets.append((row, best))
+    return {"rates": rates, "budgets": budgets}
 
 
 def _stack(task: TaskPart, index: int) -> dict[str, Any]:

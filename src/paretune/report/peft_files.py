@@ -3,15 +3,18 @@
 One JSON for each experiment: ``run_info`` (name, configuration, error), ``train_info`` (memory,
 seconds, sizes, status, and under ``metrics`` the last entry's ``test accuracy``), ``meta_info``.
 Keys of memory begin with ``accelerator_`` in newer files and with ``cuda_`` in older ones. The
-number of test examples is in none of them.
+number of test examples of an accuracy is in none of them. Files of ``image-gen`` have no accuracy
+but ``test dino_similarity``, a mean over ``train_config.test_size`` images. The folders once held
+several files of one experiment, told apart by a time in their names.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,9 @@ class Experiment:
     """One experiment. What its file does not have is None.
 
     ``accuracy`` is the share of right answers on the test part, ``reserved`` the largest
-    reserved memory in bytes, ``size`` that of the checkpoint.
+    reserved memory in bytes, ``size`` that of the checkpoint. ``others`` names what else was
+    measured on the test part, over ``tested`` examples. ``again``: another file has the same name,
+    and ``name`` is the file's.
     """
 
     name: str
@@ -41,6 +46,9 @@ class Experiment:
     device: str
     version: str
     said: str
+    others: tuple[str, ...] = ()
+    tested: int | None = None
+    again: bool = False
 
 
 def experiments(folder: Path) -> tuple[Experiment, ...]:
@@ -56,7 +64,12 @@ def experiments(folder: Path) -> tuple[Experiment, ...]:
             where=str(folder),
             remedy="In peft's repository they are in method_comparison/MetaMathQA/results.",
         )
-    return tuple(_experiment(path) for path in files)
+    found = [_experiment(path) for path in files]
+    names = Counter((one.model, one.name) for one in found)
+    return tuple(
+        replace(one, name=path.stem, again=True) if names[one.model, one.name] > 1 else one
+        for one, path in zip(found, files, strict=True)
+    )
 
 
 def _experiment(path: Path) -> Experiment:
@@ -87,6 +100,8 @@ def _experiment(path: Path) -> Experiment:
         device=str(system.get("accelerator") or system.get("gpu") or ""),
         version=str(_part(meta, "package_info").get("peft-version") or ""),
         said=str(run.get("error_msg") or ""),
+        others=_others(train.get("metrics")),
+        tested=_whole(settings.get("test_size")),
     )
 
 
@@ -99,6 +114,13 @@ def _accuracy(metrics: Any, path: Path) -> float | None:
                 raise DataError(f"its test accuracy {found} is no share.", where=str(path))
             return found
     return None
+
+
+def _others(metrics: Any) -> tuple[str, ...]:
+    """Names of what is there of the test part beside an accuracy."""
+    entries = [entry for entry in metrics if isinstance(entry, Mapping)] if metrics else []
+    names = (name for entry in entries for name in entry if str(name).startswith("test "))
+    return tuple(name for name in dict.fromkeys(map(str, names)) if name != "test accuracy")
 
 
 def _part(value: Any, name: str) -> Mapping[str, Any]:

@@ -104,10 +104,12 @@ def _conclusions(model: str, found: Sequence[Standing]) -> Iterable[str]:
     name = words.plain(model) or "this model"
     if not ended or ended[0].score is None:
         yield f"On {name}, no experiment has a test accuracy."
+        yield from _other_measures(found)
         return
     yield (
         f"On {name}, the highest of {words.counted(len(ended), 'experiment')} is "
-        f"{words.plain(ended[0].experiment.name)}, {words.interval(ended[0].score, 3)}."
+        f"{words.plain(ended[0].experiment.name)}, {words.interval(ended[0].score, 3)} "
+        f"({words.basis(ended[0].score)})."
     )
     equal = [one for one in ended[1:] if not one.told_apart]
     others = len(ended) - 1
@@ -122,6 +124,19 @@ def _conclusions(model: str, found: Sequence[Standing]) -> Iterable[str]:
         least = min(weighed, key=lambda one: one.experiment.reserved or 0)
         reserved = words.size(least.experiment.reserved or 0)
         yield f"Of these, {words.plain(least.experiment.name)} took the least memory: {reserved}."
+
+
+def _other_measures(found: Sequence[Standing]) -> Iterable[str]:
+    """Why what is there instead of an accuracy is not shown."""
+    names = dict.fromkeys(name for one in found for name in one.experiment.others)
+    tested = {one.experiment.tested for one in found} - {None}
+    if names:
+        over = f" over {max(t for t in tested if t)} examples" if len(tested) == 1 else ""
+        yield (
+            f"There is {words.listed([words.plain(name) for name in names])} instead, a mean{over} "
+            "of one run. Without its single values it has no interval, so it is not shown, and "
+            "nothing is told apart by it."
+        )
 
 
 def _basis(found: Sequence[Standing]) -> Iterable[str]:
@@ -144,10 +159,13 @@ def _basis(found: Sequence[Standing]) -> Iterable[str]:
         if len(values) > 1:
             names = words.listed(sorted(words.plain(v or "unknown") for v in values))
             yield f"They come from several {what} ({names}): what differs may be due to that."
+    if any(one.experiment.again for one in found):
+        yield "Some experiments have several files: each is a row, under its file's name."
     lost: dict[str, list[str]] = {}
     for given in (one.experiment for one in found if one.score is None):
         why = f"{given.status}: {given.said}" if given.said else given.status
-        lost.setdefault(words.plain(why), []).append(words.plain(given.name))
+        if not given.others or given.said:
+            lost.setdefault(words.plain(why), []).append(words.plain(given.name))
     for why, experiments in lost.items():
         yield f"Without a test accuracy ({why}): {words.listed(experiments)}."
 
@@ -194,7 +212,7 @@ def _behind(found: Interval | None) -> dict[str, Value]:
 def _texts(one: Standing) -> tuple[str, ...]:
     given = one.experiment
     if one.score is None:
-        beside = words.plain(given.status)
+        beside = "no accuracy" if given.others else words.plain(given.status)
     elif one.behind is None:
         beside = "the highest"
     else:

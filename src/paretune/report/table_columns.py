@@ -14,7 +14,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "difference": (float, "score less that of the baseline, paired on the same examples"),
     "low": (float, "lower end of the 95 % interval"),
     "high": (float, "upper end of the 95 % interval"),
-    "n": (int, "test examples"),
+    "n": (int, "test examples; of rates on trial selection examples"),
     "n_groups": (int, "independent groups that the examples are in; empty: each on its own"),
     "n_questions": (int, "questions that the examples answer; empty: no answer set"),
     "seeds": (int, "seeds"),
@@ -27,7 +27,7 @@ COLUMNS: dict[str, tuple[type, str]] = {
     "chosen": (bool, "whether this rate was chosen"),
     "selection_score": (
         float,
-        "mean over folds on the selection parts; it chooses, so no interval",
+        "mean over folds on the selection parts; it chooses and is no result",
     ),
     "folds": (int, "selection parts"),
     "lost": (int, "how many of them diverged or did not fit"),
@@ -99,7 +99,8 @@ TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "rates": (
         "How the learning rates were chosen",
-        ("task", "model", "method", "learning_rate", "selection_score", "folds", "lost", "chosen"),
+        ("task", "model", "method", "learning_rate", "selection_score", *_BASIS, "folds",
+         "lost", "chosen"),
     ),
     "peft-results": (
         "Experiments of peft's method_comparison",

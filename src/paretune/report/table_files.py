@@ -42,25 +42,44 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     ]
 
 
+LONG = 32
+"""Letters of a cell beyond which LaTeX breaks its column's lines: cells that hold sentences."""
+
+_BROKEN = r">{\raggedright\arraybackslash}p{4cm}"
+
+
 def latex(table: Table) -> str:
-    """A float with caption and notes; needs ``booktabs``, and T1 fonts for other alphabets."""
-    sides = "".join("r" if right else "l" for right in _numeric(table))
+    r"""A float with caption and notes, no wider than the line.
+
+    Needs ``array``, ``booktabs`` and ``graphicx``, and T1 fonts for other alphabets. Columns of
+    long texts are broken into lines; what is still too wide is set smaller (``\resizebox``).
+    """
     lines = [
-        r"% needs \usepackage{booktabs} and \usepackage[T1]{fontenc}",
+        r"% needs \usepackage{array,booktabs,graphicx} and \usepackage[T1]{fontenc}",
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape.latex(table.title)}}}",
-        rf"\begin{{tabular}}{{{sides}}}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{_sides(table)}}}",
         r"\toprule",
         _latex_row(table.titles),
         r"\midrule",
         *(_latex_row(texts) for texts in table.texts),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         *(rf"\par\smallskip{{\footnotesize {escape.latex(n)}\par}}" for n in table.notes),
         r"\end{table}",
     ]
     return "\n".join([*lines, ""])
+
+
+def _sides(table: Table) -> str:
+    """``l``, ``r``, or a column that breaks its lines."""
+    sides = []
+    for right, texts in zip(_numeric(table), zip(*table.texts, strict=True), strict=True):
+        broken = max(map(len, texts)) > LONG
+        sides.append(_BROKEN if broken else "r" if right else "l")
+    return "".join(sides)
 
 
 def _latex_row(texts: Sequence[str]) -> str:
@@ -138,7 +157,12 @@ def _finite(value: Value) -> Value:
 def _numeric(table: Table) -> list[bool]:
     """Which columns of the texts hold numbers: they stand to the right."""
     columns = zip(*table.texts, strict=True) if table.texts else ((),) * len(table.titles)
-    return [all(text[:1].isdigit() or text[:1] in "-–" for text in column) for column in columns]
+    return [all(_number(text) for text in column) for column in columns]
+
+
+def _number(text: str) -> bool:
+    first = text.removeprefix("under ")[:1]
+    return first.isdigit() or first in "-–"
 
 
 FORMATS: dict[str, Callable[[Table], str | bytes]] = {

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from paretune.analysis.budget import tried
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.interval import Interval
 from paretune.analysis.memory_parts import HELD, memory_parts
-from paretune.report import sizes, words
+from paretune.report import rates_tried, sizes, words
 from paretune.report.build import Report, Row, TaskPart
 from paretune.report.cost import cost_table
 from paretune.report.heavier import bytes_grid
@@ -285,27 +286,30 @@ def _rates(report: Report) -> Table:
     def lines() -> Iterable[Line]:
         for task in report.tasks:
             for row in task.tuned:
+                known = tried(row.cell.tuning, row.cell.metric)
                 for trial in row.cell.choice.table:
+                    found = rates_tried.interval(trial, known, row)
                     chosen = trial.rate == row.cell.rate
                     values: dict[str, Value] = {
                         **_cell(task, row),
                         "learning_rate": trial.rate,
-                        "selection_score": trial.score,
+                        **interval_values(found, "selection_score"),
                         "folds": trial.folds,
                         "lost": trial.failed,
                         "chosen": chosen,
                     }
-                    said = words.number(trial.score, task.highest)
-                    texts = (words.rate(trial.rate), said, str(trial.folds), str(trial.failed))
-                    yield values, (*_texts(task, row), *texts, "chosen" if chosen else "")
+                    said = words.interval(found) if found else "no score"
+                    texts = (said, _n_by_seeds(found), str(trial.folds), str(trial.failed))
+                    names = (*_texts(task, row), words.rate(trial.rate))
+                    yield values, (*names, *texts, "chosen" if chosen else "")
 
-    titles = (*_NAMES, "rate", "selection score", "folds", "lost", "chosen")
+    titles = (*_NAMES, "rate", "selection score [95 %]", "n x seeds", "folds", "lost", "chosen")
     return _table(
         "rates",
         titles,
         lines(),
-        "Selection score: mean primary score on the selection parts. It chooses the rate and is "
-        "no result, so it has no interval.",
+        "Selection score: mean primary score on the selection parts, with 95 % over their "
+        "examples; one tuning seed, so seeds are not in it. It chooses the rate and is no result.",
     )
 
 

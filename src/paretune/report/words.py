@@ -28,17 +28,13 @@ def estimate(found: Interval) -> str:
     return _written(found.estimate, _digits(found.highest))
 
 
-def number(value: float, highest: float = 1.0) -> str:
-    """``0.714``, ``28.41``; a dash for what is none, as the score of a trial that was lost."""
-    return _written(value, _digits(highest) + 1)
-
-
 def _digits(highest: float) -> int:
     return 2 if highest <= 1 else 1
 
 
 def _written(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+    # z: what rounds to nothing has no sign.
+    return f"{value:z.{digits}f}" if math.isfinite(value) else "–"
 
 
 def basis(found: Interval) -> str:

@@ -18,7 +18,9 @@ cut), ``interpolated`` (where ``training.interpolate`` asked: the ``share`` that
 blobs, or absent).
 
 ``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
-``environment``. Of cost runs: see :mod:`paretune.measuring`.
+``environment``, ``fleet`` (how many runs it trained with at its end; its seconds are its part of
+theirs, by tokens). Of cost runs: see :mod:`paretune.measuring`. Of both ``work``, known before:
+what the run was to do and hold (:class:`paretune.analysis.forecast.Work`).
 """
 
 from __future__ import annotations

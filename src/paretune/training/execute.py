@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from paretune.training.passes import pack
 from paretune.training.plan import Plan
 from paretune.training.prepare import Prepared, holds_bf16, prepare
 from paretune.training.trunk import keep_trunk
+from paretune.training.work import shape_of, work
 from paretune.training.workbench import Parts, Workbench
 
 Report = Callable[[dict[str, Any]], None]
@@ -119,6 +121,7 @@ def _fits(
     try:
         dataset = bench.dataset(run.task)
         loaded = bench.model(run.model, dataset, bf16=holds_bf16(run))
+        shape = shape_of(loaded)
         prepared = prepare(run, loaded, device)
         pack(prepared)
         seconds["load"] = time.monotonic() - started
@@ -149,6 +152,11 @@ def _fits(
             seconds,
             keep_bytes,
         )
+        encoded = bench.encode(
+            bench.parts(run).train, loaded, bench.source(run.model), prepared.max_length
+        )
+        trained, choices = outcome.result["trained_parameters"], len(encoded.ids[0])
+        outcome.measured["work"] = asdict(work(run, shape, trained, encoded.lengths, choices))
     except BaseException as error:
         bench.drop_model()  # a method may be half inside it
         if isinstance(error, RuntimeError | MemoryError) and guards.is_out_of_memory(error):

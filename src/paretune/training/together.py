@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from paretune.analysis.forecast import Work
 from paretune.data.batch import stacked
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of
@@ -35,6 +36,7 @@ from paretune.training.passes import Share, evaluation_passes, tokens_of, traini
 from paretune.training.plan import Plan
 from paretune.training.precision import computing
 from paretune.training.prepare import holds_bf16
+from paretune.training.work import shape_of, work
 from paretune.training.workbench import Parts, Workbench
 
 STACK_ROWS = {"cpu": 1024, "cuda": 16384}
@@ -124,6 +126,7 @@ class Together:
         run = jobs[0].run
         started = time.monotonic()
         loaded = self._bench.model(run.model, self._bench.dataset(run.task), bf16=holds_bf16(run))
+        self._shape = shape_of(loaded)
         self._formation = Formation(run, loaded, self._device)
         places, coming = len(jobs), list(jobs)
         try:
@@ -339,6 +342,11 @@ class Together:
                         found[r][index] = row
         return [np.stack(found[place[id(seat)]]) for seat, _ in asked]
 
+    def _work(self, seat: Seat) -> Work:
+        """What was known of the run before it began."""
+        data, trained = seat.encoded["train"], seat.outcome.result["trained_parameters"]
+        return work(seat.job.run, self._shape, trained, data.lengths, len(data.ids[0]))
+
     def _see_off(self, ended: Sequence[Seat]) -> None:
         """Write what these runs leave, and let them go."""
         staying = [seat for seat in ended if not seat.lost]
@@ -370,6 +378,7 @@ class Together:
                 "wall_seconds": seat.seconds,
                 "environment": environment(self._device),
                 "fleet": len(self._seats),
+                "work": asdict(self._work(seat)),
             }
             self._finish(seat.job, seat.outcome)
         self._seats = [seat for seat in self._seats if seat not in ended]

@@ -37,6 +37,9 @@ def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults
     from paretune.report.peft_files import experiments
 
     found = experiments(Path(folder))
+    shares = any(one.accuracy is not None for one in found)
+    if examples is None and not shares:
+        examples = 1  # nothing here is a share of anything
     if examples is None or examples < 1:
         said = peft_table.hint(found)
         raise StudyError(

@@ -19,7 +19,7 @@ class Expected:
     """One run, whether it has ended, and what it takes.
 
     ``seconds`` on one worker; ``peak_bytes`` above the process before the model, None where the
-    run needs no model; ``basis``: what the seconds rest on.
+    run needs no model; ``basis``: what the seconds rest on, ``memory_basis``: what the bytes do.
     """
 
     run: Run
@@ -27,6 +27,7 @@ class Expected:
     seconds: float
     peak_bytes: int | None
     basis: str
+    memory_basis: str
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,11 @@ def plan(
     ready, waiting = upcoming(given, context, records)
     ended = {record.run_id for record in records}
     precision = context.computes_in(given)
-    predictor = Predictor(context, opening.matrix_speed(speed(), precision), records)
+    predictor = Predictor(context, opening.matrix_speed(speed(), precision), records, device)
 
     def expected(run: Run, *, done: bool) -> Expected:
         found = predictor.predict(run)
-        return Expected(run, done, found.seconds, found.peak_bytes, found.basis)
+        return Expected(run, done, found.seconds, found.peak_bytes, found.basis, found.memory_basis)
 
     order = {"tune": 0, "final": 1, "cost": 2}
     runs = [(p.run, p.run_id in ended) for p in ready] + [(run, False) for run in waiting]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from paretune.data.finding import Finding, refuse
 from paretune.data.home import data_home
@@ -13,6 +13,9 @@ from paretune.errors import DataError, ModelError
 from paretune.export import superglue_zip, translation_zip
 from paretune.export.submission import File, Submission, opened, packing
 from paretune.study import ModelSpec
+
+if TYPE_CHECKING:
+    from paretune.analysis.interval import Interval
 
 Kind = Literal["superglue", "translation"]
 
@@ -44,9 +47,12 @@ class Scored:
     Attributes:
         kind: ``superglue`` or ``translation``.
         scores: SloBench's own numbers under its names, in 0..1.
+        intervals: of each of them, 95 % over the examples that were answered. A submission is one
+            set of answers: what another seed would change is in none.
         missing: what was not computed, and why.
         data: with what data and which versions.
         sacrebleu: sacreBLEU's scores in 0..100 by signature; of translations only.
+        sacrebleu_intervals: of each of these.
     """
 
     kind: Kind
@@ -54,6 +60,8 @@ class Scored:
     missing: dict[str, str] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     sacrebleu: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    sacrebleu_intervals: dict[str, Interval] = field(default_factory=dict)
 
 
 def check(submission: Path, release: Path | None = None) -> Checked:
@@ -103,27 +111,47 @@ def score(
         ModelError: BERTScore's model cannot be had, or has no such layer.
     """
     given, right = opened(submission), opened(reference)
+    from paretune.analysis import submission as with_intervals
+
     if _kind(right) == "superglue":
         from paretune.metrics.slobench import superglue
 
         answers, found = superglue_zip.read(given, right)
         _refuse(found)
-        return Scored("superglue", superglue(answers, superglue_zip.references(right)))
-    from paretune.metrics.slobench import translation
+        known = superglue_zip.references(right)
+        return Scored(
+            "superglue",
+            superglue(answers, known),
+            intervals=with_intervals.of_superglue(answers, known),
+        )
+    from paretune.metrics.slobench import segments
     from paretune.metrics.translation import statistics
 
     ours, found = translation_zip.read(given, right)
     _refuse(found)
     theirs = translation_zip.segments(right)
-    got = translation(ours, theirs, language, wordnet=wordnet)
-    scores, missing, data = dict(got.scores), dict(got.missing), got.data
+    parts = segments(ours, theirs, language, wordnet=wordnet)
+    missing, data = dict(parts.missing), parts.data
+    intervals = with_intervals.of_segments(parts, len(theirs))
+    if "CHRF (avg)" in missing:
+        missing["CHRF (corpus)"] = missing["CHRF (avg)"]
     if bert is None:
         missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
     else:
-        scores["BERT score"], said = _bert(ours, theirs, bert, layer, online=online)
+        values, said = _bert(ours, theirs, bert, layer, online=online)
+        intervals["BERT score"] = with_intervals.of_values(values)
         data = (*data, said)
-    public = {f"{one.name}|{one.signature}": one.score() for one in statistics(ours, theirs)}
-    return Scored("translation", scores, missing, data, public)
+    public = {f"{one.name}|{one.signature}": one for one in statistics(ours, theirs)}
+    by_name = with_intervals.of_texts(ours, theirs)
+    return Scored(
+        "translation",
+        {name: one.estimate for name, one in intervals.items()},
+        missing,
+        data,
+        {signature: one.score() for signature, one in public.items()},
+        intervals,
+        {signature: by_name[one.name] for signature, one in public.items()},
+    )
 
 
 def release_at(asked: Path | None) -> Submission:
@@ -175,9 +203,8 @@ def _refuse(found: list[Finding]) -> None:
 
 def _bert(
     ours: list[str], theirs: list[str], spec: ModelSpec, layer: int | None, *, online: bool
-) -> tuple[float, str]:
-    from statistics import fmean
-
+) -> tuple[list[float], str]:
+    """BERTScore's F1 of each line, and what made it."""
     from paretune.metrics.bertscore import default_layer, f1
     from paretune.models.encoder import open_encoder
     from paretune.models.resolve import resolve
@@ -194,4 +221,4 @@ def _bert(
         )
     pinned = f"@{source.revision}" if source.revision else f", files {source.weights_hash[:12]}"
     said = f"BERTScore F1 of {source.name}{pinned}, layer {layer}, no idf, not rescaled"
-    return fmean(f1(ours, theirs, model, tokenizer, layer)), said
+    return [float(value) for value in f1(ours, theirs, model, tokenizer, layer)], said

@@ -1,0 +1,104 @@
+"""How much a run will do and hold, from the model's shape and the texts' lengths.
+
+Operations: 2 N T for the forward pass of T tokens through N backbone parameters, 2 N T for the
+gradient to the inputs, and 2 N T for the gradient to the weights where they are trained (Kaplan et
+al. 2020, arXiv:2001.08361, section 2.1). Bytes: weights; gradients and AdamW's two moments of what
+is trained, and outside the cost probe the best weights so far; what a layer keeps for each token
+until the backward pass, attention and, of a translation, the scores of all words beside.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paretune.analysis.forecast import Work
+from paretune.data.batch import PASS_TOKENS, micro_batches
+from paretune.models.load import Loaded
+from paretune.models.packing.entering import packs
+from paretune.study import Run
+from paretune.training.prepare import GRADIENT_TOKENS
+
+COPIES = {"frozen": 16, "full": 20}
+"""Values of the layer's width that a layer keeps for each token until the backward pass."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A model before a method is inside.
+
+    ``numbers`` in all its tensors, ``parameters`` without its table of words; ``vocabulary`` is 0
+    where no words are chosen. ``packs``: batches go through it whole, without padding.
+    """
+
+    weights_bytes: int
+    numbers: int
+    parameters: int
+    width: int
+    layers: int
+    heads: int
+    vocabulary: int
+    packs: bool
+
+
+def shape_of(loaded: Loaded) -> Shape:
+    """The shape of a model as it was loaded."""
+    model, width = loaded.model, loaded.anatomy.width
+    numbers = sum(p.numel() for p in model.parameters())
+    table = model.get_input_embeddings().weight.numel()
+    heads = getattr(model.config, "num_attention_heads", None) or max(1, width // 64)
+    return Shape(
+        weights_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        numbers=numbers,
+        parameters=int(numbers - table),
+        width=width,
+        layers=len(loaded.anatomy.layers),
+        heads=int(heads),
+        vocabulary=0 if loaded.direction is None else int(model.config.vocab_size),
+        packs=packs(model),
+    )
+
+
+def work(run: Run, shape: Shape, trained: int, lengths: Sequence[int], choices: int) -> Work:
+    """Of one run.
+
+    Args:
+        run: its method, batch, precision and stage count.
+        shape: of its model.
+        trained: numbers that training moves, head included.
+        lengths: tokens of the training texts' longest choices, cut; of a translation both texts.
+        choices: texts of one example.
+    """
+    batch = min(run.training.batch_size, len(lengths))
+    longest = sorted(lengths)[-batch:]
+    mean = statistics.mean(longest if run.stage == "cost" else lengths)
+    # Of a translation's tokens half go through the encoder and half through the decoder, whose
+    # output is laid beside every word.
+    half = 2 if shape.vocabulary else 1
+    a_token = (shape.parameters + shape.width * shape.vocabulary) / half
+    passes = {"full": 6.0, "head_only": 2.0}.get(run.method.name, 4.0)
+    copies = 3 if run.stage == "cost" else 4
+    return Work(
+        operations=passes * a_token * mean * choices * batch,
+        held_bytes=shape.weights_bytes + 4 * copies * trained,
+        saved_bytes=_saved(run, shape, trained, longest, choices),
+    )
+
+
+def _saved(run: Run, shape: Shape, trained: int, longest: Sequence[int], choices: int) -> int:
+    """Of the largest pass that the batch of the longest texts is cut into."""
+    rows = min(run.training.micro_batch or len(longest), len(longest))
+    tokens, length = rows * longest[-1], longest[-1]
+    if not shape.packs:  # a padded batch is cut where that is faster
+        alone = PASS_TOKENS + round(GRADIENT_TOKENS * trained / max(trained, shape.numbers))
+        cut = micro_batches(longest, range(len(longest)), rows, max(1, alone // choices))
+        tokens, length = max((len(one) * longest[one[0]], longest[one[0]]) for one in cut)
+    half = 2 if shape.vocabulary else 1
+    width = COPIES["full" if run.method.name == "full" else "frozen"] * shape.width
+    # Of a frozen backbone below a head nothing is kept but what one layer computes with.
+    kept = 1 if run.method.name == "head_only" else shape.layers
+    value = 2 if run.training.precision == "bf16" else 4
+    layers = kept * tokens * choices / half * (width + 2 * shape.heads * length / half)
+    # Scores of all words and their gradient, in fp32.
+    return int(value * layers + 8 * tokens / half * shape.vocabulary)

@@ -1,0 +1,67 @@
+"""Predictions on a tiny real study: what a run noted beforehand is what is predicted of it."""
+
+from dataclasses import replace
+
+import pytest
+import tiny_models
+import tiny_study
+
+from paretune.analysis.forecast import Work
+from paretune.planning.context import NO_MODEL, Context
+from paretune.planning.predict import Predictor
+from paretune.store.record import Record
+from paretune.study import Study
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, list[Record]]:
+    folder = tmp_path_factory.mktemp("predict")
+    model = tiny_models.tiny_model("bert", folder / "bert")
+    study = tiny_study.small(folder / "data", model, methods=["full", {"name": "lora", "rank": 2}])
+    with tiny_study.finish(study, folder / "store", costs=1) as store:
+        records = [r for r in store.records(study.study_hash) if r.run.model != NO_MODEL]
+    return study, records
+
+
+def test_runs_note_what_they_were_to_do(done: tuple[Study, list[Record]]) -> None:
+    _study, records = done
+    works = {(r.run.method.name, r.run.stage): Work.of(r) for r in records}
+    full, lora = works["full", "final"], works["lora", "final"]
+    assert full is not None and lora is not None
+    assert full.operations == pytest.approx(1.5 * lora.operations)  # 6 N T against 4 N T
+    assert full.held_bytes > lora.held_bytes
+    assert full.saved_bytes > lora.saved_bytes
+
+
+def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
+    """What plan reckons with is what the run itself noted; mean lengths are of all texts there."""
+    _study, records = done
+    predictor = Predictor(Context(), 1.0)
+    for record in records:
+        noted, before = Work.of(record), predictor._work(record.run)
+        assert noted is not None
+        assert before.held_bytes == noted.held_bytes
+        assert before.operations == pytest.approx(noted.operations, rel=0.1)
+        assert before.saved_bytes == pytest.approx(noted.saved_bytes, rel=0.1)
+
+
+def test_records_set_the_speed_and_the_rest(done: tuple[Study, list[Record]]) -> None:
+    _, records = done
+    final = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"][:1]
+    (cost,) = [r for r in records if r.run.stage == "cost"]
+    cost = replace(cost, run=cost.run.model_copy(update={"method": final[0].run.method}))
+    work = Predictor(Context(), 1.0)._work(cost.run)
+    peak = work.held_bytes + work.saved_bytes + 3_000_000
+    told = [
+        replace(final[0], measured={"wall_seconds": {"train": 7.0}}),
+        replace(cost, measured={"phases": {"train": {"peak_bytes": peak}}}),
+    ]
+    steps = final[0].result["steps"]
+    found = Predictor(Context(), 1.0, told).predict(final[0].run)
+    assert steps == 2 and found.seconds == pytest.approx(7.0)
+    assert found.basis == "1 ended runs of this model"
+    assert Predictor(Context(), 1.0, told).predict(cost.run).peak_bytes == pytest.approx(peak)
+    # On another device they say nothing.
+    other = Predictor(Context(), 1.0, told, device="cuda").predict(cost.run)
+    assert other.peak_bytes == work.held_bytes + work.saved_bytes
+    assert (other.basis, other.memory_basis) == ("operations and matrix speed", "tensors alone")
