@@ -13,7 +13,8 @@ sense for it), ``Options`` and either
   examples to scores, in a translation to texts.
 
 A method that takes the model as it is has no ``LEARNING_RATES``. One that trains or
-reads the base's matrices themselves says ``READS_WEIGHTS = True``.
+reads the base's matrices themselves says ``READS_WEIGHTS = True``. One whose runs may share batches
+with those of other methods says ``MIXES = True`` (:func:`mixes`).
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
 :mod:`paretune.methods.peft_tuners` makes the like of a method file of each of ``peft``'s tuners.
@@ -29,6 +30,7 @@ from types import ModuleType
 from typing import Any
 
 from paretune.errors import MethodError
+from paretune.methods.options import DEFAULT_TARGETS
 
 PEFT = "peft:"
 """What a method's name begins with where ``peft``'s own code trains."""
@@ -95,6 +97,17 @@ def trains_alone(method: ModuleType, options: Any) -> bool:
     """
     own = getattr(method, "trains_alone", None)
     return reads_weights(method, options) or (own is not None and bool(own(options)))
+
+
+def mixes(method: ModuleType, options: Any) -> bool:
+    """Whether runs of the method share batches with runs of other methods that mix.
+
+    Such a method stands beside layers, in all of them, and draws nothing.
+    """
+    targets = getattr(options, "target_modules", DEFAULT_TARGETS)
+    everywhere = targets in (DEFAULT_TARGETS, ("all_linear",))
+    draws = getattr(options, "dropout", 0.0) > 0
+    return bool(getattr(method, "MIXES", False)) and everywhere and not draws
 
 
 def refusal(method: ModuleType, kind: str, *, tabular: bool) -> str:

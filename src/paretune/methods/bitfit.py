@@ -29,6 +29,7 @@ CODE_EPOCH = 1
 KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
+MIXES = True
 
 
 @dataclass(frozen=True)

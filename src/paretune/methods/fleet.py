@@ -29,7 +29,8 @@ class Fleet:
     shared in sequences (for multiple choice: examples x choices), a packed one in tokens and, where
     a tensor has one row for each sequence, in sequences. ``step_seed`` is what a method draws from
     that decides by chance once in a training step. ``packing`` is there where batches are packed,
-    ``chance`` where they are not and dropout is still drawn by it.
+    ``chance`` where they are not and dropout is still drawn by it. A fleet may be a part of a
+    ``whole`` one, from the run ``first`` on.
     """
 
     runs: int = 1
@@ -37,6 +38,38 @@ class Fleet:
     step_seed: int = 0
     packing: Packing | None = None
     chance: Chance | None = None
+    whole: Fleet | None = None
+    first: int = 0
+    parts: list[Fleet] = field(default_factory=list)
+
+    def part(self, first: int, runs: int) -> Fleet:
+        """Those of the runs that train one method: a fleet of its own, within this one."""
+        self.parts.append(Fleet(runs, whole=self, first=first))
+        return self.parts[-1]
+
+    def among(self, change: Callable[..., Tensor], *given: Tensor) -> Tensor:
+        """What ``change`` makes of the fleet's rows; the rows of others stay as they are.
+
+        Args:
+            change: called with this fleet's rows of each tensor, gives those of the last one anew.
+            given: tensors with the rows of all runs.
+        """
+        if self.whole is None:
+            return change(*given)
+        before, _, after = self._split(given[-1])
+        own = [self._split(x)[1] for x in given]
+        return torch.cat([before, change(*own), after]) if len(own[-1]) else given[-1]
+
+    def own(self, x: Tensor) -> Tensor:
+        """The fleet's rows of a tensor with the rows of all runs."""
+        return x if self.whole is None else self._split(x)[1]
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Rows of the runs before this fleet's, its own, and those behind."""
+        assert self.whole is not None  # noqa: S101  (asked of a part)
+        way = self.whole.rows(len(x))
+        start, stop = way[self.first].start, way[self.first + self.runs - 1].stop
+        return torch.split(x, [start, stop - start, len(x) - stop])
 
     def share(self, *ways: list[int]) -> None:
         """Give the next ``way[r]`` rows to run ``r``, in order; a tensor is shared as it fits."""
@@ -46,6 +79,8 @@ class Fleet:
                 raise ValueError(f"{len(way)} shares for a fleet of {self.runs} runs")
             starts = [sum(way[:r]) for r in range(self.runs)]
             self.ways.append([slice(s, s + n) for s, n in zip(starts, way, strict=True)])
+        for part in self.parts:
+            part.share(*(way[part.first : part.first + part.runs] for way in ways))
 
     def rows(self, rows: int) -> list[slice]:
         """Which of so many rows belong to each run.

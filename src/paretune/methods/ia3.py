@@ -33,6 +33,7 @@ CODE_EPOCH = 1
 KINDS = EVERY_KIND
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 STARTS_AS_BASE = True
+MIXES = True
 
 
 @dataclass(frozen=True)
@@ -147,4 +148,4 @@ def _scaled_outputs(model: nn.Module, layer: Layer) -> dict[str, tuple[int, int]
 
 
 def _entering(part: ScaleOfInput) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
-    return lambda module, given: (part.scaled(given[0]), *given[1:])
+    return lambda module, given: (part.fleet.among(part.scaled, given[0]), *given[1:])

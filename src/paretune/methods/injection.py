@@ -59,9 +59,15 @@ def attach(
     """
     handles = []
     parameters: dict[str, nn.Parameter] = {}
+    children: list[tuple[nn.Module, str]] = []
     for name, part in parts.items():
         module = model.get_submodule(name)
-        module.add_module(key, part)
+        # In a fleet, runs of the same method with other options may stand there already.
+        child, number = key, 1
+        while hasattr(module, child):
+            child, number = f"{key}_{number + 1}", number + 1
+        module.add_module(child, part)
+        children.append((module, child))
         if hooked:
             handles.append(module.register_forward_hook(_calling(part)))
         for own, parameter in part.named_parameters():
@@ -70,8 +76,8 @@ def attach(
     def undo() -> None:
         for handle in handles:
             handle.remove()
-        for name in parts:
-            delattr(model.get_submodule(name), key)
+        for module, child in children:
+            delattr(module, child)
 
     return Injection(parameters, undo, parts=dict(parts))
 
@@ -89,8 +95,8 @@ def also_undo(injection: Injection, *steps: Callable[[], None]) -> Injection:
     return injection
 
 
-def _calling(part: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-    return lambda module, given, out: part(given[0], out)
+def _calling(part: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+    return lambda module, given, out: part.fleet.among(part, given[0], out)
 
 
 def merge(model: nn.Module, injection: Injection) -> None:

@@ -32,6 +32,7 @@ CODE_EPOCH = 1
 KINDS = EVERY_KIND
 LEARNING_RATES = (1e-4, 3e-4, 1e-3)
 STARTS_AS_BASE = True
+MIXES = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Beside(houlsby.Bottleneck):
 
     def note(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         """Hook before the first layer of the feed-forward part: remember its input."""
-        self._given = [given[0]]
+        self._given = [self.fleet.own(given[0])]
 
 
 def inject(

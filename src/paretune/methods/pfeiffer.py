@@ -33,6 +33,7 @@ CODE_EPOCH = 2
 KINDS = EVERY_KIND
 LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
+MIXES = True
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,11 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
     return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
 
 
-def _of_output(part: nn.Module) -> Any:
-    return lambda module, given, out: part(out, out)
+def _of_output(part: Any) -> Any:
+    return lambda module, given, out: part.fleet.among(part, out, out)
 
 
-def _of_sum(part: nn.Module) -> Any:
+def _of_sum(part: Any) -> Any:
     def changed(norm: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         # The normalisation is called as a module, with whatever a stack put beside it, so all
         # hooks of this kind meet that call: it is for reading, and none may change it.
@@ -105,6 +106,6 @@ def _of_sum(part: nn.Module) -> Any:
             h = norm(given[0])
         finally:
             del norm.being_read
-        return (part(h, given[0]),)
+        return (part.fleet.among(part, h, given[0]),)
 
     return changed

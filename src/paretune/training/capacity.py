@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paretune import methods
 from paretune.methods import options as method_options
-from paretune.study import Run
+from paretune.study import MethodSpec, Run
 from paretune.training.formation import Formation, Member
 from paretune.training.prepare import holds_bf16
 from paretune.training.together import rows
@@ -16,9 +16,16 @@ the best so far, and a copy on the way into a new formation."""
 
 
 def kind_of(run: Run) -> str:
-    """What runs of one fleet have in common: all but rate, seed, fold and stage."""
+    """What runs of a fleet have in common: all but rate, seed, fold, stage, and what mixes.
+
+    Raises:
+        MethodError: unknown method or option.
+    """
+    method = methods.get(run.method.name)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    alike = MethodSpec(name="any") if methods.mixes(method, options) else run.method
     return run.model_copy(
-        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final"}
+        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": alike}
     ).model_dump_json()
 
 
@@ -63,8 +70,12 @@ def seats(
         return 1
     loaded = bench.model(run.model, bench.dataset(run.task), bf16=holds_bf16(run))
     formation = Formation(run, loaded, device)
-    member = Member(run.seed)
-    packed = formation.form([member])
+    member = Member(run)
+    try:
+        packed = formation.form([member])
+    except BaseException:
+        bench.drop_model()  # a method may be half inside it
+        raise
     size = sum(p.numel() for p in formation.trained(member).values())
     length = formation.prepared.max_length
     formation.dissolve()

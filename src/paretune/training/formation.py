@@ -1,4 +1,4 @@
-"""Several runs of one method in one model: each with its own tensors, all on the same backbone.
+"""Several runs in one model: each with its own tensors, all on the same backbone.
 
 The method's tensors have the runs as their first axis. A member's own tensors are views of its
 place there, so its optimiser, its checkpoint and its best weights see what they see alone. When one
@@ -8,21 +8,22 @@ leaves or comes, the formation is made anew; those who stay keep what they have.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
+from itertools import groupby
 from typing import Any
 
 from torch import Tensor, nn
 
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet, PerRun
-from paretune.methods.injection import also_undo
+from paretune.methods.injection import Injection, also_undo
 from paretune.models.load import Loaded, reset_head
 from paretune.study import Run
 from paretune.training.passes import Share, pack, packed_outputs
-from paretune.training.prepare import Prepared, settle, usable_length
+from paretune.training.prepare import Prepared, asked, settle, usable_length
 from paretune.training.trunk import keep_trunk
 
 
@@ -30,12 +31,13 @@ from paretune.training.trunk import keep_trunk
 class Member:
     """A run's own tensors: ``method``, (1, ...) each, and its copies of the head's modules.
 
-    Empty until it has been in a formation.
+    Empty until it has been in a formation. ``rate_factors`` are its method's.
     """
 
-    seed: int
+    run: Run
     method: dict[str, nn.Parameter] = field(default_factory=dict)
     heads: dict[str, nn.Module] = field(default_factory=dict)
+    rate_factors: dict[str, float] = field(default_factory=dict)
 
     def head(self, names: Sequence[str]) -> dict[str, nn.Parameter]:
         """The head's tensors by their names in the model, in this order."""
@@ -44,6 +46,14 @@ class Member:
             module, _, own = name.rpartition(".")
             found[name] = self.heads[module].get_parameter(own)
         return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members of one method with the same options, next to one another."""
+
+    members: Sequence[Member]
+    injection: Injection
 
 
 class Formation:
@@ -60,11 +70,9 @@ class Formation:
 
     def __init__(self, run: Run, loaded: Loaded, device: str) -> None:
         self.loaded, self.device = loaded, device
-        self.method: ModuleType
-        self.method, self._options = settle(run, loaded, device)
-        self._run = run
-        self.members: list[Member] = []
+        settle(run, loaded, device)
         self.fleet = Fleet()
+        self._groups: list[Group] = []
         self._prepared: Prepared | None = None
 
     @property
@@ -76,27 +84,59 @@ class Formation:
     def form(self, members: Sequence[Member]) -> bool:
         """Put these members in the place of those before; whether they can share batches.
 
-        A new member draws its tensors from its seed alone, as it would alone.
+        Those of one method stand next to one another. A new member draws its tensors from its
+        seed alone, as it would alone.
         """
         self.dissolve()
         model, head = self.loaded.model, self.loaded.head
         modules = list(dict.fromkeys(name.rpartition(".")[0] for name in head))
         for member in members:
             if not member.heads:
-                reset_head(self.loaded, member.seed)
+                reset_head(self.loaded, member.run.seed)
                 for name in modules:
                     member.heads[name] = copy.deepcopy(model.get_submodule(name))
                     member.heads[name].requires_grad_(True)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
             parameter.grad = None
-        fleet = self.fleet = Fleet(runs=len(members))
-        seeds = [member.seed for member in members]
-        injection = self.method.inject(model, self.loaded.anatomy, self._options, fleet, seeds)
+        self.fleet = Fleet(runs=len(members))
+        whole = Injection({}, self._dissolve_groups)
+        alike = [list(own) for _, own in groupby(members, lambda m: method_of(m.run))]
+        first = 0
+        for own in alike:
+            fleet = self.fleet if len(alike) == 1 else self.fleet.part(first, len(own))
+            first += len(own)
+            injection = self._inject(own, fleet)
+            whole.parameters |= injection.parameters
+            whole.parts |= injection.parts
+            whole.packs &= injection.packs
+            whole.extra_tokens = injection.extra_tokens
+            whole.placeholder = injection.placeholder
         for name in modules:
-            own = model.get_submodule(name)
-            also_undo(injection, partial(_put, model, name, own))
-            _put(model, name, PerRun([m.heads[name] for m in members], fleet))
+            plain = model.get_submodule(name)
+            also_undo(whole, partial(_put, model, name, plain))
+            _put(model, name, PerRun([m.heads[name] for m in members], self.fleet))
+        heads = members[0].head(head)  # all have the same names and shapes
+        run = members[0].run
+        self._prepared = Prepared(
+            self.loaded,
+            asked(run, self.loaded)[0],
+            whole,
+            self.fleet,
+            heads,
+            {**whole.parameters, **heads},
+            usable_length(run, self.loaded, whole.extra_tokens),
+            self.loaded.anatomy.pad_id or 0,
+        )
+        return pack(self.prepared)
+
+    def _inject(self, members: Sequence[Member], fleet: Fleet) -> Injection:
+        """Put the method of these members in, with what they have or draw."""
+        model, anatomy = self.loaded.model, self.loaded.anatomy
+        method, options = asked(members[0].run, self.loaded)
+        seeds = [member.run.seed for member in members]
+        injection: Injection = method.inject(model, anatomy, options, fleet, seeds)
+        self._groups.append(Group(members, injection))
         for name, parameter in injection.parameters.items():
             parameter.requires_grad_(True)
             for r, member in enumerate(members):
@@ -106,25 +146,19 @@ class Formation:
                     member.method[name].data = place
                 else:
                     member.method[name] = nn.Parameter(place)
-        first = members[0].head(head)  # all have the same names and shapes
-        self.members = list(members)
-        self._prepared = Prepared(
-            self.loaded,
-            self.method,
-            injection,
-            fleet,
-            first,
-            {**injection.parameters, **first},
-            usable_length(self._run, self.loaded, injection.extra_tokens),
-            self.loaded.anatomy.pad_id or 0,
-        )
-        return pack(self.prepared)
+        for member in members:
+            member.rate_factors = injection.rate_factors
+        return injection
+
+    def _dissolve_groups(self) -> None:
+        while self._groups:
+            self._groups.pop().injection.undo()
 
     def dissolve(self) -> None:
         """Take everybody out: the model is as it was loaded."""
         if self._prepared is not None:
             self._prepared.undo()
-            self._prepared, self.members = None, []
+            self._prepared = None
 
     def trained(self, member: Member) -> dict[str, nn.Parameter]:
         """What a member trains, by the names and in the order that it has alone."""
@@ -142,10 +176,17 @@ class Formation:
 
     def hand_out(self) -> None:
         """Give every member its part of the gradients, after a backward pass."""
-        for name, parameter in self.prepared.injection.parameters.items():
-            gradient, parameter.grad = parameter.grad, None
-            for r, member in enumerate(self.members):
-                member.method[name].grad = None if gradient is None else gradient[r : r + 1]
+        for group in self._groups:
+            for name, parameter in group.injection.parameters.items():
+                gradient, parameter.grad = parameter.grad, None
+                for r, member in enumerate(group.members):
+                    own = None if gradient is None else gradient[r : r + 1]
+                    member.method[name].grad = own
+
+
+def method_of(run: Run) -> str:
+    """Name and options of the run's method: what it has in common with its group."""
+    return json.dumps([run.method.name, run.method.options], sort_keys=True)
 
 
 def _put(model: Any, name: str, module: nn.Module) -> None:

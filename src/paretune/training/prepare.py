@@ -97,15 +97,25 @@ def settle(run: Run, loaded: Loaded, device: str) -> tuple[ModuleType, Any]:
     Raises:
         MethodError: unknown method or option, or activations that cannot be computed again.
     """
-    method = methods.get(run.method.name)
-    options = method_options.parse(method.NAME, method.Options, run.method.options)
-    if hasattr(method, "with_tokenizer"):
-        options = method.with_tokenizer(options, loaded.tokenizer)
+    method, options = asked(run, loaded)
     model: Any = loaded.model
     model.to(device)
     set_dropout(model, run.training.dropout)
     _choose_attention(model, device, run.training.precision)
     _checkpoint_activations(model, asked=run.training.activation_checkpointing)
+    return method, options
+
+
+def asked(run: Run, loaded: Loaded) -> tuple[ModuleType, Any]:
+    """The run's method and its options.
+
+    Raises:
+        MethodError: unknown method or option.
+    """
+    method = methods.get(run.method.name)
+    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    if hasattr(method, "with_tokenizer"):
+        options = method.with_tokenizer(options, loaded.tokenizer)
     return method, options
 
 

@@ -29,7 +29,7 @@ from paretune.training.course import Course, Report, descend
 from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
 from paretune.training.environment import environment
 from paretune.training.evaluate import EVALUATION_TOKENS
-from paretune.training.formation import Formation, Member
+from paretune.training.formation import Formation, Member, method_of
 from paretune.training.judging import ByAnswers
 from paretune.training.objective import weight
 from paretune.training.passes import Share, evaluation_passes, tokens_of, training_passes
@@ -88,7 +88,7 @@ class Seat:
 
 
 class Together:
-    """Trains runs that differ in rate, seed, fold and stage only.
+    """Trains runs of one kind (:func:`paretune.training.capacity.kind_of`).
 
     Args:
         bench: caches of this process.
@@ -153,8 +153,10 @@ class Together:
     _changed = False
 
     def _seat(self, jobs: Sequence[Job], loading_seconds: float) -> None:
-        new = [Seat(job, Member(job.run.seed), self._bench.parts(job.run)) for job in jobs]
+        new = [Seat(job, Member(job.run), self._bench.parts(job.run)) for job in jobs]
         self._seats += new
+        # Those of one method next to one another; a stable sort, so the same runs stand the same.
+        self._seats.sort(key=lambda seat: method_of(seat.job.run))
         self._form(new)
         for seat in new:
             self._start(seat)
@@ -197,7 +199,7 @@ class Together:
             seat.job.checkpoint,
             self._checkpoint_seconds,
             prepared.pass_tokens,
-            prepared.injection.rate_factors,
+            seat.member.rate_factors,
             scale_of(seat.parts.train),
         )
 
