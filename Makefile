@@ -46,6 +46,7 @@ bench: $(VENV)/dev
 	$(BIN)/python bench/two_processes.py --json $(RESULTS)/two.json
 	$(MEMORY) --json $(RESULTS)/memory-1-minilm.json
 	$(MEMORY) --model bert-base --json $(RESULTS)/memory-2-bert-base.json
+	$(BIN)/python bench/fleet.py --json $(RESULTS)/fleet.json
 	$(BIN)/python bench/loha_extra.py --json $(RESULTS)/loha.json
 	$(BIN)/python bench/whole_study.py --json $(RESULTS)/study.json
 	$(BIN)/python bench/page.py

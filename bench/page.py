@@ -169,6 +169,30 @@ def memory(told: list[dict[str, Any]]) -> Iterator[str]:
             yield f"| {label} | {' | '.join(cells)} | {case.get('left_out', ratios)} |"
 
 
+def fleet(told: list[dict[str, Any]]) -> Iterator[str]:
+    """Runs together."""
+    yield "## Fleets"
+    yield ""
+    yield "`bench/fleet.py`: MiB of the resident set at its highest (over the imports in brackets)"
+    yield "of a fleet, of one of its runs alone, and of one run by hand, each in a fresh process; and"
+    yield "how many times as long the same runs take one after another."
+    for one in told:
+        yield from ["", machine(one), ""]
+        yield "| case | runs | precision | fleet | alone | by hand | fleet / by hand | time |"
+        yield "|---|---|---|---|---|---|---|---|"
+        for case in one["cases"]:
+            peaks = [
+                f"{row['peak'] / 2**20:.0f} ({(row['peak'] - row['imports']) / 2**20:.0f})"
+                for row in (case["peak_bytes"][n] for n in ("fleet", "alone", "by_hand"))
+            ]
+            over = case["ratio_over_imports"]
+            yield (
+                f"| {case['model']}, {case['task']}, {case['method']} | {case['runs']} | "
+                f"{case['precision']} | {' | '.join(peaks)} | {case['ratio_of_peaks']:.2f} "
+                f"({over:.2f}) | {said(case['alone / fleet'])} |"
+            )
+
+
 def loha(told: list[dict[str, Any]]) -> Iterator[str]:
     """One projection."""
     yield "## LoHa"
@@ -229,7 +253,14 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
                     yield f"| {cell['task']}, {cell['method']} | | | {cell['left_out']} |"
 
 
-SECTIONS = {"steps": steps, "two": two, "memory": memory, "loha": loha, "study": study}
+SECTIONS = {
+    "steps": steps,
+    "two": two,
+    "memory": memory,
+    "fleet": fleet,
+    "loha": loha,
+    "study": study,
+}
 """In the order of the page, by the names of their files."""
 
 

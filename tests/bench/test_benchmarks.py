@@ -116,6 +116,20 @@ def test_peak_memory_of_one_side(toy: str) -> None:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
+def test_a_fleet(toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import fleet
+    import page
+
+    fleet.main(["--model", toy, "--runs", "3", "--steps", "2", "--rounds", "1", "--precision",
+                "fp32", "--json", str(tmp_path / "fleet.json")])  # fmt: skip
+    (case,) = json.loads((tmp_path / "fleet.json").read_text())["cases"]
+    peaks = case["peak_bytes"]
+    assert all(row["peak"] > row["imports"] > 0 for row in peaks.values())
+    assert case["ratio_of_peaks"] == peaks["fleet"]["peak"] / peaks["by_hand"]["peak"]
+    assert f"{case['ratio_of_peaks']:.2f}" in page.page(tmp_path)
+    assert "3 runs" in capsys.readouterr().out
+
+
 def test_the_peak_is_that_of_the_fastest_product() -> None:
     from turns import in_turn, peak_rates, ratio
 

@@ -52,6 +52,7 @@ def leave(
     given: Mapping[str, Answers],
     *,
     tensors: Mapping[str, nn.Parameter],
+    method: Collection[str],
     head: Collection[str],
     plan: Plan,
     encoded: Mapping[str, Encoded],
@@ -68,6 +69,7 @@ def leave(
         trained: how it went.
         given: its answers (:func:`answered`).
         tensors: that were trained, the best weights in them.
+        method: names of those that are the method's; of full fine-tuning all.
         head: names of those that are the head's.
         plan: what it trained with.
         encoded: its parts by name.
@@ -79,15 +81,14 @@ def leave(
     if trained.diverged:
         outcome.result["notes"].append(f"diverged at {trained.diverged}")
     sizes = {name: p.numel() for name, p in tensors.items()}
-    of_head = sum(size for name, size in sizes.items() if name in head)
     outcome.result |= {
         "steps": trained.progress.step,
         "best_step": trained.progress.best_step,
         "curve": trained.progress.curve,
         "micro_batch": plan.micro_batch,
         "trained_parameters": sum(sizes.values()),
-        "method_parameters": sum(sizes.values()) - of_head,
-        "head_parameters": of_head,
+        "method_parameters": sum(sizes[name] for name in method),
+        "head_parameters": sum(sizes[name] for name in head),
         "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
     }
     outcome.result["notes"].extend(notes)

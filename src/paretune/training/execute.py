@@ -208,6 +208,7 @@ def _train_and_score(
         trained,
         given,
         tensors=prepared.trained,
+        method=prepared.injection.parameters,
         head=prepared.head,
         plan=plan,
         encoded=encoded,

@@ -368,6 +368,7 @@ class Together:
                 concluded[id(seat)],
                 given[id(seat)],
                 tensors=seat.course.trained,
+                method=seat.member.method,
                 head=self._formation.loaded.head,
                 plan=seat.plan,
                 encoded=seat.encoded,

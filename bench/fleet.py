@@ -1,0 +1,194 @@
+"""Runs together in one fleet: their peak memory beside one run by hand, and their speed beside runs
+one after another.
+
+Memory: every side in a process of its own, over the imports and whole. Speed: in turn in one
+process, paretune's runs in a fleet and alone, the same seeds and steps; the ratio is alone / fleet.
+
+    python bench/fleet.py
+    python bench/fleet.py --task copa --runs 16 --json fleet.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import peak_memory
+from turns import about, in_turn, ratio, said, save
+from whole_study import vocabulary, write_task
+from workload import TASKS, model_folder
+
+from paretune.measuring.counters import status_bytes
+from paretune.measuring.memory import settle, warm_libraries
+from paretune.measuring.speed import bf16_pays
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+
+ROWS = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of the runs."""
+
+    run: Run
+    checkpoint: Path
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Nobody reads it."""
+
+
+def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
+    """As many runs as asked for, of one seed each."""
+    from paretune.models.resolve import resolve
+
+    model = ModelSpec(name=folder)
+    words = vocabulary(resolve(model).folder)
+    task = TaskSpec.model_validate(write_task(options.task, place, words, ROWS, ROWS))
+    training = Training(
+        batch_size=TASKS[options.task].batch,
+        max_steps=options.steps,
+        eval_every=options.steps,
+        max_length=256,
+        dropout=0.1,
+        precision=options.precision,
+    )
+    return [
+        Job(
+            Run(stage="tune", task=task, model=model, method=MethodSpec(name=options.method),
+                learning_rate=1e-3, seed=seed, training=training),
+            place / f"checkpoint{seed}",
+        )
+        for seed in range(options.runs)
+    ]  # fmt: skip
+
+
+def together(given: list[Job], bench: Any) -> None:
+    """In one fleet."""
+    from paretune.training.together import Together
+
+    Together(bench, "cpu", lambda job, outcome: None).train(given, lambda free: [])
+
+
+def alone(given: list[Job], bench: Any) -> None:
+    """One after another."""
+    from paretune.training.execute import execute_run
+
+    for job in given:
+        execute_run(job.run, checkpoint=job.checkpoint, report=job.report, bench=bench)
+
+
+def one(options: argparse.Namespace) -> dict[str, int]:
+    """A fleet in this process; bytes held after the imports, and at the peak."""
+    import peft  # noqa: F401  (both sides hold the same libraries)
+    import torch
+
+    from paretune.training.workbench import Workbench
+
+    torch.set_num_threads(1)
+    warm_libraries()
+    with tempfile.TemporaryDirectory() as place:
+        given = jobs(options, options.folder, Path(place))
+        settle()
+        with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
+            mark.write("5")
+        imports = status_bytes("VmRSS")
+        together(given, Workbench())
+        return {"imports": imports, "peak": status_bytes("VmHWM")}
+
+
+def in_fresh(options: argparse.Namespace, folder: str, runs: int) -> dict[str, int]:
+    """The same in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", "--folder", folder, "--task", options.task,
+         "--method", options.method, "--runs", str(runs), "--steps", str(options.steps),
+         "--precision", options.precision],
+        capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Memory of both sides, and speed."""
+    import torch
+
+    from paretune.training.workbench import Workbench
+
+    torch.set_num_threads(1)
+    asked = argparse.Namespace(model=options.model, task=options.task, steps=4, threads=1)
+    variant = "b" if options.precision == "bf16" else "b-fp32"
+    hand = peak_memory.ask(variant, options.method, folder, asked)
+    fleet, single = (in_fresh(options, folder, runs) for runs in (options.runs, 1))
+    with tempfile.TemporaryDirectory() as place:
+        given, bench = jobs(options, folder, Path(place)), Workbench()
+        seconds = in_turn(
+            {"alone": lambda: alone(given, bench), "fleet": lambda: together(given, bench)},
+            options.rounds,
+        )
+    return {
+        "model": options.model, "task": options.task, "method": options.method,
+        "runs": options.runs, "steps": options.steps, "precision": options.precision,
+        "peak_bytes": {"by_hand": hand, "fleet": fleet, "alone": single},
+        "ratio_of_peaks": fleet["peak"] / hand["peak"],
+        "ratio_over_imports": (fleet["peak"] - fleet["imports"]) / (hand["peak"] - hand["imports"]),
+        "seconds": seconds,
+        "alone / fleet": ratio(seconds["alone"], seconds["fleet"]),
+    }  # fmt: skip
+
+
+def tables(case: dict[str, Any]) -> str:
+    """What was found, as text."""
+    lines = [
+        f"\n{case['model']}, {case['task']}, {case['method']}, {case['runs']} runs, "
+        f"{case['precision']}",
+        "  MiB: peak, imports",
+    ]
+    for name, row in case["peak_bytes"].items():
+        lines.append(f"  {name:<9}{row['peak'] / 2**20:8.0f}{row['imports'] / 2**20:8.0f}")
+    lines += [
+        f"  the fleet's peak / that of one run by hand: {case['ratio_of_peaks']:.2f}; "
+        f"over the imports {case['ratio_over_imports']:.2f}",
+        f"  alone / fleet, time: {said(case['alone / fleet'])}",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="minilm", help="minilm, e5-small, bert-base, a folder")
+    parser.add_argument("--task", default="copa")
+    parser.add_argument("--method", default="lora")
+    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=["fp32", "bf16"])
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.precision = options.precision or ("bf16" if bf16_pays().decision else "fp32")
+    if options.one:
+        print(json.dumps(one(options)))
+        return
+    told = about(threads=1, rounds=options.rounds, cases=[])
+    with model_folder(options.model) as folder:
+        told["cases"].append(measure(options, folder))
+    print(tables(told["cases"][-1]), flush=True)
+    save(told, options.json)
+
+
+if __name__ == "__main__":
+    main()
