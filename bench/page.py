@@ -173,9 +173,9 @@ def fleet(told: list[dict[str, Any]]) -> Iterator[str]:
     """Runs together."""
     yield "## Fleets"
     yield ""
-    yield "`bench/fleet.py`: MiB of the resident set at its highest (over the imports in brackets)"
-    yield "of a fleet, of one of its runs alone, and of one run by hand, each in a fresh process; and"
-    yield "how many times as long the same runs take one after another."
+    yield "`bench/fleet.py`: MiB of the resident set at its highest (over imports in brackets) of"
+    yield "a fleet, of one of its runs alone, and of one run by hand, each in a fresh process;"
+    yield "and how many times as long the same runs take one after another."
     for one in told:
         yield from ["", machine(one), ""]
         yield "| case | runs | precision | fleet | alone | by hand | fleet / by hand | time |"
