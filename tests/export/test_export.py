@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -287,3 +288,15 @@ def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path
     assert str(here.folder) not in config
     told = json.loads(config)
     assert (told["base_model_name_or_path"], told["revision"]) == ("owner/name", "a" * 40)
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt", "p_tuning", "layer_norm"])
+def test_nothing_is_said_of_an_old_name_that_peft_reads(
+    study: Any, tmp_path: Path, method: str
+) -> None:
+    """``is_gradient_checkpointing``: a warning that no user of an export can do anything about."""
+    asked, store = study
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        export(asked, store=store, method=method, form="peft", to=tmp_path / method)
+    assert [str(w.message) for w in said if issubclass(w.category, FutureWarning)] == []
