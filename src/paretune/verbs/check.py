@@ -129,7 +129,7 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
     yield from _directions(usable, context)
     try:
         for dry in dry_steps(usable, context):
-            yield Seen("step", " x ".join(dry.run.cell), dry.said, error=dry.error)
+            yield Seen("step", " x ".join(dry.run.cell), dry.said, dry.findings, dry.error)
     except ParetuneError as error:
         yield Seen("step", study.study, error=error)
 
