@@ -53,6 +53,7 @@ def test_cost_runs_before_the_first_of_them_are_left_out_and_said():
     snapshot = snapshot_of([done(0, 120.0), *costs], 1, 0)
     assert snapshot.left == "5 cost measurements left"
     assert snapshot_of([done(0, 120.0), costs[0]], 1, 0).left == "1 cost measurement left"
+    assert snapshot_of([done(0, 120.0)], 1, 0).left == ""  # at the end, not "about 0 s left"
     # The first that ended says what the others will take; so does one that is well under way.
     snapshot = snapshot_of([done(0, 120.0), done(9, 30.0, stage="cost"), *costs], 1, 0)
     assert (snapshot.left, snapshot.uncounted) == ("about 2 min left", 0)

@@ -43,10 +43,10 @@ class Snapshot:
         if self.seconds_left is None:
             return ""
         costs = f"{self.uncounted} cost measurement{'s' * (self.uncounted != 1)}"
+        if not self.seconds_left:  # what is still to come, if anything, is not known
+            return f"{costs} left" if self.uncounted else ""
         if not self.uncounted:
             return f"about {duration(self.seconds_left)} left"
-        if not self.seconds_left:
-            return f"{costs} left"
         return f"about {duration(self.seconds_left)} and {costs} left"
 
 

@@ -58,7 +58,7 @@ def about_base(form: str, source: Source) -> list[str]:
     elsewhere = "`paretune.load(FOLDER, base=PLACE)` takes it from elsewhere."
     told = "`adapter_config.json` names where it lay then, so `AutoPeftModel` finds it there only."
     if _in_package(source):
-        where = f"The base lies in the Python package `{_pinned(source)}`, not on the hub."
+        where = f"The base lies in the Python package `{_pinned(source)}`."
         found = "paretune finds it where it is installed." if form == "paretune" else told
     elif source.revision is None:
         where = (
