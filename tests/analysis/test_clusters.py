@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import fake_records as fake
 import numpy as np
 import pytest
 
+from paretune.analysis.cells import group
 from paretune.analysis.choice import choose_rate
 from paretune.analysis.difference import difference
 from paretune.analysis.interval import score_interval, scored
@@ -15,8 +17,9 @@ from paretune.analysis.scores import primary_metric
 from paretune.errors import StoreError
 from paretune.metrics import answer_sets
 from paretune.report import words
+from paretune.report.build import build
 from paretune.store.predictions import decode_predictions, encode_predictions
-from paretune.store.record import Predictions
+from paretune.store.record import Predictions, Record
 
 
 def passages(
@@ -120,6 +123,45 @@ def test_three_passages_say_little_and_one_says_less() -> None:
 def test_clustered_and_loose_answers_are_not_compared() -> None:
     with pytest.raises(StoreError, match="name their clusters"):
         difference([passages()], [replace(passages(seed=3), cluster=(), question=())], "accuracy")
+
+
+def begun_before(cluster: tuple[int, ...], *, named: Sequence[str]) -> list[Record]:
+    """A study whose records of some methods name the groups of their examples, as newer ones do."""
+    return [
+        replace(
+            record,
+            predictions={
+                name: replace(part, cluster=cluster[: len(part.uid)])
+                for name, part in record.predictions.items()
+            },
+        )
+        if record.run.method.name in named
+        else record
+        for record in fake.whole(fake.study())
+    ]
+
+
+def test_records_from_before_groups_were_named_stand_beside_newer_ones() -> None:
+    study = fake.study()
+    pairs = tuple(i // 2 for i in range(60))
+    old = build(study, begun_before(pairs, named=()), ())
+    mixed = build(study, begun_before(pairs, named=("lora", "prompt")), ())
+    new = build(study, begun_before(pairs, named=("full", "lora", "prompt", "head_only")), ())
+    basis = [[task.basis for task in found.tasks] for found in (old, mixed, new)]
+    assert "groups" not in basis[0][0]
+    assert "in 30 groups" in basis[1][0] and basis[1] == basis[2]
+    for task, whole in zip(mixed.tasks, new.tasks, strict=True):
+        for one, other in zip(task.rows, whole.rows, strict=True):
+            assert one.cell.interval == other.cell.interval
+
+
+def test_groups_that_two_records_name_differently_are_not_guessed() -> None:
+    """The column was changed in between: what older answers hang together by is not known."""
+    records = begun_before(tuple(i // 2 for i in range(60)), named=("lora",))
+    others = begun_before(tuple(i // 3 for i in range(60)), named=("prompt",))
+    both = [b if b.run.method.name == "prompt" else a for a, b in zip(records, others, strict=True)]
+    full = [c for c in group(fake.study(), both) if c.method == "full"]
+    assert all(not answers.cluster for cell in full for answers in cell.answers)
 
 
 def test_what_an_interval_stands_on_is_told() -> None:

@@ -13,7 +13,10 @@ from ruamel.yaml import YAML
 from tiny_study import as_file, command, finish, small, two_files
 
 from paretune.cli import GROUPS, VERBS
+from paretune.data.encode import lengths
 from paretune.study import Study
+from paretune.tasks import load
+from paretune.verbs.check import check
 from paretune.verbs.findings import findings
 from paretune.verbs.places import shipped
 
@@ -131,6 +134,54 @@ def test_check_names_every_fault_and_writes_nothing(
     assert "are longer than 8 tokens" in out
     assert "step words x tiny x lora: beside 4 layers" in out
     assert not (tmp_path / "studies").exists()
+
+
+def test_check_counts_the_texts_that_virtual_tokens_leave_no_room_for(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    from transformers import AutoConfig, AutoTokenizer
+
+    model = tiny_model("bert")
+    positions = AutoConfig.from_pretrained(model).max_position_embeddings
+    many = {"name": "prompt", "num_virtual_tokens": positions - 9}
+    few = {"name": "prompt", "label": "few", "num_virtual_tokens": 2}
+    study = small(
+        tmp_path,
+        model,
+        methods=[
+            {"name": "lora", "rank": 2},
+            many,
+            few,
+            {"name": "prefix", "num_virtual_tokens": 20},
+        ],
+    )
+    seen = check(study).seen
+    assert not [one for one in seen if one.what == "lengths"]  # max_length itself cuts nothing
+    steps = {one.name.rpartition(" ")[2]: one for one in seen if one.what == "step"}
+    assert all(one.error is None for one in steps.values())
+    assert {name for name, one in steps.items() if one.findings} == {"prompt"}
+    train, test = steps["prompt"].findings
+    assert (train.code, train.severity) == ("less-room", "warning")
+    assert train.what.startswith(
+        f"prompt: {positions - 9} virtual tokens leave 9 of {positions} positions to the text. "
+    )
+    texts = load(study.tasks[0]).train
+    longer = sum(n > 9 for n in lengths(texts, AutoTokenizer.from_pretrained(model)))
+    assert longer > 0 and f" {longer} of 40 train rows are longer than 9 tokens" in train.what
+    assert "of 20 test rows" in test.what and "fewer virtual tokens" in test.remedy
+
+
+def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_model: Any) -> None:
+    """Where max_length is more than that, it is the model that cuts."""
+    from transformers import AutoConfig
+
+    positions = AutoConfig.from_pretrained(tiny_model("bert")).max_position_embeddings
+    study = small(tmp_path, tiny_model("bert"), training={"max_length": 10 * positions})
+    texts = ["cat " * (2 * positions if i == 3 else 2) + str(i) for i in range(40)]
+    rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
+    (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    (told,) = [one for one in check(study).seen if one.what == "lengths"]
+    assert f"1 of 40 train rows are longer than {positions} tokens" in told.findings[0].what
 
 
 def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Path, Path]) -> None:

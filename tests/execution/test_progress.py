@@ -45,6 +45,27 @@ def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():
     assert snapshot_of(states, 2, 8).total == 8
 
 
+def test_cost_runs_before_the_first_of_them_are_left_out_and_said():
+    costs = [state(seed, stage="cost") for seed in range(5)]
+    snapshot = snapshot_of([done(0, 120.0), state(1), *costs], 1, 0)
+    assert (snapshot.seconds_left, snapshot.uncounted) == (pytest.approx(120), 5)
+    assert snapshot.left == "about 2 min and 5 cost measurements left"
+    snapshot = snapshot_of([done(0, 120.0), *costs], 1, 0)
+    assert snapshot.left == "5 cost measurements left"
+    assert snapshot_of([done(0, 120.0), costs[0]], 1, 0).left == "1 cost measurement left"
+    assert snapshot_of([done(0, 120.0)], 1, 0).left == ""  # at the end, not "about 0 s left"
+    # The first that ended says what the others will take; so does one that is well under way.
+    snapshot = snapshot_of([done(0, 120.0), done(9, 30.0, stage="cost"), *costs], 1, 0)
+    assert (snapshot.left, snapshot.uncounted) == ("about 2 min left", 0)
+    assert snapshot.seconds_left == pytest.approx(150)
+
+
+def test_what_a_cost_run_took_says_nothing_of_training():
+    states = [done(9, 4.0, stage="cost"), state(1)]
+    assert snapshot_of(states, 1, 0).left == ""
+    assert snapshot_of(states[:1], 1, 8).left == ""
+
+
 def test_runs_under_way_tell_how_long_their_like_will_take():
     running = state(0, "running", seconds=30.0, progress={"step": 3, "steps": 4})
     assert snapshot_of([running, state(1)], 1, 0).seconds_left == pytest.approx(10 + 40)

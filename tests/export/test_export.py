@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import paretune
 from paretune import methods
 from paretune.errors import MethodError, StoreError, StudyError
-from paretune.export import formats
-from paretune.export.restored import Task
+from paretune.export import formats, opening
+from paretune.export.restored import Task, restored
+from paretune.models.resolve import resolve
 from paretune.store import Store
 from paretune.verbs.export import export
 
@@ -212,3 +216,87 @@ def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
     given = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
     with torch.inference_mode():
         assert model(**{n: t[None] for n, t in given.items()}).logits.shape == (1, 2)
+
+
+def by_the_card(folder: Path) -> torch.Tensor:
+    """The logits that whoever follows the card of an export gets."""
+    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {"FOLDER": str(folder)}
+    exec(block, names)  # noqa: S102 (that it can be executed is what the test is about)
+    return logits(names["model"], names["tokenizer"])
+
+
+def test_the_card_opens_a_base_that_lies_in_a_package(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "site" / "held_model" / "deep" / "model"
+    shutil.copytree(tiny_model("bert"), inside)
+    about = tmp_path / "site" / "held_model-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: held-model\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    asked = small(
+        tmp_path,
+        inside,
+        models=["package:held-model"],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+    )
+    finish(asked, tmp_path / "store", costs=0).close()
+    expected = ours(asked, tmp_path / "store", "lora", tmp_path / "own")
+    own = (tmp_path / "own" / "README.md").read_text()
+    assert "in the Python package `held-model==1.2`" in own and "find_spec" not in own
+    export(asked, store=tmp_path / "store", method="lora", form="peft", to=tmp_path / "peft")
+    card = (tmp_path / "peft" / "README.md").read_text()
+    assert "# pip install held-model==1.2" in card and str(tmp_path) not in card
+    assert "from_pretrained('package:" not in card
+    torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(by_the_card(tmp_path / "own"), expected, rtol=0, atol=1e-5)
+
+
+def test_the_card_of_an_adapter_on_a_folder_says_so(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    expected = ours(asked, store, "lora", tmp_path / "own")
+    export(asked, store=store, method="lora", form="peft", to=tmp_path / "peft")
+    card = (tmp_path / "peft" / "README.md").read_text()
+    assert card.startswith("# lora for words\n\n`tiny` trained by lora")
+    assert "a folder of the machine that exported this, and has no public name" in card
+    assert "base_folder = " in card and "elsewhere: the place of your copy" in card
+    torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
+    assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
+    export(asked, store=store, method="lora", form="merged", to=tmp_path / "merged")
+    assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
+
+
+def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path) -> None:
+    """In the card and in PEFT's config, so that nothing names a place on this machine."""
+    asked, store = study
+    with Store.open(store) as opened:
+        found = next(
+            r
+            for r in opened.records(asked.study_hash)
+            if r.run.method.name == "lora" and r.run.stage == "final"
+        )
+        weights = opened.blob(found.result["weights"])
+    task, here = Task("classification", ("no", "yes")), resolve(asked.models[0])
+    source = replace(here, name="owner/name", revision="a" * 40)
+    code = opening.code("peft", task, source)
+    assert f"from_pretrained('owner/name', revision='{'a' * 40}', num_labels=2)" in code
+    (said,) = opening.about_base("peft", source)[1:]
+    assert "`owner/name` of the hub at revision" in said
+    formats.as_peft(found.run, task, source, restored(found.run, task, here, weights), tmp_path)
+    config = (tmp_path / "adapter_config.json").read_text()
+    assert str(here.folder) not in config
+    told = json.loads(config)
+    assert (told["base_model_name_or_path"], told["revision"]) == ("owner/name", "a" * 40)
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt", "p_tuning", "layer_norm"])
+def test_nothing_is_said_of_an_old_name_that_peft_reads(
+    study: Any, tmp_path: Path, method: str
+) -> None:
+    """``is_gradient_checkpointing``: a warning that no user of an export can do anything about."""
+    asked, store = study
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        export(asked, store=store, method=method, form="peft", to=tmp_path / method)
+    assert [str(w.message) for w in said if issubclass(w.category, FutureWarning)] == []

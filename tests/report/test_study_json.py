@@ -7,8 +7,10 @@ import fake_translations as made
 import pytest
 from docs_script import DOCS, docs_script
 
+from paretune.analysis.budget import tried
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
+from paretune.report import rates_tried
 from paretune.report.build import build
 from paretune.report.json_fields import FIELDS, OPEN
 from paretune.report.study_json import paths, read_json, study_json, write_json
@@ -40,6 +42,17 @@ def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
                 assert cell["score"]["examples"] == row.cell.interval.n_examples
                 assert cell["score"]["seeds"] == row.cell.interval.n_seeds
                 assert cell["score"]["low"] <= cell["score"]["estimate"] <= cell["score"]["high"]
+            known = tried(row.cell.tuning, row.cell.metric)
+            for trial, one in zip(row.cell.choice.table, cell["tried"], strict=True):
+                basis = rates_tried.interval(trial, known, row)
+                assert (basis is None) == (one["score"] is None) == (one["examples"] is None)
+                if basis is not None:
+                    assert one["score"] == basis.estimate and one["seeds"] == 1
+                    assert (one["low"], one["high"]) == (basis.low, basis.high)
+                    assert one["low"] < one["score"] < one["high"]
+                    assert one["examples"] == basis.n_examples > 0
+    lora = found["tasks"][0]["cells"][1]["tried"]
+    assert [one["score"] is None for one in lora] == [False] * (len(lora) - 1) + [True]  # 0.05
     full = found["tasks"][0]["cells"][0]
     assert [one["with"] for one in full["comparisons"]] == ["head_only", "majority", "tfidf"]
     assert full["costs"][0]["phases"]["train"]["peak_bytes"] == 1890 * 2**20

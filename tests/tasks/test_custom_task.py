@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from paretune.data.audit import audit
+from paretune.data.example import Dataset, said_groups
 from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
 from paretune.tasks import load
+from paretune.training.answering import Answers, table
 
 WORDS = [
     "ant",
@@ -285,3 +288,33 @@ def test_features_are_part_of_the_data_and_texts_alone_are_as_before(tmp_path: P
     assert one.content_hash != other.content_hash
     plainly = load(spec(path, text="animal"))
     assert all(e.features == () for e in plainly.train)
+
+
+def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Path) -> None:
+    """Only by a column that the task names, and only in a part where groups hold several rows."""
+    rows = [f"{w} {i},{'yes' if i % 2 else 'no'},g{i // 4}" for i, w in enumerate(WORDS)]
+    several = [f"x {w},{'yes' if i % 2 else 'no'},h{i // 2}" for i, w in enumerate(WORDS)]
+    alone = [f"x {w},{'yes' if i % 2 else 'no'},h{i}" for i, w in enumerate(WORDS)]
+    train = csv(tmp_path, "train.csv", "text,label,who", rows)
+    test = csv(tmp_path, "test.csv", "text,label,who", several)
+    single = csv(tmp_path, "single.csv", "text,label,who", alone)
+
+    def tested(*, at: str, **named: str) -> tuple[Dataset, Any]:
+        data = load(spec(train, test=at, **named))
+        found = Answers([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
+        return data, table(found, data.test, data).get("cluster")
+
+    data, cluster = tested(at=test, group="who")
+    assert cluster == [i // 2 for i in range(20)]
+    assert said_groups(data, data.train) == " in 5 groups"
+    (small,) = [f for f in audit(data) if f.code == "small-test"]
+    assert "20 rows in 10 groups, within which they hang together" in small.what
+    data, cluster = tested(at=single, group="who")
+    assert cluster is None and said_groups(data, data.test) == ""
+    (small,) = [f for f in audit(data) if f.code == "small-test"]
+    assert "20 rows: " in small.what
+    assert tested(at=test)[1] is None
+    # Half of the rows name no group: each of those is its own.
+    half = [row if i < 10 else f"{row.rpartition(',')[0]}," for i, row in enumerate(several)]
+    mixed = csv(tmp_path, "mixed.csv", "text,label,who", half)
+    assert len(set(tested(at=mixed, group="who")[1])) == 5 + 10

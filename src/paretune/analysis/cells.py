@@ -12,6 +12,7 @@ from paretune.analysis.choice import Choice, choose_rate
 from paretune.analysis.collapse import is_constant
 from paretune.analysis.interval import Interval, Scored, interval_of, scored
 from paretune.analysis.scores import primary_metric
+from paretune.analysis.together import with_groups
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import RunState
 from paretune.study import MethodSpec, Metric, Run, Study, TaskSpec
@@ -164,7 +165,7 @@ def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = 
     keys = _asked(study)
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
     by_task: dict[str, list[Record]] = {}
-    for record in records:
+    for record in with_groups(records):
         by_cell.setdefault(record.run.cell, []).append(record)
         by_task.setdefault(record.run.task.key, []).append(record)
     waiting: dict[tuple[str, str, str], Counter[tuple[str, str]]] = {}

@@ -101,9 +101,13 @@ def _summary(view: View, called: str) -> Iterator[str]:
         yield "Too little has ended to say how long it takes."
     else:
         workers = counted(view.workers, "worker")
-        costs = f", and {counted(view.uncounted, 'cost measurement')}" if view.uncounted else ""
+        costs = counted(view.uncounted, "cost measurement")
+        more = f", and {costs}" if view.uncounted else ""
         time_left = duration(view.seconds_left)
-        yield f"About {time_left} left with {workers}, as the runs so far took{costs}."
+        if view.uncounted and not view.seconds_left:
+            yield f"{costs} left; the first will show how long one takes."
+        else:
+            yield f"About {time_left} left with {workers}, as the runs so far took{more}."
     if view.left_behind:
         yield f"{counted(len(view.left_behind), 'run')} left by a worker that is gone: waiting."
 

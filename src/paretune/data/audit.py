@@ -8,7 +8,7 @@ from typing import Any
 
 from paretune.data.audit_pairs import audit_pairs
 from paretune.data.encode import lengths, target_lengths
-from paretune.data.example import Dataset, Example, groups_of
+from paretune.data.example import Dataset, Example, groups_of, said_groups
 from paretune.data.finding import SHOWN, Finding, capped
 from paretune.data.normal import normal, text_key
 
@@ -95,11 +95,11 @@ def _sizes(dataset: Dataset) -> list[Finding]:
             where = examples[-1].where if examples else dataset.task
             what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
             found.append(Finding("error", "too-few-rows", where, what, "Add rows."))
-    groups = groups_of(dataset.test) if dataset.clustered else 0
-    independent = groups or len(dataset.test)
+    groups = said_groups(dataset, dataset.test)
+    independent = groups_of(dataset.test) if groups else len(dataset.test)
     if len(dataset.test) >= FEWEST_TEST and independent < SMALL_TEST:
         half = 0.98 / independent**0.5
-        many = f" in {groups} groups, within which they hang together" if groups else ""
+        many = f"{groups}, within which they hang together" if groups else ""
         reach = (
             "an interval on so few is wide."
             if dataset.kind in ("regression", "translation")

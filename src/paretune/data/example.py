@@ -43,7 +43,8 @@ class Dataset:
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never
     scored, and never part of the content hash. ``findings`` were made while building; see
     :func:`paretune.data.audit.audit` for the rest. ``clustered``: examples of one group depend on
-    one another, so that the analysis resamples whole groups.
+    one another, so that the analysis resamples whole groups (passages, texts, and groups that a
+    user named). A part whose groups have one example each has none that matter.
     """
 
     task: str
@@ -91,15 +92,22 @@ def _plain(examples: Iterable[Example]) -> list[list[object]]:
 def dependence(examples: Sequence[Example], *, clustered: bool) -> dict[str, list[int]]:
     """Which examples belong together, as numbers in the order of their first appearance.
 
-    ``cluster`` where examples of one group depend on one another, ``question`` where they are
-    answers to questions; what does not apply is left out.
+    ``cluster`` where examples of one group depend on one another and some group has more than
+    one of them, ``question`` where they are answers to questions; what does not apply is left out.
     """
     found = {}
-    if clustered and any(e.group is not None for e in examples):
+    if clustered and groups_of(examples) < len(examples):
         found["cluster"] = _numbered([e.group or f"{e.uid} alone" for e in examples])
     if any(e.question is not None for e in examples):
         found["question"] = _numbered([e.question or f"{e.uid} alone" for e in examples])
     return found
+
+
+def said_groups(dataset: Dataset, examples: Sequence[Example]) -> str:
+    """`` in 10 groups`` where a part's intervals come from whole groups, otherwise nothing."""
+    found = groups_of(examples)
+    grouped = dataset.clustered and found < len(examples)
+    return f" in {found} group{'s' * (found != 1)}" if grouped else ""
 
 
 def groups_of(examples: Sequence[Example]) -> int:

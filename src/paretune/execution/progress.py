@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
@@ -27,19 +27,27 @@ PLAIN_SECONDS = 30.0
 class Snapshot:
     """A study at one moment. ``total`` counts runs that are known or planned.
 
-    ``seconds_left``: estimated from runs that ended or are well under way; None before them, and
-    without the cost measurements before the first of those.
+    ``seconds_left``: estimated from runs that ended or are well under way; None before them.
+    ``uncounted`` cost measurements are not in it, since none has shown yet how long one takes.
     """
 
     ended: int
     total: int
     running: tuple[RunState, ...]
     seconds_left: float | None
+    uncounted: int = 0
 
     @property
     def left(self) -> str:
-        """``about 12 min left``, or nothing."""
-        return "" if self.seconds_left is None else f"about {duration(self.seconds_left)} left"
+        """``about 12 min left``, ``about 12 min and 5 cost measurements left``, or nothing."""
+        if self.seconds_left is None:
+            return ""
+        costs = f"{self.uncounted} cost measurement{'s' * (self.uncounted != 1)}"
+        if not self.seconds_left:  # what is still to come, if anything, is not known
+            return f"{costs} left" if self.uncounted else ""
+        if not self.uncounted:
+            return f"about {duration(self.seconds_left)} left"
+        return f"about {duration(self.seconds_left)} and {costs} left"
 
 
 class Observer(Protocol):
@@ -157,19 +165,20 @@ def snapshot_of(states: Sequence[RunState], workers: int, planned: int) -> Snaps
         planned: how many runs the whole study will have, as far as that is known; 0: unknown.
     """
     ended = [state for state in states if state.ended]
+    seen = _seen(states)
     return Snapshot(
         ended=len(ended),
         total=max(len(states), planned),
         running=tuple(state for state in states if state.state == "running" and not state.free),
-        seconds_left=_seconds_left(states, workers, planned),
+        seconds_left=_seconds_left(states, seen, workers, max(0, planned - len(states))),
+        uncounted=0 if "cost" in seen else sum(s.stage == "cost" for s in _to_come(states)),
     )
 
 
-def _seconds_left(states: Sequence[RunState], workers: int, planned: int) -> float | None:
-    """A run is expected to take what its like take: of its cell, of its method, or any.
+def _seen(states: Sequence[RunState]) -> dict[object, list[float]]:
+    """Seconds of runs that ended, and of runs well under way by what they have done; by likeness.
 
-    Runs under way count as well, by what they have done; baselines that train nothing take no time
-    and teach none.
+    Baselines that train nothing take no time and teach none.
     """
     seen: dict[object, list[float]] = defaultdict(list)
     for state in states:
@@ -177,20 +186,39 @@ def _seconds_left(states: Sequence[RunState], workers: int, planned: int) -> flo
         if seconds is not None:
             for like in _likes(state):
                 seen[like].append(seconds)
-    if not seen:
+    return dict(seen)
+
+
+def _to_come(states: Sequence[RunState]) -> list[RunState]:
+    """Runs that will take time, those under way among them."""
+    return [state for state in states if not state.ended and not _trains_nothing(state)]
+
+
+def _seconds_left(
+    states: Sequence[RunState], seen: Mapping[object, list[float]], workers: int, more: int
+) -> float | None:
+    """A run is expected to take what its like take: of its cell, of its method, or any.
+
+    None where no training has shown what it takes and some is to come (``more`` runs that are not
+    asked for yet, too). Cost runs without their like are left out: ``uncounted`` says so.
+    """
+    coming = _to_come(states)
+    train = seen.get("train")
+    if not seen or (train is None and (more or any(s.stage != "cost" for s in coming))):
         return None
     together, alone = 0.0, 0.0
-    for state in states:
-        if state.ended or _trains_nothing(state):
-            continue
-        expected = next((fmean(seen[like]) for like in _likes(state) if like in seen), 0.0)
+    for state in coming:
+        like = next((like for like in _likes(state) if like in seen), None)
+        if like is None:
+            continue  # a cost run before the first of its kind
+        expected = fmean(seen[like])
         if state.state == "running":
             expected *= 1 - _share_done(state)
         if state.stage == "cost":
             alone += expected
         else:
             together += expected
-    together += max(0, planned - len(states)) * fmean(seen["train"] or seen["cost"])
+    together += more * fmean(train) if train else 0.0
     return alone + together / max(1, workers)
 
 

@@ -10,27 +10,12 @@ from ruamel.yaml import YAML
 from paretune.analysis.cells import Cell
 from paretune.analysis.interval import score_interval
 from paretune.analysis.scores import TITLES
+from paretune.export import opening
 from paretune.export.restored import Task
 from paretune.models.resolve import Source
 from paretune.report import words
 from paretune.store.record import Record
 from paretune.study import Study
-
-OPENING = {
-    "peft": """from peft import PeftModel
-from transformers import {auto}, AutoTokenizer
-
-base = {auto}.from_pretrained({base}{num_labels})
-model = PeftModel.from_pretrained(base, FOLDER).eval()
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
-    "merged": """from transformers import {auto}, AutoTokenizer
-
-model = {auto}.from_pretrained(FOLDER).eval()
-tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
-    "paretune": """import paretune
-
-model, tokenizer = paretune.load(FOLDER)""",
-}
 
 
 def card(
@@ -58,23 +43,20 @@ def card(
         then: lines of code that follow the opening.
     """
     run = record.run
-    headless = task.kind in ("multiple_choice", "translation")
-    opening = OPENING[form].format(
-        auto=task.auto,
-        base=repr(source.name if source.revision else str(source.folder)),
-        num_labels="" if headless else f", num_labels={len(task.labels)}",
-    )
+    # A folder's path means nothing to whoever reads this elsewhere; the study calls it by a label.
+    base = source.name if source.revision or source.name.startswith("package:") else run.model.key
     lines = [
         f"# {words.plain(cell.method)} for {words.plain(cell.task)}",
         "",
-        f"`{words.plain(source.name)}` trained by {words.plain(run.method.key)} on "
+        f"`{words.plain(base)}` trained by {words.plain(run.method.key)} on "
         f"`{words.plain(cell.task)}` by [paretune](https://pypi.org/project/paretune/). "
         f"Licence of the data: {words.plain(licence)}.",
         "",
         "## Opening it",
         "```python",
-        opening + then,
+        opening.code(form, task, source) + then,
         "```",
+        *opening.about_base(form, source),
         "",
         "## What it scores",
         *_scores(study, cell, cells, record),

@@ -13,6 +13,7 @@ from paretune.errors import MethodError
 from paretune.export.restored import Task, restored
 from paretune.export.restored import base as opened_base
 from paretune.methods import options as method_options
+from paretune.methods.exporting import old_name_unsaid
 from paretune.models.load import Loaded
 from paretune.models.resolve import Source
 from paretune.study import Run
@@ -176,7 +177,8 @@ def opened(form: str, task: Task, source: Source, folder: Path) -> Any:
     if form == "peft":
         import peft
 
-        return peft.PeftModel.from_pretrained(opened_base(task, source).model, str(folder))
+        with old_name_unsaid():
+            return peft.PeftModel.from_pretrained(opened_base(task, source).model, str(folder))
     import transformers
 
     return getattr(transformers, task.auto).from_pretrained(folder, local_files_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,14 +25,35 @@ def beside_layers(
         key: under which it stands beside the layers.
         names: our tensors' names to PEFT's.
     """
-    import peft
-
-    theirs: Any = peft.get_peft_model(model, config)
+    theirs = in_peft(model, config)
     for name, parameter in injection.parameters.items():
         place, _, own = name.rpartition(f".{key}.")
         held = getattr(theirs.base_model.model.get_submodule(place), names[own])["default"]
         fill(getattr(held, "weight", held), parameter)
     return theirs
+
+
+def in_peft(model: nn.Module, config: Any) -> Any:
+    """PEFT's model around a fresh base."""
+    import peft
+
+    with old_name_unsaid():
+        return peft.get_peft_model(model, config)
+
+
+@contextmanager
+def old_name_unsaid() -> Iterator[None]:
+    """Without the warning that PEFT looks at ``is_gradient_checkpointing``.
+
+    Every PeftModel that is made does (peft up to 0.21, PeftModel.__init__); transformers 5 calls
+    it ``is_activation_checkpointing`` and warns whoever reads the old name. It is PEFT's to mend,
+    and nothing that a user of paretune could do.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=r"`is_gradient_checkpointing` is deprecated", category=FutureWarning
+        )
+        yield
 
 
 def fill(theirs: Any, ours: Tensor) -> None:

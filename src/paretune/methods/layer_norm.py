@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.exporting import fill
+from paretune.methods.exporting import fill, in_peft
 from paretune.methods.fleet import Fleet, per_run_vector
 from paretune.methods.injection import Injection, attach
 from paretune.methods.options import EVERY_KIND
@@ -78,7 +78,7 @@ def to_peft(
     import peft
 
     config = peft.LNTuningConfig(target_modules=sorted(injection.parts), **common)
-    theirs: Any = peft.get_peft_model(model, config)
+    theirs = in_peft(model, config)
     for name, part in injection.parts.items():
         held: Any = theirs.base_model.model.get_submodule(name).ln_tuning_layers["default"]
         given: Any = part

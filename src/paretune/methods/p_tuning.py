@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import door, prompt
-from paretune.methods.exporting import fill
+from paretune.methods.exporting import fill, in_peft
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
 from paretune.methods.options import EVERY_KIND, choice, number
@@ -104,7 +104,7 @@ def to_peft(
         or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
         **prompt.prompt_common(model, common, options),
     )
-    theirs: Any = peft.get_peft_model(model, config)
+    theirs = in_peft(model, config)
     encoder = theirs.prompt_encoder["default"]
     ours: dict[str, Tensor] = {
         name.rpartition(".")[2]: p for name, p in injection.parameters.items()

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import door
-from paretune.methods.exporting import fill
+from paretune.methods.exporting import fill, in_peft
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import Injection, generator
 from paretune.methods.options import EVERY_KIND, choice, found_later, number
@@ -128,7 +128,7 @@ def to_peft(
         num_virtual_tokens=options.num_virtual_tokens,
         **prompt_common(model, common, options),
     )
-    theirs: Any = peft.get_peft_model(model, config)
+    theirs = in_peft(model, config)
     (ours,) = injection.parameters.values()
     # PEFT's rows go in behind the table, so whatever its module makes of a row is made here.
     fill(theirs.prompt_encoder["default"].embedding.weight, as_words(theirs, ours))

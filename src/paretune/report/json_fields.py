@@ -18,6 +18,12 @@ _INTERVAL = {
     "seeds": "number of seeds",
 }
 
+_ON_TRIAL = {
+    **_INTERVAL,
+    "examples": "number of examples in the selection parts",
+    "seeds": "1: one tuning seed, so the interval speaks of examples only",
+}
+
 FIELDS: dict[str, str] = {
     "format": f"version of this form: {FORMAT}",
     "paretune": "version of the program that wrote the file",
@@ -49,7 +55,9 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].rate_edge": "true: the lowest or highest of those tried",
     "tasks[].cells[].tried": "learning rates on trial",
     "tasks[].cells[].tried[].rate": "the learning rate",
-    "tasks[].cells[].tried[].score": "mean primary score on the selection parts; null: lost",
+    "tasks[].cells[].tried[].score": "mean primary score on the selection parts; null: lost, "
+    "or the answers that give its interval are not stored",
+    **{f"tasks[].cells[].tried[].{key}": text for key, text in _ON_TRIAL.items()},
     "tasks[].cells[].tried[].folds": "number of selection parts",
     "tasks[].cells[].tried[].lost": "how many of them diverged or did not fit",
     "tasks[].cells[].score": "mean over the final seeds on the test part; null: no score yet",

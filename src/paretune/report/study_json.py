@@ -13,10 +13,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from paretune.analysis.budget import tried
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.interval import Interval
 from paretune.analysis.memory_parts import HELD, memory_parts
 from paretune.errors import StoreError
+from paretune.report import rates_tried
 from paretune.report.build import Finding, Report, Row, TaskPart, build
 from paretune.report.json_fields import FIELDS, FORMAT, OPEN
 from paretune.report.writing import write_whole
@@ -25,6 +27,7 @@ from paretune.store.rows import RunState
 from paretune.study import Study
 
 Json = dict[str, Any]
+_BASIS = ("score", "low", "high", "examples", "groups", "questions", "seeds")
 
 
 def write_json(
@@ -148,10 +151,7 @@ def _cell(row: Row, task: TaskPart) -> Json:
         "rate": cell.rate,
         "rate_undecided": cell.undecided,
         "rate_edge": cell.edge,
-        "tried": [
-            {"rate": t.rate, "score": t.score, "folds": t.folds, "lost": t.failed}
-            for t in cell.choice.table
-        ],
+        "tried": list(_tried(row)),
         "score": score,
         "others": list(_others(row, task)),
         "verdict": verdict
@@ -175,6 +175,15 @@ def _cell(row: Row, task: TaskPart) -> Json:
         "costs": [_cost(record) for record in cell.cost],
         "memory": _memory(cell),
     }
+
+
+def _tried(row: Row) -> Iterator[Json]:
+    """Rates on trial, as the page has them: a score with its interval and basis, or none."""
+    known = tried(row.cell.tuning, row.cell.metric)
+    for trial in row.cell.choice.table:
+        found = rates_tried.interval(trial, known, row)
+        scored = dict.fromkeys(_BASIS) if found is None else _interval(found, "score")
+        yield {"rate": trial.rate, **scored, "folds": trial.folds, "lost": trial.failed}
 
 
 def _others(row: Row, task: TaskPart) -> Iterator[Json]:

@@ -92,6 +92,7 @@ def load(spec: TaskSpec) -> Dataset:
         licence=spec.licence or "not stated",
         source=read.source,
         findings=tuple(notes),
+        clustered=spec.group is not None,
     )
 
 

@@ -125,6 +125,7 @@ def _dataset(
         licence=spec.licence or licence,
         source=source,
         findings=(*notes, *train.notes, *test.notes, *said),
+        clustered=spec.group is not None,
     )
 
 

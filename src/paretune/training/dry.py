@@ -9,6 +9,7 @@ from paretune.data.scale import scale_of
 from paretune.methods.fleet import Fleet
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.evaluate import token_loss
+from paretune.training.guards import DivergedError
 from paretune.training.loop import train_step
 from paretune.training.optimiser import adamw
 from paretune.training.passes import pack
@@ -17,21 +18,34 @@ from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
 
-def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
-    """Prepare the run and take one training step on its two longest examples.
+@dataclass(frozen=True)
+class Stepped:
+    """What was seen of a run in its dry step.
 
-    Returns:
-        What was trained, in a few words: ``beside 24 layers, 147,456 + 148,995 parameters``.
+    Attributes:
+        said: what was trained, in a few words (``beside 24 layers, 147,456 + 148,995
+            parameters``), or that the first step is not finite.
+        text_tokens: how many tokens of a sequence are left to the text.
+        virtual_tokens: how many the method takes for itself.
+    """
+
+    said: str
+    text_tokens: int
+    virtual_tokens: int
+
+
+def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> Stepped:
+    """Prepare the run and take one training step on its two longest examples.
 
     Raises:
         ParetuneError: the method cannot serve this model or task.
-        DivergedError: the first step is not finite.
     """
     parts = bench.parts(run)
     dataset = bench.dataset(run.task)
     loaded, labels = bench.model(run.model, dataset), len(dataset.labels)
     prepared = prepare(run, loaded, device)
     pack(prepared)
+    extra = prepared.injection.extra_tokens
     try:
         encoded = bench.encode(
             parts.train[:16], loaded, bench.source(run.model), prepared.max_length
@@ -42,7 +56,7 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
             "fp32", Path(), scale=scale_of(parts.train),
         )  # fmt: skip
         if not prepared.trained:
-            return "trains nothing"
+            return Stepped("trains nothing", prepared.max_length, extra)
         fleet: Fleet = prepared.fleet
         optimizer = adamw(prepared.trained, 0.0)
         loaded.model.train()
@@ -51,9 +65,11 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> str:
         head = sum(p.numel() for p in prepared.head.values())
         beside = len(prepared.injection.parts)
         said = f"beside {beside} layers, " if beside else ""
-        extra = prepared.injection.extra_tokens
         said += f"{extra} virtual tokens, " if extra else ""
-        return f"{said}{method:,} method + {head:,} head parameters"
+        said = f"{said}{method:,} method + {head:,} head parameters"
+        return Stepped(said, prepared.max_length, extra)
+    except DivergedError as error:
+        return Stepped(str(error), prepared.max_length, extra)
     finally:
         loaded.model.eval()
         prepared.undo()

@@ -129,14 +129,14 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
     yield from _directions(usable, context)
     try:
         for dry in dry_steps(usable, context):
-            yield Seen("step", " x ".join(dry.run.cell), dry.said, error=dry.error)
+            yield Seen("step", " x ".join(dry.run.cell), dry.said, dry.findings, dry.error)
     except ParetuneError as error:
         yield Seen("step", study.study, error=error)
 
 
 def _task(spec: TaskSpec, context: Context) -> Seen:
     from paretune.data.audit import audit
-    from paretune.data.example import groups_of
+    from paretune.data.example import said_groups
 
     try:
         dataset = context.dataset(spec)
@@ -148,7 +148,7 @@ def _task(spec: TaskSpec, context: Context) -> Seen:
     elif dataset.kind == "translation":
         what = " to ".join(dataset.languages)
     size = ", ".join(
-        f"{len(part)} {name}" + (f" in {groups_of(part)} groups" if dataset.clustered else "")
+        f"{len(part)} {name}{said_groups(dataset, part)}"
         for name, part in (("train", dataset.train), ("test", dataset.test))
     )
     said = f"{size}, {what}; {dataset.licence}"

@@ -150,7 +150,7 @@ class _Watch:
             later=sum(later),
             workers=workers,
             seconds_left=found.seconds_left if running else None,
-            uncounted=_uncounted(states),
+            uncounted=found.uncounted,
         )
 
     def _grouped(self, states: Sequence[RunState]) -> list[Cell]:
@@ -182,11 +182,6 @@ def _later(study: Study, cell: Cell, states: Sequence[RunState]) -> int:
     if all(s.ended for s in trials) and cell.choice.rate is None:
         return 0  # every trial was lost: nothing will follow
     return len(study.protocol.seeds)
-
-
-def _uncounted(states: Sequence[RunState]) -> int:
-    costs = [state for state in states if state.stage == "cost"]
-    return 0 if any(s.state == "done" for s in costs) else sum(not s.ended for s in costs)
 
 
 def _standing(cell: Cell, states: Sequence[RunState], later: int) -> Standing:
