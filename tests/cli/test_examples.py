@@ -18,12 +18,13 @@ from paretune.verbs.places import shipped
 from paretune.verbs.report import report
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LAYOUTS = {"slovene-superglue": "zips", "paper": "folders"}
+LAYOUTS = {"slovene-superglue": "zips", "paper": "folders", "paper-fair": "zips"}
 
 
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
-    assert set(files) == {*shipped(), "own-data", "slobench", "slovene-translation", "table"}
+    own = {"own-data", "paper-fair", "slobench", "slovene-translation", "table"}
+    assert set(files) == {*shipped(), *own}
     for name, path in shipped().items():
         assert files[name].resolve() == path.resolve()
 
@@ -57,7 +58,7 @@ def smaller(path: Path, folder: Path, model: Path) -> Study:
     if raw["protocol"].get("preset") != "paper":
         raw["protocol"] |= {"seeds": raw["protocol"]["seeds"][:1], "folds": 1}
         raw["training"] = {"max_steps": 2, "eval_every": 2, "max_length": 64, "precision": "fp32"}
-    if path.stem in ("slovene-superglue", "slobench"):
+    if path.stem in ("slovene-superglue", "slobench", "paper-fair"):
         raw["protocol"]["trials"] = 1
     return Study.parse(raw, base=path.parent)
 
@@ -100,7 +101,7 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
         assert all(row.cell.interval for row in task.all_rows)
 
 
-EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper"]
+EVERY = ["sample", "own-data", "table", "slovene-superglue", "slobench", "paper", "paper-fair"]
 
 
 @pytest.mark.parametrize("name", EVERY)

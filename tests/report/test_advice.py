@@ -51,7 +51,17 @@ def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
     )
     none = of(budget=Budget({"memory": 2**20}))
     assert "no method inside the budget is clearly above every baseline" in none.reasons[0]
+    assert none.reasons[1] == "No method fits the budget."
     assert any(t.startswith("The cheapest by peak memory in training") for t in none.changes)
+
+
+def test_a_cost_that_was_not_measured_is_not_taken_for_too_much() -> None:
+    study = fake.study(methods=["full", "lora"])
+    records = [r for r in fake.whole(study) if r.run.stage != "cost"]
+    cells = [c for c in group(study, records) if c.task == "topics"]
+    found = advice(recommend(cells, Budget({"memory": 900 * 2**20})))
+    said = "No method is known to fit the budget: a limited cost was not measured."
+    assert found.reasons[1] == said
 
 
 def test_points_are_said_and_whether_they_are_shown() -> None:
@@ -107,6 +117,16 @@ def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
     found = Needed(5, 60, None, 1234, None, varies=True, blind=False)
     assert decides(found).startswith("about 1,300 test examples in place of 60 (found with 80 %")
     assert "14 seeds" in decides(Needed(5, 60, 14, 99, None, varies=True, blind=False))
+
+
+def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
+    found = decides(Needed(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False))
+    assert found.startswith(
+        "more than 1,000 seeds each in place of 3 together with more than 100,000 test examples in "
+        "place of 60"
+    )
+    edge = Needed(3, 60, 1000, 100_000, None, varies=True, blind=False)
+    assert decides(edge).startswith("about 1,000 seeds each in place of 3, or about 100,000 test")
 
 
 @pytest.mark.parametrize(

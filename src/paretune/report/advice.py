@@ -23,6 +23,9 @@ _SAID: dict[Axis, str] = {
     "inference": "an example in inference",
 }
 
+MOST = {"seed": 1_000, "example": 100_000}
+"""Above this many a number says only that two are practically equal."""
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -115,12 +118,21 @@ class _Said:
         tops = [c for c in found.candidates if not c.cell.baseline and c.inside]
         top = max(tops, key=lambda c: c.interval.estimate, default=None)
         if top is None or top.verdict is None:
-            yield f"No method{inside} has a score."
+            yield self._no_top()
         else:
             yield (
                 f"The highest method{inside} is {self.title(top)}, {_score(top)}: "
                 f"{words.plain(top.verdict.words)}."
             )
+
+    def _no_top(self) -> str:
+        """Why no method is there to be named beside the baseline."""
+        methods = [c for c in self.found.candidates if not c.cell.baseline]
+        if not methods:
+            return "No method has a score."
+        if all(c.over for c in methods):
+            return "No method fits the budget."
+        return "No method is known to fit the budget: a limited cost was not measured."
 
     def nothing(self) -> Iterable[str]:
         """Why nothing can be recommended yet."""
@@ -250,19 +262,17 @@ class _Said:
 def decides(found: Needed) -> str:
     """What would decide a pair, in words."""
     now = f"in place of {found.seeds_now}"
-    examples = (
-        f"about {_about(found.examples or 0)} test examples in place of {found.examples_now:,}"
-    )
+    examples = f"{about(found.examples or 0, 'test example')} in place of {found.examples_now:,}"
     chance = f"found with {100 * POWER:.0f} % chance if the difference is what it looks like"
     if found.blind:
         if found.examples is None:
             return "one seed says nothing of seeds, and no number of test examples is known to do"
         return f"as far as examples go {examples} ({chance}); one seed says nothing of seeds"
     if found.seeds and found.examples:
-        return f"about {_about(found.seeds)} seeds each {now}, or {examples} ({chance})"
+        return f"{about(found.seeds, 'seed')} each {now}, or {examples} ({chance})"
     if found.seeds:
         return (
-            f"about {_about(found.seeds)} seeds each {now} ({chance}); no number of test examples "
+            f"{about(found.seeds, 'seed')} each {now} ({chance}); no number of test examples "
             "alone would do, since seeds differ too much"
         )
     if found.examples:
@@ -275,9 +285,9 @@ def decides(found: Needed) -> str:
     if found.both:
         seeds, some = found.both
         return (
-            f"about {_about(seeds)} seeds each {now} together with about {_about(some)} test "
-            f"examples in place of {found.examples_now:,} ({chance}); no number of seeds alone "
-            "would do, and none of examples"
+            f"{about(seeds, 'seed')} each {now} together with {about(some, 'test example')} in "
+            f"place of {found.examples_now:,} ({chance}); no number of seeds alone would do, and "
+            "none of examples"
         )
     return "no number of seeds or test examples would do, since they score the same"
 
@@ -307,10 +317,16 @@ def bare_cost(axis: Axis, value: float) -> str:
     return words.seconds(value)
 
 
-def _about(count: int) -> str:
-    """Rounded up to two digits: more would claim to know it exactly."""
+def about(count: int, noun: str) -> str:
+    """``about 1,300 test examples``: rounded up to two digits, since it is not known exactly.
+
+    Of what nobody would run (:data:`MOST`) only that it is more, not how many hundred thousand.
+    """
+    most = MOST[noun.split()[-1]]
+    if count > most:
+        return f"more than {most:,} {noun}s"
     step = 10 ** max(len(str(count)) - 2, 0)
-    return f"{-(-count // step) * step:,}"
+    return f"about {words.counted(-(-count // step) * step, noun)}"
 
 
 def _names(axes: Sequence[Axis]) -> list[str]:

@@ -203,6 +203,11 @@ def protocol(study: Study) -> str:
         )
     seeds = words.counted(len(asked.seeds), "fresh seed")
     claim = "" if len(asked.seeds) >= 5 else " A claim needs at least five."
+    if asked.trials == 1:
+        return (
+            "Fair protocol: every method ran at one learning rate, and no other was tried; scores "
+            f"are of {seeds}, on a test part that no choice has seen.{claim}"
+        )
     folds = (
         f"the mean of {asked.folds} folds of train (one part where train has 500 rows or more)"
         if asked.folds > 1

@@ -1,0 +1,179 @@
+"""Reads the paper again: its grid under both protocols, a verdict on each of its conclusions.
+
+python examples/paper_reread.py --online                              the paper's three encoders
+python examples/paper_reread.py --model ./FOLDER --source ./FOLDER    a model and the data from here
+
+Both studies (paper.yaml and paper-fair.yaml beside this file, or those that are given) are run, or
+gone on with, in STORE/paper and STORE/fair. Then the page is written, and beside it the report of
+each study. --published FILE adds what the paper's own numbers say: its authors' table of runs, in
+the form that docs/paper.md has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from paretune.analysis.paper.table import published_runs
+from paretune.errors import ParetuneError, RunsFailedError, StudyError
+from paretune.report import reread
+from paretune.study import Study, TaskSpec
+
+HERE = Path(__file__).parent
+PROTOCOLS = ("paper", "fair")
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Run, judge, write; the exit code."""
+    asked = options().parse_args(given)
+    try:
+        page = read_again(asked)
+    except ParetuneError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues\n")
+        return 130
+    sys.stdout.write(f"Page: {page}\n")
+    return 0
+
+
+def options() -> argparse.ArgumentParser:
+    """What the command line has."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", action="append", help="in place of the studies' models; repeat")
+    parser.add_argument("--source", help="folder of Slovene SuperGLUE, if it is not fetched")
+    parser.add_argument("--paper", type=Path, default=HERE / "paper.yaml", metavar="STUDY")
+    parser.add_argument("--fair", type=Path, default=HERE / "paper-fair.yaml", metavar="STUDY")
+    parser.add_argument("--protocol", default="paper,fair", help="paper, fair, or both (default)")
+    parser.add_argument("--store", type=Path, default=Path("studies/paper-reread"))
+    parser.add_argument("--page", type=Path, help="STORE/paper-reread.html by default")
+    parser.add_argument("--published", type=Path, metavar="FILE", help="the paper's own runs")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--online", action="store_true", help="fetch models that are not here yet")
+    parser.add_argument("--no-run", action="store_true", help="read what is there, and run nothing")
+    return parser
+
+
+def read_again(asked: argparse.Namespace) -> Path:
+    """Run what is asked for and write the page; its path.
+
+    Raises:
+        ParetuneError: a study, its data or a model cannot be used; or runs stopped with an error
+            (the page is written before).
+    """
+    from paretune.report.page import html
+    from paretune.verbs.report import gather
+
+    page = asked.page or asked.store / "paper-reread.html"
+    evidence, failed = [], 0
+    if asked.published is not None:
+        runs = published_runs(asked.published, lambda task: scored_labels(task, asked.source))
+        evidence.append(reread.of_paper(runs))
+    for name in protocols(asked.protocol):
+        study = adapted(getattr(asked, name), asked.model, asked.source)
+        if (study.protocol.preset == "paper") != (name == "paper"):
+            raise StudyError(
+                f"follows protocol {study.protocol.preset}.",
+                where=str(getattr(asked, name)),
+                remedy=f"Give it to --{study.protocol.preset}.",
+            )
+        if not asked.no_run:
+            failed += run(study, asked, asked.store / name)
+        found = gather(study, asked.store / name)
+        beside = page.with_name(f"{page.stem}-{name}.html")
+        html(found.study, found.records, found.states, beside, found.findings)
+        evidence.append(reread.of_study(study, found.records, found.states, beside.name))
+    for one in evidence:
+        sys.stdout.write(f"{one.title}: {one.summary}.\n")
+    reread.html(evidence, page)
+    if failed:
+        raise RunsFailedError(
+            f"{failed} runs stopped with an error; {page} has the others.",
+            remedy="`paretune run STUDY --retry` tries them again.",
+        )
+    return page
+
+
+def protocols(text: str) -> list[str]:
+    """``paper,fair`` as a list.
+
+    Raises:
+        StudyError: something else is named.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in PROTOCOLS:
+            raise StudyError(f'there is no protocol "{name}".', remedy="There are paper and fair.")
+    return names
+
+
+def scored_labels(task: str, source: str | None) -> Counter[str]:
+    """How often each label stands in the rows that the paper scored: validation, of CB the first.
+
+    Raises:
+        DataError: the data is not there.
+    """
+    from paretune import tasks
+    from paretune.planning.paper import settings
+
+    limit = settings()["tasks"][task].get("limit")
+    folder = None if source is None else here(source)
+    data = tasks.load(TaskSpec(name=task, language="sl", source=folder, limit=limit))
+    return Counter(data.labels[int(e.label)] for e in data.test if e.label is not None)
+
+
+def adapted(path: Path, models: Sequence[str] | None, source: str | None) -> Study:
+    """The study of a file, with other models or data where they are given.
+
+    Raises:
+        StudyError: the file cannot be used.
+    """
+    study = Study.load(path)
+    if not models and source is None:
+        return study
+    raw: dict[str, Any] = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    if models:
+        raw["models"] = [here(name) for name in models]
+    if source is not None:
+        for task in raw["tasks"]:
+            task["source"] = here(source)
+    return Study.parse(raw, where=str(path), base=path.parent)
+
+
+def here(name: str) -> str:
+    """A folder of this place by its whole path; in a study file it would be beside the file."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else name
+
+
+def run(study: Study, asked: argparse.Namespace, store: Path) -> int:
+    """Run a study, or go on with it; how many runs stopped with an error."""
+    from paretune.execution.progress import observing
+    from paretune.verbs.run import run as go
+
+    with observing(sys.stdout) as observer:
+        ran = go(
+            study,
+            store=store,
+            workers=asked.workers,
+            threads=asked.threads,
+            device=asked.device,
+            online=asked.online,
+            observer=observer,
+        )
+    return len(ran.summary.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

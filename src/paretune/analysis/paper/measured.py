@@ -1,0 +1,143 @@
+"""What the records of a study say of the paper's conclusions: paired, seeds and examples both.
+
+Scores are weighted F1, the paper's, whatever a task's own metric is; both sides' answers are of the
+same examples and are compared as everywhere (:mod:`paretune.analysis.cautious`), corrected over the
+claim's comparisons (Holm). A side of which at least half of the scored seeds answered a constant is
+a constant answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from paretune.analysis.cautious import cautious
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.costs import cost_of, trained_parameters
+from paretune.analysis.difference import ALPHA, holm
+from paretune.analysis.interval import Scored, interval_of, scored
+from paretune.analysis.needed import Needed, needed
+from paretune.analysis.paper.claims import MARGIN, Claim, hub_names
+from paretune.analysis.paper.judging import Compared, Judged, Standing, judge
+from paretune.analysis.quality import lost_seeds
+from paretune.analysis.selected import with_lost
+from paretune.study import OF_TEXTS, Study
+
+CLOSE = 0.05
+"""Peaks of memory that differ by less may be the same: full fine-tuning measured again on a CPU
+differs by up to 4.2 % (docs/measuring.md)."""
+
+
+def judged(claim: Claim, study: Study, cells: Sequence[Cell]) -> Judged:
+    """What a study's cells say of a conclusion.
+
+    On the models that the conclusion names, where the study has one of them; otherwise on all that
+    it has, which then stand in for them.
+
+    Raises:
+        StoreError: two cells of one task answered different examples.
+    """
+    short = {m.key: hub_names().get(m.name) for m in study.models}
+    named = [key for key, name in short.items() if name in claim.models]
+    models = named if claim.models and named else list(short)
+    tasks = [t.key for t in study.tasks if t.name in claim.tasks]
+    found, sides = [], []
+    for task in tasks:
+        for model in models:
+            here = [c for c in cells if c.task == task and c.model == model != NO_MODEL]
+            for a, b in claim.pairs:
+                for one in (c for c in here if c.name == a):
+                    for other in (c for c in here if c.name == b):
+                        made = Compared(task, model, one.method, other.method, "unclear")
+                        found.append(_pair(claim, made, one, other))
+                        sides.append((one, other))
+    judged = judge(claim, _corrected(claim, found, sides))
+    return replace(judged, stand_in=bool(claim.models and not named))
+
+
+def constant(cell: Cell) -> bool:
+    """At least half of the seeds that have answers gave one answer to everything."""
+    count = cell.outcomes.get("collapsed", 0)
+    return bool(count) and 2 * count >= len(cell.final) - cell.scoreless
+
+
+def _pair(claim: Claim, made: Compared, a: Cell, b: Cell) -> Compared:
+    if claim.kind == "score":
+        return _scores(made, a, b)
+    if claim.kind == "parameters":
+        counts = trained_parameters(a), trained_parameters(b)
+        if counts[0] is None or counts[1] is None:
+            return replace(made, standing="absent", why="not counted yet")
+        standing: Standing = "for" if counts[0] > counts[1] else "against"
+        return replace(made, standing=standing, amounts=(counts[0], counts[1]), readings=(0, 0))
+    one, other = cost_of(a, "memory"), cost_of(b, "memory")
+    if one is None or other is None:
+        return replace(made, standing="absent", why="not measured yet")
+    made = replace(
+        made,
+        amounts=(one.value, other.value),
+        readings=(one.measurements, other.measurements),
+    )
+    batches = [{r.run.training.batch_size for r in c.cost} for c in (a, b)]
+    if batches[0] != batches[1]:
+        sizes = [", ".join(map(str, sorted(b))) for b in batches]
+        return replace(made, standing="unlike", why=f"batches of {sizes[0]} and {sizes[1]}")
+    ratio = one.value / other.value
+    if claim.times is not None:
+        return replace(made, standing="for" if ratio >= claim.times - 0.5 else "against")
+    if 1 - CLOSE < ratio < 1 + CLOSE:
+        return replace(made, why=f"within {CLOSE:.0%} of each other")
+    return replace(made, standing="for" if ratio > 1 else "against")
+
+
+def _scores(made: Compared, a: Cell, b: Cell) -> Compared:
+    one, other = _f1(a), _f1(b)
+    if one is None or other is None:
+        return replace(made, standing="absent", why="not scored yet")
+    made = replace(
+        made,
+        scores=(interval_of(one), interval_of(other)),
+        difference=cautious(one, other),
+    )
+    said = [
+        f"{c.method} answered a constant ({c.outcomes['collapsed']} of {len(c.final)})"
+        for c in (a, b)
+        if constant(c)
+    ]
+    return replace(made, standing="constant", why="; ".join(said)) if said else made
+
+
+def _f1(cell: Cell) -> Scored | None:
+    """Weighted F1 (of a translation its own score), lost seeds counted as the lowest."""
+    if not cell.answers:
+        return None
+    found = scored(cell.answers, cell.metric if cell.metric in OF_TEXTS else "weighted_f1")
+    lost = lost_seeds(cell)
+    return with_lost(found, lost, 0.0) if lost else found
+
+
+def _corrected(
+    claim: Claim, found: list[Compared], sides: Sequence[tuple[Cell, Cell]]
+) -> list[Compared]:
+    open_ = {
+        i: one.difference
+        for i, one in enumerate(found)
+        if one.difference is not None and one.standing == "unclear"
+    }
+    corrected = holm([difference.p for difference in open_.values()])
+    for (i, difference), p in zip(open_.items(), corrected, strict=True):
+        one = replace(found[i], p_holm=p)
+        margin = MARGIN * difference.highest
+        if p < ALPHA:
+            one = replace(one, standing="for" if difference.estimate > 0 else "against")
+        elif claim.relation == "not_below" and difference.low > -margin:
+            one = replace(one, standing="for")
+        else:
+            one = replace(one, needed=_needed(*sides[i]))
+        found[i] = one
+    return found
+
+
+def _needed(a: Cell, b: Cell) -> Needed | None:
+    one, other = _f1(a), _f1(b)
+    return None if one is None or other is None else needed(one, other, (a.once, b.once))
