@@ -38,6 +38,7 @@ def changed(text: str, diff: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_every_command_of_the_tutorial_runs(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

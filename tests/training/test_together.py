@@ -103,9 +103,13 @@ JOINING = [
     and not methods.trains_alone(method, method_options.parse(name, method.Options, small(name)))
 ]
 PLACES = [
-    *(("bert", name, "pair") for name in JOINING),
-    *(("roberta", name, "multiple_choice") for name in ("lora", "prompt", "prefix")),
-    ("electra", "lora", "classification"),
+    *(("bert", name, "pair") for name in ("lora", "prefix")),
+    ("roberta", "prompt", "multiple_choice"),
+    ("electra", "head_only", "classification"),
+]
+MORE = [
+    *(("bert", name, "pair") for name in JOINING if name not in ("lora", "prefix")),
+    *(("roberta", name, "multiple_choice") for name in ("lora", "prefix")),
     ("distilbert", "loha", "pair"),
     ("modernbert", "prefix", "pair"),
     ("xlm-roberta", "houlsby", "regression"),
@@ -114,7 +118,13 @@ PLACES = [
 
 @pytest.mark.parametrize(
     ("family", "method", "kind", "stack_rows"),
-    [(*place, 100 if n % 2 else 1000) for n, place in enumerate(PLACES)],
+    [
+        *((*place, 100 if n % 2 else 1000) for n, place in enumerate(PLACES)),
+        *(
+            pytest.param(*place, 100 if n % 2 else 1000, marks=pytest.mark.slow)
+            for n, place in enumerate(MORE)
+        ),
+    ],
 )
 def test_each_run_of_a_fleet_as_alone(
     family: str,
@@ -151,7 +161,12 @@ def test_each_run_of_a_fleet_as_alone(
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [("bert", "pair"), ("roberta", "multiple_choice"), ("modernbert", "pair")]
+    ("family", "kind"),
+    [
+        ("bert", "pair"),
+        pytest.param("roberta", "multiple_choice", marks=pytest.mark.slow),
+        pytest.param("modernbert", "pair", marks=pytest.mark.slow),
+    ],
 )
 def test_methods_and_ranks_mix(
     family: str, kind: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch

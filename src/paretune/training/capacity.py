@@ -14,6 +14,9 @@ COPIES = 6
 """What a run holds of each trained number, at 4 bytes: itself, its gradient, AdamW's two moments,
 the best so far, and a copy on the way into a new formation."""
 
+PAYS = 4
+"""Where two or three fit, a CPU gains 4 % (docs/log.md): less than equal bits are worth."""
+
 
 def kind_of(run: Run) -> str:
     """What runs of a fleet have in common: all but rate, seed, fold, stage, and what mixes.
@@ -57,8 +60,8 @@ def seats(
         device: where to train.
         most: never more.
         budget_bytes: for what the runs hold beside the model and one pass.
-        where_it_pays: only where it makes them faster: on a CPU, where the steps of two fit into
-            one pass.
+        where_it_pays: only where it makes them clearly faster: where the steps of
+            :data:`PAYS` runs fit into one pass.
 
     Returns:
         1 where batches are not shared: the model or the method is not packed.
@@ -79,7 +82,7 @@ def seats(
     size = sum(p.numel() for p in formation.trained(member).values())
     length = formation.prepared.max_length
     formation.dissolve()
-    if not packed or (where_it_pays and 2 * _step_tokens(run, bench, length) > rows(device)):
+    if not packed or (where_it_pays and PAYS * _step_tokens(run, bench, length) > rows(device)):
         return 1
     return max(1, min(most, budget_bytes // (4 * COPIES * size)))
 
