@@ -277,6 +277,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "protocol": content["protocol"],
         "training": content["training"],
         "rows": options.rows,
+        "test_rows": options.test_rows,
         "precision": "bf16" if cast else "fp32",
         "runs_by_hand": len(cells)
         * (options.seeds + (content["protocol"]["trials"] if options.rates > 1 else 0)),
