@@ -116,6 +116,7 @@ def test_peak_memory_of_one_side(toy: str) -> None:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_fleet(toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import fleet
     import page

@@ -42,6 +42,7 @@ def ended(code: int, capsys: Any) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
+@pytest.mark.slow
 def test_both_protocols_end_in_one_page(
     tmp_path: Path, tiny_model: Any, quick: None, capsys: Any
 ) -> None:
