@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paretune.study import Run
+from paretune.training.job import Job
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -45,22 +46,6 @@ class Execute(Protocol):
             halvings: how often the micro-batch is halved from the start, because the system
                 killed earlier attempts for their memory.
         """
-
-
-class Job(Protocol):
-    """A run that is to be trained with others."""
-
-    @property
-    def run(self) -> Run:
-        """What to do."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where its state lies and is to be kept."""
-
-    @property
-    def report(self) -> Report:
-        """As of :class:`Execute`."""
 
 
 class TooMuchError(Exception):

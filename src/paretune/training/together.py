@@ -12,8 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +23,13 @@ from paretune.data.batch import stacked
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of
 from paretune.errors import StaleClaimError
-from paretune.study import Run, derive
-from paretune.training.course import Course, Report, descend
+from paretune.study import derive
+from paretune.training.course import Course, descend
 from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
 from paretune.training.environment import environment
 from paretune.training.evaluate import EVALUATION_TOKENS
 from paretune.training.formation import Formation, Member, method_of
+from paretune.training.job import Job
 from paretune.training.judging import ByAnswers
 from paretune.training.objective import weight
 from paretune.training.passes import Share, evaluation_passes, tokens_of, training_passes
@@ -47,22 +47,6 @@ on a GPU short batches are bound by the launches."""
 def rows(device: str) -> int:
     """Most tokens of several runs in one pass on this device."""
     return STACK_ROWS["cpu" if device == "cpu" else "cuda"]
-
-
-class Job(Protocol):
-    """A run to be trained, and who is told how it goes."""
-
-    @property
-    def run(self) -> Run:
-        """What to do."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where its state lies and is to be kept."""
-
-    @property
-    def report(self) -> Report:
-        """Told about every step; raises where the run must not go on."""
 
 
 @dataclass(eq=False)
