@@ -61,20 +61,20 @@ def test_without_scripts_the_policy_allows_none() -> None:
 
 
 def test_the_library_is_one_inert_text_with_its_licence() -> None:
-    text = scripts.library()
+    text = scripts.bundle()
     assert text.startswith("/*!\nVega") and "Redistributions of source code" in text
     assert "</script" not in text and "<!--" not in text
     assert 500_000 < len(text) < 1_200_000
-    assert scripts.library() is text
+    assert scripts.bundle() is text
 
 
 def test_it_is_kept_and_made_anew_where_it_is_damaged(tmp_path, monkeypatch) -> None:
-    text = scripts.library()
+    text = scripts.bundle()
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     made = []
     bundle = text.split("*/\n", 1)[1]
     monkeypatch.setattr("vl_convert.javascript_bundle", lambda s: made.append(s) or bundle)
-    fresh = scripts.library.__wrapped__
+    fresh = scripts.bundle.__wrapped__
     assert fresh() == text and len(made) == 1
     assert fresh() == text and len(made) == 1
     (kept,) = (tmp_path / "page").iterdir()

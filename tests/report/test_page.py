@@ -194,8 +194,8 @@ def test_a_thousand_runs_take_under_three_seconds(tmp_path: Path) -> None:
     )
     records = fake.whole(study)
     assert len(records) > 1000
-    scripts.library()  # kept on the machine from its first page on
-    scripts.library.cache_clear()
+    scripts.bundle()  # kept on the machine from its first page on
+    scripts.bundle.cache_clear()
     # Processor seconds of all threads: on an idle machine no less than what the clock shows, and
     # the same on one that others keep busy.
     started = time.process_time()

@@ -69,7 +69,8 @@ def each_apart(
         status = _ended(copy, stop, parent)
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
-            signal.signal(number, signal.SIG_DFL) if number != signal.SIGKILL else None
+            if number != signal.SIGKILL:  # which has no handler
+                signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         if os.waitstatus_to_exitcode(status) != 0:
             return os.waitstatus_to_exitcode(status)

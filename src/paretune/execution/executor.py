@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,6 +92,7 @@ class Training:
 
     device: str
     bench: Any
+    _seats: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
         """As :class:`Execute` says."""
@@ -111,11 +112,14 @@ class Training:
         return kind_of(run)
 
     def seats(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
-        """As :class:`Fleets` says."""
-        from paretune.training.capacity import seats
+        """As :class:`Fleets` says; found once for each kind and method, since it takes a model."""
+        from paretune.training.capacity import kind_of, seats
 
-        asked = (run, self.bench, self.device, most, budget_bytes)
-        return seats(*asked, where_it_pays=where_it_pays)
+        key = f"{kind_of(run)} {run.method.model_dump_json()}"
+        if key not in self._seats:
+            asked = (run, self.bench, self.device, most, budget_bytes)
+            self._seats[key] = seats(*asked, where_it_pays=where_it_pays)
+        return self._seats[key]
 
     def train(
         self,

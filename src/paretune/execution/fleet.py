@@ -85,10 +85,10 @@ class Crewed:
         Raises:
             ParetuneError: the data, the model or the method cannot be used.
         """
+        self._hold(first)  # before the model is opened, which may take longer than a lease
         free_bytes = psutil.virtual_memory().available // (SHARE * self._asked.workers)
         asked = self._asked
         most = self._fleets.seats(first.run, asked.most, free_bytes, where_it_pays=not asked.always)
-        self._hold(first)
         self._more(first, most - 1)
         return len(self._open)
 

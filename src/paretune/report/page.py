@@ -44,19 +44,19 @@ def html(
         StoreError: the page cannot be written there.
     """
     with ThreadPoolExecutor(1) as beside:
-        # A front needs two cells with a cost; the library is put together while scores are drawn.
+        # A front needs two cells with a cost; the bundle is put together while scores are drawn.
         weighed = {record.run.cell for record in records if record.run.stage == "cost"}
-        library = beside.submit(scripts.library).result if len(weighed) > 1 else scripts.library
-        text = render(build(study, records, states, findings), library)
+        bundle = beside.submit(scripts.bundle).result if len(weighed) > 1 else scripts.bundle
+        text = render(build(study, records, states, findings), bundle)
     return write_whole(path, text, "the page")
 
 
-def render(report: Report, library: Callable[[], str] = scripts.library) -> str:
+def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
     """The page as text. Everything that comes from data or names is escaped.
 
     Args:
         report: as :func:`~paretune.report.build.build` gathers it.
-        library: gives what draws the front; called only where a task has one.
+        bundle: gives what draws the front; called only where a task has one.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -84,7 +84,7 @@ def render(report: Report, library: Callable[[], str] = scripts.library) -> str:
     ]
     run: list[str] = []
     if any(task.front for task in report.tasks):
-        run += [library(), scripts.script("front")]
+        run += [bundle(), scripts.script("front")]
     if any(part["disagreement"] for part in parts):
         run.append(scripts.script("disagree"))
     return jinja.get_template("report.html.j2").render(

@@ -28,7 +28,7 @@ _SNIPPET = "window.vegaEmbed = vegaEmbed;"
 
 
 @cache
-def library() -> str:
+def bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
 
     Putting it together takes 1.5 s of a processor (other threads go on meanwhile), so it is kept

@@ -76,7 +76,7 @@ def seats(
     member = Member(run)
     try:
         packed = formation.form([member])
-    except BaseException:
+    except BaseException:  # whatever it is goes on up
         bench.drop_model()  # a method may be half inside it
         raise
     size = sum(p.numel() for p in formation.trained(member).values())

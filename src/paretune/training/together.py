@@ -94,6 +94,7 @@ class Together:
         self._bench, self._device, self._finish = bench, device, finish
         self._checkpoint_seconds, self._keep_bytes = checkpoint_seconds, keep_bytes
         self._seats: list[Seat] = []
+        self._changed = False
         self._formation: Formation
 
     def train(self, jobs: Sequence[Job], more: Callable[[int], Sequence[Job]]) -> None:
@@ -129,12 +130,10 @@ class Together:
                     started = time.monotonic()
                 else:
                     coming = []
-        except BaseException:
+        except BaseException:  # whatever it is goes on up
             self._bench.drop_model()  # a method may be half inside it
             raise
         self._formation.dissolve()
-
-    _changed = False
 
     def _seat(self, jobs: Sequence[Job], loading_seconds: float) -> None:
         new = [Seat(job, Member(job.run), self._bench.parts(job.run)) for job in jobs]
@@ -145,8 +144,6 @@ class Together:
         for seat in new:
             self._start(seat)
             seat.spent("load", loading_seconds)
-        # One that resumes may have ended before.
-        self._changed = False
 
     def _form(self, new: Sequence[Seat] = ()) -> None:
         formation = self._formation
