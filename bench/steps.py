@@ -52,12 +52,21 @@ def measure(work: Work, method: str, options: argparse.Namespace) -> dict[str, A
     case: dict[str, Any] = {"model": work.model, "task": work.task, "method": method}
     if reason := no_counterpart(method, work.shape.kind):
         return {**case, "left_out": reason}
-    case["gate"] = gate(work, method, batch=options.gate_batch, starts=options.gate_starts)
-    if not case["gate"]["passed"]:
+    asked = options.variants.split(",")
+    case["gate"] = gate(
+        work,
+        method,
+        batch=options.gate_batch,
+        starts=options.gate_starts,
+        precisions=sorted({VARIANTS[name].precision for name in asked if VARIANTS[name].ours}),
+    )
+    passed = case["gate"]["passed"]
+    names = [n for n in asked if not VARIANTS[n].ours or passed[VARIANTS[n].precision]]
+    if not any(VARIANTS[name].ours for name in names):
         return case
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, options.batches)
     others = mixed(batches)
-    sides = {name: side(work, method, VARIANTS[name]) for name in options.variants.split(",")}
+    sides = {name: side(work, method, VARIANTS[name]) for name in names}
     trained = {made.trained for made in sides.values()}
     if len(trained) != 1:
         raise SystemExit(f"the sides do not train equally many parameters: {trained}")

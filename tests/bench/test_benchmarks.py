@@ -67,10 +67,11 @@ def test_steps_and_its_page(
     steps.main([*QUICK, "--task", "copa", "--methods", "lora,prompt", "--json", str(file),
                 "--variants", "a,b,ours,ours-mixed"])  # fmt: skip
     (case, without) = json.loads(file.read_text())["cases"]
-    assert case["gate"]["passed"] and case["gate"]["fp32_apart"] < 1e-5
+    assert case["gate"]["passed"] == {"fp32": True, "bf16": True}
+    assert case["gate"]["fp32_apart"] < 1e-5
     assert set(case["ratios"]) == {"a / ours", "b / ours", "b / ours-mixed", "fastest / fastest"}
     assert "several choices" in without["left_out"]
-    assert "gate passed" in capsys.readouterr().out
+    assert "gate in fp32 passed" in capsys.readouterr().out
     page.main(["--results", str(tmp_path), "--page", str(tmp_path / "performance.md")])
     text = (tmp_path / "performance.md").read_text()
     assert "tiny, copa, lora" in text and (tmp_path / page.FIGURE).stat().st_size > 5000
@@ -84,10 +85,27 @@ def test_no_ratio_where_the_sides_differ(toy: str, monkeypatch: pytest.MonkeyPat
     work = Work("tiny", toy, "copa")
     monkeypatch.setattr(gate, "OURS", gate.OURS._replace(dropout=0.1))
     found = gate.gate(work, "lora", batch=2, starts=1)
-    assert not found["passed"] and found["fp32_apart"] > 1e-5
+    assert found["passed"] == {"fp32": False, "bf16": False} and found["fp32_apart"] > 1e-5
     monkeypatch.setattr(steps, "gate", lambda *_, **__: found)
-    case = steps.measure(work, "lora", Namespace(gate_batch=2, gate_starts=1))
+    asked = Namespace(gate_batch=2, gate_starts=1, variants="b,ours,ours-fp32")
+    case = steps.measure(work, "lora", asked)
     assert "ratios" not in case and "no ratio" in "\n".join(steps.tables(case))
+
+
+def test_each_precision_has_its_own_gate(toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gate
+    import steps
+    from workload import Work
+
+    work = Work("tiny", toy, "copa")
+    found = gate.gate(work, "lora", batch=2, starts=3, precisions=["fp32"])
+    assert found["passed"] == {"fp32": True} and "bf16_from_fp32" not in found
+    found["passed"]["bf16"] = False
+    monkeypatch.setattr(steps, "gate", lambda *_, **__: found)
+    monkeypatch.setattr(steps, "peak_rates", lambda: {"fp32": 1e11, "bf16": 2e11})
+    asked = Namespace(gate_batch=2, gate_starts=3, batches=2, rounds=1,
+                      variants="b,b-fp32,ours,ours-fp32")  # fmt: skip
+    assert set(steps.measure(work, "lora", asked)["sides"]) == {"b", "b-fp32", "ours-fp32"}
 
 
 @pytest.mark.parametrize("method", ["bitfit", "full", "head_only", "prompt", "ia3"])
