@@ -43,6 +43,7 @@ bench: $(VENV)/dev
 	$(STEPS) --task cb --methods loha,dora,lokr,ia3,prompt,bitfit,full --json $(RESULTS)/steps-2-methods.json
 	$(STEPS) --model e5-small --task boolq,cb --json $(RESULTS)/steps-3-e5-small.json
 	$(STEPS) --model bert-base --task boolq,cb,copa --batches 4 --json $(RESULTS)/steps-4-bert-base.json
+	$(BIN)/python bench/trunk.py --model minilm,e5-small,bert-base --json $(RESULTS)/trunk.json
 	$(BIN)/python bench/two_processes.py --json $(RESULTS)/two.json
 	$(MEMORY) --json $(RESULTS)/memory-1-minilm.json
 	$(MEMORY) --model bert-base --json $(RESULTS)/memory-2-bert-base.json

@@ -8,9 +8,9 @@ lognormal, clipped at 256, with the mean lengths of the English SuperGLUE tasks.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,12 +115,13 @@ def mixed(batches: list[list[int]], seed: int = 0) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class Work:
-    """A model and a task; ``batch`` None is the task's own."""
+    """A model and a task; ``batch`` None is the task's own; ``options`` are the method's."""
 
     model: str
     folder: str
     task: str
     batch: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> Shape:
@@ -155,7 +156,7 @@ class Work:
             stage="tune",
             task=TaskSpec(name=self.task),
             model=ModelSpec(name=self.folder, label=self.model),
-            method=MethodSpec(name=method),
+            method=MethodSpec(name=method, **self.options),
             learning_rate=rate,
             seed=seed,
             training=Training.model_validate(

@@ -134,6 +134,22 @@ def test_peak_memory_of_one_side(toy: str) -> None:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
+def test_kept_activations(toy: str, tmp_path: Path) -> None:
+    import page
+    import trunk
+
+    file = tmp_path / "trunk.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trunk.trunk, "trunk_home", trunk.trunk.trunk_home)  # put back afterwards
+        trunk.main(["--model", toy, "--rounds", "1", "--batches", "2", "--threads", "1",
+                    "--json", str(file)])  # fmt: skip
+    lora, head = json.loads(file.read_text())["cases"]
+    assert (lora["top"], lora["layers"], head["top"]) == (1, 2, 0)
+    assert lora["apart"] < 1e-5 > head["apart"]
+    assert lora["keeping_steps"] > 0 and lora["ratio"][0] > 0
+    assert "top 1 of 2" in page.page(tmp_path) and "head alone" in page.page(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_fleet(toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import fleet
