@@ -138,7 +138,7 @@ def kept(told: list[dict[str, Any]]) -> Iterator[str]:
     yield ""
     yield "`bench/trunk.py`: methods confined to the top quarter of the layers (of six: two), and"
     yield "the head alone, without dropout: examples a second in every epoch but the first, when"
-    yield "what enters the lowest trained layer is read from disk. Keeping it takes the steps named,"
+    yield "what enters the lowest trained layer is read from disk. Keeping takes the steps named,"
     yield "once for a task and a model. Losses of 20 steps in fp32 are within 1e-5 of the field's."
     for one in told:
         yield from ["", machine(one), ""]
