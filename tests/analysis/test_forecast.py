@@ -4,7 +4,8 @@ import fake_records as fake
 import pytest
 
 from paretune.analysis.cells import group
-from paretune.analysis.forecast import Fitted, Work, fitted, looking_back
+from paretune.analysis.forecast import Fitted, fitted, looking_back
+from paretune.analysis.work import Work
 from paretune.store.record import Record
 from paretune.study import Study
 

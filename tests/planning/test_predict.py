@@ -6,7 +6,7 @@ import pytest
 import tiny_models
 import tiny_study
 
-from paretune.analysis.forecast import Work
+from paretune.analysis.work import Work
 from paretune.planning.context import NO_MODEL, Context
 from paretune.planning.predict import Predictor
 from paretune.store.record import Record

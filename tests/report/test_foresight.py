@@ -3,7 +3,7 @@ from dataclasses import asdict, replace
 
 import fake_records as fake
 
-from paretune.analysis.forecast import Work
+from paretune.analysis.work import Work
 from paretune.report.build import build
 from paretune.report.foresight import foresight_grids, ratios
 from paretune.report.page import render

@@ -1,9 +1,9 @@
 """What a run takes, from first principles and from what this machine's own runs took.
 
 First principles say how methods differ: operations of a step, bytes that must be held, bytes that
-a forward pass saves (:class:`Work`, known before the run starts). What they cannot know is how
-fast a machine is and what its libraries need beside; that is fitted to ended runs of the same
-model on the same device, one number each::
+a forward pass saves (:class:`~paretune.analysis.work.Work`, known before the run starts). What they
+cannot know is how fast a machine is and what its libraries need beside; that is fitted to ended
+runs of the same model on the same device, one number each::
 
     seconds    = steps * operations / speed
     peak_bytes = held + saved + rest
@@ -16,35 +16,14 @@ rule of thumb: a factor on it was further off where passes differ in length (doc
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.costs import value_at
+from paretune.analysis.work import Work
 from paretune.store.record import Record
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a run will do and hold; nothing in it is measured.
-
-    ``operations`` of one step; ``held_bytes``: weights, gradients, the optimiser's states and
-    kept copies; ``saved_bytes``: what one forward pass keeps for its backward pass, by rule of
-    thumb.
-    """
-
-    operations: float
-    held_bytes: int
-    saved_bytes: int
-
-    @classmethod
-    def of(cls, record: Record) -> Work | None:
-        """As the record has it; None where an older version made it, or it trained no model."""
-        given: Any = record.measured.get("work")
-        if not isinstance(given, Mapping):
-            return None
-        return cls(float(given["operations"]), int(given["held_bytes"]), int(given["saved_bytes"]))
 
 
 @dataclass(frozen=True)

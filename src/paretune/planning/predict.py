@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.analysis.forecast import Fitted, Work, fitted
+from paretune.analysis.forecast import Fitted, fitted
+from paretune.analysis.work import Work
 from paretune.data.encode import lengths, target_lengths
 from paretune.models.load import Loaded
 from paretune.planning.context import NO_MODEL, Context

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paretune.analysis.forecast import Work
+from paretune.analysis.work import Work
 from paretune.data.batch import stacked
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.forecast import Work
+from paretune.analysis.work import Work
 from paretune.data.batch import PASS_TOKENS, micro_batches
 from paretune.models.load import Loaded
 from paretune.models.packing.entering import packs
