@@ -45,6 +45,7 @@ bench: $(VENV)/dev $(ADAPTERS)/ready
 	$(STEPS) --task cb --methods loha,dora,lokr,ia3,prompt,bitfit,full --json $(RESULTS)/steps-2-methods.json
 	$(STEPS) --model e5-small --task boolq,cb --json $(RESULTS)/steps-3-e5-small.json
 	$(STEPS) --model bert-base --task boolq,cb,copa --batches 4 --json $(RESULTS)/steps-4-bert-base.json
+	$(BIN)/python bench/profile_steps.py --json $(RESULTS)/profile.json
 	$(BIN)/python bench/adapters_steps.py --python $(ADAPTERS)/bin/python --json $(RESULTS)/adapters.json
 	$(BIN)/python bench/trunk.py --model minilm,e5-small,bert-base --json $(RESULTS)/trunk.json
 	$(BIN)/python bench/two_processes.py --json $(RESULTS)/two.json

@@ -132,6 +132,25 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
                 )
 
 
+def profiled(told: list[dict[str, Any]]) -> Iterator[str]:
+    """Where the time goes."""
+    yield "## Where a step's time goes"
+    yield ""
+    yield "`bench/profile_steps.py`: shares of the operations' own time under torch's profiler, %."
+    yield "Where products with the layers take the share p of paretune's step, nothing that is done"
+    yield "about the rest makes it more than 1 / p times as fast."
+    for one in told:
+        yield from ["", machine(one)]
+        for case in one["cases"]:
+            names = list(case["shares"])
+            kinds = dict.fromkeys(kind for found in case["shares"].values() for kind in found)
+            yield from ["", f"| {case['model']}, {case['task']}, {case['method']} | "
+                        f"{' | '.join(names)} |", f"|---|{'---|' * len(names)}"]  # fmt: skip
+            for kind in kinds:
+                cells = (f"{100 * case['shares'][name].get(kind, 0.0):.0f}" for name in names)
+                yield f"| {kind} | {' | '.join(cells)} |"
+
+
 def beside(told: list[dict[str, Any]]) -> Iterator[str]:
     """The library `adapters`."""
     yield "## Beside the library `adapters`"
@@ -321,6 +340,7 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
 
 SECTIONS = {
     "steps": steps,
+    "profile": profiled,
     "adapters": beside,
     "trunk": kept,
     "two": two,

@@ -134,6 +134,28 @@ def test_peak_memory_of_one_side(toy: str) -> None:
         assert case["ratios"]["b / ours"] == pytest.approx(2, rel=0.01)
 
 
+def test_where_the_time_goes(toy: str, tmp_path: Path) -> None:
+    import page
+    import profile_steps
+
+    kind_of = profile_steps.kind_of
+    assert kind_of("aten::mm", [[800, 384], [384, 384]]) == "products with layers"
+    assert kind_of("aten::addmm", [[384], [800, 384], [384, 1536], [], []]) == (
+        "products with layers"
+    )
+    assert kind_of("aten::mm", [[800, 384], [384, 8]]) == "products of the method"
+    assert kind_of("aten::_softmax_backward_data", []) == "softmax"
+    assert kind_of("_AttentionBackward", []) == "attention, written out"
+    assert kind_of("aten::view", []) == "the rest"
+    file = tmp_path / "profile.json"
+    profile_steps.main(["--model", toy, "--task", "copa", "--batches", "1", "--threads", "1",
+                        "--variants", "b-fp32,ours-fp32", "--json", str(file)])  # fmt: skip
+    (case,) = json.loads(file.read_text())["cases"]
+    for shares in case["shares"].values():
+        assert sum(shares.values()) == pytest.approx(1) and shares["dropout"] > 0
+    assert "attention, written out" in page.page(tmp_path)
+
+
 def test_beside_adapters(tmp_path: Path, toy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other side is played by this interpreter: paretune's own losses, and no time at all."""
     import adapters_steps
