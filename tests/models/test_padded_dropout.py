@@ -75,6 +75,13 @@ def test_a_table_of_each_run_draws_as_the_one_alone() -> None:
         assert torch.equal(own, alone(seed, tables[0]))
 
 
+def test_what_is_one_runs_alone_draws_as_alone() -> None:
+    chance, x = beside(), torch.ones(1, 4, 7)
+    with chance.only(2):
+        assert torch.equal(drop(x, chance, P), alone(SEEDS[2], x))
+    assert torch.equal(drop(torch.ones(5, 9, 7), chance, P)[2:], alone(33, torch.ones(3, 9, 7), 1))
+
+
 def test_without_probability_nothing_is_counted() -> None:
     chance, x = beside(), torch.ones(5, 9, 7)
     assert drop(x, chance, 0.0) is x and chance.place == 0

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load as safetensors
 from tiny_tasks import silent, small, tiny_run, tiny_task
 
-from paretune import methods
+from paretune import methods, training
 from paretune.data.batch import stacked
 from paretune.errors import StaleClaimError
 from paretune.methods import options as method_options
@@ -23,6 +23,7 @@ from paretune.training import formation, padded
 from paretune.training.capacity import kind_of, seats
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
+from paretune.training.passes import training_passes
 from paretune.training.prepare import prepare
 from paretune.training.together import STACK_ROWS, Together
 from paretune.training.workbench import Workbench
@@ -119,6 +120,7 @@ PADDED = [("deberta-v2", "lora", "pair"), ("bert", "kept prompt", "classificatio
 MORE_PADDED = [
     *(("deberta-v2", name, "pair") for name in JOINING if name != "lora"),
     *(("deberta-v2", name, "multiple_choice") for name in ("layer_norm", "prefix")),
+    ("deberta-v2", "dropping lora", "pair"),
     ("deberta-v2", "bitfit", "regression"),
     ("mean modernbert", "lora", "pair"),
     ("mean modernbert", "prefix", "multiple_choice"),
@@ -143,9 +145,13 @@ def model_of(tiny_model: Any, tmp_path: Path) -> Callable[[str], Path]:
 
 def method_named(name: str) -> dict[str, Any]:
     """``kept prompt`` leaves the text where it was, so its batches are padded."""
-    if name != "kept prompt":
-        return {"method": name}
-    return {"method": "prompt", "options": {"num_virtual_tokens": 4, "text_positions": "kept"}}
+    match name:
+        case "kept prompt":
+            options = {"num_virtual_tokens": 4, "text_positions": "kept"}
+            return {"method": "prompt", "options": options}
+        case "dropping lora":
+            return {"method": "lora", "options": {"rank": 2, "dropout": 0.2}}
+    return {"method": name}
 
 
 @pytest.fixture
@@ -320,6 +326,16 @@ def test_who_diverges_leaves_the_others_alone(tmp_path: Path, tiny_model: Any, f
         equal(outcome, alone(run, tmp_path))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_activations_computed_again(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    """In the backward pass each run draws the dropout of its forward pass."""
+    runs = fleet_of(tmp_path, tiny_model, family, training={"activation_checkpointing": True})[:2]
+    left = together(runs, tmp_path)
+    for run in runs:
+        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+
+
 @FAMILIES
 def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any, family: str) -> None:
     runs = fleet_of(tmp_path, tiny_model, family, training={"interpolate": [0.5, 0.8]})[:2]
@@ -446,17 +462,25 @@ def test_stacks() -> None:
     assert stacked(unlike, 1000, 0) == [{0: 0}, {2: 0}, {1: 0}, {3: 0}]
 
 
-def test_a_run_is_cut_into_passes_as_alone(tmp_path: Path, tiny_model: Any) -> None:
+def test_a_run_is_cut_into_passes_as_alone(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a pass costs depends on what the run itself trains, not on how many stand beside it."""
-    runs = fleet_of(tmp_path, tiny_model, "deberta-v2")
-    bench = Workbench()
+    runs = fleet_of(tmp_path, tiny_model, "deberta-v2", training={"max_steps": 2})
+    bench, told = Workbench(), set()
     loaded = bench.model(runs[0].model, bench.dataset(runs[0].task))
     prepared = prepare(runs[0], loaded)
     alone = prepared.pass_tokens
     prepared.undo()
-    members = [formation.Member(run) for run in runs]
-    formed = formation.Formation(runs[0], loaded, "cpu")
-    assert formed.form(members)
-    assert [formed.pass_tokens(member) for member in members] == [alone] * len(runs)
-    assert formed.prepared.pass_tokens != alone
-    formed.dissolve()
+
+    def noting(data: Any, batch: Any, micro_batch: int, pass_tokens: int, packing: Any) -> Any:
+        told.add(pass_tokens)
+        return training_passes(data, batch, micro_batch, pass_tokens, packing)
+
+    monkeypatch.setattr(training.together, "training_passes", noting)
+    together(runs, tmp_path, bench=bench)
+    assert told == {alone}
+    many = formation.Formation(runs[0], loaded, "cpu")
+    assert many.form([formation.Member(run) for run in runs])
+    assert many.prepared.pass_tokens != alone  # it counts all of them
+    many.dissolve()

@@ -87,11 +87,13 @@ class Fleet:
 
     @contextmanager
     def only(self, run: int) -> Iterator[None]:
-        """While it is open, what comes as a single row is this run's."""
+        """While it is open, what comes as a single row is this run's, and so is what is drawn."""
         before = [[own.stop - own.start for own in way] for way in self.ways]
         self.share([int(r == run) for r in range(self.runs)])
+        chance = self.chance
         try:
-            yield
+            with chance.only(run) if isinstance(chance, PaddedChance) else nullcontext():
+                yield
         finally:
             self.share(*before)
 

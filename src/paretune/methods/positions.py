@@ -66,8 +66,10 @@ def _biases(
     present = fleet.present()
     shares = [heads * (fleet.ways[0][r].stop - fleet.ways[0][r].start) for r in present]
     texts = torch.split(query, shares), torch.split(key, shares)
-    found = []
+    place, found = 0 if fleet.chance is None else fleet.chance.place, []
     for run, own_query, own_key, table in zip(present, *texts, tables, strict=True):
+        if fleet.chance is not None:
+            fleet.chance.place = place  # no run's dropouts count for another
         with fleet.only(run):
             found.append(plain(own_query, own_key, relative, table, terms))
     return torch.cat(found)

@@ -43,6 +43,16 @@ class PaddedChance(Chance):
         """To which all are padded."""
         return max(self.lengths, default=0)
 
+    @contextmanager
+    def only(self, run: int) -> Iterator[None]:
+        """While it is open, all is drawn for this run, as alone, from the present place on."""
+        before = self.seeds, self.shares, self.lengths
+        self.seeds, self.shares, self.lengths = [self.seeds[run]], [], []
+        try:
+            yield
+        finally:
+            self.seeds, self.shares, self.lengths = before
+
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
         """Seed of each run that has rows in a tensor of this shape, and the shape it has alone.
 
