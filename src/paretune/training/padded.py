@@ -8,6 +8,7 @@ drawn for each run at its own length (:mod:`paretune.models.padded_dropout`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +33,18 @@ STACK_PADDING = {"cpu": PASS_TOKENS, "cuda": 16 * PASS_TOKENS}
 saves. On a GPU it was not measured: as much more as a stack may hold there."""
 
 
+def may_share(model: Any) -> bool:
+    """Whether runs can share batches of this model, packed or padded."""
+    return model.config.model_type in SHARED
+
+
 def pack_or_stack(prepared: Prepared) -> bool:
     """Let the runs of a fleet share batches, packed or padded; whether they can."""
     model, injection, fleet = prepared.loaded.model, prepared.injection, prepared.fleet
+    if not may_share(model):
+        return False
     if injection.packs and packs(model):
         return pack(prepared)
-    if model.config.model_type not in SHARED:
-        return False
     # On every device: what torch draws in one pass would depend on who is in it.
     draw_by(prepared, PaddedChance())
     also_undo(injection, *tables_apart(model, prepared.loaded.anatomy, fleet))
