@@ -418,8 +418,6 @@ def test_who_trains_alone(tmp_path: Path, tiny_model: Any, monkeypatch: pytest.M
         assert places("bert", method) == places("deberta-v2", method) == 1, method
     assert places("bert", "lora", stage="cost") == 1
     assert places("bert", "adapterdrop", options={"robust": True, "reduction_factor": 8}) == 1
-    monkeypatch.setattr(padded, "SHARED", ("bert",))
-    assert places("deberta-v2", "lora") == 1
 
 
 @BOTH_FAMILIES

@@ -24,9 +24,23 @@ from paretune.models.padded_dropout import PaddedChance
 from paretune.training.passes import Share, draw_by, pack
 from paretune.training.prepare import Prepared
 
-SHARED = (*PACKED, "deberta-v2")
+SHARED = (
+    *PACKED,
+    "albert",
+    "data2vec-text",
+    "deberta-v2",
+    "ernie",
+    "eurobert",
+    "megatron-bert",
+    "mpnet",
+    "nomic_bert",
+    "rembert",
+    "roberta-prelayernorm",
+    "roformer",
+)
 """Architectures in whose padded batches every tensor's rows are texts, or known to be tables: joint
-runs are tested there. Others may have tensors that belong to no run, so they train alone."""
+runs are tested on each. Elsewhere a tensor may belong to no run, or padding may change what is
+computed (Nystromformer), so there runs train alone."""
 
 STACK_PADDING = {"cpu": PASS_TOKENS, "cuda": 16 * PASS_TOKENS}
 """By how many tokens a run's part may be made longer to share a pass: what the pass costs that it
