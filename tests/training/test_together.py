@@ -457,6 +457,8 @@ def test_stacks() -> None:
     assert stacked(packed, 100, 0) == [{0: 0, 2: 0}, {1: 0, 0: 1}]
     unlike = [[(2, 30)], [(2, 12)], [(2, 29)], [(2, 11)]]
     assert stacked(unlike, 1000, 4) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
+    assert stacked(unlike, 200, 9, beside=20) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
+    assert stacked(unlike, 200, 9, beside=21) == [{0: 0}, {2: 0}, {1: 0, 3: 0}]
     assert stacked(unlike, 1000, 0) == [{0: 0}, {2: 0}, {1: 0}, {3: 0}]
 
 

@@ -132,7 +132,7 @@ def packed_evaluation_batches(tokens: Sequence[int], rows: int) -> list[list[int
 
 
 def stacked(
-    passes: Sequence[Sequence[tuple[int, int]]], tokens: int, padding: int
+    passes: Sequence[Sequence[tuple[int, int]]], tokens: int, padding: int, beside: int = 0
 ) -> list[dict[int, int]]:
     """Put the passes of several runs on top of one another, each run once in a stack.
 
@@ -141,6 +141,7 @@ def stacked(
             row of a packed pass is one token long.
         tokens: most of a stack, all rows as long as its longest; a pass that has more stays alone.
         padding: most tokens by which a pass may be made longer to stand in a stack.
+        beside: what a row holds beside its tokens, in tokens.
 
     Returns:
         Stacks: by run, the number of its pass. Every pass is in one of them, the longest rows first
@@ -159,7 +160,7 @@ def stacked(
             (longest - length, place)
             for place, (before, longest) in enumerate(held)
             if run not in stacks[place]
-            and (before + rows) * longest <= tokens
+            and (before + rows) * (longest + beside) <= tokens
             and rows * (longest - length) <= padding
         ]
         if fitting:

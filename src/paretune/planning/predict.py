@@ -19,7 +19,7 @@ from paretune.planning.context import NO_MODEL, Context
 from paretune.store.record import Record
 from paretune.study import Run
 from paretune.training.capacity import held, pays, shares
-from paretune.training.padded import may_share
+from paretune.training.padded import beside, may_share
 from paretune.training.work import Shape, shape_of, work
 
 TYPICAL_SHARE = 0.35
@@ -105,7 +105,7 @@ class Predictor:
         if not may_share(loaded.model):
             return 1, False
         train, lengths = self.context.dataset(run.task).train, self._lengths(run)
-        mean = sum(lengths) / len(lengths) * len(train[0].segments)
+        mean = (sum(lengths) / len(lengths) + beside(loaded.model)) * len(train[0].segments)
         tokens = mean * min(run.training.batch_size, len(train))
         seats = held(self._trained(run, loaded), most, budget_bytes)
         return seats, seats > 1 and pays(tokens, self._device)

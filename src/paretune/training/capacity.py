@@ -6,6 +6,7 @@ from paretune import methods
 from paretune.methods import options as method_options
 from paretune.study import MethodSpec, Run
 from paretune.training.formation import Formation, Member
+from paretune.training.padded import beside
 from paretune.training.prepare import holds_bf16
 from paretune.training.together import rows
 from paretune.training.workbench import Workbench
@@ -98,9 +99,9 @@ def held(trained: int, most: int, budget_bytes: int) -> int:
 
 
 def _step_tokens(run: Run, bench: Workbench, length: int) -> float:
-    """Tokens of a mean step."""
+    """Tokens of a mean step, with what its texts hold beside them."""
     loaded = bench.model(run.model, bench.dataset(run.task), bf16=holds_bf16(run))
     train = bench.parts(run).train
     encoded = bench.encode(train, loaded, bench.source(run.model), length)
-    tokens = sum(len(text) for choices in encoded.ids for text in choices)
+    tokens = sum(beside(loaded.model) + len(text) for choices in encoded.ids for text in choices)
     return tokens / len(train) * min(run.training.batch_size, len(train))

@@ -22,7 +22,7 @@ from paretune.methods.fleet import Fleet, PerRun
 from paretune.methods.injection import Injection, also_undo
 from paretune.models.load import Loaded, reset_head
 from paretune.study import Run
-from paretune.training.padded import pack_or_stack, padded_outputs, rows_and_lengths
+from paretune.training.padded import beside, pack_or_stack, padded_outputs, rows_and_lengths
 from paretune.training.passes import Share, packed_outputs, tokens_of
 from paretune.training.prepare import Prepared, asked, pass_tokens, settle, usable_length
 from paretune.training.trunk import keep_trunk
@@ -65,6 +65,8 @@ class Formation:
         loaded: the model, as it was loaded.
         device: where to compute.
 
+    ``beside`` is what each text holds in a pass beside its tokens, in tokens.
+
     Raises:
         MethodError: the method or its options cannot be used.
     """
@@ -72,6 +74,7 @@ class Formation:
     def __init__(self, run: Run, loaded: Loaded, device: str) -> None:
         self.loaded, self.device = loaded, device
         settle(run, loaded, device)
+        self.beside = beside(loaded.model)
         self._numbers = sum(p.numel() for p in loaded.model.parameters())
         self.fleet = Fleet()
         self._groups: list[Group] = []

@@ -23,6 +23,7 @@ from paretune.models.packing.entering import PACKED, packs
 from paretune.models.padded_dropout import PaddedChance
 from paretune.training.passes import Share, draw_by, pack
 from paretune.training.prepare import Prepared
+from paretune.training.work import COPIES
 
 SHARED = (
     *PACKED,
@@ -50,6 +51,22 @@ saves. On a GPU it was not measured: as much more as a stack may hold there."""
 def may_share(model: Any) -> bool:
     """Whether runs can share batches of this model, packed or padded."""
     return model.config.model_type in SHARED
+
+
+def beside(model: Any) -> int:
+    """What each text of a padded batch holds beside its tokens, in tokens.
+
+    DeBERTa lays a copy of its projected table, a row for each distance, beside every text, once for
+    each kind of position that its attention knows, and keeps them until the backward pass.
+    """
+    config = model.config
+    if config.model_type != "deberta-v2" or not config.relative_attention:
+        return 0
+    longest = config.max_relative_positions
+    longest = longest if longest > 0 else config.max_position_embeddings
+    distances = 2 * (config.position_buckets if config.position_buckets > 0 else longest)
+    kinds = sum(kind in config.pos_att_type for kind in ("c2p", "p2c"))
+    return int(kinds * distances // COPIES["frozen"])
 
 
 def pack_or_stack(prepared: Prepared) -> bool:

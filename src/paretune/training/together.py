@@ -221,7 +221,7 @@ class Together:
             formation.sides(s.course.data, cut) for s, cut in zip(self._seats, cuts, strict=True)
         ]
         losses = [0.0] * len(self._seats)
-        for stack in stacked(sides, rows(self._device), padding(self._device)):
+        for stack in self._stacks(sides, rows(self._device)):
             self._pass(stack, cuts, batches, losses)
         formation.hand_out()
         tokens = [sum(n * length for n, length in own) for own in sides]
@@ -231,6 +231,12 @@ class Together:
         seconds = time.monotonic() - started
         for seat, own in zip(self._seats, tokens, strict=True):
             seat.spent("train", seconds * own / max(1, sum(tokens)))
+
+    def _stacks(
+        self, sides: Sequence[Sequence[tuple[int, int]]], tokens: int
+    ) -> list[dict[int, int]]:
+        """Which passes go together (:func:`paretune.data.batch.stacked`)."""
+        return stacked(sides, tokens, padding(self._device), self._formation.beside)
 
     def _pass(
         self,
@@ -316,7 +322,7 @@ class Together:
         plan = self._seats[0].plan
         formation.loaded.model.eval()
         with torch.inference_mode(), computing(plan.device, plan.precision):
-            for stack in stacked(sides, EVALUATION_TOKENS, padding(plan.device)):
+            for stack in self._stacks(sides, EVALUATION_TOKENS):
                 shares: list[Share] = [
                     (data.get(r, seat.encoded["train"]), cuts[r][stack[r]] if r in stack else ())
                     for r, seat in enumerate(self._seats)
