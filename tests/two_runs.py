@@ -14,6 +14,7 @@ from paretune.data.batch import order
 from paretune.data.encode import Encoded
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet, PerRun
+from paretune.methods.positions import tables_apart
 from paretune.models.load import Loaded, reset_head, set_dropout
 from paretune.study import Run
 from paretune.training.objective import inputs, weight
@@ -57,6 +58,7 @@ class Both:
         self.injection = module.inject(
             self.joint.model, self.joint.anatomy, options, self.fleet, list(SEEDS)
         )
+        tables_apart(self.joint.model, self.joint.anatomy, self.fleet)
         self.joint.model.to(dtype)
         for copies in self.heads.values():
             copies.requires_grad_(True)
@@ -95,7 +97,7 @@ class Both:
 
     def together(self, rows: list[list[int]]) -> list[Tensor]:
         """Logits of both runs from one pass, padded to the longest of all."""
-        self.fleet.share([len(own) * self.choices for own in rows])
+        self.fleet.share([len(own) * self.choices for own in rows], [1, 1])
         batch = self.batch([*rows[0], *rows[1]])
         found = told(self.joint.model(**batch).logits, batch)
         return list(found.split([weight(self.data, own) for own in rows]))

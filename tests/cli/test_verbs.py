@@ -93,7 +93,9 @@ def test_plan_is_whole_at_80_columns_and_writes_nothing(
     row = next(line for line in out.splitlines() if "lora-of-rank-two" in line)
     assert row.split()[:4] == ["tiny", "lora-of-rank-two", "3+2+1", "0/6"]
     assert "20 runs, 0 done" in out
-    assert max(map(len, out.splitlines()[:-3])) <= 80
+    # LoRA with LoRA, and head_only, which is always there, with itself.
+    assert "10 of 20 train together on one backbone, 5 at once at most.\n" in out
+    assert max(map(len, out.splitlines()[:-4])) <= 80
     _, every, _ = command(capsys, "plan", file, "--every")
     assert sum(line.startswith("words x ") for line in every.splitlines()) == 20
 
@@ -102,6 +104,7 @@ def test_plan_knows_what_has_ended(capsys: Any, done: tuple[Path, Path]) -> None
     code, out, _ = command(capsys, "plan", done[0], "--store", done[1])
     assert code == 0
     assert "8 runs, 7 done" in out and "ended runs of this model" in out
+    assert "together" not in out  # one that is left has nobody to train with
 
 
 def test_check_names_every_fault_and_writes_nothing(

@@ -47,10 +47,6 @@ from paretune.study import MethodSpec
 from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
-BESIDE_PROJECTIONS = (
-    "bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack", "unipelt",
-)  # fmt: skip
-"""Methods that meet DeBERTa's table of relative positions, which belongs to no run."""
 NOTHING = "trains nothing"
 
 
@@ -384,10 +380,5 @@ def test_a_run_beside_it_changes_nothing(
     data = walk.encoded(walk.loaded(), "train")
     pair = Both(walk.run, walk.copied, data, float64)
     pair.unsettle()
-    if walk.method in BESIDE_PROJECTIONS and hasattr(pair.joint.model, "deberta"):
-        with pytest.raises(ValueError, match=r"rows, but those of the runs are"):
-            pair.together(pair.rows((5, 2)))
-        record_property(EXCUSED, "DeBERTa's relative positions belong to no run: it runs alone")
-        return
     for shares in ((4, 4), (5, 2)):
         pair.equal(shares, lambda logits, rows: objective(logits))

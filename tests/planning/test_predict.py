@@ -1,16 +1,21 @@
 """Predictions on a tiny real study: what a run noted beforehand is what is predicted of it."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_models
 import tiny_study
+from tiny_tasks import tiny_run, tiny_task
 
 from paretune.analysis.work import Work
 from paretune.planning.context import NO_MODEL, Context
 from paretune.planning.predict import Predictor
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.training.capacity import seats
+from paretune.training.together import STACK_ROWS
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +70,25 @@ def test_records_set_the_speed_and_the_rest(done: tuple[Study, list[Record]]) ->
     other = Predictor(Context(), 1.0, told, device="cuda").predict(cost.run)
     assert other.peak_bytes == work.held_bytes + work.saved_bytes
     assert (other.basis, other.memory_basis) == ("operations and matrix speed", "tensors alone")
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_who_trains_together_is_known_before(
+    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as the worker then finds, by default and where it is asked."""
+    context, task = Context(), tiny_task(tmp_path)
+    predictor, budget = Predictor(context, 1.0), 1 << 26
+    for method in ("lora", "prefix", "full", "unipelt"):
+        run = tiny_run(task, tiny_model(family), method)
+        for tokens in (10_000, 50):
+            monkeypatch.setitem(STACK_ROWS, "cpu", tokens)
+            asked = seats(run, context.bench, "cpu", 8, budget)
+            unasked = seats(run, context.bench, "cpu", 8, budget, where_it_pays=True)
+            assert predictor.together(run, 8, budget) == (asked, unasked > 1)
+            assert (asked, unasked) == (
+                (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
+            )
+    cost = tiny_run(task, tiny_model(family), stage="cost")
+    assert predictor.together(cost, 8, budget) == (1, False)
+    assert predictor.together(tiny_run(task, tiny_model(family)), 8, 0) == (1, False)

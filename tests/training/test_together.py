@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ import torch
 from safetensors.torch import load as safetensors
 from tiny_tasks import silent, small, tiny_run, tiny_task
 
-from paretune import methods
+from paretune import methods, training
 from paretune.data.batch import stacked
 from paretune.errors import StaleClaimError
 from paretune.methods import options as method_options
 from paretune.study import Run
+from paretune.training import formation, padded
 from paretune.training.capacity import kind_of, seats
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
+from paretune.training.passes import training_passes
+from paretune.training.prepare import prepare
 from paretune.training.together import STACK_ROWS, Together
 from paretune.training.workbench import Workbench
 
@@ -98,7 +101,6 @@ JOINING = [
     if methods.trains_a_model(method)
     and methods.has_rates(method)
     and "classification" in method.KINDS
-    and name != "unipelt"  # is not packed
     and name not in MIXING[1:]  # below, with others
     and not methods.trains_alone(method, method_options.parse(name, method.Options, small(name)))
 ]
@@ -114,16 +116,68 @@ MORE = [
     ("modernbert", "prefix", "pair"),
     ("xlm-roberta", "houlsby", "regression"),
 ]
+PADDED = [("deberta-v2", "lora", "pair"), ("bert", "kept prompt", "classification")]
+MORE_PADDED = [
+    *(("deberta-v2", name, "pair") for name in JOINING if name != "lora"),
+    *(("deberta-v2", name, "multiple_choice") for name in ("layer_norm", "prefix")),
+    ("deberta-v2", "dropping lora", "pair"),
+    ("deberta-v2", "bitfit", "regression"),
+    ("mean modernbert", "lora", "pair"),
+    ("mean modernbert", "prefix", "multiple_choice"),
+    ("roberta", "kept prompt", "multiple_choice"),
+]
+
+
+@pytest.fixture
+def model_of(tiny_model: Any, tmp_path: Path) -> Callable[[str], Path]:
+    """A tiny model; ``mean modernbert`` reads the mean of all tokens, so it is not packed."""
+
+    def give(family: str) -> Path:
+        if family != "mean modernbert":
+            return Path(tiny_model(family))
+        folder = Path(tiny_model("modernbert", tmp_path / "mean"))
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "classifier_pooling": "mean"}))
+        return folder
+
+    return give
+
+
+def method_named(name: str) -> dict[str, Any]:
+    """``kept prompt`` leaves the text where it was, so its batches are padded."""
+    match name:
+        case "kept prompt":
+            options = {"num_virtual_tokens": 4, "text_positions": "kept"}
+            return {"method": "prompt", "options": options}
+        case "dropping lora":
+            return {"method": "lora", "options": {"rank": 2, "dropout": 0.2}}
+    return {"method": name}
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Of each padded pass of several runs, how long the texts of each are; filled as they go."""
+    found: list[list[int]] = []
+
+    def noting(model: Any, shares: Any, fleet: Any, *given: Any) -> Any:
+        outputs = padded.padded_outputs(model, shares, fleet, *given)
+        found.append([length for length in fleet.chance.lengths if length])
+        return outputs
+
+    monkeypatch.setattr(formation, "padded_outputs", noting)
+    return found
 
 
 @pytest.mark.parametrize(
     ("family", "method", "kind", "stack_rows"),
     [
         *((*place, 100 if n % 2 else 1000) for n, place in enumerate(PLACES)),
+        *((*place, 1000) for place in PADDED),
         *(
             pytest.param(*place, 100 if n % 2 else 1000, marks=pytest.mark.slow)
             for n, place in enumerate(MORE)
         ),
+        *(pytest.param(*place, 1000, marks=pytest.mark.slow) for place in MORE_PADDED),
     ],
 )
 def test_each_run_of_a_fleet_as_alone(
@@ -132,24 +186,32 @@ def test_each_run_of_a_fleet_as_alone(
     kind: str,
     stack_rows: int,
     tmp_path: Path,
-    tiny_model: Any,
+    model_of: Any,
+    passes: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two seeds and two rates with dropout, in one fleet: 20 steps, losses within 1e-5.
 
-    In stacks of all three, or of fewer where the others have no rows.
+    In stacks of all three, or of fewer where the others have no rows; padded, also of texts that
+    alone would be of unlike lengths.
     """
     monkeypatch.setitem(STACK_ROWS, "cpu", stack_rows)
     training = {"max_steps": 20, "eval_every": 5, "dropout": 0.1, "batch_size": 4}
-    task, model = tiny_task(tmp_path, kind), tiny_model(family)
+    task, model = tiny_task(tmp_path, kind), model_of(family)
     runs = [
-        tiny_run(task, model, method, training=training, seed=seed, learning_rate=rate)
+        tiny_run(
+            task, model, training=training, seed=seed, learning_rate=rate, **method_named(method)
+        )
         for seed, rate in ((1, 1e-3), (2, 1e-3), (1, 3e-3))
     ]
     bench = Workbench()
     assert seats(runs[0], bench, "cpu", 3, 1 << 30) == 3
     assert len({kind_of(run) for run in runs}) == 1
     joint = together(runs, tmp_path, bench=bench)
+    if (family, method, kind) in PADDED + MORE_PADDED:
+        assert any(len({*lengths}) > 1 for lengths in passes)
+    else:
+        assert not passes
     scores = []
     for n, run in enumerate(runs):
         alone = execute_run(run, checkpoint=tmp_path / f"alone{n}", report=silent, bench=bench)
@@ -166,6 +228,7 @@ def test_each_run_of_a_fleet_as_alone(
         ("bert", "pair"),
         pytest.param("roberta", "multiple_choice", marks=pytest.mark.slow),
         pytest.param("modernbert", "pair", marks=pytest.mark.slow),
+        pytest.param("deberta-v2", "pair", marks=pytest.mark.slow),
     ],
 )
 def test_methods_and_ranks_mix(
@@ -208,21 +271,28 @@ def test_what_does_not_mix(tmp_path: Path, tiny_model: Any) -> None:
     assert len(kinds) == len(options)
 
 
-def fleet_of(tmp_path: Path, tiny_model: Any, **changes: Any) -> list[Run]:
+FAMILIES = pytest.mark.parametrize(
+    "family", ["bert", pytest.param("deberta-v2", marks=pytest.mark.slow)]
+)
+BOTH_FAMILIES = pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+
+
+def fleet_of(tmp_path: Path, tiny_model: Any, family: str = "bert", **changes: Any) -> list[Run]:
     training = {"max_steps": 12, "eval_every": 3, "dropout": 0.1, "batch_size": 4}
     training |= changes.pop("training", {})
     task = tiny_task(tmp_path)
     return [
-        tiny_run(task, tiny_model("bert"), "lora", training=training, seed=seed, **changes)
+        tiny_run(task, tiny_model(family), "lora", training=training, seed=seed, **changes)
         for seed in (1, 2, 3, 4, 5)
     ]
 
 
+@BOTH_FAMILIES
 def test_a_run_that_ends_leaves_and_another_takes_its_place(
-    tmp_path: Path, tiny_model: Any
+    tmp_path: Path, tiny_model: Any, family: str
 ) -> None:
     """Five runs on two seats; early stops leave them at different steps."""
-    runs = fleet_of(tmp_path, tiny_model, learning_rate=3e-2, training={"patience": 1})
+    runs = fleet_of(tmp_path, tiny_model, family, learning_rate=3e-2, training={"patience": 1})
     left = together(runs, tmp_path, places=2)
     found = {run.seed: alone(run, tmp_path) for run in runs}
     assert len({outcome.result["steps"] for outcome in found.values()}) > 1
@@ -231,8 +301,9 @@ def test_a_run_that_ends_leaves_and_another_takes_its_place(
         equal(outcome, found[seed], within=2e-3)
 
 
-def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any) -> None:
-    given = fleet_of(tmp_path, tiny_model)[:3]
+@FAMILIES
+def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    given = fleet_of(tmp_path, tiny_model, family)[:3]
     changes: tuple[dict[str, Any], ...] = (
         {"stage": "tune", "fold": 1},
         {"stage": "tune", "fold": 2},
@@ -244,8 +315,9 @@ def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any) -> None:
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
 
 
-def test_who_diverges_leaves_the_others_alone(tmp_path: Path, tiny_model: Any) -> None:
-    runs = fleet_of(tmp_path, tiny_model, learning_rate=1e-3)[:3]
+@FAMILIES
+def test_who_diverges_leaves_the_others_alone(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    runs = fleet_of(tmp_path, tiny_model, family, learning_rate=1e-3)[:3]
     runs[1] = runs[1].model_copy(update={"learning_rate": 1e30})
     left = together(runs, tmp_path)
     outcomes = [left[r.seed, r.learning_rate, r.fold] for r in runs]
@@ -254,8 +326,19 @@ def test_who_diverges_leaves_the_others_alone(tmp_path: Path, tiny_model: Any) -
         equal(outcome, alone(run, tmp_path))
 
 
-def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any) -> None:
-    runs = fleet_of(tmp_path, tiny_model, training={"interpolate": [0.5, 0.8]})[:2]
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_activations_computed_again(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    """In the backward pass each run draws the dropout of its forward pass."""
+    runs = fleet_of(tmp_path, tiny_model, family, training={"activation_checkpointing": True})[:2]
+    left = together(runs, tmp_path)
+    for run in runs:
+        equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
+
+
+@FAMILIES
+def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    runs = fleet_of(tmp_path, tiny_model, family, training={"interpolate": [0.5, 0.8]})[:2]
     left = together(runs, tmp_path)
     for run in runs:
         joint, one = left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path)
@@ -263,12 +346,13 @@ def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any) -> None
         equal(joint, one)
 
 
-def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any) -> None:
-    run = fleet_of(tmp_path, tiny_model)[0]
+@BOTH_FAMILIES
+def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any, family: str) -> None:
+    run = fleet_of(tmp_path, tiny_model, family)[0]
     bench = Workbench()
     loaded = bench.model(run.model, bench.dataset(run.task))
     before, modules = loaded.pristine(), [name for name, _ in loaded.model.named_modules()]
-    together(fleet_of(tmp_path, tiny_model)[:3], tmp_path, places=2, bench=bench)
+    together(fleet_of(tmp_path, tiny_model, family)[:3], tmp_path, places=2, bench=bench)
     assert bench.model(run.model, bench.dataset(run.task)) is loaded
     assert loaded.pristine() == before
     assert [name for name, _ in loaded.model.named_modules()] == modules
@@ -279,9 +363,10 @@ class KilledError(Exception):
     """The process ends here."""
 
 
-def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any) -> None:
+@FAMILIES
+def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any, family: str) -> None:
     """Killed after a step of the second run; the first ones of each come to the same end."""
-    runs = fleet_of(tmp_path, tiny_model)[:2]
+    runs = fleet_of(tmp_path, tiny_model, family)[:2]
 
     class Dying(Job):
         def report(self, progress: dict[str, Any]) -> None:
@@ -320,33 +405,32 @@ def test_a_run_that_another_worker_has_leaves_without_an_end(
         equal(left[run.seed], alone(run, tmp_path))
 
 
-def test_who_trains_alone(tmp_path: Path, tiny_model: Any) -> None:
-    """What changes the base, what is not packed, and what decides for a whole batch."""
+def test_who_trains_alone(tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes the base, what decides for a whole batch, and what is not known to share."""
     task, bench = tiny_task(tmp_path), Workbench()
 
     def places(family: str, method: str, **changes: Any) -> int:
         run = tiny_run(task, tiny_model(family), method, **changes)
         return seats(run, bench, "cpu", 8, 1 << 30)
 
-    assert places("bert", "lora") == 8
-    for family, method in (
-        ("bert", "full"), ("bert", "dora"), ("bert", "unipelt"), ("bert", "peft:vera"),
-        ("deberta-v2", "lora"),
-    ):  # fmt: skip
-        assert places(family, method) == 1, (family, method)
+    assert places("bert", "lora") == places("deberta-v2", "lora") == 8
+    for method in ("full", "dora", "unipelt", "peft:vera"):
+        assert places("bert", method) == places("deberta-v2", method) == 1, method
     assert places("bert", "lora", stage="cost") == 1
     assert places("bert", "adapterdrop", options={"robust": True, "reduction_factor": 8}) == 1
 
 
+@BOTH_FAMILIES
 def test_seats_are_what_memory_bears_and_where_they_pay(
-    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Workbench()
-    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora")
+    run = tiny_run(tiny_task(tmp_path), tiny_model(family), "lora")
     size = alone(run, tmp_path).result["trained_parameters"]
     assert seats(run, bench, "cpu", 8, 3 * 24 * size) == 3
     assert seats(run, bench, "cpu", 8, 0) == 1
     asked: dict[str, Any] = {"where_it_pays": True}
+    monkeypatch.setitem(STACK_ROWS, "cpu", 10_000)
     assert seats(run, bench, "cpu", 8, 1 << 30, **asked) == 8
     monkeypatch.setitem(STACK_ROWS, "cpu", 50)  # a step has more than 25 tokens
     assert seats(run, bench, "cpu", 8, 1 << 30, **asked) == 1
@@ -354,13 +438,49 @@ def test_seats_are_what_memory_bears_and_where_they_pay(
 
 
 def test_stacks() -> None:
-    """Every pass once, no run twice in a stack, and no more tokens than asked."""
+    """Every pass once, no run twice in a stack, no more tokens than asked, and little padding."""
     draw = np.random.default_rng(0)
     for _ in range(50):
-        costs = [[int(c) for c in draw.integers(1, 120, draw.integers(0, 5))] for _ in range(6)]
-        stacks = stacked(costs, 100)
+        sides = [
+            [(int(rows), int(length)) for rows, length in draw.integers(1, 12, (int(count), 2))]
+            for count in draw.integers(0, 5, 6)
+        ]
+        stacks = stacked(sides, 100, 9)
         found = sorted((run, part) for stack in stacks for run, part in stack.items())
-        assert found == [(r, p) for r, own in enumerate(costs) for p in range(len(own))]
+        assert found == [(r, p) for r, own in enumerate(sides) for p in range(len(own))]
         for stack in stacks:
-            assert len(stack) == 1 or sum(costs[r][p] for r, p in stack.items()) <= 100
-    assert stacked([[60, 30], [50], [40]], 100) == [{0: 0, 2: 0}, {1: 0, 0: 1}]
+            held = [sides[r][p] for r, p in stack.items()]
+            longest = max(length for _, length in held)
+            assert len(stack) == 1 or sum(rows for rows, _ in held) * longest <= 100
+            assert all(rows * (longest - length) <= 9 for rows, length in held)
+    packed = [[(60, 1), (30, 1)], [(50, 1)], [(40, 1)]]
+    assert stacked(packed, 100, 0) == [{0: 0, 2: 0}, {1: 0, 0: 1}]
+    unlike = [[(2, 30)], [(2, 12)], [(2, 29)], [(2, 11)]]
+    assert stacked(unlike, 1000, 4) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
+    assert stacked(unlike, 200, 9, beside=20) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
+    assert stacked(unlike, 200, 9, beside=21) == [{0: 0}, {2: 0}, {1: 0, 3: 0}]
+    assert stacked(unlike, 1000, 0) == [{0: 0}, {2: 0}, {1: 0}, {3: 0}]
+
+
+def test_a_run_is_cut_into_passes_as_alone(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a pass costs depends on what the run itself trains, not on how many stand beside it."""
+    runs = fleet_of(tmp_path, tiny_model, "deberta-v2", training={"max_steps": 2})
+    bench, told = Workbench(), set()
+    loaded = bench.model(runs[0].model, bench.dataset(runs[0].task))
+    prepared = prepare(runs[0], loaded)
+    alone = prepared.pass_tokens
+    prepared.undo()
+
+    def noting(data: Any, batch: Any, micro_batch: int, pass_tokens: int, packing: Any) -> Any:
+        told.add(pass_tokens)
+        return training_passes(data, batch, micro_batch, pass_tokens, packing)
+
+    monkeypatch.setattr(training.together, "training_passes", noting)
+    together(runs, tmp_path, bench=bench)
+    assert told == {alone}
+    many = formation.Formation(runs[0], loaded, "cpu")
+    assert many.form([formation.Member(run) for run in runs])
+    assert many.prepared.pass_tokens != alone  # it counts all of them
+    many.dissolve()

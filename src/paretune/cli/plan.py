@@ -43,6 +43,7 @@ def plan(
         f"{len(planned.runs)} runs, {planned.done} done; about {duration(planned.seconds_left)} "
         f"left with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
+        f"{_together(planned)}"
         "Early stopping makes it less, a busy machine more. Times rest on "
         f"{last.basis}, memory on {last.memory_basis}.\n"
     )
@@ -77,6 +78,22 @@ def _cells(plan: Plan) -> Iterable[str]:
         before = task
         yield _line(cells, widths)
     yield "runs: rates on trial + final seeds + cost measurements; time: of all of them, one worker"
+
+
+def _together(plan: Plan) -> str:
+    """A line on fleets, or nothing where none would form."""
+    unasked, asked = (
+        sum(len(runs) for runs in plan.fleets if all(r.unasked for r in runs) == by_default)
+        for by_default in (True, False)
+    )
+    if not unasked + asked:
+        return ""
+    most = max(min(len(runs), max(r.seats for r in runs)) for runs in plan.fleets)
+    left = len(plan.runs) - plan.done
+    if not unasked:
+        return f"With --fleet {most}, {asked} of {left} would train together, {most} at once.\n"
+    more = f"; with --fleet {most}, {asked} more" if asked else ""
+    return f"{unasked} of {left} train together on one backbone, {most} at once at most{more}.\n"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -131,31 +131,45 @@ def packed_evaluation_batches(tokens: Sequence[int], rows: int) -> list[list[int
     return batches
 
 
-def stacked(costs: Sequence[Sequence[int]], rows: int) -> list[dict[int, int]]:
+def stacked(
+    passes: Sequence[Sequence[tuple[int, int]]], tokens: int, padding: int, beside: int = 0
+) -> list[dict[int, int]]:
     """Put the passes of several runs on top of one another, each run once in a stack.
 
     Args:
-        costs: of each run, the tokens of each of its passes.
-        rows: most tokens together; a pass that has more stays alone.
+        passes: of each run, how many rows each of its passes has, and of how many tokens each is. A
+            row of a packed pass is one token long.
+        tokens: most of a stack, all rows as long as its longest; a pass that has more stays alone.
+        padding: most tokens by which a pass may be made longer to stand in a stack.
+        beside: what a row holds beside its tokens, in tokens.
 
     Returns:
-        Stacks: by run, the number of its pass. Every pass is in one of them, the largest first,
-        each where it still fits (first fit decreasing).
+        Stacks: by run, the number of its pass. Every pass is in one of them, the longest rows first
+        and of these the most, each where it still fits and is made longer the least.
     """
     each = [
-        (-cost, run, number) for run, own in enumerate(costs) for number, cost in enumerate(own)
+        (-length, -rows, run, number)
+        for run, own in enumerate(passes)
+        for number, (rows, length) in enumerate(own)
     ]
     stacks: list[dict[int, int]] = []
-    held: list[int] = []
-    for cost, run, number in sorted(each):
-        for place, stack in enumerate(stacks):
-            if run not in stack and held[place] - cost <= rows:
-                stack[run] = number
-                held[place] -= cost
-                break
+    held: list[tuple[int, int]] = []  # rows so far, and the length of all
+    for short, few, run, number in sorted(each):
+        length, rows = -short, -few
+        fitting = [
+            (longest - length, place)
+            for place, (before, longest) in enumerate(held)
+            if run not in stacks[place]
+            and (before + rows) * (longest + beside) <= tokens
+            and rows * (longest - length) <= padding
+        ]
+        if fitting:
+            _, place = min(fitting)
+            stacks[place][run] = number
+            held[place] = (held[place][0] + rows, held[place][1])
         else:
             stacks.append({run: number})
-            held.append(-cost)
+            held.append((rows, length))
     return stacks
 
 

@@ -19,6 +19,8 @@ from paretune.study import Run
 
 SHARE = 4
 """A fleet's runs may hold one part in so many of the memory that is free, beside their model."""
+FLEET = 8
+"""Most runs that train together in one worker, where nobody says."""
 APART = "its fleet did not fit in memory, so it was trained alone"
 
 
@@ -37,6 +39,12 @@ class Asked:
 
 ALONE = Asked()
 """No fleets."""
+
+
+def budget_bytes(workers: int) -> int:
+    """What the runs of one fleet may hold now, where so many workers share the memory."""
+    free: int = psutil.virtual_memory().available
+    return free // (SHARE * workers)
 
 
 @dataclass(eq=False)
@@ -86,9 +94,8 @@ class Crewed:
             ParetuneError: the data, the model or the method cannot be used.
         """
         self._hold(first)  # before the model is opened, which may take longer than a lease
-        free_bytes = psutil.virtual_memory().available // (SHARE * self._asked.workers)
-        asked = self._asked
-        most = self._fleets.seats(first.run, asked.most, free_bytes, where_it_pays=not asked.always)
+        asked, budget = self._asked, budget_bytes(self._asked.workers)
+        most = self._fleets.seats(first.run, asked.most, budget, where_it_pays=not asked.always)
         self._more(first, most - 1)
         return len(self._open)
 

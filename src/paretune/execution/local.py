@@ -13,13 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.execution.crew import WORKER, Crew
-from paretune.execution.fleet import Asked
+from paretune.execution.fleet import FLEET, Asked
 from paretune.execution.losses import Losses
 from paretune.execution.progress import Observer, snapshot_of
 from paretune.store import RunState, Store
 
-FLEET = 8
-"""Most runs that train together in one worker, where nobody says."""
 POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
 

@@ -7,8 +7,8 @@ batch belong to which run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paretune.models import padded_dropout
 from paretune.models.packing import Chance, Packing
 from paretune.models.packing.dropping import dropping
+from paretune.models.padded_dropout import PaddedChance
 
 
 @dataclass
@@ -26,8 +28,9 @@ class Fleet:
 
     ``ways`` are the ways in which rows may be shared, each with consecutive slices, one for each
     run, set before every forward pass; unset, a fleet of one owns all rows. A padded batch is
-    shared in sequences (for multiple choice: examples x choices), a packed one in tokens and, where
-    a tensor has one row for each sequence, in sequences. ``step_seed`` is what a method draws from
+    shared in sequences (for multiple choice: examples x choices) and, where a tensor has one row
+    for each run, in runs (:mod:`paretune.methods.positions`); a packed one in tokens and, where a
+    tensor has one row for each sequence, in sequences. ``step_seed`` is what a method draws from
     that decides by chance once in a training step. ``packing`` is there where batches are packed,
     ``chance`` where they are not and dropout is still drawn by it. A fleet may be a part of a
     ``whole`` one, from the run ``first`` on.
@@ -82,12 +85,28 @@ class Fleet:
         for part in self.parts:
             part.share(*(way[part.first : part.first + part.runs] for way in ways))
 
+    @contextmanager
+    def only(self, run: int) -> Iterator[None]:
+        """While it is open, what comes as a single row is this run's, and so is what is drawn."""
+        before = [[own.stop - own.start for own in way] for way in self.ways]
+        self.share([int(r == run) for r in range(self.runs)])
+        chance = self.chance
+        try:
+            with chance.only(run) if isinstance(chance, PaddedChance) else nullcontext():
+                yield
+        finally:
+            self.share(*before)
+
+    def present(self) -> list[int]:
+        """The runs that have rows in this pass."""
+        return [run for run, own in enumerate(self.ways[0]) if own.stop > own.start]
+
     def rows(self, rows: int) -> list[slice]:
         """Which of so many rows belong to each run.
 
         Raises:
-            ValueError: there are other rows, as in DeBERTa's table of relative positions, which
-                goes through the projections of the text: such a model trains one run at a time.
+            ValueError: there are other rows, as where a table of the model's own goes through the
+                projections of the text, and is not there once for each run.
         """
         for way in self.ways:
             if way[-1].stop == rows:
@@ -108,6 +127,8 @@ class Fleet:
 
     def dropping(self) -> AbstractContextManager[Any]:
         """The context for a forward and backward pass in training."""
+        if isinstance(self.chance, PaddedChance):
+            return padded_dropout.dropping(self.chance)
         return nullcontext() if self.chance is None else dropping(self.chance)
 
     def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:

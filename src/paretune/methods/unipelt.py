@@ -222,6 +222,11 @@ def inject(
     return also_undo(first, *removes, second.undo, third.undo)
 
 
+def trains_alone(options: Options) -> bool:
+    """Its gates read one mask of the whole batch, which no fleet shares out."""
+    return True
+
+
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum of the three, and of the gates."""
     of_lora, of_prefix, of_adapter = options.three

@@ -19,6 +19,8 @@ from paretune.models.load import Loaded
 from paretune.planning.context import NO_MODEL, Context
 from paretune.store.record import Record
 from paretune.study import Run
+from paretune.training.capacity import held, pays, shares
+from paretune.training.padded import beside, may_share
 from paretune.training.work import Shape, shape_of, work
 
 TYPICAL_SHARE = 0.35
@@ -47,7 +49,7 @@ class Predictor:
         context: the study's.
         gigaflops: measured speed of a matrix product in the study's precision, one worker.
         records: what has ended so far.
-        device: ``cpu``, ``cuda`` ...: records of another are no basis.
+        device: ``cpu``, ``cuda`` ...: records of another are no basis, and what pays depends on it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Predictor:
     ) -> None:
         self.context = context
         self.flops = gigaflops * 1e9
+        self._device = device
         self._texts: dict[tuple[str, str], list[int]] = {}
         self._targets: dict[tuple[str, str], list[int]] = {}
         self._shapes: dict[tuple[str, str], Shape] = {}
@@ -85,6 +88,28 @@ class Predictor:
         if peak is None:
             peak, memory = float(asked.held_bytes + asked.saved_bytes), "tensors alone"
         return Prediction(seconds, round(peak), basis, memory)
+
+    def together(self, run: Run, most: int, budget_bytes: int) -> tuple[int, bool]:
+        """How many runs like this one may train together, and whether they do unasked.
+
+        What the worker finds when it puts a fleet together, but for the lengths, which are those of
+        all training texts here, cut to the study's ``max_length``.
+
+        Args:
+            run: one of them.
+            most: never more.
+            budget_bytes: for what they hold beside the model and one pass.
+        """
+        if run.model == NO_MODEL or not shares(run):
+            return 1, False
+        loaded = self._loaded(run)
+        if not may_share(loaded.model):
+            return 1, False
+        train, lengths = self.context.dataset(run.task).train, self._lengths(run)
+        mean = (sum(lengths) / len(lengths) + beside(loaded.model)) * len(train[0].segments)
+        tokens = mean * min(run.training.batch_size, len(train))
+        seats = held(self._trained(run, loaded), most, budget_bytes)
+        return seats, seats > 1 and pays(tokens, self._device)
 
     def _work(self, run: Run) -> Work:
         key = (run.task.model_dump_json(), run.model.name)

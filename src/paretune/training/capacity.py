@@ -6,6 +6,7 @@ from paretune import methods
 from paretune.methods import options as method_options
 from paretune.study import MethodSpec, Run
 from paretune.training.formation import Formation, Member
+from paretune.training.padded import beside
 from paretune.training.prepare import holds_bf16
 from paretune.training.together import rows
 from paretune.training.workbench import Workbench
@@ -64,7 +65,7 @@ def seats(
             :data:`PAYS` runs fit into one pass.
 
     Returns:
-        1 where batches are not shared: the model or the method is not packed.
+        1 where batches are not shared.
 
     Raises:
         ParetuneError: the data, the model or the method cannot be used.
@@ -75,22 +76,32 @@ def seats(
     formation = Formation(run, loaded, device)
     member = Member(run)
     try:
-        packed = formation.form([member])
+        shared = formation.form([member])
     except BaseException:  # whatever it is goes on up
         bench.drop_model()  # a method may be half inside it
         raise
     size = sum(p.numel() for p in formation.trained(member).values())
     length = formation.prepared.max_length
     formation.dissolve()
-    if not packed or (where_it_pays and PAYS * _step_tokens(run, bench, length) > rows(device)):
+    if not shared or (where_it_pays and not pays(_step_tokens(run, bench, length), device)):
         return 1
-    return max(1, min(most, budget_bytes // (4 * COPIES * size)))
+    return held(size, most, budget_bytes)
+
+
+def pays(step_tokens: float, device: str) -> bool:
+    """Whether runs whose mean step has so many tokens are clearly faster together."""
+    return PAYS * step_tokens <= rows(device)
+
+
+def held(trained: int, most: int, budget_bytes: int) -> int:
+    """How many runs that train so many numbers each, at most ``most``, these bytes bear."""
+    return max(1, min(most, budget_bytes // (4 * COPIES * trained)))
 
 
 def _step_tokens(run: Run, bench: Workbench, length: int) -> float:
-    """Tokens of a mean step."""
+    """Tokens of a mean step, with what its texts hold beside them."""
     loaded = bench.model(run.model, bench.dataset(run.task), bf16=holds_bf16(run))
     train = bench.parts(run).train
     encoded = bench.encode(train, loaded, bench.source(run.model), length)
-    tokens = sum(len(text) for choices in encoded.ids for text in choices)
+    tokens = sum(beside(loaded.model) + len(text) for choices in encoded.ids for text in choices)
     return tokens / len(train) * min(run.training.batch_size, len(train))

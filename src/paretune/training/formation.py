@@ -22,8 +22,9 @@ from paretune.methods.fleet import Fleet, PerRun
 from paretune.methods.injection import Injection, also_undo
 from paretune.models.load import Loaded, reset_head
 from paretune.study import Run
-from paretune.training.passes import Share, pack, packed_outputs
-from paretune.training.prepare import Prepared, asked, settle, usable_length
+from paretune.training.padded import beside, pack_or_stack, padded_outputs, rows_and_lengths
+from paretune.training.passes import Share, packed_outputs, tokens_of
+from paretune.training.prepare import Prepared, asked, pass_tokens, settle, usable_length
 from paretune.training.trunk import keep_trunk
 
 
@@ -64,6 +65,8 @@ class Formation:
         loaded: the model, as it was loaded.
         device: where to compute.
 
+    ``beside`` is what each text holds in a pass beside its tokens, in tokens.
+
     Raises:
         MethodError: the method or its options cannot be used.
     """
@@ -71,6 +74,8 @@ class Formation:
     def __init__(self, run: Run, loaded: Loaded, device: str) -> None:
         self.loaded, self.device = loaded, device
         settle(run, loaded, device)
+        self.beside = beside(loaded.model)
+        self._numbers = sum(p.numel() for p in loaded.model.parameters())
         self.fleet = Fleet()
         self._groups: list[Group] = []
         self._prepared: Prepared | None = None
@@ -128,7 +133,7 @@ class Formation:
             usable_length(run, self.loaded, whole.extra_tokens),
             self.loaded.anatomy.pad_id or 0,
         )
-        return pack(self.prepared)
+        return pack_or_stack(self.prepared)
 
     def _inject(self, members: Sequence[Member], fleet: Fleet) -> Injection:
         """Put the method of these members in, with what they have or draw."""
@@ -170,9 +175,25 @@ class Formation:
         """Let all go on from kept activations where that is the same (training.trunk)."""
         return keep_trunk(self.prepared, parts, weights_hash, precision, self.device)
 
+    def pass_tokens(self, member: Member) -> int:
+        """What a pass costs a member alone (:class:`~paretune.training.prepare.Prepared`)."""
+        own = sum(p.numel() for p in self.trained(member).values())
+        everything = self._numbers + sum(p.numel() for p in member.method.values())
+        return pass_tokens(own, everything)
+
+    def sides(self, encoded: Encoded, cut: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+        """Rows of each pass of a member's examples, and tokens of a row."""
+        if self.fleet.packing is None:
+            return rows_and_lengths(encoded, cut, self.prepared.injection.extra_tokens)
+        sizes = tokens_of(encoded, self.fleet.packing)
+        return [(sum(sizes[i] for i in part), 1) for part in cut]
+
     def outputs(self, shares: Sequence[Share]) -> list[Tensor]:
         """Logits of each member's examples, of which some may have none."""
-        return packed_outputs(self.loaded.model, shares, self.fleet, self.device)
+        model, fleet = self.loaded.model, self.fleet
+        if fleet.packing is None:
+            return padded_outputs(model, shares, fleet, self.prepared.pad_id, self.device)
+        return packed_outputs(model, shares, fleet, self.device)
 
     def hand_out(self) -> None:
         """Give every member its part of the gradients, after a backward pass."""

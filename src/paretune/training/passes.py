@@ -44,13 +44,7 @@ def pack(prepared: Prepared) -> bool:
     injection, model, anatomy = prepared.injection, prepared.loaded.model, prepared.loaded.anatomy
     if not injection.packs or not packs(model):
         if model.device.type == "cpu":
-            chance = prepared.fleet.chance = Chance()
-            steps = [handle.remove for handle in counted(model, anatomy, chance)]
-            before = getattr(model.config, "_attn_implementation", None)
-            if before in _PLAIN and drops(model):
-                model.set_attn_implementation(_PLAIN[before])
-                steps.append(partial(model.set_attn_implementation, before))
-            also_undo(injection, *steps, prepared.fleet.forget)
+            draw_by(prepared, Chance())
         return False
     packing = Packing(front=injection.extra_tokens, placeholder=injection.placeholder)
     leave = enter(model, anatomy, packing)
@@ -58,6 +52,18 @@ def pack(prepared: Prepared) -> bool:
 
     also_undo(injection, leave, prepared.fleet.forget)
     return True
+
+
+def draw_by(prepared: Prepared, chance: Chance) -> None:
+    """Let dropout of padded batches be drawn by ``chance``; ``undo`` takes it back."""
+    model, fleet = prepared.loaded.model, prepared.fleet
+    fleet.chance = chance
+    steps = [handle.remove for handle in counted(model, prepared.loaded.anatomy, chance)]
+    before = getattr(model.config, "_attn_implementation", None)
+    if before in _PLAIN and drops(model):
+        model.set_attn_implementation(_PLAIN[before])
+        steps.append(partial(model.set_attn_implementation, before))
+    also_undo(prepared.injection, *steps, fleet.forget)
 
 
 def training_passes(

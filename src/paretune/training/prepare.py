@@ -46,12 +46,16 @@ class Prepared:
         Every pass adds to all gradients that there are (docs/log.md).
         """
         everything: int = sum(p.numel() for p in self.loaded.model.parameters())
-        share = sum(p.numel() for p in self.trained.values()) / everything
-        return PASS_TOKENS + round(GRADIENT_TOKENS * share)
+        return pass_tokens(sum(p.numel() for p in self.trained.values()), everything)
 
     def undo(self) -> None:
         """Take the method out and freeze nothing: the base is as it was loaded."""
         self.injection.undo()
+
+
+def pass_tokens(trained: int, everything: int) -> int:
+    """The same where so many of a model's numbers are trained."""
+    return PASS_TOKENS + round(GRADIENT_TOKENS * trained / everything)
 
 
 def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:

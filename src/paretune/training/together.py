@@ -3,8 +3,9 @@
 Every run has its own data, order, dropout, rate, schedule, guard, evaluations and early stop
 (:class:`~paretune.training.course.Course`); what they share is the passes through the model. A step
 of the fleet is one step of every run in it. A run that ends leaves, and the next one takes its
-place. Only packed batches are shared (:mod:`paretune.training.passes`), where a run's rows, its
-attention and its dropout are its own whatever stands beside them.
+place. In a shared batch, packed (:mod:`paretune.training.passes`) or padded
+(:mod:`paretune.training.padded`), a run's rows, its attention and its dropout are its own whatever
+stands beside them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from paretune.training.formation import Formation, Member, method_of
 from paretune.training.job import Job
 from paretune.training.judging import ByAnswers
 from paretune.training.objective import weight
-from paretune.training.passes import Share, evaluation_passes, tokens_of, training_passes
+from paretune.training.padded import STACK_PADDING
+from paretune.training.passes import Share, evaluation_passes, training_passes
 from paretune.training.plan import Plan
 from paretune.training.precision import computing
 from paretune.training.prepare import holds_bf16
@@ -47,6 +49,11 @@ on a GPU short batches are bound by the launches."""
 def rows(device: str) -> int:
     """Most tokens of several runs in one pass on this device."""
     return STACK_ROWS["cpu" if device == "cpu" else "cuda"]
+
+
+def padding(device: str) -> int:
+    """Most tokens of padding that a run's part takes on to share a pass on this device."""
+    return STACK_PADDING["cpu" if device == "cpu" else "cuda"]
 
 
 @dataclass(eq=False)
@@ -179,7 +186,7 @@ class Together:
             "bf16" if run.training.precision == "bf16" else "fp32",
             seat.job.checkpoint,
             self._checkpoint_seconds,
-            prepared.pass_tokens,
+            self._formation.pass_tokens(seat.member),
             seat.member.rate_factors,
             scale_of(seat.parts.train),
         )
@@ -202,29 +209,34 @@ class Together:
         """One optimiser step of every run."""
         started = time.monotonic()
         formation, packing = self._formation, self._formation.fleet.packing
-        assert packing is not None  # noqa: S101  (formed)
         formation.loaded.model.train()
         batches = [[] if s.course.over else s.course.batch() for s in self._seats]
         cuts = [
-            training_passes(s.course.data, batch, s.plan.micro_batch, 0, packing) if batch else []
+            training_passes(s.course.data, batch, s.plan.micro_batch, s.plan.pass_tokens, packing)
+            if batch
+            else []
             for s, batch in zip(self._seats, batches, strict=True)
         ]
-        sizes = [tokens_of(s.course.data, packing) for s in self._seats]
-        costs = [
-            [sum(size[i] for i in part) for part in cut]
-            for size, cut in zip(sizes, cuts, strict=True)
+        sides = [
+            formation.sides(s.course.data, cut) for s, cut in zip(self._seats, cuts, strict=True)
         ]
         losses = [0.0] * len(self._seats)
-        for stack in stacked(costs, rows(self._device)):
+        for stack in self._stacks(sides, rows(self._device)):
             self._pass(stack, cuts, batches, losses)
         formation.hand_out()
-        tokens = [sum(cost) for cost in costs]
+        tokens = [sum(n * length for n, length in own) for own in sides]
         for seat, loss, batch in zip(self._seats, losses, batches, strict=True):
             if batch:
                 self._descend(seat, loss)
         seconds = time.monotonic() - started
         for seat, own in zip(self._seats, tokens, strict=True):
             seat.spent("train", seconds * own / max(1, sum(tokens)))
+
+    def _stacks(
+        self, sides: Sequence[Sequence[tuple[int, int]]], tokens: int
+    ) -> list[dict[int, int]]:
+        """Which passes go together (:func:`paretune.data.batch.stacked`)."""
+        return stacked(sides, tokens, padding(self._device), self._formation.beside)
 
     def _pass(
         self,
@@ -243,7 +255,7 @@ class Together:
             seeds.append(derive(seat.plan.seed, "dropout", seat.course.progress.step, part or 0))
         formation.fleet.draw(seeds)
         plan = self._seats[0].plan
-        with computing(plan.device, plan.precision):
+        with formation.fleet.dropping(), computing(plan.device, plan.precision):
             logits = formation.outputs(shares)
             own = {
                 r: self._seats[r].plan.loss_of(logits[r], self._seats[r].course.data, cuts[r][part])
@@ -300,20 +312,17 @@ class Together:
     def _logits(self, asked: Sequence[tuple[Seat, Encoded]]) -> list[NDArray[np.float32]]:
         """Logits of some runs on their data, (examples, labels) each, in evaluation mode."""
         formation, packing = self._formation, self._formation.fleet.packing
-        assert packing is not None  # noqa: S101  (formed)
         place = {id(seat): r for r, seat in enumerate(self._seats)}
         data = {place[id(seat)]: encoded for seat, encoded in asked}
         cuts = {r: evaluation_passes(e, EVALUATION_TOKENS, packing) for r, e in data.items()}
-        sizes = {r: tokens_of(e, packing) for r, e in data.items()}
-        costs = [
-            [sum(sizes[r][i] for i in part) for part in cuts.get(r, [])]
-            for r in range(len(self._seats))
+        sides = [
+            formation.sides(data[r], cuts[r]) if r in data else [] for r in range(len(self._seats))
         ]
         found: dict[int, list[Any]] = {r: [None] * len(e.lengths) for r, e in data.items()}
         plan = self._seats[0].plan
         formation.loaded.model.eval()
         with torch.inference_mode(), computing(plan.device, plan.precision):
-            for stack in stacked(costs, EVALUATION_TOKENS):
+            for stack in self._stacks(sides, EVALUATION_TOKENS):
                 shares: list[Share] = [
                     (data.get(r, seat.encoded["train"]), cuts[r][stack[r]] if r in stack else ())
                     for r, seat in enumerate(self._seats)

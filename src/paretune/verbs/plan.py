@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 class Expected:
     """One run, whether it has ended, and what it takes.
 
-    ``seconds`` on one worker; ``peak_bytes`` above the process before the model, None where the
-    run needs no model; ``basis``: what the seconds rest on, ``memory_basis``: what the bytes do.
+    ``seconds`` on one worker, alone; ``peak_bytes`` above the process before the model, None where
+    the run needs no model; ``basis``: what the seconds rest on, ``memory_basis``: what the bytes
+    do. ``seats``: how many runs like it may train together on one backbone, of which ``alike`` (a
+    name) are left; ``unasked``: without ``--fleet``, as they are faster together.
     """
 
     run: Run
@@ -28,6 +30,9 @@ class Expected:
     peak_bytes: int | None
     basis: str
     memory_basis: str
+    alike: str = ""
+    seats: int = 1
+    unasked: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,15 @@ class Plan:
         left = [run for run in self.runs if not run.done]
         together = sum(run.seconds for run in left if run.run.stage != "cost")
         return together / self.workers + sum(e.seconds for e in left if e.run.stage == "cost")
+
+    @property
+    def fleets(self) -> tuple[tuple[Expected, ...], ...]:
+        """The runs to come that may train together, two at least each time."""
+        found: dict[str, list[Expected]] = {}
+        for run in self.runs:
+            if run.alike and not run.done:
+                found.setdefault(run.alike, []).append(run)
+        return tuple(tuple(runs) for runs in found.values() if len(runs) > 1)
 
     @property
     def cells(self) -> Mapping[tuple[str, str, str], tuple[Expected, ...]]:
@@ -86,11 +100,13 @@ def plan(
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
+    from paretune.execution.fleet import FLEET, budget_bytes
     from paretune.measuring.machine import speed
     from paretune.planning import opening
     from paretune.planning.predict import Predictor
     from paretune.planning.upcoming import upcoming
     from paretune.store import Store
+    from paretune.training.capacity import kind_of
 
     given = places.asked(study)
     folder = places.store_folder(given, store)
@@ -106,10 +122,23 @@ def plan(
     ended = {record.run_id for record in records}
     precision = context.computes_in(given)
     predictor = Predictor(context, opening.matrix_speed(speed(), precision), records, device)
+    workers = workers or opening.usable_workers(device, threads)
+    budget = budget_bytes(workers)
 
     def expected(run: Run, *, done: bool) -> Expected:
         found = predictor.predict(run)
-        return Expected(run, done, found.seconds, found.peak_bytes, found.basis, found.memory_basis)
+        seats, unasked = predictor.together(run, FLEET, budget)
+        return Expected(
+            run,
+            done,
+            found.seconds,
+            found.peak_bytes,
+            found.basis,
+            found.memory_basis,
+            kind_of(run) if seats > 1 else "",
+            seats,
+            unasked,
+        )
 
     order = {"tune": 0, "final": 1, "cost": 2}
     runs = [(p.run, p.run_id in ended) for p in ready] + [(run, False) for run in waiting]
@@ -119,7 +148,7 @@ def plan(
             expected(run, done=done)
             for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
         ),
-        workers=workers or opening.usable_workers(device, threads),
+        workers=workers,
         threads=threads,
         device=device,
         precision=precision,
