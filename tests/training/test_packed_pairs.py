@@ -22,6 +22,7 @@ from paretune.methods.fleet import Fleet
 from paretune.models.dropout import set_dropout
 from paretune.models.load import Loaded
 from paretune.models.packing.chance import drop
+from paretune.models.packing.two_sides import spoken
 from paretune.study import Generation, Training
 from paretune.training import passes
 from paretune.training.evaluate import token_loss
@@ -29,7 +30,7 @@ from paretune.training.execute import execute_run
 from paretune.training.loop import train_step
 from paretune.training.objective import inputs, told_before
 from paretune.training.optimiser import adamw
-from paretune.training.pairs import packed_scores, pairs_loss, unclear
+from paretune.training.pairs import packed_states, unclear
 from paretune.training.plan import Plan
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.translate import translations
@@ -84,6 +85,13 @@ def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]
     return logits[labels >= 0], labels[labels >= 0]
 
 
+def scored(one: Case, shares: list[passes.Share], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
+    """Scores and tokens of each run's pairs, packed."""
+    weight, bias = spoken(one.model)
+    found = packed_states(one.model, shares, fleet, "cpu")
+    return [(torch.nn.functional.linear(h, weight, bias), tokens) for h, tokens in found]
+
+
 def longest_first(data: Encoded) -> list[int]:
     each = range(len(data.ids))
     return sorted(each, key=lambda i: (-data.lengths[i], -len(data.ids[i][0])))
@@ -103,9 +111,7 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
             made.fleet.share([COUNT])
             scores, tokens = in_rows(one, data, longest_first(data))
         else:
-            ((scores, tokens),) = packed_scores(
-                one.model, [(data, range(COUNT))], made.fleet, "cpu"
-            )
+            ((scores, tokens),) = scored(one, [(data, range(COUNT))], made.fleet)
         # In its own precision: ours is taken in fp32.
         loss = torch.nn.functional.cross_entropy(
             scores, tokens, reduction="sum", label_smoothing=0.1
@@ -122,7 +128,7 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
     for name, mine, other in zip(made.trained, packed[2], padded[2], strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-10, msg=name)
     one.model.float()
-    near = packed_scores(one.model, [(data, range(COUNT))], made.fleet, "cpu")[0][0]
+    near = scored(one, [(data, range(COUNT))], made.fleet)[0][0]
     torch.testing.assert_close(near, packed[0].float(), rtol=0, atol=1e-5)
     made.undo()
     assert made.fleet.packing is None and made.fleet.chance is None
@@ -271,7 +277,7 @@ def test_runs_in_one_pass_are_as_alone(equal: bool) -> None:
     one.model.train()
     fleet.draw([11, 12])
     with fleet.dropping():
-        both = packed_scores(one.model, shares, fleet, "cpu")
+        both = scored(one, shares, fleet)
         packing = fleet.packing
         assert packing is not None and (packing.layout.runs[0] == 0) == equal
         loss = sum(s.logsumexp(-1).sum() for s, _ in both)
@@ -286,7 +292,7 @@ def test_runs_in_one_pass_are_as_alone(equal: bool) -> None:
         set_dropout(one.model, 0.2)
         alone.fleet.draw([seed])
         with alone.fleet.dropping():
-            ((scores, tokens),) = packed_scores(one.model, [shares[run]], alone.fleet, "cpu")
+            ((scores, tokens),) = scored(one, [shares[run]], alone.fleet)
             torch.autograd.backward(scores.logsumexp(-1).sum())
         assert torch.equal(tokens, both[run][1])
         torch.testing.assert_close(scores, both[run][0], rtol=0, atol=1e-5)
@@ -315,26 +321,3 @@ def test_ways_that_tell_rows_apart() -> None:
     assert not unclear([[5, 3], [1, 1], [4, 6]])
     assert not unclear([[5, 3], [1, 1], [5, 3]])
     assert unclear([[5, 3], [1, 1], [4, 4]])
-
-
-def test_many_words_make_small_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the scores of all words fit, in training and in evaluation."""
-    one, data = case("lora", "marian"), pairs_of(60)
-    made = prepared(one)
-    assert passes.pack(made)
-    packing = made.fleet.packing
-    assert packing is not None and packing.words == WORDS
-    whole = passes.training_passes(data, range(60), 60, 40, packing)
-    monkeypatch.setattr(passes, "SCORES", {"cpu": 40 * WORDS})
-    for cut in (
-        passes.training_passes(data, range(60), 60, 40, packing),
-        passes.evaluation_passes(data, 4096, packing),
-    ):
-        assert sorted(i for part in cut for i in part) == list(range(60))
-        assert len(cut) > len(whole) == 1
-        assert max(sum(data.lengths[i] for i in part) for part in cut) <= 80 + max(data.lengths)
-    parts = [
-        pairs_loss(one.model, (data, part), made.fleet, pad_id=1, device="cpu")
-        for part in (range(30), range(30, 60), range(60))
-    ]
-    torch.testing.assert_close(parts[0] + parts[1], parts[2], rtol=1e-5, atol=0)

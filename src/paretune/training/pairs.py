@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from paretune.data.batch import IGNORED, pad
 from paretune.methods.fleet import Fleet
-from paretune.training.objective import summed_token_loss, told_before, translation_loss
+from paretune.models.packing.two_sides import spoken
+from paretune.training.objective import told_before, translation_loss
 from paretune.training.passes import Share, packed_inputs, ways_of
+from paretune.training.word_loss import summed_word_loss
 
 
 def pairs_loss(
@@ -29,8 +31,8 @@ def pairs_loss(
 ) -> Tensor:
     """The summed loss of some translations of a fleet of one, in nats (training.objective)."""
     if fleet.packing is not None:
-        ((scores, tokens),) = packed_scores(model, [share], fleet, device)
-        return summed_token_loss(scores, tokens, label_smoothing)
+        ((hidden, tokens),) = packed_states(model, [share], fleet, device)
+        return summed_word_loss(hidden, *spoken(model), tokens, label_smoothing)
     encoded, indices = share
     fleet.share([len(indices)])
     return translation_loss(
@@ -43,13 +45,13 @@ def pairs_loss(
     )
 
 
-def packed_scores(
+def packed_states(
     model: nn.Module, shares: Sequence[Share], fleet: Fleet, device: str
 ) -> list[tuple[Tensor, Tensor]]:
-    """What the model makes of each run's pairs: scores of all words for each token, and the tokens.
+    """What the model makes of each run's pairs: a last hidden state for each token, and the token.
 
-    Shapes: (tokens, vocabulary) and (tokens,) for each run, one target after another, in an order
-    that is the batch's own (``packed_inputs``).
+    Shapes: (tokens, width) and (tokens,) for each run, one target after another, in an order that
+    is the batch's own (``packed_inputs``). ``models.packing.two_sides.spoken`` makes words of it.
 
     Args:
         model: packed.
@@ -74,10 +76,10 @@ def packed_scores(
         there = labels != IGNORED
         before.append(told_before(model, labels)[there])
         wanted.append(labels[there])
-    scores: Tensor = given(
+    hidden: Tensor = given.base_model(
         **source, decoder_input_ids=torch.cat(before)[:, None], use_cache=False
-    ).logits[:, 0]
-    pieces = torch.split(scores, [len(tokens) for tokens in wanted])
+    ).last_hidden_state[:, 0]
+    pieces = torch.split(hidden, [len(tokens) for tokens in wanted])
     return list(zip(pieces, wanted, strict=True))
 
 
@@ -101,8 +103,8 @@ def _one_by_one(
             for r, (other, _) in enumerate(shares)
         ]
         if len(indices):
-            found.append(packed_scores(model, alone, fleet, device)[run])
+            found.append(packed_states(model, alone, fleet, device)[run])
         else:
             none = torch.empty(0, dtype=torch.long, device=device)
-            found.append((torch.empty(0, 1, device=device), none))
+            found.append((torch.empty(0, 1, device=device), none))  # as wide as nothing
     return found

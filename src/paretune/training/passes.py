@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from paretune.data.batch import (
-    PASS_ROWS,
     evaluation_batches,
     micro_batches,
     packed_batches,
@@ -35,9 +34,6 @@ from paretune.training.prepare import Prepared
 Share = tuple[Encoded, Sequence[int]]
 """Examples of one run in a pass: where they are from, and which."""
 
-SCORES = {"cpu": 1 << 24, "cuda": 1 << 27}
-"""Most scores of words in a packed pass, so that many words take no memory for many tokens: they
-are held in fp32, with their gradient beside them."""
 _PLAIN = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
@@ -94,8 +90,7 @@ def training_passes(
     choices = len(encoded.ids[0])
     if packing is None:
         return micro_batches(encoded.lengths, batch, micro_batch, pass_tokens // choices)
-    tokens = tokens_of(encoded, packing)
-    return packed_batches(tokens, batch, micro_batch, _most(PASS_ROWS, packing))
+    return packed_batches(tokens_of(encoded, packing), batch, micro_batch)
 
 
 def evaluation_passes(encoded: Encoded, tokens: int, packing: Packing | None) -> list[list[int]]:
@@ -103,15 +98,7 @@ def evaluation_passes(encoded: Encoded, tokens: int, packing: Packing | None) ->
     choices = len(encoded.ids[0]) if encoded.ids else 1
     if packing is None:
         return evaluation_batches([length * choices for length in encoded.lengths], tokens)
-    return packed_evaluation_batches(tokens_of(encoded, packing), _most(tokens, packing))
-
-
-def _most(tokens: int, packing: Packing) -> int:
-    """Most tokens of a pass: of a translation half of them are targets, each with all words."""
-    if not packing.words:
-        return tokens
-    scores = SCORES["cpu" if packing.layout.device == "cpu" else "cuda"]
-    return min(tokens, 2 * scores // packing.words)
+    return packed_evaluation_batches(tokens_of(encoded, packing), tokens)
 
 
 def outputs(

@@ -28,9 +28,8 @@ class Packing:
     ``rotary``: the model is told each row's position instead of looking it up in a table.
     ``depth``: how many layers are skipped, because ``hidden``, (rows, 1, width), is what they would
     give; where all are, ``hidden`` has the first row of each sequence alone. ``kept`` has what is
-    kept of each part of the data, by the identity of its encoded examples. ``words``: how many are
-    scored for each token of a target; 0 where no words are chosen. ``leave`` makes the model read
-    padded batches again.
+    kept of each part of the data, by the identity of its encoded examples. ``leave`` makes the
+    model read padded batches again.
     """
 
     layout: Layout = field(default_factory=Layout)
@@ -41,5 +40,4 @@ class Packing:
     depth: int = 0
     hidden: Tensor | None = None
     kept: dict[int, Any] = field(default_factory=dict)
-    words: int = 0
     leave: Callable[[], None] = lambda: None

@@ -68,7 +68,6 @@ def enter(model: Any, anatomy: Anatomy, packing: Packing) -> Callable[[], None]:
     handles = counted(model, anatomy, packing.chance)
     last = model.get_submodule(anatomy.layers[-1].name)
     if anatomy.decoder is not None:
-        packing.words = int(model.config.vocab_size)
         steps += placed_apart(model, anatomy, packing)
     else:
         handles += _positioned(model, anatomy, packing)

@@ -54,12 +54,15 @@ class Side:
         own = x[self.start : self.stop]
         if self.index is None:
             return own.view(self.sequences, self.length, -1)
-        return own[self.index]
+        # Rows are copied whole: by an index of two axes it takes four times as long.
+        flat = self.index.flatten()
+        return own.index_select(0, flat).view(self.sequences, self.length, -1)
 
     def gather(self, x: Tensor, into: Tensor) -> None:
         """(sequences, length, width) into the rows of (all rows, width)."""
         flat = x.flatten(0, 1)
-        into[self.start : self.stop] = flat if self.slots is None else flat[self.slots]
+        own = flat if self.slots is None else flat.index_select(0, self.slots)
+        into[self.start : self.stop] = own
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from paretune.models.anatomy import Anatomy
 from paretune.models.backbone import two_stacks
@@ -28,7 +28,16 @@ def two_sided(model: Any) -> bool:
         return False
     # M2M100 gives padding no position, which a first token would be by name.
     first = config.model_type == "m2m_100" and config.decoder_start_token_id == config.pad_token_id
-    return two_stacks(model) and not first
+    return two_stacks(model) and not first and type(model.get_output_embeddings()) is nn.Linear
+
+
+def spoken(model: Any) -> tuple[Tensor, Tensor | None]:
+    """What makes scores of words from the last hidden state: (words, width), and (words,) or None.
+
+    The latter is added and never trained: a buffer of Marian, BART and mBART; M2M100 has none.
+    """
+    constant: Tensor | None = getattr(model, "final_logits_bias", None)
+    return model.get_output_embeddings().weight, None if constant is None else constant[0]
 
 
 def placed_apart(model: Any, anatomy: Anatomy, packing: Packing) -> list[Callable[[], None]]:
