@@ -28,7 +28,7 @@ from paretune.training import passes
 from paretune.training.evaluate import token_loss
 from paretune.training.execute import execute_run
 from paretune.training.loop import train_step
-from paretune.training.objective import inputs, told_before
+from paretune.training.objective import inputs, told_before, translation_loss, weight
 from paretune.training.optimiser import adamw
 from paretune.training.pairs import packed_states, unclear
 from paretune.training.plan import Plan
@@ -133,6 +133,17 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
     made.undo()
     assert made.fleet.packing is None and made.fleet.chance is None
     assert traces(one.model) == before
+
+
+@pytest.mark.parametrize("family", [*PACKED, "t5"])
+def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
+    """Also M2M100's, which has no function for it."""
+    one, data = case("untuned", family), pairs_of(5)
+    told: dict[str, Any] = {"pad_id": one.anatomy.pad_id or 0, "device": "cpu"}
+    with torch.no_grad():
+        ours = translation_loss(one.model, data, list(range(5)), **told)
+        wanted = one.model(**inputs(data, list(range(5)), told["pad_id"], "cpu")).loss
+    torch.testing.assert_close(ours / weight(data, range(5)), wanted)
 
 
 def test_what_cannot_be_packed_is_padded() -> None:
