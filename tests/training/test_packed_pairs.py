@@ -216,6 +216,24 @@ def texts(outcome: Any) -> list[str]:
     return found
 
 
+def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As near as one of padded batches."""
+    task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+
+    def losses(precision: str) -> list[float]:
+        told: list[float] = []
+        training = {"dropout": 0.0, "precision": precision, "max_steps": 4}
+        run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=4))
+        execute_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
+        return told
+
+    exact, packed = losses("fp32"), losses("bf16")
+    monkeypatch.setattr(passes, "packs", lambda model: False)
+    padded = losses("bf16")
+    assert exact != packed
+    assert packed == pytest.approx(exact, abs=0.01) and padded == pytest.approx(exact, abs=0.01)
+
+
 @pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
 def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: Path) -> None:
     """And a packed model is packed again after its search, which goes step by step."""
@@ -246,11 +264,13 @@ def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: P
     assert traces(loaded.model) == inside and made.fleet.packing is not None
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize(
+    ("family", "method"), [("marian", "lora"), ("marian", "full"), ("mbart", "lora")]
+)
 def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
-    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+    task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
     asked: list[float] = []
     monkeypatch.setattr(
         "paretune.models.packing.dropping.drop",
@@ -264,8 +284,9 @@ def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
         return outcome.result["curve"], from_bytes(outcome.blobs["weights"])
 
     plain = trained()
-    # Two before the layers; two or three in each of four, one more behind each activation.
-    assert len(asked) == 3 * (2 + 2 * 3 + 2 * 4) and {*asked} == {0.1}
+    # In each of three steps: two before the layers, three in each of three of the encoder, four in
+    # each of two of the decoder.
+    assert len(asked) == 3 * (2 + 3 * 3 + 2 * 4) and {*asked} == {0.1}
     for other in (trained(), trained(activation_checkpointing=True)):
         assert other[0] == plain[0]
         for name, tensor in plain[1].items():
@@ -273,14 +294,15 @@ def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
     assert trained(dropout=0.0)[0] != plain[0]
 
 
+@pytest.mark.parametrize("method", ["lora", "ia3", "prompt", "prefix", "houlsby"])
 @pytest.mark.parametrize("equal", [False, True], ids=["told-apart", "as-many-rows"])
-def test_runs_in_one_pass_are_as_alone(equal: bool) -> None:
+def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
     """Losses and gradients, with dropout; also where rows do not tell whose they are."""
     data = pairs_of(COUNT, seed=4)
     if equal:  # as many tokens in all sources as in all targets, but not in each run
-        data = same_rows(data, 5)
+        data = same_rows(data, 5, prompts=3 if method == "prompt" else 0)
     shares: list[passes.Share] = [(data, [4, 0, 2, 1, 3]), (data, [8, 6, 7, 5])]
-    one = case("lora", "marian")
+    one = case(method, "marian")
     fleet = Fleet(2)
     made = prepared(one, fleet)
     assert passes.pack(made)
@@ -316,14 +338,13 @@ def test_runs_in_one_pass_are_as_alone(equal: bool) -> None:
         alone.undo()
 
 
-def same_rows(data: Encoded, first_run: int) -> Encoded:
-    """Targets cut or lengthened so that all have as many tokens as all sources, not each run."""
-    assert data.targets is not None
+def same_rows(data: Encoded, other_run: int, prompts: int) -> Encoded:
+    """Targets so long that all have as many tokens as all sources, but not those of each run."""
     ids = data.ids
-    targets = [list(one[0]) for one in ids]
-    targets[0] = targets[0] + [9, 9]
-    targets[first_run] = targets[first_run][:-2]
-    assert targets[first_run]
+    targets = [[*one[0], *[9] * prompts] for one in ids]
+    targets[0] += [9, 9]
+    targets[other_run] = targets[other_run][:-2]
+    assert targets[other_run]
     lengths = [len(one[0]) + len(other) for one, other in zip(ids, targets, strict=True)]
     return Encoded(ids, None, lengths, data.labels, data.truncated, targets)
 
