@@ -93,3 +93,16 @@ def case(method: str, family: str, **given: Any) -> Case:
     model = tiny_translator(family)
     parsed = method_options.parse(method, module.Options, options)
     return Case(module, parsed, model, anatomy(model))
+
+
+def traces(model: Any) -> list[Any]:
+    """Names of all parts, their hooks, what was put on them, and how attention is computed."""
+    return [
+        (
+            name,
+            len(module._forward_hooks) + len(module._forward_pre_hooks),
+            sorted(vars(module)),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ] + [name for name, _ in model.named_parameters()]

@@ -13,7 +13,7 @@ import peft
 import pytest
 import torch
 from contract_walk import IN_PEFT, MERGED, unsettle
-from seq2seq_walk import TARGET, TRAINED, Case, case
+from seq2seq_walk import TARGET, TRAINED, Case, case, traces
 from tiny_translators import TRANSLATORS, tiny_translator
 from torch import Tensor, nn
 from zero_effect import ZERO, without_effect
@@ -92,28 +92,15 @@ def test_every_trained_tensor_is_counted_and_gets_a_gradient(pair: tuple[str, st
 @pytest.mark.parametrize("pair", pairs(tuple(n for n in TRAINED if n != "full")))
 def test_undo_leaves_no_trace(pair: tuple[str, str]) -> None:
     one = case(*pair)
-    logits, texts, traces = one.logits(), one.translations(), _traces(one.model)
+    logits, texts, before = one.logits(), one.translations(), traces(one.model)
     injection = one.injected()
     moved = one.logits()
     assert torch.equal(moved, logits) == (pair[0] == "untuned")
     one.translations()
     injection.undo()
-    assert _traces(one.model) == traces
+    assert traces(one.model) == before
     assert torch.equal(one.logits(), logits)
     assert one.translations() == texts
-
-
-def _traces(model: Any) -> list[Any]:
-    """Names of all parts, their hooks, what was put on them, and how attention is computed."""
-    return [
-        (
-            name,
-            len(module._forward_hooks) + len(module._forward_pre_hooks),
-            sorted(vars(module)),
-            getattr(getattr(module, "config", None), "_attn_implementation", None),
-        )
-        for name, module in model.named_modules()
-    ] + [name for name, _ in model.named_parameters()]
 
 
 @pytest.mark.parametrize("pair", pairs())

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_marian import tiny_marian, tiny_pairs
+from tiny_marian import tiny_pairs
 from tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor
+from translator_folders import translator_folder
 
 from paretune import methods
 from paretune.data.batch import packed_batches, packed_evaluation_batches
@@ -90,9 +91,23 @@ def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> Non
         bench = Workbench()
         prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
         assert not passes.pack(prepared) and prepared.fleet.packing is None
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_prompt_leaves_the_text_where_it_was(
+    family: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    """Where the study asks for it, packed as padded: (a translation asks for it by itself)."""
     options = {"num_virtual_tokens": 4, "text_positions": "kept"}
-    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "prompt", options=options)
-    assert not passes.pack(prepare(run, bench.model(run.model, bench.dataset(run.task))))
+    run = tiny_run(tiny_task(tmp_path), tiny_model(family), "prompt", options=options)
+    bench = Workbench()
+    prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
+    model = prepared.loaded.model.double().eval()
+    data = bench.encode(bench.parts(run).train, prepared.loaded, bench.source(run.model), 64)
+    asked = (model, data, ROWS, prepared.fleet, prepared.pad_id, "cpu")
+    padded = passes.outputs(*asked)
+    assert passes.pack(prepared)
+    torch.testing.assert_close(passes.outputs(*asked), padded, rtol=0, atol=1e-10)
 
 
 def test_answers_do_not_depend_on_packing(tmp_path: Path, tiny_model: Any) -> None:
@@ -132,18 +147,29 @@ def test_losses_of_a_run_are_those_of_padded_batches(
     assert np.mean(with_dropout) == pytest.approx(np.mean(losses(dropout=0.1)), abs=0.3)
 
 
+LOOKING = [(role, w) for role in ("own", "first") for w in (None, 2)]
+LOOKING += [("causal", None), ("across", None)]
+
+
 def attention(
     role: Role, window: int | None, dropout: float, front: bool
 ) -> tuple[Callable[..., Tensor], list[Tensor]]:
-    """Packed attention of five texts of two runs, as a function of its tensors."""
+    """Packed attention of five texts (or pairs) of two runs, as a function of its tensors."""
     lengths, runs, heads, width = [6, 5, 2, 5, 3], [3, 2], 2, 8
+    targets = [2, 4, 1, 3, 3]
     packing = Packing()
-    packing.layout.set(lengths, runs)
+    packing.layout.set(lengths, runs, targets=targets)
     module = torch.nn.Module()
     module.packing = packing  # type: ignore[assignment]
     draw = torch.Generator().manual_seed(1)
-    rows = {"own": sum(lengths), "first": len(lengths)}[role]
-    shapes = [(rows, width), (sum(lengths), width), (sum(lengths), width)]
+    whole, told = sum(lengths), sum(targets)
+    rows, seen = {
+        "own": (whole, whole),
+        "first": (len(lengths), whole),
+        "causal": (told, told),
+        "across": (told, whole),
+    }[role]
+    shapes = [(rows, width), (seen, width), (seen, width)]
     shapes += [(len(lengths), 3, width)] * 2 if front else []
     given = [
         torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
@@ -165,8 +191,7 @@ def attention(
     return found, given
 
 
-@pytest.mark.parametrize("role", ["own", "first"])
-@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize(("role", "window"), LOOKING)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("front", [False, True])
 @pytest.mark.parametrize("together", [False, True])
@@ -184,8 +209,7 @@ def test_attention_has_the_gradients_that_it_says(
     assert torch.autograd.gradcheck(found, given)
 
 
-@pytest.mark.parametrize("role", ["own", "first"])
-@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize(("role", "window"), LOOKING)
 @pytest.mark.parametrize("front", [False, True])
 @pytest.mark.parametrize("together", [False, True])
 def test_attention_in_bf16_is_that_of_float64_rounded(
@@ -277,6 +301,46 @@ def test_groups_are_the_cheapest() -> None:
         assert cost == lowest
 
 
+@pytest.mark.parametrize("role", ["own", "causal", "across"])
+def test_groups_of_pairs_are_the_cheapest(role: Role) -> None:
+    """The same where two sides go together, of which only the sum is sorted, or neither is."""
+    draw = np.random.default_rng(3)
+    for _ in range(40):
+        sides = draw.integers(1, 130, (draw.integers(1, 9), 2)).tolist()
+        sides.sort(key=lambda both: -sum(both))
+        sources, targets = (list(side) for side in zip(*sides, strict=True))
+        layout = Layout()
+        layout.set(sources, [len(sides)], targets=targets)
+        groups = layout.groups(role)
+        asked, seen = {
+            "own": (sources, sources),
+            "causal": (targets, targets),
+            "across": (targets, sources),
+        }[role]
+        for group in groups:
+            each = slice(group.first, group.last)
+            assert group.queries.length == max(asked[each])
+            assert group.keys.length == max(seen[each])
+            assert group.causal == (role == "causal")
+        cost = sum((g.last - g.first) * g.queries.length * g.keys.length for g in groups)
+        lowest = min(
+            sum(
+                (b - a) * max(asked[a:b]) * max(seen[a:b]) + GROUP_SCORES
+                for a, b in zip([0, *cut], [*cut, len(sides)], strict=True)
+            )
+            for bits in range(1 << (len(sides) - 1))
+            for cut in [[i + 1 for i in range(len(sides) - 1) if bits >> i & 1]]
+        )
+        assert cost + GROUP_SCORES * len(groups) == lowest
+
+
+def test_a_batch_without_targets_is_not_looked_at_from_them() -> None:
+    layout = Layout()
+    layout.set([3, 2], [2])
+    with pytest.raises(ValueError, match="across, but the batch has no targets"):
+        layout.groups("across")
+
+
 def test_packed_batches_are_partitions_within_their_limits() -> None:
     draw = np.random.default_rng(1)
     for _ in range(50):
@@ -309,7 +373,7 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
     assert (held.result, held.blobs) == (cast.result, cast.blobs)
 
 
-@pytest.mark.parametrize("family", ["deberta-v2", "marian"])
+@pytest.mark.parametrize("family", ["deberta-v2", "t5"])
 def test_what_is_padded_draws_its_dropout_by_chance_too(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,8 +383,8 @@ def test_what_is_padded_draws_its_dropout_by_chance_too(
         "paretune.models.packing.dropping.drop",
         lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
     )
-    if family == "marian":
-        task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+    if family == "t5":
+        task, model = tiny_pairs(tmp_path / "data"), translator_folder("t5", tmp_path / "t5")
         run = tiny_run(task, model, training={"dropout": 0.1})
     else:
         run = tiny_run(tiny_task(tmp_path), tiny_model(family))

@@ -88,6 +88,10 @@ class Door:
         if not self._standing:
             return None
         self._standing = False
+        if self.fleet.packing is not None:
+            # A row's own place is that of the row so many before it, in the same sequence.
+            moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
+            return moved.index_fill(0, self.fleet.packing.layout.fronts(self.virtual), 0)
         text = looked_up[..., : looked_up.shape[-2] - self.virtual, :]
         return F.pad(text, (0, 0, self.virtual, 0))
 
@@ -146,8 +150,6 @@ def enter(
         parameters,
         undo,
         extra_tokens=virtual,
-        # In a packed batch the text stands behind its prompt.
-        packs=not keeps(anatomy, text_positions),
         placeholder=door.placeholder,
     )
 

@@ -29,11 +29,11 @@ class Fleet:
     ``ways`` are the ways in which rows may be shared, each with consecutive slices, one for each
     run, set before every forward pass; unset, a fleet of one owns all rows. A padded batch is
     shared in sequences (for multiple choice: examples x choices) and, where a tensor has one row
-    for each run, in runs (:mod:`paretune.methods.positions`); a packed one in tokens and, where a
-    tensor has one row for each sequence, in sequences. ``step_seed`` is what a method draws from
-    that decides by chance once in a training step. ``packing`` is there where batches are packed,
-    ``chance`` where they are not and dropout is still drawn by it. A fleet may be a part of a
-    ``whole`` one, from the run ``first`` on.
+    for each run, in runs (:mod:`paretune.methods.positions`); a packed one in tokens, of a
+    translation in tokens of targets too, and in sequences where a tensor has a row for each.
+    ``step_seed`` is what a method draws from that decides by chance once in a training step.
+    ``packing`` is there where batches are packed, ``chance`` where dropout that is no module is
+    drawn by it, packed or not. A fleet may be a part of a ``whole`` one, from the run ``first`` on.
     """
 
     runs: int = 1

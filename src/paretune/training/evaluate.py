@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from paretune.data.batch import evaluation_batches
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
-from paretune.training.objective import translation_loss, weight
+from paretune.training.objective import weight
+from paretune.training.pairs import pairs_loss
 from paretune.training.passes import evaluation_passes, outputs
 from paretune.training.precision import computing
 
@@ -56,8 +56,8 @@ def token_loss(
     model.eval()
     total = 0.0
     with torch.inference_mode(), computing(device, precision):
-        for batch in evaluation_batches(encoded.lengths, EVALUATION_TOKENS):
-            fleet.share([len(batch)])
-            total += float(translation_loss(model, encoded, batch, pad_id=pad_id, device=device))
+        for batch in evaluation_passes(encoded, EVALUATION_TOKENS, fleet.packing):
+            loss = pairs_loss(model, (encoded, batch), fleet, pad_id=pad_id, device=device)
+            total += float(loss)
     model.train(was_training)
     return total / weight(encoded, range(len(encoded.lengths)))

@@ -51,9 +51,17 @@ def translation_loss(
     given = inputs(encoded, indices, pad_id, device)
     labels_of_tokens = given.pop("labels")
     logits = _token_logits(model, given, labels_of_tokens)
+    return summed_token_loss(logits.flatten(0, 1), labels_of_tokens.flatten(), label_smoothing)
+
+
+def summed_token_loss(scores: Tensor, tokens: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """The same from scores of all words for each token, (tokens, vocabulary), and the tokens.
+
+    Padding, where there is any, is passed over.
+    """
     return F.cross_entropy(
-        logits.flatten(0, 1).float(),
-        labels_of_tokens.flatten(),
+        scores.float(),
+        tokens,
         ignore_index=IGNORED,
         reduction="sum",
         label_smoothing=label_smoothing,
@@ -67,9 +75,24 @@ def weight(encoded: Encoded, indices: Sequence[int]) -> int:
     return sum(len(encoded.targets[i]) for i in indices)
 
 
+def told_before(model: Any, labels: Tensor) -> Tensor:
+    """What the decoder is given to say these tokens: of each the right one before it.
+
+    Both (batch, target tokens), ``labels`` padded with -100.
+    """
+    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
+        told: Tensor = model.prepare_decoder_input_ids_from_labels(labels=labels)
+        return told
+    # M2M100 keeps it to itself: the decoder's first token, then the others, one place later.
+    config = model.config
+    first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
+    shifted = torch.cat([first, labels[:, :-1]], 1)
+    return shifted.masked_fill(shifted == IGNORED, config.pad_token_id)
+
+
 def _token_logits(model: Any, given: dict[str, Tensor], labels: Tensor) -> Tensor:
     """(batch, target tokens, vocabulary): each position told the right tokens before it."""
-    before = model.prepare_decoder_input_ids_from_labels(labels=labels)
+    before = told_before(model, labels)
     logits: Tensor = model(**given, decoder_input_ids=before, use_cache=False).logits
     return logits
 

@@ -7,7 +7,8 @@ the two it is, is decided once for a run (:func:`pack`), and changes results by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -24,6 +25,7 @@ from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
 from paretune.methods.injection import also_undo
 from paretune.models.dropout import drops
+from paretune.models.load import Loaded
 from paretune.models.packing import Chance, Packing
 from paretune.models.packing.entering import counted, enter, packs
 from paretune.training.objective import inputs
@@ -47,10 +49,11 @@ def pack(prepared: Prepared) -> bool:
             draw_by(prepared, Chance())
         return False
     packing = Packing(front=injection.extra_tokens, placeholder=injection.placeholder)
-    leave = enter(model, anatomy, packing)
+    packing.leave = enter(model, anatomy, packing)
     prepared.fleet.packing = packing
-
-    also_undo(injection, leave, prepared.fleet.forget)
+    if anatomy.decoder is not None and model.device.type == "cpu":
+        prepared.fleet.chance = packing.chance  # their dropouts are functions, not modules
+    also_undo(injection, lambda: packing.leave(), prepared.fleet.forget)
     return True
 
 
@@ -64,6 +67,22 @@ def draw_by(prepared: Prepared, chance: Chance) -> None:
         model.set_attn_implementation(_PLAIN[before])
         steps.append(partial(model.set_attn_implementation, before))
     also_undo(prepared.injection, *steps, fleet.forget)
+
+
+@contextmanager
+def unpacked(loaded: Loaded, fleet: Fleet) -> Iterator[None]:
+    """While it is open, the model reads padded batches: a search makes its own, step by step."""
+    packing = fleet.packing
+    if packing is None:
+        yield
+        return
+    packing.leave()
+    fleet.packing = None
+    try:
+        yield
+    finally:
+        packing.leave = enter(loaded.model, loaded.anatomy, packing)
+        fleet.packing = packing
 
 
 def training_passes(
@@ -139,25 +158,44 @@ def packed_inputs(
 ) -> tuple[list[list[tuple[int, int]]], dict[str, Tensor]]:
     """Describe a batch to a packed model: the texts of run 0 first, of each run the longest first.
 
-    So those of like length can be computed together.
+    So those of like length can be computed together; of a translation, source and target together
+    are counted.
 
     Returns:
         Example and choice of each text of each run, in the order of the batch. And the model's
-        inputs, (rows, 1).
+        inputs, (rows, 1); of a translation those of the encoder.
     """
     packing = fleet.packing
     assert packing is not None  # noqa: S101  (asked for packed models only)
-    texts, lengths = [], []
+    texts: list[list[tuple[int, int]]] = []
+    lengths: list[int] = []
+    targets: list[int] = []
     for encoded, indices in shares:
         own = [(i, c) for i in indices for c in range(len(encoded.ids[i]))]
-        own.sort(key=lambda text, ids=encoded.ids: -len(ids[text[0]][text[1]]))  # type: ignore[misc]
+        own.sort(key=partial(_longest_first, encoded))
+        if encoded.targets is not None:
+            targets += [len(encoded.targets[i]) for i, _ in own]
         lengths += [packing.front + len(encoded.ids[i][c]) for i, c in own]
         texts.append(own)
-    packing.layout.set(lengths, [len(own) for own in texts], device)
-    ways = [packing.layout.run_rows(), packing.layout.runs]
+    packing.layout.set(lengths, [len(own) for own in texts], device, targets)
+    ways = ways_of(packing)
     fleet.share(*ways)
     packing.chance.begin(packing.chance.seeds, ways)
     return texts, _rows(shares, texts, packing, device)
+
+
+def _longest_first(encoded: Encoded, text: tuple[int, int]) -> tuple[int, int]:
+    example, choice = text
+    length = len(encoded.ids[example][choice])
+    after = 0 if encoded.targets is None else len(encoded.targets[example])
+    return -(length + after), -length
+
+
+def ways_of(packing: Packing) -> list[list[int]]:
+    """How rows may be shared among the runs: as tokens, as sequences, as tokens of targets."""
+    layout = packing.layout
+    ways = [layout.run_rows(), layout.runs]
+    return ways if layout.target is None else [*ways, layout.target.run_rows()]
 
 
 def _kept(
@@ -204,5 +242,7 @@ def _choices(encoded: Encoded) -> int:
 
 
 def tokens_of(encoded: Encoded, packing: Packing) -> list[int]:
-    """Tokens of each example, of all its choices together, prompts included."""
+    """Tokens of each example, of all its choices together, prompts and targets included."""
+    if encoded.targets is not None:
+        return [packing.front + length for length in encoded.lengths]
     return [sum(packing.front + len(text) for text in texts) for texts in encoded.ids]

@@ -14,7 +14,8 @@ from paretune.data.encode import Encoded
 from paretune.data.scale import Scale
 from paretune.methods.fleet import Fleet
 from paretune.study import Training
-from paretune.training.objective import LABEL_SMOOTHING, summed_loss, translation_loss
+from paretune.training.objective import LABEL_SMOOTHING, summed_loss
+from paretune.training.pairs import pairs_loss
 from paretune.training.passes import outputs
 from paretune.training.precision import computing
 
@@ -43,12 +44,11 @@ class Plan:
             if data.targets is None:
                 logits = outputs(model, data, indices, fleet, self.pad_id, self.device)
                 return self.loss_of(logits, data, indices)
-            fleet.share([len(indices)])
             given = self.settings.label_smoothing
-            return translation_loss(
+            return pairs_loss(
                 model,
-                data,
-                indices,
+                (data, indices),
+                fleet,
                 pad_id=self.pad_id,
                 device=self.device,
                 label_smoothing=LABEL_SMOOTHING if given is None else given,

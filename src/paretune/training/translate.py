@@ -17,6 +17,7 @@ from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded
 from paretune.study import Generation
 from paretune.training.objective import inputs
+from paretune.training.passes import unpacked
 from paretune.training.precision import computing
 
 BATCH_TOKENS = 4096
@@ -40,7 +41,7 @@ def translations(
     model.eval()
     found = [""] * len(encoded.ids)
     lengths = [length * settings.num_beams for length in encoded.source_lengths]
-    with torch.inference_mode(), computing(device, precision):
+    with torch.inference_mode(), computing(device, precision), unpacked(loaded, fleet):
         for batch in evaluation_batches(lengths, BATCH_TOKENS):
             fleet.share([len(batch)])
             given = inputs(encoded, batch, pad_id, device)

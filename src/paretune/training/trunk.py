@@ -83,6 +83,8 @@ def keep_trunk(
     budget = budget_bytes()
     if packing is None or packing.front or budget == 0 or not prepared.trained:
         return []
+    if anatomy.decoder is not None:  # two stacks, neither of which is a trunk of the other
+        return []
     depth = lowest_trained(anatomy, [*prepared.trained, *prepared.injection.parts])
     # ELECTRA may widen its embeddings on the way to the first layer.
     if depth == 0 or drops(model) or anatomy.embedding_width != anatomy.width:

@@ -19,6 +19,7 @@ from paretune.models.load import Loaded
 from paretune.models.packing.entering import packs
 from paretune.study import Run
 from paretune.training.prepare import GRADIENT_TOKENS
+from paretune.training.word_loss import piece_tokens
 
 COPIES = {"frozen": 16, "full": 20}
 """Values of the layer's width that a layer keeps for each token until the backward pass."""
@@ -100,5 +101,8 @@ def _saved(run: Run, shape: Shape, trained: int, longest: Sequence[int], choices
     kept = 1 if run.method.name == "head_only" else shape.layers
     value = 2 if run.training.precision == "bf16" else 4
     layers = kept * tokens * choices / half * (width + 2 * shape.heads * length / half)
-    # Scores of all words and their gradient, in fp32.
-    return int(value * layers + 8 * tokens / half * shape.vocabulary)
+    # Scores of all words and their gradient, in fp32; where batches are packed, a piece at a time.
+    scored = tokens / half
+    if shape.packs and shape.vocabulary:
+        scored = min(scored, piece_tokens(shape.vocabulary, "cpu"))
+    return int(value * layers + 8 * scored * shape.vocabulary)

@@ -3,11 +3,12 @@
 A packed batch has T rows of one token each, (T, 1), so a model's linear layers, normalisations and
 the hooks of methods see what they always see, without a token that means nothing. Only attention,
 positions and the head need to know where a sequence begins: see :mod:`.layout`, :mod:`.attention`
-and :mod:`.entering`. Dropout is drawn by :mod:`.chance`.
+and :mod:`.entering`, and of translations :mod:`.two_sides`. Dropout is drawn by :mod:`.chance`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,8 @@ class Packing:
     ``rotary``: the model is told each row's position instead of looking it up in a table.
     ``depth``: how many layers are skipped, because ``hidden``, (rows, 1, width), is what they would
     give; where all are, ``hidden`` has the first row of each sequence alone. ``kept`` has what is
-    kept of each part of the data, by the identity of its encoded examples.
+    kept of each part of the data, by the identity of its encoded examples. ``leave`` makes the
+    model read padded batches again.
     """
 
     layout: Layout = field(default_factory=Layout)
@@ -38,3 +40,4 @@ class Packing:
     depth: int = 0
     hidden: Tensor | None = None
     kept: dict[int, Any] = field(default_factory=dict)
+    leave: Callable[[], None] = lambda: None

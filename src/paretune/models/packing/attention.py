@@ -34,10 +34,10 @@ def attend(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """``transformers``' attention interface, for a module with a ``packing``.
+    """``transformers``' attention interface, for a module with ``packing`` and ``packed_role``.
 
-    Shapes: query (rows, heads, 1, width of a head), key and value likewise; out
-    (rows, 1, heads, width of a head).
+    Shapes: query (rows, heads, 1, width of a head), key and value likewise, with rows of the source
+    where a target looks at it; out (query rows, 1, heads, width of a head).
     """
     heads, width = query.shape[1], query.shape[3]
     out = packed_attention(
@@ -46,6 +46,7 @@ def attend(
         heads=heads,
         dropout=dropout,
         scaling=width**-0.5 if scaling is None else scaling,
+        role=module.packed_role,
         sliding_window=sliding_window,
     )
     return out.view(len(out), 1, heads, width), None
@@ -210,8 +211,8 @@ def _mask(
     """What is added to the scores; of one element where nothing is hidden.
 
     Shape: (sequences * heads, 1 or queries, keys). Behind the end of a sequence nothing is seen,
-    nor, through a window, what is ``window`` places away or more; a prefix always is. All layers of
-    a kind share it, so the group keeps it.
+    nor, through a window, what is ``window`` places away or more, nor, of a target, what comes
+    later; a prefix always is. All layers of a kind share it, so the group keeps it.
     """
     name = (heads, virtual, keys, like.dtype, window)
     if name not in group.masks:
@@ -223,6 +224,10 @@ def _made_mask(
     group: Group, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
 ) -> Tensor:
     hidden = group.keys.hidden
+    if group.causal:
+        # Behind the end of a target is after each of its tokens: one triangle serves all.
+        at = torch.arange(group.keys.length, device=like.device)
+        hidden = (at[None] > at[:, None])[None] if len(at) > 1 else None
     if window is not None:
         at = torch.arange(group.keys.length, device=like.device)
         looking = at if group.queries.length > 1 else at[:1]  # the first token looks
@@ -236,6 +241,8 @@ def _made_mask(
     hidden = nn.functional.pad(nn.functional.pad(hidden, (virtual, 0)), (0, spare), value=True)
     shut = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
     shut = shut.masked_fill_(hidden, torch.finfo(like.dtype).min)
+    if group.causal and window is None:
+        return shut
     return shut.expand(group.keys.sequences, -1, -1).repeat_interleave(heads, 0)
 
 

@@ -2,8 +2,8 @@
 
 Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
 and no weight is touched. What is computed is the model's own result for each sequence (tests: to
-rounding), with nothing spent on padding, and in the last layer only what the head reads, which is
-the first token of each sequence.
+rounding), with nothing spent on padding, and in an encoder's last layer only what the head reads,
+which is the first token of each sequence. Of a translation every token of a target is read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from paretune.models.anatomy import Anatomy
 from paretune.models.packing import Packing
 from paretune.models.packing.attention import NAME, attend, packed_attention
 from paretune.models.packing.chance import PLACES, Chance, by_chance
+from paretune.models.packing.layout import Role
+from paretune.models.packing.two_sides import placed_apart, two_sided
 
 PRUNED = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Architectures whose last layer is computed for the first tokens alone: BERT's own layer."""
@@ -31,6 +33,8 @@ ALL_ATTENTION_FUNCTIONS.register(NAME, attend)
 def packs(model: Any) -> bool:
     """Whether the model's batches can be packed."""
     config = model.config
+    if two_sided(model):
+        return True
     if config.model_type not in PACKED or not getattr(model, "_supports_sdpa", False):
         return False
     # ModernBERT's head may read the mean of all tokens instead.
@@ -53,21 +57,25 @@ def enter(model: Any, anatomy: Anatomy, packing: Packing) -> Callable[[], None]:
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)
     steps.append(partial(model.set_attn_implementation, before))
-    for module in _attentions(model, anatomy):
-        module.packing = packing
-        steps.append(partial(delattr, module, "packing"))
+    for module, role in _attentions(model, anatomy):
+        module.packing, module.packed_role = packing, role
+        steps += [partial(delattr, module, name) for name in ("packing", "packed_role")]
     for module in model.modules():
         # Elsewhere torch's own dropout is one fast kernel.
         if isinstance(module, nn.Dropout) and model.device.type == "cpu":
             by_chance(module, packing.chance)
             steps.append(partial(delattr, module, "forward"))
-    handles = [*_positioned(model, anatomy, packing), *counted(model, anatomy, packing.chance)]
+    handles = counted(model, anatomy, packing.chance)
     last = model.get_submodule(anatomy.layers[-1].name)
-    if model.config.model_type in PRUNED:
-        handles.append(_prune(model, anatomy, packing, steps))
+    if anatomy.decoder is not None:
+        steps += placed_apart(model, anatomy, packing)
     else:
-        every = len(anatomy.layers)
-        handles.append(last.register_forward_hook(partial(_only_first, packing, every)))
+        handles += _positioned(model, anatomy, packing)
+        if model.config.model_type in PRUNED:
+            handles.append(_prune(model, anatomy, packing, steps))
+        else:
+            every = len(anatomy.layers)
+            handles.append(last.register_forward_hook(partial(_only_first, packing, every)))
     steps += [handle.remove for handle in handles]
 
     def undo() -> None:
@@ -77,9 +85,17 @@ def enter(model: Any, anatomy: Anatomy, packing: Packing) -> Callable[[], None]:
     return undo
 
 
-def _attentions(model: nn.Module, anatomy: Anatomy) -> list[Any]:
-    names = [layer.attention.query.rpartition(".")[0] for layer in anatomy.layers]
-    return [model.get_submodule(name) for name in names]
+def _attentions(model: nn.Module, anatomy: Anatomy) -> Iterable[tuple[Any, Role]]:
+    """The modules that compute attention, and who looks at what in them."""
+    for layer in anatomy.layers:
+        role: Role = "own" if layer.stack == "encoder" else "causal"
+        yield _holding(model, layer.attention.query), role
+        if layer.cross is not None:
+            yield _holding(model, layer.cross.query), "across"
+
+
+def _holding(model: nn.Module, name: str) -> Any:
+    return model.get_submodule(name.rpartition(".")[0])
 
 
 def _positioned(model: Any, anatomy: Anatomy, packing: Packing) -> Iterable[Any]:

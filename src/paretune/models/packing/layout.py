@@ -1,4 +1,10 @@
-"""Where the sequences of a packed batch lie, and which of them attention computes together."""
+"""Where the sequences of a packed batch lie, and which of them attention computes together.
+
+A translation has two sides, sources and targets, whose rows lie apart: a layout of the sources, and
+at it one of the targets, the same sequences in the same order. So one group of sequences is one
+range of rows on either side, and attention across needs nothing but queries of the one side and
+keys of the other.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Role = Literal["own", "first"]
-"""Which queries look: every token at its own sequence, or only the first token of each."""
+Role = Literal["own", "first", "causal", "across"]
+"""Which queries look at what: every token at its own sequence, or only the first token of each; of
+a target, every token at itself and those before it (``causal``), or at its source (``across``)."""
 
 GROUP_SCORES = 4000
 """What one more group costs beside its scores, in scores of one head, on a CPU (docs/log.md)."""
@@ -46,12 +54,15 @@ class Side:
         own = x[self.start : self.stop]
         if self.index is None:
             return own.view(self.sequences, self.length, -1)
-        return own[self.index]
+        # Rows are copied whole: by an index of two axes it takes four times as long.
+        flat = self.index.flatten()
+        return own.index_select(0, flat).view(self.sequences, self.length, -1)
 
     def gather(self, x: Tensor, into: Tensor) -> None:
         """(sequences, length, width) into the rows of (all rows, width)."""
         flat = x.flatten(0, 1)
-        into[self.start : self.stop] = flat if self.slots is None else flat[self.slots]
+        own = flat if self.slots is None else flat.index_select(0, self.slots)
+        into[self.start : self.stop] = own
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,8 @@ class Group:
     """Sequences of one run whose attention is computed in one product.
 
     ``first`` and ``last`` bound the sequences in the batch; ``number`` counts the groups of the
-    run, so that what is drawn for one depends on its run alone. ``masks`` are the attention's.
+    run, so that what is drawn for one depends on its run alone. ``causal``: no query sees what
+    comes after it. ``masks`` are the attention's.
     """
 
     first: int
@@ -68,33 +80,48 @@ class Group:
     keys: Side
     run: int
     number: int
+    causal: bool = False
     masks: dict[Any, Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class Layout:
-    """The sequences of the present batch: those of run 0 first, in each run the longest first."""
+    """The sequences of the present batch: those of run 0 first, in each run the longest first.
+
+    ``target`` has the targets of a translation, and this has the sources.
+    """
 
     lengths: list[int] = field(default_factory=list)
     runs: list[int] = field(default_factory=list)
     device: str = "cpu"
     starts: list[int] = field(default_factory=list)
+    target: Layout | None = None
     _groups: dict[Role, list[Group]] = field(default_factory=dict)
     _tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def set(self, lengths: Sequence[int], runs: Sequence[int], device: str = "cpu") -> None:
+    def set(
+        self,
+        lengths: Sequence[int],
+        runs: Sequence[int],
+        device: str = "cpu",
+        targets: Sequence[int] = (),
+    ) -> None:
         """Describe the next batch.
 
         Args:
             lengths: rows of every sequence; (sequences,).
             runs: how many of the sequences belong to each run; they sum to all of them.
             device: where the batch lies.
+            targets: rows of every sequence's target, where there are any; (sequences,).
         """
         self.lengths, self.runs, self.device = list(lengths), list(runs), device
         self.starts = [0]
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
-        self._groups, self._tensors = {}, {}
+        self._groups, self._tensors, self.target = {}, {}, None
+        if targets:
+            self.target = Layout()
+            self.target.set(targets, runs, device)
 
     @property
     def rows(self) -> int:
@@ -132,17 +159,32 @@ class Layout:
 
     def _grouped(self, role: Role) -> list[Group]:
         cost = GROUP_SCORES if self.device == "cpu" else DEVICE_GROUP_SCORES
+        asking, seen = self._looking(role)
         found: list[Group] = []
         at = 0
         for run, count in enumerate(self.runs):
-            lengths = self.lengths[at : at + count]
-            cuts = _cuts(lengths, role, cost) if lengths else []
+            keys_held = seen.lengths[at : at + count]
+            held = [1] * count if asking is None else asking.lengths[at : at + count]
+            cuts = _cuts(held, keys_held, cost) if count else []
             for number, (a, b) in enumerate(cuts):
-                keys = self._side(at + a, at + b)
-                queries = keys if role == "own" else Side(at + a, at + b, b - a, 1)
-                found.append(Group(at + a, at + b, queries, keys, run, number))
+                keys = seen._side(at + a, at + b)
+                queries = keys
+                if asking is None:
+                    queries = Side(at + a, at + b, b - a, 1)
+                elif asking is not seen:
+                    queries = asking._side(at + a, at + b)
+                causal = role == "causal"
+                found.append(Group(at + a, at + b, queries, keys, run, number, causal))
             at += count
         return found
+
+    def _looking(self, role: Role) -> tuple[Layout | None, Layout]:
+        """Whose rows ask, None for one row a sequence, and whose are looked at."""
+        if role in ("own", "first"):
+            return (self if role == "own" else None), self
+        if self.target is None:
+            raise ValueError(f"attention {role}, but the batch has no targets")
+        return self.target, self.target if role == "causal" else self
 
     def _side(self, first: int, last: int) -> Side:
         lengths = self.lengths[first:last]
@@ -164,24 +206,28 @@ class Layout:
         return self._tensors[name]
 
 
-def _cuts(lengths: Sequence[int], role: Role, group_scores: int) -> list[tuple[int, int]]:
-    """Cut sequences, sorted by length, into groups at the least cost: scores, and a cost a group.
+def _cuts(queries: Sequence[int], keys: Sequence[int], group_scores: int) -> list[tuple[int, int]]:
+    """Cut sequences, in their order, into groups at the least cost: scores, and a cost a group.
 
-    Found exactly by dynamic programming over the distinct lengths. Unsorted, it is still a cut.
+    Found exactly by dynamic programming over the places where a length changes. The scores of a
+    group are those of its longest queries and its longest keys.
     """
-    ends = [i for i in range(1, len(lengths)) if lengths[i] != lengths[i - 1]] + [len(lengths)]
-    bounds = [0, *ends]
-    lowest, came = [0.0] + [float("inf")] * len(ends), [0] * len(bounds)
+    asked, seen = np.array(queries), np.array(keys)
+    ends = np.flatnonzero((asked[1:] != asked[:-1]) | (seen[1:] != seen[:-1])) + 1
+    bounds = np.array([0, *ends, len(asked)])
+    asked, seen = (np.maximum.reduceat(held, bounds[:-1]) for held in (asked, seen))
+    lowest, came = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=int)
     for j in range(1, len(bounds)):
-        for i in range(j):
-            held = lengths[bounds[i] : bounds[j]]
-            longest = max(held[0], held[-1])
-            scores = len(held) * longest * (longest if role == "own" else 1)
-            cost = lowest[i] + scores + group_scores
-            if cost < lowest[j]:
-                lowest[j], came[j] = cost, i
+        # Of the groups from each bound before up to this one: their longest.
+        most_asked, most_seen = (
+            np.maximum.accumulate(held[j - 1 :: -1])[::-1] for held in (asked, seen)
+        )
+        scores = (bounds[j] - bounds[:j]) * most_asked * most_seen
+        cost = lowest[:j] + scores + group_scores
+        came[j] = cost.argmin()
+        lowest[j] = cost[came[j]]
     cuts, j = [], len(bounds) - 1
     while j:
-        cuts.append((bounds[came[j]], bounds[j]))
-        j = came[j]
+        cuts.append((int(bounds[came[j]]), int(bounds[j])))
+        j = int(came[j])
     return cuts[::-1]
