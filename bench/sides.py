@@ -7,7 +7,9 @@ AdamW with decay on matrices. Both start from the same weights, head and method 
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +23,7 @@ from paretune.data.encode import Encoded
 from paretune.measuring.speed import bf16_pays
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
+from paretune.models import compiled
 from paretune.models.held import hold_bf16
 from paretune.models.load import reset_head, set_dropout
 from paretune.training.loop import train_step
@@ -53,6 +56,7 @@ class Variant(NamedTuple):
     width: int | None = None
     attention: str = "sdpa"
     mixed: bool = False
+    compiled: bool = False
 
 
 VARIANTS = {
@@ -67,6 +71,12 @@ VARIANTS = {
     "ours-nd": Variant("paretune, bf16, dropout 0", True, 0.0, "bf16"),
     "ours-fp32": Variant("paretune, fp32, dropout 0.1", True, 0.1, "fp32"),
     "ours-nd-fp32": Variant("paretune, fp32, dropout 0", True, 0.0, "fp32"),
+    "ours-fast-fp32": Variant(
+        "paretune[fast], fp32, dropout 0.1", True, 0.1, "fp32", compiled=True
+    ),
+    "ours-nd-fast-fp32": Variant(
+        "paretune[fast], fp32, dropout 0", True, 0.0, "fp32", compiled=True
+    ),
     "ours-mixed": Variant(
         "paretune, bf16, dropout 0.1, batches in random order", True, 0.1, "bf16", mixed=True
     ),
@@ -80,6 +90,10 @@ PAIRS = (
     ("b-nd", "ours-nd"),
     ("b-fp32", "ours-fp32"),
     ("b-nd-fp32", "ours-nd-fp32"),
+    ("ours-fp32", "ours-fast-fp32"),
+    ("ours-nd-fp32", "ours-nd-fast-fp32"),
+    ("b-fp32", "ours-fast-fp32"),
+    ("b-nd-fp32", "ours-nd-fast-fp32"),
     ("a", "ours"),
     ("a", "ours-fp32"),
     ("b", "ours-mixed"),
@@ -96,7 +110,10 @@ PLAIN = ("full", "head_only", "bitfit")
 
 def usual() -> tuple[str, ...]:
     """The variants to measure on this machine."""
-    return WITH_BF16 if bf16_pays().decision else WITHOUT_BF16
+    if bf16_pays().decision:
+        return WITH_BF16
+    alone = torch.get_num_threads() == 1  # compiled passes keep to one thread
+    return (*WITHOUT_BF16, "ours-fast-fp32") if alone and compiled.installed() else WITHOUT_BF16
 
 
 def no_counterpart(method: str, kind: str) -> str:
@@ -209,6 +226,9 @@ class Ours:
     """paretune's own step, as a run of a study makes it."""
 
     def __init__(self, work: Work, method: str, variant: Variant, rate: float, seed: int) -> None:
+        if variant.compiled and torch.get_num_threads() != 1:
+            raise SystemExit("compiled passes keep to one thread: --threads 1")
+        self.compiled = "1" if variant.compiled else "0"
         run = work.run(
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
@@ -240,7 +260,21 @@ class Ours:
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
         prepared = self.prepared
-        return train_step(
-            prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
-            self.rate, self.plan, prepared.fleet,
-        )  # fmt: skip
+        with _switched(self.compiled):
+            return train_step(
+                prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
+                self.rate, self.plan, prepared.fleet,
+            )  # fmt: skip
+
+
+@contextmanager
+def _switched(to: str) -> Iterator[None]:
+    """Compiled passes on ("1") or off ("0")."""
+    before = os.environ.get(compiled.VARIABLE)
+    os.environ[compiled.VARIABLE] = to
+    try:
+        yield
+    finally:
+        del os.environ[compiled.VARIABLE]
+        if before is not None:
+            os.environ[compiled.VARIABLE] = before
