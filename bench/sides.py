@@ -7,9 +7,7 @@ AdamW with decay on matrices. Both start from the same weights, head and method 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -228,7 +226,7 @@ class Ours:
     def __init__(self, work: Work, method: str, variant: Variant, rate: float, seed: int) -> None:
         if variant.compiled and torch.get_num_threads() != 1:
             raise SystemExit("compiled passes keep to one thread: --threads 1")
-        self.compiled = "1" if variant.compiled else "0"
+        self.compiled = variant.compiled
         run = work.run(
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
@@ -260,21 +258,8 @@ class Ours:
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
         prepared = self.prepared
-        with _switched(self.compiled):
+        with compiled.switched(on=self.compiled):
             return train_step(
                 prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
                 self.rate, self.plan, prepared.fleet,
             )  # fmt: skip
-
-
-@contextmanager
-def _switched(to: str) -> Iterator[None]:
-    """Compiled passes on ("1") or off ("0")."""
-    before = os.environ.get(compiled.VARIABLE)
-    os.environ[compiled.VARIABLE] = to
-    try:
-        yield
-    finally:
-        del os.environ[compiled.VARIABLE]
-        if before is not None:
-            os.environ[compiled.VARIABLE] = before

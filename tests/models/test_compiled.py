@@ -213,6 +213,13 @@ def test_the_switch(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     switch("1")
     with pytest.raises(StudyError, match="numba is not installed"):
         compiled.switched_on()
+    monkeypatch.setattr(compiled, "installed", lambda: "0.99")
+    with compiled.switched(on=False):
+        assert not compiled.switched_on()
+        with compiled.switched(on=True):
+            assert compiled.switched_on()
+        assert not compiled.switched_on()
+    assert compiled.switched_on()
     switch("yes")
     with pytest.raises(StudyError, match='"yes" is neither 0 nor 1'):
         compiled.switched_on()

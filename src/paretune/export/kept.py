@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,8 +56,8 @@ def weights(record: Record, store: Store, *, train_again: bool) -> bytes:
     trained_with = record.measured.get("environment", {})
     torch.set_num_threads(trained_with.get("threads", 1))
     # The same rounding once more: as then, with or without the extra `fast`.
-    os.environ[compiled.VARIABLE] = "1" if trained_with.get("compiled") else "0"
-    with tempfile.TemporaryDirectory() as folder:
+    as_then = compiled.switched(on=bool(trained_with.get("compiled")))
+    with as_then, tempfile.TemporaryDirectory() as folder:
         outcome = execute_run(
             record.run, checkpoint=Path(folder) / "state", report=lambda _: None, keep_bytes=None
         )

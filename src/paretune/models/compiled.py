@@ -9,6 +9,8 @@ imported by the first tensor that it computes.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -49,6 +51,19 @@ def switched_on() -> bool:
             remedy='pip install "paretune[fast]", or leave the variable out.',
         )
     return told != "0" and installed() is not None
+
+
+@contextmanager
+def switched(*, on: bool) -> Iterator[None]:
+    """While it is open, passes are compiled, or not; then the variable is as it was."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = "1" if on else "0"
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def computes(*tensors: Tensor) -> bool:
