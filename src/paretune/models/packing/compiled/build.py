@@ -2,7 +2,8 @@
 
 Compiling all of them takes some seconds, once for each machine and version; after that they are
 read from ``compiled`` in paretune's cache folder. There numba keeps them by its own means, under
-the processor's name and features, so that machines may share a folder.
+the processor's name and features, so that machines may share a folder; where it cannot be written,
+they lie where Python keeps its own compiled files.
 """
 
 from __future__ import annotations
