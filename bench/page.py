@@ -93,7 +93,7 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
                 for n in names
             ]
             like = [
-                f"{said(found['ratio'])} {pair.split(' / ')[0]}"
+                f"{said(found['ratio'])} {pair}"
                 for pair, found in case["ratios"].items()
                 if pair != "fastest / fastest"
             ]

@@ -21,6 +21,7 @@ from paretune.data.encode import Encoded
 from paretune.measuring.speed import bf16_pays
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
+from paretune.models import compiled
 from paretune.models.held import hold_bf16
 from paretune.models.load import reset_head, set_dropout
 from paretune.training.loop import train_step
@@ -53,6 +54,7 @@ class Variant(NamedTuple):
     width: int | None = None
     attention: str = "sdpa"
     mixed: bool = False
+    compiled: bool = False
 
 
 VARIANTS = {
@@ -67,6 +69,12 @@ VARIANTS = {
     "ours-nd": Variant("paretune, bf16, dropout 0", True, 0.0, "bf16"),
     "ours-fp32": Variant("paretune, fp32, dropout 0.1", True, 0.1, "fp32"),
     "ours-nd-fp32": Variant("paretune, fp32, dropout 0", True, 0.0, "fp32"),
+    "ours-fast-fp32": Variant(
+        "paretune[fast], fp32, dropout 0.1", True, 0.1, "fp32", compiled=True
+    ),
+    "ours-nd-fast-fp32": Variant(
+        "paretune[fast], fp32, dropout 0", True, 0.0, "fp32", compiled=True
+    ),
     "ours-mixed": Variant(
         "paretune, bf16, dropout 0.1, batches in random order", True, 0.1, "bf16", mixed=True
     ),
@@ -80,6 +88,10 @@ PAIRS = (
     ("b-nd", "ours-nd"),
     ("b-fp32", "ours-fp32"),
     ("b-nd-fp32", "ours-nd-fp32"),
+    ("ours-fp32", "ours-fast-fp32"),
+    ("ours-nd-fp32", "ours-nd-fast-fp32"),
+    ("b-fp32", "ours-fast-fp32"),
+    ("b-nd-fp32", "ours-nd-fast-fp32"),
     ("a", "ours"),
     ("a", "ours-fp32"),
     ("b", "ours-mixed"),
@@ -96,7 +108,10 @@ PLAIN = ("full", "head_only", "bitfit")
 
 def usual() -> tuple[str, ...]:
     """The variants to measure on this machine."""
-    return WITH_BF16 if bf16_pays().decision else WITHOUT_BF16
+    if bf16_pays().decision:
+        return WITH_BF16
+    alone = torch.get_num_threads() == 1  # compiled passes keep to one thread
+    return (*WITHOUT_BF16, "ours-fast-fp32") if alone and compiled.installed() else WITHOUT_BF16
 
 
 def no_counterpart(method: str, kind: str) -> str:
@@ -209,6 +224,9 @@ class Ours:
     """paretune's own step, as a run of a study makes it."""
 
     def __init__(self, work: Work, method: str, variant: Variant, rate: float, seed: int) -> None:
+        if variant.compiled and torch.get_num_threads() != 1:
+            raise SystemExit("compiled passes keep to one thread: --threads 1")
+        self.compiled = variant.compiled
         run = work.run(
             method, dropout=variant.dropout, precision=variant.precision, rate=rate, seed=seed
         )
@@ -240,7 +258,8 @@ class Ours:
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
         prepared = self.prepared
-        return train_step(
-            prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
-            self.rate, self.plan, prepared.fleet,
-        )  # fmt: skip
+        with compiled.switched(on=self.compiled):
+            return train_step(
+                prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
+                self.rate, self.plan, prepared.fleet,
+            )  # fmt: skip

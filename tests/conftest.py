@@ -13,6 +13,9 @@ pytest_plugins = ["guarantees", "pytester"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The suite's results are those of a plain install, with or without the extra `fast`; tests of it
+# switch it on. PARETUNE_COMPILED=1 in front of pytest runs everything with it.
+os.environ.setdefault("PARETUNE_COMPILED", "0")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -69,6 +69,9 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("torch threads", str(torch["threads"])),
         ("products", _speed(speed)),
     ]
+    numba = found["compiled"]
+    said = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
+    rows.append(("compiled", said + (f" ({numba['reason']})" if numba["reason"] else "")))
     for name, counter in found["counters"].items():
         said = counter["counter"] or f"cannot be measured: {counter['reason']}"
         note = f" ({counter['reason']})" if counter["counter"] and counter["reason"] else ""

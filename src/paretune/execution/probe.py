@@ -20,6 +20,7 @@ from paretune.measuring.clock import StepClock
 from paretune.measuring.components import ActivationMeter, components
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.memory import PeakMeter, warm_libraries
+from paretune.models import compiled
 from paretune.study import Generation, Run
 from paretune.training import guards
 from paretune.training.ending import Outcome
@@ -65,6 +66,8 @@ def probe_run(
     dataset, parts = bench.dataset(run.task), bench.parts(run)
     source = bench.source(run.model)
     warm_libraries(device)
+    if device == "cpu" and run.training.precision == "fp32":
+        compiled.warm()
     meter = PeakMeter(device)
     meter.baseline()
     with meter.phase("load"):
@@ -127,7 +130,7 @@ def probe_run(
         "saved_bytes": len(
             safetensors_bytes({n: p.detach().contiguous() for n, p in prepared.trained.items()})
         ),
-        "environment": environment(device),
+        "environment": environment(device, compiled=prepared.fleet.compiled),
     }
     return outcome
 

@@ -50,10 +50,14 @@ def weights(record: Record, store: Store, *, train_again: bool) -> bytes:
         refuse_lost([record])
     import torch
 
+    from paretune.models import compiled
     from paretune.training.execute import execute_run
 
-    torch.set_num_threads(record.measured.get("environment", {}).get("threads", 1))
-    with tempfile.TemporaryDirectory() as folder:
+    trained_with = record.measured.get("environment", {})
+    torch.set_num_threads(trained_with.get("threads", 1))
+    # The same rounding once more: as then, with or without the extra `fast`.
+    as_then = compiled.switched(on=bool(trained_with.get("compiled")))
+    with as_then, tempfile.TemporaryDirectory() as folder:
         outcome = execute_run(
             record.run, checkpoint=Path(folder) / "state", report=lambda _: None, keep_bytes=None
         )

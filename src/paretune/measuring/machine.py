@@ -14,6 +14,7 @@ from paretune.measuring import energy, nvml
 from paretune.measuring.counters import HighWater, counter_for, high_water_works
 from paretune.measuring.processor import memory, processor
 from paretune.measuring.speed import Bf16, bf16_pays, native_bf16, speed
+from paretune.models import compiled
 
 __all__ = ["Bf16", "bf16_pays", "machine", "native_bf16", "speed", "versions"]
 
@@ -43,7 +44,8 @@ def machine(*, devices: bool = False) -> dict[str, Any]:
     Returns:
         ``system``, ``python``, ``packages`` (name to version, None if not installed),
         ``processor``, ``memory`` (bytes), ``counters`` (``cpu_memory``, ``cpu_energy``,
-        ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and ``reason``); with
+        ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and ``reason``),
+        ``compiled`` (numba's ``version`` or None, and ``reason``; paretune.models.compiled); with
         ``devices`` also ``torch``: ``threads``, ``devices`` (best first: ``device``, ``name``,
         ``memory``, ``native_bf16``, ``reason``), ``bf16`` (:class:`Bf16` of the best device) and
         ``speed`` (:func:`speed`).
@@ -55,6 +57,7 @@ def machine(*, devices: bool = False) -> dict[str, Any]:
         "processor": processor(),
         "memory": memory(),
         "counters": _counters(),
+        "compiled": dict(zip(("version", "reason"), compiled.about(), strict=True)),
     }
     if devices:
         found["torch"] = _torch()

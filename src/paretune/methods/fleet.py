@@ -125,6 +125,12 @@ class Fleet:
             chance.begin(seeds, [])
         torch.manual_seed(seeds[0])  # what else a model or a tuner of peft draws
 
+    @property
+    def compiled(self) -> bool:
+        """Whether a pass was compiled (paretune.models.compiled) since batches are packed."""
+        chance = self.chance if self.packing is None else self.packing.chance
+        return chance is not None and chance.compiled
+
     def dropping(self) -> AbstractContextManager[Any]:
         """The context for a forward and backward pass in training."""
         if isinstance(self.chance, PaddedChance):

@@ -8,17 +8,25 @@ from typing import Any
 
 import torch
 
+from paretune.models.compiled import installed
+
 PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Plain values that let a reader judge whether two runs may be compared."""
+def environment(device: str, *, compiled: bool = False) -> dict[str, Any]:
+    """Plain values that let a reader judge whether two runs may be compared.
+
+    Args:
+        device: where the run was trained.
+        compiled: whether it took compiled passes (paretune.models.compiled), which round otherwise.
+    """
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "device": device,
+        "compiled": f"numba {installed()}" if compiled else None,
         "packages": {name: version(name) for name in PACKAGES},
     }
     if device.startswith("cuda"):

@@ -92,7 +92,8 @@ def execute_run(
             outcome.result = {"outcome": "out_of_memory", "micro_batch": 1, "notes": [note]}
             break
         micro_batch = _halved(micro_batch, outcome, report)
-    outcome.measured |= {"wall_seconds": seconds, "environment": environment(device)}
+    outcome.measured = {"environment": environment(device), **outcome.measured}
+    outcome.measured["wall_seconds"] = seconds
     return outcome
 
 
@@ -156,6 +157,8 @@ def _fits(
             bench.parts(run).train, loaded, bench.source(run.model), prepared.max_length
         )
         trained, choices = outcome.result["trained_parameters"], len(encoded.ids[0])
+        used = environment(device, compiled=prepared.fleet.compiled)
+        outcome.measured["environment"] = used
         outcome.measured["work"] = asdict(work(run, shape, trained, encoded.lengths, choices))
     except BaseException as error:
         bench.drop_model()  # a method may be half inside it

@@ -369,7 +369,9 @@ class Together:
             )
             seat.outcome.measured |= {
                 "wall_seconds": seat.seconds,
-                "environment": environment(self._device),
+                "environment": environment(
+                    self._device, compiled=self._formation.prepared.fleet.compiled
+                ),
                 "fleet": len(self._seats),
                 "work": asdict(self._work(seat)),
             }

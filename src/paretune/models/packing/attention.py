@@ -3,6 +3,7 @@
 Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the shares. Forward and
 backward are written out for all sequences of a batch, group by group, so that autograd keeps one
 node; the shares are kept for the backward pass, and what dropout took is drawn once more.
+The same with compiled passes is :mod:`paretune.models.packing.compiled.attention`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from paretune.models import compiled
 from paretune.models.packing.chance import blank, kept, scale
 from paretune.models.packing.layout import Group, Role
 
@@ -78,6 +80,15 @@ def packed_attention(
     drawn = None
     if dropout > 0:
         drawn = (packing.chance.seeds, packing.chance.next(), dropout)
+    # The compiled softmax knows ends of texts and windows, not that a target sees no later token.
+    if scaling > 0 and role != "causal" and compiled.computes(query, key, value):
+        from paretune.models.packing.compiled.attention import Attention
+
+        packing.chance.compiled = True
+        lengths = packing.layout.lengths_of(role)
+        return Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
+            query, key, value, *front, groups, heads, scaling, drawn, sliding_window, lengths
+        )
     return _Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
         query, key, value, *front, groups, heads, scaling, drawn, sliding_window
     )

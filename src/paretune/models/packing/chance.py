@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from paretune.models import compiled
+
 _STEPS = 1 << 16
 PLACES = 64
 """Dropouts that one layer may have; layer ``i`` counts from ``PLACES * (i + 1)``."""
@@ -28,12 +30,14 @@ class Chance:
     """The seeds of the present pass and a count of the dropouts so far.
 
     ``seeds`` has one for each run; ``shares`` lists by how many rows a tensor may be shared among
-    them (tokens, sequences); alone, a run owns every row.
+    them (tokens, sequences); alone, a run owns every row. ``compiled``: whether a compiled pass
+    (paretune.models.compiled) has been taken.
     """
 
     seeds: list[int] = field(default_factory=lambda: [0])
     shares: list[list[int]] = field(default_factory=list)
     place: int = 0
+    compiled: bool = False
 
     def begin(self, seeds: Sequence[int], shares: Sequence[Sequence[int]]) -> None:
         """Start a forward pass."""
@@ -68,15 +72,20 @@ def scale(p: float) -> float:
     return _STEPS / steps_kept(p)
 
 
+def source(seed: int, place: Sequence[int]) -> np.random.SeedSequence:
+    """What the bits of a place are drawn from."""
+    # The place as a spawn key: as further entropy, (1,) and (1, 0) would be the same.
+    return np.random.SeedSequence(seed, spawn_key=tuple(place))
+
+
 def kept(seed: int, place: Sequence[int], count: int, p: float, device: torch.device) -> Tensor:
     """Which of ``count`` elements are kept; (count,) of 0 and 1, int8 or bool."""
-    # The place as a spawn key: as further entropy, (1,) and (1, 0) would be the same.
-    source = np.random.SeedSequence(seed, spawn_key=tuple(place))
+    sown = source(seed, place)
     if device.type == "cpu":
-        bits = np.random.SFC64(source).random_raw(-(-count // 4)).view(np.uint16)[:count]
+        bits = np.random.SFC64(sown).random_raw(-(-count // 4)).view(np.uint16)[:count]
         return torch.from_numpy(np.less(bits, steps_kept(p)).view(np.int8))
     # Drawn where they are used; other bits than a CPU's, as every device has its own sums.
-    mixed = int(source.generate_state(1, np.uint64)[0]) >> 1
+    mixed = int(sown.generate_state(1, np.uint64)[0]) >> 1
     generator = torch.Generator(device).manual_seed(mixed)
     drawn = torch.rand(count, generator=generator, device=device)
     return drawn < steps_kept(p) / _STEPS
@@ -99,6 +108,10 @@ def blank(x: Tensor, keep: Tensor, *, inplace: bool = False) -> Tensor:
 
 
 def _dropped(x: Tensor, parts: list[tuple[int, int]], place: int, p: float) -> Tensor:
+    if compiled.computes(x):
+        from paretune.models.packing.compiled.draws import dropped
+
+        return dropped(x, parts, place, p)
     each = x[0].numel() if len(x) else 0
     drawn = [kept(seed, (place,), rows * each, p, x.device) for seed, rows in parts]
     return blank(x, drawn[0] if len(drawn) == 1 else torch.cat(drawn)).mul_(scale(p))
@@ -108,6 +121,7 @@ class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, chance: Chance, p: float) -> Tensor:
         ctx.p, ctx.place, ctx.parts = p, chance.next(), chance.parts(len(x))
+        chance.compiled |= compiled.computes(x)
         return _dropped(x, ctx.parts, ctx.place, p)
 
     @staticmethod

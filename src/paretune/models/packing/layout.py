@@ -157,6 +157,11 @@ class Layout:
             self._groups[role] = list(self._grouped(role))
         return self._groups[role]
 
+    def lengths_of(self, role: Role) -> tuple[list[int], list[int]]:
+        """Of every sequence, how many of its tokens look, and at how many; (sequences,) each."""
+        asking, seen = self._looking(role)
+        return ([1] * len(seen.lengths) if asking is None else asking.lengths), seen.lengths
+
     def _grouped(self, role: Role) -> list[Group]:
         cost = GROUP_SCORES if self.device == "cpu" else DEVICE_GROUP_SCORES
         asking, seen = self._looking(role)

@@ -1,0 +1,133 @@
+"""Dropout, residual sum and layer normalisation in one pass over rows, and the way back.
+
+Source: Ba et al. 2016, arXiv:1607.06450, equation 4: y = w * (x - mean) / sqrt(variance + eps) + b,
+here of x = residual + dropout(hidden). What is kept for the way back is the normalised x.
+Shapes, everywhere: (rows, width), width a multiple of 4; weight and bias (width,).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paretune.models.packing.compiled.build import SUMMED, kernel, part
+from paretune.models.packing.compiled.draws import draw
+
+_ZERO = np.float32(0)
+
+
+@part(SUMMED)
+def _added(
+    hidden: Any, residual: Any, bits: Any, steps: Any, factor: Any, out: Any, width: Any
+) -> Any:
+    total = _ZERO
+    for j in range(width):
+        value = hidden[j] * (factor if bits[j] < steps else _ZERO) + residual[j]
+        out[j] = value
+        total += value
+    return total
+
+
+@part(SUMMED)
+def _squares(x: Any, mean: Any, width: Any) -> Any:
+    total = _ZERO
+    for j in range(width):
+        total += (x[j] - mean) * (x[j] - mean)
+    return total
+
+
+@part()
+def _normed(x: Any, mean: Any, factor: Any, weight: Any, bias: Any, out: Any, width: Any) -> None:
+    for j in range(width):
+        x[j] = (x[j] - mean) * factor
+        out[j] = x[j] * weight[j] + bias[j]
+
+
+@kernel(
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], float32[::1], float32, boolean,"
+    " uint64[::1], int64, float32, float32[:, ::1], float32[:, ::1], float32[::1])"
+)
+def forward(
+    hidden: Any,
+    residual: Any,
+    weight: Any,
+    bias: Any,
+    eps: Any,
+    dropping: Any,
+    state: Any,
+    steps: Any,
+    factor: Any,
+    normed: Any,
+    out: Any,
+    inverse: Any,
+) -> None:
+    """Fills ``normed``, ``out`` and ``inverse`` (rows,), which is 1 / sqrt(variance + eps)."""
+    rows, width = hidden.shape
+    words = np.zeros(width // 4, np.uint64)  # all kept, unless drawn
+    bits = words.view(np.uint16)
+    for i in range(rows):
+        if dropping:
+            draw(state, words, width // 4)
+        mean = _added(hidden[i], residual[i], bits, steps, factor, normed[i], width) / np.float32(
+            width
+        )
+        variance = _squares(normed[i], mean, width) / np.float32(width)
+        inverse[i] = np.float32(1) / np.sqrt(variance + eps)
+        _normed(normed[i], mean, inverse[i], weight, bias, out[i], width)
+
+
+@part(SUMMED)
+def _sums(given: Any, weight: Any, normed: Any, width: Any) -> Any:
+    plain, along = _ZERO, _ZERO
+    for j in range(width):
+        value = given[j] * weight[j]
+        plain += value
+        along += value * normed[j]
+    return plain, along
+
+
+@part()
+def _back(
+    given: Any, weight: Any, normed: Any, mean: Any, along: Any, inverse: Any, out: Any, width: Any
+) -> None:
+    for j in range(width):
+        out[j] = (given[j] * weight[j] - mean - normed[j] * along) * inverse
+
+
+@part()
+def _times(x: Any, bits: Any, steps: Any, factor: Any, out: Any, width: Any) -> None:
+    for j in range(width):
+        out[j] = x[j] * (factor if bits[j] < steps else _ZERO)
+
+
+@kernel(
+    "void(float32[:, ::1], float32[:, ::1], float32[::1], float32[::1], boolean, uint64[::1],"
+    " int64, float32, float32[:, ::1], float32[:, ::1])"
+)
+def backward(
+    given: Any,
+    normed: Any,
+    weight: Any,
+    inverse: Any,
+    dropping: Any,
+    state: Any,
+    steps: Any,
+    factor: Any,
+    of_residual: Any,
+    of_hidden: Any,
+) -> None:
+    """Fills the gradients of the residual and, with dropout, of ``hidden``."""
+    rows, width = given.shape
+    words = np.empty(width // 4, np.uint64)
+    bits = words.view(np.uint16)
+    share = np.float32(1) / np.float32(width)
+    for i in range(rows):
+        plain, along = _sums(given[i], weight, normed[i], width)
+        _back(
+            given[i], weight, normed[i], plain * share, along * share, inverse[i], of_residual[i],
+            width,
+        )  # fmt: skip
+        if dropping:
+            draw(state, words, width // 4)
+            _times(of_residual[i], bits, steps, factor, of_hidden[i], width)

@@ -1,0 +1,79 @@
+"""Runs with compiled passes get the losses of runs without; the extra changes rounding alone."""
+
+from __future__ import annotations
+
+import importlib.util
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_tasks import silent, tiny_run, tiny_task
+
+from paretune.errors import StoreError
+from paretune.export.kept import weights
+from paretune.models import compiled
+from paretune.store.record import Record
+from paretune.training.ending import Outcome
+from paretune.training.execute import execute_run
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("numba") is None, reason='needs numba: pip install "paretune[fast]"'
+)
+METHODS = ("lora", "full", "bitfit", "layer_norm", "prompt", "prefix", "houlsby", "pfeiffer")
+
+
+@pytest.mark.parametrize(
+    ("family", "method", "kind"),
+    [
+        *(("bert", method, "pair") for method in METHODS),
+        *(("roberta", method, "classification") for method in METHODS[:6]),
+        *((family, "lora", "multiple_choice") for family in ("distilbert", "modernbert")),
+    ],
+)
+def test_losses_of_a_run_are_those_of_the_plain_path(
+    family: str,
+    method: str,
+    kind: str,
+    tmp_path: Path,
+    tiny_model: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """20 steps with dropout, fp32, within 1e-5; and the record says which way it was."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    training = {"dropout": 0.1, "max_steps": 20}
+    run = tiny_run(
+        tiny_task(tmp_path, kind), tiny_model(family), method, training=training, learning_rate=1e-3
+    )
+
+    def trained(switch: str) -> tuple[list[float], Outcome]:
+        monkeypatch.setenv(compiled.VARIABLE, switch)
+        told: list[float] = []
+        left = execute_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
+        return told, left
+
+    (plain, before), (found, after) = trained("0"), trained("1")
+    assert len(set(found)) == 20 and found == pytest.approx(plain, abs=1e-5)
+    assert before.measured["environment"]["compiled"] is None
+    assert after.measured["environment"]["compiled"] == f"numba {compiled.installed()}"
+    assert trained("1")[0] == found  # the same bits again
+
+
+def test_a_run_is_trained_again_the_way_it_was(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the same bits by the way that its record names, and not by the other."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"dropout": 0.1})
+    with compiled.switched(on=True):
+        left = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    result = {"predictions": sha256(left.blobs["predictions"]).hexdigest()}
+    then = {"environment": {**left.measured["environment"], "threads": 1}}
+    store: Any = None  # nothing is kept in one
+    record = Record("x", run, "done", None, None, result, then)
+    with compiled.switched(on=False):
+        assert weights(record, store, train_again=True) == left.blobs["weights"]
+        then["environment"]["compiled"] = None
+        with pytest.raises(StoreError, match="answers differently"):
+            weights(record, store, train_again=True)
