@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,21 @@ pytest_plugins = ["guarantees", "pytester"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What rotates by day is one thing for all of pytest-xdist's processes, at midnight too; who sets it
+# repeats the tests of another day.
+os.environ.setdefault("PARETUNE_TEST_DAY", datetime.date.today().isoformat())
+
+
+MOST_PROCESSES = 8
+"""Each holds torch and its models, about a gigabyte, and imports them before its first test."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: the cores that affinity and quota leave (xdist would count physical ones)."""
+    from paretune.measuring.processor import cpu_quota, usable_cores
+
+    return min(usable_cores(cpu_quota()), MOST_PROCESSES)
 
 
 @pytest.fixture(scope="session", autouse=True)
