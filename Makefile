@@ -1,5 +1,6 @@
 # make study        install, and run the sample study: a comparison here and as a page
-# make test         install with the tests' tools, and run the tests
+# make test         install with the tests' tools, and run the tests: a process for each core
+#                   (PROCESSES=1: one after another)
 # make check        formatter, linter, type checker, layer contracts
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md
@@ -17,6 +18,10 @@ BIN := $(VENV)/bin
 INDEX := $(if $(filter cpu,$(TORCH)),--extra-index-url https://download.pytorch.org/whl/cpu)
 # The tests' models are tiny: threads would only get in each other's way.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# Each process takes a stretch of neighbouring tests, so that what a module makes once is made once,
+# and who is done early takes the end of another's stretch.
+PROCESSES ?= auto
+PARALLEL := -n $(PROCESSES) --dist worksteal
 
 .PHONY: study test check guarantees bench clean
 
@@ -24,7 +29,7 @@ study: $(VENV)/study
 	$(BIN)/paretune run sample
 
 test: $(VENV)/dev
-	$(TESTS)
+	$(TESTS) $(PARALLEL)
 
 guarantees: $(VENV)/dev
 	$(TESTS) -m "slow or guarantee" --guarantees=docs/guarantees.md

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +18,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The suite's results are those of a plain install, with or without the extra `fast`; tests of it
 # switch it on. PARETUNE_COMPILED=1 in front of pytest runs everything with it.
 os.environ.setdefault("PARETUNE_COMPILED", "0")
+# What rotates by day is one thing for all of pytest-xdist's processes, at midnight too; who sets it
+# repeats the tests of another day.
+os.environ.setdefault("PARETUNE_TEST_DAY", datetime.date.today().isoformat())
+
+
+MOST_PROCESSES = 8
+"""Each holds torch and its models, about a gigabyte, and imports them before its first test."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: the cores that affinity and quota leave (xdist would count physical ones)."""
+    from paretune.measuring.processor import cpu_quota, usable_cores
+
+    return min(usable_cores(cpu_quota()), MOST_PROCESSES)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: to look through it for garbage again and again takes long.
+
+    A full collection then takes milliseconds, not half a second, and what measures memory asks for
+    one before each phase.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

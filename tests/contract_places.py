@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from contract_walk import METHODS, PLACES, serves
 from tiny_models import FAMILIES
 from tiny_tasks import KINDS
 
-TODAY = datetime.date.today().toordinal()
+TODAY = datetime.date.fromisoformat(os.environ["PARETUNE_TEST_DAY"]).toordinal()
 ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
 REFUSED = {("bitfit", "modernbert"): "has no biases", ("bitfit", "t5"): "has no biases"}
 """Pairs that a method cannot do, and what its refusal says."""

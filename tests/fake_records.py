@@ -37,6 +37,16 @@ def study(**changes: Any) -> Study:
     return Study.parse({**raw, **changes})
 
 
+def large(tasks: int = 8) -> Study:
+    """A study of more than a thousand runs: so many tasks, three models, four methods."""
+    return study(
+        tasks=[own_task(f"task{i}") for i in range(tasks)],
+        models=["a", "b", "c"],
+        methods=["full", "lora", "loha", "prompt"],
+        protocol={"seeds": [1, 2, 3, 4, 5]},
+    )
+
+
 def own_task(name: str, metric: str = "accuracy") -> dict[str, Any]:
     """A task with files of its own, which are never opened."""
     return {

@@ -6,6 +6,9 @@ A test marked ``guarantee(LETTER)`` proves that clause for the place in its para
 (method, family, kind). It may record ``EXCUSED`` (the method may not do this: it passed because
 the refusal is as it should be), ``NOTE`` (it is proven, in a certain form) or ``UNSERVED`` (no
 study may ask for it there), each with its words.
+
+Under pytest-xdist the processes that run tests write what each test is asked to prove on its
+report, and only the one that hears all reports collects them.
 """
 
 from __future__ import annotations
@@ -36,6 +39,9 @@ REAL, REAL_TRANSLATOR = "e5-small-sl-en", "marian-small-sl-en"
 """The real models, in the folder of development data."""
 EXCUSED, NOTE, UNSERVED = "excused", "note", "unserved"
 
+ASKED = "guarantees"
+"""Where a report has the clauses of its test, each with its place."""
+
 Place = tuple[str, str, str]
 
 
@@ -57,13 +63,9 @@ class Collector:
     page: Path
     found: dict[tuple[str, Place], Finding] = field(default_factory=dict)
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        report = yield
-        for mark in item.iter_markers("guarantee"):
-            given = item.callspec.params  # type: ignore[attr-defined]
-            self.note(mark.args[0], given.get("walk", given.get("place")), report)
-        return report
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for clause, place in getattr(report, ASKED, ()):
+            self.note(clause, tuple(place), report)
 
     def note(self, clause: str, place: Place, report: pytest.TestReport) -> None:
         """What a test says of a clause; what went wrong first stays."""
@@ -102,5 +104,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--guarantees"):
-        config.pluginmanager.register(Collector(config.getoption("--guarantees")))
+    page = config.getoption("--guarantees")
+    if page and not hasattr(config, "workerinput"):  # what xdist gives the processes that it starts
+        config.pluginmanager.register(Collector(page))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Write on the report what its test is asked to prove."""
+    report = yield
+    asked = [mark.args[0] for mark in item.iter_markers("guarantee")]
+    if asked:
+        given = item.callspec.params  # type: ignore[attr-defined]
+        setattr(
+            report, ASKED, [(clause, given.get("walk", given.get("place"))) for clause in asked]
+        )
+    return report

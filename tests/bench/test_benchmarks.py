@@ -250,6 +250,17 @@ def test_loha_extra(tmp_path: Path) -> None:
     assert all(case["apart"] < 1e-4 for case in cases)
 
 
+def test_a_reports_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import report_page
+
+    file = tmp_path / "page.json"
+    report_page.main(["--tasks", "1", "--rounds", "2", "--json", str(file)])
+    (case,) = json.loads(file.read_text())["cases"]
+    assert case["runs"] == 137 and case["page_bytes"] > 100_000
+    assert all(case[clock][0] > 0 for clock in ("processor_seconds", "wall_seconds"))
+    assert "a page of 137 runs" in capsys.readouterr().out
+
+
 def test_who_works_beside_whom() -> None:
     from two_processes import arranged
 

@@ -1,7 +1,10 @@
 """A worker whose runs are a chain of hashes with sleeps and a checkpoint; options say what else.
 
 ``steps``, ``sleep`` (seconds of a step), ``act`` (``raise``, ``obstacle``, ``die``, ``segfault``,
-``nan``, ``halve``). Every start and end is a line of ``ledger.txt`` beside the store.
+``nan``, ``halve``), ``meet`` (wait until so many workers have begun a run) and ``hold`` (after the
+second step, wait for a file ``go`` beside the store), so that what a test looks for in the middle
+of a run is there however slow the machine. Every start and end is a line of ``ledger.txt`` beside
+the store.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paretune.errors import DataError
-from paretune.execution import worker
+from paretune.execution import apart, worker
 from paretune.execution.executor import Report
 from paretune.study import Run
+
+REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
+"""Set, a worker that is copied imports what real runs need, before it is: seconds for each."""
 
 
 @dataclass
@@ -40,6 +47,8 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
         raise ZeroDivisionError("a defect\udcff")
     if act == "obstacle":
         raise DataError("no such file.", where="train.csv", remedy="Look again.")
+    if "meet" in options:
+        wait_until(lambda: len(workers(checkpoint)) >= options["meet"], report, step)
     while step < steps:
         time.sleep(options.get("sleep", 0.001))
         state = hashlib.sha256(state.encode()).hexdigest()
@@ -54,11 +63,25 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
         part = checkpoint.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps([step, state]))
         part.replace(checkpoint)
+        if step == 2 and options.get("hold"):
+            wait_until((checkpoint.parents[1] / "go").exists, report, step)
     result = {"outcome": "ok", "steps": steps, "scores": {"selection": {"primary": 0.5}}}
     if act == "nan":
         result["loss"] = float("nan")
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
     return Outcome(result, {"pid": os.getpid()}, {"weights": state.encode() * 100})
+
+
+def wait_until(condition: Callable[[], bool], report: Report, step: int) -> None:
+    while not condition():
+        time.sleep(0.01)
+        report({"step": step})
+
+
+def workers(checkpoint: Path) -> set[str]:
+    """Processes that have begun a run."""
+    lines = (checkpoint.parents[1] / "ledger.txt").read_text().splitlines()
+    return {line.split()[3] for line in lines if line.startswith("start")}
 
 
 def note(checkpoint: Path, line: str) -> None:
@@ -67,4 +90,6 @@ def note(checkpoint: Path, line: str) -> None:
 
 
 if __name__ == "__main__":
+    if REAL_IMPORTS not in os.environ:
+        apart.IMPORTED = ()
     sys.exit(worker.main(execute=execute))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_worker import REAL_IMPORTS
 from test_worker import start, until
 from tiny_runs import STUDY, a_store, runs
 
@@ -18,13 +20,13 @@ from paretune.execution import apart
 pytestmark = pytest.mark.skipif(not apart.possible("cpu"), reason="processes are not copied here")
 
 
-def apart_worker(folder: Path, *more: str) -> subprocess.Popen[Any]:
-    return start(folder, "--stages", "cost", "--apart", *more)
+def apart_worker(folder: Path, *more: str, **popen: Any) -> subprocess.Popen[Any]:
+    return start(folder, "--stages", "cost", "--apart", *more, **popen)
 
 
 def test_every_run_has_a_process_of_its_own(tmp_path: Path) -> None:
     store = a_store(tmp_path, runs(4, "cost"))
-    worker = apart_worker(tmp_path)
+    worker = apart_worker(tmp_path, env={**os.environ, REAL_IMPORTS: "1"})
     assert (worker.communicate()[1], worker.returncode) == ("", 0)
     records = store.records(STUDY)
     assert [record.outcome for record in records] == ["ok"] * 4
@@ -49,7 +51,7 @@ def test_a_copy_that_is_killed_is_seen_and_its_run_is_free(
 
 
 def test_told_to_stop_it_gives_the_run_back(tmp_path: Path) -> None:
-    store = a_store(tmp_path, runs(1, "cost", steps=1000, sleep=0.01))
+    store = a_store(tmp_path, runs(1, "cost", hold=True))
     worker = apart_worker(tmp_path)
     until(store, lambda states: states[0].state == "running")
     worker.terminate()
@@ -58,13 +60,13 @@ def test_told_to_stop_it_gives_the_run_back(tmp_path: Path) -> None:
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
-    store = a_store(tmp_path, runs(1, "cost", steps=1000, sleep=0.01))
+    store = a_store(tmp_path, runs(1, "cost", hold=True))
     fake = Path(__file__).parent / "fake_worker.py"
     starter = (
         "import os, subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, {str(fake)!r}, {str(tmp_path)!r}, {STUDY!r},"
         " '--stages', 'cost', '--apart', '--parent', str(os.getpid())])\n"
-        "time.sleep(60)\n"
+        "time.sleep(600)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", starter])
     until(store, lambda states: states[0].state == "running")

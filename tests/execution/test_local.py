@@ -99,8 +99,8 @@ def test_two_parents_on_one_store_do_no_run_twice(tmp_path):
 
 def test_runs_of_another_process_are_waited_for_and_taken_over(tmp_path):
     store = a_store(tmp_path, runs(2))
-    store.claim("elsewhere", STUDY, lease_seconds=1.0)
     began = time.monotonic()
+    store.claim("elsewhere", STUDY, lease_seconds=1.0)
     assert drive(store).outcomes == {"ok": 2}
     assert time.monotonic() - began > 0.9
     assert [s.attempt for s in store.states(STUDY)] == [2, 1]
@@ -165,7 +165,7 @@ def test_a_worker_that_cannot_use_the_store_ends_the_study(tmp_path):
 
 
 def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
-    store = a_store(tmp_path, runs(2, steps=30, sleep=0.02))
+    store = a_store(tmp_path, runs(2, hold=True))
 
     class Impatient(Heard):
         def update(self, snapshot):
@@ -178,6 +178,7 @@ def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
         drive(store, impatient)
     assert "the same command continues" in impatient.notes[-1]
     assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+    (tmp_path / "go").touch()
     assert drive(store).outcomes == {"ok": 2}
 
 

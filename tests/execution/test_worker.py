@@ -20,7 +20,7 @@ def start(folder: Path, *arguments: str, **more) -> subprocess.Popen:
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **more)
 
 
-def until(store: Store, condition, seconds: float = 20.0):
+def until(store: Store, condition, seconds: float = 120.0):
     patience = time.monotonic() + seconds
     while not condition(states := store.states(STUDY)):
         assert time.monotonic() < patience, states
@@ -50,7 +50,7 @@ def test_stages_and_limit(tmp_path):
 
 
 def test_two_workers_share_the_runs(tmp_path):
-    store = a_store(tmp_path, runs(30, sleep=0.005))
+    store = a_store(tmp_path, runs(30, sleep=0.005, meet=2))
     workers = [start(tmp_path), start(tmp_path)]
     assert [worker.wait() for worker in workers] == [0, 0]
     assert sorted(ledger(tmp_path, "start")) == sorted(f"tune {seed}" for seed in range(30))
@@ -82,7 +82,7 @@ def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, number):
-    store = a_store(tmp_path, runs(1, steps=40, sleep=0.02))
+    store = a_store(tmp_path, runs(1, hold=True))
     worker = start(tmp_path)
     until(store, lambda states: store.checkpoint("run000").exists())
     worker.send_signal(number)
@@ -90,6 +90,7 @@ def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, numbe
     state = store.states(STUDY)[0]
     assert (state.state, state.owner) == ("todo", None)
     assert store.checkpoint("run000").exists()
+    (tmp_path / "go").touch()
     assert start(tmp_path).wait() == 0
     assert store.states(STUDY)[0].attempt == 2
 
@@ -120,7 +121,7 @@ def test_a_worker_whose_parent_was_killed_gives_its_run_back(tmp_path):
 
 
 def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_path):
-    store = a_store(tmp_path, runs(1, steps=60, sleep=0.02))
+    store = a_store(tmp_path, runs(1, steps=1000, sleep=0.02))
     slow = start(tmp_path, "--lease", "0.6")
     until(store, lambda states: "step" in states[0].progress)
     os.kill(slow.pid, signal.SIGSTOP)
@@ -134,8 +135,8 @@ def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_pat
 
 
 def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
-    store = a_store(tmp_path, runs(1, steps=1, sleep=1.2))
-    worker = start(tmp_path, "--lease", "0.4")
+    store = a_store(tmp_path, runs(1, steps=1, sleep=4.0))
+    worker = start(tmp_path, "--lease", "1.5")
     until(store, lambda states: states[0].state == "running")
     while worker.poll() is None:
         assert not store.states(STUDY)[0].free or store.states(STUDY)[0].ended
@@ -149,7 +150,7 @@ def test_a_lost_lease_is_raised_in_the_run(tmp_path):
     claim = store.claim("slow", STUDY, lease_seconds=0.2)
     with pytest.raises(StaleClaimError), Lease(tmp_path, claim) as lease:
         store.release(claim)
-        for step in range(100):
+        for step in range(6000):
             lease.report({"step": step})
             time.sleep(0.02)
 

@@ -300,15 +300,16 @@ def test_undo_restores_the_base(walk: Walk, record_property: Any) -> None:
 def test_the_export_opens_in_peft_and_comes_back(
     walk: Walk, tmp_path: Path, record_property: Any
 ) -> None:
-    ours, source = walk.restored(), walk.bench.source(walk.run.model)
+    source = walk.bench.source(walk.run.model)
     reason = formats.choices(walk.run, walk.task, source)["peft"]
     if reason:
         # Marian reads embeddings unscaled; in both the text keeps positions that PEFT would move.
-        kept = ours.loaded.model.config.model_type in ("marian", "mbart")
+        kept = walk.loaded().model.config.model_type in ("marian", "mbart")
         no_prompts = kept or walk.task.kind == "multiple_choice"
         assert walk.method not in IN_PEFT or (no_prompts and walk.method in ("prompt", "p_tuning"))
         record_property(EXCUSED, reason)
         return
+    ours = walk.restored()
     batch = walk.batch(ours.loaded)
     formats.as_peft(walk.run, walk.task, source, ours, tmp_path / "once")
     theirs = formats.opened("peft", walk.task, source, tmp_path / "once")

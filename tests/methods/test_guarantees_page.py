@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import guarantees_page
 import pytest
 from docs_script import DOCS
 from guarantees import CLAUSES, REAL, Collector, Finding
 from guarantees_page import COMMAND, Scope, complaints, everything, page
 
 PAGE = DOCS / "guarantees.md"
+TESTS = Path(__file__).parents[1]
 SCOPE = Scope(("lora", "prompt"), {"bert": ("pair", "choice"), REAL: ("pair",)})
 PROVEN = Finding("proven")
 
@@ -128,55 +131,73 @@ def test_a_damaged_page_is_complained_of() -> None:
     ]
 
 
-def test_the_collector_keeps_what_went_wrong(pytester: pytest.Pytester) -> None:
-    """Real tests of every outcome, run by pytest with the plugin."""
-    pytester.makepyfile(
-        """
-        import pytest
+OUTCOMES = """
+import pytest
 
-        PLACE = pytest.mark.parametrize("place", [("lora", "bert", "pair")])
+PLACE = pytest.mark.parametrize("place", [("lora", "bert", "pair")])
 
-        @PLACE
-        @pytest.mark.guarantee("S")
-        def test_proven(place, record_property):
-            record_property("note", "in a way")
+@PLACE
+@pytest.mark.guarantee("S")
+def test_proven(place, record_property):
+    record_property("note", "in a way")
 
-        @PLACE
-        @pytest.mark.guarantee("M")
-        def test_excused(place, record_property):
-            record_property("excused", "does not merge")
+@PLACE
+@pytest.mark.guarantee("M")
+def test_excused(place, record_property):
+    record_property("excused", "does not merge")
 
-        @PLACE
-        @pytest.mark.guarantee("T")
-        def test_unserved(place, record_property):
-            record_property("unserved", "serves others")
+@PLACE
+@pytest.mark.guarantee("T")
+def test_unserved(place, record_property):
+    record_property("unserved", "serves others")
 
-        @PLACE
-        @pytest.mark.guarantee("L")
-        def test_failed(place):
-            assert False
+@PLACE
+@pytest.mark.guarantee("L")
+def test_failed(place):
+    assert False
 
-        @PLACE
-        @pytest.mark.guarantee("U")
-        def test_skipped(place):
-            pytest.skip("no model")
+@PLACE
+@pytest.mark.guarantee("U")
+def test_skipped(place):
+    pytest.skip("no model")
 
-        @pytest.fixture
-        def broken():
-            yield
-            raise ValueError
+@pytest.fixture
+def broken():
+    yield
+    raise ValueError
 
-        @PLACE
-        @pytest.mark.guarantee("F")
-        def test_that_fails_in_its_teardown(place, broken):
-            pass
+@PLACE
+@pytest.mark.guarantee("F")
+def test_that_fails_in_its_teardown(place, broken):
+    pass
+"""
+
+
+@pytest.fixture
+def outcomes(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Real tests of every outcome, with the plugin; a page speaks of their place alone."""
+    monkeypatch.setattr(guarantees_page, "everything", everything)  # is put back at the end
+    pytester.makepyfile(OUTCOMES)
+    pytester.makeconftest(
+        f"""
+        import sys
+
+        sys.path.insert(0, {str(TESTS)!r})
+        import guarantees_page
+
+        guarantees_page.everything = lambda: guarantees_page.Scope(("lora",), {{"bert": ("pair",)}})
+        pytest_plugins = ["guarantees"]
         """
     )
-    collector = Collector(pytester.path / "page.md")
-    pytester.inline_run("-p", "no:cacheprovider", plugins=[collector])
+    return pytester
+
+
+def test_the_collector_keeps_what_went_wrong(outcomes: pytest.Pytester) -> None:
+    collector = Collector(outcomes.path / "page.md")
+    outcomes.inline_run("-p", "no:cacheprovider", plugins=[collector])
     found = {letter: one for (letter, _), one in collector.found.items()}
-    outcomes = {letter: one.outcome for letter, one in found.items()}
-    assert outcomes == {
+    told = {letter: one.outcome for letter, one in found.items()}
+    assert told == {
         "S": "proven", "M": "excused", "T": "unserved", "L": "failed", "U": "skipped", "F": "failed"
     }  # fmt: skip
     assert found["S"].words == ("in a way",)
@@ -184,6 +205,18 @@ def test_the_collector_keeps_what_went_wrong(pytester: pytest.Pytester) -> None:
     assert found["T"].words == ("serves others",)
     assert found["U"].words == ("not run: no model",)
     assert "teardown" in found["F"].words[0]
-    shown = (pytester.path / "page.md").read_text(encoding="utf-8")
+    shown = (outcomes.path / "page.md").read_text(encoding="utf-8")
     assert "test_failed[place0] failed in its call`" in shown
-    assert "teardown`" in shown and "| `lora` |" in shown
+    assert "teardown`" in shown and "| `S-?!??!-~????` |" in shown
+
+
+def test_tests_in_other_processes_end_in_the_same_page(outcomes: pytest.Pytester) -> None:
+    pages = {}
+    for processes in ("0", "2"):
+        page = outcomes.path / f"{processes}.md"
+        ran = outcomes.runpytest_subprocess("-n", processes, f"--guarantees={page}")
+        assert ran.ret == pytest.ExitCode.TESTS_FAILED
+        ran.stdout.fnmatch_lines([f"{page} written"])
+        pages[processes] = page.read_text(encoding="utf-8")
+    assert pages["0"] == pages["2"]
+    assert "1 clauses proven, 1 excused" in pages["2"] and "2 failed" in pages["2"]

@@ -5,13 +5,13 @@ By default every method walks on Marian and on one family of the day; the slow t
 
 from __future__ import annotations
 
-import datetime
 from dataclasses import replace
 from typing import Any
 
 import peft
 import pytest
 import torch
+from contract_places import TODAY
 from contract_walk import IN_PEFT, MERGED, unsettle
 from seq2seq_walk import TARGET, TRAINED, Case, case, traces
 from tiny_translators import TRANSLATORS, tiny_translator
@@ -28,8 +28,7 @@ OTHERS = ("lora", "prefix", "layer_norm")
 WITHOUT_BIAS = ("t5", "gated-t5", "mt5")
 PROMPTS = ("prompt", "p_tuning")
 
-
-TODAY = TRANSLATORS[1:][datetime.date.today().toordinal() % (len(TRANSLATORS) - 1)]
+OF_THE_DAY = TRANSLATORS[1:][TODAY % (len(TRANSLATORS) - 1)]
 
 
 def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
@@ -37,11 +36,11 @@ def pairs(names: tuple[str, ...] = TRAINED) -> list[Any]:
         pytest.param(
             (name, family),
             id=f"{name}-{family}",
-            marks=() if family in ("marian", TODAY) else pytest.mark.slow,
+            marks=() if family in ("marian", OF_THE_DAY) else pytest.mark.slow,
         )
         for family in TRANSLATORS
         for name in names
-        if (family in (*FAMILIES, TODAY) or name in OTHERS)
+        if (family in (*FAMILIES, OF_THE_DAY) or name in OTHERS)
         and not (name == "bitfit" and family in WITHOUT_BIAS)
     ]
 
