@@ -47,6 +47,10 @@ def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None
     assert len(re.findall(r'id="front-still-\d"[^>]*hidden', found)) == 2
     assert "<option>trained parameters</option>" in found or "trained parameters</option>" in found
     assert "No budget: move the slider" in found
+    for part in re.findall(r'data-part="points">(.*?)</ol>', found, re.S):
+        links = re.findall(r'<a href="#(point-\d-\d)"[^>]*aria-label="([^"]*)"', part)
+        assert len(links) == 3 and all("60 examples, 3 seeds" in said for _, said in links)
+        assert all(f'<tr id="{row}"' in found for row, _ in links)
     # Two selects of methods for each task, with every configuration in them.
     assert found.count("head_only</option>") == 4
 

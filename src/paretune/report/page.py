@@ -100,7 +100,7 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
         words=words,
         curve=(curves.WIDTH, curves.HEIGHT),
         segments=stacks.KINDS,
-        front_size=(fronts.WIDTH, fronts.PLOT, fronts.LEFT),
+        front_left=fronts.LEFT,
     )
 
 
