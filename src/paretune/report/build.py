@@ -107,6 +107,7 @@ class Pairs:
 class TaskPart:
     """One task: methods and baselines, what may be concluded, what the constant answer scores.
 
+    ``languages`` are a translation's, from and into.
     ``highest`` is what its score can come up to; ``grids`` are the further tables of a translation.
     ``advice`` is what to take without a budget; ``front`` is None while too little is measured.
     """
@@ -121,6 +122,7 @@ class TaskPart:
     basis: str
     highest: float = 1.0
     translates: bool = False
+    languages: tuple[str, str] = ("", "")
     grids: tuple[Grid, ...] = ()
     advice: Advice | None = None
     front: FrontTable | None = None
@@ -277,6 +279,7 @@ def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskPart:
         basis=", ".join(basis),
         highest=HIGHEST.get(cells[0].metric, 1.0),
         translates=task.translates,
+        languages=(task.source_lang or "", task.target_lang or ""),
         grids=grids(task, (*methods, *baselines)),
         advice=advice(recommend(cells)),
         front=fronts((*methods, *baselines), index, HIGHEST.get(cells[0].metric, 1.0)),
