@@ -20,7 +20,7 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
     assert first < text.index("Against the baselines alone full and lora are each clearly above")
     summary = text[text.index('<ul class="answer">') : text.index("<nav")]
     assert summary.count("the highest") == 2  # once for each task, by the advice
-    assert text.index('<svg class="bars front"') < text.index('<svg class="bars" ')
+    assert text.index('<svg class="bars front"') < text.index('<svg class="bars broad"')
     assert "paretune export STUDY --task topics --model e5-small --method lora" in text
     assert "no other configuration is both as cheap and as good" in text
     assert re.search(r"<td class=\"number\">870 MiB, (&gt;)?\d+ %</td>", text)

@@ -170,8 +170,24 @@ class TaskPart:
 
     @property
     def conditions(self) -> str:
-        """How costs were measured; more than one where probes differ."""
-        return "; ".join(dict.fromkeys(r.cost.conditions for r in self.weighed))
+        """How costs were measured; where probes differ, whose was which."""
+        found: dict[str, list[str]] = {}
+        for row in self.weighed:
+            found.setdefault(row.cost.conditions, []).append(row.title)
+        if not self.conditions_differ:
+            return "".join(found)
+        return "; ".join(f"{words.listed(of)}: {how}" for how, of in found.items())
+
+    @property
+    def conditions_differ(self) -> bool:
+        """Whether some costs were measured otherwise than others."""
+        return len({row.cost.conditions for row in self.weighed}) > 1
+
+    @property
+    def spread(self) -> str:
+        """What the intervals of the methods' scores are over."""
+        seeds = {row.cell.interval.n_seeds for row in self.rows if row.cell.interval}
+        return "examples (one seed)" if seeds == {1} else "seeds and examples"
 
     @property
     def counters(self) -> tuple[str, ...]:

@@ -105,6 +105,7 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
         curve=(curves.WIDTH, curves.HEIGHT),
         segments=stacks.KINDS,
         front_left=fronts.LEFT,
+        narrow=bars.narrow,
     )
 
 

@@ -19,7 +19,7 @@
     // The places in the list: from above, as the labels stand.
     const points = listed(axis).map((p, place) => ({ ...p, place, number: String(place + 1) }));
     const end = axis.costs[1];
-    const steps = points.filter((p) => p.front).map((p) => ({ cost: p.cost, score: p.score }));
+    const steps = axis.points.filter((p) => p.front).map((p) => ({ cost: p.cost, score: p.score }));
     if (steps.length) steps.push({ cost: end, score: steps[steps.length - 1].score });
     const digits = (axis.ticks[0][1].split(".")[1] || "").length;
     const x = {
