@@ -167,13 +167,14 @@ def segments(task: TaskPart, room: int = ROOM) -> Segments | None:
                 str(given[0].label[i]),
                 *(str(one.prediction[i]) for one in given),
             )
-            places = texts.places(wanted)
+            uid = _shown(given[0].uid[i])
+            places = texts.places(wanted, len(scripts.data(uid)))
             if places is None:
                 continue
             *source, reference, mine, theirs = places
             found.append(
                 Shown(
-                    uid=words.plain(given[0].uid[i]),
+                    uid=uid,
                     source=source[0] if source else None,
                     reference=reference,
                     said=(mine, theirs),
@@ -207,11 +208,16 @@ class _Texts:
         self.cut = False
         self._room = room
 
-    def places(self, wanted: Sequence[str]) -> list[int] | None:
-        """The places of all these texts; None, and nothing kept, where one has no room."""
+    def places(self, wanted: Sequence[str], beside: int) -> list[int] | None:
+        """The places of all these texts; None, and nothing kept, where one has no room.
+
+        Args:
+            wanted: the texts of one segment.
+            beside: bytes of its name.
+        """
         shown = [_shown(text) for text in wanted]
         fresh = [text for text in dict.fromkeys(shown) if text not in self.known]
-        taken = _ROW + sum(len(scripts.data(text)) + 1 for text in fresh)
+        taken = _ROW + beside + sum(len(scripts.data(text)) + 1 for text in fresh)
         if taken > self._room:
             return None
         self._room -= taken
