@@ -22,7 +22,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
 from paretune import methods
-from paretune.errors import MethodError, StoreError, StudyError
+from paretune.errors import MethodError, ModelError, StoreError, StudyError
 from paretune.export import formats, opening
 from paretune.export.restored import Task, restored
 from paretune.models.resolve import resolve
@@ -265,6 +265,83 @@ def test_the_card_of_an_adapter_on_a_folder_says_so(study: Any, tmp_path: Path) 
     assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
     export(asked, store=store, method="lora", form="merged", to=tmp_path / "merged")
     assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
+
+
+def places(folder: Path, told: str) -> list[str]:
+    """The files of an export that hold a text."""
+    found = [p for p in folder.rglob("*") if p.is_file() and told.encode() in p.read_bytes()]
+    return sorted(p.name for p in found)
+
+
+def test_only_the_adapters_config_names_a_path_and_this_is_said(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    here = Path(asked.models[0].name)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    done = {
+        form: export(asked, store=store, method="lora", form=form, to=tmp_path / form)
+        for form in ("peft", "merged", "paretune")
+    }
+    assert here.is_absolute() and Path(asked.tasks[0].train).is_absolute()
+    for told in (str(here), str(Path(asked.tasks[0].train).parent)):
+        assert places(tmp_path / "merged", told) == places(tmp_path / "paretune", told) == []
+    assert places(tmp_path / "peft", str(here)) == ["adapter_config.json"]
+    export(asked, store=store, method="prompt", form="peft", to=tmp_path / "prompt")
+    assert places(tmp_path / "prompt", str(here)) == ["adapter_config.json"]
+    (note,) = done["peft"].notes
+    assert f"is a path of this machine ({here})" in note
+    assert str(tmp_path / "peft" / "adapter_config.json") in note
+    assert "That is a path of one machine" in done["peft"].said
+    assert done["merged"].notes == done["paretune"].notes == ()
+    config = tmp_path / "peft" / "adapter_config.json"
+    settings = json.loads(config.read_text()) | {"base_model_name_or_path": ""}
+    config.write_text(json.dumps(settings))
+    plain = AutoModelForSequenceClassification.from_pretrained(here, num_labels=2)
+    opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
+    found = logits(*paretune.load(tmp_path / "paretune"))
+    torch.testing.assert_close(logits(opened, tokenizer), found, rtol=0, atol=1e-5)
+
+
+def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    moved = tmp_path / "moved"
+    shutil.copytree(asked.models[0].name, moved)
+    export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    expected = logits(*paretune.load(tmp_path / "own"))
+    (noted,) = (tmp_path / "home" / "bases").iterdir()
+    assert noted.name == resolve(asked.models[0]).weights_hash
+    noted.write_text(f"{tmp_path / 'gone'}\n")
+    with pytest.raises(ModelError, match=r"was .*gone and is gone.*\n?.*base=PLACE"):
+        paretune.load(tmp_path / "own")
+    noted.unlink()
+    with pytest.raises(ModelError, match='its base "tiny" is a folder that this machine does not'):
+        paretune.load(tmp_path / "own")
+    found = logits(*paretune.load(tmp_path / "own", base=str(moved)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "own" / "README.md"))  # a file: not a folder
+    done = export(asked, store=store, method="lora", form="paretune", to=tmp_path / "again")
+    assert "could not be noted" in done.notes[0]
+
+
+def test_a_folder_of_the_first_format_is_read(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    expected = logits(*paretune.load(tmp_path / "own"))
+    path = tmp_path / "own" / "paretune.json"
+    told = json.loads(path.read_text())
+    told["format"], told["base"]["name"] = 1, asked.models[0].name
+    told["run"]["model"]["name"] = asked.models[0].name
+    del told["base"]["folder"]
+    path.write_text(json.dumps(told))
+    torch.testing.assert_close(logits(*paretune.load(tmp_path / "own")), expected, rtol=0, atol=0)
+    path.write_text(json.dumps({**told, "format": 3}))
+    with pytest.raises(MethodError, match=r"is of format 3; this version reads 1 and 2"):
+        paretune.load(tmp_path / "own")
 
 
 def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path) -> None:

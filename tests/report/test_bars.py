@@ -79,3 +79,21 @@ def test_pictures_are_written_and_names_are_no_mathematics(tmp_path: Path) -> No
 
 def test_a_task_without_scores_has_no_picture(tmp_path: Path) -> None:
     assert figures(fake.study(), [], [], tmp_path) == []
+
+
+def test_on_a_phone_labels_stand_above_bars_of_the_same_proportions() -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    (task,) = build(study, fake.whole(study)).tasks
+    for wide in (bars.quality(task, 0), bars.memory(task, 0)):
+        assert wide is not None
+        slim = bars.narrow(wide)
+        assert slim.width == 320 and slim.plot > 300 > wide.plot
+        assert [bar.label for bar in slim.bars] == [bar.label for bar in wide.bars]
+        for one, other in zip(slim.bars, wide.bars, strict=True):
+            assert one.length == pytest.approx(other.length * slim.plot / wide.plot)
+            # 12 units of bar from the 18th on: before the label of the next one.
+            assert one.y + 30 <= slim.bottom
+        places = [bar.y for bar in slim.bars]
+        assert all(b - a >= bars.TALL - 1e-9 for a, b in pairwise(places))
+        assert slim.ticks[-1][0] == pytest.approx(slim.plot)
+        assert all(line.y < line.end <= slim.bottom for line in slim.lines)

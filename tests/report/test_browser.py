@@ -3,9 +3,11 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import fake_records as fake
+import fake_translations as made
 import pytest
 
 from paretune.report.page import html
@@ -47,6 +49,10 @@ def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None
     assert len(re.findall(r'id="front-still-\d"[^>]*hidden', found)) == 2
     assert "<option>trained parameters</option>" in found or "trained parameters</option>" in found
     assert "No budget: move the slider" in found
+    for part in re.findall(r'data-part="points">(.*?)</ol>', found, re.S):
+        links = re.findall(r'<a href="#(point-\d-\d)"[^>]*aria-label="([^"]*)"', part)
+        assert len(links) == 3 and all("60 examples, 3 seeds" in said for _, said in links)
+        assert all(f'<tr id="{row}"' in found for row, _ in links)
     # Two selects of methods for each task, with every configuration in them.
     assert found.count("head_only</option>") == 4
 
@@ -57,3 +63,22 @@ def test_a_page_without_a_front_has_no_library_and_no_error(tmp_path: Path) -> N
     page = html(study, [], (), tmp_path / "r.html")
     assert "<script" not in page.read_text("utf-8")
     assert "no method has a score yet" in dom(page, tmp_path / "browser")
+
+
+@needs_browser
+def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
+    study = made.study()
+    records = [
+        replace(
+            r,
+            predictions={
+                name: replace(part, prediction=(EVIL, *part.prediction[1:]))
+                for name, part in r.predictions.items()
+            },
+        )
+        for r in made.whole(study)
+    ]
+    found = dom(html(study, records, (), tmp_path / "r.html"), tmp_path / "browser")
+    assert "<title>help · paretune</title>" in found
+    assert "<img src=x" not in found.replace("&lt;", "<!")
+    assert found.count("copy_source</option>") == 2

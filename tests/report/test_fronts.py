@@ -20,7 +20,7 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
     assert first < text.index("Against the baselines alone full and lora are each clearly above")
     summary = text[text.index('<ul class="answer">') : text.index("<nav")]
     assert summary.count("the highest") == 2  # once for each task, by the advice
-    assert text.index('<svg class="bars front"') < text.index('<svg class="bars" ')
+    assert text.index('<svg class="bars front"') < text.index('<svg class="bars broad"')
     assert "paretune export STUDY --task topics --model e5-small --method lora" in text
     assert "no other configuration is both as cheap and as good" in text
     assert re.search(r"<td class=\"number\">870 MiB, (&gt;)?\d+ %</td>", text)
@@ -51,7 +51,7 @@ def test_marks_stay_in_the_picture_and_labels_apart() -> None:
     picture = task.front.picture
     assert len(picture.marks) == 15
     places = sorted(mark.label_y for mark in picture.marks)
-    assert all(b - a >= 15.9 for a, b in pairwise(places))
+    assert all(b - a >= 23.9 for a, b in pairwise(places))  # a finger's breadth
     assert places[0] > 0 and places[-1] <= picture.height
     for mark in picture.marks:
         assert 0 < mark.high <= mark.y <= mark.low <= picture.bottom + 0.1
@@ -85,6 +85,41 @@ def test_each_cost_has_its_picture() -> None:
     axes = [picture.axis for picture in task.front.pictures]
     assert axes == ["memory", "time", "parameters", "saved", "inference"]
     assert len({picture.id for picture in task.front.pictures}) == len(axes)
+
+
+def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    records = fake.whole(study)
+    (task,) = build(study, records).tasks
+    assert task.front is not None
+    text = html(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    wide = text[text.index('<svg class="bars front"') : text.index('<div class="narrow">')]
+    below = text[text.index('<ol class="key"') : text.index("<table")]
+    for part in (wide, below):
+        links = re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)">', part)
+        assert [link for link, _ in links] == [mark.row for mark in task.front.picture.listed]
+        for link, said in links:
+            row = re.search(rf'<tr id="{link}".*?</tr>', text)
+            assert row is not None and said.split()[0] in row[0]
+            assert re.search(r"\d % of draws .*; 0\.\d\d \[.*\], 60 examples, 3 seeds; ", said)
+    labels = re.findall(r"<a [^>]*>([^<]+)</a>", below)
+    assert all(
+        said.startswith(label)
+        for label, (_, said) in zip(
+            labels, re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)"', below), strict=True
+        )
+    )
+
+
+def test_the_narrow_picture_has_the_same_points_in_a_phones_width() -> None:
+    study = fake.study(tasks=[fake.own_task("t")], models=["a", "b", "c"])
+    (task,) = build(study, fake.whole(study)).tasks
+    assert task.front is not None
+    wide, narrow = task.front.picture, task.front.narrow
+    assert narrow.width == 320 and wide.width > 600
+    assert [m.row for m in narrow.listed] == [m.row for m in wide.listed]
+    assert all(46 <= mark.x <= 46 + narrow.plot < 300 for mark in narrow.marks)
+    assert narrow.id != wide.id
 
 
 def test_where_all_pairs_agree_nothing_is_said_of_ranks() -> None:

@@ -37,7 +37,7 @@ def test_every_point_and_label_lies_in_its_chart() -> None:
         assert 0 <= low < high
         assert axis["ticks"][0][0] == pytest.approx(bottom)
         assert axis["ticks"][-1][0] == pytest.approx(top)
-        line = (top - bottom) / axis["height"] * 15.9
+        line = (top - bottom) / axis["height"] * 23.9
         labels = sorted(point["label"] for point in axis["points"])
         assert all(b - a >= line for a, b in pairwise(labels))
         for point in axis["points"]:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
@@ -143,6 +144,36 @@ def test_the_papers_scores_are_labelled_wherever_shown(tmp_path: Path) -> None:
     assert text.count("selected on the test part") >= 4
     assert "Deliberate departures from the paper" in text
     assert "COPA, prompt tuning: the paper has none" in text
+
+
+def test_one_seed_is_not_said_to_be_several_and_the_presets_settings_stand_alone(
+    tmp_path: Path,
+) -> None:
+    paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
+    run = fake.make_run(paper, "final", "lora", 42, selection="test")
+    text = page(tmp_path, paper, [fake.record(run, {"test": fake.answers(0.7)})])
+    assert "interval over examples (one seed)" in text
+    assert "interval over seeds and examples" not in text
+    (settings,) = re.findall(r'<pre tabindex="0">(# .*?)</pre>', text, re.S)
+    assert "preset: paper" in settings and "as_run: false" in settings
+    assert not any(name in settings for name in ("seeds:", "folds:", "training:"))
+    fair = fake.study()
+    text = page(tmp_path, fair, fake.whole(fair))
+    assert "interval over seeds and examples" in text and "folds: 1" in text
+
+
+def test_costs_of_other_conditions_are_told_apart(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    same = fake.whole(study)
+    assert ": cpu, 2 threads, batch 16, 128 tokens." in page(tmp_path, study, same)
+    assert "not all measured under the same conditions" not in page(tmp_path, study, same)
+    for place, record in enumerate(same):
+        if record.run.stage == "cost" and record.run.method.name == "lora":
+            same[place] = replace(record, measured={**record.measured, "batch_size": 4})
+    text = page(tmp_path, study, same)
+    assert "lora: cpu, 2 threads, batch 4, 128 tokens" in text
+    assert "full, prompt and head_only: cpu, 2 threads, batch 16, 128 tokens" in text
+    assert "Costs were not all measured under the same conditions" in text
 
 
 def test_learning_rates_and_what_failed_are_shown(tmp_path: Path) -> None:

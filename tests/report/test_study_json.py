@@ -1,4 +1,6 @@
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from docs_script import DOCS, docs_script
 
 from paretune.analysis.budget import tried
+from paretune.analysis.interval import score_interval
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.report import rates_tried
@@ -76,11 +79,45 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
     seen: set[str] = set()
     translation = made.study(methods=["lora"])
     said = made.whole(translation)
-    for given, found in ((study, records), (paper, []), (translation, said)):
+    chosen = replace(records[-1], predictions={"selection": fake.answers(0.6, part="selection")})
+    assert chosen.run.stage == "final"
+    for given, found in ((study, [*records, chosen]), (paper, []), (translation, said)):
         document = study_json(given, build(given, found, [], findings))
         seen |= set(paths(document))
     assert seen == set(FIELDS)
     assert set(FIELDS) >= OPEN
+
+
+def test_each_run_has_its_own_score_with_interval_and_says_of_how_many(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    run = fake.make_run(study, "final", "lora", 1)
+    parts = {"test": fake.answers(0.7), "selection": fake.answers(0.6, n=40, part="selection")}
+    silent = fake.record(fake.make_run(study, "final", "lora", 2), outcome="error")
+    path = write_json(study, [fake.record(run, parts), silent], [], tmp_path / "s.json")
+    lora = next(c for c in read_json(path)["tasks"][0]["cells"] if c["method"] == "lora")
+    first, second = lora["runs"]
+    for name, part in parts.items():
+        own = score_interval([part], "accuracy")
+        told = first["score" if name == "test" else "selection"]
+        assert (told["estimate"], told["low"], told["high"]) == (own.estimate, own.low, own.high)
+        assert (told["examples"], told["seeds"]) == (len(part.uid), 1)
+        assert told["low"] < told["estimate"] < told["high"]
+    assert first["scores"]["primary"] == first["score"]["estimate"]
+    assert first["scores"]["n"] == 60
+    assert {point["examples"] for point in first["curve"]} == {40}
+    assert second["score"] is None and second["selection"] is None and second["scores"] is None
+
+
+def test_a_file_of_before_these_fields_is_read(tmp_path: Path) -> None:
+    study, records, findings = full_of_everything()
+    document = study_json(study, build(study, records, [], findings))
+    for run in (r for t in document["tasks"] for c in t["cells"] for r in c["runs"]):
+        del run["score"], run["selection"]
+        for point in run["curve"]:
+            del point["examples"]
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(document), encoding="utf-8")
+    assert read_json(old) == document
 
 
 def test_the_page_is_as_the_code_has_it() -> None:

@@ -54,6 +54,7 @@ def export(
     console.print(
         f"Exported: {done.folder} ({done.form}): {run}, seed {done.run.seed}.\n"
         f"Opened again, its logits differ by {done.largest_difference:.1g} at most.\n"
-        f"How to open it: {done.folder / 'README.md'}",
+        f"How to open it: {done.folder / 'README.md'}"
+        + "".join(f"\n{note}" for note in done.notes),
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip

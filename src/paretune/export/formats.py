@@ -14,6 +14,7 @@ from paretune.export.restored import Task, restored
 from paretune.export.restored import base as opened_base
 from paretune.methods import options as method_options
 from paretune.methods.exporting import old_name_unsaid
+from paretune.models.known import is_folder
 from paretune.models.load import Loaded
 from paretune.models.resolve import Source
 from paretune.study import Run
@@ -21,9 +22,15 @@ from paretune.training.prepare import Prepared
 
 TOLERANCE = 1e-4
 """How far logits of the opened export may be from ours, in fp32."""
-FORMAT = 1
+FORMAT = 2
+"""2: a base that is a folder goes by its label; 1 had its path, and is still read."""
 PLAIN = ("full", "head_only", "untuned")
 """Methods that leave nothing but a model."""
+PATHS = {
+    "task": ("source", "train", "test", "train_target", "test_target", "dataset"),
+    "generation": ("bertscore_model",),
+}
+"""Settings of a run that may be a path of the machine it ran on; no export needs them."""
 
 Batch = dict[str, torch.Tensor]
 
@@ -104,21 +111,36 @@ def as_paretune(run: Run, task: Task, source: Source, ours: Prepared, folder: Pa
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {n: p.detach().contiguous() for n, p in ours.trained.items()}
     save_file(tensors, folder / "weights.safetensors")
+    local = is_folder(source)
     told = {
         "format": FORMAT,
-        "run": run.model_dump(mode="json"),
+        "run": _pathless(run, source),
         "task": {
             "kind": task.kind,
             "labels": list(task.labels),
             "languages": list(task.languages),
         },
         "base": {
-            "name": source.name,
+            "name": run.model.key if local else source.name,
+            "folder": local,
             "revision": source.revision,
             "weights_hash": source.weights_hash,
         },
     }
     (folder / "paretune.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+
+
+def _pathless(run: Run, source: Source) -> dict[str, Any]:
+    """The run as plain values, files and folders of this machine by their last name only."""
+    told = run.model_dump(mode="json")
+    if is_folder(source):
+        told["model"]["name"] = run.model.key
+    for of, names in PATHS.items():
+        part = told.get(of) or {}
+        for name in names:
+            if isinstance(part.get(name), str) and Path(part[name]).expanduser().is_absolute():
+                part[name] = Path(part[name]).name
+    return told
 
 
 def open_folder(folder: Path, source: Source) -> Prepared:
@@ -153,9 +175,9 @@ def read_folder(folder: Path) -> dict[str, Any]:
         raise MethodError(
             f"is no folder that paretune exported ({error}).", where=str(folder)
         ) from None
-    if told.get("format") != FORMAT:
+    if told.get("format") not in (1, FORMAT):
         raise MethodError(
-            f"is of format {told.get('format')}; this version reads {FORMAT}.",
+            f"is of format {told.get('format')}; this version reads 1 and {FORMAT}.",
             where=str(folder),
             remedy="Update paretune.",
         )

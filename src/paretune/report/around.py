@@ -79,11 +79,20 @@ def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str
 
 
 def settings(study: Study) -> str:
-    """The study as YAML, defaults included, absent settings left out."""
+    """The study as YAML, defaults included, absent settings left out.
+
+    The paper's preset has every run's own seed, rate and training: those of the study's form are
+    not used, so they are not shown.
+    """
     out = io.StringIO()
+    form = study.canonical()
+    if study.protocol.preset == "paper":
+        out.write("# Seed, rates and training are the preset's, for each run its own.\n")
+        form["protocol"] = {name: form["protocol"].get(name) for name in ("preset", "as_run")}
+        del form["training"]
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(_present(study.canonical()), out)
+    yaml.dump(_present(form), out)
     return out.getvalue()
 
 

@@ -16,8 +16,9 @@ from paretune.analysis.interval import Interval
 from paretune.report import words
 from paretune.report.build import Row, TaskPart
 
-WIDTH = 440.0
-LINE = 22.0
+WIDTH, NARROW = 440.0, 320.0
+LINE, TALL = 22.0, 36.0
+"""From one bar to the next; ``TALL`` where its label stands above it."""
 BAR = 12.0
 _CHARACTER = 7.2
 _TEXT = {"min": 64.0, "max": 150.0}
@@ -202,6 +203,40 @@ def figure(
         lines=tuple(replace(line, end=min(line.end, y)) for line in lines),
         ticks=tuple((value * scale, text) for value, text in ticks),
         bottom=y,
+    )
+
+
+def narrow(wide: Figure) -> Figure:
+    """The same for a phone: labels and values stand above the bars, which have the whole width."""
+    left = 2.0
+    plot = NARROW - 2 * left - 6
+    across, down = plot / wide.plot, TALL / LINE
+    bars = [
+        replace(
+            bar,
+            y=bar.y * down,
+            length=None if bar.length is None else bar.length * across,
+            whisker=bar.whisker and (bar.whisker[0] * across, bar.whisker[1] * across),
+            segments=tuple((kind, part * across) for kind, part in bar.segments),
+        )
+        for bar in wide.bars
+    ]
+    return replace(
+        wide,
+        id=f"{wide.id}-n",
+        width=NARROW,
+        height=wide.bottom * down + 22,
+        left=left,
+        plot=plot,
+        # From the heading's line on, so that the first label below it is no nearer.
+        headings=tuple(((y - 13) * down + 23, text) for y, text in wide.headings),
+        bars=tuple(bars),
+        lines=tuple(
+            replace(line, x=line.x * across, y=line.y * down + 6, end=line.end * down)
+            for line in wide.lines
+        ),
+        ticks=tuple((x * across, text) for x, text in wide.ticks),
+        bottom=wide.bottom * down,
     )
 
 

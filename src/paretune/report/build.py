@@ -107,6 +107,7 @@ class Pairs:
 class TaskPart:
     """One task: methods and baselines, what may be concluded, what the constant answer scores.
 
+    ``languages`` are a translation's, from and into.
     ``highest`` is what its score can come up to; ``grids`` are the further tables of a translation.
     ``advice`` is what to take without a budget; ``front`` is None while too little is measured.
     """
@@ -121,6 +122,7 @@ class TaskPart:
     basis: str
     highest: float = 1.0
     translates: bool = False
+    languages: tuple[str, str] = ("", "")
     grids: tuple[Grid, ...] = ()
     advice: Advice | None = None
     front: FrontTable | None = None
@@ -168,8 +170,24 @@ class TaskPart:
 
     @property
     def conditions(self) -> str:
-        """How costs were measured; more than one where probes differ."""
-        return "; ".join(dict.fromkeys(r.cost.conditions for r in self.weighed))
+        """How costs were measured; where probes differ, whose was which."""
+        found: dict[str, list[str]] = {}
+        for row in self.weighed:
+            found.setdefault(row.cost.conditions, []).append(row.title)
+        if not self.conditions_differ:
+            return "".join(found)
+        return "; ".join(f"{words.listed(of)}: {how}" for how, of in found.items())
+
+    @property
+    def conditions_differ(self) -> bool:
+        """Whether some costs were measured otherwise than others."""
+        return len({row.cost.conditions for row in self.weighed}) > 1
+
+    @property
+    def spread(self) -> str:
+        """What the intervals of the methods' scores are over."""
+        seeds = {row.cell.interval.n_seeds for row in self.rows if row.cell.interval}
+        return "examples (one seed)" if seeds == {1} else "seeds and examples"
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -277,6 +295,7 @@ def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskPart:
         basis=", ".join(basis),
         highest=HIGHEST.get(cells[0].metric, 1.0),
         translates=task.translates,
+        languages=(task.source_lang or "", task.target_lang or ""),
         grids=grids(task, (*methods, *baselines)),
         advice=advice(recommend(cells)),
         front=fronts((*methods, *baselines), index, HIGHEST.get(cells[0].metric, 1.0)),

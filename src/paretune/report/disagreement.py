@@ -8,10 +8,10 @@ which the methods' usual answers differ, those with the clearest difference are 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,20 @@ class Beside:
     neither: int
     differing: int
     named: tuple[int, ...]
+
+
+class _Pair(Protocol):
+    @property
+    def a(self) -> int:
+        """Place of one side."""
+
+    @property
+    def b(self) -> int:
+        """Place of the other."""
+
+
+Of = TypeVar("Of")
+Sides = TypeVar("Sides", bound=_Pair)
 
 
 @dataclass(frozen=True)
@@ -163,16 +177,37 @@ def disagreement(task: TaskPart) -> Disagreement | None:
         pairs=pairs,
         examples=tuple((words.plain(first.uid[i]), int(label[i])) for i in kept),
         labels=_names(rows[0], int(max(label.max(), usual.max()))),
-        shown=_telling(rows, pairs),
+        shown=telling(rows, pairs),
     )
 
 
 def _comparable(rows: Sequence[Row]) -> list[Row]:
-    """Those that answered the same examples with labels: the largest such group."""
-    there = [r for r in rows if r.cell.answers and r.cell.metric not in (*OF_NUMBERS, *OF_TEXTS)]
+    """Those that answered the same examples with labels."""
+    return common_examples([r for r in rows if r.cell.metric not in (*OF_NUMBERS, *OF_TEXTS)])
+
+
+def common_examples(rows: Sequence[Row]) -> list[Row]:
+    """Those that answered the same examples: the largest such group."""
+    there = [row for row in rows if row.cell.answers]
     kinds = Counter(row.cell.answers[0].uid for row in there)
     usual = kinds.most_common(1)[0][0] if kinds else ()
     return [row for row in there if row.cell.answers[0].uid == usual]
+
+
+def in_common(
+    a: Row, of_a: Mapping[int, Of], b: Row, of_b: Mapping[int, Of]
+) -> list[tuple[Of, Of]]:
+    """What two configurations have of the same seed; who has one run stands beside every other's.
+
+    Args:
+        a: one.
+        of_a: of each of its seeds.
+        b: the other.
+        of_b: of each of its seeds.
+    """
+    if a.cell.once or b.cell.once:
+        return [(mine, theirs) for mine in of_a.values() for theirs in of_b.values()]
+    return [(mine, of_b[seed]) for seed, mine in of_a.items() if seed in of_b]
 
 
 def _answers(row: Row) -> dict[int, Whole]:
@@ -211,10 +246,7 @@ def _counts(
     a: Row, right_a: dict[int, NDArray[np.bool_]], b: Row, right_b: dict[int, NDArray[np.bool_]]
 ) -> tuple[int, int, int, int, int]:
     """How many pairs of runs, and in how many of their answers both, one or neither is right."""
-    if a.cell.once or b.cell.once:
-        matched = [(mine, theirs) for mine in right_a.values() for theirs in right_b.values()]
-    else:
-        matched = [(mine, right_b[seed]) for seed, mine in right_a.items() if seed in right_b]
+    matched = in_common(a, right_a, b, right_b)
     both = sum(int((mine & theirs).sum()) for mine, theirs in matched)
     only_a = sum(int((mine & ~theirs).sum()) for mine, theirs in matched)
     only_b = sum(int((theirs & ~mine).sum()) for mine, theirs in matched)
@@ -222,7 +254,7 @@ def _counts(
     return len(matched), both, only_a, only_b, total - both - only_a - only_b
 
 
-def _telling(rows: Sequence[Row], pairs: Sequence[Beside]) -> Beside:
+def telling(rows: Sequence[Row], pairs: Sequence[Sides]) -> Sides:
     """The two highest scores among the methods; baselines only where there are no two methods."""
     order = sorted(
         range(len(rows)),

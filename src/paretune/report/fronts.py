@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,11 @@ _SHORT: dict[Axis, str] = {
 }
 """The costs that are shown, as they head narrow columns."""
 WIDTH, PLOT, TOP = 620.0, 330.0, 12.0
-LEFT, _LINE = 46.0, 16.0
+LEFT = 46.0
+NARROW, _NARROW_PLOT = 320.0, 244.0
+"""Of the picture for a phone, where names stand in a list below and numbers beside the points."""
+_LINE = 24.0
+"""Between two labels: they are links, and a finger needs as much (WCAG 2.2, 2.5.8)."""
 
 
 @dataclass(frozen=True)
@@ -34,28 +38,38 @@ class FrontTable:
     """``titles`` (``short`` ones) are the known costs, each with its picture.
 
     Each row has its score, what it stands on, and a text for each cost: how much, and the share of
-    draws in which it is on that front.
+    draws in which it is on that front. ``ids`` are the rows' on the page.
     """
 
     titles: tuple[str, ...]
     short: tuple[str, ...]
     rows: tuple[tuple[Row, str, str, tuple[str, ...]], ...]
+    ids: tuple[str, ...]
     note: str
     pictures: tuple[Picture, ...]
+    narrow: Picture
 
     @property
     def picture(self) -> Picture:
-        """Over the first cost that is known: the one that stands without JavaScript."""
+        """Over the first cost that is known: the one that stands without JavaScript.
+
+        ``narrow`` is the same for a phone.
+        """
         return self.pictures[0]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One configuration in the picture, in view-box units; its label stands at ``label_y``."""
+    """One configuration in the picture, in view-box units; its label stands at ``label_y``.
+
+    ``name`` begins as the label does and says the rest; ``row`` is the id of its row in the table.
+    """
 
     point: Point
+    row: str
     name: str
     label: str
+    share: str
     x: float
     y: float
     low: float
@@ -69,7 +83,7 @@ class Picture:
     """Scores over one cost, with the staircase of the front.
 
     ``scores`` are those at the bottom and at ``TOP``; ``costs`` those at ``LEFT`` and at
-    ``LEFT + PLOT``.
+    ``LEFT + plot``. ``marks`` are in the order of their costs.
     """
 
     id: str
@@ -78,13 +92,19 @@ class Picture:
     logarithmic: bool
     scores: tuple[float, float]
     costs: tuple[float, float]
+    width: float
+    plot: float
     height: float
     bottom: float
     marks: tuple[Mark, ...]
     stairs: str
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
-    description: str
+
+    @property
+    def listed(self) -> tuple[Mark, ...]:
+        """The marks as their labels stand, from above."""
+        return tuple(sorted(self.marks, key=lambda mark: mark.label_y))
 
 
 def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable | None:
@@ -100,6 +120,7 @@ def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable 
     if not found:
         return None
     shown = [n for n in titled if any(n in points for points in found.values())]
+    ids = {name: f"point-{index}-{place}" for place, name in enumerate(shown)}
     table = []
     for name in shown:
         interval = next(p[name].quality for p in found.values() if name in p)
@@ -110,12 +131,21 @@ def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable 
         titles=tuple(TITLES[axis] for axis in found),
         short=tuple(_SHORT[axis] for axis in found),
         rows=tuple(table),
+        ids=tuple(ids.values()),
         note=f"Cost, and the share of {DRAWS:,} draws (test examples, seeds, cost where its spread "
         "was measured) in which no other configuration is both as cheap and as good. Seeds that "
         "were lost count as the lowest score.",
         pictures=tuple(
-            _picture(list(points.values()), axis, f"front-{index}-{axis}", highest)
+            _picture(list(points.values()), axis, f"front-{index}-{axis}", highest, ids)
             for axis, points in found.items()
+        ),
+        narrow=_picture(
+            list(next(iter(found.values())).values()),
+            next(iter(found)),
+            f"front-{index}-narrow",
+            highest,
+            ids,
+            (NARROW, _NARROW_PLOT),
         ),
     )
 
@@ -133,8 +163,25 @@ def share(probability: float) -> str:
     return ">99 %" if 0.995 <= probability < 1 else f"{100 * probability:.0f} %"
 
 
-def _picture(points: Sequence[Point], axis: Axis, id_: str, highest: float) -> Picture:
-    """Places of marks; labels stand at the right, in the order of scores, and never overlap."""
+def _picture(
+    points: Sequence[Point],
+    axis: Axis,
+    id_: str,
+    highest: float,
+    ids: Mapping[str, str],
+    size: tuple[float, float] = (WIDTH, PLOT),
+) -> Picture:
+    """Places of marks; labels stand at the right, in the order of scores, and never overlap.
+
+    Args:
+        points: on one axis, cheapest first.
+        axis: the cost.
+        id_: of the picture on the page.
+        highest: what a score can come up to.
+        ids: of the table's rows, by name.
+        size: width of the whole and of the plot in it.
+    """
+    width, plot = size
     height = max(210.0, _LINE * len(points) + 30)
     bottom = height - 34
     costs = [max(p.cost.value, 1e-12) for p in points]
@@ -152,7 +199,7 @@ def _picture(points: Sequence[Point], axis: Axis, id_: str, highest: float) -> P
     low_y, high_y = ticks[0][0], ticks[-1][0]
 
     def x(value: float) -> float:
-        return LEFT + (scale(max(value, 1e-12)) - start) / wide * PLOT
+        return LEFT + (scale(max(value, 1e-12)) - start) / wide * plot
 
     def y(value: float) -> float:
         return bottom - (value - low_y) / (high_y - low_y) * (bottom - TOP)
@@ -161,9 +208,11 @@ def _picture(points: Sequence[Point], axis: Axis, id_: str, highest: float) -> P
     marks = [
         Mark(
             point=p,
-            name=f"{p.name}: {words.interval(p.quality)}, {words.basis(p.quality)}; "
-            f"{cost(axis, p.cost)}; on the front in {share(p.probability)} of draws",
+            row=ids[p.name],
+            name=f"{p.name} {share(p.probability)} of draws on the front; "
+            f"{words.interval(p.quality)}, {words.basis(p.quality)}; {cost(axis, p.cost)}",
             label=f"{_short(p.name)} {share(p.probability)}",
+            share=share(p.probability),
             x=x(p.cost.value),
             y=y(p.quality.estimate),
             low=y(p.quality.low),
@@ -181,13 +230,14 @@ def _picture(points: Sequence[Point], axis: Axis, id_: str, highest: float) -> P
         logarithmic=logarithmic,
         scores=(low_y, high_y),
         costs=(unscale(start), unscale(start + wide)),
+        width=width,
+        plot=plot,
         height=height,
         bottom=bottom,
         marks=tuple(marks),
-        stairs=_stairs([m for m in marks if m.on_front], LEFT + PLOT),
+        stairs=_stairs([m for m in marks if m.on_front], LEFT + plot),
         x_ticks=tuple((x(value), bare_cost(axis, value)) for value in ends),
         y_ticks=tuple((y(value), text) for value, text in ticks),
-        description=". ".join(m.name for m in marks) + ".",
     )
 
 

@@ -24,6 +24,9 @@ _ON_TRIAL = {
     "seeds": "1: one tuning seed, so the interval speaks of examples only",
 }
 
+_ALONE = {**_INTERVAL, "seeds": "1: this run alone, so the interval speaks of examples only"}
+_SELECTING = {**_ALONE, "examples": "number of examples in the selection part"}
+
 FIELDS: dict[str, str] = {
     "format": f"version of this form: {FORMAT}",
     "paretune": "version of the program that wrote the file",
@@ -89,12 +92,25 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].runs[].steps": "training steps",
     "tasks[].cells[].runs[].best_step": "step of the checkpoint that was kept; null: the last",
     "tasks[].cells[].runs[].trained_parameters": "number of trained parameters, head included",
-    "tasks[].cells[].runs[].scores": "every score on the test part, and n",
+    "tasks[].cells[].runs[].score": "primary score of this run alone on the test part; null: it "
+    "left no answers",
+    "tasks[].cells[].runs[].score.estimate": "the score",
+    **{f"tasks[].cells[].runs[].score.{key}": text for key, text in _ALONE.items()},
+    "tasks[].cells[].runs[].selection": "the same on the selection part, of the checkpoint that "
+    "was kept; null: it left no answers there. It chose the checkpoint, so it is too good",
+    "tasks[].cells[].runs[].selection.estimate": "the score",
+    **{f"tasks[].cells[].runs[].selection.{key}": text for key, text in _SELECTING.items()},
+    "tasks[].cells[].runs[].scores": "every score of this run alone (one seed) on the test part, "
+    "of n examples, without intervals: what may be shown is score and tasks[].cells[].score; null: "
+    "it left no answers",
     "tasks[].cells[].runs[].wall_seconds": "seconds by phase",
-    "tasks[].cells[].runs[].curve": "learning curve",
+    "tasks[].cells[].runs[].curve": "learning curve of this run alone: one seed, and no intervals, "
+    "since answers are stored at the end only",
     "tasks[].cells[].runs[].curve[].step": "training step",
     "tasks[].cells[].runs[].curve[].epoch": "epoch",
     "tasks[].cells[].runs[].curve[].loss": "training loss",
+    "tasks[].cells[].runs[].curve[].examples": "number of examples in the selection part, of which "
+    "the next two are; null: not stored",
     "tasks[].cells[].runs[].curve[].selection": "primary score on the selection part",
     "tasks[].cells[].runs[].curve[].selection_loss": "loss on the selection part",
     "tasks[].cells[].costs": "solo measurements, each in a fresh process; usually one",

@@ -6,7 +6,7 @@ from typing import Any
 
 from paretune.analysis.costs import TITLES, Axis
 from paretune.report import words
-from paretune.report.fronts import TOP, FrontTable, Mark, Picture, share
+from paretune.report.fronts import TOP, FrontTable, Mark, Picture
 
 _UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
     "memory": (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)),
@@ -22,7 +22,7 @@ def front_data(front: FrontTable) -> dict[str, Any]:
     """What the script needs of one task: its axes, each with its points.
 
     Costs are in ``unit``; ``label`` is the score at whose height a point's name stands, so that
-    names do not overlap.
+    names do not overlap; ``row`` is the id of the point's row in the table.
     """
     return {"axes": [_axis(picture) for picture in front.pictures]}
 
@@ -46,9 +46,10 @@ def _point(picture: Picture, mark: Mark, factor: float) -> dict[str, Any]:
     found = mark.point.quality
     return {
         "name": mark.point.name,
+        "row": mark.row,
         "told": mark.name,
         "said": f"{words.interval(found)} ({words.basis(found)})",
-        "share": share(mark.point.probability),
+        "share": mark.share,
         "cost": _short(mark.point.cost.value / factor),
         "score": found.estimate,
         "low": found.low,

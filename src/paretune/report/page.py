@@ -18,6 +18,7 @@ from paretune.report.disagreement import disagreement
 from paretune.report.foresight import foresight_grids
 from paretune.report.heavier import bytes_grid
 from paretune.report.live import front_data
+from paretune.report.segments import ROOM, segments
 from paretune.report.writing import write_whole
 from paretune.store.record import Record
 from paretune.store.rows import RunState
@@ -69,12 +70,15 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
         lstrip_blocks=True,
     )
     foresights = foresight_grids(report)
+    # However many translations a study has, their texts fit into one page.
+    room = ROOM // max(1, sum(task.translates for task in report.tasks))
     parts = [
         {
             "task": task,
             "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
             "disagreement": disagreement(task),
+            "segments": segments(task, room),
             "sizes": sizes.sizes(task, i),
             **_stack(task, i),
             "foresight": foresights[i],
@@ -85,7 +89,7 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
     run: list[str] = []
     if any(task.front for task in report.tasks):
         run += [bundle(), scripts.script("front")]
-    if any(part["disagreement"] for part in parts):
+    if any(part["disagreement"] or part["segments"] for part in parts):
         run.append(scripts.script("disagree"))
     return jinja.get_template("report.html.j2").render(
         report=report,
@@ -100,7 +104,8 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
         words=words,
         curve=(curves.WIDTH, curves.HEIGHT),
         segments=stacks.KINDS,
-        front_size=(fronts.WIDTH, fronts.PLOT, fronts.LEFT),
+        front_left=fronts.LEFT,
+        narrow=bars.narrow,
     )
 
 

@@ -63,7 +63,7 @@ def figures(
         folder.mkdir(parents=True, exist_ok=True)
         for index, task in enumerate(report.tasks):
             flattered = ", selected on the test part" if task.selected_on_test else ""
-            note = f"n = {task.basis}; whiskers: 95 % over seeds and examples{flattered}"
+            note = f"n = {task.basis}; whiskers: 95 % over {task.spread}{flattered}"
             panels = [p for p in (bars.quality(task, index), bars.memory(task, index)) if p]
             if panels:
                 written += _save(panels, note, _MEANING, folder / task.key, formats)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from paretune.analysis.budget import tried
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.interval import Interval
+from paretune.analysis.interval import Interval, score_interval
 from paretune.analysis.memory_parts import HELD, memory_parts
 from paretune.errors import StoreError
 from paretune.report import rates_tried
@@ -171,7 +171,7 @@ def _cell(row: Row, task: TaskPart) -> Json:
             for one in (verdict.against if verdict else ())
         ],
         "flags": list(row.flags),
-        "runs": [_run(record) for record in cell.final],
+        "runs": [_run(record, cell) for record in cell.final],
         "costs": [_cost(record) for record in cell.cost],
         "memory": _memory(cell),
     }
@@ -206,8 +206,10 @@ def _interval(found: Interval, name: str = "estimate") -> Json:
     }
 
 
-def _run(record: Record) -> Json:
+def _run(record: Record, cell: Cell) -> Json:
     result = record.result
+    scores = result.get("scores") or {}
+    examples = (scores.get("selection") or {}).get("n")
     return {
         "run": record.run_id,
         "seed": record.run.seed,
@@ -215,18 +217,29 @@ def _run(record: Record) -> Json:
         "steps": result.get("steps"),
         "best_step": result.get("best_step"),
         "trained_parameters": result.get("trained_parameters"),
-        "scores": (result.get("scores") or {}).get("test"),
+        "score": _alone(record, cell, "test"),
+        "selection": _alone(record, cell, "selection"),
+        "scores": scores.get("test"),
         "wall_seconds": record.measured.get("wall_seconds"),
-        "curve": [_point(point) for point in result.get("curve") or ()],
+        "curve": [_point(point, examples) for point in result.get("curve") or ()],
     }
 
 
-def _point(point: Mapping[str, Any]) -> Json:
+def _alone(record: Record, cell: Cell, part: str) -> Json | None:
+    """One run's primary score with its interval over the examples of a part."""
+    given = record.predictions.get(part)
+    if given is None or not given.uid:
+        return None
+    return _interval(score_interval([given], cell.metric))
+
+
+def _point(point: Mapping[str, Any], examples: int | None) -> Json:
     selection: Any = point.get("selection")
     if not isinstance(selection, Mapping):
         selection = {"primary": selection}
     return {
         **{key: point.get(key) for key in ("step", "epoch", "loss")},
+        "examples": examples,
         "selection": selection.get("primary"),
         "selection_loss": selection.get("loss"),
     }

@@ -18,13 +18,17 @@ FORMS = ("peft", "merged", "paretune")
 
 @dataclass(frozen=True)
 class Exported:
-    """``folder`` holds ``run`` in ``form``; ``largest_difference``: of logits, opened again."""
+    """``folder`` holds ``run`` in ``form``; ``largest_difference``: of logits, opened again.
+
+    ``said`` is its card; ``notes`` are what to know before others are given the folder.
+    """
 
     folder: Path
     form: str
     run: Run
     largest_difference: float
     said: str
+    notes: tuple[str, ...] = ()
 
 
 def export(
@@ -59,9 +63,10 @@ def export(
         StoreError: the run has not ended, or its weights were not kept.
         MethodError: it cannot take this form, and why.
     """
-    from paretune.export import formats, kept, translating, whole
+    from paretune.export import formats, kept, opening, translating, whole
     from paretune.export.card import card
     from paretune.export.restored import Task, restored
+    from paretune.models.known import is_folder, remember
     from paretune.planning.context import Context
     from paretune.store import Store
     from paretune.verbs.report import gather
@@ -101,7 +106,13 @@ def export(
         then = translating.code(run, ours.loaded)
         said = card(found.study, cell, cells, record, about, source, form, dataset.licence, then)
         (part / "README.md").write_text(said, encoding="utf-8")
-    return Exported(target, form, run, largest, said)
+        notes = opening.before_publishing(form, part, target, source)
+    if form == "paretune" and is_folder(source):
+        try:
+            remember(source)
+        except OSError as error:
+            notes = (*notes, f"Where the base lies could not be noted ({error}): load it by base=.")
+    return Exported(target, form, run, largest, said, notes)
 
 
 def _cell(

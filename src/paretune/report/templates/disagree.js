@@ -28,16 +28,18 @@
       if (same) return;
       const pair = found.pairs.find((p) => p.a === Math.min(i, j) && p.b === Math.max(i, j));
       const [a, b] = [found.sides[i], found.sides[j]];
-      const [only, other] = i < j ? [pair.only_a, pair.only_b] : [pair.only_b, pair.only_a];
+      const turned = i > j;
+      const [only, other] = turned ? [pair.only_b, pair.only_a] : [pair.only_a, pair.only_b];
       write("a", a.name);
       write("b", b.name);
       write("basis", pair.runs
         ? `${found.n.toLocaleString("en")} test ${found.unit} × ${counted(pair.runs, "pair")} of runs`
         : "no seed that both have: nothing can be counted");
-      Object.entries({ both: pair.both, only_a: only, only_b: other, neither: pair.neither })
+      Object.entries({ ...pair, only_a: only, only_b: other })
+        .filter(([name]) => ["both", "only_a", "only_b", "neither", "equal"].includes(name))
         .forEach(([name, n]) => write(name, pair.runs ? n.toLocaleString("en") : "–"));
-      const body = find("examples");
-      body.replaceChildren(...pair.named.map((place) => {
+      const named = found.texts ? pair.shown : pair.named;
+      find("examples").replaceChildren(...(found.texts ? named.map((one) => segment(one, [a, b], turned)) : named.map((place) => {
         const row = document.createElement("tr");
         const [id, right] = found.examples[place];
         cell(row, "th", id);
@@ -47,12 +49,40 @@
           cell(row, "td", `${side.right[place]}/${side.seeds}`, true);
         }
         return row;
-      }));
-      find("list").hidden = !pair.named.length;
-      write("differing", told(pair));
+      })));
+      find("list").hidden = !named.length;
+      write("differing", found.texts ? toldSegments(pair) : told(pair));
     }
 
-    // The same words as in the page's template.
+    // One segment of two translations: its texts, and the chrF of what each run said.
+    function segment([id, source, reference, said, seeds, own, means], sides, turned) {
+      const item = document.createElement("li"), list = document.createElement("dl");
+      item.append(id, list);
+      function entry(name, text, language) {
+        const [term, given] = ["dt", "dd"].map((kind) => document.createElement(kind));
+        term.textContent = name;
+        given.textContent = text;
+        if (language !== null) given.dir = "auto";
+        if (language) given.lang = language;
+        list.append(term, given);
+      }
+      if (source === null) entry("source", "not known: copy_source has no answers", null);
+      else entry("source", found.texts[source], found.languages[0]);
+      entry("reference", found.texts[reference], found.languages[1]);
+      sides.forEach((side, k) => {
+        const at = turned ? 1 - k : k;
+        const mean = side.seeds === 1 ? "" : `, mean of ${side.seeds} seeds ${means[at].toFixed(1)}`;
+        entry(`${side.name}, seed ${seeds[at]}: ${own[at].toFixed(1)}${mean}`, found.texts[said[at]] || "(nothing)", found.languages[1]);
+      });
+      return item;
+    }
+
+    // The same words as in the page's templates.
+    function toldSegments(pair) {
+      const whole = `The means over seeds differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test segments`;
+      return pair.differing ? `${whole}; the ${pair.shown.length} with the largest difference are shown.` : `${whole}.`;
+    }
+
     function told(pair) {
       const whole = `Usual answers (those of most seeds) differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test ${found.unit}`;
       const left = pair.differing - pair.named.length;

@@ -3,9 +3,11 @@
 "use strict";
 (() => {
   const LEFT = 46, TOP = 12, BELOW = 46, LETTER = 6.8;
+  // Below this many pixels numbers stand beside the points, and the names in the list under them.
+  const NARROW = 560, NUMBERS = 26;
   const colour = (name) => `var(--${name})`;
 
-  // Names come from data: they are marks' texts and text nodes here, never markup or expressions.
+  // Names come from data: they are text nodes and attributes here, never markup or expressions.
   // A cut name keeps both ends: the method and what tells its model from the others.
   const cut = (text, most) => {
     if (text.length <= most) return text;
@@ -13,13 +15,11 @@
     return `${text.slice(0, head)}…${text.slice(text.length - (kept - head))}`;
   };
 
-  function spec(axis, budget, width, room) {
-    const letters = Math.floor((room - 16) / LETTER);
-    const points = axis.points.map((p) => ({
-      ...p, text: cut(p.name, letters - p.share.length - 1) + " " + p.share,
-    }));
+  function spec(axis, budget, width, room, narrow) {
+    // The places in the list: from above, as the labels stand.
+    const points = listed(axis).map((p, place) => ({ ...p, place, number: String(place + 1) }));
     const end = axis.costs[1];
-    const steps = points.filter((p) => p.front).map((p) => ({ cost: p.cost, score: p.score }));
+    const steps = axis.points.filter((p) => p.front).map((p) => ({ cost: p.cost, score: p.score }));
     if (steps.length) steps.push({ cost: end, score: steps[steps.length - 1].score });
     const digits = (axis.ticks[0][1].split(".")[1] || "").length;
     const x = {
@@ -50,16 +50,20 @@
         encoding: { x, y, opacity,
           fill: { condition: { test: "datum.front", value: colour("above") }, value: colour("page") },
           stroke: { condition: { test: "datum.front", value: colour("above") }, value: colour("baseline") } } },
-      { mark: { type: "text", align: "left", dx: 6, fontSize: 12, fill: colour("text") },
-        encoding: { x: edge, y: { ...y, field: "label" }, text: { field: "text" }, opacity } },
+      { mark: { type: "circle", size: 260, fill: null, stroke: colour("ink"), strokeWidth: 2.5 },
+        encoding: { x, y, opacity: { condition: { test: "datum.place === chosen", value: 1 }, value: 0 } } },
       { mark: { type: "circle", size: 900, opacity: 0 },
         encoding: { x, y, tooltip: { field: "told", type: "nominal" } } },
     ];
+    if (narrow) {
+      layer.push({ mark: { type: "text", align: "left", dx: 6, fontSize: 12, fill: colour("text") },
+        encoding: { x: edge, y: { ...y, field: "label" }, text: { field: "number" }, opacity } });
+    }
     return {
       $schema: "https://vega.github.io/schema/vega-lite/v6.json",
       width, height: axis.height, autosize: "none", background: null,
       padding: { left: LEFT, right: room, top: TOP, bottom: BELOW },
-      params: [{ name: "budget", value: budget }],
+      params: [{ name: "budget", value: budget }, { name: "chosen", value: -1 }],
       data: { values: points }, layer,
       config: {
         aria: false, view: { stroke: null }, font: "system-ui, sans-serif",
@@ -71,15 +75,17 @@
     };
   }
 
+  const listed = (axis) => [...axis.points].sort((a, b) => b.label - a.label);
+
   function start(block) {
     const { axes } = JSON.parse(block.textContent);
     const live = document.getElementById(block.dataset.for);
     const find = (name) => live.querySelector(`[data-part="${name}"]`);
-    const [select, slide, number, unit, chart, tip, said] =
-      ["axis", "slide", "number", "unit", "chart", "tip", "said"].map(find);
+    const [select, slide, number, unit, chart, list, tip, said] =
+      ["axis", "slide", "number", "unit", "chart", "points", "tip", "said"].map(find);
     const place = document.getElementById(live.dataset.instead);
     const title = document.getElementById(live.dataset.title);
-    let axis = axes[0], budget = null, view = null, drawn = 0;
+    let axis = axes[0], budget = null, view = null, drawn = 0, plot = 0;
 
     const scale = (value) => (axis.log ? Math.log(value) : value);
     const back = (value) => (axis.log ? Math.exp(value) : value);
@@ -100,32 +106,78 @@
         (best ? `; the highest of them by the estimate is ${best.name}, ${best.said}.` : ".");
     }
 
+    // A point is chosen by pointing at it, or by the keyboard in the list: the same ring and words.
+    function choose(place) {
+      const point = listed(axis)[place];
+      [...list.querySelectorAll("a")].forEach((one, i) => one.classList.toggle("chosen", i === place));
+      if (view) view.signal("chosen", point ? place : -1).runAsync();
+      tip.hidden = !point;
+      if (!point) return;
+      tip.textContent = point.told;
+      const box = chart.getBoundingClientRect(), all = live.getBoundingClientRect();
+      const x = box.left - all.left + LEFT + view.scale("x")(point.cost);
+      const y = box.top - all.top + TOP + view.scale("y")(point.score);
+      // Inside the chart, so that it hides neither the names nor the list.
+      const { width, height } = tip.getBoundingClientRect();
+      tip.style.left = `${Math.max(0, Math.min(x + 12, LEFT + plot - width))}px`;
+      tip.style.top = `${y + 16 + height > box.bottom - all.top ? y - height - 12 : y + 16}px`;
+    }
+
+    // Each point as a link to its row in the table; in the wide layout where the labels stand.
+    function name(width, room, narrow) {
+      const letters = Math.floor((room - 16) / LETTER);
+      list.replaceChildren(...listed(axis).map((point, place) => {
+        const item = document.createElement("li"), link = document.createElement("a");
+        link.href = `#${point.row}`;
+        link.textContent = `${narrow ? point.name : cut(point.name, letters - point.share.length - 1)} ${point.share}`;
+        link.addEventListener("focus", () => choose(place));
+        link.addEventListener("blur", () => choose(-1));
+        link.addEventListener("mouseenter", () => choose(place));
+        link.addEventListener("mouseleave", () => choose(-1));
+        if (!narrow) {
+          const share = (point.label - axis.scores[0]) / (axis.scores[1] - axis.scores[0]);
+          item.style.top = `${TOP + axis.height * (1 - share) - 12}px`;
+          item.style.right = "0";
+          item.style.width = `${room - 6}px`;
+        }
+        item.append(link);
+        return item;
+      }));
+      list.closest(".live").classList.toggle("wide", !narrow);
+    }
+
+    function mark() {
+      const points = listed(axis);
+      list.querySelectorAll("a").forEach((link, place) => {
+        const over = budget !== null && points[place].cost > budget;
+        link.classList.toggle("over", over);
+        link.setAttribute("aria-label", points[place].told + (over ? "; over the budget" : ""));
+      });
+    }
+
     async function draw() {
       const width = chart.clientWidth;
       drawn = width;
+      const narrow = width < NARROW;
       const longest = Math.max(...axis.points.map((p) => p.name.length + p.share.length + 1));
-      const room = Math.min(18 + Math.ceil(longest * LETTER), Math.round(width * 0.4));
+      const room = narrow ? NUMBERS : Math.min(18 + Math.ceil(longest * LETTER), Math.round(width * 0.4));
       const options = {
         mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false,
-        tooltip: (handler, event, item, value) => {
-          const text = value === null || value === undefined || value === "" ? "" : String(value);
-          tip.hidden = !text;
-          if (!text) return;
-          tip.textContent = text;
-          const box = tip.getBoundingClientRect();
-          tip.style.left = `${Math.max(8, Math.min(event.clientX + 12, window.innerWidth - box.width - 8))}px`;
-          tip.style.top = `${event.clientY + 16 + box.height > window.innerHeight ? event.clientY - box.height - 12 : event.clientY + 16}px`;
-        },
+        tooltip: (handler, event, item, value) => choose(value && item && item.datum ? item.datum.place : -1),
       };
+      plot = width - LEFT - room;
       if (view) view.finalize();
-      view = (await window.vegaEmbed(chart, spec(axis, limit(), width - LEFT - room, room), options)).view;
-      // The chart is one picture with a name of its own; its table has the numbers.
+      view = (await window.vegaEmbed(chart, spec(axis, limit(), plot, room, narrow), options)).view;
+      // The picture is one thing with a name; its points are the links of the list.
       chart.querySelector("svg").setAttribute("aria-hidden", "true");
+      name(width, room, narrow);
+      mark();
     }
 
     function set(value) {
       budget = value;
       tell();
+      mark();
       if (view) view.signal("budget", limit()).runAsync();
     }
 
