@@ -25,6 +25,7 @@ needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason='needs numba: pip install "paretune[fast]"'
 )
 LENGTHS, RUNS, HEADS, WIDTH = [7, 5, 5, 2, 6, 1], [4, 2], 3, 12
+TARGETS = [2, 5, 1, 3, 4, 6]
 Switch = Callable[[str], None]
 
 
@@ -77,17 +78,23 @@ def test_dropout_has_the_same_bits(p: float, switch: Switch) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+ATTENTIONS: list[tuple[Role, int | None]] = [
+    *(("own", None), ("own", 2), ("first", None), ("first", 2)),
+    ("across", None),
+]
+
+
 def attended(
     role: Role, window: int | None, dropout: float, front: bool, dtype: torch.dtype
 ) -> list[Tensor]:
     """Output and gradients of attention over two runs' texts, and whether it was compiled."""
     packing = Packing()
-    packing.layout.set(LENGTHS, RUNS)
+    packing.layout.set(LENGTHS, RUNS, targets=TARGETS if role == "across" else ())
     packing.chance.begin([11, 12], [])
     module: Any = nn.Module()
     module.packing = packing
     draw = torch.Generator().manual_seed(1)
-    rows = {"own": sum(LENGTHS), "first": len(LENGTHS)}[role]
+    rows = {"own": sum(LENGTHS), "first": len(LENGTHS), "across": sum(TARGETS)}[role]
     shapes = [(rows, WIDTH), (sum(LENGTHS), WIDTH), (sum(LENGTHS), WIDTH)]
     shapes += [(len(LENGTHS), 3, WIDTH)] * 2 if front else []
     given = [torch.randn(*s, generator=draw).to(dtype).requires_grad_() for s in shapes]
@@ -104,8 +111,7 @@ def attended(
 
 
 @needs_numba
-@pytest.mark.parametrize("role", ["own", "first"])
-@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize(("role", "window"), ATTENTIONS)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("front", [False, True])
 @pytest.mark.parametrize("cost", [0, 40, 10**6])
