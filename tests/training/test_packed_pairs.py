@@ -24,7 +24,7 @@ from paretune.models.load import Loaded
 from paretune.models.packing.chance import drop
 from paretune.models.packing.two_sides import spoken
 from paretune.study import Generation, Training
-from paretune.training import passes
+from paretune.training import pairs, passes
 from paretune.training.evaluate import token_loss
 from paretune.training.execute import execute_run
 from paretune.training.loop import train_step
@@ -199,11 +199,22 @@ def test_a_run_is_that_of_padded_batches(
     task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
     training = {"dropout": 0.0, "max_steps": 6, "eval_every": 3}
     run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=8))
+    seen: list[int] = []
+
+    def noted(*given: Any) -> list[tuple[Tensor, Tensor]]:
+        found = packed_states(*given)
+        seen.append(len(found[0][1]))
+        return found
+
+    monkeypatch.setattr(pairs, "packed_states", noted)
     packed = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert len(seen) >= 6 + 2 + 2  # steps, judgements, and the losses beside the translations
     again = execute_run(run, checkpoint=tmp_path / "x", report=silent)
     assert (packed.result, packed.blobs) == (again.result, again.blobs)
+    seen.clear()
     monkeypatch.setattr(passes, "packs", lambda model: False)
     padded = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert not seen
     for one, other in zip(packed.result["curve"], padded.result["curve"], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
         mine, theirs = (point["selection"]["loss"] for point in (one, other))
