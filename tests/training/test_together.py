@@ -108,6 +108,7 @@ PLACES = [
     *(("bert", name, "pair") for name in ("lora", "prefix")),
     ("roberta", "prompt", "multiple_choice"),
     ("electra", "head_only", "classification"),
+    ("bert", "kept prompt", "classification"),
 ]
 MORE = [
     *(("bert", name, "pair") for name in JOINING if name not in ("lora", "prefix")),
@@ -115,8 +116,9 @@ MORE = [
     ("distilbert", "loha", "pair"),
     ("modernbert", "prefix", "pair"),
     ("xlm-roberta", "houlsby", "regression"),
+    ("roberta", "kept prompt", "multiple_choice"),
 ]
-PADDED = [("deberta-v2", "lora", "pair"), ("bert", "kept prompt", "classification")]
+PADDED = [("deberta-v2", "lora", "pair"), ("mean modernbert", "prompt", "classification")]
 MORE_PADDED = [
     *(("deberta-v2", name, "pair") for name in JOINING if name != "lora"),
     *(("deberta-v2", name, "multiple_choice") for name in ("layer_norm", "prefix")),
@@ -124,7 +126,6 @@ MORE_PADDED = [
     ("deberta-v2", "bitfit", "regression"),
     ("mean modernbert", "lora", "pair"),
     ("mean modernbert", "prefix", "multiple_choice"),
-    ("roberta", "kept prompt", "multiple_choice"),
 ]
 
 
@@ -144,7 +145,7 @@ def model_of(tiny_model: Any, tmp_path: Path) -> Callable[[str], Path]:
 
 
 def method_named(name: str) -> dict[str, Any]:
-    """``kept prompt`` leaves the text where it was, so its batches are padded."""
+    """``kept prompt`` leaves the text where it was."""
     match name:
         case "kept prompt":
             options = {"num_virtual_tokens": 4, "text_positions": "kept"}
