@@ -7,7 +7,8 @@ on the same selection part and answer the same test part.
 
 paretune does more: baselines without a model, and the solo measurement of each method's cost. Its
 time is told with these; beside it stand the seconds of the same runs alone, all processes together
-and without their start.
+and without their start. Where numba is installed it computes with the extra `fast`
+(PARETUNE_COMPILED=0: without).
 
     python bench/whole_study.py --quick
     python bench/whole_study.py --json study.json
@@ -346,7 +347,11 @@ def main(arguments: list[str] | None = None) -> None:
         vars(options).update(small)
     from turns import about, save
 
-    told = about(workers=options.workers, rounds=options.rounds, cases=[])
+    from paretune.models import compiled
+
+    told = about(
+        numba=compiled.about()[0], workers=options.workers, rounds=options.rounds, cases=[]
+    )
     told["cases"].append(measure(options))
     print("\n".join(tables(told["cases"][-1])), flush=True)
     save(told, options.json)
