@@ -30,12 +30,14 @@ from paretune.export.restored import Task, restored
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models.load import Loaded, reset_head
+from paretune.models.packing.two_sides import spoken
 from paretune.study import Generation, Run
 from paretune.training.ending import Outcome
 from paretune.training.evaluate import logits, token_loss
 from paretune.training.execute import execute_run
 from paretune.training.objective import inputs
 from paretune.training.optimiser import adamw
+from paretune.training.pairs import packed_states
 from paretune.training.passes import pack
 from paretune.training.prepare import Prepared, prepare
 from paretune.training.translate import search, translations
@@ -145,12 +147,29 @@ class Walk:
     def answers(self, loaded: Loaded, fleet: Fleet | None = None) -> Tensor:
         """Logits of the test part, (examples, labels); see :func:`told`."""
         if self.task.kind == TRANSLATION:
+            if fleet is not None and fleet.packing is not None:
+                return self.packed_answers(loaded, fleet)
             batch = self.batch(loaded)
             (fleet or Fleet()).share([len(batch["input_ids"])])
             with torch.inference_mode():
                 return told(loaded.model.eval()(**batch).logits, batch)
         found = logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
         return torch.from_numpy(found)
+
+    def packed_answers(self, loaded: Loaded, fleet: Fleet) -> Tensor:
+        """The same of translations by a packed model, which takes the longest texts first."""
+        encoded, labels = self.encoded(loaded), self.batch(loaded)["labels"]
+        rows = range(len(encoded.lengths))
+        order = sorted(rows, key=lambda i: (-encoded.lengths[i], -len(encoded.ids[i][0])))
+        with torch.inference_mode():
+            ((hidden, tokens),) = packed_states(
+                loaded.model.eval(), [(encoded, rows)], fleet, "cpu"
+            )
+            scores = nn.functional.linear(hidden, *spoken(loaded.model))
+        targets = [labels[i][labels[i] != IGNORED] for i in order]
+        assert torch.equal(tokens, torch.cat(targets)), "another order than the longest first"
+        of_row = dict(zip(order, torch.split(scores, [len(t) for t in targets]), strict=True))
+        return torch.cat([of_row[i] for i in rows])
 
     def translated(self, loaded: Loaded, fleet: Fleet | None = None, rows: Any = None) -> list[str]:
         """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
