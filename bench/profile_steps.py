@@ -37,14 +37,20 @@ KINDS = {
     "sums": ("add", "mul", "sub", "div", "sum", "where"),
 }
 """By how an operation's name begins behind ``aten::``; the first that fits, the longest name."""
-METHOD, WRITTEN_OUT, REST = "products of the method", "attention, written out", "the rest"
+METHOD, REST = "products of the method", "the rest"
+NODES = {
+    "Attention": "attention, written out",
+    "AddNorm": "dropout, sum and normalisation, compiled",
+}
+"""Our own nodes, plain or compiled, forward and backward, by what is in their names."""
 
 
 def kind_of(name: str, shapes: list[Any]) -> str:
     """What an operation is counted as."""
     plain = name.removeprefix("aten::")
-    if plain.startswith("_Attention"):
-        return WRITTEN_OUT
+    for part, kind in NODES.items():
+        if plain.lstrip("_").startswith(part):
+            return kind
     fits = [(len(s), kind) for kind, starts in KINDS.items() for s in starts if plain.startswith(s)]
     kind = max(fits)[1] if fits else REST
     if kind == "products with layers":
