@@ -24,6 +24,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+COMPILED = "-fast"
+"""In the names of the sides that compute by one thread only."""
+
+
 class Arrangement(NamedTuple):
     """How many processes, with how many threads, train what."""
 
@@ -38,8 +42,13 @@ class Arrangement(NamedTuple):
 
 
 def arranged(cores: int, variants: list[str]) -> list[Arrangement]:
-    """All cores for one process, and a process for each core."""
-    return [a for v in variants for a in (Arrangement(1, cores, v), Arrangement(cores, 1, v))]
+    """All cores for one process, and a process for each core, which compiled passes keep to."""
+    return [
+        a
+        for v in variants
+        for a in (Arrangement(1, cores, v), Arrangement(cores, 1, v))
+        if a.threads == 1 or COMPILED not in v
+    ]
 
 
 def serve(
@@ -135,8 +144,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     )
     found = {}
     for variant in variants:
-        single, several = (one.name for one in every if one.variant == variant)
-        found[f"{single} / {several}"] = ratio(seconds[single], seconds[several])
+        both = [one.name for one in every if one.variant == variant]
+        if len(both) == 2:
+            single, several = both
+            found[f"{single} / {several}"] = ratio(seconds[single], seconds[several])
     if field and ours:
         best = {
             id(group): min(group, key=lambda n: statistics.median(seconds[n]))

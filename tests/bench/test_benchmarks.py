@@ -266,6 +266,9 @@ def test_who_works_beside_whom() -> None:
 
     names = [one.name for one in arranged(2, ["b", "ours"])]
     assert names[:2] == ["b: 1 x 2 thread(s)", "b: 2 x 1 thread(s)"] and len(names) == 4
+    assert [one.name for one in arranged(2, ["ours-fast-fp32"])] == [
+        "ours-fast-fp32: 2 x 1 thread(s)"
+    ]
 
 
 def small_study(folder: Path, model: str, methods: str) -> Any:

@@ -10,8 +10,9 @@ The rule, for one task. Configurations are models x methods; seeds that were los
    instead those whose estimated loss to the best is larger than that, and no others.
 3. Of what is left, the cheapest by the chosen cost is taken; a cost that is not known comes last.
 4. If nothing inside the budget is clearly above every baseline, a baseline is taken by the same
-   steps 2 and 3, those that need no model being the cheapest, in the order of
-   :data:`WITHOUT_MODEL`.
+   steps 2 and 3. Those that need no model cost nothing that a budget limits, so they are the
+   cheapest, and of them the one of the highest score is taken; where scores are equal, the first
+   of :data:`WITHOUT_MODEL`.
 
 Not being told apart is no proof of being equal: the loss is given with its interval.
 """
@@ -196,7 +197,7 @@ def _price(candidate: Candidate, budget: Budget) -> tuple[int, int, float, float
     """What sorts by cheapness: no model, then the known costs, then the unknown."""
     estimate = -candidate.interval.estimate
     if candidate.cell.model == NO_MODEL:
-        return 0, WITHOUT_MODEL.index(candidate.cell.name), 0.0, estimate
+        return 0, 0, estimate, float(WITHOUT_MODEL.index(candidate.cell.name))
     cost = candidate.costs.get(budget.by)
     return (2, 0, 0.0, estimate) if cost is None else (1, 0, cost.value, estimate)
 
