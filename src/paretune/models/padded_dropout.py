@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from paretune.models.packing.chance import Chance, blank, kept, scale
+from paretune.models.packing.dropping import replaced
 
 TOKEN_AXES = {3: (1,), 4: (2, 3)}
 """By how many axes a tensor has, those along which its tokens lie."""
@@ -83,19 +83,9 @@ def drop_tables(x: Tensor, present: Sequence[int], chance: PaddedChance, p: floa
     return _drop(x, [(chance.seeds[run], shape) for run in present], chance, p) if p > 0 else x
 
 
-@contextmanager
-def dropping(chance: PaddedChance) -> Iterator[None]:
-    """While it is open, torch's dropout draws from ``chance`` (models.packing.dropping)."""
-    before = F.dropout
-
-    def ours(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        return drop(input, chance, p) if training else input
-
-    F.dropout = ours
-    try:
-        yield
-    finally:
-        F.dropout = before
+def dropping(chance: PaddedChance) -> AbstractContextManager[None]:
+    """While it is open, torch's dropout draws from ``chance``."""
+    return replaced(lambda x, p: drop(x, chance, p))
 
 
 _Shapes = list[tuple[int, tuple[int, ...]]]

@@ -7,8 +7,8 @@ every function of torch, and is off in what a backward pass computes again.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,14 +16,19 @@ from torch import Tensor
 from paretune.models.packing.chance import Chance, drop
 
 
-@contextmanager
-def dropping(chance: Chance) -> Iterator[None]:
+def dropping(chance: Chance) -> AbstractContextManager[None]:
     """While it is open, torch's dropout draws from ``chance``; one pass at a time in a process."""
+    return replaced(lambda x, p: drop(x, chance, p))
+
+
+@contextmanager
+def replaced(dropped: Callable[[Tensor, float], Tensor]) -> Iterator[None]:
+    """While it is open, torch's dropout in training is ``dropped``, of a tensor and p."""
     before = F.dropout
 
     def ours(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         # Never in place, which is only a way to save memory.
-        return drop(input, chance, p) if training else input
+        return dropped(input, p) if training else input
 
     F.dropout = ours
     try:
