@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load as safetensors
+from joint_runs import Job, alone, equal, together
 from tiny_tasks import silent, small, tiny_run, tiny_task
 
 from paretune import methods, training
-from paretune.data.batch import stacked
 from paretune.errors import StaleClaimError
 from paretune.methods import options as method_options
 from paretune.study import Run
@@ -27,72 +24,6 @@ from paretune.training.passes import training_passes
 from paretune.training.prepare import prepare
 from paretune.training.together import STACK_ROWS, Together
 from paretune.training.workbench import Workbench
-
-
-@dataclass
-class Job:
-    run: Run
-    checkpoint: Path
-    told: list[dict[str, Any]] = field(default_factory=list)
-
-    def report(self, progress: dict[str, Any]) -> None:
-        self.told.append(progress)
-
-
-def together(
-    runs: Sequence[Run], folder: Path, *, places: int | None = None, bench: Workbench | None = None
-) -> dict[tuple[int, float | None, int], Outcome]:
-    """By seed, rate and fold, what each run leaves."""
-    jobs = [Job(run, folder / f"joint{n}") for n, run in enumerate(runs)]
-    left: dict[tuple[int, float | None, int], Outcome] = {}
-    waiting = jobs[places:] if places else []
-
-    def more(free: int) -> list[Job]:
-        taken, waiting[:] = waiting[:free], waiting[free:]
-        return taken
-
-    def finish(job: Any, outcome: Outcome) -> None:
-        left[job.run.seed, job.run.learning_rate, job.run.fold] = outcome
-
-    Together(bench or Workbench(), "cpu", finish).train(jobs[:places], more)
-    return left
-
-
-def alone(run: Run, folder: Path, **more: Any) -> Outcome:
-    return execute_run(run, checkpoint=folder / "alone", report=silent, **more)
-
-
-def equal(
-    joint: Outcome, alone: Outcome, within: float = 2e-4, *, of_choices: bool = False
-) -> None:
-    """The same course and the same answers; numbers to rounding that training carries on.
-
-    Some tensors have a gradient of 0, of which AdamW makes whole steps of rounding: biases of keys,
-    which softmax does not see, and of the one score ``of_choices``, which are compared.
-    """
-    for name in ("steps", "best_step", "outcome", "trained_parameters", "method_parameters"):
-        assert joint.result[name] == alone.result[name], name
-    assert [p["step"] for p in joint.result["curve"]] == [p["step"] for p in alone.result["curve"]]
-    for one, other in zip(joint.result["curve"], alone.result["curve"], strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
-    if alone.result["outcome"] == "diverged":
-        return
-    ours, theirs = (json.loads(one.blobs["predictions"]) for one in (joint, alone))
-    assert set(ours) == set(theirs)
-    for part in theirs:
-        assert ours[part]["uid"] == theirs[part]["uid"]
-        found = [np.array(one[part]["scores"]) for one in (ours, theirs)]
-        if of_choices:
-            found = [scores - scores.mean(1, keepdims=True) for scores in found]
-        np.testing.assert_allclose(*found, rtol=0, atol=within)
-    mine, other = (safetensors(one.blobs["weights"]) for one in (joint, alone))
-    assert set(mine) == set(other)
-    for name, tensor in other.items():
-        assert mine[name].shape == tensor.shape
-        unseen = of_choices and name.endswith("bias") and tensor.numel() == 1
-        if not (unseen or name.endswith(".key.bitfit.bias")):
-            torch.testing.assert_close(mine[name], tensor, rtol=0, atol=within, msg=name)
-
 
 MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")
 JOINING = [
@@ -404,63 +335,6 @@ def test_a_run_that_another_worker_has_leaves_without_an_end(
     assert sorted(left) == [1, 3]
     for run in (runs[0], runs[2]):
         equal(left[run.seed], alone(run, tmp_path))
-
-
-def test_who_trains_alone(tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What changes the base, what decides for a whole batch, and what is not known to share."""
-    task, bench = tiny_task(tmp_path), Workbench()
-
-    def places(family: str, method: str, **changes: Any) -> int:
-        run = tiny_run(task, tiny_model(family), method, **changes)
-        return seats(run, bench, "cpu", 8, 1 << 30)
-
-    assert places("bert", "lora") == places("deberta-v2", "lora") == 8
-    for method in ("full", "dora", "unipelt", "peft:vera"):
-        assert places("bert", method) == places("deberta-v2", method) == 1, method
-    assert places("bert", "lora", stage="cost") == 1
-    assert places("bert", "adapterdrop", options={"robust": True, "reduction_factor": 8}) == 1
-
-
-@BOTH_FAMILIES
-def test_seats_are_what_memory_bears_and_where_they_pay(
-    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Workbench()
-    run = tiny_run(tiny_task(tmp_path), tiny_model(family), "lora")
-    size = alone(run, tmp_path).result["trained_parameters"]
-    assert seats(run, bench, "cpu", 8, 3 * 24 * size) == 3
-    assert seats(run, bench, "cpu", 8, 0) == 1
-    asked: dict[str, Any] = {"where_it_pays": True}
-    monkeypatch.setitem(STACK_ROWS, "cpu", 10_000)
-    assert seats(run, bench, "cpu", 8, 1 << 30, **asked) == 8
-    monkeypatch.setitem(STACK_ROWS, "cpu", 50)  # a step has more than 25 tokens
-    assert seats(run, bench, "cpu", 8, 1 << 30, **asked) == 1
-    assert seats(run, bench, "cpu", 8, 1 << 30) == 8
-
-
-def test_stacks() -> None:
-    """Every pass once, no run twice in a stack, no more tokens than asked, and little padding."""
-    draw = np.random.default_rng(0)
-    for _ in range(50):
-        sides = [
-            [(int(rows), int(length)) for rows, length in draw.integers(1, 12, (int(count), 2))]
-            for count in draw.integers(0, 5, 6)
-        ]
-        stacks = stacked(sides, 100, 9)
-        found = sorted((run, part) for stack in stacks for run, part in stack.items())
-        assert found == [(r, p) for r, own in enumerate(sides) for p in range(len(own))]
-        for stack in stacks:
-            held = [sides[r][p] for r, p in stack.items()]
-            longest = max(length for _, length in held)
-            assert len(stack) == 1 or sum(rows for rows, _ in held) * longest <= 100
-            assert all(rows * (longest - length) <= 9 for rows, length in held)
-    packed = [[(60, 1), (30, 1)], [(50, 1)], [(40, 1)]]
-    assert stacked(packed, 100, 0) == [{0: 0, 2: 0}, {1: 0, 0: 1}]
-    unlike = [[(2, 30)], [(2, 12)], [(2, 29)], [(2, 11)]]
-    assert stacked(unlike, 1000, 4) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
-    assert stacked(unlike, 200, 9, beside=20) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
-    assert stacked(unlike, 200, 9, beside=21) == [{0: 0}, {2: 0}, {1: 0, 3: 0}]
-    assert stacked(unlike, 1000, 0) == [{0: 0}, {2: 0}, {1: 0}, {3: 0}]
 
 
 def test_a_run_is_cut_into_passes_as_alone(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from test_together import alone, equal, together
+from joint_runs import alone, equal, together
 from tiny_models import _tokenizer, _unsettle
 from tiny_tasks import tiny_run, tiny_task
 
