@@ -70,10 +70,9 @@ def seats(
     Raises:
         ParetuneError: the data, the model or the method cannot be used.
     """
-    dataset = bench.dataset(run.task)
-    if most < 2 or not shares(run) or dataset.kind == "translation":  # judged by its loss
+    if most < 2 or not shares(run):
         return 1
-    loaded = bench.model(run.model, dataset, bf16=holds_bf16(run))
+    loaded = bench.model(run.model, bench.dataset(run.task), bf16=holds_bf16(run))
     formation = Formation(run, loaded, device)
     member = Member(run)
     try:
