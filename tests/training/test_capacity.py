@@ -34,7 +34,7 @@ def test_who_trains_alone(tmp_path: Path, tiny_model: Any) -> None:
 
 
 def test_translations_train_alone_whatever_their_run_says(tmp_path: Path) -> None:
-    """They are judged by their loss, which no fleet knows: their models are not among the sharing."""
+    """They are judged by their loss, which no fleet knows: their models are not among SHARED."""
     model = translator_folder("marian", tmp_path / "marian")
     run = tiny_run(tiny_pairs(tmp_path / "data"), model)
     assert run.generation is None and shares(run)  # a planned run has a search, which says so
