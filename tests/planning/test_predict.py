@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import tiny_models
 import tiny_study
+from tiny_marian import tiny_marian, tiny_pairs
 from tiny_tasks import tiny_run, tiny_task
 
 from paretune.analysis.work import Work
@@ -72,15 +73,17 @@ def test_records_set_the_speed_and_the_rest(done: tuple[Study, list[Record]]) ->
     assert (other.basis, other.memory_basis) == ("operations and matrix speed", "tensors alone")
 
 
-@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "marian"])
 def test_who_trains_together_is_known_before(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many as the worker then finds, by default and where it is asked."""
-    context, task = Context(), tiny_task(tmp_path)
+    context, translates = Context(), family == "marian"
+    task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
+    model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
     predictor, budget = Predictor(context, 1.0), 1 << 26
     for method in ("lora", "prefix", "full", "unipelt"):
-        run = tiny_run(task, tiny_model(family), method)
+        run = tiny_run(task, model, method)
         for tokens in (10_000, 50):
             monkeypatch.setitem(STACK_ROWS, "cpu", tokens)
             asked = seats(run, context.bench, "cpu", 8, budget)
@@ -89,6 +92,6 @@ def test_who_trains_together_is_known_before(
             assert (asked, unasked) == (
                 (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
             )
-    cost = tiny_run(task, tiny_model(family), stage="cost")
+    cost = tiny_run(task, model, stage="cost")
     assert predictor.together(cost, 8, budget) == (1, False)
-    assert predictor.together(tiny_run(task, tiny_model(family)), 8, 0) == (1, False)
+    assert predictor.together(tiny_run(task, model), 8, 0) == (1, False)

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_marian import tiny_pairs
 from tiny_tasks import silent, tiny_run, tiny_task
-from translator_folders import translator_folder
 
 from paretune.data.batch import stacked
-from paretune.training.capacity import seats, shares
+from paretune.training.capacity import seats
 from paretune.training.execute import execute_run
 from paretune.training.together import STACK_ROWS
 from paretune.training.workbench import Workbench
@@ -31,14 +29,6 @@ def test_who_trains_alone(tmp_path: Path, tiny_model: Any) -> None:
         assert places("bert", method) == places("deberta-v2", method) == 1, method
     assert places("bert", "lora", stage="cost") == 1
     assert places("bert", "adapterdrop", options={"robust": True, "reduction_factor": 8}) == 1
-
-
-def test_translations_train_alone_whatever_their_run_says(tmp_path: Path) -> None:
-    """They are judged by their loss, which no fleet knows: their models are not among SHARED."""
-    model = translator_folder("marian", tmp_path / "marian")
-    run = tiny_run(tiny_pairs(tmp_path / "data"), model)
-    assert run.generation is None and shares(run)  # a planned run has a search, which says so
-    assert seats(run, Workbench(), "cpu", 8, 1 << 30) == 1
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v2"])

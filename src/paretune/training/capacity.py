@@ -36,7 +36,7 @@ def kind_of(run: Run) -> str:
 def shares(run: Run) -> bool:
     """Whether runs like this one may share a backbone, as far as their description tells."""
     method = methods.get(run.method.name)
-    if run.stage == "cost" or run.generation is not None or not methods.trains_a_model(method):
+    if run.stage == "cost" or not methods.trains_a_model(method):
         return False
     if run.method.name.startswith(methods.PEFT) or run.learning_rate is None:
         return False
@@ -104,4 +104,5 @@ def _step_tokens(run: Run, bench: Workbench, length: int) -> float:
     train = bench.parts(run).train
     encoded = bench.encode(train, loaded, bench.source(run.model), length)
     tokens = sum(beside(loaded.model) + len(text) for choices in encoded.ids for text in choices)
+    tokens += sum(map(len, encoded.targets or ()))
     return tokens / len(train) * min(run.training.batch_size, len(train))

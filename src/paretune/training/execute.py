@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,13 @@ from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.course import Trained
 from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, conclude, leave
 from paretune.training.environment import environment
+from paretune.training.evaluate import logits, token_loss
 from paretune.training.judging import judge_of
 from paretune.training.loop import train
 from paretune.training.passes import pack
 from paretune.training.plan import Plan
 from paretune.training.prepare import Prepared, holds_bf16, prepare
+from paretune.training.translate import translations
 from paretune.training.trunk import keep_trunk
 from paretune.training.work import shape_of, work
 from paretune.training.workbench import Parts, Workbench
@@ -194,9 +197,17 @@ def _train_and_score(
     outcome.result["notes"].extend(
         keep_trunk(prepared, encoded, source.weights_hash, plan.precision, plan.device)
     )
-    judge = judge_of(run, dataset, parts, encoded, prepared, plan, bench)
-    started = time.monotonic()
     model, fleet = prepared.loaded.model, prepared.fleet
+    asked: dict[str, Any] = {
+        "fleet": fleet,
+        "pad_id": plan.pad_id,
+        "device": plan.device,
+        "precision": plan.precision,
+    }
+    evaluate = partial(token_loss if dataset.kind == "translation" else logits, model, **asked)
+    translate = partial(translations, prepared.loaded, **asked)
+    judge = judge_of(run, dataset, parts, encoded, plan, bench, evaluate, translate)
+    started = time.monotonic()
     data = encoded["train"]
     trained: Trained = train(
         model, prepared.trained, data, judge.select, plan, fleet, report, prepared.head

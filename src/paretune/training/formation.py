@@ -21,11 +21,15 @@ from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet, PerRun
 from paretune.methods.injection import Injection, also_undo
 from paretune.models.load import Loaded, reset_head
+from paretune.models.packing.two_sides import spoken
 from paretune.study import Run
 from paretune.training.padded import beside, pack_or_stack, padded_outputs, rows_and_lengths
+from paretune.training.pairs import packed_states
 from paretune.training.passes import Share, packed_outputs, tokens_of
+from paretune.training.plan import Plan
 from paretune.training.prepare import Prepared, asked, pass_tokens, settle, usable_length
 from paretune.training.trunk import keep_trunk
+from paretune.training.word_loss import summed_word_loss
 
 
 @dataclass
@@ -194,6 +198,28 @@ class Formation:
         if fleet.packing is None:
             return padded_outputs(model, shares, fleet, self.prepared.pad_id, self.device)
         return packed_outputs(model, shares, fleet, self.device)
+
+    def losses(self, shares: Sequence[Share], plans: Sequence[Plan]) -> dict[int, Tensor]:
+        """What members with examples in this pass make small, by their place: summed, nats."""
+        if shares[0][0].targets is not None:
+            smoothing = [p.smoothing(data) for p, (data, _) in zip(plans, shares, strict=True)]
+            return self.word_losses(shares, smoothing)
+        outputs = self.outputs(shares)
+        return {
+            r: plans[r].loss_of(outputs[r], data, list(indices))
+            for r, (data, indices) in enumerate(shares)
+            if indices
+        }
+
+    def word_losses(self, shares: Sequence[Share], smoothing: Sequence[float]) -> dict[int, Tensor]:
+        """The same of translations, each member with its own label smoothing."""
+        words = spoken(self.loaded.model)
+        states = packed_states(self.loaded.model, shares, self.fleet, self.device)
+        return {
+            r: summed_word_loss(hidden, *words, tokens, smoothing[r])
+            for r, (hidden, tokens) in enumerate(states)
+            if len(tokens)
+        }
 
     def hand_out(self) -> None:
         """Give every member its part of the gradients, after a backward pass."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 from paretune.data.encode import Encoded
@@ -17,10 +16,7 @@ from paretune.study import Generation, Run
 from paretune.training.answering import Answers, of_scores, of_texts, references, scored
 from paretune.training.beside import Beside
 from paretune.training.course import Trained
-from paretune.training.evaluate import logits, token_loss
 from paretune.training.plan import Plan
-from paretune.training.prepare import Prepared
-from paretune.training.translate import translations
 from paretune.training.workbench import Parts, Workbench
 
 
@@ -42,32 +38,32 @@ def judge_of(
     dataset: Dataset,
     parts: Parts,
     encoded: Mapping[str, Encoded],
-    prepared: Prepared,
     plan: Plan,
     bench: Workbench,
+    evaluate: Callable[[Encoded], Any],
+    translate: Callable[[Encoded, Generation], list[str]],
 ) -> Judge:
     """The judge for a kind of task.
+
+    Args:
+        run: that is judged.
+        dataset: of its task.
+        parts: of the dataset.
+        encoded: the parts that are judged, by name.
+        plan: what the run trains with.
+        bench: caches of this process.
+        evaluate: what the weights as they are make of a part: logits, (examples, labels), or of a
+            translation the loss of a token in nats.
+        translate: a part's translations by the weights as they are.
 
     Raises:
         ParetuneError: a metric that the study asks for cannot be computed here.
     """
-    asked: dict[str, Any] = {
-        "fleet": prepared.fleet,
-        "pad_id": plan.pad_id,
-        "device": plan.device,
-        "precision": plan.precision,
-    }
     if dataset.kind != "translation":
-        answer = partial(logits, prepared.loaded.model, **asked)
-        return ByAnswers(dataset, parts, encoded, plan, answer)
+        return ByAnswers(dataset, parts, encoded, plan, evaluate)
     settings = run.generation or Generation()
-    return ByLoss(
-        parts,
-        encoded,
-        partial(token_loss, prepared.loaded.model, **asked),
-        partial(translations, prepared.loaded, generation=settings, **asked),
-        Beside(settings, dataset.languages[1], bench),
-    )
+    beside = Beside(settings, dataset.languages[1], bench)
+    return ByLoss(parts, encoded, evaluate, lambda data: translate(data, settings), beside)
 
 
 @dataclass

@@ -20,6 +20,7 @@ from paretune.methods.fleet import Fleet
 from paretune.methods.injection import also_undo
 from paretune.methods.positions import tables_apart
 from paretune.models.packing.entering import PACKED, packs
+from paretune.models.packing.two_sides import two_sided
 from paretune.models.padded_dropout import PaddedChance
 from paretune.training.passes import Share, draw_by, pack
 from paretune.training.prepare import Prepared
@@ -49,8 +50,8 @@ saves. On a GPU it was not measured: as much more as a stack may hold there."""
 
 
 def may_share(model: Any) -> bool:
-    """Whether runs can share batches of this model, packed or padded."""
-    return model.config.model_type in SHARED
+    """Whether runs can share batches of this model: packed or padded, of a translator packed."""
+    return two_sided(model) or model.config.model_type in SHARED
 
 
 def beside(model: Any) -> int:
@@ -76,6 +77,8 @@ def pack_or_stack(prepared: Prepared) -> bool:
         return False
     if injection.packs and packs(model):
         return pack(prepared)
+    if two_sided(model):
+        return False
     # On every device: what torch draws in one pass would depend on who is in it.
     draw_by(prepared, PaddedChance())
     also_undo(injection, *tables_apart(model, prepared.loaded.anatomy, fleet))

@@ -44,20 +44,25 @@ class Plan:
             if data.targets is None:
                 logits = outputs(model, data, indices, fleet, self.pad_id, self.device)
                 return self.loss_of(logits, data, indices)
-            given = self.settings.label_smoothing
             return pairs_loss(
                 model,
                 (data, indices),
                 fleet,
                 pad_id=self.pad_id,
                 device=self.device,
-                label_smoothing=LABEL_SMOOTHING if given is None else given,
+                label_smoothing=self.smoothing(data),
             )
 
     def loss_of(self, logits: Tensor, data: Encoded, indices: list[int]) -> Tensor:
         """The same from the model's outputs to some examples, (examples, labels)."""
         labels = [data.labels[i] for i in indices]
-        return summed_loss(logits, labels, self.scale, self.settings.label_smoothing or 0.0)
+        return summed_loss(logits, labels, self.scale, self.smoothing(data))
+
+    def smoothing(self, data: Encoded) -> float:
+        """Label smoothing of what is learnt from these examples."""
+        given = self.settings.label_smoothing
+        unasked = 0.0 if data.targets is None else LABEL_SMOOTHING
+        return unasked if given is None else given
 
     def steps(self, examples: int) -> tuple[int, int, int]:
         """Steps in an epoch, steps in all, and steps between evaluations."""

@@ -13,31 +13,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from paretune.analysis.work import Work
 from paretune.data.batch import stacked
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of
 from paretune.errors import StaleClaimError
-from paretune.study import derive
+from paretune.study import Generation, derive
 from paretune.training.course import Course, descend
 from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
 from paretune.training.environment import environment
 from paretune.training.evaluate import EVALUATION_TOKENS
 from paretune.training.formation import Formation, Member, method_of
 from paretune.training.job import Job
-from paretune.training.judging import ByAnswers
+from paretune.training.judging import Judge, judge_of
 from paretune.training.objective import weight
 from paretune.training.padded import STACK_PADDING
 from paretune.training.passes import Share, evaluation_passes, training_passes
 from paretune.training.plan import Plan
 from paretune.training.precision import computing
 from paretune.training.prepare import holds_bf16
+from paretune.training.translate import translations
 from paretune.training.work import shape_of, work
 from paretune.training.workbench import Parts, Workbench
 
@@ -66,11 +67,11 @@ class Seat:
     encoded: dict[str, Encoded] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=lambda: Outcome(result={"notes": []}))
     seconds: dict[str, float] = field(default_factory=dict)
-    ready: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    ready: dict[int, Any] = field(default_factory=dict)
     lost: bool = False
 
     plan: Plan = field(init=False)
-    judge: ByAnswers = field(init=False)
+    judge: Judge = field(init=False)
     course: Course = field(init=False)
 
     def spent(self, on: str, seconds: float) -> None:
@@ -191,11 +192,20 @@ class Together:
             scale_of(seat.parts.train),
         )
 
-        def logits(data: Encoded) -> NDArray[np.float32]:
+        def evaluate(data: Encoded) -> Any:
             found = seat.ready.pop(id(data), None)
-            return self._logits([(seat, data)])[0] if found is None else found
+            return self._found([(seat, data)])[0] if found is None else found
 
-        seat.judge = ByAnswers(dataset, seat.parts, seat.encoded, seat.plan, logits)
+        seat.judge = judge_of(
+            run,
+            dataset,
+            seat.parts,
+            seat.encoded,
+            seat.plan,
+            self._bench,
+            evaluate,
+            partial(self._translate, seat),
+        )
         seat.course = Course(
             self._formation.trained(seat.member),
             seat.encoded["train"],
@@ -256,11 +266,9 @@ class Together:
         formation.fleet.draw(seeds)
         plan = self._seats[0].plan
         with formation.fleet.dropping(), computing(plan.device, plan.precision):
-            logits = formation.outputs(shares)
             own = {
-                r: self._seats[r].plan.loss_of(logits[r], self._seats[r].course.data, cuts[r][part])
-                / weight(self._seats[r].course.data, batches[r])
-                for r, part in stack.items()
+                r: loss / weight(self._seats[r].course.data, batches[r])
+                for r, loss in formation.losses(shares, [s.plan for s in self._seats]).items()
             }
             torch.autograd.backward(torch.stack([*own.values()]).sum())
         for r, loss in own.items():
@@ -304,13 +312,18 @@ class Together:
                 seat.course.keep()
 
     def _ready(self, seats: Sequence[Seat], part: str) -> None:
-        """Compute the logits that these runs are going to ask for."""
+        """Compute what these runs are going to ask for."""
         asked = [(seat, seat.encoded[part]) for seat in seats if part in seat.encoded]
-        for (seat, data), found in zip(asked, self._logits(asked), strict=True):
-            seat.ready[id(data)] = found
+        if asked:
+            for (seat, data), found in zip(asked, self._found(asked), strict=True):
+                seat.ready[id(data)] = found
 
-    def _logits(self, asked: Sequence[tuple[Seat, Encoded]]) -> list[NDArray[np.float32]]:
-        """Logits of some runs on their data, (examples, labels) each, in evaluation mode."""
+    def _found(self, asked: Sequence[tuple[Seat, Encoded]]) -> list[Any]:
+        """What some runs make of their data, in evaluation mode.
+
+        Returns:
+            The logits of each, (examples, labels); of translations the loss of a token, in nats.
+        """
         formation, packing = self._formation, self._formation.fleet.packing
         place = {id(seat): r for r, seat in enumerate(self._seats)}
         data = {place[id(seat)]: encoded for seat, encoded in asked}
@@ -318,7 +331,9 @@ class Together:
         sides = [
             formation.sides(data[r], cuts[r]) if r in data else [] for r in range(len(self._seats))
         ]
-        found: dict[int, list[Any]] = {r: [None] * len(e.lengths) for r, e in data.items()}
+        rows: dict[int, list[Any]] = {r: [None] * len(e.lengths) for r, e in data.items()}
+        losses = dict.fromkeys(data, 0.0)
+        of_words = asked[0][1].targets is not None
         plan = self._seats[0].plan
         formation.loaded.model.eval()
         with torch.inference_mode(), computing(plan.device, plan.precision):
@@ -327,12 +342,32 @@ class Together:
                     (data.get(r, seat.encoded["train"]), cuts[r][stack[r]] if r in stack else ())
                     for r, seat in enumerate(self._seats)
                 ]
+                if of_words:
+                    for r, loss in formation.word_losses(shares, [0.0] * len(shares)).items():
+                        losses[r] += float(loss)
+                    continue
                 logits = formation.outputs(shares)
                 for r, part in stack.items():
-                    rows = logits[r].float().cpu().numpy()
-                    for row, index in zip(rows, cuts[r][part], strict=True):
-                        found[r][index] = row
-        return [np.stack(found[place[id(seat)]]) for seat, _ in asked]
+                    own = logits[r].float().cpu().numpy()
+                    for row, index in zip(own, cuts[r][part], strict=True):
+                        rows[r][index] = row
+        if of_words:
+            return [losses[r] / weight(e, range(len(e.lengths))) for r, e in data.items()]
+        return [np.stack(one) for one in rows.values()]
+
+    def _translate(self, seat: Seat, data: Encoded, generation: Generation) -> list[str]:
+        """Of a run that has ended: a search makes its own batches, so it is alone in the model."""
+        formation = self._formation
+        formation.form([seat.member])
+        return translations(
+            formation.loaded,
+            data,
+            generation,
+            fleet=formation.fleet,
+            pad_id=seat.plan.pad_id,
+            device=seat.plan.device,
+            precision=seat.plan.precision,
+        )
 
     def _work(self, seat: Seat) -> Work:
         """What was known of the run before it began."""
@@ -348,6 +383,10 @@ class Together:
             s for s in staying if concluded[id(s)].diverged is None or concluded[id(s)].best
         ]
         self._ready(with_answers, "test")
+        if any(seat.encoded["train"].targets is not None for seat in staying):
+            # Before the first of them is alone in the model, which translates.
+            self._ready(with_answers, "selection")
+        used = environment(self._device, compiled=self._formation.prepared.fleet.compiled)
         given = {id(s): answered(concluded[id(s)], s.judge, s.encoded) for s in staying}
         for seat in staying:
             run = seat.job.run
@@ -369,9 +408,7 @@ class Together:
             )
             seat.outcome.measured |= {
                 "wall_seconds": seat.seconds,
-                "environment": environment(
-                    self._device, compiled=self._formation.prepared.fleet.compiled
-                ),
+                "environment": used,
                 "fleet": len(self._seats),
                 "work": asdict(self._work(seat)),
             }
