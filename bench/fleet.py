@@ -6,6 +6,9 @@ process, paretune's runs in a fleet and alone, the same seeds and steps; the rat
 
     python bench/fleet.py
     python bench/fleet.py --task copa --runs 16 --json fleet.json
+    python bench/fleet.py --model ./opus-mt --pairs pairs.tsv --source sl --target en --runs 8
+
+Of translations, which each run also makes of its selection part, there is no run by hand.
 """
 
 from __future__ import annotations
@@ -52,10 +55,13 @@ def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
     from paretune.models.resolve import resolve
 
     model = ModelSpec(name=folder)
-    words = vocabulary(resolve(model).folder)
-    task = TaskSpec.model_validate(write_task(options.task, place, words, ROWS, ROWS))
+    if options.pairs:
+        task = pairs_task(options, place)
+    else:
+        words = vocabulary(resolve(model).folder)
+        task = TaskSpec.model_validate(write_task(options.task, place, words, ROWS, ROWS))
     training = Training(
-        batch_size=TASKS[options.task].batch,
+        batch_size=options.batch or TASKS[options.task].batch,
         max_steps=options.steps,
         eval_every=options.steps,
         max_length=256,
@@ -70,6 +76,15 @@ def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
         )
         for seed in range(options.runs)
     ]  # fmt: skip
+
+
+def pairs_task(options: argparse.Namespace, place: Path) -> TaskSpec:
+    """The first pairs of a file with a line for each, and a first line that names the columns."""
+    lines = Path(options.pairs).read_text(encoding="utf-8").splitlines()[: 4 * ROWS + 1]
+    file = place / "pairs.tsv"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return TaskSpec(name="pairs", kind="translation", source_lang=options.source,
+                    target_lang=options.target, train=str(file))  # fmt: skip
 
 
 def together(given: list[Job], bench: Any) -> None:
@@ -111,7 +126,9 @@ def in_fresh(options: argparse.Namespace, folder: str, runs: int) -> dict[str, i
     done = subprocess.run(
         [sys.executable, __file__, "--one", "--folder", folder, "--task", options.task,
          "--method", options.method, "--runs", str(runs), "--steps", str(options.steps),
-         "--precision", options.precision],
+         "--precision", options.precision, "--batch", str(options.batch),
+         *(["--pairs", options.pairs, "--source", options.source, "--target", options.target]
+           if options.pairs else [])],
         capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     if done.returncode:
@@ -129,7 +146,9 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     asked = argparse.Namespace(model=options.model, task=options.task, steps=4, threads=1)
     variant = "b" if options.precision == "bf16" else "b-fp32"
-    hand = peak_memory.ask(variant, options.method, folder, asked)
+    peaks = {}
+    if not options.pairs:
+        peaks["by_hand"] = peak_memory.ask(variant, options.method, folder, asked)
     fleet, single = (in_fresh(options, folder, runs) for runs in (options.runs, 1))
     with tempfile.TemporaryDirectory() as place:
         given, bench = jobs(options, folder, Path(place)), Workbench()
@@ -137,12 +156,16 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
             {"alone": lambda: alone(given, bench), "fleet": lambda: together(given, bench)},
             options.rounds,
         )
+    peaks |= {"fleet": fleet, "alone": single}
+    beside = peaks.get("by_hand", single)
     return {
-        "model": options.model, "task": options.task, "method": options.method,
+        "model": options.model, "task": "pairs" if options.pairs else options.task,
+        "method": options.method, "batch": options.batch or TASKS[options.task].batch,
         "runs": options.runs, "steps": options.steps, "precision": options.precision,
-        "peak_bytes": {"by_hand": hand, "fleet": fleet, "alone": single},
-        "ratio_of_peaks": fleet["peak"] / hand["peak"],
-        "ratio_over_imports": (fleet["peak"] - fleet["imports"]) / (hand["peak"] - hand["imports"]),
+        "peak_bytes": peaks,
+        "ratio_of_peaks": fleet["peak"] / beside["peak"],
+        "ratio_over_imports": (fleet["peak"] - fleet["imports"])
+        / (beside["peak"] - beside["imports"]),
         "seconds": seconds,
         "alone / fleet": ratio(seconds["alone"], seconds["fleet"]),
     }  # fmt: skip
@@ -150,6 +173,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
 
 def tables(case: dict[str, Any]) -> str:
     """What was found, as text."""
+    beside = "by hand" if "by_hand" in case["peak_bytes"] else "alone"
     lines = [
         f"\n{case['model']}, {case['task']}, {case['method']}, {case['runs']} runs, "
         f"{case['precision']}",
@@ -158,7 +182,7 @@ def tables(case: dict[str, Any]) -> str:
     for name, row in case["peak_bytes"].items():
         lines.append(f"  {name:<9}{row['peak'] / 2**20:8.0f}{row['imports'] / 2**20:8.0f}")
     lines += [
-        f"  the fleet's peak / that of one run by hand: {case['ratio_of_peaks']:.2f}; "
+        f"  the fleet's peak / that of one run {beside}: {case['ratio_of_peaks']:.2f}; "
         f"over the imports {case['ratio_over_imports']:.2f}",
         f"  alone / fleet, time: {said(case['alone / fleet'])}",
     ]
@@ -170,6 +194,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm", help="minilm, e5-small, bert-base, a folder")
     parser.add_argument("--task", default="copa")
+    parser.add_argument("--pairs", metavar="FILE", help="of texts to translate, instead of a task")
+    parser.add_argument("--source", default="sl", help="a column of the file, its language")
+    parser.add_argument("--target", default="en", help="the other one")
+    parser.add_argument("--batch", type=int, default=0, help="0: the task's own")
     parser.add_argument("--method", default="lora")
     parser.add_argument("--runs", type=int, default=16)
     parser.add_argument("--steps", type=int, default=6)
@@ -180,6 +208,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.precision = options.precision or ("bf16" if bf16_pays().decision else "fp32")
+    if options.pairs and not options.batch:
+        options.batch = 32
     if options.one:
         print(json.dumps(one(options)))
         return

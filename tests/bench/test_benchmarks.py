@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_marian import tiny_marian, tiny_pairs
 
 from paretune.models.load import quiet
 
@@ -226,6 +227,22 @@ def test_a_fleet(toy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert case["ratio_of_peaks"] == peaks["fleet"]["peak"] / peaks["by_hand"]["peak"]
     assert f"{case['ratio_of_peaks']:.2f}" in page.page(tmp_path)
     assert "3 runs" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_fleet_of_translations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside its runs alone: nobody's way by hand is known."""
+    import fleet
+
+    model, task = tiny_marian(tmp_path / "marian"), tiny_pairs(tmp_path / "data", train=80)
+    fleet.main(["--model", str(model), "--pairs", str(task.train), "--runs", "2", "--steps", "2",
+                "--batch", "4", "--rounds", "1", "--precision", "fp32",
+                "--json", str(tmp_path / "fleet.json")])  # fmt: skip
+    (case,) = json.loads((tmp_path / "fleet.json").read_text())["cases"]
+    peaks = case["peak_bytes"]
+    assert {*peaks} == {"fleet", "alone"} and (case["task"], case["batch"]) == ("pairs", 4)
+    assert case["ratio_of_peaks"] == peaks["fleet"]["peak"] / peaks["alone"]["peak"]
+    assert "that of one run alone" in capsys.readouterr().out
 
 
 def test_the_peak_is_that_of_the_fastest_product() -> None:
