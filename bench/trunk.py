@@ -51,7 +51,7 @@ class Kept(Ours):
         begun = time.perf_counter()
         precision = "bf16" if variant.precision == "bf16" else "fp32"
         notes = trunk.keep_trunk(
-            self.prepared, {"train": self.data}, work.source.weights_hash, precision, "cpu"
+            self.prepared, [("train", self.data)], work.source.weights_hash, precision, "cpu"
         )
         self.seconds = time.perf_counter() - begun
         if notes or not self.prepared.fleet.packing.kept:  # type: ignore[union-attr]

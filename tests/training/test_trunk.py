@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from joint_runs import together
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import StudyError
@@ -114,6 +115,8 @@ def test_the_budget_is_kept_and_said(
     found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
     (note,) = found.result["notes"]
     assert note.startswith("activations of the train part are not kept: 0 MiB are more than")
+    for one in together([run, run.model_copy(update={"seed": 2})], tmp_path).values():
+        assert one.result["notes"] == [note]  # a fleet says it in the same words
     monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "0")
     off = execute_run(run, checkpoint=tmp_path / "x", report=silent)
     assert off.result["notes"] == [] and not trunk_home().exists()

@@ -195,7 +195,7 @@ def _train_and_score(
     }
 
     outcome.result["notes"].extend(
-        keep_trunk(prepared, encoded, source.weights_hash, plan.precision, plan.device)
+        keep_trunk(prepared, [*encoded.items()], source.weights_hash, plan.precision, plan.device)
     )
     model, fleet = prepared.loaded.model, prepared.fleet
     asked: dict[str, Any] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -174,7 +174,7 @@ class Formation:
         return {**member.method, **member.head(self.loaded.head)}
 
     def keep_trunk(
-        self, parts: Mapping[str, Encoded], weights_hash: str, precision: str
+        self, parts: Sequence[tuple[str, Encoded]], weights_hash: str, precision: str
     ) -> list[str]:
         """Let all go on from kept activations where that is the same (training.trunk)."""
         return keep_trunk(self.prepared, parts, weights_hash, precision, self.device)

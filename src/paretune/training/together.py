@@ -167,9 +167,8 @@ class Together:
                 if examples
             }
         once = {id(data): (name, data) for s in self._seats for name, data in s.encoded.items()}
-        named = {f"{name} {place}": data for place, (name, data) in enumerate(once.values())}
         precision = "bf16" if run.training.precision == "bf16" else "fp32"
-        notes = formation.keep_trunk(named, source.weights_hash, precision)
+        notes = formation.keep_trunk([*once.values()], source.weights_hash, precision)
         for seat in new:
             seat.outcome.result["notes"].extend(notes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def budget_bytes() -> int:
 
 def keep_trunk(
     prepared: Prepared,
-    parts: Mapping[str, Encoded],
+    parts: Sequence[tuple[str, Encoded]],
     weights_hash: str,
     precision: str,
     device: str,
@@ -71,7 +71,7 @@ def keep_trunk(
 
     Args:
         prepared: packed already.
-        parts: the encoded parts of the run, by name.
+        parts: name and examples of each part, encoded; of several runs each once.
         weights_hash: of the checkpoint.
         precision: in which the run computes.
         device: where.
@@ -90,8 +90,8 @@ def keep_trunk(
     if depth == 0 or drops(model) or anatomy.embedding_width != anatomy.width:
         return []
     kept: dict[int, Kept] = {}
-    dtype = _computed(prepared, next(iter(parts.values())), [0], depth, precision, device)[1].dtype
-    for part, data in parts.items():
+    dtype = _computed(prepared, parts[0][1], [0], depth, precision, device)[1].dtype
+    for part, data in parts:
         texts = [text for choices in data.ids for text in choices]
         only_first = depth == len(anatomy.layers)
         starts = [0]
