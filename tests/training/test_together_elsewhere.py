@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ import pytest
 import torch
 import transformers
 from joint_runs import alone, equal, together
+from tiny_marian import tiny_marian, tiny_pairs
 from tiny_models import _tokenizer, _unsettle
 from tiny_tasks import tiny_run, tiny_task
 
 from paretune.models.packing.entering import PACKED
 from paretune.training.capacity import seats
-from paretune.training.padded import SHARED
+from paretune.training.padded import SHARED, pack_or_stack
+from paretune.training.passes import pack
+from paretune.training.prepare import Prepared, prepare
 from paretune.training.workbench import Workbench
 
 CLASSES = {
@@ -83,3 +87,29 @@ def test_where_it_was_not_tested_runs_train_alone(tmp_path: Path) -> None:
     model = checkpoint("nystromformer", tmp_path / "model")
     run: Any = tiny_run(tiny_task(tmp_path), model, "lora")
     assert seats(run, Workbench(), "cpu", 8, 1 << 30) == 1
+
+
+@pytest.mark.parametrize("family", ["bert", "marian"])
+def test_each_run_draws_for_itself_on_any_device(
+    family: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    """Off a CPU a run alone has torch's own dropout, which knows one seed for all who are there."""
+    translates, bench = family == "marian", Workbench()
+    task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
+    model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
+    run = tiny_run(task, model, training={"dropout": 0.1})
+
+    def draws(ready: Callable[[Prepared], bool]) -> bool:
+        bench.drop_model()
+        made = prepare(run, bench.model(run.model, bench.dataset(task)), "cpu")
+        whole: Any = made.loaded.model.to("meta")
+        assert ready(made) and made.fleet.packing is not None
+        if translates:  # its dropouts are functions
+            return made.fleet.chance is made.fleet.packing.chance
+        modules = [module for module in whole.modules() if isinstance(module, torch.nn.Dropout)]
+        found = {"forward" in vars(module) for module in modules}
+        assert len(found) == 1
+        return found.pop()
+
+    assert not draws(pack)
+    assert draws(pack_or_stack)

@@ -76,7 +76,7 @@ def pack_or_stack(prepared: Prepared) -> bool:
     if not may_share(model):
         return False
     if injection.packs and packs(model):
-        return pack(prepared)
+        return pack(prepared, each_draws=True)
     if two_sided(model):
         return False
     # On every device: what torch draws in one pass would depend on who is in it.

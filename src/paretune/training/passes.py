@@ -38,20 +38,26 @@ _PLAIN = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
 
-def pack(prepared: Prepared) -> bool:
+def pack(prepared: Prepared, *, each_draws: bool = False) -> bool:
     """Let the run's batches be packed if they can be; whether they can. ``undo`` takes it back.
 
     Where they cannot, dropout is still drawn by chance, on a CPU, where torch's own is slow.
+
+    Args:
+        prepared: the model with the method in it.
+        each_draws: by chance on every device: what torch draws in one pass depends on who is in it.
     """
     injection, model, anatomy = prepared.injection, prepared.loaded.model, prepared.loaded.anatomy
     if not injection.packs or not packs(model):
         if model.device.type == "cpu":
             draw_by(prepared, Chance())
         return False
-    packing = Packing(front=injection.extra_tokens, placeholder=injection.placeholder)
+    packing = Packing(
+        front=injection.extra_tokens, placeholder=injection.placeholder, each_draws=each_draws
+    )
     packing.leave = enter(model, anatomy, packing)
     prepared.fleet.packing = packing
-    if anatomy.decoder is not None and model.device.type == "cpu":
+    if anatomy.decoder is not None and (each_draws or model.device.type == "cpu"):
         prepared.fleet.chance = packing.chance  # their dropouts are functions, not modules
     also_undo(injection, lambda: packing.leave(), prepared.fleet.forget)
     return True

@@ -28,7 +28,8 @@ class Packing:
     ``rotary``: the model is told each row's position instead of looking it up in a table.
     ``depth``: how many layers are skipped, because ``hidden``, (rows, 1, width), is what they would
     give; where all are, ``hidden`` has the first row of each sequence alone. ``kept`` has what is
-    kept of each part of the data, by the identity of its encoded examples. ``leave`` makes the
+    kept of each part of the data, by the identity of its encoded examples. ``each_draws``: dropout
+    is drawn by ``chance`` on every device, for each run from its own seed. ``leave`` makes the
     model read padded batches again.
     """
 
@@ -40,4 +41,5 @@ class Packing:
     depth: int = 0
     hidden: Tensor | None = None
     kept: dict[int, Any] = field(default_factory=dict)
+    each_draws: bool = False
     leave: Callable[[], None] = lambda: None

@@ -62,8 +62,8 @@ def enter(model: Any, anatomy: Anatomy, packing: Packing) -> Callable[[], None]:
         module.packing, module.packed_role = packing, role
         steps += [partial(delattr, module, name) for name in ("packing", "packed_role")]
     for module in model.modules():
-        # Elsewhere torch's own dropout is one fast kernel.
-        if isinstance(module, nn.Dropout) and model.device.type == "cpu":
+        # Elsewhere torch's own dropout is one fast kernel, but of one seed for all runs.
+        if isinstance(module, nn.Dropout) and (packing.each_draws or model.device.type == "cpu"):
             by_chance(module, packing.chance)
             steps.append(partial(delattr, module, "forward"))
     handles = counted(model, anatomy, packing.chance)
