@@ -11,7 +11,8 @@ import torch
 from tiny_tasks import silent, tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
-from paretune.execution.probe import TIMED, probe_run
+from paretune.execution import probe
+from paretune.execution.probe import LEAST, TIMED, probe_run
 
 MIB = 2**20
 
@@ -41,11 +42,16 @@ def probed(tmp_path: Path, tiny_model: Any) -> Any:
     return probe_run(run, checkpoint=tmp_path / "none", report=silent)
 
 
-def test_a_probe_measures_phases_steps_and_answers(tmp_path: Path, tiny_model: Any) -> None:
+@pytest.mark.parametrize(("seconds", "timed"), [(1e9, TIMED), (0.0, LEAST)], ids=["short", "long"])
+def test_a_probe_measures_phases_steps_and_answers(
+    seconds: float, timed: int, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long steps are timed less often."""
+    monkeypatch.setattr(probe, "ENOUGH_SECONDS", seconds)
     outcome = probed(tmp_path, tiny_model)
     measured = outcome.measured
     assert outcome.result["outcome"] == "ok"
-    assert measured["step_seconds"]["n"] == TIMED and measured["micro_batch"] == 8
+    assert measured["step_seconds"]["n"] == timed and measured["micro_batch"] == 8
     assert measured["examples_per_second"] * measured["step_seconds"]["median"] == pytest.approx(8)
     assert measured["inference"]["unmerged_seconds_per_example"] > 0
     told = {*measured["phases"], *(k.split(".")[1] for k in measured["not_measured"] if "." in k)}

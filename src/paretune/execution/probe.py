@@ -38,6 +38,8 @@ from paretune.training.workbench import Workbench
 
 WARM_UP, TIMED = 2, 6
 """Steps before the clock counts, and steps that it counts."""
+LEAST, ENOUGH_SECONDS = 3, 2.0
+"""Where steps are long, it counts no more than so many once they have taken so long."""
 
 
 def probe_run(
@@ -166,6 +168,8 @@ def _measure(
                     prepared.fleet,
                 )  # fmt: skip
             report({"step": step + 1, "steps": steps})
+            if enough(clock.seconds[WARM_UP:]):
+                break
     parts, missing = _components(prepared, encoded, batch, plan, optimizer)
     optimizer.zero_grad(set_to_none=True)
     with meter.phase("evaluation"):
@@ -181,11 +185,16 @@ def _measure(
     if energy.joules is None:
         found["not_measured"]["energy"] = energy.not_measured
     else:
-        found["energy"] = {"joules": energy.joules / steps, "counter": energy.counter}
+        found["energy"] = {"joules": energy.joules / len(clock.seconds), "counter": energy.counter}
     if step_seconds is not None:
         found["examples_per_second"] = len(batch) / step_seconds["median"]
         found["tokens_per_second"] = tokens / step_seconds["median"]
     return found
+
+
+def enough(seconds: list[float]) -> bool:
+    """Whether these timed steps tell how long one takes; others wait for their turn alone."""
+    return len(seconds) >= LEAST and sum(seconds) >= ENOUGH_SECONDS
 
 
 def _components(
