@@ -56,13 +56,14 @@ def write_task(name: str, folder: Path, words: list[str], train: int, test: int)
     """Files of one task, and what a study says of it."""
     shape = TASKS[name]
     drawn = np.random.default_rng(sorted(TASKS).index(name))
-    known = drawn.choice(words, (max(shape.labels, 2), 6), replace=False)
+    listed = np.array(words)  # made anew of a list at every word, it took minutes
+    known = drawn.choice(listed, (max(shape.labels, 2), 6), replace=False)
     sizes = iter(lengths(shape, (train + test) * shape.choices, seed=1))
 
     def text(count: int, marks: Any) -> str:
         told = drawn.random(count) < MARK
         told[drawn.integers(count)] = True
-        return " ".join(str(drawn.choice(marks) if mark else drawn.choice(words)) for mark in told)
+        return " ".join(str(drawn.choice(marks) if mark else drawn.choice(listed)) for mark in told)
 
     def row(i: int) -> dict[str, str]:
         label = i % shape.labels
@@ -75,7 +76,7 @@ def write_task(name: str, folder: Path, words: list[str], train: int, test: int)
         count = max(4, next(sizes) - 3)
         second = max(2, count // 8)
         first = text(count - second, known[label])
-        return {"text": first, "second": text(second, words), "label": f"label{label}"}
+        return {"text": first, "second": text(second, listed), "label": f"label{label}"}
 
     for part, rows in (("train", train), ("test", test)):
         lines = [json.dumps(row(i)) for i in range(rows)]
