@@ -8,7 +8,8 @@ process, paretune's runs in a fleet and alone, the same seeds and steps; the rat
     python bench/fleet.py --task copa --runs 16 --json fleet.json
     python bench/fleet.py --model ./opus-mt --pairs pairs.tsv --source sl --target en --runs 8
 
-Of translations, which each run also makes of its selection part, there is no run by hand.
+Of translations there is no run by hand; what each makes of its selection part is cut short, so that
+training is what is timed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from workload import TASKS, model_folder
 from paretune.measuring.counters import status_bytes
 from paretune.measuring.memory import settle, warm_libraries
 from paretune.measuring.speed import bf16_pays
-from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 
 ROWS = 64
 
@@ -60,6 +61,7 @@ def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
     else:
         words = vocabulary(resolve(model).folder)
         task = TaskSpec.model_validate(write_task(options.task, place, words, ROWS, ROWS))
+    search = Generation(num_beams=1, max_new_tokens=4) if options.pairs else None
     training = Training(
         batch_size=options.batch or TASKS[options.task].batch,
         max_steps=options.steps,
@@ -71,7 +73,7 @@ def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
     return [
         Job(
             Run(stage="tune", task=task, model=model, method=MethodSpec(name=options.method),
-                learning_rate=1e-3, seed=seed, training=training),
+                learning_rate=1e-3, seed=seed, training=training, generation=search),
             place / f"checkpoint{seed}",
         )
         for seed in range(options.runs)
