@@ -144,7 +144,8 @@ class Fleet:
         # Split, not sliced: the gradient of a slice would be as large as all rows. And a run may
         # have no rows in this pass.
         pieces = torch.split(x, _counts(self.rows(len(x))))
-        return torch.cat([run(r, own) for r, own in enumerate(pieces) if len(own)])
+        found = [run(r, own) for r, own in enumerate(pieces) if len(own)]
+        return found[0] if len(found) == 1 else torch.cat(found)  # of one it would be a copy
 
 
 def _counts(rows: list[slice]) -> list[int]:
