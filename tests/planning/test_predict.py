@@ -16,7 +16,7 @@ from paretune.planning.predict import Predictor
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.training.capacity import seats
-from paretune.training.together import STACK_ROWS
+from paretune.training.joint import STACK_ROWS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tiny_tasks import silent, tiny_run, tiny_task
 from paretune.data.batch import stacked
 from paretune.training.capacity import seats
 from paretune.training.execute import execute_run
-from paretune.training.together import STACK_ROWS
+from paretune.training.joint import STACK_ROWS
 from paretune.training.workbench import Workbench
 
 

@@ -20,9 +20,10 @@ from paretune.training import formation, padded
 from paretune.training.capacity import kind_of, seats
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
+from paretune.training.joint import STACK_ROWS
 from paretune.training.passes import training_passes
 from paretune.training.prepare import prepare
-from paretune.training.together import STACK_ROWS, Together
+from paretune.training.together import Together
 from paretune.training.workbench import Workbench
 
 MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")

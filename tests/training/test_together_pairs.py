@@ -15,7 +15,7 @@ from translator_folders import translator_folder
 from paretune.study import Generation, Run
 from paretune.training import formation
 from paretune.training.capacity import kind_of, seats
-from paretune.training.together import STACK_ROWS
+from paretune.training.joint import STACK_ROWS
 from paretune.training.workbench import Workbench
 
 

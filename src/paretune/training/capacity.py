@@ -6,9 +6,9 @@ from paretune import methods
 from paretune.methods import options as method_options
 from paretune.study import MethodSpec, Run
 from paretune.training.formation import Formation, Member
+from paretune.training.joint import rows
 from paretune.training.padded import beside
 from paretune.training.prepare import holds_bf16
-from paretune.training.together import rows
 from paretune.training.workbench import Workbench
 
 COPIES = 6

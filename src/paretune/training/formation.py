@@ -17,13 +17,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from paretune.data.batch import stacked
 from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet, PerRun
 from paretune.methods.injection import Injection, also_undo
 from paretune.models.load import Loaded, reset_head
 from paretune.models.packing.two_sides import spoken
 from paretune.study import Run
-from paretune.training.padded import beside, pack_or_stack, padded_outputs, rows_and_lengths
+from paretune.training.padded import (
+    STACK_PADDING,
+    beside,
+    pack_or_stack,
+    padded_outputs,
+    rows_and_lengths,
+)
 from paretune.training.pairs import packed_states
 from paretune.training.passes import Share, packed_outputs, tokens_of
 from paretune.training.plan import Plan
@@ -191,6 +198,13 @@ class Formation:
             return rows_and_lengths(encoded, cut, self.prepared.injection.extra_tokens)
         sizes = tokens_of(encoded, self.fleet.packing)
         return [(sum(sizes[i] for i in part), 1) for part in cut]
+
+    def stacks(
+        self, sides: Sequence[Sequence[tuple[int, int]]], tokens: int
+    ) -> list[dict[int, int]]:
+        """Which passes of the members go together (:func:`paretune.data.batch.stacked`)."""
+        padding = STACK_PADDING["cpu" if self.device == "cpu" else "cuda"]
+        return stacked(sides, tokens, padding, self.beside)
 
     def outputs(self, shares: Sequence[Share]) -> list[Tensor]:
         """Logits of each member's examples, of which some may have none."""

@@ -16,11 +16,9 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from paretune.analysis.work import Work
-from paretune.data.batch import stacked
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of
 from paretune.errors import StaleClaimError
@@ -28,33 +26,18 @@ from paretune.study import Generation, derive
 from paretune.training.course import Course, descend
 from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
 from paretune.training.environment import environment
-from paretune.training.evaluate import EVALUATION_TOKENS
 from paretune.training.formation import Formation, Member, method_of
 from paretune.training.job import Job
+from paretune.training.joint import evaluated, rows
 from paretune.training.judging import Judge, judge_of
 from paretune.training.objective import weight
-from paretune.training.padded import STACK_PADDING
-from paretune.training.passes import Share, evaluation_passes, training_passes
+from paretune.training.passes import Share, training_passes
 from paretune.training.plan import Plan
 from paretune.training.precision import computing
 from paretune.training.prepare import holds_bf16
 from paretune.training.translate import translations
 from paretune.training.work import shape_of, work
 from paretune.training.workbench import Parts, Workbench
-
-STACK_ROWS = {"cpu": 1024, "cuda": 16384}
-"""Most tokens of several runs in one pass: a CPU gains nothing from more, and memory grows with it;
-on a GPU short batches are bound by the launches."""
-
-
-def rows(device: str) -> int:
-    """Most tokens of several runs in one pass on this device."""
-    return STACK_ROWS["cpu" if device == "cpu" else "cuda"]
-
-
-def padding(device: str) -> int:
-    """Most tokens of padding that a run's part takes on to share a pass on this device."""
-    return STACK_PADDING["cpu" if device == "cpu" else "cuda"]
 
 
 @dataclass(eq=False)
@@ -230,7 +213,7 @@ class Together:
             formation.sides(s.course.data, cut) for s, cut in zip(self._seats, cuts, strict=True)
         ]
         losses = [0.0] * len(self._seats)
-        for stack in self._stacks(sides, rows(self._device)):
+        for stack in formation.stacks(sides, rows(self._device)):
             self._pass(stack, cuts, batches, losses)
         formation.hand_out()
         tokens = [sum(n * length for n, length in own) for own in sides]
@@ -240,12 +223,6 @@ class Together:
         seconds = time.monotonic() - started
         for seat, own in zip(self._seats, tokens, strict=True):
             seat.spent("train", seconds * own / max(1, sum(tokens)))
-
-    def _stacks(
-        self, sides: Sequence[Sequence[tuple[int, int]]], tokens: int
-    ) -> list[dict[int, int]]:
-        """Which passes go together (:func:`paretune.data.batch.stacked`)."""
-        return stacked(sides, tokens, padding(self._device), self._formation.beside)
 
     def _pass(
         self,
@@ -323,36 +300,9 @@ class Together:
         Returns:
             The logits of each, (examples, labels); of translations the loss of a token, in nats.
         """
-        formation, packing = self._formation, self._formation.fleet.packing
         place = {id(seat): r for r, seat in enumerate(self._seats)}
         data = {place[id(seat)]: encoded for seat, encoded in asked}
-        cuts = {r: evaluation_passes(e, EVALUATION_TOKENS, packing) for r, e in data.items()}
-        sides = [
-            formation.sides(data[r], cuts[r]) if r in data else [] for r in range(len(self._seats))
-        ]
-        rows: dict[int, list[Any]] = {r: [None] * len(e.lengths) for r, e in data.items()}
-        losses = dict.fromkeys(data, 0.0)
-        of_words = asked[0][1].targets is not None
-        plan = self._seats[0].plan
-        formation.loaded.model.eval()
-        with torch.inference_mode(), computing(plan.device, plan.precision):
-            for stack in self._stacks(sides, EVALUATION_TOKENS):
-                shares: list[Share] = [
-                    (data.get(r, seat.encoded["train"]), cuts[r][stack[r]] if r in stack else ())
-                    for r, seat in enumerate(self._seats)
-                ]
-                if of_words:
-                    for r, loss in formation.word_losses(shares, [0.0] * len(shares)).items():
-                        losses[r] += float(loss)
-                    continue
-                logits = formation.outputs(shares)
-                for r, part in stack.items():
-                    own = logits[r].float().cpu().numpy()
-                    for row, index in zip(own, cuts[r][part], strict=True):
-                        rows[r][index] = row
-        if of_words:
-            return [losses[r] / weight(e, range(len(e.lengths))) for r, e in data.items()]
-        return [np.stack(one) for one in rows.values()]
+        return evaluated(self._formation, data, self._seats[0].plan)
 
     def _translate(self, seat: Seat, data: Encoded, generation: Generation) -> list[str]:
         """Of a run that has ended: a search makes its own batches, so it is alone in the model."""
