@@ -69,7 +69,8 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
     if act == "nan":
         result["loss"] = float("nan")
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
-    return Outcome(result, {"pid": os.getpid()}, {"weights": state.encode() * 100})
+    measured = {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+    return Outcome(result, measured, {"weights": state.encode() * 100})
 
 
 def wait_until(condition: Callable[[], bool], report: Report, step: int) -> None:

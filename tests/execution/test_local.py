@@ -11,6 +11,7 @@ from paretune.errors import ParetuneError, StoreError
 from paretune.execution import losses
 from paretune.execution.crew import Ended
 from paretune.execution.local import run_study
+from paretune.measuring import processor
 from paretune.store import Store
 
 COMMAND = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -189,3 +190,14 @@ def test_the_parent_imports_no_torch():
     )
     found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
     assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path, monkeypatch):
+    """Where a cgroup allows one core, one worker trains, and one thread measures a cost."""
+    from paretune.planning.opening import usable_workers
+
+    monkeypatch.setattr(processor, "cpu_quota", lambda: 1.5)
+    store = a_store(tmp_path, runs(1, "cost", "cost"))
+    drive(store)
+    assert usable_workers("cpu", 1) == 1
+    assert store.records(STUDY)[0].measured["threads"] == "1"

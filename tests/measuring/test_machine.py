@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 import torch
 import typer
@@ -75,12 +76,42 @@ def test_in_a_container_the_mounts_top_has_the_limit(tmp_path):
     assert processor.cpu_quota(cgroup, tmp_path / "fs") == 4.0
 
 
-def test_a_quota_below_affinity_bounds_the_usable_cores():
+def test_a_quota_below_affinity_bounds_the_usable_cores(monkeypatch):
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert processor.usable_cores(None) == here
-    assert processor.usable_cores(1.9) == 1
-    assert processor.usable_cores(0.5) == 1
-    assert processor.usable_cores(1000.0) == here
+    for quota, cores in ((None, here), (1.9, 1), (0.5, 1), (1000.0, here)):
+        monkeypatch.setattr(processor, "cpu_quota", lambda quota=quota: quota)
+        assert processor.usable_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("mounted", "files"),
+    [
+        ("0::/jobs/one\n", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:memory:/jobs/one\n",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_what_a_container_leaves_is_all_that_is_available(tmp_path, mounted, files):
+    """Its limit less what it uses, without file pages that nobody uses now."""
+    cgroup, top = tmp_path / "cgroup", "" if mounted.startswith("0") else "memory/"
+    cgroup.write_text(mounted)
+    limit, usage, statistic = files
+    _files(
+        tmp_path / "fs",
+        {
+            f"{top}jobs/{limit}": "9000\n",
+            f"{top}jobs/{usage}": "5000\n",
+            f"{top}jobs/memory.stat": f"anon 7\n{statistic} 500\n",
+        },
+    )
+    assert processor.available_bytes(cgroup, tmp_path / "fs") == 4500
+    (tmp_path / "fs" / top / "jobs" / usage).write_text("9900\n")
+    assert processor.available_bytes(cgroup, tmp_path / "fs") == 0
+    free = processor.available_bytes(cgroup, tmp_path / "elsewhere")
+    assert free == pytest.approx(psutil.virtual_memory().available, rel=0.5)
 
 
 def test_flags_are_whole_words(tmp_path):

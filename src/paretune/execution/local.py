@@ -6,7 +6,6 @@ more runs when those there are have ended, and replaces workers that die.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from paretune.execution.crew import WORKER, Crew
 from paretune.execution.fleet import FLEET, Asked
 from paretune.execution.losses import Losses
 from paretune.execution.progress import Observer, snapshot_of
+from paretune.measuring.processor import usable_cores
 from paretune.store import RunState, Store
 
 POLL_SECONDS = 0.2
@@ -124,7 +124,7 @@ def _employ(
     elif crew.trainers:
         crew.dismiss()
     elif not crew.owners and any(state.free for state in waiting):
-        crew.start(["cost"], _processors(), solo=True)
+        crew.start(["cost"], usable_cores(), solo=True)
 
 
 def _stop(crew: Crew, observer: Observer) -> None:
@@ -134,12 +134,6 @@ def _stop(crew: Crew, observer: Observer) -> None:
     except KeyboardInterrupt:
         crew.kill()
     observer.note("Stopped. Nothing is lost: the same command continues.")
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Watch:

@@ -32,22 +32,25 @@ def processor() -> dict[str, Any]:
     """
     import psutil
 
-    quota = cpu_quota()
     return {
         "name": _name(),
         "logical_cores": os.cpu_count(),
         "physical_cores": psutil.cpu_count(logical=False),
-        "usable_cores": usable_cores(quota),
-        "quota": quota,
+        "usable_cores": usable_cores(),
+        "quota": cpu_quota(),
         "flags": bf16_flags(),
     }
 
 
-def usable_cores(quota: float | None) -> int:
-    """Cores that affinity and a quota leave."""
+def usable_cores() -> int:
+    """Cores that affinity and the cgroup's quota leave, at least 1.
+
+    Workers, threads and cost measurements are all counted by this.
+    """
     affinity = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    quota = cpu_quota()
     return affinity if quota is None else max(1, min(affinity, math.floor(quota)))
 
 
@@ -61,6 +64,38 @@ def memory() -> dict[str, int | None]:
     if limit is not None and limit >= seen.total:
         limit = None
     return {"total": int(seen.total), "available": int(seen.available), "limit": limit}
+
+
+def available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
+    """Memory that can still be taken: what is free, and no more than any cgroup around us leaves.
+
+    File pages that a cgroup holds and does not use are free, as they are for the whole machine.
+    """
+    import psutil
+
+    found = [int(psutil.virtual_memory().available)]
+    for folder in _folders("memory", cgroup, root):
+        for limit, usage, statistic in _MEMORY_FILES:
+            bound, used = _read(folder / limit), _read(folder / usage)
+            if bound.isdigit() and int(bound) < UNLIMITED and used.isdigit():
+                unused = _statistic(folder / "memory.stat", statistic)
+                found.append(max(0, int(bound) - int(used) + unused))
+    return min(found)
+
+
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""Limit, usage, and the statistic of unused file pages: of version 2 and of version 1."""
+
+
+def _statistic(path: Path, name: str) -> int:
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(" ")
+        if key == name and value.isdigit():
+            return int(value)
+    return 0
 
 
 def bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:

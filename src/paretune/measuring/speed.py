@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from paretune.measuring.processor import bf16_flags, cpu_quota, usable_cores
+from paretune.measuring.processor import bf16_flags, usable_cores
 
 PAYS_FROM = 1.15
 """bf16 must make layers this much faster: a smaller gain is not worth the digits."""
@@ -81,7 +81,7 @@ def speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
     import torch
 
     before = torch.get_num_threads()
-    everyone = usable_cores(cpu_quota())
+    everyone = usable_cores()
     native, reason = native_bf16("cpu")
     found: dict[str, Any] = {"threads": everyone, "width": width, "not_measured": {}}
     generator = torch.Generator().manual_seed(0)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Literal
 
-import psutil
 import torch
 
 from paretune.data.audit import audit
 from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError
 from paretune.measuring.machine import bf16_pays
+from paretune.measuring.processor import available_bytes, usable_cores
 from paretune.planning.context import Context
 from paretune.planning.expand import expand
 from paretune.store import Store
@@ -98,9 +97,8 @@ def usable_workers(device: str, threads: int) -> int:
     """Processes that train at once: one for each core that memory allows; one on a GPU."""
     if device != "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    by_memory = psutil.virtual_memory().available // WORKER_BYTES
-    return int(max(1, min((cores or 1) // threads, by_memory)))
+    by_memory = available_bytes() // WORKER_BYTES
+    return int(max(1, min(usable_cores() // threads, by_memory)))
 
 
 def matrix_speed(measured: dict[str, float], precision: str) -> float:
