@@ -19,13 +19,20 @@ def hold_bf16(model: Any, anatomy: Anatomy) -> None:
     """Cast the matrices of the backbone's linear layers to bf16, in place; the rest stays fp32.
 
     A matrix that something else uses too (an output layer tied to the embeddings) stays as it is.
+    What is not cast is copied: as opened, tensors are views into the mapped weight file, and one of
+    them is enough to keep all of its pages, those of the cast matrices too, in memory.
     """
     uses: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
             if parameter is not None:
                 uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+    cast: set[int] = set()
     for name in anatomy.linears:
         layer = model.get_submodule(name)
         if isinstance(layer, nn.Linear) and uses[id(layer.weight)] == 1:
             layer.weight.data = layer.weight.data.to(torch.bfloat16)
+            cast.add(id(layer.weight))
+    for tensor in (*model.parameters(), *model.buffers()):
+        if id(tensor) not in cast:
+            tensor.data = tensor.data.clone()
