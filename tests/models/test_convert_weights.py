@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_marian import tiny_marian
 
 from paretune.errors import ModelError
 from paretune.models.load import load
@@ -66,10 +68,53 @@ def test_the_hash_is_of_the_original(pickled):
     assert after.folder != before.folder
 
 
-def test_tied_tensors_arrive_whole(pickled):
+def test_a_tied_output_layer_is_not_written_again(pickled):
     tensors = load_file(found(pickled).folder / "model.safetensors")
-    tied = tensors["cls.predictions.decoder.weight"]
-    assert torch.equal(tied, tensors["bert.embeddings.word_embeddings.weight"])
+    assert "bert.embeddings.word_embeddings.weight" in tensors
+    assert "cls.predictions.decoder.weight" not in tensors
+
+
+def as_pickle(folder, state, **config):
+    """The folder with ``state`` as pytorch_model.bin, and its config changed."""
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    told = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(told))
+    return folder
+
+
+def translator(folder):
+    return load(found(folder), kind="translation", languages=("sl", "en"))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_tied_translation_model_stays_as_large_as_it_was(tmp_path, backwards):
+    """As the hub has OPUS-MT: four names of one table in the .bin, in whatever order."""
+    folder = tiny_marian(tmp_path / "marian")
+    plain = translator(folder)
+    state = dict(plain.model.state_dict())
+    table = "model.shared.weight"
+    tied = [n for n, t in state.items() if t.data_ptr() == state[table].data_ptr()]
+    assert len(tied) == 4
+    order = sorted(state, reverse=backwards)
+    as_pickle(folder, {name: state[name] for name in order})
+    opened = translator(folder)
+    assert opened.pristine() == plain.pristine()
+    assert opened.model.get_output_embeddings().weight is opened.model.get_input_embeddings().weight
+    written = load_file(found(folder).folder / "model.safetensors")
+    assert sum(len(t) == len(state[table]) and t.ndim == 2 for t in written.values()) == 1
+
+
+def test_tables_that_the_config_does_not_tie_are_all_written(tmp_path):
+    """Equal in the file by how it was saved; the model has them apart, and looks for each."""
+    folder = tiny_marian(tmp_path / "marian")
+    plain = translator(folder)
+    as_pickle(folder, dict(plain.model.state_dict()), tie_word_embeddings=False)
+    opened = translator(folder).model
+    words = plain.model.get_input_embeddings().weight
+    for table in (opened.lm_head, opened.get_decoder().get_input_embeddings()):
+        assert table.weight is not opened.get_input_embeddings().weight
+        assert torch.equal(table.weight, words)
 
 
 def test_the_format_before_zip_archives(pickled, tiny_model):

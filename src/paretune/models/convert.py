@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def converted(files: ModelFiles, weights_hash: str) -> Path:
-    """A folder with the same config, tokenizer and tensors, as safetensors; made at first use.
+    """A folder with the same config, tokenizer and weights, as safetensors; made at first use.
 
     Kept under ``weights_hash`` in paretune's folder for fetched data. The folder appears whole or
     not at all, also when two processes make it at once.
@@ -36,6 +36,8 @@ def converted(files: ModelFiles, weights_hash: str) -> Path:
     try:
         for path in (files.folder / "config.json", *files.tokenizer):
             shutil.copyfile(path, fresh / path.name)
+        if files.config.get("tie_word_embeddings") is not False:
+            tensors = _without_tied(tensors)
         _write(tensors, fresh / SAFE)
         for path in fresh.iterdir():
             with path.open("rb") as file:
@@ -84,7 +86,7 @@ def _read(files: ModelFiles) -> dict[str, Tensor]:
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    """Tied tensors share memory, which safetensors refuses: each is written in full."""
+    """Write tensors as safetensors, which refuses tensors that share memory: each in full."""
     from safetensors.torch import save_file
 
     owners: set[int] = set()
@@ -94,3 +96,21 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
         apart[name] = tensor.contiguous().clone() if place in owners else tensor.contiguous()
         owners.add(place)
     save_file(apart, path, metadata={"format": "pt"})
+
+
+def _without_tied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the other names of a word table (decoder, output layer), which the model ties anew.
+
+    Each name written would be a copy on the disk, and one more that is mapped and read.
+    """
+    tables: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        if "embed" in name or "shared" in name:
+            tables.setdefault(_view(tensor), name)
+    return {n: tensor for n, tensor in tensors.items() if tables.get(_view(tensor), n) == n}
+
+
+def _view(tensor: Tensor) -> tuple[object, ...]:
+    """Which memory a tensor shows, and how: equal where two tensors are one."""
+    start = tensor.untyped_storage().data_ptr()
+    return start, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride()
