@@ -145,14 +145,44 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["gaps.txt", "six"]
 
 
-def test_a_line_that_stops_slobench_is_warned_of(
-    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_lines_that_stop_slobench_are_mended_and_each_is_told(
+    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     study, store, source = done
-    texts = tuple(english for _, english in sentences(9, 3))
-    monkeypatch.setattr(
-        translation_submission, "translated", lambda *given: Translated(("! No.", *texts), 3)
-    )
-    made = export_slobench(study, store=store, source=source, to=tmp_path / "out")
-    assert [finding.code for finding in made.warnings] == ["stops-slobench"]
-    assert "3 of 10 rows were cut to 256 tokens at most." in made.said
+    texts = tuple(english for _, english in sentences(7, 3))
+    given = ("! or NOT x", *texts, ".) x", "... x")
+    monkeypatch.setattr(translation_submission, "translated", lambda *_: Translated(given, 3))
+    code, out, err = command(
+        capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
+        "--source", source, "--to", tmp_path / "out",
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    path = tmp_path / "out" / "words-sl-en.zip"
+    assert lines_of(path) == ["!or NOT x", *texts, ") x", "... x"]
+    assert check(path, source).findings == ()
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for said in (
+        'Line 1 began with the end of a sentence, where SloBench\'s NLTK stops: "! or NOT x" was '
+        'written as "!or NOT x".',
+        'stops: ".) x" was written as ") x".',
+        "3 of 10 rows were cut to 256 tokens at most.",
+    ):
+        assert said in out and said in readme
+    assert out.count("began with the end of a sentence") == 2
+
+
+def test_many_mended_lines_are_all_in_the_readme(
+    done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    study, store, _ = done
+    source = tmp_path / "long.txt"
+    source.write_text("pes\n" * 30, encoding="utf-8")
+    given = Translated(tuple(f"? {i}" for i in range(30)), 0)
+    monkeypatch.setattr(translation_submission, "translated", lambda *_: given)
+    code, out, _ = command(
+        capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
+        "--source", source, "--to", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0 and "  10 more are in the README.\n" in out
+    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert (out.count(" was written as "), readme.count(" was written as ")) == (20, 30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -251,6 +252,44 @@ def test_without_wordnet_only_meteor_is_missing(
 )
 def test_lines_on_which_nltk_3_6_6_ends_with_an_error(line: str, stops: bool) -> None:
     assert words.stops_slobench(line) is stops
+
+
+@pytest.mark.parametrize(
+    ("line", "mended", "same_words"),
+    [
+        ("! or NOT x", "!or NOT x", True),
+        ("! Ne.", "!Ne.", True),
+        ("?\u00a0Ali", "?Ali", True),
+        ("! a? x", "!a? x", True),
+        ("!) Ne", ") Ne", False),
+        ("! (Ne)", "(Ne)", False),
+        ('." rekel', '" rekel', False),
+        (". x", "x", False),
+        ("! ! Ne", "! ! Ne", True),
+        ("Ne! Da.", "Ne! Da.", True),
+    ],
+)
+def test_such_lines_are_mended_with_the_least_change(
+    line: str, mended: str, same_words: bool
+) -> None:
+    assert words.mended(line) == mended
+    assert not words.stops_slobench(mended)
+    pytest.importorskip("nltk")
+    cut = words.word_cutter()
+    assert (cut(line) == cut(mended)) is same_words
+
+
+def test_whatever_a_line_is_it_is_mended_and_never_emptied() -> None:
+    drawn = random.Random(7)
+    seen = 0
+    for _ in range(4000):
+        line = "".join(drawn.choices(".!?)\"'([ab  \u00a0", k=drawn.randint(1, 8)))
+        mended = words.mended(line)
+        assert not words.stops_slobench(mended)
+        assert bool(mended.strip()) is bool(line.strip())
+        assert (mended == line) is not words.stops_slobench(line)
+        seen += mended != line
+    assert seen > 100
 
 
 def multirc(labels: list[list[int]]) -> dict[slobench.Key, slobench.Label]:

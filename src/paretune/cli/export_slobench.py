@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import Online, StoreFolder, StudyName
+from paretune.data.finding import SHOWN
 
 
 def export_slobench(
@@ -57,8 +58,10 @@ def export_slobench(
         sys.stdout.write(
             plain(f"{part.name}: seed {run.seed}, selection score {part.quality}.") + "\n"
         )
-        for note in part.notes:
+        for note in part.notes[:SHOWN]:
             sys.stdout.write(f"  {plain(note)}\n")
+        if len(part.notes) > SHOWN:
+            sys.stdout.write(f"  {len(part.notes) - SHOWN} more are in the README.\n")
     for finding in done.warnings:
         sys.stdout.write(f"{finding.severity}: {plain(finding)}\n")
     for file in dict.fromkeys(part.file for part in done.parts):

@@ -14,6 +14,7 @@ from paretune.export.answers import translated
 from paretune.export.submission import Submission, opened, packing
 from paretune.export.submission_card import Part, notes
 from paretune.planning.context import Context
+from paretune.metrics.words import mended
 from paretune.report import words
 
 
@@ -52,7 +53,8 @@ def asked(name: str, by: Selected, source: Submission) -> Asked:
 def translate(task: Asked, context: Context, weights: bytes | None) -> tuple[list[str], Part]:
     """The translations, and what is to be told of them.
 
-    An empty translation would make SloBench refuse the whole, so its source stands there.
+    An empty translation would make SloBench refuse the whole, so its source stands there; so would
+    a line that begins with the end of a sentence, which is mended.
     """
     run = task.by.record.run
     given = translated(run, context.dataset(run.task), task.sources, context, weights)
@@ -64,7 +66,14 @@ def translate(task: Asked, context: Context, weights: bytes | None) -> tuple[lis
         some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
         what = words.counted(len(empty), "translation")
         said = (*said, f"{what} empty, where the source stands instead (line {some}).")
-    return texts, Part(task.name, task.file, len(texts), task.by, said)
+    safe = [mended(text) for text in texts]
+    said += tuple(
+        f'Line {number} began with the end of a sentence, where SloBench\'s NLTK stops: "'
+        f'{before[:40]}" was written as "{after[:40]}".'
+        for number, (before, after) in enumerate(zip(texts, safe, strict=True), 1)
+        if before != after
+    )
+    return safe, Part(task.name, task.file, len(safe), task.by, said)
 
 
 def write(path: Path, texts: Sequence[str], source: Submission) -> list[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from paretune.data.finding import Finding, capped
 from paretune.errors import DataError
 from paretune.export.submission import Submission, lines, write
-from paretune.metrics.words import stops_slobench
+from paretune.metrics.words import mended, stops_slobench
 
 NAME = "translation.txt"
 
@@ -40,10 +40,13 @@ def read(submission: Submission, release: Submission) -> tuple[list[str], list[F
     where = submission.files[0].where
     for number, line in enumerate(text, 1):
         if stops_slobench(line):
-            what = "begins with the end of a sentence; NLTK 3.6.6 stops there, SloBench with it."
-            remedy = "Begin the line otherwise, with a quote or a word."
+            what = (
+                "begins with the end of a sentence; NLTK 3.6.6 stops there, and SloBench refuses "
+                "the whole submission."
+            )
+            remedy = f"Begin it otherwise: {mended(line)[:60]}"
             faults.append(
-                Finding("warning", "stops-slobench", f"{where} line {number}", what, remedy)
+                Finding("error", "stops-slobench", f"{where} line {number}", what, remedy)
             )
     for code in dict.fromkeys(fault.code for fault in faults):
         found += capped([fault for fault in faults if fault.code == code])
