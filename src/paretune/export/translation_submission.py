@@ -68,7 +68,7 @@ def translate(task: Asked, context: Context, weights: bytes | None) -> tuple[lis
         said = (*said, f"{what} empty, where the source stands instead (line {some}).")
     safe = [mended(text) for text in texts]
     said += tuple(
-        f'Line {number} began with the end of a sentence, where SloBench\'s NLTK stops: "'
+        f"Line {number} began with the end of a sentence, where SloBench's NLTK stops: \""
         f'{before[:40]}" was written as "{after[:40]}".'
         for number, (before, after) in enumerate(zip(texts, safe, strict=True), 1)
         if before != after
