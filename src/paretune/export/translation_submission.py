@@ -13,8 +13,8 @@ from paretune.export import translation_zip
 from paretune.export.answers import translated
 from paretune.export.submission import Submission, opened, packing
 from paretune.export.submission_card import Part, notes
-from paretune.planning.context import Context
 from paretune.metrics.words import mended
+from paretune.planning.context import Context
 from paretune.report import words
 
 
