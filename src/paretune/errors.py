@@ -13,6 +13,7 @@ Exit codes (documented in docs/cli.md):
 7     the network
 8     the study ended, but some runs stopped with an unexpected error
 9     an experiment tracker did not take what it was given; the store is untouched
+10    only of a worker process: a CUDA error took its GPU; a new worker goes on
 130   interrupted; the same command continues
 ====  =====================================================================
 """
@@ -94,3 +95,9 @@ class TrackerError(ParetuneError):
     """An experiment tracker did not take what it was given; the store is untouched."""
 
     exit_code = 9
+
+
+class DeviceLostError(ParetuneError):
+    """A CUDA error after which this process cannot use its GPU any more; another process can."""
+
+    exit_code = 10

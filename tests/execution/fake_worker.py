@@ -1,10 +1,10 @@
 """A worker whose runs are a chain of hashes with sleeps and a checkpoint; options say what else.
 
 ``steps``, ``sleep`` (seconds of a step), ``act`` (``raise``, ``obstacle``, ``die``, ``segfault``,
-``nan``, ``halve``), ``meet`` (wait until so many workers have begun a run) and ``hold`` (after the
-second step, wait for a file ``go`` beside the store), so that what a test looks for in the middle
-of a run is there however slow the machine. Every start and end is a line of ``ledger.txt`` beside
-the store.
+``nan``, ``halve``, ``sticky``: a CUDA error after which nothing works in this process), ``meet``
+(wait until so many workers have begun a run) and ``hold`` (after the second step, wait for a file
+``go`` beside the store), so that what a test looks for in the middle of a run is there however slow
+the machine. Every start and end is a line of ``ledger.txt`` beside the store.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Outcome:
     blobs: dict[str, bytes] = field(default_factory=dict)
 
 
+lost: list[int] = []
+"""Seeds of the runs that took this process its GPU."""
+
+
 def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
     options = run.method.options
     steps, act = options.get("steps", 4), options.get("act")
@@ -45,6 +49,8 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
         step, state = json.loads(checkpoint.read_text())
     if act == "raise":
         raise ZeroDivisionError("a defect\udcff")
+    if act == "sticky" or lost:
+        lose_device(run.seed)
     if act == "obstacle":
         raise DataError("no such file.", where="train.csv", remedy="Look again.")
     if "meet" in options:
@@ -71,6 +77,15 @@ def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Out
     note(checkpoint, f"end {run.stage} {run.seed} {os.getpid()} {halvings}")
     measured = {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
     return Outcome(result, measured, {"weights": state.encode() * 100})
+
+
+def lose_device(seed: int) -> None:
+    """What torch raises at a device-side assertion, and at all that comes after it."""
+    import torch
+
+    lost.append(seed)
+    accelerator = getattr(torch, "AcceleratorError", RuntimeError)
+    raise accelerator(f"CUDA error: device-side assert triggered (run {lost[0]})")
 
 
 def wait_until(condition: Callable[[], bool], report: Report, step: int) -> None:

@@ -201,3 +201,13 @@ def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path
     drive(store)
     assert usable_workers("cpu", 1) == 1
     assert store.records(STUDY)[0].measured["threads"] == "1"
+
+
+def test_the_rest_of_a_study_goes_on_after_cuda_errors(tmp_path):
+    """Each fails its own run and ends its worker; more of them than patience would bear."""
+    asked = [*runs(4, prefix="sticky", act="sticky"), *runs(3)]
+    store, heard = a_store(tmp_path, asked), Heard()
+    summary = drive(store, heard, workers=1)
+    assert summary.outcomes == {"error": 4, "ok": 3}
+    assert {s.attempt for s in store.states(STUDY)} == {1}
+    assert sum("without its GPU" in note for note in heard.notes) == 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import STUDY, a_store, runs
 
-from paretune.errors import StaleClaimError
+from paretune.errors import DeviceLostError, StaleClaimError
 from paretune.execution.lease import Lease
 from paretune.store import Store
 
@@ -78,6 +78,32 @@ def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
     assert "Traceback" in defect.measured["traceback"]
     assert obstacle.message == "train.csv: no such file. Look again."
     assert "result.loss is nan" in nan.message
+
+
+def test_a_cuda_error_fails_its_run_alone_and_ends_the_worker(tmp_path):
+    store = a_store(
+        tmp_path, [*runs(1), *runs(1, prefix="sticky", act="sticky"), *runs(2, prefix="later")]
+    )
+    worker = start(tmp_path)
+    assert worker.wait() == DeviceLostError.exit_code
+    assert [s.outcome for s in store.states(STUDY)] == ["ok", "error", None, None]
+    assert start(tmp_path).wait() == 0
+    assert [r.outcome for r in store.records(STUDY)] == ["ok", "error", "ok", "ok"]
+    failed = store.records(STUDY)[1]
+    assert "device-side assert" in failed.message
+    assert {s.attempt for s in store.states(STUDY)} == {1}
+
+
+def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.device_count() > 99:
+        pytest.skip("this machine has a hundred GPUs")
+    store = a_store(tmp_path, runs(1))
+    command = [sys.executable, "-m", "paretune.execution.worker", str(tmp_path), STUDY]
+    ended = subprocess.run([*command, "--device", "cuda:99"], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "worker: cuda:99 cannot be used" in ended.stderr and "Traceback" not in ended.stderr
+    assert store.states(STUDY)[0].attempt == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -12,9 +12,9 @@ import pytest
 from fake_worker import Outcome
 from tiny_runs import STUDY, a_store, runs
 
-from paretune.errors import DataError, StaleClaimError
+from paretune.errors import DataError, DeviceLostError, StaleClaimError
 from paretune.execution.executor import TooMuchError
-from paretune.execution.fleet import APART, Asked
+from paretune.execution.fleet import APART, LOST_DEVICE, Asked
 from paretune.execution.stop import Stop
 from paretune.execution.worker import work
 from paretune.store import Store
@@ -52,6 +52,8 @@ class Fleets:
                 self.between()
             if self.act == "memory" and step == 2:
                 raise TooMuchError
+            if self.act == "sticky" and step == 2:
+                fake_worker.lose_device(-1)
             if self.act == "defect" and step == 2:
                 raise ZeroDivisionError("a defect")
             staying = []
@@ -116,6 +118,25 @@ def test_a_run_that_was_too_large_before_is_in_no_fleet(tmp_path: Path) -> None:
     go(store, fleets, most=4)
     assert fleets.together == [[0, 2, 3]] * 2
     assert outcomes(store) == ["ok"] * 4
+
+
+def test_a_cuda_error_in_a_fleet_gives_its_runs_back_to_be_trained_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any of them may be the cause; alone in the next worker, only that one fails."""
+    asked = [*runs(2, group="a"), *runs(1, prefix="sticky", group="a", act="sticky")]
+    store, fleets = a_store(tmp_path, asked), Fleets("sticky")
+    monkeypatch.setattr(fake_worker, "lost", [])
+    with pytest.raises(DeviceLostError):
+        go(store, fleets, most=3)
+    assert fleets.together == [[0, 1, 0]] * 2
+    assert [(s.state, s.free) for s in store.states(STUDY)] == [("todo", True)] * 3
+    monkeypatch.setattr(fake_worker, "lost", [])  # the next process
+    with pytest.raises(DeviceLostError):
+        go(store, fleets, most=3)
+    assert fleets.together == [[0, 1, 0]] * 2
+    assert outcomes(store) == ["ok", "ok", "error"]
+    assert all(LOST_DEVICE in record.result["notes"] for record in store.records(STUDY)[:2])
 
 
 @pytest.mark.parametrize(("act", "said"), [("defect", "a defect"), ("obstacle", "no such file")])

@@ -17,7 +17,7 @@ from paretune.data.batch import micro_batches
 from paretune.training import passes
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
-from paretune.training.guards import is_out_of_memory
+from paretune.training.guards import is_out_of_memory, loses_device
 from paretune.training.loop import train_step
 from paretune.training.objective import inputs
 from paretune.training.plan import Plan
@@ -265,3 +265,40 @@ def test_other_errors_are_not_taken_for_memory(
 )
 def test_which_errors_say_that_memory_has_ended(error: Exception, memory: bool) -> None:
     assert is_out_of_memory(error) == memory
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_memory_that_ends_in_a_library_is_memory(said: str) -> None:
+    assert is_out_of_memory(RuntimeError(said))
+    assert not loses_device(RuntimeError(said))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: device-side assert triggered",
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: uncorrectable ECC error encountered",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    ],
+)
+def test_other_cuda_errors_take_the_process_its_gpu(said: str) -> None:
+    error = RuntimeError(said)
+    assert loses_device(error) and not is_out_of_memory(error)
+    try:
+        try:
+            raise error
+        finally:
+            raise ValueError("while it was undone")
+    except ValueError as later:
+        assert loses_device(later)
+    assert not loses_device(RuntimeError("shapes do not match"))

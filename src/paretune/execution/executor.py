@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from paretune.errors import ParetuneError
 from paretune.study import Run
 from paretune.training.job import Job
 
@@ -140,10 +141,24 @@ class Training:
 
 
 def real_executor(device: str, threads: int) -> Training:
-    """Training on ``device``; imports torch."""
+    """Training on ``device``; imports torch.
+
+    Raises:
+        ParetuneError: the device cannot be used, so no run is to be claimed.
+    """
     import torch
 
     from paretune.training.workbench import Workbench
 
     torch.set_num_threads(threads)
+    if device.startswith("cuda"):
+        # Where a kernel has no deterministic form, it is used all the same, with a warning.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Filling new memory finds bugs, and costs a kernel each time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ParetuneError(f"{device} cannot be used: {reason}") from error
     return Training(device, Workbench())

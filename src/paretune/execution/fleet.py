@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from paretune.errors import StaleClaimError
 from paretune.execution.executor import Execute, Fleets, Outcome, Report
 from paretune.execution.lease import Lease
 from paretune.execution.stop import Stop
 from paretune.execution.wording import described
+from paretune.measuring.devices import free_bytes
+from paretune.measuring.processor import available_bytes
 from paretune.store import Claim, Store
 from paretune.study import Run
 
@@ -22,6 +22,7 @@ SHARE = 4
 FLEET = 8
 """Most runs that train together in one worker, where nobody says."""
 APART = "its fleet did not fit in memory, so it was trained alone"
+LOST_DEVICE = "a CUDA error ended its fleet, so it was trained alone"
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,23 @@ class Asked:
     """How large fleets may be.
 
     ``most`` runs; ``workers`` share the runs and the memory. ``always``: also where the runs are no
-    faster together, as a user who asks for fleets wants.
+    faster together, as a user who asks for fleets wants. ``device``: whose memory it is.
     """
 
     most: int = 1
     workers: int = 1
     always: bool = False
+    device: str = "cpu"
 
 
 ALONE = Asked()
 """No fleets."""
 
 
-def budget_bytes(workers: int) -> int:
-    """What the runs of one fleet may hold now, where so many workers share the memory."""
-    free: int = psutil.virtual_memory().available
+def budget_bytes(workers: int, device: str = "cpu") -> int:
+    """What the runs of one fleet may hold now, where so many workers share the device's memory."""
+    on_gpu = device.startswith("cuda")
+    free = free_bytes(device) if on_gpu else available_bytes()
     return free // (SHARE * workers)
 
 
@@ -94,7 +97,7 @@ class Crewed:
             ParetuneError: the data, the model or the method cannot be used.
         """
         self._hold(first)  # before the model is opened, which may take longer than a lease
-        asked, budget = self._asked, budget_bytes(self._asked.workers)
+        asked, budget = self._asked, budget_bytes(self._asked.workers, self._asked.device)
         most = self._fleets.seats(first.run, asked.most, budget, where_it_pays=not asked.always)
         self._more(first, most - 1)
         return len(self._open)
@@ -120,10 +123,11 @@ class Crewed:
     def _more(self, first: Claim, most: int) -> list[Claimed]:
         if most < 1 or self._stop.asked:
             return []
-        kind, too_large = self._fleets.kind(first.run), self._store.settings("halve/")
+        kind = self._fleets.kind(first.run)
+        not_together = {*self._store.settings("halve/"), *self._store.settings("alone/")}
 
         def alike(run_id: str, run: Run) -> bool:
-            fits = run.stage != "cost" and run_id not in too_large
+            fits = run.stage != "cost" and run_id not in not_together
             return fits and self._fleets.kind(run) == kind
 
         with self._stop.deferred():
@@ -159,12 +163,12 @@ class Crewed:
                 self._say(f"{described(job.run)}: {error}")
 
 
-def alone(execute: Execute) -> Execute:
-    """The same, telling in the result that the run's fleet did not fit."""
+def alone(execute: Execute, why: str) -> Execute:
+    """The same, telling in the result why the run left its fleet."""
 
     def run_alone(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
         outcome = execute(run, checkpoint=checkpoint, report=report, halvings=halvings)
-        outcome.result["notes"] = [*outcome.result.get("notes", []), APART]
+        outcome.result["notes"] = [*outcome.result.get("notes", []), why]
         return outcome
 
     return run_alone

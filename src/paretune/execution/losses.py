@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from paretune.errors import ParetuneError, StaleClaimError, StoreError
+from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.crew import Ended
 from paretune.execution.oom import oom_kills
 from paretune.execution.wording import described
@@ -43,6 +43,9 @@ class Losses:
             return
         if ended.code == StoreError.exit_code:
             raise StoreError(f"a worker cannot use the store:\n{ended.said}")
+        if ended.code == DeviceLostError.exit_code:
+            self.note("A CUDA error left a worker without its GPU; another one goes on.")
+            return
         held = [s for s in states if s.state == "running" and s.owner == ended.owner]
         if not held:
             self._without_a_run(ended)

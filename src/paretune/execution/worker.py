@@ -2,7 +2,8 @@
 
 ``python -m paretune.execution.worker STORE_FOLDER STUDY_HASH``; see ``--help``. A run that fails
 is recorded as failed and the worker goes on. Exit codes: 0 nothing left to claim (or the limit
-reached), 130 told to stop (the run in hand was given back), otherwise as in paretune.errors.
+reached), 130 told to stop (the run in hand was given back), 10 a CUDA error left this process
+without its GPU (the run was recorded as failed), otherwise as in paretune.errors.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from paretune.errors import ParetuneError, StaleClaimError, StoreError
+from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.apart import each_apart
 from paretune.execution.executor import Execute, Fleets, TooMuchError, real_executor
-from paretune.execution.fleet import ALONE, Asked, Crewed, alone
+from paretune.execution.fleet import ALONE, APART, LOST_DEVICE, Asked, Crewed, alone
 from paretune.execution.lease import Lease
 from paretune.execution.stop import Stop, stop_without
 from paretune.execution.wording import described
@@ -42,6 +43,8 @@ def main(
         os.environ[variable] = str(options.threads)
     # The tokenizers' own thread pool follows another variable.
     os.environ["RAYON_NUM_THREADS"] = str(options.threads)
+    # Two workspaces of a fixed size, without which cuBLAS may sum in another order each time.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     stop = Stop()
     stop.install()
     if options.apart:
@@ -92,7 +95,7 @@ def _work(
                 wait=options.wait,
                 lease_seconds=options.lease,
                 fleets=fleets,
-                asked=Asked(options.fleet, options.workers, options.always),
+                asked=Asked(options.fleet, options.workers, options.always, options.device),
                 owner=owner,
             )
     except ParetuneError as error:
@@ -132,6 +135,7 @@ def work(
 
     Raises:
         StoreError: the store cannot be used any more.
+        DeviceLostError: a CUDA error ended what this process can do.
     """
     claimed = 0
     while not stop.asked and (limit is None or claimed < limit):
@@ -151,8 +155,9 @@ def work(
 
 def _joins(store: Store, claim: Claim, asked: Asked, limit: int | None) -> bool:
     """Whether the run may be one of several; one that was too large before may not."""
-    halved = store.setting(f"halve/{claim.run_id}")
-    return asked.most > 1 and limit is None and claim.run.stage != "cost" and not halved
+    if asked.most < 2 or limit is not None or claim.run.stage == "cost":
+        return False
+    return not any(store.setting(f"{why}/{claim.run_id}") for why in ("halve", "alone"))
 
 
 def _execute_together(
@@ -170,13 +175,20 @@ def _execute_together(
             store.release(claim)
         return
     except TooMuchError:
-        execute, claims = alone(execute), crewed.give_up()
+        execute, claims = alone(execute, APART), crewed.give_up()
     except StoreError:
         crewed.give_up()
         raise
     except Exception as error:  # noqa: BLE001 (the edge, as of a single run)
-        for claim in crewed.give_up() or [first]:
-            _fail(store, claim, error)
+        claims = crewed.give_up() or [first]
+        lost = len(claims) > 1 and _loses_device(error)
+        for claim in claims:
+            if lost:  # any of them may be the cause: alone, only that one fails
+                store.set_setting(f"alone/{claim.run_id}", LOST_DEVICE)
+                store.release(claim)
+            else:
+                _fail(store, claim, error)
+        _end_without_device(error)
         return
     for claim in claims:
         if stop.asked:
@@ -187,6 +199,9 @@ def _execute_together(
 
 def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -> None:
     halvings = int(store.setting(f"halve/{claim.run_id}") or 0)
+    left_fleet = store.setting(f"alone/{claim.run_id}")
+    if left_fleet:
+        execute = alone(execute, left_fleet)
 
     def report(progress: dict[str, object]) -> None:
         stop.check()
@@ -209,6 +224,27 @@ def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -
         raise
     except Exception as error:  # noqa: BLE001 (the edge: one run's defect must not stop the others)
         _fail(store, claim, error)
+        _end_without_device(error)
+
+
+def _loses_device(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False  # nobody has used a GPU
+    from paretune.training.guards import loses_device
+
+    return loses_device(error)
+
+
+def _end_without_device(error: Exception) -> None:
+    """After an error that leaves this process no GPU, end it: each further run would fail.
+
+    Raises:
+        DeviceLostError: it is such an error.
+    """
+    if _loses_device(error):
+        raise DeviceLostError(
+            "A CUDA error left this process without its GPU.", remedy="Another process goes on."
+        ) from error
 
 
 def _fail(store: Store, claim: Claim, error: Exception) -> None:

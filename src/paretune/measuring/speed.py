@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from paretune.measuring.devices import gpu
 from paretune.measuring.processor import bf16_flags, usable_cores
 
 PAYS_FROM = 1.15
@@ -57,9 +58,7 @@ def bf16_pays(device: str = "cpu", *, width: int = 384, tokens: int = 512, round
 def native_bf16(device: str = "cpu") -> tuple[bool, str]:
     """Whether the device computes products in bf16 itself, and how that is known."""
     if device.startswith("cuda"):
-        import torch
-
-        major, minor = torch.cuda.get_device_capability(device)
+        major, minor = gpu(device).capability
         has = "has" if major >= 8 else "has no"
         return major >= 8, f"compute capability {major}.{minor} {has} native bf16"
     if device.startswith("mps"):

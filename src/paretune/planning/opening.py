@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-import torch
-
 from paretune.data.audit import audit
 from paretune.data.finding import Finding
-from paretune.errors import DataError, StudyError
+from paretune.errors import DataError
 from paretune.measuring.machine import bf16_pays
 from paretune.measuring.processor import available_bytes, usable_cores
 from paretune.planning.context import Context
@@ -20,21 +18,6 @@ from paretune.training.beside import Beside
 
 WORKER_BYTES = 2 * 2**30
 """What one worker may need on CPU; a coarse figure that keeps a laptop from swapping."""
-
-
-def chosen_device(asked: str) -> str:
-    """``auto`` is a GPU where there is one, otherwise the CPU.
-
-    Raises:
-        StudyError: the named device is not on this machine.
-    """
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
-        raise StudyError(
-            "torch sees no CUDA device here.", where=f"--device {asked}", remedy="Use --device cpu."
-        )
-    return asked
 
 
 def context(store: Store | None, device: str, *, offline: bool = True) -> Context:

@@ -101,6 +101,7 @@ def plan(
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
     from paretune.execution.fleet import FLEET, budget_bytes
+    from paretune.measuring.devices import chosen_device
     from paretune.measuring.machine import speed
     from paretune.planning import opening
     from paretune.planning.predict import Predictor
@@ -110,7 +111,7 @@ def plan(
 
     given = places.asked(study)
     folder = places.store_folder(given, store)
-    device = opening.chosen_device(device)
+    device = chosen_device(device)
     records: list[Record] = []
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:
@@ -123,7 +124,7 @@ def plan(
     precision = context.computes_in(given)
     predictor = Predictor(context, opening.matrix_speed(speed(), precision), records, device)
     workers = workers or opening.usable_workers(device, threads)
-    budget = budget_bytes(workers)
+    budget = budget_bytes(workers, device)
 
     def expected(run: Run, *, done: bool) -> Expected:
         found = predictor.predict(run)

@@ -66,6 +66,7 @@ def run(
     """
     from paretune.execution.local import run_study
     from paretune.execution.progress import Silent
+    from paretune.measuring.devices import chosen_device
     from paretune.planning import opening
     from paretune.planning.upcoming import upcoming
     from paretune.store import Store
@@ -73,7 +74,7 @@ def run(
 
     given, text = places.asked(study), places.text_of(study)
     folder = places.store_folder(given, store)
-    device = opening.chosen_device(device)
+    device = chosen_device(device)
     observer = observer or Silent()
     with Store.open(folder, create=True) as opened:
         context = opening.context(opened, device, offline=not online)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 Role = Literal["own", "first", "causal", "across"]
@@ -144,12 +145,14 @@ class Layout:
     @property
     def places(self) -> Tensor:
         """Of each row, how many of its sequence come before it; (rows, 1)."""
-        return self._kept("places", [[i] for n in self.lengths for i in range(n)])
+        lengths = np.array(self.lengths, dtype=np.int64)
+        starts = np.repeat(np.array(self.starts[:-1], dtype=np.int64), lengths)
+        return self._kept("places", (np.arange(self.rows) - starts)[:, None])
 
     def fronts(self, front: int) -> Tensor:
         """The first ``front`` rows of each sequence, one after another; (sequences * front,)."""
-        rows = [start + i for start in self.starts[:-1] for i in range(front)]
-        return self._kept(f"fronts {front}", rows)
+        starts = np.array(self.starts[:-1], dtype=np.int64)
+        return self._kept(f"fronts {front}", (starts[:, None] + np.arange(front)).ravel())
 
     def groups(self, role: Role) -> list[Group]:
         """The groups that attention goes through for these queries."""
@@ -205,9 +208,9 @@ class Layout:
         index, slots, hidden = (t.to(self.device) for t in (index, slots, hidden))
         return Side(start, stop, len(lengths), longest, index, slots, hidden[:, None])
 
-    def _kept(self, name: str, values: Sequence[object]) -> Tensor:
+    def _kept(self, name: str, values: Sequence[int] | NDArray[np.int64]) -> Tensor:
         if name not in self._tensors:
-            self._tensors[name] = torch.tensor(values, device=self.device)
+            self._tensors[name] = torch.tensor(values, dtype=torch.int64, device=self.device)
         return self._tensors[name]
 
 

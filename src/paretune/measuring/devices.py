@@ -1,0 +1,120 @@
+"""Which devices torch can use here, asked without a CUDA context in this process.
+
+A context holds some hundred megabytes of the card for as long as its process lives, and on a card
+in exclusive mode it keeps every other process away. So whoever only plans and watches asks in a
+process that ends at once; a process that computes asks its own context.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
+
+from paretune.errors import StudyError
+
+KNOWN = 'Use "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".'
+_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One CUDA device. ``capability`` as NVIDIA counts it; ``free_bytes`` when it was asked."""
+
+    name: str
+    total_bytes: int
+    free_bytes: int
+    capability: tuple[int, int]
+
+
+def chosen_device(asked: str) -> str:
+    """A device of this machine; ``auto`` is a GPU where there is one, otherwise the CPU.
+
+    Raises:
+        StudyError: there is no such device here, or paretune does not compute on its kind.
+    """
+    import torch
+
+    if asked == "cpu":
+        return asked
+    count = torch.cuda.device_count()  # makes no context
+    if asked == "auto":
+        return "cuda" if count else "cpu"
+    where = f"--device {asked}"
+    if asked == "mps" and torch.backends.mps.is_available():
+        return asked
+    cuda = re.fullmatch(r"cuda(?::(\d{1,3}))?", asked)
+    if cuda is None and asked != "mps":
+        raise StudyError(f'"{asked}" is not a device that paretune computes on.', where=where,
+                         remedy=KNOWN)  # fmt: skip
+    if cuda is None or not count:
+        kind = "no MPS" if cuda is None else "no CUDA"
+        raise StudyError(f"torch sees {kind} device here.", where=where, remedy="Use --device cpu.")
+    if int(cuda.group(1) or 0) >= count:
+        last = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        raise StudyError(f"there is no such GPU: torch sees {last}.", where=where, remedy=KNOWN)
+    return asked
+
+
+def gpu(device: str) -> Gpu:
+    """What a CUDA device is; without a context here, asked once, in a process that ends at once.
+
+    Raises:
+        StudyError: it does not answer.
+    """
+    import torch
+
+    begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return _own(device) if begun else _asked(device)
+
+
+def free_bytes(device: str) -> int:
+    """Memory that this process could still take on a CUDA device.
+
+    Where this process has a context already, what its allocator keeps for reuse counts as free.
+    """
+    import torch
+
+    free = gpu(device).free_bytes
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free)
+
+
+@cache
+def _asked(device: str) -> Gpu:
+    asked = [sys.executable, "-m", "paretune.measuring.devices", device]
+    try:
+        said = subprocess.run(  # noqa: S603 (our own module, by the same interpreter)
+            asked, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise StudyError(
+            f"the GPU has not answered for {_SECONDS} seconds.", where=f"--device {device}",
+            remedy="Look at nvidia-smi, or use --device cpu.",
+        ) from None  # fmt: skip
+    if said.returncode != 0:
+        last = (said.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise StudyError(
+            f"the GPU cannot be used ({last}).", where=f"--device {device}",
+            remedy="Look at nvidia-smi, or use --device cpu.",
+        )  # fmt: skip
+    found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
+    return Gpu(**{**found, "capability": tuple(found["capability"])})
+
+
+def _own(device: str) -> Gpu:
+    """The same, by a context of this process."""
+    import torch
+
+    seen = torch.cuda.get_device_properties(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return Gpu(seen.name, int(total), int(free), (seen.major, seen.minor))
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_own(sys.argv[1]))))  # noqa: T201 (read by the process that asks)

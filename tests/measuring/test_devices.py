@@ -1,0 +1,101 @@
+"""Devices are checked before anything starts, and the process that plans makes no CUDA context."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from paretune.errors import StudyError
+from paretune.execution import fleet
+from paretune.execution.fleet import SHARE, budget_bytes
+from paretune.measuring import devices
+from paretune.measuring.devices import Gpu, chosen_device
+from paretune.measuring.machine import native_bf16
+
+CARD = Gpu("NVIDIA L4", 24 << 30, 20 << 30, (8, 9))
+
+
+@pytest.fixture
+def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with two GPUs, where whatever would make a context here fails."""
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a CUDA context in the process that plans")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("_lazy_init", "get_device_properties", "get_device_capability", "mem_get_info"):
+        monkeypatch.setattr(torch.cuda, name, refused)
+    monkeypatch.setattr(devices, "_asked", lambda device: CARD)
+
+
+@pytest.mark.parametrize("asked", ["gpu", "xpu", "cuda:x", "cuda:-1", "cuda:", "cpu:0", "CUDA", ""])
+def test_what_is_no_device_is_refused_with_a_sentence(two_cards: None, asked: str) -> None:
+    with pytest.raises(StudyError, match="is not a device that paretune computes on"):
+        chosen_device(asked)
+
+
+def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
+    with pytest.raises(StudyError, match="no such GPU: torch sees cuda:0 to cuda:1"):
+        chosen_device("cuda:7")
+    assert [chosen_device(asked) for asked in ("auto", "cuda", "cuda:1", "cpu")] == [
+        "cuda",
+        "cuda",
+        "cuda:1",
+        "cpu",
+    ]
+
+
+@pytest.mark.parametrize(("asked", "said"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
+def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, asked: str, said: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(StudyError, match=said):
+        chosen_device(asked)
+    assert chosen_device("auto") == "cpu"
+
+
+def test_mps_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(StudyError, match="no MPS"):
+        chosen_device("mps")
+
+
+def test_what_planning_asks_of_a_gpu_makes_no_context(two_cards: None) -> None:
+    assert native_bf16("cuda:1") == (True, "compute capability 8.9 has native bf16")
+    assert budget_bytes(2, "cuda:1") == (20 << 30) // (SHARE * 2)
+
+
+def test_a_fleets_budget_is_of_the_memory_where_it_trains(
+    two_cards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "available_bytes", lambda: 4 << 30)
+    assert budget_bytes(1) == (4 << 30) // SHARE
+    assert budget_bytes(1, "cuda") == (20 << 30) // SHARE
+
+
+def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        return subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: Xid 79\n")
+
+    monkeypatch.setattr(subprocess, "run", broken)
+    devices._asked.cache_clear()
+    with pytest.raises(StudyError, match="Xid 79"):
+        devices.gpu("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("asked", ["gpu", "cuda:7", "xpu", "mps"])
+def test_the_command_line_ends_with_a_sentence(asked: str, tmp_path: Any) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "paretune", "plan", "sample", "--device", asked],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"--device {asked}" in done.stderr
