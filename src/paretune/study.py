@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from paretune.errors import StudyError
+from paretune.paths import PLACES, Anchor, as_written, is_path
 from paretune.specs import (
     OF_NUMBERS,
     OF_SETS,
@@ -161,6 +162,7 @@ class Study(Frozen):
     protocol: Protocol = Protocol()
     training: Training = Training()
     generation: Generation = Generation()
+    _written: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _distinct(self) -> Study:
@@ -216,39 +218,30 @@ class Study(Frozen):
         return study._anchored(base)
 
     def _anchored(self, base: Path) -> Study:
-        def anchor(value: str | None, stem: bool = False) -> str | None:
-            if value is None or Path(value).is_absolute():
-                return value
-            beside = base / value
-            known = stem or beside.exists() or "." in Path(value).name
-            return str(beside.resolve()) if known else value
+        anchor = Anchor(base)
+        tasks = tuple(anchor.task(task) for task in self.tasks)
+        models = tuple(anchor.model(model) for model in self.models)
+        anchored = self.model_copy(update={"tasks": tasks, "models": models})
+        anchored._written = anchor.written
+        return anchored
 
-        tasks = tuple(
-            t.model_copy(
-                update={
-                    "train": anchor(t.train, t.translates),
-                    "test": anchor(t.test, t.translates),
-                    "source": _anchored_folder(t.source, base),
-                    "train_target": anchor(t.train_target, t.translates),
-                    "test_target": anchor(t.test_target, t.translates),
-                }
-            )
-            for t in self.tasks
-        )
-        models = tuple(
-            m.model_copy(
-                update={
-                    "name": _anchored_folder(m.name, base),
-                    "label": m.key if (m.label or _is_path(m.name)) else None,
-                }
-            )
-            for m in self.models
-        )
-        return self.model_copy(update={"tasks": tasks, "models": models})
+    def placed(self, run: Run) -> Run:
+        """A stored run with its data and model where this study has them now."""
+        task = next((t for t in self.tasks if t.key == run.task.key), run.task)
+        model = next((m for m in self.models if m.key == run.model.key), run.model)
+        update: dict[str, Any] = {}
+        if now := {p: getattr(task, p) for p in PLACES if getattr(run.task, p) != getattr(task, p)}:
+            update["task"] = run.task.model_copy(update=now)
+        if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
+            update["model"] = run.model.model_copy(update={"name": model.name})
+        return run.model_copy(update=update) if update else run
 
     def canonical(self) -> dict[str, Any]:
-        """Plain values, defaults included; equal studies have equal canonical forms."""
-        return _as_before(self.model_dump(mode="json"))
+        """Plain values, defaults included; equal studies have equal canonical forms.
+
+        Paths stand in it as they were written, relative to the study file.
+        """
+        return as_written(_as_before(self.model_dump(mode="json")), self._written)
 
     @property
     def study_hash(self) -> str:
@@ -281,9 +274,10 @@ class Run(Frozen):
         """Plain values that identify the run; names for display and places are left out."""
         form = self.model_dump(mode="json")
         form["method"] = {"name": self.method.name, "options": self.method.options}
-        form["model"] = {"name": self.model.name}
+        name = self.model.name
+        form["model"] = {"name": Path(name).name if is_path(name) else name}
         form["task"].pop("licence", None)
-        for place in ("source", "train", "test", "train_target", "test_target"):
+        for place in PLACES:
             form["task"].pop(place, None)
         if self.model.source_prefix is not None:
             form["source_prefix"] = self.model.source_prefix
@@ -354,16 +348,6 @@ def derive(seed: int, *purpose: str | int) -> int:
     """
     name = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
-
-
-def _is_path(name: str) -> bool:
-    return name.startswith((".", "/", "~"))
-
-
-def _anchored_folder(name: str | None, base: Path) -> str | None:
-    if name is None or not _is_path(name):
-        return name
-    return str((base / Path(name).expanduser()).resolve())
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from paretune.errors import StaleClaimError, StoreError
 from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
 from paretune.store.database import connect, explained, transaction
+from paretune.store.identity import known_as
 from paretune.store.plain import canonical_json
 from paretune.store.predictions import decode_predictions
 from paretune.store.queue import take_alike, take_first
@@ -26,7 +27,7 @@ from paretune.store.record import Predictions, Record
 from paretune.store.rows import Claim, RunState, StudyRow
 from paretune.store.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
 from paretune.store.verify import problems
-from paretune.study import Run
+from paretune.study import Run, Study
 
 _HELD = "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?"
 
@@ -38,7 +39,7 @@ class Store:
         self.folder = folder
         self._db = connection
         self._db.row_factory = sqlite3.Row
-        self._runs: dict[tuple[str, str], Run] = {}
+        self._runs: dict[tuple[str, str], tuple[str, Run]] = {}
 
     @classmethod
     def open(cls, folder: Path, create: bool = False) -> Store:
@@ -109,10 +110,37 @@ class Store:
         with self._read() as db:
             return study_rows(db)
 
+    def known_as(self, study: Study) -> str:
+        """The hash under which this store has the study's runs.
+
+        That is the study's own, or that of the same study kept with absolute paths, as older
+        versions did.
+        """
+        with self._read() as db:
+            return known_as(db, study)
+
+    def adopt(self, study: Study) -> None:
+        """Give the study the runs that it has here under an older hash; those stay there too."""
+        with self._write() as db:
+            old = known_as(db, study)
+            if old == study.study_hash:
+                return
+            db.execute(
+                "INSERT INTO studies SELECT ?, name, text, ?, created FROM studies "
+                "WHERE study_hash = ?",
+                (study.study_hash, canonical_json(study.canonical(), "study"), old),
+            )
+            db.execute(
+                "INSERT INTO study_runs SELECT ?, run_id, position, run FROM study_runs "
+                "WHERE study_hash = ?",
+                (study.study_hash, old),
+            )
+
     def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
         """Add runs to a study in the given order, behind those it has; return how many are new.
 
-        A run that another study already has is shared, done or not: it is one run.
+        A run that another study already has is shared, done or not: it is one run. One that the
+        study has already is kept with the paths that it is given now.
         """
         new = 0
         with self._write() as db:
@@ -125,16 +153,17 @@ class Store:
                     "INSERT OR IGNORE INTO runs (run_id, stage, created) VALUES (?, ?, ?)",
                     (run_id, run.stage, time.time()),
                 )
+                text = canonical_json(run.model_dump(), "run")
                 new += db.execute(
                     "INSERT INTO study_runs VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (study_hash, run_id) DO NOTHING",
-                    (
-                        study_hash,
-                        run_id,
-                        position + new,
-                        canonical_json(run.model_dump(), "run"),
-                    ),
+                    (study_hash, run_id, position + new, text),
                 ).rowcount
+                db.execute(
+                    "UPDATE study_runs SET run = ? WHERE study_hash = ? AND run_id = ? "
+                    "AND run <> ?",
+                    (text, study_hash, run_id, text),
+                )
         return new
 
     # Claims
@@ -357,10 +386,10 @@ class Store:
         return decode_predictions(self.blob(sha256), f"run {record.run_id}")
 
     def _run(self, study_hash: str, run_id: str, text: str) -> Run:
-        key = (study_hash, run_id)
-        if key not in self._runs:  # a row's run never changes, and progress asks twice a second
-            self._runs[key] = Run.model_validate_json(text)
-        return self._runs[key]
+        known = self._runs.get((study_hash, run_id))  # progress asks twice a second
+        if known is None or known[0] != text:
+            known = self._runs[(study_hash, run_id)] = (text, Run.model_validate_json(text))
+        return known[1]
 
     def _sweep(self) -> None:
         """Remove what a killed process left between two steps: parts, checkpoints of ended runs."""

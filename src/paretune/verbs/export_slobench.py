@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from paretune.export.submission_card import Part
     from paretune.planning.context import Context
     from paretune.store import Store
-
-PLACES = ("source", "train", "test", "train_target", "test_target")
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _translations(study: Study, source: Path | None, task: str | None) -> list[T
 def _chosen(
     specs: Mapping[str, Sequence[TaskSpec]], cells: Sequence[Cell], study: Study
 ) -> dict[str, Selected]:
-    """The best run of each task, with the data where the study file has it now."""
+    """The best run of each task."""
     from paretune.analysis.selected import selected
 
     found, waiting = {}, []
@@ -166,10 +164,7 @@ def _chosen(
         if by is None:
             waiting.append(" or ".join(written))
             continue
-        now = {place: getattr(written[by.cell.task], place) for place in PLACES}
-        run = by.record.run
-        run = run.model_copy(update={"task": run.task.model_copy(update=now)})
-        found[name] = replace(by, record=replace(by.record, run=run))
+        found[name] = by
     if waiting:
         raise StoreError(
             f"no final run has ended with scores on {', '.join(waiting)}.",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
 from paretune.study import Study
+
+if TYPE_CHECKING:
+    from paretune.store import Record, Store
 
 
 def shipped() -> dict[str, Path]:
@@ -58,3 +63,9 @@ def text_of(study: Study | Path | str) -> str:
 def store_folder(study: Study, given: Path | str | None) -> Path:
     """The given folder, or ``studies/NAME`` in the present one."""
     return Path("studies") / study.study if given is None else Path(given)
+
+
+def records_of(study: Study, opened: Store) -> list[Record]:
+    """What the study's runs have left, with data and model where the study has them now."""
+    found = opened.records(opened.known_as(study), predictions=True)
+    return [replace(record, run=study.placed(record.run)) for record in found]

@@ -116,7 +116,7 @@ def plan(
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:
             context = opening.context(opened, device, offline=not online)
-            records = opened.records(given.study_hash, predictions=True)
+            records = places.records_of(given, opened)
     else:
         context = opening.context(None, device, offline=not online)
     ready, waiting = upcoming(given, context, records)

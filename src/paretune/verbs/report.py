@@ -41,13 +41,8 @@ def gather(study: Study | Path | str, store: Path | str | None = None) -> Gather
     folder = places.store_folder(given, store)
     with Store.open(folder) as opened:
         states = known_states(opened, given)
-        return Gathered(
-            given,
-            folder,
-            opened.records(given.study_hash, predictions=True),
-            states,
-            findings(opened, given.study_hash),
-        )
+        noted = findings(opened, opened.known_as(given))
+        return Gathered(given, folder, places.records_of(given, opened), states, noted)
 
 
 def known_states(opened: Store, study: Study) -> list[RunState]:
@@ -56,7 +51,7 @@ def known_states(opened: Store, study: Study) -> list[RunState]:
     Raises:
         StoreError: the store never ran this study.
     """
-    states = opened.states(study.study_hash)
+    states = opened.states(opened.known_as(study))
     if states:
         return states
     others = {row.name for row in opened.studies()}

@@ -158,7 +158,7 @@ class _Watch:
 
         ended = frozenset(state.run_id for state in states if state.ended)
         if ended != self._ended:
-            records = self._store.records(self._study.study_hash, predictions=True)
+            records = self._store.records(self._store.known_as(self._study), predictions=True)
             # What ended since the states were read is not counted yet, and not scored yet either.
             counted = [record for record in records if record.run_id in ended]
             self._cells, self._ended = group(self._study, counted), ended

@@ -1,0 +1,162 @@
+"""A study that is moved or copied with its data, its model and its store keeps all its results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tiny_study import command, digests, finish, two_files
+
+from paretune.store import Store
+from paretune.study import Study
+from paretune.verbs.recommend import recommend
+from paretune.verbs.report import gather
+
+RAW: dict[str, Any] = {
+    "study": "words",
+    "tasks": [
+        {
+            "name": "words",
+            "kind": "classification",
+            "train": "data/train.csv",
+            "test": "./data/test.csv",
+            "text": "text",
+            "label": "label",
+        }
+    ],
+    "models": [{"name": "./models/tiny"}],
+    "methods": [{"name": "lora", "rank": 2}],
+    "protocol": {"trials": 1, "folds": 1, "seeds": [1, 2]},
+    "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
+}
+
+
+def written(folder: Path, model: Path) -> Path:
+    """A folder with a study file, its data and its model; the file's path."""
+    two_files(folder / "data")
+    shutil.copytree(model, folder / "models" / "tiny")
+    with (folder / "words.yaml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(RAW, file)
+    return folder / "words.yaml"
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory: Any, tiny_model: Any) -> Path:
+    """A folder with a study that ran to its end but for costs, elsewhere: nothing is there now."""
+    folder = tmp_path_factory.mktemp("home") / "first"
+    finish(Study.load(written(folder, tiny_model("bert"))), folder / "store", costs=0).close()
+    return Path(shutil.move(folder, folder.parent / "second"))
+
+
+def kept(folder: Path) -> dict[str, str]:
+    with Store.open(folder / "store") as store:
+        return digests(store, store.known_as(Study.load(folder / "words.yaml")))
+
+
+def attempts(folder: Path) -> dict[str, tuple[str, int]]:
+    """State and number of claims of every run in the store, whoever asked for it."""
+    db = sqlite3.connect(folder / "store" / "study.db")
+    found = {row[0]: row[1:] for row in db.execute("SELECT run_id, state, attempt FROM runs")}
+    db.close()
+    return found
+
+
+def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing_again(
+    capsys: Any, tmp_path: Path, moved: Path
+) -> None:
+    there = tmp_path / "elsewhere"
+    shutil.copytree(moved, there)
+    study, store = there / "words.yaml", there / "store"
+    assert Study.load(study).study_hash == Study.load(moved / "words.yaml").study_hash
+    before, tried = kept(there), attempts(there)
+    assert before == kept(moved) and len(before) == 6
+
+    records = gather(study, store).records
+    assert {r.run.task.train for r in records} == {str(there / "data" / "train.csv")}
+    assert recommend(study, store=store)
+    for verb in ("report", "recommend"):
+        code, out, err = command(capsys, verb, study, "--store", store)
+        assert code == 0, out + err
+    code, out, err = command(
+        capsys, "export", study, "--store", store, "--method", "lora", "--to", tmp_path / "out"
+    )
+    assert code == 0, out + err
+
+    finish(Study.load(study), store, costs=1).close()
+    after = attempts(there)
+    assert {run: after[run] for run in tried if tried[run][0] == "done"} == {
+        run: found for run, found in tried.items() if found[0] == "done"
+    }
+    assert sum(state == "done" for state, _ in after.values()) == 7
+    assert "failed" not in {state for state, _ in after.values()}
+
+
+def test_a_copy_with_other_data_under_the_same_path_has_runs_of_its_own(
+    tmp_path: Path, moved: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(moved, other)
+    rows = (other / "data" / "train.csv").read_text(encoding="utf-8")
+    (other / "data" / "train.csv").write_text(rows.replace("cat", "cow"), encoding="utf-8")
+    before = kept(other)
+    finish(Study.load(other / "words.yaml"), other / "store", costs=0).close()
+    after = attempts(other)
+    ended = [run for run, (state, _) in after.items() if state == "done"]
+    assert len(ended) == 2 * len(before) and set(before) < set(ended)
+
+
+def as_before(store: Path, study: Study) -> str:
+    """Turn the store into one whose study was kept with absolute paths; the older hash."""
+    from paretune.study import digest
+
+    form = json.loads(json.dumps(study.canonical()))
+    for task, spec in zip(form["tasks"], study.tasks, strict=True):
+        task |= {"train": spec.train, "test": spec.test}
+    form["models"][0]["name"] = study.models[0].name
+    old = digest(form)[:16]
+    db = sqlite3.connect(store / "study.db")
+    db.execute("PRAGMA foreign_keys = OFF")
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    db.execute("UPDATE studies SET study_hash = ?, canonical = ?", (old, text))
+    db.execute("UPDATE study_runs SET study_hash = ?", (old,))
+    db.commit()
+    db.close()
+    return old
+
+
+def test_a_store_that_kept_absolute_paths_is_found_where_it_was_and_elsewhere(
+    capsys: Any, tmp_path: Path, moved: Path
+) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(moved, first)
+    study = Study.load(first / "words.yaml")
+    before = kept(first)
+    old = as_before(first / "store", study)
+    second = tmp_path / "elsewhere" / "second"
+    shutil.copytree(first, second)
+    for folder in (first, second):
+        assert kept(folder) == before
+        assert len(gather(folder / "words.yaml", folder / "store").records) == 6
+        with Store.open(folder / "store") as store:
+            here = Study.load(folder / "words.yaml")
+            assert store.known_as(here) == old
+            store.adopt(here)
+            assert store.known_as(here) == here.study_hash
+            assert digests(store, here.study_hash) == digests(store, old) == before
+
+
+def test_paths_of_another_folder_are_another_study(tmp_path: Path, moved: Path) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(moved, first)
+    as_before(first / "store", Study.load(first / "words.yaml"))
+    mixed = {**RAW, "tasks": [{**RAW["tasks"][0], "test": "other/test.csv"}]}
+    (first / "other").mkdir()
+    shutil.copy(first / "data" / "test.csv", first / "other" / "test.csv")
+    other = Study.parse(mixed, base=first)
+    with Store.open(first / "store") as store:
+        assert store.known_as(other) == other.study_hash
