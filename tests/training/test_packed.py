@@ -232,6 +232,23 @@ def test_attention_in_bf16_is_that_of_float64_rounded(
         torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.15)
 
 
+@pytest.mark.parametrize("mixed", range(5))
+def test_attention_computes_in_one_dtype_under_autocast(mixed: int) -> None:
+    """Whatever a method left in fp32; and its gradient is in fp32 again."""
+    found, given = attention("own", None, 0.0, front=True)
+    dtypes = [torch.float32 if i == mixed else torch.bfloat16 for i in range(len(given))]
+    tensors = [
+        x.detach().to(dtype).requires_grad_() for x, dtype in zip(given, dtypes, strict=True)
+    ]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = found(*tensors)
+    assert near.dtype == torch.bfloat16
+    torch.testing.assert_close(near.double(), found(*given), rtol=0, atol=0.03)
+    # Outside of autocast, as training does it.
+    gradients = torch.autograd.grad(near.float().square().sum(), tensors)
+    assert [g.dtype for g in gradients] == dtypes
+
+
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:

@@ -96,7 +96,12 @@ def also_undo(injection: Injection, *steps: Callable[[], None]) -> Injection:
 
 
 def _calling(part: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-    return lambda module, given, out: part.fleet.among(part, given[0], out)
+    def call(module: nn.Module, given: tuple[Any, ...], out: Any) -> Any:
+        # In the dtype of the module: under autocast a bf16 output must not come back in fp32, which
+        # the model's own code (DeBERTa's masks, attention kernels) does not expect.
+        return part.fleet.among(part, given[0], out).to(out.dtype)
+
+    return call
 
 
 def merge(model: nn.Module, injection: Injection) -> None:

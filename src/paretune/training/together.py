@@ -241,10 +241,12 @@ class Together:
             seeds.append(derive(seat.plan.seed, "dropout", seat.course.progress.step, part or 0))
         formation.fleet.draw(seeds)
         plan = self._seats[0].plan
-        with formation.fleet.dropping(), computing(plan.device, plan.precision):
+        with formation.fleet.dropping():  # and where the backward pass computes activations again
+            with computing(plan.device, plan.precision):
+                summed = formation.losses(shares, [s.plan for s in self._seats])
             own = {
                 r: loss / weight(self._seats[r].course.data, batches[r])
-                for r, loss in formation.losses(shares, [s.plan for s in self._seats]).items()
+                for r, loss in summed.items()
             }
             torch.autograd.backward(torch.stack([*own.values()]).sum())
         for r, loss in own.items():

@@ -75,7 +75,14 @@ def packed_attention(
     front: tuple[Tensor | None, Tensor | None] = (None, None)
     if name is not None:
         given = getattr(module, name).keys_and_values(len(packing.layout.lengths))
-        front = (given[0].to(key), given[1].to(value))
+        front = (given[0], given[1])
+    # One dtype on both sides of every product. Autocast's lists differ between devices (softmax is
+    # fp32 under CUDA's, not under the CPU's) and do not reach into a backward pass, while a method
+    # may leave any of the three in fp32 (DoRA's value, IA3's and BitFit's scales).
+    device = query.device.type
+    dtype = _computed_dtype(query, key, value)
+    query, key, value = (x.to(dtype) for x in (query, key, value))
+    front = tuple(x if x is None else x.to(dtype) for x in front)  # type: ignore[assignment]
     groups = packing.layout.groups(role)
     drawn = None
     if dropout > 0:
@@ -89,9 +96,18 @@ def packed_attention(
         return Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
             query, key, value, *front, groups, heads, scaling, drawn, sliding_window, lengths
         )
-    return _Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
-        query, key, value, *front, groups, heads, scaling, drawn, sliding_window
-    )
+    with torch.autocast(device, enabled=False):
+        return _Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
+            query, key, value, *front, groups, heads, scaling, drawn, sliding_window
+        )
+
+
+def _computed_dtype(query: Tensor, key: Tensor, value: Tensor) -> torch.dtype:
+    """The dtype in which attention is computed: autocast's, or the widest of the three."""
+    device = query.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return torch.promote_types(query.dtype, torch.promote_types(key.dtype, value.dtype))
 
 
 class _Attention(torch.autograd.Function):

@@ -1,0 +1,138 @@
+"""Every method trains in fp32 and in bf16: alone and in a fleet, packed and padded."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from joint_runs import together
+from tiny_marian import tiny_marian, tiny_pairs
+from tiny_models import FAMILIES
+from tiny_tasks import small, tiny_run, tiny_task
+from torch import Tensor
+from translator_folders import translator_folder
+
+from paretune import methods
+from paretune.methods import options as method_options
+from paretune.models.packing import attention
+from paretune.study import Run
+from paretune.training.ending import Outcome
+from paretune.training.execute import execute_run
+
+TRAINED = [name for name, m in methods.available().items() if methods.trains_a_model(m)]
+TRANSLATORS = ("marian", "t5")
+
+
+def trains(method: str, kind: str) -> bool:
+    """Whether the method has learning rates and serves this kind of task."""
+    module = methods.available()[method]
+    return methods.has_rates(module) and methods.refusal(module, kind, tabular=False) is None
+
+
+def is_supported(family: str, method: str) -> bool:
+    return (family, method) != ("modernbert", "bitfit")  # it has no biases
+
+
+OF_FAMILIES = [name for name in TRAINED if trains(name, "classification")]
+OF_TRANSLATORS = [name for name in TRAINED if trains(name, "translation")]
+PLACES = [
+    *(("bert", name) for name in OF_FAMILIES),
+    *((family, name) for family in FAMILIES if family != "bert" for name in ("dora", "bitfit")),
+    *(("marian", name) for name in OF_TRANSLATORS),
+]
+MORE = [
+    *((family, name) for family in FAMILIES for name in OF_FAMILIES),
+    *((family, name) for family in TRANSLATORS for name in OF_TRANSLATORS),
+]
+
+
+def run_on(family: str, method: str, folder: Path, tiny_model: Any, **training: Any) -> Run:
+    training = {"dropout": 0.0, "max_steps": 4, **training}
+    if family in TRANSLATORS:
+        task = tiny_pairs(folder / "data")
+        model = (
+            tiny_marian(folder / family)
+            if family == "marian"
+            else translator_folder(family, folder / family)
+        )
+    else:
+        task, model = tiny_task(folder / "data", "pair"), tiny_model(family)
+    return tiny_run(task, model, method, training=training)
+
+
+def executed(run: Run, folder: Path) -> tuple[Outcome, list[float]]:
+    losses: list[float] = []
+    outcome = execute_run(run, checkpoint=folder / "x", report=lambda p: losses.append(p["loss"]))
+    return outcome, losses
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        *PLACES,
+        *(pytest.param(*place, marks=pytest.mark.slow) for place in MORE if place not in PLACES),
+    ],
+)
+def test_a_run_in_bf16_is_near_one_in_fp32(
+    family: str, method: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    """Losses of 4 steps within 3 %, and with dropout they are finite."""
+    if not is_supported(family, method):
+        pytest.skip("ModernBERT has no biases")
+    found = {}
+    for precision in ("fp32", "bf16"):
+        run = run_on(family, method, tmp_path, tiny_model, precision=precision)
+        outcome, found[precision] = executed(run, tmp_path)
+        assert outcome.result["outcome"] in ("ok", "collapsed")
+    assert len(found["fp32"]) == 4
+    np.testing.assert_allclose(found["bf16"], found["fp32"], rtol=0.03)
+    run = run_on(family, method, tmp_path, tiny_model, precision="bf16", dropout=0.1)
+    assert all(math.isfinite(loss) for loss in executed(run, tmp_path)[1])
+
+
+JOINING = [
+    name
+    for name in OF_FAMILIES
+    if not methods.trains_alone(
+        methods.available()[name],
+        method_options.parse(name, methods.available()[name].Options, small(name)),
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        *(("bert", name) for name in JOINING),
+        *(
+            pytest.param(family, name, marks=pytest.mark.slow)
+            for family in ("modernbert", "deberta-v2", "distilbert", "electra")
+            for name in JOINING
+        ),
+    ],
+)
+def test_a_fleet_in_bf16_is_near_runs_alone(
+    family: str, method: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    if not is_supported(family, method):
+        pytest.skip("ModernBERT has no biases")
+    run = run_on(family, method, tmp_path, tiny_model, precision="bf16")
+    runs = [run, run.model_copy(update={"seed": 2})]
+    joint = together(runs, tmp_path)
+    for one in runs:
+        alone, losses = executed(one, tmp_path)
+        ours = joint[one.seed, one.learning_rate, 0]
+        assert [p["step"] for p in ours.result["curve"]] == [
+            p["step"] for p in alone.result["curve"]
+        ]
+        for a, b in zip(ours.result["curve"], alone.result["curve"], strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=0.02)
+        scores = [
+            np.array(json.loads(o.blobs["predictions"])["test"]["scores"]) for o in (ours, alone)
+        ]
+        np.testing.assert_allclose(*scores, rtol=0, atol=0.1)
