@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from ruamel.yaml import YAML
 
 from paretune.execution.executor import real_executor
@@ -74,6 +76,33 @@ def digests(store: Store, study_hash: str) -> dict[str, str]:
         record.run_id: digest({"result": dict(record.result)})
         for record in store.records(study_hash)
     }
+
+
+def assert_equal_to_rounding(found: Store, expected: Store, study_hash: str) -> None:
+    """The same runs with the same course and answers; numbers as far as training carries rounding.
+
+    What holds for runs that trained in fleets: which runs share a pass depends on what was left
+    when a worker claimed them, and a product of more rows may be summed in another order.
+    """
+    ours, theirs = ({r.run_id: r for r in s.records(study_hash)} for s in (found, expected))
+    assert set(theirs) <= set(ours)
+    for run_id, record in theirs.items():
+        one, other = ours[run_id].result, record.result
+        for name in ("outcome", "steps", "best_step", "trained_parameters"):
+            assert one.get(name) == other.get(name), (run_id, name)
+        for point, wanted in zip(one.get("curve", ()), other.get("curve", ()), strict=True):
+            assert point["step"] == wanted["step"]
+            assert point["loss"] == pytest.approx(wanted["loss"], abs=1e-4)
+        if "predictions" in other:
+            answers = [
+                json.loads(s.blob(r["predictions"])) for s, r in ((found, one), (expected, other))
+            ]
+            for part, wanted in answers[1].items():
+                assert answers[0][part]["uid"] == wanted["uid"]
+                if "scores" in wanted:
+                    np.testing.assert_allclose(
+                        answers[0][part]["scores"], wanted["scores"], rtol=0, atol=1e-3
+                    )
 
 
 def superglue(folder: Path, layout: str, rows: int = 20) -> Path:

@@ -22,7 +22,9 @@ PARETUNE = (sys.executable, "-c", "from paretune.cli import main; main()", "run"
 
 
 def start(file: Path, folder: Path) -> subprocess.Popen[bytes]:
-    asked = [*PARETUNE, str(file), "--store", str(folder), "--workers", "2", "--no-report"]
+    # Alone: which runs a fleet joins depends on the moment, and bits are promised without it.
+    asked = [*PARETUNE, str(file), "--store", str(folder)]
+    asked += ["--workers", "2", "--fleet", "1", "--no-report"]
     return subprocess.Popen(asked, stdout=subprocess.DEVNULL)
 
 
