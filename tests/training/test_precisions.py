@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from joint_runs import together
 from tiny_marian import tiny_marian, tiny_pairs
 from tiny_models import FAMILIES
 from tiny_tasks import small, tiny_run, tiny_task
-from torch import Tensor
 from translator_folders import translator_folder
 
 from paretune import methods
 from paretune.methods import options as method_options
-from paretune.models.packing import attention
 from paretune.study import Run
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
