@@ -122,7 +122,7 @@ def test_a_fleet_in_bf16_is_near_runs_alone(
     runs = [run, run.model_copy(update={"seed": 2})]
     joint = together(runs, tmp_path)
     for one in runs:
-        alone, losses = executed(one, tmp_path)
+        alone, _ = executed(one, tmp_path)
         ours = joint[one.seed, one.learning_rate, 0]
         assert [p["step"] for p in ours.result["curve"]] == [
             p["step"] for p in alone.result["curve"]
