@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
@@ -11,6 +10,12 @@ import typer
 from typer.core import TyperGroup
 
 from paretune.errors import ParetuneError
+from paretune.terminal import (
+    ReaderGoneError,
+    clean_tracebacks_and_warnings,
+    forget_the_reader,
+    say,
+)
 
 VERBS = (
     "new",
@@ -31,6 +36,8 @@ VERBS = (
 )
 GROUPS = ("data", "slobench")
 INTERRUPTED = 130
+CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
+"""Typer's mistakes on the command line; it has a copy of click, or click itself."""
 
 
 class Verbs(TyperGroup):
@@ -53,6 +60,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in VERBS:
     name = verb.replace(" ", "_").replace("-", "_")
@@ -65,7 +73,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        sys.stdout.write(f"paretune {version('paretune')}\n")
+        say(f"paretune {version('paretune')}")
         raise typer.Exit
 
 
@@ -83,23 +91,40 @@ def paretune(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one message and an exit code."""
+    clean_tracebacks_and_warnings()
     try:
-        app(arguments, prog_name="paretune")
-    except ParetuneError as error:
-        from paretune.report.words import plain
+        code = _run(arguments)
+        if code == INTERRUPTED:
+            say("interrupted; the same command continues", error=True)
+    except ReaderGoneError:
+        code = INTERRUPTED
+        forget_the_reader()
+    sys.exit(code or 0)
 
-        said = "\n".join(plain(line) for line in str(error).splitlines())
-        sys.stderr.write(f"error: {said}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has gone (`paretune ls | head`); there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INTERRUPTED)
+
+def _run(arguments: list[str] | None) -> Any:
+    """The exit code of a command line."""
+    try:
+        return app(arguments, prog_name="paretune", standalone_mode=False)
+    except ParetuneError as error:
+        say(f"error: {error}", error=True)
+        return error.exit_code
+    except CommandLineError as error:
+        say(_usage(error), error=True)
+        return error.exit_code
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            sys.stderr.write("interrupted; the same command continues\n")
-        raise
+        if isinstance(end.__context__, BrokenPipeError):  # typer's own way out, while it helped
+            raise ReaderGoneError from None
+        return end.code
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command continues\n")
-        sys.exit(INTERRUPTED)
-    sys.exit(0)
+        return INTERRUPTED
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with a command line, and what it takes."""
+    message = str(error.format_message())
+    if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+        return message
+    end = "" if message.endswith((".", "?")) else "."
+    more = f"`{error.ctx.command_path} --help` shows what it takes."
+    return f"{error.ctx.get_usage()}\nerror: {message}{end} {more}"

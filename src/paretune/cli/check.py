@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from paretune.cli.options import Online, StudyName
+from paretune.terminal import plain, say
 
 if TYPE_CHECKING:
     from paretune.verbs.check import Seen
@@ -23,22 +23,18 @@ def check(study: StudyName, online: Online = False) -> None:
     checked = look(study, online=online, told=_show)
     counts = checked.counts
     said = [counted(counts[severity], severity) for severity in ("error", "warning", "note")]
-    sys.stdout.write(f"In the data: {', '.join(said)}. Nothing was trained.\n")
+    say(f"In the data: {', '.join(said)}. Nothing was trained.")
     if not checked.errors:
-        sys.stdout.write(f"Next: paretune plan {study}\n")
+        say(f"Next: paretune plan {study}")
         return
     raise SystemExit(checked.errors[0].exit_code)
 
 
 def _show(seen: Seen) -> None:
-    from paretune.report.words import plain
-
+    name = f"{seen.what} {plain(seen.name)}"
     if seen.error is not None:
-        # An error may have several lines of its own; each stays one line and printable.
-        faults = "\n".join(plain(line) for line in str(seen.error).splitlines())
-        sys.stdout.write(f"{seen.what} {seen.name}: ERROR {faults}\n")
+        say(f"{name}: ERROR {seen.error}")
     else:
-        sys.stdout.write(f"{seen.what} {seen.name}: {plain(seen.said)}\n")
+        say(f"{name}: {plain(seen.said)}")
     for finding in seen.findings:
-        sys.stdout.write(f"  {finding.severity}: {plain(finding)}\n")
-    sys.stdout.flush()
+        say(f"  {finding.severity}: {plain(finding)}")

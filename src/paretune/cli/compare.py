@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.terminal import console, plain
 
 
 def compare(
@@ -16,20 +17,17 @@ def compare(
     store: StoreFolder = None,
 ) -> None:
     """Compare two methods on every task and model, and say what would decide between them."""
-    from rich.console import Console
-
-    from paretune.report import words
     from paretune.report.comparison import comparison
     from paretune.verbs.compare import compare as beside
 
-    console = Console()
+    out = console()
     for found in beside(study, a, b, store=store):
-        heading = words.plain(f"{found.model} on {found.task}: {found.metric}")
-        console.print(heading, style="bold", highlight=False, markup=False)
-        said = [f"{words.plain(found.why)}."]
+        heading = plain(f"{found.model} on {found.task}: {found.metric}")
+        out.print(heading, style="bold")
+        said = [f"{plain(found.why)}."]
         if found.pair is not None:
             said = list(
                 comparison(found.pair, found.pairs, found.needed, found.lost, blind=found.blind)
             )
         for text in said:
-            console.print(f"  {text}", highlight=False, markup=False)
+            out.print(f"  {text}")

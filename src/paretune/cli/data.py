@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from paretune.terminal import say
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,9 +41,9 @@ def fetch(
         percent = 100 * held // max(1, total)
         if percent >= shown.get(file, -25) + 25 or held == total:
             shown[file] = percent
-            sys.stdout.write(f"{file}: {percent}% of {total:,} bytes\n")
+            say(f"{file}: {percent}% of {total:,} bytes")
 
     folder = download(name, to, base_url=base_url, progress=progress)
-    sys.stdout.write(f"{name}: complete and checked, in {folder}\n")
+    say(f"{name}: complete and checked, in {folder}")
     if to is not None:
-        sys.stdout.write(f"Studies find it with PARETUNE_HOME={to}, or source: {folder}.\n")
+        say(f"Studies find it with PARETUNE_HOME={to}, or source: {folder}.")

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from paretune.terminal import console, say_json
+
 
 def doctor(
     json: Annotated[
@@ -17,15 +19,12 @@ def doctor(
 
     found = machine(devices=True)
     if json:
-        import json as plain
-
-        typer.echo(plain.dumps(found, indent=2))
+        say_json(found)
         return
     _show(found)
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -34,7 +33,7 @@ def _show(found: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(found):
         table.add_row(Text(name), Text(value))
-    Console().print(table)
+    console().print(table)
 
 
 def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:

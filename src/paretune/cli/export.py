@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import Online, StoreFolder, StudyName
+from paretune.terminal import say
 
 
 def export(
@@ -41,20 +42,15 @@ def export(
 
     What was written is opened again, and its logits are compared.
     """
-    from rich.console import Console
-
     from paretune.verbs.export import export as write
 
     done = write(
         study, to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
         train_again=train_again, online=online,
     )  # fmt: skip
-    console = Console()
     run = " x ".join(done.run.cell)
-    console.print(
+    say(
         f"Exported: {done.folder} ({done.form}): {run}, seed {done.run.seed}.\n"
         f"Opened again, its logits differ by {done.largest_difference:.1g} at most.\n"
-        f"How to open it: {done.folder / 'README.md'}"
-        + "".join(f"\n{note}" for note in done.notes),
-        soft_wrap=True, highlight=False, markup=False,
-    )  # fmt: skip
+        f"How to open it: {done.folder / 'README.md'}" + "".join(f"\n{note}" for note in done.notes)
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from paretune.cli.options import Online, StoreFolder, StudyName
 from paretune.data.finding import SHOWN
+from paretune.terminal import plain, say
 
 
 def export_slobench(
@@ -45,27 +45,24 @@ def export_slobench(
     The best by the selection part, never by test labels. What was written is read back and checked
     as `paretune slobench check` does.
     """
-    from paretune.report.words import plain
     from paretune.verbs.export_slobench import export_slobench as write
 
     done = write(
         study, to=to, store=store, release=release, source=source, task=task,
         train_again=train_again, online=online,
-        tell=lambda said: print(plain(said), flush=True),  # noqa: T201
+        tell=lambda said: say(plain(said)),
     )  # fmt: skip
     for part in done.parts:
         run = part.by.record.run
-        sys.stdout.write(
-            plain(f"{part.name}: seed {run.seed}, selection score {part.quality}.") + "\n"
-        )
+        say(plain(f"{part.name}: seed {run.seed}, selection score {part.quality}."))
         for note in part.notes[:SHOWN]:
-            sys.stdout.write(f"  {plain(note)}\n")
+            say(f"  {plain(note)}")
         if len(part.notes) > SHOWN:
-            sys.stdout.write(f"  {len(part.notes) - SHOWN} more are in the README.\n")
+            say(f"  {len(part.notes) - SHOWN} more are in the README.")
     for finding in done.warnings:
-        sys.stdout.write(f"{finding.severity}: {plain(finding)}\n")
+        say(f"{finding.severity}: {plain(finding)}")
     for file in dict.fromkeys(part.file for part in done.parts):
         rows = sum(part.rows for part in done.parts if part.file == file)
         path = done.folder / file
-        sys.stdout.write(f"Ready to be handed in: {path} ({rows:,} rows, read back).\n")
-    sys.stdout.write(f"Which run answered what: {done.folder / 'README.md'}\n")
+        say(f"Ready to be handed in: {path} ({rows:,} rows, read back).")
+    say(f"Which run answered what: {done.folder / 'README.md'}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from paretune.terminal import plain, say
 
 Entry = tuple[str, str]
 """A name, and what there is to say about it: one line or several."""
@@ -27,15 +28,13 @@ def ls(
     for name, entries in listing.items():
         if what in (name, "all"):
             for line in _listed(name, list(entries())):
-                sys.stdout.write(f"{line}\n")
+                say(f"{line}")
 
 
 def _listed(title: str, entries: list[Entry]) -> Iterable[str]:
     """Names to the left, what they are to the right, wrapped to the terminal and never cut."""
     import shutil
     import textwrap
-
-    from paretune.report.words import plain
 
     left = min(24, 2 + max(len(name) for name, _ in entries))
     right = max(40, shutil.get_terminal_size().columns - left - 2)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from paretune.cli.study_text import DEFAULT_MODEL, quoted, study_text
+from paretune.terminal import plain, say
 
 
 def new(
@@ -79,7 +79,7 @@ def new(
             where=str(target),
             remedy="Name another file with --output.",
         ) from None
-    sys.stdout.write(f"Written: {target}\nNext: paretune check {target}\n")
+    say(f"Written: {target}\nNext: paretune check {target}")
 
 
 def _from_data(
@@ -88,7 +88,6 @@ def _from_data(
     from paretune.data.sniff import sniff
     from paretune.data.sniff_pairs import turned
     from paretune.errors import StudyError
-    from paretune.report.words import plain
     from paretune.study import Study
 
     found = sniff(path, label)

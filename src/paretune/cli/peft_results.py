@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from paretune.terminal import console
+
 
 def peft_results(
     folder: Annotated[
@@ -33,7 +35,6 @@ def peft_results(
     Accuracy with its interval beside memory, time and size, as the files have them.
     """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -41,14 +42,14 @@ def peft_results(
     from paretune.verbs.peft_results import peft_results as lay_over
 
     found = lay_over(folder, examples)
-    console = Console()
+    out = console()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in found.table.titles:
         shown.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
     for texts in found.table.texts:
         shown.add_row(*map(Text, texts))
-    console.print(shown)
+    out.print(shown)
     for sentence in found.sentences:
-        console.print(Text(sentence))
+        out.print(sentence)
     for path in write_table(found.table, tables) if tables else ():
-        console.print(f"Table: {path}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"Table: {path}", soft_wrap=True)

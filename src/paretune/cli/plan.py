@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.cli.options import Device, Online, StoreFolder, StudyName, Threads, Workers
+from paretune.terminal import say
 
 if TYPE_CHECKING:
     from paretune.verbs.plan import Expected, Plan
@@ -37,15 +37,15 @@ def plan(
         study, store=store, workers=workers, threads=threads, device=device, online=online
     )
     for line in _runs(planned) if every else _cells(planned):
-        sys.stdout.write(f"{line}\n")
+        say(f"{line}")
     last = planned.runs[-1]
-    sys.stdout.write(
+    say(
         f"{len(planned.runs)} runs, {planned.done} done; about {duration(planned.seconds_left)} "
         f"left with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
         f"{_together(planned)}"
         "Early stopping makes it less, a busy machine more. Times rest on "
-        f"{last.basis}, memory on {last.memory_basis}.\n"
+        f"{last.basis}, memory on {last.memory_basis}."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.terminal import console
 
 
 def recommend(
@@ -37,14 +38,12 @@ def recommend(
 
     The cheapest of those clearly above every baseline that the best is not clearly above.
     """
-    from rich.console import Console
-
     from paretune.verbs.recommend import recommend as weigh
 
-    console = Console()
+    out = console()
 
     def say(text: str = "", *, soft_wrap: bool = False) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=soft_wrap)
+        out.print(text, soft_wrap=soft_wrap)
 
     found = weigh(
         study, store=store, max_memory=max_memory, max_time=max_time, max_bytes=max_bytes,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.terminal import console
 
 if TYPE_CHECKING:
     from paretune.verbs.report import Gathered
@@ -46,12 +47,10 @@ def report(
 
 def show(found: Gathered, page: Path | None = None, **more: Path | None) -> None:
     """Print the comparison and write the page and, where wanted, what else ``write`` can."""
-    from rich.console import Console
-
     from paretune.report.table import terminal
     from paretune.verbs.report import write
 
-    console = Console()
-    terminal(found.study, found.records, found.states, console, found.findings)
+    out = console()
+    terminal(found.study, found.records, found.states, out, found.findings)
     for name, path in write(found, page or found.folder / "report.html", **more):
-        console.print(f"{name}: {path}", soft_wrap=True, highlight=False, markup=False)
+        out.print(f"{name}: {path}", soft_wrap=True)

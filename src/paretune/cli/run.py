@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -39,7 +38,7 @@ def run(
     from paretune.verbs.report import gather
     from paretune.verbs.run import run as go
 
-    with observing(sys.stdout) as observer:
+    with observing() as observer:
         ran = go(
             study,
             store=store,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from paretune.cli.options import Online
+from paretune.terminal import plain, say, say_json
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -41,19 +41,19 @@ def check(
     Every fault is named with file, line and remedy; any error ends in exit code 3.
     """
     from paretune.errors import DataError
-    from paretune.report.words import counted, plain
+    from paretune.report.words import counted
     from paretune.verbs.slobench import check as look
 
     checked = look(submission, release)
     for finding in checked.findings:
-        sys.stdout.write(f"{finding.severity}: {plain(finding)}\n")
+        say(f"{finding.severity}: {plain(finding)}")
     sizes = ", ".join(f"{name} {count:,}" for name, count in checked.answers.items())
     errors, warnings = (checked.counts[severity] for severity in ("error", "warning"))
     said = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
-    sys.stdout.write(f"{checked.kind} submission: {sizes or 'nothing'}. {said}.\n")
+    say(f"{checked.kind} submission: {sizes or 'nothing'}. {said}.")
     if errors:
         raise SystemExit(DataError.exit_code)
-    sys.stdout.write("Ready to be handed in.\n")
+    say("Ready to be handed in.")
 
 
 @app.command()
@@ -88,11 +88,9 @@ def score(
 
     What cannot be computed says why and how to get what it needs; nothing is fetched.
     """
-    import json
     from dataclasses import asdict
 
     from paretune.report import words
-    from paretune.report.words import plain
     from paretune.study import ModelSpec
     from paretune.verbs.slobench import score as compute
 
@@ -103,27 +101,24 @@ def score(
     )  # fmt: skip
     if as_json:
         # TER has no highest value, so of one line its interval has no upper end: null.
-        told = json.dumps(_finite(asdict(got)), ensure_ascii=False, indent=2, allow_nan=False)
-        sys.stdout.write(told + "\n")
+        say_json(_finite(asdict(got)))
         return
-    sys.stdout.write(
-        "As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:\n"
-    )
+    say("As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:")
     for name in got.scores:
         found = got.intervals[name]
         shown = f"{words.interval(found, 4)}  {words.examples(found)}"
-        sys.stdout.write(f"  {name.ljust(18)}{shown}\n")
+        say(f"  {name.ljust(18)}{shown}")
     for name, why in got.missing.items():
-        sys.stdout.write(f"  {name.ljust(18)}not computed: {plain(why)}\n")
+        say(f"  {name.ljust(18)}not computed: {plain(why)}")
     for line in got.data:
-        sys.stdout.write(f"  with {plain(line)}\n")
+        say(f"  with {plain(line)}")
     if got.sacrebleu:
-        sys.stdout.write("By sacreBLEU (0 to 100):\n")
+        say("By sacreBLEU (0 to 100):")
     for signature, found in got.sacrebleu_intervals.items():
         name, _, rest = signature.partition("|")
         shown = f"{words.interval(found, 2)}  {words.examples(found)}"
-        sys.stdout.write(f"  {name.ljust(18)}{shown}  {rest}\n")
-    sys.stdout.write("One set of answers: what another seed would change is in no interval.\n")
+        say(f"  {name.ljust(18)}{shown}  {rest}")
+    say("One set of answers: what another seed would change is in no interval.")
 
 
 def _finite(value: Any) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.terminal import say
 
 
 def track(
@@ -41,15 +41,14 @@ def track(
     from paretune.verbs.track import Tracked, following
     from paretune.verbs.track import track as mirror
 
-    def say(tracked: Tracked) -> None:
-        sys.stdout.write(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {into}\n")
-        sys.stdout.flush()
+    def show(tracked: Tracked) -> None:
+        say(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {into}")
 
     if not follow:
-        say(mirror(study, to=to, into=into, store=store))
+        show(mirror(study, to=to, into=into, store=store))
         return
     try:
         for tracked in following(study, to=to, into=into, store=store, every=every):
-            say(tracked)
+            show(tracked)
     except KeyboardInterrupt:
-        sys.stdout.write("No longer followed; the same command goes on.\n")
+        say("No longer followed; the same command goes on.")

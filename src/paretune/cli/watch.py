@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.terminal import console, plain
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -35,18 +36,17 @@ def watch(
     Reads the store and writes nothing. Ends when the study is done, or at Ctrl-C, which does not
     touch the study; shows one view and ends where the output is no terminal.
     """
-    from rich.console import Console
     from rich.live import Live
 
     from paretune.verbs.watch import watching
 
-    console = Console(highlight=False, markup=False)
+    out = console()
     with watching(study, store) as look:
-        if once or not console.is_terminal or console.is_dumb_terminal:
-            console.print(shown(look(), study))
+        if once or not out.is_terminal or out.is_dumb_terminal:
+            out.print(shown(look(), study))
             return
         try:
-            with Live(console=console, auto_refresh=False) as live:
+            with Live(console=out, auto_refresh=False) as live:
                 while True:
                     view = look()
                     live.update(shown(view, study), refresh=True)
@@ -54,15 +54,13 @@ def watch(
                         return
                     time.sleep(every)
         except KeyboardInterrupt:
-            console.print("No longer watched; the study itself was not touched.")
+            out.print("No longer watched; the study itself was not touched.")
 
 
 def shown(view: View, called: str) -> Group:
     """The view as lines and a table for each task; ``called`` is how the user names the study."""
     from rich.console import Group
     from rich.text import Text
-
-    from paretune.report.words import plain
 
     parts: list[Text | Table] = [Text(plain(view.study.study), style="bold")]
     parts += [Text(plain(line)) for line in _summary(view, called)]
@@ -135,7 +133,6 @@ def _table(standings: list[Standing]) -> Table:
     from rich.text import Text
 
     from paretune.execution.wording import duration
-    from paretune.report.words import plain
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("  method", width=16, overflow="fold")

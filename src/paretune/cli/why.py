@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.terminal import console, plain
 
 
 def why(
@@ -29,15 +30,11 @@ def why(
 
     The parts (weights, gradients, optimiser states, activations, the rest) by their difference.
     """
-    from rich.console import Console
-    from rich.text import Text
-
-    from paretune.report.words import plain
     from paretune.verbs.why import why as ask
 
-    console = Console()
+    out = console()
     for place, found in enumerate(ask(study, method, other, store=store, task=task, model=model)):
         title = f"{plain(found.task)}, {plain(found.model)}"
-        console.print(Text(f"\n{title}" if place else title, style="bold"))
+        out.print(f"\n{title}" if place else title, style="bold")
         for sentence in found.sentences:
-            console.print(Text(sentence))
+            out.print(sentence)

@@ -64,7 +64,6 @@ def each_apart(
             try:
                 code = execute_one()
             finally:
-                sys.stderr.flush()
                 os._exit(code)
         status = _ended(copy, stop, parent)
         if os.WIFSIGNALED(status):

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from paretune.execution.wording import described, duration, end_of, step_of
 from paretune.store import RunState
+from paretune.terminal import console, is_terminal, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -64,16 +65,19 @@ class Observer(Protocol):
 
 
 @contextmanager
-def observing(stream: IO[str]) -> Iterator[Observer]:
-    """An observer that writes to ``stream``: bars where it is a terminal, otherwise lines."""
-    if not stream.isatty():
+def observing(stream: IO[str] | None = None) -> Iterator[Observer]:
+    """An observer that writes to ``stream``, or stdout: bars on a terminal, otherwise lines."""
+    if not is_terminal(stream):
         yield PlainLines(stream)
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[said]}"))
-    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[said]}", markup=False),
+    )
+    with Progress(*columns, console=console(stream), transient=True) as progress:
         yield Bars(progress)
 
 
@@ -93,7 +97,7 @@ class Silent:
 class PlainLines:
     """A line at every ended run, and at most one every 30 s about those that run."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream
         self._last = time.monotonic()
 
@@ -110,8 +114,7 @@ class PlainLines:
 
     def note(self, text: str) -> None:
         """See :class:`Observer`."""
-        self._stream.write(f"{text}\n")
-        self._stream.flush()
+        say(text, to=self._stream)
 
     def _write(self, snapshot: Snapshot, text: str) -> None:
         left = f"; {snapshot.left}" if snapshot.left else ""
@@ -138,13 +141,13 @@ class Bars:
             self._progress.remove_task(self._bars.pop(run_id))
         for run_id, state in running.items():
             if run_id not in self._bars:
-                name = described(state.run).replace("[", r"\[")
+                name = described(state.run)
                 self._bars[run_id] = self._progress.add_task(name, total=None, said="")
             self._progress.update(
                 self._bars[run_id],
                 completed=state.progress.get("step", 0),
                 total=state.progress.get("steps"),
-                said=step_of(state).replace("[", r"\["),
+                said=step_of(state),
             )
 
     def ended(self, state: RunState, snapshot: Snapshot) -> None:

@@ -26,6 +26,7 @@ from paretune.execution.stop import Stop, stop_without
 from paretune.execution.wording import described
 from paretune.store import Claim, Store
 from paretune.store.owner import this_owner
+from paretune.terminal import clean_tracebacks_and_warnings, say
 
 IDLE_SECONDS = 0.25
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -38,6 +39,7 @@ def main(
 ) -> int:
     """The worker's command line; ``execute`` and ``fleets`` replace training (for tests)."""
     options = _parser().parse_args(arguments)
+    clean_tracebacks_and_warnings()
     # Before torch or numpy is imported: they read these once.
     for variable in _THREAD_VARIABLES:
         os.environ[variable] = str(options.threads)
@@ -70,7 +72,7 @@ def _each_apart(options: argparse.Namespace, stop: Stop, execute: Execute | None
     try:
         return each_apart(waiting, one, stop, options.parent)
     except ParetuneError as error:
-        _say(f"worker: {error}")
+        _tell(f"worker: {error}")
         return error.exit_code
 
 
@@ -99,7 +101,7 @@ def _work(
                 owner=owner,
             )
     except ParetuneError as error:
-        _say(f"worker: {error}")
+        _tell(f"worker: {error}")
         return error.exit_code
     return 130 if stop.asked else 0
 
@@ -143,7 +145,7 @@ def work(
         if claim is not None:
             claimed += 1
             if fleets is not None and _joins(store, claim, asked, limit):
-                crewed = Crewed(store, study_hash, fleets, asked, stop, _say)
+                crewed = Crewed(store, study_hash, fleets, asked, stop, _tell)
                 _execute_together(store, claim, crewed, execute, stop)
             else:
                 _execute_claimed(store, claim, execute, stop)
@@ -219,7 +221,7 @@ def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -
     except KeyboardInterrupt:
         store.release(claim)
     except StaleClaimError as error:
-        _say(f"worker: {described(claim.run)}: {error}")
+        _tell(f"worker: {described(claim.run)}: {error}")
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 (the edge: one run's defect must not stop the others)
@@ -249,7 +251,7 @@ def _end_without_device(error: Exception) -> None:
 
 def _fail(store: Store, claim: Claim, error: Exception) -> None:
     story = "".join(traceback.format_exception(error))
-    _say(story)
+    _tell(story.rstrip("\n"))
     if isinstance(error, ParetuneError):
         message = str(error)
     else:
@@ -262,7 +264,7 @@ def _fail(store: Store, claim: Claim, error: Exception) -> None:
             {"traceback": _text(story)},
         )
     except StaleClaimError as stale:
-        _say(f"worker: {described(claim.run)}: {stale}")
+        _tell(f"worker: {described(claim.run)}: {stale}")
 
 
 def _place(trace: TracebackType | None) -> str:
@@ -274,9 +276,8 @@ def _text(said: str) -> str:
     return said.encode(errors="backslashreplace").decode()
 
 
-def _say(line: str) -> None:
-    sys.stderr.write(line.rstrip("\n") + "\n")
-    sys.stderr.flush()
+def _tell(text: str) -> None:
+    say(text, error=True)
 
 
 def _stages(text: str) -> tuple[str, ...]:

@@ -6,14 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from paretune.terminal.clean import plain as plain
+
 if TYPE_CHECKING:
     from paretune.analysis.interval import Interval
     from paretune.analysis.pairs import Rank
-
-
-def plain(text: object) -> str:
-    """A name as one line of printable characters: nothing in it can steer a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
 def interval(found: Interval, digits: int | None = None) -> str:

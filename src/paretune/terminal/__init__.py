@@ -1,0 +1,113 @@
+"""The one place that prints. Whatever a person sees on stdout or stderr is written here.
+
+Labels, names, texts, file names and the messages of libraries come from files that somebody else
+may have written. Printed as they are, an escape sequence in them retitles the window or clears the
+screen, and a bidirectional override shows another text than there is. So no other module names
+``print``, ``sys.stdout``, ``sys.stderr`` or a console of its own (``tests/cli/test_terminal.py``):
+
+- ``say(text)`` writes lines as they are, never wrapped; ``say(text, error=True)`` to stderr.
+- ``console()`` is Rich's console for tables, bars and sentences that wrap. It takes text literally
+  (no markup, no highlighting, no emoji codes), so a style is given beside it:
+  ``console().print(text, style="bold")``; paths and commands with ``soft_wrap=True``.
+- ``say_json(value)`` writes JSON for scripts.
+
+All of them clean what they write (:mod:`paretune.terminal.clean`). A text that has to stay one line
+or one table cell goes through ``plain`` before, since a line break in it is no escape. A reader who
+is gone (``| head``) ends in :class:`ReaderGoneError`, which ``paretune.cli.main`` ends quietly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+from paretune.terminal.clean import json_text, plain, printable
+from paretune.terminal.gone import ReaderGoneError
+
+if TYPE_CHECKING:
+    from paretune.terminal.console import Terminal
+
+__all__ = [
+    "ReaderGoneError",
+    "clean_tracebacks_and_warnings",
+    "console",
+    "forget_the_reader",
+    "is_terminal",
+    "plain",
+    "printable",
+    "say",
+    "say_json",
+]
+
+
+def say(text: object = "", *, error: bool = False, to: IO[str] | None = None) -> None:
+    """Write one or several lines, cleaned, and flush.
+
+    Args:
+        text: without the last line break.
+        error: to stderr instead of stdout.
+        to: a stream instead of both.
+
+    Raises:
+        ReaderGoneError: nobody reads the stream any more.
+    """
+    stream = to or (sys.stderr if error else sys.stdout)
+    if stream is None:  # the process was started with the stream closed
+        return
+    try:
+        stream.write(f"{printable(text)}\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+
+
+def say_json(value: Any) -> None:
+    """Write a value to stdout as JSON; what could steer a terminal is escaped in it."""
+    say(json_text(value))
+
+
+def console(to: IO[str] | None = None) -> Terminal:
+    """A Rich console on stdout, or on ``to``, that cleans what it writes."""
+    from paretune.terminal.console import Terminal
+
+    return Terminal(file=to)
+
+
+def is_terminal(stream: IO[str] | None = None) -> bool:
+    """Whether ``stream``, or stdout, is a terminal, where bars can be drawn."""
+    stream = stream or sys.stdout
+    return stream is not None and stream.isatty()
+
+
+def forget_the_reader() -> None:
+    """After :class:`ReaderGoneError`: Python does not try to write what is left, and complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        os.dup2(nowhere, stream.fileno())
+
+
+def clean_tracebacks_and_warnings() -> None:
+    """From now on, tracebacks of defects and Python's warnings are cleaned like all else."""
+
+    def show_traceback(
+        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        say("".join(traceback.format_exception(kind, error, trace)).rstrip(), error=True)
+
+    def show_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: IO[str] | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        say(text.rstrip(), error=True, to=file)
+
+    sys.excepthook = show_traceback
+    warnings.showwarning = show_warning
