@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from paretune.errors import StudyError
+from paretune.terminal import say
 
 KNOWN = 'Use "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".'
 _SECONDS = 120
@@ -117,4 +118,4 @@ def _own(device: str) -> Gpu:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(_own(sys.argv[1]))))  # noqa: T201 (read by the process that asks)
+    say(json.dumps(asdict(_own(sys.argv[1]))))  # read by the process that asks
