@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.anatomy import Anatomy
+from paretune.models.sentencepiece_model import (
+    CAMEMBERT_ROLES,
+    camembert_bpe,
+    find_model,
+    is_bpe,
+    require_same_cuts,
+)
+
+_PLAIN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def open_tokenizer(
@@ -23,28 +33,20 @@ def open_tokenizer(
         fast: refuse a slow one; Marian has no other.
 
     Raises:
-        ModelError: none can be opened, it is a slow one, it has no padding token, or its tokens
-            do not fit the model's embeddings.
+        ModelError: none can be opened, it is a slow one, it cuts texts otherwise than the
+            SentencePiece model beside it, it has no padding token, or its tokens do not fit the
+            model's embeddings.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        with warnings.catch_warnings():
-            # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
-            # model does too, and results would depend on what else is installed.
-            warnings.filterwarnings("ignore", message=".*sacremoses")
-            tokenizer = AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-    except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelError(f"its tokenizer cannot be opened ({reason}).", where=where) from None
+    tokenizer = _opened(folder, model.config.model_type, where)
     if fast and not tokenizer.is_fast:
         raise ModelError(
             f"its tokenizer ({type(tokenizer).__name__}) has no fast version.",
             where=where,
             remedy="A tokenizer.json in the model's folder is needed.",
         )
+    spm = find_model(folder)
+    if tokenizer.is_fast and spm is not None:
+        require_same_cuts(tokenizer, spm, where)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             "its tokenizer has no padding token, so that texts cannot be batched.",
@@ -69,6 +71,76 @@ def open_tokenizer(
             where=where,
             remedy="Correct pad_token_id in config.json or pad_token in tokenizer_config.json.",
         )
+    return tokenizer
+
+
+def _opened(folder: Path, model_type: str, where: str) -> Any:
+    algorithm, spm = _algorithm(folder), find_model(folder)
+    merges = spm is not None and algorithm is None and model_type == "camembert" and is_bpe(spm)
+    try:
+        with warnings.catch_warnings():
+            # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
+            # model does too, and results would depend on what else is installed.
+            warnings.filterwarnings("ignore", message=".*sacremoses")
+            return _camembert(folder, spm) if merges and spm else _by_class(folder, algorithm)
+    except Exception as error:  # noqa: BLE001 (parsers of files from anywhere raise what they like)
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"its tokenizer cannot be opened ({reason}).",
+            where=where,
+            remedy="Fetch its files again: they may be damaged, or newer than the installed "
+            "transformers.",
+        ) from None
+
+
+def _by_class(folder: Path, algorithm: str | None) -> Any:
+    """The tokenizer as its family's class opens it, or as it stands where that class cannot be it.
+
+    Classes of SentencePiece families take models that choose pieces by likelihood (Unigram); one
+    that merges pairs (BPE, as SloBERTa's) they refuse, or would cut otherwise.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **_PLAIN)
+    except Exception:
+        if algorithm != "BPE":
+            raise
+    else:
+        if algorithm is None or not tokenizer.is_fast:
+            return tokenizer
+        if type(tokenizer.backend_tokenizer.model).__name__ == algorithm:
+            return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(folder, **_PLAIN)
+
+
+def _algorithm(folder: Path) -> str | None:
+    """How the folder's tokenizer.json cuts: ``BPE``, ``Unigram``, ``WordPiece``; None: unsaid."""
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        return None
+    try:
+        model = json.loads(file.read_text(encoding="utf-8")).get("model")
+    except (ValueError, RecursionError, AttributeError):
+        raise ModelError(
+            "is no tokenizer: not a JSON object, or nested without end.",
+            where=str(file),
+            remedy="Fetch it again.",
+        ) from None
+    found = model.get("type") if isinstance(model, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _camembert(folder: Path, spm: Path) -> Any:
+    """A CamemBERT's tokenizer from its SentencePiece model, with the folder's special tokens."""
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        folder, tokenizer_object=camembert_bpe(spm), **_PLAIN
+    )
+    for role, token in CAMEMBERT_ROLES.items():
+        if getattr(tokenizer, role) is None:
+            setattr(tokenizer, role, token)
     return tokenizer
 
 

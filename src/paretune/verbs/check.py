@@ -175,7 +175,7 @@ def _method(spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: C
         module, _ = context.method(spec)
         for task in tasks:
             context.serves(spec, task)
-        if not methods.trains_a_model(module):
+        if not methods.has_rates(module):
             return Seen("method", spec.key, str(module.TITLE))
         rates = learning_rates(spec, module, trials)
     except ParetuneError as error:

@@ -1,0 +1,70 @@
+"""Models as the hub's cache holds them, by name and offline: check, plan, three steps of a run.
+
+Small ones with a few methods (the families' contract tests have the others); in full size
+(``-m slow``) with all of them: one model takes up to 2.5 GB of disk and 7 GB of memory for minutes.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from contract_walk import METHODS, serves
+from hub_layouts import LAYOUTS, hub_layout
+from tiny_marian import tiny_pairs
+from tiny_study import as_file, command, finish, small, two_files
+from tiny_tasks import small as small_options
+
+from paretune.study import Study
+
+FEW = ("full", "lora", "prompt", "untuned")
+
+
+def study_of(name: str, folder: Any, methods: Iterable[str]) -> Study:
+    """Three steps of the methods, on a task that fits the model."""
+    task: dict[str, Any]
+    if "opus" in name:
+        task = tiny_pairs(folder, 24, 6).model_dump(exclude_none=True)
+    else:
+        train = two_files(folder, 24, 6)
+        task = {"name": "words", "kind": "classification", "train": str(train), "text": "text",
+                "test": str(folder / "test.csv"), "label": "label"}  # fmt: skip
+    asked = [
+        {"name": method, **small_options(method)}
+        for method in methods
+        if serves(method, task["kind"])
+    ]
+    training = {"max_steps": 3, "eval_every": 3, "batch_size": 4, "max_length": 32}
+    return small(
+        folder, "", tasks=[task], methods=asked,
+        models=[{"name": name, "label": "real"}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+        training=training | {"precision": "fp32"}, generation={"max_new_tokens": 8},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", ["small", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_by_name_offline_through_everything(
+    name: str, size: str, capsys: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    hub_layout(name, tmp_path / "cache", small=size == "small")
+    study = study_of(name, tmp_path / "data", FEW if size == "small" else METHODS)
+    file = as_file(study, tmp_path / "real.yaml")
+    for verb in ("plan", "check"):
+        code, out, err = command(capsys, verb, file)
+        assert code == 0, out + err
+    assert LAYOUTS[name].commit in out
+    store = finish(study, tmp_path / "store", costs=0)
+    records = store.records(study.study_hash)
+    store.close()
+    gc.collect()
+    ran = {record.run.method.name for record in records if record.run.stage == "final"}
+    assert ran >= {method.name for method in study.methods}
+    assert {record.outcome for record in records} <= {"ok", "collapsed"}
+    assert {record.result["steps"] for record in records if record.result.get("steps")} == {3}
