@@ -37,7 +37,9 @@ def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float)
     def select() -> dict[str, float]:
         return {"primary": -abs(float(held["w"].detach()) - optimum)}
 
-    between = settle(held, start, SHARES, select(), select, higher)
+    end = {name: p.detach().clone() for name, p in held.items()}
+    between = settle(held, start, end, SHARES, select(), select, higher)
+    assert float(end["w"]) == 2.0
     assert between.share == taken and float(held["w"]) == pytest.approx(2 * taken)
     assert float(held["head"]) == 5.0
     assert [t["share"] for t in between.tried] == list(SHARES)

@@ -111,7 +111,7 @@ def test_a_run_that_was_interrupted_leaves_no_trace_in_the_workbench(
     for method in ("lora", "prompt", "full"):
         with pytest.raises(KeyboardInterrupt):
             broken = run_of(method, tmp_path, tiny_model)
-            execute_run(broken, checkpoint=tmp_path / "b", report=kill, bench=shared)
+            execute_run(broken, checkpoint=tmp_path / method, report=kill, bench=shared)
     again = execute_run(run, checkpoint=tmp_path / "c", report=silent, bench=shared)
     assert left(again) == left(alone)
 

@@ -14,6 +14,7 @@ from typing import IO
 
 from paretune.execution import apart
 from paretune.execution.fleet import ALONE, Asked
+from paretune.execution.stop import REPEAT_SECONDS
 from paretune.store.owner import owner_of
 
 WORKER = (sys.executable, "-m", "paretune.execution.worker")
@@ -101,12 +102,21 @@ class Crew:
                 ended.append(Ended(worker.owner, code, said))
         return ended
 
-    def dismiss(self) -> None:
-        """Ask all to stop, and wait: runs in hand are given back."""
+    def ask(self) -> None:
+        """Ask all to stop."""
         for worker in self._workers:
             worker.process.terminate()
+
+    def dismiss(self) -> None:
+        """Ask all to stop, and wait: runs in hand are kept as they are and given back."""
+        self.ask()
         for worker in self._workers:
-            worker.process.wait()
+            while True:
+                try:
+                    worker.process.wait(REPEAT_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    worker.process.terminate()
         self.reap()
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ more runs when those there are have ended, and replaces workers that die.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ from paretune.execution.crew import WORKER, Crew
 from paretune.execution.fleet import FLEET, Asked
 from paretune.execution.losses import Losses
 from paretune.execution.progress import Observer, snapshot_of
+from paretune.execution.stop import asked_to_stop
 from paretune.measuring.processor import usable_cores
 from paretune.store import RunState, Store
 
@@ -37,6 +39,7 @@ class Summary:
     seconds: float
 
 
+@asked_to_stop()
 def run_study(
     store: Store,
     study_hash: str,
@@ -72,7 +75,8 @@ def run_study(
         fleet: at most so many runs train together in one worker; None: where it pays.
 
     Raises:
-        KeyboardInterrupt: after the workers gave their runs back; the same call continues.
+        KeyboardInterrupt: told to stop (paretune.execution.stop), after the workers have given
+            their runs back; the same call continues.
         ParetuneError: workers cannot start, or the store cannot be used.
     """
     started = time.monotonic()
@@ -103,7 +107,7 @@ def run_study(
             _employ(crew, waiting, stages, workers, threads)
             time.sleep(POLL_SECONDS)
         crew.dismiss()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is told
         _stop(crew, observer)
         raise
     finally:
@@ -128,12 +132,18 @@ def _employ(
 
 
 def _stop(crew: Crew, observer: Observer) -> None:
+    def tell(text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
+            observer.note(text)
+
     try:
-        observer.note("Stopping: workers give their runs back (Ctrl-C again ends them at once).")
+        crew.ask()
+        tell("Stopping: workers keep their runs as they are (Ctrl-C again ends them at once).")
         crew.dismiss()
     except KeyboardInterrupt:
         crew.kill()
-    observer.note("Stopped. Nothing is lost: the same command continues.")
+        tell("Ended at once: runs in hand go on from their last checkpoint.")
+    tell("Stopped. Nothing is lost: the same command continues.")
 
 
 class _Watch:

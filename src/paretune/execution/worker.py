@@ -65,8 +65,11 @@ def _each_apart(options: argparse.Namespace, stop: Stop, execute: Execute | None
             states = store.states(options.study)
         return any(state.free and state.stage in options.stages for state in states)
 
+    starter = os.getpid()
+
     def one() -> int:
         options.limit = 1
+        stop_without(starter)
         return _work(options, stop, execute, None, owner)
 
     try:

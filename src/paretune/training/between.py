@@ -39,6 +39,7 @@ def start_of(
 def settle(
     trained: Mapping[str, nn.Parameter],
     start: Mapping[str, Tensor],
+    end: Mapping[str, Tensor],
     shares: Sequence[float],
     best: Mapping[str, float],
     select: Callable[[], dict[str, float]],
@@ -47,14 +48,14 @@ def settle(
     """Try each share and leave the best one in the model; all of the way where none beats it.
 
     Args:
-        trained: holds the best weights of the training.
+        trained: what moves.
         start: what :func:`start_of` copied.
+        end: the best weights of the training, which stay.
         shares: of the way from start to best, each below 1.
         best: selection scores of the weights as they are.
         select: selection scores of the weights as they are when it is called.
         better: whether the first scores are better than the second.
     """
-    end = {name: trained[name].detach().clone() for name in start}
     share, held, tried = 1.0, dict(best), []
     for asked in shares:
         _go(trained, start, end, asked)

@@ -24,7 +24,10 @@ FORMAT = 1
 
 @dataclass
 class Progress:
-    """Everything of a run that changes while it trains, beside the tensors."""
+    """Everything of a run that changes while it trains, beside the tensors.
+
+    ``seconds``: what it has trained so far, in all its attempts.
+    """
 
     step: int = 0
     micro_batch: int = 0
@@ -33,6 +36,7 @@ class Progress:
     best_step: int = -1
     best_scores: dict[str, float] = field(default_factory=dict)
     without_gain: int = 0
+    seconds: float = 0.0
 
 
 def save(

@@ -21,6 +21,7 @@ from paretune.data.encode import Encoded
 from paretune.training import checkpoint, guards
 from paretune.training.between import Between, settle, start_of
 from paretune.training.checkpoint import Progress
+from paretune.training.interruption import uninterrupted
 from paretune.training.optimiser import adamw, gradient_norm
 from paretune.training.plan import Plan
 from paretune.training.schedule import factor
@@ -30,12 +31,16 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """How training went; the model holds the best weights when this is returned."""
+    """How training went; the model holds the best weights when this is returned.
+
+    ``save`` writes a checkpoint from which the run goes on with its answers.
+    """
 
     progress: Progress
     best: dict[str, Tensor]
     diverged: str | None
     between: Between = field(default_factory=Between)
+    save: Callable[[], None] = lambda: None
 
 
 class Course:
@@ -48,6 +53,9 @@ class Course:
         plan: the settings of this run.
         report: told the step, the steps in all and the loss after every step.
         head: names of the trained tensors that start from nothing (training.between).
+
+    ``resumed_at`` is the step of the checkpoint, 0 without one. ``clock`` gives the seconds of
+    training so far, in all attempts; a fleet puts its own in the place.
     """
 
     def __init__(
@@ -64,14 +72,17 @@ class Course:
         self.per_epoch, self.steps, self.eval_every = plan.steps(len(data.labels))
         self.progress, self.best = Progress(micro_batch=plan.micro_batch), dict[str, Tensor]()
         self.diverged: str | None = None
-        self.stopped = not trained
         self._begun: dict[str, Tensor] = {}
-        self._saved_at = time.monotonic()
         if trained:
             self.optimizer = adamw(trained, plan.settings.weight_decay, plan.rate_factors)
             self._begun = start_of(trained, head, plan.settings.interpolate)
             resumed = checkpoint.load(plan.checkpoint, trained, self.optimizer, plan.micro_batch)
             self.progress, self.best = resumed or (self.progress, self.best)
+        self.stopped = not trained or self._patience_ends
+        self.resumed_at = self.progress.step
+        self._saved_at = time.monotonic()
+        began_at = self._saved_at - self.progress.seconds
+        self.clock: Callable[[], float] = lambda: time.monotonic() - began_at
 
     @property
     def over(self) -> bool:
@@ -83,7 +94,8 @@ class Course:
         """Whether the weights after the last step are to be judged, and were not yet."""
         step, curve = self.progress.step, self.progress.curve
         judged = curve[-1]["step"] if curve else 0
-        return step > judged and (step % self.eval_every == 0 or step == self.steps)
+        at_its_turn = step % self.eval_every == 0 or step == self.steps
+        return self.diverged is None and step > judged and at_its_turn
 
     @property
     def rate(self) -> float:
@@ -112,7 +124,8 @@ class Course:
         """Note a step that was taken, with its loss."""
         self.progress.losses.append(loss)
         self.progress.step += 1
-        self.report({"step": self.progress.step, "steps": self.steps, "loss": loss})
+        told = {"step": self.progress.step, "steps": self.steps, "loss": loss}
+        self.report({**told, "resumed_at": self.resumed_at})
 
     def judge(self) -> None:
         """Score the present weights, note the curve, and keep them if they are the best so far.
@@ -122,9 +135,15 @@ class Course:
         Raises:
             DivergedError: the last step blew the weights up, which only the selection part shows.
         """
-        progress, scores = self.progress, self.select()
+        scores = self.select()
         if not math.isfinite(scores["loss"]):
-            raise guards.DivergedError(progress.step, f"the selection loss is {scores['loss']}")
+            why = f"the selection loss is {scores['loss']}"
+            raise guards.DivergedError(self.progress.step, why)
+        with uninterrupted():
+            self._judged(scores)
+
+    def _judged(self, scores: dict[str, float]) -> None:
+        progress = self.progress
         since = progress.curve[-1]["step"] if progress.curve else 0
         losses = progress.losses[since : progress.step]
         progress.curve.append(
@@ -141,27 +160,44 @@ class Course:
             self._hold(last=progress.step == self.steps)
         else:
             progress.without_gain += 1
+        self.stopped = self._patience_ends
+
+    @property
+    def _patience_ends(self) -> bool:
         patience = self.plan.settings.patience
-        self.stopped = patience is not None and progress.without_gain >= patience
+        return patience is not None and self.progress.without_gain >= patience
 
     def keep(self) -> None:
         """Write the checkpoint, where the last one is old enough and the run did not end early."""
         ended = self.stopped or self.diverged is not None
         if not ended and time.monotonic() - self._saved_at > self.plan.checkpoint_seconds:
-            checkpoint.save(
-                self.plan.checkpoint, self.progress, self.trained, self.best, self.optimizer
-            )
+            self.save()
             self._saved_at = time.monotonic()
+
+    def save(self) -> None:
+        """Write the checkpoint now, as after the last whole step."""
+        if self.trained and self.progress.step and self.diverged is None:
+            with uninterrupted():
+                self.progress.seconds = self.clock()
+                checkpoint.save(
+                    self.plan.checkpoint, self.progress, self.trained, self.best, self.optimizer
+                )
 
     def conclude(self) -> Trained:
         """Put the best weights back, or those between them and the start that are better."""
-        if self.progress.best_step != self.progress.step:
-            _copy(self.best, self.trained)
+        self.progress.seconds = seconds = self.clock()
+        self.clock = lambda: seconds  # what follows is no training
+        _copy(self.best, self.trained)
         between = Between()
         if self._begun and self.diverged is None:
+            if self.progress.best_step == self.progress.step:
+                # It may be the weights themselves, and what is kept must not move with them.
+                self.best = {name: p.detach().clone() for name, p in self.trained.items()}
             shares, scores = self.plan.settings.interpolate, self.progress.best_scores
-            between = settle(self.trained, self._begun, shares, scores, self.select, _better)
-        return Trained(self.progress, self.best, self.diverged, between)
+            between = settle(
+                self.trained, self._begun, self.best, shares, scores, self.select, _better
+            )
+        return Trained(self.progress, self.best, self.diverged, between, self.save)
 
     def _hold(self, *, last: bool) -> None:
         if last:

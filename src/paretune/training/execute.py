@@ -207,14 +207,17 @@ def _train_and_score(
     evaluate = partial(token_loss if dataset.kind == "translation" else logits, model, **asked)
     translate = partial(translations, prepared.loaded, **asked)
     judge = judge_of(run, dataset, parts, encoded, plan, bench, evaluate, translate)
-    started = time.monotonic()
     data = encoded["train"]
     trained: Trained = train(
         model, prepared.trained, data, judge.select, plan, fleet, report, prepared.head
     )
-    seconds["train"] = time.monotonic() - started
+    seconds["train"] = trained.progress.seconds
     started = time.monotonic()
-    given = answered(trained, judge, encoded)
+    try:
+        given = answered(trained, judge, encoded)
+    except KeyboardInterrupt:
+        trained.save()
+        raise
     seconds["evaluation"] = time.monotonic() - started
     leave(
         outcome,

@@ -18,6 +18,7 @@ from paretune.data.encode import Encoded
 from paretune.methods.fleet import Fleet
 from paretune.study import derive
 from paretune.training.course import Course, Report, Trained, descend
+from paretune.training.interruption import uninterrupted
 from paretune.training.objective import weight
 from paretune.training.passes import training_passes
 from paretune.training.plan import Plan
@@ -47,27 +48,30 @@ def train(
     """
     course = Course(trained, data, select, plan, report, head)
     model.train()
-    while not course.over:
-        with course.guarded():
-            loss = train_step(
-                model,
-                trained,
-                course.optimizer,
-                data,
-                course.batch(),
-                course.progress.step,
-                course.rate,
-                plan,
-                fleet,
-            )
-            course.took(loss)
-            if course.due:
-                course.judge()
-                model.train()
-        course.keep()
-    found = course.conclude()
+    try:
+        while course.due or not course.over:
+            with course.guarded():
+                if not course.due:  # as it is where a run was interrupted in an evaluation
+                    _step(model, course, fleet)
+                if course.due:
+                    course.judge()
+                    model.train()
+            course.keep()
+        found = course.conclude()
+    except KeyboardInterrupt:
+        course.save()
+        raise
     model.eval()
     return found
+
+
+def _step(model: nn.Module, course: Course, fleet: Fleet) -> None:
+    """One step of a run: interrupted, it is as before or as after it."""
+    step, plan = course.progress.step, course.plan
+    loss = gradients(model, course.data, course.batch(), step, plan, fleet)
+    with uninterrupted():
+        descend(course.trained, course.optimizer, step, course.rate, loss, plan)
+        course.took(loss)
 
 
 def train_step(
@@ -86,6 +90,15 @@ def train_step(
     Raises:
         DivergedError: the loss or the gradient blew up; the weights are those before the step.
     """
+    total = gradients(model, data, batch, step, plan, fleet)
+    descend(trained, optimizer, step, rate, total, plan)
+    return total
+
+
+def gradients(
+    model: nn.Module, data: Encoded, batch: list[int], step: int, plan: Plan, fleet: Fleet
+) -> float:
+    """The gradients of one effective batch, into its tensors; returns the mean loss."""
     total = 0.0
     fleet.step_seed = derive(plan.seed, "method", step)
     cut = training_passes(data, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
@@ -95,5 +108,4 @@ def train_step(
             loss = plan.loss(model, data, indices, fleet) / weight(data, batch)
             torch.autograd.backward(loss)
         total += float(loss.detach())
-    descend(trained, optimizer, step, rate, total, plan)
     return total

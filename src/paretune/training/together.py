@@ -27,6 +27,7 @@ from paretune.training.course import Course, descend
 from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
 from paretune.training.environment import environment
 from paretune.training.formation import Formation, Member, method_of
+from paretune.training.interruption import uninterrupted
 from paretune.training.job import Job
 from paretune.training.joint import evaluated, rows
 from paretune.training.judging import Judge, judge_of
@@ -52,6 +53,7 @@ class Seat:
     seconds: dict[str, float] = field(default_factory=dict)
     ready: dict[int, Any] = field(default_factory=dict)
     lost: bool = False
+    """Whether it is no longer this fleet's: another worker has it, or it has ended."""
 
     plan: Plan = field(init=False)
     judge: Judge = field(init=False)
@@ -60,6 +62,11 @@ class Seat:
     def spent(self, on: str, seconds: float) -> None:
         """Count seconds of this run."""
         self.seconds[on] = self.seconds.get(on, 0.0) + seconds
+
+    def keep_as_it_is(self) -> None:
+        """Write its checkpoint, where it has begun and is still ours."""
+        if hasattr(self, "course") and not self.lost:
+            self.course.save()
 
 
 class Together:
@@ -121,6 +128,11 @@ class Together:
                     started = time.monotonic()
                 else:
                     coming = []
+        except KeyboardInterrupt:
+            for seat in self._seats:
+                seat.keep_as_it_is()
+            self._bench.drop_model()
+            raise
         except BaseException:  # whatever it is goes on up
             self._bench.drop_model()  # a method may be half inside it
             raise
@@ -196,13 +208,19 @@ class Together:
             seat.job.report,
             self._formation.loaded.head,
         )
+        seat.spent("train", seat.course.progress.seconds)
+        seat.course.clock = lambda: seat.seconds["train"]
 
     def _step(self) -> None:
         """One optimiser step of every run."""
         started = time.monotonic()
         formation, packing = self._formation, self._formation.fleet.packing
         formation.loaded.model.train()
-        batches = [[] if s.course.over else s.course.batch() for s in self._seats]
+        # What was interrupted in an evaluation goes on with it.
+        idle = [s.course.over or s.course.due for s in self._seats]
+        batches = [
+            [] if waits else s.course.batch() for s, waits in zip(self._seats, idle, strict=True)
+        ]
         cuts = [
             training_passes(s.course.data, batch, s.plan.micro_batch, s.plan.pass_tokens, packing)
             if batch
@@ -217,9 +235,10 @@ class Together:
             self._pass(stack, cuts, batches, losses)
         formation.hand_out()
         tokens = [sum(n * length for n, length in own) for own in sides]
-        for seat, loss, batch in zip(self._seats, losses, batches, strict=True):
-            if batch:
-                self._descend(seat, loss)
+        with uninterrupted():  # or resumed runs of a fleet would not be where they were together
+            for seat, loss, batch in zip(self._seats, losses, batches, strict=True):
+                if batch:
+                    self._descend(seat, loss)
         seconds = time.monotonic() - started
         for seat, own in zip(self._seats, tokens, strict=True):
             seat.spent("train", seconds * own / max(1, sum(tokens)))
@@ -266,17 +285,7 @@ class Together:
 
     def _evaluate(self) -> None:
         """Judge the runs whose turn it is, all in the same passes."""
-        due = [
-            s
-            for s in self._seats
-            if s.course.due
-            and not s.lost
-            and s.course.diverged is None
-            and (
-                not s.course.progress.curve
-                or s.course.progress.curve[-1]["step"] != s.course.progress.step
-            )
-        ]
+        due = [s for s in self._seats if s.course.due and not s.lost]
         if due:
             started = time.monotonic()
             self._ready(due, "selection")
@@ -364,5 +373,6 @@ class Together:
                 "work": asdict(self._work(seat)),
             }
             self._finish(seat.job, seat.outcome)
+            seat.lost = True  # it has its end, and nothing more is to be kept of it
         self._seats = [seat for seat in self._seats if seat not in ended]
         self._changed = True

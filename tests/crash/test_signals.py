@@ -1,0 +1,154 @@
+"""What ends a study from outside: signals, a closed terminal, a parent that is gone."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from test_kill import FAKE, STUDY_COMMAND
+from test_real_kill import PARETUNE
+from tiny_runs import STUDY, a_store, runs
+from tiny_study import as_file, small
+
+from paretune.store import RunState, Store
+from paretune.training.checkpoint import _progress
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+
+
+def command(folder: Path) -> list[str]:
+    return [sys.executable, "-c", STUDY_COMMAND, str(folder), str(FAKE), STUDY]
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    patience = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < patience, f"waited in vain: {what}"
+        time.sleep(0.02)
+
+
+def family_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def gone(family: list[psutil.Process]) -> bool:
+    """Whether they have ended (an orphan that nobody waits for yet has, too)."""
+    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in family)
+
+
+def in_hand(store: Store, study: str = STUDY) -> list[RunState]:
+    return [s for s in store.states(study) if s.state == "running" and not s.free]
+
+
+def holding(tmp_path: Path, stage: str = "tune") -> tuple[Store, Callable[[], bool]]:
+    """Two runs that are held in their middle, and whether both are there."""
+    store = a_store(tmp_path, runs(2, stage, hold=True))
+    number = 1 if stage == "cost" else 2
+    return store, lambda: len(list(tmp_path.glob("checkpoints/*.safetensors"))) == number
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_every_signal_ends_workers_and_gives_their_runs_back(tmp_path: Path, number: int) -> None:
+    store, held = holding(tmp_path)
+    study = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    until(held, "two runs in their middle")
+    workers = family_of(study.pid)
+    assert len(workers) == 2
+    study.send_signal(number)
+    said, _ = study.communicate(timeout=120)
+    assert b"the same command continues" in said
+    assert gone(workers)
+    assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+    (tmp_path / "go").touch()
+    assert subprocess.run(command(tmp_path), stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path) -> None:
+    _, held = holding(tmp_path)
+    study = subprocess.Popen(["nohup", *command(tmp_path)], stdout=subprocess.DEVNULL)
+    until(held, "two runs in their middle")
+    for process in [psutil.Process(study.pid), *family_of(study.pid)]:
+        process.send_signal(signal.SIGHUP)
+    (tmp_path / "go").touch()
+    assert study.wait(timeout=120) == 0
+
+
+def test_a_closed_terminal_ends_a_study_with_its_bars(tmp_path: Path) -> None:
+    store, held = holding(tmp_path)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, command(tmp_path))  # noqa: S606 (this very interpreter)
+    until(held, "two runs in their middle")
+    workers = family_of(pid)
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert gone(workers)
+    assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+
+
+@pytest.mark.parametrize("stage", ["tune", "cost"])
+def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
+    store, held = holding(tmp_path, stage)
+    study = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL)
+    until(held, "runs in their middle")
+    workers = family_of(study.pid)
+    assert len(workers) == 2  # of a cost: the process that is copied, and its copy
+    study.kill()
+    study.wait()
+    until(lambda: gone(workers), "the workers' end")
+    assert {s.state for s in store.states(STUDY)} == {"todo"}
+
+
+def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: Path) -> None:
+    """Which the system may kill for its memory, say."""
+    store, held = holding(tmp_path, "cost")
+    arguments = [str(tmp_path), STUDY, "--stages", "cost", "--apart"]
+    worker = subprocess.Popen([sys.executable, str(FAKE), *arguments])
+    until(held, "a cost in its middle")
+    copies = family_of(worker.pid)
+    assert len(copies) == 1
+    worker.kill()
+    worker.wait()
+    until(lambda: gone(copies), "the copy's end")
+    assert {s.state for s in store.states(STUDY)} == {"todo"}
+
+
+@pytest.mark.parametrize("fleet", ["1", "2"])
+def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
+    tmp_path: Path, tiny_model: Any, fleet: str
+) -> None:
+    """No checkpoint is due for a minute, and yet no step that was told is taken twice."""
+    study = small(
+        tmp_path / "data",
+        tiny_model("bert"),
+        training={"max_steps": 100_000, "eval_every": 50_000, "precision": "fp32"},
+    )
+    file, folder = as_file(study, tmp_path / "study.yaml"), tmp_path / "store"
+    arguments = [*PARETUNE, str(file), "--store", str(folder), "--workers", "1", "--no-report"]
+    process = subprocess.Popen([*arguments, "--fleet", fleet], stdout=subprocess.DEVNULL)
+
+    def steps() -> dict[str, int]:
+        if not (folder / "study.db").exists():
+            return {}
+        with Store.open(folder, create=True) as store:
+            return {s.run_id: s.progress.get("step", 0) for s in in_hand(store, study.study_hash)}
+
+    until(lambda: sum(n > 3 for n in steps().values()) == int(fleet), "some steps of a run")
+    reached = steps()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) == 130
+    with Store.open(folder) as store:
+        assert {s.state for s in store.states(study.study_hash)} <= {"todo", "done"}
+        kept = {run_id: _progress(store.checkpoint(run_id)) for run_id in reached}
+    for run_id, progress in kept.items():
+        assert progress is not None and progress.step >= reached[run_id]
+    assert len({p.step for p in kept.values() if p is not None}) == 1

@@ -1,0 +1,182 @@
+"""Told to stop at any moment, a run keeps its last whole step and goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from joint_runs import Job, equal
+from tiny_tasks import silent, tiny_run, tiny_task
+
+from paretune.study import Run
+from paretune.training import course, execute, loop, together
+from paretune.training.ending import Outcome
+from paretune.training.execute import execute_run
+from paretune.training.interruption import interrupt, uninterrupted
+from paretune.training.together import Together
+from paretune.training.workbench import Workbench
+
+PLACES: dict[str, tuple[Any, str, int]] = {
+    "in a pass": (loop, "gradients", 5),
+    "in the optimiser": (torch.optim.AdamW, "step", 5),
+    "in an evaluation": (execute, "logits", 2),
+    "in the last evaluation": (execute, "logits", 3),
+    "in its answers": (execute, "answered", 1),
+    "between start and best": (execute, "logits", 4),
+    "at the best of shares": (course, "settle", 1),
+}
+"""A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
+
+
+def interrupting(
+    monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str, int], *, after: bool = False
+) -> None:
+    """From now on, that call is interrupted once, before or after it has done its work."""
+    where, name, nth = place
+    function, calls = getattr(where, name), [0]
+
+    def once(*given: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] != nth:
+            return function(*given, **named)
+        found = function(*given, **named) if after else None
+        interrupt()
+        return found if after else function(*given, **named)
+
+    monkeypatch.setattr(where, name, once)
+
+
+def eight_steps(tmp_path: Path, tiny_model: Any, method: str = "lora", **more: Any) -> Run:
+    training = {"max_steps": 8, "eval_every": 3, "dropout": 0.1, **more.pop("training", {})}
+    task = tiny_task(tmp_path / "data")
+    return tiny_run(task, tiny_model("bert"), method, training=training, **more)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_no_step_is_lost_and_the_bits_are_the_same(
+    place: str, after: bool, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = {"interpolate": [0.5]} if "best" in place else {}
+    run = eight_steps(tmp_path, tiny_model, "full", training={**shares, "patience": None})
+    whole = execute_run(run, checkpoint=tmp_path / "whole", report=silent)
+    seen: list[int] = []
+
+    def report(progress: dict[str, Any]) -> None:
+        seen.append(progress["step"])
+
+    with monkeypatch.context() as here:
+        interrupting(here, PLACES[place], after=after)
+        with pytest.raises(KeyboardInterrupt):
+            execute_run(run, checkpoint=tmp_path / "kept", report=report)
+    before = len(seen)
+    ended = execute_run(run, checkpoint=tmp_path / "kept", report=report)
+    assert seen == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert before >= 4  # by then an attempt had done something
+    assert (ended.result, ended.blobs) == (whole.result, whole.blobs)
+
+
+def test_a_run_that_stopped_early_does_not_go_on(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in its answers, it is as over as it was."""
+    training = {"eval_every": 1, "patience": 2, "max_steps": 40}
+    run = eight_steps(tmp_path, tiny_model, learning_rate=1e-30, training=training)
+    whole = execute_run(run, checkpoint=tmp_path / "whole", report=silent)
+    assert whole.result["steps"] < 40
+    with monkeypatch.context() as here:
+        interrupting(here, PLACES["in its answers"])
+        with pytest.raises(KeyboardInterrupt):
+            execute_run(run, checkpoint=tmp_path / "kept", report=silent)
+    steps: list[dict[str, Any]] = []
+    ended = execute_run(run, checkpoint=tmp_path / "kept", report=steps.append)
+    assert steps == []
+    assert ended.result == whole.result
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(Together, "_pass", 5), (Together, "_descend", 9), (together, "evaluated", 2),
+     (together, "answered", 1), (together, "answered", 2)],
+    ids=["in a pass", "between two runs", "in an evaluation", "in answers", "after one has ended"],
+)  # fmt: skip
+def test_every_run_of_a_fleet_keeps_the_same_step(
+    place: tuple[Any, str, int], tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [eight_steps(tmp_path, tiny_model, seed=seed) for seed in (1, 2)]
+    finished: dict[int, Outcome] = {}
+
+    def finish(job: Any, outcome: Outcome) -> None:
+        finished[job.run.seed] = outcome
+
+    def train(jobs: list[Job]) -> None:
+        Together(Workbench(), "cpu", finish).train(jobs, lambda _: [])
+
+    jobs = [Job(run, tmp_path / f"kept{run.seed}") for run in runs]
+    with monkeypatch.context() as here:
+        interrupting(here, place)
+        with pytest.raises(KeyboardInterrupt):
+            train(jobs)
+    reached = {tuple(p["step"] for p in job.told) for job in jobs}
+    assert len(reached) == 1  # all in step
+    left = [job for job in jobs if job.run.seed not in finished]
+    assert all(job.checkpoint.is_file() for job in left)
+    train(left)
+    for job in jobs:
+        assert [p["step"] for p in job.told] == [1, 2, 3, 4, 5, 6, 7, 8]
+        alone = execute_run(job.run, checkpoint=tmp_path / "alone", report=silent)
+        equal(finished[job.run.seed], alone)
+
+
+def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:
+    """And every report says where the present attempt began, for the time that is left."""
+    run, told = eight_steps(tmp_path, tiny_model), list[dict[str, Any]]()
+    now = [0.0]
+
+    def report(progress: dict[str, Any]) -> None:
+        now[0] += 10.0
+        told.append(progress)
+        if progress["step"] == 5:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(course.time, "monotonic", lambda: now[0])
+        with pytest.raises(KeyboardInterrupt):
+            execute_run(run, checkpoint=tmp_path / "kept", report=report)
+        now[0] = 5000.0
+        ended = execute_run(run, checkpoint=tmp_path / "kept", report=report)
+    assert ended.measured["wall_seconds"]["train"] == pytest.approx(80.0)
+    assert [p["resumed_at"] for p in told] == [0] * 5 + [5] * 3
+
+
+def test_what_must_be_whole_is_interrupted_at_its_end() -> None:
+    done: list[str] = []
+
+    def both() -> None:
+        with uninterrupted():
+            interrupt()
+            done.append("inner")
+        done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        both()
+    assert done == ["inner", "outer"]
+    with uninterrupted():  # and it is raised once
+        done.append("again")
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_a_failure_inside_is_told_as_itself() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    calls: list[Callable[[], None]] = [fail]
+    with pytest.raises(ZeroDivisionError), uninterrupted():
+        interrupt()
+        calls[0]()
+    with uninterrupted():
+        assert calls  # nothing is left over
