@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from paretune import spellings
 
 OwnKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
 """What data of one's own may be."""
@@ -47,9 +49,18 @@ def metrics_of(kind: str) -> tuple[Metric, ...]:
 
 
 class Frozen(BaseModel):
-    """A frozen value that refuses what it does not know."""
+    """A frozen value that refuses what it does not know.
+
+    ``ALIASES``: other spellings of its keys, which mean the same.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    ALIASES: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_keys(cls, values: Any) -> Any:
+        return spellings.rename(values, cls.ALIASES)
 
 
 class TaskSpec(Frozen):
@@ -67,7 +78,9 @@ class TaskSpec(Frozen):
     has it (``corpus`` for ``corpus.sl`` and ``corpus.en``).
     """
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    ALIASES = spellings.TASK
+
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     language: str | None = None
     source: str | None = None
     template: str = "pair"
@@ -202,6 +215,8 @@ class ModelSpec(Frozen):
     (``"translate English to German: "``).
     """
 
+    ALIASES = spellings.MODEL
+
     name: str = Field(min_length=1)
     revision: str | None = None
     label: str | None = None
@@ -217,7 +232,7 @@ class MethodSpec(BaseModel):
     """A method by name, its options beside it: ``{name: lora, rank: 8, alpha: 16}``.
 
     Options are checked against the method by planning, which may import torch; here only that
-    they are plain values.
+    they are plain values. Names that others give to the same (``r``, ``LoRA``) become ours.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -225,6 +240,11 @@ class MethodSpec(BaseModel):
     name: str = Field(min_length=1)
     learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
     label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_words(cls, values: Any) -> Any:
+        return spellings.rename_method(values)
 
     @property
     def options(self) -> dict[str, Any]:

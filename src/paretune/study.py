@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
-from paretune.errors import StudyError
+from paretune import spellings, study_file
+from paretune.overrides import apply
 from paretune.paths import PLACES, Anchor, as_written, is_path
 from paretune.specs import (
     OF_NUMBERS,
@@ -33,6 +40,7 @@ from paretune.specs import (
     ModelSpec,
     TaskSpec,
 )
+from paretune.study_faults import unusable
 
 __all__ = [
     "FOLDS",
@@ -58,6 +66,8 @@ __all__ = [
 ]
 
 Stage = Literal["tune", "final", "cost"]
+MOST = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
+"""How many of each a study may have: more is a mistake, or several studies."""
 FOLDS = 5
 """Train is always cut into this many stratified parts; part 0 is the selection part."""
 
@@ -71,7 +81,7 @@ class Protocol(Frozen):
     """
 
     preset: Literal["fair", "paper"] = "fair"
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    seeds: Annotated[tuple[int, ...], Field(max_length=MOST["seeds"])] = (1, 2, 3, 4, 5)
     tuning_seed: int = 0
     folds: int = Field(default=5, ge=1, le=FOLDS)
     trials: int = Field(default=3, ge=1, le=20)
@@ -98,6 +108,8 @@ class Training(Frozen):
     ``label_smoothing`` None is 0.1 in a translation and 0 in all else. ``interpolate``: shares
     of the way from the start to the best weights, which the selection part judges after training.
     """
+
+    ALIASES = spellings.TRAINING
 
     batch_size: int = Field(default=16, ge=1)
     micro_batch: int | None = Field(default=None, ge=1)
@@ -133,6 +145,8 @@ class Generation(Frozen):
     ``bertscore``.
     """
 
+    ALIASES = spellings.GENERATION
+
     num_beams: int | None = Field(default=None, ge=1, le=64)
     length_penalty: float | None = None
     max_new_tokens: int = Field(default=256, ge=1)
@@ -152,56 +166,91 @@ def _listed(value: Any) -> Any:
     return tuple({"name": item} if isinstance(item, str) else item for item in items)
 
 
+def _few(what: str) -> BeforeValidator:
+    """No more than a study can have, seen before each is looked at."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | tuple) and len(value) > MOST[what]:
+            raise ValueError(
+                f"{len(value)} {what} are more than one study may have ({MOST[what]}); "
+                "split it into several studies"
+            )
+        return _listed(value)
+
+    return BeforeValidator(check)
+
+
+def _safe_label(spec: Any) -> Any:
+    """Names for tables become parts of paths: printable, short, in no other folder."""
+    for what, name in (("label", spec.label), ("name", spec.key)):
+        if name is None:
+            continue
+        if not name.isprintable():
+            raise ValueError(f"its {what} holds a character that cannot be printed; remove it")
+        if what == "label" and len(name) > 100:
+            raise ValueError(f"its label has {len(name)} characters; 100 are the most")
+        if "/" in name or "\\" in name or name.strip(" .") != name or not name:
+            raise ValueError(
+                f'its {what} "{name}" holds a slash, or a dot or space at an end; folders are '
+                "named by it, so give it another label"
+            )
+    return spec
+
+
 class Study(Frozen):
     """A file that asks for many runs under one protocol and budget."""
 
-    study: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    tasks: Annotated[tuple[TaskSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
-    models: Annotated[tuple[ModelSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
-    methods: Annotated[tuple[MethodSpec, ...], BeforeValidator(_listed), Field(min_length=1)]
+    study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    tasks: Annotated[tuple[TaskSpec, ...], _few("tasks"), Field(min_length=1)]
+    models: Annotated[
+        tuple[Annotated[ModelSpec, AfterValidator(_safe_label)], ...],
+        _few("models"),
+        Field(min_length=1),
+    ]
+    methods: Annotated[
+        tuple[Annotated[MethodSpec, AfterValidator(_safe_label)], ...],
+        _few("methods"),
+        Field(min_length=1),
+    ]
     protocol: Protocol = Protocol()
     training: Training = Training()
     generation: Generation = Generation()
     _written: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _overrides: tuple[str, ...] = PrivateAttr(())
 
     @model_validator(mode="after")
     def _distinct(self) -> Study:
         for what, items in (("tasks", self.tasks), ("models", self.models)):
-            keys = [item.key for item in items]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise ValueError(f"{what}: {key} is named twice; give one another name")
-        keys = [m.key for m in self.methods]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ValueError(f"methods: {key} is named twice; give each a label of its own")
+            for key in _repeated(item.key for item in items):
+                raise ValueError(f"{what}: {key} is named twice; give one another name")
+        for key in _repeated(method.key for method in self.methods):
+            raise ValueError(f"methods: {key} is named twice; give each a label of its own")
+        cells = len(self.tasks) * len(self.models) * len(self.methods)
+        protocol = self.protocol
+        runs = cells * (protocol.trials * protocol.folds + len(protocol.seeds) + 1)
+        if runs > MOST["runs"]:
+            raise ValueError(
+                f"it asks for {runs} runs, more than one study may have ({MOST['runs']}); "
+                "split it into several studies"
+            )
         return self
 
     @classmethod
-    def load(cls, path: Path | str) -> Study:
+    def load(cls, path: Path | str, overrides: Iterable[str] = ()) -> Study:
         """Read a study file (YAML 1.2: ``1e-3`` is a number and ``no`` is a word).
 
-        Paths inside the file are taken relative to the file. Raises:
-            StudyError: unreadable, not YAML, or not of the form of a study; every fault is named.
+        Paths inside the file are taken relative to the file.
+
+        Args:
+            path: of the file.
+            overrides: settings in the place of the file's: ``training.epochs=3``.
+
+        Raises:
+            StudyError: unreadable, not YAML, or not of the form of a study; every fault is named
+                with its line.
         """
-        path = Path(path)
-        try:
-            raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise StudyError(
-                "no such study file.", where=str(path), remedy="paretune new writes one."
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise StudyError(f"cannot be read ({error}).", where=str(path)) from None
-        except YAMLError as error:
-            raise StudyError(
-                f"is not valid YAML: {error}", where=str(path), remedy="Mend the line it names."
-            ) from None
-        if not isinstance(raw, dict):
-            raise StudyError(
-                "holds no settings.", where=str(path), remedy="paretune new writes a commented one."
-            )
-        return cls.parse(raw, where=str(path), base=path.parent)
+        file = study_file.read(Path(path))
+        return cls._from(file, tuple(overrides), Path(path).parent)
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
@@ -210,12 +259,23 @@ class Study(Frozen):
         Raises:
             StudyError: with one line for each fault.
         """
+        return cls._from(study_file.StudyFile(dict(raw), where), (), base)
+
+    @classmethod
+    def _from(cls, file: study_file.StudyFile, overrides: tuple[str, ...], base: Path) -> Study:
+        values, places = apply(overrides, file.values)
         try:
-            study = cls.model_validate(raw)
+            study = cls.model_validate(values)
         except ValidationError as error:
-            faults = "\n".join(f"  {_place(e['loc'])}: {_said(e)}" for e in error.errors())
-            raise StudyError(f"the study cannot be used:\n{faults}", where=where) from None
-        return study._anchored(base)
+            raise unusable(error, cls, file, places) from None
+        study = study._anchored(base)
+        study._overrides = overrides
+        return study
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What the command line set in the place of the file's settings, as written there."""
+        return self._overrides
 
     def _anchored(self, base: Path) -> Study:
         anchor = Anchor(base)
@@ -350,11 +410,6 @@ def derive(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "study"
-
-
-def _said(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "unknown key; see `paretune new` for those that exist"
-    return str(error["msg"]).removeprefix("Value error, ")
+def _repeated(keys: Iterable[str]) -> list[str]:
+    """The keys that stand there twice."""
+    return [key for key, count in Counter(keys).items() if count > 1]

@@ -1,0 +1,171 @@
+"""Words of PEFT, of transformers' Trainer and of its scripts beside our own. No torch.
+
+A word whose meaning is exactly that of one of ours is an alias: it is read as ours, so the study
+and its runs are the same. One that means something near is answered with what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+TRAINING = {
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "train_batch_size": "batch_size",
+    "max_seq_length": "max_length",
+    "max_seq_len": "max_length",
+    "warmup_ratio": "warmup_fraction",
+    "gradient_checkpointing": "activation_checkpointing",
+    "label_smoothing_factor": "label_smoothing",
+    "early_stopping_patience": "patience",
+    "eval_steps": "eval_every",
+}
+"""Keys of ``training``. Trainer's batch is that of a device; a run here has one device."""
+TASK = {
+    "train_file": "train",
+    "test_file": "test",
+    "dataset_name": "dataset",
+    "dataset_config_name": "config",
+    "text_column": "text",
+    "text_column_name": "text",
+    "label_column": "label",
+    "label_column_name": "label",
+}
+MODEL = {"model_name_or_path": "name"}
+GENERATION = {"generation_num_beams": "num_beams"}
+
+_RATE = "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}"
+_STEPS = "the share of all steps is given here: warmup_fraction"
+NEAR: Mapping[str, str] = {
+    "learning_rate": _RATE,
+    "learning_rates": _RATE,
+    "lr": _RATE,
+    "lr_scheduler_type": "did you mean schedule (linear, cosine or constant, after the warm-up)?",
+    "lr_scheduler": "did you mean schedule (linear, cosine or constant, after the warm-up)?",
+    "warmup_steps": _STEPS,
+    "num_warmup_steps": _STEPS,
+    "gradient_accumulation_steps": "batch_size is the whole batch of a step, micro_batch the part "
+    "of it that is computed at once",
+    "per_device_eval_batch_size": "answers are computed in batches that fit; nothing is to be set",
+    "bf16": "write precision: bf16",
+    "fp16": "fp16 is not supported; write precision: bf16, fp32 or auto",
+    "seed": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
+    "seeds": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
+    "optim": "every run trains by AdamW",
+    "load_in_4bit": "quantised bases are not supported yet",
+    "load_in_8bit": "quantised bases are not supported yet",
+    "quantization_config": "quantised bases are not supported yet",
+    "validation_file": "the selection part is cut from train; name the file to report on as test",
+    "output_dir": "results go to studies/NAME; another folder is an option: --store FOLDER",
+}
+"""Keys whose meaning is near to something of ours, with what to write instead."""
+
+METHODS = {
+    "prompt_tuning": "prompt",
+    "prefix_tuning": "prefix",
+    "ptuning": "p_tuning",
+    "full_fine_tuning": "full",
+    "full_finetuning": "full",
+    "linear_probe": "head_only",
+}
+"""Names of methods, in small letters with underscores."""
+INSTEAD: Mapping[str, str] = {
+    "qlora": "quantised bases are not supported yet; take lora",
+    "rslora": "write {name: lora, use_rslora: true}",
+    "loraplus": "write {name: lora, loraplus_lr_ratio: 16}",
+    "lora_plus": "write {name: lora, loraplus_lr_ratio: 16}",
+    "lora+": "write {name: lora, loraplus_lr_ratio: 16}",
+    "pissa": "write {name: peft:lora, init_lora_weights: pissa}",
+    "olora": "write {name: peft:lora, init_lora_weights: olora}",
+    "adapter": "take pfeiffer, houlsby or parallel",
+    "adapters": "take pfeiffer, houlsby or parallel",
+}
+"""Methods that go by another name or are not here, and what to write."""
+
+_LORA = {"r": "rank", "lora_rank": "rank", "lora_r": "rank", "lora_alpha": "alpha"}
+_ANY_METHOD = {"learning_rate": "learning_rates", "lr": "learning_rates"}
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "lora": {**_LORA, "lora_dropout": "dropout"},
+    "dora": {**_LORA, "lora_dropout": "dropout"},
+    "loha": {"r": "rank"},
+    "lokr": {"r": "rank"},
+}
+"""Options of methods. Of all methods: one learning rate is a list of one."""
+ALIASES = (TRAINING, TASK, MODEL, GENERATION, _ANY_METHOD)
+"""All of them that are keys of a study file."""
+
+
+def rename(values: Any, aliases: Mapping[str, str]) -> Any:
+    """The values under our own keys.
+
+    Raises:
+        ValueError: a key stands there in two spellings.
+    """
+    if not isinstance(values, Mapping) or not any(key in aliases for key in values):
+        return values
+    renamed: dict[Any, Any] = {}
+    for key, value in values.items():
+        own = aliases.get(key, key)
+        if own in renamed:
+            spelled = [k for k in values if aliases.get(k, k) == own]
+            raise ValueError(f"{' and '.join(spelled)} mean the same; keep one of them")
+        renamed[own] = value
+    return renamed
+
+
+def rename_method(values: Any) -> Any:
+    """A method and its options under our own names, and those of the members of a stack.
+
+    Raises:
+        ValueError: an option stands there in two spellings.
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
+        return values
+    name = method_name(values["name"])
+    renamed = dict(rename(values, {**_ANY_METHOD, **OPTIONS.get(name, {})}))
+    renamed["name"] = name
+    rates = renamed.get("learning_rates")
+    if isinstance(rates, int | float) and not isinstance(rates, bool):
+        renamed["learning_rates"] = [rates]
+    if name in OPTIONS and "target_modules" in renamed:
+        renamed["target_modules"] = _targets(renamed["target_modules"])
+    if name == "stack" and isinstance(renamed.get("methods"), list | tuple):
+        renamed["methods"] = [
+            method_name(one) if isinstance(one, str) else rename_method(one)
+            for one in renamed["methods"]
+        ]
+    return renamed
+
+
+def method_name(name: str) -> str:
+    """``LoRA`` is ``lora`` and ``prompt-tuning`` is ``prompt``; a plug-in's name stays as it is."""
+    own = re.sub(r"[ -]", "_", name.strip()).casefold()
+    if own == name:
+        return METHODS.get(name, name)
+    if any(entry.name == name for entry in entry_points(group="paretune.methods")):
+        return name
+    return METHODS.get(own, own)
+
+
+def _targets(given: Any) -> Any:
+    """PEFT spells it ``all-linear``."""
+    if isinstance(given, list | tuple):
+        return [_targets(one) for one in given]
+    return "all_linear" if given == "all-linear" else given
+
+
+def suggest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+    """``Did you mean epochs?``, or "" where nothing is near."""
+    aliases = aliases or {}
+    words = [*known, *aliases]
+    low = {one.casefold(): one for one in reversed(words)}
+    near = difflib.get_close_matches(word.casefold().replace("-", "_"), list(low), n=1, cutoff=0.6)
+    if not near:
+        return ""
+    found = low[near[0]]
+    return f"Did you mean {aliases.get(found, found)}?"

@@ -1,0 +1,235 @@
+"""Reading a study file (YAML 1.2) into plain values that remember their lines. No torch.
+
+A file is read only as far as a study can go: its size, depth and number of values are limited, so
+that one with 100,000 methods, brackets in brackets without end, or aliases of aliases is refused
+in a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from paretune.errors import StudyError
+
+MAX_BYTES = 1_000_000
+MAX_VALUES = 20_000
+MAX_DEPTH = 16
+DATA = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".tmx", ".zip", ".xlsx", ".gz")
+"""How the names of data files end."""
+
+Place = tuple[str | int, ...]
+"""Where a value stands: ``("tasks", 0, "text")``."""
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """What a study file says.
+
+    Attributes:
+        values: plain values.
+        where: the file, for messages.
+        lines: of each place in it, the line, from 1.
+    """
+
+    values: dict[str, Any]
+    where: str
+    lines: Mapping[Place, int] = field(default_factory=dict)
+
+
+def read(path: Path) -> StudyFile:
+    """Read a study file.
+
+    Raises:
+        StudyError: there is none, it cannot be read, is no YAML, or larger than a study can be.
+    """
+    where = str(path)
+    if path.suffix.casefold() in DATA:
+        raise _data_instead(path)
+    text = _text(path)
+    try:
+        _refuse_large(text, where)
+        yaml = YAML(typ="safe", pure=True)
+        node = yaml.compose(text)
+        lines: dict[Place, int] = {}
+        if node is not None:
+            lines.update(_lines(node))
+        values = None if node is None else yaml.constructor.construct_document(node)
+    except YAMLError as error:
+        raise _not_yaml(error, path) from None
+    except (ValueError, TypeError) as error:  # a date of the 99th month, a key that is a list
+        raise StudyError(f"holds a value that cannot be read ({error}).", where=where) from None
+    if not isinstance(values, dict):
+        if path.suffix.casefold() == ".json":
+            raise _data_instead(path)
+        raise StudyError(
+            "holds no settings.", where=where, remedy="paretune new writes a commented one."
+        )
+    return StudyFile(values, where, lines)
+
+
+def _data_instead(path: Path) -> StudyError:
+    if not path.exists():
+        return StudyError("no such file.", where=str(path))
+    return StudyError(
+        "is a data file, not a study.",
+        where=str(path),
+        remedy=f"Write a study for it: paretune new {path}",
+    )
+
+
+def _text(path: Path) -> str:
+    where = str(path)
+    try:
+        if not path.exists():
+            raise StudyError("no such study file.", where=where, remedy="paretune new writes one.")
+        if not path.is_file():
+            raise StudyError("cannot be read (it is no plain file).", where=where)
+        with path.open("rb") as handle:
+            content = handle.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise StudyError(
+                f"is larger than {MAX_BYTES:,} bytes; a study file has some pages at most.",
+                where=where,
+                remedy="Is it a data file? `paretune new FILE` writes a study for it.",
+            )
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise StudyError(
+            "cannot be read (it is not UTF-8).",
+            where=f"{where} line {line}",
+            remedy="Save it as UTF-8.",
+        ) from None
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise StudyError(f"cannot be read ({said}).", where=where) from None
+
+
+def _refuse_large(text: str, where: str) -> None:
+    """Stop at the first value that no study has, before a tree is built of them.
+
+    An alias counts as all that it stands for.
+    """
+    depth = count = 0
+    anchors: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = []
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, MappingStartEvent | SequenceStartEvent):
+            depth += 1
+            opened.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            depth -= 1
+            anchor, before = opened.pop()
+            if anchor is not None:
+                anchors[anchor] = count - before
+        elif isinstance(event, AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in opened):
+                raise StudyError(
+                    f"*{event.anchor} stands inside of what it names.",
+                    where=f"{where} line {event.start_mark.line + 1}",
+                    remedy="Write the value out.",
+                )
+            count += anchors.get(event.anchor, 1)
+        elif isinstance(event, ScalarEvent):
+            count += 1
+        if depth > MAX_DEPTH:
+            said = f"lists and groups stand more than {MAX_DEPTH} deep in one another."
+        elif count > MAX_VALUES:
+            said = f"holds more than {MAX_VALUES:,} values, more than one study can have."
+        else:
+            continue
+        raise StudyError(
+            said,
+            where=f"{where} line {event.start_mark.line + 1}",
+            remedy="Split it into several studies." if count > MAX_VALUES else "Write it flat.",
+        )
+
+
+def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
+    """Each place with its line; of a key, that of the key."""
+    if not place:
+        yield place, node.start_mark.line + 1
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            if isinstance(key, ScalarNode):
+                inner = (*place, str(key.value))
+                yield inner, key.start_mark.line + 1
+                yield from _lines(value, inner)
+    elif isinstance(node, SequenceNode):
+        for number, value in enumerate(node.value):
+            yield (*place, number), value.start_mark.line + 1
+            yield from _lines(value, (*place, number))
+
+
+def _not_yaml(error: YAMLError, path: Path) -> StudyError:
+    """What is likely wrong, and the line, in our own words."""
+    mark = getattr(error, "problem_mark", None)
+    began = getattr(error, "context_mark", None)
+    said, remedy = _likely(error, None if began is None else began.line + 1)
+    # What was never closed is wrong where it was opened.
+    line = began if began is not None and "not closed" in said else mark
+    where = str(path) if line is None else f"{path} line {line.line + 1}"
+    return StudyError(f"is not valid YAML: {said}.", where=where, remedy=remedy)
+
+
+def _likely(error: YAMLError, began: int | None) -> tuple[str, str]:
+    """What is likely wrong, and what to do."""
+    problem = str(getattr(error, "problem", None) or error)
+    context = str(getattr(error, "context", None) or "")
+    if twice := re.match(r'found duplicate key "(.*)" with', problem, re.DOTALL):
+        return f'the key "{twice[1]}" stands there twice', "Remove one of them."
+    if "\\t" in problem or "\t" in problem:
+        return "a tab stands where spaces belong", "Indent with spaces."
+    if "quoted scalar" in context and "end of stream" in problem:
+        return "the quote that opens here is not closed", "Close it."
+    if "flow" in context:
+        bracket = "}" if "mapping" in context else "]"
+        return "the bracket that opens here is not closed before the next key or the end", (
+            f'Close it with {bracket}, or put "quotes" around a text that holds brackets or colons.'
+        )
+    if "unknown escape" in problem:
+        return 'a backslash inside of "quotes" begins a code', "Take 'single quotes'."
+    if start := re.match(r"found character '(.+)' that cannot start", problem):
+        return f"a value begins with {start[1]}", 'Put it into "quotes".'
+    if "mapping values are not allowed" in problem:
+        return "a colon where none can be", (
+            'Put a text that holds ": " into "quotes", end the key above with a colon, and begin '
+            "keys of one group in the same column."
+        )
+    if "could not find expected ':'" in problem:
+        line = f"line {began}" if began else "a line above"
+        return f"{line} is no key with a colon and a space", "Write key: value."
+    if "expected <block end>" in problem or "sequence entries are not allowed" in problem:
+        return "the line begins in another column than those that it belongs to", (
+            "Begin all keys of a group, and all dashes of a list, in the same column."
+        )
+    if "undefined alias" in problem:
+        return "* names something that is not there", 'Put a text that begins with * into "quotes".'
+    if "tag" in problem or "handle" in problem or "failed to construct" in problem:
+        return "! begins a tag, and a study has none", (
+            'Put a text that begins with ! into "quotes".'
+        )
+    if "single document" in context:
+        return "--- begins a second document", "Remove the line; a file is one study."
+    if "special characters" in problem or "unacceptable character" in problem:
+        return "it holds a character that no text has", "Is it a text file? Save it as UTF-8."
+    return "the line cannot be understood", (
+        'A line is key: value, or a dash and a value; texts with signs go into "quotes".'
+    )
