@@ -13,6 +13,8 @@ from paretune.study_file import Place, StudyFile
 
 SINGULAR = {"tasks": "task", "models": "model", "methods": "method"}
 NAME_RULE = "begins with a letter or digit and holds letters, digits, dots, - and _ only"
+SHOWN = 20
+"""So many faults are named; more of them come from one cause."""
 _PLAIN = {
     "missing": "is missing",
     "int": "is not a whole number",
@@ -52,7 +54,10 @@ def unusable(
         where = ": ".join(part for part in (home, at) if part)
         found.append((number, " ".join(part for part in (f"{where}: {what}.", remedy) if part)))
     found.sort(key=lambda pair: pair[0])
-    return StudyError("\n".join(dict.fromkeys(line for _, line in found)))
+    lines = list(dict.fromkeys(line for _, line in found))
+    if len(lines) > SHOWN:
+        lines[SHOWN:] = [f"and {len(lines) - SHOWN} faults more."]
+    return StudyError("\n".join(lines))
 
 
 def _line(place: Place, file: StudyFile, overridden: Mapping[Place, str]) -> tuple[int, str]:
@@ -96,7 +101,8 @@ def _called(section: str, items: Any, number: int) -> str:
     if isinstance(name, Mapping):
         label = None if section == "tasks" else name.get("label")
         name = label or name.get("name")
-    return f' "{name}"' if isinstance(name, str) and len(name) < 80 else ""
+    fit = isinstance(name, str) and len(name) < 80 and name.isprintable()
+    return f' "{name}"' if fit else ""
 
 
 def _dotted(place: Collection[str | int]) -> str:
@@ -127,6 +133,9 @@ def _said(fault: Any, place: Place, model: type[BaseModel]) -> tuple[str, str]:
     if kind in bounds:
         words, key = bounds[kind]
         return f"{_shown(value)} {words} {limits[key]}", ""
+    if kind in ("too_long", "string_too_long"):
+        length, unit = len(value), "entries" if kind == "too_long" else "characters"
+        return f"{length} {unit} are more than {limits['max_length']}", ""
     if kind in ("too_short", "string_too_short"):
         return "is empty", "Name at least one."
     if kind == "string_pattern_mismatch":

@@ -92,8 +92,14 @@ def test_every_fault_of_a_study_file_is_named_at_once(capsys: Any, tmp_path: Pat
         "protocol: {seeds: [1, 1], folds: 9}\ntraining: {epochs: many}\nextra: 1\n",
     )
     said = refused(capsys, 2, "run", file)
-    for fault in ("tasks.0.langauge", "models", "protocol.folds", "training.epochs", "extra"):
-        assert f"\n  {fault}: " in said
+    for line, fault in (
+        (2, 'task 1 "cb": unknown key "langauge". Did you mean language?'),
+        (3, "models: is empty."),
+        (5, "protocol.folds: 9 is more than 5."),
+        (6, 'training.epochs: "many" is not a whole number.'),
+        (7, 'unknown key "extra".'),
+    ):
+        assert f"f.yaml line {line}: {fault}" in said
 
 
 @pytest.mark.parametrize(

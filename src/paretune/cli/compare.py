@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import console, plain
 
 
@@ -14,6 +15,7 @@ def compare(
     study: StudyName,
     a: Annotated[str, typer.Argument(metavar="A", help="A method or baseline, as in the report.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    overrides: Overrides = None,
     store: StoreFolder = None,
 ) -> None:
     """Compare two methods on every task and model, and say what would decide between them."""
@@ -21,7 +23,7 @@ def compare(
     from paretune.verbs.compare import compare as beside
 
     out = console()
-    for found in beside(study, a, b, store=store):
+    for found in beside(overridden(study, overrides), a, b, store=store):
         heading = plain(f"{found.model} on {found.task}: {found.metric}")
         out.print(heading, style="bold")
         said = [f"{plain(found.why)}."]

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import Online, StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import say
 
 
 def export(
     study: StudyName,
+    overrides: Overrides = None,
     to: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Made anew. [default: exports/STUDY/...]"),
@@ -45,7 +47,8 @@ def export(
     from paretune.verbs.export import export as write
 
     done = write(
-        study, to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
+        overridden(study, overrides),
+        to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
         train_again=train_again, online=online,
     )  # fmt: skip
     run = " x ".join(done.run.cell)

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import Online, StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden
 from paretune.data.finding import SHOWN
 from paretune.terminal import plain, say
 
 
 def export_slobench(
     study: StudyName,
+    overrides: Overrides = None,
     to: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Made anew. [default: exports/STUDY/slobench]"),
@@ -48,7 +50,8 @@ def export_slobench(
     from paretune.verbs.export_slobench import export_slobench as write
 
     done = write(
-        study, to=to, store=store, release=release, source=source, task=task,
+        overridden(study, overrides),
+        to=to, store=store, release=release, source=source, task=task,
         train_again=train_again, online=online,
         tell=lambda said: say(plain(said)),
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.cli.options import Device, Online, StoreFolder, StudyName, Threads, Workers
+from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import say
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 def plan(
     study: StudyName,
+    overrides: Overrides = None,
     store: StoreFolder = None,
     workers: Workers = None,
     threads: Threads = 1,
@@ -34,7 +36,12 @@ def plan(
     from paretune.verbs.plan import plan as predict
 
     planned = predict(
-        study, store=store, workers=workers, threads=threads, device=device, online=online
+        overridden(study, overrides),
+        store=store,
+        workers=workers,
+        threads=threads,
+        device=device,
+        online=online,
     )
     for line in _runs(planned) if every else _cells(planned):
         say(f"{line}")

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden, typed
 from paretune.terminal import console
 
 
 def recommend(
     study: StudyName,
+    overrides: Overrides = None,
     store: StoreFolder = None,
     max_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Peak memory in training, as 4GiB.")
@@ -46,7 +48,8 @@ def recommend(
         out.print(text, soft_wrap=soft_wrap)
 
     found = weigh(
-        study, store=store, max_memory=max_memory, max_time=max_time, max_bytes=max_bytes,
+        overridden(study, overrides), called=typed(study, overrides), store=store,
+        max_memory=max_memory, max_time=max_time, max_bytes=max_bytes,
         within=within, by=by, task=task,
     )  # fmt: skip
     for place, advice in enumerate(found):

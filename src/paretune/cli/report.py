@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import console
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 def report(
     study: StudyName,
+    overrides: Overrides = None,
     store: StoreFolder = None,
     page: Annotated[
         Path | None,
@@ -42,7 +44,9 @@ def report(
     """
     from paretune.verbs.report import gather
 
-    show(gather(study, store), page, figures=figures, tables=tables, json=json)
+    show(
+        gather(overridden(study, overrides), store), page, figures=figures, tables=tables, json=json
+    )
 
 
 def show(found: Gathered, page: Path | None = None, **more: Path | None) -> None:

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import Device, Online, StoreFolder, StudyName, Threads, Workers
+from paretune.cli.overrides import Overrides, overridden
 
 
 def run(
     study: StudyName,
+    overrides: Overrides = None,
     store: StoreFolder = None,
     workers: Workers = None,
     threads: Threads = 1,
@@ -40,7 +42,7 @@ def run(
 
     with observing() as observer:
         ran = go(
-            study,
+            overridden(study, overrides),
             store=store,
             workers=workers,
             threads=threads,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import say
 
 
@@ -24,6 +25,7 @@ def track(
             show_default=False,
         ),
     ],
+    overrides: Overrides = None,
     store: StoreFolder = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until the study is done, or Ctrl-C.")
@@ -45,10 +47,12 @@ def track(
         say(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {into}")
 
     if not follow:
-        show(mirror(study, to=to, into=into, store=store))
+        show(mirror(overridden(study, overrides), to=to, into=into, store=store))
         return
     try:
-        for tracked in following(study, to=to, into=into, store=store, every=every):
+        for tracked in following(
+            overridden(study, overrides), to=to, into=into, store=store, every=every
+        ):
             show(tracked)
     except KeyboardInterrupt:
         say("No longer followed; the same command goes on.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden, typed
 from paretune.terminal import console, plain
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ FAILURES = 3
 
 def watch(
     study: StudyName,
+    overrides: Overrides = None,
     store: StoreFolder = None,
     once: Annotated[bool, typer.Option("--once", help="Show it once and end.")] = False,
     every: Annotated[
@@ -41,15 +43,15 @@ def watch(
     from paretune.verbs.watch import watching
 
     out = console()
-    with watching(study, store) as look:
+    with watching(overridden(study, overrides), store) as look:
         if once or not out.is_terminal or out.is_dumb_terminal:
-            out.print(shown(look(), study))
+            out.print(shown(look(), typed(study, overrides)))
             return
         try:
             with Live(console=out, auto_refresh=False) as live:
                 while True:
                     view = look()
-                    live.update(shown(view, study), refresh=True)
+                    live.update(shown(view, typed(study, overrides)), refresh=True)
                     if view.over:
                         return
                     time.sleep(every)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import console, plain
 
 
@@ -18,6 +19,7 @@ def why(
     other: Annotated[
         str, typer.Argument(metavar="B", help="The method beside it.", show_default=False)
     ],
+    overrides: Overrides = None,
     store: StoreFolder = None,
     task: Annotated[
         str | None, typer.Option(metavar="TASK", help="Only this task. [default: all]")
@@ -33,7 +35,9 @@ def why(
     from paretune.verbs.why import why as ask
 
     out = console()
-    for place, found in enumerate(ask(study, method, other, store=store, task=task, model=model)):
+    for place, found in enumerate(
+        ask(overridden(study, overrides), method, other, store=store, task=task, model=model)
+    ):
         title = f"{plain(found.task)}, {plain(found.model)}"
         out.print(f"\n{title}" if place else title, style="bold")
         for sentence in found.sentences:

@@ -24,11 +24,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
+from paretune import spellings
 from paretune.errors import MethodError
 from paretune.methods.options import DEFAULT_TARGETS
 
@@ -63,11 +65,20 @@ def get(name: str) -> ModuleType:
         return peft_tuners.method(name.removeprefix(PEFT))
     known = available()
     if name not in known:
-        raise MethodError(
-            f'method "{name}" is not known.',
-            remedy=f"Known methods: {', '.join(sorted(known))}; and {PEFT}NAME, peft's own tuners.",
-        )
+        raise _unknown(name, known)
     return known[name]
+
+
+def _unknown(name: str, known: Mapping[str, ModuleType]) -> MethodError:
+    """What to write instead: the method of another name, the nearest, or all there are."""
+    from paretune.methods.peft_known import SUPPORTED
+
+    if name in spellings.INSTEAD:
+        return MethodError(f'method "{name}" is not known: {spellings.INSTEAD[name]}.')
+    tuners = {tuner: f"{PEFT}{tuner}" for tuner in SUPPORTED if tuner not in known}
+    near = spellings.suggest(name, known, {**tuners, **spellings.METHODS})
+    every = f"Known methods: {', '.join(sorted(known))}; and {PEFT}NAME, peft's own tuners."
+    return MethodError(f'method "{name}" is not known.', remedy=near or every)
 
 
 def trains_a_model(method: ModuleType) -> bool:

@@ -13,8 +13,9 @@ When: in doubt: the usual first choice, merges without a trace, and `peft` and s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,11 @@ class Options:
     loraplus_lr_ratio: float = number(1.0, 1.0, 1024.0)
     target_modules: tuple[str, ...] = DEFAULT_TARGETS
     allow_unmatched: bool = False
+    CLOSED: ClassVar[Mapping[str, str]] = {
+        "use_dora": "take the method dora",
+        "bias": "take a stack of lora and bitfit",
+        "init_lora_weights": "the method peft:lora has it",
+    }
 
     @property
     def scaling(self) -> float:

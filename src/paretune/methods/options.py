@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
+from paretune import spellings
 from paretune.errors import MethodError
 
 DEFAULT_TARGETS = ("query", "value")
@@ -62,14 +63,27 @@ def parse(method: str, options: type, given: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in given.items():
         if name not in known:
-            listed = ", ".join(known) or "none"
             closed = getattr(options, "CLOSED", {})
-            why = f": {closed[name]}" if name in closed else ""
             raise MethodError(
-                f'method {method} has no option "{name}"{why}.', remedy=f"Its options: {listed}."
+                f'method {method} has no option "{name}"'
+                f"{f': {closed[name]}' if name in closed else ''}.",
+                remedy="" if name in closed else _instead(method, name, known),
             )
         values[name] = _checked(method, known[name], hints[name], value)
     return options(**values)
+
+
+def _instead(method: str, name: str, known: Iterable[str]) -> str:
+    """The option that was likely meant, or all there are."""
+    aliases = spellings.OPTIONS.get(method, {})
+    if method.startswith("peft:"):  # it has peft's names; whoever writes ours there means them
+        pairs = spellings.OPTIONS["lora"].items()
+        aliases = {ours: theirs for theirs, ours in pairs if theirs in known}
+    if name in aliases:
+        return f"Did you mean {aliases[name]}?"
+    listed = ", ".join(known) or "none"
+    near = spellings.suggest(name, known, aliases)
+    return f"{near} Its options: {listed}." if near else f"Its options: {listed}."
 
 
 def describe(options: type) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from paretune.methods.peft_known import REFUSED, SUPPORTED, Known
 from paretune.methods.peft_options import ROLES, given, options_of
 from paretune.methods.peft_wrapping import Wrapped
 from paretune.models.anatomy import Anatomy, targets
+from paretune.spellings import suggest
 from paretune.study import derive
 
 CODE_EPOCH = 1
@@ -49,10 +50,11 @@ def method(tuner: str) -> ModuleType:
         raise MethodError(f"cannot train here: {REFUSED[tuner].reason}.", where=f"method {name}")
     if tuner not in installed or tuner not in SUPPORTED:
         there = "is not known to this paretune" if tuner in installed else "is not known"
-        usable = ", ".join(f"{PEFT}{one}" for one in sorted(SUPPORTED) if one in installed)
+        usable = [f"{PEFT}{one}" for one in sorted(SUPPORTED) if one in installed]
+        near = suggest(name, usable)
         raise MethodError(
             f'method "{name}" {there} (peft {peft.__version__} is installed).',
-            remedy=f"Its tuners that train here: {usable}.",
+            remedy=near or f"Its tuners that train here: {', '.join(usable)}.",
         )
     kind, known = installed[tuner], SUPPORTED[tuner]
     config: Any = PEFT_TYPE_TO_CONFIG_MAPPING[kind]

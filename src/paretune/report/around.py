@@ -86,6 +86,8 @@ def settings(study: Study) -> str:
     """
     out = io.StringIO()
     form = study.canonical()
+    if study.overrides:
+        out.write(f"# From the command line: {words.plain(' '.join(study.overrides))}\n")
     if study.protocol.preset == "paper":
         out.write("# Seed, rates and training are the preset's, for each run its own.\n")
         form["protocol"] = {name: form["protocol"].get(name) for name in ("preset", "as_run")}

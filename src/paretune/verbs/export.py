@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from paretune.errors import StoreError, StudyError
 from paretune.study import Run, Study
+from paretune.verbs import places
 
 if TYPE_CHECKING:
     from paretune.analysis.cells import Cell
@@ -63,6 +64,7 @@ def export(
         StoreError: the run has not ended, or its weights were not kept.
         MethodError: it cannot take this form, and why.
     """
+    study = places.asked(study)  # before torch is imported
     from paretune.export import formats, kept, opening, translating, whole
     from paretune.export.card import card
     from paretune.export.restored import Task, restored

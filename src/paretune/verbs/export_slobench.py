@@ -61,6 +61,9 @@ def export_slobench(
         StoreError: a task has no ended final run, or its weights were not kept.
         DataError: what is to be answered cannot be read, or is not that of the study.
     """
+    from paretune.verbs import places
+
+    given = places.asked(study)  # before torch is imported
     from paretune.analysis.cells import group
     from paretune.export import (
         kept,
@@ -73,11 +76,9 @@ def export_slobench(
     from paretune.export.submission import opened
     from paretune.planning.context import Context
     from paretune.store import Store
-    from paretune.verbs import places
     from paretune.verbs.report import gather
     from paretune.verbs.slobench import release_at
 
-    given = places.asked(study)
     six = superglue_answers.asked(given)
     pairs = _translations(given, source, task)
     if six or not pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +13,9 @@ from paretune.study import Study
 
 if TYPE_CHECKING:
     from paretune.store import Record, Store
+
+OVERRIDDEN = "# Settings of the command line: "
+"""How the first line of a stored study begins where the command line gave settings."""
 
 
 def shipped() -> dict[str, Path]:
@@ -48,7 +52,10 @@ def asked(study: Study | Path | str) -> Study:
 
 
 def text_of(study: Study | Path | str) -> str:
-    """The text of the study file; of a study made in Python, its canonical form as YAML."""
+    """The text of the study file; of a study made in Python, its canonical form as YAML.
+
+    Settings of the command line are in it, and named in its first line.
+    """
     if not isinstance(study, Study):
         return find(str(study)).read_text(encoding="utf-8")
     import io
@@ -56,6 +63,8 @@ def text_of(study: Study | Path | str) -> str:
     from ruamel.yaml import YAML
 
     out = io.StringIO()
+    if study.overrides:
+        out.write(f"{OVERRIDDEN}{shlex.join(study.overrides)}\n")
     YAML(typ="safe", pure=True).dump(study.canonical(), out)
     return out.getvalue()
 

@@ -100,6 +100,7 @@ def plan(
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
+    given = places.asked(study)  # before torch is imported: a slip of the pen costs no seconds
     from paretune.execution.fleet import FLEET, budget_bytes
     from paretune.measuring.devices import chosen_device
     from paretune.measuring.machine import speed
@@ -109,7 +110,6 @@ def plan(
     from paretune.store import Store
     from paretune.training.capacity import kind_of
 
-    given = places.asked(study)
     folder = places.store_folder(given, store)
     device = chosen_device(device)
     records: list[Record] = []

@@ -25,6 +25,7 @@ def recommend(
     within: str | float | None = None,
     by: str = "memory",
     task: str | None = None,
+    called: str | None = None,
 ) -> tuple[Advice, ...]:
     """For each task the cheapest configuration that the best is not clearly above.
 
@@ -37,6 +38,7 @@ def recommend(
         within: how much of the score may be given up for cheapness: ``"1pt"``, or points.
         by: what is cheap: memory, time, step, parameters, saved or inference.
         task: this one only.
+        called: how commands that are advised name the study; as it is given by default.
 
     Raises:
         StudyError: no such study, task or cost, or an amount that cannot be read.
@@ -56,7 +58,8 @@ def recommend(
             remedy=f"It has {', '.join(known)}.",
         )
     cells = group(found.study, found.records, found.states)
-    called = found.study.study if isinstance(study, Study) else str(study)
+    if called is None:
+        called = found.study.study if isinstance(study, Study) else str(study)
     folder = None if store is None else str(store)
     return tuple(
         advice(weigh([c for c in cells if c.task == key], budget), called, folder)

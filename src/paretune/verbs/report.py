@@ -55,6 +55,17 @@ def known_states(opened: Store, study: Study) -> list[RunState]:
     if states:
         return states
     others = {row.name for row in opened.studies()}
+    overridden = [
+        row.text.splitlines()[0].removeprefix(places.OVERRIDDEN)
+        for row in opened.studies()
+        if row.name == study.study and row.text.startswith(places.OVERRIDDEN)
+    ]
+    if overridden:
+        raise StoreError(
+            f"study {study.study} as it is now has no runs here.",
+            where=str(opened.folder),
+            remedy=f"It ran with {' and with '.join(overridden[-3:])}: give the same again.",
+        )
     raise StoreError(
         f"study {study.study} as it is now has no runs here.",
         where=str(opened.folder),

@@ -64,6 +64,7 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
+    given, text = places.asked(study), places.text_of(study)  # before torch is imported
     from paretune.execution.local import run_study
     from paretune.execution.progress import Silent
     from paretune.measuring.devices import chosen_device
@@ -72,7 +73,6 @@ def run(
     from paretune.store import Store
     from paretune.verbs.findings import keep
 
-    given, text = places.asked(study), places.text_of(study)
     folder = places.store_folder(given, store)
     device = chosen_device(device)
     observer = observer or Silent()
