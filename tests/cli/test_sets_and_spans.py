@@ -72,7 +72,7 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
 
     for task in shown:
         out_folder = tmp_path / f"out-{task}"
-        asked = ("--task", task, "--method", "lora", "--to", out_folder)
+        asked = ("--task", task, "--method", "lora", "--to", out_folder, "--allow-collapsed")
         code, out, err = command(capsys, "export", file, "--store", tmp_path / "store", *asked)
         assert code == 0, err
         assert (out_folder / "README.md").is_file()

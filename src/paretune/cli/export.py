@@ -36,7 +36,13 @@ def export(
         ),
     ] = "auto",
     train_again: Annotated[
-        bool, typer.Option("--train-again", help="Where the weights were too large to keep.")
+        bool, typer.Option("--train-again", help="Where the weights were not kept.")
+    ] = False,
+    allow_collapsed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-collapsed", help="Also a model that gives every example the same answer."
+        ),
     ] = False,
     online: Online = False,
 ) -> None:
@@ -49,7 +55,7 @@ def export(
     done = write(
         overridden(study, overrides),
         to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
-        train_again=train_again, online=online,
+        train_again=train_again, allow_collapsed=allow_collapsed, online=online,
     )  # fmt: skip
     run = " x ".join(done.run.cell)
     say(

@@ -27,7 +27,9 @@ def card(
     source: Source,
     form: str,
     licence: str,
-    then: str = "",
+    program: str,
+    encoding: Sequence[str],
+    warnings: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -40,7 +42,9 @@ def card(
         source: the base.
         form: in which it was exported.
         licence: of the data.
-        then: lines of code that follow the opening.
+        program: opens it and answers (:func:`paretune.export.opening.code`).
+        encoding: how a row becomes what it takes.
+        warnings: what whoever uses it must know first.
     """
     run = record.run
     # A folder's path means nothing to whoever reads this elsewhere; the study calls it by a label.
@@ -52,10 +56,16 @@ def card(
         f"`{words.plain(cell.task)}` by [paretune](https://pypi.org/project/paretune/). "
         f"Licence of the data: {words.plain(licence)}.",
         "",
-        "## Opening it",
+        *(line for warning in warnings for line in (f"> **Warning**: {warning}", "")),
+        "## Using it",
+        "Run where this card lies, or with another `FOLDER` (a path, or a name of the hub).",
+        "",
         "```python",
-        opening.code(form, task, source) + then,
+        program,
         "```",
+        "",
+        *encoding,
+        *opening.about_labels(form, task),
         *opening.about_base(form, source),
         "",
         "## What it scores",
@@ -74,7 +84,7 @@ def card(
         f"paretune run STUDY_FILE    # study {words.plain(study.study)}, {study.study_hash}",
         f"paretune export STUDY_FILE --task {words.plain(cell.task)} --model "
         f"{words.plain(cell.model)} --method {words.plain(cell.method)} --seed {run.seed} "
-        f"--form {form}",
+        f"--form {form}{' --allow-collapsed' if warnings else ''}",
         "```",
         "",
     ]

@@ -81,6 +81,7 @@ def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) 
     if source.revision is not None and not source.name.startswith("package:"):
         config.base_model_name_or_path, config.revision = source.name, source.revision
     theirs.save_pretrained(folder)
+    base.model.config.save_pretrained(folder)  # names of labels: adapter_config has no place
     base.tokenizer.save_pretrained(folder)
 
 

@@ -1,4 +1,4 @@
-"""The lines of code that open an export, and what to know of its base before they do."""
+"""The program on a card, which opens an export, and what to know of its base before it does."""
 
 from __future__ import annotations
 
@@ -6,60 +6,85 @@ import json
 from pathlib import Path
 
 from paretune.export.restored import Task
+from paretune.export.usage import Usage
 from paretune.models.known import is_folder
 from paretune.models.package import package_folder
 from paretune.models.resolve import Source
 
+FOLDER = 'FOLDER = "."  # where this card lies'
 CODE = {
-    "peft": """from peft import PeftModel
-from transformers import {auto}, AutoTokenizer
-
-base = {auto}.from_pretrained({base}{num_labels})
+    "peft": """config = AutoConfig.from_pretrained(FOLDER)  # the base's, with names of labels
+base = {auto}.from_pretrained({base}, config=config, dtype=torch.float32)
 model = PeftModel.from_pretrained(base, FOLDER).eval()
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
-    "merged": """from transformers import {auto}, AutoTokenizer
-
-model = {auto}.from_pretrained(FOLDER).eval()
+    "merged": """model = {auto}.from_pretrained(FOLDER).eval()
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
-    "paretune": """import paretune
-
-model, tokenizer = paretune.load(FOLDER)""",
+    "paretune": "model, tokenizer = paretune.load(FOLDER)",
 }
-"""By form; ``FOLDER`` in them is where the export lies."""
-IN_A_PACKAGE = """from importlib.util import find_spec
-from pathlib import Path
-
-package = find_spec({module!r})  # pip install {pinned}
+"""By form."""
+IMPORTS = {
+    "peft": (
+        "import torch",
+        "from peft import PeftModel",
+        "from transformers import AutoConfig, {auto}, AutoTokenizer",
+    ),
+    "merged": ("from transformers import {auto}, AutoTokenizer",),
+    "paretune": ("import paretune",),
+}
+FROM_PACKAGE = (
+    ("from importlib.util import find_spec", "from pathlib import Path"),
+    """package = find_spec({module!r})  # pip install {pinned}
 base_folder = Path(package.submodule_search_locations[0]){inside}
+""",
+)
+FROM_CONFIG = (
+    ("import json", "from pathlib import Path"),
+    """adapter = json.loads((Path(FOLDER) / "adapter_config.json").read_text("utf-8"))
+base_folder = adapter["base_model_name_or_path"]  # elsewhere: the place of your copy
+""",
+)
+"""Where the base of an adapter is: what is imported, and the lines that find it."""
+STANDARD = ("json", "re", "importlib", "pathlib")
+"""Modules of Python itself that a card may import."""
 
-"""
+
+def code(form: str, task: Task, source: Source, answering: Usage) -> str:
+    """A whole program: imports, opening, ``predict`` and a call of it, run where the card lies."""
+    imports = [line.format(auto=task.auto) for line in IMPORTS[form]] + list(answering.imports)
+    lines = [FOLDER]
+    more: tuple[str, ...]
+    base = "base_folder"
+    if form == "peft":
+        if _in_package(source):
+            more, finding = FROM_PACKAGE[0], _finding(source)
+        elif source.revision is None:
+            more, finding = FROM_CONFIG
+        else:
+            more, finding = (), ""
+            base = f"{source.name!r}, revision={source.revision!r}"
+        imports += more
+        lines += ["", finding.rstrip()] if finding else []
+    lines += [CODE[form].format(auto=task.auto, base=base), "", "", answering.code]
+    own = sorted({i for i in imports if i.split()[1].split(".")[0] in STANDARD}, key=_order)
+    others = sorted(set(imports) - set(own), key=_order)
+    return "\n".join([*own, *([""] if own else []), *others, "", *lines])
 
 
-FROM_CONFIG = """import json
-from pathlib import Path
-
-config = json.loads((Path(FOLDER) / "adapter_config.json").read_text("utf-8"))
-base_folder = config["base_model_name_or_path"]  # elsewhere: the place of your copy
-
-"""
+def _order(line: str) -> tuple[bool, str]:
+    return line.startswith("from"), line
 
 
-def code(form: str, task: Task, source: Source) -> str:
-    """Lines that open an export of this form; with a folder or package as base they find it."""
-    before, base = "", repr(source.name)
-    if _in_package(source):
-        before, base = _finding(source), "base_folder"
-    elif source.revision is None:
-        before, base = FROM_CONFIG, "base_folder"
-    else:
-        base += f", revision={source.revision!r}"
-    headless = task.kind in ("multiple_choice", "translation")
-    lines = CODE[form].format(
-        auto=task.auto,
-        base=base,
-        num_labels="" if headless else f", num_labels={len(task.labels)}",
-    )
-    return before + lines if form == "peft" else lines
+def about_labels(form: str, task: Task) -> list[str]:
+    """Where an adapter has the names of its labels, as paragraphs; nothing where all others are."""
+    if form != "peft" or task.auto != "AutoModelForSequenceClassification":
+        return []
+    return [
+        "",
+        "PEFT's own files have no place for the names of labels: `config.json` beside them is the "
+        "base's with these names, which the program above gives to the base. "
+        "`AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, "
+        "id2label=config.id2label, label2id=config.label2id)` has them too.",
+    ]
 
 
 def about_base(form: str, source: Source) -> list[str]:
@@ -126,7 +151,7 @@ def _finding(source: Source) -> str:
     module = name.replace("-", "_")
     parts = folder.parts
     inside = parts[len(parts) - parts[::-1].index(module) :]
-    return IN_A_PACKAGE.format(
+    return FROM_PACKAGE[1].format(
         module=module,
         pinned=_pinned(source),
         inside="".join(f" / {part!r}" for part in inside),

@@ -1,0 +1,202 @@
+"""What an export refuses or warns of: models that learnt nothing, places that cannot be written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+from tiny_study import as_file, command, finish, small
+from tiny_tasks import tiny_task
+from transformers import AutoConfig
+
+from paretune.errors import StoreError, StudyError
+from paretune.export import whole
+from paretune.store import Store
+from paretune.verbs.export import export
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """A study of LoRA, labelled as if it wanted to leave its folder, that learnt something."""
+    folder = tmp_path_factory.mktemp("learnt")
+    study = small(
+        folder,
+        tiny_model("bert"),
+        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
+        models=[{"name": str(tiny_model("bert")), "label": "../models/tiny"}],
+        methods=[{"name": "lora", "rank": 4, "learning_rates": [2e-2], "label": "lo:ra"}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+        training={"max_steps": 60, "eval_every": 20, "max_length": 40, "precision": "fp32"},
+    )
+    finish(study, folder / "store", costs=0).close()
+    return study, folder / "store"
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """The same with a rate at which nothing changes: every text gets one answer."""
+    folder = tmp_path_factory.mktemp("collapsed")
+    study = small(
+        folder,
+        tiny_model("bert"),
+        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
+        methods=[{"name": "lora", "rank": 2, "learning_rates": [1e-7]}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
+    )
+    finish(study, folder / "store", costs=0).close()
+    with Store.open(folder / "store") as store:
+        outcomes = {
+            r.outcome
+            for r in store.records(study.study_hash)
+            if r.run.stage == "final" and r.run.method.name == "lora"
+        }
+    assert outcomes == {"collapsed"}
+    return study, folder / "store"
+
+
+def test_a_model_that_learnt_nothing_is_exported_on_asking_only(
+    collapsed: Any, tmp_path: Path, capsys: Any
+) -> None:
+    study, store = collapsed
+    file = as_file(study, tmp_path / "study.yaml")
+    asked = ("export", file, "--store", store, "--to", tmp_path / "out", "--method", "lora")
+    code, out, err = command(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert "has collapsed. This model learnt nothing: it gave one and the same answer to all" in err
+    assert "Train longer or with a higher rate, or say --allow-collapsed." in err
+    assert not (tmp_path / "out").exists()
+    code, out, err = command(capsys, *asked, "--allow-collapsed")
+    assert code == 0 and "Warning: This model learnt nothing" in out
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "> **Warning**: This model learnt nothing: it gave one and the same answer to" in card
+    assert card.index("**Warning**") < card.index("```python")
+    assert "--form peft --allow-collapsed" in card
+
+
+def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> None:
+    from dataclasses import replace
+
+    from paretune.export.selecting import refuse_collapsed, select_cell, select_record
+    from paretune.verbs.report import gather
+
+    found = gather(*collapsed)
+    cell, _ = select_cell(found.study, found.records, None, None, "lora")
+    record = select_record(cell, None)
+    other = next(r for r in cell.final if r is not record)
+    varied = other.predictions["test"]
+    answers = replace(varied, prediction=tuple(i % 2 for i in range(len(varied.uid))))
+    mended = replace(other, result={**other.result, "outcome": "ok"}, predictions={"test": answers})
+    two = replace(cell, final=(record, mended))
+    with pytest.raises(StudyError, match=rf"Seeds that did not: {mended.run.seed} \(--seed\)"):
+        refuse_collapsed(record, two, allowed=False)
+    assert refuse_collapsed(mended, two, allowed=False) == ""
+
+
+def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:
+    study, store = learnt
+    export(study, store=store, form="peft", to=tmp_path / "out")
+    config = AutoConfig.from_pretrained(tmp_path / "out")
+    opened = peft.AutoPeftModelForSequenceClassification.from_pretrained(
+        tmp_path / "out", id2label=config.id2label, label2id=config.label2id
+    )
+    assert opened.config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert opened.config.label2id == {"a": 0, "b": 1, "c": 2}
+    assert str(study.models[0].name) not in (tmp_path / "out" / "config.json").read_text("utf-8")
+
+
+def test_no_label_leads_out_of_the_folder_of_exports(
+    learnt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, store = learnt
+    (tmp_path / "here" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "deeper")
+    done = export(study, store=store)
+    assert done.folder == Path("exports", "small", "tiny-models-tiny-lo-ra")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name] == [
+        "tiny-models-tiny-lo-ra"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (("t", "m", "lora"), "t-m-lora"),
+        (("t", "m", "../../lora"), "t-m-lora"),
+        (("t", "/etc/m", ".."), "t-etc-m"),
+        (("t", "m", "lo\x1b[31mra\n"), "t-m-lo-31mra"),
+        (("..", "/"), "export"),
+        (("č", "C:\\x"), "č-C-x"),
+    ],
+)
+def test_a_folders_name_is_one_name(parts: tuple[str, ...], name: str) -> None:
+    assert whole.safe_name(*parts) == name
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``full_disk(n)``: from an export's first folder on, no file may grow beyond ``n`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    real = tempfile.mkdtemp
+
+    def give(size_bytes: int) -> None:
+        def mkdtemp(*given: Any, **options: Any) -> str:
+            folder = real(*given, **options)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+            return folder
+
+        monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+
+    yield give
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("form", ["peft", "merged", "paretune"])
+@pytest.mark.parametrize("size_bytes", [200, 3000])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    learnt: Any, tmp_path: Path, form: str, size_bytes: int, full_disk: Any
+) -> None:
+    study, store = learnt
+    full_disk(size_bytes)
+    with pytest.raises(StoreError, match=r"out: cannot be written \(File .*\); nothing is left of"):
+        export(study, store=store, form=form, to=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_opened(
+    learnt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, store = learnt
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match="cannot be written"):
+        export(study, store=store, to=tmp_path / "file" / "out")
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode)
+    )
+    with pytest.raises(StoreError, match="is not a folder that can be written to"):
+        export(study, store=store, to=tmp_path / "deep" / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_python_says_nothing_of_progress_on_stderr(learnt: Any, tmp_path: Path) -> None:
+    study, store = learnt
+    file = as_file(study, tmp_path / "study.yaml")
+    code = (
+        "import sys, paretune\n"
+        "for form in ('peft', 'merged', 'paretune'):\n"
+        "    paretune.export(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form)\n"
+    )
+    source = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", code, file, store, tmp_path / "out-"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(source)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("", "")
