@@ -63,6 +63,17 @@ class Frozen(BaseModel):
         return spellings.rename(values, cls.ALIASES)
 
 
+class Checks(Frozen):
+    """What the audit of the data lets pass as a warning; above it, the study does not run.
+
+    ``max_leaked``: share of test rows that train holds too. ``max_unlearnable``: share of test
+    rows whose label no train row has.
+    """
+
+    max_leaked: float = Field(default=0.1, ge=0, le=1)
+    max_unlearnable: float = Field(default=0.1, ge=0, le=1)
+
+
 class TaskSpec(Frozen):
     """A built-in task by name, or the user's own files or hub dataset.
 

@@ -32,6 +32,7 @@ from paretune.specs import (
     OF_SETS,
     OF_TEXTS,
     Answer,
+    Checks,
     Frozen,
     Kind,
     Label,
@@ -48,6 +49,7 @@ __all__ = [
     "OF_SETS",
     "OF_TEXTS",
     "Answer",
+    "Checks",
     "Generation",
     "Kind",
     "Label",
@@ -215,6 +217,7 @@ class Study(Frozen):
     protocol: Protocol = Protocol()
     training: Training = Training()
     generation: Generation = Generation()
+    checks: Checks = Checks()
     _written: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _overrides: tuple[str, ...] = PrivateAttr(())
 
@@ -301,7 +304,9 @@ class Study(Frozen):
 
         Paths stand in it as they were written, relative to the study file.
         """
-        return as_written(_as_before(self.model_dump(mode="json")), self._written)
+        # What passes the audit changes no run, so it makes no other study.
+        plain = self.model_dump(mode="json", exclude={"checks"})
+        return as_written(_as_before(plain), self._written)
 
     @property
     def study_hash(self) -> str:

@@ -190,7 +190,7 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
 def test_check_of_a_good_study_says_what_comes_next(capsys: Any, done: tuple[Path, Path]) -> None:
     code, out, _ = command(capsys, "check", done[0])
     assert code == 0
-    assert "In the data: 0 errors, 0 warnings, 1 note. Nothing was trained." in out
+    assert "0 errors, 0 warnings, 1 note: the study can run. Nothing was trained." in out
     assert "step words x tiny x head_only" in out and "Next: paretune plan" in out
 
 

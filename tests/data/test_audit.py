@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from paretune.data import audit, truncation
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
+from paretune.study import Checks
 
 WORDS = [
     "ant",
@@ -116,16 +119,81 @@ def test_shared_premise_is_a_note_and_no_leak() -> None:
     assert not found(data, "leak")
 
 
-def test_many_findings_are_capped_and_counted() -> None:
+def test_many_rows_of_one_kind_are_told_once_with_three_examples() -> None:
     data = dataset()
     copies = tuple(replace(e, where=f"train.csv line {100 + i}") for i, e in enumerate(data.train))
-    duplicates = [
+    (duplicate,) = found(replace(data, train=(*data.train, *copies)), "duplicate")
+    assert str(duplicate) == (
+        "train.csv line 100: repeats train.csv line 2 (text and label, in train). 16 of 32 train "
+        "rows are like this one: train.csv line 101: repeats train.csv line 3 (text and label, in "
+        "train); train.csv line 102: repeats train.csv line 4 (text and label, in train); ... "
+        "Remove one of them."
+    )
+    assert duplicate.places == tuple(e.where for e in copies)
+    three = found(replace(data, train=(*data.train, *copies[:3])), "duplicate")
+    assert [f.where for f in three] == ["train.csv line 100", "train.csv line 101",
+                                        "train.csv line 102"]  # fmt: skip
+
+
+def test_a_test_part_that_is_in_train_is_told_once_and_is_an_error() -> None:
+    data = dataset()
+    copied = tuple(replace(e, where=f"test.csv line {i + 2}") for i, e in enumerate(data.train))
+    (leak,) = found(replace(data, test=copied), "leak")
+    assert leak.severity == "error" and leak.where == "test.csv line 2"
+    assert leak.what == (
+        "16 of 16 test rows are in train: test.csv line 2 (train.csv line 2), test.csv line 3 "
+        "(train.csv line 3), test.csv line 4 (train.csv line 4), ..."
+    )
+    assert "`checks: {max_leaked: 1}`" in leak.remedy
+    assert leak.places == tuple(e.where for e in copied)
+
+
+@pytest.mark.parametrize(
+    ("leaking", "of", "checks", "severity"),
+    [
+        (1, 10, Checks(), "warning"),  # a tenth passes, more does not
+        (2, 10, Checks(), "error"),
+        (2, 10, Checks(max_leaked=0.2), "warning"),
+        (10, 10, Checks(max_leaked=1), "warning"),
+        (1, 100, Checks(max_leaked=0), "error"),
+    ],
+)
+def test_the_share_of_leaks_that_passes_is_the_studys(
+    leaking: int, of: int, checks: Checks, severity: str
+) -> None:
+    data = dataset()
+    test = tuple(example("test", i, f"No other text {i}.", i % 2) for i in range(of - leaking))
+    (leak,) = [
         f
-        for f in audit(replace(data, train=(*data.train, *copies)), most=3)
-        if f.code == "duplicate"
+        for f in audit(replace(data, test=(*data.train[:leaking], *test)), checks)
+        if f.code == "leak"
     ]
-    assert len(duplicates) == 4
-    assert duplicates[-1].what.startswith("13 more")
+    assert leak.severity == severity
+    assert (f"{leaking} of {of} test row" in leak.what) and ("checks" in leak.remedy) == (
+        severity == "error"
+    )
+
+
+def test_a_label_that_only_test_has_is_told_with_what_it_costs() -> None:
+    data = dataset()
+    three = replace(data, labels=("no", "yes", "maybe"))
+    rows = tuple(example("test", 60 + i, f"Unheard of {i}.", 2) for i in range(3))
+    (lost,) = found(replace(three, test=(*data.test, *rows)), "missing-class")
+    total = len(data.test) + 3
+    assert lost.severity == "error" and lost.places == tuple(e.where for e in rows)
+    assert lost.what == (
+        f'label "maybe" has no row in train and 3 of {total} in test, which no model can get '
+        f"right: accuracy is at most {1 - 3 / total:.2f}."
+    )
+    allowed = audit(replace(three, test=(*data.test, *rows)), Checks(max_unlearnable=0.5))
+    assert [f.severity for f in allowed if f.code == "missing-class"] == ["warning"]
+    (absent,) = found(three, "missing-class")  # nor has test: it may be listed for later
+    assert absent.severity == "warning" and 'label "maybe" has no row in train.' in absent.what
+    many = replace(data, labels=("no", "yes", *(f"l{i}" for i in range(100))))
+    (absent,) = found(many, "missing-class")
+    assert absent.what == 'labels "l0", "l1", "l2" and 97 more have no row in train.'
+    (place,) = found(replace(three, kind="multiple_choice"), "missing-class")
+    assert place.what == 'choice "maybe" is never the right one in train.'
 
 
 class Letters:

@@ -176,7 +176,7 @@ def test_what_real_data_holds() -> None:
         spec = TaskSpec(name="x", kind="translation", source_lang="sl", target_lang="en", **files)
         told: dict[str, list[str]] = {}
         for finding in audit(load(spec)):
-            told.setdefault(finding.code, []).append(finding.where)
+            told.setdefault(finding.code, []).extend(finding.places or [finding.where])
         return told
 
     help_ = codes("software-help/train.tsv", "software-help/test.tsv")

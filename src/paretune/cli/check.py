@@ -11,12 +11,15 @@ from paretune.terminal import plain, say
 if TYPE_CHECKING:
     from paretune.verbs.check import Seen
 
+FAILED = 5
+"""So many things that failed are named in the last line; the lines above have all."""
+
 
 def check(study: StudyName, overrides: Overrides = None, online: Online = False) -> None:
     """Audit the data; try every method on every model for one step.
 
     Nothing is trained or kept. Every fault is named with file, line and remedy, and ends in the
-    exit code of the first.
+    exit code of the first. The data comes first; where none of it can be read, no model is opened.
     """
     from paretune.report.words import counted
     from paretune.verbs.check import check as look
@@ -24,18 +27,28 @@ def check(study: StudyName, overrides: Overrides = None, online: Online = False)
     checked = look(overridden(study, overrides), online=online, told=_show)
     counts = checked.counts
     said = [counted(counts[severity], severity) for severity in ("error", "warning", "note")]
-    say(f"In the data: {', '.join(said)}. Nothing was trained.")
     if not checked.errors:
+        say(f"{', '.join(said)}: the study can run. Nothing was trained.")
         say(f"Next: paretune plan {typed(study, overrides)}")
         return
+    failed = [plain(name) for name in checked.failed]
+    more = f" and {len(failed) - FAILED} more" if len(failed) > FAILED else ""
+    untried = "" if checked.tried else " Models and methods were not tried without the data."
+    say(
+        f"{', '.join(said)}: the study cannot run. Failed: {', '.join(failed[:FAILED])}{more}."
+        f"{untried}"
+    )
     raise SystemExit(checked.errors[0].exit_code)
 
 
 def _show(seen: Seen) -> None:
     name = f"{seen.what} {plain(seen.name)}"
-    if seen.error is not None:
+    if seen.error is None:
+        say(f"{name}: {plain(seen.said)}")
+    elif not any(finding.severity == "error" for finding in seen.findings):
         say(f"{name}: ERROR {seen.error}")
     else:
-        say(f"{name}: {plain(seen.said)}")
+        say(f"{name}: cannot be used")
     for finding in seen.findings:
-        say(f"  {finding.severity}: {plain(finding)}")
+        severity = "ERROR" if finding.severity == "error" else finding.severity
+        say(f"  {severity}: {plain(finding)}")

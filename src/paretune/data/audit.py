@@ -9,8 +9,10 @@ from typing import Any
 from paretune.data.audit_pairs import audit_pairs
 from paretune.data.encode import lengths, target_lengths
 from paretune.data.example import Dataset, Example, groups_of, said_groups
-from paretune.data.finding import SHOWN, Finding, capped
+from paretune.data.finding import Finding, gathered
+from paretune.data.leaks import leaks, missing_classes
 from paretune.data.normal import normal, text_key
+from paretune.study import Checks
 
 FEWEST_TRAIN = 10
 FEWEST_TEST = 5
@@ -19,36 +21,37 @@ FAR = 10
 """A number this many times the width of the middle four fifths away from them is remarkable."""
 
 
-def audit(dataset: Dataset, most: int = SHOWN) -> list[Finding]:
+def audit(dataset: Dataset, checks: Checks = Checks()) -> list[Finding]:  # noqa: B008 (frozen)
     """Everything found in a dataset, what its builder noted included; errors first.
 
     Args:
         dataset: built, so its labels are known and its texts are there.
-        most: findings of one kind that are spelled out; the rest is counted.
+        checks: which shares of the test rows may leak, or be unlearnable.
     """
     found = list(dataset.findings)
     found += _sizes(dataset)
     if dataset.kind == "regression":
         found += _numbers(dataset)
     elif dataset.kind != "translation":
-        found += _classes(dataset)
-    for checks in (
-        *(audit_pairs(dataset) if dataset.kind == "translation" else _labelled(dataset)),
-        _constant(dataset),
-    ):
-        found += capped(checks, most)
+        found += _classes(dataset, checks)
+    if dataset.kind == "translation":
+        found += audit_pairs(dataset, checks)
+    else:
+        found += _labelled(dataset, checks)
+    found += _constant(dataset)
     rank = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: rank[finding.severity])
 
 
-def _labelled(dataset: Dataset) -> list[list[Finding]]:
+def _labelled(dataset: Dataset, checks: Checks) -> list[Finding]:
+    train, test = len(dataset.train), len(dataset.test)
     return [
-        _empty(dataset),
-        _duplicates(dataset.train, "train"),
-        _duplicates(dataset.test, "test"),
-        _contradictions(dataset),
-        _leaks(dataset),
-        _shared_first(dataset),
+        *gathered(_empty(dataset), f"of {train + test} rows"),
+        *gathered(_duplicates(dataset.train, "train"), f"of {train} train rows"),
+        *gathered(_duplicates(dataset.test, "test"), f"of {test} test rows"),
+        *gathered(_contradictions(dataset), f"of {train + test} rows"),
+        *leaks(dataset, text_key, checks),
+        *_shared_first(dataset),
     ]
 
 
@@ -117,42 +120,38 @@ def _sizes(dataset: Dataset) -> list[Finding]:
     return found
 
 
-def _classes(dataset: Dataset) -> list[Finding]:
+def _classes(dataset: Dataset, checks: Checks) -> list[Finding]:
     counts = Counter(e.label for e in dataset.train)
-    where = dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
-    found = []
-    for index, label in enumerate(dataset.labels):
-        n = counts[index]
-        if n >= 2:
-            continue
-        lines = [e.where for e in (*dataset.train, *dataset.test) if e.label == index]
-        what = (
-            f'label "{label}" has no row in train.' if n == 0 else f'label "{label}" has one row.'
+    missing = [i for i in range(len(dataset.labels)) if not counts[i]]
+    rare = [
+        Finding(
+            "warning",
+            "rare-class",
+            next(e.where for e in dataset.train if e.label == index),
+            f'has the only row of label "{label}" in train.',
+            "No model can learn it: add rows, merge it with another, or take it out of labels.",
         )
-        found.append(
-            Finding(
-                "warning",
-                "missing-class" if n == 0 else "rare-class",
-                lines[0] if lines else where,
-                what,
-                "No model can learn it: add rows, merge it with another, or take it out of labels.",
-            )
-        )
-    return found
+        for index, label in enumerate(dataset.labels)
+        if counts[index] == 1
+    ]
+    return [
+        *missing_classes(dataset, missing, checks),
+        *gathered(rare, f"of {len(dataset.labels)} labels' rows"),
+    ]
 
 
 def _numbers(dataset: Dataset) -> list[Finding]:
     """A part whose numbers are all the same, and numbers far from all others."""
-    found = []
+    constant, far = [], []
     for name, examples in (("train", dataset.train), ("test", dataset.test)):
         values = [e.label for e in examples if e.label is not None]
         if len(set(values)) == 1:
             what = f"every {name} row has the same number, {values[0]:g}."
             remedy = "There is nothing to find: name another column, or add rows."
-            found.append(Finding("error", "constant-number", examples[0].where, what, remedy))
+            constant.append(Finding("error", "constant-number", examples[0].where, what, remedy))
     values = sorted(e.label for e in dataset.train if e.label is not None)
     if len(values) < FEWEST_TRAIN:
-        return found
+        return constant
     low, high = values[len(values) // 10], values[-1 - len(values) // 10]
     for e in (*dataset.train, *dataset.test):
         if e.label is not None and not low - FAR * (high - low) <= e.label <= high + FAR * (
@@ -160,8 +159,8 @@ def _numbers(dataset: Dataset) -> list[Finding]:
         ):
             what = f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g})."
             remedy = "Mend it if it is a slip: such rows decide the error."
-            found.append(Finding("warning", "far-number", e.where, what, remedy))
-    return capped(found, SHOWN)
+            far.append(Finding("warning", "far-number", e.where, what, remedy))
+    return [*constant, *gathered(far, f"of {len(dataset.train) + len(dataset.test)} rows")]
 
 
 def _empty(dataset: Dataset) -> list[Finding]:
@@ -201,18 +200,6 @@ def _contradictions(dataset: Dataset) -> list[Finding]:
             )
             remedy = "Decide which is right, and mend or remove the other."
             found.append(Finding("warning", "contradiction", e.where, what, remedy))
-    return found
-
-
-def _leaks(dataset: Dataset) -> list[Finding]:
-    train = {text_key(e): e for e in reversed(dataset.train)}
-    found = []
-    for e in dataset.test:
-        other = train.get(text_key(e))
-        if other is not None:
-            what = f"is a test row that train holds too ({other.where})."
-            remedy = "Remove it from train, or the score is flattered."
-            found.append(Finding("warning", "leak", e.where, what, remedy))
     return found
 
 

@@ -11,9 +11,11 @@ from math import log
 from statistics import median
 
 from paretune.data.example import Dataset, Example
-from paretune.data.finding import Finding
+from paretune.data.finding import Finding, gathered
 from paretune.data.language import code, foreign_script, share_of_own_letters
+from paretune.data.leaks import leaks
 from paretune.data.normal import normal
+from paretune.study import Checks
 
 FEWEST_WORDS = 4
 """A text of fewer words may well be the same in both languages: names, commands, numbers."""
@@ -28,19 +30,27 @@ OTHERS_LETTERS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "s
 Key = tuple[str, str]
 
 
-def audit_pairs(dataset: Dataset) -> list[list[Finding]]:
-    """Findings, one list for each kind, so that each can be cut to a length that is read."""
+def audit_pairs(dataset: Dataset, checks: Checks) -> list[Finding]:
+    """Everything found in parallel data; what many rows have in common is told once."""
     keys = {id(e): _key(e) for e in (*dataset.train, *dataset.test)}
     parts = (("train", dataset.train), ("test", dataset.test))
+    of = f"of {len(keys)} pairs"
     return [
-        [f for name, examples in parts for f in _swapped(dataset, name, examples)],
-        _foreign(dataset),
-        _far(dataset),
-        _untranslated(dataset, keys),
-        *(_duplicates(examples, name, keys) for name, examples in parts),
-        _several(dataset, keys),
-        _leaks(dataset, keys),
-        _shared(dataset, keys),
+        *(f for name, examples in parts for f in _swapped(dataset, name, examples)),
+        *gathered(_foreign(dataset), of),
+        *gathered(_far(dataset), of),
+        *gathered(_untranslated(dataset, keys), of),
+        *_short_untranslated(dataset, keys),
+        *(
+            found
+            for name, examples in parts
+            for found in gathered(
+                _duplicates(examples, name, keys), f"of {len(examples)} {name} pairs"
+            )
+        ),
+        *_several(dataset, keys),
+        *leaks(dataset, lambda e: keys[id(e)], checks),
+        *_shared(dataset, keys),
     ]
 
 
@@ -95,14 +105,8 @@ def _far(dataset: Dataset) -> list[Finding]:
 
 
 def _untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
-    """Sentences that are their own translation; names and commands are only counted."""
-    same = [
-        e
-        for e in (*dataset.train, *dataset.test)
-        if keys[id(e)][0] == keys[id(e)][1] and any(map(str.isalpha, _source(e)))
-    ]
-    long = [e for e in same if len(keys[id(e)][0].split()) >= FEWEST_WORDS]
-    found = [
+    """Sentences that are their own translation."""
+    return [
         Finding(
             "warning",
             "untranslated",
@@ -110,17 +114,31 @@ def _untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
             f'source and target are the same ("{_source(e)[:40]}").',
             "Translate or remove it: the model learns to copy.",
         )
-        for e in long
+        for e in _same(dataset, keys)
+        if len(keys[id(e)][0].split()) >= FEWEST_WORDS
     ]
-    short = [e for e in same if len(keys[id(e)][0].split()) < FEWEST_WORDS]
-    if short:
-        what = (
-            f'"{_source(short[0])[:40]}" is its own translation; {len(short)} pairs of fewer '
-            f"than {FEWEST_WORDS} words are so."
-        )
-        remedy = "Nothing to do if they are names or commands."
-        found.append(Finding("note", "untranslated-name", short[0].where, what, remedy))
-    return found
+
+
+def _short_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+    """Names and commands, which are only counted."""
+    short = [e for e in _same(dataset, keys) if len(keys[id(e)][0].split()) < FEWEST_WORDS]
+    if not short:
+        return []
+    what = (
+        f'"{_source(short[0])[:40]}" is its own translation; {len(short)} pairs of fewer '
+        f"than {FEWEST_WORDS} words are so."
+    )
+    remedy = "Nothing to do if they are names or commands."
+    return [Finding("note", "untranslated-name", short[0].where, what, remedy)]
+
+
+def _same(dataset: Dataset, keys: dict[int, Key]) -> list[Example]:
+    """Pairs whose source and target are the same text."""
+    return [
+        e
+        for e in (*dataset.train, *dataset.test)
+        if keys[id(e)][0] == keys[id(e)][1] and any(map(str.isalpha, _source(e)))
+    ]
 
 
 def _duplicates(examples: Sequence[Example], name: str, keys: dict[int, Key]) -> list[Finding]:
@@ -154,18 +172,6 @@ def _several(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
             "Nothing to do if both are right; a score against one reference is lower for it.",
         )
     ]
-
-
-def _leaks(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
-    train = {keys[id(e)]: e for e in reversed(dataset.train)}
-    found = []
-    for e in dataset.test:
-        other = train.get(keys[id(e)])
-        if other is not None:
-            what = f"is a test pair that train holds too ({other.where})."
-            remedy = "Remove it from train, or the score is flattered."
-            found.append(Finding("warning", "leak", e.where, what, remedy))
-    return found
 
 
 def _shared(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:

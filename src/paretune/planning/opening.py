@@ -60,12 +60,13 @@ def audited(study: Study, context: Context) -> Iterator[Finding]:
     """
     errors = 0
     for task in study.tasks:
-        for finding in audit(context.dataset(task)):
+        for finding in audit(context.dataset(task), study.checks):
             errors += finding.severity == "error"
             yield finding
     if errors:
         raise DataError(
-            f"{errors} errors in the data, listed above.", remedy="Mend them, then run again."
+            f"{errors} error{'s' * (errors > 1)} in the data, listed above.",
+            remedy="Mend them, then run again.",
         )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.errors import DataError, ParetuneError
-from paretune.study import MethodSpec, ModelSpec, Study, TaskSpec
+from paretune.report.words import counted
+from paretune.study import Checks, MethodSpec, ModelSpec, Study, TaskSpec
 from paretune.verbs import places
 
 if TYPE_CHECKING:
+    from paretune.data.example import Dataset
     from paretune.data.finding import Finding
     from paretune.planning.context import Context
 
@@ -27,7 +29,8 @@ class Seen:
         name: which one, as the study calls it.
         said: what it is, in a few words; empty where it cannot be used.
         findings: what the audit found in it.
-        error: why it cannot be used; None where it can.
+        error: why it cannot be used; None where it can. Rows of which no example can be made are
+            among the findings then, each with its line.
     """
 
     what: str
@@ -36,13 +39,22 @@ class Seen:
     findings: tuple[Finding, ...] = ()
     error: ParetuneError | None = None
 
+    @property
+    def errors(self) -> int:
+        """How many errors it has; each is told in a line of its own."""
+        return sum(f.severity == "error" for f in self.findings) or int(self.error is not None)
+
 
 @dataclass(frozen=True)
 class Checked:
-    """Everything that ``check`` looked at, in order."""
+    """Everything that ``check`` looked at, in order.
+
+    ``tried`` is False where the data could not be read, so that no model was opened.
+    """
 
     study: Study
     seen: tuple[Seen, ...]
+    tried: bool = True
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -51,17 +63,24 @@ class Checked:
 
     @property
     def counts(self) -> Counter[str]:
-        """Findings by severity: ``error``, ``warning``, ``note``."""
-        return Counter(finding.severity for finding in self.findings)
+        """How many errors there are, of whatever kind, and findings: ``warning``, ``note``."""
+        found: Counter[str] = Counter(finding.severity for finding in self.findings)
+        found["error"] = sum(seen.errors for seen in self.seen)
+        return found
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What stands in the way, as ``task reviews``; empty: the study can run."""
+        return tuple(dict.fromkeys(f"{s.what} {s.name}" for s in self.seen if s.errors))
 
     @property
     def errors(self) -> tuple[ParetuneError, ...]:
         """Everything that stands in the way of running the study; empty: it can run."""
-        refused = tuple(seen.error for seen in self.seen if seen.error is not None)
-        if not self.counts["error"]:
-            return refused
-        wrong = f"{self.counts['error']} errors in the data."
-        return (DataError(wrong, remedy="Mend them, then check again."), *refused)
+        return tuple(
+            seen.error or DataError(f"{seen.name}: {counted(seen.errors, 'error')} in the data.")
+            for seen in self.seen
+            if seen.errors
+        )
 
 
 def check(
@@ -71,6 +90,8 @@ def check(
     told: Callable[[Seen], None] | None = None,
 ) -> Checked:
     """Look at all data, models and methods of a study; one fault does not hide the others.
+
+    The data comes first; where none of it can be read, no model is opened.
 
     Args:
         study: a study, its file, or the name of a shipped one.
@@ -84,28 +105,55 @@ def check(
         StudyError: no such study, or its file cannot be used.
     """
     given = places.asked(study)
+    datasets: dict[str, Dataset] = {}
     seen = []
-    for one in _looking(given, online=online):
+    for one in _tasks(given, datasets, online=online):
         seen.append(one)
         if told is not None:
             told(one)
-    return Checked(given, tuple(seen))
+    for one in _rest(given, datasets, online=online) if datasets else ():
+        seen.append(one)
+        if told is not None:
+            told(one)
+    return Checked(given, tuple(seen), tried=bool(datasets))
 
 
-def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
+def _tasks(study: Study, datasets: dict[str, Dataset], *, online: bool) -> Iterator[Seen]:
+    """Read and audit the data, which needs no torch; what could be read is in ``datasets``."""
+    from paretune.data.finding import FaultsError, of_each_kind
+
+    for task in study.tasks:
+        try:
+            dataset = _dataset(task, online=online)
+        except FaultsError as error:
+            yield Seen("task", task.key, findings=of_each_kind(error.faults), error=error)
+        except ParetuneError as error:
+            yield Seen("task", task.key, error=error)
+        else:
+            datasets[task.model_dump_json()] = dataset
+            yield _task(task, dataset, study.checks)
+
+
+def _dataset(spec: TaskSpec, *, online: bool) -> Dataset:
+    from paretune import tasks
+    from paretune.data import hub
+
+    asked = tasks.at_hub(spec) if online else None
+    if asked is not None:
+        hub.fetch(asked)
+    return tasks.load(spec)
+
+
+def _rest(study: Study, datasets: dict[str, Dataset], *, online: bool) -> Iterator[Seen]:
     from paretune.planning.checking import dry_steps
     from paretune.planning.context import Context
     from paretune.planning.opening import scorers
 
     context = Context(offline=not online)
-    tasks: list[TaskSpec] = []
+    context.bench.datasets.update(datasets)
     models: list[ModelSpec] = []
     methods: list[MethodSpec] = []
-    for task in study.tasks:
-        seen = _task(task, context)
-        yield seen
-        if seen.error is None:
-            tasks.append(task)
+    tasks = tuple(t for t in study.tasks if t.model_dump_json() in datasets)
     for model in study.models:
         seen = _model(model, context)
         yield seen
@@ -120,10 +168,10 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
         scorers(study, context)
     except ParetuneError as error:
         yield Seen("metrics", ", ".join(study.generation.metrics), error=error)
-    if not (tasks and models and methods):
+    if not (models and methods):
         return
     usable = study.model_copy(
-        update={"tasks": tuple(tasks), "models": tuple(models), "methods": tuple(methods)}
+        update={"tasks": tasks, "models": tuple(models), "methods": tuple(methods)}
     )
     yield from _lengths(usable, context)
     yield from _directions(usable, context)
@@ -134,14 +182,10 @@ def _looking(study: Study, *, online: bool) -> Iterator[Seen]:
         yield Seen("step", study.study, error=error)
 
 
-def _task(spec: TaskSpec, context: Context) -> Seen:
+def _task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> Seen:
     from paretune.data.audit import audit
     from paretune.data.example import said_groups
 
-    try:
-        dataset = context.dataset(spec)
-    except ParetuneError as error:
-        return Seen("task", spec.key, error=error)
     what = f"labels {', '.join(dataset.labels)}"
     if dataset.kind == "regression":
         what = "a number"
@@ -152,7 +196,7 @@ def _task(spec: TaskSpec, context: Context) -> Seen:
         for name, part in (("train", dataset.train), ("test", dataset.test))
     )
     said = f"{size}, {what}; {dataset.licence}"
-    return Seen("task", spec.key, said, tuple(audit(dataset)))
+    return Seen("task", spec.key, said, tuple(audit(dataset, checks)))
 
 
 def _model(spec: ModelSpec, context: Context) -> Seen:

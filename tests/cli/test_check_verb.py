@@ -1,0 +1,108 @@
+"""What ``check`` counts, how it ends, and what it does not do before the data was read."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_study import as_file, command, small, two_files
+
+from paretune.study import Study
+
+TASK = {"name": "t", "kind": "classification", "train": "train.csv", "test": "test.csv",
+        "text": "text", "label": "label", "labels": ["no", "yes"]}  # fmt: skip
+
+
+def made(folder: Path, train: str = "", **changes: Any) -> Path:
+    """A study file beside ``train.csv`` and ``test.csv``; ``train`` is appended to the former."""
+    two_files(folder)
+    with (folder / "train.csv").open("a", encoding="utf-8") as handle:
+        handle.write(f"\n{train}")
+    raw = {"study": "s", "tasks": [{**TASK, **changes.pop("task", {})}], "models": ["./nowhere"],
+           "methods": ["lora"], **changes}  # fmt: skip
+    path = folder / "s.yaml"
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    return path
+
+
+UNREADABLE = {
+    "a label that is not listed": ({"train": "a cat,maybe"}, 1),
+    "several faults of one kind": ({"train": "\n".join(f"cat {i},maybe" for i in range(9))}, 1),
+    "faults of two kinds": ({"train": "a cat,maybe\na dog,"}, 2),
+    "a missing column, in both files": ({"task": {"text": "words"}}, 2),
+    "two missing columns": ({"task": {"text": "words", "label": "mark"}}, 4),
+    "an empty file": ({"task": {"train": "empty.csv"}}, 1),
+    "no file": ({"task": {"train": "none.csv"}}, 1),
+    "a ragged row": ({"train": "a cat,no,more"}, 1),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_errors_are_counted_as_they_are_told_and_the_last_line_says_that_it_cannot_run(
+    case: str, tmp_path: Path, capsys: Any
+) -> None:
+    changes, errors = UNREADABLE[case]
+    file = made(tmp_path, **changes)
+    (tmp_path / "empty.csv").touch()
+    code, out, err = command(capsys, "check", file)
+    assert (code, err) == (3, "")
+    *lines, last = out.splitlines()
+    assert sum("ERROR" in line for line in lines) == errors
+    told = re.match(r"(\d+) errors?, 0 warnings, 0 notes: the study cannot run", last)
+    assert told and int(told[1]) == errors
+    assert "Failed: task t." in last and "were not tried without the data" in last
+    assert "model" not in "".join(lines)  # the folder of the model is not there, and nobody asked
+
+
+def test_no_model_library_is_loaded_before_the_data_was_read(tmp_path: Path) -> None:
+    """A bad row is told in the time that reading takes."""
+    code = (
+        "import sys; from paretune.cli import main\n"
+        "try: main(['check', sys.argv[1]])\n"
+        "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
+        "'sklearn') if m in sys.modules])"
+    )
+    asked = [sys.executable, "-c", code, str(made(tmp_path, "a cat,maybe"))]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "3 []"
+
+
+def leaking(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:
+    study = small(folder, model, **changes)
+    (folder / "test.csv").write_text((folder / "train.csv").read_text("utf-8"), "utf-8")
+    return study, as_file(study, folder / "leak.yaml")
+
+
+def test_a_test_part_in_train_is_an_error_of_check_and_of_run(
+    tmp_path: Path, tiny_model: Any, capsys: Any
+) -> None:
+    _, file = leaking(tmp_path, tiny_model("bert"))
+    code, out, _ = command(capsys, "check", file)
+    assert code == 3
+    (told,) = [line for line in out.splitlines() if "ERROR" in line]
+    assert "40 of 40 test rows are in train: test.csv line 2 (train.csv line 2), " in told
+    last = out.splitlines()[-1]
+    assert last.startswith("1 error, 0 warnings, 1 note: the study cannot run. Failed: task words.")
+    assert "step words" in out  # the data can be read, so the rest is looked at too
+    code, out, err = command(capsys, "run", file, "--store", tmp_path / "store")
+    assert code == 3 and "1 error in the data, listed above" in err
+    assert "error: test.csv line 2: 40 of 40 test rows are in train" in out
+
+
+def test_a_study_may_let_leaks_pass_and_is_the_same_study(
+    tmp_path: Path, tiny_model: Any, capsys: Any
+) -> None:
+    strict, _ = leaking(tmp_path, tiny_model("bert"), methods=["majority"])
+    study, file = leaking(
+        tmp_path, tiny_model("bert"), methods=["majority"], checks={"max_leaked": 1}
+    )
+    assert study.study_hash == strict.study_hash
+    code, out, _ = command(capsys, "check", file)
+    assert code == 0
+    assert "  warning: test.csv line 2: 40 of 40 test rows are in train" in out
+    assert "0 errors, 1 warning, 1 note: the study can run. Nothing was trained." in out
