@@ -34,7 +34,7 @@ from steps import quiet
 from turns import about, in_turn, quartiles, ratio, said, save
 from workload import Work, grouped_by_length, model_folder
 
-from paretune.measuring.speed import bf16_pays
+from paretune.measuring.auto_precision import fast_bf16
 from paretune.models.load import reset_head, set_dropout
 from paretune.training.precision import computing
 
@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
     quiet()
     torch.set_num_threads(options.threads)
     told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
-    variants = ("ours", "ours-nd") if bf16_pays().decision else ("ours-fp32", "ours-nd-fp32")
+    variants = ("ours", "ours-nd") if fast_bf16()[0] else ("ours-fp32", "ours-nd-fp32")
     with model_folder(options.model) as folder:
         for task in options.task.split(","):
             for method in options.methods.split(","):

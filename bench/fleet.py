@@ -32,9 +32,9 @@ from turns import about, in_turn, ratio, said, save
 from whole_study import vocabulary, write_task
 from workload import TASKS, model_folder
 
+from paretune.measuring.auto_precision import fast_bf16
 from paretune.measuring.counters import status_bytes
 from paretune.measuring.memory import settle, warm_libraries
-from paretune.measuring.speed import bf16_pays
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 
 ROWS = 64
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.precision = options.precision or ("bf16" if bf16_pays().decision else "fp32")
+    options.precision = options.precision or ("bf16" if fast_bf16()[0] else "fp32")
     if options.pairs and not options.batch:
         options.batch = 32
     if options.one:

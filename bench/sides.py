@@ -18,7 +18,7 @@ from workload import MAX_LENGTH, Work
 
 from paretune import methods
 from paretune.data.encode import Encoded
-from paretune.measuring.speed import bf16_pays
+from paretune.measuring.auto_precision import fast_bf16
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
 from paretune.models import compiled
@@ -108,7 +108,7 @@ PLAIN = ("full", "head_only", "bitfit")
 
 def usual() -> tuple[str, ...]:
     """The variants to measure on this machine."""
-    if bf16_pays().decision:
+    if fast_bf16()[0]:
         return WITH_BF16
     alone = torch.get_num_threads() == 1  # compiled passes keep to one thread
     return (*WITHOUT_BF16, "ours-fast-fp32") if alone and compiled.installed() else WITHOUT_BF16

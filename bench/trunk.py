@@ -36,7 +36,7 @@ from steps import quiet
 from turns import about, in_turn, quartiles, ratio, said, save
 from workload import TASKS, Work, grouped_by_length, model_folder
 
-from paretune.measuring.speed import bf16_pays
+from paretune.measuring.auto_precision import fast_bf16
 from paretune.training import trunk
 
 METHODS = ("lora", "head_only")
@@ -106,7 +106,7 @@ def measure(work: Work, method: str, options: argparse.Namespace) -> dict[str, A
     for file in trunk.trunk_home().glob("*"):
         file.unlink()  # what keeping takes is timed
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, options.batches)
-    ours = "ours-nd" if bf16_pays().decision else "ours-nd-fp32"
+    ours = "ours-nd" if fast_bf16()[0] else "ours-nd-fp32"
     kept = Kept(work, method, VARIANTS[ours], RATE, 1)
     sides: dict[str, Any] = {name: side(work, method, VARIANTS[name]) for name in options.field}
     sides |= {ours: side(work, method, VARIANTS[ours]), "kept": kept}
@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, default=8, help="effective batches in a round")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
-    options.field = ["b-nd"] if bf16_pays().decision else ["b-nd", "b-nd-fp32"]
+    options.field = ["b-nd"] if fast_bf16()[0] else ["b-nd", "b-nd-fp32"]
     quiet()
     torch.set_num_threads(options.threads)
     told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])

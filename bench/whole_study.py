@@ -175,7 +175,7 @@ def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], flo
     """
     import plain_study
 
-    from paretune.measuring.speed import bf16_pays
+    from paretune.measuring.auto_precision import fast_bf16
     from paretune.study import Run, Study
 
     study = Study.load(file)
@@ -201,7 +201,7 @@ def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], flo
         return [run("final", cell, rate, seed) for seed in study.protocol.seeds]
 
     begun = time.perf_counter()
-    cast = bf16_pays().decision
+    cast = fast_bf16()[0]
     found, seconds = plain_study.whole(tune, final, workers, cast)
     return found, time.perf_counter() - begun, seconds, cast
 

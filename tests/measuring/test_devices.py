@@ -13,8 +13,8 @@ from paretune.errors import StudyError
 from paretune.execution import fleet
 from paretune.execution.fleet import SHARE, budget_bytes
 from paretune.measuring import devices
+from paretune.measuring.auto_precision import native_bf16
 from paretune.measuring.devices import Gpu, chosen_device
-from paretune.measuring.machine import native_bf16
 
 CARD = Gpu("NVIDIA L4", 24 << 30, 20 << 30, (8, 9))
 

@@ -14,8 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from paretune.cli.doctor import doctor
-from paretune.measuring import machine as machine_room
-from paretune.measuring import processor, speed
+from paretune.measuring import auto_precision, devices, processor, speed
 
 
 def _files(root, files):
@@ -138,32 +137,66 @@ def test_the_machine_is_plain_values_and_needs_no_torch():
         assert counter["counter"] or counter["reason"]
 
 
-def test_without_native_bf16_it_does_not_pay_and_is_not_timed(monkeypatch):
-    monkeypatch.setattr(speed, "bf16_flags", list)
-    decision, reason, ratio = machine_room.bf16_pays("cpu")
-    assert (decision, ratio) == (False, None)
-    assert "no avx512_bf16" in reason
-    found = machine_room.speed()
+def test_without_native_bf16_it_is_not_timed(monkeypatch):
+    monkeypatch.setattr(auto_precision, "bf16_flags", list)
+    assert speed.bf16_speedup("cpu") is None
+    found = speed.speed()
     assert "bf16_one_thread" not in found
     assert set(found["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
+    assert "no avx512_bf16" in found["not_measured"]["bf16_one_thread"]
 
 
-@pytest.mark.parametrize(("fp32", "bf16", "pays"), [(2.0, 1.0, True), (1.1, 1.0, False)])
-def test_where_native_the_ratio_of_medians_decides(monkeypatch, fp32, bf16, pays):
-    monkeypatch.setattr(speed, "bf16_flags", lambda: ["amx_bf16"])
+def test_the_speedup_is_a_ratio_of_medians(monkeypatch):
+    monkeypatch.setattr(auto_precision, "bf16_flags", lambda: ["amx_bf16"])
 
     def took(work, device):
-        return bf16 if torch.is_autocast_enabled("cpu") else fp32
+        return 1.0 if torch.is_autocast_enabled("cpu") else 2.0
 
     monkeypatch.setattr(speed, "_seconds", took)
-    verdict = machine_room.bf16_pays("cpu")
-    assert verdict.decision is pays
-    assert verdict.ratio == pytest.approx(fp32 / bf16)
+    assert speed.bf16_speedup("cpu") == pytest.approx(2.0)
+
+
+RULES = [
+    (["amx_bf16", "avx512_bf16"], "GenuineIntel", 384, "bf16", "amx_bf16"),
+    (["avx512_bf16"], "AuthenticAMD", 256, "bf16", "AMD"),
+    (["avx512_bf16"], "AuthenticAMD", 255, "fp32", "below 256"),
+    (["avx512_bf16"], "AuthenticAMD", None, "fp32", "not known"),
+    (["avx512_bf16"], "GenuineIntel", 1024, "fp32", "without amx_bf16"),
+    (["bf16"], "", 1024, "fp32", "Arm"),
+    ([], "GenuineIntel", 1024, "fp32", "no avx512_bf16"),
+]
+
+
+@pytest.mark.parametrize(("flags", "maker", "width", "precision", "why"), RULES)
+def test_auto_precision_is_a_rule_and_no_timing(monkeypatch, flags, maker, width, precision, why):
+    """The same answer on a busy machine: nothing is timed."""
+    monkeypatch.setattr(auto_precision, "bf16_flags", lambda: flags)
+    monkeypatch.setattr(auto_precision, "vendor", lambda: maker)
+    monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("timed"))
+    found = auto_precision.auto_precision("cpu", width)
+    assert found.precision == precision and why in found.reason
+
+
+@pytest.mark.parametrize(
+    ("capability", "width", "precision"),
+    [((8, 0), 768, "bf16"), ((9, 0), 384, "fp32"), ((7, 5), 4096, "fp32")],
+)
+def test_auto_precision_of_a_gpu_follows_its_capability(monkeypatch, capability, width, precision):
+    card = devices.Gpu("a card", 2**34, 2**33, capability)
+    monkeypatch.setattr(auto_precision, "gpu", lambda device: card)
+    assert auto_precision.auto_precision("cuda:0", width).precision == precision
+
+
+def test_the_vendor_is_read_from_cpuinfo(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: X\n")
+    assert processor.vendor(cpuinfo) == "AuthenticAMD"
+    assert processor.vendor(tmp_path / "none") == ""
 
 
 def test_speed_is_believable_and_leaves_the_threads_alone():
     before = torch.get_num_threads()
-    found = machine_room.speed()
+    found = speed.speed()
     assert torch.get_num_threads() == before
     assert 0.05 < found["fp32_one_thread"] < 1e5
     assert 0.05 < found["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread

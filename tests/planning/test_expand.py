@@ -239,13 +239,15 @@ def test_other_data_or_another_model_is_another_run(
 
 def test_automatic_precision_is_decided_once(ask: Any) -> None:
     study = ask(training={}, methods=["lora"])
-    assert {p.run.training.precision for p in expand(study, Context(precision="bf16"), [])} == {
-        "bf16"
-    }
+    assert {
+        p.run.training.precision
+        for p in expand(study, Context(auto_precision=lambda width: "bf16"), [])
+    } == {"bf16"}
     given = ask(training={"precision": "fp32"}, methods=["lora"])
-    assert {p.run.training.precision for p in expand(given, Context(precision="bf16"), [])} == {
-        "fp32"
-    }
+    assert {
+        p.run.training.precision
+        for p in expand(given, Context(auto_precision=lambda width: "bf16"), [])
+    } == {"fp32"}
 
 
 def test_two_cells_that_differ_in_name_only_are_refused(ask: Any) -> None:

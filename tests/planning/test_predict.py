@@ -18,6 +18,9 @@ from paretune.study import Study
 from paretune.training.capacity import seats
 from paretune.training.joint import STACK_ROWS
 
+SPEEDS = {"fp32": 1.0, "bf16": 2.0}
+"""Gigaflops of a made-up machine."""
+
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, list[Record]]:
@@ -42,7 +45,7 @@ def test_runs_note_what_they_were_to_do(done: tuple[Study, list[Record]]) -> Non
 def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
     """What plan reckons with is what the run itself noted; mean lengths are of all texts there."""
     _study, records = done
-    predictor = Predictor(Context(), 1.0)
+    predictor = Predictor(Context(), SPEEDS)
     for record in records:
         noted, before = Work.of(record), predictor._work(record.run)
         assert noted is not None
@@ -56,19 +59,19 @@ def test_records_set_the_speed_and_the_rest(done: tuple[Study, list[Record]]) ->
     final = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"][:1]
     (cost,) = [r for r in records if r.run.stage == "cost"]
     cost = replace(cost, run=cost.run.model_copy(update={"method": final[0].run.method}))
-    work = Predictor(Context(), 1.0)._work(cost.run)
+    work = Predictor(Context(), SPEEDS)._work(cost.run)
     peak = work.held_bytes + work.saved_bytes + 3_000_000
     told = [
         replace(final[0], measured={"wall_seconds": {"train": 7.0}}),
         replace(cost, measured={"phases": {"train": {"peak_bytes": peak}}}),
     ]
     steps = final[0].result["steps"]
-    found = Predictor(Context(), 1.0, told).predict(final[0].run)
+    found = Predictor(Context(), SPEEDS, told).predict(final[0].run)
     assert steps == 2 and found.seconds == pytest.approx(7.0)
     assert found.basis == "1 ended runs of this model"
-    assert Predictor(Context(), 1.0, told).predict(cost.run).peak_bytes == pytest.approx(peak)
+    assert Predictor(Context(), SPEEDS, told).predict(cost.run).peak_bytes == pytest.approx(peak)
     # On another device they say nothing.
-    other = Predictor(Context(), 1.0, told, device="cuda").predict(cost.run)
+    other = Predictor(Context(), SPEEDS, told, device="cuda").predict(cost.run)
     assert other.peak_bytes == work.held_bytes + work.saved_bytes
     assert (other.basis, other.memory_basis) == ("operations and matrix speed", "tensors alone")
 
@@ -81,7 +84,7 @@ def test_who_trains_together_is_known_before(
     context, translates = Context(), family == "marian"
     task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
     model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
-    predictor, budget = Predictor(context, 1.0), 1 << 26
+    predictor, budget = Predictor(context, SPEEDS), 1 << 26
     for method in ("lora", "prefix", "full", "unipelt"):
         run = tiny_run(task, model, method)
         for tokens in (10_000, 50):

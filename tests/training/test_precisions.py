@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from joint_runs import together
 from tiny_marian import tiny_marian, tiny_pairs
 from tiny_models import FAMILIES
@@ -18,8 +19,11 @@ from translator_folders import translator_folder
 from paretune import methods
 from paretune.methods import options as method_options
 from paretune.study import Run
+from paretune.training import dry
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
+from paretune.training.loop import train_step
+from paretune.training.workbench import Workbench
 
 TRAINED = [name for name, m in methods.available().items() if methods.trains_a_model(m)]
 TRANSLATORS = ("marian", "t5")
@@ -133,3 +137,21 @@ def test_a_fleet_in_bf16_is_near_runs_alone(
             np.array(json.loads(o.blobs["predictions"])["test"]["scores"]) for o in (ours, alone)
         ]
         np.testing.assert_allclose(*scores, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_dry_step_of_check_computes_as_the_run_would(
+    precision: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `check` passes what `run` cannot."""
+    run = run_on("bert", "ia3", tmp_path, tiny_model, precision=precision)
+    autocast: list[bool] = []
+
+    def step(*given: Any) -> float:
+        given[0].register_forward_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
+        return train_step(*given)
+
+    monkeypatch.setattr(dry, "train_step", step)
+    bench = Workbench()
+    assert "parameters" in dry.dry_step(run, bench).said
+    assert autocast and set(autocast) == {precision == "bf16"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paretune.cli.options import Online, StudyName
+from paretune.cli.options import Device, Online, StudyName
 from paretune.cli.overrides import Overrides, overridden, typed
 from paretune.terminal import plain, say
 
@@ -15,7 +15,12 @@ FAILED = 5
 """So many things that failed are named in the last line; the lines above have all."""
 
 
-def check(study: StudyName, overrides: Overrides = None, online: Online = False) -> None:
+def check(
+    study: StudyName,
+    overrides: Overrides = None,
+    online: Online = False,
+    device: Device = "auto",
+) -> None:
     """Audit the data; try every method on every model for one step.
 
     Nothing is trained or kept. Every fault is named with file, line and remedy, and ends in the
@@ -24,7 +29,7 @@ def check(study: StudyName, overrides: Overrides = None, online: Online = False)
     from paretune.report.words import counted
     from paretune.verbs.check import check as look
 
-    checked = look(overridden(study, overrides), online=online, told=_show)
+    checked = look(overridden(study, overrides), online=online, device=device, told=_show)
     counts = checked.counts
     said = [counted(counts[severity], severity) for severity in ("error", "warning", "note")]
     if not checked.errors:

@@ -64,7 +64,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     )
     bf16, speed = torch["bf16"], torch["speed"]
     rows += [
-        ("precision: auto", f"{'bf16' if bf16['decision'] else 'fp32'} ({bf16['reason']})"),
+        ("precision: auto", _auto_precision(bf16)),
         ("torch threads", str(torch["threads"])),
         ("products", _speed(speed)),
     ]
@@ -78,6 +78,13 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("python", found["python"]))
     rows.extend((name, number or "not installed") for name, number in found["packages"].items())
     return rows
+
+
+def _auto_precision(bf16: dict[str, Any]) -> str:
+    auto = f"bf16 for models of width {bf16['min_width']} or more" if bf16["fast"] else "fp32"
+    timed = bf16["speedup"]
+    timing = "" if timed is None else f"; just now a layer was {timed:.2f} times as fast in bf16"
+    return f"{auto} ({bf16['reason']}{timing})"
 
 
 def _speed(speed: dict[str, Any]) -> str:

@@ -96,5 +96,5 @@ training:
   epochs: {epochs}
   patience: 3                # evaluations without a gain before a run stops
   max_length: 256            # {length}
-  precision: auto            # bf16 where the machine has it and it pays, otherwise fp32
+  precision: auto            # bf16 where processor and model width gain by it, otherwise fp32
 {rest}"""

@@ -11,12 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from paretune.measuring import energy, nvml
+from paretune.measuring.auto_precision import MIN_CPU_WIDTH, MIN_GPU_WIDTH, fast_bf16, native_bf16
 from paretune.measuring.counters import HighWater, counter_for, high_water_works
 from paretune.measuring.processor import memory, processor
-from paretune.measuring.speed import Bf16, bf16_pays, native_bf16, speed
+from paretune.measuring.speed import bf16_speedup, speed
 from paretune.models import compiled
-
-__all__ = ["Bf16", "bf16_pays", "machine", "native_bf16", "speed", "versions"]
 
 PACKAGES = (
     "paretune",
@@ -47,7 +46,8 @@ def machine(*, devices: bool = False) -> dict[str, Any]:
         ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and ``reason``),
         ``compiled`` (numba's ``version`` or None, and ``reason``; paretune.models.compiled); with
         ``devices`` also ``torch``: ``threads``, ``devices`` (best first: ``device``, ``name``,
-        ``memory``, ``native_bf16``, ``reason``), ``bf16`` (:class:`Bf16` of the best device) and
+        ``memory``, ``native_bf16``, ``reason``), ``bf16`` (of the best device: ``fast`` and
+        ``reason``, which decide ``precision: auto``, ``min_width``, and ``speedup``, a timing) and
         ``speed`` (:func:`speed`).
     """
     found: dict[str, Any] = {
@@ -131,10 +131,17 @@ def _torch() -> dict[str, Any]:
             "reason": reason,
         }
     )
-    verdict = bf16_pays(str(found[0]["device"]))
+    best = str(found[0]["device"])
+    fast, reason = fast_bf16(best)
     return {
         "threads": torch.get_num_threads(),
         "devices": found,
-        "bf16": {"device": found[0]["device"], **verdict._asdict()},
+        "bf16": {
+            "device": best,
+            "fast": fast,
+            "reason": reason,
+            "min_width": MIN_GPU_WIDTH if best.startswith("cuda") else MIN_CPU_WIDTH,
+            "speedup": bf16_speedup(best),
+        },
         "speed": speed(),
     }

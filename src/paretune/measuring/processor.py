@@ -112,6 +112,16 @@ def bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
     return [flag for flag in BF16_FLAGS if flag in words]
 
 
+def vendor(cpuinfo: Path = CPUINFO) -> str:
+    """``GenuineIntel`` or ``AuthenticAMD`` of an x86 processor; empty where nothing tells."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return ""
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
+    return next(found, "")
+
+
 def cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
     """Cores' worth of time that the tightest cgroup around this process allows; None if no limit.
 

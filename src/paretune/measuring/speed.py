@@ -1,4 +1,4 @@
-"""How fast the machine multiplies matrices, and whether bf16 pays on it. Under a second each."""
+"""How fast the machine multiplies matrices, in fp32 and in bf16. Under a second each."""
 
 from __future__ import annotations
 
@@ -6,40 +6,29 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from paretune.measuring.devices import gpu
-from paretune.measuring.processor import bf16_flags, usable_cores
-
-PAYS_FROM = 1.15
-"""bf16 must make layers this much faster: a smaller gain is not worth the digits."""
+from paretune.measuring.auto_precision import native_bf16
+from paretune.measuring.processor import usable_cores
 
 MOMENT = 0.12
 """Seconds spent on one measurement of speed."""
 
 
-class Bf16(NamedTuple):
-    """Whether bf16 pays, why, and how much faster layers are (None if not measured)."""
-
-    decision: bool
-    reason: str
-    ratio: float | None
-
-
-def bf16_pays(device: str = "cpu", *, width: int = 384, tokens: int = 512, rounds: int = 9) -> Bf16:
-    """Whether training in bf16 autocast is worth it: native support, and faster layers.
+def bf16_speedup(
+    device: str = "cpu", *, width: int = 384, tokens: int = 512, rounds: int = 9
+) -> float | None:
+    """How many times as fast a layer is in bf16 as in fp32; None without native bf16.
 
     Times a frozen linear layer of (``tokens``, ``width``) to 4 ``width`` as training meets it:
     fp32 weights and inputs, under autocast or not, its casts included. The two precisions take
-    turns, so that a slow moment of the machine meets both; medians are compared. The decision can
-    differ between machines: it belongs into a run's canonical form, never to be taken again when
-    the run is resumed.
+    turns, so that a slow moment of the machine meets both; medians are compared. For a person to
+    see: nothing is decided by it (:mod:`paretune.measuring.auto_precision`).
     """
     import torch
 
-    native, reason = native_bf16(device)
-    if not native:
-        return Bf16(False, reason, None)
+    if not native_bf16(device)[0]:
+        return None
     generator = torch.Generator().manual_seed(0)
     tokens_in = torch.randn(tokens, width, generator=generator).to(device)
     weight = torch.randn(4 * width, width, generator=generator).to(device)
@@ -50,23 +39,7 @@ def bf16_pays(device: str = "cpu", *, width: int = 384, tokens: int = 512, round
                 took = _seconds(partial(torch.nn.functional.linear, tokens_in, weight), device)
             if round_ >= 2:  # the first two prepare kernels
                 kept.append(took)
-    ratio = statistics.median(seconds[False]) / statistics.median(seconds[True])
-    said = f"{reason}; layers of width {width} are {ratio:.2f} times as fast as in fp32"
-    return Bf16(ratio >= PAYS_FROM, said, ratio)
-
-
-def native_bf16(device: str = "cpu") -> tuple[bool, str]:
-    """Whether the device computes products in bf16 itself, and how that is known."""
-    if device.startswith("cuda"):
-        major, minor = gpu(device).capability
-        has = "has" if major >= 8 else "has no"
-        return major >= 8, f"compute capability {major}.{minor} {has} native bf16"
-    if device.startswith("mps"):
-        return False, "bf16 on MPS is not tried: fp32 is kept"
-    flags = bf16_flags()
-    if not flags:
-        return False, "the processor has no avx512_bf16, amx_bf16 or Arm bf16"
-    return True, f"the processor has {', '.join(flags)}"
+    return statistics.median(seconds[False]) / statistics.median(seconds[True])
 
 
 def speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:

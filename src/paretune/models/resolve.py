@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.convert import converted
@@ -23,6 +25,7 @@ class Source:
         revision: the hub commit or the package's version; None for a folder.
         weights_hash: sha256 over config, weights and tokenizer, before any conversion.
         notes: what a reader of the results should know about these files.
+        width: the hidden size that the config names; None where it names none.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Source:
     revision: str | None
     weights_hash: str
     notes: tuple[str, ...] = ()
+    width: int | None = None
 
 
 def resolve(spec: ModelSpec, *, offline: bool = True) -> Source:
@@ -45,7 +49,7 @@ def resolve(spec: ModelSpec, *, offline: bool = True) -> Source:
     """
     source, files = _found(spec, offline=offline)
     _no_remote_code(spec, files)
-    source = replace(source, weights_hash=files.hash)
+    source = replace(source, weights_hash=files.hash, width=hidden_size(files.config))
     if files.pickled:
         folder = converted(files, source.weights_hash)
         note = f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
@@ -64,6 +68,14 @@ def _found(spec: ModelSpec, *, offline: bool) -> tuple[Source, ModelFiles]:
     else:
         folder, revision = snapshot(name, spec.revision, offline=offline)
     return Source(name, folder, revision, weights_hash=""), model_files(folder)
+
+
+def hidden_size(config: Mapping[str, Any]) -> int | None:
+    """The width of a model as its ``config.json`` names it; None where it does not."""
+    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    return None
 
 
 def _unpinned(spec: ModelSpec, reason: str) -> None:

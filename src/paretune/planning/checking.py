@@ -50,7 +50,7 @@ def directions(study: Study, context: Context) -> Iterator[tuple[str, Likelihood
                 yield f"{task.key} x {model.key}", likelihoods(task, model, context.bench)
 
 
-def dry_steps(study: Study, context: Context) -> Iterator[Dry]:
+def dry_steps(study: Study, context: Context, device: str = "cpu") -> Iterator[Dry]:
     """One step of every method on every model on every task of the study."""
     ready, _ = upcoming(study, context, [])
     for planned in ready:
@@ -58,7 +58,7 @@ def dry_steps(study: Study, context: Context) -> Iterator[Dry]:
         if run.stage != "cost" or not methods.trains_a_model(methods.get(run.method.name)):
             continue
         try:
-            stepped = dry_step(run, context.bench)
+            stepped = dry_step(run, context.bench, device)
             yield Dry(run, stepped.said, None, tuple(_less_room(run, stepped, context)))
         except ParetuneError as error:
             yield Dry(run, "", error)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from paretune import methods, tasks
 from paretune.data import hub
 from paretune.data.example import Dataset
 from paretune.errors import MethodError
+from paretune.measuring.auto_precision import Precision
 from paretune.methods import options as method_options
 from paretune.models.resolve import Source, resolve
-from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, run_id
+from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training, run_id
 from paretune.training.workbench import Workbench
 
 NO_MODEL = ModelSpec(name="-")
@@ -23,18 +25,27 @@ NO_MODEL = ModelSpec(name="-")
 class Context:
     """Answers about one study on this machine; everything is read once.
 
-    ``precision`` is what ``auto`` means here, decided once for each study and kept in its store.
+    ``auto_precision`` gives what ``precision: auto`` means here for a model of some width (None
+    without a model); the store keeps what was decided.
     ``offline`` False allows models and datasets to be fetched from the hub.
     """
 
-    precision: Literal["fp32", "bf16"] = "fp32"
+    auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
     offline: bool = True
     bench: Workbench = field(default_factory=Workbench)
 
-    def computes_in(self, study: Study) -> str:
-        """The precision of the study's runs."""
-        asked = study.training.precision
-        return self.precision if asked == "auto" else asked
+    def precision(self, training: Training, model: ModelSpec) -> Precision:
+        """The precision of runs of this model."""
+        if training.precision != "auto":
+            return training.precision
+        return self.auto_precision(None if model == NO_MODEL else self.source(model).width)
+
+    def precisions(self, study: Study) -> str:
+        """The precision of the study's runs; where its models differ, that of each."""
+        found = {model.key: self.precision(study.training, model) for model in study.models}
+        if len(set(found.values())) == 1:
+            return next(iter(found.values()))
+        return ", ".join(f"{precision} ({name})" for name, precision in found.items())
 
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The data of a task; may fetch it when not offline."""

@@ -47,7 +47,6 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
         return _told_apart([Planned(context.identify(run), run) for run in runs])
     ended = {record.run_id: record for record in records}
     planned: list[Planned] = []
-    training = _concrete(study.training, context)
     for task in study.tasks:
         for name in without_model(task):
             run = Run(
@@ -58,13 +57,13 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
                 learning_rate=None,
                 seed=study.protocol.seeds[0],
                 split_seed=study.protocol.split_seed,
-                training=training,
+                training=_concrete(study.training, NO_MODEL, context),
                 generation=study.generation if task.translates else None,
             )
             planned.append(Planned(context.identify(run), run))
         for model in study.models:
             for method in with_probe(study, task):
-                planned += _cell(study, context, ended, training, task, model, method)
+                planned += _cell(study, context, ended, task, model, method)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
@@ -93,7 +92,6 @@ def _cell(
     study: Study,
     context: Context,
     ended: dict[str, Record],
-    training: Training,
     task: TaskSpec,
     model: ModelSpec,
     method: MethodSpec,
@@ -102,6 +100,7 @@ def _cell(
     if not methods.trains_a_model(module):
         return []
     protocol = study.protocol
+    training = _concrete(study.training, model, context)
 
     def planned(stage: Stage, rate: float | None, seed: int, fold: int = 0) -> Planned:
         run = Run(
@@ -136,7 +135,5 @@ def _cell(
     return [*trials, *(planned("final", choice.rate, seed) for seed in protocol.seeds), cost]
 
 
-def _concrete(training: Training, context: Context) -> Training:
-    if training.precision != "auto":
-        return training
-    return training.model_copy(update={"precision": context.precision})
+def _concrete(training: Training, model: ModelSpec, context: Context) -> Training:
+    return training.model_copy(update={"precision": context.precision(training, model)})

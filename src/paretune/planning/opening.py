@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator, Mapping
 
 from paretune.data.audit import audit
 from paretune.data.finding import Finding
 from paretune.errors import DataError
-from paretune.measuring.machine import bf16_pays
+from paretune.measuring.auto_precision import Precision, auto_precision
 from paretune.measuring.processor import available_bytes, usable_cores
 from paretune.planning.context import Context
 from paretune.planning.expand import expand
@@ -21,18 +20,29 @@ WORKER_BYTES = 2 * 2**30
 
 
 def context(store: Store | None, device: str, *, offline: bool = True) -> Context:
-    """The study's context; what ``precision: auto`` means is decided once for each store.
+    """The study's context on this machine."""
+    return Context(auto_precision=auto_precision_of(store, device), offline=offline)
 
-    bf16 is taken where the machine has it natively and a matrix product is faster in it.
+
+def auto_precision_of(store: Store | None, device: str) -> Callable[[int | None], Precision]:
+    """What ``precision: auto`` means for a model of some width, decided once for each store.
+
+    So a store that is continued on another machine computes as it did before.
     """
     key = f"precision/{device.split(':')[0]}"
-    decided = store.setting(key) if store is not None else None
-    if decided is None:
-        decided = "bf16" if bf16_pays(device).decision else "fp32"
-        if store is not None:
-            decided = store.setting_once(key, decided)
-    precision: Literal["fp32", "bf16"] = "bf16" if decided == "bf16" else "fp32"
-    return Context(precision=precision, offline=offline)
+    # Stores of paretune 0.1.0 hold one precision for all models.
+    whole = store.setting(key) if store is not None else None
+
+    def decided(width: int | None) -> Precision:
+        own = f"{key}/{width}"
+        found = whole or (store.setting(own) if store is not None else None)
+        if found is None:
+            found = auto_precision(device, width).precision
+            if store is not None:
+                found = store.setting_once(own, found)
+        return "bf16" if found == "bf16" else "fp32"
+
+    return decided
 
 
 def scorers(study: Study, context: Context) -> None:
@@ -85,6 +95,10 @@ def usable_workers(device: str, threads: int) -> int:
     return int(max(1, min(usable_cores() // threads, by_memory)))
 
 
-def matrix_speed(measured: dict[str, float], precision: str) -> float:
-    """Gigaflops of one worker from what ``machine.speed`` measured."""
-    return measured.get(f"{precision}_one_thread", measured["fp32_one_thread"])
+def matrix_speeds(measured: Mapping[str, float]) -> dict[str, float]:
+    """Gigaflops of one worker by precision, from what ``machine.speed`` measured.
+
+    Where bf16 is not native it is emulated by products in fp32.
+    """
+    fp32 = measured["fp32_one_thread"]
+    return {"fp32": fp32, "bf16": measured.get("bf16_one_thread", fp32)}

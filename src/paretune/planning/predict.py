@@ -8,7 +8,7 @@ matrix product, measured now, times ``TYPICAL_SHARE``, and the bytes are those o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Predictor:
 
     Args:
         context: the study's.
-        gigaflops: measured speed of a matrix product in the study's precision, one worker.
+        gigaflops: measured speed of a matrix product by precision, one worker.
         records: what has ended so far.
         device: ``cpu``, ``cuda`` ...: records of another are no basis, and what pays depends on it.
     """
@@ -55,12 +55,12 @@ class Predictor:
     def __init__(
         self,
         context: Context,
-        gigaflops: float,
+        gigaflops: Mapping[str, float],
         records: Sequence[Record] = (),
         device: str = "cpu",
     ) -> None:
         self.context = context
-        self.flops = gigaflops * 1e9
+        self._gigaflops = gigaflops
         self._device = device
         self._texts: dict[tuple[str, str], list[int]] = {}
         self._targets: dict[tuple[str, str], list[int]] = {}
@@ -83,7 +83,8 @@ class Predictor:
         basis = f"{known.speed_runs} ended runs of this model"
         memory = f"{known.rest_runs} cost measurements of this model"
         if seconds is None:
-            seconds = steps * asked.operations / (self.flops * TYPICAL_SHARE)
+            flops = 1e9 * self._gigaflops[run.training.precision]
+            seconds = steps * asked.operations / (flops * TYPICAL_SHARE)
             basis = "operations and matrix speed"
         if peak is None:
             peak, memory = float(asked.held_bytes + asked.saved_bytes), "tensors alone"

@@ -14,7 +14,7 @@ from paretune.training.loop import train_step
 from paretune.training.optimiser import adamw
 from paretune.training.passes import pack
 from paretune.training.plan import Plan
-from paretune.training.prepare import prepare
+from paretune.training.prepare import holds_bf16, prepare
 from paretune.training.workbench import Workbench
 
 
@@ -37,12 +37,15 @@ class Stepped:
 def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> Stepped:
     """Prepare the run and take one training step on its two longest examples.
 
+    In the run's own precision, on the device where it would train.
+
     Raises:
         ParetuneError: the method cannot serve this model or task.
     """
     parts = bench.parts(run)
     dataset = bench.dataset(run.task)
-    loaded, labels = bench.model(run.model, dataset), len(dataset.labels)
+    loaded = bench.model(run.model, dataset, bf16=holds_bf16(run))
+    labels = len(dataset.labels)
     prepared = prepare(run, loaded, device)
     pack(prepared)
     extra = prepared.injection.extra_tokens
@@ -53,7 +56,8 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> Stepped:
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
         plan = Plan(
             run.training, 0.0, run.seed, 2, prepared.classes(labels), prepared.pad_id, device,
-            "fp32", Path(), scale=scale_of(parts.train),
+            "bf16" if run.training.precision == "bf16" else "fp32",
+            Path(), scale=scale_of(parts.train),
         )  # fmt: skip
         if not prepared.trained:
             return Stepped("trains nothing", prepared.max_length, extra)

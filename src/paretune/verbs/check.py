@@ -87,6 +87,7 @@ def check(
     study: Study | Path | str,
     *,
     online: bool = False,
+    device: str = "auto",
     told: Callable[[Seen], None] | None = None,
 ) -> Checked:
     """Look at all data, models and methods of a study; one fault does not hide the others.
@@ -96,6 +97,7 @@ def check(
     Args:
         study: a study, its file, or the name of a shipped one.
         online: models and data may be fetched from the hub.
+        device: where the dry steps are taken, as ``paretune run`` would train there.
         told: called with each thing as soon as it was looked at.
 
     Returns:
@@ -111,7 +113,7 @@ def check(
         seen.append(one)
         if told is not None:
             told(one)
-    for one in _rest(given, datasets, online=online) if datasets else ():
+    for one in _rest(given, datasets, online=online, device=device) if datasets else ():
         seen.append(one)
         if told is not None:
             told(one)
@@ -144,10 +146,13 @@ def _dataset(spec: TaskSpec, *, online: bool) -> Dataset:
     return tasks.load(spec)
 
 
-def _rest(study: Study, datasets: dict[str, Dataset], *, online: bool) -> Iterator[Seen]:
+def _rest(
+    study: Study, datasets: dict[str, Dataset], *, online: bool, device: str
+) -> Iterator[Seen]:
+    from paretune.measuring.devices import chosen_device
+    from paretune.planning import opening
     from paretune.planning.checking import dry_steps
     from paretune.planning.context import Context
-    from paretune.planning.opening import scorers
 
     context = Context(offline=not online)
     context.bench.datasets.update(datasets)
@@ -165,7 +170,7 @@ def _rest(study: Study, datasets: dict[str, Dataset], *, online: bool) -> Iterat
         if seen.error is None:
             methods.append(method)
     try:
-        scorers(study, context)
+        opening.scorers(study, context)
     except ParetuneError as error:
         yield Seen("metrics", ", ".join(study.generation.metrics), error=error)
     if not (models and methods):
@@ -173,10 +178,12 @@ def _rest(study: Study, datasets: dict[str, Dataset], *, online: bool) -> Iterat
     usable = study.model_copy(
         update={"tasks": tasks, "models": tuple(models), "methods": tuple(methods)}
     )
+    device = chosen_device(device)
+    context.auto_precision = opening.auto_precision_of(None, device)
     yield from _lengths(usable, context)
     yield from _directions(usable, context)
     try:
-        for dry in dry_steps(usable, context):
+        for dry in dry_steps(usable, context, device):
             yield Seen("step", " x ".join(dry.run.cell), dry.said, dry.findings, dry.error)
     except ParetuneError as error:
         yield Seen("step", study.study, error=error)

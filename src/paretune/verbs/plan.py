@@ -103,7 +103,7 @@ def plan(
     given = places.asked(study)  # before torch is imported: a slip of the pen costs no seconds
     from paretune.execution.fleet import FLEET, budget_bytes
     from paretune.measuring.devices import chosen_device
-    from paretune.measuring.machine import speed
+    from paretune.measuring.speed import speed
     from paretune.planning import opening
     from paretune.planning.predict import Predictor
     from paretune.planning.upcoming import upcoming
@@ -121,8 +121,7 @@ def plan(
         context = opening.context(None, device, offline=not online)
     ready, waiting = upcoming(given, context, records)
     ended = {record.run_id for record in records}
-    precision = context.computes_in(given)
-    predictor = Predictor(context, opening.matrix_speed(speed(), precision), records, device)
+    predictor = Predictor(context, opening.matrix_speeds(speed()), records, device)
     workers = workers or opening.usable_workers(device, threads)
     budget = budget_bytes(workers, device)
 
@@ -152,5 +151,5 @@ def plan(
         workers=workers,
         threads=threads,
         device=device,
-        precision=precision,
+        precision=context.precisions(given),
     )

@@ -92,7 +92,7 @@ def run(
         count = workers or opening.usable_workers(device, threads)
         observer.note(
             f"{planned} runs, {count} workers with {threads} thread(s) on {device} in "
-            f"{context.computes_in(given)}; results in {folder}"
+            f"{context.precisions(given)}; results in {folder}"
         )
         summary = run_study(
             opened,
