@@ -95,3 +95,11 @@ def test_other_conditions_and_small_differences_are_seen() -> None:
     assert told_apart(a, parts(120, 1, 1, 1, 1))
     cuda = [parts(size, 1, 1, 1, 1, device="cuda") for size in (100, 104)]
     assert told_apart(*cuda)
+
+
+def test_peaks_of_two_cards_are_unlike_and_of_two_of_one_name_alike() -> None:
+    l4, h100 = (
+        parts(100, 40, 5, 10, 25, device="cuda", device_name=name) for name in ("L4", "H100")
+    )
+    assert unlike(l4, h100) == (("device_name", "L4", "H100"),)
+    assert unlike(l4, l4) == ()

@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_tasks import small, tiny_run, tiny_task
+from torch import Tensor
 from two_runs import Both
 
-from paretune.methods.fleet import Fleet, per_run_linear
+from paretune.methods.fleet import Fleet, per_run_linear, per_run_rows, per_run_vector
 from paretune.models.load import Loaded, load
 from paretune.study import derive
 from paretune.training.workbench import Workbench
@@ -121,6 +122,33 @@ def test_each_runs_rows_meet_its_own_matrix(shares: list[int]) -> None:
     x, weight = torch.randn(6, 4, 3).double(), torch.randn(2, 5, 3).double()
     told = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
     torch.testing.assert_close(per_run_linear(x, weight, fleet), told, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("counts", [[2, 3, 1], [2, 0, 4], [0, 0, 6]])
+def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
+    counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``repeat_interleave`` would, whose gradient is a sum in no fixed order on a GPU."""
+    fleet = Fleet(3)
+    fleet.share(counts)
+    shares, total = torch.tensor(counts), sum(counts)
+    vector, values = torch.randn(3, 4, requires_grad=True), torch.randn(3, 5, 4, requires_grad=True)
+    wanted = [t.repeat_interleave(shares, 0) for t in (vector, values)]
+    weights = [torch.randn_like(t) for t in wanted]
+    gradients = torch.autograd.grad(wanted, (vector, values), weights)
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("repeat_interleave")
+
+    monkeypatch.setattr(Tensor, "repeat_interleave", refused)
+    found = [
+        per_run_vector(torch.zeros(total, 4), vector, fleet),
+        per_run_rows(values, total, fleet),
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    again = torch.autograd.grad(found, (vector, values), weights)
+    for a, b in zip(again, gradients, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_shares_must_fit_the_fleet() -> None:

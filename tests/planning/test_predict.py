@@ -11,6 +11,8 @@ from tiny_marian import tiny_marian, tiny_pairs
 from tiny_tasks import tiny_run, tiny_task
 
 from paretune.analysis.work import Work
+from paretune.measuring import devices
+from paretune.measuring.devices import Gpu
 from paretune.planning.context import NO_MODEL, Context
 from paretune.planning.predict import Predictor
 from paretune.store.record import Record
@@ -54,7 +56,9 @@ def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
         assert before.saved_bytes == pytest.approx(noted.saved_bytes, rel=0.1)
 
 
-def test_records_set_the_speed_and_the_rest(done: tuple[Study, list[Record]]) -> None:
+def test_records_set_the_speed_and_the_rest(
+    done: tuple[Study, list[Record]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, records = done
     final = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"][:1]
     (cost,) = [r for r in records if r.run.stage == "cost"]
@@ -70,10 +74,19 @@ def test_records_set_the_speed_and_the_rest(done: tuple[Study, list[Record]]) ->
     assert steps == 2 and found.seconds == pytest.approx(7.0)
     assert found.basis == "1 ended runs of this model"
     assert Predictor(Context(), SPEEDS, told).predict(cost.run).peak_bytes == pytest.approx(peak)
-    # On another device they say nothing.
+    # On another device they say nothing, and a CPU's speed says nothing of a GPU.
+    monkeypatch.setattr(devices, "_asked", lambda device: Gpu("NVIDIA L4", 1, 1, (8, 9)))
     other = Predictor(Context(), SPEEDS, told, device="cuda").predict(cost.run)
     assert other.peak_bytes == work.held_bytes + work.saved_bytes
-    assert (other.basis, other.memory_basis) == ("operations and matrix speed", "tensors alone")
+    assert (other.seconds, other.memory_basis) == (None, "tensors alone")
+    assert "no run of this model has ended on this GPU" in other.basis
+    # Of two cards of one name one tells of the other, and a card of another name does not.
+    of_card: dict[str, Any] = {"device": "cuda:1", "device_name": "NVIDIA L4"}
+    told[0].measured["environment"] = of_card
+    on_card = Predictor(Context(), SPEEDS, told, device="cuda").predict(final[0].run)
+    assert on_card.basis == "1 ended runs of this model"
+    told[0].measured["environment"] = {**of_card, "device_name": "NVIDIA H100"}
+    assert Predictor(Context(), SPEEDS, told, device="cuda").predict(final[0].run).seconds is None
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "marian"])

@@ -31,7 +31,15 @@ TITLES = {
 }
 REPEATABLE = 0.05
 """On a CPU two measurements of one run differ by up to about this share (docs/measuring.md)."""
-CONDITIONS = ("device", "threads", "precision", "batch_size", "micro_batch", "length")
+CONDITIONS = (
+    "device",
+    "device_name",
+    "threads",
+    "precision",
+    "batch_size",
+    "micro_batch",
+    "length",
+)
 """What must be equal for two peaks to be comparable; keys of ``measured``."""
 
 

@@ -46,9 +46,11 @@ def plan(
     for line in _runs(planned) if every else _cells(planned):
         say(f"{line}")
     last = planned.runs[-1]
+    seconds = planned.seconds_left
+    left = "time left not known yet" if seconds is None else f"about {duration(seconds)} left"
     say(
-        f"{len(planned.runs)} runs, {planned.done} done; about {duration(planned.seconds_left)} "
-        f"left with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
+        f"{len(planned.runs)} runs, {planned.done} done; {left} "
+        f"with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
         f"{_together(planned)}"
         "Early stopping makes it less, a busy machine more. Times rest on "
@@ -58,7 +60,7 @@ def plan(
 
 def _cells(plan: Plan) -> Iterable[str]:
     """One line for each cell, under its task; names are never cut."""
-    from paretune.execution.wording import duration
+    from paretune.verbs.plan import seconds_of
 
     rows = []
     for (task, model, method), runs in plan.cells.items():
@@ -71,7 +73,7 @@ def _cells(plan: Plan) -> Iterable[str]:
                 method,
                 "+".join(str(stages[stage]) for stage in ("tune", "final", "cost")),
                 f"{done}/{len(runs)}",
-                duration(sum(expected.seconds for expected in runs)),
+                _time(seconds_of(runs)),
                 _peak(runs),
             )
         )
@@ -113,11 +115,17 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _runs(plan: Plan) -> Iterable[str]:
-    from paretune.execution.wording import described, duration
+    from paretune.execution.wording import described
 
     for expected in plan.runs:
-        state = "done" if expected.done else f"{duration(expected.seconds)}, {_peak([expected])}"
+        state = "done" if expected.done else f"{_time(expected.seconds)}, {_peak([expected])}"
         yield f"{described(expected.run)}: {state}"
+
+
+def _time(seconds: float | None) -> str:
+    from paretune.execution.wording import duration
+
+    return "not known" if seconds is None else duration(seconds)
 
 
 def _peak(runs: Sequence[Expected]) -> str:

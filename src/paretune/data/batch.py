@@ -22,7 +22,9 @@ def order(n: int, seed: int, epoch: int) -> list[int]:
 IGNORED = -100
 """Where a batch of targets has no token; torch's losses pass over it."""
 PASS_TOKENS = 40
-"""What one more pass through a model costs beside its tokens, in tokens (docs/log.md)."""
+"""What one more pass through a model costs beside its tokens, in tokens, on a CPU (docs/log.md)."""
+WHOLE = 1 << 40
+"""The same where nothing but the micro-batch is to cut a batch: more than all tokens there are."""
 
 
 def micro_batches(
@@ -63,6 +65,14 @@ def micro_batches(
     return batches
 
 
+def fewest_batches(
+    lengths: Sequence[int], indices: Sequence[int], micro_batch: int
+) -> list[list[int]]:
+    """Cut one effective batch only where ``micro_batch`` does, the longest examples first."""
+    ordered = sorted(indices, key=lambda i: (-lengths[i], i))
+    return [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
+
+
 def evaluation_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """All examples, longest first, in batches of at most ``max_tokens`` tokens with padding.
 
@@ -80,7 +90,7 @@ def evaluation_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int
 
 
 PASS_ROWS = 2560
-"""About the most tokens of a packed pass in training: more is no faster, and takes memory
+"""About the most tokens of a packed pass in training on a CPU: more is no faster, and takes memory
 (docs/log.md)."""
 
 

@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as safetensors_bytes
 
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of
 from paretune.measuring.clock import StepClock
 from paretune.measuring.components import ActivationMeter, components
 from paretune.measuring.energy import EnergyMeter
+from paretune.measuring.file_size import safetensors_bytes
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models import compiled
 from paretune.study import Generation, Run
 from paretune.training import guards
 from paretune.training.ending import Outcome
-from paretune.training.environment import environment
+from paretune.training.environment import conditions_of, environment
 from paretune.training.loop import train_step
 from paretune.training.objective import weight
 from paretune.training.optimiser import adamw
@@ -67,7 +67,7 @@ def probe_run(
     bench = Workbench()
     dataset, parts = bench.dataset(run.task), bench.parts(run)
     source = bench.source(run.model)
-    warm_libraries(device)
+    warm_libraries(device, bf16=run.training.precision == "bf16")
     if device == "cpu" and run.training.precision == "fp32":
         compiled.warm()
     meter = PeakMeter(device)
@@ -119,19 +119,17 @@ def probe_run(
     outcome.result["trained_parameters"] = trained
     choices = len(encoded.ids[0])
     outcome.measured = {
-        "work": asdict(work(run, shape, trained, encoded.lengths, choices)),
+        "work": asdict(work(run, shape, trained, encoded.lengths, choices, device)),
         **peaks,
         **found,
         "not_measured": missing,
-        "device": device,
+        **conditions_of(device),
         "threads": torch.get_num_threads(),
         "precision": run.training.precision,
         "batch_size": len(batch),
         "micro_batch": micro_batch,
         "length": encoded.lengths[batch[0]],
-        "saved_bytes": len(
-            safetensors_bytes({n: p.detach().contiguous() for n, p in prepared.trained.items()})
-        ),
+        "saved_bytes": safetensors_bytes(prepared.trained),
         "environment": environment(device, compiled=prepared.fleet.compiled),
     }
     return outcome

@@ -128,19 +128,29 @@ def settle() -> bool:
     return True
 
 
-def warm_libraries(device: str = "cpu") -> None:
+def warm_libraries(device: str = "cpu", *, bf16: bool = False) -> None:
     """One tiny training step, so that what libraries allocate once is in the baseline.
 
     The first optimiser step imports parts of torch, the first product starts its threads and
     prepares its kernels: hundreds of megabytes that belong to no method.
+
+    Args:
+        device: where the run will compute.
+        bf16: products too, which have a workspace of their own on a GPU.
     """
     import torch
 
     layer = torch.nn.Linear(64, 64, device=device)
     optimizer = torch.optim.AdamW(layer.parameters())
-    heads = layer(torch.ones(2, 8, 64, device=device)).view(2, 8, 4, 16).transpose(1, 2)
-    mask = torch.zeros(2, 1, 8, 8, device=device)
-    attended = torch.nn.functional.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask)
-    torch.autograd.backward(attended.square().mean())
+    kind = device.split(":")[0]
+    for cast in (False, True) if bf16 else (False,):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=cast):
+            rows = layer(torch.ones(2, 8, 64, device=device))
+            heads = rows.view(2, 8, 4, 16).transpose(1, 2)
+            mask = torch.zeros(2, 1, 8, 8, device=device, dtype=heads.dtype)
+            attended = torch.nn.functional.scaled_dot_product_attention(
+                heads, heads, heads, attn_mask=mask
+            )
+        torch.autograd.backward(attended.float().square().mean())
     torch.nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
     optimizer.step()

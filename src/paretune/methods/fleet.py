@@ -173,8 +173,7 @@ def per_run_vector(x: Tensor, vector: Tensor, fleet: Fleet) -> Tensor:
     """
     if fleet.runs == 1:
         return vector[0]
-    shares = torch.tensor(_counts(fleet.rows(len(x))), device=vector.device)
-    rows = vector.repeat_interleave(shares, dim=0)
+    rows = _repeated(vector, _counts(fleet.rows(len(x))))
     return rows.reshape(len(x), *[1] * (x.ndim - 2), -1)
 
 
@@ -182,8 +181,17 @@ def per_run_rows(values: Tensor, rows: int, fleet: Fleet) -> Tensor:
     """Each run's matrix once for each of its rows: (runs, n, width) -> (rows, n, width)."""
     if fleet.runs == 1:
         return values.expand(rows, -1, -1)
-    shares = torch.tensor(_counts(fleet.rows(rows)), device=values.device)
-    return values.repeat_interleave(shares, dim=0)
+    return _repeated(values, _counts(fleet.rows(rows)))
+
+
+def _repeated(values: Tensor, counts: list[int]) -> Tensor:
+    """(runs, ...) -> (rows, ...), each so many times.
+
+    ``repeat_interleave`` would do, but its gradient adds hundreds of rows into one by atomic
+    operations on a GPU, in no fixed order, and its counts have to come back from there.
+    """
+    each = zip(torch.split(values, 1), counts, strict=True)
+    return torch.cat([one.expand(n, *values.shape[1:]) for one, n in each])
 
 
 class PerRun(nn.Module):

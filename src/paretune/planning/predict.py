@@ -2,8 +2,9 @@
 
 First principles give operations and bytes (:mod:`paretune.training.work`), this store's own records
 of the same model on the same device give the machine's speed and the bytes that are there beside
-the tensors (:mod:`paretune.analysis.forecast`). Where no run has ended yet, the speed is that of a
-matrix product, measured now, times ``TYPICAL_SHARE``, and the bytes are those of the tensors.
+the tensors (:mod:`paretune.analysis.forecast`). Where no run has ended yet, the bytes are those of
+the tensors, and the speed is that of a matrix product on the CPU, measured now, times
+``TYPICAL_SHARE``; on a GPU, whose steps wait for launches more than for products, it is not known.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.analysis.forecast import Fitted, fitted
+from paretune.analysis.forecast import Fitted, device_of, fitted
 from paretune.analysis.work import Work
 from paretune.data.encode import lengths, target_lengths
+from paretune.measuring.devices import gpu
 from paretune.models.load import Loaded
 from paretune.planning.context import NO_MODEL, Context
 from paretune.store.record import Record
@@ -32,11 +34,11 @@ PROBE_STEPS = 10
 class Prediction:
     """``seconds`` on one worker and ``peak_bytes`` above the process before the model.
 
-    ``basis`` says what the seconds rest on, ``memory_basis`` what the bytes do. ``peak_bytes`` is
-    None where the run needs no model.
+    ``basis`` says what the seconds rest on, ``memory_basis`` what the bytes do. ``seconds`` are
+    None where nothing tells them, ``peak_bytes`` where the run needs no model.
     """
 
-    seconds: float
+    seconds: float | None
     peak_bytes: int | None
     basis: str
     memory_basis: str
@@ -82,7 +84,9 @@ class Predictor:
         seconds, peak = known.seconds(asked, steps), known.peak_bytes(asked)
         basis = f"{known.speed_runs} ended runs of this model"
         memory = f"{known.rest_runs} cost measurements of this model"
-        if seconds is None:
+        if seconds is None and self._device != "cpu":
+            basis = "nothing: no run of this model has ended on this GPU"
+        elif seconds is None:
             flops = 1e9 * self._gigaflops[run.training.precision]
             seconds = steps * asked.operations / (flops * TYPICAL_SHARE)
             basis = "operations and matrix speed"
@@ -119,7 +123,7 @@ class Predictor:
             self._shapes[key] = shape_of(loaded)
         choices = len(self.context.dataset(run.task).train[0].segments)
         trained = self._trained(run, loaded)
-        return work(run, self._shapes[key], trained, self._lengths(run), choices)
+        return work(run, self._shapes[key], trained, self._lengths(run), choices, self._device)
 
     def _loaded(self, run: Run) -> Loaded:
         return self.context.bench.model(run.model, self.context.dataset(run.task))
@@ -155,5 +159,6 @@ class Predictor:
 
 
 def _ran_on(record: Record, device: str) -> bool:
-    environment: Any = record.measured.get("environment") or {}
-    return str(environment.get("device", "cpu")).split(":")[0] == device.split(":")[0]
+    """Whether it ran on the same kind of device; of GPUs, on the same card."""
+    name = gpu(device).name if device.startswith("cuda") else ""
+    return (device_of(record) or "cpu") == f"{device.split(':')[0]} {name}".rstrip()

@@ -140,6 +140,7 @@ def _conditions(cell: Cell) -> str:
     measured = cell.cost[-1].measured
     forms = {
         "device": "{}",
+        "device_name": "{}",
         "threads": "{} threads",
         "batch_size": "batch {}",
         "length": "{} tokens",

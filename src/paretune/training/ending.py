@@ -14,6 +14,7 @@ from paretune.analysis.collapse import constant
 from paretune.data.encode import Encoded
 from paretune.data.example import Dataset
 from paretune.data.scale import Scale
+from paretune.measuring.file_size import tensor_bytes
 from paretune.metrics.translation import signatures
 from paretune.study import Run
 from paretune.training.answering import Answers, scored, table
@@ -134,8 +135,7 @@ def _keep_weights(
     scale: Scale | None,
     keep_bytes: int | None,
 ) -> None:
-    tensors = {n: p.detach().cpu().contiguous() for n, p in trained.items()}
-    size = sum(t.numel() * t.element_size() for t in tensors.values())
+    size = tensor_bytes(trained)
     outcome.result["trained_bytes"] = size
     if keep_bytes is not None and size > keep_bytes:
         outcome.result["notes"].append(
@@ -143,6 +143,7 @@ def _keep_weights(
             f"{keep_bytes // 2**20} MiB); the same run trains them again"
         )
         return
+    tensors = {n: p.detach().cpu().contiguous() for n, p in trained.items()}
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
     told = {"run": run.canonical(), **({} if scale is None else {"target": asdict(scale)})}
     header = {"paretune": json.dumps(told, sort_keys=True)}

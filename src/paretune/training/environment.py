@@ -25,10 +25,15 @@ def environment(device: str, *, compiled: bool = False) -> dict[str, Any]:
         "system": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
-        "device": device,
         "compiled": f"numba {installed()}" if compiled else None,
         "packages": {name: version(name) for name in PACKAGES},
     }
+    return found | conditions_of(device)
+
+
+def conditions_of(device: str) -> dict[str, str]:
+    """The kind of a device and, of a GPU, the name of the card: two of one name measure alike."""
+    found = {"device": device.split(":")[0]}
     if device.startswith("cuda"):
         found["device_name"] = torch.cuda.get_device_name(device)
     return found

@@ -16,8 +16,14 @@ from paretune.training.pairs import pairs_loss
 from paretune.training.passes import evaluation_passes, outputs
 from paretune.training.precision import computing
 
-EVALUATION_TOKENS = 4096
-"""Tokens in one evaluation batch, padding included; a constant, so no setting changes a result."""
+EVALUATION_TOKENS = {"cpu": 4096, "cuda": 32768}
+"""Tokens in one evaluation batch, padding included; no setting changes it, so none changes a
+result. On a GPU a batch must be worth its launches; it was not measured there."""
+
+
+def evaluation_tokens(device: str) -> int:
+    """Tokens in one evaluation batch on this device."""
+    return EVALUATION_TOKENS["cpu" if device == "cpu" else "cuda"]
 
 
 def logits(
@@ -34,7 +40,7 @@ def logits(
     model.eval()
     answers: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(encoded.lengths)
     with torch.inference_mode(), computing(device, precision):
-        for batch in evaluation_passes(encoded, EVALUATION_TOKENS, fleet.packing):
+        for batch in evaluation_passes(encoded, evaluation_tokens(device), fleet.packing):
             out = outputs(model, encoded, batch, fleet, pad_id, device).float().cpu().numpy()
             for row, index in enumerate(batch):
                 answers[index] = out[row]
@@ -56,7 +62,7 @@ def token_loss(
     model.eval()
     total = 0.0
     with torch.inference_mode(), computing(device, precision):
-        for batch in evaluation_passes(encoded, EVALUATION_TOKENS, fleet.packing):
+        for batch in evaluation_passes(encoded, evaluation_tokens(device), fleet.packing):
             loss = pairs_loss(model, (encoded, batch), fleet, pad_id=pad_id, device=device)
             total += float(loss)
     model.train(was_training)

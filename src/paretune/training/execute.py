@@ -162,7 +162,8 @@ def _fits(
         trained, choices = outcome.result["trained_parameters"], len(encoded.ids[0])
         used = environment(device, compiled=prepared.fleet.compiled)
         outcome.measured["environment"] = used
-        outcome.measured["work"] = asdict(work(run, shape, trained, encoded.lengths, choices))
+        known = work(run, shape, trained, encoded.lengths, choices, device)
+        outcome.measured["work"] = asdict(known)
     except BaseException as error:
         bench.drop_model()  # a method may be half inside it
         if isinstance(error, RuntimeError | MemoryError) and guards.is_out_of_memory(error):

@@ -190,7 +190,7 @@ class Formation:
         """What a pass costs a member alone (:class:`~paretune.training.prepare.Prepared`)."""
         own = sum(p.numel() for p in self.trained(member).values())
         everything = self._numbers + sum(p.numel() for p in member.method.values())
-        return pass_tokens(own, everything)
+        return pass_tokens(own, everything, self.device)
 
     def sides(self, encoded: Encoded, cut: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
         """Rows of each pass of a member's examples, and tokens of a row."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from paretune.data.encode import Encoded
-from paretune.training.evaluate import EVALUATION_TOKENS
+from paretune.training.evaluate import evaluation_tokens
 from paretune.training.formation import Formation
 from paretune.training.objective import weight
 from paretune.training.passes import Share, evaluation_passes
@@ -38,15 +38,14 @@ def evaluated(formation: Formation, data: Mapping[int, Encoded], plan: Plan) -> 
         The logits of each, (examples, labels); of translations the loss of a token, in nats.
     """
     members, some = formation.fleet.runs, next(iter(data.values()))
-    cuts = {
-        r: evaluation_passes(e, EVALUATION_TOKENS, formation.fleet.packing) for r, e in data.items()
-    }
+    tokens = evaluation_tokens(plan.device)
+    cuts = {r: evaluation_passes(e, tokens, formation.fleet.packing) for r, e in data.items()}
     sides = [formation.sides(data[r], cuts[r]) if r in data else [] for r in range(members)]
     found: dict[int, list[Any]] = {r: [None] * len(e.lengths) for r, e in data.items()}
     losses = dict.fromkeys(data, 0.0)
     formation.loaded.model.eval()
     with torch.inference_mode(), computing(plan.device, plan.precision):
-        for stack in formation.stacks(sides, EVALUATION_TOKENS):
+        for stack in formation.stacks(sides, tokens):
             shares: list[Share] = [
                 (data.get(r, some), cuts[r][stack[r]] if r in stack else ()) for r in range(members)
             ]

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from paretune.data.batch import (
+    WHOLE,
     evaluation_batches,
+    fewest_batches,
     micro_batches,
     packed_batches,
     packed_evaluation_batches,
@@ -98,11 +100,14 @@ def training_passes(
     pass_tokens: int,
     packing: Packing | None,
 ) -> list[list[int]]:
-    """The micro-batches of one effective batch, longest first."""
+    """The micro-batches of one effective batch, longest first; with ``WHOLE`` as few as may be."""
     choices = len(encoded.ids[0])
+    tokens = encoded.lengths if packing is None else tokens_of(encoded, packing)
+    if pass_tokens == WHOLE:
+        return fewest_batches(tokens, batch, micro_batch)
     if packing is None:
-        return micro_batches(encoded.lengths, batch, micro_batch, pass_tokens // choices)
-    return packed_batches(tokens_of(encoded, packing), batch, micro_batch)
+        return micro_batches(tokens, batch, micro_batch, pass_tokens // choices)
+    return packed_batches(tokens, batch, micro_batch)
 
 
 def evaluation_passes(encoded: Encoded, tokens: int, packing: Packing | None) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from paretune import methods
-from paretune.data.batch import PASS_TOKENS
+from paretune.data.batch import PASS_TOKENS, WHOLE
 from paretune.errors import MethodError
 from paretune.methods import options as method_options
 from paretune.methods.fleet import Fleet
@@ -45,16 +45,24 @@ class Prepared:
 
         Every pass adds to all gradients that there are (docs/log.md).
         """
-        everything: int = sum(p.numel() for p in self.loaded.model.parameters())
-        return pass_tokens(sum(p.numel() for p in self.trained.values()), everything)
+        model = self.loaded.model
+        everything: int = sum(p.numel() for p in model.parameters())
+        trained = sum(p.numel() for p in self.trained.values())
+        return pass_tokens(trained, everything, model.device.type)
 
     def undo(self) -> None:
         """Take the method out and freeze nothing: the base is as it was loaded."""
         self.injection.undo()
 
 
-def pass_tokens(trained: int, everything: int) -> int:
-    """The same where so many of a model's numbers are trained."""
+def pass_tokens(trained: int, everything: int, device: str) -> int:
+    """The same where so many of a model's numbers are trained on such a device.
+
+    A GPU takes a whole micro-batch at once: a pass costs hundreds of launches there, and its peak
+    memory is that of the batch which was asked for.
+    """
+    if not device.startswith("cpu"):
+        return WHOLE
     return PASS_TOKENS + round(GRADIENT_TOKENS * trained / everything)
 
 

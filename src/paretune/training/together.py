@@ -332,7 +332,8 @@ class Together:
     def _work(self, seat: Seat) -> Work:
         """What was known of the run before it began."""
         data, trained = seat.encoded["train"], seat.outcome.result["trained_parameters"]
-        return work(seat.job.run, self._shape, trained, data.lengths, len(data.ids[0]))
+        choices = len(data.ids[0])
+        return work(seat.job.run, self._shape, trained, data.lengths, choices, self._device)
 
     def _see_off(self, ended: Sequence[Seat]) -> None:
         """Write what these runs leave, and let them go."""

@@ -20,8 +20,8 @@ from paretune.training.objective import inputs
 from paretune.training.passes import unpacked
 from paretune.training.precision import computing
 
-BATCH_TOKENS = 4096
-"""Padded source tokens in one batch, all beams counted."""
+BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
+"""Padded source tokens in one batch, all beams counted; on a GPU not measured."""
 
 
 def translations(
@@ -42,7 +42,9 @@ def translations(
     found = [""] * len(encoded.ids)
     lengths = [length * settings.num_beams for length in encoded.source_lengths]
     with torch.inference_mode(), computing(device, precision), unpacked(loaded, fleet):
-        for batch in evaluation_batches(lengths, BATCH_TOKENS):
+        for batch in evaluation_batches(
+            lengths, BATCH_TOKENS["cpu" if device == "cpu" else "cuda"]
+        ):
             fleet.share([len(batch)])
             given = inputs(encoded, batch, pad_id, device)
             given.pop("labels", None)

@@ -26,14 +26,14 @@ from paretune.models.packing.trunk import (
     name_of,
 )
 from paretune.training import passes
+from paretune.training.environment import conditions_of
+from paretune.training.evaluate import evaluation_tokens
 from paretune.training.precision import computing
 from paretune.training.prepare import Prepared
 
 VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30
 """What kept activations may take on disk where :data:`VARIABLE` does not say; 0 keeps none."""
-ROWS = 4096
-"""Tokens in one pass that computes what is kept."""
 
 
 def trunk_home() -> Path:
@@ -102,7 +102,8 @@ def keep_trunk(
             _fill(rows, starts, prepared, data, depth, precision, device)
 
         kinds = [] if data.type_ids is None else [k for each in data.type_ids for k in each]
-        told = (weights_hash, depth, only_first, precision, device, torch.__version__)
+        where = " ".join(conditions_of(device).values())
+        told = (weights_hash, depth, only_first, precision, where, torch.__version__)
         name = name_of(*told, texts=texts + kinds)
         width = anatomy.width
         found = fetched(trunk_home(), name, starts, width, dtype, budget, compute)
@@ -131,7 +132,7 @@ def _fill(
 ) -> None:
     """Compute what enters the lowest trained layer for every text of a part."""
     choices = len(data.ids[0])
-    for batch in passes.evaluation_passes(data, ROWS, prepared.fleet.packing):
+    for batch in passes.evaluation_passes(data, evaluation_tokens(device), prepared.fleet.packing):
         texts, hidden = _computed(prepared, data, batch, depth, precision, device)
         found = as_integers(hidden)
         at = 0

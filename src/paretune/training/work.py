@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.work import Work
-from paretune.data.batch import PASS_TOKENS, micro_batches
+from paretune.data.batch import WHOLE, fewest_batches, micro_batches
 from paretune.models.load import Loaded
 from paretune.models.packing.entering import packs
 from paretune.study import Run
-from paretune.training.prepare import GRADIENT_TOKENS
+from paretune.training.prepare import pass_tokens
 from paretune.training.word_loss import piece_tokens
 
 COPIES = {"frozen": 16, "full": 20}
@@ -61,7 +61,14 @@ def shape_of(loaded: Loaded) -> Shape:
     )
 
 
-def work(run: Run, shape: Shape, trained: int, lengths: Sequence[int], choices: int) -> Work:
+def work(
+    run: Run,
+    shape: Shape,
+    trained: int,
+    lengths: Sequence[int],
+    choices: int,
+    device: str = "cpu",
+) -> Work:
     """Of one run.
 
     Args:
@@ -70,6 +77,7 @@ def work(run: Run, shape: Shape, trained: int, lengths: Sequence[int], choices: 
         trained: numbers that training moves, head included.
         lengths: tokens of the training texts' longest choices, cut; of a translation both texts.
         choices: texts of one example.
+        device: where it computes, which decides how its batch is cut.
     """
     batch = min(run.training.batch_size, len(lengths))
     longest = sorted(lengths)[-batch:]
@@ -79,21 +87,27 @@ def work(run: Run, shape: Shape, trained: int, lengths: Sequence[int], choices: 
     half = 2 if shape.vocabulary else 1
     a_token = (shape.parameters + shape.width * shape.vocabulary) / half
     passes = {"full": 6.0, "head_only": 2.0}.get(run.method.name, 4.0)
-    copies = 3 if run.stage == "cost" else 4
+    # The best weights so far, which the probe does not keep, nor any run on a GPU.
+    copies = 3 if run.stage == "cost" or device != "cpu" else 4
     return Work(
         operations=passes * a_token * mean * choices * batch,
         held_bytes=shape.weights_bytes + 4 * copies * trained,
-        saved_bytes=_saved(run, shape, trained, longest, choices),
+        saved_bytes=_saved(run, shape, trained, longest, choices, device),
     )
 
 
-def _saved(run: Run, shape: Shape, trained: int, longest: Sequence[int], choices: int) -> int:
+def _saved(
+    run: Run, shape: Shape, trained: int, longest: Sequence[int], choices: int, device: str
+) -> int:
     """Of the largest pass that the batch of the longest texts is cut into."""
     rows = min(run.training.micro_batch or len(longest), len(longest))
     tokens, length = rows * longest[-1], longest[-1]
     if not shape.packs:  # a padded batch is cut where that is faster
-        alone = PASS_TOKENS + round(GRADIENT_TOKENS * trained / max(trained, shape.numbers))
-        cut = micro_batches(longest, range(len(longest)), rows, max(1, alone // choices))
+        alone = pass_tokens(trained, max(trained, shape.numbers), device)
+        if alone == WHOLE:
+            cut = fewest_batches(longest, range(len(longest)), rows)
+        else:
+            cut = micro_batches(longest, range(len(longest)), rows, max(1, alone // choices))
         tokens, length = max((len(one) * longest[one[0]], longest[one[0]]) for one in cut)
     half = 2 if shape.vocabulary else 1
     width = COPIES["full" if run.method.name == "full" else "frozen"] * shape.width
@@ -104,5 +118,5 @@ def _saved(run: Run, shape: Shape, trained: int, longest: Sequence[int], choices
     # Scores of all words and their gradient, in fp32; where batches are packed, a piece at a time.
     scored = tokens / half
     if shape.packs and shape.vocabulary:
-        scored = min(scored, piece_tokens(shape.vocabulary, "cpu"))
+        scored = min(scored, piece_tokens(shape.vocabulary, device))
     return int(value * layers + 8 * scored * shape.vocabulary)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 class Expected:
     """One run, whether it has ended, and what it takes.
 
-    ``seconds`` on one worker, alone; ``peak_bytes`` above the process before the model, None where
-    the run needs no model; ``basis``: what the seconds rest on, ``memory_basis``: what the bytes
-    do. ``seats``: how many runs like it may train together on one backbone, of which ``alike`` (a
-    name) are left; ``unasked``: without ``--fleet``, as they are faster together.
+    ``seconds`` on one worker, alone, None where nothing tells them; ``peak_bytes`` above the
+    process before the model, None where the run needs no model; ``basis``: what the seconds rest
+    on, ``memory_basis``: what the bytes do. ``seats``: how many runs like it may train together on
+    one backbone, of which ``alike`` (a name) are left; ``unasked``: without ``--fleet``, as they
+    are faster together.
     """
 
     run: Run
     done: bool
-    seconds: float
+    seconds: float | None
     peak_bytes: int | None
     basis: str
     memory_basis: str
@@ -52,11 +53,15 @@ class Plan:
         return sum(run.done for run in self.runs)
 
     @property
-    def seconds_left(self) -> float:
-        """Wall clock: runs train side by side, costs are measured one after the other."""
+    def seconds_left(self) -> float | None:
+        """Wall clock: runs train side by side, costs are measured one after the other.
+
+        None where it is not known of a run that is left.
+        """
         left = [run for run in self.runs if not run.done]
-        together = sum(run.seconds for run in left if run.run.stage != "cost")
-        return together / self.workers + sum(e.seconds for e in left if e.run.stage == "cost")
+        together = seconds_of([run for run in left if run.run.stage != "cost"])
+        costs = seconds_of([run for run in left if run.run.stage == "cost"])
+        return None if together is None or costs is None else together / self.workers + costs
 
     @property
     def fleets(self) -> tuple[tuple[Expected, ...], ...]:
@@ -76,6 +81,13 @@ class Plan:
         order = [task.key for task in self.study.tasks]
         ordered = sorted(found, key=lambda cell: order.index(cell[0]))
         return {cell: tuple(found[cell]) for cell in ordered}
+
+
+def seconds_of(runs: Iterable[Expected]) -> float | None:
+    """What they take in all, one after another; None where it is not known of one."""
+    known = [run.seconds for run in runs]
+    told = [seconds for seconds in known if seconds is not None]
+    return sum(told) if len(told) == len(known) else None
 
 
 def plan(

@@ -1,0 +1,71 @@
+"""On a GPU a micro-batch is one pass: what a CPU finds faster says nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_tasks import tiny_run, tiny_task
+
+from paretune.data.batch import PASS_TOKENS, WHOLE
+from paretune.data.encode import Encoded
+from paretune.models.packing import Packing
+from paretune.training import capacity
+from paretune.training.capacity import seats
+from paretune.training.evaluate import evaluation_tokens
+from paretune.training.passes import training_passes
+from paretune.training.prepare import pass_tokens
+from paretune.training.work import Shape, work
+from paretune.training.workbench import Workbench
+
+LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
+SHAPE = Shape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
+
+
+def examples() -> Encoded:
+    ids = [[[1] * n] for n in LENGTHS]
+    return Encoded(ids, None, list(LENGTHS), [0] * len(ids), [False] * len(ids))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("micro_batch", "passes"), [(64, 1), (16, 4), (24, 3), (1, 64)])
+def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
+    packed: bool, micro_batch: int, passes: int
+) -> None:
+    packing, batch = Packing() if packed else None, list(range(64))
+    whole = pass_tokens(1, 10, "cuda")
+    cut = training_passes(examples(), batch, micro_batch, whole, packing)
+    assert sorted(i for one in cut for i in one) == batch
+    assert len(cut) == passes and max(map(len, cut)) <= micro_batch
+    on_cpu = training_passes(examples(), batch, 64, pass_tokens(1, 10, "cpu"), packing)
+    assert len(on_cpu) > 4
+
+
+def test_the_cost_of_a_pass_by_device() -> None:
+    assert pass_tokens(0, 10, "cpu") == PASS_TOKENS < WHOLE
+    assert pass_tokens(0, 10, "cuda:1") == pass_tokens(10, 10, "mps") == WHOLE
+    assert evaluation_tokens("cpu") < evaluation_tokens("cuda:1")
+
+
+def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> None:
+    run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
+    run = run.model_copy(update={"training": run.training.model_copy(update={"batch_size": 64})})
+    cpu, gpu = (work(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda"))
+    assert gpu.saved_bytes > 4 * cpu.saved_bytes
+    assert cpu.held_bytes - gpu.held_bytes == 4 * 1000  # the best weights so far
+
+
+def test_no_fleet_is_formed_unasked_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a model opened to find that out."""
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a model was put together")
+
+    monkeypatch.setattr(capacity, "Formation", refused)
+    run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
+    assert seats(run, Workbench(), "cuda", 8, 1 << 40, where_it_pays=True) == 1
+    assert not capacity.pays(1.0, "cuda") and capacity.pays(1.0, "cpu")
