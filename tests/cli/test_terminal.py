@@ -93,7 +93,7 @@ def test_warnings_and_tracebacks_of_libraries_are_cleaned(
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
-    """A folder with a study of hostile file names, columns, labels, texts and model names."""
+    """A folder with a study of hostile file names, columns, labels and texts."""
     folder = tmp_path_factory.mktemp("hostile")
     for part, count in (("train", 40), ("test", 20)):
         with (folder / f"{EVIL}{part}.csv").open("w", encoding="utf-8", newline="") as handle:
@@ -102,8 +102,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
                 (f"a cat {part[:2]} {i // 2 * 2}{EVIL}", f"{EVIL}{i % 2}") for i in range(count)
             ]
             csv.writer(handle).writerows(rows)
-    model = folder / f"{EVIL}model"
-    model.symlink_to(tiny_model("bert"))
+    (folder / "model").symlink_to(tiny_model("bert"))
     return folder
 
 
@@ -117,11 +116,12 @@ def study_file(hostile: Path) -> Path:
     }  # fmt: skip
     study = small(
         hostile / "unused",
-        hostile / f"{EVIL}model",
+        hostile / "model",
         tasks=[task],
-        models=[{"name": str(hostile / f"{EVIL}model"), "label": f"m{EVIL}"}],
         methods=["majority"],
     )
+    refused = {**study.model_dump(mode="json", exclude_none=True), "models": [f"{EVIL}model"]}
+    (hostile / "refused.yaml").write_text(json.dumps(refused), encoding="utf-8")
     return as_file(study, hostile / "hostile.yaml")
 
 
@@ -131,8 +131,12 @@ def asked(verb: str) -> list[list[object]]:
     file = f"{EVIL}train.csv"
     return {
         "new": [["new", file], ["new", f"{EVIL}none.csv"], ["new", file, "--label", EVIL]],
-        "check": [["check", study], ["check", f"{EVIL}.yaml"]],
-        "plan": [["plan", study, *store], ["plan", study, *store, "--every"]],
+        "check": [["check", study], ["check", f"{EVIL}.yaml"], ["check", "refused.yaml"]],
+        "plan": [
+            ["plan", study, *store],
+            ["plan", study, *store, "--every"],
+            ["plan", "refused.yaml"],
+        ],
         "run": [["run", study, "--store", "fresh", "--workers", "1"], ["run", EVIL]],
         "watch": [["watch", study, *store, "--once"]],
         "track": [["track", study, *store, "--to", "tensorboard", "--into", EVIL]],
