@@ -2,6 +2,8 @@
 # make test         install with the tests' tools, and run the tests: a process for each core
 #                   (PROCESSES=1: one after another)
 # make check        formatter, linter, type checker, layer contracts
+# make kernels      the tests again, under the kernels that older processors take: nothing that a
+#                   test asserts may depend on this processor (twice the time of `make test`)
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md
 # make bench        speed and memory beside transformers and peft; writes docs/performance.md. Hours:
@@ -23,13 +25,23 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test check guarantees bench clean
+.PHONY: study test kernels check guarantees bench clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
 
 test: $(VENV)/dev
 	$(TESTS) $(PARALLEL)
+
+# Each library has a switch of its own: torch, oneDNN, MKL (the second one works on AMD too) and
+# OpenBLAS. They only lower what the processor has.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+	MKL_CBWR=AVX2 OPENBLAS_CORETYPE=Haswell
+SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
+	MKL_CBWR=COMPATIBLE OPENBLAS_CORETYPE=Nehalem
+kernels: $(VENV)/dev
+	$(AVX2) $(TESTS) $(PARALLEL)
+	$(SSE) $(TESTS) $(PARALLEL)
 
 guarantees: $(VENV)/dev
 	$(TESTS) -m "slow or guarantee" --guarantees=docs/guarantees.md
