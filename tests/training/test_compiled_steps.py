@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import StoreError
 from paretune.export.kept import weights
 from paretune.models import compiled
+from paretune.store.predictions import decode_predictions, encode_predictions
 from paretune.store.record import Record
 from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
@@ -63,17 +67,29 @@ def test_losses_of_a_run_are_those_of_the_plain_path(
 def test_a_run_is_trained_again_the_way_it_was(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the same bits by the way that its record names, and not by the other."""
+    """To the same bits by the way that its record names, by the other to the same answers."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"dropout": 0.1})
     with compiled.switched(on=True):
         left = execute_run(run, checkpoint=tmp_path / "x", report=silent)
     result = {"predictions": sha256(left.blobs["predictions"]).hexdigest()}
     then = {"environment": {**left.measured["environment"], "threads": 1}}
-    store: Any = None  # nothing is kept in one
+    kept = {result["predictions"]: left.blobs["predictions"]}
+    store: Any = SimpleNamespace(blob=kept.__getitem__)
     record = Record("x", run, "done", None, None, result, then)
     with compiled.switched(on=False):
         assert weights(record, store, train_again=True) == left.blobs["weights"]
         then["environment"]["compiled"] = None
+        # As on another processor, or after a fleet: other bits.
+        (ours, theirs) = (
+            load(blob) for blob in (weights(record, store, train_again=True), left.blobs["weights"])
+        )
+        assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-3)
+        answers = decode_predictions(left.blobs["predictions"], "here")
+        turned = tuple((int(answer) + 1) % 3 for answer in answers["test"].prediction)
+        answers["test"] = replace(answers["test"], prediction=turned)
+        kept[result["predictions"]] = encode_predictions(answers)
         with pytest.raises(StoreError, match="answers differently"):
             weights(record, store, train_again=True)
