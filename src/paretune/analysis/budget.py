@@ -22,10 +22,8 @@ from scipy import special
 
 from paretune.analysis.interval import LEVEL, Interval, bootstrap_variance, scored
 from paretune.analysis.scores import HIGHEST, LOWEST, Array
-from paretune.store.record import Record
+from paretune.store.record import LOST, Record
 from paretune.study import Metric
-
-_LOST = ("diverged", "out_of_memory")
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def _trial(records: Sequence[Record], metric: Metric) -> Tried | None:
     worst = LOWEST.get(metric, 0.0)
     estimates, draws, examples = [], [], 0
     for record in records:
-        if record.outcome in _LOST:
+        if record.outcome in LOST:
             if not math.isfinite(worst):
                 return None
             estimates.append(worst)

@@ -59,9 +59,6 @@ def with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
     return asked
 
 
-LOST = ("diverged", "out_of_memory", "error")
-
-
 @dataclass(frozen=True)
 class Cell:
     """All runs of one task x model x method, and what they come to.

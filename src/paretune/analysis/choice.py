@@ -10,10 +10,8 @@ import numpy as np
 
 from paretune.analysis.interval import bootstrap_variance, scored
 from paretune.analysis.scores import LOWEST, METRICS, primary_metric
-from paretune.store.record import Predictions, Record
+from paretune.store.record import LOST, Predictions, Record
 from paretune.study import Metric
-
-_FAILED = ("diverged", "out_of_memory")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def choose_rate(tuning: Sequence[Record]) -> Choice:
 
 def _selection(record: Record, worst: float) -> tuple[float, float] | None:
     """Primary score and loss on the selection part; None if the run says nothing of its rate."""
-    if record.outcome in _FAILED:
+    if record.outcome in LOST:
         return worst, math.inf
     scores = record.result.get("scores", {}).get("selection")
     if not scores:
@@ -88,7 +86,7 @@ def _trial(rate: float, records: Sequence[Record], worst: float) -> Trial:
         score=float(np.mean([score for score, _ in values])),
         loss=float(np.mean([loss for _, loss in values])),
         folds=len(values),
-        failed=sum(record.outcome in _FAILED for record in records),
+        failed=sum(record.outcome in LOST for record in records),
     )
 
 

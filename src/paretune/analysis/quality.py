@@ -18,13 +18,12 @@ from paretune.analysis.compare import Verdict, above_baselines
 from paretune.analysis.interval import Scored
 from paretune.analysis.scores import LOWEST
 from paretune.analysis.selected import with_lost
-
-_LOST = ("diverged", "out_of_memory")
+from paretune.store.record import LOST
 
 
 def lost_seeds(cell: Cell) -> int:
     """Final seeds that diverged or did not fit and left no answers."""
-    return sum(r.outcome in _LOST and "test" not in r.predictions for r in cell.final)
+    return sum(r.outcome in LOST and "test" not in r.predictions for r in cell.final)
 
 
 def quality(cell: Cell) -> Scored | None:

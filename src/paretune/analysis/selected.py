@@ -12,9 +12,7 @@ import numpy as np
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.interval import Interval, Scored, interval_of, scored
 from paretune.analysis.scores import LOWEST
-from paretune.store.record import Record
-
-_LOST = ("diverged", "out_of_memory")
+from paretune.store.record import LOST, Record
 
 
 @dataclass(frozen=True)
@@ -88,21 +86,21 @@ def with_lost(found: Scored, lost: int, worst: float) -> Scored:
 
 
 def _of(cell: Cell) -> Selected:
-    lost = sum(record.outcome in _LOST for record in cell.final)
+    lost = sum(record.outcome in LOST for record in cell.final)
     best = max(_answering(cell), key=_quality)
     return Selected(cell, best, _mean(cell)[0], len(_answering(cell)) + lost, lost)
 
 
 def _answering(cell: Cell) -> list[Record]:
     """Final runs that ended as they should, with a score on the selection part."""
-    ended = [r for r in cell.final if r.state == "done" and r.outcome not in _LOST]
+    ended = [r for r in cell.final if r.state == "done" and r.outcome not in LOST]
     return [r for r in ended if r.result.get("scores", {}).get("selection")]
 
 
 def _mean(cell: Cell) -> tuple[float, float]:
     found = [_quality(record) for record in _answering(cell)]
     worst = LOWEST.get(cell.metric, 0.0)
-    lost = [(worst, -math.inf) for record in cell.final if record.outcome in _LOST]
+    lost = [(worst, -math.inf) for record in cell.final if record.outcome in LOST]
     return fmean(s for s, _ in (*found, *lost)), fmean(rest for _, rest in (*found, *lost))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.cells import LOST, Cell
+from paretune.analysis.cells import Cell
 from paretune.report import words
-from paretune.store.record import Record
+from paretune.store.record import SCORELESS, Record
 from paretune.study import Study
 
 
@@ -31,7 +31,7 @@ def failures(cells: Sequence[Cell]) -> Iterable[Failure]:
     seen: Counter[tuple[str, str, str]] = Counter()
     for cell in cells:
         for record in (*cell.tuning, *cell.final, *cell.cost):
-            if record.outcome in LOST:
+            if record.outcome in SCORELESS:
                 where = f"{words.plain(' / '.join(record.run.cell))}, {record.run.stage}"
                 said = record.message or "; ".join(record.result.get("notes", ()))
                 seen[(where, record.outcome.replace("_", " "), words.plain(said))] += 1
@@ -45,7 +45,7 @@ def notes(cells: Sequence[Cell]) -> Iterable[str]:
     cut: dict[tuple[str, str], Counter[str]] = {}
     for cell in cells:
         for record in (*cell.tuning, *cell.final):
-            if record.outcome not in LOST:
+            if record.outcome not in SCORELESS:
                 said.update(record.result.get("notes", ()))
             parts = {k: v for k, v in (record.result.get("truncated") or {}).items() if v}
             if parts:

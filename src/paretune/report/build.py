@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from paretune.analysis.cells import LOST, NO_MODEL, Cell, group
+from paretune.analysis.cells import NO_MODEL, Cell, group
 from paretune.analysis.collapse import best_constant
 from paretune.analysis.compare import Verdict
 from paretune.analysis.interval import Interval, interval_of, scored
@@ -23,7 +23,7 @@ from paretune.report.coverage import limits
 from paretune.report.departures import departures
 from paretune.report.fronts import FrontTable, fronts
 from paretune.report.texts import Grid, grids
-from paretune.store.record import Predictions, Record
+from paretune.store.record import SCORELESS, Predictions, Record
 from paretune.store.rows import RunState
 from paretune.study import OF_NUMBERS, OF_TEXTS, Study, TaskSpec
 
@@ -360,7 +360,7 @@ def _flags(cell: Cell) -> Iterable[str]:
     total = len(cell.final)
     if cell.name == "majority":
         yield "constant by design"
-    for outcome in LOST if cell.name == "majority" else ("collapsed", *LOST):
+    for outcome in SCORELESS if cell.name == "majority" else ("collapsed", *SCORELESS):
         if count := cell.outcomes.get(outcome, 0):
             yield f"{outcome.replace('_', ' ')} {count}/{total}"
     if cell.hopeless:

@@ -31,6 +31,11 @@ from typing import Any
 
 from paretune.study import Answer, Run
 
+LOST = ("diverged", "out_of_memory")
+"""Outcomes that are results and leave no score: the method counts as the lowest there is."""
+SCORELESS = (*LOST, "error")
+"""With what stopped for another reason, which says nothing of the method."""
+
 
 @dataclass(frozen=True)
 class Predictions:

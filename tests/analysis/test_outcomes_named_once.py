@@ -1,0 +1,14 @@
+import re
+from pathlib import Path
+
+import paretune
+from paretune.store.record import LOST, SCORELESS
+
+TUPLE = re.compile(r"^\w+\s*(?::.*)?=\s*\(\s*\"(?:diverged|out_of_memory)\"", re.MULTILINE)
+
+
+def test_which_outcomes_leave_no_score_is_said_in_one_place_only():
+    source = Path(paretune.__file__).parent
+    found = [path.name for path in source.rglob("*.py") if TUPLE.search(path.read_text("utf-8"))]
+    assert found == ["record.py"]
+    assert set(LOST) < set(SCORELESS)
