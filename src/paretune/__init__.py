@@ -13,6 +13,7 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.why(study, "full", "lora")          # where the difference in memory lies
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
     paretune.track(study, to="mlflow", into="mirror")   # a copy for an experiment tracker
+    paretune.verify(study).problems              # what changed in the store since it was written
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
     paretune.export(study).folder                # the best method's run, as a PEFT adapter
@@ -37,6 +38,7 @@ from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
 from paretune.verbs.run import Ran, run
 from paretune.verbs.track import Tracked, track
+from paretune.verbs.verify import Verified, verify
 from paretune.verbs.watch import View, watch
 from paretune.verbs.why import Why, why
 
@@ -48,6 +50,7 @@ __all__ = [
     "Ran",
     "Study",
     "Tracked",
+    "Verified",
     "View",
     "Why",
     "check",
@@ -60,6 +63,7 @@ __all__ = [
     "report",
     "run",
     "track",
+    "verify",
     "watch",
     "why",
 ]

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from older_store import as_version_1, tamper
 from ruamel.yaml import YAML
 from tiny_study import command, digests, finish, two_files
 
 from paretune.store import Store
-from paretune.study import Study
+from paretune.study import Study, digest
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import gather
 
@@ -111,21 +112,16 @@ def test_a_copy_with_other_data_under_the_same_path_has_runs_of_its_own(
 
 
 def as_before(store: Path, study: Study) -> str:
-    """Turn the store into one whose study was kept with absolute paths; the older hash."""
-    from paretune.study import digest
-
-    form = json.loads(json.dumps(study.canonical()))
+    """Turn the store into one of version 1, which kept absolute paths; the study's older hash."""
+    form = study.canonical()
     for task, spec in zip(form["tasks"], study.tasks, strict=True):
         task |= {"train": spec.train, "test": spec.test}
     form["models"][0]["name"] = study.models[0].name
     old = digest(form)[:16]
-    db = sqlite3.connect(store / "study.db")
-    db.execute("PRAGMA foreign_keys = OFF")
+    as_version_1(store)
     text = json.dumps(form, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    db.execute("UPDATE studies SET study_hash = ?, canonical = ?", (old, text))
-    db.execute("UPDATE study_runs SET study_hash = ?", (old,))
-    db.commit()
-    db.close()
+    tamper(store, "UPDATE studies SET study_hash = ?, canonical = ?", old, text)
+    tamper(store, "UPDATE study_runs SET study_hash = ?", old)
     return old
 
 

@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 from tiny_study import as_file, command, digests, finish, small
 
+from paretune.execution.executor import real_executor
+from paretune.execution.stop import Stop
+from paretune.execution.worker import work
+from paretune.planning import opening
 from paretune.store import Store, database
 from paretune.verbs.report import report
 
@@ -89,3 +93,53 @@ def test_changed_data_makes_new_runs_of_the_same_study_file(
         after = digests(store, study.study_hash)
     assert len(after) == 2 * len(before)
     assert {run: after[run] for run in before} == before
+
+
+def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_new_data(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    study = small(tmp_path, tiny_model("bert"))
+    with finish(study, tmp_path / "store", costs=0) as store:
+        before = digests(store, study.study_hash)
+        waiting = [s.run_id for s in store.states(study.study_hash) if not s.ended]
+    train = tmp_path / "train.csv"
+    kept = train.read_text(encoding="utf-8")
+    train.write_text(kept.replace("cat", "cow"), encoding="utf-8")
+    with finish(study, tmp_path / "store", costs=0) as store:
+        context = opening.context(store, "cpu")
+        assert opening.leave_out_others(study, context, store) == len(before) + len(waiting)
+        after = digests(store, study.study_hash)
+        assert len(after) == len(before) and not set(after) & set(before)
+        claim = store.claim("somebody", study.study_hash)
+        assert claim is not None and claim.run_id not in waiting
+        store.release(claim)
+        # As the data was before, its runs are back; no process that still works is disturbed.
+        train.write_text(kept, encoding="utf-8")
+        opening.leave_out_others(study, opening.context(store, "cpu"), store)
+        assert digests(store, study.study_hash) == before
+        assert store.verify() == []
+
+
+@pytest.mark.parametrize("ended", [0, 6])
+def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
+    tmp_path: Path, tiny_model: Any, ended: int
+) -> None:
+    protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
+    study = small(tmp_path, tiny_model("bert"), protocol=protocol)
+    with Store.open(tmp_path / "store", create=True) as store:
+        context = opening.context(store, "cpu")
+        store.save_study(study.study_hash, study.study, "", study.canonical())
+        opening.add_missing(study, context, store)
+        work(
+            store,
+            study.study_hash,
+            real_executor("cpu", 1),
+            stop=Stop(),
+            limit=ended,
+            stages=("tune", "final"),
+        )
+        opening.add_missing(study, context, store)
+        assert len([s for s in store.states(study.study_hash) if s.ended]) == ended
+        finals = {s.stage for s in store.states(study.study_hash) if s.run.method.name == "lora"}
+        assert ("final" in finals) == (ended == 6)
+        assert opening.leave_out_others(study, context, store) == 0

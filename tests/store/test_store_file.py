@@ -79,8 +79,9 @@ def test_a_damaged_or_missing_blob_is_told_and_healed_by_the_same_content(tmp_pa
     assert store.verify() == []
     path.unlink()
     assert ["No such file" in problem for problem in store.verify()] == [True]
-    with pytest.raises(ValueError, match="no sha256"):
-        store.blob("../../study.db")
+    for name in ("../../study.db", "0" * 63, "", "A" * 64):
+        with pytest.raises(StoreError, match=r"study\.db: names a blob .*no sha256.*Restore"):
+            store.blob(name)
 
 
 def test_a_failed_blob_write_leaves_nothing_and_ends_no_run(tmp_path, monkeypatch):
@@ -177,10 +178,10 @@ def test_an_older_store_is_migrated_forward_and_keeps_its_rows(tmp_path, monkeyp
     finished(tmp_path).close()
     extra = ("ALTER TABLE runs ADD COLUMN host TEXT", "CREATE TABLE notes (text TEXT) STRICT")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, extra))
-    monkeypatch.setattr("paretune.store.store.MIGRATIONS", schema.MIGRATIONS)
+    monkeypatch.setattr("paretune.store.opening.MIGRATIONS", schema.MIGRATIONS)
     assert [r.outcome for r in Store.open(tmp_path).records(STUDY)] == ["ok"]
     db = sqlite3.connect(tmp_path / "study.db")
-    assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert db.execute("PRAGMA user_version").fetchone() == (3,)
     db.close()
 
 
@@ -188,7 +189,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     finished(tmp_path).close()
     broken = ("CREATE TABLE notes (text TEXT) STRICT", "ALTER TABLE missing ADD COLUMN x")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-    monkeypatch.setattr("paretune.store.store.MIGRATIONS", schema.MIGRATIONS)
+    monkeypatch.setattr("paretune.store.opening.MIGRATIONS", schema.MIGRATIONS)
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         Store.open(tmp_path)
     monkeypatch.undo()

@@ -31,6 +31,7 @@ VERBS = (
     "compare",
     "export",
     "export slobench",
+    "verify",
     "ls",
     "doctor",
 )

@@ -8,7 +8,7 @@ Asking twice gives the same runs, so the same command always continues.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paretune import methods
 from paretune.analysis.cells import with_probe, without_model
@@ -38,14 +38,30 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
         StudyError: two cells of the study would be the same runs under two names.
         ParetuneError: data, a model or a method that cannot be used.
     """
+    return _told_apart(_every(study, context, {record.run_id: record for record in records}))
+
+
+def askable(study: Study, context: Context) -> frozenset[str]:
+    """Identities of all runs that the study may come to ask for with the data and models of now.
+
+    They do not hang on what has ended: final runs count at every rate that may be chosen, and all
+    runs in every precision that ``auto`` may mean.
+    """
+    return frozenset(
+        planned.run_id
+        for meant in (lambda _: "fp32", lambda _: "bf16")
+        for planned in _every(study, replace(context, auto_precision=meant), None)
+    )
+
+
+def _every(study: Study, context: Context, ended: dict[str, Record] | None) -> list[Planned]:
+    """The runs to come after those that have ended; with None, all that may ever come."""
     study = context.pinned(study)
     for task in study.tasks:
         for method in study.methods:
             context.serves(method, task)
     if study.protocol.preset == "paper":
-        runs = paper.expand(study)
-        return _told_apart([Planned(context.identify(run), run) for run in runs])
-    ended = {record.run_id: record for record in records}
+        return [Planned(context.identify(run), run) for run in paper.expand(study)]
     planned: list[Planned] = []
     for task in study.tasks:
         for name in without_model(task):
@@ -67,7 +83,7 @@ def expand(study: Study, context: Context, records: Sequence[Record]) -> list[Pl
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
-    return _told_apart(planned)
+    return planned
 
 
 def _told_apart(planned: list[Planned]) -> list[Planned]:
@@ -91,7 +107,7 @@ def folds(study: Study, training_rows: int) -> int:
 def _cell(
     study: Study,
     context: Context,
-    ended: dict[str, Record],
+    ended: dict[str, Record] | None,
     task: TaskSpec,
     model: ModelSpec,
     method: MethodSpec,
@@ -126,6 +142,9 @@ def _cell(
         return [*(planned("final", rates[0], seed) for seed in protocol.seeds), cost]
     turns = range(folds(study, len(context.dataset(task).train)))
     trials = [planned("tune", rate, protocol.tuning_seed, f) for rate in rates for f in turns]
+    if ended is None:
+        finals = [planned("final", rate, seed) for rate in rates for seed in protocol.seeds]
+        return [*trials, *finals, cost]
     results = [ended[t.run_id] for t in trials if t.run_id in ended]
     if len(results) < len(trials):
         return [*trials, cost]

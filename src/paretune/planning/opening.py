@@ -10,7 +10,7 @@ from paretune.errors import DataError
 from paretune.measuring.auto_precision import Precision, auto_precision
 from paretune.measuring.processor import available_bytes, usable_cores
 from paretune.planning.context import Context
-from paretune.planning.expand import expand
+from paretune.planning.expand import askable, expand
 from paretune.store import Store
 from paretune.study import ModelSpec, Study
 from paretune.training.beside import Beside
@@ -85,6 +85,11 @@ def add_missing(study: Study, context: Context, store: Store) -> int:
     records = store.records(study.study_hash, predictions=True)
     planned = expand(study, context, records)
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
+
+
+def leave_out_others(study: Study, context: Context, store: Store) -> int:
+    """Leave out the study's runs of other data, models or code than now; how many there are."""
+    return store.leave_out(study.study_hash, askable(study, context))
 
 
 def usable_workers(device: str, threads: int) -> int:

@@ -14,10 +14,18 @@ from paretune.store.owner import provably_dead, this_owner
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 
-def blob_path(folder: Path, sha256: str) -> Path:
-    """Where the blob lies (whether or not it exists)."""
-    if not _HASH.fullmatch(sha256):
-        raise ValueError(f"{sha256!r} is no sha256 in hexadecimal digits")
+def blob_path(folder: Path, sha256: object) -> Path:
+    """Where the blob lies (whether or not it exists).
+
+    Raises:
+        StoreError: that is no name of a blob.
+    """
+    if not isinstance(sha256, str) or not _HASH.fullmatch(sha256):
+        raise StoreError(
+            f"names a blob {sha256!r}, which is no sha256 in hexadecimal digits.",
+            where=str(folder.parent / "study.db"),
+            remedy="Restore study.db from a copy.",
+        )
     return folder / sha256[:2] / sha256
 
 
@@ -46,7 +54,7 @@ def write_blob(folder: Path, content: bytes) -> str:
             part.unlink(missing_ok=True)
             raise
         for changed in (path.parent, folder):
-            _sync_folder(changed)
+            sync_folder(changed)
     except OSError as error:
         raise StoreError(
             f"a blob cannot be written ({error.strerror or error}).",
@@ -87,7 +95,8 @@ def _hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

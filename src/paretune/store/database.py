@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from paretune.errors import StoreError
+from paretune.store.checksums import teach
 
 BUSY_SECONDS = 30.0
 """How long one process waits for another's write; a write takes milliseconds."""
@@ -29,9 +30,23 @@ def connect(path: Path) -> sqlite3.Connection:
             _write_ahead(connection, path)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            teach(connection)
         except BaseException:
             connection.close()
             raise
+    return connection
+
+
+def connect_immutable(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, to a file that nobody writes and that has no log beside it.
+
+    Raises:
+        StoreError: the file cannot be opened or is damaged.
+    """
+    with explained(path):
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        teach(connection)
     return connection
 
 

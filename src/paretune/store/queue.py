@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
+from paretune.store.checksums import changed, refuse_damaged, said_of_run
 from paretune.store.owner import provably_dead
 from paretune.store.rows import Claim
 from paretune.study import Run
@@ -13,9 +14,10 @@ from paretune.study import Run
 RunOf = Callable[[str, str, str], Run]
 """``(study_hash, run_id, json) -> Run``: the store parses each row's run once."""
 
-_OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, run
-    FROM study_runs JOIN runs USING (run_id)
-    WHERE study_hash = ? AND state IN ('todo', 'running') ORDER BY position"""
+_OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, study_hash, position,
+    left_out, run, study_runs.checksum AS asked_checksum FROM study_runs JOIN runs USING (run_id)
+    WHERE study_hash = ? AND state IN ('todo', 'running') AND runs.checksum IS NULL AND NOT left_out
+    ORDER BY position"""
 
 
 def take_first(
@@ -67,6 +69,8 @@ def _take(
     lease_seconds: float,
     run_of: RunOf,
 ) -> Claim:
+    if columns := changed("study_runs", row, row["asked_checksum"]):
+        refuse_damaged([said_of_run(row, columns)], "study.db")
     now = time.time()
     db.execute(
         "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "

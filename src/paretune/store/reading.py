@@ -5,7 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Iterable
 
+from paretune.store.checksums import (
+    changed,
+    damage_of_run,
+    refuse_damaged,
+    run_named,
+    said_of,
+    said_of_run,
+)
+from paretune.store.done import Done
 from paretune.store.queue import RunOf, alive_stages, is_free
 from paretune.store.record import Record
 from paretune.store.rows import RunState, StudyRow
@@ -14,18 +24,57 @@ _STATES = """SELECT run_id, run, stage, state, owner, attempt, lease_until, prog
     ended, fail_kind, message, json_extract(result, '$.outcome') AS outcome,
     json_extract(result, '$.scores.test.primary') AS test,
     json_extract(result, '$.scores.selection.primary') AS selection
-    FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ? ORDER BY position"""
-_RECORDS = """SELECT run_id, run, state, fail_kind, message, result, measured
-    FROM study_runs JOIN runs USING (run_id)
-    WHERE study_hash = ? AND state IN ('done', 'failed') ORDER BY position"""
+    FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ? AND NOT left_out
+    ORDER BY position"""
+WHOLE = """SELECT runs.*, study_hash, position, left_out, run, study_runs.checksum AS asked_checksum
+    FROM study_runs JOIN runs USING (run_id)"""
+"""Runs with all that is kept of them, and both checksums."""
+_OF_STUDY = f"{WHOLE} WHERE study_hash = ? ORDER BY position"
 
 
-def study_rows(db: sqlite3.Connection) -> list[StudyRow]:
-    """All studies with the number of their runs by state, oldest first."""
+def checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> list[sqlite3.Row]:
+    """All runs of a study as they were written, those left out too.
+
+    Raises:
+        StoreError: some changed since; they are named.
+    """
+    rows = db.execute(_OF_STUDY, (study_hash,)).fetchall()
+    refuse_damaged([said_of_run(r, found) for r in rows if (found := damage_of_run(r))], where)
+    return rows
+
+
+def check_new(db: sqlite3.Connection, study_hash: str, seen: set[str], where: str) -> None:
+    """Check the runs of a study again where one of them is not among those ``seen`` in this state.
+
+    Raises:
+        StoreError: some changed since they were written; they are named.
+    """
+    now = {
+        f"{row['run_id']} {row['sealed']}"
+        for row in db.execute(
+            "SELECT run_id, ended IS NOT NULL OR runs.checksum IS NOT NULL AS sealed "
+            "FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ?",
+            (study_hash,),
+        )
+    }
+    if not now <= seen:
+        checked_rows(db, study_hash, where)
+        seen |= now
+
+
+def study_rows(db: sqlite3.Connection, where: str) -> list[StudyRow]:
+    """All studies with the number of their runs by state, oldest first.
+
+    Raises:
+        StoreError: some changed since they were written; they are named.
+    """
+    rows = db.execute("SELECT * FROM studies ORDER BY created, study_hash").fetchall()
+    found = [(row, changed("studies", row, row["checksum"])) for row in rows]
+    refuse_damaged([said_of("studies", row, columns) for row, columns in found if columns], where)
     counts: dict[str, dict[str, int]] = {}
     for row in db.execute(
         "SELECT study_hash, state, count(*) AS n FROM study_runs JOIN runs USING (run_id) "
-        "GROUP BY study_hash, state ORDER BY state"
+        "WHERE NOT left_out GROUP BY study_hash, state ORDER BY state"
     ):
         counts.setdefault(row["study_hash"], {})[row["state"]] = row["n"]
     return [
@@ -36,12 +85,18 @@ def study_rows(db: sqlite3.Connection) -> list[StudyRow]:
             created=row["created"],
             runs=counts.get(row["study_hash"], {}),
         )
-        for row in db.execute("SELECT * FROM studies ORDER BY created, study_hash")
+        for row in rows
     ]
 
 
-def ended_records(db: sqlite3.Connection, study_hash: str, run_of: RunOf) -> list[Record]:
-    """The ended runs of a study in position order, without their predictions."""
+def ended_records(
+    db: sqlite3.Connection, study_hash: str, run_of: RunOf, where: str
+) -> list[Record]:
+    """The ended runs of a study in position order, without their predictions.
+
+    Raises:
+        StoreError: some changed since they were written; they are named.
+    """
     return [
         Record(
             run_id=row["run_id"],
@@ -52,7 +107,8 @@ def ended_records(db: sqlite3.Connection, study_hash: str, run_of: RunOf) -> lis
             result=json.loads(row["result"] or "{}"),
             measured=json.loads(row["measured"] or "{}"),
         )
-        for row in db.execute(_RECORDS, (study_hash,))
+        for row in checked_rows(db, study_hash, where)
+        if row["ended"] is not None and not row["left_out"]
     ]
 
 
@@ -77,3 +133,38 @@ def run_states(db: sqlite3.Connection, study_hash: str, run_of: RunOf) -> list[R
         )
         for row in db.execute(_STATES, (study_hash,))
     ]
+
+
+def kept_settings(db: sqlite3.Connection, where: str, key: str | None = None) -> dict[str, str]:
+    """The setting of a key, or all settings.
+
+    Raises:
+        StoreError: some changed since they were written; they are named.
+    """
+    rows = db.execute("SELECT * FROM settings WHERE key = ? OR ? IS NULL", (key, key)).fetchall()
+    found = [(row, changed("settings", row, row["checksum"])) for row in rows]
+    refuse_damaged([said_of("settings", row, columns) for row, columns in found if columns], where)
+    return {str(row["key"]): str(row["value"]) for row in rows}
+
+
+def done_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[Done]:
+    """The runs that are done, or this one if it is, once for each study that has them."""
+    rows = db.execute(
+        "SELECT study_hash, run_id, run FROM study_runs JOIN runs USING (run_id) "
+        "WHERE state = 'done' AND (run_id = ? OR ? IS NULL) ORDER BY study_hash, position",
+        (run_id, run_id),
+    )
+    return [Done(row["study_hash"], row["run_id"], run_named(row["run"])) for row in rows]
+
+
+def lost_runs(
+    db: sqlite3.Connection, noted: Iterable[Done], study_hash: str | None = None
+) -> list[Done]:
+    """Those of the runs noted as done that are no longer done, each once."""
+    done = {row["run_id"] for row in db.execute("SELECT run_id FROM runs WHERE state = 'done'")}
+    lost = {
+        run.run_id: run
+        for run in noted
+        if run.run_id not in done and study_hash in (None, run.study_hash)
+    }
+    return list(lost.values())

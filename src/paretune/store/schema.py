@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from paretune.errors import StoreError
+from paretune.store.checksums import KEYS, seal
 
 APPLICATION_ID = 0x70617265
 """Marks the file as ours ("pare"), so that another program's database is not taken for a store."""
@@ -63,7 +64,25 @@ _FIRST = (
         BEGIN SELECT RAISE(ABORT, 'a run keeps its identity'); END""",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_CHECKSUMS = (
+    *(f"ALTER TABLE {table} ADD COLUMN checksum TEXT" for table in KEYS),
+    # A run of this study with data, a model or code that are no longer those it asks for.
+    "ALTER TABLE study_runs ADD COLUMN left_out INTEGER NOT NULL DEFAULT 0",
+    # The result and its checksum are written one after the other, in one transaction.
+    "DROP TRIGGER done_runs_never_change",
+    """CREATE TRIGGER done_runs_never_change BEFORE UPDATE ON runs
+        WHEN OLD.state = 'done' AND OLD.checksum IS NOT NULL
+        BEGIN SELECT RAISE(ABORT, 'a run that is done never changes'); END""",
+    """CREATE TABLE set_aside (
+        what TEXT NOT NULL,
+        content TEXT NOT NULL,
+        at REAL NOT NULL
+    ) STRICT""",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _CHECKSUMS)
+_SEALED = 2
+"""The version from which rows have checksums; those of older stores get theirs as they are."""
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str, *, create: bool) -> None:
@@ -94,6 +113,9 @@ def bring_up_to_date(connection: sqlite3.Connection, where: str, *, create: bool
     for migration in MIGRATIONS[version:]:
         for statement in migration:
             connection.execute(statement)
+    if version < _SEALED:
+        for table in KEYS:
+            seal(connection, table, "ended IS NOT NULL" if table == "runs" else "true")
     if version < len(MIGRATIONS):
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

@@ -9,23 +9,35 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import StaleClaimError, StoreError
+from paretune.errors import StaleClaimError
+from paretune.store.aside import set_aside
+from paretune.store.asking import adopt, leave_out, put_runs, put_setting, put_study
 from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
-from paretune.store.database import connect, explained, transaction
+from paretune.store.checksums import seal
+from paretune.store.database import transaction
+from paretune.store.done import Done, note, noted
 from paretune.store.identity import known_as
+from paretune.store.opening import Opened, open_database
 from paretune.store.plain import canonical_json
 from paretune.store.predictions import decode_predictions
 from paretune.store.queue import take_alike, take_first
-from paretune.store.reading import ended_records, run_states, study_rows
+from paretune.store.reading import (
+    check_new,
+    done_runs,
+    ended_records,
+    kept_settings,
+    lost_runs,
+    run_states,
+    study_rows,
+)
 from paretune.store.record import Predictions, Record
 from paretune.store.rows import Claim, RunState, StudyRow
-from paretune.store.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
 from paretune.store.verify import problems
 from paretune.study import Run, Study
 
@@ -35,56 +47,38 @@ _HELD = "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?"
 class Store:
     """One folder with the studies that ran in it. Use :meth:`open`; one thread, one Store."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, folder: Path, opened: Opened) -> None:
         self.folder = folder
-        self._db = connection
+        self._opened = opened
+        self._db = opened.connection
         self._db.row_factory = sqlite3.Row
         self._runs: dict[tuple[str, str], tuple[str, Run]] = {}
+        self._checked: set[str] = set()
 
     @classmethod
     def open(cls, folder: Path, create: bool = False) -> Store:
         """Open the store in ``folder``; with ``create``, make what is missing.
 
+        Where the folder cannot be written, the store is there to be read.
+
         Raises:
             StoreError: there is none, it is damaged, busy, another program's, or newer than
                 this version of paretune.
         """
-        path = folder / "study.db"
+        opened = open_database(folder, create=create)
         try:
-            if create:
-                for part in (folder, folder / "blobs", folder / "checkpoints"):
-                    part.mkdir(parents=True, exist_ok=True)
-            elif not path.exists():
-                raise StoreError(
-                    "no store of studies is here.",
-                    where=str(folder),
-                    remedy="paretune run STUDY.yaml creates one.",
-                )
-        except OSError as error:
-            raise StoreError(
-                f"the folder cannot be used ({error.strerror or error}).",
-                where=str(folder),
-                remedy="Choose another folder, or check its permissions.",
-            ) from error
-        connection = connect(path)
-        try:
-            with explained(path):
-                version = connection.execute("PRAGMA user_version").fetchone()[0]
-                mark = connection.execute("PRAGMA application_id").fetchone()[0]
-            if (version, mark) != (len(MIGRATIONS), APPLICATION_ID):
-                with transaction(connection, path, "IMMEDIATE"):
-                    bring_up_to_date(connection, str(path), create=create)
-            store = cls(folder, connection)
+            store = cls(folder, opened)
             if create:
                 store._sweep()
+                store._catch_up()
         except BaseException:
-            connection.close()
+            opened.close()
             raise
         return store
 
     def close(self) -> None:
         """Close the connection; the store stays as it is."""
-        self._db.close()
+        self._opened.close()
 
     def __enter__(self) -> Store:
         return self
@@ -99,16 +93,12 @@ class Store:
     ) -> None:
         """Keep a study file: its text, and the canonical form that its hash belongs to."""
         with self._write() as db:
-            db.execute(
-                "INSERT INTO studies VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (study_hash) DO UPDATE SET text = excluded.text",
-                (study_hash, name, text, canonical_json(dict(canonical), "study"), time.time()),
-            )
+            put_study(db, study_hash, name, text, canonical)
 
     def studies(self) -> list[StudyRow]:
         """All versions of all study files that ran here, oldest first."""
         with self._read() as db:
-            return study_rows(db)
+            return study_rows(db, self._file)
 
     def known_as(self, study: Study) -> str:
         """The hash under which this store has the study's runs.
@@ -122,19 +112,7 @@ class Store:
     def adopt(self, study: Study) -> None:
         """Give the study the runs that it has here under an older hash; those stay there too."""
         with self._write() as db:
-            old = known_as(db, study)
-            if old == study.study_hash:
-                return
-            db.execute(
-                "INSERT INTO studies SELECT ?, name, text, ?, created FROM studies "
-                "WHERE study_hash = ?",
-                (study.study_hash, canonical_json(study.canonical(), "study"), old),
-            )
-            db.execute(
-                "INSERT INTO study_runs SELECT ?, run_id, position, run FROM study_runs "
-                "WHERE study_hash = ?",
-                (study.study_hash, old),
-            )
+            adopt(db, study, self._file)
 
     def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
         """Add runs to a study in the given order, behind those it has; return how many are new.
@@ -142,29 +120,17 @@ class Store:
         A run that another study already has is shared, done or not: it is one run. One that the
         study has already is kept with the paths that it is given now.
         """
-        new = 0
         with self._write() as db:
-            position = db.execute(
-                "SELECT coalesce(max(position) + 1, 0) FROM study_runs WHERE study_hash = ?",
-                (study_hash,),
-            ).fetchone()[0]
-            for run_id, run in runs:
-                db.execute(
-                    "INSERT OR IGNORE INTO runs (run_id, stage, created) VALUES (?, ?, ?)",
-                    (run_id, run.stage, time.time()),
-                )
-                text = canonical_json(run.model_dump(), "run")
-                new += db.execute(
-                    "INSERT INTO study_runs VALUES (?, ?, ?, ?) "
-                    "ON CONFLICT (study_hash, run_id) DO NOTHING",
-                    (study_hash, run_id, position + new, text),
-                ).rowcount
-                db.execute(
-                    "UPDATE study_runs SET run = ? WHERE study_hash = ? AND run_id = ? "
-                    "AND run <> ?",
-                    (text, study_hash, run_id, text),
-                )
-        return new
+            return put_runs(db, study_hash, runs)
+
+    def leave_out(self, study_hash: str, askable: Collection[str]) -> int:
+        """Leave out the runs of a study that it would no longer ask for; how many there are.
+
+        They were made with data, a model or code that have changed since. They are never claimed
+        and not among the study's records, and they are back when they are askable again.
+        """
+        with self._write() as db:
+            return leave_out(db, study_hash, askable)
 
     # Claims
 
@@ -252,6 +218,8 @@ class Store:
             "state = 'done', owner = NULL, lease_until = NULL, ended = ?, result = ?, measured = ?",
             (time.time(), canonical_json({**result, **hashes}, "result"), facts),
         )
+        with self._read() as db:
+            note(self._done, done_runs(db, claim.run_id))
         self.checkpoint(claim.run_id).unlink(missing_ok=True)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
@@ -280,8 +248,9 @@ class Store:
         """Make todo again, from the beginning, what failed with an error; return how many."""
         with self._write() as db:
             return db.execute(
-                "UPDATE runs SET state = 'todo', fail_kind = NULL, message = NULL, "
-                "measured = NULL, ended = NULL, progress = NULL WHERE fail_kind = 'error' AND "
+                "UPDATE runs SET state = 'todo', checksum = NULL, fail_kind = NULL, "
+                "message = NULL, measured = NULL, ended = NULL, progress = NULL "
+                "WHERE fail_kind = 'error' AND "
                 "run_id IN (SELECT run_id FROM study_runs WHERE study_hash = ?)",
                 (study_hash,),
             ).rowcount
@@ -292,47 +261,58 @@ class Store:
         """The ended runs of a study, in the order in which they were asked for.
 
         Raises:
-            StoreError: a blob of predictions is missing or damaged.
+            StoreError: a record changed since it was written, or a blob of predictions is missing
+                or damaged.
         """
         with self._read() as db:
-            bare = ended_records(db, study_hash, self._run)
+            bare = ended_records(db, study_hash, self._run, self._file)
         if not predictions:
             return bare
         return [replace(record, predictions=self._predictions(record)) for record in bare]
 
     def states(self, study_hash: str) -> list[RunState]:
-        """How each run of the study stands, in order."""
+        """How each run of the study stands, in order.
+
+        Raises:
+            StoreError: a run changed since it was written.
+        """
         with self._read() as db:
+            check_new(db, study_hash, self._checked, self._file)
             return run_states(db, study_hash, self._run)
+
+    def lost(self, study_hash: str | None = None) -> list[Done]:
+        """Runs that were done for a study (None: for any) and are no longer so in the database.
+
+        A damaged write-ahead log, or an older copy of the database, has taken them back.
+        """
+        with self._read() as db:
+            return lost_runs(db, noted(self._done), study_hash)
 
     def settings(self, prefix: str) -> dict[str, str]:
         """All settings whose names begin so, by the rest of their names."""
         with self._read() as db:
-            rows = db.execute("SELECT key, value FROM settings").fetchall()
-        found = {str(row["key"]): str(row["value"]) for row in rows}
+            found = kept_settings(db, self._file)
         return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
     def setting(self, key: str) -> str | None:
-        """A value kept with the store, or None."""
+        """A value kept with the store, or None.
+
+        Raises:
+            StoreError: it changed since it was written.
+        """
         with self._read() as db:
-            row = db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row["value"])
+            return kept_settings(db, self._file, key).get(key)
 
     def set_setting(self, key: str, value: str) -> None:
         """Keep a value with the store."""
         with self._write() as db:
-            db.execute(
-                "INSERT INTO settings VALUES (?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (key, value),
-            )
+            put_setting(db, key, value)
 
     def setting_once(self, key: str, value: str) -> str:
         """Keep a value unless there is one; return the one that is kept (the first writer's)."""
         with self._write() as db:
-            db.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (key, value))
-            row = db.execute("SELECT value FROM settings WHERE key = ?", (key,)).fetchone()
-            return str(row["value"])
+            put_setting(db, key, value, once=True)
+            return kept_settings(db, self._file, key)[key]
 
     def blob(self, sha256: str) -> bytes:
         """The blob's content, its hash verified.
@@ -353,13 +333,35 @@ class Store:
     def verify(self) -> list[str]:
         """Everything that is wrong with the store, one sentence each; empty: all is well."""
         with self._read() as db:
-            return problems(db, self._blobs)
+            return [*problems(db, self._blobs), *map(str, lost_runs(db, noted(self._done)))]
+
+    def ended_runs(self) -> int:
+        """How many runs have ended, of all studies."""
+        with self._read() as db:
+            ended = db.execute("SELECT count(*) FROM runs WHERE ended IS NOT NULL").fetchone()
+        return int(ended[0])
+
+    def set_aside(self) -> list[str]:
+        """Put away every damaged row, so that it is made again; what was put away.
+
+        The rows are kept in the table ``set_aside``.
+        """
+        with self._write() as db:
+            return set_aside(db)
 
     # Behind the doors
 
     @property
     def _blobs(self) -> Path:
         return self.folder / "blobs"
+
+    @property
+    def _done(self) -> Path:
+        return self.folder / "done.jsonl"
+
+    @property
+    def _file(self) -> str:
+        return str(self.folder / "study.db")
 
     def _write(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._db, self.folder / "study.db", "IMMEDIATE")
@@ -373,6 +375,8 @@ class Store:
                 f"UPDATE runs SET {assignments} {_HELD}",  # noqa: S608 (constants of this file)
                 (*values, claim.run_id, claim.owner, claim.attempt),
             ).rowcount
+            if changed:
+                seal(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
         if not changed:
             raise StaleClaimError(
                 "the run passed to another worker; this worker's result is not written.",
@@ -401,3 +405,10 @@ class Store:
             for row in ended:
                 if row["run_id"] in waiting:
                     waiting[row["run_id"]].unlink(missing_ok=True)
+
+    def _catch_up(self) -> None:
+        """Note the runs that were done and not noted: by a killed process, or an older version."""
+        there = {(run.study_hash, run.run_id) for run in noted(self._done)}
+        with self._read() as db:
+            runs = [r for r in done_runs(db) if (r.study_hash, r.run_id) not in there]
+        note(self._done, runs)

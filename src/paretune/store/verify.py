@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Any
 
 from paretune.errors import StoreError
 from paretune.store.blobs import read_blob
-from paretune.study import Run, digest
+from paretune.store.checksums import changed, damage_of_run, said_of, said_of_run
+from paretune.store.reading import WHOLE
+from paretune.study import digest
 
 _BLOBS = ("predictions", "weights")
 
@@ -24,28 +26,33 @@ def problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
         f"study.db: a row of {row[0]} points at a missing row of {row[2]}"
         for row in db.execute("PRAGMA foreign_key_check")
     ]
-    for row in db.execute("SELECT study_hash, canonical FROM studies ORDER BY created"):
-        if digest(json.loads(row["canonical"]))[:16] != row["study_hash"]:
-            found.append(f"study {row['study_hash']}: its form does not give its hash")
-    for row in db.execute("SELECT study_hash, run_id, run FROM study_runs ORDER BY 1, position"):
-        try:
-            Run.model_validate_json(row["run"])
-        except ValidationError as error:
-            found.append(f"run {row['run_id']}: cannot be read ({error.error_count()} faults)")
+    for table, order in (("studies", "created"), ("settings", "key")):
+        for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608 (constants)
+            if columns := changed(table, row, row["checksum"]):
+                found.append(said_of(table, row, columns))
+            elif table == "studies" and not _is_its_hash(row):
+                found.append(f"study {row['study_hash']}: its form does not give its hash")
+    for row in db.execute(f"{WHOLE} ORDER BY study_hash, position"):
+        if columns := damage_of_run(row):
+            found.append(said_of_run(row, columns))
     for row in db.execute("SELECT run_id, result FROM runs WHERE state = 'done' ORDER BY run_id"):
         found += _result_problems(row["run_id"], row["result"], blobs)
     return found
 
 
-def _result_problems(run_id: str, text: str, blobs: Path) -> list[str]:
+def _is_its_hash(row: sqlite3.Row) -> bool:
+    return bool(digest(json.loads(row["canonical"]))[:16] == row["study_hash"])
+
+
+def _result_problems(run_id: str, text: str, blobs: Path) -> Iterator[str]:
     try:
-        result = json.loads(text)
-    except ValueError as error:
-        return [f"run {run_id}: its result is no JSON ({error})"]
-    found = []
-    for sha256 in (result[name] for name in _BLOBS if name in result):
+        result: Any = json.loads(text)
+        named = [result[name] for name in _BLOBS if name in result]
+    except (ValueError, TypeError) as error:
+        yield f"run {run_id}: its result is no JSON ({error})"
+        return
+    for sha256 in named:
         try:
             read_blob(blobs, sha256)
         except StoreError as error:
-            found.append(f"run {run_id}: {error}")
-    return found
+            yield f"run {run_id}: {error}"

@@ -1,11 +1,11 @@
-"""The audit's findings, kept in the store beside the study, so that a report can show them."""
+"""Findings that a report shows: the audit's, kept beside the study, and runs that were lost."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 
-from paretune.data.finding import Finding
+from paretune.data.finding import SHOWN, Finding
 from paretune.store import Store
 
 
@@ -15,11 +15,34 @@ def keep(store: Store, study_hash: str, found: Iterable[Finding]) -> None:
 
 
 def findings(store: Store, study_hash: str) -> list[Finding]:
-    """What the audit found when the study last started."""
+    """What the audit found when the study last started, after what the store has lost since."""
     kept = store.setting(f"findings/{study_hash}")
-    return [Finding(**finding) for finding in json.loads(kept)] if kept else []
+    audit = [Finding(**finding) for finding in json.loads(kept)] if kept else []
+    return [*lost_runs(store, study_hash), *audit]
 
 
 def _kept(finding: Finding) -> dict[str, str]:
     """What a report shows; the rows of a finding about many can be had from `check` again."""
     return {name: value for name, value in vars(finding).items() if name != "places"}
+
+
+def lost_runs(store: Store, study_hash: str) -> list[Finding]:
+    """What was done for the study and the database has lost: one warning, or nothing."""
+    lost = store.lost(study_hash)
+    if not lost:
+        return []
+    named = "; ".join(run.what for run in lost[:SHOWN])
+    more = f"; and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    runs, them = (
+        ("1 run that was", "it") if len(lost) == 1 else (f"{len(lost)} runs that were", "them")
+    )
+    return [
+        Finding(
+            severity="warning",
+            code="lost-runs",
+            where=str(store.folder / "study.db"),
+            what=f"has lost {runs} done ({named}{more}): its log was damaged, "
+            "or it is an older copy.",
+            remedy=f"`paretune run` makes {them} again; nothing else is missing.",
+        )
+    ]

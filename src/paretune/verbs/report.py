@@ -54,11 +54,14 @@ def known_states(opened: Store, study: Study) -> list[RunState]:
     states = opened.states(opened.known_as(study))
     if states:
         return states
-    others = {row.name for row in opened.studies()}
+    rows = opened.studies()
+    versions = [row for row in rows if row.name == study.study]
+    earlier = sum(sum(row.runs.values()) for row in versions)
+    others = sorted({row.name for row in rows})
     overridden = [
         row.text.splitlines()[0].removeprefix(places.OVERRIDDEN)
-        for row in opened.studies()
-        if row.name == study.study and row.text.startswith(places.OVERRIDDEN)
+        for row in versions
+        if row.text.startswith(places.OVERRIDDEN)
     ]
     if overridden:
         raise StoreError(
@@ -69,9 +72,10 @@ def known_states(opened: Store, study: Study) -> list[RunState]:
     raise StoreError(
         f"study {study.study} as it is now has no runs here.",
         where=str(opened.folder),
-        remedy="`paretune run` makes them; an edited study file is a new study."
-        if study.study in others
-        else f"It holds runs of {', '.join(sorted(others)) or 'no study'}.",
+        remedy=f"{earlier} runs here belong to earlier versions of its file: an edited study file "
+        "is a new study. `paretune run` takes over those that it still asks for."
+        if earlier
+        else f"It holds runs of {', '.join(others) or 'no study'}.",
     )
 
 

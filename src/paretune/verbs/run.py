@@ -71,7 +71,7 @@ def run(
     from paretune.planning import opening
     from paretune.planning.upcoming import upcoming
     from paretune.store import Store
-    from paretune.verbs.findings import keep
+    from paretune.verbs.findings import keep, lost_runs
 
     folder = places.store_folder(given, store)
     device = chosen_device(device)
@@ -86,6 +86,13 @@ def run(
         _say_if_edited(given, opened, observer)
         opened.save_study(given.study_hash, given.study, text, given.canonical())
         keep(opened, given.study_hash, found)
+        if others := opening.leave_out_others(given, context, opened):
+            observer.note(
+                f"Runs left out: {others}. They were made with data, a model or code that have "
+                "changed since; they stay in the store, and are back if those are."
+            )
+        for lost in lost_runs(opened, given.study_hash):
+            observer.note(f"{lost.severity}: {lost}")
         if retry:
             opened.retry(given.study_hash)
         planned = len(ready) + len(waiting)

@@ -1,0 +1,67 @@
+"""Putting away what is damaged, so that it is made again. The rows are kept as they are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import Any
+
+from paretune.store.checksums import changed, said_of, said_of_run, seal
+from paretune.store.reading import WHOLE
+
+
+def set_aside(db: sqlite3.Connection) -> list[str]:
+    """Move damaged rows into the table ``set_aside``; one sentence for each.
+
+    A damaged run is todo again, from its beginning. What a study asks for, its text and what was
+    set are written again by the next ``run``. To be called inside a write transaction.
+    """
+    said: list[str] = []
+    begun: set[str] = set()
+    for row in db.execute(WHOLE).fetchall():
+        ended = row["checksum"] is not None or row["ended"] is not None
+        columns = changed("runs", row, row["checksum"]) if ended else []
+        if columns and row["run_id"] not in begun:
+            begun.add(row["run_id"])
+            said.append(said_of_run(row, columns))
+            _keep(db, "runs", row)
+            _begin_again(db, row["run_id"])
+        if columns := changed("study_runs", row, row["asked_checksum"]):
+            said.append(said_of_run(row, columns))
+            _keep(db, "study_runs", row)
+            key = (row["study_hash"], row["run_id"])
+            db.execute("DELETE FROM study_runs WHERE study_hash = ? AND run_id = ?", key)
+    for row in db.execute("SELECT * FROM settings").fetchall():
+        if columns := changed("settings", row, row["checksum"]):
+            said.append(said_of("settings", row, columns))
+            _keep(db, "settings", row)
+            db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
+    for row in db.execute("SELECT * FROM studies").fetchall():
+        if columns := changed("studies", row, row["checksum"]):
+            said.append(said_of("studies", row, columns))
+            _keep(db, "studies", row)
+            seal(db, "studies", "study_hash = ?", (row["study_hash"],))
+    return said
+
+
+def _keep(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
+    content: dict[str, Any] = {key: row[key] for key in row.keys()}  # noqa: SIM118 (a row, no dict)
+    db.execute(
+        "INSERT INTO set_aside VALUES (?, ?, ?)",
+        (table, json.dumps(content, ensure_ascii=False), time.time()),
+    )
+
+
+def _begin_again(db: sqlite3.Connection, run_id: str) -> None:
+    """Make a run todo, also one that is done, which no other statement may change."""
+    name = "done_runs_never_change"
+    (trigger,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+    db.execute(f"DROP TRIGGER {name}")
+    db.execute(
+        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
+        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
+        "ended = NULL WHERE run_id = ?",
+        (run_id,),
+    )
+    db.execute(trigger)

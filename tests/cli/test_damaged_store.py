@@ -1,0 +1,162 @@
+"""What changed in the store or was lost is told by every verb that reads it, never shown."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+from older_store import tamper
+from tiny_study import as_file, command, finish, small
+
+from paretune.execution import local
+from paretune.execution.executor import real_executor
+from paretune.execution.progress import Silent
+from paretune.execution.stop import Stop
+from paretune.execution.worker import work
+from paretune.store import Store
+from paretune.store.checksums import seal, teach
+from paretune.study import Study
+from paretune.verbs.run import run
+
+READING = {
+    "report": (),
+    "recommend": (),
+    "compare": ("lora", "head_only"),
+    "why": ("lora", "head_only"),
+    "watch": ("--once",),
+    "export": (),
+    "track": ("--to", "tensorboard", "--into", "mirror"),
+    "plan": (),
+    "run": (),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: Any, tiny_model: Any) -> Path:
+    """A folder with ``s.yaml``, its data and a store in which all but costs has ended."""
+    folder = tmp_path_factory.mktemp("finished")
+    study = Study.load(as_file(small(folder, tiny_model("bert")), folder / "s.yaml"))
+    finish(study, folder / "store", costs=0).close()
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path: Path, finished: Path) -> Path:
+    """A copy of it that a test may damage; the data stays where it is."""
+    shutil.copytree(finished / "store", tmp_path / "store")
+    shutil.copy(finished / "s.yaml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", READING)
+def test_every_verb_tells_a_changed_digit_and_shows_no_result(
+    capsys: Any, copy: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy)
+    if verb == "track":
+        pytest.importorskip("tensorboard")
+    tamper(
+        copy / "store",
+        "UPDATE runs SET result = replace(result, '\"steps\":2', '\"steps\":3') "
+        "WHERE run_id = (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' LIMIT 1)",
+    )
+    code, out, err = command(capsys, verb, "s.yaml", *READING[verb], "--store", copy / "store")
+    assert code == 6, out + err
+    assert "words x tiny x lora, final, seed 1): its result changed after it was written" in err
+    assert "paretune verify STUDY --set-aside" in err
+    assert "accuracy" not in out
+
+
+def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
+    capsys: Any, copy: Path
+) -> None:
+    asked = ("verify", copy / "s.yaml", "--store", copy / "store")
+    with Store.open(copy / "store") as store:
+        store.set_setting("precision/cpu", "fp32")
+    code, out, err = command(capsys, *asked)
+    assert (code, err) == (0, "") and "6 ended runs, all as written" in out
+    tamper(copy / "store", "UPDATE runs SET measured = '{}' WHERE stage = 'final'")
+    tamper(copy / "store", "UPDATE settings SET value = 'x' WHERE key LIKE 'precision/%'")
+    code, out, err = command(capsys, *asked)
+    assert code == 6 and "7 problems" in err and out == ""
+    assert err.count("its measured changed") == 6 and "setting precision/cpu: its value" in err
+    code, out, err = command(capsys, *asked, "--set-aside")
+    assert code == 6 and out.count("set aside: run ") == 6
+    # What is left is that six runs that were done are no longer so, until they are made again.
+    assert "6 problems" in err and err.count("was done, and the database has lost it") == 6
+    with Store.open(copy / "store") as store:
+        stages = ("tune", "final")
+        again = Study.load(copy / "s.yaml").study_hash
+        work(store, again, real_executor("cpu", 1), stop=Stop(), stages=stages)
+    code, out, err = command(capsys, *asked)
+    assert code == 0, err
+
+
+def test_report_and_run_say_which_runs_were_lost(
+    capsys: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tamper(
+        copy / "store",
+        "UPDATE runs SET state = 'todo', result = NULL, measured = NULL, ended = NULL, "
+        "checksum = NULL WHERE run_id = (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' "
+        "LIMIT 1)",
+    )
+    said = "has lost 1 run that was done (words x tiny x lora, final, seed 1)"
+    code, out, err = command(capsys, "report", copy / "s.yaml", "--store", copy / "store")
+    assert code == 0, err
+    assert said in " ".join(out.split())
+    assert said in (copy / "store" / "report.html").read_text(encoding="utf-8")
+    code, out, err = command(capsys, "verify", copy / "s.yaml", "--store", copy / "store")
+    assert code == 6 and "words x tiny x lora, final, seed 1" in err
+
+    notes: list[str] = []
+    observer = Silent()
+    monkeypatch.setattr(observer, "note", notes.append)
+    monkeypatch.setattr(local, "run_study", lambda *args, **more: None)
+    run(copy / "s.yaml", store=copy / "store", observer=observer)
+    assert any(said in note and "makes it again" in note for note in notes)
+
+
+def test_a_wrong_blob_name_is_one_sentence(
+    capsys: Any, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(copy / "store") as store:
+        (record,) = [
+            r
+            for r in store.records(Study.load(copy / "s.yaml").study_hash)
+            if (r.run.method.name, r.run.seed) == ("lora", 1)
+        ]
+    tamper(
+        copy / "store",
+        "UPDATE runs SET result = replace(result, ?, 'no-name') WHERE run_id = ?",
+        record.result["predictions"],
+        record.run_id,
+    )
+    code, _, err = command(capsys, "verify", copy / "s.yaml", "--store", copy / "store")
+    assert code == 6 and "'no-name', which is no sha256 in hexadecimal digits" in err
+    # Where only the name is wrong, and its checksum is right.
+    db = sqlite3.connect(copy / "store" / "study.db")
+    (trigger,) = db.execute(
+        "SELECT sql FROM sqlite_schema WHERE name = 'done_runs_never_change'"
+    ).fetchone()
+    db.execute("DROP TRIGGER done_runs_never_change")
+    teach(db)
+    seal(db, "runs", "run_id = ?", (record.run_id,))
+    db.execute(trigger)
+    db.commit()
+    db.close()
+    code, _, err = command(capsys, "report", copy / "s.yaml", "--store", copy / "store")
+    assert code == 6 and "'no-name', which is no sha256 in hexadecimal digits" in err
+
+
+def test_an_edited_study_is_told_with_the_number_of_its_earlier_runs(
+    capsys: Any, copy: Path
+) -> None:
+    text = (copy / "s.yaml").read_text(encoding="utf-8").replace("rank: 2", "rank: 4")
+    (copy / "edited.yaml").write_text(text, encoding="utf-8")
+    code, _, err = command(capsys, "report", copy / "edited.yaml", "--store", copy / "store")
+    assert code == 6
+    assert "runs here belong to earlier versions of its file" in err

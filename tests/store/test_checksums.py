@@ -1,0 +1,173 @@
+"""A digit that changed in study.db is told by run and column, and never shown as a result."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from older_store import as_version_1, tamper
+from tiny_runs import FORM, STUDY, a_store, runs
+
+from paretune.errors import StoreError
+from paretune.store import Store
+from paretune.store.checksums import COLUMNS
+
+RESULT = {"outcome": "ok", "trained_parameters": 1234, "scores": {"selection": {"primary": 0.5}}}
+MEASURED = {"phases": {"train": {"peak_bytes": 5_000_000}}}
+
+
+def a_finished_store(folder: Path) -> Store:
+    """Two runs that are done, one that failed, one that waits, and a setting."""
+    store = a_store(folder, runs(4))
+    for _ in range(2):
+        store.finish(store.claim("a", STUDY), RESULT, MEASURED, {"weights": b"tensors"})
+    store.fail(store.claim("a", STUDY), "error", "a defect", {"traceback": "..."})
+    store.set_setting("precision/cpu", "fp32")
+    return store
+
+
+CHANGES = [
+    ("study_runs", "run", "replace(run, '\"learning_rate\":0.001', '\"learning_rate\":0.002')"),
+    ("study_runs", "run", "replace(run, '\"seed\":1', '\"seed\":7')"),
+    ("study_runs", "position", "position + 40"),
+    ("study_runs", "left_out", "1"),
+    ("runs", "result", "replace(result, '1234', '1235')"),
+    ("runs", "result", "replace(result, '\"ok\"', '\"oK\"')"),
+    ("runs", "result", "replace(result, '0.5', '0.6')"),
+    ("runs", "result", "'{'"),
+    ("runs", "measured", "replace(measured, '5000000', '6000000')"),
+    ("runs", "started", "started - 1"),
+    ("runs", "attempt", "attempt + 1"),
+    ("runs", "stage", "'cost'"),
+    ("runs", "state", "'todo'"),
+    ("runs", "checksum", "NULL"),
+    ("runs", "checksum", "'x'"),
+]
+
+
+@pytest.mark.parametrize(("table", "column", "to"), CHANGES)
+def test_a_change_in_a_run_is_told_by_run_and_column(tmp_path, table, column, to):
+    store = a_finished_store(tmp_path)
+    assert store.verify() == []
+    store.close()
+    tamper(tmp_path, f"UPDATE {table} SET {column} = {to} WHERE run_id = 'run001'")  # noqa: S608
+    with Store.open(tmp_path) as store:
+        for read in (store.records, store.states):
+            with pytest.raises(StoreError, match=rf"run run001.* {column} changed.*--set-aside"):
+                read(STUDY)
+        assert any("run001" in said and column in said for said in store.verify())
+        assert not any("run000" in said for said in store.verify())
+
+
+@pytest.mark.parametrize("column", ["message", "measured", "fail_kind"])
+def test_a_change_in_a_failed_run_is_told_too(tmp_path, column):
+    a_finished_store(tmp_path).close()
+    tamper(tmp_path, f"UPDATE runs SET {column} = 'other' WHERE run_id = 'run002'")  # noqa: S608
+    with Store.open(tmp_path) as store, pytest.raises(StoreError, match=f"run002.*{column}"):
+        store.records(STUDY)
+
+
+def test_every_protected_column_is_in_the_database(tmp_path):
+    a_finished_store(tmp_path).close()
+    db = sqlite3.connect(tmp_path / "study.db")
+    for table, columns in COLUMNS.items():
+        there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+        assert {*columns, "checksum"} <= there
+    db.close()
+
+
+def test_a_run_that_waits_is_not_trained_as_something_else(tmp_path):
+    a_finished_store(tmp_path).close()
+    tamper(
+        tmp_path,
+        "UPDATE study_runs SET run = replace(run, '0.001', '0.002') WHERE run_id = 'run003'",
+    )
+    with Store.open(tmp_path) as store:
+        with pytest.raises(StoreError, match=r"run003.*seed 3.*its run changed"):
+            store.claim("a", STUDY)
+        # The study itself knows what it asked for.
+        assert store.add_runs(STUDY, runs(4)) == 0
+        assert store.claim("a", STUDY).run.learning_rate == 1e-3
+
+
+def test_a_done_run_that_says_todo_is_not_claimed_again(tmp_path):
+    a_finished_store(tmp_path).close()
+    tamper(tmp_path, "UPDATE runs SET state = 'todo' WHERE run_id = 'run000'")
+    with Store.open(tmp_path) as store:
+        assert store.claim("a", STUDY).run_id == "run003"
+        assert store.claim("a", STUDY) is None
+
+
+def test_settings_and_studies_are_protected(tmp_path):
+    a_finished_store(tmp_path).close()
+    tamper(tmp_path, "UPDATE settings SET value = 'bf16' WHERE key = 'precision/cpu'")
+    tamper(tmp_path, "UPDATE studies SET text = 'study: other'")
+    with Store.open(tmp_path) as store:
+        for read in (lambda: store.setting("precision/cpu"), lambda: store.settings("precision/")):
+            with pytest.raises(StoreError, match="setting precision/cpu: its value changed"):
+                read()
+        with pytest.raises(StoreError, match=f"study {STUDY}: its text changed"):
+            store.studies()
+        assert len(store.verify()) == 2
+        store.save_study(STUDY, "tiny", "study: tiny\n", FORM)
+        assert [row.text for row in store.studies()] == ["study: tiny\n"]
+
+
+def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
+    a_finished_store(tmp_path).close()
+    tamper(tmp_path, "UPDATE runs SET result = replace(result, '1234', '9') WHERE run_id='run000'")
+    tamper(tmp_path, "UPDATE study_runs SET position = 90 WHERE run_id = 'run001'")
+    tamper(tmp_path, "UPDATE settings SET value = 'bf16'")
+    tamper(tmp_path, "UPDATE studies SET text = 'study: other'")
+    with Store.open(tmp_path) as store:
+        assert len(store.set_aside()) == 4
+        # Both are todo for the study again: one from its beginning, the other is only named again.
+        assert store.add_runs(STUDY, runs(4)) == 1
+        assert {s.run_id: s.state for s in store.states(STUDY)} == {
+            "run000": "todo",
+            "run002": "failed",
+            "run003": "todo",
+            "run001": "done",
+        }
+        assert store.setting("precision/cpu") is None
+        while (claim := store.claim("a", STUDY)) is not None:
+            store.finish(claim, RESULT, MEASURED, {})
+        assert store.verify() == []
+    db = sqlite3.connect(tmp_path / "study.db")
+    kept = db.execute("SELECT what, content FROM set_aside ORDER BY what").fetchall()
+    db.close()
+    assert [what for what, _ in kept] == ["runs", "settings", "studies", "study_runs"]
+    assert json.loads(json.loads(kept[0][1])["result"])["trained_parameters"] == 9
+
+
+def test_runs_that_are_done_still_never_change(tmp_path):
+    a_finished_store(tmp_path).close()
+    db = sqlite3.connect(tmp_path / "study.db")
+    for statement in ("UPDATE runs SET result = '{}'", "DELETE FROM runs"):
+        with pytest.raises(sqlite3.IntegrityError, match="never"):
+            db.execute(statement)
+    db.close()
+
+
+def test_an_older_store_gets_its_checksums_when_it_is_opened(tmp_path):
+    store = a_finished_store(tmp_path)
+    before = store.records(STUDY)
+    store.close()
+    as_version_1(tmp_path)
+    with Store.open(tmp_path) as store:
+        assert store.records(STUDY) == before
+        assert store.verify() == []
+    tamper(tmp_path, "UPDATE runs SET attempt = 3 WHERE run_id = 'run000'")
+    with Store.open(tmp_path) as store, pytest.raises(StoreError, match=r"run000.*attempt"):
+        store.records(STUDY)
+
+
+def test_many_states_are_read_without_reading_all_results_again(tmp_path):
+    with a_finished_store(tmp_path) as store:
+        store.states(STUDY)
+        asked: list[str] = []
+        store._db.set_trace_callback(asked.append)
+        store.states(STUDY)
+        store._db.set_trace_callback(None)
+        assert not any("runs.*" in statement for statement in asked)
+        assert len(asked) <= 6

@@ -1,0 +1,134 @@
+"""What a damaged write-ahead log takes back is told, and a kill at any moment is no alarm."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_runs import STUDY, a_store, runs
+
+from paretune.errors import StoreError
+from paretune.store import Store
+from paretune.store.done import Done, note, noted
+
+FINISH = """
+import os, signal, sys
+from pathlib import Path
+from paretune.store import Store, done, store as module
+from paretune.store.owner import this_owner
+folder, study, many, where = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+store = Store.open(folder)
+for n in range(many):
+    if n == many - 1 and where == "before the note":
+        module.note = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    if n == many - 1 and where == "in the commit":
+        module.seal = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    if n == many - 1 and where == "in the note":
+        done.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    store.finish(store.claim(this_owner(), study), {"outcome": "ok"}, {}, {})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_after(folder: Path, runs_to_end: int, where: str = "at the end") -> None:
+    """A process ends so many runs and is killed, so that its write-ahead log stays."""
+    command = [sys.executable, "-c", FINISH, str(folder), STUDY, str(runs_to_end), where]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+
+
+def test_runs_that_a_damaged_log_takes_back_are_told_by_name_until_they_are_made_again(tmp_path):
+    a_store(tmp_path, runs(6)).close()
+    killed_after(tmp_path, 5)
+    log = tmp_path / "study.db-wal"
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    log.write_bytes(content)
+    with Store.open(tmp_path) as store:
+        left = {record.run_id for record in store.records(STUDY)}
+        assert 0 < len(left) < 5
+        lost = store.lost(STUDY)
+        assert {run.run_id for run in lost} == {f"run{n:03d}" for n in range(5)} - left
+        assert lost[-1].what == "cb-sl x tiny x lora, tune, seed 4"
+        assert [
+            f"run {run.run_id} ({run.what}) was done, and the database has lost it" in said
+            for run, said in zip(lost, store.verify(), strict=True)
+        ] == [True] * len(lost)
+        assert store.lost("another study") == []
+        store.add_runs(STUDY, runs(6))
+        while (claim := store.claim("a", STUDY)) is not None:
+            store.finish(claim, {"outcome": "ok"}, {}, {})
+        assert store.lost() == [] and store.verify() == []
+
+
+def test_a_lost_database_is_told(tmp_path):
+    a_store(tmp_path, runs(2)).close()
+    killed_after(tmp_path, 2)
+    for file in tmp_path.glob("study.db*"):
+        file.unlink()
+    with a_store(tmp_path, runs(2)) as store:
+        assert [run.run_id for run in store.lost(STUDY)] == ["run000", "run001"]
+
+
+@pytest.mark.parametrize(
+    ("where", "done", "told"),
+    [
+        ("in the commit", 1, 1),
+        ("before the note", 2, 1),
+        ("in the note", 2, 2),
+        ("at the end", 2, 2),
+    ],
+)
+def test_a_kill_at_any_moment_is_no_alarm_and_what_was_not_noted_is_noted_later(
+    tmp_path, where, done, told
+):
+    a_store(tmp_path, runs(3)).close()
+    killed_after(tmp_path, 2, where)
+    assert len(noted(tmp_path / "done.jsonl")) == told
+    with Store.open(tmp_path) as store:
+        assert len(store.records(STUDY)) == done
+        assert store.lost() == [] and store.verify() == []
+    Store.open(tmp_path, create=True).close()
+    assert len(noted(tmp_path / "done.jsonl")) == done
+
+
+def test_a_run_of_two_studies_is_noted_for_both_and_a_retried_one_is_not_lost(tmp_path):
+    store = a_store(tmp_path, runs(2))
+    store.save_study("other", "tiny", "text", {})
+    store.add_runs("other", runs(1))
+    store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
+    store.fail(store.claim("a", STUDY), "error", "a defect", {})
+    assert {run.study_hash for run in noted(tmp_path / "done.jsonl")} == {STUDY, "other"}
+    assert store.retry(STUDY) == 1 and store.lost() == []
+
+
+def test_a_torn_or_damaged_line_says_nothing_and_spoils_no_other(tmp_path):
+    path = tmp_path / "done.jsonl"
+    first, second, third = (Done("s", f"run{n}", "which \n it is") for n in range(3))
+    note(path, [first, second])
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
+    note(path, [third])
+    assert noted(path) == [first, third]
+    path.write_bytes(path.read_bytes().replace(b"run0", b"run9"))
+    assert noted(path) == [third]
+    path.write_bytes(b"\xff\xfe\n[]\n\n 1 [1]\n")
+    assert noted(path) == []
+
+
+def test_a_full_disk_loses_the_note_and_not_the_run(tmp_path, monkeypatch):
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("a", STUDY)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("paretune.store.done.os.write", full)
+    with pytest.raises(StoreError, match=r"done\.jsonl: .*No space left"):
+        store.finish(claim, {"outcome": "ok"}, {}, {})
+    monkeypatch.undo()
+    assert [record.outcome for record in store.records(STUDY)] == ["ok"]
+    store.close()
+    with Store.open(tmp_path, create=True) as store:
+        assert store.lost() == []
+    assert len(noted(tmp_path / "done.jsonl")) == 1
