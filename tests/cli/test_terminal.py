@@ -135,7 +135,7 @@ def asked(verb: str) -> list[list[object]]:
         "plan": [
             ["plan", study, *store],
             ["plan", study, *store, "--every"],
-            ["plan", "refused.yaml"],
+            ["plan", f"{EVIL}.yaml"],
         ],
         "run": [["run", study, "--store", "fresh", "--workers", "1"], ["run", EVIL]],
         "watch": [["watch", study, *store, "--once"]],
