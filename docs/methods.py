@@ -24,6 +24,26 @@ BENCH = PAGE.parents[1] / "bench"
 LABEL = re.compile(
     r"^(Source|Equation|Shapes(?: for .*?)?|Trained parameters|Start|Merges|When|Example): "
 )
+LAYERS = """\
+## Which layers, and at which rank
+
+LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they choose with PEFT:
+
+- `target_modules`: a list of roles (`query`, `key`, `value`, `attention_output`,
+  `feed_forward_up`, `feed_forward_down`, `all_linear`) and of ends of modules' names; `all-linear`,
+  as PEFT spells it, is every linear layer of all encoder (and decoder) layers. A single text with
+  signs of a regular expression (`".*layer\\.[0-5]\\..*(query|value)"`) must match a whole name.
+- `exclude_modules`: what of these is left out, in the same way.
+- `layers_to_transform`: numbers of layers, from 0, through encoder and decoder.
+- `rank_pattern`, `alpha_pattern`: `{"layer.11.*": 16}`: rank and alpha of the layers whose name
+  ends so (a regular expression, whole between dots); the first that matches counts. `alpha: null`
+  is twice `rank`, whatever `rank_pattern` says.
+
+What matches nothing is an error. Every run of a fleet has the same ranks, so such runs train
+together too; runs that stand beside fewer layers share no batch with those of other methods. An
+export to PEFT has the same layers, ranks and alphas, each by its full name. The names of PEFT,
+`r`, `lora_alpha` and `lora_dropout`, are taken as `rank`, `alpha` and `dropout`."""
+"""What the methods that stand beside layers have in common."""
 STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 """Options for those that cannot do without."""
 
@@ -49,7 +69,7 @@ def page() -> str:
         merges = "yes" if hasattr(module, "merge") else "no"
         shown = f"[{module.TITLE}](#{anchor(module)}) `{name}`"
         lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
-    lines += ["", *cost_section()]
+    lines += ["", *LAYERS.split("\n"), "", *cost_section()]
     for _, module in found:
         lines += ["", *section(module)]
     lines += ["", *peft_section()]
@@ -81,9 +101,11 @@ def peft_section() -> list[str]:
         "`{name: peft:vera, r: 64}` trains `peft`'s own VeRA, under its own option names and with",
         "its own defaults, one run at a time, beside the methods above, by the same protocol. The",
         "head is trained, saved and exported as with every method; a study file gives no",
-        "`modules_to_save`. `target_modules` takes our roles (`query`, `value`, `all_linear` ...)",
-        "or the ends of modules' names; `layers_to_transform` counts the layers of any",
-        "architecture. The initial weights depend on the run's seed alone.",
+        "`modules_to_save`. `target_modules` is [as above](#which-layers-and-at-which-rank), roles",
+        "and regular expressions too; `layers_to_transform` counts the layers of any architecture.",
+        "The initial weights depend on the run's seed alone. `init_lora_weights: pissa_niter_16`",
+        "draws too, and PEFT would draw anew: it is exported merged or as our own folder. No tuner",
+        "may be in a stack: it takes the place of layers that others stand beside.",
         "",
         "Rates on trial: where a method is above, as there; otherwise a factor of three around the",
         "rate of its paper or of `peft`'s own comparison, looked at on a small classifier. Where a",
@@ -146,7 +168,9 @@ def value_of(value: Any) -> str:
     """An option's default as YAML has it."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(str, value))}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    if isinstance(value, bool):  # 0.0 and 1.0 are equal to them
+        return str(value).lower()
+    return "null" if value is None else str(value)
 
 
 def bert_base_counts(trained: dict[str, ModuleType]) -> dict[str, str]:

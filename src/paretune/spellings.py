@@ -132,7 +132,7 @@ def rename_method(values: Any) -> Any:
     rates = renamed.get("learning_rates")
     if isinstance(rates, int | float) and not isinstance(rates, bool):
         renamed["learning_rates"] = [rates]
-    if name in OPTIONS and "target_modules" in renamed:
+    if (name in OPTIONS or name.startswith("peft:")) and "target_modules" in renamed:
         renamed["target_modules"] = _targets(renamed["target_modules"])
     if name == "stack" and isinstance(renamed.get("methods"), list | tuple):
         renamed["methods"] = [

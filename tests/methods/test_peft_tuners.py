@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassif
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.export import formats
+from paretune.export.restored import restored
+from paretune.methods.options import parse
 from paretune.methods.peft_known import REFUSED, SUPPORTED
 from paretune.training.execute import execute_run
 from paretune.training.prepare import prepare
@@ -145,6 +148,7 @@ def test_every_tuner_trains_here_or_is_refused(
         ("hira", "modernbert", "classification", {"layers_to_transform": [0, 2]}),
         ("vblora", "distilbert", "classification", {"target_modules": ["q_lin", "ffn.lin2"]}),
         ("lora", "bert", "classification", {"init_lora_weights": "pissa", "r": 4}),
+        ("lora", "bert", "classification", {"target_modules": r".*\.(query|key)", "r": 4}),
         ("lora", "bert", "classification", {"init_lora_weights": "olora", "r": 4}),
         ("lora", "bert", "classification", {"init_lora_weights": "mica", "r": 4}),
         ("lora", "bert", "classification", {"use_dora": True, "lora_dropout": 0.1}),
@@ -165,6 +169,34 @@ def test_other_kinds_families_and_variants(
     exported(seen, bench, tmp_path / "peft")
     if "layers_to_transform" in options:
         assert {name.split(".")[2] for name in seen.trained} == {"0", "2"}
+
+
+def test_pissa_by_iterations_is_that_of_its_seed(
+    bench: Workbench, tiny_model: Any, tmp_path: Path
+) -> None:
+    """Its start is random, so the same seed restores it; PEFT would draw it anew."""
+    options = {"init_lora_weights": "pissa_niter_4", "r": 4}
+    run = peft_run(tmp_path, tiny_model("bert"), "lora", "classification", options=options)
+    seen = walked(run, bench, tmp_path)
+    torch.testing.assert_close(seen.start, seen.base, rtol=0, atol=1e-5)
+    assert seen.moved_frozen == [] and seen.unmoved == [] and torch.equal(seen.undone, seen.base)
+    source, weights = bench.source(run.model), seen.outcome.blobs["weights"]
+    told = json.loads(seen.outcome.blobs["predictions"])["test"]["scores"]
+    for merge in (False, True):
+        ours = restored(run, seen.task, source, weights)
+        if merge:
+            seen.module.merge(ours.loaded.model, ours.injection)
+        found = seen.answers(ours.loaded)
+        torch.testing.assert_close(found, torch.tensor(told), rtol=0, atol=1e-4)
+    reasons = formats.choices(run, seen.task, source)
+    assert "which PEFT draws anew" in reasons["peft"] and not reasons["merged"]
+
+
+@pytest.mark.parametrize("word", ["pissa_niter_[number of iters]", "pissa_niter_", "pissa_niter_0"])
+def test_pissa_wants_a_number(word: str) -> None:
+    module = methods.get("peft:lora")
+    with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number. Write pissa_nite'):
+        parse(module.NAME, module.Options, {"init_lora_weights": word})
 
 
 @pytest.mark.slow

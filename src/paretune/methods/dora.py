@@ -22,8 +22,9 @@ from paretune.methods import lora
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
 from paretune.methods.injection import Injection, attach, generator, linear
-from paretune.methods.options import DEFAULT_TARGETS, EVERY_KIND, number
-from paretune.models.anatomy import Anatomy, targets
+from paretune.methods.options import EVERY_KIND, number
+from paretune.methods.targeting import LowRank
+from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 NAME = "dora"
@@ -36,14 +37,10 @@ READS_WEIGHTS = True
 
 
 @dataclass(frozen=True)
-class Options:
-    """``alpha`` None is twice the rank. ``dropout`` acts on the input of the update."""
+class Options(LowRank):
+    """``dropout`` acts on the input of the update."""
 
-    rank: int = number(8, 1, 1024)
-    alpha: float | None = number(None, 0.01, 4096)
     dropout: float = number(0.0, 0.0, 0.9)
-    target_modules: tuple[str, ...] = DEFAULT_TARGETS
-    allow_unmatched: bool = False
 
     @property
     def update(self) -> lora.Options:
@@ -93,13 +90,12 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
 
     def made(name: str) -> Dora:
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Dora(linear(model, name), options, fleet, draws)
+        return Dora(linear(model, name), options.at(name), fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in names})
+    return attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
 
 
 def to_peft(
@@ -110,10 +106,11 @@ def to_peft(
 
     config = peft.LoraConfig(
         r=options.rank,
-        lora_alpha=options.update.scaled_by,
+        lora_alpha=options.scaled_by,
         lora_dropout=options.dropout,
         use_dora=True,
         target_modules=sorted(injection.parts),
+        **options.patterns(list(injection.parts)),
         **common,
     )
     return beside_layers(
@@ -123,9 +120,12 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) + out over the target layers."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
-    layers = [linear(model, name) for name in names]
-    return sum(options.rank * (m.out_features + m.in_features) + m.out_features for m in layers)
+    layers = {name: linear(model, name) for name in options.layers(anatomy)}
+    ranks = {name: options.at(name).rank for name in layers}
+    return sum(
+        ranks[name] * (m.out_features + m.in_features) + m.out_features
+        for name, m in layers.items()
+    )
 
 
 def merge(model: nn.Module, injection: Injection) -> None:

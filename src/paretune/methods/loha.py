@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import DEFAULT_TARGETS, EVERY_KIND, number
-from paretune.models.anatomy import Anatomy, targets
+from paretune.methods.options import EVERY_KIND
+from paretune.methods.targeting import LowRank
+from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 __all__ = ["Options", "inject", "merge", "parameter_count"]
@@ -42,18 +43,8 @@ MIXES = True
 
 
 @dataclass(frozen=True)
-class Options:
-    """``alpha`` None is twice the rank."""
-
-    rank: int = number(8, 1, 1024)
-    alpha: float | None = number(None, 0.01, 4096)
-    target_modules: tuple[str, ...] = DEFAULT_TARGETS
-    allow_unmatched: bool = False
-
-    @property
-    def scaling(self) -> float:
-        """What the update is multiplied by: alpha / rank."""
-        return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
+class Options(LowRank):
+    """Those of every update of low rank."""
 
 
 class Loha(nn.Module):
@@ -104,13 +95,12 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
 
     def made(name: str) -> Loha:
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Loha(linear(model, name), options, fleet, draws)
+        return Loha(linear(model, name), options.at(name), fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in names})
+    return attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
 
 
 def to_peft(
@@ -121,8 +111,9 @@ def to_peft(
 
     config = peft.LoHaConfig(
         r=options.rank,
-        alpha=options.scaling * options.rank,
+        alpha=options.scaled_by,
         target_modules=sorted(injection.parts),
+        **options.patterns(list(injection.parts)),
         **common,
     )
     return beside_layers(
@@ -136,6 +127,5 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of 2 * rank * (in + out) over the target layers."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
-    layers = [linear(model, name) for name in names]
-    return sum(2 * options.rank * (m.out_features + m.in_features) for m in layers)
+    layers = {name: linear(model, name) for name in options.layers(anatomy)}
+    return sum(2 * options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import DEFAULT_TARGETS, EVERY_KIND, number
-from paretune.models.anatomy import Anatomy, targets
+from paretune.methods.options import EVERY_KIND, number
+from paretune.methods.targeting import LowRank
+from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 __all__ = ["Options", "inject", "merge", "parameter_count"]
@@ -42,19 +43,10 @@ MIXES = True
 
 
 @dataclass(frozen=True)
-class Options:
-    """``alpha`` None is twice the rank; ``decompose_factor`` bounds l and m (-1: near the root)."""
+class Options(LowRank):
+    """``decompose_factor`` bounds l and m (-1: near the root)."""
 
-    rank: int = number(8, 1, 1024)
-    alpha: float | None = number(None, 0.01, 4096)
     decompose_factor: int = number(-1, -1, 4096)
-    target_modules: tuple[str, ...] = DEFAULT_TARGETS
-    allow_unmatched: bool = False
-
-    @property
-    def scaling(self) -> float:
-        """What the update is multiplied by: alpha / rank."""
-        return (2.0 * self.rank if self.alpha is None else self.alpha) / self.rank
 
 
 class Lokr(nn.Module):
@@ -101,13 +93,12 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
 
     def made(name: str) -> Lokr:
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Lokr(linear(model, name), options, fleet, draws)
+        return Lokr(linear(model, name), options.at(name), fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in names})
+    return attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
 
 
 def to_peft(
@@ -118,9 +109,10 @@ def to_peft(
 
     config = peft.LoKrConfig(
         r=options.rank,
-        alpha=options.scaling * options.rank,
+        alpha=options.scaled_by,
         decompose_factor=options.decompose_factor,
         target_modules=sorted(injection.parts),
+        **options.patterns(list(injection.parts)),
         **common,
     )
     return beside_layers(
@@ -134,8 +126,7 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
-    shapes = [_shapes(linear(model, name), options) for name in names]
+    shapes = [_shapes(linear(model, n), options.at(n)) for n in options.layers(anatomy)]
     return sum(math.prod(shape) for layer in shapes for shape in layer.values())
 
 

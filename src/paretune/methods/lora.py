@@ -4,7 +4,7 @@ Source: Hu et al. 2021, arXiv:2106.09685, equation 3; ``use_rslora``: Kalajdziev
 arXiv:2312.03732, section 3; ``loraplus_lr_ratio``: Hayou et al. 2024 (LoRA+), arXiv:2402.12354.
 Equation: h = W x + s B A x, with W frozen; s = alpha / rank, or alpha / sqrt(rank) in rsLoRA.
 Shapes: A (runs, rank, in), B (runs, out, rank).
-Trained parameters: rank * (in + out) for each target layer.
+Trained parameters: rank * (in + out) for each target layer, the rank that of the layer.
 Start: the base model (B = 0; A uniform on +-1/sqrt(in), PEFT's kaiming_uniform with a = sqrt 5).
 Merges: W + s B A. PEFT export: LORA.
 When: in doubt: the usual first choice, merges without a trace, and `peft` and servers know it.
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
 from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import DEFAULT_TARGETS, EVERY_KIND, number
-from paretune.models.anatomy import Anatomy, targets
+from paretune.methods.options import EVERY_KIND, number
+from paretune.methods.targeting import LowRank
+from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
 __all__ = ["Options", "inject", "merge", "parameter_count"]
@@ -39,22 +40,18 @@ MIXES = True
 
 
 @dataclass(frozen=True)
-class Options:
-    """``alpha`` None is twice the rank. ``dropout`` acts on the input of the update.
+class Options(LowRank):
+    """``dropout`` acts on the input of the update.
 
     ``loraplus_lr_ratio``: B learns so many times as fast as A; 1 is plain LoRA.
     """
 
-    rank: int = number(8, 1, 1024)
-    alpha: float | None = number(None, 0.01, 4096)
     dropout: float = number(0.0, 0.0, 0.9)
     use_rslora: bool = False
     loraplus_lr_ratio: float = number(1.0, 1.0, 1024.0)
-    target_modules: tuple[str, ...] = DEFAULT_TARGETS
-    allow_unmatched: bool = False
     CLOSED: ClassVar[Mapping[str, str]] = {
+        **LowRank.CLOSED,
         "use_dora": "take the method dora",
-        "bias": "take a stack of lora and bitfit",
         "init_lora_weights": "the method peft:lora has it",
     }
 
@@ -62,11 +59,6 @@ class Options:
     def scaling(self) -> float:
         """What the update is multiplied by."""
         return self.scaled_by / (math.sqrt(self.rank) if self.use_rslora else self.rank)
-
-    @property
-    def scaled_by(self) -> float:
-        """Alpha, twice the rank where it is not given."""
-        return 2.0 * self.rank if self.alpha is None else self.alpha
 
 
 class Lora(nn.Module):
@@ -103,13 +95,12 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
 
     def made(name: str) -> Lora:
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Lora(linear(model, name), options, fleet, draws)
+        return Lora(linear(model, name), options.at(name), fleet, draws)
 
-    injection = attach(model, NAME, {name: made(name) for name in names})
+    injection = attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
     if options.loraplus_lr_ratio != 1.0:
         faster = [name for name in injection.parameters if name.endswith(".B")]
         injection.rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
@@ -128,6 +119,7 @@ def to_peft(
         lora_dropout=options.dropout,
         use_rslora=options.use_rslora,
         target_modules=sorted(injection.parts),
+        **options.patterns(list(injection.parts)),
         **common,
     )
     return beside_layers(model, config, injection, NAME, {"A": "lora_A", "B": "lora_B"})
@@ -135,6 +127,5 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) over the target layers."""
-    names = targets(anatomy, options.target_modules, allow_unmatched=options.allow_unmatched)
-    layers = [linear(model, name) for name in names]
-    return sum(options.rank * (m.out_features + m.in_features) for m in layers)
+    layers = {name: linear(model, name) for name in options.layers(anatomy)}
+    return sum(options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())

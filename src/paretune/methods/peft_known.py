@@ -41,6 +41,7 @@ class Known:
             leaves the rest of them in their place; "" where there is none.
         closed: options that are not offered, by name, with the reason.
         barred: values of an option that are not offered, with the reason.
+        counted: options with words that end in a number of one's own choice: the words' beginnings.
         not_in_peft: why its adapter cannot be saved with a head by PEFT, or "".
     """
 
@@ -53,6 +54,7 @@ class Known:
     rewrites: str = ""
     closed: Mapping[str, str] = field(default_factory=dict)
     barred: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    counted: Mapping[str, str] = field(default_factory=dict)
     not_in_peft: str = ""
 
 
@@ -136,6 +138,7 @@ SUPPORTED: Mapping[str, Known] = {
     "lora": Known(
         "LoRA",
         rewrites="init_lora_weights",
+        counted={"init_lora_weights": "pissa_niter_"},
         closed=_LORA_CLOSED,
         barred={
             "init_lora_weights": {

@@ -12,9 +12,11 @@ from typing import Any, Literal, Union
 from paretune.errors import MethodError
 from paretune.methods.options import checked_by
 from paretune.methods.peft_known import CLOSED, Known
+from paretune.methods.targeting import check_modules
 
 ROLES = ("target_modules", "feedforward_modules")
 """Options that name layers: they take our roles beside the ends of modules' names."""
+MOST_COUNTED = 1000
 _PLAIN = (bool, int, float, str, types.NoneType, dict, list, tuple, set)
 
 
@@ -35,15 +37,15 @@ def options_of(config: type, known: Known) -> type:
         if not field.init or name in closed:
             continue
         if name == "target_modules":
-            found.append((name, tuple[str, ...], dataclasses.field(default=known.targets)))
+            found.append((name, Any, checked_by(known.targets, check_modules)))
         elif name == "feedforward_modules":
             inner = tuple(role for role in known.targets if role.startswith("feed_forward"))
-            found.append((name, tuple[str, ...], dataclasses.field(default=inner)))
+            found.append((name, Any, checked_by(inner or None, check_modules)))
         elif not _plain(hint):
             closed[name] = "it is no plain value"
         else:
             default = None if field.default is dataclasses.MISSING else field.default
-            check = _check(hint, known.barred.get(name, {}))
+            check = _check(hint, known.barred.get(name, {}), known.counted.get(name, ""))
             found.append((name, Any, checked_by(default, check)))
     made: type = dataclasses.make_dataclass(
         "Options", found, frozen=True, namespace={"CLOSED": closed, "__doc__": config.__doc__}
@@ -96,8 +98,19 @@ def _plain(hint: Any) -> bool:
     return isinstance(hint, type) and issubclass(hint, enum.Enum)
 
 
-def _check(hint: Any, barred: Mapping[str, str]) -> Callable[[str, Any], Any]:
+def _check(hint: Any, barred: Mapping[str, str], counted: str) -> Callable[[str, Any], Any]:
+    """``counted``: what a word begins with that ends in a number of one's own choice, or ""."""
+
     def check(where: str, value: Any) -> Any:
+        if counted and isinstance(value, str) and value.startswith(counted):
+            number = value.removeprefix(counted)
+            if number.isascii() and number.isdecimal() and 0 < int(number) <= MOST_COUNTED:
+                return value
+            raise MethodError(
+                f'"{value}" names no number.',
+                where=where,
+                remedy=f"Write {counted}16, with 1 to {MOST_COUNTED} in the place of 16.",
+            )
         if isinstance(value, str) and value in barred:
             raise MethodError(f"{value}: {barred[value]}.", where=where)
         if not fits(hint, value):

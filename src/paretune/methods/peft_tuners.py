@@ -10,6 +10,7 @@ do not, is in :mod:`paretune.methods.peft_known`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
@@ -27,7 +28,8 @@ from paretune.methods.options import ENCODER_KINDS, EVERY_KIND
 from paretune.methods.peft_known import REFUSED, SUPPORTED, Known
 from paretune.methods.peft_options import ROLES, given, options_of
 from paretune.methods.peft_wrapping import Wrapped
-from paretune.models.anatomy import Anatomy, targets
+from paretune.methods.targeting import matching
+from paretune.models.anatomy import Anatomy
 from paretune.spellings import suggest
 from paretune.study import derive
 
@@ -107,6 +109,16 @@ def _parts(name: str, known: Known, config: Any, tuner: Any) -> dict[str, Any]:
         """Let it become a part of the weights and take it out."""
         wrapping.merge(name, model, injection)
 
+    def not_in_peft_on(model: nn.Module, options: Any) -> str:
+        """Why PEFT would open the adapter of these options with other weights, or ""."""
+        for option, begins in known.counted.items():
+            if str(getattr(options, option)).startswith(begins):
+                return (
+                    f"{option}: {getattr(options, option)} starts from random directions, which "
+                    "PEFT draws anew when it opens an adapter, so that its base would be another"
+                )
+        return ""
+
     return {
         "NAME": name,
         "TITLE": f"{known.title} (peft)",
@@ -121,6 +133,7 @@ def _parts(name: str, known: Known, config: Any, tuner: Any) -> dict[str, Any]:
         "parameter_count": parameter_count,
         "to_peft": to_peft,
         "not_in_peft": lambda kind: known.not_in_peft,
+        "not_in_peft_on": not_in_peft_on,
         "merge": merge,
     }
 
@@ -137,7 +150,7 @@ def _layers(
     asked.setdefault("target_modules", known.targets)
     find = _norms if "norms" in known.targets else _linears
     found: dict[str, Any] = {
-        role: find(model, anatomy, names) for role, names in asked.items() if names
+        role: find(model, anatomy, names, role) for role, names in asked.items() if names
     }
     # peft asks which layer a name is in only of names that it completes itself.
     chosen = getattr(options, "layers_to_transform", None)
@@ -161,20 +174,27 @@ def _layers(
     return found
 
 
-def _linears(model: nn.Module, anatomy: Anatomy, asked: Sequence[str]) -> list[str]:
+def _linears(
+    model: nn.Module, anatomy: Anatomy, asked: Sequence[str] | str, option: str
+) -> list[str]:
     """Full names of the linear layers that are asked for, or of the word embeddings."""
     if asked == ("embeddings",):
         return [anatomy.embeddings]
-    return targets(anatomy, asked)
+    return matching(anatomy, asked, option)
 
 
-def _norms(model: nn.Module, anatomy: Anatomy, asked: Sequence[str]) -> list[str]:
+def _norms(
+    model: nn.Module, anatomy: Anatomy, asked: Sequence[str] | str, option: str
+) -> list[str]:
     """Full names of the backbone's normalisations that are asked for; ``norms`` is all of them.
 
     Raises:
         MethodError: a name matches none.
     """
     known = list(norms(model, anatomy))
+    if isinstance(asked, str):
+        expression, asked = asked, [name for name in known if re.fullmatch(asked, name)]
+        asked = asked or [expression]  # which is then told to match none
     found = []
     for word in asked:
         hits = (
@@ -182,7 +202,7 @@ def _norms(model: nn.Module, anatomy: Anatomy, asked: Sequence[str]) -> list[str
         )
         if not hits:
             raise MethodError(
-                f'target_modules: "{word}" matches no normalisation of the model.',
+                f'{option}: "{word}" matches no normalisation of the model.',
                 remedy=f"It has {', '.join(known)}; norms is all of them.",
             )
         found += hits

@@ -120,13 +120,20 @@ def anatomy(model: Any) -> Anatomy:
     )
 
 
-def targets(anatomy: Anatomy, names: Sequence[str], *, allow_unmatched: bool = False) -> list[str]:
+def targets(
+    anatomy: Anatomy,
+    names: Sequence[str],
+    *,
+    option: str = "target_modules",
+    allow_unmatched: bool = False,
+) -> list[str]:
     """Module names of the linear layers that ``names`` mean, in the order of the model.
 
     A name is a role (``query``, ``key``, ``value``, ``attention_output``, ``feed_forward_up``,
     ``feed_forward_down``, ``all_linear``) or the end of a module's name, as in PEFT
     (``attention.self.query``, ``dense``). ``allow_unmatched`` passes over names that match nothing,
-    to repeat a study that had such; it may leave no target at all.
+    to repeat a study that had such; it may leave no target at all. ``option``: where the names
+    stand, for messages.
 
     Raises:
         MethodError: a name matches nothing; the text shows what exists.
@@ -144,7 +151,7 @@ def targets(anatomy: Anatomy, names: Sequence[str], *, allow_unmatched: bool = F
     if unmatched and not allow_unmatched:
         listed = ", ".join(f'"{name}"' for name in unmatched)
         raise MethodError(
-            f"target_modules: {listed} {'match' if len(unmatched) > 1 else 'matches'} no linear "
+            f"{option}: {listed} {'match' if len(unmatched) > 1 else 'matches'} no linear "
             f"layer of the model.\nIts first layer has: {', '.join(_first_layer(anatomy))}.\n",
             remedy=f"Name one of these, or a role: {', '.join(ROLES)}.",
         )

@@ -1,0 +1,208 @@
+"""Which layers a method stands beside, and at which rank: PEFT's options, resolved as PEFT does."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import test_contract as contract
+import torch
+from contract_walk import Walk, objective, walk_of, walked
+from two_runs import Both
+
+from paretune import methods
+from paretune.errors import MethodError
+from paretune.methods.injection import linear
+from paretune.methods.options import parse
+from paretune.models.load import Loaded
+from paretune.training.workbench import Workbench
+
+float64 = contract.float64
+PATTERNS = {
+    "rank": 3,
+    "alpha": 5.0,
+    "target_modules": "all-linear",
+    "exclude_modules": ["feed_forward_down"],
+    "rank_pattern": {r"layers?\.0\..*": 2, "query": 1},
+    "alpha_pattern": {"value": 2.5, r"layers?\.1\..*key": 1},
+}
+REGEX = {"rank": 2, "target_modules": r".*\.(query|value)", "layers_to_transform": [1]}
+PLACES = [
+    *((method, PATTERNS, "bert", "pair") for method in ("lora", "dora", "loha", "lokr")),
+    *((method, REGEX, "bert", "multiple_choice") for method in ("lora", "dora", "loha", "lokr")),
+    ("lora", {**PATTERNS, "use_rslora": True}, "roberta", "pair"),
+    ("lora", {"rank": 2, "rank_pattern": {r"decoder\..*": 4}}, "marian", "translation"),
+    ("lora", {"rank": 2, "layers_to_transform": 1}, "modernbert", "classification"),
+]
+
+
+@pytest.fixture(scope="module")
+def bench() -> Workbench:
+    return Workbench()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    give: Any = contract.checkpoint.__wrapped__
+    found: Callable[[str], Path] = give(request, tmp_path_factory)
+    return found
+
+
+@pytest.fixture(
+    scope="module", params=PLACES, ids=lambda p: f"{p[0]}-{'-'.join(sorted(p[1]))}-{p[2]}"
+)
+def walk(
+    request: pytest.FixtureRequest, bench: Workbench, checkpoint: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Walk:  # fmt: skip
+    method, options, family, kind = request.param
+    folder = tmp_path_factory.mktemp("walk")
+    return walked(walk_of(method, kind, checkpoint(family), folder, options), bench, folder)
+
+
+def test_the_contract_holds(walk: Walk, tmp_path: Path, record_property: Any) -> None:
+    contract.test_it_starts_where_it_says(walk)
+    contract.test_what_it_trains_is_declared_and_counted(walk)
+    contract.test_frozen_tensors_keep_their_bits(walk)
+    contract.test_every_trained_tensor_gets_a_gradient_and_moves(walk, record_property)
+    contract.test_saved_and_loaded_it_answers_the_same(walk)
+    contract.test_merged_equals_unmerged(walk, tmp_path / "merged", record_property)
+    contract.test_undo_restores_the_base(walk, record_property)
+    contract.test_padding_and_batch_size_do_not_change_logits(walk)
+
+
+def test_the_export_opens_in_peft_and_comes_back(
+    walk: Walk, tmp_path: Path, record_property: Any
+) -> None:
+    contract.test_the_export_opens_in_peft_and_comes_back(walk, tmp_path, record_property)
+
+
+def test_a_run_beside_it_changes_nothing(walk: Walk, float64: torch.dtype) -> None:
+    """Ranks that differ from layer to layer are the same in every run of a fleet."""
+    if walk.method == "dora":  # it trains alone
+        assert methods.trains_alone(walk.module, parse("dora", walk.module.Options, {}))
+        return
+    pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), float64)
+    pair.unsettle()
+    for shares in ((4, 4), (5, 2)):
+        pair.equal(shares, lambda logits, rows: objective(logits))
+
+
+def loaded_of(bench: Workbench, checkpoint: Any, family: str, folder: Path) -> Loaded:
+    run = walk_of("lora", "pair", checkpoint(family), folder)
+    return bench.model(run.model, bench.dataset(run.task))
+
+
+ASKED = [
+    {"target_modules": ["query", "dense"]},
+    {"target_modules": ["attention.self.query", "output.dense"]},
+    {"target_modules": r".*layer\.[12]\..*(query|key)"},
+    {"target_modules": r".*\.query|.*\.dense", "exclude_modules": r".*\.1\..*"},
+    {"target_modules": ["query", "value"], "exclude_modules": ["0.attention.self.query"]},
+    {"target_modules": ["query", "dense"], "layers_to_transform": [1]},
+    {"target_modules": ["query", "dense"], "layers_to_transform": 1},
+    {"target_modules": ["query", "value"], "rank_pattern": {"query": 2, "layer.0.*": 5}},
+    {"target_modules": ["query", "value"], "rank_pattern": {"layer.0.*": 5, "query": 2}},
+    {"target_modules": ["query"], "alpha_pattern": {r".*\.1\.attention\.self\.query": 7}},
+    {
+        "target_modules": ["query", "value"],
+        "rank_pattern": {"uery|value": 2},
+        "alpha_pattern": {"self.value": 3},
+    },
+]
+CONFIGS: dict[str, tuple[Any, str]] = {
+    "lora": (peft.LoraConfig, "lora_alpha"),
+    "loha": (peft.LoHaConfig, "alpha"),
+    "lokr": (peft.LoKrConfig, "alpha"),
+}
+
+
+@pytest.mark.parametrize("given", ASKED, ids=str)
+@pytest.mark.parametrize("method", CONFIGS)
+def test_layers_ranks_and_alphas_are_those_of_peft(
+    method: str, given: dict[str, Any], bench: Workbench, checkpoint: Any, tmp_path: Path
+) -> None:
+    """PEFT is given the same options; what it wraps in the head is the head's, which we train."""
+    loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
+    options = parse(method, methods.get(method).Options, {"rank": 4, "alpha": 6, **given})
+    ours = {n: (options.at(n).rank, options.at(n).scaling) for n in options.layers(loaded.anatomy)}
+    config, alpha = CONFIGS[method]
+    if "layers_to_transform" in given:
+        given = {**given, "layers_pattern": "layer"}
+    theirs = peft.get_peft_model(
+        copy.deepcopy(loaded.model),
+        config(r=4, **{alpha: 6}, modules_to_save=list(loaded.anatomy.head), **given),
+    )
+    found = {
+        name: (module.r["default"], module.scaling["default"])
+        for name, module in theirs.base_model.model.named_modules()
+        if hasattr(module, "scaling") and isinstance(module.scaling, dict)
+    }
+    assert ours == found and ours
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"target_modules": r"(query"}, '"(query" is no regular expression'),
+        ({"target_modules": "query.*"}, '"query.*" matches the whole name of no linear layer'),
+        ({"target_modules": "qery"}, 'target_modules: "qery" matches no linear layer'),
+        ({"exclude_modules": ["qery"]}, 'exclude_modules: "qery" matches no linear layer'),
+        ({"exclude_modules": ["key"]}, "exclude_modules: none of them is among the target_mod"),
+        ({"exclude_modules": ["query", "value"]}, "no layer is left to stand beside"),
+        ({"exclude_modules": 3}, "option exclude_modules: 3 is not a list of names"),
+        ({"layers_to_transform": [99]}, "[99] are no layers; the model has 0 to"),
+        ({"layers_to_transform": -1}, "-1 is not a list of layers, from 0"),
+        ({"layers_to_transform": [True]}, "[True] is not a list of layers"),
+        ({"layers_to_transform": []}, "[] is not a list of layers"),
+        ({"rank_pattern": {"qery": 2}}, 'rank_pattern: "qery" matches none of the layers'),
+        ({"rank_pattern": {"query": 0}}, "query: 0 is not a number between 1 and 1024"),
+        ({"rank_pattern": {"query": 2.5}}, "query: 2.5 is not a number between"),
+        ({"rank_pattern": {"(": 2}}, '"(" is no regular expression'),
+        ({"rank_pattern": 3}, "3 is not a group of names and numbers"),
+        ({"alpha_pattern": {"query": True}}, "query: True is not a number between"),
+        ({"layers_pattern": "layer"}, "layers_to_transform counts the layers of every arch"),
+        ({"bias": "all"}, "take a stack of lora and bitfit"),
+    ],
+)
+def test_what_means_nothing_is_told(
+    given: dict[str, Any], said: str, bench: Workbench, checkpoint: Any, tmp_path: Path
+) -> None:
+    loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
+    with pytest.raises(MethodError) as caught:
+        parse("lora", methods.get("lora").Options, given).layers(loaded.anatomy)
+    assert said in str(caught.value)
+
+
+def test_spellings_of_all_linear_layers_are_one(
+    bench: Workbench, checkpoint: Any, tmp_path: Path
+) -> None:
+    from paretune.specs import MethodSpec
+
+    for family in ("bert", "distilbert", "electra", "modernbert"):
+        loaded = loaded_of(bench, checkpoint, family, tmp_path)
+        found = []
+        for word in ("all-linear", "all_linear", ["all-linear"]):
+            spec = MethodSpec.model_validate({"name": "lora", "target_modules": word})
+            options = parse("lora", methods.get("lora").Options, spec.options)
+            found.append(options.layers(loaded.anatomy))
+        assert found[0] == found[1] == found[2]
+        inside = [n for n in loaded.anatomy.linears if "embeddings_project" not in n]
+        assert found[0] == inside and all(linear(loaded.model, name) for name in inside)
+
+
+def test_fewer_layers_share_no_batch_with_other_methods() -> None:
+    module = methods.get("lora")
+    for given, mixes in (
+        ({}, True),
+        ({"target_modules": ["all_linear"]}, True),
+        ({"rank_pattern": {"query": 2}}, True),
+        ({"exclude_modules": ["key"]}, False),
+        ({"layers_to_transform": [0]}, False),
+        ({"target_modules": ".*query"}, False),
+    ):
+        assert methods.mixes(module, parse("lora", module.Options, given)) == mixes
