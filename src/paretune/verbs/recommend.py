@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune import amounts
 from paretune.errors import StudyError
 from paretune.study import Study
-from paretune.verbs import amounts
 from paretune.verbs.report import gather
 
 if TYPE_CHECKING:
