@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,5 +57,9 @@ def show(found: Gathered, page: Path | None = None, **more: Path | None) -> None
 
     out = console()
     terminal(found.study, found.records, found.states, out, found.findings)
-    for name, path in write(found, page or found.folder / "report.html", **more):
+    if page is None and os.access(found.folder, os.W_OK):
+        page = found.folder / "report.html"
+    if page is None:
+        out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
+    for name, path in write(found, page, **more):
         out.print(f"{name}: {path}", soft_wrap=True)

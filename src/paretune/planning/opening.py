@@ -38,7 +38,7 @@ def auto_precision_of(store: Store | None, device: str) -> Callable[[int | None]
         found = whole or (store.setting(own) if store is not None else None)
         if found is None:
             found = auto_precision(device, width).precision
-            if store is not None:
+            if store is not None and store.writable:
                 found = store.setting_once(own, found)
         return "bf16" if found == "bf16" else "fp32"
 

@@ -7,6 +7,7 @@ change (triggers in the schema see to it). Several processes may work on one sto
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -85,6 +86,11 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def writable(self) -> bool:
+        """Whether something can be kept here; a store on read-only storage is there to be read."""
+        return os.access(self.folder, os.W_OK) and os.access(self._file, os.W_OK)
 
     # What is asked for
 

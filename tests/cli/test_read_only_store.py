@@ -1,0 +1,173 @@
+"""A store on read-only storage can be read by every verb that only reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from older_store import as_version_1
+from tiny_study import as_file, command, finish, small
+
+from paretune.errors import StoreError
+from paretune.store import Store, opening
+from paretune.study import Study
+
+VERBS = [
+    ["report", "s.yaml"],
+    ["recommend", "s.yaml"],
+    ["compare", "s.yaml", "lora", "head_only"],
+    ["why", "s.yaml", "lora", "head_only"],
+    ["watch", "s.yaml", "--once"],
+    ["verify", "s.yaml"],
+    ["export", "s.yaml", "--method", "lora", "--to"],
+]
+STATES = ("closed", "log", "log without index", "version 1", "version 1 with a log")
+
+ALL = """
+import json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from paretune.cli import main
+verbs, folder, out = json.loads(sys.argv[1]), sys.argv[2], sys.argv[3]
+os.chdir(folder)
+try:
+    open("store/probe", "w")
+    sys.exit("the folder can be written")
+except OSError:
+    pass
+told = []
+for verb in verbs:
+    heard, said = StringIO(), StringIO()
+    more = [out] if verb[-1] == "--to" else []
+    with redirect_stdout(heard), redirect_stderr(said):
+        try:
+            main([*verb, *more, "--store", "store"])
+        except SystemExit as end:
+            code = end.code
+    told.append([verb[0], code, heard.getvalue(), said.getvalue()])
+print(json.dumps(told))
+"""
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: Any, tiny_model: Any) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    study = Study.load(as_file(small(folder, tiny_model("bert")), folder / "s.yaml"))
+    finish(study, folder / "store", costs=0).close()
+    return folder
+
+
+def a_copy(finished: Path, folder: Path, state: str) -> Path:
+    """A copy of the study and its store, as a clean end, a kill or an older version left it."""
+    folder.mkdir()
+    shutil.copytree(finished / "store", folder / "store")
+    shutil.copy(finished / "s.yaml", folder)
+    if "version 1" in state:
+        as_version_1(folder / "store")
+    if "log" in state:
+        # Copied while it is open: what a killed process leaves.
+        there = folder / "store" / "study.db"
+        db = sqlite3.connect(there, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE only_in_the_log (x)")
+        for ending in ("", "-wal", "-shm"):
+            shutil.copy(f"{there}{ending}", folder / f"study.db{ending}")
+        db.close()
+        for ending in ("", "-wal", "-shm"):
+            shutil.move(folder / f"study.db{ending}", f"{there}{ending}")
+        if "without index" in state:
+            Path(f"{there}-shm").unlink()
+        assert Path(f"{there}-wal").stat().st_size > 0
+    return folder
+
+
+def mounts() -> bool:
+    asked = ["unshare", "-m", "true"]
+    return shutil.which("unshare") is not None and not subprocess.run(asked).returncode
+
+
+@pytest.mark.skipif(not mounts(), reason="no mount of our own may be made here (unshare -m)")
+@pytest.mark.parametrize(
+    "state", [STATES[0], *(pytest.param(s, marks=pytest.mark.slow) for s in STATES[1:])]
+)
+def test_every_reading_verb_reads_a_store_on_a_read_only_mount(
+    tmp_path: Path, finished: Path, state: str
+) -> None:
+    folder = a_copy(finished, tmp_path / "archive", state)
+    before = files(folder)
+    script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
+    asked = [sys.executable, "-c", ALL, json.dumps(VERBS), str(folder), str(tmp_path / "out")]
+    ended = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script, "bash", str(folder), *asked],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    for verb, code, out, err in json.loads(ended.stdout.splitlines()[-1]):
+        assert code == 0, f"{verb}: {out}{err}"
+        assert out
+    assert (tmp_path / "out" / "README.md").is_file()
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_where_sqlite_may_not_write_the_store_is_read_and_nothing_in_it_changes(
+    capsys: Any, tmp_path: Path, finished: Path, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = a_copy(finished, tmp_path / "archive", state)
+    before, usual = files(folder), opening.connect
+
+    def only_elsewhere(path: Path) -> sqlite3.Connection:
+        if path.is_relative_to(folder):
+            raise StoreError("cannot be opened.", where=str(path)) from Refused()
+        return usual(path)
+
+    monkeypatch.setattr(opening, "connect", only_elsewhere)
+    study = Study.load(folder / "s.yaml")
+    with Store.open(folder / "store") as store:
+        assert len(store.records(study.study_hash, predictions=True)) == 6
+        assert store.verify() == [] and store.lost() == []
+        with pytest.raises(StoreError, match="cannot be written"):
+            store.set_setting("a", "b")
+    code, out, err = command(capsys, "recommend", folder / "s.yaml", "--store", folder / "store")
+    assert code == 0 and out, err
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Store.open(folder / "store", create=True)
+    assert files(folder) == before
+
+
+def test_a_copy_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = a_copy(finished, tmp_path / "archive", "log")
+
+    def refused(path: Path) -> sqlite3.Connection:
+        raise StoreError("cannot be opened.", where=str(path)) from Refused()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(opening, "connect", refused)
+    monkeypatch.setattr(opening.shutil, "copyfile", full)
+    with pytest.raises(StoreError, match=r"may only be read.*No space left.*TMPDIR"):
+        Store.open(folder / "store")
+
+
+class Refused(sqlite3.OperationalError):
+    """What SQLite says where it may not make its index."""
+
+    sqlite_errorname = "SQLITE_CANTOPEN"
