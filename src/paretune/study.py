@@ -24,7 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from paretune import spellings, study_file
+from paretune import amounts, spellings, study_file
+from paretune.errors import StudyError
 from paretune.overrides import apply
 from paretune.paths import PLACES, Anchor, as_written, is_path
 from paretune.specs import (
@@ -74,12 +75,23 @@ FOLDS = 5
 """Train is always cut into this many stratified parts; part 0 is the selection part."""
 
 
+def _bytes(given: Any) -> Any:
+    """Bytes of ``4GiB``, or of a bare number."""
+    try:
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        return round(amounts.size(given if number else str(given), "keep_weights"))
+    except StudyError as error:
+        raise ValueError(f"{error.what} {error.remedy}") from None
+
+
 class Protocol(Frozen):
     """What makes the comparison fair; see docs/protocol.md.
 
     ``folds`` is how many of the five parts of train take a turn as selection part when rates are
     chosen (5 for a claim, 1 for a quick look). ``trials`` is the number of learning rates that
     every method may try. ``selection: test`` is the paper's way and is labelled so.
+    ``keep_weights`` (``4GiB``; a bare number is bytes) is what the trained weights of the study may
+    take in its store; it changes no result, so it is no part of what a study is known by.
     """
 
     preset: Literal["fair", "paper"] = "fair"
@@ -89,6 +101,7 @@ class Protocol(Frozen):
     trials: int = Field(default=3, ge=1, le=20)
     split_seed: int = 0
     as_run: bool = False
+    keep_weights: Annotated[int, BeforeValidator(_bytes), Field(ge=0)] = 4 * 2**30
 
     @model_validator(mode="after")
     def _seeds(self) -> Protocol:
@@ -304,8 +317,9 @@ class Study(Frozen):
 
         Paths stand in it as they were written, relative to the study file.
         """
-        # What passes the audit changes no run, so it makes no other study.
-        plain = self.model_dump(mode="json", exclude={"checks"})
+        # What passes the audit, or is kept afterwards, changes no run: it makes no other study.
+        unknown: Any = {"checks": True, "protocol": {"keep_weights"}}
+        plain = self.model_dump(mode="json", exclude=unknown)
         return as_written(_as_before(plain), self._written)
 
     @property

@@ -55,7 +55,7 @@ def export(
     done = write(
         overridden(study, overrides),
         to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
-        train_again=train_again, allow_collapsed=allow_collapsed, online=online,
+        train_again=train_again, allow_collapsed=allow_collapsed, online=online, tell=say,
     )  # fmt: skip
     run = " x ".join(done.run.cell)
     say(

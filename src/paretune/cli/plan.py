@@ -53,6 +53,7 @@ def plan(
         f"with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
         f"{_together(planned)}"
+        f"{_weights(planned)}"
         "Early stopping makes it less, a busy machine more. Times rest on "
         f"{last.basis}, memory on {last.memory_basis}."
     )
@@ -103,6 +104,30 @@ def _together(plan: Plan) -> str:
         return f"With --fleet {most}, {asked} of {left} would train together, {most} at once.\n"
     more = f"; with --fleet {most}, {asked} more" if asked else ""
     return f"{unasked} of {left} train together on one backbone, {most} at once at most{more}.\n"
+
+
+def _weights(plan: Plan) -> str:
+    """A line on trained weights, so that nobody learns only afterwards which are not kept."""
+    from paretune.report.words import counted, size
+
+    best, every = plan.weight_bytes
+    budget = plan.study.protocol.keep_weights
+    if every <= budget:
+        return f"Trained weights: {size(every)} for all final runs; all are kept.\n"
+    if best <= budget:
+        return (
+            f"Trained weights: {size(every)} for all final runs, {size(best)} for the best of each "
+            f"method; protocol.keep_weights keeps {size(budget)}, the best ones first.\n"
+        )
+    large = sum(max(e.weight_bytes for e in runs) > budget for runs in plan.cells.values())
+    alone = f" {counted(large, 'method')} alone take{'s' * (large == 1)} more than that." * bool(
+        large
+    )
+    return (
+        f"Trained weights: {size(best)} for the best run of each method, and protocol.keep_weights "
+        f"keeps {size(budget)}, the recommended first; `export --train-again` trains the others "
+        f"once more.{alone}\n"
+    )
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

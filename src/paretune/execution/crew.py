@@ -58,6 +58,7 @@ class Crew:
     lease_seconds: float
     command: Sequence[str] = WORKER
     asked: Asked = ALONE
+    keep_bytes: int | None = None
     _workers: list[_Worker] = field(default_factory=list)
 
     @property
@@ -75,6 +76,8 @@ class Crew:
         arguments = [str(self.folder), self.study_hash, "--stages", ",".join(stages)]
         arguments += ["--threads", str(threads), "--device", self.device]
         arguments += ["--lease", str(self.lease_seconds), "--parent", str(os.getpid())]
+        if self.keep_bytes is not None:
+            arguments += ["--keep", str(self.keep_bytes)]
         fleet = ["--fleet", str(self.asked.most), "--workers", str(self.asked.workers)]
         fleet += ["--always"] if self.asked.always else []
         alone = ["--apart"] if apart.possible(self.device) else ["--limit", "1"]

@@ -93,6 +93,7 @@ class Training:
 
     device: str
     bench: Any
+    keep_bytes: int | None = None
     _seats: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
@@ -104,7 +105,7 @@ class Training:
         asked |= {"device": self.device, "halvings": halvings}
         if run.stage == "cost":
             return probe_run(run, **asked)
-        return execute_run(run, bench=self.bench, **asked)
+        return execute_run(run, bench=self.bench, keep_bytes=self.keep_bytes, **asked)
 
     def kind(self, run: Run) -> str:
         """As :class:`Fleets` says."""
@@ -133,15 +134,16 @@ class Training:
         from paretune.training.together import Together
 
         try:
-            Together(self.bench, self.device, finish).train(jobs, more)
+            fleet = Together(self.bench, self.device, finish, keep_bytes=self.keep_bytes)
+            fleet.train(jobs, more)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise TooMuchError from error
             raise
 
 
-def real_executor(device: str, threads: int) -> Training:
-    """Training on ``device``; imports torch.
+def real_executor(device: str, threads: int, keep_bytes: int | None = None) -> Training:
+    """Training on ``device``; imports torch. ``keep_bytes``: of trained weights, None for all.
 
     Raises:
         ParetuneError: the device cannot be used, so no run is to be claimed.
@@ -161,4 +163,4 @@ def real_executor(device: str, threads: int) -> Training:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ParetuneError(f"{device} cannot be used: {reason}") from error
-    return Training(device, Workbench())
+    return Training(device, Workbench(), keep_bytes)

@@ -54,6 +54,8 @@ def run_study(
     command: Sequence[str] = WORKER,
     lease_seconds: float = 60.0,
     fleet: int | None = 1,
+    keep_bytes: int | None = None,
+    tidy: Callable[[], object] = lambda: None,
 ) -> Summary:
     """Execute all runs of a study, and those that ``expand`` asks for as results come in.
 
@@ -73,6 +75,8 @@ def run_study(
         command: starts a worker.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         fleet: at most so many runs train together in one worker; None: where it pays.
+        keep_bytes: trained weights up to this size are kept of a run; None: whatever their size.
+        tidy: called whenever final runs have ended.
 
     Raises:
         KeyboardInterrupt: told to stop (paretune.execution.stop), after the workers have given
@@ -81,9 +85,9 @@ def run_study(
     """
     started = time.monotonic()
     asked = Asked(FLEET if fleet is None else fleet, workers, always=fleet is not None)
-    crew = Crew(store.folder, study_hash, device, lease_seconds, command, asked)
+    crew = Crew(store.folder, study_hash, device, lease_seconds, command, asked, keep_bytes)
     watch = _Watch(observer, Losses(store, observer.note), workers, planned)
-    asked_at = -1
+    asked_at = tidied_at = -1
     try:
         while True:
             gone = crew.reap()
@@ -94,6 +98,10 @@ def run_study(
                 states = store.states(study_hash)
             watch.look(states)
             ended = sum(state.ended for state in states)
+            final = sum(state.ended for state in states if state.stage == "final")
+            if final != tidied_at:
+                tidy()
+                tidied_at = final
             waiting = [s for s in states if s.stage in stages and not s.ended]
             training = [s for s in waiting if s.stage != "cost"]
             if ended != asked_at and all(s.state != "todo" for s in training):

@@ -88,7 +88,7 @@ def _work(
 ) -> int:
     try:
         if execute is None:
-            execute = fleets = real_executor(options.device, options.threads)
+            execute = fleets = real_executor(options.device, options.threads, options.keep)
         with Store.open(options.store) as store:
             work(
                 store,
@@ -300,6 +300,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fleet", type=int, default=1, help="at most so many runs at once")
     parser.add_argument("--always", action="store_true", help="fleets also where they do not pay")
     parser.add_argument("--workers", type=int, default=1, help="who share the runs and the memory")
+    parser.add_argument("--keep", type=int, help="bytes of trained weights kept at most of a run")
     parser.add_argument("--wait", action="store_true", help="wait for runs until told to stop")
     parser.add_argument("--parent", type=int, help="stop when this is no longer the parent")
     return parser

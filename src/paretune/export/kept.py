@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.errors import StoreError
+from paretune.execution.wording import duration
+from paretune.report import words
 from paretune.store import Store
 from paretune.store.predictions import decode_predictions
 from paretune.store.record import Record
@@ -16,42 +18,58 @@ TOLERANCE = 1e-3
 """How far a number may lie from what the record says, relative to it where it is above 1."""
 
 
-def refuse_lost(records: Sequence[Record]) -> None:
-    """Check that the weights of all these runs were kept.
+def refuse_lost(records: Sequence[Record], store: Store) -> None:
+    """Check that the weights of all these runs are there.
 
     Raises:
-        StoreError: some were too large; they are named, with the remedy.
+        StoreError: some were not kept; they are named, with what it takes to train them again.
     """
-    lost = [record for record in records if record.result.get("weights") is None]
+    dropped = store.dropped_weights()
+    lost = [r for r in records if r.result.get("weights") is None or r.run_id in dropped]
     if not lost:
         return
-    sizes = [
-        f"{' x '.join(r.run.cell)} ({r.result.get('trained_bytes', 0) / 2**20:.0f} MiB)"
-        for r in lost
-    ]
     raise StoreError(
         "its trained weights were not kept." if len(lost) == 1 else "trained weights not kept.",
-        where=", ".join(sizes),
-        remedy="Add --train-again: the run is trained once more.",
+        where=", ".join(f"{' x '.join(r.run.cell)} ({needed(r)})" for r in lost),
+        remedy="Add --train-again: the same run gives the same weights. "
+        "protocol.keep_weights in the study file says how many bytes are kept.",
     )
 
 
-def weights(record: Record, store: Store, *, train_again: bool) -> bytes:
+def needed(record: Record) -> str:
+    """``418 MiB, 12 min of training``: what a run's weights take, and took."""
+    said = [words.size(int(record.result.get("trained_bytes", 0)))]
+    seconds = record.measured.get("wall_seconds", {}).get("train")
+    if seconds is not None:
+        said.append(f"{duration(float(seconds))} of training")
+    return ", ".join(said)
+
+
+def weights(
+    record: Record,
+    store: Store,
+    *,
+    train_again: bool,
+    tell: Callable[[str], None] = lambda said: None,
+) -> bytes:
     """Safetensors of all that the run trained.
 
     Args:
         record: a final run of a method that trains a model.
         store: where its blobs lie.
-        train_again: where the weights were too large to keep, train the run once more.
+        train_again: where the weights were not kept, train the run once more.
+        tell: told before that, what it takes.
 
     Raises:
         StoreError: they were not kept, or the run trained again answers a test example differently.
     """
     kept = record.result.get("weights")
-    if kept is not None:
+    if kept is not None and record.run_id not in store.dropped_weights():
         return store.blob(kept)
     if not train_again:
-        refuse_lost([record])
+        refuse_lost([record], store)
+    tell(f"Training again: {' x '.join(record.run.cell)}, seed {record.run.seed} "
+         f"({needed(record)} when it ran)")  # fmt: skip
     import torch
 
     from paretune.models import compiled

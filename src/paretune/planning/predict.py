@@ -116,6 +116,10 @@ class Predictor:
         seats = held(self._trained(run, loaded), most, budget_bytes)
         return seats, seats > 1 and pays(tokens, self._device)
 
+    def weight_bytes(self, run: Run) -> int:
+        """Bytes of all that a run trains, in fp32 as it is stored; 0 where it needs no model."""
+        return 0 if run.model == NO_MODEL else 4 * self._trained(run, self._loaded(run))
+
     def _work(self, run: Run) -> Work:
         key = (run.task.model_dump_json(), run.model.name)
         loaded = self._loaded(run)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paretune.errors import StaleClaimError
+from paretune.store import dropping
 from paretune.store.aside import set_aside
 from paretune.store.asking import adopt, leave_out, put_runs, put_setting, put_study
 from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
@@ -223,6 +224,7 @@ class Store:
             claim,
             "state = 'done', owner = NULL, lease_until = NULL, ended = ?, result = ?, measured = ?",
             (time.time(), canonical_json({**result, **hashes}, "result"), facts),
+            then=lambda db: self._hold(db, claim.run_id, blobs, hashes),
         )
         with self._read() as db:
             note(self._done, done_runs(db, claim.run_id))
@@ -320,6 +322,23 @@ class Store:
             put_setting(db, key, value, once=True)
             return kept_settings(db, self._file, key)[key]
 
+    def dropped_weights(self) -> set[str]:
+        """Ids of the runs whose trained weights were dropped (:meth:`drop_weights`)."""
+        with self._read() as db:
+            return dropping.marked_runs(db)
+
+    def drop_weights(self, study_hash: str, run_ids: Sequence[str]) -> list[str]:
+        """Let go of the trained weights of runs; the ids of those that lost them.
+
+        Weights of runs that a study of another name asks for too stay.
+        """
+        with self._read() as db:
+            found = dropping.droppable(db, study_hash, run_ids)
+        for run_id, sha256 in found.items():
+            self.set_setting(f"{dropping.MARK}{run_id}", sha256)
+        self._remove_dropped()
+        return list(found)
+
     def blob(self, sha256: str) -> bytes:
         """The blob's content, its hash verified.
 
@@ -375,7 +394,13 @@ class Store:
     def _read(self) -> AbstractContextManager[sqlite3.Connection]:
         return transaction(self._db, self.folder / "study.db", "DEFERRED")
 
-    def _change(self, claim: Claim, assignments: str, values: tuple[Any, ...]) -> None:
+    def _change(
+        self,
+        claim: Claim,
+        assignments: str,
+        values: tuple[Any, ...],
+        then: Callable[[sqlite3.Connection], object] = lambda db: None,
+    ) -> None:
         with self._write() as db:
             changed = db.execute(
                 f"UPDATE runs SET {assignments} {_HELD}",  # noqa: S608 (constants of this file)
@@ -383,6 +408,7 @@ class Store:
             ).rowcount
             if changed:
                 seal(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
+                then(db)
         if not changed:
             raise StaleClaimError(
                 "the run passed to another worker; this worker's result is not written.",
@@ -401,9 +427,28 @@ class Store:
             known = self._runs[(study_hash, run_id)] = (text, Run.model_validate_json(text))
         return known[1]
 
+    def _hold(
+        self,
+        db: sqlite3.Connection,
+        run_id: str,
+        blobs: Mapping[str, bytes],
+        hashes: Mapping[str, str],
+    ) -> None:
+        """See that a run's blobs are there: one that was already may have been dropped since."""
+        dropping.unmark(db, run_id)
+        for name, content in blobs.items():
+            if not blob_path(self._blobs, hashes[name]).exists():
+                write_blob(self._blobs, content)
+
+    def _remove_dropped(self) -> None:
+        with self._write() as db:
+            dropping.remove_marked(db, self._blobs)
+
     def _sweep(self) -> None:
         """Remove what a killed process left between two steps: parts, checkpoints of ended runs."""
         sweep_parts(self._blobs)
+        if self.dropped_weights():
+            self._remove_dropped()
         waiting = {path.stem: path for path in (self.folder / "checkpoints").glob("*.safetensors")}
         if waiting:
             with self._read() as db:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from paretune.errors import StoreError
 from paretune.store.blobs import read_blob
 from paretune.store.checksums import changed, damage_of_run, said_of, said_of_run
+from paretune.store.dropping import marked_runs
 from paretune.store.reading import WHOLE
 from paretune.study import digest
 
@@ -35,8 +36,10 @@ def problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
     for row in db.execute(f"{WHOLE} ORDER BY study_hash, position"):
         if columns := damage_of_run(row):
             found.append(said_of_run(row, columns))
+    dropped = marked_runs(db)
     for row in db.execute("SELECT run_id, result FROM runs WHERE state = 'done' ORDER BY run_id"):
-        found += _result_problems(row["run_id"], row["result"], blobs)
+        names = _BLOBS[:1] if row["run_id"] in dropped else _BLOBS
+        found += _result_problems(row["run_id"], row["result"], blobs, names)
     return found
 
 
@@ -44,10 +47,10 @@ def _is_its_hash(row: sqlite3.Row) -> bool:
     return bool(digest(json.loads(row["canonical"]))[:16] == row["study_hash"])
 
 
-def _result_problems(run_id: str, text: str, blobs: Path) -> Iterator[str]:
+def _result_problems(run_id: str, text: str, blobs: Path, names: Sequence[str]) -> Iterator[str]:
     try:
         result: Any = json.loads(text)
-        named = [result[name] for name in _BLOBS if name in result]
+        named = [result[name] for name in names if name in result]
     except (ValueError, TypeError) as error:
         yield f"run {run_id}: its result is no JSON ({error})"
         return

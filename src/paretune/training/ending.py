@@ -23,9 +23,6 @@ from paretune.training.judging import Judge
 from paretune.training.plan import Plan
 from paretune.training.workbench import Parts
 
-KEPT_WEIGHTS_BYTES = 64 * 2**20
-"""Trained tensors up to this size are kept in the store; larger ones can be trained again."""
-
 
 @dataclass
 class Outcome:
@@ -77,7 +74,8 @@ def leave(
         parts: the same as examples.
         dataset: the task's.
         notes: on the model.
-        keep_bytes: trained tensors up to this size are kept; None: whatever their size.
+        keep_bytes: a final run's trained tensors up to this size are kept; None: whatever their
+            size. A rate on trial keeps none: nobody asks for them.
     """
     if trained.diverged:
         outcome.result["notes"].append(f"diverged at {trained.diverged}")
@@ -100,7 +98,8 @@ def leave(
     diverged = trained.diverged is not None
     conclude(outcome, given, parts, dataset, diverged=diverged)
     if not diverged:
-        _keep_weights(outcome, tensors, run, plan.scale, keep_bytes)
+        limit = keep_bytes if run.stage == "final" else -1
+        _keep_weights(outcome, tensors, run, plan.scale, limit)
 
 
 def conclude(
@@ -137,11 +136,7 @@ def _keep_weights(
 ) -> None:
     size = tensor_bytes(trained)
     outcome.result["trained_bytes"] = size
-    if keep_bytes is not None and size > keep_bytes:
-        outcome.result["notes"].append(
-            f"trained weights of {size / 2**20:.0f} MiB not kept (limit "
-            f"{keep_bytes // 2**20} MiB); the same run trains them again"
-        )
+    if keep_bytes is not None and size > keep_bytes:  # they can be trained again
         return
     tensors = {n: p.detach().cpu().contiguous() for n, p in trained.items()}
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.

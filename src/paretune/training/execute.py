@@ -24,7 +24,7 @@ from paretune.training.answering import (
 from paretune.training.beside import Beside
 from paretune.training.checkpoint import kept_micro_batch
 from paretune.training.course import Trained
-from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, conclude, leave
+from paretune.training.ending import Outcome, answered, conclude, leave
 from paretune.training.environment import environment
 from paretune.training.evaluate import logits, token_loss
 from paretune.training.judging import judge_of
@@ -49,7 +49,7 @@ def execute_run(
     device: str = "cpu",
     halvings: int = 0,
     checkpoint_seconds: float = 60.0,
-    keep_bytes: int | None = KEPT_WEIGHTS_BYTES,
+    keep_bytes: int | None = None,
 ) -> Outcome:
     """Train and evaluate one run of stage ``tune`` or ``final``.
 

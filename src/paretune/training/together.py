@@ -24,7 +24,7 @@ from paretune.data.scale import scale_of
 from paretune.errors import StaleClaimError
 from paretune.study import Generation, derive
 from paretune.training.course import Course, descend
-from paretune.training.ending import KEPT_WEIGHTS_BYTES, Outcome, answered, leave
+from paretune.training.ending import Outcome, answered, leave
 from paretune.training.environment import environment
 from paretune.training.formation import Formation, Member, method_of
 from paretune.training.interruption import uninterrupted
@@ -87,7 +87,7 @@ class Together:
         finish: Callable[[Job, Outcome], None],
         *,
         checkpoint_seconds: float = 60.0,
-        keep_bytes: int | None = KEPT_WEIGHTS_BYTES,
+        keep_bytes: int | None = None,
     ) -> None:
         self._bench, self._device, self._finish = bench, device, finish
         self._checkpoint_seconds, self._keep_bytes = checkpoint_seconds, keep_bytes

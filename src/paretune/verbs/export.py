@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ def export(
     train_again: bool = False,
     allow_collapsed: bool = False,
     online: bool = False,
+    tell: Callable[[str], None] = lambda said: None,
 ) -> Exported:
     """Write one final run of a study, and open it again to compare its logits.
 
@@ -54,6 +56,7 @@ def export(
         train_again: where the weights were not kept, train the run once more.
         allow_collapsed: also a run that gave every test example the same answer.
         online: the base and a dataset may be fetched from the hub.
+        tell: told in a sentence what is being done, where it takes long.
 
     Raises:
         StudyError: no such cell, an ambiguous one, or a run that has collapsed.
@@ -84,7 +87,7 @@ def export(
     target = Path(to) if to is not None else Path("exports", found.study.study, name)
     whole.free(target)
     with Store.open(found.folder) as opened:
-        weights = kept.weights(record, opened, train_again=train_again)
+        weights = kept.weights(record, opened, train_again=train_again, tell=tell)
     with quiet(), whole.whole(target) as part:
         ours = restored(run, about, source, weights)
         batch = _batch(context, run, ours)

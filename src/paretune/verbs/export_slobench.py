@@ -52,7 +52,7 @@ def export_slobench(
             study's tasks were read from.
         source: of a translation, SloBench's file to translate, a sentence a line.
         task: the translation that it belongs to, where there are several.
-        train_again: where weights were too large to keep, train those runs once more.
+        train_again: where weights were not kept, train those runs once more.
         online: models may be fetched from the hub.
         tell: told in a sentence what is being done, since it may take minutes.
 
@@ -95,7 +95,8 @@ def export_slobench(
     specs = {**six, **{spec.key: [spec] for spec in pairs}}
     chosen = _chosen(specs, group(given, found.records), given)
     if not train_again:
-        kept.refuse_lost([by.record for by in chosen.values() if not by.baseline])
+        with Store.open(found.folder) as stored:
+            kept.refuse_lost([by.record for by in chosen.values() if not by.baseline], stored)
     context = Context(offline=not online)
     # All that can be refused is, before anything is computed.
     releases = []
@@ -111,12 +112,12 @@ def export_slobench(
     with Store.open(found.folder) as stored:
         for one in rows:
             tell(_begun(one.name, len(one.rows), one.by))
-            weights = _weights(one.by, stored, train_again=train_again)
+            weights = _weights(one.by, stored, train_again, tell)
             answers[one.name], part = superglue_submission.answer(one, context, weights)
             parts.append(part)
         for each in texts:
             tell(_begun(each.name, len(each.sources), each.by))
-            weights = _weights(each.by, stored, train_again=train_again)
+            weights = _weights(each.by, stored, train_again, tell)
             lines[each.file], part = translation_submission.translate(each, context, weights)
             parts.append(part)
     warnings: list[Finding] = []
@@ -185,10 +186,14 @@ def _refuse_changed(by: Selected, context: Context) -> None:
         )
 
 
-def _weights(by: Selected, stored: Store, *, train_again: bool) -> bytes | None:
+def _weights(
+    by: Selected, stored: Store, train_again: bool, tell: Callable[[str], None]
+) -> bytes | None:
     from paretune.export import kept
 
-    return None if by.baseline else kept.weights(by.record, stored, train_again=train_again)
+    if by.baseline:
+        return None
+    return kept.weights(by.record, stored, train_again=train_again, tell=tell)
 
 
 def _begun(name: str, rows: int, by: Selected) -> str:

@@ -22,7 +22,7 @@ class Expected:
     process before the model, None where the run needs no model; ``basis``: what the seconds rest
     on, ``memory_basis``: what the bytes do. ``seats``: how many runs like it may train together on
     one backbone, of which ``alike`` (a name) are left; ``unasked``: without ``--fleet``, as they
-    are faster together.
+    are faster together. ``weight_bytes``: of what a final run trains, 0 for all others.
     """
 
     run: Run
@@ -31,6 +31,7 @@ class Expected:
     peak_bytes: int | None
     basis: str
     memory_basis: str
+    weight_bytes: int = 0
     alike: str = ""
     seats: int = 1
     unasked: bool = False
@@ -71,6 +72,12 @@ class Plan:
             if run.alike and not run.done:
                 found.setdefault(run.alike, []).append(run)
         return tuple(tuple(runs) for runs in found.values() if len(runs) > 1)
+
+    @property
+    def weight_bytes(self) -> tuple[int, int]:
+        """Of trained weights: those of one final run of every cell, and those of all final runs."""
+        every = [max(expected.weight_bytes for expected in runs) for runs in self.cells.values()]
+        return sum(every), sum(expected.weight_bytes for expected in self.runs)
 
     @property
     def cells(self) -> Mapping[tuple[str, str, str], tuple[Expected, ...]]:
@@ -147,6 +154,7 @@ def plan(
             found.peak_bytes,
             found.basis,
             found.memory_basis,
+            predictor.weight_bytes(run) if run.stage == "final" else 0,
             kind_of(run) if seats > 1 else "",
             seats,
             unasked,

@@ -65,6 +65,7 @@ def run(
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
     given, text = places.asked(study), places.text_of(study)  # before torch is imported
+    from paretune.execution.keeping import keep_within_budget
     from paretune.execution.local import run_study
     from paretune.execution.progress import Silent
     from paretune.measuring.devices import chosen_device
@@ -111,6 +112,8 @@ def run(
             device=device,
             planned=planned,
             fleet=fleet,
+            keep_bytes=given.protocol.keep_weights,
+            tidy=lambda: keep_within_budget(given, opened),
         )
     return Ran(given, folder, summary)
 

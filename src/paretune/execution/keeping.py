@@ -1,0 +1,32 @@
+"""Keeps the trained weights of a study within ``protocol.keep_weights`` while it runs."""
+
+from __future__ import annotations
+
+from paretune.analysis.cells import group
+from paretune.analysis.keeping import bests_fit, to_drop, weight_bytes
+from paretune.analysis.recommend import recommend
+from paretune.store import Store
+from paretune.study import Study
+
+
+def keep_within_budget(study: Study, store: Store) -> list[str]:
+    """Drop weights that the study's budget does not hold; the ids of the runs that lost theirs.
+
+    Answers, scores and all else of these runs stay; ``export --train-again`` trains them once more.
+    """
+    budget = study.protocol.keep_weights
+    dropped = store.dropped_weights()
+    records = store.records(study.study_hash)
+    held = [r for r in records if weight_bytes(r) and r.run_id not in dropped]
+    if sum(map(weight_bytes, held)) <= budget:
+        return []
+    cells = group(study, records)
+    recommended = set()
+    if not bests_fit(held, cells, budget):
+        answered = group(study, store.records(study.study_hash, predictions=True))
+        for task in study.tasks:
+            found = recommend([cell for cell in answered if cell.task == task.key])
+            taken = [c.cell for c in (found.chosen, found.best) if c is not None]
+            recommended |= {(cell.task, cell.model, cell.method) for cell in taken}
+    excess = to_drop(held, cells, budget, recommended)
+    return store.drop_weights(study.study_hash, [record.run_id for record in excess])
