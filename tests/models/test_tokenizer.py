@@ -16,6 +16,7 @@ import paretune
 from paretune.errors import ModelError
 from paretune.models.load import load
 from paretune.models.resolve import resolve
+from paretune.models.sentencepiece_model import require_same_cuts
 from paretune.study import ModelSpec
 from paretune.verbs.export import export
 
@@ -111,6 +112,20 @@ def test_ids_that_are_moved_unevenly_are_refused(folder):
 def test_a_damaged_sentencepiece_model_is_named(folder):
     (folder / "sentencepiece.bpe.model").write_bytes(b"not this")
     assert "is no SentencePiece model" in refused(folder)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_families_that_change_letters_first(tmp_path, lower):
+    """ALBERT's, uncased or without accents: SentencePiece never sees what it takes away."""
+    file = tmp_path / "spiece.model"
+    special = {"user_defined_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
+    sentencepiece_model(file, "unigram", 500, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, **special)
+    told = {"tokenizer_class": "AlbertTokenizer", "do_lower_case": lower, "keep_accents": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    (tmp_path / "config.json").write_text('{"model_type": "albert"}')
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    require_same_cuts(tokenizer, file, "model albert")
+    assert ("Ž" in "".join(tokenizer.tokenize("Žaba"))) is False
 
 
 def test_exports_open_with_the_same_tokenizer(folder, tmp_path):
