@@ -205,3 +205,54 @@ def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):
 def test_a_name_that_cannot_be_on_the_hub():
     with pytest.raises(ModelError, match="neither a model on the hub nor a folder"):
         resolve(ModelSpec(name="a b/c"))
+
+
+def drop(source, name):
+    """Take one file out of the cache, as where a download was broken off or never asked for it."""
+    blob = (source.folder / name).resolve()
+    (source.folder / name).unlink()
+    blob.unlink(missing_ok=True)
+
+
+def test_a_cache_without_a_tokenizer_is_completed_at_its_own_commit(hub, tiny_model):
+    hub.add("main", tiny_model("bert"))
+    source = found(offline=False)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        drop(source, name)
+    with pytest.raises(ModelError) as error:
+        found(offline=True)
+    assert "only in part in the local cache of the hub: it lacks a tokenizer" in str(error.value)
+    assert "Fetch the rest with --online." in str(error.value)
+    assert "save_pretrained" not in str(error.value)
+    hub.asked.clear()
+    hub.files["c" * 40] = {}  # meanwhile main is another commit
+    hub.add("v1", tiny_model("electra"))
+    assert found(offline=False) == source
+    assert hub.fetched == {"tokenizer.json", "tokenizer_config.json"}
+    assert found(offline=True) == source
+
+
+def test_a_cache_without_a_shard_is_completed(hub, tiny_model, tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    folder = tiny_model("roberta", tmp_path / "served")
+    (folder / "model.safetensors").unlink()
+    AutoModelForMaskedLM.from_pretrained(tiny_model("roberta")).save_pretrained(
+        folder, max_shard_size="40KB"
+    )
+    hub.add("main", folder)
+    source = found(offline=False)
+    shard = sorted(source.folder.glob("model-*.safetensors"))[-1].name
+    drop(source, shard)
+    with pytest.raises(ModelError, match=f"it lacks {shard}"):
+        found(offline=True)
+    assert found(offline=False) == source
+
+
+def test_a_model_that_has_no_tokenizer_on_the_hub(hub, tiny_model, tmp_path):
+    folder = tiny_model("bert", tmp_path / "served")
+    (folder / "tokenizer.json").unlink()
+    hub.add("main", folder)
+    with pytest.raises(ModelError, match="has not got a tokenizer on the hub") as error:
+        found(offline=False)
+    assert "save_pretrained" not in str(error.value)

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from paretune.errors import ModelError
 from paretune.models.load import load
@@ -87,6 +89,66 @@ def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
     assert load(source, kind="pair", num_labels=2).pristine() == whole
     shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
     assert found(folder).weights_hash != source.weights_hash
+
+
+@pytest.mark.parametrize("shard", [7, ["a"], {"a": "b"}, "../x.safetensors", "a/b", "", None])
+def test_an_index_with_strange_shards(tiny_model, tmp_path, shard):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": shard}}))
+    with pytest.raises(ModelError, match="what is no file's name"):
+        found(folder)
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 445032417\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "pytorch_model.bin", "tokenizer.json", "config.json"]
+)
+def test_pointers_of_git_lfs(tiny_model, tmp_path, name):
+    folder = tiny_model("bert", tmp_path / "copy")
+    if name == "pytorch_model.bin":
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text(POINTER)
+    with pytest.raises(ModelError, match=r"is a git-lfs pointer.* `git lfs pull` in the folder"):
+        found(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "does not begin as a safetensors file"),
+        (b"\0" * 9000, "does not begin"),
+        (b"<html>" * 200, "does not begin"),
+        (b"\x08\0\0\0\0\0\0\0[1,2,3] ", "does not begin"),
+        (b'\x08\0\0\0\0\0\0\0{"a":7} ', "does not begin"),
+        (b"\xff" * 100, "does not begin"),
+    ],
+)
+def test_weights_that_are_none(tiny_model, tmp_path, content, told):
+    folder = tiny_model("bert", tmp_path / "copy")
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(
+        ModelError, match=rf"truncated or damaged \(it {told}.*Fetch the file again"
+    ):
+        found(folder)
+
+
+@pytest.mark.parametrize("told", ["float16", "bfloat16"])
+def test_weights_of_half_the_bits_are_told(tiny_model, tmp_path, told):
+    folder = tiny_model("bert", tmp_path / "copy")
+    dtype = getattr(torch, told)
+    state = load_file(folder / "model.safetensors")
+    save_file({name: t.to(dtype) for name, t in state.items()}, folder / "model.safetensors")
+    note = f"weights of {folder} are {told} in their file; opened as float32"
+    source = found(folder)
+    assert source.notes == (note,)
+    assert load(source, kind="classification", num_labels=2).notes == (note,)
+    (folder / "model.safetensors").unlink()
+    torch.save({name: t.to(dtype) for name, t in state.items()}, folder / "pytorch_model.bin")
+    assert found(folder).notes[1:] == (note,)
 
 
 def test_foreign_weights_are_named(tiny_model, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle  # only its error class, which torch.load raises; nothing is unpickled here
+import re
 import shutil
 import tempfile
 import zipfile
@@ -65,13 +65,8 @@ def _read(files: ModelFiles) -> dict[str, Tensor]:
             state = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
             )
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else "damaged"
-            raise ModelError(
-                f"cannot be opened safely, and is not opened otherwise: {reason}",
-                where=str(path),
-                remedy="Take a model with safetensors, or convert it yourself if you trust it.",
-            ) from None
+        except Exception as error:  # noqa: BLE001 (a damaged pickle ends in any of them)
+            raise _refused(path, str(error)) from None
         plain = isinstance(state, dict) and all(
             isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
         )
@@ -83,6 +78,25 @@ def _read(files: ModelFiles) -> dict[str, Tensor]:
             )
         tensors.update(state)
     return tensors
+
+
+def _refused(path: Path, told: str) -> ModelError:
+    """Why torch does not open a file, in our own words: its text advises to open it all the same.
+
+    A pickle of something else than tensors names what it would call; all else is damage.
+    """
+    called = re.search(r"GLOBAL ([\w.]+)", told)
+    if called is None:
+        return ModelError(
+            "is truncated or damaged, or holds no weights.",
+            where=str(path),
+            remedy="Fetch the file again.",
+        )
+    return ModelError(
+        f"cannot be opened safely (it would call {called[1]}), and is not opened otherwise.",
+        where=str(path),
+        remedy="Take a model with safetensors, or convert it yourself if you trust it.",
+    )
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paretune.errors import ModelError
+from paretune.models.whole_files import (
+    read_object,
+    require_no_pointer,
+    require_plain,
+    tensor_types,
+)
 
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 TOKENIZER = (
@@ -32,13 +37,18 @@ _FOREIGN = {"tf_model.h5": "TensorFlow", "flax_model.msgpack": "Flax", "model.on
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What is read of a model's folder. ``pickled`` says that the weights are ``.bin`` files."""
+    """What is read of a model's folder.
+
+    ``pickled`` says that the weights are ``.bin`` files; ``types`` are those of the tensors in
+    safetensors (``F32``, ``F16`` ...), of which a ``.bin`` does not tell before it is opened.
+    """
 
     folder: Path
     config: dict[str, Any]
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
     pickled: bool
+    types: frozenset[str] = frozenset()
 
     @property
     def hash(self) -> str:
@@ -56,11 +66,27 @@ def holds(folder: Path, *names: str) -> bool:
     return any((folder / n).is_file() or (folder / f"{n}.index.json").is_file() for n in names)
 
 
+def lacking(folder: Path) -> str:
+    """What of a model's files a folder lacks, in words; empty where all kinds are there.
+
+    Raises:
+        ModelError: an index of weights that cannot be used.
+    """
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if not holds(folder, SAFE, PICKLED):
+        return "weights"
+    if lost := [path.name for path in _listed(folder)[0] if not path.is_file()]:
+        return ", ".join(lost)
+    return "" if _has_tokenizer(folder) else "a tokenizer"
+
+
 def model_files(folder: Path) -> ModelFiles:
     """List a folder's model files, safetensors preferred.
 
     Raises:
-        ModelError: no folder, no config, no weights that can be opened, or no tokenizer.
+        ModelError: no folder, no config, no weights that can be opened, or no tokenizer; a file
+            that is none, that git-lfs has not fetched, or that is cut off.
     """
     where = str(folder)
     if not folder.is_dir():
@@ -72,51 +98,34 @@ def model_files(folder: Path) -> ModelFiles:
             where=where,
             remedy="Merge it into its base model first (merge_and_unload), and save that.",
         )
-    config = _json(folder / "config.json")
+    require_plain(folder)
+    config = read_object(folder / "config.json")
     weights, pickled = _weights(folder)
     tokenizer = tuple(folder / name for name in TOKENIZER if (folder / name).is_file())
-    if not {path.name for path in tokenizer} - _CONFIGURED:
+    if not _has_tokenizer(folder):
         raise ModelError(
             "there is no tokenizer beside the weights.",
             where=where,
             remedy="Save it there: tokenizer.save_pretrained(FOLDER).",
         )
-    return ModelFiles(folder, config, weights, tokenizer, pickled)
+    for path in (*weights, *tokenizer):
+        require_no_pointer(path)
+    safe = [path for path in weights if path.suffix == ".safetensors"]
+    types = frozenset(found for path in safe for found in tensor_types(path))
+    return ModelFiles(folder, config, weights, tokenizer, pickled, types)
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(
-            f"there is no {path.name}.",
-            where=str(path.parent),
-            remedy="A model folder holds config.json, weights and a tokenizer (save_pretrained).",
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot be read as JSON ({error}).", where=str(path)) from None
-    if not isinstance(value, dict):
-        raise ModelError("is not a JSON object.", where=str(path))
-    return value
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / n).is_file() for n in TOKENIZER if n not in _CONFIGURED)
 
 
 def _weights(folder: Path) -> tuple[tuple[Path, ...], bool]:
     """The weight files, an index first, and whether they are pickled."""
-    for name in (SAFE, PICKLED):
-        if (folder / name).is_file():
-            return (folder / name,), name == PICKLED
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            listed = _json(index).get("weight_map")
-            if not isinstance(listed, dict):
-                raise ModelError("has no weight_map.", where=str(index))
-            shards = tuple(folder / Path(str(s)).name for s in sorted(set(listed.values())))
-            lost = [shard.name for shard in shards if not shard.is_file()]
-            if lost:
-                raise ModelError(
-                    f"names files that are missing: {', '.join(lost)}.", where=str(index)
-                )
-            return (index, *shards), name == PICKLED
+    listed, pickled = _listed(folder)
+    if lost := [path.name for path in listed if not path.is_file()]:
+        raise ModelError(f"names files that are missing: {', '.join(lost)}.", where=str(listed[0]))
+    if listed:
+        return listed, pickled
     foreign = [kind for name, kind in _FOREIGN.items() if (folder / name).is_file()]
     found = f"only {' and '.join(foreign)} weights" if foreign else "no weights"
     raise ModelError(
@@ -124,3 +133,28 @@ def _weights(folder: Path) -> tuple[tuple[Path, ...], bool]:
         where=str(folder),
         remedy="Open it with its own library and save it as safetensors.",
     )
+
+
+def _listed(folder: Path) -> tuple[tuple[Path, ...], bool]:
+    """The weight file, or an index and all that it names, there or not; and whether pickled."""
+    for name in (SAFE, PICKLED):
+        if (folder / name).is_file():
+            return (folder / name,), name == PICKLED
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return (index, *(folder / shard for shard in _shards(index))), name == PICKLED
+    return (), False
+
+
+def _shards(index: Path) -> list[str]:
+    named = read_object(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise ModelError("has no weight_map.", where=str(index))
+    strange = [s for s in named.values() if not (s and isinstance(s, str) and Path(s).name == s)]
+    if strange:
+        raise ModelError(
+            f"names as a file of weights what is no file's name: {strange[0]!r:.80}.",
+            where=str(index),
+            remedy="It is damaged, or not to be trusted: fetch the model again.",
+        )
+    return sorted(set(named.values()))

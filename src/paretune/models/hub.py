@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paretune.errors import ModelError, NetworkError
-from paretune.models.files import PICKLED, SAFE, TOKENIZER, holds
+from paretune.models.files import PICKLED, SAFE, TOKENIZER, holds, lacking
 
 _PLAIN = ["config.json", *TOKENIZER]
 _SAFE = [SAFE, f"{SAFE}.index.json", "model-*.safetensors"]
@@ -16,31 +16,49 @@ def snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Path, s
     """The folder of a hub model and its commit. ``.bin`` files come only without safetensors.
 
     Raises:
-        ModelError: not in the cache while offline, unknown on the hub, or gated.
+        ModelError: not (or not wholly) in the cache while offline, unknown or not complete on the
+            hub, or gated.
         NetworkError: the hub does not answer.
     """
     at = f" at revision {revision}" if revision else ""
-    folder = _cached(name, revision)
-    if folder is None and offline:
+    folder, lost = _cached(name, revision)
+    if folder is not None and not lost:
+        return folder, folder.name
+    if offline:
         beside = f" For the folder, write ./{name}." if Path(name).is_dir() else ""
+        if folder is None:
+            what = f"is not in the local cache of the hub{at}, and nothing is fetched unless asked."
+            remedy = f"Fetch it with --online, or give a folder.{beside}"
+        else:
+            what = f"is only in part in the local cache of the hub{at}: it lacks {lost}."
+            remedy = f"Fetch the rest with --online.{beside}"
+        raise ModelError(what, where=f"model {name}", remedy=remedy)
+    # What is there in part is completed at its own commit: the model stays what it was.
+    folder = _fetch(name, revision if folder is None else folder.name, at)
+    if lost := lacking(folder):
         raise ModelError(
-            f"is not in the local cache of the hub{at}, and nothing is fetched unless asked.",
+            f"has not got {lost} on the hub{at}.",
             where=f"model {name}",
-            remedy=f"Fetch it with --online, or give a folder.{beside}",
+            remedy="Take another model, or a folder with all that a model needs.",
         )
-    folder = folder or _fetch(name, revision, at)
     return folder, folder.name
 
 
-def _cached(name: str, revision: str | None) -> Path | None:
+def _cached(name: str, revision: str | None) -> tuple[Path | None, str]:
+    """The snapshot's folder as far as it is there, and what it lacks."""
+    from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         folder = _ask(name, revision, local=True)
+        return folder, lacking(folder)
     except LocalEntryNotFoundError:
-        return None
-    whole = (folder / "config.json").is_file() and holds(folder, SAFE, PICKLED)
-    return folder if whole else None
+        # Newer clients know what a snapshot should hold, and do not give one that lacks a file.
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return None, ""
+        folder = Path(config).parent
+        return folder, lacking(folder) or "some of its files"
 
 
 def _fetch(name: str, revision: str | None, at: str) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from paretune.errors import ModelError
 from paretune.models.anatomy import Anatomy, anatomy
+from paretune.models.config import PLAIN, first_line, open_config, quiet
 from paretune.models.direction import Direction, direct
 from paretune.models.dropout import set_dropout
 from paretune.models.resolve import Source
@@ -116,7 +116,7 @@ def _translator(
     from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
 
     with quiet():
-        config = _config(source, where)
+        config = open_config(source)
         if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
             raise ModelError(
                 f'is of type "{config.model_type}" and cannot translate.',
@@ -184,7 +184,7 @@ def _open(
         AutoModelForSequenceClassification,
     )
 
-    config = _config(source, where)
+    config = open_config(source)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f'is of type "{config.model_type}", a translation model with encoder and decoder, '
@@ -212,25 +212,7 @@ def _open(
     return _opened(opener, source, config, where)
 
 
-_PLAIN = {"local_files_only": True, "trust_remote_code": False}
-
-
-def _config(source: Source, where: str) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(source.folder, **_PLAIN)
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(
-            f"its config.json cannot be used ({_first_line(error)}).",
-            where=where,
-            remedy="Its type may be newer than the installed transformers.",
-        ) from None
-
-
 def _opened(opener: Any, source: Source, config: Any, where: str) -> tuple[Any, dict[str, Any]]:
-    from safetensors import SafetensorError
-
     try:
         model, info = opener.from_pretrained(
             source.folder,
@@ -239,10 +221,12 @@ def _opened(opener: Any, source: Source, config: Any, where: str) -> tuple[Any, 
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # a classifier of another task; judged by the caller
             output_loading_info=True,
-            **_PLAIN,
+            **PLAIN,
         )
-    except (SafetensorError, ValueError, RuntimeError, OSError, KeyError) as error:
-        raise ModelError(f"cannot be opened ({_first_line(error)}).", where=where) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (what a config asks for can fail anywhere)
+        raise ModelError(f"cannot be opened ({first_line(error)}).", where=where) from None
     return model, info
 
 
@@ -274,23 +258,3 @@ def _classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> st
 
 def _within(name: str, module: str) -> bool:
     return name == module or name.startswith(f"{module}.")
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """No load report and no bars: that a head is new is normal here, and all else is checked."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -9,10 +9,13 @@ from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.convert import converted
-from paretune.models.files import ModelFiles, model_files
+from paretune.models.files import SAFE, ModelFiles, model_files
 from paretune.models.hub import snapshot
 from paretune.models.package import package_folder
+from paretune.models.whole_files import tensor_types
 from paretune.study import ModelSpec
+
+_HALVES = {"F16": "float16", "BF16": "bfloat16"}
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,18 @@ def resolve(spec: ModelSpec, *, offline: bool = True) -> Source:
     source, files = _found(spec, offline=offline)
     _no_remote_code(spec, files)
     source = replace(source, weights_hash=files.hash, width=hidden_size(files.config))
+    types, notes = set(files.types), []
     if files.pickled:
-        folder = converted(files, source.weights_hash)
-        note = f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
-        source = replace(source, folder=folder, notes=(note,))
-    return source
+        source = replace(source, folder=converted(files, source.weights_hash))
+        types = tensor_types(source.folder / SAFE)
+        notes.append(
+            f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
+        )
+    if halved := sorted(_HALVES[one] for one in types & set(_HALVES)):
+        notes.append(
+            f"weights of {spec.name} are {' and '.join(halved)} in their file; opened as float32"
+        )
+    return replace(source, notes=tuple(notes))
 
 
 def _found(spec: ModelSpec, *, offline: bool) -> tuple[Source, ModelFiles]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.anatomy import Anatomy
+from paretune.models.config import PLAIN, first_line
 from paretune.models.sentencepiece_model import (
     CAMEMBERT_ROLES,
     camembert_bpe,
@@ -16,8 +17,6 @@ from paretune.models.sentencepiece_model import (
     is_bpe,
     require_same_cuts,
 )
-
-_PLAIN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 def open_tokenizer(
@@ -84,9 +83,8 @@ def _opened(folder: Path, model_type: str, where: str) -> Any:
             warnings.filterwarnings("ignore", message=".*sacremoses")
             return _camembert(folder, spm) if merges and spm else _by_class(folder, algorithm)
     except Exception as error:  # noqa: BLE001 (parsers of files from anywhere raise what they like)
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
-            f"its tokenizer cannot be opened ({reason}).",
+            f"its tokenizer cannot be opened ({first_line(error)}).",
             where=where,
             remedy="Fetch its files again: they may be damaged, or newer than the installed "
             "transformers.",
@@ -102,7 +100,7 @@ def _by_class(folder: Path, algorithm: str | None) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **_PLAIN)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **PLAIN)
     except Exception:
         if algorithm != "BPE":
             raise
@@ -111,7 +109,7 @@ def _by_class(folder: Path, algorithm: str | None) -> Any:
             return tokenizer
         if type(tokenizer.backend_tokenizer.model).__name__ == algorithm:
             return tokenizer
-    return PreTrainedTokenizerFast.from_pretrained(folder, **_PLAIN)
+    return PreTrainedTokenizerFast.from_pretrained(folder, **PLAIN)
 
 
 def _algorithm(folder: Path) -> str | None:
@@ -136,7 +134,7 @@ def _camembert(folder: Path, spm: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(
-        folder, tokenizer_object=camembert_bpe(spm), **_PLAIN
+        folder, tokenizer_object=camembert_bpe(spm), **PLAIN
     )
     for role, token in CAMEMBERT_ROLES.items():
         if getattr(tokenizer, role) is None:

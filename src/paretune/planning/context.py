@@ -13,6 +13,7 @@ from paretune.data.example import Dataset
 from paretune.errors import MethodError
 from paretune.measuring.auto_precision import Precision
 from paretune.methods import options as method_options
+from paretune.models.config import open_config
 from paretune.models.resolve import Source, resolve
 from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training, run_id
 from paretune.training.workbench import Workbench
@@ -55,10 +56,16 @@ class Context:
         return self.bench.dataset(spec)
 
     def source(self, spec: ModelSpec) -> Source:
-        """Where a model's files lie; may fetch them when not offline."""
+        """Where a model's files lie; may fetch them when not offline.
+
+        Raises:
+            ModelError: there is none, or its config is that of a model which is not trained here.
+        """
         key = spec.model_dump_json()
         if key not in self.bench.sources:
-            self.bench.sources[key] = resolve(spec, offline=self.offline)
+            source = resolve(spec, offline=self.offline)
+            open_config(source)
+            self.bench.sources[key] = source
         return self.bench.sources[key]
 
     def pinned(self, study: Study) -> Study:
