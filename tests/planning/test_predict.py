@@ -97,17 +97,17 @@ def test_who_trains_together_is_known_before(
     context, translates = Context(), family == "marian"
     task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
     model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
-    predictor, budget = Predictor(context, SPEEDS), 1 << 26
+    budget = 1 << 26
     for method in ("lora", "prefix", "full", "unipelt"):
         run = tiny_run(task, model, method)
         for tokens in (10_000, 50):
             monkeypatch.setitem(STACK_ROWS, "cpu", tokens)
             asked = seats(run, context.bench, "cpu", 8, budget)
             unasked = seats(run, context.bench, "cpu", 8, budget, where_it_pays=True)
-            assert predictor.together(run, 8, budget) == (asked, unasked > 1)
+            assert Predictor(context, SPEEDS).together(run, 8, budget) == (asked, unasked > 1)
             assert (asked, unasked) == (
                 (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
             )
     cost = tiny_run(task, model, stage="cost")
-    assert predictor.together(cost, 8, budget) == (1, False)
-    assert predictor.together(tiny_run(task, model), 8, 0) == (1, False)
+    assert Predictor(context, SPEEDS).together(cost, 8, budget) == (1, False)
+    assert Predictor(context, SPEEDS).together(tiny_run(task, model), 8, 0) == (1, False)

@@ -62,6 +62,8 @@ def load(
     labels: tuple[str, ...] = (),
     languages: tuple[str, ...] = (),
     source_prefix: str | None = None,
+    weights: bool = True,
+    tokenizer: Any = None,
 ) -> Loaded:
     """Open a model for a kind of task; an encoder, and for a translation one with a decoder.
 
@@ -76,6 +78,9 @@ def load(
         labels: their names, for the config.
         languages: of a translation, from which into which.
         source_prefix: what a translation model wants before every text.
+        weights: False leaves the tensors on the meta device: their names and shapes are checked
+            against the files, and nothing is read. Enough to plan, and to know that runs can start.
+        tokenizer: this model's own, where it was opened already; a translation opens its own.
 
     Raises:
         ModelError: an architecture without such a head or without a known anatomy, weights that
@@ -84,14 +89,14 @@ def load(
     """
     where = f"model {source.name}"
     if kind == "translation":
-        return _translator(source, languages, source_prefix, where)
+        return _translator(source, languages, source_prefix, where, weights)
     with quiet():
-        model, info = _open(source, kind, num_labels, labels, where)
+        model, info = _open(source, kind, num_labels, labels, where, weights)
         try:
             parts = anatomy(model)
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
-        tokenizer = open_tokenizer(source.folder, model, parts, where)
+        tokenizer = tokenizer or open_tokenizer(source.folder, model, parts, where)
     drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     logits = 1 if kind == "multiple_choice" else num_labels
     classifier = _classifier(model, parts, logits, where)
@@ -110,7 +115,11 @@ def load(
 
 
 def _translator(
-    source: Source, languages: tuple[str, ...], source_prefix: str | None, where: str
+    source: Source,
+    languages: tuple[str, ...],
+    source_prefix: str | None,
+    where: str,
+    weights: bool,
 ) -> Loaded:
     """An encoder with a decoder: nothing of it is drawn, so nothing may be missing."""
     from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
@@ -123,7 +132,7 @@ def _translator(
                 where=where,
                 remedy="Choose a model with encoder and decoder (OPUS-MT, mBART, NLLB, T5).",
             )
-        model, info = _opened(AutoModelForSeq2SeqLM, source, config, where)
+        model, info = _opened(AutoModelForSeq2SeqLM, source, config, where, weights)
         try:
             parts = anatomy(model)
         except ModelError as error:
@@ -175,7 +184,12 @@ def reset_head(loaded: Loaded, seed: int) -> None:
 
 
 def _open(
-    source: Source, kind: str, num_labels: int, labels: tuple[str, ...], where: str
+    source: Source,
+    kind: str,
+    num_labels: int,
+    labels: tuple[str, ...],
+    where: str,
+    weights: bool,
 ) -> tuple[Any, dict[str, Any]]:
     from transformers import (
         MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
@@ -209,10 +223,12 @@ def _open(
             where=where,
             remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) have one.",
         )
-    return _opened(opener, source, config, where)
+    return _opened(opener, source, config, where, weights)
 
 
-def _opened(opener: Any, source: Source, config: Any, where: str) -> tuple[Any, dict[str, Any]]:
+def _opened(
+    opener: Any, source: Source, config: Any, where: str, weights: bool
+) -> tuple[Any, dict[str, Any]]:
     try:
         model, info = opener.from_pretrained(
             source.folder,
@@ -221,6 +237,7 @@ def _opened(opener: Any, source: Source, config: Any, where: str) -> tuple[Any, 
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # a classifier of another task; judged by the caller
             output_loading_info=True,
+            **({} if weights else {"device_map": "meta"}),
             **PLAIN,
         )
     except MemoryError:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from paretune.data.audit import audit
 from paretune.data.finding import Finding
-from paretune.errors import DataError
+from paretune.errors import DataError, ModelError
 from paretune.measuring.auto_precision import Precision, auto_precision
 from paretune.measuring.processor import available_bytes, usable_cores
-from paretune.planning.context import Context
+from paretune.planning.context import NO_MODEL, Context
 from paretune.planning.expand import askable, expand
 from paretune.store import Store
-from paretune.study import ModelSpec, Study
+from paretune.study import ModelSpec, Run, Study
 from paretune.training.beside import Beside
 
 WORKER_BYTES = 2 * 2**30
@@ -60,6 +60,28 @@ def scorers(study: Study, context: Context) -> None:
     for task in study.tasks:
         if task.target_lang is not None:
             Beside(study.generation, task.target_lang, context.bench)
+
+
+def open_models(runs: Iterable[Run], context: Context) -> None:
+    """Open the model of every run without its weights, so that none is found unusable later.
+
+    Raises:
+        ModelError: naming each model that cannot be used.
+    """
+    pairs = {(run.model.model_dump_json(), run.task.model_dump_json()): run for run in runs}
+    found: dict[str, ModelError] = {}
+    for run in pairs.values():
+        if run.model == NO_MODEL:
+            continue
+        try:
+            context.bench.outline(run.model, context.dataset(run.task))
+        except ModelError as error:
+            found.setdefault(str(error), error)
+    if len(found) > 1:
+        listed = "\n".join(f"  {said}" for said in found)
+        raise ModelError(f"{len(found)} models cannot be used:\n{listed}")
+    for only in found.values():
+        raise only
 
 
 def audited(study: Study, context: Context) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paretune import methods
 from paretune.analysis.forecast import Fitted, device_of, fitted
 from paretune.analysis.work import Work
 from paretune.data.encode import lengths, target_lengths
@@ -44,8 +45,19 @@ class Prediction:
     memory_basis: str
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A model with a head for a task: opened once, without its weights."""
+
+    loaded: Loaded
+    shape: Shape
+    head: int
+
+
 class Predictor:
     """Predicts the runs of one study on one machine.
+
+    Models are opened without their weights, and what is the same for many runs is found once.
 
     Args:
         context: the study's.
@@ -64,9 +76,11 @@ class Predictor:
         self.context = context
         self._gigaflops = gigaflops
         self._device = device
-        self._texts: dict[tuple[str, str], list[int]] = {}
-        self._targets: dict[tuple[str, str], list[int]] = {}
-        self._shapes: dict[tuple[str, str], Shape] = {}
+        self._texts: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._models: dict[int, _Known] = {}
+        self._works: dict[str, Work] = {}
+        self._counts: dict[tuple[int, str], int] = {}
+        self._seats: dict[tuple[str, int, int], tuple[int, bool]] = {}
         told: dict[str, list[tuple[Record, Work]]] = {}
         for record in records:
             if record.run.model != NO_MODEL and _ran_on(record, device):
@@ -75,7 +89,11 @@ class Predictor:
         self._fitted = {model: fitted(pairs) for model, pairs in told.items()}
 
     def predict(self, run: Run) -> Prediction:
-        """Seconds and bytes of one run."""
+        """Seconds and bytes of one run.
+
+        Raises:
+            ParetuneError: its model or its method cannot be used: it could not start.
+        """
         if run.model == NO_MODEL:
             nothing = "a baseline without a model"
             return Prediction(1.0, None, nothing, nothing)
@@ -105,45 +123,61 @@ class Predictor:
             most: never more.
             budget_bytes: for what they hold beside the model and one pass.
         """
-        if run.model == NO_MODEL or not shares(run):
+        if run.model == NO_MODEL or run.stage == "cost" or run.learning_rate is None:
             return 1, False
-        loaded = self._loaded(run)
-        if not may_share(loaded.model):
+        key = (_alike(run), most, budget_bytes)
+        if key not in self._seats:
+            self._seats[key] = self._together(run, most, budget_bytes)
+        return self._seats[key]
+
+    def _together(self, run: Run, most: int, budget_bytes: int) -> tuple[int, bool]:
+        if not shares(run):
+            return 1, False
+        model = self._known(run).loaded.model
+        if not may_share(model):
             return 1, False
         train, lengths = self.context.dataset(run.task).train, self._lengths(run)
-        mean = (sum(lengths) / len(lengths) + beside(loaded.model)) * len(train[0].segments)
+        mean = (sum(lengths) / len(lengths) + beside(model)) * len(train[0].segments)
         tokens = mean * min(run.training.batch_size, len(train))
-        seats = held(self._trained(run, loaded), most, budget_bytes)
+        seats = held(self._trained(run), most, budget_bytes)
         return seats, seats > 1 and pays(tokens, self._device)
 
     def weight_bytes(self, run: Run) -> int:
         """Bytes of all that a run trains, in fp32 as it is stored; 0 where it needs no model."""
-        return 0 if run.model == NO_MODEL else 4 * self._trained(run, self._loaded(run))
+        return 0 if run.model == NO_MODEL else 4 * self._trained(run)
 
     def _work(self, run: Run) -> Work:
-        key = (run.task.model_dump_json(), run.model.name)
-        loaded = self._loaded(run)
-        if key not in self._shapes:
-            self._shapes[key] = shape_of(loaded)
-        choices = len(self.context.dataset(run.task).train[0].segments)
-        trained = self._trained(run, loaded)
-        return work(run, self._shapes[key], trained, self._lengths(run), choices, self._device)
+        key = _alike(run)
+        if key not in self._works:
+            choices = len(self.context.dataset(run.task).train[0].segments)
+            shape, trained = self._known(run).shape, self._trained(run)
+            lengths = self._lengths(run)
+            self._works[key] = work(run, shape, trained, lengths, choices, self._device)
+        return self._works[key]
 
-    def _loaded(self, run: Run) -> Loaded:
-        return self.context.bench.model(run.model, self.context.dataset(run.task))
+    def _known(self, run: Run) -> _Known:
+        loaded = self.context.bench.outline(run.model, self.context.dataset(run.task))
+        if id(loaded) not in self._models:
+            parameters = dict(loaded.model.named_parameters())
+            head = sum(parameters[name].numel() for name in loaded.head)
+            self._models[id(loaded)] = _Known(loaded, shape_of(loaded), head)
+        return self._models[id(loaded)]
 
     def _lengths(self, run: Run) -> list[int]:
         key = (run.task.model_dump_json(), run.model.name)
         longest = run.training.max_length
         dataset = self.context.dataset(run.task)
         if key not in self._texts:
-            self._texts[key] = lengths(dataset.train, self._loaded(run).tokenizer)
-        given = [min(n, longest) for n in self._texts[key]]
-        if dataset.kind != "translation":
-            return given
-        if key not in self._targets:
-            self._targets[key] = target_lengths(dataset.train, self._loaded(run).tokenizer)
-        return [a + min(b, longest) for a, b in zip(given, self._targets[key], strict=True)]
+            tokenizer = self._known(run).loaded.tokenizer
+            targets = dataset.kind == "translation"
+            self._texts[key] = (
+                lengths(dataset.train, tokenizer),
+                target_lengths(dataset.train, tokenizer) if targets else [0] * len(dataset.train),
+            )
+        return [
+            min(text, longest) + min(target, longest)
+            for text, target in zip(*self._texts[key], strict=True)
+        ]
 
     def _steps(self, run: Run) -> int:
         if run.stage == "cost":
@@ -155,11 +189,24 @@ class Predictor:
         per_epoch = -(-examples // run.training.batch_size)
         return run.training.max_steps or run.training.epochs * per_epoch
 
-    def _trained(self, run: Run, loaded: Loaded) -> int:
-        head = sum(dict(loaded.model.named_parameters())[n].numel() for n in loaded.head)
-        module, options = self.context.method(run.method)
-        count: Any = module.parameter_count(loaded.model, loaded.anatomy, options)
-        return int(count) if module.NAME == "full" else int(count) + head
+    def _trained(self, run: Run) -> int:
+        known = self._known(run)
+        key = (id(known.loaded), run.method.model_dump_json())
+        if key not in self._counts:
+            loaded = known.loaded
+            if run.method.name.startswith(methods.PEFT):  # they are wrapped, and read weights
+                loaded = self.context.bench.model(run.model, self.context.dataset(run.task))
+            module, options = self.context.method(run.method)
+            count: Any = module.parameter_count(loaded.model, loaded.anatomy, options)
+            self._counts[key] = int(count) if module.NAME == "full" else int(count) + known.head
+        return self._counts[key]
+
+
+def _alike(run: Run) -> str:
+    """What runs have in common that do the same work: all but rate, seed and fold."""
+    stage = "cost" if run.stage == "cost" else "final"
+    same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "stage": stage}
+    return run.model_copy(update=same).model_dump_json()
 
 
 def _ran_on(record: Record, device: str) -> bool:

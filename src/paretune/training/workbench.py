@@ -35,6 +35,7 @@ class Workbench:
     encoded: dict[tuple[Any, ...], Encoded] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     loaded: dict[tuple[Any, ...], Loaded] = field(default_factory=dict)
+    outlines: dict[tuple[Any, ...], Loaded] = field(default_factory=dict)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The task's data, read at the first call; never from the network."""
@@ -75,6 +76,32 @@ class Workbench:
             if bf16:
                 hold_bf16(self.loaded[key].model, self.loaded[key].anatomy)
         return self.loaded[key]
+
+    def outline(self, spec: ModelSpec, dataset: Dataset) -> Loaded:
+        """The model without its weights (:func:`load`), with a head for this task; all are kept.
+
+        One is enough for tasks that differ in nothing but the names of their labels.
+
+        Raises:
+            ModelError: it cannot be used; a run with it could not start.
+        """
+        source, kind = self.source(spec), dataset.kind
+        head = kind if kind in ("multiple_choice", "regression", "translation") else "labels"
+        spoken = (dataset.languages, spec.source_prefix)
+        key = (source.weights_hash, head, len(dataset.labels), *spoken)
+        if key not in self.outlines:
+            others = [one for known, one in self.outlines.items() if known[0] == key[0]]
+            self.outlines[key] = load(
+                source,
+                kind=kind,
+                num_labels=len(dataset.labels),
+                labels=dataset.labels,
+                languages=dataset.languages,
+                source_prefix=spec.source_prefix,
+                weights=False,
+                tokenizer=others[0].tokenizer if others and kind != "translation" else None,
+            )
+        return self.outlines[key]
 
     def drop_model(self) -> None:
         """Forget the model, because it may not be as it was loaded."""

@@ -84,6 +84,9 @@ def run(
         opened.adopt(given)
         records = places.records_of(given, opened)
         ready, waiting = upcoming(given, context, records)
+        ended = {r.run_id for r in records if not (retry and r.outcome == "error")}
+        coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
+        opening.open_models(coming, context)
         _say_if_edited(given, opened, observer)
         opened.save_study(given.study_hash, given.study, text, given.canonical())
         keep(opened, given.study_hash, found)

@@ -1,0 +1,143 @@
+"""Models opened without their weights: the same as with them, and once for many runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_study
+from tiny_marian import tiny_marian, tiny_pairs
+from tiny_models import FAMILIES
+from tiny_tasks import small, tiny_run, tiny_task
+
+from paretune import methods
+from paretune.errors import ModelError
+from paretune.methods import options as method_options
+from paretune.planning import opening, predict
+from paretune.planning.context import Context
+from paretune.planning.predict import Predictor
+from paretune.study import Study
+from paretune.training import workbench
+from paretune.training.work import shape_of
+from paretune.training.workbench import Workbench
+from paretune.verbs.plan import plan
+
+COUNTING = [
+    name
+    for name, method in methods.available().items()
+    if methods.trains_a_model(method) and not name.startswith(methods.PEFT)
+]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "marian"])
+def test_without_weights_a_model_looks_the_same(
+    family: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    if family == "marian":
+        task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+    else:
+        task, model = tiny_task(tmp_path / "data"), tiny_model(family)
+    run, bench = tiny_run(task, model), Workbench()
+    dataset = bench.dataset(task)
+    whole, outline = bench.model(run.model, dataset), bench.outline(run.model, dataset)
+    assert {p.device.type for p in outline.model.parameters()} == {"meta"}
+    assert (outline.head, outline.notes) == (whole.head, whole.notes)
+    assert outline.anatomy == whole.anatomy and outline.direction == whole.direction
+    assert shape_of(outline) == shape_of(whole)
+    counted = 0
+    for name in COUNTING:
+        method = methods.get(name)
+        if dataset.kind not in method.KINDS:
+            continue
+        options = method_options.parse(name, method.Options, small(name))
+        counts = [
+            method.parameter_count(one.model, one.anatomy, options) for one in (whole, outline)
+        ]
+        assert counts[0] == counts[1], name
+        counted += 1
+    assert counted > 10
+
+
+def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_model: Any) -> None:
+    """They are wrapped to be counted, and some read weights."""
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "peft:vera", options={"r": 4})
+    context = Context()
+    found = Predictor(context, {"fp32": 1.0})._trained(run)
+    loaded = context.bench.model(run.model, context.dataset(run.task))
+    module, options = context.method(run.method)
+    head = sum(dict(loaded.model.named_parameters())[name].numel() for name in loaded.head)
+    assert found == module.parameter_count(loaded.model, loaded.anatomy, options) + head
+
+
+def six_tasks(tmp_path: Path, *models: Path) -> Study:
+    source = str(tiny_study.superglue(tmp_path / "sg", "folders"))
+    names = ("boolq", "cb", "copa", "multirc", "rte", "wsc")
+    return Study.parse(
+        {
+            "study": "six",
+            "tasks": [{"name": name, "language": "sl", "source": source} for name in names],
+            "models": [{"name": str(m), "label": f"m{n}"} for n, m in enumerate(models)],
+            "methods": ["full", {"name": "lora", "rank": 2}],
+            "protocol": {"trials": 3, "folds": 5, "seeds": [1, 2, 3, 4, 5]},
+            "training": {"max_steps": 2, "max_length": 32, "precision": "fp32"},
+        }
+    )
+
+
+def test_a_plan_opens_and_counts_what_many_runs_share_once(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six tasks, two models: three heads a model (two labels, three, choices), one tokenizer."""
+    study = six_tasks(tmp_path, tiny_model("bert"), tiny_model("roberta"))
+    calls: Counter[str] = Counter()
+
+    def counting(where: Any, name: str) -> None:
+        function = getattr(where, name)
+
+        def counted(*given: Any, **named: Any) -> Any:
+            calls[name] += 1
+            assert named.get("weights", False) is False
+            return function(*given, **named)
+
+        monkeypatch.setattr(where, name, counted)
+
+    counting(workbench, "load")
+    counting(__import__("paretune.models.load").models.load, "open_tokenizer")
+    counting(predict, "lengths")
+    counting(predict, "work")
+    planned = plan(study, store=tmp_path / "none")
+    assert len(planned.runs) > 400
+    assert calls == {
+        "load": 3 * 2,
+        "open_tokenizer": 2,
+        "lengths": 6 * 2,
+        "work": 6 * 2 * (2 * 3),  # full, lora and the probe beside them, training and cost
+    }
+
+
+def test_a_run_opens_every_model_before_the_first_run_trains(
+    tmp_path: Path, tiny_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second and the third cannot be used: nothing is trained, and both are named."""
+    broken = [
+        tiny_model(f, tmp_path / name) for f, name in (("roberta", "one"), ("electra", "two"))
+    ]
+    for folder in broken:
+        (folder / "tokenizer.json").write_text('{"version": "1.0", "model": {}}')
+    study = tiny_study.small(
+        tmp_path / "data",
+        tiny_model("bert"),
+        models=[{"name": str(m), "label": m.name} for m in (tiny_model("bert"), *broken)],
+    )
+    file = tiny_study.as_file(study, tmp_path / "study.yaml")
+    code, out, said = tiny_study.command(capsys, "run", file, "--store", tmp_path / "store")
+    assert code == ModelError.exit_code, said
+    assert "2 models cannot be used" in said and "one" in said and "two" in said
+    assert "[1/" not in out + said
+    assert not list((tmp_path / "store" / "blobs").glob("*/*"))
+    context = Context()
+    runs = [tiny_run(study.tasks[0], broken[0])]
+    with pytest.raises(ModelError, match="tokenizer cannot be opened"):
+        opening.open_models(runs, context)
