@@ -19,11 +19,14 @@ import pytest
 from six_tasks import release
 from tiny_marian import tiny_pairs
 from tiny_study import finish, small
-from tiny_tasks import tiny_task
+from tiny_tasks import WORDS, tiny_task
 from translator_folders import translator_folder
 
+from paretune.data.example import Dataset
+from paretune.export import usage
 from paretune.store import Store
-from paretune.study import Study
+from paretune.study import Study, TaskSpec
+from paretune.tasks import available
 from paretune.tasks import load as load_task
 from paretune.verbs.export import export
 
@@ -81,13 +84,39 @@ def changes(kind: str, folder: Path) -> dict[str, Any]:
         given["methods"][0]["learning_rates"] = [1e-2]
         given["training"] |= {"max_steps": 6, "eval_every": 6}
     elif kind in built_in:
-        source = str(release(folder))
+        source = str(learnable(folder) if kind != "span_pair" else release(folder))
         given["tasks"] = [{"name": built_in[kind], "language": "sl", "source": source}]
     elif kind.startswith("table"):
         given["tasks"] = [table(folder / "data", numbers=kind == "table_of_numbers")]
     else:
         given["tasks"] = [tiny_task(folder / "data", kind).model_dump(exclude_none=True)]
     return given
+
+
+def learnable(folder: Path) -> Path:
+    """COPA and MultiRC in CLARIN's layout, in which what speaks of water is right."""
+
+    def copa(i: int) -> dict[str, Any]:
+        told = ["The cat sat on water.", f"The dog is {WORDS[i % len(WORDS)]}."][:: 1 - 2 * (i % 2)]
+        return {"premise": f"{WORDS[i % len(WORDS)]} {i}", "choice1": told[0], "choice2": told[1],
+                "question": ("cause", "effect")[i // 2 % 2], "label": i % 2}  # fmt: skip
+
+    def multirc(i: int) -> dict[str, Any]:
+        answers = [
+            {"idx": 2 * i + a, "text": ("The cat sat on water.", "The dog.")[a], "label": 1 - a}
+            for a in range(2)
+        ]
+        asked = {"idx": i, "question": "What is it?", "answers": answers}
+        text = f"{WORDS[i % len(WORDS)]} {i}"
+        return {"passage": {"text": text, "questions": [asked]}}
+
+    for name, make in (("COPA", copa), ("MultiRC", multirc)):
+        (folder / name).mkdir()
+        for part, count, first in (("train", 60, 0), ("val", 8, 100)):
+            rows = [{"idx": i, **make(first + i)} for i in range(count)]
+            lines = "\n".join(json.dumps(row) for row in rows)
+            (folder / name / f"{part}.jsonl").write_text(lines, encoding="utf-8")
+    return folder
 
 
 def table(folder: Path, *, numbers: bool) -> dict[str, Any]:
@@ -169,6 +198,31 @@ def check(studies: Any, kind: str, form: str, scratch: Path) -> None:
     assert found == expected
     assert len(set(map(str, found))) > 1, "a constant answer would prove nothing"
     assert len(eval(printed)) == 1  # noqa: S307 (the list that the program's own call printed)
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("copa", "The text is `{premise} {question}`, the choices are `{choice1}`, `{choice2}`. "),
+        ("wsc", "The first text is `{marked}`, the second is `{span2} = {span1}`. The text with "),
+        ("multirc", "The first text is `{passage}`, the second is `{question} {answer}`. The "),
+        ("boolq", "The first text is `{question}`, the second is `{passage}`. The question, "),
+        ("follows", "The text is `{"),
+    ],
+)
+def test_every_task_says_how_its_rows_become_texts(task: str, told: str) -> None:
+    spec = TaskSpec(name=task, language="sl")
+    kind = available()[task].kind
+    dataset = Dataset(
+        task=task, kind=kind, labels=("0", "1"), train=(), test=(), metric="accuracy",
+        language="sl", licence="", source="",
+    )  # fmt: skip
+    (said,) = usage.texts_of(spec, dataset)
+    assert said.startswith(told) and "``" not in said
+    for name, each in available().items():
+        for template in each.templates:
+            asked = TaskSpec(name=name, language="sl", template=template)
+            assert "{" in usage.texts_of(asked, dataset)[0]
 
 
 @pytest.mark.parametrize(("kind", "form"), BY_DEFAULT)

@@ -367,7 +367,10 @@ def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path
     assert f"from_pretrained('owner/name', revision='{'a' * 40}', config=config" in code
     (said,) = opening.about_base("peft", source)[1:]
     assert "`owner/name` of the hub at revision" in said
-    formats.as_peft(found.run, task, source, restored(found.run, task, here, weights), tmp_path)
+    with warnings.catch_warnings(record=True) as said_by_peft:
+        warnings.simplefilter("always")
+        formats.as_peft(found.run, task, source, restored(found.run, task, here, weights), tmp_path)
+    assert not [w for w in said_by_peft if "fetch remote file" in str(w.message)], "no network"
     config = (tmp_path / "adapter_config.json").read_text()
     assert str(here.folder) not in config
     told = json.loads(config)

@@ -44,7 +44,8 @@ class Task:
             goes from one of its two into the other.
         licence, source: by language.
         templates: ``pair`` is the default; ``paper`` what the paper's notebooks built; a
-            translation's texts are taken as they are.
+            translation's texts are taken as they are. The docstring of a template stands on the
+            card of an export: it says how a row becomes texts.
         parts: finds and reads the rows: ``(spec, language, data_home) -> Parts``.
         group: column whose equal values stay together in a split (a premise, a passage).
         clustered: rows of one group depend on one another so much that intervals come from

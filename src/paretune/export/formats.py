@@ -77,12 +77,18 @@ def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) 
             module = next(m for m in heads if name.startswith(f"{m}."))
             saved = theirs.get_base_model().get_submodule(module).modules_to_save["default"]
             saved.get_parameter(name.removeprefix(f"{module}.")).copy_(parameter)
-    config = theirs.peft_config["default"]
-    if source.revision is not None and not source.name.startswith("package:"):
-        config.base_model_name_or_path, config.revision = source.name, source.revision
     theirs.save_pretrained(folder)
+    if source.revision is not None and not source.name.startswith("package:"):
+        _name_base(folder / "adapter_config.json", source)
     base.model.config.save_pretrained(folder)  # names of labels: adapter_config has no place
     base.tokenizer.save_pretrained(folder)
+
+
+def _name_base(path: Path, source: Source) -> None:
+    """Name a base of the hub in PEFT's config once it is written, or PEFT asks the hub."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told |= {"base_model_name_or_path": source.name, "revision": source.revision}
+    path.write_text(json.dumps(told, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def as_merged(run: Run, ours: Prepared, folder: Path) -> None:

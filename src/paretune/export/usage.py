@@ -122,7 +122,7 @@ def usage(run: Run, dataset: Dataset, ours: Prepared) -> Usage:
 
 def encoding(run: Run, dataset: Dataset, ours: Prepared) -> list[str]:
     """The card's paragraph on how a row becomes what ``predict`` takes, and what it returns."""
-    said = [*_texts(run.task, dataset), f"More than {ours.max_length} tokens are cut"]
+    said = [*texts_of(run.task, dataset), f"More than {ours.max_length} tokens are cut"]
     said[-1] += ", from the longer text." if _pairs(dataset) else "."
     if dataset.kind == "regression":
         said.append(
@@ -145,7 +145,7 @@ def encoding(run: Run, dataset: Dataset, ours: Prepared) -> list[str]:
     return [" ".join(said)]
 
 
-def _texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
+def texts_of(spec: TaskSpec, dataset: Dataset) -> list[str]:
     """How texts come about: of a user's own data by its columns, of a task by its template."""
     if dataset.kind == "translation":
         return [f"From `{dataset.languages[0]}` into `{dataset.languages[1]}`."]
@@ -165,7 +165,7 @@ def _texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
     task = available()[spec.name]
     template = task.templates[spec.template]
     language = spec.language or task.languages[0]
-    told = " ".join((template.__doc__ or "").split())
+    told = " ".join((template.__doc__ or "").split()).replace("``", "`")
     try:
         segments = template({name: f"{{{name}}}" for name in task.columns}, language)
     except (KeyError, ValueError, IndexError):  # an installed task that looks into its texts

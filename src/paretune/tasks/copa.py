@@ -20,7 +20,11 @@ ASKED = {
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
-    """Premise and question, then one choice; a word other than the two is asked as it is."""
+    """Premise and question, then one choice.
+
+    ``cause`` is asked as "What was the cause of this?" ("Kaj je bil vzrok za to?"), ``effect`` as
+    "What happened as a result?" ("Kaj se je zato zgodilo?"); another word is asked as it is.
+    """
     asked = ASKED[language].get(row["question"], row["question"])
     first = f"{row['premise']} {asked}"
     return (first, row["choice1"]), (first, row["choice2"])

@@ -26,12 +26,12 @@ from paretune.data.task import Task
 
 
 def pair(row: Mapping[str, str], language: str) -> Segments:
-    """The text with both spans marked, then the two spans once more."""
+    """The text with both spans marked, as in ``* Ana * je rekla, da # je #``, then both again."""
     return ((row["marked"], f"{row['span2']} = {row['span1']}"),)
 
 
 def alone(row: Mapping[str, str], language: str) -> Segments:
-    """The text with both spans marked, and no second text."""
+    """The text with both spans marked, as in ``* Ana * je rekla, da # je #``."""
     return ((row["marked"], None),)
 
 
