@@ -79,9 +79,10 @@ class TaskSpec(Frozen):
 
     Built-in: ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for rows that
     the paper chose itself). Own data: ``kind``, ``label``,
-    ``text`` (and ``text_pair`` or ``choices``), with ``train`` and ``test`` files or a hub
-    ``dataset``. A table instead of texts: ``features`` in the place of ``text``, and ``template``,
-    the sentence that a row becomes (``"A house of {rooms} rooms, built in {year}."``).
+    ``text`` (and ``text_pair``, or ``choices`` and the column of a ``question``), with ``train``
+    and ``test`` files or a hub ``dataset``. A table instead of texts: ``features`` in the place of
+    ``text``, and ``template``, the sentence that a row becomes (``"A house of {rooms} rooms, built
+    in {year}."``).
 
     A translation: ``kind: translation`` with ``source_lang`` and ``target_lang``, which are also
     the columns (``text`` and ``label`` name others). Plain text is one file for each language:
@@ -110,6 +111,7 @@ class TaskSpec(Frozen):
     text: str | None = None
     text_pair: str | None = None
     choices: tuple[str, ...] | None = None
+    question: str | None = None
     features: tuple[str, ...] | None = None
     label: str | None = None
     id: str | None = None
@@ -144,6 +146,7 @@ class TaskSpec(Frozen):
             "text",
             "text_pair",
             "choices",
+            "question",
             "features",
             "label",
             "labels",
@@ -171,6 +174,8 @@ class TaskSpec(Frozen):
             missing.append("text_pair")
         if self.kind == "multiple_choice" and not self.choices:
             missing.append("choices")
+        if self.question is not None and self.kind != "multiple_choice":
+            raise ValueError("question goes with kind multiple_choice; for two texts: text_pair")
         if missing:
             raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
         numbers = self.kind == "regression"

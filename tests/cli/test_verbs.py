@@ -280,6 +280,30 @@ def test_new_writes_a_study_that_loads_and_never_over_another(
     assert code == 2 and "cannot be written" in err
 
 
+def test_new_writes_what_was_named_and_says_what_it_is_not_sure_of(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"Some text {i},Other text {i},one class" for i in range(20)]
+    Path("a.csv").write_text("\n".join(["p,q,r", *rows]), encoding="utf-8")
+    code, _, err = command(capsys, "new", "a.csv")
+    assert code == 3 and "Its columns are p, q, r; say which one: --label COLUMN." in err
+    code, out, _ = command(capsys, "new", "a.csv", "--label", "r")
+    assert code == 0
+    assert "  text: q: the column with the longest texts: check this guess; not used: p" in out
+    assert Study.load("a.yaml").tasks[0].labels == ("one class",)
+    pair = ("--text", "p", "--pair", "q")
+    code, out, _ = command(capsys, "new", "a.csv", "--label", "r", *pair, "-o", "b.yaml")
+    assert (code, out) == (0, "Written: b.yaml\nNext: paretune check b.yaml\n")
+    (task,) = Study.load("b.yaml").tasks
+    assert (task.kind, task.text, task.text_pair, task.label) == ("pair", "p", "q", "r")
+    code, _, _ = command(capsys, "new", "a.csv", "--source", "q", "--target", "p", "-o", "c.yaml")
+    (task,) = Study.load("c.yaml").tasks
+    assert code == 0 and (task.source_lang, task.target_lang) == ("q", "p")
+    code, _, err = command(capsys, "new", "a.csv", "--source", "q")
+    assert code == 2 and "--source and --target go together" in err
+
+
 def test_new_writes_a_study_of_translation(
     capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

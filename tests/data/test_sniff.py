@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from paretune.data.sniff import sniff
+from paretune.data.decimals import decimal_commas
+from paretune.data.sniff import Named, sniff
 from paretune.data.sniff_pairs import turned
 from paretune.errors import DataError
 from paretune.study import TaskSpec
@@ -97,12 +98,133 @@ def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
     assert "check this guess" in found.reasons["label"]
 
 
-def test_no_label_or_no_text_is_told_with_the_columns(tmp_path: Path) -> None:
-    rows = [f"Text number {i}" for i in range(20)]
-    with pytest.raises(DataError, match=r"like a label.*columns are text"):
-        sniff(table(tmp_path / "a.csv", "text", rows))
-    with pytest.raises(DataError, match="no column looks like a text"):
+def test_no_label_or_no_text_is_told_with_the_columns_and_the_option(tmp_path: Path) -> None:
+    rows = [f"Text number {i},Further text {i}" for i in range(20)]
+    with pytest.raises(DataError, match=r"like a label.*columns are one, two.*--label COLUMN"):
+        sniff(table(tmp_path / "a.csv", "one,two", rows))
+    with pytest.raises(DataError, match=r"no column looks like a text.*--text COLUMN"):
         sniff(table(tmp_path / "b.csv", "label", ["a", "b"] * 10))
+
+
+STRANGE = {
+    "one class": ([f"Text number {i},sport" for i in range(20)], "one value only"),
+    "one row": (["A text,sport"], "one value only"),
+    "1,000 classes": ([f"Text number {i},c{i % 1000}" for i in range(1500)], "1000 different"),
+    "a value a row": ([f"Text number {i},c{i}" for i in range(50)], "50 different values in 50"),
+    "long labels": ([f"Text {i},{'a long label ' * 9}{i % 2}" for i in range(50)], "2 long values"),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_an_unusual_column_called_label_is_taken_and_the_reason_says_what_is_unusual(
+    case: str, tmp_path: Path
+) -> None:
+    rows, said = STRANGE[case]
+    found = sniff(table(tmp_path / "a.csv", "text,label", rows))
+    assert (found.task["text"], found.task["label"]) == ("text", "label")
+    assert said in found.reasons["label"]
+    assert len(found.task["labels"]) == len({row.split(",")[1].strip() for row in rows})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_named_columns_need_no_guess(case: str, tmp_path: Path) -> None:
+    rows, _ = STRANGE[case]
+    path = table(tmp_path / "a.csv", "x,z", rows)
+    found = sniff(path, Named(label="z", text="x"))
+    assert (found.task["text"], found.task["label"]) == ("x", "z")
+    assert found.reasons["label"] == found.reasons["text"] == "as you said"
+
+
+def test_two_texts_and_two_sides_may_be_named(tmp_path: Path) -> None:
+    rows = [f"Some words {i},Other words {i},{'ab'[i % 2]}" for i in range(20)]
+    path = table(tmp_path / "a.csv", "one,two,mark", rows)
+    found = sniff(path, Named(text="two", pair="one")).task
+    assert (found["kind"], found["text"], found["text_pair"]) == ("pair", "two", "one")
+    assert found["label"] == "mark"
+    found = sniff(path, Named(source="one", target="two")).task
+    assert found["kind"] == "translation"
+    assert (found["source_lang"], found["target_lang"]) == ("one", "two")
+    with pytest.raises(DataError, match='has no column "three"'):
+        sniff(path, Named(text="three"))
+
+
+def test_a_choice_with_a_question_of_its_own(tmp_path: Path) -> None:
+    rows = [
+        f"The street was wet {i}.,It rained {i}.,I fell {i}.,{asked},{i // 2 % 2}"
+        for i, asked in enumerate(("cause", "effect") * 10)
+    ]
+    found = sniff(table(tmp_path / "c.csv", "premise,choice1,choice2,question,label", rows))
+    assert (found.task["text"], found.task["question"]) == ("premise", "question")
+    data = built(found.task)
+    first = next(e for e in data.train if e.uid == "train:1")
+    assert first.segments == (
+        ("The street was wet 1. effect", "It rained 1."),
+        ("The street was wet 1. effect", "I fell 1."),
+    )
+    english = built({**found.task, "language": "en"})  # COPA's words, asked as COPA asks them
+    first = next(e for e in english.train if e.uid == "train:1")
+    assert first.segments[0][0] == "The street was wet 1. What happened as a result?"
+    with pytest.raises(ValueError, match="question goes with kind multiple_choice"):
+        TaskSpec(name="x", kind="pair", train="c.csv", text="premise", text_pair="choice1",
+                 label="label", question="question")  # fmt: skip
+
+
+def decimals(i: int) -> str:
+    return f"{i // 10},{i % 10}"
+
+
+def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
+    rows = [f"A review with the number {i} in it;{decimals(i)}" for i in range(40)]
+    path = table(tmp_path / "ocene.csv", "besedilo;ocena", rows)
+    found = sniff(path)
+    assert (found.task["kind"], found.task["text"]) == ("regression", "besedilo")
+    data = built(found.task)
+    known = {e.uid: e.label for e in (*data.train, *data.test)}
+    assert known == {f"train:{i}": i / 10 for i in range(40)}
+    (note,) = [f for f in data.findings if f.code == "decimal-comma"]
+    assert note.severity == "note" and note.where == "ocene.csv line 2"
+    assert note.what == (
+        '"0,0" in "ocena" was read as 0.0, and so were 40 numbers with a decimal comma.'
+    )
+
+
+def test_decimal_commas_in_a_table_and_under_a_name_that_tells_nothing(tmp_path: Path) -> None:
+    rows = [f"{decimals(i * 7)};{i % 5};{decimals(i)}" for i in range(40)]
+    found = sniff(table(tmp_path / "a.csv", "sirina;visina;masa", rows)).task
+    assert (found["kind"], found["label"]) == ("regression", "masa")
+    assert found["features"] == ["sirina", "visina"]
+    assert built(found).train[0].features[0] in {i * 7 / 10 for i in range(40)}
+    rows = [f"A review with the number {i} in it;{decimals(i)}" for i in range(40)]
+    path = table(tmp_path / "b.csv", "napisano;dano", rows)
+    found = sniff(path).task
+    assert (found["kind"], found["text"], found["label"]) == ("regression", "napisano", "dano")
+
+
+@pytest.mark.parametrize(
+    ("values", "commas"),
+    [
+        (["3,5", "4"], True),
+        (["3,5", "1,234"], True),  # beside 3,5 a comma parts decimals
+        (["0,125"], True),
+        (["3,5", "2.5"], True),
+        (["1,234"], False),  # may be thousands
+        (["1,234,567"], False),
+        (["1.234,5"], False),
+        (["3,5 kg"], False),
+        (["4", 3.5], False),
+    ],
+)
+def test_a_comma_parts_decimals_only_where_that_is_beyond_doubt(
+    values: list[object], commas: bool
+) -> None:
+    assert decimal_commas(values) is commas
+
+
+def test_a_comma_that_may_be_either_is_refused_as_before(tmp_path: Path) -> None:
+    rows = [f"Text number {i};{1 + i % 9},{i + 100}" for i in range(20)]
+    path = table(tmp_path / "a.csv", "text;n", rows)
+    with pytest.raises(DataError, match='"1,100" is not a finite number'):
+        built({"name": "a", "kind": "regression", "train": str(path), "text": "text", "label": "n"})
 
 
 def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
@@ -146,11 +268,11 @@ def test_without_a_telling_name_it_is_the_last_column_of_a_table(tmp_path: Path)
     found = sniff(path)
     assert (found.task["label"], found.task["kind"]) == ("progression", "regression")
     assert "check this guess" in found.reasons["label"]
-    found = sniff(path, "sex")
+    found = sniff(path, Named("sex"))
     assert (found.task["label"], found.task["kind"]) == ("sex", "classification")
     assert found.task["features"] == ["bmi", "progression"]
     with pytest.raises(DataError, match=r'no column "age"\. Its columns are sex, bmi, progression'):
-        sniff(path, "age")
+        sniff(path, Named("age"))
 
 
 LINES = [(f"Ena poved {i} o šoli.", f"One sentence {i} on school.") for i in range(20)]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paretune.cli.study_text import DEFAULT_MODEL, quoted, study_text
 from paretune.terminal import plain, say
+
+if TYPE_CHECKING:
+    from paretune.data.sniff import Named
 
 
 def new(
@@ -36,6 +39,20 @@ def new(
         str | None,
         typer.Option(metavar="COLUMN", help="The label's column. [default: guessed]"),
     ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The text's column. [default: guessed]")
+    ] = None,
+    pair: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The second text's column, if any.")
+    ] = None,
+    source_column: Annotated[
+        str | None,
+        typer.Option("--source", metavar="COLUMN", help="Of a translation: what to translate."),
+    ] = None,
+    target_column: Annotated[
+        str | None,
+        typer.Option("--target", metavar="COLUMN", help="Of a translation: the translation."),
+    ] = None,
     source_lang: Annotated[
         str | None,
         typer.Option(
@@ -47,14 +64,17 @@ def new(
 
     From a data file, kind, columns and labels are guessed, and each guess says why. Parallel
     text is a table with two columns called by their languages (sl, en), or one of two files
-    (corpus.sl, with corpus.en beside it).
+    (corpus.sl, with corpus.en beside it). Where a guess is wrong or cannot be made, name the
+    column.
     """
+    from paretune.data.sniff import Named
     from paretune.errors import StudyError
     from paretune.verbs.places import shipped
 
     path = Path(source)
+    doubts: list[str] = []
     if not path.exists() and source in shipped():
-        name, text = source, shipped()[source].read_text(encoding="utf-8")
+        name, content = source, shipped()[source].read_text(encoding="utf-8")
     elif not path.exists() and not path.suffix:
         raise StudyError(
             "neither a data file nor a shipped study.",
@@ -62,11 +82,14 @@ def new(
             remedy=f"Shipped with paretune: {', '.join(shipped())}.",
         )
     else:
-        name, text = _from_data(path, output, model, label, source_lang)
+        if (source_column is None) != (target_column is None):
+            raise StudyError("--source and --target go together.", remedy="Name both columns.")
+        named = Named(label, text, pair, source_column, target_column)
+        name, content, doubts = _from_data(path, output, model, named, source_lang)
     target = output or Path(f"{name}.yaml")
     try:
         with target.open("x", encoding="utf-8") as handle:
-            handle.write(text)
+            handle.write(content)
     except FileExistsError:
         raise StudyError(
             "is already there, and is left alone.",
@@ -79,18 +102,22 @@ def new(
             where=str(target),
             remedy="Name another file with --output.",
         ) from None
-    say(f"Written: {target}\nNext: paretune check {target}")
+    say(f"Written: {target}")
+    for doubt in doubts:
+        say(f"  {doubt}")
+    say(f"Next: paretune check {target}")
 
 
 def _from_data(
-    path: Path, output: Path | None, model: str | None, label: str | None, source_lang: str | None
-) -> tuple[str, str]:
+    path: Path, output: Path | None, model: str | None, named: Named, source_lang: str | None
+) -> tuple[str, str, list[str]]:
+    """The study's name and text, and what was guessed with doubt."""
     from paretune.data.sniff import sniff
     from paretune.data.sniff_pairs import turned
     from paretune.errors import StudyError
     from paretune.study import Study
 
-    found = sniff(path, label)
+    found = sniff(path, named)
     folder = (output or Path("x")).absolute().parent
     translates = found.task["kind"] == "translation"
     if source_lang is not None and not translates:
@@ -118,7 +145,8 @@ def _from_data(
     languages = (str(task["source_lang"]), str(task["target_lang"])) if translates else None
     text = study_text(name, lines, str(task["kind"]), languages, model)
     Study.parse(_parsed(text), base=folder)
-    return name, text
+    doubts = [plain(f"{k}: {found.task[k]}: {found.reasons[k]}") for k in found.doubts]
+    return name, text, doubts
 
 
 def _parsed(text: str) -> dict[str, object]:

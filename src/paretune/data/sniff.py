@@ -6,25 +6,19 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from paretune.data.decimals import numbers
 from paretune.data.labels import in_order, spell
 from paretune.data.read import declared_labels, read_rows
+from paretune.data.sniff_label import guess_label, many_numbers
 from paretune.data.sniff_pairs import pair_columns, pair_files
-from paretune.data.table import number
 from paretune.errors import DataError
 
-_LABEL = re.compile(
-    r"(gold_?)?(label|labels|class|category|target|topic|sentiment|intent|y|answer|correct|"
-    r"oznaka|razred|kategorija|tema)(_?(name|text|id))?",
-    re.IGNORECASE,
-)
-_MEASURED = re.compile(
-    r"price|cost|amount|value|rating|score|charges|cena|znesek|ocena", re.IGNORECASE
-)
 _ID = re.compile(r"(.*_)?(id|idx|uid|guid|index|uuid)(_id)?", re.IGNORECASE)
 _CHOICE = re.compile(
     r"(choice|option|ending|answer|alternative|izbira)_?(\d+|[a-e])", re.IGNORECASE
 )
 _CHOICES = re.compile(r"(choices|options|endings|answers|alternatives)", re.IGNORECASE)
+_QUESTION = re.compile(r"question|asks_?for|asked|vprašanje|vprasanje", re.IGNORECASE)
 _TEXT = re.compile(
     r"(text|sentence|content|message|body|document|review|utterance|premise|context|question|"
     r"besedilo|poved|sporočilo)(_?(1|a))?",
@@ -49,6 +43,22 @@ _TESTS = ("test", "validation", "valid", "val", "dev")
 
 
 @dataclass(frozen=True)
+class Named:
+    """Columns that the user named: label, text, second text, or both sides of a translation."""
+
+    label: str | None = None
+    text: str | None = None
+    pair: str | None = None
+    source: str | None = None
+    target: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All that were named."""
+        return tuple(name for name in vars(self).values() if name is not None)
+
+
+@dataclass(frozen=True)
 class Sniffed:
     """``task``: keys and values of a :class:`TaskSpec`; ``reasons``: why, by the same keys.
 
@@ -58,53 +68,74 @@ class Sniffed:
     task: dict[str, object]
     reasons: dict[str, str]
 
+    @property
+    def doubts(self) -> list[str]:
+        """Keys whose guess the user should look at."""
+        told = ("check this guess", "though it holds")
+        return [k for k, why in self.reasons.items() if any(doubt in why for doubt in told)]
 
-def sniff(path: Path | str, label: str | None = None) -> Sniffed:
+
+def sniff(path: Path | str, named: Named = Named()) -> Sniffed:
     """Guess kind, columns, labels and the test file.
 
     Args:
         path: the data file.
-        label: the label's column, if it is known.
+        named: columns that need no guess.
 
     Raises:
         DataError: unreadable, no column of that name, or no column can be the label or the text;
             the columns are named.
     """
     two = pair_files(Path(str(path)))
-    if two is not None:
+    if two is not None and named == Named():
         return _parallel(Path(str(path)).with_suffix(""), two, "", "called by its language")
     rows = read_rows(path)
     columns = {name: [row.values.get(name) for row in rows] for row in rows for name in row.values}
-    if label is not None and label not in columns:
-        raise DataError(
-            f'has no column "{label}".',
-            where=str(path),
-            remedy=f"Its columns are {', '.join(columns)}.",
-        )
+    for name in named.columns:
+        if name not in columns:
+            raise DataError(
+                f'has no column "{name}".',
+                where=str(path),
+                remedy=f"Its columns are {', '.join(columns)}.",
+            )
+    if named.source and named.target:
+        two = {"source_lang": named.source, "target_lang": named.target}
+        return _parallel(Path(str(path)), two, named.target, "as you said")
     two = pair_columns({n: v for n, v in columns.items() if not _is_id(n, v)})
-    if label is None and two is not None:
+    if named == Named() and two is not None:
         return _parallel(Path(str(path)), two, next(reversed(columns)), "named by its column")
     task: dict[str, object] = {"name": _name(Path(str(path)))}
     reasons = {"name": "from the file's name"}
-    why = "as you said"
+    label, why = named.label, "as you said"
     if label is None:
-        label, why = _label(columns, str(path))
+        others = {n: v for n, v in columns.items() if n not in (named.text, named.pair)}
+        last = next(reversed(others))
+        tabular = not named.text and bool(_table({n: v for n, v in others.items() if n != last}))
+        label, why = guess_label(others, table=tabular, where=str(path))
     rest = {name: values for name, values in columns.items() if name != label}
-    identifier = next((c for c in rest if _is_id(c, rest[c])), None)
+    free = {name: values for name, values in rest.items() if name not in named.columns}
+    identifier = next((c for c in free if _is_id(c, free[c])), None)
+    free.pop(identifier or "", None)
     rest.pop(identifier or "", None)
-    choices, why_choices = _choices(rest)
+    choices, why_choices = _choices(free)
     for name in choices:
         rest.pop(name)
-    numbers = not choices and _numbers(columns[label])
-    table = [] if choices else _table(rest)
-    text, pair, why_text = ("", None, "")
-    if not table:
-        text, pair, why_text = _texts(rest, str(path), single=bool(choices))
+    measured = not choices and many_numbers(columns[label])
+    table = [] if choices or named.text else _table(rest)
+    question = next((c for c in rest if choices and _QUESTION.fullmatch(c)), None)
+    if question and len([c for c in rest if _is_text(rest[c])]) > 1:
+        rest.pop(question)
+    else:
+        question = None
+    text, pair, why_text = (named.text or "", named.pair, "as you said")
+    if not table and not named.text:
+        text, pair, why_text = _texts(rest, str(path), single=bool(choices or named.pair))
+        pair = named.pair or pair
     task["kind"] = "multiple_choice" if choices else "pair" if pair else "classification"
     reasons["kind"] = why_choices or ("two texts in a row" if pair else "one text in a row")
     if table:
         reasons["kind"] = "columns of short values: a table"
-    if numbers:
+    if measured:
         task["kind"] = "regression"
         reasons["kind"] = f"{label} holds numbers; classification, if they are names of classes"
     task["train"], reasons["train"] = str(path), f"{len(rows)} rows"
@@ -120,8 +151,10 @@ def sniff(path: Path | str, label: str | None = None) -> Sniffed:
         task["text_pair"], reasons["text_pair"] = pair, "the second text"
     if choices:
         task["choices"], reasons["choices"] = list(choices), why_choices
+    if question:
+        task["question"], reasons["question"] = question, "asked after the text of each choice"
     task["label"], reasons["label"] = label, why
-    if not choices and not numbers:
+    if not choices and not measured:
         found = {s for s in map(spell, columns[label]) if s is not None}
         declared = declared_labels(path, label)
         task["labels"] = list(declared or in_order(found))
@@ -157,59 +190,11 @@ def _test_files(stem: Path, pair: dict[str, str]) -> Path | None:
     return None
 
 
-def _label(columns: dict[str, list[object]], where: str) -> tuple[str, str]:
-    few = {}
-    for name, values in columns.items():
-        if (_LABEL.fullmatch(name) or _MEASURED.fullmatch(name)) and _numbers(values):
-            return name, "its name, and it holds numbers"
-    for name, values in columns.items():
-        if any(isinstance(v, list | dict) for v in values):
-            continue
-        found = {s for s in map(spell, values) if s is not None}
-        if 2 <= len(found) <= max(2, min(200, len(values) // 2)) and max(map(len, found)) <= 60:
-            few[name] = len(found)
-    named = [name for name in few if _LABEL.fullmatch(name)]
-    if named:
-        return named[0], f"its name, and its {few[named[0]]} different values"
-    last = next(reversed(columns))
-    measured = _numbers(columns[last])
-    if (last in few or measured) and _table({n: v for n, v in columns.items() if n != last}):
-        return last, "the last column of a table: check this guess, or say --label COLUMN"
-    if few:
-        best = min(few, key=lambda name: few[name])
-        return (
-            best,
-            f"it has the fewest different values ({few[best]}): check this guess, or say --label",
-        )
-    # An answer given as the text of a choice differs in every row; then only the name tells.
-    by_name = next((name for name in columns if _LABEL.fullmatch(name)), None)
-    if by_name and _choices({n: v for n, v in columns.items() if n != by_name})[0]:
-        return by_name, "its name, beside columns of choices"
-    raise DataError(
-        "no column looks like a label (a few short values that repeat).",
-        where=where,
-        remedy=f"Its columns are {', '.join(columns)}; write the study file by hand.",
-    )
-
-
-def _numbers(values: list[object]) -> bool:
-    """Many different numbers, as what is measured has, not the few that name classes."""
-    if any(isinstance(v, list | dict) for v in values):
-        return False
-    found = [number(v) for v in values if spell(v) is not None]
-    known = [v for v in found if v is not None]
-    return len(known) == len(found) and len(set(known)) > max(20, len(known) / 20)
-
-
 def _table(columns: dict[str, list[object]]) -> list[str]:
     """All columns, where none holds sentences and at least one holds numbers."""
     if any(isinstance(v, list | dict) for values in columns.values() for v in values):
         return []
-    numeric = [
-        name
-        for name, values in columns.items()
-        if all(number(v) is not None for v in values if spell(v) is not None)
-    ]
+    numeric = [name for name, values in columns.items() if numbers(values) is not None]
     words = max(
         (sum(len(str(v).split()) for v in values) / len(values) for values in columns.values()),
         default=0.0,
@@ -243,13 +228,14 @@ def _texts(
     size = {
         name: sum(len(v) for v in values if isinstance(v, str)) / len(values)
         for name, values in columns.items()
-        if all(isinstance(v, str) for v in values)
+        if _is_text(values)
     }
     if not size or max(size.values()) < 1:
         raise DataError(
             "no column looks like a text.",
             where=where,
-            remedy=f"Beside label and id there is {', '.join(columns) or 'nothing'}.",
+            remedy=f"Beside label and id there is {', '.join(columns) or 'nothing'}; say which "
+            "one: --text COLUMN.",
         )
     lower = {name.casefold(): name for name in size}
     for first, second in _PAIRS:
@@ -262,6 +248,10 @@ def _texts(
     if others:
         why += f"; not used: {', '.join(others)}"
     return text, None, why
+
+
+def _is_text(values: list[object]) -> bool:
+    return all(isinstance(v, str) for v in values)
 
 
 def _test(train: Path, label: str) -> tuple[Path | None, str]:

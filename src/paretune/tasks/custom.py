@@ -16,6 +16,7 @@ from pathlib import Path
 from paretune.data import hub
 from paretune.data.build import Built, Recipe, Resolve, a_number, build, one_of
 from paretune.data.choices import columns_of, resolver
+from paretune.data.decimals import with_points
 from paretune.data.example import Dataset, Example, Segments
 from paretune.data.finding import Finding, refuse
 from paretune.data.labels import spell
@@ -25,6 +26,7 @@ from paretune.data.table import sentence
 from paretune.data.vocabulary import listed_once, name_numbers, orders, settle
 from paretune.errors import StudyError
 from paretune.study import TaskSpec, derive
+from paretune.tasks.copa import ASKED
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,13 @@ def load(spec: TaskSpec) -> Dataset:
         names = spec.labels or read.declared
         recipe = _recipe(spec, options, resolver(options, names))
     elif spec.kind == "regression":
+        read, said = _with_points(read, [label, *(spec.features or ())])
+        notes += said
         labels = (label,)
         recipe = _recipe(spec, (), a_number)
     else:
+        read, said = _with_points(read, spec.features or ())
+        notes += said
         labels, said = settle(read.train, read.test or [], label, spec.labels, read.declared)
         notes += said
         recipe = replace(_recipe(spec, (), one_of(labels)), names=labels)
@@ -129,8 +135,21 @@ def _with_choices(read: _Read, choices: Sequence[str]) -> tuple[_Read, tuple[str
     return replace(read, train=rows[:cut], test=test), options
 
 
+def _with_points(read: _Read, columns: Sequence[str]) -> tuple[_Read, list[Finding]]:
+    """Columns of numbers with decimal points, where they were written with commas."""
+    (train, test), notes = with_points((read.train, read.test or []), columns)
+    return replace(read, train=train, test=None if read.test is None else test), notes
+
+
+def _asked(spec: TaskSpec, text: str) -> str:
+    """A question as it is; COPA's two words as COPA asks them, in a language that it has."""
+    return ASKED.get(spec.language or "", {}).get(text, text)
+
+
 def _recipe(spec: TaskSpec, options: Sequence[str], resolve: Resolve) -> Recipe:
     text, second, group = str(spec.text), spec.text_pair, spec.group
+    question = spec.question
+    beside = [column for column in (second if not options else None, question) if column]
     told = (
         sentence(spec.features, None if spec.template == "pair" else spec.template)
         if (spec.features)
@@ -141,11 +160,14 @@ def _recipe(spec: TaskSpec, options: Sequence[str], resolve: Resolve) -> Recipe:
         if told is not None:
             return told(texts)
         if options:
-            return tuple((texts[text], texts[option]) for option in options)
+            first = texts[text]
+            if question is not None:
+                first = f"{first} {_asked(spec, texts[question])}"
+            return tuple((first, texts[option]) for option in options)
         return ((texts[text], texts[second] if second else None),)
 
     return Recipe(
-        columns=[] if told else [text, *([second] if second and not options else []), *options],
+        columns=[] if told else [text, *beside, *options],
         features=spec.features or (),
         template=template,
         label=str(spec.label),

@@ -1,0 +1,83 @@
+"""Numbers with a decimal comma, as half of Europe writes them: ``3,5``.
+
+Whether a comma parts decimals or thousands is a matter of the whole column: ``1,234`` may be both,
+and beside ``3,5`` or ``0,125`` it can be decimals only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from paretune.data.finding import Finding
+from paretune.data.labels import spell
+from paretune.data.read import Row
+from paretune.data.table import number
+
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+"""Perhaps thousands."""
+
+
+def numbers(values: Iterable[object]) -> list[float] | None:
+    """The numbers of a column, empty cells left out; None where anything else is in it."""
+    known = [value for value in values if spell(value) is not None]
+    commas = decimal_commas(known)
+    found = [number(with_point(value) if commas else value) for value in known]
+    kept = [value for value in found if value is not None]
+    return kept if len(kept) == len(found) else None
+
+
+def decimal_commas(values: Iterable[object]) -> bool:
+    """Whether all commas in a column's numbers part decimals, beyond doubt."""
+    texts = [v.strip() for v in values if isinstance(v, str) and "," in v]
+    return (
+        bool(texts)
+        and all(_COMMA.fullmatch(text) for text in texts)
+        and not all(_EITHER.fullmatch(text) for text in texts)
+    )
+
+
+def with_point(value: object) -> object:
+    """``3,5`` as ``3.5``; all else as it is."""
+    if isinstance(value, str) and _COMMA.fullmatch(value.strip()):
+        return value.strip().replace(",", ".")
+    return value
+
+
+def with_points(
+    parts: Sequence[Sequence[Row]], columns: Iterable[str]
+) -> tuple[list[list[Row]], list[Finding]]:
+    """Rows whose numbers have points, and a note for each column that had commas.
+
+    Args:
+        parts: rows of train, and of test; a column is looked at in all of them.
+        columns: those that are to hold numbers.
+    """
+    rows = [list(part) for part in parts]
+    notes = []
+    for column in columns:
+        every = [row for part in rows for row in part]
+        if not decimal_commas(row.values.get(column) for row in every):
+            continue
+        held = [r for r in every if with_point(r.values.get(column)) != r.values.get(column)]
+        rows = [[_replaced(row, column) for row in part] for part in rows]
+        first = str(held[0].values[column]).strip()
+        notes.append(
+            Finding(
+                "note",
+                "decimal-comma",
+                held[0].where,
+                f'"{first}" in "{column}" was read as {with_point(first)}, and so were '
+                f"{len(held)} numbers with a decimal comma.",
+                "Nothing to do if that is what they mean.",
+            )
+        )
+    return rows, notes
+
+
+def _replaced(row: Row, column: str) -> Row:
+    if column not in row.values:
+        return row
+    return replace(row, values={**row.values, column: with_point(row.values[column])})
