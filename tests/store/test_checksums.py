@@ -9,7 +9,7 @@ from older_store import as_version_1, tamper
 from tiny_runs import FORM, STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Store
+from paretune.store import Store, schema
 from paretune.store.checksums import COLUMNS
 
 RESULT = {"outcome": "ok", "trained_parameters": 1234, "scores": {"selection": {"primary": 0.5}}}
@@ -138,6 +138,21 @@ def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
     db.close()
     assert [what for what, _ in kept] == ["runs", "settings", "studies", "study_runs"]
     assert json.loads(json.loads(kept[0][1])["result"])["trained_parameters"] == 9
+
+
+def test_a_guard_that_was_taken_away_is_told_and_put_back(tmp_path):
+    a_finished_store(tmp_path).close()
+    db = sqlite3.connect(tmp_path / "study.db")
+    for guard in schema.GUARDS:
+        db.execute(f"DROP TRIGGER {guard}")
+    db.execute("UPDATE runs SET result = '{}' WHERE run_id = 'run000'")
+    db.commit()
+    db.close()
+    with Store.open(tmp_path) as store:
+        assert len(store.verify()) == 4 and len(store.set_aside()) == 4
+        assert store.verify() == [] and store.lost() == []
+        with pytest.raises(sqlite3.IntegrityError, match="never changes"):
+            store._db.execute("UPDATE runs SET attempt = 9 WHERE run_id = 'run001'")
 
 
 def test_runs_that_are_done_still_never_change(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Store
+from paretune.store import Store, open_folder
 from paretune.store.done import Done, note, noted
 
 FINISH = """
@@ -100,6 +100,18 @@ def test_a_run_of_two_studies_is_noted_for_both_and_a_retried_one_is_not_lost(tm
     store.fail(store.claim("a", STUDY), "error", "a defect", {})
     assert {run.study_hash for run in noted(tmp_path / "done.jsonl")} == {STUDY, "other"}
     assert store.retry(STUDY) == 1 and store.lost() == []
+
+
+def test_a_run_that_another_process_ends_meanwhile_is_not_lost(tmp_path, monkeypatch):
+    store, other = a_store(tmp_path, runs(3)), Store.open(tmp_path)
+    usual = open_folder.noted
+
+    def late(path):
+        other.finish(other.claim("b", STUDY), {"outcome": "ok"}, {}, {})
+        return usual(path)
+
+    monkeypatch.setattr(open_folder, "noted", late)
+    assert store.lost() == [] and store.verify() == [] and store.lost(STUDY) == []
 
 
 def test_a_torn_or_damaged_line_says_nothing_and_spoils_no_other(tmp_path):

@@ -39,4 +39,5 @@ def verify(
             remedy="Restore what is damaged from a copy of the store; without one, --set-aside "
             "puts damaged records away. `paretune run` makes again what is lost or put away.",
         )
-    say(f"{plain(found.folder)}: {counted(found.runs, 'ended run')}, all as written.")
+    again = "; `paretune run` makes what was set aside again" if found.set_aside else ""
+    say(f"{plain(found.folder)}: {counted(found.runs, 'ended run')}, all as written{again}.")

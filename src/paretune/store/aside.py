@@ -9,6 +9,7 @@ from typing import Any
 
 from paretune.store.checksums import changed, said_of, said_of_run, seal
 from paretune.store.reading import WHOLE
+from paretune.store.schema import GUARDS
 
 
 def set_aside(db: sqlite3.Connection) -> list[str]:
@@ -18,6 +19,9 @@ def set_aside(db: sqlite3.Connection) -> list[str]:
     set are written again by the next ``run``. To be called inside a write transaction.
     """
     said: list[str] = []
+    for name in lost_guards(db):
+        db.execute(GUARDS[name])
+        said.append(f"study.db: {name}, which guards what is done, was gone")
     begun: set[str] = set()
     for row in db.execute(WHOLE).fetchall():
         ended = row["checksum"] is not None or row["ended"] is not None
@@ -45,6 +49,12 @@ def set_aside(db: sqlite3.Connection) -> list[str]:
     return said
 
 
+def lost_guards(db: sqlite3.Connection) -> list[str]:
+    """The triggers that are gone: another program took them away."""
+    there = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
+    return [name for name in GUARDS if name not in there]
+
+
 def _keep(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
     content: dict[str, Any] = {key: row[key] for key in row.keys()}  # noqa: SIM118 (a row, no dict)
     db.execute(
@@ -55,13 +65,12 @@ def _keep(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
 
 def _begin_again(db: sqlite3.Connection, run_id: str) -> None:
     """Make a run todo, also one that is done, which no other statement may change."""
-    name = "done_runs_never_change"
-    (trigger,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
-    db.execute(f"DROP TRIGGER {name}")
+    guard = "done_runs_never_change"
+    db.execute(f"DROP TRIGGER IF EXISTS {guard}")
     db.execute(
         "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
         "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
         "ended = NULL WHERE run_id = ?",
         (run_id,),
     )
-    db.execute(trigger)
+    db.execute(GUARDS[guard])

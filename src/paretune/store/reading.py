@@ -160,8 +160,17 @@ def done_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[Done]:
 def lost_runs(
     db: sqlite3.Connection, noted: Iterable[Done], study_hash: str | None = None
 ) -> list[Done]:
-    """Those of the runs noted as done that are no longer done, each once."""
-    done = {row["run_id"] for row in db.execute("SELECT run_id FROM runs WHERE state = 'done'")}
+    """Those of the runs noted as done that are no longer done, each once.
+
+    Those that were set aside are not lost: they wait to be made again.
+    """
+    done = {
+        row["run_id"]
+        for row in db.execute(
+            "SELECT run_id FROM runs WHERE state = 'done' OR run_id IN "
+            "(SELECT json_extract(content, '$.run_id') FROM set_aside WHERE what = 'runs')"
+        )
+    }
     lost = {
         run.run_id: run
         for run in noted

@@ -7,6 +7,7 @@ changes: stores of every version exist. New wishes are new migrations at the end
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 
 from paretune.errors import StoreError
 from paretune.store.checksums import KEYS, seal
@@ -81,6 +82,13 @@ _CHECKSUMS = (
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _CHECKSUMS)
+GUARDS: Mapping[str, str] = {
+    statement.split()[2]: statement
+    for migration in MIGRATIONS
+    for statement in migration
+    if statement.startswith("CREATE TRIGGER")
+}
+"""The triggers by name, each as it is now."""
 _SEALED = 2
 """The version from which rows have checksums; those of older stores get theirs as they are."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import StoreError
+from paretune.store.aside import lost_guards
 from paretune.store.blobs import read_blob
 from paretune.store.checksums import changed, damage_of_run, said_of, said_of_run
 from paretune.store.dropping import marked_runs
@@ -27,6 +28,7 @@ def problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
         f"study.db: a row of {row[0]} points at a missing row of {row[2]}"
         for row in db.execute("PRAGMA foreign_key_check")
     ]
+    found += [f"study.db: {name}, which guards what is done, is gone" for name in lost_guards(db)]
     for table, order in (("studies", "created"), ("settings", "key")):
         for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608 (constants)
             if columns := changed(table, row, row["checksum"]):

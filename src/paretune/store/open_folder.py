@@ -1,0 +1,211 @@
+"""An open folder: connection, settings, blobs, and whether all is as it was written."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
+
+from paretune.store import dropping
+from paretune.store.aside import set_aside
+from paretune.store.asking import put_setting
+from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
+from paretune.store.database import transaction
+from paretune.store.done import Done, note, noted
+from paretune.store.opening import Opened, open_database
+from paretune.store.reading import done_runs, kept_settings, lost_runs
+from paretune.store.verify import problems
+
+
+class OpenFolder:
+    """What a store is beside its studies and runs: see :class:`paretune.store.Store`."""
+
+    def __init__(self, folder: Path, opened: Opened) -> None:
+        self.folder = folder
+        self._opened = opened
+        self._db = opened.connection
+        self._db.row_factory = sqlite3.Row
+
+    @classmethod
+    def open(cls, folder: Path, create: bool = False) -> Self:
+        """Open the store in ``folder``; with ``create``, make what is missing.
+
+        Where the folder cannot be written, the store is there to be read.
+
+        Raises:
+            StoreError: there is none, it is damaged, busy, another program's, or newer than
+                this version of paretune.
+        """
+        opened = open_database(folder, create=create)
+        try:
+            store = cls(folder, opened)
+            if create:
+                store._sweep()
+                store._catch_up()
+        except BaseException:
+            opened.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close the connection; the store stays as it is."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def writable(self) -> bool:
+        """Whether something can be kept here; a store on read-only storage is there to be read."""
+        return os.access(self.folder, os.W_OK) and os.access(self._file, os.W_OK)
+
+    def lost(self, study_hash: str | None = None) -> list[Done]:
+        """Runs that were done for a study (None: for any) and are no longer so in the database.
+
+        A damaged write-ahead log, or an older copy of the database, has taken them back.
+        """
+        before = noted(self._done)  # first: a run that another process ends meanwhile is not lost
+        with self._read() as db:
+            return lost_runs(db, before, study_hash)
+
+    def settings(self, prefix: str) -> dict[str, str]:
+        """All settings whose names begin so, by the rest of their names."""
+        with self._read() as db:
+            found = kept_settings(db, self._file)
+        return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
+
+    def setting(self, key: str) -> str | None:
+        """A value kept with the store, or None.
+
+        Raises:
+            StoreError: it changed since it was written.
+        """
+        with self._read() as db:
+            return kept_settings(db, self._file, key).get(key)
+
+    def set_setting(self, key: str, value: str) -> None:
+        """Keep a value with the store."""
+        with self._write() as db:
+            put_setting(db, key, value)
+
+    def setting_once(self, key: str, value: str) -> str:
+        """Keep a value unless there is one; return the one that is kept (the first writer's)."""
+        with self._write() as db:
+            put_setting(db, key, value, once=True)
+            return kept_settings(db, self._file, key)[key]
+
+    def dropped_weights(self) -> set[str]:
+        """Ids of the runs whose trained weights were dropped (:meth:`drop_weights`)."""
+        with self._read() as db:
+            return dropping.marked_runs(db)
+
+    def drop_weights(self, study_hash: str, run_ids: Sequence[str]) -> list[str]:
+        """Let go of the trained weights of runs; the ids of those that lost them.
+
+        Weights of runs that a study of another name asks for too stay.
+        """
+        with self._read() as db:
+            found = dropping.droppable(db, study_hash, run_ids)
+        for run_id, sha256 in found.items():
+            self.set_setting(f"{dropping.MARK}{run_id}", sha256)
+        self._remove_dropped()
+        return list(found)
+
+    def blob(self, sha256: str) -> bytes:
+        """The blob's content, its hash verified.
+
+        Raises:
+            StoreError: missing or damaged.
+        """
+        return read_blob(self._blobs, sha256)
+
+    def blob_path(self, sha256: str) -> Path:
+        """The blob's file, for readers that map it; its hash is not verified."""
+        return blob_path(self._blobs, sha256)
+
+    def checkpoint(self, run_id: str) -> Path:
+        """Where the run's checkpoint lies while it is running."""
+        return self.folder / "checkpoints" / f"{run_id}.safetensors"
+
+    def verify(self) -> list[str]:
+        """Everything that is wrong with the store, one sentence each; empty: all is well."""
+        before = noted(self._done)
+        with self._read() as db:
+            return [*problems(db, self._blobs), *map(str, lost_runs(db, before))]
+
+    def ended_runs(self) -> int:
+        """How many runs have ended, of all studies."""
+        with self._read() as db:
+            ended = db.execute("SELECT count(*) FROM runs WHERE ended IS NOT NULL").fetchone()
+        return int(ended[0])
+
+    def set_aside(self) -> list[str]:
+        """Put away every damaged row, so that it is made again; what was put away.
+
+        The rows are kept in the table ``set_aside``.
+        """
+        with self._write() as db:
+            return set_aside(db)
+
+    # Behind the doors
+
+    @property
+    def _blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
+    def _done(self) -> Path:
+        return self.folder / "done.jsonl"
+
+    @property
+    def _file(self) -> str:
+        return str(self.folder / "study.db")
+
+    def _write(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self.folder / "study.db", "IMMEDIATE")
+
+    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self.folder / "study.db", "DEFERRED")
+
+    def _hold(
+        self,
+        db: sqlite3.Connection,
+        run_id: str,
+        blobs: Mapping[str, bytes],
+        hashes: Mapping[str, str],
+    ) -> None:
+        """See that a run's blobs are there: one that was already may have been dropped since."""
+        dropping.unmark(db, run_id)
+        for name, content in blobs.items():
+            if not blob_path(self._blobs, hashes[name]).exists():
+                write_blob(self._blobs, content)
+
+    def _remove_dropped(self) -> None:
+        with self._write() as db:
+            dropping.remove_marked(db, self._blobs)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left between two steps: parts, checkpoints of ended runs."""
+        sweep_parts(self._blobs)
+        if self.dropped_weights():
+            self._remove_dropped()
+        waiting = {path.stem: path for path in (self.folder / "checkpoints").glob("*.safetensors")}
+        if waiting:
+            with self._read() as db:
+                ended = db.execute("SELECT run_id FROM runs WHERE ended IS NOT NULL").fetchall()
+            for row in ended:
+                if row["run_id"] in waiting:
+                    waiting[row["run_id"]].unlink(missing_ok=True)
+
+    def _catch_up(self) -> None:
+        """Note the runs that were done and not noted: by a killed process, or an older version."""
+        there = {(run.study_hash, run.run_id) for run in noted(self._done)}
+        with self._read() as db:
+            runs = [r for r in done_runs(db) if (r.study_hash, r.run_id) not in there]
+        note(self._done, runs)
