@@ -1,0 +1,210 @@
+"""Model folders that are hostile or plain bad luck: one sentence, exit code 4, and no hanging."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+from tiny_models import _tokenizer
+from tiny_study import as_file, command, small
+
+from paretune.errors import ModelError
+from paretune.models.load import load
+from paretune.models.resolve import resolve
+from paretune.study import ModelSpec
+
+DEEP = 200_000
+ALL = ("check", "plan", "run")
+
+
+def refused(capsys: Any, tmp_path: Path, folder: Path, *verbs: str) -> str:
+    """What the verbs (``check`` and ``plan``) say of a study with this model; each ends in 4."""
+    file = as_file(small(tmp_path, folder), tmp_path / "s.yaml")
+    told = ""
+    for verb in verbs or ("check", "plan"):
+        store = () if verb == "check" else ("--store", tmp_path / "store")
+        code, out, err = command(capsys, verb, file, *store)
+        assert code == 4, out + err
+        assert "Traceback" not in out + err
+        told = out + err
+    return told
+
+
+NESTED = "[" * DEEP + "]" * DEEP
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors.index.json"])
+def test_files_nested_without_end(capsys: Any, tmp_path: Path, tiny_model: Any, name: str) -> None:
+    folder = tiny_model("bert", tmp_path / "deep")
+    if name.startswith("model"):
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_text(f'{{"model_type": "bert", "weight_map": {NESTED}}}')
+    said = refused(capsys, tmp_path, folder)
+    assert f"{name}: is n" in said  # nested without end, no tokenizer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "generation_config.json", "config.json", "tokenizer.json",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("content", [NESTED, '{"a": ' * DEEP, "[]", "7", '"', "\0", ""])
+def test_other_files_that_are_no_json(
+    tmp_path: Path, tiny_model: Any, name: str, content: str
+) -> None:
+    folder = tiny_model("bert", tmp_path / "odd")
+    (folder / name).write_text(content)
+    assert opens_or_says_why(folder)
+
+
+def opens_or_says_why(folder: Path) -> str:
+    """Whatever else is raised is a defect."""
+    try:
+        load(resolve(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
+    except ModelError as error:
+        return str(error)
+    return "it opens"
+
+
+RESOLVE = """
+import sys
+from paretune.errors import ModelError
+from paretune.models.resolve import resolve
+from paretune.study import ModelSpec
+try:
+    resolve(ModelSpec(name=sys.argv[1]))
+except ModelError as error:
+    sys.exit(str(error))
+"""
+
+
+def odd_file(path: Path, kind: str) -> None:
+    path.unlink(missing_ok=True)
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mknod(path, 0o600 | {"fifo": 0o010000, "socket": 0o140000}[kind])
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors", "note.txt"])
+@pytest.mark.parametrize("kind", ["fifo", "device", "socket"])
+def test_what_is_no_file_is_not_opened(
+    tmp_path: Path, tiny_model: Any, name: str, kind: str
+) -> None:
+    """In a process of its own: a read without end would end with it."""
+    folder = tiny_model("bert", tmp_path / "odd")
+    odd_file(folder / name, kind)
+    done = subprocess.run(
+        [sys.executable, "-c", RESOLVE, str(folder)],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert f"{name}: is a pipe, a device or a socket, not a file" in done.stderr
+
+
+def test_every_verb_refuses_a_pipe(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
+    folder = tiny_model("bert", tmp_path / "odd")
+    odd_file(folder / "config.json", "fifo")
+    said = refused(capsys, tmp_path, folder, *ALL)
+    assert "config.json: is a pipe, a device or a socket, not a file; it is not opened." in said
+
+
+def test_a_config_without_end(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
+    folder = tiny_model("bert", tmp_path / "huge")
+    with (folder / "config.json").open("wb") as file:
+        file.truncate(3 * 2**30)  # of nothing, and no disk is used
+    assert "is larger than" in refused(capsys, tmp_path, folder)
+
+
+def test_an_index_with_shards_that_are_no_names(
+    capsys: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    folder = tiny_model("bert", tmp_path / "odd")
+    (folder / "model.safetensors").unlink()
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": 7, "b": {"c": []}}}))
+    said = refused(capsys, tmp_path, folder)
+    assert "names as a file of weights what is no file's name: 7." in said
+
+
+CONFIGS: list[dict[str, Any]] = [
+    {"hidden_size": "x"},
+    {"hidden_size": None},
+    {"hidden_size": -32},
+    {"hidden_size": [32]},
+    {"num_attention_heads": 0},
+    {"num_attention_heads": 7},
+    {"num_hidden_layers": 10**9},
+    {"num_hidden_layers": -1},
+    {"num_hidden_layers": "two"},
+    {"vocab_size": 10**15},
+    {"max_position_embeddings": 1e400},
+    {"hidden_act": "os.system"},
+    {"model_type": 7},
+    {"model_type": "nothing known"},
+    {"architectures": [[[]]]},
+    {"torch_dtype": "__import__('os')"},
+    {"id2label": 3},
+    {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+    {"quantization_config": 7},
+]
+
+
+@pytest.mark.parametrize("changes", CONFIGS, ids=lambda c: json.dumps(c)[:40])
+def test_configs_that_ask_for_nonsense(
+    tmp_path: Path, tiny_model: Any, changes: dict[str, Any]
+) -> None:
+    folder = tiny_model("bert", tmp_path / "odd")
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | changes))
+    assert opens_or_says_why(folder)
+
+
+def quantised(folder: Path) -> Path:
+    told = json.loads((folder / "config.json").read_text())
+    told["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_quantised_weights_end_in_one_sentence(
+    capsys: Any, tmp_path: Path, tiny_model: Any
+) -> None:
+    said = refused(capsys, tmp_path, quantised(tiny_model("bert", tmp_path / "model")), *ALL)
+    assert "its weights are quantised (gptq), and paretune trains on plain ones only." in said
+    assert "Take the same model without quantisation." in said
+
+
+SHAPE = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+GROUPED = {**SHAPE, "intermediate_size": 48, "num_key_value_heads": 2}
+DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", GROUPED),
+    "gemma": ("Gemma", GROUPED | {"head_dim": 8}),
+    "mistral": ("Mistral", GROUPED),
+    "qwen2": ("Qwen2", GROUPED),
+    "gpt2": ("GPT2", {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head": 4}),
+    "gpt_neox": ("GPTNeoX", SHAPE | {"intermediate_size": 48}),
+    "modernbert-decoder": ("ModernBertDecoder", SHAPE | {"intermediate_size": 48}),
+    "bert": ("Bert", SHAPE | {"intermediate_size": 48, "is_decoder": True}),
+}
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_decoders_are_refused_by_every_verb(capsys: Any, tmp_path: Path, kind: str) -> None:
+    name, shape = DECODERS[kind]
+    tokenizer = _tokenizer("roberta")
+    special = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+    config = getattr(transformers, f"{name}Config")(**shape | special | {"vocab_size": 500})
+    folder = tmp_path / "decoder"
+    getattr(transformers, f"{name}ForSequenceClassification")(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    said = refused(capsys, tmp_path, folder, *ALL)
+    assert f'is of type "{kind}", a decoder alone; paretune does not train them yet.' in said
+    assert "Choose an encoder" in said
