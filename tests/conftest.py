@@ -35,6 +35,15 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(usable_cores(), MOST_PROCESSES)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked gpu need one."""
+    if item.get_closest_marker("gpu") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device here")
+
+
 def pytest_collection_finish() -> None:
     """What is imported by now stays: to look through it for garbage again and again takes long.
 

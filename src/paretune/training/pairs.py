@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -73,9 +74,10 @@ def packed_states(
         # Padded for a moment: where a target begins is the model's own affair.
         padded = pad(encoded, [i for i, _ in own], 0)["labels"]
         labels = torch.from_numpy(padded).to(device)
-        there = labels != IGNORED
-        before.append(told_before(model, labels)[there])
-        wanted.append(labels[there])
+        # Found on the CPU: a mask of a GPU's would have to come back to be counted.
+        there = torch.from_numpy(np.flatnonzero(padded != IGNORED)).to(device)
+        before.append(told_before(model, labels).flatten().index_select(0, there))
+        wanted.append(labels.flatten().index_select(0, there))
     hidden: Tensor = given.base_model(
         **source, decoder_input_ids=torch.cat(before)[:, None], use_cache=False
     ).last_hidden_state[:, 0]

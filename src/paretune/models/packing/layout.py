@@ -199,13 +199,12 @@ class Layout:
         start, stop, longest = self.starts[first], self.starts[last], max(lengths)
         if min(lengths) == longest:
             return Side(start, stop, len(lengths), longest)
-        held = torch.tensor(lengths)[:, None]
-        begins = torch.tensor(self.starts[first:last])[:, None] - start
-        places = torch.arange(longest)[None]
-        hidden = places >= held
-        index = (begins + places).where(~hidden, begins)
-        slots = (~hidden).flatten().nonzero()[:, 0]
-        index, slots, hidden = (t.to(self.device) for t in (index, slots, hidden))
+        held = np.array(lengths, dtype=np.int64)[:, None]
+        begins = np.array(self.starts[first:last], dtype=np.int64)[:, None] - start
+        places = np.arange(longest)[None]
+        there = places < held
+        made = (np.where(there, begins + places, begins), np.flatnonzero(there), ~there)
+        index, slots, hidden = (torch.from_numpy(x).to(self.device) for x in made)
         return Side(start, stop, len(lengths), longest, index, slots, hidden[:, None])
 
     def _kept(self, name: str, values: Sequence[int] | NDArray[np.int64]) -> Tensor:

@@ -1,0 +1,166 @@
+"""Which models and methods the walk takes, and how a model becomes one of fake tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2ForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
+    MarianConfig,
+    MarianMTModel,
+    ModernBertConfig,
+    ModernBertForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from paretune import methods
+from paretune.data.encode import Encoded
+from paretune.methods import options as method_options
+from paretune.models.anatomy import anatomy
+from paretune.models.load import Loaded
+
+DEVICE = "cuda:0"
+WORDS, PLACES = 100, 96
+_SMALL = {
+    "vocab_size": WORDS,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": PLACES,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "num_labels": 2,
+}
+_NORMS = {"pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
+FAMILIES: dict[str, tuple[Any, Any]] = {
+    "bert": (BertForSequenceClassification, BertConfig(**_SMALL)),
+    "roberta": (RobertaForSequenceClassification, RobertaConfig(**_SMALL, **_NORMS)),
+    "distilbert": (
+        DistilBertForSequenceClassification,
+        DistilBertConfig(
+            vocab_size=WORDS, dim=32, n_layers=2, n_heads=4, hidden_dim=48,
+            max_position_embeddings=PLACES, num_labels=2,
+        ),
+    ),
+    "electra": (
+        ElectraForSequenceClassification, ElectraConfig(**_SMALL, embedding_size=16),
+    ),
+    "modernbert": (
+        ModernBertForSequenceClassification,
+        ModernBertConfig(
+            **{**_SMALL, "num_hidden_layers": 3}, local_attention=8, classifier_dropout=0.1,
+            attention_dropout=0.1, embedding_dropout=0.1, mlp_dropout=0.1, pad_token_id=0,
+        ),
+    ),
+    "deberta-v2": (
+        DebertaV2ForSequenceClassification,
+        DebertaV2Config(
+            **_SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=8,
+            max_relative_positions=16, norm_rel_ebd="layer_norm", share_att_key=True,
+        ),
+    ),
+    "marian": (
+        MarianMTModel,
+        MarianConfig(
+            vocab_size=WORDS, decoder_vocab_size=WORDS, d_model=32, encoder_layers=2,
+            decoder_layers=2, encoder_attention_heads=4, decoder_attention_heads=4,
+            encoder_ffn_dim=48, decoder_ffn_dim=48, max_position_embeddings=PLACES,
+            pad_token_id=99, decoder_start_token_id=99, eos_token_id=0, forced_eos_token_id=0,
+            dropout=0.1, attention_dropout=0.1, activation_dropout=0.1,
+        ),
+    ),
+}  # fmt: skip
+PADDED = ("bert", "marian")
+"""Families that are packed, walked without packing too."""
+IMPOSSIBLE = {("modernbert", "bitfit")}
+"""ModernBERT has no biases."""
+
+
+def small_options(method: str) -> dict[str, Any]:
+    """Options that keep a method small, of those that it has."""
+    small = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8, "bottleneck": 4}
+    fields = getattr(methods.get(method).Options, "__dataclass_fields__", {})
+    return {name: value for name, value in small.items() if name in fields}
+
+
+def method_names(family: str) -> list[str]:
+    """Every own method that trains a model and serves such a task, but the stack of others."""
+    kind = "translation" if family == "marian" else "classification"
+    found = []
+    for name in sorted(methods.available()):
+        module = methods.get(name)
+        serves = methods.trains_a_model(module) and not methods.refusal(module, kind, tabular=False)
+        if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
+            method_options.parse(name, module.Options, small_options(name))
+            found.append(name)
+    return found
+
+
+def encoded(family: str, count: int = 16) -> Encoded:
+    """Texts of many lengths; for Marian with targets."""
+    draw = np.random.default_rng(0)
+
+    def text() -> list[int]:
+        return [int(i) for i in draw.integers(5, 90, draw.integers(3, 30))]
+
+    ids = [[text()] for _ in range(count)]
+    targets = [text() for _ in range(count)] if family == "marian" else None
+    types = [[[0] * len(one) for one in choices] for choices in ids]
+    own_types = types if family in ("bert", "electra", "deberta-v2") else None
+    lengths = [len(choices[0]) for choices in ids]
+    if targets is not None:
+        lengths = [a + len(b) for a, b in zip(lengths, targets, strict=True)]
+    labels = [int(i) for i in draw.integers(0, 2, count)]
+    return Encoded(ids, own_types, lengths, labels, [False] * count, targets=targets)
+
+
+def fake_model(family: str, mode: Any) -> Loaded:
+    """The model with fake tensors on the fake device; its anatomy is that of a real twin."""
+    build, config = FAMILIES[family]
+    model = build(config).eval()
+    parts = anatomy(model)
+    names = [name for name, _ in model.named_parameters()]
+    head = tuple(n for n in names if any(n.startswith(f"{h}.") for h in parts.head))
+    with mode:
+        known: dict[int, Any] = {}
+        for module in model.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    fake = nn.Parameter(torch.empty_like(parameter, device=DEVICE))
+                    module._parameters[name] = known.setdefault(id(parameter), fake)
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = torch.empty_like(buffer, device=DEVICE)
+    return Loaded(model, None, parts, head)
+
+
+def every_case(family: str) -> list[str]:
+    """Each method in both precisions, alone, padded where told, and in a fleet where it may be."""
+    found = []
+    for method in method_names(family):
+        module = methods.get(method)
+        options = method_options.parse(method, module.Options, small_options(method))
+        hows = ["alone", *(["padded"] if family in PADDED else [])]
+        hows += [] if methods.trains_alone(module, options) else ["fleet"]
+        found += [f"{family}/{method}/{p}/{how}" for p in ("fp32", "bf16") for how in hows]
+    return found
+
+
+def few_cases() -> list[str]:
+    """BERT with each method in bf16, and of each other family and way one."""
+    others = [f"{family}/lora/bf16/alone" for family in FAMILIES if family != "bert"]
+    ways = ["bert/lora/fp32/padded", "marian/lora/bf16/padded", "deberta-v2/lora/bf16/fleet"]
+    ways += [f"bert/{method}/bf16/fleet" for method in ("lora", "bitfit", "prefix")]
+    return [f"bert/{method}/bf16/alone" for method in method_names("bert")] + others + ways

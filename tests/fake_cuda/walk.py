@@ -1,0 +1,234 @@
+"""Take methods through a training step on a fake GPU; in a process of its own, as torch is changed.
+
+Tensors are fake (shapes, dtypes and devices, no numbers); forward, autograd and CUDA autocast are
+torch's own: a mix of devices or dtypes shows as on a GPU. :class:`Strict` refuses what real kernels
+refuse and fake ones let pass. Not seen: numbers, alignment, memory, time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from cases import DEVICE, encoded, fake_model, small_options
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from paretune.models import padded_dropout
+from paretune.models.held import hold_bf16
+from paretune.models.packing import attention, chance
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+from paretune.training import joint, passes, plan, together
+from paretune.training.formation import Formation, Member
+from paretune.training.loop import train_step
+from paretune.training.optimiser import adamw
+from paretune.training.plan import Plan
+from paretune.training.prepare import holds_bf16, prepare
+
+
+class Strict(TorchDispatchMode):
+    """Refuses what CUDA's kernels refuse: other dtypes than theirs."""
+
+    ONE_DTYPE = ("mm", "addmm", "bmm", "baddbmm", "convolution", "dot", "mv", "addmv")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in self.ONE_DTYPE:
+            dtypes = {x.dtype for x in args if isinstance(x, Tensor)}
+            if len(dtypes) > 1:
+                raise RuntimeError(f"{name} of {sorted(map(str, dtypes))}")
+        if name in ("_softmax_backward_data", "_log_softmax_backward_data"):
+            gradient, output, _, asked = args
+            half = gradient.dtype == torch.float32 and asked == torch.float16
+            if gradient.dtype != output.dtype or (gradient.dtype != asked and not half):
+                raise RuntimeError(f"{name}: {gradient.dtype}, {output.dtype} and {asked}")
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def autocast(_: str, precision: str) -> Iterator[None]:
+    """CUDA's autocast by its own switches; ``torch.autocast`` would ask the missing driver."""
+    if precision == "fp32":
+        yield
+        return
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
+        torch.set_autocast_enabled("cuda", False)
+
+
+def kept(seed: int, place: Any, count: int, p: float, device: torch.device) -> Tensor:
+    """Which elements dropout keeps, without the generator that only a real GPU has."""
+    chance.source(seed, place)
+    return torch.rand(count, device=device) < chance.steps_kept(p) / 65536
+
+
+def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
+    """``Module.to``, which cannot exchange the data of fake parameters in place."""
+    for module in self.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and parameter.device != torch.device(DEVICE):
+                data = parameter.detach().to(*args, **kwargs)
+                module._parameters[name] = nn.Parameter(data, parameter.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = buffer.to(*args, **kwargs)
+    return self
+
+
+def change_torch() -> None:
+    """Put in its place what only a real GPU, or only a real number, can answer."""
+    for module in (chance, attention, padded_dropout):
+        module.kept = kept
+    for module in (plan, together, joint):
+        module.computing = autocast
+    torch.manual_seed = lambda seed: None
+    nn.Module.to = moved
+    nn.init._no_grad_trunc_normal_ = lambda tensor, *args, **kwargs: tensor
+    FakeTensor.__float__ = lambda self: 1.0
+    FakeTensor.__bool__ = lambda self: True
+
+
+def a_run(method: str, precision: str, seed: int = 0) -> Run:
+    return Run(
+        stage="final",
+        task=TaskSpec(name="tiny"),
+        model=ModelSpec(name="tiny"),
+        method=MethodSpec.model_validate({"name": method, **small_options(method)}),
+        learning_rate=1e-3,
+        seed=seed,
+        training=Training(batch_size=16, max_length=64, precision=precision),
+    )
+
+
+def a_plan(run: Run, pass_tokens: int, classes: int) -> Plan:
+    precision = "bf16" if run.training.precision == "bf16" else "fp32"
+    return Plan(
+        run.training, 1e-3, run.seed, 16, classes, 0, DEVICE, precision, Path("none"),
+        pass_tokens=pass_tokens,
+    )  # fmt: skip
+
+
+def step(case: str) -> None:
+    """One whole training step of the case; raises what stops it."""
+    family, method, precision, how = case.split("/")
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    loaded = fake_model(family, mode)
+    run, data = a_run(method, precision), encoded(family)
+    with mode:
+        if holds_bf16(run):
+            hold_bf16(loaded.model, loaded.anatomy)
+        if how == "fleet":
+            in_a_fleet(run, loaded, data)
+            return
+        prepared = prepare(run, loaded, DEVICE)
+        try:
+            take_step(family, how, run, prepared, data)
+        finally:
+            prepared.undo()
+
+
+def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None:
+    """One whole training step of a run alone, in one pass, as it is on a GPU."""
+    if how == "alone":  # packed where the model and the method allow it
+        packed = family != "deberta-v2" and prepared.injection.packs
+        assert passes.pack(prepared) == packed
+    own = a_plan(run, prepared.pass_tokens, prepared.classes(2))
+    packing, batch = prepared.fleet.packing, list(range(16))
+    assert len(passes.training_passes(data, batch, 16, own.pass_tokens, packing)) == 1
+    model, trained = prepared.loaded.model, prepared.trained
+    model.train()
+    optimizer = adamw(trained, 0.01)
+    with Strict():
+        train_step(model, trained, optimizer, data, batch, 0, 1e-3, own, prepared.fleet)
+
+
+def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
+    """Forward and backward of two runs in one pass, as a fleet does it, and their gradients."""
+    members = [Member(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
+    formation = Formation(run, loaded, DEVICE)
+    try:
+        if not formation.form(members):
+            raise ValueError("these runs cannot share batches")
+        one_pass(formation, members, data)
+        for member in members:
+            assert any(p.grad is not None for p in formation.trained(member).values())
+    finally:
+        formation.dissolve()
+
+
+def one_pass(formation: Formation, members: Sequence[Member], data: Any) -> None:
+    fleet: Any = together.Together.__new__(together.Together)
+    fleet._formation = formation
+    classes = formation.prepared.classes(2)
+    fleet._seats = [
+        SimpleNamespace(
+            plan=a_plan(member.run, formation.pass_tokens(member), classes),
+            course=SimpleNamespace(data=data, progress=SimpleNamespace(step=0)),
+        )
+        for member in members
+    ]
+    formation.loaded.model.train()
+    batches = [list(range(9)), list(range(4, 16))]
+    with Strict():
+        fleet._pass({0: 0, 1: 0}, [[batches[0]], [batches[1]]], batches, [0.0, 0.0])
+    formation.hand_out()
+
+
+def self_check() -> None:
+    """What a GPU refuses is refused here: mixed devices, mixed dtypes, the softmax' gradient.
+
+    Raises:
+        AssertionError: something passed.
+    """
+
+    def refused(wrong: Any) -> None:
+        try:
+            with FakeTensorMode(), Strict():
+                wrong()
+        except RuntimeError:
+            return
+        raise AssertionError(f"{wrong.__name__} passed")
+
+    def two_devices() -> None:
+        torch.ones(3, device=DEVICE) + torch.ones(3)
+
+    def two_dtypes() -> None:
+        torch.bmm(torch.ones(1, 2, 2, device=DEVICE), torch.ones(1, 2, 2, device=DEVICE).bfloat16())
+
+    def softmax_gradient() -> None:
+        shares = torch.ones(2, 2, device=DEVICE)
+        torch._softmax_backward_data(shares.bfloat16(), shares, -1, torch.float32)
+
+    for wrong in (two_devices, two_dtypes, softmax_gradient):
+        refused(wrong)
+    with FakeTensorMode(), autocast("", "bf16"):  # the rule that the CPU's autocast has not
+        scores = torch.ones(2, 2, device=DEVICE, dtype=torch.bfloat16)
+        assert torch.softmax(scores, -1).dtype == torch.float32
+        assert torch.mm(scores.float(), scores.float()).dtype == torch.bfloat16
+
+
+def main(asked: Sequence[str]) -> None:
+    """Print a line of JSON for each case: its name, and what stopped it, null where nothing did."""
+    change_torch()
+    for case in asked:
+        stopped = None
+        try:
+            self_check() if case == "self-check" else step(case)
+        except Exception as error:  # noqa: BLE001 (told to whoever asked)
+            stopped = f"{error}\n{''.join(traceback.format_exception(error)[-6:])}"
+        sys.stdout.write(json.dumps([case, stopped]) + "\n")
+        sys.stdout.flush()
