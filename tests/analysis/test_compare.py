@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.compare import above_baselines
+from paretune.analysis.cautious import cautious
+from paretune.analysis.compare import Against, Verdict, verdict_of
 from paretune.analysis.difference import difference, holm
 from paretune.analysis.interval import scored
 from paretune.errors import StoreError
@@ -49,6 +50,12 @@ def test_holm_equals_the_textbook() -> None:
     assert holm([]) == []
 
 
+def above_baselines(cell, baselines, missing=()) -> Verdict:
+    gaps = [cautious(cell, found) for found in baselines.values()]
+    p = holm([gap.p for gap in gaps])
+    return verdict_of([Against(*row) for row in zip(baselines, gaps, p, strict=True)], missing)
+
+
 def test_verdicts_in_words() -> None:
     def parts(quality: float, seeds: int = 3):
         return scored([fake.answers(quality, n=200, seed=s) for s in range(seeds)], "accuracy")
@@ -61,9 +68,9 @@ def test_verdicts_in_words() -> None:
     unclear = above_baselines(parts(0.56), {"majority": low, "tfidf": middle})
     assert unclear.standing == "unclear"
     assert "tfidf" in unclear.words
-    assert unclear.words.startswith("not separable from")
+    assert unclear.words.startswith("no clear difference from")
     below = above_baselines(parts(0.2), {"majority": low, "tfidf": middle})
-    assert below.words == "below majority, tfidf"
+    assert below.words == "clearly below majority, tfidf"
     partial = above_baselines(parts(0.85), {"majority": low}, missing=["tfidf"])
     assert not partial.complete
     assert partial.words == "clearly above majority (tfidf not there yet)"

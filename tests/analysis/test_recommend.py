@@ -2,6 +2,7 @@ import fake_records as fake
 import pytest
 
 from paretune.analysis.cells import Cell, group
+from paretune.analysis.learned import floor_of
 from paretune.analysis.quality import lost_seeds, quality
 from paretune.analysis.recommend import Budget, Recommendation, recommend
 
@@ -27,7 +28,7 @@ def test_the_cheapest_that_the_best_is_not_clearly_above() -> None:
     assert (found.kind, taken(found), found.considered) == ("method", "lora", 4)
     assert found.to_best is not None and not found.to_best.clear
     assert found.best is not None and found.best.cell.method == found.to_best.candidate.cell.method
-    assert found.outside is None and found.promising is None and not found.missing
+    assert found.outside is None and found.hardest is None and not found.missing
 
 
 def test_what_is_clearly_below_the_best_is_not_taken_however_cheap() -> None:
@@ -58,25 +59,69 @@ def test_points_that_may_be_given_up() -> None:
     assert taken(recommend(here, Budget(within=0.0))) == best.cell.method
 
 
-def test_where_nothing_is_above_the_baselines_the_cheapest_good_baseline_is_taken() -> None:
-    low = {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt": 0.45}
-    found = recommend(cells(low))
-    assert found.kind == "baseline"
-    assert taken(found) == "majority"
-    # Neither costs anything, so it is the one of the higher score.
-    assert taken(recommend(cells({**low, "tfidf": 0.6}))) == "tfidf"
-    probe = recommend(cells({**low, "head_only": 0.9}))
-    assert taken(probe) == "head_only"
-    assert probe.promising is None  # no method scores higher: more seeds speak for none
-    hopeful = recommend(cells({**low, "full": 0.6}))
-    if hopeful.kind == "baseline":
-        assert hopeful.promising is not None
-        assert hopeful.promising.candidate.cell.method == "full"
+LOW: dict[str, float | None] = {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt": 0.45}
 
 
-def test_an_empty_budget_leaves_a_baseline_and_says_what_lies_outside() -> None:
-    found = recommend(cells(), megabytes(1))
-    assert found.kind == "baseline" and taken(found) in ("majority", "tfidf")
+def test_where_no_method_scores_above_the_baselines_the_highest_baseline_is_taken() -> None:
+    found = recommend(cells({**LOW, "tfidf": 0.6}))
+    assert (found.kind, taken(found)) == ("baseline", "tfidf")
+    probe = recommend(cells({**LOW, "head_only": 0.9}))
+    assert (probe.kind, taken(probe), probe.hardest) == ("baseline", "head_only", None)
+
+
+def test_a_method_above_the_baselines_but_not_clearly_is_a_guess() -> None:
+    found = recommend(cells({**LOW, "full": 0.6, "tfidf": 0.4, "head_only": 0.4}))
+    assert (found.kind, taken(found)) == ("guess", "full")
+    assert found.hardest is not None and not found.hardest.clear
+    assert found.hardest_baseline in ("tfidf", "head_only", "majority")
+
+
+def test_nothing_at_or_below_the_constant_answer_is_taken() -> None:
+    """0.1.0 took majority itself, or a baseline below the constant answer."""
+    flat = recommend(cells(LOW))
+    assert (flat.kind, flat.chosen) == ("none", None)
+    assert flat.floor is not None and flat.floor.answer == "majority"
+    best = max(c.interval.estimate for c in flat.candidates if c.cell.name != "majority")
+    assert best <= flat.floor.value  # so it is the constant answer that keeps them out
+
+
+def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -> None:
+    study = fake.study(methods=["lora"])
+    label = [0] * 20 + [1] * 24 + [2] * 16
+    told = {"majority": [0] * 60, "tfidf": [0] * 21 + [1] * 1 + [0] * 38, "lora": [2] * 60}
+    records = [
+        fake.record(fake.make_run(study, "final", name, 1), {"test": fake.predictions(label, said)})
+        for name, said in told.items()
+    ]
+    here = [c for c in group(study, records) if c.task == "topics"]
+    floor = floor_of(here)
+    assert floor is not None and (floor.value, floor.answer) == (0.4, "label")
+    tfidf = next(c for c in here if c.name == "tfidf")
+    assert tfidf.interval is not None and 20 / 60 < tfidf.interval.estimate < 0.4
+    assert recommend(here).chosen is None
+
+
+def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> None:
+    """Of eight seeds of two methods seven answer a constant after 60 steps."""
+    study = fake.study(methods=["full", "lora"], protocol={"seeds": [1, 2, 3, 4], "folds": 1})
+    records = [*fake.cell(study, "majority", None), *fake.cell(study, "tfidf", 0.4)]
+    for name in ("full", "lora"):
+        for seed in study.protocol.seeds:
+            learned = (name, seed) == ("lora", 4)
+            part = fake.answers(0.99, seed=seed) if learned else fake.constant()
+            run = fake.make_run(study, "final", name, seed)
+            records.append(fake.record(run, {"test": part}, result={"steps": 60}))
+    here = [c for c in group(study, records) if c.task == "topics"]
+    found = recommend(here)
+    missed = found.unlearned
+    assert missed is not None
+    assert (missed.constant, missed.seeds, missed.steps) == (7, 8, (60, 60))
+    assert found.chosen is None or found.chosen.cell.baseline
+
+
+def test_an_empty_budget_leaves_nothing_but_says_what_lies_outside() -> None:
+    found = recommend(cells({"tfidf": 0.6}), megabytes(1))
+    assert (found.kind, taken(found)) == ("baseline", "tfidf")
     assert found.outside is not None and found.outside.candidate.cell.method == "full"
 
 

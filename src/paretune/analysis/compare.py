@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from paretune.analysis.cautious import cautious
-from paretune.analysis.difference import ALPHA, holm
-from paretune.analysis.interval import Interval, Scored
+from paretune.analysis.difference import ALPHA
+from paretune.analysis.interval import Interval
 
 Standing = Literal["above", "unclear", "below"]
 
@@ -36,26 +35,30 @@ class Against:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of a cell beside its baselines. ``missing`` are those not there yet."""
+    """What may be said of a cell beside its baselines. ``missing`` are those not there yet.
+
+    ``note`` says why there is no verdict, where that is not for want of baselines.
+    """
 
     standing: Standing | Literal["none"]
     against: tuple[Against, ...]
     missing: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def words(self) -> str:
         """One phrase for a table."""
         if not self.against:
-            return "no baseline to stand beside yet"
+            return self.note or "no baseline to stand beside yet"
         if self.standing == "above":
             text = "clearly above every baseline"
             if self.missing:
                 names = ", ".join(a.baseline for a in self.against)
                 text = f"clearly above {names}"
         elif self.standing == "below":
-            text = f"below {_names(self.against, 'below')}"
+            text = f"clearly below {_names(self.against, 'below')}"
         else:
-            text = f"not separable from {_names(self.against, 'unclear')}"
+            text = f"no clear difference from {_names(self.against, 'unclear')}"
         return f"{text} ({', '.join(self.missing)} not there yet)" if self.missing else text
 
     @property
@@ -64,19 +67,13 @@ class Verdict:
         return self.standing == "above" and not self.missing
 
 
-def above_baselines(
-    cell: Scored, baselines: Mapping[str, Scored], missing: Sequence[str] = ()
-) -> Verdict:
-    """Compare a cell with every baseline; p-values corrected by Holm (1979) over the baselines.
+def verdict_of(against: Sequence[Against], missing: Sequence[str] = ()) -> Verdict:
+    """What decided pairs say together: above only if above each; below if below any; else unclear.
 
-    Above only if above each; below if below any; else not separable. Few seeds count for little
-    (:mod:`paretune.analysis.cautious`). ``missing`` names baselines
-    that should stand beside the cell and have no scores yet.
+    Args:
+        against: the cell beside each baseline.
+        missing: baselines that should stand beside it and have no scores yet.
     """
-    names = list(baselines)
-    differences = [cautious(cell, baselines[name]) for name in names]
-    corrected = holm([d.p for d in differences])
-    against = tuple(Against(*row) for row in zip(names, differences, corrected, strict=True))
     standings = {a.standing for a in against}
     standing: Standing | Literal["none"] = "unclear"
     if not against:
@@ -85,7 +82,7 @@ def above_baselines(
         standing = "below"
     elif standings == {"above"}:
         standing = "above"
-    return Verdict(standing, against, tuple(missing))
+    return Verdict(standing, tuple(against), tuple(missing))
 
 
 def _names(against: Sequence[Against], standing: Standing) -> str:

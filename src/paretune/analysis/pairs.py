@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -26,13 +26,14 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Pair:
-    """``a`` less ``b``, paired on the same examples; ``p_holm`` over all pairs beside it."""
+    """``a`` minus ``b``, paired on the same examples; ``p_holm`` is over ``family`` pairs."""
 
     a: str
     b: str
     difference: Interval
     p_holm: float
     mcnemar: McNemar | None
+    family: int = 1
 
     @property
     def standing(self) -> Standing:
@@ -49,21 +50,45 @@ class Rank:
     of: int
 
 
-def all_pairs(cells: Mapping[str, Scored]) -> tuple[Pair, ...]:
-    """Every pair, in the order of ``cells``; p-values corrected over the pairs (Holm 1979).
+def all_pairs(
+    cells: Mapping[str, Scored], family: Callable[[str, str], Hashable] = lambda *_: None
+) -> tuple[Pair, ...]:
+    """Every pair, in the order of ``cells``; p-values corrected within each family (Holm 1979).
 
-    So the chance that even one of all the differences called clear is none, is at most 5 %; also
+    So the chance that even one of a family's differences called clear is none, is at most 5 %; also
     with few seeds, for which the p-values are made (:mod:`paretune.analysis.cautious`).
+
+    Args:
+        cells: scores by name.
+        family: pairs for which it is equal are corrected together; all of them by default.
 
     Raises:
         StoreError: some answered different examples.
     """
     names = list(combinations(cells, 2))
     found = [cautious(cells[a], cells[b]) for a, b in names]
-    corrected = holm([difference.p for difference in found])
+    families: dict[Hashable, list[int]] = {}
+    for place, (a, b) in enumerate(names):
+        families.setdefault(family(a, b), []).append(place)
+    corrected: dict[int, tuple[float, int]] = {}
+    for places in families.values():
+        p_holm = holm([found[place].p for place in places])
+        corrected |= {i: (p, len(places)) for i, p in zip(places, p_holm, strict=True)}
     return tuple(
-        Pair(a, b, difference, p, mcnemar(cells[a], cells[b]))
-        for (a, b), difference, p in zip(names, found, corrected, strict=True)
+        Pair(a, b, found[i], corrected[i][0], mcnemar(cells[a], cells[b]), corrected[i][1])
+        for i, (a, b) in enumerate(names)
+    )
+
+
+def flipped(pair: Pair) -> Pair:
+    """The same pair as ``b`` minus ``a``."""
+    found, exact = pair.difference, pair.mcnemar
+    return replace(
+        pair,
+        a=pair.b,
+        b=pair.a,
+        difference=replace(found, estimate=-found.estimate, low=-found.high, high=-found.low),
+        mcnemar=exact and McNemar(exact.only_b, exact.only_a, exact.p),
     )
 
 

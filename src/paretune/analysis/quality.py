@@ -1,20 +1,19 @@
-"""A cell's score with its lost seeds counted, and what may be said of it beside the baselines.
+"""A cell's score with its lost seeds counted.
 
 The score that tables show is of the seeds that left answers, with a flag for the others. Whoever
-chooses by that would be flattered by a method of which one seed in three survives: so ranks, the
-front and the recommendation take a seed that diverged or did not fit, and left no answers, as the
-lowest score there is. A seed that collapsed has answers and is scored by them. One that stopped
-with an unexpected error says nothing of its method.
+chooses by that would be flattered by a method of which one seed in three survives: so verdicts,
+ranks, the front and the recommendation take a seed that diverged or did not fit, and left no
+answers, as the lowest score there is. A seed that collapsed has answers and is scored by them. One
+that stopped with an unexpected error says nothing of its method.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from paretune.analysis.cells import NO_MODEL, PROBES, Cell
-from paretune.analysis.compare import Verdict, above_baselines
+from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.interval import Scored
 from paretune.analysis.scores import LOWEST
 from paretune.analysis.selected import with_lost
@@ -47,31 +46,6 @@ def same_examples(cells: Iterable[tuple[str, Scored | None]]) -> dict[str, Score
         return {}
     ((usual, _),) = kinds.most_common(1)
     return {name: found for name, found in there.items() if (found.uid, found.units) == usual}
-
-
-def beside_baselines(
-    cell: Cell, found: Scored, beside: Sequence[Cell], write: Callable[[str], str] = str
-) -> Verdict:
-    """``found``, the cell's score, beside the baselines of its task and what its model knows.
-
-    Args:
-        cell: of a model.
-        found: its score, lost seeds counted or not.
-        beside: all cells of the task.
-        write: how names are written.
-    """
-    there: dict[str, Scored] = {}
-    missing = []
-    for other in beside:
-        if other is cell or not other.baseline or other.model not in (NO_MODEL, cell.model):
-            continue
-        if cell.name in PROBES and other.name == cell.name:
-            continue
-        if other.scored is not None and other.scored.uid == found.uid:
-            there[write(other.method)] = other.scored
-        else:
-            missing.append(write(other.method))
-    return above_baselines(found, there, missing)
 
 
 def on_model(cells: Sequence[Cell], model: str) -> Mapping[str, Scored]:

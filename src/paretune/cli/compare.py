@@ -28,8 +28,6 @@ def compare(
         out.print(heading, style="bold")
         said = [f"{plain(found.why)}."]
         if found.pair is not None:
-            said = list(
-                comparison(found.pair, found.pairs, found.needed, found.lost, blind=found.blind)
-            )
+            said = list(comparison(found.pair, found.needed, found.lost, blind=found.blind))
         for text in said:
             out.print(f"  {text}")

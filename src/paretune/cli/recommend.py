@@ -38,7 +38,8 @@ def recommend(
 ) -> None:
     """Say which configuration to take within a budget, why, and what would change it.
 
-    The cheapest of those clearly above every baseline that the best is not clearly above.
+    The cheapest of those clearly above every baseline that the best is not clearly above; where
+    there is none, the highest that scores above the baselines, as a guess.
     """
     from paretune.verbs.recommend import recommend as weigh
 
@@ -55,7 +56,7 @@ def recommend(
     for place, advice in enumerate(found):
         if place:
             say()
-        for text in advice.reasons:
+        for text in (*advice.warnings, *advice.reasons):
             say(text)
         if advice.changes:
             say("What would change it:")

@@ -1,17 +1,17 @@
-"""A recommendation in sentences: what to take, why, and what would change it."""
+"""A recommendation in short sentences: what to take, why, and what would change it."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.costs import TITLES, Axis, Spread
-from paretune.analysis.interval import Interval
-from paretune.analysis.needed import POWER, Needed
+from paretune.analysis.needed import Needed
 from paretune.analysis.recommend import Candidate, Recommendation
-from paretune.report import words
+from paretune.report import sense, words
+from paretune.report.deciding import POWER_NOTE, decides, has_number
 from paretune.report.sentences import SELECTED_ON_TEST
 
 _SAID: dict[Axis, str] = {
@@ -23,19 +23,23 @@ _SAID: dict[Axis, str] = {
     "inference": "an example in inference",
 }
 
-MOST = {"seed": 1_000, "example": 100_000}
-"""Above this many a number says only that two are practically equal."""
-
 
 @dataclass(frozen=True)
 class Advice:
-    """``take`` names the configuration, empty where there is none; ``command`` exports it."""
+    """``take`` names the configuration, empty where there is none; ``command`` exports it.
+
+    ``warnings`` come before everything else: what was not learned. ``reasons`` are what to take
+    and why, ``changes`` what would change it, the most telling first. ``kind`` as in
+    :class:`~paretune.analysis.recommend.Recommendation`.
+    """
 
     task: str
     take: str
     reasons: tuple[str, ...]
     changes: tuple[str, ...]
     command: str
+    warnings: tuple[str, ...] = ()
+    kind: str = "none"
 
 
 def advice(found: Recommendation, study: str = "STUDY", store: str | None = None) -> Advice:
@@ -47,18 +51,20 @@ def advice(found: Recommendation, study: str = "STUDY", store: str | None = None
         store: the folder of its results, where it is not the usual one.
     """
     said = _Said(found)
-    if found.kind == "method":
-        reasons = said.method()
-    elif found.kind == "baseline":
-        reasons = said.baseline()
-    else:
-        reasons = said.nothing()
+    reasons = {
+        "method": said.method,
+        "guess": said.guess,
+        "baseline": said.baseline,
+        "none": said.nothing,
+    }[found.kind]
     return Advice(
         task=words.plain(found.task),
         take=said.title(found.chosen) if found.chosen else "",
-        reasons=tuple(reasons),
+        reasons=tuple(reasons()),
         changes=tuple(said.changes()),
         command=_command(found.chosen.cell, study, store) if found.chosen else "",
+        warnings=tuple(said.warnings()),
+        kind=found.kind,
     )
 
 
@@ -70,136 +76,199 @@ class _Said:
 
     def title(self, candidate: Candidate) -> str:
         """``lora on e5-small``; ``lora`` where the task has one model."""
-        cell = candidate.cell
+        return self._title(candidate.cell)
+
+    def _title(self, cell: Cell) -> str:
         models = {c.cell.model for c in self.found.candidates} - {NO_MODEL}
         alone = cell.model == NO_MODEL or len(models) < 2
         return words.plain(cell.method if alone else f"{cell.method} on {cell.model}")
 
+    @property
+    def _task(self) -> str:
+        return words.plain(self.found.task)
+
+    @property
+    def _inside(self) -> str:
+        return " inside the budget" if self.found.budget.limits else ""
+
+    @property
+    def _by(self) -> str:
+        return TITLES[self.found.budget.by]
+
+    def warnings(self) -> Iterable[str]:
+        """What is to be known before any recommendation."""
+        missed = self.found.unlearned
+        if missed is not None:
+            methods = [c for c in self.found.candidates if not c.cell.baseline]
+            of_all = len(missed.cells) >= len(methods)
+            yield sense.warning(missed, [self._title(c) for c in missed.cells], of_all)
+
     def method(self) -> Iterable[str]:
-        """Two sentences on a method that was taken."""
-        found, chosen = self.found, self.found.chosen
-        assert chosen is not None  # noqa: S101
-        inside = " inside the budget" if found.budget.limits else ""
-        yield f"On {words.plain(found.task)}, take {self._scored(chosen)}."
+        """A method that is clearly above every baseline."""
+        found, chosen = self.found, _there(self.found.chosen)
+        yield f"On {self._task}, take {self._scored(chosen)}."
         if found.to_best is None:
             if found.considered == 1:
-                yield f"It is the only one{inside} that is clearly above every baseline."
+                yield f"It is the only one{self._inside} that is clearly above every baseline."
             else:
                 yield (
-                    f"It is the highest of the {found.considered}{inside} that are clearly above "
-                    f"every baseline, and {self._none_cheaper()}."
+                    f"It scores highest of the {found.considered}{self._inside} clearly above "
+                    f"every baseline; {self._none_cheaper()}."
                 )
             return
-        best = f"{self.title(found.to_best.candidate)}, {_score(found.to_best.candidate)}"
+        best, gap = found.to_best.candidate, found.to_best.difference
+        named = f"the highest, {self.title(best)}"
+        minus = f"{self.title(best)} minus {self.title(chosen)}: {words.interval(gap)}"
         if found.budget.within is None:
             yield (
-                f"It is the cheapest by {TITLES[found.budget.by]}{inside} of those clearly above "
-                f"every baseline that cannot be told apart from the highest, {best}: that one "
-                f"scores {_higher(found.to_best.difference)}."
+                f"It has the least {self._by}{self._inside} of those clearly above every baseline "
+                f"without a clear difference from {named} ({minus})."
             )
             return
-        most = found.budget.within * found.to_best.difference.highest / 100
-        shown = "is" if found.to_best.difference.high <= most else "is not"
+        most = found.budget.within * gap.highest / 100
+        shown = "shows" if gap.high <= most else "does not show"
         yield (
-            f"It is the cheapest by {TITLES[found.budget.by]}{inside} within "
-            f"{_points(found.budget.within)} of the highest, {best}: that one scores "
-            f"{_higher(found.to_best.difference)}, so the loss {shown} shown to be so small."
+            f"It has the least {self._by}{self._inside} within {_points(found.budget.within)} of "
+            f"{named}. The interval {shown} that the loss is so small ({minus})."
+        )
+
+    def guess(self) -> Iterable[str]:
+        """A method that scores higher than its baselines, but not clearly."""
+        found, chosen = self.found, _there(self.found.chosen)
+        yield f"On {self._task}, the best guess is {self._scored(chosen)}."
+        rival = found.hardest
+        if rival is None:
+            return
+        name = words.plain(found.hardest_baseline)
+        yield (
+            f"It is not proven: {self.title(chosen)} minus {name} is "
+            f"{words.interval(rival.difference)}, no clear difference. If a wrong choice is "
+            f"costly, stay with {name}."
         )
 
     def baseline(self) -> Iterable[str]:
-        """Two sentences where no method inside is clearly above every baseline."""
-        found, chosen = self.found, self.found.chosen
-        assert chosen is not None  # noqa: S101
-        inside = " inside the budget" if found.budget.limits else ""
-        yield (
-            f"On {words.plain(found.task)}, no method{inside} is clearly above every baseline, so "
-            f"until more is known take the baseline {self._scored(chosen)}."
-        )
-        tops = [c for c in found.candidates if not c.cell.baseline and c.inside]
-        top = max(tops, key=lambda c: c.interval.estimate, default=None)
-        if top is None or top.verdict is None:
-            yield self._no_top()
-        else:
+        """A baseline, where no method inside scores higher."""
+        found, chosen = self.found, _there(self.found.chosen)
+        yield f"On {self._task}, take the baseline {self._scored(chosen)}."
+        methods = [c for c in found.candidates if not c.cell.baseline]
+        top = max((c for c in methods if c.inside), key=lambda c: c.interval.estimate, default=None)
+        if top is not None and top.verdict is not None:
             yield (
-                f"The highest method{inside} is {self.title(top)}, {_score(top)}: "
+                f"No method{self._inside} scores above all baselines; the highest is "
+                f"{self.title(top)}, {words.interval(top.interval)}: "
                 f"{words.plain(top.verdict.words)}."
             )
+        elif not methods:
+            yield "No method was trained beside the baselines."
+        else:
+            yield self._no_fit()
 
-    def _no_top(self) -> str:
-        """Why no method is there to be named beside the baseline."""
-        methods = [c for c in self.found.candidates if not c.cell.baseline]
-        if not methods:
-            return "No method has a score."
-        if all(c.over for c in methods):
+    def _no_fit(self) -> str:
+        """Why no method is inside the budget."""
+        if all(c.over for c in self.found.candidates if not c.cell.baseline):
             return "No method fits the budget."
         return "No method is known to fit the budget: a limited cost was not measured."
 
     def nothing(self) -> Iterable[str]:
-        """Why nothing can be recommended yet."""
+        """Why nothing can be recommended."""
         found = self.found
         if any(c.cell.selected_on_test for c in found.candidates):
             yield (
-                f"On {words.plain(found.task)}, nothing is recommended: scores were "
-                f"{SELECTED_ON_TEST} and not all baselines were run; protocol: fair has both."
+                f"On {self._task}, nothing is recommended: scores were {SELECTED_ON_TEST}. "
+                "protocol: fair avoids that."
             )
         elif found.missing and any(not c.cell.baseline for c in found.candidates):
             names = words.listed([words.plain(name) for name in found.missing])
-            yield (
-                f"On {words.plain(found.task)}, nothing can be recommended before these baselines "
-                f"are there: {names}."
-            )
+            yield f"On {self._task}, nothing is recommended before these baselines: {names}."
+        elif found.floor is not None and any(c.cell.model != NO_MODEL for c in found.candidates):
+            floor = sense.beyond_floor(found.floor)
+            yield f"On {self._task}, there is nothing to take."
+            methods = [c for c in found.candidates if not c.cell.baseline]
+            if methods and not any(c.inside for c in methods):
+                yield f"{self._no_fit()} No baseline scores above {floor}."
+            else:
+                yield f"Nothing scores above {floor}."
         else:
-            yield f"On {words.plain(found.task)}, no method has a score yet."
+            yield f"On {self._task}, no method has a score yet."
 
     def changes(self) -> Iterable[str]:
         """What would change the recommendation."""
-        found = self.found
+        counted: list[Needed] = []
+        yield from self._unfinished()
+        yield from self._other_budgets()
+        for text, needed in self._undecided():
+            counted.append(needed)
+            yield f"{text}: {decides(needed)}."
+        yield from sense.at_the_edge(
+            (self.title(c), c.cell) for c in self.found.candidates if not c.cell.baseline
+        )
+        if self.found.kind in ("baseline", "none") and any(
+            not c.cell.baseline and c.inside for c in self.found.candidates
+        ):
+            yield f"More steps{self._steps_now()}, other rates, methods, models or data may help."
+        yield from self._left_aside()
+        yield from self._mishaps()
+        chosen = self.found.chosen
+        if self.found.kind == "method" and chosen and chosen.interval.n_seeds < 3:
+            seeds = words.counted(chosen.interval.n_seeds, "seed")
+            yield f"With {seeds} few differences are clear, so what is cheap stays in; a claim needs 5."
+        if any(has_number(needed) for needed in counted):
+            yield POWER_NOTE
+
+    def _unfinished(self) -> Iterable[str]:
+        if self.found.unfinished:
+            count = words.counted(len(self.found.unfinished), "cell")
+            yield f"{count} of this task not finished yet."
+
+    def _other_budgets(self) -> Iterable[str]:
+        found, by = self.found, self.found.budget.by
         if (rival := found.outside) is not None:
-            excess = self._over(rival.candidate)
-            chance = "more than chance" if rival.clear else "not clear"
+            chance = "clearly" if rival.clear else "not clearly"
             yield (
-                f"A larger budget: {self.title(rival.candidate)} ({excess}) scores "
-                f"{_higher(rival.difference)}, which is {chance}."
+                f"A larger budget: {self.title(rival.candidate)} ({self._over(rival.candidate)}) "
+                f"scores {chance} higher, by {words.interval(rival.difference)}."
             )
-        by = found.budget.by
         outside = [c for c in found.candidates if c.clear and c.over and by in c.costs]
-        if found.kind == "baseline" and outside:
+        if found.kind != "method" and outside:
             least = min(outside, key=lambda c: c.costs[by].value)
             yield (
-                f"The cheapest by {TITLES[by]} that is clearly above every baseline: "
-                f"{self.title(least)}, {_score(least)} ({self._over(least)})."
+                f"The least {self._by} clearly above every baseline: {self.title(least)}, "
+                f"{words.interval(least.interval)} ({self._over(least)})."
             )
-        if (rival := found.to_best) is not None and not rival.clear:
-            better = f"To find out whether {self.title(rival.candidate)} is better"
-            yield f"{better}: {decides(rival.needed)}."
-        if (rival := found.promising) is not None:
-            yield (
-                f"To find out whether {self.title(rival.candidate)} is above the baseline that is "
-                f"hardest to tell from it (it scores {_higher(rival.difference)}): "
-                f"{decides(rival.needed)}."
-            )
-        elif found.kind == "baseline" and any(
-            not c.cell.baseline and c.inside for c in found.candidates
-        ):
-            inside = " inside the budget" if found.budget.limits else ""
-            yield (
-                f"No method{inside} scores higher than all of its baselines: more seeds or "
-                "examples are not likely to help; other rates, methods, models or data may."
-            )
-        if unclear := self._cheaper_unclear():
-            said = [f"{self.title(c)}, {_score(c)}" for c in unclear]
-            yield f"Cheaper, but not clearly above every baseline: {'; '.join(said)}."
+
+    def _undecided(self) -> Iterable[tuple[str, Needed]]:
+        """Pairs that are not decided, as sentences without their ends, and what would decide."""
+        found = self.found
+        if (rival := found.to_best) is not None and not rival.clear and found.chosen:
+            best, chosen = self.title(rival.candidate), self.title(found.chosen)
+            yield f"Would decide between {best} and {chosen}", rival.needed
+        if (rival := found.hardest) is not None:
+            name = words.plain(found.hardest_baseline)
+            yield f"Would decide between {self.title(rival.candidate)} and {name}", rival.needed
+
+    def _left_aside(self) -> Iterable[str]:
+        """Methods that are cheaper and not below, and those whose limited cost is not known."""
+        found, by = self.found, self.found.budget.by
+        if found.kind == "method" and found.chosen and by in found.chosen.costs:
+            most = found.chosen.costs[by].value
+            unclear = [
+                f"{self.title(c)}, {words.interval(c.interval)}"
+                for c in found.candidates
+                if not c.cell.baseline
+                and not c.clear
+                and c.verdict is not None
+                and c.verdict.standing != "below"
+                and by in c.costs
+                and c.costs[by].value < most
+            ]
+            if unclear:
+                yield f"Cheaper, but not clearly above every baseline: {'; '.join(unclear)}."
         if found.unmeasured:
             said = [
-                f"{self.title(c)} ({words.listed(_names(c.unknown))})" for c in found.unmeasured
+                f"{self.title(c)} ({words.listed([TITLES[a] for a in c.unknown])})"
+                for c in found.unmeasured
             ]
             yield f"Not considered, since a limited cost was not measured: {'; '.join(said)}."
-        yield from self._mishaps()
-        if found.kind == "method" and found.chosen and found.chosen.interval.n_seeds < 3:
-            seeds = words.counted(found.chosen.interval.n_seeds, "seed")
-            yield f"{seeds} can tell little apart, so what is cheap stays in; a claim needs five."
-        if found.unfinished:
-            yield f"{words.counted(len(found.unfinished), 'cell')} of this task not finished yet."
 
     def _mishaps(self) -> Iterable[str]:
         for candidate in self.found.candidates:
@@ -215,34 +284,26 @@ class _Said:
 
     def _none_cheaper(self) -> str:
         """Why the highest is also what was taken."""
-        chosen, by = self.found.chosen, self.found.budget.by
-        assert chosen is not None  # noqa: S101
+        chosen, by = _there(self.found.chosen), self.found.budget.by
         mine = chosen.costs.get(by)
         pool = [c for c in self.found.candidates if c.clear and c.inside and c is not chosen]
         cheaper = [c for c in pool if mine and by in c.costs and c.costs[by].value < mine.value]
         if not cheaper:
-            return f"none of them is known to be cheaper by {TITLES[by]}"
+            return f"none is known to have less {self._by}"
         said = words.listed([self.title(c) for c in cheaper])
         if self.found.budget.within is not None:
-            return f"what is cheaper by {TITLES[by]} loses more than is allowed: {said}"
-        return f"what is cheaper by {TITLES[by]} is clearly below it: {said}"
+            return f"what has less {self._by} loses more than is allowed: {said}"
+        return f"what has less {self._by} is clearly below it: {said}"
 
-    def _cheaper_unclear(self) -> list[Candidate]:
-        """Methods that cost less than what was taken, and are neither clear nor below."""
-        found, by = self.found, self.found.budget.by
-        if found.kind != "method" or found.chosen is None or by not in found.chosen.costs:
-            return []
-        most = found.chosen.costs[by].value
-        return [
-            c
-            for c in found.candidates
+    def _steps_now(self) -> str:
+        steps = [
+            int(r.result["steps"])
+            for c in self.found.candidates
             if not c.cell.baseline
-            and not c.clear
-            and c.verdict is not None
-            and c.verdict.standing != "below"
-            and by in c.costs
-            and c.costs[by].value < most
+            for r in c.cell.final
+            if r.result.get("steps")
         ]
+        return f" ({max(steps):,} now)" if steps else ""
 
     def _scored(self, candidate: Candidate) -> str:
         costs = [
@@ -251,59 +312,20 @@ class _Said:
             if axis in candidate.costs
         ]
         said = f"{self.title(candidate)}: {_score(candidate)}"
-        return f"{said}, with {words.listed(costs)}" if costs else said
+        return f"{said}, {words.listed(costs)}" if costs else said
 
     def _over(self, candidate: Candidate) -> str:
         if not candidate.over:
-            return f"{words.listed(_names(candidate.unknown))} not measured"
+            return f"{words.listed([TITLES[axis] for axis in candidate.unknown])} not measured"
         return words.listed([cost(axis, candidate.costs[axis]) for axis in candidate.over])
 
 
-def decides(found: Needed) -> str:
-    """What would decide a pair, in words."""
-    now = f"in place of {found.seeds_now}"
-    examples = f"{about(found.examples or 0, 'test example')} in place of {found.examples_now:,}"
-    chance = f"found with {100 * POWER:.0f} % chance if the difference is what it looks like"
-    if found.blind:
-        if found.examples is None:
-            return "one seed says nothing of seeds, and no number of test examples is known to do"
-        return f"as far as examples go {examples} ({chance}); one seed says nothing of seeds"
-    if found.seeds and found.examples:
-        return f"{about(found.seeds, 'seed')} each {now}, or {examples} ({chance})"
-    if found.seeds:
-        return (
-            f"{about(found.seeds, 'seed')} each {now} ({chance}); no number of test examples "
-            "alone would do, since seeds differ too much"
-        )
-    if found.examples:
-        why = (
-            f"the {found.examples_now:,} test examples leave too much open"
-            if found.varies
-            else "they move nothing here"
-        )
-        return f"{examples} ({chance}); no number of seeds alone would do, since {why}"
-    if found.both:
-        seeds, some = found.both
-        return (
-            f"{about(seeds, 'seed')} each {now} together with {about(some, 'test example')} in "
-            f"place of {found.examples_now:,} ({chance}); no number of seeds alone would do, and "
-            "none of examples"
-        )
-    return "no number of seeds or test examples would do, since they score the same"
-
-
 def cost(axis: Axis, found: Spread) -> str:
-    """``870 MiB peak memory in training by one solo measurement``: with what it stands on."""
+    """``870 MiB peak memory in training``; several measurements and seeds are named."""
     said = f"{bare_cost(axis, found.value)} {_SAID[axis]}"
-    if found.measurements == 0:
+    if found.measurements < 2:
         return said
-    solo = (
-        "one solo measurement"
-        if found.measurements == 1
-        else f"{found.measurements} solo measurements"
-    )
-    steps = f" x the steps of {words.counted(found.seeds, 'seed')}" if found.seeds else ""
-    return f"{said} by {solo}{steps}"
+    return f"{said} (mean of {found.measurements} measurements)"
 
 
 def bare_cost(axis: Axis, value: float) -> str:
@@ -317,20 +339,9 @@ def bare_cost(axis: Axis, value: float) -> str:
     return words.seconds(value)
 
 
-def about(count: int, noun: str) -> str:
-    """``about 1,300 test examples``: rounded up to two digits, since it is not known exactly.
-
-    Of what nobody would run (:data:`MOST`) only that it is more, not how many hundred thousand.
-    """
-    most = MOST[noun.split()[-1]]
-    if count > most:
-        return f"more than {most:,} {noun}s"
-    step = 10 ** max(len(str(count)) - 2, 0)
-    return f"about {words.counted(-(-count // step) * step, noun)}"
-
-
-def _names(axes: Sequence[Axis]) -> list[str]:
-    return [TITLES[axis] for axis in axes]
+def _there(candidate: Candidate | None) -> Candidate:
+    assert candidate is not None  # noqa: S101
+    return candidate
 
 
 def _points(value: float) -> str:
@@ -340,11 +351,6 @@ def _points(value: float) -> str:
 def _score(candidate: Candidate) -> str:
     flattered = f"; {SELECTED_ON_TEST}" if candidate.cell.selected_on_test else ""
     return f"{words.interval(candidate.interval)} ({words.basis(candidate.interval)}{flattered})"
-
-
-def _higher(found: Interval) -> str:
-    """``higher by 0.02 [-0.10, 0.14] (60 examples, 3 seeds)``."""
-    return f"higher by {words.interval(found)} ({words.basis(found)})"
 
 
 def _command(cell: Cell, study: str, store: str | None) -> str:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from paretune.analysis.cells import NO_MODEL
-from paretune.analysis.interval import Interval
 from paretune.report import words
 from paretune.report.build import Row, TaskPart
 
@@ -93,12 +92,13 @@ def quality(task: TaskPart, index: int) -> Figure | None:
     groups = by_model(task, lambda row: row.cell.interval is not None or bool(row.cell.final))
     if not groups and not bare:
         return None
-    top = [_constant(task.constant)] if task.constant else []
-    top += [_score_bar(row) for row in bare if not _is_the_constant(row, task)]
     return figure(
         f"quality-{index}",
         f"Quality on {task.key}: {task.metric}",
-        [("baselines", top), *((model, [_score_bar(r) for r in rows]) for model, rows in groups)],
+        [
+            ("baselines", [_score_bar(row) for row in bare]),
+            *((model, [_score_bar(r) for r in rows]) for model, rows in groups),
+        ],
         _score_ticks(task),
     )
 
@@ -262,33 +262,9 @@ def _score_bar(row: Row) -> Bar:
         kind=kind,
         length=found.estimate,
         whisker=(found.low, found.high),
-        hatched=row.collapsed,
+        hatched=row.collapsed or row.cell.name == "majority",
         value=" ".join(mark for mark in marks if mark),
         through=row.cell.name == "untuned",
-    )
-
-
-def _constant(found: Interval) -> Bar:
-    return Bar(
-        label="constant answer",
-        name=f"best constant answer, {words.interval(found)}, {words.basis(found)}",
-        y=0,
-        kind="baseline",
-        length=found.estimate,
-        whisker=(found.low, found.high),
-        hatched=True,
-        value=words.estimate(found),
-    )
-
-
-def _is_the_constant(row: Row, task: TaskPart) -> bool:
-    """The majority answer of train is usually the best constant on test: one bar says both."""
-    found = row.cell.interval
-    return (
-        row.cell.name == "majority"
-        and found is not None
-        and task.constant is not None
-        and abs(found.estimate - task.constant.estimate) < 1e-9
     )
 
 

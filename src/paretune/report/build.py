@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from paretune.analysis.cells import NO_MODEL, Cell, group
-from paretune.analysis.collapse import best_constant
 from paretune.analysis.compare import Verdict
-from paretune.analysis.interval import Interval, interval_of, scored
-from paretune.analysis.pairs import Pair, Rank, all_pairs, ranks
-from paretune.analysis.quality import beside_baselines, on_model
+from paretune.analysis.decisions import Decisions
+from paretune.analysis.interval import Interval
+from paretune.analysis.learned import mostly_constant
+from paretune.analysis.pairs import Pair, Rank
 from paretune.analysis.recommend import recommend
 from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
 from paretune.report import sentences, words
@@ -23,9 +23,9 @@ from paretune.report.coverage import limits
 from paretune.report.departures import departures
 from paretune.report.fronts import FrontTable, fronts
 from paretune.report.texts import Grid, grids
-from paretune.store.record import SCORELESS, Predictions, Record
+from paretune.store.record import SCORELESS, Record
 from paretune.store.rows import RunState
-from paretune.study import OF_NUMBERS, OF_TEXTS, Study, TaskSpec
+from paretune.study import OF_NUMBERS, Study, TaskSpec
 
 
 class Finding(Protocol):
@@ -58,7 +58,7 @@ class Row:
 
     ``title`` is how sentences call it: ``lora on e5-small``, or ``lora`` where there is one model.
     ``loses``: a translation clearly worse than the untuned model's. ``rank``: the ranks that it may
-    have among the methods and baselines of its model.
+    have among the methods of its model; None for baselines.
     """
 
     cell: Cell
@@ -82,10 +82,7 @@ class Row:
     @property
     def collapsed(self) -> bool:
         """At least half of the scored seeds answered a constant."""
-        scored_seeds = len(self.cell.final) - self.cell.scoreless
-        return self.cell.name != "majority" and 2 * self.cell.outcomes.get("collapsed", 0) >= max(
-            scored_seeds, 1
-        )
+        return mostly_constant(self.cell)
 
     @property
     def rate(self) -> str:
@@ -105,9 +102,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class TaskPart:
-    """One task: methods and baselines, what may be concluded, what the constant answer scores.
+    """One task: methods and baselines, and what may be concluded.
 
-    ``languages`` are a translation's, from and into.
+    ``constant`` is the score of the constant answer, the baseline ``majority``; None before it ran,
+    and where answers are no classes. ``languages`` are a translation's, from and into.
     ``highest`` is what its score can come up to; ``grids`` are the further tables of a translation.
     ``advice`` is what to take without a budget; ``front`` is None while too little is measured.
     """
@@ -117,9 +115,9 @@ class TaskPart:
     rows: tuple[Row, ...]
     baselines: tuple[Row, ...]
     constant: Interval | None
-    constant_label: int | None
     sentences: tuple[str, ...]
     basis: str
+    decided: Decisions
     highest: float = 1.0
     translates: bool = False
     languages: tuple[str, str] = ("", "")
@@ -165,7 +163,9 @@ class TaskPart:
         if self.advice is None or not self.advice.take or not scored:
             return self.sentences
         if self.answered:
-            return tuple(sentences.beyond(self.rows, self.baselines, self.pairs, self.advice.take))
+            return tuple(
+                sentences.beyond(self.rows, self.baselines, self.decided, self.advice.take)
+            )
         return self.sentences[1:]
 
     @property
@@ -266,19 +266,13 @@ def build(
 
 def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskPart:
     key = words.plain(task.key)
-    pairs, ranked = _pairs(cells)
-    rows = [_row(cell, cells, ranked.get((cell.model, cell.method))) for cell in cells]
-    some = next((c.scored for c in cells if c.scored), None)
-    label, constant = None, None
-    # The best constant number scores 0 by definition, and the mean answer stands there anyway; of
-    # texts there is none.
-    if some is not None and cells[0].metric not in (*OF_NUMBERS, *OF_TEXTS):
-        given = [int(one) for one in some.label]
-        label = best_constant(given, cells[0].metric, some.question)
-        answers = Predictions(
-            some.uid, some.label, (label,) * len(given), (), some.cluster, some.question
-        )
-        constant = interval_of(scored([answers], cells[0].metric))
+    decided = Decisions(cells)
+    ranks = {
+        (model, method): rank
+        for model in dict.fromkeys(c.model for c in cells)
+        for method, rank in decided.ranks(model).items()
+    }
+    rows = [_row(cell, cells, decided, ranks.get((cell.model, cell.method))) for cell in cells]
     methods = tuple(r for r in rows if not r.cell.baseline)
     baselines = tuple(r for r in rows if r.cell.baseline)
     basis = _basis([row for row in rows if not row.cell.once])
@@ -289,38 +283,28 @@ def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskPart:
         metric=TITLES[cells[0].metric],
         rows=methods,
         baselines=baselines,
-        constant=constant,
-        constant_label=label,
-        sentences=tuple(sentences.conclusions(key, methods, baselines)),
+        constant=_constant(baselines),
+        sentences=tuple(sentences.conclusions(key, methods, baselines, decided)),
         basis=", ".join(basis),
+        decided=decided,
         highest=HIGHEST.get(cells[0].metric, 1.0),
         translates=task.translates,
         languages=(task.source_lang or "", task.target_lang or ""),
         grids=grids(task, (*methods, *baselines)),
-        advice=advice(recommend(cells)),
+        advice=advice(recommend(cells, decided=decided)),
         front=fronts((*methods, *baselines), index, HIGHEST.get(cells[0].metric, 1.0)),
-        pairs=pairs,
+        pairs=tuple(
+            Pairs(words.plain(model), pairs)
+            for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL)
+            if (pairs := decided.pairs(model))
+        ),
     )
 
 
-def _pairs(cells: Sequence[Cell]) -> tuple[tuple[Pairs, ...], dict[tuple[str, str], Rank]]:
-    """All pairs of each model, and the ranks by model and method.
-
-    Baselines without a model stand among those of every model; where there are several, they have
-    no rank of their own.
-    """
-    models = [m for m in dict.fromkeys(c.model for c in cells) if m != NO_MODEL]
-    found: list[Pairs] = []
-    ranked: dict[tuple[str, str], Rank] = {}
-    for model in models:
-        there = on_model(cells, model)
-        pairs = all_pairs(there)
-        if pairs:
-            found.append(Pairs(words.plain(model), pairs))
-        ranked |= {(model, name): rank for name, rank in ranks(list(there), pairs).items()}
-        if len(models) == 1:
-            ranked |= {(NO_MODEL, name): rank for (_, name), rank in ranked.items()}
-    return tuple(found), ranked
+def _constant(baselines: Sequence[Row]) -> Interval | None:
+    found = next((row.cell for row in baselines if row.cell.name == "majority"), None)
+    # Of numbers it is their mean, which is no class and stands there as a baseline like others.
+    return None if found is None or found.metric in OF_NUMBERS else found.interval
 
 
 def _basis(rows: Sequence[Row]) -> list[str]:
@@ -336,24 +320,17 @@ def _basis(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _row(cell: Cell, beside: Sequence[Cell], rank: Rank | None) -> Row:
+def _row(cell: Cell, beside: Sequence[Cell], decided: Decisions, rank: Rank | None) -> Row:
     several = len({other.model for other in beside} - {NO_MODEL}) > 1
     alone = cell.model == NO_MODEL or not several
     title = cell.method if alone else f"{cell.method} on {cell.model}"
-    verdict = _verdict(cell, beside)
+    verdict = decided.verdict(cell, words.plain)
     untuned = {words.plain(other.method) for other in beside if other.name == "untuned"}
     loses = verdict is not None and any(
         one.baseline in untuned and one.standing == "below" for one in verdict.against
     )
     flags = [*(["loses what the base model knows"] if loses else []), *_flags(cell)]
     return Row(cell, words.plain(title), cost(cell), verdict, tuple(flags), loses, rank)
-
-
-def _verdict(cell: Cell, beside: Sequence[Cell]) -> Verdict | None:
-    """Beside the baselines without a model, and what the same model knows unchanged."""
-    if cell.scored is None or cell.model == NO_MODEL:
-        return None
-    return beside_baselines(cell, cell.scored, beside, words.plain)
 
 
 def _flags(cell: Cell) -> Iterable[str]:

@@ -6,7 +6,7 @@ cell of each task. Objects whose keys are not fixed are in ``OPEN``.
 
 from __future__ import annotations
 
-FORMAT = 1
+FORMAT = 2
 """Grows when a field is removed or means something else; new fields may come without it."""
 
 _INTERVAL = {
@@ -42,8 +42,7 @@ FIELDS: dict[str, str] = {
     "tasks[].metric": "its primary metric: accuracy, macro_f1, bleu ...",
     "tasks[].title": "the metric's name in words",
     "tasks[].highest": "what the score can come up to: 1, of BLEU and chrF 100",
-    "tasks[].constant": "score of the best constant answer on the test part; null: there is none",
-    "tasks[].constant.label": "number of the label that it answers",
+    "tasks[].constant": "score of the constant answer, the baseline majority; null: there is none",
     "tasks[].constant.estimate": "its score",
     **{f"tasks[].constant.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].sentences": "what may be concluded",

@@ -13,7 +13,7 @@ from paretune.analysis.paper import measured, published
 from paretune.analysis.paper.claims import MARGIN, Claim, claims, title
 from paretune.analysis.paper.judging import VERDICTS, Compared, Judged, Standing, Verdict
 from paretune.report import words
-from paretune.report.advice import about
+from paretune.report.deciding import about
 from paretune.report.sentences import protocol
 from paretune.report.writing import write_whole
 from paretune.store.record import Record

@@ -6,29 +6,34 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from paretune.analysis.cautious import cautious
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
-from paretune.analysis.difference import ALPHA, holm
+from paretune.analysis.decisions import Decisions
 from paretune.report import words
 from paretune.study import OF_TEXTS, Study
 
 if TYPE_CHECKING:
-    from paretune.report.build import Pairs, Row
+    from paretune.report.build import Row
 
 SELECTED_ON_TEST = "selected on the test part"
 
 
-def conclusions(task: str, rows: Sequence[Row], baselines: Sequence[Row]) -> Iterable[str]:
+def conclusions(
+    task: str, rows: Sequence[Row], baselines: Sequence[Row], decided: Decisions
+) -> Iterable[str]:
     """Sentences on one task: what is above every baseline, what it costs, what collapsed."""
     ended = [r for r in rows if r.cell.interval is not None]
     models = len({r.model for r in rows})
     if not ended:
-        yield f"On {task}, no method has a score yet."
+        highest = max((r for r in baselines if r.cell.interval), key=_estimate, default=None)
+        if rows or highest is None:
+            yield f"On {task}, no method has a score yet."
+        else:
+            yield f"On {task}, only baselines were run; the highest is {_scored(highest)}."
     else:
         best = max(ended, key=_estimate)
         above = [r for r in ended if r.verdict is not None and r.verdict.complete]
         if above:
-            yield from _above(task, above, models)
+            yield from _above(task, above, models, decided)
         else:
             words_of = f": {best.verdict.words}" if best.verdict else ""
             yield (
@@ -40,60 +45,23 @@ def conclusions(task: str, rows: Sequence[Row], baselines: Sequence[Row]) -> Ite
 
 
 def beyond(
-    rows: Sequence[Row], baselines: Sequence[Row], pairs: Sequence[Pairs], taken: str
+    rows: Sequence[Row], baselines: Sequence[Row], decided: Decisions, taken: str
 ) -> Iterable[str]:
-    """What :func:`conclusions` adds to the advice to take ``taken``, a method's title.
-
-    A method stands beside its baselines alone (few comparisons, little to correct for); ranks come
-    from all pairs at once. So one may be clear and the other wide, and where that happens one
-    sentence says both.
-    """
+    """What :func:`conclusions` adds to the advice to take ``taken``, a method's title."""
     models = len({r.model for r in rows})
     above = [r for r in rows if r.verdict is not None and r.verdict.complete]
-    yield from _beside_and_among(above, pairs, models)
+    if len(above) > 1:
+        yield f"Clearly above every baseline: {_together(above, models)}."
     top = max(above, key=_estimate)
     others = [r for r in above if r is not top]
-    equal = _not_separable(top, others)
-    if below := [r for r in others if r not in equal]:
+    if below := _below(top, others, decided):
         yield f"Of these, clearly below the highest: {_together(below, models)}."
     weighed = [r for r in others if r.cost.memory.value is not None]
     least = min([*weighed, top], key=lambda r: r.cost.memory.value or math.inf)
     if weighed and least.title != taken:
-        yield (
-            f"Of these, the least memory in training: {least.title}, {least.cost.memory.text} "
-            f"({_measurements(least)})."
-        )
+        yield f"Of these, the least memory in training: {least.title}, {least.cost.memory.text}."
     yield from _losing(rows, models)
     yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
-
-
-def _beside_and_among(above: Sequence[Row], pairs: Sequence[Pairs], models: int) -> Iterable[str]:
-    """Who is above the baselines, and for whom all pairs at once do not say so."""
-    wide = [r for r in above if not _above_among_all(r, pairs)]
-    who, verb = _together(above, models), "is" if len(above) == 1 else "are each"
-    if not wide:
-        if len(above) > 1:
-            yield f"Clearly above every baseline: {who}."
-        return
-    most = max((r.rank.of for r in wide if r.rank is not None), default=0)
-    of = f" for {_together(wide, models)}" if len(wide) < len(above) else ""
-    yield (
-        f"Against the baselines alone {who} {verb} clearly above every one; among all pairs of the "
-        f"{most} methods and baselines together, which asks for more, that is not clear{of}, so "
-        f"ranks reach further down."
-    )
-
-
-def _above_among_all(row: Row, pairs: Sequence[Pairs]) -> bool:
-    """Whether all pairs of the row's model also say that it is above each of its baselines."""
-    beaten = set()
-    for pair in (pair for group in pairs if group.model == row.model for pair in group.pairs):
-        if pair.standing != "unclear":
-            winner, loser = (pair.a, pair.b) if pair.standing == "above" else (pair.b, pair.a)
-            if winner == row.cell.method:
-                beaten.add(words.plain(loser))
-    against = row.verdict.against if row.verdict else ()
-    return {one.baseline for one in against} <= beaten
 
 
 def _losing(rows: Sequence[Row], models: int) -> Iterable[str]:
@@ -104,7 +72,7 @@ def _losing(rows: Sequence[Row], models: int) -> Iterable[str]:
         )
 
 
-def _above(task: str, above: Sequence[Row], models: int) -> Iterable[str]:
+def _above(task: str, above: Sequence[Row], models: int, decided: Decisions) -> Iterable[str]:
     top = max(above, key=_estimate)
     others = [r for r in above if r is not top]
     if not others:
@@ -114,11 +82,11 @@ def _above(task: str, above: Sequence[Row], models: int) -> Iterable[str]:
         f"On {task}, {_together(above, models)} are clearly above every baseline; "
         f"the highest is {_scored(top)}."
     )
-    equal = _not_separable(top, others)
-    if len(equal) == len(others):
-        yield "None of the others can be told apart from it."
-    elif equal:
-        yield f"Of the others, {_together(equal, models)} cannot be told apart from it."
+    below = _below(top, others, decided)
+    if not below:
+        yield "Between it and the others there is no clear difference."
+    elif len(below) < len(others):
+        yield f"Of the others, clearly below it: {_together(below, models)}."
     else:
         yield "It is clearly above all others."
     weighed = [r for r in above if r.cost.memory.value is not None]
@@ -126,8 +94,7 @@ def _above(task: str, above: Sequence[Row], models: int) -> Iterable[str]:
         least = min(weighed, key=lambda r: r.cost.memory.value or 0.0)
         whole = "Of these" if len(weighed) == len(above) else "Of these, as far as measured"
         yield (
-            f"{whole}, {least.title} took the least memory in training: {least.cost.memory.text} "
-            f"({_measurements(least)})."
+            f"{whole}, {least.title} took the least memory in training: {least.cost.memory.text}."
         )
 
 
@@ -148,13 +115,10 @@ def _together(rows: Sequence[Row], models: int) -> str:
     return said[0] if len(said) == 1 else ", and ".join([", ".join(said[:-1]), said[-1]])
 
 
-def _not_separable(top: Row, others: Sequence[Row]) -> list[Row]:
-    """Those whose difference from the top may be chance, after Holm's correction."""
-    if top.cell.scored is None:
-        return []
-    paired = [(r, r.cell.scored) for r in others if r.cell.scored is not None]
-    p = holm([cautious(top.cell.scored, theirs).p for _, theirs in paired])
-    return [r for (r, _), value in zip(paired, p, strict=True) if value >= ALPHA]
+def _below(top: Row, others: Sequence[Row], decided: Decisions) -> list[Row]:
+    """Those that the highest is clearly above."""
+    below = decided.clearly_below(top.cell, [r.cell for r in others])
+    return [r for r in others if r.cell in below]
 
 
 def _scored(row: Row) -> str:
@@ -167,11 +131,6 @@ def _scored(row: Row) -> str:
 
 def _estimate(row: Row) -> float:
     return row.cell.interval.estimate if row.cell.interval else -1.0
-
-
-def _measurements(row: Row) -> str:
-    count = len(row.cell.cost)
-    return "one solo measurement" if count == 1 else f"{count} solo measurements"
 
 
 def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:

@@ -124,7 +124,7 @@ def study_json(study: Study, report: Report) -> Json:
 def _task(task: TaskPart) -> Json:
     constant = None
     if task.constant is not None:
-        constant = {"label": task.constant_label, **_interval(task.constant)}
+        constant = _interval(task.constant)
     return {
         "key": task.key,
         "metric": task.all_rows[0].cell.metric if task.all_rows else None,

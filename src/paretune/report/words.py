@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paretune.terminal.clean import plain as plain
 
 if TYPE_CHECKING:
+    from paretune.analysis.compare import Standing
     from paretune.analysis.interval import Interval
     from paretune.analysis.pairs import Rank
 
@@ -55,10 +56,17 @@ def units(found: Interval) -> str:
 
 
 def rank(found: Rank | None) -> str:
-    """``1``, ``2–4``: the ranks that it may have; a dash where it has none."""
+    """``1``, ``2–4``: the ranks that it may have; a dash where it has none (baselines)."""
     if found is None:
         return "–"
     return str(found.best) if found.best == found.worst else f"{found.best}–{found.worst}"
+
+
+def standing(a: str, b: str, found: Standing) -> str:
+    """``full is clearly above lora``: what was decided of a pair, in every output's words."""
+    if found == "unclear":
+        return f"no clear difference between {a} and {b}"
+    return f"{a} is clearly above {b}" if found == "above" else f"{b} is clearly above {a}"
 
 
 def p_value(value: float) -> str:

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 class Compared:
     """Two methods on one task and model; ``pair`` is None where one has no score (``why``).
 
-    ``pair.difference.p`` is of this pair alone, ``pair.p_holm`` over the ``pairs`` of all methods
-    and baselines here. ``needed`` is there where the pair alone is undecided. ``blind``: a side
-    that could have several seeds has one, so what they move is not known.
+    ``pair.p_holm`` decides, as in the report; ``pair.difference.p`` is uncorrected. ``needed`` is
+    there where the pair is undecided. ``blind``: a side that could have several seeds has one, so
+    what they move is not known.
     """
 
     task: str
     model: str
     metric: str
     pair: Pair | None
-    pairs: int
     needed: Needed | None
     lost: tuple[str, ...]
     blind: bool = False
@@ -39,7 +38,7 @@ class Compared:
 def compare(
     study: Study | Path | str, a: str, b: str, *, store: Path | str | None = None
 ) -> tuple[Compared, ...]:
-    """The score of ``a`` less that of ``b`` for each task and model.
+    """The score of ``a`` minus that of ``b`` for each task and model.
 
     Args:
         study: a study, its file, or the name of a shipped one.
@@ -79,9 +78,9 @@ def compare(
 
 def _compared(cells: list[Cell], model: str, a: str, b: str) -> Compared:
     from paretune.analysis.cells import NO_MODEL
+    from paretune.analysis.decisions import Decisions
     from paretune.analysis.difference import ALPHA
     from paretune.analysis.needed import needed
-    from paretune.analysis.pairs import all_pairs
     from paretune.analysis.quality import lost_seeds, on_model
     from paretune.analysis.scores import TITLES
     from paretune.report.words import counted
@@ -92,14 +91,13 @@ def _compared(cells: list[Cell], model: str, a: str, b: str) -> Compared:
     absent = [name for name in (a, b) if name not in there]
     if absent:
         why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"
-        return Compared(cells[0].task, model, metric, None, 0, None, (), why=why)
-    # First the two that were asked for, so that the pair is a less b.
-    ordered = {name: there[name] for name in (a, b, *there)}
-    pairs = all_pairs(ordered)
-    pair = pairs[0]
+        return Compared(cells[0].task, model, metric, None, None, (), why=why)
+    pair = Decisions([c for c in cells if c.model in (model, NO_MODEL)]).between(here[a], here[b])
+    assert pair is not None  # noqa: S101 - both have scores of the same examples
     more = None
-    if pair.difference.p >= ALPHA:
-        more = needed(there[a], there[b], (here[a].once, here[b].once))
+    if pair.standing == "unclear":
+        once = (here[a].once, here[b].once)
+        more = needed(there[a], there[b], once, ALPHA / pair.family)
     blind = any(len(there[name].seeds) == 1 and not here[name].once for name in (a, b))
     lost = tuple(
         f"{lost_seeds(here[name])} of {counted(len(here[name].final), 'seed')} of {name} diverged "
@@ -107,4 +105,4 @@ def _compared(cells: list[Cell], model: str, a: str, b: str) -> Compared:
         for name in (a, b)
         if lost_seeds(here[name])
     )
-    return Compared(cells[0].task, model, metric, pair, len(pairs), more, lost, blind)
+    return Compared(cells[0].task, model, metric, pair, more, lost, blind)
