@@ -120,7 +120,10 @@ def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> Non
 
 
 def test_an_empty_budget_leaves_nothing_but_says_what_lies_outside() -> None:
-    found = recommend(cells({"tfidf": 0.6}), megabytes(1))
+    found = recommend(cells(), megabytes(1))
+    assert (found.kind, taken(found)) == ("none", "")
+    assert found.outside is None
+    found = recommend(cells({"tfidf": 0.6, "full": 0.95}), megabytes(1))
     assert (found.kind, taken(found)) == ("baseline", "tfidf")
     assert found.outside is not None and found.outside.candidate.cell.method == "full"
 

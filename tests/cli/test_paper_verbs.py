@@ -45,7 +45,7 @@ def test_report_writes_tables_and_json(capsys: Any, tmp_path: Path) -> None:
     )
     assert code == 0
     assert f"Table: {tmp_path / 't' / 'scores.tex'}" in out and f"Study: {tmp_path}" in out
-    assert json.loads((tmp_path / "s.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "s.json").read_text())["format"] == 2
     assert (tmp_path / "report.html").exists() and (tmp_path / "t" / "bytes.parquet").exists()
 
 

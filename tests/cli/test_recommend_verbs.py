@@ -46,8 +46,9 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
     )
     lines = out.splitlines()
     assert code == 0
-    assert lines[0].startswith("On topics, take lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds)")
-    assert "inside the budget" in lines[1]
+    assert lines[0].startswith("Nothing learned by prompt: 3 of 3 seeds are constant after 80")
+    assert lines[1].startswith("On topics, take lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds)")
+    assert "inside the budget" in lines[2]
     assert "What would change it:" in lines
     assert lines[-1] == "paretune export s.yaml --task topics --model e5-small --method lora"
     both = command(capsys, "recommend", "s.yaml", "--max-time", "1h", "--max-bytes", "20MB")[1]
@@ -79,13 +80,16 @@ def test_compare_says_the_difference_and_what_would_decide_it(made: Any, capsys:
     code, out, _ = command(capsys, "compare", "s.yaml", "full", "lora")
     assert code == 0
     assert "e5-small on topics: accuracy" in out and "e5-small on entailment" in out
-    assert "full less lora: 0.02 [-0.17, 0.22] (60 examples, 3 seeds), p 0.742" in out
-    assert "corrected over the 21 pairs here (Holm): p 1.000" in out
-    assert "What would decide it: about" in out and "McNemar" not in out
+    assert "full minus lora: 0.02 [-0.17, 0.22] (60 examples, 3 seeds)." in out
+    said = (
+        "No clear difference between full and lora (p 0.742, corrected over 6 pairs (Holm); 0.742"
+    )
+    assert said in out
+    assert "Would decide between them: about" in out and "McNemar" not in out
     single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
     assert "McNemar's exact test of accuracy, these two runs: 20 examples only majority" in single
     clear = command(capsys, "compare", "s.yaml", "lora", "tfidf")[1]
-    assert "lora is clearly better." in clear and "What would decide" not in clear
+    assert "lora is clearly above tfidf (p" in clear and "Would decide" not in clear
 
 
 @pytest.mark.parametrize(
@@ -108,7 +112,7 @@ def test_the_same_in_python(made: Any) -> None:
     assert "within 100 points" in found[0].reasons[1]
     first, second = paretune.compare("s.yaml", "lora", "full")
     assert first.pair is not None and second.pair is not None
-    assert (first.pair.a, first.pair.b, first.pairs) == ("lora", "full", 21)
+    assert (first.pair.a, first.pair.b, first.pair.family) == ("lora", "full", 6)
     assert compare.compare is paretune.compare and recommend.recommend is paretune.recommend
 
 
@@ -154,7 +158,7 @@ def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
         "except SystemExit as end: print(end.code, [m for m in ('torch', 'transformers', 'peft', "
         "'sklearn', 'matplotlib') if m in sys.modules])"
     )
-    for verb, said in ((["recommend"], "take lora"), (["compare", "full", "lora"], "full less")):
+    for verb, said in ((["recommend"], "take lora"), (["compare", "full", "lora"], "full minus")):
         asked = [verb[0], str(file), *verb[1:], "--store", str(tmp_path / "store")]
         out = subprocess.run(
             [sys.executable, "-c", code, *asked], capture_output=True, text=True, check=True

@@ -63,7 +63,9 @@ def test_report_needs_no_model_library(done: tuple[Path, Path], tmp_path: Path) 
     page = tmp_path / "page.html"
     out = python(code, done[0], "--store", done[1], "--page", page)
     assert out.splitlines()[-1] == "0 []"
-    assert "words: accuracy, 20 test examples, 2 seeds" in out
+    assert "Score: accuracy, 20 test examples, 2 seeds." in out and "majority" in out
+    every = python(code, done[0], "--store", done[1], "--page", page, "--details")
+    assert "words: accuracy, 20 test examples, 2 seeds" in every
     assert "<h1" in page.read_text(encoding="utf-8")
 
 
@@ -201,6 +203,8 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
     assert code == 0
     assert "7 of 8 runs are done already." in out
     assert "[8/8] words x tiny x head_only, rate 0.005, seed 1 (cost): ok" in out
+    code, out, _ = command(capsys, "report", done[0], "--store", done[1], "--details")
+    assert code == 0
     assert "What the audit found in the data" in out and "test has 20 rows" in out
     page = (done[1] / "report.html").read_text(encoding="utf-8")
     assert "test has 20 rows" in page

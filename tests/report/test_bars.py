@@ -34,7 +34,7 @@ def test_lengths_are_to_scale_and_baselines_run_through() -> None:
     interval = next(r for r in task.rows if r.method == "lora").cell.interval
     assert interval is not None
     assert lora.length == pytest.approx(interval.estimate * figure.plot)
-    assert [line.name for line in figure.lines] == ["constant answer", "tfidf"]
+    assert [line.name for line in figure.lines] == ["majority", "tfidf"]
     assert task.constant is not None
     assert figure.lines[0].x == pytest.approx(task.constant.estimate * figure.plot)
     prompt = next(b for b in figure.bars if b.label == "prompt")

@@ -10,14 +10,14 @@ from paretune.analysis.front import front
 from paretune.report.build import build
 from paretune.report.fronts import share
 from paretune.report.page import html
-from paretune.report.table import terminal
+from paretune.report.table import show
 
 
 def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None:
     study = fake.study()
     text = html(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
     first = text.index("On topics, take lora")
-    assert first < text.index("Against the baselines alone full and lora are each clearly above")
+    assert first < text.index("Clearly above every baseline: full and lora.")
     summary = text[text.index('<ul class="answer">') : text.index("<nav")]
     assert summary.count("the highest") == 2  # once for each task, by the advice
     assert text.index('<svg class="bars front"') < text.index('<svg class="bars broad"')
@@ -31,9 +31,9 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
 def test_the_terminal_has_them_too() -> None:
     study = fake.study()
     out = io.StringIO()
-    terminal(study, fake.whole(study), (), Console(file=out, width=200))
+    show(build(study, fake.whole(study)), Console(file=out, width=200))
     text = out.getvalue()
-    said = ("On topics, take lora", "Pareto front", "Against the baselines alone full and")
+    said = ("On topics, take lora", "Pareto front", "Clearly above every baseline: full and")
     places = [text.index(one) for one in said]
     assert places == sorted(places)
     assert re.search(r"870 MiB \| (>99|100) %", text)
@@ -120,11 +120,3 @@ def test_the_narrow_picture_has_the_same_points_in_a_phones_width() -> None:
     assert [m.row for m in narrow.listed] == [m.row for m in wide.listed]
     assert all(46 <= mark.x <= 46 + narrow.plot < 300 for mark in narrow.marks)
     assert narrow.id != wide.id
-
-
-def test_where_all_pairs_agree_nothing_is_said_of_ranks() -> None:
-    study = fake.study(tasks=[fake.own_task("t")], protocol={"seeds": [1, 2, 3, 4, 5]})
-    levels = {"full": 0.98, "lora": 0.97, "head_only": 0.2, "tfidf": 0.2}
-    (task,) = build(study, fake.whole(study, levels)).tasks
-    assert task.further[0] == "Clearly above every baseline: full and lora."
-    assert not any("ranks reach" in text for text in task.further)

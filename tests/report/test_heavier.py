@@ -13,7 +13,7 @@ from paretune.report.build import build
 from paretune.report.heavier import bytes_grid, why
 from paretune.report.page import html
 from paretune.report.pictures import figures
-from paretune.report.table import terminal
+from paretune.report.table import show
 from paretune.store.record import Record
 from paretune.verbs import report as gathering
 from paretune.verbs.why import why as ask
@@ -81,7 +81,7 @@ def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
 def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
     study = fake.study()
     out = io.StringIO()
-    terminal(study, fake.whole(study), [], Console(file=out, width=80))
+    show(build(study, fake.whole(study)), Console(file=out, width=80))
     assert "Where the bytes go. One solo measurement each" in " ".join(out.getvalue().split())
     text = html(study, fake.whole(study), [], tmp_path / "r.html").read_text("utf-8")
     assert 'id="bytes-table-1">Where the bytes go</h3>' in text

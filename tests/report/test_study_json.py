@@ -156,7 +156,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
         ('{"format": 1, "a": NaN}', "NaN is no number"),
         ("[]", "is not the JSON of a study"),
         ('{"format": 99}', "has format 99"),
-        ('{"format": 1, "study": {}}', "has no tasks, environment, failures"),
+        ('{"format": 2, "study": {}}', "has no tasks, environment, failures"),
     ],
 )
 def test_what_is_no_study_is_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -4,12 +4,13 @@ import fake_records as fake
 import pytest
 from rich.console import Console
 
-from paretune.report.table import terminal
+from paretune.report.build import build
+from paretune.report.table import show
 
 
 def shown(study, records, states=(), width: int = 200, **more) -> str:
     out = io.StringIO()
-    terminal(study, records, states, Console(file=out, width=width), **more)
+    show(build(study, records, states, **more), Console(file=out, width=width))
     return out.getvalue()
 
 
@@ -112,5 +113,5 @@ def test_an_empty_study_is_no_trouble(width: int) -> None:
 def test_several_models_are_named_together() -> None:
     study = fake.study(models=["a", "b"])
     text = " ".join(shown(study, fake.whole(study)).split())
-    assert "full and lora on every model are each clearly above every one" in text
+    assert "Clearly above every baseline: full and lora on every model." in text
     assert "One constant was answered by prompt on every model, with 6 of 6 seeds." in text

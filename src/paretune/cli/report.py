@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,6 +40,9 @@ def report(
         Path | None,
         typer.Option(metavar="FILE", help="Also write the whole study here, as JSON."),
     ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Every table, in place of the first screen.")
+    ] = False,
 ) -> None:
     """Show what a study has found so far, and write it as a page.
 
@@ -45,18 +50,45 @@ def report(
     """
     from paretune.verbs.report import gather
 
-    show(
-        gather(overridden(study, overrides), store), page, figures=figures, tables=tables, json=json
-    )
+    more = {"figures": figures, "tables": tables, "json": json}
+    found = gather(overridden(study, overrides), store)
+    show(found, called(study, overrides, store), page, details=details, **more)
 
 
-def show(found: Gathered, page: Path | None = None, **more: Path | None) -> None:
-    """Print the comparison and write the page and, where wanted, what else ``write`` can."""
-    from paretune.report.table import terminal
+def called(study: str, overrides: Sequence[str] | None, store: Path | None) -> str:
+    """A study as the user names it on the command line, for commands that are printed."""
+    where = [] if store is None else ["--store", str(store)]
+    return shlex.join([study, *(overrides or ()), *where])
+
+
+def show(
+    found: Gathered,
+    study: str,
+    page: Path | None = None,
+    *,
+    details: bool = False,
+    **more: Path | None,
+) -> None:
+    """Print the answer, or all tables; write the page and, where wanted, what else ``write`` can.
+
+    Args:
+        found: what the report is made of.
+        study: how the user calls the study.
+        page: where to write the page, if not beside the results.
+        details: print every table in place of the first screen.
+        more: ``figures``, ``tables``, ``json``: where to write them.
+    """
+    from paretune.report.build import build
+    from paretune.report.screen import screen
+    from paretune.report.table import show as tables
     from paretune.verbs.report import write
 
     out = console()
-    terminal(found.study, found.records, found.states, out, found.findings)
+    built = build(found.study, found.records, found.states, found.findings)
+    if details:
+        tables(built, out)
+    else:
+        screen(built, out, study)
     if page is None and os.access(found.folder, os.W_OK):
         page = found.folder / "report.html"
     if page is None:

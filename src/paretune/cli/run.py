@@ -34,7 +34,7 @@ def run(
     After Ctrl-C, a crash or a power cut, the same command continues. Several processes may work
     on one study at once.
     """
-    from paretune.cli.report import show
+    from paretune.cli.report import called, show
     from paretune.errors import RunsFailedError
     from paretune.execution.progress import observing
     from paretune.verbs.report import gather
@@ -53,7 +53,7 @@ def run(
             observer=observer,
         )
     if report:
-        show(gather(ran.study, ran.folder))
+        show(gather(ran.study, ran.folder), called(study, overrides, store))
     if ran.summary.failed:
         names = "\n".join(f"  {state.run_id}: {state.message}" for state in ran.summary.failed)
         raise RunsFailedError(

@@ -14,8 +14,16 @@ from paretune.report import sense, words
 from paretune.report.deciding import POWER_NOTE, decides, has_number
 from paretune.report.sentences import SELECTED_ON_TEST
 
+_LEAST: dict[Axis, str] = {
+    "memory": "the least peak memory",
+    "time": "the shortest training",
+    "step": "the shortest step",
+    "parameters": "the fewest trained parameters",
+    "saved": "the fewest saved bytes",
+    "inference": "the fastest inference",
+}
 _SAID: dict[Axis, str] = {
-    "memory": "peak memory in training",
+    "memory": "peak memory",
     "time": "to train",
     "step": "a step",
     "parameters": "trained parameters",
@@ -29,8 +37,8 @@ class Advice:
     """``take`` names the configuration, empty where there is none; ``command`` exports it.
 
     ``warnings`` come before everything else: what was not learned. ``reasons`` are what to take
-    and why, ``changes`` what would change it, the most telling first. ``kind`` as in
-    :class:`~paretune.analysis.recommend.Recommendation`.
+    and why, ``changes`` what would change it, the most telling first; ``headline`` says in one line
+    what to take. ``kind`` as in :class:`~paretune.analysis.recommend.Recommendation`.
     """
 
     task: str
@@ -40,6 +48,7 @@ class Advice:
     command: str
     warnings: tuple[str, ...] = ()
     kind: str = "none"
+    headline: str = ""
 
 
 def advice(found: Recommendation, study: str = "STUDY", store: str | None = None) -> Advice:
@@ -65,6 +74,7 @@ def advice(found: Recommendation, study: str = "STUDY", store: str | None = None
         command=_command(found.chosen.cell, study, store) if found.chosen else "",
         warnings=tuple(said.warnings()),
         kind=found.kind,
+        headline=said.headline(),
     )
 
 
@@ -92,8 +102,21 @@ class _Said:
         return " inside the budget" if self.found.budget.limits else ""
 
     @property
-    def _by(self) -> str:
-        return TITLES[self.found.budget.by]
+    def _least(self) -> str:
+        return _LEAST[self.found.budget.by]
+
+    def headline(self) -> str:
+        """``topics: take lora, 0.77 [0.67, 0.86], 870 MiB peak memory``; empty for nothing."""
+        chosen = self.found.chosen
+        if chosen is None:
+            return ""
+        how = {"guess": "best guess", "baseline": "take the baseline"}.get(self.found.kind, "take")
+        said = [
+            f"{how} {self.title(chosen)}",
+            words.interval(chosen.interval),
+            *self._costs(chosen),
+        ]
+        return f"{self._task}: {', '.join(said)}"
 
     def warnings(self) -> Iterable[str]:
         """What is to be known before any recommendation."""
@@ -121,15 +144,15 @@ class _Said:
         minus = f"{self.title(best)} minus {self.title(chosen)}: {words.interval(gap)}"
         if found.budget.within is None:
             yield (
-                f"It has the least {self._by}{self._inside} of those clearly above every baseline "
-                f"without a clear difference from {named} ({minus})."
+                f"Of those clearly above every baseline{self._inside} it has {self._least}; "
+                f"no clear difference from {named} ({minus})."
             )
             return
         most = found.budget.within * gap.highest / 100
         shown = "shows" if gap.high <= most else "does not show"
         yield (
-            f"It has the least {self._by}{self._inside} within {_points(found.budget.within)} of "
-            f"{named}. The interval {shown} that the loss is so small ({minus})."
+            f"It has {self._least}{self._inside} within {_points(found.budget.within)} of {named}. "
+            f"The interval {shown} that the loss is so small ({minus})."
         )
 
     def guess(self) -> Iterable[str]:
@@ -195,13 +218,13 @@ class _Said:
         """What would change the recommendation."""
         counted: list[Needed] = []
         yield from self._unfinished()
+        yield from sense.at_the_edge(
+            (self.title(c), c.cell) for c in self.found.candidates if not c.cell.baseline
+        )
         yield from self._other_budgets()
         for text, needed in self._undecided():
             counted.append(needed)
             yield f"{text}: {decides(needed)}."
-        yield from sense.at_the_edge(
-            (self.title(c), c.cell) for c in self.found.candidates if not c.cell.baseline
-        )
         if self.found.kind in ("baseline", "none") and any(
             not c.cell.baseline and c.inside for c in self.found.candidates
         ):
@@ -211,7 +234,7 @@ class _Said:
         chosen = self.found.chosen
         if self.found.kind == "method" and chosen and chosen.interval.n_seeds < 3:
             seeds = words.counted(chosen.interval.n_seeds, "seed")
-            yield f"With {seeds} few differences are clear, so what is cheap stays in; a claim needs 5."
+            yield f"With {seeds} few differences are clear, so cheap ones stay; a claim needs 5."
         if any(has_number(needed) for needed in counted):
             yield POWER_NOTE
 
@@ -232,7 +255,7 @@ class _Said:
         if found.kind != "method" and outside:
             least = min(outside, key=lambda c: c.costs[by].value)
             yield (
-                f"The least {self._by} clearly above every baseline: {self.title(least)}, "
+                f"Clearly above every baseline, with {self._least}: {self.title(least)}, "
                 f"{words.interval(least.interval)} ({self._over(least)})."
             )
 
@@ -252,7 +275,7 @@ class _Said:
         if found.kind == "method" and found.chosen and by in found.chosen.costs:
             most = found.chosen.costs[by].value
             unclear = [
-                f"{self.title(c)}, {words.interval(c.interval)}"
+                self.title(c)
                 for c in found.candidates
                 if not c.cell.baseline
                 and not c.clear
@@ -262,7 +285,7 @@ class _Said:
                 and c.costs[by].value < most
             ]
             if unclear:
-                yield f"Cheaper, but not clearly above every baseline: {'; '.join(unclear)}."
+                yield f"Cheaper, but not clearly above every baseline: {words.listed(unclear)}."
         if found.unmeasured:
             said = [
                 f"{self.title(c)} ({words.listed([TITLES[a] for a in c.unknown])})"
@@ -289,11 +312,11 @@ class _Said:
         pool = [c for c in self.found.candidates if c.clear and c.inside and c is not chosen]
         cheaper = [c for c in pool if mine and by in c.costs and c.costs[by].value < mine.value]
         if not cheaper:
-            return f"none is known to have less {self._by}"
+            return "none is known to be cheaper"
         said = words.listed([self.title(c) for c in cheaper])
         if self.found.budget.within is not None:
-            return f"what has less {self._by} loses more than is allowed: {said}"
-        return f"what has less {self._by} is clearly below it: {said}"
+            return f"what is cheaper loses more than is allowed: {said}"
+        return f"what is cheaper is clearly below it: {said}"
 
     def _steps_now(self) -> str:
         steps = [
@@ -306,13 +329,16 @@ class _Said:
         return f" ({max(steps):,} now)" if steps else ""
 
     def _scored(self, candidate: Candidate) -> str:
-        costs = [
+        costs = self._costs(candidate)
+        said = f"{self.title(candidate)}: {_score(candidate)}"
+        return f"{said}, {words.listed(costs)}" if costs else said
+
+    def _costs(self, candidate: Candidate) -> list[str]:
+        return [
             cost(axis, candidate.costs[axis])
             for axis in dict.fromkeys((self.found.budget.by, *self.found.budget.limits))
             if axis in candidate.costs
         ]
-        said = f"{self.title(candidate)}: {_score(candidate)}"
-        return f"{said}, {words.listed(costs)}" if costs else said
 
     def _over(self, candidate: Candidate) -> str:
         if not candidate.over:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from paretune.analysis.cells import NO_MODEL, Cell, group
@@ -26,6 +27,11 @@ from paretune.report.texts import Grid, grids
 from paretune.store.record import SCORELESS, Record
 from paretune.store.rows import RunState
 from paretune.study import OF_NUMBERS, Study, TaskSpec
+
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September",
+    "October", "November", "December",
+)  # fmt: skip
 
 
 class Finding(Protocol):
@@ -159,14 +165,18 @@ class TaskPart:
     @property
     def further(self) -> tuple[str, ...]:
         """The sentences that the advice before them has not said already."""
-        scored = any(row.cell.interval is not None for row in self.rows)
-        if self.advice is None or not self.advice.take or not scored:
+        if self.advice is None or not self.advice.take:
             return self.sentences
         if self.answered:
             return tuple(
                 sentences.beyond(self.rows, self.baselines, self.decided, self.advice.take)
             )
         return self.sentences[1:]
+
+    @property
+    def shown(self) -> bool:
+        """Whether the advice says something: there are scores."""
+        return self.advice is not None and any(row.cell.interval for row in self.all_rows)
 
     @property
     def conditions(self) -> str:
@@ -197,7 +207,10 @@ class TaskPart:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a report shows."""
+    """Everything that a report shows.
+
+    ``runs`` have ended, ``waiting`` have not; ``date`` is the day on which the last of them ended.
+    """
 
     name: str
     study_hash: str
@@ -211,6 +224,8 @@ class Report:
     environment: tuple[tuple[str, str], ...]
     settings: str
     runs: int
+    waiting: int = 0
+    date: str = ""
 
     @property
     def alarms(self) -> str:
@@ -261,7 +276,18 @@ def build(
         environment=tuple(environment(records)),
         settings=settings(study),
         runs=len(records),
+        waiting=sum(not state.ended for state in states),
+        date=_date(states),
     )
+
+
+def _date(states: Sequence[RunState]) -> str:
+    """``26 November 2026``: when the last run ended (UTC); empty where that is not known."""
+    ended = max((s.ended_at for s in states if s.ended_at is not None), default=None)
+    if ended is None:
+        return ""
+    day = datetime.fromtimestamp(ended, UTC)
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
 def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskPart:

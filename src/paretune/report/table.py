@@ -1,4 +1,4 @@
-"""The report on a terminal: sentences, then a table for each task; two where it is narrow."""
+"""Every table of a report on a terminal, with sentences; two tables where it is narrow."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from paretune.report import words
-from paretune.report.build import Finding, Report, Row, TaskPart, build
+from paretune.report.build import Finding, Report, Row, TaskPart
 from paretune.report.heavier import bytes_grid
-from paretune.store.record import Record
-from paretune.store.rows import RunState
-from paretune.study import Study
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,19 +30,8 @@ _EDGES = 2
 """Columns that the box takes left and right."""
 
 
-def terminal(
-    study: Study,
-    records: Sequence[Record],
-    states: Sequence[RunState],
-    console: Console,
-    findings: Iterable[Finding] = (),
-) -> None:
-    """Print what the study has found so far."""
-    show(build(study, records, states, findings), console)
-
-
 def show(report: Report, console: Console) -> None:
-    """Print a report that is built."""
+    """Print every table of a report."""
     from rich.text import Text
 
     def say(text: str, style: str = "") -> None:
@@ -59,8 +45,8 @@ def show(report: Report, console: Console) -> None:
         alone = f"{next(iter(models))} on " if len(models) == 1 else ""
         heading = f"{alone}{task.key}: {task.metric}"
         say(f"{heading}, {task.basis}" if task.basis else heading, "bold")
-        if task.advice and task.advice.take:
-            for text in task.advice.reasons:
+        if task.advice and task.shown:
+            for text in (*task.advice.warnings, *task.advice.reasons):
                 say(text)
         if task.front:
             _front(task.front, console, several=len(models) > 1)

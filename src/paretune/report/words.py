@@ -65,7 +65,7 @@ def rank(found: Rank | None) -> str:
 def standing(a: str, b: str, found: Standing) -> str:
     """``full is clearly above lora``: what was decided of a pair, in every output's words."""
     if found == "unclear":
-        return f"no clear difference between {a} and {b}"
+        return f"No clear difference between {a} and {b}"
     return f"{a} is clearly above {b}" if found == "above" else f"{b} is clearly above {a}"
 
 

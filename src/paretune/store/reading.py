@@ -130,6 +130,7 @@ def run_states(db: sqlite3.Connection, study_hash: str, run_of: RunOf) -> list[R
             outcome=row["fail_kind"] or row["outcome"] or ("ok" if row["ended"] else None),
             score=row["selection"] if row["test"] is None else row["test"],
             message=row["message"],
+            ended_at=row["ended"],
         )
         for row in db.execute(_STATES, (study_hash,))
     ]

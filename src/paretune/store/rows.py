@@ -31,7 +31,8 @@ class RunState:
 
     ``seconds``: wall-clock seconds of the last attempt, so far or in all; None before the first.
     ``outcome`` as in :class:`~paretune.store.record.Record`, None before the end; ``score``: the
-    primary score, on test where there is one, otherwise on the selection part.
+    primary score, on test where there is one, otherwise on the selection part. ``ended_at``:
+    seconds since 1970.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class RunState:
     outcome: str | None = None
     score: float | None = None
     message: str | None = None
+    ended_at: float | None = None
 
     @property
     def stage(self) -> str:
