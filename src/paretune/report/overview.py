@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from paretune.analysis.cells import LOST, NO_MODEL, PROBES
+from paretune.analysis.cells import NO_MODEL, PROBES
 from paretune.report import words
+from paretune.store.record import SCORELESS
 
 if TYPE_CHECKING:
     from paretune.report.build import Report, Row, TaskPart
@@ -168,7 +169,7 @@ def _health(report: Report) -> Iterable[Health]:
     for title, outcomes in (
         ("constant", ("collapsed",)),
         ("diverged", ("diverged",)),
-        ("lost", LOST[1:]),
+        ("lost", SCORELESS[1:]),
     ):
         count = sum(r.cell.outcomes.get(outcome, 0) for r in trained for outcome in outcomes)
         yield Health(f"seeds {title}", f"{count:,} of {seeds:,}", count > 0)
