@@ -198,25 +198,40 @@ def _few(what: str) -> BeforeValidator:
 def _safe_label(spec: Any) -> Any:
     """Names for tables become parts of paths: printable, short, in no other folder."""
     for what, name in (("label", spec.label), ("name", spec.key)):
-        if name is None:
-            continue
-        if not name.isprintable():
-            raise ValueError(f"its {what} holds a character that cannot be printed; remove it")
-        if what == "label" and len(name) > 100:
+        if what == "label" and name is not None and len(name) > 100:
             raise ValueError(f"its label has {len(name)} characters; 100 are the most")
-        if "/" in name or "\\" in name or name.strip(" .") != name or not name:
-            raise ValueError(
-                f'its {what} "{name}" holds a slash, or a dot or space at an end; folders are '
-                "named by it, so give it another label"
-            )
+        _safe_name(what, name, "give it another label")
     return spec
+
+
+def _safe_languages(task: TaskSpec) -> TaskSpec:
+    """Languages are a part of a task's name."""
+    for what in ("language", "source_lang", "target_lang"):
+        _safe_name(what, getattr(task, what), "write it as sl or slv_Latn")
+    return task
+
+
+def _safe_name(what: str, name: str | None, remedy: str) -> None:
+    if name is None:
+        return
+    if not name.isprintable():
+        raise ValueError(f"its {what} holds a character that cannot be printed; remove it")
+    if "/" in name or "\\" in name or name.strip(" .") != name or not name:
+        raise ValueError(
+            f'its {what} "{name}" holds a slash, or a dot or space at an end; folders are named '
+            f"by it, so {remedy}"
+        )
 
 
 class Study(Frozen):
     """A file that asks for many runs under one protocol and budget."""
 
     study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    tasks: Annotated[tuple[TaskSpec, ...], _few("tasks"), Field(min_length=1)]
+    tasks: Annotated[
+        tuple[Annotated[TaskSpec, AfterValidator(_safe_languages)], ...],
+        _few("tasks"),
+        Field(min_length=1),
+    ]
     models: Annotated[
         tuple[Annotated[ModelSpec, AfterValidator(_safe_label)], ...],
         _few("models"),

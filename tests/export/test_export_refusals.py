@@ -20,6 +20,7 @@ from transformers import AutoConfig
 from paretune.errors import StoreError, StudyError
 from paretune.export import whole
 from paretune.store import Store
+from paretune.study import Study
 from paretune.verbs.export import export
 
 
@@ -140,6 +141,20 @@ def test_no_label_leads_out_of_the_folder_of_exports(
 )
 def test_a_folders_name_is_one_name(parts: tuple[str, ...], name: str) -> None:
     assert whole.safe_name(*parts) == name
+
+
+@pytest.mark.parametrize(
+    ("task", "named"),
+    [
+        ({"kind": "classification", "text": "a", "label": "b", "language": "../x"}, "language"),
+        ({"kind": "translation", "source_lang": "sl", "target_lang": "/x/en"}, "target_lang"),
+    ],
+)
+def test_a_language_is_no_path_either(task: dict[str, Any], named: str) -> None:
+    """It is a part of the task's name, and figures and exports are called by that."""
+    given = {"study": "s", "tasks": [{"name": "t", "train": "a.csv", **task}]}
+    with pytest.raises(StudyError, match=rf'its {named} ".*" holds a slash.*write it as sl'):
+        Study.parse({**given, "models": ["m"], "methods": ["lora"]})
 
 
 @pytest.fixture

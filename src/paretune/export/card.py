@@ -58,7 +58,7 @@ def card(
         "",
         *(line for warning in warnings for line in (f"> **Warning**: {warning}", "")),
         "## Using it",
-        "Run where this card lies, or with another `FOLDER` (a path, or a name of the hub).",
+        "Run it where this card lies, or with the path of the folder as `FOLDER`.",
         "",
         "```python",
         program,
