@@ -28,6 +28,10 @@ def tensors(ours: Prepared, theirs: Any) -> list[tuple[nn.Parameter, nn.Paramete
 
 def _theirs(name: str, ours: Prepared, theirs: Any) -> Any:
     method = ours.method.NAME
+    for module in ours.injection.in_full:
+        if name.startswith(f"{module}."):
+            saved = theirs.base_model.model.get_submodule(module).modules_to_save["default"]
+            return saved.get_parameter(name.removeprefix(f"{module}."))
     if method in ("prompt", "p_tuning"):
         encoder, own = theirs.prompt_encoder["default"], name.rpartition(".")[2]
         if own in "PZ":

@@ -16,9 +16,12 @@ from two_runs import Both
 
 from paretune import methods
 from paretune.errors import MethodError
+from paretune.methods.in_full import find_modules
 from paretune.methods.injection import linear
 from paretune.methods.options import parse
 from paretune.models.load import Loaded
+from paretune.training.capacity import shares
+from paretune.training.prepare import prepare
 from paretune.training.workbench import Workbench
 
 float64 = contract.float64
@@ -37,6 +40,16 @@ PLACES = [
     ("lora", {**PATTERNS, "use_rslora": True}, "roberta", "pair"),
     ("lora", {"rank": 2, "rank_pattern": {r"decoder\..*": 4}}, "marian", "translation"),
     ("lora", {"rank": 2, "layers_to_transform": 1}, "modernbert", "classification"),
+    ("lora", {"rank": 2, "modules_to_save": ["embeddings"]}, "bert", "pair"),
+    ("dora", {"rank": 2, "modules_to_save": ["layer.1", "classifier"]}, "bert", "pair"),
+    ("loha", {"rank": 2, "modules_to_save": "output.LayerNorm"}, "roberta", "multiple_choice"),
+    ("lokr", {"rank": 2, "modules_to_save": ["embeddings"]}, "modernbert", "classification"),
+    (
+        "lora",
+        {"rank": 2, "modules_to_save": ["encoder.layers.1.fc1", "final_layer_norm"]},
+        "marian",
+        "translation",
+    ),
 ]
 
 
@@ -83,13 +96,14 @@ def test_the_export_opens_in_peft_and_comes_back(
 
 def test_a_run_beside_it_changes_nothing(walk: Walk, float64: torch.dtype) -> None:
     """Ranks that differ from layer to layer are the same in every run of a fleet."""
-    if walk.method == "dora":  # it trains alone
-        assert methods.trains_alone(walk.module, parse("dora", walk.module.Options, {}))
+    options = parse(walk.method, walk.module.Options, walk.run.method.options)
+    if walk.method == "dora" or options.modules_to_save:
+        assert methods.trains_alone(walk.module, options) and not shares(walk.run)
         return
     pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), float64)
     pair.unsettle()
-    for shares in ((4, 4), (5, 2)):
-        pair.equal(shares, lambda logits, rows: objective(logits))
+    for of_each in ((4, 4), (5, 2)):
+        pair.equal(of_each, lambda logits, rows: objective(logits))
 
 
 def loaded_of(bench: Workbench, checkpoint: Any, family: str, folder: Path) -> Loaded:
@@ -176,6 +190,37 @@ def test_what_means_nothing_is_told(
     with pytest.raises(MethodError) as caught:
         parse("lora", methods.get("lora").Options, given).layers(loaded.anatomy)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "given", "said"),
+    [
+        ("bert", ["embedings"], '"embedings" matches no module with weights'),
+        ("bert", ["dropout"], '"dropout" matches no module with weights'),
+        ("marian", ["embeddings"], "has weights that model."),
+        ("bert", ["encoder"], "no layer is left to stand beside"),
+        ("marian", ["lm_head"], "lm_head has weights that model."),
+    ],
+)
+def test_what_cannot_be_trained_in_full_is_told(
+    family: str, given: list[str], said: str, bench: Workbench, checkpoint: Any, tmp_path: Path
+) -> None:
+    kind = "translation" if family == "marian" else "pair"
+    options = {"modules_to_save": given}
+    run = walk_of("lora", kind, checkpoint(family), tmp_path, options)
+    loaded = bench.model(run.model, bench.dataset(run.task))
+    before = dict(loaded.model.named_parameters())
+    with pytest.raises(MethodError) as caught:
+        prepare(run, loaded)
+    assert said in str(caught.value)
+    assert dict(loaded.model.named_parameters()).keys() == before.keys()
+
+
+def test_the_head_is_trained_anyway(bench: Workbench, checkpoint: Any, tmp_path: Path) -> None:
+    loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
+    assert find_modules(loaded.model, loaded.anatomy, ["classifier", "pooler"]) == []
+    found = find_modules(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
+    assert found == ["bert.encoder.layer.0"]
 
 
 def test_spellings_of_all_linear_layers_are_one(

@@ -70,11 +70,13 @@ def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) 
     base = opened_base(task, source)
     options = _options(run, base)
     heads = [m for m in base.anatomy.head if any(n.startswith(f"{m}.") for n in base.head)]
-    common = {"modules_to_save": heads or None, "task_type": task.peft_type}
+    whole = [*heads, *ours.injection.in_full]
+    common = {"modules_to_save": whole or None, "task_type": task.peft_type}
     theirs = _method(run).to_peft(base.model, options, ours.injection, common)
     with torch.no_grad():
-        for name, parameter in ours.head.items():
-            module = next(m for m in heads if name.startswith(f"{m}."))
+        in_full = {name: ours.injection.parameters[name] for name in ours.injection.base}
+        for name, parameter in {**ours.head, **in_full}.items():
+            module = next(m for m in whole if name.startswith(f"{m}."))
             saved = theirs.get_base_model().get_submodule(module).modules_to_save["default"]
             saved.get_parameter(name.removeprefix(f"{module}.")).copy_(parameter)
     theirs.save_pretrained(folder)

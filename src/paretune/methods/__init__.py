@@ -116,7 +116,8 @@ def mixes(method: ModuleType, options: Any) -> bool:
     Such a method stands beside layers, in all of them, and draws nothing.
     """
     targets = getattr(options, "target_modules", DEFAULT_TARGETS)
-    fewer = (getattr(options, name, None) for name in ("exclude_modules", "layers_to_transform"))
+    special = ("exclude_modules", "layers_to_transform", "modules_to_save")
+    fewer = (getattr(options, name, None) for name in special)
     everywhere = targets in (DEFAULT_TARGETS, ("all_linear",)) and not any(fewer)
     draws = getattr(options, "dropout", 0.0) > 0
     return bool(getattr(method, "MIXES", False)) and everywhere and not draws

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from paretune.methods import lora
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
+from paretune.methods.in_full import count_numbers, find_modules, train_in_full
 from paretune.methods.injection import Injection, attach, generator, linear
 from paretune.methods.options import EVERY_KIND, number
 from paretune.methods.targeting import LowRank
@@ -95,7 +96,9 @@ def inject(
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         return Dora(linear(model, name), options.at(name), fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    names = options.layers(anatomy, in_full)
+    return train_in_full(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
 
 
 def to_peft(
@@ -120,9 +123,10 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) + out over the target layers."""
-    layers = {name: linear(model, name) for name in options.layers(anatomy)}
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    layers = {name: linear(model, name) for name in options.layers(anatomy, in_full)}
     ranks = {name: options.at(name).rank for name in layers}
-    return sum(
+    return count_numbers(model, in_full) + sum(
         ranks[name] * (m.out_features + m.in_features) + m.out_features
         for name, m in layers.items()
     )
@@ -134,4 +138,4 @@ def merge(model: nn.Module, injection: Injection) -> None:
         for name, part in injection.parts.items():
             given: Any = part
             linear(model, name).weight.copy_(given.merged())
-    injection.undo()
+    injection.leave()

@@ -27,6 +27,8 @@ def beside_layers(
     """
     theirs = in_peft(model, config)
     for name, parameter in injection.parameters.items():
+        if name in injection.base:  # trained in full, saved as the head is
+            continue
         place, _, own = name.rpartition(f".{key}.")
         held = getattr(theirs.base_model.model.get_submodule(place), names[own])["default"]
         fill(getattr(held, "weight", held), parameter)

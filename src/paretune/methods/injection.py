@@ -23,6 +23,8 @@ class Injection:
         held: the members of a stack with their own injections, in order.
         parts: what stands beside which module of the model, by that module's name.
         packs: whether the method serves packed batches too (models.packing).
+        in_full: names of the base's modules that are trained in full beside the method.
+        base: by name, the base's own weights of these, which ``undo`` puts back.
         placeholder: the token that stands where ``extra_tokens`` of a prompt go.
     """
 
@@ -34,6 +36,13 @@ class Injection:
     parts: dict[str, nn.Module] = field(default_factory=dict)
     packs: bool = True
     placeholder: int = 0
+    in_full: tuple[str, ...] = ()
+    base: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def leave(self) -> None:
+        """Take the method out of a merged model: what was trained in full stays."""
+        self.base.clear()
+        self.undo()
 
 
 def generator(seed: int) -> torch.Generator:
@@ -110,4 +119,4 @@ def merge(model: nn.Module, injection: Injection) -> None:
         for name, part in injection.parts.items():
             given: Any = part
             linear(model, name).weight += given.delta()
-    injection.undo()
+    injection.leave()

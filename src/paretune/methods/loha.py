@@ -25,13 +25,14 @@ from torch import Tensor, nn
 
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
+from paretune.methods.in_full import count_numbers, find_modules, train_in_full
 from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import EVERY_KIND
-from paretune.methods.targeting import LowRank
+from paretune.methods.targeting import LowRank, reads_weights
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
-__all__ = ["Options", "inject", "merge", "parameter_count"]
+__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "loha"
 TITLE = "LoHa"
@@ -100,7 +101,9 @@ def inject(
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         return Loha(linear(model, name), options.at(name), fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    names = options.layers(anatomy, in_full)
+    return train_in_full(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
 
 
 def to_peft(
@@ -127,5 +130,7 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of 2 * rank * (in + out) over the target layers."""
-    layers = {name: linear(model, name) for name in options.layers(anatomy)}
-    return sum(2 * options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    layers = {name: linear(model, name) for name in options.layers(anatomy, in_full)}
+    numbers = (options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())
+    return 2 * sum(numbers) + count_numbers(model, in_full)

@@ -25,13 +25,14 @@ from torch import Tensor, nn
 
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
+from paretune.methods.in_full import count_numbers, find_modules, train_in_full
 from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.targeting import LowRank
+from paretune.methods.targeting import LowRank, reads_weights
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
-__all__ = ["Options", "inject", "merge", "parameter_count"]
+__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "lokr"
 TITLE = "LoKr"
@@ -98,7 +99,9 @@ def inject(
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         return Lokr(linear(model, name), options.at(name), fleet, draws)
 
-    return attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    names = options.layers(anatomy, in_full)
+    return train_in_full(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
 
 
 def to_peft(
@@ -126,8 +129,11 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
-    shapes = [_shapes(linear(model, n), options.at(n)) for n in options.layers(anatomy)]
-    return sum(math.prod(shape) for layer in shapes for shape in layer.values())
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    names = options.layers(anatomy, in_full)
+    shapes = [_shapes(linear(model, n), options.at(n)) for n in names]
+    own = sum(math.prod(shape) for layer in shapes for shape in layer.values())
+    return own + count_numbers(model, in_full)
 
 
 def _shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:

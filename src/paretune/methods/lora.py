@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from paretune.methods.exporting import beside_layers
 from paretune.methods.fleet import Fleet, per_run_linear
+from paretune.methods.in_full import count_numbers, find_modules, train_in_full
 from paretune.methods.injection import Injection, attach, generator, linear, merge
 from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.targeting import LowRank
+from paretune.methods.targeting import LowRank, reads_weights
 from paretune.models.anatomy import Anatomy
 from paretune.study import derive
 
-__all__ = ["Options", "inject", "merge", "parameter_count"]
+__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "lora"
 TITLE = "LoRA"
@@ -100,7 +101,11 @@ def inject(
         draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
         return Lora(linear(model, name), options.at(name), fleet, draws)
 
-    injection = attach(model, NAME, {name: made(name) for name in options.layers(anatomy)})
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    names = options.layers(anatomy, in_full)
+    injection = train_in_full(
+        model, attach(model, NAME, {name: made(name) for name in names}), in_full
+    )
     if options.loraplus_lr_ratio != 1.0:
         faster = [name for name in injection.parameters if name.endswith(".B")]
         injection.rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
@@ -127,5 +132,7 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) over the target layers."""
-    layers = {name: linear(model, name) for name in options.layers(anatomy)}
-    return sum(options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())
+    in_full = find_modules(model, anatomy, options.modules_to_save)
+    layers = {name: linear(model, name) for name in options.layers(anatomy, in_full)}
+    numbers = (options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())
+    return sum(numbers) + count_numbers(model, in_full)

@@ -81,7 +81,8 @@ CLOSED: Mapping[str, str] = {
         _SAVED,
     ),
     "base_model_name_or_path": _SAVED,
-    "modules_to_save": "the whole head is trained and saved with every method",
+    "modules_to_save": "the whole head is trained and saved with every method; for other modules "
+    "lora, dora, loha and lokr have it",
     "bias": "it trains the base's own biases; bitfit does that and leaves the base as it is",
     "fan_in_fan_out": _LINEAR,
     "layers_pattern": "layers_to_transform counts the layers of every architecture",

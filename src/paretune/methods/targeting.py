@@ -29,8 +29,19 @@ def check_modules(where: str, value: Any) -> Any:
     Raises:
         MethodError: it is neither.
     """
-    if value is None or (isinstance(value, str) and SIGNS.search(value)):
-        return value if value is None else _expression(where, value)
+    if isinstance(value, str) and SIGNS.search(value):
+        return _expression(where, value)
+    return check_names(where, value)
+
+
+def check_names(where: str, value: Any) -> tuple[str, ...] | None:
+    """A list of names; None as it is.
+
+    Raises:
+        MethodError: it is none.
+    """
+    if value is None:
+        return None
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise MethodError(f"{value!r} is not a list of names.", where=where)
@@ -93,7 +104,8 @@ class LowRank:
 
     ``target_modules``, ``exclude_modules``, ``layers_to_transform``, ``rank_pattern`` and
     ``alpha_pattern`` as in PEFT; layers are counted through the whole model, and a target may be a
-    role.
+    role. ``modules_to_save``: what of the base is trained in full beside the updates; the head
+    always is.
     """
 
     rank: int = number(8, *RANKS)
@@ -103,6 +115,7 @@ class LowRank:
     layers_to_transform: tuple[int, ...] | None = checked_by(None, check_layers)
     rank_pattern: Mapping[str, int] | None = checked_by(None, _pattern(*RANKS, int))
     alpha_pattern: Mapping[str, float] | None = checked_by(None, _pattern(*ALPHAS, float))
+    modules_to_save: tuple[str, ...] | None = checked_by(None, check_names)
     allow_unmatched: bool = False
     CLOSED: ClassVar[Mapping[str, str]] = {
         "layers_pattern": "layers_to_transform counts the layers of every architecture",
@@ -127,8 +140,12 @@ class LowRank:
         alpha = _matched(self.alpha_pattern, name, self.scaled_by)
         return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
 
-    def layers(self, anatomy: Anatomy) -> list[str]:
+    def layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
         """Names of the layers that the method stands beside, in the order of the model.
+
+        Args:
+            anatomy: of the model.
+            in_full: modules that are trained in full: nothing stands beside their layers.
 
         Raises:
             MethodError: a name or pattern matches nothing, or no layer is left.
@@ -140,14 +157,20 @@ class LowRank:
             self.layers_to_transform,
             allow_unmatched=self.allow_unmatched,
         )
+        beside = [n for n in names if not f"{n}.".startswith(tuple(f"{m}." for m in in_full))]
+        if names and not beside:
+            raise MethodError(
+                "no layer is left to stand beside: modules_to_save has them all.",
+                remedy="Name less there, or take full.",
+            )
         for option in ("rank_pattern", "alpha_pattern"):
             for key in getattr(self, option) or ():
-                if not any(_matches(key, name) for name in names) and not self.allow_unmatched:
+                if not any(_matches(key, name) for name in beside) and not self.allow_unmatched:
                     raise MethodError(
                         f'{option}: "{key}" matches none of the layers that the method is beside.',
-                        remedy=f"The first of these is {names[0]}.",
+                        remedy=f"The first of these is {beside[0]}.",
                     )
-        return names
+        return beside
 
     def patterns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Rank and alpha of the layers that have their own, as PEFT's config takes them."""
@@ -158,6 +181,11 @@ class LowRank:
                 n: o.scaled_by for n, o in own.items() if o.scaled_by != self.scaled_by
             },
         }
+
+
+def reads_weights(options: LowRank) -> bool:
+    """What is trained in full is the base's own."""
+    return bool(options.modules_to_save)
 
 
 def chosen(
