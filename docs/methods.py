@@ -39,9 +39,9 @@ LoRA, DoRA, LoHa and LoKr take PEFT's options, and a test compares what they cho
   ends so (a regular expression, whole between dots); the first that matches counts. `alpha: null`
   is twice `rank`, whatever `rank_pattern` says.
 - `modules_to_save`: modules of the base that are trained in full beside the updates, by the ends of
-  their names (`embeddings` is the table of words). Counted, saved, merged and exported to PEFT; such
-  runs train alone, and the base's own weights of these are kept beside, as in PEFT. The head is
-  always trained. Refused: weights that two modules have in common, as a translator's tables.
+  their names (`embeddings` is the table of words). Counted, saved, merged and exported to PEFT;
+  such runs train alone, and the base's own weights of these are kept beside, as in PEFT. The head
+  is always trained. Refused: weights that two modules have in common, as a translator's tables.
 
 What matches nothing is an error. Every run of a fleet has the same ranks, so such runs train
 together too; runs that stand beside fewer layers share no batch with those of other methods. An

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from paretune.errors import StudyError
+from paretune.spellings import method_name, suggest
 from paretune.study_file import Place
 
 LISTS = ("tasks", "models", "methods")
@@ -85,22 +86,31 @@ def _listed(given: Any) -> list[Any]:
     return [{"name": item} if isinstance(item, str) else item for item in items]
 
 
+def _names(item: dict[str, Any], of: str) -> list[str]:
+    """What an entry of a list may be called: as in the tables, or as in the file."""
+    name = str(item.get("name", ""))
+    if of == "tasks":  # the label of a task is a column
+        languages = [str(item[k]) for k in ("language", "source_lang", "target_lang") if k in item]
+        return ["-".join([name, *languages]), name]
+    short = method_name(name) if of == "methods" else name.rstrip("/").split("/")[-1]
+    return [str(one) for one in (item.get("label"), short, name) if one]
+
+
 def _entry(items: list[Any], word: str, of: str, text: str) -> tuple[dict[str, Any], int]:
     named = [
         number
         for number, item in enumerate(items)
-        if isinstance(item, dict) and word in (item.get("label"), item.get("name"))
+        if isinstance(item, dict) and word in _names(item, of)
     ]
     if not named and word.isdecimal() and 0 < int(word) <= len(items):
         named = [int(word) - 1]
     if len(named) != 1 or not isinstance(items[named[0]], dict):
-        there = ", ".join(
-            str(item.get("label") or item.get("name")) for item in items if isinstance(item, dict)
-        )
+        there = [_names(item, of)[0] for item in items if isinstance(item, dict)]
         said = "names several" if named else "is none"
+        near = "" if named else suggest(word, there)
         raise StudyError(
             f'"{word}" {said} of the {of}.',
             where=text,
-            remedy=f"There are: {there}; or give the number, from 1.",
+            remedy=near or f"There are: {', '.join(there)}; or give the number, from 1.",
         )
     return items[named[0]], named[0]

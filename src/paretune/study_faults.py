@@ -51,6 +51,8 @@ def unusable(
         what, remedy = _said(fault, place, model)
         at = _named(place[:-1] if fault["type"] in ("missing", "extra_forbidden") else place, file)
         number, home = _line(place, file, overridden)
+        if home in overridden.values():
+            at = ""  # what was typed says where it stands
         where = ": ".join(part for part in (home, at) if part)
         found.append((number, " ".join(part for part in (f"{where}: {what}.", remedy) if part)))
     found.sort(key=lambda pair: pair[0])

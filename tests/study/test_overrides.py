@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from tiny_study import as_file, command, finish, small
 
 from paretune.errors import StudyError
+from paretune.overrides import apply
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs import places
@@ -57,19 +58,19 @@ def test_they_are_the_study_that_the_file_would_be(file: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("training.epohcs=3", 'training.epohcs=3: training: unknown key "epohcs". Did you mean ep'),
+        ("training.epohcs=3", 'training.epohcs=3: unknown key "epohcs". Did you mean epochs?'),
         ("trainig.epochs=3", 'trainig.epochs=3: unknown key "trainig". Did you mean training?'),
-        ("training.epochs=many", 'epochs=many: training.epochs: "many" is not a whole number.'),
+        ("training.epochs=many", 'epochs=many: "many" is not a whole number.'),
         ("epochs=3", 'epochs=3: unknown key "epochs"'),
         ("training.epochs", 'command line: "training.epochs" is no setting. Write key=value'),
         ("=3", '"=3" is no setting'),
         ("a..b=3", '"a..b=3" is no setting'),
         ("protocol.seeds=[1,2", "the value is not valid YAML. Close brackets"),
-        ("methods.loha.rank=3", '"loha" is none of the methods. There are: lora, wide'),
-        ("methods.3.rank=3", '"3" is none of the methods.'),
+        ("methods.loha.rank=3", '"loha" is none of the methods. Did you mean lora?'),
+        ("methods.3.rank=3", '"3" is none of the methods. There are: lora, wide; or'),
         ("methods.lora=full", "methods is a list."),
         ("study.x=1", "study is no group of keys."),
-        ("tasks.rte.limit.trian=1", 'key limit.trian: "trian" is not one of train, test.'),
+        ("tasks.rte.limit.trian=1", 'trian=1: "trian" is not one of train, test.'),
         ("methods.wide.label=../x", "its label \"../x\" holds a slash"),
     ],
 )  # fmt: skip
@@ -77,6 +78,17 @@ def test_what_cannot_be_is_told_with_the_setting(file: Path, given: str, said: s
     with pytest.raises(StudyError) as caught:
         Study.load(file, [given])
     assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["tasks.cb-sl", "tasks.cb", "models.mini", "methods.lora", "methods.LoRA", "methods.1"],
+)
+def test_entries_go_by_their_names_in_the_tables(entry: str) -> None:
+    values = {"tasks": {"name": "cb", "language": "sl"}, "models": "x/mini", "methods": "LoRA"}
+    changed, places = apply([f"{entry}.extra=1"], values)
+    section, number, key = next(iter(places))
+    assert changed[section][number][key] == 1 and isinstance(number, int)
 
 
 def test_twice_is_once_too_often(file: Path) -> None:
