@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from paretune.data.example import Example
 from paretune.data.scale import scale_of
+from paretune.methods import majority
 
 NAME = "gradient_boosting"
 TITLE = "gradient boosting"
@@ -36,7 +37,8 @@ def fit(
 ) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
     """Returns a function from examples to log-probabilities, (examples, labels).
 
-    Of numbers: to deviations from their mean in train, (examples, 1).
+    With one label in train that is the majority answer. Of numbers: to deviations from their mean
+    in train, (examples, 1).
     """
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
@@ -47,8 +49,11 @@ def fit(
         line = HistGradientBoostingRegressor(**settings)
         line.fit(_matrix(train, table), scale.units(train))
         return lambda examples: np.asarray(line.predict(_matrix(examples, table))).reshape(-1, 1)
+    labels = [int(e.label) for e in train if e.label is not None]
+    if len(set(labels)) == 1:
+        return majority.fit(train, num_labels, majority.Options(), seed)  # nothing to tell apart
     model = HistGradientBoostingClassifier(**settings)
-    model.fit(_matrix(train, table), [int(e.label) for e in train if e.label is not None])
+    model.fit(_matrix(train, table), labels)
     seen = [int(c) for c in model.classes_]
 
     def scores(examples: Sequence[Example]) -> NDArray[np.float64]:

@@ -127,7 +127,13 @@ def _eager(
     position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Softmax attention as every model file of ``transformers`` has it."""
+    """Softmax attention as every model file of ``transformers`` has it.
+
+    Where several heads of queries share one of keys (Ainslie et al. 2023, arXiv:2305.13245), that
+    one stands before each of them, its prefix with it.
+    """
+    if key.shape[1] != query.shape[1]:
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
     scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     if position_bias is not None:
         scores = scores + position_bias

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from paretune.data.example import Example
 from paretune.data.scale import scale_of
+from paretune.methods import majority
 from paretune.methods.options import ENCODER_KINDS
 
 NAME = "tfidf"
@@ -34,6 +35,7 @@ def fit(
 ) -> Callable[[Sequence[Example]], NDArray[np.float64]]:
     """Returns a function from examples to log-probabilities, (examples, labels).
 
+    With one label in train, or no word in its texts, that is the majority answer.
     Of numbers: to deviations from their mean in train, (examples, 1).
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -41,18 +43,23 @@ def fit(
     from sklearn.pipeline import make_pipeline
 
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    texts = [_joined(segment) for e in train for segment in e.segments]
+    constant = majority.fit(train, num_labels, majority.Options(), seed)
+    if not any(map(words.build_analyzer(), texts)):
+        return constant  # signs only: there is no word to learn from
     if (scale := scale_of(train)) is not None:
         line = make_pipeline(words, Ridge(alpha=1.0))
-        line.fit([_joined(e.segments[0]) for e in train], scale.units(train))
+        line.fit(texts, scale.units(train))
         return lambda examples: np.asarray(
             line.predict([_joined(e.segments[0]) for e in examples])
         ).reshape(-1, 1)
     choices = len(train[0].segments)
-    texts = [_joined(segment) for e in train for segment in e.segments]
     if choices > 1:
         answers = [int(c == e.label) for e in train for c in range(choices)]
     else:
         answers = [int(e.label) if e.label is not None else -1 for e in train]
+    if len(set(answers)) == 1:
+        return constant
     model = make_pipeline(
         words,
         LogisticRegression(C=1.0, max_iter=2000, random_state=seed % 2**32),
