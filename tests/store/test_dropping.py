@@ -35,7 +35,9 @@ def files(store: Store) -> list[bool]:
 def test_dropped_weights_are_gone_and_all_else_is_there(tmp_path: Path) -> None:
     store = ended(tmp_path, [b"one", b"two", b"three"])
     before = store.records(STUDY)
+    assert store.weight_bytes(STUDY) == len(b"onetwothree")
     assert store.drop_weights(STUDY, ["run001"]) == ["run001"]
+    assert store.weight_bytes(STUDY) == len(b"onethree")
     assert store.dropped_weights() == {"run001"} and files(store) == [True, False, True]
     assert store.records(STUDY) == before, "a run that is done never changes"
     assert store.verify() == []

@@ -15,11 +15,11 @@ def keep_within_budget(study: Study, store: Store) -> list[str]:
     Answers, scores and all else of these runs stay; ``export --train-again`` trains them once more.
     """
     budget = study.protocol.keep_weights
+    if store.weight_bytes(study.study_hash) <= budget:
+        return []
     dropped = store.dropped_weights()
     records = store.records(study.study_hash)
     held = [r for r in records if weight_bytes(r) and r.run_id not in dropped]
-    if sum(map(weight_bytes, held)) <= budget:
-        return []
     cells = group(study, records)
     recommended = set()
     if not bests_fit(held, cells, budget):

@@ -18,6 +18,17 @@ MARK = "dropped weights/"
 _WEIGHTS = "CASE WHEN json_valid(result) THEN json_extract(result, '$.weights') END"
 
 
+def held_bytes(db: sqlite3.Connection, study_hash: str) -> int:
+    """What the weights of a study's runs take, as far as they are there."""
+    row = db.execute(
+        "SELECT coalesce(sum(json_extract(result, '$.trained_bytes')), 0) AS bytes "  # noqa: S608
+        f"FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ? AND {_WEIGHTS} IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM settings WHERE key = ? || run_id)",
+        (study_hash, MARK),
+    ).fetchone()
+    return int(row["bytes"])
+
+
 def droppable(db: sqlite3.Connection, study_hash: str, run_ids: Sequence[str]) -> dict[str, str]:
     """The weights' sha256 of those runs that no study of another name asks for."""
     found = {}

@@ -100,6 +100,11 @@ class OpenFolder:
             put_setting(db, key, value, once=True)
             return kept_settings(db, self._file, key)[key]
 
+    def weight_bytes(self, study_hash: str) -> int:
+        """What the trained weights of a study take that are kept here."""
+        with self._read() as db:
+            return dropping.held_bytes(db, study_hash)
+
     def dropped_weights(self) -> set[str]:
         """Ids of the runs whose trained weights were dropped (:meth:`drop_weights`)."""
         with self._read() as db:
