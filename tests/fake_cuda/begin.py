@@ -1,7 +1,7 @@
 """``python begin.py GUARD CASE ...``: register the fake GPU, then walk the cases on it.
 
 A case is ``FAMILY/METHOD/PRECISION/HOW``, and how ``alone``, ``padded`` or ``fleet``; or it is
-``self-check``, which shows that what a GPU refuses is refused.
+``self-check``, which shows that what a GPU refuses is refused, or ``keep-aside``.
 """
 
 from __future__ import annotations

@@ -48,10 +48,10 @@ def walk(guard: Path, cases: list[str]) -> dict[str, str]:
 
 
 def test_each_method_takes_a_step_in_bf16(guard: Path) -> None:
-    """And what a GPU refuses is refused, by ``self-check``."""
+    """And what a GPU refuses is refused, and what a run keeps for later is kept beside the GPU."""
     cases = few_cases()
     assert len(cases) > 25
-    assert walk(guard, ["self-check", *cases]) == {}
+    assert walk(guard, ["self-check", "keep-aside", *cases]) == {}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import json
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +28,8 @@ from paretune.models.held import hold_bf16
 from paretune.models.packing import attention, chance
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training import joint, passes, plan, together
+from paretune.training.aside import copied_aside, copy_into
+from paretune.training.between import settle, start_of
 from paretune.training.formation import Formation, Member
 from paretune.training.loop import train_step
 from paretune.training.optimiser import adamw
@@ -188,6 +191,20 @@ def one_pass(formation: Formation, members: Sequence[Member], data: Any) -> None
     formation.hand_out()
 
 
+def keep_aside() -> None:
+    """What is kept of a run's weights for later takes no memory of the GPU."""
+    with FakeTensorMode():
+        trained = {n: nn.Parameter(torch.ones(2, 3, device=DEVICE)) for n in ("a", "b", "head")}
+        kept = copied_aside(trained)
+        start = start_of(trained, ["head"], [0.5])
+        assert {t.device.type for t in (*kept.values(), *start.values())} == {"cpu"}
+        copy_into(trained, kept)
+        copy_into(kept, trained)
+        scores = {"primary": 0.5, "loss": 1.0}
+        settle(trained, start, kept, [0.5], scores, lambda: scores, lambda new, old: True)
+        assert {p.device.type for p in trained.values()} == {"cuda"}
+
+
 def self_check() -> None:
     """What a GPU refuses is refused here: mixed devices, mixed dtypes, the softmax' gradient.
 
@@ -227,7 +244,7 @@ def main(asked: Sequence[str]) -> None:
     for case in asked:
         stopped = None
         try:
-            self_check() if case == "self-check" else step(case)
+            {"self-check": self_check, "keep-aside": keep_aside}.get(case, partial(step, case))()
         except Exception as error:  # noqa: BLE001 (told to whoever asked)
             stopped = f"{error}\n{''.join(traceback.format_exception(error)[-6:])}"
         sys.stdout.write(json.dumps([case, stopped]) + "\n")

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from paretune.training.aside import copied_aside
+
 
 @dataclass(frozen=True)
 class Between:
@@ -33,7 +35,7 @@ def start_of(
     """Copies of the tensors that can be gone back to; none where no share is asked for."""
     if not shares:
         return {}
-    return {name: p.detach().clone() for name, p in trained.items() if name not in head}
+    return copied_aside({name: p for name, p in trained.items() if name not in head})
 
 
 def settle(
@@ -75,7 +77,8 @@ def _go(
     share: float,
 ) -> None:
     for name, first in start.items():
+        moved, last = trained[name], end[name]
         if share == 1.0:
-            trained[name].copy_(end[name])  # the very bits
+            moved.copy_(last)  # the very bits
         else:
-            trained[name].copy_(torch.lerp(first, end[name], share))
+            moved.copy_(torch.lerp(first.to(moved.device), last.to(moved.device), share))

@@ -26,7 +26,7 @@ FORMAT = 1
 class Progress:
     """Everything of a run that changes while it trains, beside the tensors.
 
-    ``seconds``: what it has trained so far, in all its attempts.
+    ``seconds``: what it has trained so far, in all its attempts. ``devices``: on which, in turn.
     """
 
     step: int = 0
@@ -37,6 +37,7 @@ class Progress:
     best_scores: dict[str, float] = field(default_factory=dict)
     without_gain: int = 0
     seconds: float = 0.0
+    devices: list[str] = field(default_factory=list)
 
 
 def save(
@@ -53,8 +54,7 @@ def save(
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{key}/{name}"] = value
     tensors |= {f"best/{name}": value for name, value in best.items()}
-    # A tensor may be a view of a larger storage (tied or sliced): safetensors wants its own copy.
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    tensors = _owning(tensors)
     header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -62,6 +62,24 @@ def save(
     with part.open("rb") as handle:
         os.fsync(handle.fileno())
     part.replace(path)
+
+
+def _owning(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, each the owner of all of its memory, as safetensors wants it.
+
+    What came from a GPU is a copy already, and what owns its memory needs none; one that is tied or
+    a view of a larger one does.
+    """
+    found, seen = {}, set()
+    for name, tensor in tensors.items():
+        held = tensor.detach().cpu().contiguous()
+        storage = held.untyped_storage()
+        if storage.nbytes() != held.nbytes or storage.data_ptr() in seen:
+            held = held.clone()
+        else:
+            seen.add(storage.data_ptr())
+        found[name] = held
+    return found
 
 
 def kept_micro_batch(path: Path) -> int | None:

@@ -19,12 +19,17 @@ from torch import Tensor, nn
 from paretune.data.batch import order
 from paretune.data.encode import Encoded
 from paretune.training import checkpoint, guards
+from paretune.training.aside import copied_aside, copy_into
 from paretune.training.between import Between, settle, start_of
 from paretune.training.checkpoint import Progress
+from paretune.training.environment import conditions_of
 from paretune.training.interruption import uninterrupted
 from paretune.training.optimiser import adamw, gradient_norm
 from paretune.training.plan import Plan
 from paretune.training.schedule import factor
+
+CHECKPOINT_SHARE = 0.05
+"""Of the time of training, what writing checkpoints may take."""
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -78,9 +83,12 @@ class Course:
             self._begun = start_of(trained, head, plan.settings.interpolate)
             resumed = checkpoint.load(plan.checkpoint, trained, self.optimizer, plan.micro_batch)
             self.progress, self.best = resumed or (self.progress, self.best)
+            device = " ".join(conditions_of(plan.device).values())
+            if self.progress.devices[-1:] != [device]:
+                self.progress.devices.append(device)
         self.stopped = not trained or self._patience_ends
         self.resumed_at = self.progress.step
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saving_seconds = time.monotonic(), 0.0
         began_at = self._saved_at - self.progress.seconds
         self.clock: Callable[[], float] = lambda: time.monotonic() - began_at
 
@@ -168,11 +176,18 @@ class Course:
         return patience is not None and self.progress.without_gain >= patience
 
     def keep(self) -> None:
-        """Write the checkpoint, where the last one is old enough and the run did not end early."""
-        ended = self.stopped or self.diverged is not None
-        if not ended and time.monotonic() - self._saved_at > self.plan.checkpoint_seconds:
+        """Write the checkpoint, where the last one is old enough and the run did not end early.
+
+        Of a large model it is gigabytes: it is old enough when writing it took a small share of the
+        time since. With ``checkpoint_seconds`` 0 one is written after every step.
+        """
+        ended, began = self.stopped or self.diverged is not None, time.monotonic()
+        asked = self.plan.checkpoint_seconds
+        rest = asked and max(asked, self._saving_seconds / CHECKPOINT_SHARE)
+        if not ended and began - self._saved_at > rest:
             self.save()
             self._saved_at = time.monotonic()
+            self._saving_seconds = self._saved_at - began
 
     def save(self) -> None:
         """Write the checkpoint now, as after the last whole step."""
@@ -187,12 +202,12 @@ class Course:
         """Put the best weights back, or those between them and the start that are better."""
         self.progress.seconds = seconds = self.clock()
         self.clock = lambda: seconds  # what follows is no training
-        _copy(self.best, self.trained)
+        copy_into(self.best, self.trained)
         between = Between()
         if self._begun and self.diverged is None:
             if self.progress.best_step == self.progress.step:
                 # It may be the weights themselves, and what is kept must not move with them.
-                self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+                self.best = copied_aside(self.trained)
             shares, scores = self.plan.settings.interpolate, self.progress.best_scores
             between = settle(
                 self.trained, self._begun, self.best, shares, scores, self.select, _better
@@ -203,9 +218,9 @@ class Course:
         if last:
             self.best = {name: p.detach() for name, p in self.trained.items()}
         elif not self.best:
-            self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+            self.best = copied_aside(self.trained)
         else:
-            _copy(self.trained, self.best)  # new memory for a whole model costs more than copying
+            copy_into(self.trained, self.best)  # new memory for a model costs more than copying
 
 
 def descend(
@@ -227,12 +242,6 @@ def descend(
         group["lr"] = rate * group["rate_factor"]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-
-
-def _copy(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, value in values.items():
-            into[name].copy_(value)
 
 
 def _better(new: dict[str, float], old: dict[str, float]) -> bool:

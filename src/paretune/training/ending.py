@@ -91,6 +91,9 @@ def leave(
         "truncated": {name: sum(e.truncated) for name, e in encoded.items()},
     }
     outcome.result["notes"].extend(notes)
+    if len(trained.progress.devices) > 1:
+        turns = ", then on ".join(trained.progress.devices)
+        outcome.result["notes"].append(f"trained on {turns}: not the bits of one of them alone")
     if trained.between.tried:
         outcome.result["interpolated"] = asdict(trained.between)
     if plan.scale is not None:

@@ -1,0 +1,104 @@
+"""Checkpoints: how often they are written, what is copied for them, and on which device it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny_tasks import silent, tiny_run, tiny_task
+from torch import Tensor, nn
+
+from paretune.data.encode import Encoded
+from paretune.training import checkpoint
+from paretune.training.checkpoint import Progress
+from paretune.training.course import CHECKPOINT_SHARE, Course
+from paretune.training.execute import execute_run
+from paretune.training.plan import Plan
+
+
+class StoppedError(Exception):
+    """Stands for a worker that is killed."""
+
+
+def a_course(tmp_path: Path, seconds: float) -> Course:
+    run = tiny_run(tiny_task(tmp_path), tmp_path)
+    plan = Plan(run.training, 0.1, 1, 8, 2, 0, "cpu", "fp32", tmp_path / "kept", seconds)
+    data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
+    return Course({"w": nn.Parameter(torch.ones(2))}, data, lambda: {}, plan, silent)
+
+
+@pytest.mark.parametrize(("write_seconds", "between"), [(0.1, 60), (30.0, 30 / CHECKPOINT_SHARE)])
+def test_writing_checkpoints_takes_a_small_share_of_the_time(
+    write_seconds: float, between: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second; after the first checkpoint it is known how long one takes."""
+    now, written = [0.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    def save(*_: Any) -> None:
+        written.append(now[0])
+        now[0] += write_seconds
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    course = a_course(tmp_path, 60.0)
+    course.progress.step = 1
+    while len(written) < 3:
+        now[0] += 1.0
+        course.keep()
+    assert written[0] == 61
+    pause = written[2] - written[1] - write_seconds
+    assert between < pause <= between + 1
+
+
+def test_tensors_that_own_their_memory_are_not_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = torch.arange(12.0).view(3, 4)
+    parameter, tied = nn.Parameter(torch.ones(5)), whole[1]
+    optimizer = torch.optim.AdamW([parameter, nn.Parameter(torch.ones(1))])
+    parameter.grad = torch.ones(5)
+    optimizer.step()
+    copied: list[Any] = []
+    clone = Tensor.clone
+    monkeypatch.setattr(Tensor, "clone", lambda self: copied.append(self.shape) or clone(self))
+    best = {"w": torch.full((5,), 7.0), "slice": tied, "again": parameter.detach(), "all": whole}
+    checkpoint.save(tmp_path / "kept", Progress(step=1), {"w": parameter}, best, optimizer)
+    assert len(copied) == 2  # the slice of a larger tensor, and the one that is there already
+    found = load_file(tmp_path / "kept")
+    assert found["best/slice"].tolist() == [4.0, 5.0, 6.0, 7.0]
+    assert found["best/again"].equal(found["trained/w"]) and found["best/w"].tolist() == [7.0] * 5
+
+
+def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -> None:
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
+    kept = tmp_path / "kept.safetensors"
+
+    def stop(progress: dict[str, Any]) -> None:
+        if progress["step"] == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        execute_run(run, checkpoint=kept, report=stop, checkpoint_seconds=0)
+    content = kept.read_bytes()
+    here = execute_run(run, checkpoint=kept, report=silent)
+    assert not any("trained on" in note for note in here.result["notes"])
+
+    kept.write_bytes(content)
+    with safe_open(kept, framework="pt") as handle:
+        header = handle.metadata()
+    progress = json.loads(header["progress"])
+    assert progress["devices"] == ["cpu"]
+    progress["devices"] = ["cuda NVIDIA L4"]
+    tensors = {name: tensor.clone() for name, tensor in load_file(kept).items()}
+    save_file(tensors, kept, metadata={**header, "progress": json.dumps(progress)})
+    elsewhere = execute_run(run, checkpoint=kept, report=silent)
+    assert (
+        "trained on cuda NVIDIA L4, then on cpu: not the bits of one of them alone"
+        in elsewhere.result["notes"]
+    )
