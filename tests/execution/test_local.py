@@ -12,6 +12,7 @@ from paretune.execution import losses
 from paretune.execution.crew import Ended
 from paretune.execution.local import run_study
 from paretune.measuring import processor
+from paretune.planning.workers import workers_for
 from paretune.store import Store
 
 COMMAND = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -146,7 +147,7 @@ def test_deaths_with_progress_between_them_do_not_count(tmp_path):
     for step in range(1, 8):
         claim = store.claim("gone", STUDY)
         store.renew(claim, {"step": step})
-        watch.account(Ended("gone", -9, "said"), store.states(STUDY))
+        watch.account([Ended("gone", -9, "said")], store.states(STUDY))
         assert store.states(STUDY)[0].state == "running"
         store.release(claim)
 
@@ -194,12 +195,10 @@ def test_the_parent_imports_no_torch():
 
 def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path, monkeypatch):
     """Where a cgroup allows one core, one worker trains, and one thread measures a cost."""
-    from paretune.planning.opening import usable_workers
-
     monkeypatch.setattr(processor, "cpu_quota", lambda: 1.5)
     store = a_store(tmp_path, runs(1, "cost", "cost"))
     drive(store)
-    assert usable_workers("cpu", 1) == 1
+    assert workers_for([1], "cpu", 1).count == 1
     assert store.records(STUDY)[0].measured["threads"] == "1"
 
 

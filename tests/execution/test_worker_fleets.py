@@ -37,6 +37,9 @@ class Fleets:
             raise DataError("no such file.", where="train.csv", remedy="Look again.")
         return 1 if run.method.options.get("group") == "alone" else most
 
+    def rest(self) -> None:
+        pass
+
     def train(
         self,
         jobs: Sequence[Any],

@@ -52,11 +52,20 @@ def plan(
         f"{len(planned.runs)} runs, {planned.done} done; {left} "
         f"with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
+        f"{_workers(planned)}"
         f"{_together(planned)}"
         f"{_weights(planned)}"
         "Early stopping makes it less, a busy machine more. Times rest on "
         f"{last.basis}, memory on {last.memory_basis}."
     )
+
+
+def _workers(plan: Plan) -> str:
+    """A line on memory, where it was asked how many may train at once."""
+    from paretune.verbs.employed import why
+
+    said = why(plan.employed)
+    return f"{said}\n" if said else ""
 
 
 def _cells(plan: Plan) -> Iterable[str]:

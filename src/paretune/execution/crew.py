@@ -59,6 +59,7 @@ class Crew:
     command: Sequence[str] = WORKER
     asked: Asked = ALONE
     keep_bytes: int | None = None
+    memory_bytes: int | None = None
     _workers: list[_Worker] = field(default_factory=list)
 
     @property
@@ -80,6 +81,8 @@ class Crew:
             arguments += ["--keep", str(self.keep_bytes)]
         fleet = ["--fleet", str(self.asked.most), "--workers", str(self.asked.workers)]
         fleet += ["--always"] if self.asked.always else []
+        if self.memory_bytes is not None:
+            arguments += ["--memory", str(self.memory_bytes)]
         alone = ["--apart"] if apart.possible(self.device) else ["--limit", "1"]
         arguments += alone if solo else ["--wait", *fleet]
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)

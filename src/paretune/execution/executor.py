@@ -68,6 +68,9 @@ class Fleets(Protocol):
             ParetuneError: the data, the model or the method cannot be used.
         """
 
+    def rest(self) -> None:
+        """Give back what is kept for further runs: others need the memory."""
+
     def train(
         self,
         jobs: Sequence[Job],
@@ -122,6 +125,14 @@ class Training:
             asked = (run, self.bench, self.device, most, budget_bytes)
             self._seats[key] = seats(*asked, where_it_pays=where_it_pays)
         return self._seats[key]
+
+    def rest(self) -> None:
+        """As :class:`Fleets` says."""
+        if self.bench.loaded:
+            from paretune.measuring.memory import settle
+
+            self.bench.drop_model()
+            settle()
 
     def train(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 from paretune.errors import StaleClaimError
 from paretune.execution.executor import Execute, Fleets, Outcome, Report
 from paretune.execution.lease import Lease
+from paretune.execution.room import BY_ITSELF
 from paretune.execution.stop import Stop
 from paretune.execution.wording import described
 from paretune.measuring.devices import free_bytes
@@ -124,7 +125,8 @@ class Crewed:
         if most < 1 or self._stop.asked:
             return []
         kind = self._fleets.kind(first.run)
-        not_together = {*self._store.settings("halve/"), *self._store.settings("alone/")}
+        ways = ("halve/", "alone/", BY_ITSELF)
+        not_together = {run_id for way in ways for run_id in self._store.settings(way)}
 
         def alike(run_id: str, run: Run) -> bool:
             fits = run.stage != "cost" and run_id not in not_together

@@ -16,6 +16,7 @@ from paretune.execution.crew import WORKER, Crew
 from paretune.execution.fleet import FLEET, Asked
 from paretune.execution.losses import Losses
 from paretune.execution.progress import Observer, snapshot_of
+from paretune.execution.room import Room
 from paretune.execution.stop import asked_to_stop
 from paretune.measuring.processor import usable_cores
 from paretune.store import RunState, Store
@@ -54,6 +55,7 @@ def run_study(
     command: Sequence[str] = WORKER,
     lease_seconds: float = 60.0,
     fleet: int | None = 1,
+    memory_bytes: int | None = None,
     keep_bytes: int | None = None,
     tidy: Callable[[], object] = lambda: None,
 ) -> Summary:
@@ -75,6 +77,8 @@ def run_study(
         command: starts a worker.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         fleet: at most so many runs train together in one worker; None: where it pays.
+        memory_bytes: what the runs of all workers may take together (paretune.execution.room);
+            None: no run waits for memory.
         keep_bytes: trained weights up to this size are kept of a run; None: whatever their size.
         tidy: called whenever final runs have ended.
 
@@ -86,15 +90,15 @@ def run_study(
     started = time.monotonic()
     asked = Asked(FLEET if fleet is None else fleet, workers, always=fleet is not None)
     crew = Crew(store.folder, study_hash, device, lease_seconds, command, asked, keep_bytes)
+    crew.memory_bytes = memory_bytes
     watch = _Watch(observer, Losses(store, observer.note), workers, planned)
     asked_at = tidied_at = -1
     try:
         while True:
             gone = crew.reap()
             states = store.states(study_hash)
-            for worker in gone:
-                watch.losses.account(worker, states)
             if gone:
+                watch.losses.account(gone, states)
                 states = store.states(study_hash)
             watch.look(states)
             ended = sum(state.ended for state in states)
@@ -112,7 +116,7 @@ def run_study(
                 continue
             if not waiting:
                 break
-            _employ(crew, waiting, stages, workers, threads)
+            _employ(crew, store, waiting, stages, workers, threads)
             time.sleep(POLL_SECONDS)
         crew.dismiss()
     except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is told
@@ -124,19 +128,40 @@ def run_study(
 
 
 def _employ(
-    crew: Crew, waiting: Sequence[RunState], stages: Sequence[str], workers: int, threads: int
+    crew: Crew,
+    store: Store,
+    waiting: Sequence[RunState],
+    stages: Sequence[str],
+    workers: int,
+    threads: int,
 ) -> None:
     """Start the workers that the waiting runs need; those that train go before costs are taken."""
     training = [state for state in waiting if state.stage != "cost"]
     if training:
-        held = sum(state.owner in crew.owners for state in training)
-        free = sum(state.free for state in training)
-        for _ in range(crew.trainers, min(workers, held + free)):
+        needed = workers
+        if crew.trainers < workers:
+            held = sum(state.owner in crew.owners for state in training)
+            needed = min(workers, held + _admitted(crew, store, training, workers))
+        for _ in range(crew.trainers, needed):
             crew.start([stage for stage in stages if stage != "cost"], threads)
     elif crew.trainers:
         crew.dismiss()
     elif not crew.owners and any(state.free for state in waiting):
         crew.start(["cost"], usable_cores(), solo=True)
+
+
+def _admitted(crew: Crew, store: Store, training: Sequence[RunState], most: int) -> int:
+    """How many of the free runs may start now, each in a worker of its own; at most ``most``."""
+    room, held = Room.of(store, crew.memory_bytes), dict[str, list[str]]()
+    for state in training:
+        if state.state == "running" and not state.free:
+            held.setdefault(state.owner or "", []).append(state.run_id)
+    running, found = list(held.values()), 0
+    for state in training:
+        if found < most and state.free and room.admits(state.run_id, running):
+            running.append([state.run_id])
+            found += 1
+    return found
 
 
 def _stop(crew: Crew, observer: Observer) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.crew import Ended
 from paretune.execution.oom import oom_kills
+from paretune.execution.room import BY_ITSELF
 from paretune.execution.wording import described
 from paretune.store import Claim, RunState, Store
 
@@ -20,7 +21,9 @@ PATIENCE = 3
 class Losses:
     """What this parent knows of its workers' deaths.
 
-    Deaths for memory are kept in the store (``halve/RUN_ID``: how often its micro-batch is halved).
+    Deaths for memory are kept in the store. A run that died beside others has no fault of its own:
+    it goes on by itself (:mod:`paretune.execution.room`). One that was alone is halved
+    (``halve/RUN_ID``: how often its micro-batch is).
     Deaths for another reason count only as long as the run gets no further between them: who kills
     a worker of a long run now and then loses nothing.
     """
@@ -31,14 +34,18 @@ class Losses:
     _deaths: dict[str, tuple[int, int]] = field(default_factory=dict)
     _blank: int = 0
 
-    def account(self, ended: Ended, states: Sequence[RunState]) -> None:
-        """Draw the consequences of a worker's end; ``states`` as of after it.
+    def account(self, gone: Sequence[Ended], states: Sequence[RunState]) -> None:
+        """Draw the consequences of the ends of workers; ``states`` as of after them.
 
         Raises:
             ParetuneError: workers die again and again before they have a run.
             StoreError: the worker ended because the store cannot be used.
         """
         seen, self._oom_kills = self._oom_kills, oom_kills()
+        for ended in gone:
+            self._account(ended, states, for_memory=self._oom_kills > seen)
+
+    def _account(self, ended: Ended, states: Sequence[RunState], *, for_memory: bool) -> None:
         if ended.code in (0, 130):
             return
         if ended.code == StoreError.exit_code:
@@ -50,8 +57,11 @@ class Losses:
         if not held:
             self._without_a_run(ended)
         # Of a fleet any run may be the cause: what follows is drawn for all.
+        beside = sum(s.state == "running" for s in states) - 1
         for state in held:
-            if ended.code == -signal.SIGKILL and self._oom_kills > seen:
+            if ended.code == -signal.SIGKILL and for_memory and beside:
+                self._crowded(state, beside)
+            elif ended.code == -signal.SIGKILL and for_memory:
                 self._for_memory(state)
             else:
                 self._otherwise(state, ended)
@@ -68,6 +78,14 @@ class Losses:
                 remedy="paretune doctor shows what this machine has.",
             )
 
+    def _crowded(self, state: RunState, beside: int) -> None:
+        self.store.set_setting(f"{BY_ITSELF}{state.run_id}", str(beside))
+        others = f"{beside} other run{'s' * (beside != 1)}"
+        self.note(
+            f"{described(state.run)}: its worker was killed by the system for want of memory, "
+            f"beside {others}; it goes on with nothing beside it, as it was."
+        )
+
     def _for_memory(self, state: RunState) -> None:
         kills = int(self.store.setting(f"halve/{state.run_id}") or 0) + 1
         if kills >= PATIENCE:
@@ -75,9 +93,10 @@ class Losses:
             self._fail(state, "out_of_memory", message)
             return
         self.store.set_setting(f"halve/{state.run_id}", str(kills))
+        times = "once" if kills == 1 else "twice"
         self.note(
-            f"{described(state.run)}: killed by the system for want of memory; "
-            f"it goes on with its micro-batch halved {'once' if kills == 1 else 'twice'}."
+            f"{described(state.run)}: its worker was killed by the system for want of memory, "
+            f"with nothing beside it; it goes on with its micro-batch halved {times}."
         )
 
     def _otherwise(self, state: RunState, ended: Ended) -> None:

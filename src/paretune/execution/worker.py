@@ -22,6 +22,7 @@ from paretune.execution.apart import each_apart
 from paretune.execution.executor import Execute, Fleets, TooMuchError, real_executor
 from paretune.execution.fleet import ALONE, APART, LOST_DEVICE, Asked, Crewed, alone
 from paretune.execution.lease import Lease
+from paretune.execution.room import BY_ITSELF, Room
 from paretune.execution.stop import Stop, stop_without
 from paretune.execution.wording import described
 from paretune.store import Claim, Store
@@ -102,6 +103,7 @@ def _work(
                 fleets=fleets,
                 asked=Asked(options.fleet, options.workers, options.always, options.device),
                 owner=owner,
+                memory_bytes=options.memory,
             )
     except ParetuneError as error:
         _tell(f"worker: {error}")
@@ -122,6 +124,7 @@ def work(
     fleets: Fleets | None = None,
     asked: Asked = ALONE,
     owner: str | None = None,
+    memory_bytes: int | None = None,
 ) -> None:
     """Execute runs until none is left, ``limit`` were claimed, or a stop is asked for.
 
@@ -137,6 +140,7 @@ def work(
         fleets: what trains several runs at once; None: nothing does.
         asked: how many at once.
         owner: who holds the runs; this process by default.
+        memory_bytes: what the runs of all workers may take together (paretune.execution.room).
 
     Raises:
         StoreError: the store cannot be used any more.
@@ -144,7 +148,9 @@ def work(
     """
     claimed = 0
     while not stop.asked and (limit is None or claimed < limit):
-        claim = store.claim(owner or this_owner(), study_hash, stages, lease_seconds)
+        room = Room.of(store, memory_bytes)
+        me = owner or this_owner()
+        claim = store.claim(me, study_hash, stages, lease_seconds, room.admits)
         if claim is not None:
             claimed += 1
             if fleets is not None and _joins(store, claim, asked, limit):
@@ -153,6 +159,8 @@ def work(
             else:
                 _execute_claimed(store, claim, execute, stop)
         elif wait:
+            if room.refused and fleets is not None:
+                fleets.rest()  # the model of the last run would take of what others wait for
             time.sleep(IDLE_SECONDS)
         else:
             return
@@ -162,7 +170,7 @@ def _joins(store: Store, claim: Claim, asked: Asked, limit: int | None) -> bool:
     """Whether the run may be one of several; one that was too large before may not."""
     if asked.most < 2 or limit is not None or claim.run.stage == "cost":
         return False
-    return not any(store.setting(f"{why}/{claim.run_id}") for why in ("halve", "alone"))
+    return not any(store.setting(f"{why}{claim.run_id}") for why in ("halve/", "alone/", BY_ITSELF))
 
 
 def _execute_together(
@@ -301,6 +309,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--always", action="store_true", help="fleets also where they do not pay")
     parser.add_argument("--workers", type=int, default=1, help="who share the runs and the memory")
     parser.add_argument("--keep", type=int, help="bytes of trained weights kept at most of a run")
+    parser.add_argument("--memory", type=int, help="bytes for the runs of all workers together")
     parser.add_argument("--wait", action="store_true", help="wait for runs until told to stop")
     parser.add_argument("--parent", type=int, help="stop when this is no longer the parent")
     return parser

@@ -8,15 +8,13 @@ from paretune.data.audit import audit
 from paretune.data.finding import Finding
 from paretune.errors import DataError, ModelError
 from paretune.measuring.auto_precision import Precision, auto_precision
-from paretune.measuring.processor import available_bytes, usable_cores
 from paretune.planning.context import NO_MODEL, Context
 from paretune.planning.expand import askable, expand
+from paretune.planning.predict import Predictor
+from paretune.planning.workers import NEEDS, need
 from paretune.store import Store
 from paretune.study import ModelSpec, Run, Study
 from paretune.training.beside import Beside
-
-WORKER_BYTES = 2 * 2**30
-"""What one worker may need on CPU; a coarse figure that keeps a laptop from swapping."""
 
 
 def context(store: Store | None, device: str, *, offline: bool = True) -> Context:
@@ -102,24 +100,27 @@ def audited(study: Study, context: Context) -> Iterator[Finding]:
         )
 
 
-def add_missing(study: Study, context: Context, store: Store) -> int:
-    """Add the runs that the study asks for and the store does not have; how many are new."""
+def add_missing(
+    study: Study, context: Context, store: Store, predictor: Predictor | None = None
+) -> int:
+    """Add the runs that the study asks for and the store does not have; how many are new.
+
+    ``predictor`` says what memory each needs, from what has ended so far.
+    """
     records = store.records(study.study_hash, predictions=True)
     planned = expand(study, context, records)
+    if predictor is not None:
+        predictor.learn(records)
+        ended = {record.run_id for record in records}
+        coming = [one for one in planned if one.run_id not in ended and one.run.stage != "cost"]
+        needs = {one.run_id: need(predictor.peak_bytes(one.run)) for one in coming}
+        store.set_settings({f"{NEEDS}{run_id}": str(size) for run_id, size in needs.items()})
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 
 
 def leave_out_others(study: Study, context: Context, store: Store) -> int:
     """Leave out the study's runs of other data, models or code than now; how many there are."""
     return store.leave_out(study.study_hash, askable(study, context))
-
-
-def usable_workers(device: str, threads: int) -> int:
-    """Processes that train at once: one for each core that memory allows; one on a GPU."""
-    if device != "cpu":
-        return 1
-    by_memory = available_bytes() // WORKER_BYTES
-    return int(max(1, min(usable_cores() // threads, by_memory)))
 
 
 def matrix_speeds(measured: Mapping[str, float]) -> dict[str, float]:

@@ -81,9 +81,14 @@ class Predictor:
         self._works: dict[str, Work] = {}
         self._counts: dict[tuple[int, str], int] = {}
         self._seats: dict[tuple[str, int, int], tuple[int, bool]] = {}
+        self._fitted: dict[str, Fitted] = {}
+        self.learn(records)
+
+    def learn(self, records: Sequence[Record]) -> None:
+        """Fit what is predicted to what has ended."""
         told: dict[str, list[tuple[Record, Work]]] = {}
         for record in records:
-            if record.run.model != NO_MODEL and _ran_on(record, device):
+            if record.run.model != NO_MODEL and _ran_on(record, self._device):
                 # The run as it stands, not what it noted: stores of older versions tell too.
                 told.setdefault(record.run.model.key, []).append((record, self._work(record.run)))
         self._fitted = {model: fitted(pairs) for model, pairs in told.items()}
@@ -99,7 +104,7 @@ class Predictor:
             return Prediction(1.0, None, nothing, nothing)
         asked, steps = self._work(run), self._steps(run)
         known = self._fitted.get(run.model.key, Fitted(None, 0, None, 0))
-        seconds, peak = known.seconds(asked, steps), known.peak_bytes(asked)
+        seconds, peak = known.seconds(asked, steps), self.peak_bytes(run)
         basis = f"{known.speed_runs} ended runs of this model"
         memory = f"{known.rest_runs} cost measurements of this model"
         if seconds is None and self._device != "cpu":
@@ -108,9 +113,17 @@ class Predictor:
             flops = 1e9 * self._gigaflops[run.training.precision]
             seconds = steps * asked.operations / (flops * TYPICAL_SHARE)
             basis = "operations and matrix speed"
-        if peak is None:
-            peak, memory = float(asked.held_bytes + asked.saved_bytes), "tensors alone"
-        return Prediction(seconds, round(peak), basis, memory)
+        if not known.rest_runs:
+            memory = "tensors alone"
+        return Prediction(seconds, peak, basis, memory)
+
+    def peak_bytes(self, run: Run) -> int | None:
+        """As :meth:`predict` has them."""
+        if run.model == NO_MODEL:
+            return None
+        asked = self._work(run)
+        peak = self._fitted.get(run.model.key, Fitted(None, 0, None, 0)).peak_bytes(asked)
+        return asked.held_bytes + asked.saved_bytes if peak is None else round(peak)
 
     def together(self, run: Run, most: int, budget_bytes: int) -> tuple[int, bool]:
         """How many runs like this one may train together, and whether they do unasked.

@@ -94,6 +94,12 @@ class OpenFolder:
         with self._write() as db:
             put_setting(db, key, value)
 
+    def set_settings(self, values: Mapping[str, str]) -> None:
+        """Keep several values with the store, all at once."""
+        with self._write() as db:
+            for key, value in values.items():
+                put_setting(db, key, value)
+
     def setting_once(self, key: str, value: str) -> str:
         """Keep a value unless there is one; return the one that is kept (the first writer's)."""
         with self._write() as db:

@@ -11,6 +11,8 @@ from paretune.store.owner import provably_dead
 from paretune.store.rows import Claim
 from paretune.study import Run
 
+Admits = Callable[[str, list[list[str]]], bool]
+"""``(run_id, runs of each worker) -> bool``: whether a run may start beside those."""
 RunOf = Callable[[str, str, str], Run]
 """``(study_hash, run_id, json) -> Run``: the store parses each row's run once."""
 
@@ -27,11 +29,13 @@ def take_first(
     stages: tuple[str, ...] | None,
     lease_seconds: float,
     run_of: RunOf,
+    admits: Admits | None = None,
 ) -> Claim | None:
-    """Mark the first free run as running by ``owner``; None where none is free."""
-    alive = alive_stages(db)
+    """Mark the first free run as running by ``owner``; None where none is free and admitted."""
+    alive, held = alive_stages(db), _held(db)
     for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall():
-        if (stages is None or row["stage"] in stages) and is_free(row, alive):
+        free = (stages is None or row["stage"] in stages) and is_free(row, alive)
+        if free and (admits is None or admits(row["run_id"], held)):
             return _take(db, row, owner, study_hash, lease_seconds, run_of)
     return None
 
@@ -85,6 +89,16 @@ def alive_stages(db: sqlite3.Connection) -> set[str]:
     """Stages of the runs that are being executed now, of all studies in the store."""
     running = "SELECT stage, owner, lease_until FROM runs WHERE state = 'running'"
     return {row["stage"] for row in db.execute(running) if not _abandoned(row)}
+
+
+def _held(db: sqlite3.Connection) -> list[list[str]]:
+    """The runs of every worker that executes some now, of all studies in the store."""
+    running = "SELECT run_id, owner, lease_until FROM runs WHERE state = 'running'"
+    found: dict[str, list[str]] = {}
+    for row in db.execute(running):
+        if not _abandoned(row):
+            found.setdefault(row["owner"], []).append(row["run_id"])
+    return list(found.values())
 
 
 def is_free(row: sqlite3.Row, alive: set[str]) -> bool:

@@ -24,7 +24,7 @@ from paretune.store.open_folder import OpenFolder
 from paretune.store.opening import Opened
 from paretune.store.plain import canonical_json
 from paretune.store.predictions import decode_predictions
-from paretune.store.queue import take_alike, take_first
+from paretune.store.queue import Admits, take_alike, take_first
 from paretune.store.reading import (
     check_new,
     done_runs,
@@ -101,6 +101,7 @@ class Store(OpenFolder):
         study_hash: str,
         stages: tuple[str, ...] | None = None,
         lease_seconds: float = 60.0,
+        admits: Admits | None = None,
     ) -> Claim | None:
         """Take the first free run of the study, or None where there is none.
 
@@ -114,9 +115,11 @@ class Store(OpenFolder):
             study_hash: whose runs.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
+            admits: asked of a run and of those that each worker executes now, in any study of the
+                store: whether it may start beside them.
         """
         with self._write() as db:
-            return take_first(db, owner, study_hash, stages, lease_seconds, self._run)
+            return take_first(db, owner, study_hash, stages, lease_seconds, self._run, admits)
 
     def claim_alike(
         self,

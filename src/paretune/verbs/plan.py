@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.planning.workers import Workers, need
 from paretune.study import Run, Study
 from paretune.verbs import places
 
@@ -43,10 +44,15 @@ class Plan:
 
     study: Study
     runs: tuple[Expected, ...]
-    workers: int
+    employed: Workers
     threads: int
     device: str
     precision: str
+
+    @property
+    def workers(self) -> int:
+        """How many train at once."""
+        return self.employed.count
 
     @property
     def done(self) -> int:
@@ -60,9 +66,16 @@ class Plan:
         None where it is not known of a run that is left.
         """
         left = [run for run in self.runs if not run.done]
-        together = seconds_of([run for run in left if run.run.stage != "cost"])
         costs = seconds_of([run for run in left if run.run.stage == "cost"])
-        return None if together is None or costs is None else together / self.workers + costs
+        side_by_side = self.employed.beside
+        shared = [
+            None if run.seconds is None else run.seconds / side_by_side(need(run.peak_bytes))
+            for run in left
+            if run.run.stage != "cost"
+        ]
+        together = [seconds for seconds in shared if seconds is not None]
+        known = costs is not None and len(together) == len(shared)
+        return sum(together) + (costs or 0.0) if known else None
 
     @property
     def fleets(self) -> tuple[tuple[Expected, ...], ...]:
@@ -126,6 +139,7 @@ def plan(
     from paretune.planning import opening
     from paretune.planning.predict import Predictor
     from paretune.planning.upcoming import upcoming
+    from paretune.planning.workers import workers_for
     from paretune.store import Store
     from paretune.training.capacity import kind_of
 
@@ -141,8 +155,10 @@ def plan(
     ready, waiting = upcoming(given, context, records)
     ended = {record.run_id for record in records}
     predictor = Predictor(context, opening.matrix_speeds(speed()), records, device)
-    workers = workers or opening.usable_workers(device, threads)
-    budget = budget_bytes(workers, device)
+    coming = [p.run for p in ready if p.run_id not in ended] + waiting
+    needs = [need(predictor.peak_bytes(run)) for run in coming if run.stage != "cost"]
+    employed = Workers(workers, workers) if workers else workers_for(needs, device, threads)
+    budget = budget_bytes(employed.count, device)
 
     def expected(run: Run, *, done: bool) -> Expected:
         found = predictor.predict(run)
@@ -168,7 +184,7 @@ def plan(
             expected(run, done=done)
             for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
         ),
-        workers=workers,
+        employed=employed,
         threads=threads,
         device=device,
         precision=context.precisions(given),

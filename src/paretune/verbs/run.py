@@ -70,8 +70,11 @@ def run(
     from paretune.execution.progress import Silent
     from paretune.measuring.devices import chosen_device
     from paretune.planning import opening
+    from paretune.planning.predict import Predictor
     from paretune.planning.upcoming import upcoming
+    from paretune.planning.workers import Workers, need, workers_for
     from paretune.store import Store
+    from paretune.verbs.employed import why
     from paretune.verbs.findings import keep, lost_runs
 
     folder = places.store_folder(given, store)
@@ -100,18 +103,23 @@ def run(
         if retry:
             opened.retry(given.study_hash)
         planned = len(ready) + len(waiting)
-        count = workers or opening.usable_workers(device, threads)
+        predictor = Predictor(context, {}, records, device)
+        needs = [need(predictor.peak_bytes(run)) for run in coming if run.stage != "cost"]
+        employed = Workers(workers, workers) if workers else workers_for(needs, device, threads)
         observer.note(
-            f"{planned} runs, {count} workers with {threads} thread(s) on {device} in "
+            f"{planned} runs, {employed.count} workers with {threads} thread(s) on {device} in "
             f"{context.precisions(given)}; results in {folder}"
         )
+        if said := why(employed):
+            observer.note(said)
         summary = run_study(
             opened,
             given.study_hash,
-            workers=count,
+            workers=employed.count,
             threads=threads,
             observer=observer,
-            expand=lambda: opening.add_missing(given, context, opened),
+            expand=lambda: opening.add_missing(given, context, opened, predictor),
+            memory_bytes=employed.memory_bytes,
             device=device,
             planned=planned,
             fleet=fleet,
