@@ -80,6 +80,7 @@ def walk(
 def test_the_contract_holds(walk: Walk, tmp_path: Path, record_property: Any) -> None:
     contract.test_it_starts_where_it_says(walk)
     contract.test_what_it_trains_is_declared_and_counted(walk)
+    contract.test_the_whole_head_is_trained_and_kept(walk, record_property)
     contract.test_frozen_tensors_keep_their_bits(walk)
     contract.test_every_trained_tensor_gets_a_gradient_and_moves(walk, record_property)
     contract.test_saved_and_loaded_it_answers_the_same(walk)

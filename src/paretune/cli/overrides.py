@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings in the place of the study file's, as training.epochs=3, "
         "protocol.seeds=[1,2] or methods.lora.rank=16.",
         show_default=False,
