@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_marian import tiny_marian
 
 from paretune.models.held import hold_bf16
 from paretune.models.load import Loaded, load
@@ -23,11 +24,20 @@ def opened(folder: Path) -> Loaded:
     return load(resolve(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
 
 
+def translator(folder: Path) -> Loaded:
+    source = resolve(ModelSpec(name=str(folder)))
+    return load(source, kind="translation", languages=("sl", "en"))
+
+
 @pytest.mark.skipif(not MAPS.is_file(), reason="needs Linux's /proc/self/maps")
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "marian"])
 def test_the_weight_file_is_no_longer_mapped(tiny_model, tmp_path, family):
-    folder = tiny_model(family, tmp_path / family)
-    loaded = opened(folder)
+    if family == "marian":
+        folder = tiny_marian(tmp_path / family)
+        loaded = translator(folder)
+    else:
+        folder = tiny_model(family, tmp_path / family)
+        loaded = opened(folder)
     weights = str(folder / "model.safetensors")
     assert weights in MAPS.read_text(encoding="utf-8")
     hold_bf16(loaded.model, loaded.anatomy)
@@ -51,10 +61,7 @@ def test_what_stays_in_fp32_has_the_same_bits(tiny_model):
 
 
 def test_tied_tables_stay_tied(tmp_path):
-    from tiny_marian import tiny_marian
-
-    folder = tiny_marian(tmp_path / "marian")
-    loaded = load(resolve(ModelSpec(name=str(folder))), kind="translation", languages=("sl", "en"))
+    loaded = translator(tiny_marian(tmp_path / "marian"))
     hold_bf16(loaded.model, loaded.anatomy)
     words = loaded.model.get_input_embeddings().weight
     assert loaded.model.get_output_embeddings().weight is words

@@ -33,6 +33,10 @@ def hold_bf16(model: Any, anatomy: Anatomy) -> None:
         if isinstance(layer, nn.Linear) and uses[id(layer.weight)] == 1:
             layer.weight.data = layer.weight.data.to(torch.bfloat16)
             cast.add(id(layer.weight))
-    for tensor in (*model.parameters(), *model.buffers()):
-        if id(tensor) not in cast:
-            tensor.data = tensor.data.clone()
+    for parameter in model.parameters():
+        if id(parameter) not in cast:
+            parameter.data = parameter.data.clone()
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:  # in its place: as a view, it would keep what it looks into
+                module._buffers[name] = buffer.clone()
