@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tiny_study import as_file, command, finish, small
 from tiny_tasks import tiny_task
 from transformers import AutoConfig
 
+from paretune.analysis.keeping import by_want
 from paretune.errors import StoreError, StudyError
 from paretune.export import whole
 from paretune.store import Store
@@ -85,8 +87,6 @@ def test_a_model_that_learnt_nothing_is_exported_on_asking_only(
 
 
 def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> None:
-    from dataclasses import replace
-
     from paretune.export.selecting import refuse_collapsed, select_cell, select_record
     from paretune.verbs.report import gather
 
@@ -101,6 +101,24 @@ def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> N
     with pytest.raises(StudyError, match=rf"Seeds that did not: {mended.run.seed} \(--seed\)"):
         refuse_collapsed(record, two, allowed=False)
     assert refuse_collapsed(mended, two, allowed=False) == ""
+
+
+def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
+    """It has scores, of the weights before it did, and they were not kept."""
+    from paretune.export.selecting import select_cell, select_record
+    from paretune.verbs.report import gather
+
+    found = gather(*learnt)
+    cell, _ = select_cell(found.study, found.records, None, None, "lo:ra")
+    (record,) = cell.final
+    better = {"selection": {"primary": 1.0, "loss": 0.0}}
+    run = record.run.model_copy(update={"seed": 2})
+    diverged = replace(record, run=run, result={"outcome": "diverged", "scores": better})
+    two = replace(cell, final=(record, diverged))
+    assert select_record(two, None) is record
+    with pytest.raises(StoreError, match=r"of seed 2 has ended with scores\. Seeds that have: 1\."):
+        select_record(two, 2)
+    assert [r.run.seed for r in by_want([record, diverged], [two])] == [1, 2]
 
 
 def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from paretune.analysis.cells import Cell
-from paretune.store.record import Record
+from paretune.store.record import LOST, Record
 
 CellKey = tuple[str, str, str]
 """Task, model and method."""
@@ -79,6 +79,7 @@ def bests_fit(records: Sequence[Record], cells: Sequence[Cell], budget_bytes: in
 
 def _quality(record: Record) -> tuple[float, float]:
     """As ``export`` chooses: the primary score on the selection part, then the lower loss."""
-    scores = record.result.get("scores", {}).get("selection", {})
+    found = {} if record.outcome in LOST else record.result.get("scores", {})
+    scores = found.get("selection", {})
     loss = scores.get("loss")
     return float(scores.get("primary", -math.inf)), -math.inf if loss is None else -float(loss)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from paretune.analysis.cells import NO_MODEL, Cell, group
 from paretune.analysis.collapse import is_constant
 from paretune.errors import MethodError, StoreError, StudyError
-from paretune.store.record import Record
+from paretune.store.record import LOST, Record
 from paretune.study import Run, Study
 
 FORMS = ("peft", "merged", "paretune")
@@ -67,14 +67,13 @@ def select_record(cell: Cell, seed: int | None) -> Record:
     Raises:
         StoreError: it has not ended with scores.
     """
-    ended = [r for r in cell.final if "selection" in r.result.get("scores", {})]
-    if seed is not None:
-        ended = [r for r in ended if r.run.seed == seed]
+    usable = [r for r in cell.final if _left_a_model(r)]
+    ended = [r for r in usable if seed in (None, r.run.seed)]
     if not ended:
         raise StoreError(
             f"no final run {'' if seed is None else f'of seed {seed} '}has ended with scores.",
             where=" x ".join((cell.task, cell.model, cell.method)),
-            remedy=f"Seeds that have: {', '.join(str(r.run.seed) for r in cell.final) or 'none'}.",
+            remedy=f"Seeds that have: {', '.join(str(r.run.seed) for r in usable) or 'none'}.",
         )
     return max(ended, key=selection_quality)
 
@@ -97,11 +96,7 @@ def refuse_collapsed(record: Record, cell: Cell, *, allowed: bool) -> str:
     of = f"all {len(answers.uid):,} test examples" if answers else "every test example"
     said = f"This model learnt nothing: it gave one and the same answer to {of}."
     if not allowed:
-        others = [
-            str(r.run.seed)
-            for r in cell.final
-            if "selection" in r.result.get("scores", {}) and not _collapsed(r)
-        ]
+        others = [str(r.run.seed) for r in cell.final if _left_a_model(r) and not _collapsed(r)]
         seeds = f"Seeds that did not: {', '.join(others)} (--seed). " if others else ""
         raise StudyError(
             f"seed {record.run.seed} has collapsed. {said}",
@@ -163,6 +158,11 @@ def _nothing_ended(study: Study, cells: Sequence[Cell], what: str) -> StudyError
         where=f"study {study.study}",
         remedy="`paretune run` trains it; `paretune report` shows what there is.",
     )
+
+
+def _left_a_model(record: Record) -> bool:
+    """Whether it ended with scores, and of one that diverged nothing is left."""
+    return "selection" in record.result.get("scores", {}) and record.outcome not in LOST
 
 
 def _collapsed(record: Record) -> bool:
