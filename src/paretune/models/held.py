@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paretune.models.anatomy import Anatomy
 
@@ -22,21 +22,32 @@ def hold_bf16(model: Any, anatomy: Anatomy) -> None:
     What is not cast is copied: as opened, tensors are views into the mapped weight file, and one of
     them is enough to keep all of its pages, those of the cast matrices too, in memory.
     """
+    cast = {id(weight) for weight in _matrices(model, anatomy)}
+    for parameter in model.parameters():
+        dtype = torch.bfloat16 if id(parameter) in cast else torch.float32
+        parameter.data = parameter.data.to(dtype, copy=True)
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:  # in its place: as a view, it would keep what it looks into
+                dtype = torch.float32 if buffer.is_floating_point() else buffer.dtype
+                module._buffers[name] = buffer.to(dtype, copy=True)
+
+
+def held_bytes(model: Any, anatomy: Anatomy) -> int:
+    """Bytes of all parameters as :func:`hold_bf16` leaves them; on meta too."""
+    numbers: int = sum(p.numel() for p in model.parameters())
+    return 4 * numbers - 2 * sum(weight.numel() for weight in _matrices(model, anatomy))
+
+
+def _matrices(model: Any, anatomy: Anatomy) -> list[Tensor]:
     uses: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
             if parameter is not None:
                 uses[id(parameter)] = uses.get(id(parameter), 0) + 1
-    cast: set[int] = set()
-    for name in anatomy.linears:
-        layer = model.get_submodule(name)
-        if isinstance(layer, nn.Linear) and uses[id(layer.weight)] == 1:
-            layer.weight.data = layer.weight.data.to(torch.bfloat16)
-            cast.add(id(layer.weight))
-    for parameter in model.parameters():
-        if id(parameter) not in cast:
-            parameter.data = parameter.data.clone()
-    for module in model.modules():
-        for name, buffer in module._buffers.items():
-            if buffer is not None:  # in its place: as a view, it would keep what it looks into
-                module._buffers[name] = buffer.clone()
+    layers = [model.get_submodule(name) for name in anatomy.linears]
+    return [
+        layer.weight
+        for layer in layers
+        if isinstance(layer, nn.Linear) and uses[id(layer.weight)] == 1
+    ]

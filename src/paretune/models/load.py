@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from paretune.models.direction import Direction, direct
 from paretune.models.dropout import set_dropout
 from paretune.models.resolve import Source
 from paretune.models.tokenizer import open_tokenizer
+from paretune.models.whole_files import tensor_types
 from paretune.study import derive
 
 __all__ = ["Loaded", "load", "quiet", "rescale", "reset_head", "set_dropout"]
@@ -64,6 +65,7 @@ def load(
     source_prefix: str | None = None,
     weights: bool = True,
     tokenizer: Any = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Loaded:
     """Open a model for a kind of task; an encoder, and for a translation one with a decoder.
 
@@ -81,6 +83,8 @@ def load(
         weights: False leaves the tensors on the meta device: their names and shapes are checked
             against the files, and nothing is read. Enough to plan, and to know that runs can start.
         tokenizer: this model's own, where it was opened already; a translation opens its own.
+        dtype: of all tensors; another than fp32 only where the checkpoint is in it
+            (:func:`own_dtype`).
 
     Raises:
         ModelError: an architecture without such a head or without a known anatomy, weights that
@@ -89,11 +93,12 @@ def load(
     """
     where = f"model {source.name}"
     if kind == "translation":
-        return _translator(source, languages, source_prefix, where, weights)
+        return _translator(source, languages, source_prefix, where, weights, dtype)
     with quiet():
-        model, info = _open(source, kind, num_labels, labels, where, weights)
+        opening = (source, kind, num_labels, labels, where)
+        model, info = _open(*opening, weights, dtype)
         try:
-            parts = anatomy(model)
+            parts = anatomy(_traceable(model, lambda: _open(*opening, False, torch.float32)[0]))
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
         tokenizer = tokenizer or open_tokenizer(source.folder, model, parts, where)
@@ -120,6 +125,7 @@ def _translator(
     source_prefix: str | None,
     where: str,
     weights: bool,
+    dtype: torch.dtype,
 ) -> Loaded:
     """An encoder with a decoder: nothing of it is drawn, so nothing may be missing."""
     from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
@@ -132,9 +138,10 @@ def _translator(
                 where=where,
                 remedy="Choose a model with encoder and decoder (OPUS-MT, mBART, NLLB, T5).",
             )
-        model, info = _opened(AutoModelForSeq2SeqLM, source, config, where, weights)
+        opening = (AutoModelForSeq2SeqLM, source, config, where)
+        model, info = _opened(*opening, weights, dtype)
         try:
-            parts = anatomy(model)
+            parts = anatomy(_traceable(model, lambda: _opened(*opening, False, torch.float32)[0]))
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
         tokenizer = open_tokenizer(source.folder, model, parts, where, fast=False)
@@ -190,6 +197,7 @@ def _open(
     labels: tuple[str, ...],
     where: str,
     weights: bool,
+    dtype: torch.dtype,
 ) -> tuple[Any, dict[str, Any]]:
     from transformers import (
         MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
@@ -223,17 +231,40 @@ def _open(
             where=where,
             remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) have one.",
         )
-    return _opened(opener, source, config, where, weights)
+    return _opened(opener, source, config, where, weights, dtype)
+
+
+def _traceable(model: Any, outline: Callable[[], Any]) -> Any:
+    """A model in fp32 for its anatomy, which runs it: in half precision, its outline on meta."""
+    return model if model.dtype == torch.float32 else outline()
+
+
+def own_dtype(source: Source) -> torch.dtype:
+    """The half precision that all of a checkpoint's numbers are in; fp32 where there is none."""
+    types = set().union(*map(tensor_types, source.folder.glob("*.safetensors")))
+    floating = {name for name in types if "F" in name}
+    halves = {"BF16": torch.bfloat16, "F16": torch.float16}
+    return halves.get("".join(floating), torch.float32)
+
+
+def computed_in_half(loaded: Loaded) -> bool:
+    """Whether the model computed tensors itself (sines) in the half precision it was opened in.
+
+    They are in no file, and other numbers than those of fp32.
+    """
+    kept = {*loaded.model.state_dict()} - {*loaded.anatomy.fixed}
+    named = (*loaded.model.named_parameters(), *loaded.model.named_buffers())
+    return any(t.is_floating_point() and t.itemsize == 2 for n, t in named if n not in kept)
 
 
 def _opened(
-    opener: Any, source: Source, config: Any, where: str, weights: bool
+    opener: Any, source: Source, config: Any, where: str, weights: bool, dtype: torch.dtype
 ) -> tuple[Any, dict[str, Any]]:
     try:
         model, info = opener.from_pretrained(
             source.folder,
             config=config,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # a classifier of another task; judged by the caller
             output_loading_info=True,

@@ -10,7 +10,7 @@ the tensors, and the speed is that of a matrix product on the CPU, measured now,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paretune import methods
@@ -18,12 +18,14 @@ from paretune.analysis.forecast import Fitted, device_of, fitted
 from paretune.analysis.work import Work
 from paretune.data.encode import lengths, target_lengths
 from paretune.measuring.devices import gpu
+from paretune.models.held import held_bytes
 from paretune.models.load import Loaded
 from paretune.planning.context import NO_MODEL, Context
 from paretune.store.record import Record
 from paretune.study import Run
 from paretune.training.capacity import held, pays, shares
 from paretune.training.padded import beside, may_share
+from paretune.training.prepare import holds_bf16
 from paretune.training.work import Shape, shape_of, work
 
 TYPICAL_SHARE = 0.35
@@ -163,7 +165,11 @@ class Predictor:
         key = _alike(run)
         if key not in self._works:
             choices = len(self.context.dataset(run.task).train[0].segments)
-            shape, trained = self._known(run).shape, self._trained(run)
+            known, trained = self._known(run), self._trained(run)
+            shape, model = known.shape, known.loaded
+            if holds_bf16(run):
+                weights = held_bytes(model.model, model.anatomy)
+                shape = replace(shape, weights_bytes=weights)
             lengths = self._lengths(run)
             self._works[key] = work(run, shape, trained, lengths, choices, self._device)
         return self._works[key]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+import torch
 
 from paretune.data.encode import Encoded, encode
 from paretune.data.example import Dataset, Example
 from paretune.data.split import cut_whole, parts
 from paretune.models.held import hold_bf16
-from paretune.models.load import Loaded, load
+from paretune.models.load import Loaded, computed_in_half, load, own_dtype
 from paretune.models.resolve import Source, resolve
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.tasks import load as load_task
@@ -65,7 +69,8 @@ class Workbench:
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
-            self.loaded[key] = load(
+            opened = partial(
+                load,
                 source,
                 kind=dataset.kind,
                 num_labels=len(dataset.labels),
@@ -73,8 +78,7 @@ class Workbench:
                 languages=dataset.languages,
                 source_prefix=spec.source_prefix,
             )
-            if bf16:
-                hold_bf16(self.loaded[key].model, self.loaded[key].anatomy)
+            self.loaded[key] = _held(opened, source) if bf16 else opened()
         return self.loaded[key]
 
     def outline(self, spec: ModelSpec, dataset: Dataset) -> Loaded:
@@ -132,3 +136,13 @@ class Workbench:
             prefix = "" if said is None else said.prefix
             self.encoded[key] = encode(examples, loaded.tokenizer, length, prefix)
         return self.encoded[key]
+
+
+def _held(opened: Callable[..., Loaded], source: Source) -> Loaded:
+    """A model held in bf16, which a checkpoint in half precision becomes without being in fp32."""
+    loaded = opened(dtype=own_dtype(source))
+    if computed_in_half(loaded):
+        loaded = opened()
+    loaded.model.config.dtype = torch.float32  # as it is called that is held so
+    hold_bf16(loaded.model, loaded.anatomy)
+    return loaded

@@ -1,0 +1,124 @@
+"""A checkpoint in half precision is never in fp32 where its base is held in bf16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_marian import tiny_marian, tiny_pairs
+from tiny_tasks import tiny_run, tiny_task
+from transformers import PreTrainedModel
+
+from paretune.models.held import held_bytes
+from paretune.models.load import own_dtype
+from paretune.planning.context import Context
+from paretune.planning.predict import Predictor
+from paretune.study import ModelSpec
+from paretune.training.workbench import Workbench
+
+
+@pytest.fixture
+def opened_in(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
+    """The dtypes in which models are opened from now on."""
+    found: list[Any] = []
+    opening = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
+
+    def noting(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("device_map") != "meta":  # an outline is read from no file
+            found.append(kwargs["dtype"])
+        return opening(cls, *args, **kwargs)
+
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(noting))
+    return found
+
+
+def halved(folder: Path, dtype: torch.dtype, but: str = "") -> Path:
+    """The same folder with all tensors but one in this dtype."""
+    path = folder / "model.safetensors"
+    tensors = {n: t.clone() for n, t in load_file(path).items()}
+    cast = {n: t.to(dtype) for n, t in tensors.items() if t.is_floating_point() and n != but}
+    save_file(tensors | cast, path, metadata={"format": "pt"})
+    return folder
+
+
+def as_if_from_fp32(folder: Path, task: Any) -> dict[str, torch.Tensor]:
+    """The tensors of the base as they are held when it is opened in fp32, as it always was."""
+    bench, spec = Workbench(), ModelSpec(name=str(folder))
+    wide = bench.model(spec, bench.dataset(task))
+    matrices = {f"{name}.weight" for name in wide.anatomy.linears}
+    named = (*wide.model.named_parameters(), *wide.model.named_buffers())
+    return {n: t.bfloat16() if n in matrices else t.clone() for n, t in named if n not in wide.head}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "deberta-v2", "electra"])
+def test_the_same_bits_without_passing_through_fp32(
+    family: str, dtype: torch.dtype, tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
+) -> None:
+    folder = halved(tiny_model(family, tmp_path / family), dtype)
+    task, bench, spec = tiny_task(tmp_path / "data"), Workbench(), ModelSpec(name=str(folder))
+    expected = as_if_from_fp32(folder, task)
+    opened_in.clear()
+    held = bench.model(spec, bench.dataset(task), bf16=True)
+    assert opened_in == [dtype]
+    named = dict((*held.model.named_parameters(), *held.model.named_buffers()))
+    assert {*named} == {*expected, *held.head}
+    for name, tensor in expected.items():
+        assert named[name].dtype == tensor.dtype and torch.equal(named[name], tensor), name
+    assert {named[name].dtype for name in held.head} == {torch.float32}
+    bytes_ = sum(p.numel() * p.element_size() for p in held.model.parameters())
+    outline = bench.outline(spec, bench.dataset(task))
+    assert bytes_ == held_bytes(outline.model, outline.anatomy)
+
+
+def test_a_checkpoint_of_two_precisions_keeps_the_finer(
+    tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
+) -> None:
+    folder = tiny_model("bert", tmp_path / "bert")
+    names = load_file(folder / "model.safetensors")
+    norm = next(name for name in names if name.endswith("embeddings.LayerNorm.weight"))
+    halved(folder, torch.bfloat16, but=norm)
+    bench, task = Workbench(), tiny_task(tmp_path / "data")
+    held = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
+    assert opened_in == [torch.float32]
+    assert any(torch.equal(names[norm], p) for p in held.model.parameters())
+
+
+def test_sines_that_a_model_computes_are_those_of_fp32(
+    tmp_path: Path, opened_in: list[torch.dtype]
+) -> None:
+    folder = halved(tiny_marian(tmp_path / "marian"), torch.bfloat16)
+    task, bench = tiny_pairs(tmp_path / "data"), Workbench()
+    expected = as_if_from_fp32(folder, task)
+    held = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
+    assert own_dtype(bench.source(ModelSpec(name=str(folder)))) == torch.bfloat16
+    for name, tensor in held.model.named_parameters():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_without_bf16_all_is_fp32(
+    tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
+) -> None:
+    folder = halved(tiny_model("bert", tmp_path / "bert"), torch.bfloat16)
+    bench = Workbench()
+    wide = bench.model(ModelSpec(name=str(folder)), bench.dataset(tiny_task(tmp_path / "data")))
+    assert opened_in == [torch.float32]
+    assert {p.dtype for p in wide.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("method", "is_held"), [("lora", True), ("full", False)])
+def test_what_is_predicted_of_a_base_held_in_bf16(
+    method: str, is_held: bool, tmp_path: Path, tiny_model: Any
+) -> None:
+    run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), method)
+    half = run.training.model_copy(update={"precision": "bf16"})
+    predictor = Predictor(Context(), {"fp32": 1.0, "bf16": 1.0})
+    wide = predictor._work(run).held_bytes
+    found = predictor._work(run.model_copy(update={"training": half})).held_bytes
+    loaded = predictor.context.bench.outline(run.model, predictor.context.dataset(run.task))
+    names = loaded.anatomy.linears if is_held else ()
+    matrices = sum(loaded.model.get_submodule(name).weight.numel() for name in names)
+    assert wide - found == 2 * matrices
