@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.cli.json_shapes import COMMON, OWN_FORM, SHAPES
 from paretune.report.json_fields import FIELDS, FORMAT, OPEN
 
 PAGE = Path(__file__).with_name("json.md")
@@ -18,7 +19,8 @@ def page() -> str:
         "Written from `src/paretune/report/json_fields.py` by",
         "`python docs/json_page.py`; a test compares.",
         "",
-        "`paretune report STUDY --json FILE` writes the whole study as one JSON file: what was",
+        "`paretune report STUDY --json` gives the whole study as one JSON object, on standard",
+        "output or, with `--output FILE`, in a file ([other verbs](#the-other-verbs)): what was",
         "asked for, every cell with its score and interval, comparisons with the baselines, costs,",
         "learning curves, environment and failures. It is written whole or not at all, and the",
         "same records give the same bytes. It works while the study runs.",
@@ -49,7 +51,26 @@ def page() -> str:
     for path, meaning in FIELDS.items():
         free = "; its keys are those of the records" if path in OPEN else ""
         lines.append(f"| `{path}` | {meaning}{free} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *_verbs(), ""])
+
+
+def _verbs() -> list[str]:
+    """The objects of all other verbs."""
+    lines = [
+        "## The other verbs",
+        "",
+        "Every verb takes `--json` and gives one object on standard output, or in `--output FILE`",
+        "where it makes no file or folder of its own. What is told meanwhile, errors and the exit",
+        "code are as without it; messages go to standard error. `null`, sizes and times are as",
+        f"above. Each has the fields {', '.join(f'`{name}`' for name in COMMON)}, and:",
+        "",
+        "| verb | field | meaning |",
+        "|---|---|---|",
+    ]
+    for verb, shape in SHAPES.items():
+        lines += [f"| `{verb}` | `{name}` | {meaning} |" for name, meaning in shape.items()]
+    lines += ["", "Without those common fields:", ""]
+    return lines + [f"- `{verb}`: {meaning}" for verb, meaning in OWN_FORM.items()]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ Exit codes (documented in docs/cli.md):
 6     the store
 7     the network
 8     the study ended, but some runs stopped with an unexpected error
-9     an experiment tracker did not take what it was given; the store is untouched
+9     an experiment tracker did not take what it was given, or is not installed
 10    only of a worker process: a CUDA error took its GPU; a new worker goes on
 130   interrupted; the same command continues
 ====  =====================================================================

@@ -40,12 +40,14 @@ def test_why_says_it_in_words(capsys: Any) -> None:
 
 @pytest.mark.usefixtures("gathered")
 def test_report_writes_tables_and_json(capsys: Any, tmp_path: Path) -> None:
-    code, out, _ = said(
-        capsys, "report", "sample", "--tables", tmp_path / "t", "--json", tmp_path / "s.json"
-    )
-    assert code == 0
-    assert f"Table: {tmp_path / 't' / 'scores.tex'}" in out and f"Study: {tmp_path}" in out
+    asked = ("report", "sample", "--tables", tmp_path / "t")
+    code, out, err = said(capsys, *asked, "--json", "--output", tmp_path / "s.json")
+    assert (code, out) == (0, "")
+    assert f"Table: {tmp_path / 't' / 'scores.tex'}" in err and f"Study: {tmp_path}" in err
     assert json.loads((tmp_path / "s.json").read_text())["format"] == 2
+    assert not (tmp_path / "report.html").exists()  # as asked for: nothing but these
+    code, out, _ = said(capsys, *asked)
+    assert code == 0 and f"Table: {tmp_path / 't' / 'scores.tex'}" in out
     assert (tmp_path / "report.html").exists() and (tmp_path / "t" / "bytes.parquet").exists()
 
 

@@ -17,7 +17,7 @@ from reading_back import read
 from stored_records import stored, study_file
 
 from paretune.analysis.interval import interval_of, scored
-from paretune.errors import MissingError, StudyError, TrackerError
+from paretune.errors import StudyError, TrackerError
 from paretune.store import Record, Store
 from paretune.study import Study
 from paretune.trackers import TRACKERS, open_tracker
@@ -204,7 +204,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setattr("paretune.trackers.find_spec", lambda name: None)
     for name in TRACKERS:
-        with pytest.raises(MissingError, match=rf"pip install 'paretune\[{name}\]'"):
+        with pytest.raises(TrackerError, match=rf"pip install 'paretune\[{name}\]'"):
             open_tracker(name, str(tmp_path), "study")
 
 
@@ -212,7 +212,7 @@ def test_a_folder_called_like_a_library_is_no_library(monkeypatch: Any, tmp_path
     (tmp_path / "a_tracker").mkdir()  # as W&B leaves one called wandb where it ran
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("paretune.trackers.TRACKERS", {"a": "a_tracker"})
-    with pytest.raises(MissingError, match="the package a_tracker is not installed"):
+    with pytest.raises(TrackerError, match="the package a_tracker is not installed"):
         open_tracker("a", str(tmp_path), "study")
 
 

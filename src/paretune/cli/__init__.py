@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from paretune.cli.old_options import renewed
 from paretune.errors import ParetuneError
 from paretune.terminal import (
     ReaderGoneError,
@@ -49,6 +50,7 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the verb at the beginning of the arguments."""
+        args = renewed(args)
         if (two := " ".join(args[:2])) in self.commands:
             args = [two, *args[2:]]
         return super().resolve_command(ctx, args)
@@ -58,7 +60,6 @@ app = typer.Typer(
     name="paretune",
     cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

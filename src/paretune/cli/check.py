@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from paretune.cli.options import Device, Online, StudyName
+from paretune.cli.json_output import asked, give, values
+from paretune.cli.options import AsJson, Device, JsonFile, Online, StudyName
 from paretune.cli.overrides import Overrides, overridden, typed
 from paretune.terminal import plain, say
 
 if TYPE_CHECKING:
-    from paretune.verbs.check import Seen
+    from paretune.verbs.check import Checked, Seen
 
 FAILED = 5
 """So many things that failed are named in the last line; the lines above have all."""
@@ -20,6 +21,8 @@ def check(
     overrides: Overrides = None,
     online: Online = False,
     device: Device = "auto",
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Audit the data; try every method on every model for one step.
 
@@ -29,7 +32,13 @@ def check(
     from paretune.report.words import counted
     from paretune.verbs.check import check as look
 
-    checked = look(overridden(study, overrides), online=online, device=device, told=_show)
+    told = None if asked(as_json, output) else _show
+    checked = look(overridden(study, overrides), online=online, device=device, told=told)
+    if as_json:
+        give("check", _fields(checked), output)
+        if checked.errors:
+            raise SystemExit(checked.errors[0].exit_code)
+        return
     counts = checked.counts
     said = [counted(counts[severity], severity) for severity in ("error", "warning", "note")]
     if not checked.errors:
@@ -44,6 +53,20 @@ def check(
         f"{untried}"
     )
     raise SystemExit(checked.errors[0].exit_code)
+
+
+def _fields(checked: Checked) -> dict[str, Any]:
+    counts = checked.counts
+    return {
+        "study": checked.study.study,
+        "can_run": not checked.errors,
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "notes": counts["note"],
+        "failed": checked.failed,
+        "tried": checked.tried,
+        "seen": [{**values(seen), "errors": seen.errors} for seen in checked.seen],
+    }
 
 
 def _show(seen: Seen) -> None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.json_output import asked, give
+from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import console, plain
 
@@ -17,13 +18,20 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
     overrides: Overrides = None,
     store: StoreFolder = None,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Compare two methods on every task and model, and say what would decide between them."""
     from paretune.report.comparison import comparison
     from paretune.verbs.compare import compare as beside
 
+    asked(as_json, output)
     out = console()
-    for found in beside(overridden(study, overrides), a, b, store=store):
+    compared = beside(overridden(study, overrides), a, b, store=store)
+    if as_json:
+        give("compare", {"tasks": compared}, output)
+        return
+    for found in compared:
         heading = plain(f"{found.model} on {found.task}: {found.metric}")
         out.print(heading, style="bold")
         said = [f"{plain(found.why)}."]

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from paretune.cli.json_output import give
+from paretune.cli.options import AsJson
 from paretune.terminal import say
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,13 +22,19 @@ def data() -> None:
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="superglue-sl", show_default=False)],
-    to: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where to. [default: $PARETUNE_HOME, or the cache]"),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Where to. [default: $PARETUNE_HOME, or the cache]",
+        ),
     ] = None,
     base_url: Annotated[
         str | None, typer.Option(metavar="URL", help="A mirror that holds the same files.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Download a pinned public data set, and check it.
 
@@ -41,9 +49,12 @@ def fetch(
         percent = 100 * held // max(1, total)
         if percent >= shown.get(file, -25) + 25 or held == total:
             shown[file] = percent
-            say(f"{file}: {percent}% of {total:,} bytes")
+            say(f"{file}: {percent}% of {total:,} bytes", error=as_json)
 
-    folder = download(name, to, base_url=base_url, progress=progress)
+    folder = download(name, output, base_url=base_url, progress=progress)
+    if as_json:
+        give("data fetch", {"name": name, "folder": folder})
+        return
     say(f"{name}: complete and checked, in {folder}")
-    if to is not None:
-        say(f"Studies find it with PARETUNE_HOME={to}, or source: {folder}.")
+    if output is not None:
+        say(f"Studies find it with PARETUNE_HOME={output}, or source: {folder}.")

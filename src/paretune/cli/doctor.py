@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from paretune.terminal import console, say_json
+from paretune.cli.json_output import asked, write
+from paretune.cli.options import AsJson, JsonFile
+from paretune.terminal import console
 
 
 def doctor(
-    json: Annotated[
-        bool, typer.Option("--json", help="Plain JSON on standard output, for scripts.")
-    ] = False,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Show devices, precision, memory and energy counters, and versions."""
     from paretune.measuring.machine import machine
 
     found = machine(devices=True)
-    if json:
-        say_json(found)
+    if asked(as_json, output):
+        write(found, output)
         return
     _show(found)
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import Online, StoreFolder, StudyName
+from paretune.cli.json_output import give, of_run
+from paretune.cli.options import AsJson, Online, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import say
 
@@ -15,9 +16,11 @@ from paretune.terminal import say
 def export(
     study: StudyName,
     overrides: Overrides = None,
-    to: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Made anew. [default: exports/STUDY/...]"),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Made anew. [default: exports/STUDY/...]"
+        ),
     ] = None,
     store: StoreFolder = None,
     task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
@@ -45,6 +48,7 @@ def export(
         ),
     ] = False,
     online: Online = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a final run as a folder that others open, with a card.
 
@@ -54,12 +58,21 @@ def export(
 
     done = write(
         overridden(study, overrides),
-        to=to, store=store, task=task, model=model, method=method, seed=seed, form=form,
-        train_again=train_again, allow_collapsed=allow_collapsed, online=online, tell=say,
+        to=output, store=store, task=task, model=model, method=method, seed=seed, form=form,
+        train_again=train_again, allow_collapsed=allow_collapsed, online=online,
+        tell=_progress if as_json else say,
     )  # fmt: skip
+    if as_json:
+        told = ("folder", "form", "largest_difference", "notes")
+        give("export", {**{n: getattr(done, n) for n in told}, "run": of_run(done.run)})
+        return
     run = " x ".join(done.run.cell)
     say(
         f"Exported: {done.folder} ({done.form}): {run}, seed {done.run.seed}.\n"
         f"Opened again, its logits differ by {done.largest_difference:.1g} at most.\n"
         f"How to open it: {done.folder / 'README.md'}" + "".join(f"\n{note}" for note in done.notes)
     )
+
+
+def _progress(text: str) -> None:
+    say(text, error=True)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import Online, StoreFolder, StudyName
+from paretune.cli.json_output import give, of_run
+from paretune.cli.options import AsJson, Online, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
 from paretune.data.finding import SHOWN
 from paretune.terminal import plain, say
@@ -16,9 +17,11 @@ from paretune.terminal import plain, say
 def export_slobench(
     study: StudyName,
     overrides: Overrides = None,
-    to: Annotated[
+    output: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Made anew. [default: exports/STUDY/slobench]"),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Made anew. [default: exports/STUDY/slobench]"
+        ),
     ] = None,
     store: StoreFolder = None,
     release: Annotated[
@@ -41,6 +44,7 @@ def export_slobench(
         bool, typer.Option("--train-again", help="Where weights were too large to keep.")
     ] = False,
     online: Online = False,
+    as_json: AsJson = False,
 ) -> None:
     """Answer SloBench's test rows with the best run of each task, into a zip to hand in.
 
@@ -51,10 +55,21 @@ def export_slobench(
 
     done = write(
         overridden(study, overrides),
-        to=to, store=store, release=release, source=source, task=task,
+        to=output, store=store, release=release, source=source, task=task,
         train_again=train_again, online=online,
-        tell=lambda said: say(plain(said)),
+        tell=lambda said: say(plain(said), error=as_json),
     )  # fmt: skip
+    if as_json:
+        parts = [
+            {
+                **{name: getattr(part, name) for name in ("name", "file", "rows", "notes")},
+                "run": of_run(part.by.record.run),
+            }
+            for part in done.parts
+        ]
+        told = {"folder": done.folder, "parts": parts, "warnings": done.warnings}
+        give("export slobench", told)
+        return
     for part in done.parts:
         run = part.by.record.run
         say(plain(f"{part.name}: seed {run.seed}, selection score {part.quality}."))

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from paretune.cli.json_output import asked, give
+from paretune.cli.options import AsJson, JsonFile
 from paretune.terminal import plain, say
 
 Entry = tuple[str, str]
@@ -19,12 +21,22 @@ def ls(
         Literal["all", "tasks", "methods", "models", "studies"],
         typer.Argument(help="What to list.", metavar="[tasks|methods|models|studies]"),
     ] = "all",
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """List tasks, methods, models and studies.
 
     Studies are those shipped with paretune and those with results in ./studies.
     """
     listing = {"tasks": _tasks, "methods": _methods, "models": _models, "studies": _studies}
+    if asked(as_json, output):
+        found = {
+            name: [{"name": one, "about": about} for one, about in entries()]
+            for name, entries in listing.items()
+            if what in (name, "all")
+        }
+        give("ls", found, output)
+        return
     for name, entries in listing.items():
         if what in (name, "all"):
             for line in _listed(name, list(entries())):

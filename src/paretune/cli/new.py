@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paretune.cli.json_output import give
+from paretune.cli.options import AsJson
 from paretune.cli.study_text import DEFAULT_MODEL, quoted, study_text
 from paretune.terminal import plain, say
 
@@ -59,6 +61,7 @@ def new(
             "--from", metavar="LANG", help="The language to translate from. [default: the first]"
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a commented study file, to read, change and run.
 
@@ -102,6 +105,9 @@ def new(
             where=str(target),
             remedy="Name another file with --output.",
         ) from None
+    if as_json:
+        give("new", {"file": target, "doubts": doubts})
+        return
     say(f"Written: {target}")
     for doubt in doubts:
         say(f"  {doubt}")

@@ -19,6 +19,16 @@ StoreFolder = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Folder of the results. [default: studies/NAME]"),
 ]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="For scripts: JSON on standard output, or in --output (docs/json.md)."
+    ),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from paretune.cli.json_output import asked, give
+from paretune.cli.options import AsJson, JsonFile
 from paretune.terminal import console
 
 
@@ -29,6 +31,8 @@ def peft_results(
             metavar="FOLDER", help="Also write the table here: LaTeX, Markdown, CSV, Parquet."
         ),
     ] = None,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Say which experiments of peft's comparison cannot be told apart from the best.
 
@@ -41,7 +45,12 @@ def peft_results(
     from paretune.report.table_files import write_table
     from paretune.verbs.peft_results import peft_results as lay_over
 
+    asked(as_json, output)
     found = lay_over(folder, examples)
+    if as_json:
+        table = {"titles": found.table.titles, "rows": found.table.texts}
+        give("peft-results", {"sentences": found.sentences, **table}, output)
+        return
     out = console()
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in found.table.titles:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.cli.options import Device, Online, StoreFolder, StudyName, Threads, Workers
+from paretune.cli.json_output import asked, give, of_run
+from paretune.cli.options import (
+    AsJson,
+    Device,
+    JsonFile,
+    Online,
+    StoreFolder,
+    StudyName,
+    Threads,
+    Workers,
+)
 from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import say
 
 if TYPE_CHECKING:
     from paretune.verbs.plan import Expected, Plan
+
+PLANNED = ("done", "seconds_left", "workers", "threads", "device", "precision")
 
 
 def plan(
@@ -27,6 +39,8 @@ def plan(
     every: Annotated[
         bool, typer.Option("--every", help="A line for every run, not for every cell.")
     ] = False,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Show what a study would run, how long it takes and what it needs.
 
@@ -35,6 +49,7 @@ def plan(
     from paretune.execution.wording import duration
     from paretune.verbs.plan import plan as predict
 
+    asked(as_json, output)
     planned = predict(
         overridden(study, overrides),
         store=store,
@@ -43,6 +58,9 @@ def plan(
         device=device,
         online=online,
     )
+    if as_json:
+        give("plan", _fields(planned), output)
+        return
     for line in _runs(planned) if every else _cells(planned):
         say(f"{line}")
     last = planned.runs[-1]
@@ -66,6 +84,15 @@ def _workers(plan: Plan) -> str:
 
     said = why(plan.employed)
     return f"{said}\n" if said else ""
+
+
+def _fields(plan: Plan) -> dict[str, Any]:
+    told = ("done", "seconds", "peak_bytes", "basis", "memory_basis")
+    return {
+        "study": plan.study.study,
+        "runs": [{**of_run(e.run), **{name: getattr(e, name) for name in told}} for e in plan.runs],
+        **{name: getattr(plan, name) for name in PLANNED},
+    }
 
 
 def _cells(plan: Plan) -> Iterable[str]:

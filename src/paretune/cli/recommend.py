@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.json_output import asked, give
+from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden, typed
 from paretune.terminal import console
 
@@ -35,6 +36,8 @@ def recommend(
         typer.Option(help="What is cheap: memory, time, step, parameters, saved or inference."),
     ] = "memory",
     task: Annotated[str | None, typer.Option(help="This task only.")] = None,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Say which configuration to take within a budget, why, and what would change it.
 
@@ -48,11 +51,15 @@ def recommend(
     def say(text: str = "", *, soft_wrap: bool = False) -> None:
         out.print(text, soft_wrap=soft_wrap)
 
+    asked(as_json, output)
     found = weigh(
         overridden(study, overrides), called=typed(study, overrides), store=store,
         max_memory=max_memory, max_time=max_time, max_bytes=max_bytes,
         within=within, by=by, task=task,
     )  # fmt: skip
+    if as_json:
+        give("recommend", {"tasks": found}, output)
+        return
     for place, advice in enumerate(found):
         if place:
             say()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.options import AsJson, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
-from paretune.terminal import console
+from paretune.terminal import console, say, say_json
 
 if TYPE_CHECKING:
     from paretune.verbs.report import Gathered
@@ -36,9 +36,12 @@ def report(
             metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
         ),
     ] = None,
-    json: Annotated[
+    as_json: AsJson = False,
+    output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also write the whole study here, as JSON."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The page; with --json, the JSON instead."
+        ),
     ] = None,
     details: Annotated[
         bool, typer.Option("--details", help="Every table, in place of the first screen.")
@@ -48,11 +51,21 @@ def report(
 
     Works while the study runs, and on a machine without torch or models.
     """
-    from paretune.verbs.report import gather
+    from paretune.report.build import build
+    from paretune.report.study_json import study_json
+    from paretune.verbs.report import gather, write
 
-    more = {"figures": figures, "tables": tables, "json": json}
     found = gather(overridden(study, overrides), store)
-    show(found, called(study, overrides, store), page, details=details, **more)
+    more = {"figures": figures, "tables": tables}
+    if not as_json:
+        named = called(study, overrides, store)
+        show(found, named, page or output, details=details, **more)
+        return
+    if output is None:
+        given = (found.study, found.records, found.states, found.findings)
+        say_json(study_json(found.study, build(*given)))
+    for name, path in write(found, page, json=output, **more):
+        say(f"{name}: {path}", error=True)
 
 
 def called(study: str, overrides: Sequence[str] | None, store: Path | None) -> str:

@@ -6,8 +6,19 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import Device, Online, StoreFolder, StudyName, Threads, Workers
+from paretune.cli.json_output import asked, give, of_run
+from paretune.cli.options import (
+    AsJson,
+    Device,
+    JsonFile,
+    Online,
+    StoreFolder,
+    StudyName,
+    Threads,
+    Workers,
+)
 from paretune.cli.overrides import Overrides, overridden
+from paretune.terminal import error_stream
 
 
 def run(
@@ -28,6 +39,8 @@ def run(
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Run a study, or go on with it: what is done stays done.
 
@@ -40,7 +53,8 @@ def run(
     from paretune.verbs.report import gather
     from paretune.verbs.run import run as go
 
-    with observing() as observer:
+    asked(as_json, output)
+    with observing(error_stream() if as_json else None) as observer:
         ran = go(
             overridden(study, overrides),
             store=store,
@@ -52,7 +66,14 @@ def run(
             fleet=fleet,
             observer=observer,
         )
-    if report:
+    if as_json:
+        lost = [
+            {**of_run(s.run), "run_id": s.run_id, "message": s.message} for s in ran.summary.failed
+        ]
+        ended = sum(ran.summary.outcomes.values())
+        told = {"study": ran.study.study, "folder": ran.folder, "ended": ended, "failed": lost}
+        give("run", told, output)
+    elif report:
         show(gather(ran.study, ran.folder), called(study, overrides, store))
     if ran.summary.failed:
         names = "\n".join(f"  {state.run_id}: {state.message}" for state in ran.summary.failed)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from paretune.cli.options import Online
-from paretune.terminal import plain, say, say_json
+from paretune.cli.json_output import asked, give, values, write
+from paretune.cli.options import AsJson, JsonFile, Online
+from paretune.terminal import plain, say
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -35,6 +35,8 @@ def check(
             "task. [default: the SuperGLUE that data fetch fetched]",
         ),
     ] = None,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Look at a submission as SloBench would, before it does.
 
@@ -44,7 +46,15 @@ def check(
     from paretune.report.words import counted
     from paretune.verbs.slobench import check as look
 
+    asked(as_json, output)
     checked = look(submission, release)
+    if as_json:
+        errors, warnings = (checked.counts[severity] for severity in ("error", "warning"))
+        told = {**values(checked), "errors": errors, "warnings": warnings}
+        give("slobench check", told, output)
+        if errors:
+            raise SystemExit(DataError.exit_code)
+        return
     for finding in checked.findings:
         say(f"{finding.severity}: {plain(finding)}")
     sizes = ", ".join(f"{name} {count:,}" for name, count in checked.answers.items())
@@ -82,26 +92,26 @@ def score(
         typer.Option(metavar="N", min=0, help="[default: SloBench's for its models, or the last]"),
     ] = None,
     online: Online = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts, all digits.")] = False,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Score a submission as SloBench does.
 
     What cannot be computed says why and how to get what it needs; nothing is fetched.
     """
-    from dataclasses import asdict
-
     from paretune.report import words
     from paretune.study import ModelSpec
     from paretune.verbs.slobench import score as compute
 
     bert = ModelSpec(name=bert_model, revision=bert_revision) if bert_model else None
+    asked(as_json, output)
     got = compute(
         submission, reference, language=language, wordnet=wordnet, bert=bert, layer=bert_layer,
         online=online,
     )  # fmt: skip
     if as_json:
         # TER has no highest value, so of one line its interval has no upper end: null.
-        say_json(_finite(asdict(got)))
+        write(values(got), output)
         return
     say("As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:")
     for name in got.scores:
@@ -119,11 +129,3 @@ def score(
         shown = f"{words.interval(found, 2)}  {words.examples(found)}"
         say(f"  {name.ljust(18)}{shown}  {rest}")
     say("One set of answers: what another seed would change is in no interval.")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

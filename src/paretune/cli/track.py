@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.json_output import give
+from paretune.cli.options import AsJson, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import say
 
@@ -17,10 +18,12 @@ def track(
         Literal["tensorboard", "wandb", "mlflow", "trackio"],
         typer.Option(help="The tracker: pip install 'paretune[NAME]'.", show_default=False),
     ],
-    into: Annotated[
+    output: Annotated[
         str,
         typer.Option(
-            metavar="DIR",
+            "--output",
+            "-o",
+            metavar="FOLDER",
             help="Folder that it is mirrored into; for mlflow also a server's address.",
             show_default=False,
         ),
@@ -33,25 +36,29 @@ def track(
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.2, help="With --follow: between two looks.")
     ] = 5.0,
+    as_json: AsJson = False,
 ) -> None:
     """Mirror a study into an experiment tracker: settings, curves, scores, costs.
 
     The store stays the truth and is only read; what the tracker has already is left alone, so the
     command may be repeated. Runs are mirrored when they have ended. Nothing is sent anywhere, but
-    to an address that --into names.
+    to an address that --output names.
     """
     from paretune.verbs.track import Tracked, following
     from paretune.verbs.track import track as mirror
 
     def show(tracked: Tracked) -> None:
-        say(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {into}")
+        if as_json:
+            give("track", {"tracker": to, "output": output, **vars(tracked)})
+        else:
+            say(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {output}")
 
     if not follow:
-        show(mirror(overridden(study, overrides), to=to, into=into, store=store))
+        show(mirror(overridden(study, overrides), to=to, into=output, store=store))
         return
     try:
         for tracked in following(
-            overridden(study, overrides), to=to, into=into, store=store, every=every
+            overridden(study, overrides), to=to, into=output, store=store, every=every
         ):
             show(tracked)
     except KeyboardInterrupt:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.json_output import asked, give, values
+from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import plain, say
 
@@ -19,6 +20,8 @@ def verify(
         bool,
         typer.Option("--set-aside", help="Put damaged records away; `run` makes them again."),
     ] = False,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Compare every record and every blob of a store with its checksum.
 
@@ -28,7 +31,13 @@ def verify(
     from paretune.report.words import counted
     from paretune.verbs.verify import verify as ask
 
+    asked(as_json, output)
     found = ask(overridden(study, overrides), store=store, set_aside=set_aside)
+    if as_json:
+        give("verify", values(found), output)
+        if found.problems:
+            raise SystemExit(StoreError.exit_code)
+        return
     for what in found.set_aside:
         say(f"set aside: {plain(what)}")
     if found.problems:

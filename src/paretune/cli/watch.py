@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.json_output import asked, give, of_run
+from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden, typed
 from paretune.terminal import console, plain
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from paretune.verbs.watch import Standing, View
 
+COUNTED = ("done", "running", "waiting", "failed", "seconds")
 FAILURES = 3
 """So many failed runs are told; `paretune report` has all."""
 
@@ -32,6 +34,8 @@ def watch(
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.2, help="Between two looks.")
     ] = 2.0,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Show how a study stands while it runs: here, in another process, or in several.
 
@@ -42,8 +46,12 @@ def watch(
 
     from paretune.verbs.watch import watching
 
+    asked(as_json, output)
     out = console()
     with watching(overridden(study, overrides), store) as look:
+        if as_json:
+            give("watch", _fields(look()), output)
+            return
         if once or not out.is_terminal or out.is_dumb_terminal:
             out.print(shown(look(), typed(study, overrides)))
             return
@@ -57,6 +65,32 @@ def watch(
                     time.sleep(every)
         except KeyboardInterrupt:
             out.print("No longer watched; the study itself was not touched.")
+
+
+def _fields(view: View) -> dict[str, Any]:
+    told = ("over", "ended", "total", "workers", "seconds", "seconds_left", "uncounted")
+    return {
+        "study": view.study.study,
+        **{name: getattr(view, name) for name in told},
+        "running": [
+            {**of_run(state.run), "seconds": state.seconds, "progress": state.progress}
+            for state in view.running
+        ],
+        "failed": [
+            {**of_run(state.run), "run_id": state.run_id, "message": state.message}
+            for state in view.failed
+        ],
+        "cells": [
+            {
+                "task": one.cell.task,
+                "model": one.cell.model,
+                "method": one.cell.method,
+                **{name: getattr(one, name) for name in COUNTED},
+                "score": one.cell.interval,
+            }
+            for one in view.standings
+        ],
+    }
 
 
 def shown(view: View, called: str) -> Group:

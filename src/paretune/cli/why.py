@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.options import StoreFolder, StudyName
+from paretune.cli.json_output import asked, give
+from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
 from paretune.cli.overrides import Overrides, overridden
 from paretune.terminal import console, plain
 
@@ -27,6 +28,8 @@ def why(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Only this model. [default: all]")
     ] = None,
+    as_json: AsJson = False,
+    output: JsonFile = None,
 ) -> None:
     """Say why method A takes more or less memory in training than method B.
 
@@ -35,9 +38,12 @@ def why(
     from paretune.verbs.why import why as ask
 
     out = console()
-    for place, found in enumerate(
-        ask(overridden(study, overrides), method, other, store=store, task=task, model=model)
-    ):
+    asked(as_json, output)
+    pairs = ask(overridden(study, overrides), method, other, store=store, task=task, model=model)
+    if as_json:
+        give("why", {"pairs": pairs}, output)
+        return
+    for place, found in enumerate(pairs):
         title = f"{plain(found.task)}, {plain(found.model)}"
         out.print(f"\n{title}" if place else title, style="bold")
         for sentence in found.sentences:

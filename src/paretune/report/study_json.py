@@ -62,7 +62,7 @@ def read_json(path: Path) -> Json:
         raise StoreError(
             "is not the JSON of a study.",
             where=str(path),
-            remedy="paretune report --json writes it.",
+            remedy="paretune report --json --output FILE writes it.",
         )
     if found["format"] != FORMAT:
         raise StoreError(

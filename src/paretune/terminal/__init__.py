@@ -35,6 +35,7 @@ __all__ = [
     "ReaderGoneError",
     "clean_tracebacks_and_warnings",
     "console",
+    "error_stream",
     "forget_the_reader",
     "is_terminal",
     "plain",
@@ -75,6 +76,11 @@ def console(to: IO[str] | None = None) -> Terminal:
     from paretune.terminal.console import Terminal
 
     return Terminal(file=to)
+
+
+def error_stream() -> IO[str]:
+    """Where to tell what is not the result, as while JSON is made for stdout."""
+    return sys.stderr
 
 
 def is_terminal(stream: IO[str] | None = None) -> bool:

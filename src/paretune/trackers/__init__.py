@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from paretune.errors import MissingError, StudyError, TrackerError
+from paretune.errors import StudyError, TrackerError
 from paretune.trackers.entry import Entry
 
 TRACKERS: Mapping[str, str] = {
@@ -51,7 +51,7 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
 
     Raises:
         StudyError: there is no such tracker, or it cannot write there.
-        MissingError: its library is not installed.
+        TrackerError: its library is not installed, or the folder cannot be made.
         TrackerError: the library cannot use the place.
     """
     if name not in TRACKERS:
@@ -62,7 +62,7 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
         )
     found = find_spec(TRACKERS[name])
     if found is None or found.origin is None:  # a folder of that name here is no package
-        raise MissingError(
+        raise TrackerError(
             f"the package {TRACKERS[name]} is not installed.",
             where=f"--to {name}",
             remedy=f"pip install 'paretune[{name}]'",
@@ -71,7 +71,7 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
         _make(Path(into))
     elif name != "mlflow":
         raise StudyError(
-            f"{name} is mirrored into a folder.", where=f"--into {into}", remedy="Name a folder."
+            f"{name} is mirrored into a folder.", where=f"--output {into}", remedy="Name a folder."
         )
     tracker: Tracker = import_module(f"paretune.trackers.{name}").open_in(into, study)
     return tracker
@@ -84,9 +84,11 @@ def _make(folder: Path) -> None:
         raise TrackerError(
             f"the folder cannot be made ({error.strerror or error}).",
             where=str(folder),
-            remedy="Choose another with --into.",
+            remedy="Choose another with --output.",
         ) from error
     if not os.access(folder, os.W_OK):
         raise TrackerError(
-            "the folder cannot be written.", where=str(folder), remedy="Choose another with --into."
+            "the folder cannot be written.",
+            where=str(folder),
+            remedy="Choose another with --output.",
         )

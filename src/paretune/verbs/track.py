@@ -40,7 +40,7 @@ def track(
     Raises:
         StudyError: no such study or tracker.
         StoreError: the store is missing or damaged, or never ran this study.
-        MissingError: the tracker's library is not installed.
+        TrackerError: the tracker's library is not installed.
         TrackerError: the tracker did not take something; the same call goes on.
     """
     from paretune.trackers import open_tracker

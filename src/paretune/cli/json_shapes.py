@@ -1,0 +1,118 @@
+"""The fields of what each verb gives with ``--json``, for docs/json.md; a test compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+COMMON = ("format", "paretune", "verb")
+"""Fields of every object below: the version of its form, of the program, and the verb."""
+
+RUN = "task, model, method, stage, seed, fold, learning_rate"
+
+SHAPES: Mapping[str, Mapping[str, str]] = {
+    "new": {
+        "file": "the study file that was written",
+        "doubts": "guesses to look at, as sentences",
+    },
+    "check": {
+        "study": "its name",
+        "can_run": "whether nothing stands in the way",
+        "errors": "how many",
+        "warnings": "how many",
+        "notes": "how many",
+        "failed": "what stands in the way: `task reviews`, `model m` ...",
+        "tried": "false where the data could not be read, so that no model was opened",
+        "seen": "what was looked at, in order: what, name, said, errors, error (kind, what, where, "
+        "remedy, exit_code; or null), findings (severity, code, where, what, remedy, places: all "
+        "rows of a finding about several)",
+    },
+    "plan": {
+        "study": "its name",
+        "runs": f"each: {RUN}, done, seconds (alone on one worker), peak_bytes, basis, "
+        "memory_basis",
+        "done": "how many have ended",
+        "seconds_left": "predicted wall clock",
+        "workers": "processes that train at once",
+        "threads": "of each",
+        "device": "",
+        "precision": "",
+    },
+    "run": {
+        "study": "its name",
+        "folder": "of the results",
+        "ended": "how many runs have ended",
+        "failed": f"runs that stopped with an error: {RUN}, run_id, message",
+    },
+    "watch": {
+        "study": "its name",
+        "over": "whether every run has ended",
+        "ended": "how many runs",
+        "total": "how many runs, as far as is known",
+        "running": f"each: {RUN}, seconds, progress (step, steps, loss)",
+        "failed": f"each: {RUN}, run_id, message",
+        "workers": "who work on it now",
+        "seconds": "of work so far",
+        "seconds_left": "null where nobody works on it or too little is known",
+        "uncounted": "cost measurements that are not in `seconds_left`",
+        "cells": "each: task, model, method, done, running, waiting, failed, seconds, score (an "
+        "interval, or null)",
+    },
+    "track": {
+        "tracker": "its name",
+        "output": "where it is mirrored",
+        "new": "entries mirrored now",
+        "there": "entries that were there before",
+    },
+    "why": {"pairs": "each: task, model, gaps (bytes by part), sentences"},
+    "peft-results": {
+        "sentences": "what follows",
+        "titles": "of the columns",
+        "rows": "each as texts",
+    },
+    "recommend": {
+        "tasks": "each: task, take (empty: nothing is recommended), reasons, changes, command"
+    },
+    "compare": {
+        "tasks": "each: task, model, metric, pair (a, b, difference as an interval, p_holm, "
+        "mcnemar; or null), pairs, needed, lost, blind, why"
+    },
+    "export": {
+        "folder": "that was made",
+        "form": "peft, merged or paretune",
+        "run": RUN,
+        "largest_difference": "of logits, when it was opened again",
+        "notes": "what to know before others are given the folder",
+    },
+    "export slobench": {
+        "folder": "that was made",
+        "parts": "each: name, file, rows, run, notes",
+        "warnings": "findings",
+    },
+    "verify": {
+        "folder": "of the results",
+        "runs": "how many were read",
+        "problems": "a sentence each; exit code 6 where there are any",
+        "set_aside": "what was put away",
+    },
+    "ls": {
+        "tasks": "each: name, about; only what was asked for is there",
+        "methods": "each: name, about",
+        "models": "each: name, about",
+        "studies": "each: name, about",
+    },
+    "data fetch": {"name": "of the data", "folder": "where it lies"},
+    "slobench check": {
+        "kind": "superglue or translation",
+        "answers": "by file, how many",
+        "findings": "severity, code, where, what, remedy, places",
+        "errors": "how many; exit code 3 where there are any",
+        "warnings": "how many",
+    },
+}
+OWN_FORM = {
+    "report": "the study as above",
+    "doctor": "`system`, `processor`, `memory`, `torch`, `counters`, `packages` ... of here",
+    "slobench score": "`kind`, `scores`, `intervals`, `missing`, `data`, `sacrebleu`, "
+    "`sacrebleu_intervals`",
+}
+"""Verbs whose objects are without the common fields."""

@@ -1,0 +1,173 @@
+"""``--json`` on every verb: one object whose fields are documented; options by one spelling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tiny_study import as_file, command, finish, small, two_files
+
+from paretune.cli import GROUPS, VERBS
+from paretune.cli.json_shapes import COMMON, OWN_FORM, SHAPES
+from paretune.report.study_json import read_json
+
+
+def test_every_verb_has_a_documented_object() -> None:
+    said = {name.split()[0] for name in (*SHAPES, *OWN_FORM)} | {*SHAPES, *OWN_FORM}
+    assert {*VERBS, *GROUPS} <= said
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
+    """A folder with a study, its store, a data file and a submission."""
+    folder = tmp_path_factory.mktemp("json")
+    study = small(folder / "data", tiny_model("bert"), methods=["head_only", "bitfit"])
+    finish(study, folder / "store", costs=0).close()
+    as_file(study, folder / "s.yaml")
+    two_files(folder)
+    return folder
+
+
+ASKED: dict[str, tuple[str, ...]] = {
+    "new": ("new", "train.csv", "-o", "new.yaml"),
+    "check": ("check", "s.yaml"),
+    "plan": ("plan", "s.yaml", "--store", "store"),
+    "watch": ("watch", "s.yaml", "--store", "store"),
+    "why": ("why", "s.yaml", "bitfit", "head_only", "--store", "store"),
+    "recommend": ("recommend", "s.yaml", "--store", "store"),
+    "compare": ("compare", "s.yaml", "head_only", "majority", "--store", "store"),
+    "export": (
+        "export",
+        "s.yaml",
+        "--method",
+        "head_only",
+        "--store",
+        "store",
+        "-o",
+        "exported",
+        "--allow-collapsed",
+    ),
+    "verify": ("verify", "s.yaml", "--store", "store"),
+    "ls": ("ls",),
+    "track": ("track", "s.yaml", "--store", "store", "--to", "tensorboard", "-o", "mirror"),
+}
+
+
+@pytest.mark.parametrize("verb", ASKED)
+def test_a_verb_gives_one_object_with_the_documented_fields(
+    verb: str, made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    if verb == "track":
+        pytest.importorskip("tensorboard")
+    monkeypatch.chdir(made)
+    code, out, err = command(capsys, *ASKED[verb], "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert list(found) == [*COMMON, *SHAPES[verb]] or set(found) == {*COMMON, *SHAPES[verb]}
+    assert (found["format"], found["verb"]) == (1, verb)
+    if "-o" in ASKED[verb]:
+        return
+    code, out, _ = command(capsys, *ASKED[verb], "--json", "--output", f"{verb}.json")
+    assert (code, out) == (0, "")
+    assert set(json.loads(Path(f"{verb}.json").read_text("utf-8"))) == set(found)
+    code, _, err = command(capsys, *ASKED[verb], "-o", "x.json")
+    assert code == 2 and "--output: goes with --json. Add --json." in err
+
+
+def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(made)
+    raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
+    raw["tasks"][0]["labels"] = ["no", "maybe"]
+    YAML(typ="safe", pure=True).dump(raw, Path("bad.yaml"))
+    code, out, err = command(capsys, "check", "bad.yaml", "--json")
+    found = json.loads(out)
+    assert (code, err, found["can_run"], found["tried"]) == (3, "", False, False)
+    (seen,) = found["seen"]
+    assert found["errors"] == seen["errors"] == 1 and found["failed"] == ["task words"]
+    assert seen["error"]["exit_code"] == 3 and len(seen["findings"][0]["places"]) == 30
+    code, out, err = command(capsys, "plan", "none.yaml", "--json")
+    assert (code, out) == (2, "") and err.startswith("error: none.yaml")
+
+
+def test_report_gives_the_study_and_takes_the_old_spelling(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(made)
+    asked = ("report", "s.yaml", "--store", "store")
+    code, out, err = command(capsys, *asked, "--json")
+    assert (code, err) == (0, "") and json.loads(out)["study"]["name"] == "small"
+    for more in (("--json", "--output", "a.json"), ("--json", "b.json"), ("--json=c.json",)):
+        code, out, err = command(capsys, *asked, *more)
+        assert (code, out) == (0, "")
+        assert ("--json FILE is now --json --output FILE" in err) == (len(more) < 3)
+    assert read_json(Path("a.json")) == read_json(Path("b.json")) == read_json(Path("c.json"))
+    code, out, _ = command(capsys, "report", "--json", "s.yaml", "--store", "store")
+    assert code == 0 and json.loads(out)["study"]["name"] == "small"  # a flag in front
+    code, out, _ = command(capsys, *asked, "-o", "page.html")
+    assert code == 0 and Path("page.html").is_file() and "Page: page.html" in out
+
+
+def test_old_spellings_of_output_still_work_and_are_not_shown(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(made)
+    asked = ("export", "s.yaml", "--method", "head_only", "--store", "store", "--allow-collapsed")
+    for option, folder in (("--to", "old"), ("--output", "new"), ("-o", "short")):
+        assert command(capsys, *asked, option, folder)[0] == 0
+        assert (made / folder / "README.md").is_file()
+    assert command(capsys, *asked, "--to=equals")[0] == 0 and (made / "equals").is_dir()
+    for verb in (["export"], ["export", "slobench"], ["track"], ["data", "fetch"]):
+        out = command(capsys, *verb, "-h")[1]
+        assert "--output" in out and "--into" not in out
+        assert ("--to " in out) == (verb == ["track"])  # where it names the tracker
+
+
+def test_run_tells_its_progress_on_stderr_and_gives_the_object_on_stdout(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(made)
+    raw = YAML(typ="safe", pure=True).load(Path("s.yaml"))
+    YAML(typ="safe", pure=True).dump({**raw, "methods": ["majority"]}, Path("m.yaml"))
+    code, out, err = command(
+        capsys, "run", "m.yaml", "--store", "m", "--workers", "1", "--json", "--device", "cpu"
+    )
+    found = json.loads(out)
+    assert code == 0 and set(found) == {*COMMON, *SHAPES["run"]}
+    assert found["failed"] == [] and found["ended"] > 0
+    assert "workers with" in err
+
+
+def test_every_verb_answers_h_as_help(capsys: Any) -> None:
+    for verb in ([], *([v] for v in VERBS), ["data", "fetch"], ["slobench", "score"]):
+        code, short, _ = command(capsys, *verb, "-h")
+        assert code == 0 and short == command(capsys, *verb, "--help")[1]
+
+
+def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(made)
+    monkeypatch.setattr("paretune.trackers.find_spec", lambda name: None)
+    code, _, err = command(
+        capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"
+    )
+    assert code == 9
+    assert "the package trackio is not installed" in err
+
+
+def test_a_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("_PARETUNE_COMPLETE", "complete_bash")
+    for typed, completed in (
+        ("paretune rec", ["recommend"]),
+        ("paretune run --fl", ["--fleet"]),
+        ("paretune ls me", ["methods"]),
+    ):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+        code, out, _ = command(capsys)
+        assert (code, out.split()) == (0, completed)
