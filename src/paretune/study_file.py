@@ -199,6 +199,8 @@ def _likely(error: YAMLError, began: int | None) -> tuple[str, str]:
         return "a tab stands where spaces belong", "Indent with spaces."
     if "quoted scalar" in context and "end of stream" in problem:
         return "the quote that opens here is not closed", "Close it."
+    if found := re.search("expected the node content, but found '(.)'", problem):
+        return f"{found[1]} stands where a value belongs", "Give a value, or remove it."
     if "flow" in context:
         bracket = "}" if "mapping" in context else "]"
         return "the bracket that opens here is not closed before the next key or the end", (
@@ -216,13 +218,17 @@ def _likely(error: YAMLError, began: int | None) -> tuple[str, str]:
     if "could not find expected ':'" in problem:
         line = f"line {began}" if began else "a line above"
         return f"{line} is no key with a colon and a space", "Write key: value."
-    if "expected <block end>" in problem or "sequence entries are not allowed" in problem:
+    if re.search("<block end>|<document start>|entries are not allowed", problem):
         return "the line begins in another column than those that it belongs to", (
             "Begin all keys of a group, and all dashes of a list, in the same column."
         )
-    if "undefined alias" in problem:
+    if "block scalar" in context:
+        return "> or | begins a text of several lines, and something stands behind it", (
+            'Put a text that begins so into "quotes".'
+        )
+    if "undefined alias" in problem or "an alias" in context:
         return "* names something that is not there", 'Put a text that begins with * into "quotes".'
-    if "tag" in problem or "handle" in problem or "failed to construct" in problem:
+    if re.search("tag|handle|failed to construct|expected a .* node", problem):
         return "! begins a tag, and a study has none", (
             'Put a text that begins with ! into "quotes".'
         )

@@ -128,6 +128,8 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
         (["lora", "dora"], "so it comes first"),
         (["lora", "tfidf"], "tfidf trains no model"),
         (["lora", "lara"], '"lara" is not known'),
+        (["lora"] * 10_000, "10000 methods; 20 are the most"),
+        (["lora", "peft:vera"], "peft:vera: it takes the place of layers that others stand besid"),
         (["lora", {"name": "prompt", "rank": 3}], 'prompt has no option "rank"'),
         (["lora", 3], "is no method"),
     ],

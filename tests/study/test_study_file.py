@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 from paretune.errors import StudyError
 from paretune.study import MOST, Study
 from paretune.study_file import MAX_VALUES
+from paretune.verbs import places
 
 GOOD = "study: s\ntasks: cb\nmodels: m\nmethods: [lora]\n"
 FOREIGN = ("pydantic", "a valid", "Input", "Value error", "mapping values", "block", "flow", "scan")
@@ -43,6 +45,11 @@ def said(path: Path, text: str) -> str:
         ('study: "\\q"\n', 1, "a backslash"),
         ("study: @s\n", 1, "a value begins with @"),
         ("study: s\n---\nstudy: t\n", 2, "--- begins a second document"),
+        ("study: >x\ntasks: cb\n", 1, "> or | begins a text of several lines"),
+        ("study: s\ntasks: [, cb]\n", 2, ", stands where a value belongs"),
+        ("study: *[s]\n", 1, "* names something that is not there"),
+        (" study: s\ntasks: cb\n", 2, "the line begins in another column"),
+        ("study: !!int [s]\n", 1, "! begins a tag"),
         ("study: s\ntasks\nmodels: m\n", 3, "line 2 is no key with a colon"),
     ],
 )
@@ -99,6 +106,28 @@ def test_a_file_of_many_faults_names_the_first(tmp_path: Path) -> None:
     keys = "".join(f"key{i}: 1\n" for i in range(100))
     message = said(tmp_path / "s.yaml", GOOD + keys)
     assert message.count("unknown key") == 20 and message.endswith("and 80 faults more.")
+
+
+def test_files_with_slips_of_the_pen_load_or_are_answered(tmp_path: Path) -> None:
+    """Characters and lines of the shipped studies put in, taken out and doubled by chance."""
+    draw = random.Random(3)  # noqa: S311  (the same slips each time)
+    texts = [path.read_text(encoding="utf-8") for path in places.shipped().values()]
+    refused = 0
+    for _ in range(120):
+        text = draw.choice(texts)
+        for _ in range(draw.randint(1, 3)):
+            at = draw.randrange(len(text))
+            if draw.random() < 0.7:
+                text = text[:at] + draw.choice("[]{}:,-#&*!|>'\"%@`\t \n\\?") + text[at:]
+            else:
+                text = text[:at] + text[at + draw.randint(1, 6) :]
+        (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+        try:
+            Study.load(tmp_path / "s.yaml")
+        except StudyError as error:
+            refused += 1
+            assert not any(piece in str(error) for piece in FOREIGN), str(error)
+    assert 30 < refused < 120
 
 
 @pytest.mark.parametrize("name", ["train.csv", "train.TSV", "t.jsonl", "t.parquet", "t.json"])

@@ -41,6 +41,8 @@ _ALONE = {
     "stack": "name its members instead",
     "untuned": "it trains nothing",
 }
+MOST = 20
+"""Methods in one model."""
 _DOORS = {"prompt", "p_tuning"}
 
 
@@ -59,6 +61,12 @@ def pieces(options: Options) -> list[tuple[ModuleType, Any]]:
         MethodError: fewer than two members, one named twice, or some that do not go together.
     """
     names = [str(given["name"]) for given in options.methods]
+    if len(names) > MOST:
+        raise MethodError(
+            f"{len(names)} methods; {MOST} are the most.",
+            where=f"method {NAME}",
+            remedy="Name less.",
+        )
     reasons = [f"{name}: {_ALONE[name]}" for name in names if name in _ALONE]
     if len(names) < 2:
         reasons.append("a stack has at least two methods")
