@@ -33,7 +33,7 @@ def processor() -> dict[str, Any]:
     import psutil
 
     return {
-        "name": _name(),
+        "name": processor_name(),
         "logical_cores": os.cpu_count(),
         "physical_cores": psutil.cpu_count(logical=False),
         "usable_cores": usable_cores(),
@@ -177,7 +177,8 @@ def _read(path: Path) -> str:
         return ""  # no such file: this level of the hierarchy sets no limit
 
 
-def _name() -> str:
+def processor_name() -> str:
+    """As the system calls it; its architecture where it has no name."""
     try:
         for line in CPUINFO.read_text().splitlines():
             if line.startswith("model name"):

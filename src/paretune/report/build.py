@@ -12,7 +12,7 @@ from paretune.analysis.cells import NO_MODEL, Cell, group
 from paretune.analysis.compare import Verdict
 from paretune.analysis.decisions import Decisions
 from paretune.analysis.interval import Interval
-from paretune.analysis.learned import mostly_constant
+from paretune.analysis.learned import edge, mostly_constant
 from paretune.analysis.pairs import Pair, Rank
 from paretune.analysis.recommend import recommend
 from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
@@ -93,7 +93,8 @@ class Row:
     @property
     def rate(self) -> str:
         """The learning rate with its marks, in words."""
-        marks = [name for name in ("undecided", "edge") if getattr(self.cell, name)]
+        marks = ["runner-up close"] if self.cell.undecided else []
+        marks += [f"{end} tried"] if (end := edge(self.cell)) else []
         text = words.rate(self.cell.rate)
         return f"{text} ({', '.join(marks)})" if marks else text
 
@@ -151,6 +152,11 @@ class TaskPart:
     def costs(self) -> CostTable:
         """Costs of :attr:`weighed`."""
         return cost_table([row.cost for row in self.weighed])
+
+    @property
+    def other_costs(self) -> CostTable:
+        """Costs of :attr:`weighed` that do not stand beside the front already."""
+        return cost_table([row.cost for row in self.weighed], ("evaluation", "step", "energy"))
 
     @property
     def selected_on_test(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,11 +58,16 @@ _COLUMNS: tuple[tuple[str, str], ...] = (
 )
 
 
-def cost_table(costs: Sequence[Cost]) -> CostTable:
-    """What is absent in every cell is told once with its reasons, not in every row."""
+def cost_table(costs: Sequence[Cost], only: Collection[str] = ()) -> CostTable:
+    """What is absent in every cell is told once with its reasons, not in every row.
+
+    Args:
+        costs: of the rows.
+        only: the fields of :class:`Cost` that become columns; all by default.
+    """
     shown: list[tuple[str, list[str]]] = []
     absent = []
-    for name, title in _COLUMNS:
+    for name, title in (column for column in _COLUMNS if not only or column[0] in only):
         found: list[Measured] = [getattr(cost, name) for cost in costs]
         texts = [measured.text for measured in found]
         if all(measured.value is None for measured in found):

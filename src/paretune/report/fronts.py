@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ _SHORT: dict[Axis, str] = {
     "inference": "inference",
 }
 """The costs that are shown, as they head narrow columns."""
-WIDTH, PLOT, TOP = 620.0, 330.0, 12.0
+WIDTH, PLOT, TOP = 660.0, 370.0, 12.0
 LEFT = 46.0
 NARROW, _NARROW_PLOT = 320.0, 244.0
 """Of the picture for a phone, where names stand in a list below and numbers beside the points."""
@@ -153,7 +153,7 @@ def fronts(rows: Sequence[Row], index: int, highest: float = 1.0) -> FrontTable 
 def _text(axis: Axis, point: Point | None) -> str:
     if point is None:
         return "not measured"
-    return f"{bare_cost(axis, point.cost.value)}, {share(point.probability)}"
+    return f"{bare_cost(axis, point.cost.value)}, on front: {share(point.probability)}"
 
 
 def share(probability: float) -> str:
@@ -182,7 +182,7 @@ def _picture(
         size: width of the whole and of the plot in it.
     """
     width, plot = size
-    height = max(210.0, _LINE * len(points) + 30)
+    height = max(320.0 if size[0] == WIDTH else 260.0, _LINE * len(points) + 30)
     bottom = height - 34
     costs = [max(p.cost.value, 1e-12) for p in points]
     logarithmic = max(costs) / min(costs) > 20
@@ -209,9 +209,9 @@ def _picture(
         Mark(
             point=p,
             row=ids[p.name],
-            name=f"{p.name} {share(p.probability)} of draws on the front; "
+            name=f"{p.name}, on front: {share(p.probability)} of draws; "
             f"{words.interval(p.quality)}, {words.basis(p.quality)}; {cost(axis, p.cost)}",
-            label=f"{_short(p.name)} {share(p.probability)}",
+            label=f"{_short(p.name)}, on front: {share(p.probability)}",
             share=share(p.probability),
             x=x(p.cost.value),
             y=y(p.quality.estimate),
@@ -222,7 +222,6 @@ def _picture(
         )
         for p, place in zip(points, labels, strict=True)
     ]
-    ends = dict.fromkeys((low_x, high_x))
     return Picture(
         id=id_,
         axis=axis,
@@ -236,9 +235,29 @@ def _picture(
         bottom=bottom,
         marks=tuple(marks),
         stairs=_stairs([m for m in marks if m.on_front], LEFT + plot),
-        x_ticks=tuple((x(value), bare_cost(axis, value)) for value in ends),
+        x_ticks=tuple(_cost_ticks(axis, (low_x, high_x), x, plot)),
         y_ticks=tuple((y(value), text) for value, text in ticks),
     )
+
+
+def _cost_ticks(
+    axis: Axis, ends: tuple[float, float], x: Callable[[float], float], plot: float
+) -> Iterable[tuple[float, str]]:
+    """The least and the greatest cost, and what lies evenly between them where there is room."""
+    low, high = x(ends[0]), x(ends[1])
+    yield low, bare_cost(axis, ends[0])
+    count = min(3, int((high - low) / (plot / 4)))
+    for place in range(1, count):
+        at = low + (high - low) * place / count
+        # The cost at this place, found by halving: the scale may be logarithmic.
+        below, above = ends
+        for _ in range(60):
+            middle = (below + above) / 2
+            below, above = (middle, above) if x(middle) < at else (below, middle)
+        value = float(f"{below:.2g}")
+        yield x(value), bare_cost(axis, value)
+    if high > low:
+        yield high, bare_cost(axis, ends[1])
 
 
 def _stairs(marks: Sequence[Mark], right: float) -> str:

@@ -49,7 +49,7 @@ def _point(picture: Picture, mark: Mark, factor: float) -> dict[str, Any]:
         "row": mark.row,
         "told": mark.name,
         "said": f"{words.interval(found)} ({words.basis(found)})",
-        "share": mark.share,
+        "share": f"on front: {mark.share}",
         "cost": _short(mark.point.cost.value / factor),
         "score": found.estimate,
         "low": found.low,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from paretune.analysis.costs import TITLES
 from paretune.report import fronts, sizes
 from paretune.report.canvas import canvas, literal
 from paretune.report.fronts import Picture
@@ -15,11 +16,12 @@ _BLUE, _GREY, _FAINT = "#0072b2", "#8a9097", "0.85"
 _COLUMNS = 5
 
 
-def draw_front(pictures: Sequence[Picture], note: str, path: Path) -> None:
+def draw_front(pictures: Sequence[Picture], metric: str, note: str, path: Path) -> None:
     """One panel for each cost; configurations on the front are filled.
 
     Args:
         pictures: of one task.
+        metric: what the scores are.
         note: what the scores stand on.
         path: of the file.
     """
@@ -29,13 +31,13 @@ def draw_front(pictures: Sequence[Picture], note: str, path: Path) -> None:
     with canvas(path, 5.4 * columns, height * 0.85 + 0.9) as figure:
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axis, picture in zip(axes, pictures, strict=False):
-            _front(axis, picture)
+            _front(axis, picture, metric)
         for axis in axes[len(pictures) :]:
             axis.set_visible(False)
         figure.supxlabel(note, x=0.01, ha="left", fontsize=8)
 
 
-def _front(axis: Any, picture: Picture) -> None:
+def _front(axis: Any, picture: Picture, metric: str) -> None:
     right = fronts.LEFT + fronts.PLOT
     there = [mark for mark in picture.marks if mark.on_front]
     xs, ys = [m.x for m in there] + [right], [m.y for m in there] + [there[-1].y]
@@ -48,6 +50,8 @@ def _front(axis: Any, picture: Picture) -> None:
         axis.plot(mark.x, mark.y, "o", ms=5.5, mec=colour, mfc=face, mew=1.5, zorder=3)
         axis.text(right + 11, mark.label_y, literal(mark.label), va="center", fontsize=8)
     axis.set_title(literal(picture.title), loc="left", fontsize=10, weight="bold")
+    axis.set_xlabel(f"{TITLES[picture.axis]}{', logarithmic' if picture.logarithmic else ''}")
+    axis.set_ylabel(literal(metric))
     _ticks(axis, picture.x_ticks, picture.y_ticks)
     axis.set_xlim(fronts.LEFT, right)
     axis.set_ylim(picture.bottom, fronts.TOP)

@@ -70,6 +70,17 @@ class Overview:
     lines: tuple[Line, ...]
     signs: tuple[tuple[str, str], ...]
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What the scores are, on what: once for all tasks where that is the same."""
+        found: dict[str, list[str]] = {}
+        for task, metric, basis in zip(self.tasks, self.metrics, self.bases, strict=True):
+            if basis:
+                found.setdefault(f"{metric}, {basis}", []).append(task)
+        if len(found) == 1:
+            return tuple(found)
+        return tuple(f"{', '.join(tasks)}: {kind}" for kind, tasks in found.items())
+
 
 def overview(report: Report) -> Overview:
     """The first screen of a report that is built."""

@@ -18,6 +18,7 @@ from paretune.report.disagreement import disagreement
 from paretune.report.foresight import foresight_grids
 from paretune.report.heavier import bytes_grid
 from paretune.report.live import front_data
+from paretune.report.overview import overview
 from paretune.report.segments import ROOM, segments
 from paretune.report.writing import write_whole
 from paretune.store.record import Record
@@ -70,17 +71,17 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
         lstrip_blocks=True,
     )
     foresights = foresight_grids(report)
+    found = overview(report)
     # However many translations a study has, their texts fit into one page.
     room = ROOM // max(1, sum(task.translates for task in report.tasks))
     parts = [
         {
             "task": task,
-            "figures": [f for f in (bars.quality(task, i), bars.memory(task, i)) if f],
             "curves": curves.panels(task),
             "disagreement": disagreement(task),
             "segments": segments(task, room),
             "sizes": sizes.sizes(task, i),
-            **_stack(task, i),
+            **_figures(task, i),
             "foresight": foresights[i],
             **_tuning(task),
         }
@@ -104,6 +105,8 @@ def render(report: Report, bundle: Callable[[], str] = scripts.bundle) -> str:
         words=words,
         curve=(curves.WIDTH, curves.HEIGHT),
         segments=stacks.KINDS,
+        overview=found,
+        several=len({line.model for line in found.lines if line.memory}) > 1,
         front_left=fronts.LEFT,
         narrow=bars.narrow,
     )
@@ -121,10 +124,14 @@ def _tuning(task: TaskPart) -> dict[str, Any]:
     return {"rates": rates, "budgets": budgets}
 
 
-def _stack(task: TaskPart, index: int) -> dict[str, Any]:
-    found = stacks.memory_stack(task, index)
+def _figures(task: TaskPart, index: int) -> dict[str, Any]:
+    """Quality, and peak memory once: by its parts where they are known, else as one bar."""
+    stack, grid = stacks.memory_stack(task, index), bytes_grid(task.weighed)
+    memory = stack or bars.memory(task, index)
+    alone = "One measurement each, alone in a fresh process"
     return {
-        "bytes": bytes_grid(task.weighed),
-        "stack": found,
-        "kinds": stacks.kinds(found) if found else (),
+        "figures": [figure for figure in (bars.quality(task, index), memory) if figure],
+        "memory_note": grid.above if stack and grid else alone,
+        "bytes": grid,
+        "kinds": stacks.kinds(stack) if stack else (),
     }

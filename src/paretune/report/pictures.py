@@ -34,8 +34,8 @@ COLOURS = {
 
 _MEANING = {
     "above": "▲ clearly above every baseline",
-    "unclear": "≈ not separable from one",
-    "below": "▼ below one",
+    "unclear": "≈ no clear difference from one",
+    "below": "▼ clearly below one",
     "baseline": "baseline",
 }
 
@@ -68,9 +68,9 @@ def figures(
             if panels:
                 written += _save(panels, note, _MEANING, folder / task.key, formats)
             if task.front:
-                how = f"{note}; %: share of draws in which it is on the front"
+                how = f"{note}; on front: share of resamples without a cheaper, better one"
                 for path in _paths(folder / f"{task.key}-front", formats):
-                    draw_front(task.front.pictures, how, path)
+                    draw_front(task.front.pictures, task.metric, how, path)
                     written.append(path)
             if shown := sizes.sizes(task, index):
                 for path in _paths(folder / f"{task.key}-size", formats):

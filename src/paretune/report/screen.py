@@ -154,12 +154,8 @@ def _cut(text: str, width: int) -> str:
 
 def _legend(found: Overview) -> str:
     said = [", ".join(f"{sign} {text}" for sign, text in found.signs)] if found.signs else []
-    kinds: dict[str, list[str]] = {}
-    for task, metric, basis in zip(found.tasks, found.metrics, found.bases, strict=True):
-        if basis:
-            kinds.setdefault(f"{metric}, {basis}", []).append(task)
-    if len(kinds) == 1:
-        said.append(f"Score: {next(iter(kinds))}")
-    elif kinds:
-        said.append("; ".join(f"{', '.join(tasks)}: {kind}" for kind, tasks in kinds.items()))
+    if len(found.kinds) == 1:
+        said.append(f"Score: {found.kinds[0]}")
+    elif found.kinds:
+        said.append("; ".join(found.kinds))
     return f"{'. '.join(said)}."

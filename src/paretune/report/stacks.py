@@ -31,7 +31,10 @@ def memory_stack(task: TaskPart, index: int) -> Figure | None:
     if not ends:
         return None
     return figure(
-        f"bytes-{index}", f"Where the bytes go on {task.key}", bars, size_ticks(max(ends))
+        f"bytes-{index}",
+        f"Peak memory in training on {task.key}, by its parts",
+        bars,
+        size_ticks(max(ends)),
     )
 
 

@@ -127,7 +127,7 @@ def _front(front: FrontTable, console: Console, *, several: bool) -> None:
     from paretune.report.texts import Grid
 
     rows = tuple(
-        (row, (score, basis, *(text.replace(", ", " | ") for text in texts)))
+        (row, (score, basis, *(text.replace(", on front: ", " | ") for text in texts)))
         for row, score, basis, texts in front.rows
     )
     titles = ("score [95 %]", "n x seeds", *front.short)
@@ -212,8 +212,8 @@ def _legend(report: Report) -> str:
         "Intervals: 95 %, over seeds and test examples; n x seeds says on how many.",
         "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
         "(Holm), not over rows.",
-        "Rank: those that it may have at once with all others, with 95 % (all pairs of a model's "
-        "methods and baselines, Holm); who cannot be told apart shares one.",
+        "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "
+        "methods, Holm); baselines have none.",
         "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
     ]
     every = [r.cell.interval for task in report.tasks for r in task.all_rows if r.cell.interval]
@@ -221,9 +221,9 @@ def _legend(report: Report) -> str:
         said.append("n in g: examples in groups that depend on one another, resampled as a whole.")
     rows = [r for task in report.tasks for r in task.rows]
     if any(r.cell.undecided for r in rows):
-        said.append("undecided: the runner-up rate is within one standard error.")
+        said.append("Runner-up close: the second best rate is within one standard error.")
     if any(r.cell.edge for r in rows):
-        said.append("edge: the best rate is the last that was tried; a better one may lie beyond.")
+        said.append("Lowest or highest tried: a better rate may lie beyond.")
     conditions = dict.fromkeys(t.conditions for t in report.tasks if t.conditions)
     if conditions:
         said.append(

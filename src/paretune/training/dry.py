@@ -68,7 +68,7 @@ def dry_step(run: Run, bench: Workbench, device: str = "cpu") -> Stepped:
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
         beside = len(prepared.injection.parts)
-        said = f"beside {beside} layers, " if beside else ""
+        said = f"in {beside} layers, " if beside else ""
         said += f"{extra} virtual tokens, " if extra else ""
         said = f"{said}{method:,} method + {head:,} head parameters"
         return Stepped(said, prepared.max_length, extra)

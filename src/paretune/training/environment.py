@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from paretune.measuring.processor import processor_name
 from paretune.models.compiled import installed
 
 PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn")
@@ -23,7 +24,7 @@ def environment(device: str, *, compiled: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor_name(),
         "threads": torch.get_num_threads(),
         "compiled": f"numba {installed()}" if compiled else None,
         "packages": {name: version(name) for name in PACKAGES},

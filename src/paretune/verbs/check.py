@@ -202,7 +202,7 @@ def _task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> Seen:
         f"{len(part)} {name}{said_groups(dataset, part)}"
         for name, part in (("train", dataset.train), ("test", dataset.test))
     )
-    said = f"{size}, {what}; {dataset.licence}"
+    said = f"{size}, {what}; licence: {dataset.licence}"
     return Seen("task", spec.key, said, tuple(audit(dataset, checks)))
 
 

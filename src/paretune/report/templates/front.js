@@ -129,7 +129,7 @@
       list.replaceChildren(...listed(axis).map((point, place) => {
         const item = document.createElement("li"), link = document.createElement("a");
         link.href = `#${point.row}`;
-        link.textContent = `${narrow ? point.name : cut(point.name, letters - point.share.length - 1)} ${point.share}`;
+        link.textContent = `${narrow ? point.name : cut(point.name, letters - point.share.length - 1)}, ${point.share}`;
         link.addEventListener("focus", () => choose(place));
         link.addEventListener("blur", () => choose(-1));
         link.addEventListener("mouseenter", () => choose(place));
