@@ -111,7 +111,7 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     records.append(fake.record(noted, {"selection": fake.answers(0.5)}, result={"notes": [EVIL]}))
     findings = [Finding("warning", "x", EVIL, EVIL, EVIL)]
     text = page(tmp_path, study, records, findings=findings)
-    assert "The audit found 1 warning in the data" in text
+    assert "<span>data</span> <b>1 warning</b>" in text
     assert "<script>alert" not in text
     assert "&lt;script&gt;" in text
     tags = Tags()
@@ -246,3 +246,57 @@ def test_reports_need_no_model_library() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_the_page_begins_with_the_whole_study(tmp_path: Path) -> None:
+    """Model, machine and date; one sentence; methods by tasks; how the study stands."""
+    study = fake.study()
+    states = [replace(fake.state(fake.make_run(study, "final", "lora", 9), "done"), ended_at=0.0)]
+    records = fake.whole(study)
+    text = page(tmp_path, study, records, states)
+    head = text[text.index("<h1>") : text.index("</header>")]
+    assert "Model: e5-small (118 M parameters)" in head and "Date: 1 January 1970" in head
+    assert "On 2 of 2 tasks a method is clearly above every baseline; take lora on" in head
+    lora = head[head.index('<th scope="row">lora</th>') :]
+    row = lora[: lora.index("</tr>")]
+    assert row.count("0.7") >= 2 and row.count('<span class="take">take</span>') == 2
+    assert row.count("▲") == 2 and row.count("870 MiB") == 1
+    runs = f"{len(records)} of {len(records)}"
+    for title, value in (("runs finished", runs), ("seeds constant", "6 of 24")):
+        assert f"<span>{title}</span> <b>{value}</b>" in head
+    assert head.count('class="alarm"') == 1  # prompt is constant
+
+
+def test_peak_memory_is_told_once_in_the_matrix_and_once_in_each_part_of_a_task(
+    tmp_path: Path,
+) -> None:
+    """0.1.0 had it five times a task."""
+    study = fake.study(tasks=[fake.own_task("t")], methods=["full", "lora"])
+    text = re.sub(
+        r"<(svg|script|details)\b.*?</\1>", "", page(tmp_path, study, fake.whole(study)), flags=re.S
+    )
+    # The matrix, what to take, and the front's table; a picture beside them.
+    assert text.count("870 MiB") == 3
+    assert text.count("1.85 GiB") == 2
+
+
+def test_tables_are_not_split_in_print(tmp_path: Path) -> None:
+    text = page(tmp_path, fake.study(), [])
+    printed = text[text.index("@media print") :]
+    assert ".scroll { break-inside: avoid; }" in printed
+    assert "thead { display: table-header-group; }" in printed
+
+
+def test_the_constant_answer_is_one_number(tmp_path: Path) -> None:
+    """The bar was the best constant of the test part, the table the majority of train."""
+    study = fake.study(tasks=[fake.own_task("t")], methods=["full"])
+    records = [r for r in fake.whole(study) if r.run.method.name != "majority"]
+    label = records[0].predictions
+    test = next(r.predictions["test"] for r in records if "test" in r.predictions)
+    rare = min(set(test.label), key=test.label.count)  # train's majority is rare in test
+    run = fake.make_run(study, "final", "majority", 1)
+    answers = fake.predictions(test.label, [int(rare)] * len(test.label))
+    text = page(tmp_path, study, [*records, fake.record(run, {"test": answers})])
+    assert label is not None and "constant answer, " not in text
+    share = test.label.count(rare) / len(test.label)
+    assert text.count(f"majority, {share:.2f} [") >= 1

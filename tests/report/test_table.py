@@ -63,9 +63,9 @@ def test_undecided_and_edge_rates_are_marked() -> None:
     records = [fake.record(r, {"selection": fake.answers(0.6, part="s")}) for r in runs]
     final = fake.make_run(study, "final", "lora", 1, learning_rate=1e-4)
     records.append(fake.record(final, {"test": fake.answers(0.6)}))
-    text = shown(study, records)
-    assert "1e-4 (undecided, edge)" in text
-    assert "undecided: the runner-up" in " ".join(text.split())
+    text = shown(study, records, width=300)
+    assert "1e-4 (runner-up close, lowest tried)" in text
+    assert "Runner-up close: the second" in " ".join(text.split())
 
 
 def test_a_missing_baseline_withholds_the_verdict() -> None:
