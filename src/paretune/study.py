@@ -71,6 +71,8 @@ __all__ = [
 Stage = Literal["tune", "final", "cost"]
 MOST = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
 """How many of each a study may have: more is a mistake, or several studies."""
+COST_SECONDS = 20.0
+"""For timing the steps of one cost, where the study file does not say."""
 FOLDS = 5
 """Train is always cut into this many stratified parts; part 0 is the selection part."""
 
@@ -90,6 +92,8 @@ class Protocol(Frozen):
     ``folds`` is how many of the five parts of train take a turn as selection part when rates are
     chosen (5 for a claim, 1 for a quick look). ``trials`` is the number of learning rates that
     every method may try. ``selection: test`` is the paper's way and is labelled so.
+    ``cost_seconds`` is how long the steps of one cost measurement may be timed, and half of it its
+    answers; a cost that is known well enough takes less.
     ``keep_weights`` (``4GiB``; a bare number is bytes) is what the trained weights of the study may
     take in its store; it changes no result, so it is no part of what a study is known by.
     """
@@ -101,6 +105,7 @@ class Protocol(Frozen):
     trials: int = Field(default=3, ge=1, le=20)
     split_seed: int = 0
     as_run: bool = False
+    cost_seconds: float = Field(default=COST_SECONDS, gt=0)
     keep_weights: Annotated[int, BeforeValidator(_bytes), Field(ge=0)] = 4 * 2**30
 
     @model_validator(mode="after")
@@ -332,8 +337,9 @@ class Study(Frozen):
 
         Paths stand in it as they were written, relative to the study file.
         """
-        # What passes the audit, or is kept afterwards, changes no run: it makes no other study.
-        unknown: Any = {"checks": True, "protocol": {"keep_weights"}}
+        # What passes the audit, is kept afterwards, or bounds a measurement, changes no run: it
+        # makes no other study.
+        unknown: Any = {"checks": True, "protocol": {"keep_weights", "cost_seconds"}}
         plain = self.model_dump(mode="json", exclude=unknown)
         return as_written(_as_before(plain), self._written)
 

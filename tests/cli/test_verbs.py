@@ -97,7 +97,7 @@ def test_plan_is_whole_at_80_columns_and_writes_nothing(
     assert "20 runs, 0 done" in out
     # LoRA with LoRA, and head_only, which is always there, with itself.
     assert "10 of 20 train together on one backbone, 5 at once at most.\n" in out
-    assert max(map(len, out.splitlines()[:-5])) <= 80
+    assert max(map(len, out.splitlines()[:-6])) <= 80
     _, every, _ = command(capsys, "plan", file, "--every")
     assert sum(line.startswith("words x ") for line in every.splitlines()) == 20
 

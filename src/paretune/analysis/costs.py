@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.store.record import Record
+from paretune.study import Run
 
 Axis = Literal["memory", "time", "step", "parameters", "saved", "inference"]
 AXES: tuple[Axis, ...] = get_args(Axis)
@@ -86,6 +88,57 @@ def value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
     for part in key:
         place = place.get(part) if isinstance(place, Mapping) else None
     return None if place is None else float(place)
+
+
+CONTRADICTS = 2.0
+"""A solo step this many times what the study's own steps were is no figure of the method."""
+
+
+def contradiction(
+    measured: Mapping[str, Any], run: Run, own: Iterable[Record]
+) -> dict[str, float | int] | None:
+    """What the study's own steps say against the step of a solo measurement; None: nothing.
+
+    The solo batch holds the longest examples, so an own step is reckoned up by tokens, and by
+    threads where it had more. Its seconds hold evaluations too: that errs towards no contradiction.
+    Only slower solo steps contradict: alone and with all processors they cannot be slower, while
+    runs beside one another, or on a busy machine, may well be.
+
+    Args:
+        measured: of the solo measurement.
+        run: that was measured.
+        own: ended runs of its cell. Those that shared passes, or went on from kept activations, or
+            ran elsewhere, say nothing.
+
+    Returns:
+        ``own_step_seconds`` (reckoned up), ``runs`` they are the median of, ``ratio``.
+    """
+    step = value_at(measured, ("step_seconds", "median"))
+    tokens, mean = (value_at(measured, (f"{which}batch_tokens",)) for which in ("", "mean_"))
+    if step is None or not tokens or not mean:
+        return None
+    found = []
+    for record in own:
+        seconds = value_at(record.measured, ("wall_seconds", "train"))
+        steps = record.result.get("steps")
+        alone = record.measured.get("kept_activations") is False and "fleet" not in record.measured
+        if not (seconds and steps and alone and record.run.training == run.training):
+            continue
+        if _machine(record.measured) == _machine(measured):
+            both = (record.measured, measured)
+            before, now = (value_at(one, ("environment", "threads")) or 1.0 for one in both)
+            found.append(seconds / steps * max(1.0, before / now))
+    if not found:
+        return None
+    expected = float(np.median(found)) * tokens / mean
+    if step <= CONTRADICTS * expected:
+        return None
+    return {"own_step_seconds": expected, "runs": len(found), "ratio": step / expected}
+
+
+def _machine(measured: Mapping[str, Any]) -> tuple[Any, ...]:
+    given: Any = measured.get("environment") or {}
+    return tuple(given.get(key) for key in ("system", "processor", "device", "device_name"))
 
 
 def _time(cell: Cell) -> Spread | None:

@@ -71,6 +71,7 @@ def plan(
         f"with {planned.workers} workers of {planned.threads} thread(s) on {planned.device} "
         f"in {planned.precision}.\n"
         f"{_workers(planned)}"
+        f"{_costs(planned)}"
         f"{_together(planned)}"
         f"{_weights(planned)}"
         "Early stopping makes it less, a busy machine more. Times rest on "
@@ -93,6 +94,23 @@ def _fields(plan: Plan) -> dict[str, Any]:
         "runs": [{**of_run(e.run), **{name: getattr(e, name) for name in told}} for e in plan.runs],
         **{name: getattr(plan, name) for name in PLANNED},
     }
+
+
+def _costs(plan: Plan) -> str:
+    """A line on the cost measurements that are left, and their bound."""
+    from paretune.execution.wording import duration
+    from paretune.verbs.plan import seconds_of
+
+    left = [run for run in plan.runs if run.run.stage == "cost" and not run.done]
+    if not left:
+        return ""
+    seconds, bound = seconds_of(left), plan.study.protocol.cost_seconds
+    about = "" if seconds is None else f", about {duration(seconds)}"
+    number = f"{len(left)} cost measurement{'s' * (len(left) != 1)}"
+    return (
+        f"Of it {number}, one after the other{about}; steps of each are timed for at most "
+        f"{bound:g} s (protocol.cost_seconds), answers for half as long.\n"
+    )
 
 
 def _cells(plan: Plan) -> Iterable[str]:

@@ -16,6 +16,7 @@ from paretune.execution import apart
 from paretune.execution.fleet import ALONE, Asked
 from paretune.execution.stop import REPEAT_SECONDS
 from paretune.store.owner import owner_of
+from paretune.study import COST_SECONDS
 
 WORKER = (sys.executable, "-m", "paretune.execution.worker")
 _TAIL_BYTES = 4000
@@ -60,6 +61,7 @@ class Crew:
     asked: Asked = ALONE
     keep_bytes: int | None = None
     memory_bytes: int | None = None
+    cost_seconds: float = COST_SECONDS
     _workers: list[_Worker] = field(default_factory=list)
 
     @property
@@ -83,6 +85,7 @@ class Crew:
         fleet += ["--always"] if self.asked.always else []
         if self.memory_bytes is not None:
             arguments += ["--memory", str(self.memory_bytes)]
+        arguments += ["--cost-seconds", str(self.cost_seconds)] if solo else []
         alone = ["--apart"] if apart.possible(self.device) else ["--limit", "1"]
         arguments += alone if solo else ["--wait", *fleet]
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)

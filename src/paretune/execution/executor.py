@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paretune.errors import ParetuneError
-from paretune.study import Run
+from paretune.study import COST_SECONDS, Run
 from paretune.training.job import Job
 
 Report = Callable[[dict[str, Any]], None]
@@ -97,6 +97,7 @@ class Training:
     device: str
     bench: Any
     keep_bytes: int | None = None
+    cost_seconds: float = COST_SECONDS
     _seats: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
@@ -107,7 +108,7 @@ class Training:
         asked: dict[str, Any] = {"checkpoint": checkpoint, "report": report}
         asked |= {"device": self.device, "halvings": halvings}
         if run.stage == "cost":
-            return probe_run(run, **asked)
+            return probe_run(run, limit_seconds=self.cost_seconds, **asked)
         return execute_run(run, bench=self.bench, keep_bytes=self.keep_bytes, **asked)
 
     def kind(self, run: Run) -> str:
@@ -153,8 +154,16 @@ class Training:
             raise
 
 
-def real_executor(device: str, threads: int, keep_bytes: int | None = None) -> Training:
-    """Training on ``device``; imports torch. ``keep_bytes``: of trained weights, None for all.
+def real_executor(
+    device: str,
+    threads: int,
+    keep_bytes: int | None = None,
+    cost_seconds: float = COST_SECONDS,
+) -> Training:
+    """Training on ``device``; imports torch.
+
+    ``keep_bytes``: of trained weights, None for all. ``cost_seconds``: for timing the steps of one
+    cost.
 
     Raises:
         ParetuneError: the device cannot be used, so no run is to be claimed.
@@ -174,4 +183,4 @@ def real_executor(device: str, threads: int, keep_bytes: int | None = None) -> T
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ParetuneError(f"{device} cannot be used: {reason}") from error
-    return Training(device, Workbench(), keep_bytes)
+    return Training(device, Workbench(), keep_bytes, cost_seconds)

@@ -20,6 +20,7 @@ from paretune.execution.room import Room
 from paretune.execution.stop import asked_to_stop
 from paretune.measuring.processor import usable_cores
 from paretune.store import RunState, Store
+from paretune.study import COST_SECONDS
 
 POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
@@ -56,6 +57,7 @@ def run_study(
     lease_seconds: float = 60.0,
     fleet: int | None = 1,
     memory_bytes: int | None = None,
+    cost_seconds: float = COST_SECONDS,
     keep_bytes: int | None = None,
     tidy: Callable[[], object] = lambda: None,
 ) -> Summary:
@@ -79,6 +81,7 @@ def run_study(
         fleet: at most so many runs train together in one worker; None: where it pays.
         memory_bytes: what the runs of all workers may take together (paretune.execution.room);
             None: no run waits for memory.
+        cost_seconds: for timing the steps of one cost.
         keep_bytes: trained weights up to this size are kept of a run; None: whatever their size.
         tidy: called whenever final runs have ended.
 
@@ -90,7 +93,7 @@ def run_study(
     started = time.monotonic()
     asked = Asked(FLEET if fleet is None else fleet, workers, always=fleet is not None)
     crew = Crew(store.folder, study_hash, device, lease_seconds, command, asked, keep_bytes)
-    crew.memory_bytes = memory_bytes
+    crew.memory_bytes, crew.cost_seconds = memory_bytes, cost_seconds
     watch = _Watch(observer, Losses(store, observer.note), workers, planned)
     asked_at = tidied_at = -1
     try:

@@ -6,7 +6,7 @@ timed. Phases are apart: loading, training, evaluation. What could not be measur
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 
 from paretune.data.encode import Encoded
 from paretune.data.scale import scale_of
-from paretune.measuring.clock import StepClock
+from paretune.measuring.clock import LEAST, StepClock
 from paretune.measuring.components import ActivationMeter, components
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.file_size import safetensors_bytes
@@ -36,10 +36,8 @@ from paretune.training.translate import translations
 from paretune.training.work import shape_of, work
 from paretune.training.workbench import Workbench
 
-WARM_UP, TIMED = 2, 6
-"""Steps before the clock counts, and steps that it counts."""
-LEAST, ENOUGH_SECONDS = 3, 2.0
-"""Where steps are long, it counts no more than so many once they have taken so long."""
+WARM_UP = 2
+"""Steps before the clock counts."""
 
 
 def probe_run(
@@ -49,6 +47,7 @@ def probe_run(
     report: Callable[[dict[str, Any]], None],
     device: str = "cpu",
     halvings: int = 0,
+    limit_seconds: float = 20.0,
 ) -> Outcome:
     """Measure a run's cost. Call it in a process that has done nothing else.
 
@@ -58,11 +57,14 @@ def probe_run(
         report: told ``step`` and ``steps``.
         device: where to measure.
         halvings: how often the micro-batch is halved, after the system killed earlier attempts.
+        limit_seconds: for timing steps, and half as much for timing answers; two of each are timed
+            however long they take (:meth:`StepClock.repeat`).
 
     Returns:
         ``measured`` with the keys of :mod:`paretune.measuring`, and ``batch_size``,
         ``micro_batch``, ``length`` (tokens of the longest sequence), ``examples_per_second``,
-        ``tokens_per_second``, ``saved_bytes``, ``inference``.
+        ``tokens_per_second``, ``saved_bytes``, ``inference``; ``batch_tokens`` of the timed batch
+        and ``mean_batch_tokens`` of an ordinary one.
     """
     bench = Workbench()
     dataset, parts = bench.dataset(run.task), bench.parts(run)
@@ -79,7 +81,7 @@ def probe_run(
         pack(prepared)
     encoded = bench.encode(parts.train, loaded, source, prepared.max_length)
     longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
-    batch = longest[: run.training.batch_size]
+    batch, everything = longest[: run.training.batch_size], range(len(encoded.lengths))
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
     while True:
@@ -98,7 +100,9 @@ def probe_run(
             scale=scale_of(parts.train),
         )
         try:
-            found = _measure(prepared, encoded, batch, plan, meter, report, run.generation)
+            found = _measure(
+                prepared, encoded, batch, plan, meter, report, run.generation, limit_seconds
+            )
             break
         except (RuntimeError, MemoryError) as error:
             if not guards.is_out_of_memory(error):
@@ -129,6 +133,8 @@ def probe_run(
         "batch_size": len(batch),
         "micro_batch": micro_batch,
         "length": encoded.lengths[batch[0]],
+        "batch_tokens": _tokens(encoded, batch),
+        "mean_batch_tokens": _tokens(encoded, everything) * len(batch) / len(everything),
         "saved_bytes": safetensors_bytes(prepared.trained),
         "environment": environment(device, compiled=prepared.fleet.compiled),
     }
@@ -143,56 +149,53 @@ def _measure(
     meter: PeakMeter,
     report: Callable[[dict[str, Any]], None],
     generation: Generation | None,
+    limit_seconds: float,
 ) -> dict[str, Any]:
     if not prepared.trained:
         with meter.phase("evaluation"):
-            latency = _latency(prepared, encoded, batch, plan, generation)
+            latency = _latency(prepared, encoded, batch, plan, generation, limit_seconds / 2)
         nothing = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
         return {
             "step_seconds": None,
-            "inference": {"unmerged_seconds_per_example": latency},
+            "inference": latency,
             "not_measured": nothing,
         }
     model = prepared.loaded.model
     optimizer = adamw(prepared.trained, plan.settings.weight_decay, plan.rate_factors)
     clock = StepClock(plan.device, warm_up=WARM_UP)
-    steps = WARM_UP + TIMED
     model.train()
+
+    def step() -> None:
+        number = len(clock.seconds)
+        report({"step": number, "steps": max(WARM_UP + LEAST, number + 1)})
+        train_step(
+            model, prepared.trained, optimizer, encoded, batch, number, 0.0, plan, prepared.fleet
+        )
+
     with meter.phase("train"), EnergyMeter(plan.device) as energy:
-        for step in range(steps):
-            with clock.step():
-                train_step(
-                    model, prepared.trained, optimizer, encoded, batch, step, 0.0, plan,
-                    prepared.fleet,
-                )  # fmt: skip
-            report({"step": step + 1, "steps": steps})
-            if enough(clock.seconds[WARM_UP:]):
-                break
+        step_seconds = clock.repeat(step, limit_seconds)
     parts, missing = _components(prepared, encoded, batch, plan, optimizer)
     optimizer.zero_grad(set_to_none=True)
     with meter.phase("evaluation"):
-        latency = _latency(prepared, encoded, batch, plan, generation)
-    step_seconds = clock.summary()
-    tokens = sum(len(ids) for i in batch for ids in encoded.ids[i])
+        latency = _latency(prepared, encoded, batch, plan, generation, limit_seconds / 2)
     found: dict[str, Any] = {
         "components": parts,
         "step_seconds": step_seconds,
-        "inference": {"unmerged_seconds_per_example": latency},
+        "inference": latency,
         "not_measured": missing,
     }
     if energy.joules is None:
         found["not_measured"]["energy"] = energy.not_measured
     else:
         found["energy"] = {"joules": energy.joules / len(clock.seconds), "counter": energy.counter}
-    if step_seconds is not None:
-        found["examples_per_second"] = len(batch) / step_seconds["median"]
-        found["tokens_per_second"] = tokens / step_seconds["median"]
+    found["examples_per_second"] = len(batch) / step_seconds["median"]
+    found["tokens_per_second"] = _tokens(encoded, batch) / step_seconds["median"]
     return found
 
 
-def enough(seconds: list[float]) -> bool:
-    """Whether these timed steps tell how long one takes; others wait for their turn alone."""
-    return len(seconds) >= LEAST and sum(seconds) >= ENOUGH_SECONDS
+def _tokens(encoded: Encoded, examples: Iterable[int]) -> int:
+    """Tokens of all texts of these examples, without references."""
+    return sum(len(ids) for i in examples for ids in encoded.ids[i])
 
 
 def _components(
@@ -219,18 +222,25 @@ def _latency(
     batch: list[int],
     plan: Plan,
     generation: Generation | None,
-) -> float:
-    """Median seconds an example takes in evaluation, in the probe's own batch."""
+    limit_seconds: float,
+) -> dict[str, Any]:
+    """Seconds an example takes in evaluation, in the probe's own batch: median and quartiles."""
     clock = StepClock(plan.device, warm_up=1)
     prepared.loaded.model.eval()
-    if encoded.targets is not None:
-        return _translating(prepared, encoded, batch, plan, generation or Generation(), clock)
     model, fleet = prepared.loaded.model, prepared.fleet
-    with torch.inference_mode(), computing(plan.device, plan.precision):
-        for _ in range(4):
-            with clock.step():
-                outputs(model, encoded, batch, fleet, plan.pad_id, plan.device)
-    return clock.median() / len(batch)
+
+    def answer() -> None:
+        with torch.inference_mode(), computing(plan.device, plan.precision):
+            outputs(model, encoded, batch, fleet, plan.pad_id, plan.device)
+
+    if encoded.targets is not None:
+        answer = _translating(prepared, encoded, batch, plan, generation or Generation())
+    found = clock.repeat(answer, limit_seconds)
+    each = {name: found[name] / len(batch) for name in ("median", "q1", "q3")}
+    return {
+        "unmerged_seconds_per_example": each["median"],
+        "unmerged": {**found, **each},
+    }
 
 
 def _translating(
@@ -239,21 +249,21 @@ def _translating(
     batch: list[int],
     plan: Plan,
     generation: Generation,
-    clock: StepClock,
-) -> float:
+) -> Callable[[], None]:
     """The same of a translation, which is made as long as the longest reference of the batch."""
     given = encoded.only(batch)
     longest = max(len(tokens) for tokens in given.targets or [])
     settings = generation.model_copy(update={"max_new_tokens": longest})
-    for _ in range(3):
-        with clock.step():
-            translations(
-                prepared.loaded,
-                given,
-                settings,
-                fleet=prepared.fleet,
-                pad_id=plan.pad_id,
-                device=plan.device,
-                precision=plan.precision,
-            )
-    return clock.median() / len(batch)
+
+    def translate() -> None:
+        translations(
+            prepared.loaded,
+            given,
+            settings,
+            fleet=prepared.fleet,
+            pad_id=plan.pad_id,
+            device=plan.device,
+            precision=plan.precision,
+        )
+
+    return translate

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.apart import each_apart
+from paretune.execution.contradicted import again
 from paretune.execution.executor import Execute, Fleets, TooMuchError, real_executor
 from paretune.execution.fleet import ALONE, APART, LOST_DEVICE, Asked, Crewed, alone
 from paretune.execution.lease import Lease
@@ -27,6 +28,7 @@ from paretune.execution.stop import Stop, stop_without
 from paretune.execution.wording import described
 from paretune.store import Claim, Store
 from paretune.store.owner import this_owner
+from paretune.study import COST_SECONDS
 from paretune.terminal import clean_tracebacks_and_warnings, say
 
 IDLE_SECONDS = 0.25
@@ -89,7 +91,9 @@ def _work(
 ) -> int:
     try:
         if execute is None:
-            execute = fleets = real_executor(options.device, options.threads, options.keep)
+            execute = fleets = real_executor(
+                options.device, options.threads, options.keep, options.cost_seconds
+            )
         with Store.open(options.store) as store:
             work(
                 store,
@@ -157,7 +161,7 @@ def work(
                 crewed = Crewed(store, study_hash, fleets, asked, stop, _tell)
                 _execute_together(store, claim, crewed, execute, stop)
             else:
-                _execute_claimed(store, claim, execute, stop)
+                _execute_claimed(store, claim, execute, stop, study_hash)
         elif wait:
             if room.refused and fleets is not None:
                 fleets.rest()  # the model of the last run would take of what others wait for
@@ -210,7 +214,9 @@ def _execute_together(
             _execute_claimed(store, claim, execute, stop)
 
 
-def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -> None:
+def _execute_claimed(
+    store: Store, claim: Claim, execute: Execute, stop: Stop, study_hash: str = ""
+) -> None:
     halvings = int(store.setting(f"halve/{claim.run_id}") or 0)
     left_fleet = store.setting(f"alone/{claim.run_id}")
     if left_fleet:
@@ -228,6 +234,9 @@ def _execute_claimed(store: Store, claim: Claim, execute: Execute, stop: Stop) -
                 report=report,
                 halvings=halvings,
             )
+        if claim.run.stage == "cost" and again(store, study_hash, claim, outcome):
+            store.release(claim)
+            return
         store.finish(claim, outcome.result, outcome.measured, outcome.blobs)
     except KeyboardInterrupt:
         store.release(claim)
@@ -310,6 +319,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, help="who share the runs and the memory")
     parser.add_argument("--keep", type=int, help="bytes of trained weights kept at most of a run")
     parser.add_argument("--memory", type=int, help="bytes for the runs of all workers together")
+    parser.add_argument(
+        "--cost-seconds", type=float, default=COST_SECONDS, help="for timing the steps of a cost"
+    )
     parser.add_argument("--wait", action="store_true", help="wait for runs until told to stop")
     parser.add_argument("--parent", type=int, help="stop when this is no longer the parent")
     return parser

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
 WARM_UP = 5
 """Steps that are not counted: kernels are prepared, caches filled, clocks raised."""
+
+
+LEAST, MOST = 5, 30
+"""Steps that quartiles are taken from, at least, and steps that are timed, at most."""
+CLOSE = 0.1
+"""A median is known well enough when both quartiles lie within this share of it."""
 
 
 class StepClock:
@@ -52,6 +58,43 @@ class StepClock:
 
             torch.mps.synchronize()
 
+    @property
+    def counted(self) -> list[float]:
+        """Seconds of the steps after warm-up."""
+        return self.seconds[self.warm_up :]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the quartiles are close to the median."""
+        found = self.summary()
+        if found is None or found["n"] < LEAST:
+            return False
+        near = CLOSE * found["median"]
+        return found["median"] - found["q1"] <= near and found["q3"] - found["median"] <= near
+
+    def repeat(self, once: Callable[[], object], limit_seconds: float) -> dict[str, float | int]:
+        """Time ``once`` until its quartiles are close, :data:`MOST` were timed, or time is up.
+
+        Another one is begun only where it is expected to end in time; but one is always timed, and
+        a second one, so that the first is warm-up. Where time is up before warm-up is over, what
+        came last counts.
+
+        Returns:
+            :meth:`summary`, and ``timed_out`` where time was up before the quartiles were close.
+        """
+        begun, timed_out = time.perf_counter(), False
+        while not self.settled and len(self.counted) < MOST:
+            with self.step():
+                once()
+            spent = time.perf_counter() - begun
+            timed_out = spent + self.seconds[-1] > limit_seconds and len(self.seconds) > 1
+            if timed_out:
+                self.warm_up = min(self.warm_up, len(self.seconds) - 1)
+                break
+        found = self.summary()
+        assert found is not None  # noqa: S101  (two were timed at least)
+        return {**found, **({"timed_out": True} if timed_out and not self.settled else {})}
+
     def median(self) -> float:
         """Seconds of a step.
 
@@ -65,8 +108,7 @@ class StepClock:
 
     def summary(self) -> dict[str, float | int] | None:
         """``median``, ``q1``, ``q3`` in seconds and ``n``; None if no step came after warm-up."""
-        counted = self.seconds[self.warm_up :]
-        if not counted:
+        if not self.counted:
             return None
-        q1, median, q3 = (float(q) for q in np.quantile(counted, (0.25, 0.5, 0.75)))
-        return {"median": median, "q1": q1, "q3": q3, "n": len(counted)}
+        q1, median, q3 = (float(q) for q in np.quantile(self.counted, (0.25, 0.5, 0.75)))
+        return {"median": median, "q1": q1, "q3": q3, "n": len(self.counted)}

@@ -22,7 +22,7 @@ from paretune.models.held import held_bytes
 from paretune.models.load import Loaded
 from paretune.planning.context import NO_MODEL, Context
 from paretune.store.record import Record
-from paretune.study import Run
+from paretune.study import COST_SECONDS, Run
 from paretune.training.capacity import held, pays, shares
 from paretune.training.padded import beside, may_share
 from paretune.training.prepare import holds_bf16
@@ -31,6 +31,8 @@ from paretune.training.work import Shape, shape_of, work
 TYPICAL_SHARE = 0.35
 PROBE_STEPS = 10
 """What a cost probe amounts to, in steps of the longest batch."""
+LEAST_PROBE_STEPS = 3
+"""The same of the shortest: two steps, two evaluations, one pass that is looked into."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Predictor:
         gigaflops: measured speed of a matrix product by precision, one worker.
         records: what has ended so far.
         device: ``cpu``, ``cuda`` ...: records of another are no basis, and what pays depends on it.
+        cost_seconds: bound of a cost's timed steps; of its answers, half as much.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class Predictor:
         gigaflops: Mapping[str, float],
         records: Sequence[Record] = (),
         device: str = "cpu",
+        cost_seconds: float = COST_SECONDS,
     ) -> None:
         self.context = context
+        self._cost_seconds = cost_seconds
         self._gigaflops = gigaflops
         self._device = device
         self._texts: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
@@ -115,6 +120,9 @@ class Predictor:
             flops = 1e9 * self._gigaflops[run.training.precision]
             seconds = steps * asked.operations / (flops * TYPICAL_SHARE)
             basis = "operations and matrix speed"
+        if run.stage == "cost" and seconds is not None:
+            at_least = LEAST_PROBE_STEPS * seconds / steps  # however long they take
+            seconds = min(seconds, max(1.5 * self._cost_seconds, at_least))
         if not known.rest_runs:
             memory = "tensors alone"
         return Prediction(seconds, peak, basis, memory)

@@ -380,5 +380,8 @@ def _flags(cell: Cell) -> Iterable[str]:
         yield sentences.SELECTED_ON_TEST
     if cell.interval and cell.interval.examples_only and not cell.once:
         yield "one seed: interval over examples only"
+    for record in cell.cost:
+        if found := record.measured.get("contradicted"):
+            yield f"step in doubt: {found['ratio']:.1f} times its own runs'"
     if cell.other_settings:
         yield f"{words.counted(cell.other_settings, 'run')} of other settings or data left out"

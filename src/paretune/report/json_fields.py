@@ -126,11 +126,17 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].costs[].phases": "load, train, evaluation: each its peak_bytes",
     "tasks[].cells[].costs[].components": "weights_bytes, gradients_bytes, optimizer_bytes, "
     "activations_bytes",
-    "tasks[].cells[].costs[].step_seconds": "median, q1, q3 and n steps",
+    "tasks[].cells[].costs[].step_seconds": "median, q1, q3 and n steps; timed_out: time was up "
+    "before the quartiles were within a tenth of the median",
+    "tasks[].cells[].costs[].contradicted": "where the step took over twice what the study's own "
+    "runs took: own_step_seconds (of the same batch), runs that say so, ratio",
+    "tasks[].cells[].costs[].measured_again": "first_step_seconds of a measurement that the "
+    "study's own runs contradicted",
     "tasks[].cells[].costs[].examples_per_second": "in training",
     "tasks[].cells[].costs[].tokens_per_second": "in training",
     "tasks[].cells[].costs[].saved_bytes": "of the trained tensors on disk",
-    "tasks[].cells[].costs[].inference": "seconds an example, merged and unmerged",
+    "tasks[].cells[].costs[].inference": "seconds an example, merged and unmerged; unmerged: "
+    "median, q1, q3 and n batches, timed_out",
     "tasks[].cells[].costs[].energy": "joules of a step and the counter",
     "tasks[].cells[].costs[].not_measured": "what is null or absent here, and why",
     "tasks[].cells[].memory": "where the bytes of training go, means over the measurements; null: "
@@ -160,7 +166,16 @@ FIELDS: dict[str, str] = {
     "environment": "versions and machine; several values where runs come from several machines",
 }
 
-_OF_A_COST = ("phases", "components", "step_seconds", "inference", "energy", "not_measured")
+_OF_A_COST = (
+    "phases",
+    "components",
+    "step_seconds",
+    "inference",
+    "energy",
+    "not_measured",
+    "contradicted",
+    "measured_again",
+)
 OPEN = frozenset(
     {
         "study.settings",

@@ -162,6 +162,8 @@ def _fits(
         trained, choices = outcome.result["trained_parameters"], len(encoded.ids[0])
         used = environment(device, compiled=prepared.fleet.compiled)
         outcome.measured["environment"] = used
+        packing = prepared.fleet.packing
+        outcome.measured["kept_activations"] = packing is not None and bool(packing.kept)
         known = work(run, shape, trained, encoded.lengths, choices, device)
         outcome.measured["work"] = asdict(known)
     except BaseException as error:

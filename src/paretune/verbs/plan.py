@@ -154,7 +154,8 @@ def plan(
         context = opening.context(None, device, offline=not online)
     ready, waiting = upcoming(given, context, records)
     ended = {record.run_id for record in records}
-    predictor = Predictor(context, opening.matrix_speeds(speed()), records, device)
+    cost_seconds = given.protocol.cost_seconds
+    predictor = Predictor(context, opening.matrix_speeds(speed()), records, device, cost_seconds)
     coming = [p.run for p in ready if p.run_id not in ended] + waiting
     needs = [need(predictor.peak_bytes(run)) for run in coming if run.stage != "cost"]
     employed = Workers(workers, workers) if workers else workers_for(needs, device, threads)

@@ -120,6 +120,7 @@ def run(
             observer=observer,
             expand=lambda: opening.add_missing(given, context, opened, predictor),
             memory_bytes=employed.memory_bytes,
+            cost_seconds=given.protocol.cost_seconds,
             device=device,
             planned=planned,
             fleet=fleet,
