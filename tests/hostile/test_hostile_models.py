@@ -45,7 +45,7 @@ def test_files_nested_without_end(capsys: Any, tmp_path: Path, tiny_model: Any, 
     if name.startswith("model"):
         (folder / "model.safetensors").unlink()
     (folder / name).write_text(f'{{"model_type": "bert", "weight_map": {NESTED}}}')
-    said = refused(capsys, tmp_path, folder)
+    said = refused(capsys, tmp_path, folder, *ALL)
     assert f"{name}: is n" in said  # nested without end, no tokenizer
 
 
