@@ -171,16 +171,16 @@ def _owner(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
             return None
         if part not in found.model_fields:
             return None
-        found = found.model_fields[part].annotation
-        found = next(
-            (
-                a
-                for a in (found, *get_args(found))
-                if isinstance(a, type) and issubclass(a, BaseModel)
-            ),
-            None,
-        )
+        found = next(_groups(found.model_fields[part].annotation), None)
     return found if isinstance(found, type) else None
+
+
+def _groups(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The classes of keys in a field's type: of ``tuple[TaskSpec, ...]`` that of a task."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _groups(inner)
 
 
 def _shown(value: Any) -> str:

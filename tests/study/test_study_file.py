@@ -65,6 +65,10 @@ def test_what_is_no_yaml_is_told_in_our_words(
     ("text", "faults"),
     [
         (GOOD + "extra: 1\n", [' line 5: unknown key "extra". There are: study, tasks']),
+        (
+            GOOD.replace("m\n", "{name: m, revison: x}\n"),
+            [' line 3: model 1 "m": unknown key "revison". Did you mean revision?'],
+        ),
         (GOOD + "trainig: {}\n", [' line 5: unknown key "trainig". Did you mean training?']),
         (
             "study: s\nmodels: m\nmethods: lora\ntasks:\n  - cb\n  - name: t\n    train: t.csv\n"
