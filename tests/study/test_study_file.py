@@ -226,7 +226,10 @@ def test_a_slip_of_the_pen_costs_no_import_of_torch(tmp_path: Path, verb: str) -
     (tmp_path / "s.yaml").write_text("study: a: b\n", encoding="utf-8")
     code = (
         "import sys\n"
-        "for name in ('torch', 'transformers', 'peft', 'sklearn'): sys.modules[name] = None\n"
+        "class Closed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('torch', 'transformers', 'peft', 'sklearn'): raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Closed())\n"
         f"from paretune.cli import main\nmain([*{verb.split()!r}, 's.yaml'])"
     )
     done = subprocess.run(
