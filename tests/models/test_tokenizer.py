@@ -133,7 +133,14 @@ def test_exports_open_with_the_same_tokenizer(folder, tmp_path):
     finish(study, tmp_path / "store", costs=0).close()
     wanted = expected(folder)
     for form in ("merged", "peft", "paretune"):
-        export(study, store=tmp_path / "store", method="lora", form=form, to=tmp_path / form)
+        export(
+            study,
+            store=tmp_path / "store",
+            method="lora",
+            form=form,
+            to=tmp_path / form,
+            allow_collapsed=True,
+        )
     assert AutoConfig.from_pretrained(tmp_path / "merged").model_type == "camembert"
     for form in ("merged", "peft"):
         assert ids(AutoTokenizer.from_pretrained(tmp_path / form)) == wanted
