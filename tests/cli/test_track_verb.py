@@ -15,7 +15,7 @@ from tiny_study import command
 
 from paretune.store import Store
 
-pytest.importorskip("tensorboard", reason="needs tensorboard: pip install 'paretune[tensorboard]'")
+pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensorboard")
 
 
 def test_it_says_what_it_did_and_follows_to_the_end(tmp_path: Path, capsys: Any) -> None:

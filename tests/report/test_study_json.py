@@ -22,7 +22,14 @@ EVIL = '"\n\x1b]0;x\x07<script>\ud7ff'
 
 
 def full_of_everything() -> tuple[Any, list[Any], list[Finding]]:
-    study = fake.study(methods=["full", "lora", {"name": "loha", "label": EVIL}, "prompt"])
+    study = fake.study(
+        methods=[
+            "full",
+            "lora",
+            {"name": "loha", "label": "".join(c for c in EVIL if c.isprintable())},
+            "prompt",
+        ]
+    )
     records = fake.whole(study)
     bad = fake.make_run(study, "tune", "lora", 0, learning_rate=0.05)
     records.append(fake.record(bad, outcome="diverged", result={"notes": [EVIL]}))

@@ -23,7 +23,7 @@ from paretune.training.ending import Outcome
 from paretune.training.execute import execute_run
 
 pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("numba") is None, reason='needs numba: pip install "paretune[fast]"'
+    importlib.util.find_spec("numba") is None, reason="needs numba: pip install numba"
 )
 METHODS = ("lora", "full", "bitfit", "layer_norm", "prompt", "prefix", "houlsby", "pfeiffer")
 

@@ -1,4 +1,4 @@
-"""``paretune data fetch``: pinned public data, checked, into the cache."""
+"""``paretune data``: pinned public data, checked, into the cache; the shipped samples as files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def data() -> None:
-    """Fetch public data sets."""
+    """Fetch public data sets, or copy the sample data that ships with paretune."""
 
 
 @app.command()
@@ -58,3 +58,34 @@ def fetch(
     say(f"{name}: complete and checked, in {folder}")
     if output is not None:
         say(f"Studies find it with PARETUNE_HOME={output}, or source: {folder}.")
+
+
+@app.command()
+def sample(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="routing, follows, paraphrase; or routing-sl ...",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where to. [default: ./NAME]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the train and test files of a sample task, to try things on.
+
+    They were written for paretune (CC0). Nothing is fetched or written over.
+    """
+    from paretune.data.samples import copy
+
+    made = copy(name, output or Path(name))
+    if as_json:
+        give("data sample", {"name": name, "files": made})
+        return
+    for path in made:
+        say(f"Written: {path}")
+    say(f"Next: paretune new {next(path for path in made if path.stem == 'train')}")

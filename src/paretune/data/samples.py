@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,43 @@ FOLDER = Path(__file__).parents[1] / "samples"
 LANGUAGES = ("en", "sl")
 LICENCE = dict.fromkeys(LANGUAGES, "CC0-1.0")
 SOURCE = dict.fromkeys(LANGUAGES, "written for paretune; see the README beside the files")
+
+
+def names() -> tuple[str, ...]:
+    """The sample tasks, each in each of its languages: ``routing-en`` ..."""
+    found = (folder for language in LANGUAGES for folder in (FOLDER / language).iterdir())
+    return tuple(sorted(f"{folder.name}-{folder.parent.name}" for folder in found))
+
+
+def copy(name: str, folder: Path) -> list[Path]:
+    """Copy a sample's ``train`` and ``test`` into a folder; nothing there is written over.
+
+    Args:
+        name: a task and its language, ``routing-en``; without the latter it is English.
+        folder: made where it is not there.
+
+    Raises:
+        StudyError: no such sample, or a file cannot be written.
+    """
+    full = name if name in names() else f"{name}-en"
+    if full not in names():
+        raise StudyError(f'there is no sample "{name}".', remedy=f"There is {', '.join(names())}.")
+    task, _, language = full.rpartition("-")
+    made = []
+    for file in sorted((FOLDER / language / task).glob("t[re]*")):
+        target = folder / file.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with file.open("rb") as source, target.open("xb") as out:
+                shutil.copyfileobj(source, out)
+        except OSError as error:
+            raise StudyError(
+                f"cannot be written ({error.strerror}).",
+                where=str(target),
+                remedy="Name another folder with --output.",
+            ) from None
+        made.append(target)
+    return made
 
 
 def parts(folder: str, ending: str) -> Callable[[TaskSpec, str, Path | None], Parts]:

@@ -69,7 +69,7 @@ def porter() -> Stem:
         from nltk.stem.porter import PorterStemmer
     except ImportError:
         raise MissingError(
-            "METEOR needs NLTK, which is not installed.", remedy='pip install "paretune[mt]"'
+            "METEOR needs NLTK, which is not installed.", remedy='pip install "nltk>=3.9.1,<4"'
         ) from None
     stem: Stem = lru_cache(maxsize=1 << 16)(PorterStemmer().stem)
     return stem

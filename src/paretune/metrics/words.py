@@ -52,7 +52,7 @@ def tokeniser(language: str) -> Tokeniser:
     except ImportError:
         raise MissingError(
             "words are cut by NLTK (3.9 or newer), which is not installed.",
-            remedy='pip install "paretune[mt]"',
+            remedy='pip install "nltk>=3.9.1,<4"',
         ) from None
     try:
         sentences = _sentence_cutter(LANGUAGES[language])
@@ -83,7 +83,7 @@ def word_cutter() -> Tokeniser:
         from nltk.tokenize.destructive import NLTKWordTokenizer
     except ImportError:
         raise MissingError(
-            "words are cut by NLTK, which is not installed.", remedy='pip install "paretune[mt]"'
+            "words are cut by NLTK, which is not installed.", remedy='pip install "nltk>=3.9.1,<4"'
         ) from None
 
     cutter = NLTKWordTokenizer()

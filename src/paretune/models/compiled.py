@@ -1,4 +1,4 @@
-"""Whether the passes between a model's products are compiled: ``pip install "paretune[fast]"``.
+"""Whether the passes between a model's products are compiled: the extra ``fast``.
 
 Where numba is installed, dropout, attention's softmax and normalisations of packed batches in fp32
 on a CPU run as machine code (:mod:`paretune.models.packing.compiled`), with the same dropout and
@@ -48,7 +48,7 @@ def switched_on() -> bool:
         raise StudyError(
             "numba is not installed, so nothing can be compiled.",
             where=VARIABLE,
-            remedy='pip install "paretune[fast]", or leave the variable out.',
+            remedy="pip install numba, or leave the variable out.",
         )
     return told != "0" and installed() is not None
 
@@ -91,7 +91,7 @@ def warm() -> None:
 def about() -> tuple[str | None, str]:
     """The version that would be used, or None, and why not; for ``paretune doctor``."""
     if installed() is None:
-        return None, 'numba is not installed: pip install "paretune[fast]"'
+        return None, "numba is not installed: pip install numba"
     if not switched_on():
         return None, f"switched off by {VARIABLE}=0"
     return installed(), ""

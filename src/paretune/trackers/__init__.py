@@ -65,7 +65,7 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
         raise TrackerError(
             f"the package {TRACKERS[name]} is not installed.",
             where=f"--to {name}",
-            remedy=f"pip install 'paretune[{name}]'",
+            remedy=f"pip install {TRACKERS[name]}",
         )
     if "://" not in into:
         _make(Path(into))
