@@ -116,7 +116,8 @@ def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_pa
     for said in (
         "# lora for words",
         "PeftModel.from_pretrained(base, FOLDER)",
-        "config=config",
+        "labels = ['no', 'yes']\nbase = AutoModelForSequenceClassification.from_pretrained(",
+        "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}",
         "The labels, in the order of the logits: `no`, `yes`; `model.config.id2label` has",
         "| majority | 0.50 [",
         "| 20 | 1 |",
@@ -364,7 +365,7 @@ def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path
     task, here = Task("classification", ("no", "yes")), resolve(asked.models[0])
     source = replace(here, name="owner/name", revision="a" * 40)
     code = opening.code("peft", task, source, Usage(("import torch",), ""))
-    assert f"from_pretrained('owner/name', revision='{'a' * 40}', config=config" in code
+    assert f"from_pretrained(\n    'owner/name', revision='{'a' * 40}', dtype=" in code
     (said,) = opening.about_base("peft", source)[1:]
     assert "`owner/name` of the hub at revision" in said
     with warnings.catch_warnings(record=True) as said_by_peft:

@@ -14,9 +14,9 @@ from typing import Any
 
 import peft
 import pytest
+import transformers
 from tiny_study import as_file, command, finish, small
 from tiny_tasks import tiny_task
-from transformers import AutoConfig
 
 from paretune.analysis.keeping import by_want
 from paretune.errors import StoreError, StudyError
@@ -122,15 +122,17 @@ def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
 
 
 def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:
+    """And ``transformers`` alone goes on opening it: with a config.json beside it could not."""
     study, store = learnt
-    export(study, store=store, form="peft", to=tmp_path / "out")
-    config = AutoConfig.from_pretrained(tmp_path / "out")
-    opened = peft.AutoPeftModelForSequenceClassification.from_pretrained(
-        tmp_path / "out", id2label=config.id2label, label2id=config.label2id
-    )
-    assert opened.config.id2label == {0: "a", 1: "b", 2: "c"}
-    assert opened.config.label2id == {"a": 0, "b": 1, "c": 2}
-    assert str(study.models[0].name) not in (tmp_path / "out" / "config.json").read_text("utf-8")
+    done = export(study, store=store, form="peft", to=tmp_path / "out")
+    assert "labels = ['a', 'b', 'c']\n" in done.said and not (tmp_path / "out/config.json").exists()
+    names = dict(enumerate("abc"))
+    for opener in (
+        peft.AutoPeftModelForSequenceClassification,
+        transformers.AutoModelForSequenceClassification,
+    ):
+        opened = opener.from_pretrained(tmp_path / "out", id2label=names)
+        assert opened.config.id2label == names and opened.config.num_labels == 3
 
 
 def test_no_label_leads_out_of_the_folder_of_exports(

@@ -152,7 +152,7 @@ def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path)
     assert not config["modules_to_save"]
     for said in (
         "# lora for words-sl-en",
-        "base = AutoModelForSeq2SeqLM.from_pretrained(",
+        "base = AutoModelForSeq2SeqLM.from_pretrained(\n    base_folder, dtype=torch.float32\n)",
         "score: BLEU",
         "| untuned | ",
         "| copy_source | ",

@@ -82,7 +82,6 @@ def as_peft(run: Run, task: Task, source: Source, ours: Prepared, folder: Path) 
     theirs.save_pretrained(folder)
     if source.revision is not None and not source.name.startswith("package:"):
         _name_base(folder / "adapter_config.json", source)
-    base.model.config.save_pretrained(folder)  # names of labels: adapter_config has no place
     base.tokenizer.save_pretrained(folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pprint
 from pathlib import Path
 
 from paretune.export.restored import Task
@@ -13,8 +14,9 @@ from paretune.models.resolve import Source
 
 FOLDER = 'FOLDER = "."  # where this card lies'
 CODE = {
-    "peft": """config = AutoConfig.from_pretrained(FOLDER)  # the base's, with names of labels
-base = {auto}.from_pretrained({base}, config=config, dtype=torch.float32)
+    "peft": """{labels}base = {auto}.from_pretrained(
+    {base}, dtype=torch.float32{names}
+)
 model = PeftModel.from_pretrained(base, FOLDER).eval()
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
     "merged": """model = {auto}.from_pretrained(FOLDER).eval()
@@ -26,7 +28,7 @@ IMPORTS = {
     "peft": (
         "import torch",
         "from peft import PeftModel",
-        "from transformers import AutoConfig, {auto}, AutoTokenizer",
+        "from transformers import {auto}, AutoTokenizer",
     ),
     "merged": ("from transformers import {auto}, AutoTokenizer",),
     "paretune": ("import paretune",),
@@ -64,7 +66,9 @@ def code(form: str, task: Task, source: Source, answering: Usage) -> str:
             base = f"{source.name!r}, revision={source.revision!r}"
         imports += more
         lines += ["", finding.rstrip()] if finding else []
-    lines += [CODE[form].format(auto=task.auto, base=base), "", "", answering.code]
+    labels, names = _labels(task)
+    opening = CODE[form].format(auto=task.auto, base=base, labels=labels, names=names)
+    lines += [opening, "", "", answering.code]
     own = sorted({i for i in imports if i.split()[1].split(".")[0] in STANDARD}, key=_order)
     others = sorted(set(imports) - set(own), key=_order)
     return "\n".join([*own, *([""] if own else []), *others, "", *lines])
@@ -74,16 +78,28 @@ def _order(line: str) -> tuple[bool, str]:
     return line.startswith("from"), line
 
 
+def _labels(task: Task) -> tuple[str, str]:
+    """Lines that name an adapter's labels, and how they are given to the base.
+
+    A ``config.json`` beside the adapter would hold them, but ``transformers`` would then take the
+    folder for a whole model.
+    """
+    if task.auto != "AutoModelForSequenceClassification":
+        return "", ""
+    listed = pprint.pformat(list(task.labels), width=90, compact=True)
+    given = "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}"
+    return f"labels = {listed}\n", f",\n    {given}"
+
+
 def about_labels(form: str, task: Task) -> list[str]:
     """Where an adapter has the names of its labels, as paragraphs; nothing where all others are."""
     if form != "peft" or task.auto != "AutoModelForSequenceClassification":
         return []
     return [
         "",
-        "PEFT's own files have no place for the names of labels: `config.json` beside them is the "
-        "base's with these names, which the program above gives to the base. "
+        "PEFT's files have no place for the names of labels: the program gives them to the base. "
         "`AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, "
-        "id2label=config.id2label, label2id=config.label2id)` has them too.",
+        "id2label=dict(enumerate(labels)))` has them too.",
     ]
 
 
