@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-from tiny_runs import a_run
+from tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.execution import oom, progress
 from paretune.execution.progress import Bars, PlainLines, observing, snapshot_of
@@ -45,19 +45,49 @@ def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():
     assert snapshot_of(states, 2, 8).total == 8
 
 
-def test_cost_runs_before_the_first_of_them_are_left_out_and_said():
+def test_cost_runs_are_counted_before_the_first_of_them():
+    """By steps of training; where none was told, by the run."""
     costs = [state(seed, stage="cost") for seed in range(5)]
-    snapshot = snapshot_of([done(0, 120.0), state(1), *costs], 1, 0)
-    assert (snapshot.seconds_left, snapshot.uncounted) == (pytest.approx(120), 5)
-    assert snapshot.left == "about 2 min and 5 cost measurements left"
-    snapshot = snapshot_of([done(0, 120.0), *costs], 1, 0)
-    assert snapshot.left == "5 cost measurements left"
-    assert snapshot_of([done(0, 120.0), costs[0]], 1, 0).left == "1 cost measurement left"
+    trained = done(0, 120.0, progress={"step": 40, "steps": 40})  # 3 s a step
+    snapshot = snapshot_of([trained, state(1), *costs], 1, 0)
+    assert snapshot.seconds_left == pytest.approx(120 + 5 * (5 + 30))
+    assert snapshot.left == "about 5 min left"
+    quick = snapshot_of([done(0, 1.5), costs[0]], 1, 0)
+    assert quick.seconds_left == pytest.approx(5 + 1.5)
+    slow = done(0, 2320.0, progress={"step": 40, "steps": 40})  # 58 s a step: two are timed
+    assert snapshot_of([slow, costs[0]], 1, 0).seconds_left == pytest.approx(5 + 3 * 58)
     assert snapshot_of([done(0, 120.0)], 1, 0).left == ""  # at the end, not "about 0 s left"
     # The first that ended says what the others will take; so does one that is well under way.
-    snapshot = snapshot_of([done(0, 120.0), done(9, 30.0, stage="cost"), *costs], 1, 0)
-    assert (snapshot.left, snapshot.uncounted) == ("about 2 min left", 0)
-    assert snapshot.seconds_left == pytest.approx(150)
+    snapshot = snapshot_of([trained, done(9, 30.0, stage="cost"), *costs], 1, 0)
+    assert (snapshot.left, snapshot.seconds_left) == ("about 2 min left", pytest.approx(150))
+
+
+def test_a_run_that_goes_on_has_its_steps_behind_it():
+    """Its seconds are those of this attempt; it began at step 90 of 100."""
+    on = {"step": 95, "steps": 100, "resumed_at": 85}
+    running = state(0, "running", seconds=20.0, progress=on)
+    assert snapshot_of([running, state(1)], 1, 0).seconds_left == pytest.approx(200 * 0.05 + 200)
+    ended = done(0, 30.0, progress={"step": 100, "steps": 100, "resumed_at": 85})
+    assert snapshot_of([ended, state(1)], 1, 0).seconds_left == pytest.approx(200)
+    # Given back after half of its steps.
+    back = state(1, progress={"step": 50, "steps": 100})
+    assert snapshot_of([done(0, 200.0), back], 1, 0).seconds_left == pytest.approx(100)
+    # What ended before it told a step of its own tells nothing.
+    silent = done(0, 1.0, progress={"step": 85, "steps": 100, "resumed_at": 85})
+    assert snapshot_of([silent, state(1)], 1, 0).seconds_left is None
+
+
+def test_a_claim_goes_on_where_the_last_attempt_was(tmp_path):
+    """Until the worker has told its own step, which may be an earlier one."""
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("one", STUDY)
+    assert store.states(STUDY)[0].progress == {}
+    store.renew(claim, {"step": 7, "steps": 10, "resumed_at": 0})
+    store.release(claim)
+    again = store.claim("two", STUDY)
+    assert store.states(STUDY)[0].progress == {"step": 7, "steps": 10, "resumed_at": 7}
+    store.renew(again, {"step": 6, "steps": 10, "resumed_at": 5})
+    assert store.states(STUDY)[0].progress["resumed_at"] == 5
 
 
 def test_what_a_cost_run_took_says_nothing_of_training():

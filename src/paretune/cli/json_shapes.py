@@ -53,7 +53,6 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "workers": "who work on it now",
         "seconds": "of work so far",
         "seconds_left": "null where nobody works on it or too little is known",
-        "uncounted": "cost measurements that are not in `seconds_left`",
         "cells": "each: task, model, method, done, running, waiting, failed, seconds, score (an "
         "interval, or null)",
     },

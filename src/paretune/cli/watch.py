@@ -68,7 +68,7 @@ def watch(
 
 
 def _fields(view: View) -> dict[str, Any]:
-    told = ("over", "ended", "total", "workers", "seconds", "seconds_left", "uncounted")
+    told = ("over", "ended", "total", "workers", "seconds", "seconds_left")
     return {
         "study": view.study.study,
         **{name: getattr(view, name) for name in told},
@@ -135,13 +135,8 @@ def _summary(view: View, called: str) -> Iterator[str]:
         yield "Too little has ended to say how long it takes."
     else:
         workers = counted(view.workers, "worker")
-        costs = counted(view.uncounted, "cost measurement")
-        more = f", and {costs}" if view.uncounted else ""
         time_left = duration(view.seconds_left)
-        if view.uncounted and not view.seconds_left:
-            yield f"{costs} left; the first will show how long one takes."
-        else:
-            yield f"About {time_left} left with {workers}, as the runs so far took{more}."
+        yield f"About {time_left} left with {workers}, as the runs so far took."
     if view.left_behind:
         yield f"{counted(len(view.left_behind), 'run')} left by a worker that is gone: waiting."
 

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 
 from paretune.execution.wording import described, duration, end_of, step_of
 from paretune.store import RunState
+from paretune.study import COST_SECONDS
 from paretune.terminal import console, is_terminal, say
 
 if TYPE_CHECKING:
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 SHARE_THAT_TELLS = 0.1
 """From this share of its steps on, a running run says how long its like will take."""
+
+COST_STEPS, LEAST_COST_STEPS = 10, 3
+"""What a cost amounts to, in steps of training, before one has shown what it takes."""
+START_SECONDS = 5.0
+"""What it takes until its process has opened a model."""
 
 PLAIN_SECONDS = 30.0
 """Between two plain lines about running runs; every ended run has a line of its own."""
@@ -29,26 +35,17 @@ class Snapshot:
     """A study at one moment. ``total`` counts runs that are known or planned.
 
     ``seconds_left``: estimated from runs that ended or are well under way; None before them.
-    ``uncounted`` cost measurements are not in it, since none has shown yet how long one takes.
     """
 
     ended: int
     total: int
     running: tuple[RunState, ...]
     seconds_left: float | None
-    uncounted: int = 0
 
     @property
     def left(self) -> str:
-        """``about 12 min left``, ``about 12 min and 5 cost measurements left``, or nothing."""
-        if self.seconds_left is None:
-            return ""
-        costs = f"{self.uncounted} cost measurement{'s' * (self.uncounted != 1)}"
-        if not self.seconds_left:  # what is still to come, if anything, is not known
-            return f"{costs} left" if self.uncounted else ""
-        if not self.uncounted:
-            return f"about {duration(self.seconds_left)} left"
-        return f"about {duration(self.seconds_left)} and {costs} left"
+        """``about 12 min left``, or nothing where that is not known."""
+        return f"about {duration(self.seconds_left)} left" if self.seconds_left else ""
 
 
 class Observer(Protocol):
@@ -174,21 +171,25 @@ def snapshot_of(states: Sequence[RunState], workers: int, planned: int) -> Snaps
         total=max(len(states), planned),
         running=tuple(state for state in states if state.state == "running" and not state.free),
         seconds_left=_seconds_left(states, seen, workers, max(0, planned - len(states))),
-        uncounted=0 if "cost" in seen else sum(s.stage == "cost" for s in _to_come(states)),
     )
 
 
 def _seen(states: Sequence[RunState]) -> dict[object, list[float]]:
     """Seconds of runs that ended, and of runs well under way by what they have done; by likeness.
 
-    Baselines that train nothing take no time and teach none.
+    Under ``("a step", ...)`` those of one step of training. Baselines that train nothing take no
+    time and teach none.
     """
     seen: dict[object, list[float]] = defaultdict(list)
     for state in states:
         seconds = _whole_seconds(state)
-        if seconds is not None:
-            for like in _likes(state):
-                seen[like].append(seconds)
+        if seconds is None:
+            continue
+        steps = state.progress.get("steps")
+        for like in _likes(state):
+            seen[like].append(seconds)
+            if steps and state.stage != "cost":
+                seen["a step", like].append(seconds / float(steps))
     return dict(seen)
 
 
@@ -203,7 +204,7 @@ def _seconds_left(
     """A run is expected to take what its like take: of its cell, of its method, or any.
 
     None where no training has shown what it takes and some is to come (``more`` runs that are not
-    asked for yet, too). Cost runs without their like are left out: ``uncounted`` says so.
+    asked for yet, too), or a cost of which neither a cost nor a training has told anything.
     """
     coming = _to_come(states)
     train = seen.get("train")
@@ -212,11 +213,10 @@ def _seconds_left(
     together, alone = 0.0, 0.0
     for state in coming:
         like = next((like for like in _likes(state) if like in seen), None)
-        if like is None:
-            continue  # a cost run before the first of its kind
-        expected = fmean(seen[like])
-        if state.state == "running":
-            expected *= 1 - _share_done(state)
+        expected = _cost_seconds(state, seen) if like is None else fmean(seen[like])
+        if expected is None:
+            return None
+        expected *= 1 - _share_done(state)
         if state.stage == "cost":
             alone += expected
         else:
@@ -225,17 +225,44 @@ def _seconds_left(
     return alone + together / max(1, workers)
 
 
+def _cost_seconds(state: RunState, seen: Mapping[object, list[float]]) -> float | None:
+    """What a cost will take before any has been measured: some steps of its like, within its bound.
+
+    Where runs are over before they tell their steps, it is taken to be as long as one of them.
+    """
+    bound = 1.5 * COST_SECONDS
+    trained = ((state.run.cell, "final"), (state.run.cell, "tune"), "train")
+    for like in trained:
+        if ("a step", like) in seen:
+            step = fmean(seen["a step", like])
+            return START_SECONDS + min(COST_STEPS * step, max(bound, LEAST_COST_STEPS * step))
+    for like in trained:
+        if like in seen:
+            return START_SECONDS + min(bound, fmean(seen[like]))
+    return None
+
+
 def _whole_seconds(state: RunState) -> float | None:
-    """What a run took, or will have taken; None where nothing can be said yet."""
-    if _trains_nothing(state) or state.seconds is None:
+    """What a run took, or will have taken; None where nothing can be said yet.
+
+    ``seconds`` are those of its last attempt, which may have gone on from a checkpoint.
+    """
+    if _trains_nothing(state) or state.seconds is None or state.state == "failed":
         return None
+    resumed_at, step = (int(state.progress.get(name, 0)) for name in ("resumed_at", "step"))
     if state.state == "done":
-        return state.seconds
-    share = _share_done(state) if state.state == "running" else 0.0
+        if not resumed_at or state.stage == "cost":  # a cost always starts over
+            return state.seconds
+        return state.seconds * step / (step - resumed_at) if step > resumed_at else None
+    steps = state.progress.get("steps")
+    share = (step - resumed_at) / float(steps) if steps and state.state == "running" else 0.0
     return state.seconds / share if share >= SHARE_THAT_TELLS else None
 
 
 def _share_done(state: RunState) -> float:
+    """Of its steps, in this attempt and in those that it goes on from."""
+    if state.stage == "cost" and state.state != "running":
+        return 0.0
     steps, step = state.progress.get("steps"), state.progress.get("step", 0)
     return min(1.0, float(step) / float(steps)) if steps else 0.0
 

@@ -78,7 +78,11 @@ def _take(
     now = time.time()
     db.execute(
         "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
-        "lease_until = ?, started = ? WHERE run_id = ?",
+        "lease_until = ?, started = ?, "
+        # Until it tells its step, this attempt is at the one that the last attempt has told.
+        "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
+        "'$.step'), 0)) "
+        "WHERE run_id = ?",
         (owner, now + lease_seconds, now, row["run_id"]),
     )
     run = run_of(study_hash, row["run_id"], row["run"])

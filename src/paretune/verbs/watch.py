@@ -47,8 +47,7 @@ class View:
     ``running`` are the runs that a worker holds now; ``left_behind`` those whose worker is gone,
     which count as waiting. ``later`` final runs are not asked for yet: their rate is not chosen.
     ``seconds_left``: wall clock, from runs that ended or are well under way, if as many workers go
-    on as work now; None where nobody works on it or too little is known. ``uncounted`` cost
-    measurements are not in it, since none has ended yet that would tell how long they take.
+    on as work now; None where nobody works on it or too little is known.
     """
 
     study: Study
@@ -60,7 +59,6 @@ class View:
     later: int
     workers: int
     seconds_left: float | None
-    uncounted: int
 
     @property
     def over(self) -> bool:
@@ -150,7 +148,6 @@ class _Watch:
             later=sum(later),
             workers=workers,
             seconds_left=found.seconds_left if running else None,
-            uncounted=found.uncounted,
         )
 
     def _grouped(self, states: Sequence[RunState]) -> list[Cell]:
