@@ -92,7 +92,7 @@ class TaskSpec(Frozen):
 
     ALIASES = spellings.TASK
 
-    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     language: str | None = None
     source: str | None = None
     template: str = "pair"

@@ -211,6 +211,8 @@ def _safe_label(spec: Any) -> Any:
 
 def _safe_languages(task: TaskSpec) -> TaskSpec:
     """Languages are a part of a task's name."""
+    if len(task.name) > 100:
+        raise ValueError(f"its name has {len(task.name)} characters; 100 are the most")
     for what in ("language", "source_lang", "target_lang"):
         _safe_name(what, getattr(task, what), "write it as sl or slv_Latn")
     return task

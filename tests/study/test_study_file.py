@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from paretune.errors import StudyError
+from paretune.specs import TaskSpec
 from paretune.study import MOST, Study
 from paretune.study_file import MAX_VALUES
 from paretune.verbs import places
@@ -212,6 +213,12 @@ def test_labels_become_paths_and_are_checked_as_such(section: str, label: str) -
     with pytest.raises(StudyError, match=f"{section[:-1]} 1") as caught:
         Study.parse({**raw, section: [one]})
     assert "\n" not in str(caught.value)
+
+
+def test_a_task_has_a_short_name() -> None:
+    with pytest.raises(StudyError, match="task 1: its name has 101 characters"):
+        Study.parse({"study": "s", "tasks": "t" * 101, "models": "m", "methods": "lora"})
+    assert TaskSpec(name="t" * 101).name  # a stored run of before is still read
 
 
 def test_labels_that_are_no_paths_stay() -> None:

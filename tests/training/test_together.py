@@ -182,6 +182,8 @@ def test_methods_and_ranks_mix(
         )
 
     runs = [of("lora", 1), of("lora", 2), of("lora", 3, rank=5, alpha=3.0)]
+    of_each = {r"0\..*": 3}  # in the first layer
+    runs += [of(name, 4 + n, rank=2, rank_pattern=of_each) for n, name in enumerate(MIXING[:3])]
     known = [m for m in MIXING[1:] if not (family == "modernbert" and m == "bitfit")]
     runs += [of(method, 10 + n) for n, method in enumerate(known)]
     bench = Workbench()
