@@ -40,7 +40,7 @@ Workers = Annotated[
 Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each worker.")]
 Device = Annotated[
     str,
-    typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one."),
+    typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:1; auto takes a GPU if there is one."),
 ]
 Online = Annotated[
     bool,

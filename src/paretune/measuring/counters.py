@@ -148,7 +148,8 @@ def counter_for(device: str) -> Counter:
     if device.startswith("mps"):
         import torch
 
-        return Sampled(torch.mps.driver_allocated_memory, "torch.mps.driver_allocated_memory")
+        # The driver's count would hold what the phase before left in the cache.
+        return Sampled(torch.mps.current_allocated_memory, "torch.mps.current_allocated_memory")
     if high_water_works():
         return HighWater()
     return Sampled(_resident, "resident set of the process (psutil)")

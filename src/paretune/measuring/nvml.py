@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-MISSING = "the package nvidia-ml-py (pynvml) is not installed"
+MISSING = "the package nvidia-ml-py is not installed (the extra paretune[gpu])"
 
 
 def available() -> str:

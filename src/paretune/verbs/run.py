@@ -53,7 +53,8 @@ def run(
         online: models and data may be fetched from the hub, before the workers start.
         retry: try runs again that stopped with an error.
         fleet: at most so many runs of one method train together in one worker, where batches can be
-            shared and memory allows; 1: every run alone. By default 8, where that is faster.
+            shared and memory allows; 1: every run alone. By default 8 where that is faster, 1 on a
+            GPU.
         observer: told how it goes on; nobody by default.
 
     Returns:
