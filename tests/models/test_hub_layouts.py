@@ -11,13 +11,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import torch
 from contract_walk import METHODS, serves
 from hub_layouts import LAYOUTS, hub_layout
 from tiny_marian import tiny_pairs
 from tiny_study import as_file, command, finish, small, two_files
 from tiny_tasks import small as small_options
 
-from paretune.study import Study
+from paretune.errors import ModelError
+from paretune.models.load import load
+from paretune.models.resolve import resolve
+from paretune.study import ModelSpec, Study
 
 FEW = ("full", "lora", "prompt", "untuned")
 
@@ -43,6 +47,37 @@ def study_of(name: str, folder: Any, methods: Iterable[str]) -> Study:
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
         training=training | {"precision": "fp32"}, generation={"max_new_tokens": 8},
     )  # fmt: skip
+
+
+def test_revisions_of_a_cache(tmp_path: Any, monkeypatch: Any) -> None:
+    """A branch and the whole commit are the same files; what was not fetched is not guessed."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    name = "FacebookAI/xlm-roberta-base"
+    snapshot = hub_layout(name, tmp_path, small=True)
+    for revision in (None, "main", LAYOUTS[name].commit):
+        source = resolve(ModelSpec(name=name, revision=revision))
+        assert (source.folder, source.revision) == (snapshot, LAYOUTS[name].commit)
+    for revision in ("v1.0", "f" * 40):
+        with pytest.raises(
+            ModelError, match=f"not in the local cache of the hub at revision {revision}"
+        ):
+            resolve(ModelSpec(name=name, revision=revision))
+
+
+def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) -> None:
+    """Norms called gamma and beta, and a buffer of positions that nobody has any more."""
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    folder = hub_layout("EMBEDDIA/crosloengual-bert", tmp_path, small=True)
+    state = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    assert sum(name.endswith(".gamma") for name in state) == 6
+    source = resolve(ModelSpec(name=str(folder)))
+    model = load(source, kind="classification", num_labels=2).model
+    for name, found in model.bert.named_parameters(prefix="bert"):
+        old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        )
+        assert torch.equal(found, state[old]), name
 
 
 @pytest.mark.parametrize("size", ["small", pytest.param("full", marks=pytest.mark.slow)])
