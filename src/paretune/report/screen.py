@@ -55,8 +55,9 @@ def screen(report: Report, console: Console, study: str) -> None:
     """Print the first screen of a report; ``study`` is how the user calls the study."""
     from rich.text import Text
 
-    def say(text: str, style: str = "") -> None:
-        console.print(Text(text, style=style))
+    def say(text: str, style: str = "", indent: str = "") -> None:
+        for line in Text(text).wrap(console, console.width - len(indent)):
+            console.print(Text(f"{indent}{line.plain.rstrip()}", style=style))
 
     found = overview(report)
     say(f"{report.name}: {', '.join(text for _, text in found.facts)}", "bold")
@@ -71,10 +72,7 @@ def screen(report: Report, console: Console, study: str) -> None:
     for task in report.tasks:
         say("")
         for place, text in enumerate(_lines(task)):
-            if not place:
-                say(text, "bold")
-            for line in Text(text).wrap(console, console.width - 2) if place else ():
-                say(f"  {line.plain.rstrip()}")
+            say(text, "" if place else "bold", "  " if place else "")
     say("")
     say(
         f"All tables: paretune report {study} --details\n"
