@@ -8,7 +8,7 @@ from scipy import stats
 from paretune.analysis.difference import shared_variance
 from paretune.analysis.interval import scored
 from paretune.analysis.needed import needed
-from paretune.report.advice import decides
+from paretune.report.deciding import decides
 
 
 def made(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 0):

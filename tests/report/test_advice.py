@@ -7,8 +7,9 @@ from paretune.analysis.cells import group
 from paretune.analysis.costs import Spread
 from paretune.analysis.needed import Needed
 from paretune.analysis.recommend import Budget, recommend
-from paretune.report.advice import Advice, advice, cost
+from paretune.report.advice import Advice, advice
 from paretune.report.build import build
+from paretune.report.cost_words import cost
 from paretune.report.deciding import decides
 
 

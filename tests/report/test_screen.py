@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 
 import fake_records as fake
 import pytest
@@ -129,3 +130,17 @@ def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
     assert found["rates at the edge"].text == "1 of 2"
     text = shown(build(study, records), 300)
     assert "The best rate was the highest tried for lora (1e-3): try higher rates." in text
+
+
+def test_costs_measured_on_a_busy_machine_are_counted() -> None:
+    study = fake.study(methods=["lora"], tasks=[fake.own_task("t")])
+    records = fake.whole(study)
+    fine = overview(build(study, records)).health
+    assert not any("in doubt" in one.title for one in fine)
+    for place, record in enumerate(records):
+        if record.run.stage == "cost" and record.run.method.name == "lora":
+            found = {"own_step_seconds": 0.2, "runs": 3, "ratio": 4.2}
+            records[place] = replace(record, measured={**record.measured, "contradicted": found})
+    (told,) = (o for o in overview(build(study, records)).health if "in doubt" in o.title)
+    assert (told.text, told.alarm) == ("1 of 2", True)
+    assert "step times in doubt (busy machine): 1 of 2" in shown(build(study, records), 300)

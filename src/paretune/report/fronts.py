@@ -12,7 +12,7 @@ from paretune.analysis.front import Point, front, quality_draws
 from paretune.analysis.quality import quality, same_examples
 from paretune.analysis.resampling import DRAWS
 from paretune.report import words
-from paretune.report.advice import bare_cost, cost
+from paretune.report.cost_words import bare_cost, cost
 
 if TYPE_CHECKING:
     from paretune.report.build import Row

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paretune.analysis.cells import NO_MODEL, PROBES
 from paretune.report import words
@@ -190,8 +190,17 @@ def _health(report: Report) -> Iterable[Health]:
         yield Health("rates at the edge", f"{edge:,} of {len(chosen):,}", edge > 0)
     elif any(r.cell.rate for r in trained):
         yield Health("rates at the edge", "unknown, one was tried")
+    measured = [record.measured for row in rows for record in row.cell.cost]
+    if doubtful := sum(map(_in_doubt, measured)):
+        yield Health("step times in doubt (busy machine)", f"{doubtful} of {len(measured)}", True)
     if report.alarms:
         yield Health("data", report.alarms, alarm=True)
+
+
+def _in_doubt(measured: Mapping[str, Any]) -> bool:
+    """The study's own steps contradict the measured one, or it did not settle within its time."""
+    steps = measured.get("step_seconds") or {}
+    return bool(measured.get("contradicted") or steps.get("timed_out"))
 
 
 def health_line(found: Overview) -> str:
