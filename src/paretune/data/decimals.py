@@ -69,8 +69,8 @@ def with_points(
                 "note",
                 "decimal-comma",
                 held[0].where,
-                f'"{first}" in "{column}" was read as {with_point(first)}, and so were '
-                f"{len(held)} numbers with a decimal comma.",
+                f'"{first}" in "{column}" was read as {with_point(first)} '
+                f"({len(held)} such rows in all).",
                 "Nothing to do if that is what they mean.",
             )
         )
