@@ -124,6 +124,13 @@ def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> 
     for verb in ("compare", "why"):
         code, out, err = command(capsys, verb, file, "lora", "lora", *given, "--store", store)
         assert "lora" in err and "has no runs" not in err
+    into = ("--to", "tensorboard", "--into", tmp_path / "mirror")
+    for rest in (("track", *into), ("export", "--to", tmp_path / "out", "--allow-collapsed")):
+        verb, *options = rest
+        code, out, err = command(capsys, verb, file, *given, *options, "--store", store)
+        assert code == 0, out + err
+    code, _, err = command(capsys, "export", "slobench", file, *given, "--store", store)
+    assert code == 2 and "has 0 of the six tasks" in err
     page = (store / "report.html").read_text(encoding="utf-8")
     assert "# From the command line: training.max_steps=1 protocol.seeds=[3]" in page
 
