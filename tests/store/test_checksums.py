@@ -1,6 +1,7 @@
 """A digit that changed in study.db is told by run and column, and never shown as a result."""
 
 import json
+import random
 import sqlite3
 from pathlib import Path
 
@@ -186,3 +187,46 @@ def test_many_states_are_read_without_reading_all_results_again(tmp_path):
         store._db.set_trace_callback(None)
         assert not any("runs.*" in statement for statement in asked)
         assert len(asked) <= 6
+
+
+@pytest.mark.parametrize("read", ["records", "states"])
+def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
+    asked = {}
+    for number in (2, 40):
+        with a_store(tmp_path / str(number), runs(number)) as store:
+            while (claim := store.claim("a", STUDY)) is not None:
+                store.finish(claim, RESULT, MEASURED, {})
+            statements: list[str] = []
+            store._db.set_trace_callback(statements.append)
+            assert len(getattr(store, read)(STUDY)) == number
+            store._db.set_trace_callback(None)
+            asked[number] = len(statements)
+    assert asked[2] == asked[40] <= 8
+
+
+@pytest.mark.parametrize("flips", [60, pytest.param(1500, marks=pytest.mark.slow)])
+def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path, flips):
+    with a_finished_store(tmp_path) as store:
+        whole = {record.run_id: record for record in store.records(STUDY)}
+        precision = store.settings("precision/")
+    done = {run for run, record in whole.items() if record.state == "done"}
+    content, draw = (tmp_path / "study.db").read_bytes(), random.Random(flips)  # noqa: S311
+    told = 0
+    for _ in range(flips):
+        damaged = bytearray(content)
+        damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        for file in tmp_path.glob("study.db*"):
+            file.unlink()
+        (tmp_path / "study.db").write_bytes(damaged)
+        try:
+            with Store.open(tmp_path) as store:
+                shown = {record.run_id: record for record in store.records(STUDY)}
+                lost = {run.run_id for run in store.lost(STUDY)}
+                assert store.settings("precision/") == precision
+                store.states(STUDY), store.studies(), store.verify()
+        except StoreError:
+            told += 1  # any other error would be a traceback, and fails here
+            continue
+        assert all(record == whole[run] for run, record in shown.items())
+        assert done <= {*shown, *lost}
+    assert told > 0

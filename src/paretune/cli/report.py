@@ -94,9 +94,13 @@ def show(
     from paretune.report.build import build
     from paretune.report.screen import screen
     from paretune.report.table import show as tables
+    from paretune.verbs.findings import LOST_RUNS
     from paretune.verbs.report import write
 
     out = console()
+    for finding in found.findings:
+        if finding.code == LOST_RUNS:  # before the answer: it rests on fewer seeds
+            out.print(f"{finding.severity}: {finding}")
     built = build(found.study, found.records, found.states, found.findings)
     if details:
         tables(built, out)

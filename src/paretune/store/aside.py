@@ -7,6 +7,7 @@ import sqlite3
 import time
 from typing import Any
 
+from paretune.errors import StoreError
 from paretune.store.checksums import changed, said_of, said_of_run, seal
 from paretune.store.reading import WHOLE
 from paretune.store.schema import GUARDS
@@ -17,8 +18,19 @@ def set_aside(db: sqlite3.Connection) -> list[str]:
 
     A damaged run is todo again, from its beginning. What a study asks for, its text and what was
     set are written again by the next ``run``. To be called inside a write transaction.
+
+    Raises:
+        StoreError: two rows claim one key, so that the indexes cannot be made again.
     """
     said: list[str] = []
+    try:
+        db.execute("REINDEX")
+    except sqlite3.IntegrityError as error:
+        raise StoreError(
+            f"the database file is damaged, and its indexes cannot be made again ({error}).",
+            where="study.db",
+            remedy="Restore study.db from a copy; done.jsonl beside it names what was done.",
+        ) from error
     for name in lost_guards(db):
         db.execute(GUARDS[name])
         said.append(f"study.db: {name}, which guards what is done, was gone")
@@ -31,10 +43,12 @@ def set_aside(db: sqlite3.Connection) -> list[str]:
             said.append(said_of_run(row, columns))
             _keep(db, "runs", row)
             _begin_again(db, row["run_id"])
-        if columns := changed("study_runs", row, row["asked_checksum"]):
+        there = row["state"] is not None
+        columns = changed("study_runs", row, row["asked_checksum"]) if there else ["record"]
+        if columns:
             said.append(said_of_run(row, columns))
             _keep(db, "study_runs", row)
-            key = (row["study_hash"], row["run_id"])
+            key = (row["study_hash"], row["asked_id"])
             db.execute("DELETE FROM study_runs WHERE study_hash = ? AND run_id = ?", key)
     for row in db.execute("SELECT * FROM settings").fetchall():
         if columns := changed("settings", row, row["checksum"]):

@@ -31,6 +31,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "settings": ("value",),
 }
 """What is protected. A run that has not ended has no checksum yet: nothing of it is a result."""
+_ROW = ""
 SET_ASIDE = (
     "Restore study.db from a copy; without one, `paretune verify STUDY --set-aside` puts away what "
     "is damaged, and `paretune run` makes it again."
@@ -47,7 +48,8 @@ def seal(db: sqlite3.Connection, table: str, where: str, values: Sequence[Any] =
 
 
 def teach(connection: sqlite3.Connection) -> None:
-    """Make ``row_checksum`` known to the connection."""
+    """Make ``row_checksum`` known to the connection; bytes that are no text are read as damage."""
+    connection.text_factory = lambda content: content.decode("utf-8", "replace")
     connection.create_function("row_checksum", -1, _checksum, deterministic=True)
 
 
@@ -60,6 +62,9 @@ def changed(table: str, row: sqlite3.Row, checksum: str | None) -> list[str]:
     except (ValueError, TypeError):
         return ["checksum"]
     key = [row[name] for name in KEYS[table]]
+    # All at once is enough where nothing changed; column by column says what did.
+    if written.get(_ROW) == _digits(table, key, _ROW, [row[name] for name in COLUMNS[table]]):
+        return []
     return [
         column
         for column in COLUMNS[table]
@@ -70,8 +75,11 @@ def changed(table: str, row: sqlite3.Row, checksum: str | None) -> list[str]:
 def damage_of_run(row: sqlite3.Row) -> list[str]:
     """What changed in a run of a study: a row of ``runs`` with ``run`` of ``study_runs``.
 
-    ``row`` has all columns of both, and their checksums as ``checksum`` and ``asked_checksum``.
+    ``row`` has all columns of both, and their checksums as ``checksum`` and ``asked_checksum``;
+    those of ``runs`` are null where it is not found there.
     """
+    if row["state"] is None:
+        return ["record"]
     found = changed("study_runs", row, row["asked_checksum"])
     if row["checksum"] is not None or row["state"] in ("done", "failed"):
         found += changed("runs", row, row["checksum"])
@@ -90,7 +98,8 @@ def run_named(text: str) -> str:
 def said_of_run(row: sqlite3.Row, columns: Sequence[str]) -> str:
     """``run ID (which it is): its result changed after it was written``."""
     which = run_named(row["run"])
-    return f"run {row['run_id']}{f' ({which})' if which else ''}: its {_listed(columns)}"
+    name = row["run_id"] or row["asked_id"]
+    return f"run {name}{f' ({which})' if which else ''}: its {_listed(columns)}"
 
 
 def said_of(table: str, row: sqlite3.Row, columns: Sequence[str]) -> str:
@@ -120,6 +129,7 @@ def _checksum(table: str, *values: Any) -> str:
     keys, columns = len(KEYS[table]), COLUMNS[table]
     key, rest = list(values[:keys]), values[keys:]
     digits = {c: _digits(table, key, c, v) for c, v in zip(columns, rest, strict=True)}
+    digits[_ROW] = _digits(table, key, _ROW, list(rest))
     return json.dumps(digits, separators=(",", ":"), sort_keys=True)
 
 

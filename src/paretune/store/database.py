@@ -78,6 +78,9 @@ def explained(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeDecodeError as error:  # of SQLite's own message, which quotes what it found
+        what, remedy = _DAMAGED
+        raise StoreError(f"{what}.", where=str(path), remedy=remedy) from error
     except sqlite3.DatabaseError as error:
         name = str(getattr(error, "sqlite_errorname", ""))
         for prefix, (what, remedy) in _MEANINGS.items():

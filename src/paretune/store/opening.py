@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paretune.errors import StoreError
 from paretune.store.database import connect, connect_immutable, explained, transaction
-from paretune.store.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date
+from paretune.store.schema import APPLICATION_ID, MIGRATIONS, bring_up_to_date, refuse_other_tables
 
 
 @dataclass
@@ -65,6 +65,8 @@ def _current(connection: sqlite3.Connection, path: Path, *, create: bool) -> sql
         if not _up_to_date(connection, path):
             with transaction(connection, path, "IMMEDIATE"):
                 bring_up_to_date(connection, str(path), create=create)
+        with explained(path):
+            refuse_other_tables(connection, str(path))
     except BaseException:
         connection.close()
         raise

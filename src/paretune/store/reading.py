@@ -20,16 +20,25 @@ from paretune.store.queue import RunOf, alive_stages, is_free
 from paretune.store.record import Record
 from paretune.store.rows import RunState, StudyRow
 
-_STATES = """SELECT run_id, run, stage, state, owner, attempt, lease_until, progress, started,
-    ended, fail_kind, message, json_extract(result, '$.outcome') AS outcome,
+_STATES = """SELECT position, run_id, run, stage, state, owner, attempt, lease_until, progress,
+    started, ended, fail_kind, message, json_extract(result, '$.outcome') AS outcome,
     json_extract(result, '$.scores.test.primary') AS test,
     json_extract(result, '$.scores.selection.primary') AS selection
-    FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ? AND NOT left_out
-    ORDER BY position"""
-WHOLE = """SELECT runs.*, study_hash, position, left_out, run, study_runs.checksum AS asked_checksum
-    FROM study_runs JOIN runs USING (run_id)"""
-"""Runs with all that is kept of them, and both checksums."""
-_OF_STUDY = f"{WHOLE} WHERE study_hash = ? ORDER BY position"
+    FROM study_runs NOT INDEXED JOIN runs USING (run_id) WHERE study_hash = ? AND NOT left_out"""
+WHOLE = """SELECT runs.*, study_hash, position, left_out, run,
+    study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id
+    FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id)"""
+"""Runs with all that is kept of them, and both checksums.
+
+The table of what studies ask for is read itself: a damaged page of an index would leave out runs
+without a word. Where a run is not found by its index, all its columns are null.
+"""
+_OF_STUDY = f"{WHOLE} WHERE study_hash = ?"
+
+
+def _in_order(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+    """By position, sorted here: SQLite would move whole results about to do it."""
+    return sorted(rows, key=lambda row: str(row["position"]).rjust(20))
 
 
 def checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> list[sqlite3.Row]:
@@ -38,7 +47,7 @@ def checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> list[sq
     Raises:
         StoreError: some changed since; they are named.
     """
-    rows = db.execute(_OF_STUDY, (study_hash,)).fetchall()
+    rows = _in_order(db.execute(_OF_STUDY, (study_hash,)))
     refuse_damaged([said_of_run(r, found) for r in rows if (found := damage_of_run(r))], where)
     return rows
 
@@ -52,8 +61,9 @@ def check_new(db: sqlite3.Connection, study_hash: str, seen: set[str], where: st
     now = {
         f"{row['run_id']} {row['sealed']}"
         for row in db.execute(
-            "SELECT run_id, ended IS NOT NULL OR runs.checksum IS NOT NULL AS sealed "
-            "FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ?",
+            "SELECT run_id, state IS NULL OR ended IS NOT NULL OR runs.checksum IS NOT NULL AS "
+            "sealed FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id) "
+            "WHERE study_hash = ?",
             (study_hash,),
         )
     }
@@ -73,7 +83,8 @@ def study_rows(db: sqlite3.Connection, where: str) -> list[StudyRow]:
     refuse_damaged([said_of("studies", row, columns) for row, columns in found if columns], where)
     counts: dict[str, dict[str, int]] = {}
     for row in db.execute(
-        "SELECT study_hash, state, count(*) AS n FROM study_runs JOIN runs USING (run_id) "
+        "SELECT study_hash, state, count(*) AS n FROM study_runs NOT INDEXED "
+        "JOIN runs USING (run_id) "
         "WHERE NOT left_out GROUP BY study_hash, state ORDER BY state"
     ):
         counts.setdefault(row["study_hash"], {})[row["state"]] = row["n"]
@@ -132,7 +143,7 @@ def run_states(db: sqlite3.Connection, study_hash: str, run_of: RunOf) -> list[R
             message=row["message"],
             ended_at=row["ended"],
         )
-        for row in db.execute(_STATES, (study_hash,))
+        for row in _in_order(db.execute(_STATES, (study_hash,)))
     ]
 
 
@@ -163,18 +174,28 @@ def lost_runs(
 ) -> list[Done]:
     """Those of the runs noted as done that are no longer done, each once.
 
-    Those that were set aside are not lost: they wait to be made again.
+    Those that were set aside are not lost: they wait to be made again. The table itself is read:
+    an index may go on naming a row that a damaged page has lost.
     """
-    done = {
-        row["run_id"]
+    there = {
+        (row["study_hash"], row["run_id"])
         for row in db.execute(
-            "SELECT run_id FROM runs WHERE state = 'done' OR run_id IN "
-            "(SELECT json_extract(content, '$.run_id') FROM set_aside WHERE what = 'runs')"
+            "SELECT study_hash, run_id FROM study_runs NOT INDEXED JOIN runs USING (run_id) "
+            "WHERE state = 'done' UNION SELECT json_extract(content, '$.study_hash'), "
+            "json_extract(content, '$.run_id') FROM set_aside WHERE what = 'study_runs'"
+        )
+    }
+    aside = {
+        row[0]
+        for row in db.execute(
+            "SELECT json_extract(content, '$.run_id') FROM set_aside WHERE what = 'runs'"
         )
     }
     lost = {
         run.run_id: run
         for run in noted
-        if run.run_id not in done and study_hash in (None, run.study_hash)
+        if (run.study_hash, run.run_id) not in there
+        and run.run_id not in aside
+        and study_hash in (None, run.study_hash)
     }
     return list(lost.values())

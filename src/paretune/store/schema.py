@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from paretune.errors import StoreError
-from paretune.store.checksums import KEYS, seal
+from paretune.store.checksums import COLUMNS, KEYS, seal
 
 APPLICATION_ID = 0x70617265
 """Marks the file as ours ("pare"), so that another program's database is not taken for a store."""
@@ -91,6 +91,22 @@ GUARDS: Mapping[str, str] = {
 """The triggers by name, each as it is now."""
 _SEALED = 2
 """The version from which rows have checksums; those of older stores get theirs as they are."""
+
+
+def refuse_other_tables(connection: sqlite3.Connection, where: str) -> None:
+    """Check that the tables have the columns that hold results.
+
+    Raises:
+        StoreError: the description of the tables in the file is damaged.
+    """
+    for table, keys in KEYS.items():
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if missing := {*keys, *COLUMNS[table], "checksum"} - there:
+            raise StoreError(
+                f"the database file is damaged ({table} has no {', '.join(sorted(missing))}).",
+                where=where,
+                remedy="Restore study.db from a copy; done.jsonl beside it names what was done.",
+            )
 
 
 def bring_up_to_date(connection: sqlite3.Connection, where: str, *, create: bool) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from paretune.data.finding import SHOWN, Finding
 from paretune.store import Store
 
+LOST_RUNS = "lost-runs"
+
 
 def keep(store: Store, study_hash: str, found: Iterable[Finding]) -> None:
     """Keep what the audit found in this study's data, in place of what was kept before."""
@@ -39,7 +41,7 @@ def lost_runs(store: Store, study_hash: str) -> list[Finding]:
     return [
         Finding(
             severity="warning",
-            code="lost-runs",
+            code=LOST_RUNS,
             where=str(store.folder / "study.db"),
             what=f"has lost {runs} done ({named}{more}): its log was damaged, "
             "or it is an older copy.",

@@ -51,9 +51,13 @@ def known_states(opened: Store, study: Study) -> list[RunState]:
     Raises:
         StoreError: the store never ran this study.
     """
+    from paretune.verbs.findings import lost_runs
+
     states = opened.states(opened.known_as(study))
     if states:
         return states
+    for lost in lost_runs(opened, study.study_hash):
+        raise StoreError(lost.what, where=lost.where, remedy=lost.remedy)
     rows = opened.studies()
     versions = [row for row in rows if row.name == study.study]
     earlier = sum(sum(row.runs.values()) for row in versions)
