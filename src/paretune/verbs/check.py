@@ -64,9 +64,8 @@ class Checked:
     @property
     def counts(self) -> Counter[str]:
         """How many errors there are, of whatever kind, and findings: ``warning``, ``note``."""
-        found: Counter[str] = Counter(finding.severity for finding in self.findings)
-        found["error"] = sum(seen.errors for seen in self.seen)
-        return found
+        found: Counter[str] = Counter(f.severity for f in self.findings if f.severity != "error")
+        return found + Counter(error=sum(seen.errors for seen in self.seen))
 
     @property
     def failed(self) -> tuple[str, ...]:
