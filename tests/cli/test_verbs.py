@@ -137,7 +137,7 @@ def test_check_names_every_fault_and_writes_nothing(
     assert 'method "lorra" is not known' in out
     assert 'method loha has no option "rnak". Did you mean rank? Its options: rank' in out
     assert "are longer than 8 tokens" in out
-    assert "step words x tiny x lora: beside 4 layers" in out
+    assert "step words x tiny x lora: in 4 layers" in out
     assert not (tmp_path / "studies").exists()
 
 

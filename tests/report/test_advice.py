@@ -97,7 +97,11 @@ def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
     assert found.kind == "guess"
     assert found.reasons[0].startswith("On topics, the best guess is full: 0.")
     assert "It is not proven: full minus " in found.reasons[1]
-    assert "no clear difference. If a wrong choice is costly, stay with " in found.reasons[1]
+    assert "no clear difference (p 0." in found.reasons[1]
+    assert len(found.reasons) == 2  # no baseline but the majority answer to stay with
+    other = of({**LOW, "full": 0.6, "tfidf": 0.57})
+    assert other.kind == "guess"
+    assert other.reasons[2] == "If a wrong choice is costly, stay with tfidf."
     (said,) = (t for t in found.changes if t.startswith("Would decide between full and "))
     assert "about 13 seeds each (3 now) together with about 260 test examples (60 now)" in said
     assert "--method full" in found.command

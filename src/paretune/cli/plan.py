@@ -141,7 +141,7 @@ def _cells(plan: Plan) -> Iterable[str]:
             yield _line(titles, widths)
         before = task
         yield _line(cells, widths)
-    yield "runs: rates on trial + final seeds + cost measurements; time: of all of them, one worker"
+    yield "runs 3+5+1: 3 rates on trial, 5 final seeds, 1 cost measurement; time: all, one worker"
 
 
 def _together(plan: Plan) -> str:

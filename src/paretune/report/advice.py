@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.learned import TRIVIAL
 from paretune.analysis.recommend import Candidate, Recommendation
 from paretune.report import sense, words
 from paretune.report.changes import Changes
@@ -122,18 +123,31 @@ class _Said(Changes):
         )
 
     def guess(self) -> Iterable[str]:
-        """A method that scores higher than its baselines, but not clearly."""
+        """A method that scores higher than its baselines, but not clearly so."""
         found, chosen = self.found, _there(self.found.chosen)
         yield f"On {self._task}, the best guess is {self._scored(chosen)}."
         rival = found.hardest
         if rival is None:
             return
-        name = words.plain(found.hardest_baseline)
+        name, gap = words.plain(found.hardest_baseline), words.interval(rival.difference)
         yield (
-            f"It is not proven: {self.title(chosen)} minus {name} is "
-            f"{words.interval(rival.difference)}, no clear difference. If a wrong choice is "
-            f"costly, stay with {name}."
+            f"It is not proven: {self.title(chosen)} minus {name} is {gap}, no clear difference "
+            f"(p {words.p_value(rival.p)}, corrected)."
         )
+        if safe := self._safe():
+            yield f"If a wrong choice is costly, stay with {safe}."
+
+    def _safe(self) -> str:
+        """The highest baseline that answers by more than one label; empty where there is none."""
+        baselines = [
+            c
+            for c in self.found.candidates
+            if c.cell.baseline and c.cell.name not in TRIVIAL and c.inside
+        ]
+        floor = self.found.floor
+        worth = [c for c in baselines if floor is None or c.interval.estimate > floor.value]
+        best = max(worth, key=lambda c: c.interval.estimate, default=None)
+        return "" if best is None else self.title(best)
 
     def baseline(self) -> Iterable[str]:
         """A baseline, where no method inside scores higher."""

@@ -209,7 +209,8 @@ def _style(row: Row) -> str:
 
 def _legend(report: Report) -> str:
     said = [
-        "Intervals: 95 %, over seeds and test examples; n x seeds says on how many.",
+        "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
+        "seeds.",
         "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
         "(Holm), not over rows.",
         "Rank: with 95 % confidence all true ranks lie in these ranges (all pairs of a model's "

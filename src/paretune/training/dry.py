@@ -23,7 +23,7 @@ class Stepped:
     """What was seen of a run in its dry step.
 
     Attributes:
-        said: what was trained, in a few words (``beside 24 layers, 147,456 + 148,995
+        said: what was trained, in a few words (``in 24 layers, 147,456 + 148,995
             parameters``), or that the first step is not finite.
         text_tokens: how many tokens of a sequence are left to the text.
         virtual_tokens: how many the method takes for itself.
