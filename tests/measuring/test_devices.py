@@ -87,6 +87,20 @@ def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         devices.gpu("cuda")
 
 
+def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Seen:
+        name, total_memory, major, minor = "NVIDIA H100", 80 << 30, 9, 0
+
+    def busy(device: str) -> Any:
+        raise RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Seen)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
+    assert devices._own("cuda") == Gpu("NVIDIA H100", 80 << 30, 0, (9, 0))
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("asked", ["gpu", "cuda:7", "xpu", "mps"])
 def test_the_command_line_ends_with_a_sentence(asked: str, tmp_path: Any) -> None:

@@ -24,7 +24,10 @@ _SECONDS = 120
 
 @dataclass(frozen=True)
 class Gpu:
-    """One CUDA device. ``capability`` as NVIDIA counts it; ``free_bytes`` when it was asked."""
+    """One CUDA device. ``capability`` as NVIDIA counts it; ``free_bytes`` when it was asked.
+
+    Of a card that another process has for itself alone, none are free.
+    """
 
     name: str
     total_bytes: int
@@ -113,8 +116,11 @@ def _own(device: str) -> Gpu:
     import torch
 
     seen = torch.cuda.get_device_properties(device)
-    free, total = torch.cuda.mem_get_info(device)
-    return Gpu(seen.name, int(total), int(free), (seen.major, seen.minor))
+    try:
+        free = int(torch.cuda.mem_get_info(device)[0])
+    except RuntimeError:  # in exclusive mode, while another process has the card
+        free = 0
+    return Gpu(seen.name, int(seen.total_memory), free, (seen.major, seen.minor))
 
 
 if __name__ == "__main__":
