@@ -163,3 +163,23 @@ def test_kills_for_memory_are_read_from_the_kernels_counter(tmp_path):
     assert oom._counted(counter) == 2
     assert oom._counted(tmp_path / "missing") == 0
     assert oom.oom_kills() >= 0
+
+
+@pytest.mark.parametrize(
+    ("mounted", "file"),
+    [
+        ("0::/jobs/one\n", "jobs/one/memory.events"),
+        ("0::/jobs/one\n", "jobs/memory.events"),
+        ("4:memory:/jobs/one\n", "memory/jobs/one/memory.oom_control"),
+        ("0::/host/path/not/mounted/here\n", "memory.events"),
+    ],
+)
+def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mounted, file):
+    (tmp_path / "cgroup").write_text(mounted)
+    counter = tmp_path / "fs" / file
+    counter.parent.mkdir(parents=True)
+    counter.write_text("under_oom 0\noom_kill 1\n")
+    asked = (tmp_path / "no vmstat", tmp_path / "cgroup", tmp_path / "fs")
+    assert oom.oom_kills(*asked) == 1
+    counter.write_text("under_oom 0\noom_kill 2\n")
+    assert oom.oom_kills(*asked) == 2

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.measuring.processor import CGROUP, CGROUP_ROOT, cgroup_folders
 
-def oom_kills() -> int:
+VMSTAT = Path("/proc/vmstat")
+
+
+def oom_kills(vmstat: Path = VMSTAT, cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
     """How many processes the kernel has killed for memory, as far as this process can see.
 
-    The machine's counter (``/proc/vmstat``) and that of this process's control group; only a rise
-    means anything. 0 for ever where there is neither (not Linux).
+    The machine's counter (``/proc/vmstat``) and those of the control groups around this process, of
+    version 2 (``memory.events``) and 1 (``memory.oom_control``); only a rise means anything. 0 for
+    ever where there is none (not Linux).
     """
-    counters = [Path("/proc/vmstat")]
-    try:
-        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        groups = []
-    for group in groups:
-        number, _, path = group.split(":", 2)
-        if number == "0":
-            counters.append(Path("/sys/fs/cgroup") / path.lstrip("/") / "memory.events")
+    counters = [vmstat]
+    for folder in cgroup_folders("memory", cgroup, root):
+        counters += [folder / "memory.events", folder / "memory.oom_control"]
     return sum(_counted(file) for file in counters)
 
 

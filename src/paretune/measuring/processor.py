@@ -74,7 +74,7 @@ def available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
     import psutil
 
     found = [int(psutil.virtual_memory().available)]
-    for folder in _folders("memory", cgroup, root):
+    for folder in cgroup_folders("memory", cgroup, root):
         for limit, usage, statistic in _MEMORY_FILES:
             bound, used = _read(folder / limit), _read(folder / usage)
             if bound.isdigit() and int(bound) < UNLIMITED and used.isdigit():
@@ -129,7 +129,7 @@ def cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
     and -1 for no limit.
     """
     found = []
-    for folder in _folders("cpu", cgroup, root):
+    for folder in cgroup_folders("cpu", cgroup, root):
         words = _read(folder / "cpu.max").split()
         if not words:
             words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
@@ -141,7 +141,7 @@ def cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
 def memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
     """Bytes that the tightest cgroup around this process allows; None if no limit."""
     found = []
-    for folder in _folders("memory", cgroup, root):
+    for folder in cgroup_folders("memory", cgroup, root):
         for name in ("memory.max", "memory.limit_in_bytes"):
             word = _read(folder / name)
             if word.isdigit() and int(word) < UNLIMITED:
@@ -149,7 +149,7 @@ def memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
     return min(found, default=None)
 
 
-def _folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
+def cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
     """The cgroup of this process for a controller, and every one around it."""
     for line in _read(cgroup).splitlines():
         parts = line.split(":", 2)
