@@ -103,7 +103,7 @@ def test_report_and_run_say_which_runs_were_lost(
         "checksum = NULL WHERE run_id = (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' "
         "LIMIT 1)",
     )
-    said = "has lost 1 run that was done (words x tiny x lora, final, seed 1)"
+    said = "has lost 1 run that had ended (words x tiny x lora, final, seed 1)"
     code, out, err = command(capsys, "report", copy / "s.yaml", "--store", copy / "store")
     assert code == 0, err
     assert said in " ".join(out.split())

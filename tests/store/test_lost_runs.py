@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from older_store import tamper
 from tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
@@ -98,8 +99,22 @@ def test_a_run_of_two_studies_is_noted_for_both_and_a_retried_one_is_not_lost(tm
     store.add_runs("other", runs(1))
     store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
     store.fail(store.claim("a", STUDY), "error", "a defect", {})
-    assert {run.study_hash for run in noted(tmp_path / "done.jsonl")} == {STUDY, "other"}
+    notes = [(run.study_hash, run.run_id, run.failed) for run in noted(tmp_path / "done.jsonl")]
+    assert notes == [(STUDY, "run000", False), ("other", "run000", False), (STUDY, "run001", True)]
     assert store.retry(STUDY) == 1 and store.lost() == []
+    store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
+    assert store.lost() == [] and len(noted(tmp_path / "done.jsonl")) == 4
+
+
+def test_a_failed_run_that_the_study_no_longer_has_is_lost(tmp_path):
+    with a_store(tmp_path, runs(1)) as store:
+        store.fail(store.claim("a", STUDY), "out_of_memory", "too large", {})
+    tamper(tmp_path, "DELETE FROM study_runs")
+    with Store.open(tmp_path) as store:
+        (lost,) = store.lost(STUDY)
+        assert str(lost).startswith("run run000 (cb-sl x tiny x lora, tune, seed 0) had failed")
+        store.add_runs(STUDY, runs(1))
+        assert store.lost() == []
 
 
 def test_a_run_that_another_process_ends_meanwhile_is_not_lost(tmp_path, monkeypatch):

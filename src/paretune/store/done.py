@@ -1,4 +1,4 @@
-"""Which runs were done, in a file beside the database: ``done.jsonl``, one line for each.
+"""Which runs have ended, in a file beside the database: ``done.jsonl``, one line for each.
 
 A damaged write-ahead log takes the last commits back without a word. Here each is noted after its
 commit, on disk before the next step, so what the database lost is known. A kill between commit and
@@ -21,14 +21,16 @@ from paretune.store.blobs import sync_folder
 
 @dataclass(frozen=True)
 class Done:
-    """A run that was done, for a study; ``what`` says which it is."""
+    """A run that was done for a study, or ``failed``; ``what`` says which it is."""
 
     study_hash: str
     run_id: str
     what: str
+    failed: bool = False
 
     def __str__(self) -> str:
-        return f"run {self.run_id} ({self.what}) was done, and the database has lost it"
+        how = "had failed" if self.failed else "was done"
+        return f"run {self.run_id} ({self.what}) {how}, and the database has lost it"
 
 
 def note(path: Path, runs: Iterable[Done]) -> None:
@@ -79,7 +81,7 @@ def noted(path: Path) -> list[Done]:
 
 
 def _line(run: Done) -> bytes:
-    said = json.dumps([run.study_hash, run.run_id, run.what])
+    said = json.dumps([run.study_hash, run.run_id, run.what, *([True] if run.failed else [])])
     return f"{_check(said)} {said}".encode()
 
 

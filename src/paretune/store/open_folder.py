@@ -16,7 +16,7 @@ from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
 from paretune.store.database import transaction
 from paretune.store.done import Done, note, noted
 from paretune.store.opening import Opened, open_database
-from paretune.store.reading import done_runs, kept_settings, lost_runs
+from paretune.store.reading import ended_runs, kept_settings, lost_runs
 from paretune.store.verify import problems
 
 
@@ -150,7 +150,7 @@ class OpenFolder:
         with self._read() as db:
             return [*problems(db, self._blobs), *map(str, lost_runs(db, before))]
 
-    def ended_runs(self) -> int:
+    def count_ended(self) -> int:
         """How many runs have ended, of all studies."""
         with self._read() as db:
             ended = db.execute("SELECT count(*) FROM runs WHERE ended IS NOT NULL").fetchone()
@@ -215,8 +215,12 @@ class OpenFolder:
                     waiting[row["run_id"]].unlink(missing_ok=True)
 
     def _catch_up(self) -> None:
-        """Note the runs that were done and not noted: by a killed process, or an older version."""
-        there = {(run.study_hash, run.run_id) for run in noted(self._done)}
+        """Note the runs that ended and were not noted: by a killed process, or an older version."""
+        there = {(run.study_hash, run.run_id, run.failed) for run in noted(self._done)}
         with self._read() as db:
-            runs = [r for r in done_runs(db) if (r.study_hash, r.run_id) not in there]
+            runs = [
+                run
+                for run in ended_runs(db)
+                if (run.study_hash, run.run_id, run.failed) not in there
+            ]
         note(self._done, runs)

@@ -159,14 +159,18 @@ def kept_settings(db: sqlite3.Connection, where: str, key: str | None = None) ->
     return {str(row["key"]): str(row["value"]) for row in rows}
 
 
-def done_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[Done]:
-    """The runs that are done, or this one if it is, once for each study that has them."""
+def ended_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[Done]:
+    """The runs that have ended, or this one if it has, once for each study that has them."""
     rows = db.execute(
-        "SELECT study_hash, run_id, run FROM study_runs JOIN runs USING (run_id) "
-        "WHERE state = 'done' AND (run_id = ? OR ? IS NULL) ORDER BY study_hash, position",
+        "SELECT study_hash, run_id, run, state FROM study_runs JOIN runs USING (run_id) "
+        "WHERE state IN ('done', 'failed') AND (run_id = ? OR ? IS NULL) "
+        "ORDER BY study_hash, position",
         (run_id, run_id),
     )
-    return [Done(row["study_hash"], row["run_id"], run_named(row["run"])) for row in rows]
+    return [
+        Done(row["study_hash"], row["run_id"], run_named(row["run"]), row["state"] == "failed")
+        for row in rows
+    ]
 
 
 def lost_runs(
@@ -174,15 +178,16 @@ def lost_runs(
 ) -> list[Done]:
     """Those of the runs noted as done that are no longer done, each once.
 
-    Those that were set aside are not lost: they wait to be made again. The table itself is read:
-    an index may go on naming a row that a damaged page has lost.
+    A run that failed may be tried again: it is lost only where the study no longer has it. Those
+    that were set aside are not lost: they wait to be made again. The table itself is read: an
+    index may go on naming a row that a damaged page has lost.
     """
     there = {
-        (row["study_hash"], row["run_id"])
+        (row["study_hash"], row["run_id"]): row["state"] == "done"
         for row in db.execute(
-            "SELECT study_hash, run_id FROM study_runs NOT INDEXED JOIN runs USING (run_id) "
-            "WHERE state = 'done' UNION SELECT json_extract(content, '$.study_hash'), "
-            "json_extract(content, '$.run_id') FROM set_aside WHERE what = 'study_runs'"
+            "SELECT study_hash, run_id, state FROM study_runs NOT INDEXED "
+            "JOIN runs USING (run_id) UNION ALL SELECT json_extract(content, '$.study_hash'), "
+            "json_extract(content, '$.asked_id'), 'done' FROM set_aside WHERE what = 'study_runs'"
         )
     }
     aside = {
@@ -194,7 +199,8 @@ def lost_runs(
     lost = {
         run.run_id: run
         for run in noted
-        if (run.study_hash, run.run_id) not in there
+        if not there.get((run.study_hash, run.run_id), False)
+        and not (run.failed and (run.study_hash, run.run_id) in there)
         and run.run_id not in aside
         and study_hash in (None, run.study_hash)
     }

@@ -27,8 +27,8 @@ from paretune.store.predictions import decode_predictions
 from paretune.store.queue import Admits, take_alike, take_first
 from paretune.store.reading import (
     check_new,
-    done_runs,
     ended_records,
+    ended_runs,
     run_states,
     study_rows,
 )
@@ -183,8 +183,7 @@ class Store(OpenFolder):
             (time.time(), canonical_json({**result, **hashes}, "result"), facts),
             then=lambda db: self._hold(db, claim.run_id, blobs, hashes),
         )
-        with self._read() as db:
-            note(self._done, done_runs(db, claim.run_id))
+        self._note_ended(claim)
         self.checkpoint(claim.run_id).unlink(missing_ok=True)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
@@ -199,6 +198,7 @@ class Store(OpenFolder):
             "message = ?, measured = ?",
             (time.time(), kind, message, canonical_json(dict(measured), "measured")),
         )
+        self._note_ended(claim)
         self.checkpoint(claim.run_id).unlink(missing_ok=True)
 
     def release(self, claim: Claim) -> bool:
@@ -267,6 +267,11 @@ class Store(OpenFolder):
                 "the run passed to another worker; this worker's result is not written.",
                 where=f"run {claim.run_id}, attempt {claim.attempt}",
             )
+
+    def _note_ended(self, claim: Claim) -> None:
+        with self._read() as db:
+            runs = ended_runs(db, claim.run_id)
+        note(self._done, runs)
 
     def _predictions(self, record: Record) -> dict[str, Predictions]:
         sha256 = record.result.get("predictions")

@@ -29,21 +29,19 @@ def _kept(finding: Finding) -> dict[str, str]:
 
 
 def lost_runs(store: Store, study_hash: str) -> list[Finding]:
-    """What was done for the study and the database has lost: one warning, or nothing."""
+    """What had ended for the study and the database has lost: one warning, or nothing."""
     lost = store.lost(study_hash)
     if not lost:
         return []
     named = "; ".join(run.what for run in lost[:SHOWN])
     more = f"; and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
-    runs, them = (
-        ("1 run that was", "it") if len(lost) == 1 else (f"{len(lost)} runs that were", "them")
-    )
+    runs, them = ("1 run", "it") if len(lost) == 1 else (f"{len(lost)} runs", "them")
     return [
         Finding(
             severity="warning",
             code=LOST_RUNS,
             where=str(store.folder / "study.db"),
-            what=f"has lost {runs} done ({named}{more}): its log was damaged, "
+            what=f"has lost {runs} that had ended ({named}{more}): its log was damaged, "
             "or it is an older copy.",
             remedy=f"`paretune run` makes {them} again; nothing else is missing.",
         )

@@ -38,4 +38,4 @@ def verify(
     folder = places.store_folder(places.asked(study), store)
     with Store.open(folder) as opened:
         away = opened.set_aside() if set_aside else []
-        return Verified(folder, opened.ended_runs(), tuple(opened.verify()), tuple(away))
+        return Verified(folder, opened.count_ended(), tuple(opened.verify()), tuple(away))
