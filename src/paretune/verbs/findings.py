@@ -43,6 +43,6 @@ def lost_runs(store: Store, study_hash: str) -> list[Finding]:
             where=str(store.folder / "study.db"),
             what=f"has lost {runs} that had ended ({named}{more}): its log was damaged, "
             "or it is an older copy.",
-            remedy=f"`paretune run` makes {them} again; nothing else is missing.",
+            remedy=f"`paretune run` makes {them} again.",
         )
     ]
