@@ -14,6 +14,8 @@ from older_store import as_version_1, tamper
 from ruamel.yaml import YAML
 from tiny_study import command, digests, finish, two_files
 
+from paretune.planning import opening
+from paretune.planning.predict import Predictor
 from paretune.store import Store
 from paretune.study import Study, digest
 from paretune.verbs.recommend import recommend
@@ -89,7 +91,12 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
     )
     assert code == 0, out + err
 
-    finish(Study.load(study), store, costs=1).close()
+    given = Study.load(study)
+    with Store.open(store) as opened:
+        context = opening.context(opened, "cpu")
+        predictor = Predictor(context, {}, [], "cpu")
+        assert opening.add_missing(given, context, opened, predictor) == 0
+    finish(given, store, costs=1).close()
     after = attempts(there)
     assert {run: after[run] for run in tried if tried[run][0] == "done"} == {
         run: found for run, found in tried.items() if found[0] == "done"

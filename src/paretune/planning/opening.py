@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from paretune.data.audit import audit
 from paretune.data.finding import Finding
@@ -107,7 +108,11 @@ def add_missing(
 
     ``predictor`` says what memory each needs, from what has ended so far.
     """
-    records = store.records(study.study_hash, predictions=True)
+    # With data and model where they lie now: a moved study was stored with other paths.
+    records = [
+        replace(record, run=study.placed(record.run))
+        for record in store.records(study.study_hash, predictions=True)
+    ]
     planned = expand(study, context, records)
     if predictor is not None:
         predictor.learn(records)
