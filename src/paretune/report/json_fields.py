@@ -130,8 +130,8 @@ FIELDS: dict[str, str] = {
     "before the quartiles were within a tenth of the median",
     "tasks[].cells[].costs[].contradicted": "where the step took over twice what the study's own "
     "runs took: own_step_seconds (of the same batch), runs that say so, ratio",
-    "tasks[].cells[].costs[].measured_again": "first_step_seconds of a measurement that the "
-    "study's own runs contradicted",
+    "tasks[].cells[].costs[].measured_again": "other_step_seconds: the slower of "
+    "two measurements, the first of which the study's own runs contradicted",
     "tasks[].cells[].costs[].examples_per_second": "in training",
     "tasks[].cells[].costs[].tokens_per_second": "in training",
     "tasks[].cells[].costs[].saved_bytes": "of the trained tensors on disk",
