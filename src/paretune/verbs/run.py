@@ -71,6 +71,7 @@ def run(
     from paretune.execution.progress import Silent
     from paretune.measuring.devices import chosen_device
     from paretune.planning import opening
+    from paretune.planning.context import Context
     from paretune.planning.predict import Predictor
     from paretune.planning.upcoming import upcoming
     from paretune.planning.workers import Workers, need, workers_for
@@ -81,9 +82,10 @@ def run(
     folder = places.store_folder(given, store)
     device = chosen_device(device)
     observer = observer or Silent()
+    context = Context(offline=not online)
+    found = _audited(given, context, observer)  # before a folder is made for results
     with Store.open(folder, create=True) as opened:
-        context = opening.context(opened, device, offline=not online)
-        found = _audited(given, context, observer)
+        context.auto_precision = opening.auto_precision_of(opened, device)
         opening.scorers(given, context)
         opened.adopt(given)
         records = places.records_of(given, opened)
