@@ -77,6 +77,9 @@ def equal(
         if of_choices:
             found = [scores - scores.mean(1, keepdims=True) for scores in found]
         np.testing.assert_allclose(*found, rtol=0, atol=within)
+    assert set(joint.blobs) == set(alone.blobs)
+    if "weights" not in alone.blobs:  # rates on trial keep none
+        return
     mine, other = (safetensors(one.blobs["weights"]) for one in (joint, alone))
     assert set(mine) == set(other)
     for name, tensor in other.items():

@@ -29,7 +29,7 @@ REPLACED = {
 }
 
 
-@pytest.mark.parametrize("fleet", [1, 8])
+@pytest.mark.parametrize("fleet", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_new_check_plan_run_kill_run_report(
     fleet: int, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -49,6 +49,7 @@ def test_new_check_plan_run_kill_run_report(
 
     folder = Path("studies") / study.study
     asked = [*PARETUNE, "run", "mine.yaml", "--workers", "1", "--fleet", str(fleet)]
+    asked.append("protocol.cost_seconds=1")
     process = subprocess.Popen(asked, stdout=subprocess.DEVNULL)
     database = folder / "study.db"
     while not database.exists() or not _ended(folder, study) >= 2:

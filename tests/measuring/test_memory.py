@@ -261,10 +261,12 @@ def test_cuda_without_process_bytes_says_why(card, monkeypatch, nvml):
 def test_what_is_forgotten_is_measured_anew(meter):
     meter.baseline()
     with meter.phase("train"):
-        _touch(96)
+        held = _touch(96)  # to the phase's end: a sampler may not come to its turn before
     assert meter.result()["phases"]["train"]["peak_bytes"] > 90 * MIB
+    del held
     meter.forget("train", "evaluation")
     assert meter.result()["not_measured"]["phases.train"] == "the run has no such phase"
     with meter.phase("train"):
-        _touch(24)
+        held = _touch(24)
+    assert len(held) == 24 * MIB
     assert 20 * MIB < meter.result()["phases"]["train"]["peak_bytes"] < 60 * MIB

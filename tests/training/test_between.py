@@ -108,7 +108,7 @@ def test_shares_lie_between_start_and_end() -> None:
     assert Training().interpolate == () and Training(interpolate=(0.5,)).interpolate == (0.5,)
     raw = {"study": "s", "tasks": ["cb"], "models": ["m"], "methods": ["full"]}
     for bad in (0.0, 1.0, -0.5):
-        with pytest.raises(StudyError, match=r"training\.interpolate\.0"):
+        with pytest.raises(StudyError, match=r"training\.interpolate, entry 1"):
             Study.parse({**raw, "training": {"interpolate": [bad]}})
     plain = Study.parse(raw)
     # A study that does not ask for it is the same study as before.
