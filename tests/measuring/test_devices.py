@@ -102,7 +102,9 @@ def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-@pytest.mark.parametrize("asked", ["gpu", "cuda:7", "xpu", "mps"])
+@pytest.mark.parametrize(
+    "asked", ["gpu", *(pytest.param(d, marks=pytest.mark.slow) for d in ("cuda:7", "xpu", "mps"))]
+)
 def test_the_command_line_ends_with_a_sentence(asked: str, tmp_path: Any) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "paretune", "plan", "sample", "--device", asked],
