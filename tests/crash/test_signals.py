@@ -122,7 +122,8 @@ def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: 
     assert {s.state for s in store.states(STUDY)} == {"todo"}
 
 
-@pytest.mark.parametrize("fleet", [pytest.param("1", marks=pytest.mark.slow), "2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("fleet", ["1", "2"])
 def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
     tmp_path: Path, tiny_model: Any, fleet: str
 ) -> None:

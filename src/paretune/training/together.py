@@ -129,9 +129,10 @@ class Together:
                 else:
                     coming = []
         except KeyboardInterrupt:
-            for seat in self._seats:
-                seat.keep_as_it_is()
-            self._bench.drop_model()
+            with uninterrupted():  # workers are told again: the second run is kept like the first
+                for seat in self._seats:
+                    seat.keep_as_it_is()
+                self._bench.drop_model()
             raise
         except BaseException:  # whatever it is goes on up
             self._bench.drop_model()  # a method may be half inside it
