@@ -210,3 +210,20 @@ def test_the_rest_of_a_study_goes_on_after_cuda_errors(tmp_path):
     assert summary.outcomes == {"error": 4, "ok": 3}
     assert {s.attempt for s in store.states(STUDY)} == {1}
     assert sum("without its GPU" in note for note in heard.notes) == 4
+
+
+def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
+    """A second signal milliseconds later would reach it while it keeps its runs."""
+    from types import SimpleNamespace
+
+    from paretune.execution.crew import Crew, _Worker
+
+    told: list[str] = []
+    process = SimpleNamespace(
+        terminate=lambda: told.append("terminate"), wait=lambda _: 0, poll=lambda: None
+    )
+    crew = Crew(tmp_path, "study", "cpu", 60.0)
+    crew._workers.append(_Worker(process, "one", None, solo=False))  # type: ignore[arg-type]
+    crew.ask()
+    crew.dismiss()
+    assert told == ["terminate"]

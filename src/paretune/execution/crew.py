@@ -63,6 +63,7 @@ class Crew:
     memory_bytes: int | None = None
     cost_seconds: float = COST_SECONDS
     _workers: list[_Worker] = field(default_factory=list)
+    _told_to_stop: set[str] = field(default_factory=set, init=False)
 
     @property
     def owners(self) -> set[str]:
@@ -112,9 +113,11 @@ class Crew:
         return ended
 
     def ask(self) -> None:
-        """Ask all to stop."""
+        """Ask all to stop, each once: a second signal would come while it keeps its runs."""
         for worker in self._workers:
-            worker.process.terminate()
+            if worker.owner not in self._told_to_stop:
+                self._told_to_stop.add(worker.owner)
+                worker.process.terminate()
 
     def dismiss(self) -> None:
         """Ask all to stop, and wait: runs in hand are kept as they are and given back."""
