@@ -66,9 +66,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the two stores are kept")
     options = parser.parse_args()
     options.folder = options.folder or Path(tempfile.mkdtemp(prefix="paretune-precisions-"))
-    found = {precision: scored_cells(precision, options) for precision in PRECISIONS}
-    for method, half in found["bf16"].items():
-        whole = found["fp32"][method]
+    cells = {precision: scored_cells(precision, options) for precision in PRECISIONS}
+    for method, half in cells["bf16"].items():
+        whole = cells["fp32"][method]
         lines = [interval_of(cell.scored) for cell in (whole, half)]
         apart = difference_of(half.scored, whole.scored)
         print(

@@ -102,6 +102,9 @@ def _by_class(folder: Path, algorithm: str | None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **PLAIN)
     except Exception:
+        # The class's parser raises what it likes at a model that it does not take. A BPE file is
+        # then opened as it stands, which raises on its own if the file is damaged; its ids are
+        # compared with the SentencePiece model's afterwards.
         if algorithm != "BPE":
             raise
     else:

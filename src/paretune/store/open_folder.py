@@ -45,7 +45,7 @@ class OpenFolder:
             if create:
                 store._sweep()
                 store._catch_up()
-        except BaseException:
+        except BaseException:  # whatever it is goes on up; nothing stays open
             opened.close()
             raise
         return store

@@ -67,7 +67,7 @@ def _current(connection: sqlite3.Connection, path: Path, *, create: bool) -> sql
                 bring_up_to_date(connection, str(path), create=create)
         with explained(path):
             refuse_other_tables(connection, str(path))
-    except BaseException:
+    except BaseException:  # whatever it is goes on up; nothing stays open
         connection.close()
         raise
     return connection
@@ -94,7 +94,7 @@ def _open_to_read(path: Path) -> Opened:
         try:
             if _up_to_date(connection, path):
                 return Opened(connection)
-        except BaseException:
+        except BaseException:  # whatever it is goes on up; nothing stays open
             connection.close()
             raise
         connection.close()
@@ -112,7 +112,7 @@ def _open_to_read(path: Path) -> Opened:
     except OSError as error:
         copy.cleanup()
         raise _no_copy(path, error) from error
-    except BaseException:
+    except BaseException:  # whatever it is goes on up; nothing stays open
         copy.cleanup()
         raise
     return Opened(connection, copy)
