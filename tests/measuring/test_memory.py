@@ -23,11 +23,29 @@ NOISE = 15 * MIB
 """What a test process's allocator and its other threads move meanwhile (10 MiB were seen)."""
 
 
-def _touch(mebibytes: int) -> np.ndarray:
-    """Memory that is resident, and stays long enough for a sampler to see it."""
-    held = np.ones(mebibytes * MIB, dtype=np.uint8)
-    time.sleep(0.25)
-    return held
+def _touch(mebibytes: int, meter: PeakMeter | None = None) -> np.ndarray:
+    """Memory that is resident until the sampler of ``meter``, if it has one, has read it."""
+    touched = np.ones(mebibytes * MIB, dtype=np.uint8)
+    counter = None if meter is None else meter._counter
+    if isinstance(counter, Sampled):
+        # The read that is under way may have begun before; the one after it has not.
+        last = counter.now.reads + 2
+        while counter.now.reads < last:
+            time.sleep(0.001)
+    return touched
+
+
+class CountedReads:
+    """The gauge of a sampler, and how often it was read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self._read = counters._resident
+
+    def __call__(self) -> int:
+        resident_bytes = self._read()
+        self.reads += 1
+        return resident_bytes
 
 
 @pytest.fixture(params=["high water", "sampled"])
@@ -36,6 +54,7 @@ def meter(request, monkeypatch) -> PeakMeter:
         pytest.skip("this system has no VmHWM that may be reset")
     if request.param == "sampled":
         monkeypatch.setattr(counters, "high_water_works", lambda: False)
+        monkeypatch.setattr(counters, "_resident", CountedReads())
     meter = PeakMeter("cpu")
     expected = HighWater if request.param == "high water" else Sampled
     assert isinstance(meter._counter, expected)
@@ -46,11 +65,11 @@ def test_each_phase_has_its_own_peak_above_the_baseline(meter):
     before = _touch(64)  # held before the baseline: no phase's
     meter.baseline()
     with meter.phase("load"):
-        model = _touch(40)
+        model = _touch(40, meter)
     with meter.phase("train"):
-        _touch(120)  # gone again when the phase ends
+        _touch(120, meter)  # gone again when the phase ends
     with meter.phase("evaluation"):
-        _touch(20)
+        _touch(20, meter)
     phases = meter.result()["phases"]
     assert list(phases) == ["load", "train", "evaluation"]
     for name, mebibytes in (("load", 40), ("train", 160), ("evaluation", 60)):
@@ -63,14 +82,14 @@ def test_a_phase_entered_twice_keeps_the_larger_peak(meter):
     meter.baseline()
     for mebibytes in (30, 90, 30):
         with meter.phase("train"):
-            _touch(mebibytes)
+            _touch(mebibytes, meter)
     assert meter.result()["phases"]["train"]["peak_bytes"] == pytest.approx(90 * MIB, abs=NOISE)
 
 
 def test_a_phase_that_fails_keeps_the_peak_that_it_reached(meter):
     meter.baseline()
     with pytest.raises(MemoryError), meter.phase("train"):
-        held = _touch(50)
+        held = _touch(50, meter)
         raise MemoryError
     assert meter.result()["phases"]["train"]["peak_bytes"] == pytest.approx(50 * MIB, abs=NOISE)
     with meter.phase("evaluation"):  # and the meter still works
@@ -92,7 +111,8 @@ def test_a_phase_that_never_ran_or_stayed_below_the_baseline_is_not_zero():
         "phases.evaluation",
     }
     with meter.phase("train"):
-        _touch(150)
+        held = _touch(150)  # to the phase's end, where every counter reads once more
+    assert len(held) == 150 * MIB
     result = meter.result()
     assert result["phases"]["train"]["peak_bytes"] > 50 * MIB
     assert "phases.train.peak_bytes" not in result["not_measured"]
@@ -265,12 +285,12 @@ def test_cuda_without_process_bytes_says_why(card, monkeypatch, nvml):
 def test_what_is_forgotten_is_measured_anew(meter):
     meter.baseline()
     with meter.phase("train"):
-        held = _touch(96)  # to the phase's end: a sampler may not come to its turn before
+        held = _touch(96, meter)
     assert meter.result()["phases"]["train"]["peak_bytes"] > 90 * MIB
     del held
     meter.forget("train", "evaluation")
     assert meter.result()["not_measured"]["phases.train"] == "the run has no such phase"
     with meter.phase("train"):
-        held = _touch(24)
+        held = _touch(24, meter)
     assert len(held) == 24 * MIB
     assert 20 * MIB < meter.result()["phases"]["train"]["peak_bytes"] < 60 * MIB
