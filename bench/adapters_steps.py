@@ -34,9 +34,9 @@ from steps import quiet
 from turns import about, in_turn, quartiles, ratio, said, save
 from workload import Work, grouped_by_length, model_folder
 
-from paretune.measuring.auto_precision import fast_bf16
+from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.models.load import reset_head, set_dropout
-from paretune.training.precision import computing
+from paretune.training.precision import autocast
 
 METHODS = ("lora", "ia3", "pfeiffer", "houlsby", "parallel", "prefix")
 SIDE = Path(__file__).parent / "oracles" / "adapters_side.py"
@@ -81,11 +81,11 @@ class Other:
 
 def loss_of(made: Ours, batch: list[int]) -> float:
     """The mean loss of a batch before anything is trained, without dropout."""
-    from paretune.training.passes import outputs
+    from paretune.training.forward.packed import outputs
 
     prepared, model = made.prepared, made.prepared.loaded.model
     model.eval()
-    with torch.no_grad(), computing("cpu", made.plan.precision):
+    with torch.no_grad(), autocast("cpu", made.plan.precision):
         logits = outputs(model, made.data, batch, prepared.fleet, prepared.pad_id, "cpu")
     model.train()
     return float(made.plan.loss_of(logits, made.data, batch)) / len(batch)
@@ -105,7 +105,7 @@ def measure(work: Work, method: str, variant: str, options: argparse.Namespace) 
             {
                 "folder": place,
                 "method": method,
-                "head": sorted(loaded.head),
+                "head": sorted(loaded.head_parameters),
                 "dropout": VARIANTS[variant].dropout,
                 "precision": VARIANTS[variant].precision,
                 "rate": RATE,
@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> None:
     quiet()
     torch.set_num_threads(options.threads)
     told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
-    variants = ("ours", "ours-nd") if fast_bf16()[0] else ("ours-fp32", "ours-nd-fp32")
+    variants = ("ours", "ours-nd") if is_bf16_fast()[0] else ("ours-fp32", "ours-nd-fp32")
     with model_folder(options.model) as folder:
         for task in options.task.split(","):
             for method in options.methods.split(","):

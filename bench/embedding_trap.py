@@ -28,25 +28,28 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import peft
 import torch
 
-from paretune.data.batch import order, pad
-from paretune.data.encode import Encoded, encode
-from paretune.methods.fleet import Fleet
+from paretune.data.batch import pad_batch, shuffle_order
+from paretune.methods.core.run_axis import Fleet
 from paretune.metrics.translation import scores, signatures
-from paretune.models.load import Loaded, load
-from paretune.models.resolve import resolve
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
-from paretune.tasks import load as load_task
+from paretune.tasks import load_dataset as load_task
+from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.loop import train
-from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
-from paretune.training.translate import search, translations
+from paretune.training.run_config import RunConfig
 
 BATCH, LONGEST, SEED = 32, 128, 1
 
 
-def by_embeddings(loaded: Loaded, encoded: Encoded, factor: float) -> list[str]:
+def by_embeddings(loaded: LoadedModel, encoded: Encoded, factor: float) -> list[str]:
     """Translations of a model that is handed the embeddings, times a factor."""
-    model, settings = loaded.model, search(loaded, Generation(num_beams=1, max_new_tokens=LONGEST))
+    model, settings = (
+        loaded.model,
+        generation_config(loaded, Generation(num_beams=1, max_new_tokens=LONGEST)),
+    )
     table = model.get_input_embeddings()
     found: list[str] = []
     for start in range(0, len(encoded.ids), BATCH):
@@ -62,7 +65,9 @@ def by_embeddings(loaded: Loaded, encoded: Encoded, factor: float) -> list[str]:
     return found
 
 
-def by_peft(loaded: Loaded, data: Encoded, test: Encoded, start: torch.Tensor, given: Any) -> Any:
+def by_peft(
+    loaded: LoadedModel, data: Encoded, test: Encoded, start: torch.Tensor, given: Any
+) -> Any:
     """PEFT's prompt tuning, trained and translating by PEFT's own code."""
     config = peft.PromptTuningConfig(
         task_type="SEQ_2_SEQ_LM", num_virtual_tokens=given.virtual, num_transformer_submodules=1
@@ -77,7 +82,7 @@ def by_peft(loaded: Loaded, data: Encoded, test: Encoded, start: torch.Tensor, g
     per_epoch = -(-len(data.ids) // BATCH)
     for step in range(given.steps):
         epoch, place = divmod(step, per_epoch)
-        rows = order(len(data.ids), SEED, epoch)[place * BATCH : (place + 1) * BATCH]
+        rows = shuffle_order(len(data.ids), SEED, epoch)[place * BATCH : (place + 1) * BATCH]
         loss = model(**_tensors(data, rows, loaded)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(prompt, 1.0)
@@ -86,7 +91,7 @@ def by_peft(loaded: Loaded, data: Encoded, test: Encoded, start: torch.Tensor, g
         optimizer.zero_grad()
     model.eval()
     found: list[str] = []
-    settings = search(loaded, Generation(num_beams=1, max_new_tokens=LONGEST))
+    settings = generation_config(loaded, Generation(num_beams=1, max_new_tokens=LONGEST))
     for begin in range(0, len(test.ids), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(test.ids))))
         batch = _tensors(test, rows, loaded)
@@ -97,13 +102,15 @@ def by_peft(loaded: Loaded, data: Encoded, test: Encoded, start: torch.Tensor, g
     return found
 
 
-def by_paretune(run: Run, loaded: Loaded, data: Encoded, test: Encoded) -> tuple[Any, list[str]]:
+def by_paretune(
+    run: Run, loaded: LoadedModel, data: Encoded, test: Encoded
+) -> tuple[Any, list[str]]:
     """Ours; also the virtual tokens that it began with."""
     prepared = prepare(run, loaded)
     (prompt,) = prepared.injection.parameters.values()
     start = prompt.detach()[0].clone()
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(
+        plan = RunConfig(
             run.training, run.learning_rate or 0.0, SEED, BATCH, loaded.model.config.vocab_size,
             prepared.pad_id, "cpu", "fp32", Path(folder) / "state",
         )  # fmt: skip
@@ -134,11 +141,11 @@ def main() -> None:
     )  # fmt: skip
     dataset = load_task(task)
     spec = ModelSpec(name=given.model)
-    source = resolve(spec, offline=True)
-    loaded = load(source, kind="translation", languages=dataset.languages)
+    source = resolve_source(spec, offline=True)
+    loaded = load_model(source, kind="translation", languages=dataset.languages)
     examples = dataset.test[: given.texts]
-    test = encode(examples, loaded.tokenizer, LONGEST)
-    data = encode(dataset.train, loaded.tokenizer, LONGEST)
+    test = encode_texts(examples, loaded.tokenizer, LONGEST)
+    data = encode_texts(dataset.train, loaded.tokenizer, LONGEST)
     references = [str(e.target) for e in examples]
     print(f"{len(references)} texts, greedy; BLEU|{signatures()['bleu']}")
 
@@ -166,19 +173,19 @@ def main() -> None:
         )  # fmt: skip
         start, ours = by_paretune(run, loaded, data, test)
         say(f"{trained} by paretune, text {positions}", ours)
-    fresh = load(source, kind="translation", languages=dataset.languages)
+    fresh = load_model(source, kind="translation", languages=dataset.languages)
     say(f"{trained} by PEFT", by_peft(fresh, data, test, start, given))
 
 
-def _plain(loaded: Loaded, encoded: Encoded, fleet: Fleet) -> list[str]:
-    return translations(
+def _plain(loaded: LoadedModel, encoded: Encoded, fleet: Fleet) -> list[str]:
+    return generate(
         loaded, encoded, Generation(num_beams=1, max_new_tokens=LONGEST), fleet=fleet,
         pad_id=loaded.anatomy.pad_id or 0, device="cpu", precision="fp32",
     )  # fmt: skip
 
 
-def _tensors(encoded: Encoded, rows: list[int], loaded: Loaded) -> dict[str, torch.Tensor]:
-    padded = pad(encoded, rows, loaded.anatomy.pad_id or 0)
+def _tensors(encoded: Encoded, rows: list[int], loaded: LoadedModel) -> dict[str, torch.Tensor]:
+    padded = pad_batch(encoded, rows, loaded.anatomy.pad_id or 0)
     return {name: torch.from_numpy(array) for name, array in padded.items()}
 
 

@@ -32,9 +32,9 @@ from turns import about, in_turn, ratio, said, save
 from whole_study import vocabulary, write_task
 from workload import TASKS, model_folder
 
-from paretune.measuring.auto_precision import fast_bf16
-from paretune.measuring.counters import status_bytes
-from paretune.measuring.memory import settle, warm_libraries
+from paretune.measuring.auto_precision import is_bf16_fast
+from paretune.measuring.counters import read_status_bytes
+from paretune.measuring.memory import release_memory, warm_libraries
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 
 ROWS = 64
@@ -53,13 +53,13 @@ class Job:
 
 def jobs(options: argparse.Namespace, folder: str, place: Path) -> list[Job]:
     """As many runs as asked for, of one seed each."""
-    from paretune.models.resolve import resolve
+    from paretune.models.sources.resolve import resolve_source
 
     model = ModelSpec(name=folder)
     if options.pairs:
         task = pairs_task(options, place)
     else:
-        words = vocabulary(resolve(model).folder)
+        words = vocabulary(resolve_source(model).folder)
         task = TaskSpec.model_validate(write_task(options.task, place, words, ROWS, ROWS))
     search = Generation(num_beams=1, max_new_tokens=4) if options.pairs else None
     training = Training(
@@ -91,17 +91,17 @@ def pairs_task(options: argparse.Namespace, place: Path) -> TaskSpec:
 
 def together(given: list[Job], bench: Any) -> None:
     """In one fleet."""
-    from paretune.training.together import Together
+    from paretune.training.fleet.fleet_trainer import FleetTrainer
 
-    Together(bench, "cpu", lambda job, outcome: None).train(given, lambda free: [])
+    FleetTrainer(bench, "cpu", lambda job, outcome: None).train(given, lambda free: [])
 
 
 def alone(given: list[Job], bench: Any) -> None:
     """One after another."""
-    from paretune.training.execute import execute_run
+    from paretune.training.trainer import train_run
 
     for job in given:
-        execute_run(job.run, checkpoint=job.checkpoint, report=job.report, bench=bench)
+        train_run(job.run, checkpoint=job.checkpoint, report=job.report, caches=bench)
 
 
 def one(options: argparse.Namespace) -> dict[str, int]:
@@ -109,18 +109,18 @@ def one(options: argparse.Namespace) -> dict[str, int]:
     import peft  # noqa: F401  (both sides hold the same libraries)
     import torch
 
-    from paretune.training.workbench import Workbench
+    from paretune.training.caches import ProcessCache
 
     torch.set_num_threads(1)
     warm_libraries()
     with tempfile.TemporaryDirectory() as place:
         given = jobs(options, options.folder, Path(place))
-        settle()
+        release_memory()
         with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
             mark.write("5")
-        imports = status_bytes("VmRSS")
-        together(given, Workbench())
-        return {"imports": imports, "peak": status_bytes("VmHWM")}
+        imports = read_status_bytes("VmRSS")
+        together(given, ProcessCache())
+        return {"imports": imports, "peak": read_status_bytes("VmHWM")}
 
 
 def in_fresh(options: argparse.Namespace, folder: str, runs: int) -> dict[str, int]:
@@ -143,7 +143,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Memory of both sides, and speed."""
     import torch
 
-    from paretune.training.workbench import Workbench
+    from paretune.training.caches import ProcessCache
 
     torch.set_num_threads(1)
     asked = argparse.Namespace(model=options.model, task=options.task, steps=4, threads=1)
@@ -153,7 +153,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         peaks["by_hand"] = peak_memory.ask(variant, options.method, folder, asked)
     fleet, single = (in_fresh(options, folder, runs) for runs in (options.runs, 1))
     with tempfile.TemporaryDirectory() as place:
-        given, bench = jobs(options, folder, Path(place)), Workbench()
+        given, bench = jobs(options, folder, Path(place)), ProcessCache()
         seconds = in_turn(
             {"alone": lambda: alone(given, bench), "fleet": lambda: together(given, bench)},
             options.rounds,
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    options.precision = options.precision or ("bf16" if fast_bf16()[0] else "fp32")
+    options.precision = options.precision or ("bf16" if is_bf16_fast()[0] else "fp32")
     if options.pairs and not options.batch:
         options.batch = 32
     if options.one:

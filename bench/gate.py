@@ -22,7 +22,7 @@ from sides import VARIANTS, Variant, side
 from workload import Work
 
 from paretune import methods
-from paretune.models.compiled import installed
+from paretune.models.kernels.policy import numba_version
 
 STEPS = 20
 WITHIN = 1e-5
@@ -96,7 +96,7 @@ def gate(
 def fp32_sides() -> list[Variant]:
     """Those of ours whose losses in fp32 are held against the field's."""
     plain = OURS._replace(precision="fp32")
-    if installed() is None or torch.get_num_threads() > 1:
+    if numba_version() is None or torch.get_num_threads() > 1:
         return [plain]
     return [plain, plain._replace(title="compiled passes", compiled=True)]
 

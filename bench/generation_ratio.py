@@ -26,20 +26,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 
-from paretune.data.encode import encode
-from paretune.methods.fleet import Fleet
-from paretune.models.load import Loaded, load
-from paretune.models.resolve import resolve
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.objectives.encoding import encode_texts
 from paretune.study import Generation, ModelSpec, TaskSpec
-from paretune.tasks import load as load_task
-from paretune.training.translate import search, translations
+from paretune.tasks import load_dataset as load_task
+from paretune.training.evaluation.generate import generate, generation_config
 
 LONGEST = 128
 
 
-def piped(loaded: Loaded, texts: list[str], generation: Generation, batch: int) -> list[str]:
+def piped(loaded: LoadedModel, texts: list[str], generation: Generation, batch: int) -> list[str]:
     """The pipeline's way, with this `batch_size`."""
-    settings = search(loaded, generation)
+    settings = generation_config(loaded, generation)
     found: list[str] = []
     with torch.inference_mode():
         for start in range(0, len(texts), batch):
@@ -52,14 +52,14 @@ def piped(loaded: Loaded, texts: list[str], generation: Generation, batch: int) 
     return [" ".join(text.split()) for text in found]
 
 
-def ours(loaded: Loaded, texts: list[str], generation: Generation) -> list[str]:
+def ours(loaded: LoadedModel, texts: list[str], generation: Generation) -> list[str]:
     """paretune's, tokenising included."""
     from paretune.data.example import Example
 
     examples = [Example(str(i), ((text, None),), None, "") for i, text in enumerate(texts)]
-    return translations(
+    return generate(
         loaded,
-        encode(examples, loaded.tokenizer, LONGEST),
+        encode_texts(examples, loaded.tokenizer, LONGEST),
         generation,
         fleet=Fleet(),
         pad_id=loaded.anatomy.pad_id or 0,
@@ -94,8 +94,8 @@ def main() -> None:
         target_lang=given.target,
     )  # fmt: skip
     dataset = load_task(task)
-    source = resolve(ModelSpec(name=given.model), offline=True)
-    loaded = load(source, kind="translation", languages=dataset.languages)
+    source = resolve_source(ModelSpec(name=given.model), offline=True)
+    loaded = load_model(source, kind="translation", languages=dataset.languages)
     texts = [e.segments[0][0] for e in dataset.test[: given.texts]]
     generation = Generation(num_beams=given.beams, max_new_tokens=LONGEST)
 

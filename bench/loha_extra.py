@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from turns import about, in_turn, quartiles, said, save
 
-from paretune.methods.exporting import fill
-from paretune.methods.fleet import Fleet
-from paretune.methods.loha import Loha, Options
+from paretune.methods.core.peft_export import copy_run_tensor
+from paretune.methods.core.run_axis import Fleet
+from paretune.methods.loha import LohaUpdate, Options
 
 SEQUENCES = 16
 """As many rows as a batch has; the tokens are shared out among them."""
@@ -45,11 +45,11 @@ class One(nn.Module):
         return out
 
 
-def sides(width: int, rank: int) -> tuple[dict[str, Callable[[Tensor], Tensor]], Any, Loha]:
+def sides(width: int, rank: int) -> tuple[dict[str, Callable[[Tensor], Tensor]], Any, LohaUpdate]:
     """The layer alone, and with each of the methods; all with the same weights."""
     torch.manual_seed(0)
     plain = One(width)
-    ours = Loha(plain.layer, Options(rank=rank), Fleet(), [torch.Generator().manual_seed(1)])
+    ours = LohaUpdate(plain.layer, Options(rank=rank), Fleet(), [torch.Generator().manual_seed(1)])
     with torch.no_grad():
         ours.B2.normal_(0, 0.05)
 
@@ -62,7 +62,7 @@ def sides(width: int, rank: int) -> tuple[dict[str, Callable[[Tensor], Tensor]],
     theirs: Any = peft.get_peft_model(base(), config)
     held = theirs.base_model.model.layer
     for own, name in NAMES.items():
-        fill(getattr(held, name)["default"], getattr(ours, own))
+        copy_run_tensor(getattr(held, name)["default"], getattr(ours, own))
     as_lora = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["layer"])
     lora = peft.get_peft_model(base(), as_lora)
     calls: dict[str, Callable[[Tensor], Tensor]] = {
@@ -74,7 +74,9 @@ def sides(width: int, rank: int) -> tuple[dict[str, Callable[[Tensor], Tensor]],
     return calls, held, ours
 
 
-def agree(calls: dict[str, Callable[[Tensor], Tensor]], held: Any, ours: Loha, x: Tensor) -> float:
+def agree(
+    calls: dict[str, Callable[[Tensor], Tensor]], held: Any, ours: LohaUpdate, x: Tensor
+) -> float:
     """Largest distance of outputs, and of gradients as a share of their size, in fp32."""
     outputs = []
     for name in ("peft LoHa", "paretune LoHa"):

@@ -29,7 +29,7 @@ def one_run(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     if arguments.no_settle:
-        memory.settle = lambda: False
+        memory.release_memory = lambda: False
     if not arguments.no_warm:
         memory.warm_libraries()
     meter = memory.PeakMeter("cpu")
@@ -46,7 +46,7 @@ def one_run(arguments: argparse.Namespace) -> dict[str, Any]:
             for parameter in model.bert.parameters():
                 parameter.requires_grad_(False)
             for layer in model.bert.encoder.layer:
-                for module in (layer.attention.self.query, layer.attention.self.value):
+                for module in (layer.self_attention.self.query, layer.self_attention.self.value):
                     module.bias.requires_grad_(True)  # gradients reach every layer, as with LoRA
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4)

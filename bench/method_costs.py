@@ -73,21 +73,21 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     from paretune import methods
     from paretune.measuring.clock import StepClock
     from paretune.measuring.memory import PeakMeter, warm_libraries
-    from paretune.methods import options as method_options
-    from paretune.methods.fleet import Fleet
-    from paretune.models.load import load, reset_head, set_dropout
-    from paretune.models.resolve import resolve
+    from paretune.methods.core import options as method_options
+    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.load import load_model, reset_head, set_dropout
+    from paretune.models.sources.resolve import resolve_source
     from paretune.study import ModelSpec
 
     torch.set_num_threads(options.threads)
-    source = resolve(ModelSpec(name=options.model))
+    source = resolve_source(ModelSpec(name=options.model))
     import peft  # noqa: F401 (both sides pay for its import before the baseline)
 
     warm_libraries()
     meter = PeakMeter("cpu")
     meter.baseline()
     with meter.phase("load"):
-        loaded = load(source, kind="pair", num_labels=2)
+        loaded = load_model(source, kind="pair", num_labels=2)
         model: Any = loaded.model
         set_dropout(model, 0.0)
         reset_head(loaded, 1)
@@ -95,7 +95,7 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
             parameter.requires_grad_(False)
         if side != "peft":
             module = methods.get(method)
-            own = method_options.parse(method, module.Options, OPTIONS[method])
+            own = method_options.parse_options(method, module.Options, OPTIONS[method])
             injection = module.inject(model, loaded.anatomy, own, Fleet(), [1])
             names = dict(model.named_parameters())
             trained = [*injection.parameters.values(), *(names[n] for n in loaded.head)]
@@ -143,7 +143,7 @@ def by_peft(method: str, loaded: Any) -> Any:
     import peft
     import torch
 
-    from paretune.models.anatomy import targets
+    from paretune.models.structure.anatomy import find_target_modules
 
     heads = [m for m in loaded.anatomy.head if any(n.startswith(f"{m}.") for n in loaded.head)]
     parts, given = loaded.anatomy, OPTIONS[method]
@@ -162,10 +162,14 @@ def by_peft(method: str, loaded: Any) -> Any:
         return peft.get_peft_model(loaded.model, config)
     if method == "ia3":
         inner = [layer.down for layer in parts.layers]
-        scaled = [n for layer in parts.layers for n in (layer.attention.key, layer.attention.value)]
+        scaled = [
+            n
+            for layer in parts.layers
+            for n in (layer.self_attention.key, layer.self_attention.value)
+        ]
         config = peft.IA3Config(target_modules=scaled + inner, feedforward_modules=inner, **common)
         return peft.get_peft_model(loaded.model, config)
-    common |= {"target_modules": targets(parts, ("query", "value")), "r": given["rank"]}
+    common |= {"target_modules": find_target_modules(parts, ("query", "value")), "r": given["rank"]}
     alpha = 2 * given["rank"]
     if method in ("lora", "dora"):
         config = peft.LoraConfig(lora_alpha=alpha, use_dora=method == "dora", **common)
@@ -222,7 +226,7 @@ def summary(
     import peft
     import torch
 
-    from paretune.measuring.processor import processor
+    from paretune.measuring.processor import describe_processor
 
     rows = []
     for method in asked:
@@ -238,8 +242,8 @@ def summary(
             row["pfeiffer"] = {key: _ratio(other, ours, key) for key in MEASURED}
         rows.append(row)
     return {
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "processor": processor()["name"],
+        "date": datetime.datetime.read_bytes(tz=datetime.UTC).date().isoformat(),
+        "processor": describe_processor()["name"],
         "versions": {"torch": torch.__version__, "peft": peft.__version__},
         "model": Path(options.model).name,
         **{key: getattr(options, key) for key in ("batch", "length", "threads", "rounds")},

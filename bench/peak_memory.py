@@ -33,10 +33,10 @@ def one(options: argparse.Namespace) -> dict[str, int]:
     from steps import quiet
     from workload import Work, grouped_by_length
 
-    from paretune.measuring.counters import high_water_works, status_bytes
-    from paretune.measuring.memory import settle, warm_libraries
+    from paretune.measuring.counters import can_reset_high_water, read_status_bytes
+    from paretune.measuring.memory import release_memory, warm_libraries
 
-    if not high_water_works():
+    if not can_reset_high_water():
         raise SystemExit("this system has no high-water mark (VmHWM): Linux has")
     quiet()
     torch.set_num_threads(options.threads)
@@ -45,18 +45,18 @@ def one(options: argparse.Namespace) -> dict[str, int]:
     encoded = work.encoded
     batches = grouped_by_length(encoded.lengths, work.shape.batch, options.steps)
     longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
-    settle()
+    release_memory()
     with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
         mark.write("5")
-    imports = status_bytes("VmRSS")
+    imports = read_status_bytes("VmRSS")
     made = side(work, options.one[1], VARIANTS[options.one[0]])
-    loaded = status_bytes("VmHWM")
+    loaded = read_status_bytes("VmHWM")
     for number, batch in enumerate([longest[: work.shape.batch], *batches]):
         made.step(batch, number)
     return {
         "imports": imports,
         "loaded": loaded,
-        "peak": status_bytes("VmHWM"),
+        "peak": read_status_bytes("VmHWM"),
         "trained": made.trained,
     }
 

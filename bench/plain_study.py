@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.study import Run
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def by_hand(run: Run, cast: bool) -> Result:
     quiet()
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    bench = Workbench()  # only so that both sides have the same three parts of the data
+    bench = ProcessCache()  # only so that both sides have the same three parts of the data
     parts, settings = bench.parts(run), run.training
     folder = bench.source(run.model).folder
     dataset = bench.dataset(run.task)

@@ -12,16 +12,16 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from paretune.analysis.cells import group
-from paretune.analysis.difference import difference_of
-from paretune.analysis.interval import interval_of
-from paretune.execution.executor import real_executor
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
-from paretune.planning import opening
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.statistics.paired_difference import student_difference
+from paretune.analysis.statistics.score_interval import confidence_interval
+from paretune.execution.run_executor import make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
+from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 METHODS = ("full", "lora", "loha")
 PRECISIONS = ("fp32", "bf16")
@@ -29,7 +29,7 @@ PRECISIONS = ("fp32", "bf16")
 
 def study_in(precision: str, seeds: int, methods: tuple[str, ...]) -> Study:
     """The sample study with one task, these methods and more seeds, in one precision."""
-    sample = places.asked("sample")
+    sample = study_input.resolve_study("sample")
     return sample.model_copy(
         update={
             "tasks": tuple(t for t in sample.tasks if t.name == "follows"),
@@ -44,17 +44,17 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
     """Train what is missing; by method, its cell."""
     study = study_in(precision, options.seeds, tuple(options.methods.split(",")))
     with Store.open(options.folder / precision, create=True) as store:
-        context = opening.context(store, "cpu")
-        store.save_study(study.study_hash, study.study, "", study.canonical())
-        while opening.add_missing(study, context, store):
-            work(
+        context = preflight.make_context(store, "cpu")
+        store.save_study(study.study_hash, study.study, "", study.canonical_form())
+        while preflight.add_missing_runs(study, context, store):
+            run_worker(
                 store,
                 study.study_hash,
-                real_executor("cpu", 1),
-                stop=Stop(),
+                make_training_executor("cpu", 1),
+                stop=StopRequest(),
                 stages=("tune", "final"),
             )
-        cells = group(study, store.records(study.study_hash, predictions=True))
+        cells = group_into_cells(study, store.records(study.study_hash, predictions=True))
     return {cell.method: cell for cell in cells if cell.name in METHODS}
 
 
@@ -69,8 +69,8 @@ def main() -> None:
     cells = {precision: scored_cells(precision, options) for precision in PRECISIONS}
     for method, half in cells["bf16"].items():
         whole = cells["fp32"][method]
-        lines = [interval_of(cell.scored) for cell in (whole, half)]
-        apart = difference_of(half.scored, whole.scored)
+        lines = [confidence_interval(cell.bootstrap) for cell in (whole, half)]
+        apart = student_difference(half.bootstrap, whole.bootstrap)
         print(
             f"{method}: fp32 {lines[0].estimate:.3f} [{lines[0].low:.3f}, {lines[0].high:.3f}], "
             f"bf16 {lines[1].estimate:.3f} [{lines[1].low:.3f}, {lines[1].high:.3f}], "

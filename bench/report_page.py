@@ -29,17 +29,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import fake_records
     from turns import quartiles
 
-    from paretune.report import scripts
-    from paretune.report.page import html
+    from paretune.reporting.html import scripts
+    from paretune.reporting.html.page import write_page
 
     study = fake_records.large(options.tasks)
     records = fake_records.whole(study)
-    scripts.bundle()
+    scripts.load_vega()
     processor, clock = [], []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.rounds):
             began = time.process_time(), time.perf_counter()
-            page = html(study, records, (), Path(folder) / "page.html")
+            page = write_page(study, records, (), Path(folder) / "page.html")
             processor.append(time.process_time() - began[0])
             clock.append(time.perf_counter() - began[1])
         size = page.stat().st_size

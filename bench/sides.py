@@ -17,18 +17,18 @@ from torch import Tensor
 from workload import MAX_LENGTH, Work
 
 from paretune import methods
-from paretune.data.encode import Encoded
-from paretune.measuring.auto_precision import fast_bf16
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet
-from paretune.models import compiled
-from paretune.models.held import hold_bf16
+from paretune.measuring.auto_precision import is_bf16_fast
+from paretune.methods.core import options as method_options
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.bf16_weights import cast_to_bf16
+from paretune.models.kernels import policy
 from paretune.models.load import reset_head, set_dropout
+from paretune.objectives.encoding import Encoded
+from paretune.training.forward.packed import enable_packing
 from paretune.training.loop import train_step
-from paretune.training.optimiser import adamw
-from paretune.training.passes import pack
-from paretune.training.plan import Plan
-from paretune.training.prepare import holds_bf16, prepare
+from paretune.training.optimiser import make_adamw
+from paretune.training.prepare import allows_bf16_weights, prepare
+from paretune.training.run_config import RunConfig
 
 RATE = 1e-4
 """Of the timed steps: labels are random, and nothing shall blow up."""
@@ -108,10 +108,10 @@ PLAIN = ("full", "head_only", "bitfit")
 
 def usual() -> tuple[str, ...]:
     """The variants to measure on this machine."""
-    if fast_bf16()[0]:
+    if is_bf16_fast()[0]:
         return WITH_BF16
     alone = torch.get_num_threads() == 1  # compiled passes keep to one thread
-    return (*WITHOUT_BF16, "ours-fast-fp32") if alone and compiled.installed() else WITHOUT_BF16
+    return (*WITHOUT_BF16, "ours-fast-fp32") if alone and policy.numba_version() else WITHOUT_BF16
 
 
 def no_counterpart(method: str, kind: str) -> str:
@@ -191,19 +191,23 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
     reset_head(loaded, seed)
     module = methods.get(method)
     if method in PLAIN:
-        behind = tuple(f"{module}." for module in loaded.anatomy.head)
+        behind = tuple(f"{module}." for module in loaded.anatomy.head_modules)
         for name, parameter in model.named_parameters():
             inside = name.endswith("bias") and not name.startswith(behind)
             bias = method == "bitfit" and inside
-            parameter.requires_grad_(method == "full" or bias or name in loaded.head)
+            parameter.requires_grad_(method == "full" or bias or name in loaded.head_parameters)
         return model
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    options = method_options.parse(method, module.Options, work.options)
+    options = method_options.parse_options(method, module.Options, work.options)
     # Injected for its weights alone, and taken out again: `to_peft` copies them.
     injection = module.inject(model, loaded.anatomy, options, Fleet(), [seed])
     injection.undo()
-    heads = [m for m in loaded.anatomy.head if any(n.startswith(f"{m}.") for n in loaded.head)]
+    heads = [
+        m
+        for m in loaded.anatomy.head_modules
+        if any(n.startswith(f"{m}.") for n in loaded.head_parameters)
+    ]
     several = work.shape.kind == "multiple_choice"
     common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
     return module.to_peft(model, options, injection, common)
@@ -232,11 +236,11 @@ class Ours:
         )
         self.data, self.rate = work.encoded, rate
         loaded = work.fresh()
-        if holds_bf16(run):
-            hold_bf16(loaded.model, loaded.anatomy)
+        if allows_bf16_weights(run):
+            cast_to_bf16(loaded.model, loaded.anatomy)
         self.prepared = prepare(run, loaded)
-        pack(self.prepared)
-        self.plan = Plan(
+        enable_packing(self.prepared)
+        self.plan = RunConfig(
             run.training,
             rate,
             seed,
@@ -247,18 +251,20 @@ class Ours:
             "bf16" if variant.precision == "bf16" else "fp32",
             Path("unused"),
             pass_tokens=self.prepared.pass_tokens,
-            rate_factors=self.prepared.injection.rate_factors,
+            rate_factors=self.prepared.injection.learning_rate_factors,
         )
         self.trained = sum(p.numel() for p in self.prepared.trained.values())
-        self.optimizer = adamw(
-            self.prepared.trained, run.training.weight_decay, self.prepared.injection.rate_factors
+        self.optimizer = make_adamw(
+            self.prepared.trained,
+            run.training.weight_decay,
+            self.prepared.injection.learning_rate_factors,
         )
         self.prepared.loaded.model.train()
 
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
         prepared = self.prepared
-        with compiled.switched(on=self.compiled):
+        with policy.override_kernels(on=self.compiled):
             return train_step(
                 prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
                 self.rate, self.plan, prepared.fleet,

@@ -43,7 +43,7 @@ def linear_flop(work: Work, method: str, tokens: int) -> float:
     Where all weights are trained, as many again for their gradients.
     """
     loaded = work.fresh()
-    held = sum(loaded.model.get_submodule(n).weight.numel() for n in loaded.anatomy.linears)
+    held = sum(loaded.model.get_submodule(n).weight.numel() for n in loaded.anatomy.linear_layers)
     return (6.0 if method == "full" else 4.0) * held * tokens
 
 

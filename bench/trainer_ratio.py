@@ -45,17 +45,17 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from paretune.data.batch import pad
-from paretune.data.encode import Encoded, encode
-from paretune.models.anatomy import targets
-from paretune.models.load import load, reset_head, set_dropout
+from paretune.data.batch import pad_batch
+from paretune.models.load import load_model, reset_head, set_dropout
+from paretune.models.structure.anatomy import find_target_modules
+from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-from paretune.training.execute import execute_run
+from paretune.training.caches import ProcessCache
+from paretune.training.forward.packed import enable_packing
 from paretune.training.loop import train
-from paretune.training.passes import pack
-from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.run_config import RunConfig
+from paretune.training.trainer import train_run
 
 
 class Turn(NamedTuple):
@@ -83,19 +83,21 @@ class Setting(NamedTuple):
     """What all sides share."""
 
     run: Run
-    bench: Workbench
+    bench: ProcessCache
     where: Path
     wrapped: tuple[str, ...]
     head: tuple[str, ...]
     pad_id: int
 
 
-def shared(run: Run, bench: Workbench, where: Path) -> Setting:
+def shared(run: Run, bench: ProcessCache, where: Path) -> Setting:
     """The head's modules and the targets, asked of paretune so that all sides train the same."""
     dataset, source = bench.dataset(run.task), bench.source(run.model)
-    ours = load(source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels)
+    ours = load_model(
+        source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels
+    )
     head = sorted({name.rpartition(".")[0] for name in ours.head})
-    wrapped = targets(ours.anatomy, ("query", "value"))
+    wrapped = find_target_modules(ours.anatomy, ("query", "value"))
     return Setting(run, bench, where, tuple(wrapped), tuple(head), ours.anatomy.pad_id)
 
 
@@ -104,7 +106,7 @@ def collate_with(encoded: Encoded, pad_id: int) -> Callable[[list[dict[str, Any]
 
     def collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
         indices = [row["index"] for row in rows]
-        batch = {k: torch.from_numpy(v) for k, v in pad(encoded, indices, pad_id).items()}
+        batch = {k: torch.from_numpy(v) for k, v in pad_batch(encoded, indices, pad_id).items()}
         return {**batch, "labels": torch.tensor([encoded.labels[i] for i in indices])}
 
     return collate
@@ -125,7 +127,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
 def trainer_model(setting: Setting) -> Any:
     """A fresh model, with the method by `peft`."""
-    run, bench = setting.run, setting.bench
+    run, bench = setting.run, setting.caches
     dataset, source = bench.dataset(run.task), bench.source(run.model)
     if dataset.kind == "multiple_choice":
         model = AutoModelForMultipleChoice.from_pretrained(source.folder, dtype=torch.float32)
@@ -148,14 +150,14 @@ def trainer_model(setting: Setting) -> Any:
 
 def by_trainer(setting: Setting, sampling: str, *, whole: bool) -> Turn:
     """One round of the plain script."""
-    run, bench = setting.run, setting.bench
+    run, bench = setting.run, setting.caches
     watch = Stopwatch()
     model = trainer_model(setting)
     tokenizer = AutoTokenizer.from_pretrained(bench.source(run.model).folder)
     parts, settings = bench.parts(run), run.training
     length = min(settings.max_length, 512)
-    encoded = encode(parts.train, tokenizer, length)
-    selection = encode(parts.selection, tokenizer, length) if whole else None
+    encoded = encode_texts(parts.train, tokenizer, length)
+    selection = encode_texts(parts.selection, tokenizer, length) if whole else None
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -214,25 +216,25 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
     state = setting.where / "state"
     state.unlink(missing_ok=True)
     if whole:
-        fresh = Workbench(datasets=setting.bench.datasets)
+        fresh = ProcessCache(datasets=setting.caches.datasets)
         watch = Stopwatch()
-        result = execute_run(run, checkpoint=state, report=lambda _: None, bench=fresh).result
+        result = train_run(run, checkpoint=state, report=lambda _: None, caches=fresh).result
         seconds = watch.read()
         losses = [point["loss"] for point in result["curve"]]
         return Turn(
             *seconds, result["steps"], statistics.mean(losses), result["trained_parameters"]
         )
-    bench = setting.bench
+    bench = setting.caches
     bench.drop_model()
     dataset = bench.dataset(run.task)
     loaded = bench.model(run.model, dataset)
     reset_head(loaded, run.seed)
     prepared = prepare(run, loaded)
-    pack(prepared)
+    enable_packing(prepared)
     encoded = bench.encode(
         bench.parts(run).train, loaded, bench.source(run.model), prepared.max_length
     )
-    plan = Plan(
+    plan = RunConfig(
         run.training,
         run.learning_rate or 0.0,
         run.seed,
@@ -346,7 +348,7 @@ def main() -> None:
             dropout=options.dropout,
         ),
     )
-    bench = Workbench()
+    bench = ProcessCache()
     parts = bench.parts(run)
     print(
         f"{options.task}-{options.language}, {len(parts.train)} training examples, "

@@ -36,8 +36,8 @@ from steps import quiet
 from turns import about, in_turn, quartiles, ratio, said, save
 from workload import TASKS, Work, grouped_by_length, model_folder
 
-from paretune.measuring.auto_precision import fast_bf16
-from paretune.training import trunk
+from paretune.measuring.auto_precision import is_bf16_fast
+from paretune.training.forward import activation_cache
 
 METHODS = ("lora", "head_only")
 """LoRA on query and value of the top layers, and the linear probe."""
@@ -50,11 +50,11 @@ class Kept(Ours):
         super().__init__(work, method, variant, rate, seed)
         begun = time.perf_counter()
         precision = "bf16" if variant.precision == "bf16" else "fp32"
-        notes = trunk.keep_trunk(
+        notes = activation_cache.enable_activation_cache(
             self.prepared, [("train", self.data)], work.source.weights_hash, precision, "cpu"
         )
         self.seconds = time.perf_counter() - begun
-        if notes or not self.prepared.fleet.packing.kept:  # type: ignore[union-attr]
+        if notes or not self.prepared.fleet.packing.activation_caches:  # type: ignore[union-attr]
             raise SystemExit(f"nothing was kept: {notes}")
 
 
@@ -68,7 +68,9 @@ def confined(work: Work, method: str) -> tuple[Work, int, int]:
     if method == "head_only":
         return work, 0, layers
     kept = anatomy.layers[-top:]
-    names = [name for layer in kept for name in (layer.attention.query, layer.attention.value)]
+    names = [
+        name for layer in kept for name in (layer.self_attention.query, layer.self_attention.value)
+    ]
     return replace(work, options={"target_modules": names}), top, layers
 
 
@@ -103,10 +105,10 @@ def measure(work: Work, method: str, options: argparse.Namespace) -> dict[str, A
     }  # fmt: skip
     if case["apart"] > WITHIN:
         return case
-    for file in trunk.trunk_home().glob("*"):
+    for file in activation_cache.activation_cache_home().glob("*"):
         file.unlink()  # what keeping takes is timed
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, options.batches)
-    ours = "ours-nd" if fast_bf16()[0] else "ours-nd-fp32"
+    ours = "ours-nd" if is_bf16_fast()[0] else "ours-nd-fp32"
     kept = Kept(work, method, VARIANTS[ours], RATE, 1)
     sides: dict[str, Any] = {name: side(work, method, VARIANTS[name]) for name in options.field}
     sides |= {ours: side(work, method, VARIANTS[ours]), "kept": kept}
@@ -161,12 +163,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, default=8, help="effective batches in a round")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
-    options.field = ["b-nd"] if fast_bf16()[0] else ["b-nd", "b-nd-fp32"]
+    options.field = ["b-nd"] if is_bf16_fast()[0] else ["b-nd", "b-nd-fp32"]
     quiet()
     torch.set_num_threads(options.threads)
     told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
     with tempfile.TemporaryDirectory(prefix="paretune-bench-") as home:
-        trunk.trunk_home = lambda: Path(home)  # computed anew, and nothing stays behind
+        activation_cache.activation_cache_home = lambda: Path(
+            home
+        )  # computed anew, and nothing stays behind
         for model in options.model.split(","):
             with model_folder(model) as folder:
                 for task in options.task.split(","):

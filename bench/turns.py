@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from paretune.measuring.processor import memory, processor
+from paretune.measuring.processor import describe_processor, read_memory
 
 PRODUCT_TOKENS = 512
 """Rows of the product whose speed is called the machine's peak."""
@@ -86,13 +86,13 @@ def _fastest(work: Callable[[], object], seconds: float) -> float:
 
 def about(**settings: Any) -> dict[str, Any]:
     """Machine, date, versions, and the settings of a benchmark."""
-    found = processor()
+    found = describe_processor()
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "processor": found["name"],
         "cores": found["usable_cores"],
         "flags": found["flags"],
-        "memory_bytes": memory()["limit"] or memory()["total"],
+        "memory_bytes": read_memory()["limit"] or read_memory()["total"],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("paretune", "torch", "transformers", "peft")},
         **settings,

@@ -182,14 +182,14 @@ def main(arguments: list[str] | None = None) -> None:
     from turns import about, save
     from workload import model_folder
 
-    from paretune.measuring.processor import usable_cores
+    from paretune.measuring.processor import count_usable_cores
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm", help="minilm, e5-small, bert-base, a folder")
     parser.add_argument("--task", default="boolq")
     parser.add_argument("--method", default="lora")
     parser.add_argument("--variants", help="comma-separated; without (a) by default")
-    parser.add_argument("--cores", type=int, default=max(2, usable_cores()))
+    parser.add_argument("--cores", type=int, default=max(2, count_usable_cores()))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=8)
     parser.add_argument("--json", metavar="FILE")

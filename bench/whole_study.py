@@ -96,10 +96,10 @@ def write_task(name: str, folder: Path, words: list[str], train: int, test: int)
 def study_of(folder: Path, model: str, options: argparse.Namespace) -> dict[str, Any]:
     """The study file's content, its data written beside it."""
     from paretune import methods
-    from paretune.models.resolve import resolve
+    from paretune.models.sources.resolve import resolve_source
     from paretune.study import ModelSpec
 
-    words = vocabulary(resolve(ModelSpec(name=model)).folder)
+    words = vocabulary(resolve_source(ModelSpec(name=model)).folder)
     tried = []
     for name in options.methods.split(","):
         rates = methods.get(name).LEARNING_RATES
@@ -153,13 +153,13 @@ def found_by_paretune(
     asked = {method.key for method in study.methods}
     found: dict[Cell, list[list[bool]]] = {}
     with Store.open(store) as opened:
-        for record in opened.records(study.study_hash, predictions=True):
+        for record in opened.load_records(study.study_hash, predictions=True):
             cell = (record.run.task.key, record.run.method.key)
             if record.run.stage == "final" and cell[1] in asked and record.outcome != "diverged":
                 told = record.predictions["test"]
                 pairs = zip(told.label, told.prediction, strict=True)
                 found.setdefault(cell, []).append([a == b for a, b in pairs])
-        states = opened.states(study.study_hash)
+        states = opened.load_statuses(study.study_hash)
     seconds = {"compared": 0.0, "cost": 0.0, "baselines": 0.0}
     for state in states:
         kind = "compared" if state.run.method.key in asked else "baselines"
@@ -175,7 +175,7 @@ def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], flo
     """
     import plain_study
 
-    from paretune.measuring.auto_precision import fast_bf16
+    from paretune.measuring.auto_precision import is_bf16_fast
     from paretune.study import Run, Study
 
     study = Study.load(file)
@@ -201,7 +201,7 @@ def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], flo
         return [run("final", cell, rate, seed) for seed in study.protocol.seeds]
 
     begun = time.perf_counter()
-    cast = fast_bf16()[0]
+    cast = is_bf16_fast()[0]
     found, seconds = plain_study.whole(tune, final, workers, cast)
     return found, time.perf_counter() - begun, seconds, cast
 
@@ -348,10 +348,10 @@ def main(arguments: list[str] | None = None) -> None:
         vars(options).update(small)
     from turns import about, save
 
-    from paretune.models import compiled
+    from paretune.models.kernels import policy
 
     told = about(
-        numba=compiled.about()[0], workers=options.workers, rounds=options.rounds, cases=[]
+        numba=policy.describe_kernels()[0], workers=options.workers, rounds=options.rounds, cases=[]
     )
     told["cases"].append(measure(options))
     print("\n".join(tables(told["cases"][-1])), flush=True)

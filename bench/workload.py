@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from paretune.data.encode import Encoded
-from paretune.models.load import Loaded, load
-from paretune.models.resolve import Source, resolve
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.objectives.encoding import Encoded
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 
 MAX_LENGTH = 256
@@ -130,9 +130,9 @@ class Work:
         return own if self.batch is None else own._replace(batch=self.batch)
 
     @cached_property
-    def source(self) -> Source:
+    def source(self) -> ModelSource:
         """The model's files."""
-        return resolve(ModelSpec(name=self.folder))
+        return resolve_source(ModelSpec(name=self.folder))
 
     @cached_property
     def encoded(self) -> Encoded:
@@ -142,11 +142,11 @@ class Work:
         config = json.loads((self.source.folder / "config.json").read_text(encoding="utf-8"))
         return random_tokens(self.shape, int(config["vocab_size"]))
 
-    def fresh(self) -> Loaded:
+    def fresh(self) -> LoadedModel:
         """The model anew, in fp32."""
         shape = self.shape
         names = tuple(f"label {i}" for i in range(shape.labels))
-        return load(self.source, kind=shape.kind, num_labels=shape.labels, labels=names)
+        return load_model(self.source, kind=shape.kind, num_labels=shape.labels, labels=names)
 
     def run(
         self, method: str, *, dropout: float, precision: str, rate: float, seed: int = 1

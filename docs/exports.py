@@ -19,10 +19,10 @@ import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import methods
-from paretune.export import formats
-from paretune.export.restored import Task
-from paretune.methods.prompt import Options, prompt_common
-from paretune.study import Kind, MethodSpec, ModelSpec, Run, TaskSpec
+from paretune.exporting import formats
+from paretune.exporting.restore import TaskSignature
+from paretune.methods.prompt import Options, peft_prompt_settings
+from paretune.study import MethodSpec, ModelSpec, Run, TaskKind, TaskSpec
 
 PAGE = Path(__file__).with_suffix(".md")
 FORMS = ("peft", "merged", "paretune")
@@ -68,7 +68,7 @@ def forms() -> list[str]:
     """Method x form, for kinds of task that do not differ together."""
     found = sorted((n, m) for n, m in methods.available().items() if methods.trains_a_model(m))
     kinds: dict[tuple[str, ...], list[str]] = {}
-    for kind in typing.get_args(Kind):
+    for kind in typing.get_args(TaskKind):
         told = tuple(reason for name, _ in found for reason in reasons(name, kind).values())
         kinds.setdefault(told, []).append(kind)
     groups = list(kinds.values())
@@ -150,7 +150,7 @@ def reasons(method: str, kind: str) -> dict[str, str]:
         learning_rate=1e-3,
         seed=1,
     )
-    return formats.choices(run, Task(kind, ("no", "yes")))
+    return formats.explain_forms(run, TaskSignature(kind, ("no", "yes")))
 
 
 def errors() -> list[str]:
@@ -183,7 +183,9 @@ def prefixes() -> list[Attempt]:
 
     def ask(family: str) -> None:
         model = tiny(family)
-        told = prompt_common(model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, Options())
+        told = peft_prompt_settings(
+            model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, Options()
+        )
         peft.get_peft_model(model, peft.PrefixTuningConfig(**told))(**batch())
 
     asked = "prefix tuning of a classifier"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.cli.json_shapes import COMMON, OWN_FORM, SHAPES
-from paretune.report.json_fields import FIELDS, FORMAT, OPEN
+from paretune.cli.json_shapes import COMMON, OWN_SHAPES, SHAPES
+from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
 
 PAGE = Path(__file__).with_name("json.md")
 # The script is not called json.py: beside itself it would stand before Python's own json.
@@ -16,7 +16,7 @@ def page() -> str:
     lines = [
         "# A study as JSON",
         "",
-        "Written from `src/paretune/report/json_fields.py` by",
+        "Written from `src/paretune/reporting/json/json_fields.py` by",
         "`python docs/json_page.py`; a test compares.",
         "",
         "`paretune report STUDY --json` gives the whole study as one JSON object, on standard",
@@ -27,7 +27,7 @@ def page() -> str:
         "",
         "```python",
         "from pathlib import Path",
-        "from paretune.report.study_json import read_json",
+        "from paretune.reporting.json.study_json import read_json",
         "",
         'found = read_json(Path("study.json"))  # checked: another format is refused',
         'for cell in found["tasks"][0]["cells"]:',
@@ -70,7 +70,7 @@ def _verbs() -> list[str]:
     for verb, shape in SHAPES.items():
         lines += [f"| `{verb}` | `{name}` | {meaning} |" for name, meaning in shape.items()]
     lines += ["", "Without those common fields:", ""]
-    return lines + [f"- `{verb}`: {meaning}" for verb, meaning in OWN_FORM.items()]
+    return lines + [f"- `{verb}`: {meaning}" for verb, meaning in OWN_SHAPES.items()]
 
 
 if __name__ == "__main__":

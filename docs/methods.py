@@ -15,9 +15,9 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from paretune import methods
-from paretune.methods import options as method_options
-from paretune.methods.peft_known import REFUSED, SUPPORTED
-from paretune.models.anatomy import anatomy
+from paretune.methods.core import options as method_options
+from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.models.structure.anatomy import read_anatomy
 
 PAGE = Path(__file__).with_suffix(".md")
 BENCH = PAGE.parents[1] / "bench"
@@ -84,7 +84,7 @@ def section(module: ModuleType) -> list[str]:
     """What one file says of its method."""
     title, _, rest = inspect.getdoc(module).partition("\n")  # type: ignore[union-attr]
     lines = [f"## {module.TITLE}", "", title, ""]
-    given = method_options.describe(module.Options)
+    given = method_options.option_defaults(module.Options)
     for block in rest.strip().split("\n\n"):
         for label, text in labelled(block):
             lines.append(f"- **{label}**: {text}" if label else text)
@@ -124,7 +124,7 @@ def peft_section() -> list[str]:
         needs = f" (with `{known.needs}`)" if known.needs else ""
         lines.append(
             f"| `peft:{name}` {known.title}{needs} | {', '.join(known.targets)} "
-            f"| {rates} | {known.head_pace:g} |"
+            f"| {rates} | {known.head_learning_rate_factor:g} |"
         )
     lines += ["", "Those that do not train here:", ""]
     lines += [f"- `peft:{name}`: {refused.reason}." for name, refused in sorted(REFUSED.items())]
@@ -181,10 +181,10 @@ def bert_base_counts(trained: dict[str, ModuleType]) -> dict[str, str]:
     """Trained parameters of each method by its own formula."""
     with torch.device("meta"):
         model = BertForSequenceClassification(BertConfig(num_labels=2)).eval()
-    parts = anatomy(model)
+    parts = read_anatomy(model)
     counts = {}
     for name, module in trained.items():
-        options = method_options.parse(name, module.Options, STACKED.get(name, {}))
+        options = method_options.parse_options(name, module.Options, STACKED.get(name, {}))
         number = module.parameter_count(model, parts, options)
         note = " (lora, bitfit)" if name in STACKED else ""
         counts[name] = f"{number:,}{note}"

@@ -20,9 +20,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.paper.table import published_runs
+from paretune.contrib.paper import replication_page
+from paretune.contrib.paper.table import read_published_runs
 from paretune.errors import ParetuneError, RunsFailedError, StudyError
-from paretune.report import reread
 from paretune.study import Study, TaskSpec
 
 HERE = Path(__file__).parent
@@ -72,14 +72,14 @@ def read_again(asked: argparse.Namespace) -> Path:
         ParetuneError: a study, its data or a model cannot be used; or runs stopped with an error
             (the page is written before).
     """
-    from paretune.report.page import html
-    from paretune.verbs.report import gather
+    from paretune.reporting.html.page import write_page
+    from paretune.verbs.report import load_results
 
     page = asked.page or asked.store / "paper-reread.html"
     evidence, failed = [], 0
     if asked.published is not None:
-        runs = published_runs(asked.published, lambda task: scored_labels(task, asked.source))
-        evidence.append(reread.of_paper(runs))
+        runs = read_published_runs(asked.published, lambda task: scored_labels(task, asked.source))
+        evidence.append(replication_page.published_evidence(runs))
     for name in protocols(asked.protocol):
         study = adapted(getattr(asked, name), asked.model, asked.source)
         if (study.protocol.preset == "paper") != (name == "paper"):
@@ -90,13 +90,15 @@ def read_again(asked: argparse.Namespace) -> Path:
             )
         if not asked.no_run:
             failed += run(study, asked, asked.store / name)
-        found = gather(study, asked.store / name)
+        found = load_results(study, asked.store / name)
         beside = page.with_name(f"{page.stem}-{name}.html")
-        html(found.study, found.records, found.states, beside, found.findings)
-        evidence.append(reread.of_study(study, found.records, found.states, beside.name))
+        write_page(found.study, found.records, found.states, beside, found.findings)
+        evidence.append(
+            replication_page.study_evidence(study, found.records, found.states, beside.name)
+        )
     for one in evidence:
         sys.stdout.write(f"{one.title}: {one.summary}.\n")
-    reread.html(evidence, page)
+    replication_page.write_replication_page(evidence, page)
     if failed:
         raise RunsFailedError(
             f"{failed} runs stopped with an error; {page} has the others.",
@@ -125,11 +127,11 @@ def scored_labels(task: str, source: str | None) -> Counter[str]:
         DataError: the data is not there.
     """
     from paretune import tasks
-    from paretune.planning.paper import settings
+    from paretune.contrib.paper.preset import load_preset
 
-    limit = settings()["tasks"][task].get("limit")
+    limit = load_preset()["tasks"][task].get("limit")
     folder = None if source is None else here(source)
-    data = tasks.load(TaskSpec(name=task, language="sl", source=folder, limit=limit))
+    data = tasks.load_dataset(TaskSpec(name=task, language="sl", source=folder, limit=limit))
     return Counter(data.labels[int(e.label)] for e in data.test if e.label is not None)
 
 
@@ -159,10 +161,10 @@ def here(name: str) -> str:
 
 def run(study: Study, asked: argparse.Namespace, store: Path) -> int:
     """Run a study, or go on with it; how many runs stopped with an error."""
-    from paretune.execution.progress import observing
+    from paretune.execution.progress.observer import open_observer
     from paretune.verbs.run import run as go
 
-    with observing(sys.stdout) as observer:
+    with open_observer(sys.stdout) as observer:
         ran = go(
             study,
             store=store,

@@ -30,9 +30,9 @@ MOST_PROCESSES = 8
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """``-n auto``: the cores that affinity and quota leave (xdist would count physical ones)."""
-    from paretune.measuring.processor import usable_cores
+    from paretune.measuring.processor import count_usable_cores
 
-    return min(usable_cores(), MOST_PROCESSES)
+    return min(count_usable_cores(), MOST_PROCESSES)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

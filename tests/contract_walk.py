@@ -25,23 +25,23 @@ from torch import Tensor, nn
 from translator_folders import TRANSLATORS
 
 from paretune import methods
-from paretune.data.batch import IGNORED
-from paretune.export.restored import Task, restored
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet
-from paretune.models.load import Loaded, reset_head
-from paretune.models.packing.two_sides import spoken
+from paretune.data.batch import IGNORE_INDEX
+from paretune.exporting.restore import TaskSignature, restore_run
+from paretune.methods.core import options as method_options
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel, reset_head
+from paretune.models.packing.encoder_decoder import lm_head
 from paretune.study import Generation, Run
-from paretune.training.ending import Outcome
-from paretune.training.evaluate import logits, token_loss
-from paretune.training.execute import execute_run
-from paretune.training.objective import inputs
-from paretune.training.optimiser import adamw
-from paretune.training.pairs import packed_states
-from paretune.training.passes import pack
-from paretune.training.prepare import Prepared, prepare
-from paretune.training.translate import search, translations
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.predict import mean_token_loss, predict_logits
+from paretune.training.forward.packed import enable_packing
+from paretune.training.forward.seq2seq import packed_states
+from paretune.training.objective import collate_tensors
+from paretune.training.optimiser import make_adamw
+from paretune.training.outcome import Outcome
+from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.trainer import train_run
 
 METHODS = tuple(n for n, method in methods.available().items() if methods.trains_a_model(method))
 TRANSLATION = "translation"
@@ -67,7 +67,7 @@ def nothing() -> Tensor:
 
 def told(found: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """The logits that mean something: of a translation (target tokens, vocabulary), no padding."""
-    return found[batch["labels"] != IGNORED] if "labels" in batch else found
+    return found[batch["labels"] != IGNORE_INDEX] if "labels" in batch else found
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Walk:
 
     method: str
     run: Run
-    bench: Workbench
+    bench: ProcessCache
     base: Tensor = field(default_factory=nothing)
     count: int = 0
     trained: dict[str, int] = field(default_factory=dict)
@@ -103,48 +103,48 @@ class Walk:
         return methods.get(self.method)
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskSignature:
         """What an export has to know of the task."""
         dataset = self.bench.dataset(self.run.task)
-        return Task(dataset.kind, dataset.labels, dataset.languages)
+        return TaskSignature(dataset.kind, dataset.labels, dataset.languages)
 
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedModel:
         """The base that all walks share; the head is drawn from the run's seed."""
         loaded = self.bench.model(self.run.model, self.bench.dataset(self.run.task))
         reset_head(loaded, self.run.seed)
         return loaded
 
-    def copied(self) -> Loaded:
+    def copied(self) -> LoadedModel:
         """A copy of the base, to do with as one likes."""
         loaded = self.loaded()
         return replace(loaded, model=copy.deepcopy(loaded.model))
 
-    def prepared(self, loaded: Loaded, **changes: Any) -> Prepared:
+    def prepared(self, loaded: LoadedModel, **changes: Any) -> PreparedModel:
         """The method inside ``loaded``, without dropout; ``changes`` are made to the run."""
         still = self.run.training.model_copy(update={"dropout": 0.0})
         return prepare(self.run.model_copy(update={"training": still, **changes}), loaded)
 
-    def restored(self) -> Prepared:
+    def restored(self) -> PreparedModel:
         """A fresh base with the weights that the run left; another seed, so nothing else fits."""
         run, source = self.run.model_copy(update={"seed": 99}), self.bench.source(self.run.model)
-        return restored(run, self.task, source, self.outcome.blobs["weights"])
+        return restore_run(run, self.task, source, self.outcome.blobs["weights"])
 
-    def batch(self, loaded: Loaded, part: str = "test", rows: range | None = None) -> Any:
+    def batch(self, loaded: LoadedModel, part: str = "test", rows: range | None = None) -> Any:
         """Some rows of a part, all by default, as the model is given them."""
         encoded = self.encoded(loaded, part)
         chosen = list(rows or range(len(encoded.lengths)))
-        return inputs(encoded, chosen, loaded.anatomy.pad_id or 0, "cpu")
+        return collate_tensors(encoded, chosen, loaded.anatomy.pad_id or 0, "cpu")
 
-    def encoded(self, loaded: Loaded, part: str = "test") -> Any:
+    def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
         examples = getattr(self.bench.parts(self.run), part)
         return self.bench.encode(examples, loaded, self.bench.source(self.run.model), 64)
 
-    def asked(self, loaded: Loaded, fleet: Fleet | None) -> dict[str, Any]:
+    def asked(self, loaded: LoadedModel, fleet: Fleet | None) -> dict[str, Any]:
         """How a run asks its model."""
         pad_id = loaded.anatomy.pad_id or 0
         return {"fleet": fleet or Fleet(), "pad_id": pad_id, "device": "cpu", "precision": "fp32"}
 
-    def answers(self, loaded: Loaded, fleet: Fleet | None = None) -> Tensor:
+    def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
         """Logits of the test part, (examples, labels); see :func:`told`."""
         if self.task.kind == TRANSLATION:
             if fleet is not None and fleet.packing is not None:
@@ -153,10 +153,10 @@ class Walk:
             (fleet or Fleet()).share([len(batch["input_ids"])])
             with torch.inference_mode():
                 return told(loaded.model.eval()(**batch).logits, batch)
-        found = logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
+        found = predict_logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
         return torch.from_numpy(found)
 
-    def packed_answers(self, loaded: Loaded, fleet: Fleet) -> Tensor:
+    def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
         """The same of translations by a packed model, which takes the longest texts first."""
         encoded, labels = self.encoded(loaded), self.batch(loaded)["labels"]
         rows = range(len(encoded.lengths))
@@ -165,32 +165,34 @@ class Walk:
             ((hidden, tokens),) = packed_states(
                 loaded.model.eval(), [(encoded, rows)], fleet, "cpu"
             )
-            scores = nn.functional.linear(hidden, *spoken(loaded.model))
-        targets = [labels[i][labels[i] != IGNORED] for i in order]
+            scores = nn.functional.linear(hidden, *lm_head(loaded.model))
+        targets = [labels[i][labels[i] != IGNORE_INDEX] for i in order]
         assert torch.equal(tokens, torch.cat(targets)), "another order than the longest first"
         of_row = dict(zip(order, torch.split(scores, [len(t) for t in targets]), strict=True))
         return torch.cat([of_row[i] for i in rows])
 
-    def translated(self, loaded: Loaded, fleet: Fleet | None = None, rows: Any = None) -> list[str]:
+    def translated(
+        self, loaded: LoadedModel, fleet: Fleet | None = None, rows: Any = None
+    ) -> list[str]:
         """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
         if self.task.kind != TRANSLATION:
             return []
         encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).only(rows)
         generation = self.run.generation or Generation()
-        return translations(loaded, encoded, generation, **self.asked(loaded, fleet))
+        return generate(loaded, encoded, generation, **self.asked(loaded, fleet))
 
-    def beams(self, loaded: Loaded, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
+    def beams(self, loaded: LoadedModel, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
         """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
         if self.task.kind != TRANSLATION:
             return []
         given = {name: value for name, value in batch.items() if name != "labels"}
-        settings = search(loaded, self.run.generation or Generation())
+        settings = generation_config(loaded, self.run.generation or Generation())
         with torch.inference_mode():
             tokens = model.eval().generate(**given, generation_config=settings)
         texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
-    def look(self, stage: str, loaded: Loaded, fleet: Fleet | None = None) -> None:
+    def look(self, stage: str, loaded: LoadedModel, fleet: Fleet | None = None) -> None:
         """Write down what the model answers at a stage."""
         setattr(self, stage, self.answers(loaded, fleet))
         self.texts[stage] = self.translated(loaded, fleet)
@@ -209,18 +211,18 @@ def walk_of(
     return tiny_run(task, model, method, options=chosen, **changes)
 
 
-def walked(run: Run, bench: Workbench, folder: Path) -> Walk:
+def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     """Take a method through a whole run."""
     method = run.method.name
     seen = Walk(method, run, bench)
     loaded = seen.loaded()
     seen.look("base", loaded)
-    before, pristine = list(dict(loaded.model.named_parameters())), loaded.pristine()
-    options = method_options.parse(method, seen.module.Options, run.method.options)
+    before, pristine = list(dict(loaded.model.named_parameters())), loaded.backbone_digest()
+    options = method_options.parse_options(method, seen.module.Options, run.method.options)
     seen.count = seen.module.parameter_count(loaded.model, loaded.anatomy, options)
     prepared = prepare(run, loaded)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
-    seen.head = loaded.head
+    seen.head = loaded.head_parameters
     seen.look("start", loaded, prepared.fleet)
     three_steps(prepared, seen)
     seen.look("batched", loaded, prepared.fleet)
@@ -228,20 +230,20 @@ def walked(run: Run, bench: Workbench, folder: Path) -> Walk:
     prepared.undo()
     if method == "full":
         bench.drop_model()
-    seen.outcome = execute_run(
-        run, checkpoint=folder / "x", report=silent, bench=bench, keep_bytes=None
+    seen.outcome = train_run(
+        run, checkpoint=folder / "x", report=silent, caches=bench, keep_bytes=None
     )
     loaded = seen.loaded()
     seen.look("undone", loaded)
     seen.same_names = list(dict(loaded.model.named_parameters())) == before
-    seen.pristine = (pristine, loaded.pristine())
+    seen.pristine = (pristine, loaded.backbone_digest())
     kept = seen.restored()
     seen.look("again", kept.loaded, kept.fleet)
-    pack(kept)  # as the run itself answered
+    enable_packing(kept)  # as the run itself answered
     seen.look("packed", kept.loaded, kept.fleet)
     if seen.task.kind == TRANSLATION:
         asked = seen.asked(kept.loaded, kept.fleet)
-        seen.loss = token_loss(kept.loaded.model, seen.encoded(kept.loaded), **asked)
+        seen.loss = mean_token_loss(kept.loaded.model, seen.encoded(kept.loaded), **asked)
     return seen
 
 
@@ -259,7 +261,7 @@ def unsettle(parameters: Any, by: float = 0.2) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * by)
 
 
-def three_steps(prepared: Prepared, seen: Walk) -> None:
+def three_steps(prepared: PreparedModel, seen: Walk) -> None:
     """Three steps of AdamW, dropout on; what has moved and what has not."""
     model, trained = prepared.loaded.model, prepared.trained
     if not trained:
@@ -275,14 +277,14 @@ def three_steps(prepared: Prepared, seen: Walk) -> None:
         return lambda gradient: graded.add(name) if gradient.abs().max() > 0 else None
 
     hooks = [p.register_hook(note(n)) for n, p in trained.items()]
-    optimizer = adamw(trained, 0.0)
+    optimizer = make_adamw(trained, 0.0)
     for group in optimizer.param_groups:
         group["lr"] = 1e-2
     model.train()
     for step in range(3):
         torch.manual_seed(step)
         batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
-        prepared.fleet.ways = []
+        prepared.fleet.row_partitions = []
         objective(told(model(**batch).logits, batch)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -294,16 +296,16 @@ def three_steps(prepared: Prepared, seen: Walk) -> None:
     seen.unmoved = [n for n, p in trained.items() if torch.equal(p, starts[n])]
 
 
-def one_by_one(prepared: Prepared, seen: Walk) -> None:
+def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
     """Answers to each example alone, and to all with twelve more padding tokens (targets too)."""
     loaded, model = prepared.loaded, prepared.loaded.model
     given, single = seen.batch(loaded), []
-    prepared.fleet.ways = []
+    prepared.fleet.row_partitions = []
     with torch.inference_mode():
         for row in range(len(given["input_ids"])):
             alone = seen.batch(loaded, rows=range(row, row + 1))
             single.append(told(model(**alone).logits, alone))
-        fillers = {"input_ids": prepared.pad_id, "labels": IGNORED}
+        fillers = {"input_ids": prepared.pad_id, "labels": IGNORE_INDEX}
         for name, value in given.items():
             given[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
         seen.padded = told(model(**given).logits, given)

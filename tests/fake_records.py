@@ -10,7 +10,7 @@ import numpy as np
 
 from paretune.analysis.scores import score
 from paretune.store.record import Predictions, Record
-from paretune.store.rows import RunState
+from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, ModelSpec, Run, Study
 
 NO_MODEL = ModelSpec(name="-")
@@ -242,9 +242,9 @@ def cell(
     return [*found, cost(run, MEGABYTES.get(method, 880.0))]
 
 
-def state(run: Run, kind: str = "todo") -> RunState:
+def state(run: Run, kind: str = "todo") -> RunStatus:
     """How a run stands in the store."""
-    return RunState(
+    return RunStatus(
         run_id=hashlib.sha256(run.model_dump_json().encode()).hexdigest()[:20],
         run=run,
         state=kind,  # type: ignore[arg-type]

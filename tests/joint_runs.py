@@ -15,10 +15,10 @@ from safetensors.torch import load as safetensors
 from tiny_tasks import silent
 
 from paretune.study import Run
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
-from paretune.training.together import Together
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.fleet_trainer import FleetTrainer
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
 
 
 @dataclass
@@ -32,7 +32,11 @@ class Job:
 
 
 def together(
-    runs: Sequence[Run], folder: Path, *, places: int | None = None, bench: Workbench | None = None
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    places: int | None = None,
+    bench: ProcessCache | None = None,
 ) -> dict[tuple[int, float | None, int], Outcome]:
     """By seed, rate and fold, what each run leaves."""
     jobs = [Job(run, folder / f"joint{n}") for n, run in enumerate(runs)]
@@ -46,12 +50,12 @@ def together(
     def finish(job: Any, outcome: Outcome) -> None:
         left[job.run.seed, job.run.learning_rate, job.run.fold] = outcome
 
-    Together(bench or Workbench(), "cpu", finish).train(jobs[:places], more)
+    FleetTrainer(bench or ProcessCache(), "cpu", finish).train(jobs[:places], more)
     return left
 
 
 def alone(run: Run, folder: Path, **more: Any) -> Outcome:
-    return execute_run(run, checkpoint=folder / "alone", report=silent, **more)
+    return train_run(run, checkpoint=folder / "alone", report=silent, **more)
 
 
 def equal(

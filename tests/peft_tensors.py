@@ -8,8 +8,8 @@ import peft
 import torch
 from torch import Tensor, nn
 
-from paretune.methods import door
-from paretune.training.prepare import Prepared
+from paretune.methods.core import virtual_tokens
+from paretune.training.prepare import PreparedModel
 
 TENSORS = {
     "lora": {"A": "lora_A", "B": "lora_B"},
@@ -21,14 +21,14 @@ TENSORS = {
 }
 
 
-def tensors(ours: Prepared, theirs: Any) -> list[tuple[nn.Parameter, nn.Parameter]]:
+def tensors(ours: PreparedModel, theirs: Any) -> list[tuple[nn.Parameter, nn.Parameter]]:
     """Each tensor of our method with PEFT's of the same place."""
     return [(p, _theirs(name, ours, theirs)) for name, p in ours.injection.parameters.items()]
 
 
-def _theirs(name: str, ours: Prepared, theirs: Any) -> Any:
+def _theirs(name: str, ours: PreparedModel, theirs: Any) -> Any:
     method = ours.method.NAME
-    for module in ours.injection.in_full:
+    for module in ours.injection.modules_to_save:
         if name.startswith(f"{module}."):
             saved = theirs.base_model.model.get_submodule(module).modules_to_save["default"]
             return saved.get_parameter(name.removeprefix(f"{module}."))
@@ -46,7 +46,7 @@ def _theirs(name: str, ours: Prepared, theirs: Any) -> Any:
     return getattr(found, "weight", found)
 
 
-def into_ours(ours: Prepared, theirs: Any) -> None:
+def into_ours(ours: PreparedModel, theirs: Any) -> None:
     """Copy what PEFT's model has trained, head included, into ours."""
     state = peft.get_peft_model_state_dict(theirs)
     with torch.no_grad():
@@ -59,13 +59,13 @@ def into_ours(ours: Prepared, theirs: Any) -> None:
             parameter.copy_(_as_ours(name, parameter, value, ours))
 
 
-def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: Prepared) -> Tensor:
+def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: PreparedModel) -> Tensor:
     if ours.method.NAME == "layer_norm":  # PEFT trains the norm itself, we train a change of it
         place, _, own = name.rpartition(".layer_norm.")
         norm = ours.loaded.model.get_submodule(place)
         value = value - norm.get_parameter(TENSORS["layer_norm"][own])
     if ours.method.NAME == "prompt":  # PEFT keeps what the table's module would give
-        words = ours.loaded.model.get_submodule(ours.loaded.anatomy.embeddings)
-        value = value / door.as_looked_up(words, torch.ones_like(value))
+        words = ours.loaded.model.get_submodule(ours.loaded.anatomy.word_embeddings)
+        value = value / virtual_tokens.embed_rows(words, torch.ones_like(value))
     # Of a projection that makes query, key and value, IA3 scales the latter two only.
     return value.reshape(-1)[-parameter.numel() :].reshape(parameter.shape)

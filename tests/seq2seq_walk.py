@@ -12,10 +12,10 @@ from tiny_translators import WORDS, tiny_translator
 from torch import Tensor
 
 from paretune import methods
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection
-from paretune.models.anatomy import Anatomy, anatomy
+from paretune.methods.core import options as method_options
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy, read_anatomy
 
 SMALL = {"rank": 2, "num_virtual_tokens": 3, "reduction_factor": 8, "encoder_hidden_size": 8}
 TRAINED = tuple(
@@ -86,13 +86,13 @@ class Case:
 def case(method: str, family: str, **given: Any) -> Case:
     """The method with small options on a fresh model."""
     module = methods.get(method)
-    known = method_options.describe(module.Options)
+    known = method_options.option_defaults(module.Options)
     options = {name: value for name, value in SMALL.items() if name in known} | given
     if method == "stack" and not given:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_translator(family)
-    parsed = method_options.parse(method, module.Options, options)
-    return Case(module, parsed, model, anatomy(model))
+    parsed = method_options.parse_options(method, module.Options, options)
+    return Case(module, parsed, model, read_anatomy(model))
 
 
 def traces(model: Any) -> list[Any]:

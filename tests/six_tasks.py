@@ -9,7 +9,7 @@ from typing import Any
 
 from tiny_study import ROWS, small, superglue
 
-from paretune.export.superglue_answers import NAMES
+from paretune.contrib.slobench.superglue_rows import NAMES
 from paretune.study import Study
 
 UNLABELLED = 7

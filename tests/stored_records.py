@@ -8,14 +8,14 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from paretune.store import Record, Store
-from paretune.store.predictions import encode_predictions
+from paretune.store.prediction_codec import encode_predictions
 from paretune.study import Run, Study
 
 
 def study_file(study: Study, path: Path) -> Study:
     """Write it as a file and read it again: its paths are then absolute, as when it ran."""
     with path.open("w", encoding="utf-8") as handle:
-        YAML(typ="safe", pure=True).dump(study.canonical(), handle)
+        YAML(typ="safe", pure=True).dump(study.canonical_form(), handle)
     return Study.load(path)
 
 
@@ -24,7 +24,7 @@ def stored(
 ) -> Store:
     """An open store with the records done or failed, and ``waiting`` runs that are todo."""
     store = Store.open(folder, create=True)
-    store.save_study(study.study_hash, study.study, "", study.canonical())
+    store.save_study(study.study_hash, study.study, "", study.canonical_form())
     by_id = {record.run_id: record for record in records}
     store.add_runs(study.study_hash, [(name, record.run) for name, record in by_id.items()])
     for _ in by_id:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from paretune.execution.executor import real_executor
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
-from paretune.planning import opening
+from paretune.execution.run_executor import make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
+from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study, digest
 
@@ -60,13 +60,15 @@ def small(folder: Path, model: Path, **changes: Any) -> Study:
 def finish(study: Study, folder: Path, *, costs: int | None = None) -> Store:
     """Run a study in this process; ``costs``: only so many cost measurements (each takes long)."""
     store = Store.open(folder, create=True)
-    context = opening.context(store, "cpu")
-    store.save_study(study.study_hash, study.study, "", study.canonical())
-    execute = real_executor("cpu", 1)
-    while opening.add_missing(study, context, store):
-        work(store, study.study_hash, execute, stop=Stop(), stages=("tune", "final"))
+    context = preflight.make_context(store, "cpu")
+    store.save_study(study.study_hash, study.study, "", study.canonical_form())
+    execute = make_training_executor("cpu", 1)
+    while preflight.add_missing_runs(study, context, store):
+        run_worker(store, study.study_hash, execute, stop=StopRequest(), stages=("tune", "final"))
     if costs != 0:
-        work(store, study.study_hash, execute, stop=Stop(), stages=("cost",), limit=costs)
+        run_worker(
+            store, study.study_hash, execute, stop=StopRequest(), stages=("cost",), limit=costs
+        )
     return store
 
 
@@ -74,7 +76,7 @@ def digests(store: Store, study_hash: str) -> dict[str, str]:
     """What must be the same bits in every repetition: results, with the hashes of their blobs."""
     return {
         record.run_id: digest({"result": dict(record.result)})
-        for record in store.records(study_hash)
+        for record in store.load_records(study_hash)
     }
 
 
@@ -84,7 +86,7 @@ def assert_equal_to_rounding(found: Store, expected: Store, study_hash: str) -> 
     What holds for runs that trained in fleets: which runs share a pass depends on what was left
     when a worker claimed them, and a product of more rows may be summed in another order.
     """
-    ours, theirs = ({r.run_id: r for r in s.records(study_hash)} for s in (found, expected))
+    ours, theirs = ({r.run_id: r for r in s.load_records(study_hash)} for s in (found, expected))
     assert set(theirs) <= set(ours)
     for run_id, record in theirs.items():
         one, other = ours[run_id].result, record.result
@@ -95,7 +97,8 @@ def assert_equal_to_rounding(found: Store, expected: Store, study_hash: str) -> 
             assert point["loss"] == pytest.approx(wanted["loss"], abs=1e-4)
         if "predictions" in other:
             answers = [
-                json.loads(s.blob(r["predictions"])) for s, r in ((found, one), (expected, other))
+                json.loads(s.read_blob(r["predictions"]))
+                for s, r in ((found, one), (expected, other))
             ]
             for part, wanted in answers[1].items():
                 assert answers[0][part]["uid"] == wanted["uid"]

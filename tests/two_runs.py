@@ -10,14 +10,14 @@ from contract_walk import told
 from torch import Tensor, nn
 
 from paretune import methods
-from paretune.data.batch import order
-from paretune.data.encode import Encoded
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet, PerRun
-from paretune.methods.positions import tables_apart
-from paretune.models.load import Loaded, reset_head, set_dropout
+from paretune.data.batch import shuffle_order
+from paretune.methods.core import options as method_options
+from paretune.methods.core.relative_positions import split_position_tables
+from paretune.methods.core.run_axis import Fleet, PerRunModule
+from paretune.models.load import LoadedModel, reset_head, set_dropout
+from paretune.objectives.encoding import Encoded
 from paretune.study import Run
-from paretune.training.objective import inputs, weight
+from paretune.training.objective import collate_tensors, weight
 from paretune.training.prepare import prepare
 
 SEEDS = (1, 2)
@@ -39,7 +39,7 @@ class Both:
     """
 
     def __init__(
-        self, run: Run, fresh: Callable[[], Loaded], data: Encoded, dtype: torch.dtype
+        self, run: Run, fresh: Callable[[], LoadedModel], data: Encoded, dtype: torch.dtype
     ) -> None:
         self.data, self.choices = data, len(data.ids[0])
         still = run.training.model_copy(update={"dropout": 0.0})
@@ -52,13 +52,13 @@ class Both:
         set_dropout(self.joint.model, 0.0)
         self.heads = self._heads_of_both()
         module = methods.get(run.method.name)
-        options = method_options.parse(run.method.name, module.Options, run.method.options)
+        options = method_options.parse_options(run.method.name, module.Options, run.method.options)
         for parameter in self.joint.model.parameters():
             parameter.requires_grad_(False)
         self.injection = module.inject(
             self.joint.model, self.joint.anatomy, options, self.fleet, list(SEEDS)
         )
-        tables_apart(self.joint.model, self.joint.anatomy, self.fleet)
+        split_position_tables(self.joint.model, self.joint.anatomy, self.fleet)
         self.joint.model.to(dtype)
         for copies in self.heads.values():
             copies.requires_grad_(True)
@@ -66,15 +66,15 @@ class Both:
             # Model.to() may have given the parameters new storage, never new identities.
             assert self.injection.parameters[name] is self.joint.model.get_parameter(name)
 
-    def _heads_of_both(self) -> dict[str, PerRun]:
+    def _heads_of_both(self) -> dict[str, PerRunModule]:
         """Each head module once for each run, drawn from that run's seed."""
-        names = sorted({name.rpartition(".")[0] for name in self.joint.head})
+        names = sorted({name.rpartition(".")[0] for name in self.joint.head_parameters})
         copies: dict[str, list[nn.Module]] = {name: [] for name in names}
         for seed in SEEDS:
             reset_head(self.joint, seed)
             for name in names:
                 copies[name].append(copy.deepcopy(self.joint.model.get_submodule(name)))
-        heads = {name: PerRun(made, self.fleet) for name, made in copies.items()}
+        heads = {name: PerRunModule(made, self.fleet) for name, made in copies.items()}
         for name, head in heads.items():
             replace(self.joint.model, name, head)
         return heads
@@ -103,11 +103,11 @@ class Both:
         return list(found.split([weight(self.data, own) for own in rows]))
 
     def batch(self, rows: list[int]) -> dict[str, Tensor]:
-        return inputs(self.data, rows, self.joint.anatomy.pad_id or 0, "cpu")
+        return collate_tensors(self.data, rows, self.joint.anatomy.pad_id or 0, "cpu")
 
     def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
         """Each run's own order, as the training loop draws it."""
-        found = [order(len(self.data.lengths), seed, step) for seed in SEEDS]
+        found = [shuffle_order(len(self.data.lengths), seed, step) for seed in SEEDS]
         return [own[:share] for own, share in zip(found, shares, strict=True)]
 
     def trained(self, r: int) -> dict[str, tuple[Tensor, Tensor | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contract_walk import unsettle
 
-from paretune.methods.injection import Injection
+from paretune.methods.core.injection import Injection
 
 VIRTUAL = ("K", "V", "P", "Z")
 """Tensors that are virtual tokens, or make them: without them, a method has none."""

@@ -98,7 +98,7 @@ def main() -> None:
     # While a method is added it warns that none is active yet; that each was, the gradients show.
     logging.getLogger("adapters").setLevel(logging.ERROR)
     told: dict[str, Any] = {
-        "written": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "written": datetime.datetime.read_bytes(tz=datetime.UTC).date().isoformat(),
         "versions": {
             "python": platform.python_version(),
             **{n: version(n) for n in ("adapters", "transformers", "torch", "numpy")},
@@ -243,7 +243,7 @@ def named(model: Any, read: Callable[[nn.Parameter], Tensor]) -> Iterator[tuple[
             yield f"{i}/prefix/W2", weight.clone()
             yield f"{i}/prefix/W2_bias", bias.clone()
     for i, layer in enumerate(model.base_model.encoder.layer):
-        attention = layer.attention.self
+        attention = layer.self_attention.self
         for gate in attention.prefix_tuning.prefix_gates.values():
             yield from of_gate(f"{i}/prefix/gate", gate, read)
         places = {
@@ -261,7 +261,7 @@ def named(model: Any, read: Callable[[nn.Parameter], Tensor]) -> Iterator[tuple[
                 yield f"{i}/{place}/B", read(part.lora_B)
                 if part.use_gating:
                     yield from of_gate(f"{i}/{place}/gate", part.gate, read)
-        for place, holder in (("attention", layer.attention.output), ("down", layer.output)):
+        for place, holder in (("attention", layer.self_attention.output), ("down", layer.output)):
             for part in holder.adapters.values():
                 yield f"{i}/{place}/D", read(part.adapter_down[0].weight)
                 yield f"{i}/{place}/D_bias", read(part.adapter_down[0].bias)

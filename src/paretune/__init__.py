@@ -8,7 +8,7 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.check(study).errors                 # what stands in the way; () if nothing does
     paretune.plan(study).seconds_left            # before anything starts
     paretune.run(study).summary                  # trains in processes of its own; can be resumed
-    for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
+    for task in paretune.reporting(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
     paretune.why(study, "full", "lora")          # where the difference in memory lies
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
@@ -16,7 +16,7 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.verify(study).problems              # what changed in the store since it was written
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
-    paretune.export(study).folder                # the best method's run, as a PEFT adapter
+    paretune.exporting(study).folder                # the best method's run, as a PEFT adapter
     paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
@@ -24,35 +24,35 @@ Only names are imported here; torch and the rest come when a verb needs them.
 """
 
 # Two rooms have a verb's name. Loading a package sets its name in its parent, once: so they are
-# loaded before, and `paretune.report` and `paretune.export` stay the functions.
-import paretune.export
-import paretune.report  # noqa: F401 (loaded for its order)
+# loaded before, and `paretune.reporting` and `paretune.exporting` stay the functions.
+import paretune.exporting
+import paretune.reporting  # noqa: F401 (loaded for its order)
+from paretune.contrib.slobench.export_submission import export_slobench
+from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.study import Study
-from paretune.verbs.check import Checked, check
-from paretune.verbs.compare import Compared, compare
-from paretune.verbs.export import Exported, export
-from paretune.verbs.export_slobench import export_slobench
+from paretune.verbs.check import CheckResult, check
+from paretune.verbs.compare import ComparisonResult, compare
+from paretune.verbs.export import ExportResult, export
 from paretune.verbs.load import load
 from paretune.verbs.plan import Plan, plan
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import report
-from paretune.verbs.run import Ran, run
-from paretune.verbs.track import Tracked, track
-from paretune.verbs.verify import Verified, verify
-from paretune.verbs.watch import View, watch
-from paretune.verbs.why import Why, why
+from paretune.verbs.run import RunResult, run
+from paretune.verbs.verify import VerifyResult, verify
+from paretune.verbs.watch import StudyProgress, watch
+from paretune.verbs.why import MemoryExplanation, why
 
 __all__ = [
-    "Checked",
-    "Compared",
-    "Exported",
+    "CheckResult",
+    "ComparisonResult",
+    "ExportResult",
+    "MemoryExplanation",
     "Plan",
-    "Ran",
+    "RunResult",
     "Study",
-    "Tracked",
-    "Verified",
-    "View",
-    "Why",
+    "StudyProgress",
+    "TrackResult",
+    "VerifyResult",
     "check",
     "compare",
     "export",

@@ -53,7 +53,7 @@ class DataError(ParetuneError):
     exit_code = 3
 
 
-class MissingError(DataError):
+class MissingDependencyError(DataError):
     """An optional package, or data that it needs, is not installed; nothing is fetched silently."""
 
 

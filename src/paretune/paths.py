@@ -12,46 +12,49 @@ from typing import Any
 
 from paretune.specs import ModelSpec, TaskSpec
 
-FILES = ("train", "test", "train_target", "test_target")
-PLACES = ("source", *FILES)
+FILE_KEYS = ("train", "test", "train_target", "test_target")
+PATH_KEYS = ("source", *FILE_KEYS)
 """The keys of a task that say where its data lies."""
 
 
-class Anchor:
-    """Makes the relative paths of a study file absolute; ``written`` maps them back."""
+class PathResolver:
+    """Makes the relative paths of a study file absolute; ``written_paths`` maps them back."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
-        self.written: dict[str, str] = {}
+        self.written_paths: dict[str, str] = {}
 
     def task(self, spec: TaskSpec) -> TaskSpec:
         """The task with absolute paths."""
-        update = {key: self._file(getattr(spec, key), stem=spec.translates) for key in FILES}
-        return spec.model_copy(update={**update, "source": self._folder(spec.source)})
+        update = {
+            key: self._resolve_file(getattr(spec, key), stem=spec.is_translation)
+            for key in FILE_KEYS
+        }
+        return spec.model_copy(update={**update, "source": self._resolve_folder(spec.source)})
 
     def model(self, spec: ModelSpec) -> ModelSpec:
         """The model with an absolute path; its label keeps what it was called by."""
         label = spec.key if (spec.label or is_path(spec.name)) else None
-        return spec.model_copy(update={"name": self._folder(spec.name), "label": label})
+        return spec.model_copy(update={"name": self._resolve_folder(spec.name), "label": label})
 
-    def _file(self, value: str | None, *, stem: bool) -> str | None:
+    def _resolve_file(self, value: str | None, *, stem: bool) -> str | None:
         if value is None or Path(value).is_absolute():
             return value
         beside = self.base / value
         if not (stem or beside.exists() or "." in Path(value).name):
             return value
-        return self._keep(str(beside.resolve()), posixpath.normpath(value))
+        return self._remember(str(beside.resolve()), posixpath.normpath(value))
 
-    def _folder(self, name: str | None) -> str | None:
+    def _resolve_folder(self, name: str | None) -> str | None:
         if name is None or not is_path(name):
             return name
         resolved = str((self.base / Path(name).expanduser()).resolve())
         if name.startswith("/"):
             return resolved
-        return self._keep(resolved, name if name.startswith("~") else _dotted(name))
+        return self._remember(resolved, name if name.startswith("~") else _with_leading_dot(name))
 
-    def _keep(self, absolute: str, written: str) -> str:
-        self.written[absolute] = written
+    def _remember(self, absolute: str, written: str) -> str:
+        self.written_paths[absolute] = written
         return absolute
 
 
@@ -60,13 +63,13 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~"))
 
 
-def as_written(form: dict[str, Any], written: Mapping[str, str]) -> dict[str, Any]:
+def restore_written_paths(form: dict[str, Any], written: Mapping[str, str]) -> dict[str, Any]:
     """A study's canonical form with its paths as the study file has them."""
 
     def said(section: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
         return {k: written.get(v, v) if k in keys and v else v for k, v in section.items()}
 
-    tasks = [said(task, PLACES) for task in form["tasks"]]
+    tasks = [said(task, PATH_KEYS) for task in form["tasks"]]
     return {**form, "tasks": tasks, "models": [said(model, ("name",)) for model in form["models"]]}
 
 
@@ -100,13 +103,13 @@ def same_elsewhere(stored: Mapping[str, Any], form: Mapping[str, Any]) -> bool:
         **stored,
         **{
             what: [moved(a, b, keys) for a, b in zip(stored[what], form[what], strict=True)]
-            for what, keys in (("tasks", PLACES), ("models", ("name",)))
+            for what, keys in (("tasks", PATH_KEYS), ("models", ("name",)))
         },
     }
     return bool(seen == form)
 
 
-def _dotted(name: str) -> str:
+def _with_leading_dot(name: str) -> str:
     """``./models//tiny`` as ``./models/tiny``: a leading dot tells a folder from a hub name."""
     normal = posixpath.normpath(name)
     return normal if normal.startswith("..") else f"./{normal}"

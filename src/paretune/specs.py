@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paretune import spellings
 
-OwnKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
+CustomTaskKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
 """What data of one's own may be."""
-Kind = Literal[OwnKind, "span_pair", "answer_set"]
+TaskKind = Literal[CustomTaskKind, "span_pair", "answer_set"]
 """What a task may be: a span pair is a text with two marked spans; the examples of an answer set
 are answers to questions, and a question counts as a whole too."""
 Label = int | float
@@ -30,25 +30,25 @@ Metric = Literal[
     "bleu",
     "chrf",
 ]
-OF_NUMBERS = ("r2", "pearson", "spearman")
+REGRESSION_METRICS = ("r2", "pearson", "spearman")
 """The metrics of a regression."""
-OF_SETS = ("f1a_em",)
+ANSWER_SET_METRICS = ("f1a_em",)
 """The metrics of answer sets alone."""
-OF_TEXTS = ("bleu", "chrf")
+TRANSLATION_METRICS = ("bleu", "chrf")
 """The metrics of a translation, 0 to 100; all that are named nowhere are of classes and choices."""
 
 
-def metrics_of(kind: str) -> tuple[Metric, ...]:
+def metrics_for_kind(kind: str) -> tuple[Metric, ...]:
     """The metrics that fit a kind of task."""
     every: tuple[Metric, ...] = get_args(Metric)
-    own = {"regression": OF_NUMBERS, "translation": OF_TEXTS}
+    own = {"regression": REGRESSION_METRICS, "translation": TRANSLATION_METRICS}
     if kind in own:
         return tuple(m for m in every if m in own[kind])
-    sets = () if kind == "answer_set" else OF_SETS
-    return tuple(m for m in every if m not in (*OF_NUMBERS, *OF_TEXTS, *sets))
+    sets = () if kind == "answer_set" else ANSWER_SET_METRICS
+    return tuple(m for m in every if m not in (*REGRESSION_METRICS, *TRANSLATION_METRICS, *sets))
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """A frozen value that refuses what it does not know.
 
     ``ALIASES``: other spellings of its keys, which mean the same.
@@ -59,11 +59,11 @@ class Frozen(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_keys(cls, values: Any) -> Any:
-        return spellings.rename(values, cls.ALIASES)
+    def _rename_aliases(cls, values: Any) -> Any:
+        return spellings.apply_aliases(values, cls.ALIASES)
 
 
-class Checks(Frozen):
+class Checks(FrozenModel):
     """What the audit of the data lets pass as a warning; above it, the study does not run.
 
     ``max_leaked``: share of test rows that train holds too. ``max_unlearnable``: share of test
@@ -74,7 +74,7 @@ class Checks(Frozen):
     max_unlearnable: float = Field(default=0.1, ge=0, le=1)
 
 
-class TaskSpec(Frozen):
+class TaskSpec(FrozenModel):
     """A built-in task by name, or the user's own files or hub dataset.
 
     Built-in: ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for rows that
@@ -90,7 +90,7 @@ class TaskSpec(Frozen):
     has it (``corpus`` for ``corpus.sl`` and ``corpus.en``).
     """
 
-    ALIASES = spellings.TASK
+    ALIASES = spellings.TASK_ALIASES
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     language: str | None = None
@@ -99,7 +99,7 @@ class TaskSpec(Frozen):
     split: Literal["published", "paper"] = "published"
     limit: Mapping[Literal["train", "test"], int] | None = None
 
-    kind: OwnKind | None = None
+    kind: CustomTaskKind | None = None
     train: str | None = None
     test: str | None = None
     train_target: str | None = None
@@ -123,24 +123,24 @@ class TaskSpec(Frozen):
     target_lang: str | None = None
 
     @property
-    def translates(self) -> bool:
+    def is_translation(self) -> bool:
         """Whether the task is a translation."""
         return self.target_lang is not None
 
     @property
-    def own(self) -> bool:
+    def has_own_data(self) -> bool:
         """Whether this names the user's own data instead of a built-in task."""
         return self.train is not None or self.dataset is not None
 
     @property
     def key(self) -> str:
         """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
-        if self.translates:
+        if self.is_translation:
             return f"{self.name}-{self.source_lang}-{self.target_lang}"
         return f"{self.name}-{self.language}" if self.language else self.name
 
     @model_validator(mode="after")
-    def _shape(self) -> TaskSpec:
+    def _check_shape(self) -> TaskSpec:
         own_only = (
             "kind",
             "text",
@@ -153,8 +153,8 @@ class TaskSpec(Frozen):
             "id",
             "group",
         )
-        self._languages()
-        if not self.own:
+        self._check_languages()
+        if not self.has_own_data:
             files = ("test", "splits", "train_target", "test_target")
             given = [k for k in (*own_only, *files) if getattr(self, k) is not None]
             if given:
@@ -165,8 +165,8 @@ class TaskSpec(Frozen):
             return self
         if self.train is not None and self.dataset is not None:
             raise ValueError("give either train: FILE or dataset: NAME, not both")
-        self._table()
-        needed = ("kind",) if self.translates else ("kind", "text", "label")
+        self._check_table()
+        needed = ("kind",) if self.is_translation else ("kind", "text", "label")
         missing = [k for k in needed if getattr(self, k) is None]
         if self.features and "text" in missing:
             missing.remove("text")
@@ -179,24 +179,24 @@ class TaskSpec(Frozen):
         if missing:
             raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
         numbers = self.kind == "regression"
-        fitting = metrics_of(str(self.kind))
+        fitting = metrics_for_kind(str(self.kind))
         if self.metric is not None and self.metric not in fitting:
             raise ValueError(f"metric {self.metric} is none of {self.kind}: {', '.join(fitting)}")
         if numbers and self.labels is not None:
             raise ValueError("labels: a regression has numbers; remove them, or change kind")
         return self
 
-    def _languages(self) -> None:
+    def _check_languages(self) -> None:
         """Both languages or none, and of a translation both; nothing else has two files."""
         if (self.source_lang is None) != (self.target_lang is None):
             raise ValueError("source_lang and target_lang go together")
         if self.source_lang is not None and self.source_lang == self.target_lang:
             raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
-        if self.own and self.translates != (self.kind == "translation"):
+        if self.has_own_data and self.is_translation != (self.kind == "translation"):
             raise ValueError("kind: translation, source_lang and target_lang go together")
-        if self.own and self.split != "published":
+        if self.has_own_data and self.split != "published":
             raise ValueError("split goes with a built-in task; name your own parts as train, test")
-        if self.translates:
+        if self.is_translation:
             names = ("text_pair", "choices", "features", "labels", "language")
             given = [k for k in names if getattr(self, k) is not None]
             if given:
@@ -207,7 +207,7 @@ class TaskSpec(Frozen):
             if self.kind != "translation" or getattr(self, part) is None:
                 raise ValueError(f"{part}_target goes with {part} of a translation")
 
-    def _table(self) -> None:
+    def _check_table(self) -> None:
         """Features stand in the place of a text."""
         if self.features is None:
             return
@@ -224,14 +224,14 @@ class TaskSpec(Frozen):
             )
 
 
-class ModelSpec(Frozen):
+class ModelSpec(FrozenModel):
     """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package).
 
     ``source_prefix`` is put before every text to translate, as T5 was trained with
     (``"translate English to German: "``).
     """
 
-    ALIASES = spellings.MODEL
+    ALIASES = spellings.MODEL_ALIASES
 
     name: str = Field(min_length=1)
     revision: str | None = None
@@ -259,8 +259,8 @@ class MethodSpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _own_words(cls, values: Any) -> Any:
-        return spellings.rename_method(values)
+    def _rename_aliases(cls, values: Any) -> Any:
+        return spellings.apply_method_aliases(values)
 
     @property
     def options(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-TRAINING = {
+TRAINING_ALIASES = {
     "num_train_epochs": "epochs",
     "num_epochs": "epochs",
     "per_device_train_batch_size": "batch_size",
@@ -26,7 +26,7 @@ TRAINING = {
     "eval_steps": "eval_every",
 }
 """Keys of ``training``. Trainer's batch is that of a device; a run here has one device."""
-TASK = {
+TASK_ALIASES = {
     "train_file": "train",
     "test_file": "test",
     "dataset_name": "dataset",
@@ -36,12 +36,12 @@ TASK = {
     "label_column": "label",
     "label_column_name": "label",
 }
-MODEL = {"model_name_or_path": "name"}
-GENERATION = {"generation_num_beams": "num_beams"}
+MODEL_ALIASES = {"model_name_or_path": "name"}
+GENERATION_ALIASES = {"generation_num_beams": "num_beams"}
 
 _RATE = "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}"
 _STEPS = "the share of all steps is given here: warmup_fraction"
-NEAR: Mapping[str, str] = {
+KEY_HINTS: Mapping[str, str] = {
     "learning_rate": _RATE,
     "learning_rates": _RATE,
     "lr": _RATE,
@@ -65,7 +65,7 @@ NEAR: Mapping[str, str] = {
 }
 """Keys whose meaning is near to something of ours, with what to write instead."""
 
-METHODS = {
+METHOD_ALIASES = {
     "prompt_tuning": "prompt",
     "prefix_tuning": "prefix",
     "ptuning": "p_tuning",
@@ -74,7 +74,7 @@ METHODS = {
     "linear_probe": "head_only",
 }
 """Names of methods, in small letters with underscores."""
-INSTEAD: Mapping[str, str] = {
+METHOD_HINTS: Mapping[str, str] = {
     "qlora": "quantised bases are not supported yet; take lora",
     "rslora": "write {name: lora, use_rslora: true}",
     "loraplus": "write {name: lora, loraplus_lr_ratio: 16}",
@@ -89,18 +89,18 @@ INSTEAD: Mapping[str, str] = {
 
 _LORA = {"r": "rank", "lora_rank": "rank", "lora_r": "rank", "lora_alpha": "alpha"}
 _ANY_METHOD = {"learning_rate": "learning_rates", "lr": "learning_rates"}
-OPTIONS: Mapping[str, Mapping[str, str]] = {
+OPTION_ALIASES: Mapping[str, Mapping[str, str]] = {
     "lora": {**_LORA, "lora_dropout": "dropout"},
     "dora": {**_LORA, "lora_dropout": "dropout"},
     "loha": {"r": "rank"},
     "lokr": {"r": "rank"},
 }
 """Options of methods. Of all methods: one learning rate is a list of one."""
-ALIASES = (TRAINING, TASK, MODEL, GENERATION, _ANY_METHOD)
+KEY_ALIASES = (TRAINING_ALIASES, TASK_ALIASES, MODEL_ALIASES, GENERATION_ALIASES, _ANY_METHOD)
 """All of them that are keys of a study file."""
 
 
-def rename(values: Any, aliases: Mapping[str, str]) -> Any:
+def apply_aliases(values: Any, aliases: Mapping[str, str]) -> Any:
     """The values under our own keys.
 
     Raises:
@@ -118,7 +118,7 @@ def rename(values: Any, aliases: Mapping[str, str]) -> Any:
     return renamed
 
 
-def rename_method(values: Any) -> Any:
+def apply_method_aliases(values: Any) -> Any:
     """A method and its options under our own names, and those of the members of a stack.
 
     Raises:
@@ -126,36 +126,36 @@ def rename_method(values: Any) -> Any:
     """
     if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
         return values
-    name = method_name(values["name"])
-    renamed = dict(rename(values, {**_ANY_METHOD, **OPTIONS.get(name, {})}))
+    name = canonical_method_name(values["name"])
+    renamed = dict(apply_aliases(values, {**_ANY_METHOD, **OPTION_ALIASES.get(name, {})}))
     renamed["name"] = name
     rates = renamed.get("learning_rates")
     if isinstance(rates, int | float) and not isinstance(rates, bool):
         renamed["learning_rates"] = [rates]
-    if (name in OPTIONS or name.startswith("peft:")) and "target_modules" in renamed:
-        renamed["target_modules"] = _targets(renamed["target_modules"])
+    if (name in OPTION_ALIASES or name.startswith("peft:")) and "target_modules" in renamed:
+        renamed["target_modules"] = _canonical_targets(renamed["target_modules"])
     if name == "stack" and isinstance(renamed.get("methods"), list | tuple):
         renamed["methods"] = [
-            method_name(one) if isinstance(one, str) else rename_method(one)
+            canonical_method_name(one) if isinstance(one, str) else apply_method_aliases(one)
             for one in renamed["methods"]
         ]
     return renamed
 
 
-def method_name(name: str) -> str:
+def canonical_method_name(name: str) -> str:
     """``LoRA`` is ``lora`` and ``prompt-tuning`` is ``prompt``; a plug-in's name stays as it is."""
     own = re.sub(r"[ -]", "_", name.strip()).casefold()
     if own == name:
-        return METHODS.get(name, name)
+        return METHOD_ALIASES.get(name, name)
     if any(entry.name == name for entry in entry_points(group="paretune.methods")):
         return name
-    return METHODS.get(own, own)
+    return METHOD_ALIASES.get(own, own)
 
 
-def _targets(given: Any) -> Any:
+def _canonical_targets(given: Any) -> Any:
     """PEFT spells it ``all-linear``."""
     if isinstance(given, list | tuple):
-        return [_targets(one) for one in given]
+        return [_canonical_targets(one) for one in given]
     return "all_linear" if given == "all-linear" else given
 
 

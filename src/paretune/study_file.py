@@ -30,10 +30,10 @@ from paretune.errors import StudyError
 MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 16
-DATA = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".tmx", ".zip", ".xlsx", ".gz")
+DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".tmx", ".zip", ".xlsx", ".gz")
 """How the names of data files end."""
 
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Where a value stands: ``("tasks", 0, "text")``."""
 
 
@@ -49,41 +49,41 @@ class StudyFile:
 
     values: dict[str, Any]
     where: str
-    lines: Mapping[Place, int] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
 
-def read(path: Path) -> StudyFile:
+def read_study_file(path: Path) -> StudyFile:
     """Read a study file.
 
     Raises:
         StudyError: there is none, it cannot be read, is no YAML, or larger than a study can be.
     """
     where = str(path)
-    if path.suffix.casefold() in DATA:
-        raise _data_instead(path)
-    text = _text(path)
+    if path.suffix.casefold() in DATA_SUFFIXES:
+        raise _data_file_error(path)
+    text = _read_text(path)
     try:
         _refuse_large(text, where)
         yaml = YAML(typ="safe", pure=True)
         node = yaml.compose(text)
-        lines: dict[Place, int] = {}
+        lines: dict[KeyPath, int] = {}
         if node is not None:
-            lines.update(_lines(node))
+            lines.update(_iterate_lines(node))
         values = None if node is None else yaml.constructor.construct_document(node)
     except YAMLError as error:
-        raise _not_yaml(error, path) from None
+        raise _yaml_error(error, path) from None
     except (ValueError, TypeError) as error:  # a date of the 99th month, a key that is a list
         raise StudyError(f"holds a value that cannot be read ({error}).", where=where) from None
     if not isinstance(values, dict):
         if path.suffix.casefold() == ".json":
-            raise _data_instead(path)
+            raise _data_file_error(path)
         raise StudyError(
             "holds no settings.", where=where, remedy="paretune new writes a commented one."
         )
     return StudyFile(values, where, lines)
 
 
-def _data_instead(path: Path) -> StudyError:
+def _data_file_error(path: Path) -> StudyError:
     if not path.exists():
         return StudyError("no such file.", where=str(path))
     return StudyError(
@@ -93,7 +93,7 @@ def _data_instead(path: Path) -> StudyError:
     )
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     where = str(path)
     try:
         if not path.exists():
@@ -162,7 +162,7 @@ def _refuse_large(text: str, where: str) -> None:
         )
 
 
-def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
+def _iterate_lines(node: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
     """Each place with its line; of a key, that of the key."""
     if not place:
         yield place, node.start_mark.line + 1
@@ -171,25 +171,25 @@ def _lines(node: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
             if isinstance(key, ScalarNode):
                 inner = (*place, str(key.value))
                 yield inner, key.start_mark.line + 1
-                yield from _lines(value, inner)
+                yield from _iterate_lines(value, inner)
     elif isinstance(node, SequenceNode):
         for number, value in enumerate(node.value):
             yield (*place, number), value.start_mark.line + 1
-            yield from _lines(value, (*place, number))
+            yield from _iterate_lines(value, (*place, number))
 
 
-def _not_yaml(error: YAMLError, path: Path) -> StudyError:
+def _yaml_error(error: YAMLError, path: Path) -> StudyError:
     """What is likely wrong, and the line, in our own words."""
     mark = getattr(error, "problem_mark", None)
     began = getattr(error, "context_mark", None)
-    said, remedy = _likely(error, None if began is None else began.line + 1)
+    said, remedy = _explain_yaml_error(error, None if began is None else began.line + 1)
     # What was never closed is wrong where it was opened.
     line = began if began is not None and "not closed" in said else mark
     where = str(path) if line is None else f"{path} line {line.line + 1}"
     return StudyError(f"is not valid YAML: {said}.", where=where, remedy=remedy)
 
 
-def _likely(error: YAMLError, began: int | None) -> tuple[str, str]:
+def _explain_yaml_error(error: YAMLError, began: int | None) -> tuple[str, str]:
     """What is likely wrong, and what to do."""
     problem = str(getattr(error, "problem", None) or error)
     context = str(getattr(error, "context", None) or "")

@@ -2,7 +2,7 @@ import fake_records as fake
 import numpy as np
 import pytest
 
-from paretune.analysis.budget import expected_best, expected_maximum
+from paretune.analysis.pareto.expected_best import expected_best_scores, expected_maximum
 
 
 def tuning(levels: dict[float, float | None]):
@@ -29,7 +29,7 @@ def test_the_expected_maximum_is_that_of_draws_with_replacement() -> None:
 
 def test_more_trials_promise_more_and_say_on_what() -> None:
     records = tuning({1e-4: 0.4, 1e-3: 0.8, 1e-2: 0.6})
-    found = expected_best(records, "accuracy")
+    found = expected_best_scores(records, "accuracy")
     assert [best.trials for best in found] == [1, 2, 3]
     estimates = [best.expected.estimate for best in found]
     assert estimates == sorted(estimates)
@@ -39,9 +39,9 @@ def test_more_trials_promise_more_and_say_on_what() -> None:
 
 
 def test_lost_trials_count_as_the_lowest_score() -> None:
-    found = expected_best(tuning({1e-4: 0.6, 1e-3: None}), "accuracy")
-    whole = expected_best(tuning({1e-4: 0.6, 1e-3: 0.6}), "accuracy")
+    found = expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "accuracy")
+    whole = expected_best_scores(tuning({1e-4: 0.6, 1e-3: 0.6}), "accuracy")
     assert found[0].expected.estimate == pytest.approx(whole[0].expected.estimate / 2, abs=0.06)
-    assert expected_best(tuning({1e-4: 0.6, 1e-3: None}), "r2") == ()
-    assert expected_best(tuning({1e-4: 0.6}), "accuracy") == ()
-    assert expected_best(tuning({1e-4: None, 1e-3: None}), "accuracy") == ()
+    assert expected_best_scores(tuning({1e-4: 0.6, 1e-3: None}), "r2") == ()
+    assert expected_best_scores(tuning({1e-4: 0.6}), "accuracy") == ()
+    assert expected_best_scores(tuning({1e-4: None, 1e-3: None}), "accuracy") == ()

@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.cautious import cautious
-from paretune.analysis.costs import Spread
-from paretune.analysis.difference import difference_of, holm, shared_variance
-from paretune.analysis.front import front
-from paretune.analysis.interval import Scored, scored
-from paretune.analysis.needed import needed
-from paretune.analysis.pairs import all_pairs, ranks
+from paretune.analysis.pairwise_ranks import compare_all_pairs, rank_ranges
+from paretune.analysis.pareto.costs import CostEstimate
+from paretune.analysis.pareto.front import pareto_front
+from paretune.analysis.statistics.conservative_difference import conservative_difference
+from paretune.analysis.statistics.paired_difference import (
+    holm_correction,
+    shared_variance,
+    student_difference,
+)
+from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.analysis.statistics.score_interval import BootstrapScore, bootstrap_score
 from paretune.store.record import Predictions
 
 LEVEL, SLACK = 0.05, 0.007
@@ -27,7 +31,7 @@ LEVEL, SLACK = 0.05, 0.007
 
 def simulated(
     rng: np.random.Generator, skills: list[float], seeds: int, n: int, spread: float
-) -> dict[str, Scored]:
+) -> dict[str, BootstrapScore]:
     """One study of a method for each skill, by its place."""
     ease = rng.normal(0, 1.2, n)
     label = rng.integers(0, 2, n)
@@ -39,7 +43,7 @@ def simulated(
             chance = 1 / (1 + np.exp(-(1 + skill + spread * rng.normal() + ease)))
             right = rng.random(n) < chance
             parts.append(Predictions(uid, given, tuple(np.where(right, label, 1 - label)), ()))
-        cells[str(place)] = scored(parts, "accuracy")
+        cells[str(place)] = bootstrap_score(parts, "accuracy")
     return cells
 
 
@@ -71,7 +75,7 @@ def test_without_a_difference_hardly_ever_is_one_called_clear(
     wrong = sum(
         any(
             pair.standing != "unclear"
-            for pair in all_pairs(simulated(rng, [0.0] * methods, seeds, n, spread))
+            for pair in compare_all_pairs(simulated(rng, [0.0] * methods, seeds, n, spread))
         )
         for _ in range(studies)
     )
@@ -97,11 +101,11 @@ def test_seeds_that_decide_alone_do_not_deceive(methods: int, seeds: int, unstab
         for i in range(methods):
             ours = rng.normal(0, 0.5**0.5) + spread[i] * rng.normal(size=seeds)
             draws = ours.mean() + rng.normal(0, 0.5**0.5, 2000)
-            cells[str(i)] = Scored(uid, (0,) * n, ours, draws, None, -1e9, 1e9)
-        pairs = all_pairs(cells)
+            cells[str(i)] = BootstrapScore(uid, (0,) * n, ours, draws, None, -1e9, 1e9)
+        pairs = compare_all_pairs(cells)
         wrong += any(pair.standing != "unclear" for pair in pairs)
-        plain = [difference_of(cells[pair.a], cells[pair.b]).p for pair in pairs]
-        usual += min(holm(plain)) < LEVEL
+        plain = [student_difference(cells[pair.a], cells[pair.b]).p for pair in pairs]
+        usual += min(holm_correction(plain)) < LEVEL
     print(f"{methods} methods x {seeds} seeds, {unstable}: {100 * wrong / studies:.2f} %", end="; ")
     print(f"by Welch and Satterthwaite {100 * usual / studies:.2f} %")
     assert wrong / studies <= LEVEL + SLACK
@@ -156,7 +160,7 @@ def test_a_planted_difference_is_found_as_often_as_theory_says(
         gaps.append(a.estimate - b.estimate)
         between.append(a.seed_variance + b.seed_variance)
         examples.append(shared_variance(a, b))
-        found += cautious(a, b).p < LEVEL
+        found += conservative_difference(a, b).p < LEVEL
     gap, error = truth(skill, spread) - truth(0.0, spread), float(np.std(gaps))
     theory = power(gap, error, seeds, float(np.mean(between)), float(np.mean(examples)), n)
     known = float(stats.norm.sf(1.96 - gap / error) + stats.norm.cdf(-1.96 - gap / error))
@@ -175,7 +179,7 @@ def test_all_true_ranks_lie_in_the_ranges_at_once() -> None:
     skills = [1.5, 0.8, 0.75, 0.0]
     for _ in range(studies):
         cells = simulated(rng, skills, 3, 200, 0.2)
-        found = ranks(list(cells), all_pairs(cells))
+        found = rank_ranges(list(cells), compare_all_pairs(cells))
         held += all(found[str(i)].best <= i + 1 <= found[str(i)].worst for i in range(4))
     print(f"all true ranks in {100 * held / studies:.1f} % of studies")
     assert held / studies >= 1 - LEVEL - SLACK
@@ -190,12 +194,14 @@ def test_the_examples_that_are_asked_for_decide_in_eight_of_ten() -> None:
     for _ in range(40):
         cells = simulated(rng, [0.5, 0.0], 1, 200, 0.0)
         looks = replace(cells["0"], seeds=cells["1"].seeds + gap)
-        numbers.append(needed(looks, cells["1"], once=(True, True)).examples or 0)
+        numbers.append(
+            estimate_sample_size(looks, cells["1"], deterministic=(True, True)).examples or 0
+        )
     n = round(float(np.mean(numbers)))
     found = 0
     for _ in range(studies):
         cells = simulated(rng, [0.5, 0.0], 1, n, 0.0)
-        found += cautious(cells["0"], cells["1"]).p < LEVEL
+        found += conservative_difference(cells["0"], cells["1"]).p < LEVEL
     print(f"{n} examples decide in {100 * found / studies:.1f} % of studies")
     assert found / studies == pytest.approx(0.8, abs=0.05)
 
@@ -203,12 +209,13 @@ def test_the_examples_that_are_asked_for_decide_in_eight_of_ten() -> None:
 @pytest.mark.slow
 def test_a_dearer_method_that_is_no_better_is_on_the_front_half_of_the_time() -> None:
     """And the probability is even: as often under 0.1 as over 0.9."""
-    rng, costs = np.random.default_rng(11), {"0": Spread(1.0), "1": Spread(2.0)}
+    rng, costs = np.random.default_rng(11), {"0": CostEstimate(1.0), "1": CostEstimate(2.0)}
     chances = np.array(
         [
-            {p.name: p.probability for p in front(simulated(rng, [0.0, 0.0], 3, 100, 0.2), costs)}[
-                "1"
-            ]
+            {
+                p.name: p.probability
+                for p in pareto_front(simulated(rng, [0.0, 0.0], 3, 100, 0.2), costs)
+            }["1"]
             for _ in range(1000)
         ]
     )

@@ -5,19 +5,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.cautious import cautious, reach
-from paretune.analysis.difference import difference_of, shared_variance
-from paretune.analysis.interval import Scored, scored
+from paretune.analysis.statistics.conservative_difference import (
+    conservative_difference,
+    smallest_clear_difference,
+)
+from paretune.analysis.statistics.paired_difference import shared_variance, student_difference
+from paretune.analysis.statistics.score_interval import BootstrapScore, bootstrap_score
 
 
-def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0) -> Scored:
+def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0) -> BootstrapScore:
     parts = [fake.answers(quality, n=n, seed=s + noise) for s in range(seeds)]
-    return scored(parts, "accuracy")
+    return bootstrap_score(parts, "accuracy")
 
 
 def test_without_seeds_it_is_the_usual_interval() -> None:
     a, b = cell(0.8, seeds=1), cell(0.7, seeds=1, noise=9)
-    usual, found = difference_of(a, b), cautious(a, b)
+    usual, found = student_difference(a, b), conservative_difference(a, b)
     assert found.low == pytest.approx(usual.low) and found.high == pytest.approx(usual.high)
     assert found.p == pytest.approx(usual.p, rel=1e-6)
 
@@ -29,14 +32,16 @@ def test_without_examples_part_it_is_welch() -> None:
         seeds = [(one.var(ddof=1) / 4, 3.0), (other.var(ddof=1) / 3, 2.0)]
         wanted = stats.ttest_ind(one, other, equal_var=False)
         p = wanted.pvalue
-        assert reach(seeds, (0.0, 99.0), p) == pytest.approx(abs(one.mean() - other.mean()))
+        assert smallest_clear_difference(seeds, (0.0, 99.0), p) == pytest.approx(
+            abs(one.mean() - other.mean())
+        )
 
 
 def test_seeds_that_are_alike_by_chance_prove_little() -> None:
     a, b = cell(0.8), cell(0.8, noise=20)
     a = replace(a, seeds=np.array([0.80, 0.82]))
     b = replace(b, seeds=np.array([0.62, 0.66]))
-    usual, found = difference_of(a, b), cautious(a, b)
+    usual, found = student_difference(a, b), conservative_difference(a, b)
     assert found.p > 3 * usual.p
     assert found.high - found.low > usual.high - usual.low
     # p and interval say the same.
@@ -44,16 +49,16 @@ def test_seeds_that_are_alike_by_chance_prove_little() -> None:
     v, s = shared_variance(a, b), a.seed_variance + b.seed_variance
     assert half > (stats.t.ppf(0.975, 2) ** 2 * s + 1.96**2 * v) ** 0.5
     for other in (cell(0.7), cell(0.75, noise=30), cell(0.79, noise=60)):
-        found = cautious(a, other)
+        found = conservative_difference(a, other)
         assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
 
 
 def test_what_says_nothing_proves_nothing() -> None:
     same = cell(0.8)
-    found = cautious(same, same)
+    found = conservative_difference(same, same)
     assert (found.estimate, found.p) == (0, 1)
     label = [0]
-    one = scored([fake.predictions(label, [0])], "accuracy")
-    other = scored([fake.predictions(label, [1])], "accuracy")
-    found = cautious(one, other)
+    one = bootstrap_score([fake.predictions(label, [0])], "accuracy")
+    other = bootstrap_score([fake.predictions(label, [1])], "accuracy")
+    found = conservative_difference(one, other)
     assert (found.low, found.high) == (-1, 1) and found.p > 0.05

@@ -1,7 +1,7 @@
 import fake_records as fake
 import fake_translations as made
 
-from paretune.analysis.cells import Cell, group
+from paretune.analysis.cells import Cell, group_into_cells
 
 
 def by_key(cells: list[Cell]) -> dict[tuple[str, str, str], Cell]:
@@ -10,7 +10,7 @@ def by_key(cells: list[Cell]) -> dict[tuple[str, str, str], Cell]:
 
 def test_a_whole_study_is_gathered() -> None:
     study = fake.study()
-    cells = by_key(group(study, fake.whole(study)))
+    cells = by_key(group_into_cells(study, fake.whole(study)))
     lora = cells["topics", "e5-small", "lora"]
     assert len(cells) == 2 * (3 + 1 + 2)
     assert (len(lora.final), len(lora.tuning), len(lora.cost)) == (3, 3, 1)
@@ -27,17 +27,17 @@ def test_a_whole_study_is_gathered() -> None:
 def test_what_has_not_run_is_there_too() -> None:
     study = fake.study()
     waiting = [fake.state(fake.make_run(study, "tune", "lora", 0, fold=f)) for f in (0, 1)]
-    cells = by_key(group(study, [], waiting))
+    cells = by_key(group_into_cells(study, [], waiting))
     lora = cells["topics", "e5-small", "lora"]
     assert lora.interval is None
     assert not lora.finished
-    assert lora.waiting == {("tune", "todo"): 2}
+    assert lora.pending == {("tune", "todo"): 2}
 
 
 def test_a_collapse_is_seen_whatever_the_record_says() -> None:
     study = fake.study()
     run = fake.make_run(study, "final", "lora", 1)
-    cells = by_key(group(study, [fake.record(run, {"test": fake.constant()}, "ok")]))
+    cells = by_key(group_into_cells(study, [fake.record(run, {"test": fake.constant()}, "ok")]))
     assert cells["topics", "e5-small", "lora"].outcomes == {"collapsed": 1}
 
 
@@ -46,9 +46,9 @@ def test_diverged_seeds_are_counted_beside_the_scored() -> None:
     final = [fake.make_run(study, "final", "lora", s) for s in (1, 2, 3)]
     records = [fake.record(r, {"test": fake.answers(0.7)}) for r in final[:2]]
     records.append(fake.record(final[2], outcome="diverged"))
-    lora = by_key(group(study, records))["topics", "e5-small", "lora"]
+    lora = by_key(group_into_cells(study, records))["topics", "e5-small", "lora"]
     assert lora.outcomes == {"ok": 2, "diverged": 1}
-    assert lora.scoreless == 1
+    assert lora.unscored_runs == 1
     assert lora.finished
 
 
@@ -56,7 +56,7 @@ def test_a_changed_study_never_mixes_results() -> None:
     old = fake.study(training={"epochs": 3})
     new = fake.study(training={"epochs": 10})
     records = fake.cell(old, "lora", 0.9) + fake.cell(new, "lora", 0.5)
-    lora = by_key(group(new, records))["topics", "e5-small", "lora"]
+    lora = by_key(group_into_cells(new, records))["topics", "e5-small", "lora"]
     assert {r.run.training.epochs for r in lora.final + lora.tuning + lora.cost} == {10}
     assert len(lora.final) == 3
     assert lora.other_settings == 3
@@ -69,7 +69,7 @@ def test_answers_to_other_data_are_left_out() -> None:
     for seed in (1, 2):
         again = fake.make_run(study, "final", "lora", seed)
         records.append(fake.record(again, {"test": fake.answers(0.7, seed=seed)}))
-    lora = by_key(group(study, records))["topics", "e5-small", "lora"]
+    lora = by_key(group_into_cells(study, records))["topics", "e5-small", "lora"]
     assert len(lora.final) == 2
     assert lora.other_settings == 1
 
@@ -77,10 +77,10 @@ def test_answers_to_other_data_are_left_out() -> None:
 def test_a_cell_whose_every_trial_blew_up_is_finished_without_hope() -> None:
     study = fake.study()
     runs = [fake.make_run(study, "tune", "lora", 0, learning_rate=r) for r in (1e-4, 1e-3)]
-    lora = by_key(group(study, [fake.record(r, outcome="diverged") for r in runs]))[
+    lora = by_key(group_into_cells(study, [fake.record(r, outcome="diverged") for r in runs]))[
         "topics", "e5-small", "lora"
     ]
-    assert lora.hopeless
+    assert lora.all_trials_failed
     assert lora.finished
     assert lora.rate is None
 
@@ -88,7 +88,7 @@ def test_a_cell_whose_every_trial_blew_up_is_finished_without_hope() -> None:
 def test_the_papers_cells_have_one_seed_are_labelled_and_stand_beside_the_probe() -> None:
     study = fake.study(protocol={"preset": "paper"})
     run = fake.make_run(study, "final", "lora", 42, selection="test")
-    cells = by_key(group(study, [fake.record(run, {"test": fake.answers(0.7)})]))
+    cells = by_key(group_into_cells(study, [fake.record(run, {"test": fake.answers(0.7)})]))
     lora = cells["topics", "e5-small", "lora"]
     assert lora.finished
     assert lora.selected_on_test
@@ -97,20 +97,25 @@ def test_the_papers_cells_have_one_seed_are_labelled_and_stand_beside_the_probe(
 
 def test_a_translation_stands_beside_the_untuned_model_and_the_copied_source() -> None:
     study = made.study()
-    cells = by_key(group(study, made.whole(study)))
+    cells = by_key(group_into_cells(study, made.whole(study)))
     assert [key[2] for key in cells] == ["full", "lora", "prompt", "untuned", "copy_source"]
     untuned = cells["help-sl-en", "opus", "untuned"]
-    assert untuned.baseline and untuned.once and untuned.asked == 1 and untuned.finished
+    assert (
+        untuned.baseline
+        and untuned.deterministic
+        and untuned.expected_runs == 1
+        and untuned.finished
+    )
     assert untuned.rate is None and untuned.metric == "bleu"
     assert cells["help-sl-en", "-", "copy_source"].baseline
     lora = cells["help-sl-en", "opus", "lora"]
-    assert (lora.rate, lora.asked, lora.once) == (1e-3, 3, False)
+    assert (lora.rate, lora.expected_runs, lora.deterministic) == (1e-3, 3, False)
     assert lora.interval is not None and lora.interval.highest == 100
 
 
 def test_each_task_of_a_study_has_its_own_baselines() -> None:
     both = made.study(tasks=[made.study().tasks[0].model_dump(), fake.own_task("topics")])
-    cells = by_key(group(both, []))
+    cells = by_key(group_into_cells(both, []))
     assert {k[2] for k in cells if k[0] == "help-sl-en"} - {"full", "lora", "prompt"} == {
         "untuned",
         "copy_source",

@@ -9,16 +9,16 @@ import fake_records as fake
 import numpy as np
 import pytest
 
-from paretune.analysis.cells import group
-from paretune.analysis.choice import choose_rate
-from paretune.analysis.difference import difference
-from paretune.analysis.interval import score_interval, scored
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.lr_selection import select_learning_rate
 from paretune.analysis.scores import primary_metric
+from paretune.analysis.statistics.paired_difference import difference
+from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
 from paretune.errors import StoreError
 from paretune.metrics import answer_sets
-from paretune.report import words
-from paretune.report.build import build
-from paretune.store.predictions import decode_predictions, encode_predictions
+from paretune.reporting.build import build_report
+from paretune.reporting.text import formatting
+from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.record import Predictions, Record
 
 
@@ -77,7 +77,7 @@ def test_the_bootstrap_is_that_of_whole_passages() -> None:
         asked = np.concatenate([question[r] + 1000 * i for i, r in enumerate(drawn)])
         found = answer_sets.scores(label[rows], answer[rows], list(asked), "f1a_em")
         slow.append(found["primary"])
-    draws = scored([given], "f1a_em").draws
+    draws = bootstrap_score([given], "f1a_em").draws
     assert draws.std() == pytest.approx(np.std(slow), rel=0.12)
     assert draws.mean() == pytest.approx(np.mean(slow), abs=0.01)
 
@@ -144,9 +144,11 @@ def begun_before(cluster: tuple[int, ...], *, named: Sequence[str]) -> list[Reco
 def test_records_from_before_groups_were_named_stand_beside_newer_ones() -> None:
     study = fake.study()
     pairs = tuple(i // 2 for i in range(60))
-    old = build(study, begun_before(pairs, named=()), ())
-    mixed = build(study, begun_before(pairs, named=("lora", "prompt")), ())
-    new = build(study, begun_before(pairs, named=("full", "lora", "prompt", "head_only")), ())
+    old = build_report(study, begun_before(pairs, named=()), ())
+    mixed = build_report(study, begun_before(pairs, named=("lora", "prompt")), ())
+    new = build_report(
+        study, begun_before(pairs, named=("full", "lora", "prompt", "head_only")), ()
+    )
     basis = [[task.basis for task in found.tasks] for found in (old, mixed, new)]
     assert "groups" not in basis[0][0]
     assert "in 30 groups" in basis[1][0] and basis[1] == basis[2]
@@ -160,18 +162,21 @@ def test_groups_that_two_records_name_differently_are_not_guessed() -> None:
     records = begun_before(tuple(i // 2 for i in range(60)), named=("lora",))
     others = begun_before(tuple(i // 3 for i in range(60)), named=("prompt",))
     both = [b if b.run.method.name == "prompt" else a for a, b in zip(records, others, strict=True)]
-    full = [c for c in group(fake.study(), both) if c.method == "full"]
+    full = [c for c in group_into_cells(fake.study(), both) if c.method == "full"]
     assert all(not answers.cluster for cell in full for answers in cell.answers)
 
 
 def test_what_an_interval_stands_on_is_told() -> None:
     found = score_interval([passages(), passages(seed=1)], "f1a_em")
-    assert words.basis(found) == "480 answers to 120 questions in 15 groups, 2 seeds"
-    assert words.units(found) == "480 in 15"
+    assert formatting.format_basis(found) == "480 answers to 120 questions in 15 groups, 2 seeds"
+    assert formatting.format_units(found) == "480 in 15"
     spans = score_interval([replace(passages(), question=())], "accuracy")
-    assert words.basis(spans) == "480 examples in 15 groups, 1 seed"
+    assert formatting.format_basis(spans) == "480 examples in 15 groups, 1 seed"
     plain = score_interval([fake.answers(0.6)], "accuracy")
-    assert words.basis(plain) == "60 examples, 1 seed" and words.units(plain) == "60"
+    assert (
+        formatting.format_basis(plain) == "60 examples, 1 seed"
+        and formatting.format_units(plain) == "60"
+    )
 
 
 def test_stored_answers_name_what_belongs_together() -> None:
@@ -197,5 +202,5 @@ def test_the_metric_is_known_from_the_records_and_rates_are_chosen_by_it() -> No
         scores = {"scores": {"selection": {**found, "loss": 1.0 - skill / 10}}}
         tuning.append(fake.record(run, {"selection": given}, result=scores))
     assert primary_metric(tuning) == "f1a_em"
-    choice = choose_rate(tuning)
+    choice = select_learning_rate(tuning)
     assert (choice.rate, choice.undecided, choice.edge) == (1e-3, False, False)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from scipy import special
 
 from paretune.analysis import translations
-from paretune.analysis.cochran import half_width
-from paretune.analysis.interval import (
+from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
+from paretune.analysis.statistics.score_interval import (
     LEVEL,
     Interval,
-    interval_of,
-    least_variance,
-    scored,
-    scored_sums,
+    bootstrap_score,
+    bootstrap_sums,
+    confidence_interval,
+    plus_four_variance,
 )
 from paretune.store.record import Predictions
 
@@ -81,8 +81,8 @@ def ends(right: NDArray[np.bool_]) -> tuple[Array, Array, Array]:
     scores, mean = right.mean(axis=2), right.mean(axis=1)
     estimate = scores.mean(axis=1)
     between = scores.var(axis=1, ddof=1) / seeds if seeds > 1 else np.zeros(len(right))
-    examples = np.maximum(mean.var(axis=1) / n, least_variance(mean))
-    half = half_width(between, seeds, examples, n, LEVEL)
+    examples = np.maximum(mean.var(axis=1) / n, plus_four_variance(mean))
+    half = cochran_cox_half_width(between, seeds, examples, n, LEVEL)
     return np.maximum(0, estimate - half), np.minimum(1, estimate + half), estimate
 
 
@@ -102,7 +102,7 @@ def test_arrays_are_what_the_product_does() -> None:
         low, high, _ = ends(right)
         for study in range(20):
             label = rng.integers(0, 2, n)
-            found = interval_of(scored(answered(right[study], label), "accuracy"))
+            found = confidence_interval(bootstrap_score(answered(right[study], label), "accuracy"))
             wide = high[study] - low[study]
             assert found.low == pytest.approx(low[study], abs=0.03 * wide)
             assert found.high == pytest.approx(high[study], abs=0.03 * wide)
@@ -176,7 +176,9 @@ def test_macro_f1(level: float, seeds: int) -> None:
             def study(rng: np.random.Generator, n: int = n, share: float = share) -> Interval:
                 p = seed_scores(rng, level, n, share, (seeds,))
                 label = (rng.random(n) < 0.3).astype(np.int64)
-                return interval_of(scored(answered(right_answers(rng, p, n), label), "macro_f1"))
+                return confidence_interval(
+                    bootstrap_score(answered(right_answers(rng, p, n), label), "macro_f1")
+                )
 
             key = [seeds, n, round(100 * share), round(10 * level), 2]
             held = covered(study, float(macro_f1(drawn).mean()), 1000, key)
@@ -231,7 +233,7 @@ def test_bleu(seeds: int) -> None:
                 p = np.clip(level + spread * rng.normal(size=seeds), 0.3, 0.9)
                 uid = tuple(map(str, range(n)))
                 empty = [Predictions(uid, uid, uid, ())] * seeds
-                return interval_of(scored_sums(empty, list(bleu_sums(rng, p, n)), bleu))
+                return confidence_interval(bootstrap_sums(empty, list(bleu_sums(rng, p, n)), bleu))
 
             key = [seeds, n, round(100 * share), 3]
             held = covered(study, float(np.interp(drawn, at, curve).mean()), 1000, key)

@@ -9,24 +9,24 @@ from typing import Any
 import fake_records as fake
 import pytest
 
-from paretune.analysis.cells import NO_MODEL, Cell, group
-from paretune.analysis.decisions import Decisions
-from paretune.analysis.difference import ALPHA, holm
-from paretune.analysis.pairs import Pair
-from paretune.report.build import build
+from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pairwise_ranks import Pair
+from paretune.analysis.statistics.paired_difference import ALPHA, holm_correction
+from paretune.reporting.build import build_report
 from paretune.verbs.compare import compare
-from paretune.verbs.report import Gathered
+from paretune.verbs.report import StudyResults
 
 METHODS = ["full", "lora", "loha", "prompt"]
 
 
 def cells(**levels: float) -> list[Cell]:
     study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
-    return group(study, fake.whole(study, {"prompt": 0.6, **levels}))
+    return group_into_cells(study, fake.whole(study, {"prompt": 0.6, **levels}))
 
 
 def test_each_family_of_pairs_is_corrected_alone() -> None:
-    decided = Decisions(cells())
+    decided = PairwiseComparisons(cells())
     pairs = {frozenset((p.a, p.b)): p for p in decided.pairs("e5-small")}
     assert len(pairs) == 21
     families = [
@@ -38,15 +38,15 @@ def test_each_family_of_pairs_is_corrected_alone() -> None:
     assert sum(map(len, families)) == 21
     for family in families:
         found = [pairs[pair] for pair in family]
-        assert [p.p_holm for p in found] == holm([p.difference.p for p in found])
+        assert [p.p_holm for p in found] == holm_correction([p.difference.p for p in found])
         assert {p.family for p in found} == {len(family)}
 
 
 def test_a_pair_reads_the_same_from_both_sides() -> None:
     here = {c.method: c for c in cells()}
-    decided = Decisions(list(here.values()))
+    decided = PairwiseComparisons(list(here.values()))
     there, back = (
-        decided.between(here[a], here[b]) for a, b in (("full", "lora"), ("lora", "full"))
+        decided.compare(here[a], here[b]) for a, b in (("full", "lora"), ("lora", "full"))
     )
     assert there is not None and back is not None
     assert (there.a, there.b, back.a, back.b) == ("full", "lora", "lora", "full")
@@ -66,9 +66,9 @@ def test_lost_seeds_count_in_every_verdict() -> None:
     ]
     for seed in (2, 3):
         records.append(fake.record(fake.make_run(study, "final", "lora", seed), outcome="diverged"))
-    (task,) = build(study, records).tasks
+    (task,) = build_report(study, records).tasks
     lora = next(row for row in task.rows if row.method == "lora")
-    assert lora.verdict is not None and not lora.verdict.complete
+    assert lora.verdict is not None and not lora.verdict.above_all
 
 
 def disagreeing() -> tuple[Any, list[Any]]:
@@ -89,9 +89,9 @@ def disagreeing() -> tuple[Any, list[Any]]:
 def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """0.1.0 had three: "clearly below" the highest, ranks 1 to 2 for both, and p 0.042 alone."""
     study, records = disagreeing()
-    found = Gathered(study, Path("x"), records, [], [])
-    monkeypatch.setattr("paretune.verbs.compare.gather", lambda *_: found)
-    (task,) = build(study, records).tasks
+    found = StudyResults(study, Path("x"), records, [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: found)
+    (task,) = build_report(study, records).tasks
     rows = {row.cell.method: row for row in task.all_rows}
     shown: dict[tuple[str, str], Pair] = {(p.a, p.b): p for p in task.pairs[0].pairs}
     contested = 0
@@ -101,7 +101,7 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
         assert (compared.pair.standing, compared.pair.p_holm) == (pair.standing, pair.p_holm)
         assert (compared.needed is None) == (pair.standing != "unclear")
         if verdict := rows[a].verdict:
-            beside = {one.baseline: one.standing for one in verdict.against}
+            beside = {one.baseline: one.standing for one in verdict.comparisons}
             assert beside.get(b, pair.standing) == pair.standing
         one, other = rows[a].rank, rows[b].rank
         if one and other and pair.standing == "above":
@@ -115,14 +115,18 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
         if top.cell.method in (p.a, p.b)
         and p.standing == ("above" if p.a == top.cell.method else "below")
     }
-    said = [text for text in task.further if text.startswith("Of these, clearly below the highest")]
+    said = [
+        text
+        for text in task.further_sentences
+        if text.startswith("Of these, clearly below the highest")
+    ]
     named = {r.method for r in task.rows if said and r.method in said[0].split(": ")[1]}
     assert named == {name for name in below if not rows[name].cell.baseline}
 
 
 def test_baselines_have_no_rank_and_methods_are_ranked_among_methods() -> None:
     study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
-    (task,) = build(study, fake.whole(study)).tasks
+    (task,) = build_report(study, fake.whole(study)).tasks
     assert all(row.rank is None for row in task.baselines)
     assert {row.rank.of for row in task.rows if row.rank} == {4}
     assert all(row.cell.model != NO_MODEL for row in task.rows)

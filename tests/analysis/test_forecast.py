@@ -3,9 +3,9 @@ from dataclasses import asdict, replace
 import fake_records as fake
 import pytest
 
-from paretune.analysis.cells import group
-from paretune.analysis.forecast import Fitted, fitted, looking_back
-from paretune.analysis.work import Work
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.resources.forecast import CostModel, backtest_predictions, fit_cost_model
+from paretune.measuring.compute_cost import ComputeCost
 from paretune.store.record import Record
 from paretune.study import Study
 
@@ -13,7 +13,7 @@ MIB = 2**20
 SPEED, REST = 2e9, 60 * MIB
 
 
-def told(record: Record, work: Work, *, slow: float = 1.0, heavy: float = 1.0) -> Record:
+def told(record: Record, work: ComputeCost, *, slow: float = 1.0, heavy: float = 1.0) -> Record:
     """The record of a run that took what the model says, times ``slow`` and ``heavy``."""
     measured = {**record.measured, "work": asdict(work), "environment": fake.ENVIRONMENT}
     if record.run.stage == "cost":
@@ -26,10 +26,10 @@ def told(record: Record, work: Work, *, slow: float = 1.0, heavy: float = 1.0) -
 
 
 WORKS = {
-    "full": Work(6e9, 800 * MIB, 500 * MIB),
-    "lora": Work(4e9, 210 * MIB, 400 * MIB),
-    "prompt": Work(4e9, 200 * MIB, 400 * MIB),
-    "head_only": Work(2e9, 200 * MIB, 10 * MIB),
+    "full": ComputeCost(6e9, 800 * MIB, 500 * MIB),
+    "lora": ComputeCost(4e9, 210 * MIB, 400 * MIB),
+    "prompt": ComputeCost(4e9, 200 * MIB, 400 * MIB),
+    "head_only": ComputeCost(2e9, 200 * MIB, 10 * MIB),
 }
 
 
@@ -46,7 +46,7 @@ def study_of(slow: dict[str, float]) -> tuple[Study, list[Record]]:
 
 def test_what_fits_the_model_is_predicted_exactly() -> None:
     study, records = study_of({})
-    found = looking_back(group(study, records, ()))
+    found = backtest_predictions(group_into_cells(study, records, ()))
     assert [one.cell.method for one in found] == ["full", "lora", "prompt"]
     for one in found:
         assert len(one.seconds) == 3 and len(one.peaks) == 1
@@ -59,7 +59,7 @@ def test_a_method_is_predicted_from_the_others_only() -> None:
     usual, records = study_of({})
     slow = study_of({"lora": 4.0})[1]
     before, after = (
-        {one.cell.method: one for one in looking_back(group(usual, some, ()))}
+        {one.cell.method: one for one in backtest_predictions(group_into_cells(usual, some, ()))}
         for some in (records, slow)
     )
     assert [p for p, _ in before["lora"].seconds] == [p for p, _ in after["lora"].seconds]
@@ -78,21 +78,26 @@ def test_another_device_is_no_basis() -> None:
         else r
         for r in records
     ]
-    found = {one.cell.method: one for one in looking_back(group(study, moved, ()))}
+    found = {
+        one.cell.method: one for one in backtest_predictions(group_into_cells(study, moved, ()))
+    }
     assert "full" not in found
     assert found["lora"].basis_peaks == 1
 
 
 def test_records_without_work_are_left_out() -> None:
     study = fake.study()
-    assert looking_back(group(study, fake.whole(study), ())) == []
-    nothing = fitted([])
-    assert nothing == Fitted(None, 0, None, 0)
-    assert nothing.seconds(WORKS["full"], 3) is None and nothing.peak_bytes(WORKS["full"]) is None
+    assert backtest_predictions(group_into_cells(study, fake.whole(study), ())) == []
+    nothing = fit_cost_model([])
+    assert nothing == CostModel(None, 0, None, 0)
+    assert (
+        nothing.predict_seconds(WORKS["full"], 3) is None
+        and nothing.predict_peak_bytes(WORKS["full"]) is None
+    )
 
 
 def test_one_slow_run_changes_little() -> None:
     run = fake.make_run(fake.study(), "final", "lora", 1)
     some = [(told(fake.record(run), WORKS["lora"]), WORKS["lora"]) for _ in range(4)]
     some.append((told(fake.record(run), WORKS["lora"], slow=50), WORKS["lora"]))
-    assert fitted(some).speed == pytest.approx(SPEED)
+    assert fit_cost_model(some).operations_per_second == pytest.approx(SPEED)

@@ -2,13 +2,13 @@ import fake_records as fake
 import numpy as np
 import pytest
 
-from paretune.analysis import interval
-from paretune.analysis.interval import score_interval
-from paretune.analysis.resampling import BLOCKS, resampling
 from paretune.analysis.scores import METRICS
+from paretune.analysis.statistics import score_interval as score_interval_module
+from paretune.analysis.statistics.bootstrap import MAX_UNITS, bootstrap_weights
+from paretune.analysis.statistics.score_interval import score_interval
 from paretune.errors import StoreError
 from paretune.store.record import Predictions
-from paretune.study import OF_NUMBERS, OF_TEXTS
+from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
 
 
 def test_one_seed_is_close_to_agresti_coull() -> None:
@@ -37,7 +37,9 @@ def test_seeds_that_differ_widen_the_interval() -> None:
     assert found.high - found.low > 2 * (steady.high - steady.low)
 
 
-@pytest.mark.parametrize("metric", [m for m in METRICS if m not in (*OF_NUMBERS, *OF_TEXTS)])
+@pytest.mark.parametrize(
+    "metric", [m for m in METRICS if m not in (*REGRESSION_METRICS, *TRANSLATION_METRICS)]
+)
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_few_examples_stay_in_bounds(metric: str, n: int) -> None:
     part = fake.predictions([0] * n, [0] * n)
@@ -91,11 +93,11 @@ def test_very_many_examples_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPa
 
     def counted(units: int) -> np.ndarray:
         asked.append(units)
-        return resampling(units)
+        return bootstrap_weights(units)
 
-    monkeypatch.setattr(interval, "resampling", counted)
+    monkeypatch.setattr(score_interval_module, "bootstrap_weights", counted)
     found = score_interval(parts, "accuracy")
-    assert asked == [BLOCKS]
+    assert asked == [MAX_UNITS]
     p = found.estimate
     assert found.high - p == pytest.approx(1.96 * (p * (1 - p) / 50_000) ** 0.5, rel=0.05)
 

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 from fake_records import answers, make_run, record, study
 
-from paretune.analysis.cells import group
-from paretune.analysis.keeping import bests_fit, by_want, to_drop
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.weight_retention import (
+    best_runs_fit,
+    select_weights_to_drop,
+    sort_by_priority,
+)
 from paretune.errors import StudyError
 from paretune.store.record import Record
 from paretune.study import Study
@@ -36,9 +40,16 @@ def names(found: list[Record]) -> list[str]:
 def test_the_best_of_every_method_come_before_other_seeds() -> None:
     given = study()
     held = records(given, full=[0.3, 0.9, 0.6], lora=[0.9, 0.3], prompt=[0.5])
-    cells = group(given, held)
-    assert names(by_want(held, cells)) == ["prompt1", "lora1", "full2", "lora2", "full3", "full1"]
-    first = by_want(held, cells, {("topics", "e5-small", "full")})
+    cells = group_into_cells(given, held)
+    assert names(sort_by_priority(held, cells)) == [
+        "prompt1",
+        "lora1",
+        "full2",
+        "lora2",
+        "full3",
+        "full1",
+    ]
+    first = sort_by_priority(held, cells, {("topics", "e5-small", "full")})
     assert names(first) == ["full2", "prompt1", "lora1", "lora2", "full3", "full1"]
 
 
@@ -60,23 +71,23 @@ def test_what_does_not_fit_is_passed_over(
 ) -> None:
     given = study()
     held = records(given, full=[0.3, 0.9, 0.6], lora=[0.9, 0.3], prompt=[0.5])
-    cells = group(given, held)
+    cells = group_into_cells(given, held)
     wanted = {("topics", "e5-small", method) for method in recommended}
-    assert names(to_drop(held, cells, budget, wanted)) == dropped
-    assert bests_fit(held, cells, budget) is (budget >= 105)
+    assert names(select_weights_to_drop(held, cells, budget, wanted)) == dropped
+    assert best_runs_fit(held, cells, budget) is (budget >= 105)
 
 
 def test_runs_that_the_study_no_longer_has_go_first() -> None:
     given = study()
     held = records(given, full=[0.9], lora=[0.9])
     less = study(methods=["lora"])
-    assert names(by_want(held, group(less, held))) == ["lora1", "full1"]
+    assert names(sort_by_priority(held, group_into_cells(less, held))) == ["lora1", "full1"]
 
 
 def test_the_only_candidate_stays() -> None:
     given = study()
     held = records(given, full=[0.9])
-    assert to_drop(held, group(given, held), 100) == []
+    assert select_weights_to_drop(held, group_into_cells(given, held), 100) == []
 
 
 @pytest.mark.parametrize(
@@ -90,7 +101,7 @@ def test_the_budget_is_a_size_and_no_part_of_what_a_study_is_known_by(
     given = study(protocol=protocol)
     assert given.protocol.keep_weights == bytes_
     assert given.study_hash == study(protocol={}).study_hash
-    assert "keep_weights" not in given.canonical()["protocol"]
+    assert "keep_weights" not in given.canonical_form()["protocol"]
 
 
 @pytest.mark.parametrize("written", ["much", "4 parsecs", -1, True])

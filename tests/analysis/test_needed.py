@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.difference import shared_variance
-from paretune.analysis.interval import scored
-from paretune.analysis.needed import needed
-from paretune.report.deciding import decides
+from paretune.analysis.statistics.paired_difference import shared_variance
+from paretune.analysis.statistics.sample_size import estimate_sample_size
+from paretune.analysis.statistics.score_interval import bootstrap_score
+from paretune.reporting.text.sample_sizes import describe_needed
 
 
 def made(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 0):
     """A cell of which mean and spread of the seeds are set; its examples' part is as drawn."""
-    found = scored([fake.answers(mean, n=n, seed=s + noise) for s in range(seeds)], "accuracy")
+    found = bootstrap_score(
+        [fake.answers(mean, n=n, seed=s + noise) for s in range(seeds)], "accuracy"
+    )
     steps = np.linspace(-1, 1, seeds)
     return replace(found, seeds=mean + spread * steps / max(steps.std(ddof=1), 1e-9))
 
@@ -33,38 +35,38 @@ def test_the_number_is_the_smallest_that_the_formula_takes() -> None:
         clear += stats.t.ppf(0.975, examples - 1) ** 2 * parts[-1][0]
         return clear**0.5 + stats.t.ppf(0.8, freedom) * total**0.5
 
-    found = needed(a, b)
+    found = estimate_sample_size(a, b)
     assert found.seeds is not None and found.seeds > 20 and found.examples is None
     assert least(found.seeds, 400) <= 0.04 < least(found.seeds - 1, 400)
     assert (found.seeds_now, found.examples_now, found.varies, found.blind) == (5, 400, True, False)
-    both = needed(a, made(0.797, 0.03, noise=50)).both
+    both = estimate_sample_size(a, made(0.797, 0.03, noise=50)).both
     assert both is not None and least(*both) <= 0.04  # enough for less is enough for more
 
 
 def test_examples_alone_decide_where_seeds_hardly_differ_and_the_reverse() -> None:
     a, b = made(0.80, 0.001), made(0.78, 0.001, noise=50)
-    found = needed(a, b)
+    found = estimate_sample_size(a, b)
     assert found.seeds is None and found.examples is not None and found.examples > 400
-    assert "seeds alone would not" in decides(found)
-    wild = needed(made(0.80, 0.08, n=1500), made(0.74, 0.08, n=1500, noise=50))
+    assert "seeds alone would not" in describe_needed(found)
+    wild = estimate_sample_size(made(0.80, 0.08, n=1500), made(0.74, 0.08, n=1500, noise=50))
     assert wild.examples is None and wild.seeds is not None and wild.seeds > 5
-    assert "test examples alone would not" in decides(wild)
+    assert "test examples alone would not" in describe_needed(wild)
 
 
 def test_what_cannot_be_known_is_said() -> None:
     one, other = made(0.8, 0.0, seeds=1), made(0.75, 0.02)
-    found = needed(one, other)
+    found = estimate_sample_size(one, other)
     assert found.blind and found.seeds is None
-    assert "one seed does not show how much seeds differ" in decides(found)
-    fixed = needed(one, other, once=(True, False))
+    assert "one seed does not show how much seeds differ" in describe_needed(found)
+    fixed = estimate_sample_size(one, other, deterministic=(True, False))
     assert not fixed.blind and fixed.seeds_now == 5
-    same = needed(other, other)
+    same = estimate_sample_size(other, other)
     assert (same.seeds, same.examples, same.both) == (None, None, None)
-    assert "they score the same" in decides(same)
+    assert "they score the same" in describe_needed(same)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.01])
 def test_a_stricter_level_needs_more(level: float) -> None:
     a, b = made(0.80, 0.004), made(0.77, 0.004, noise=50)
-    usual, strict = needed(a, b), needed(a, b, level=level / 5)
+    usual, strict = estimate_sample_size(a, b), estimate_sample_size(a, b, level=level / 5)
     assert usual.examples and (strict.examples is None or strict.examples > usual.examples)

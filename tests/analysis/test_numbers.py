@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretune.analysis.collapse import constant, is_constant
-from paretune.analysis.difference import difference
-from paretune.analysis.interval import score_interval, scored
+from paretune.analysis.constant_answers import answers_are_constant, is_collapsed
 from paretune.analysis.numbers import columns, from_sums
+from paretune.analysis.statistics.paired_difference import difference
+from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
 from paretune.metrics.regression import PRIMARY, scores
 from paretune.store.record import Predictions
 
@@ -35,7 +35,7 @@ def test_sums_give_the_scores(metric: str) -> None:
     answer = label + rng.normal(0, 2.0, 30)
     found = from_sums(metric, columns(metric, label, answer).sum(axis=0))
     assert float(found) == pytest.approx(scores(label, answer, metric)["primary"], abs=1e-9)
-    one = scored([part(label, answer)], metric)  # type: ignore[arg-type]
+    one = bootstrap_score([part(label, answer)], metric)  # type: ignore[arg-type]
     assert one.estimate == pytest.approx(scores(label, answer, metric)["primary"], abs=1e-9)
 
 
@@ -79,6 +79,10 @@ def test_differences_are_found_and_not_invented() -> None:
 def test_nearly_the_same_number_everywhere_is_one_answer() -> None:
     label = np.linspace(0, 100, 20)
     rng = np.random.default_rng(5)
-    assert is_constant(part(label, 50 + rng.normal(0, 0.01, 20)))
-    assert not is_constant(part(label, 50 + rng.normal(0, 1.0, 20)))
-    assert constant([1, 1], [0, 1]) and not constant([1], [0]) and not constant([0, 1], [0, 1])
+    assert is_collapsed(part(label, 50 + rng.normal(0, 0.01, 20)))
+    assert not is_collapsed(part(label, 50 + rng.normal(0, 1.0, 20)))
+    assert (
+        answers_are_constant([1, 1], [0, 1])
+        and not answers_are_constant([1], [0])
+        and not answers_are_constant([0, 1], [0, 1])
+    )

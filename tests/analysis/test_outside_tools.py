@@ -11,26 +11,33 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.cautious import cautious, reach
-from paretune.analysis.difference import difference_of, holm
-from paretune.analysis.interval import Scored, interval_of, scored
-from paretune.analysis.pairs import mcnemar
+from paretune.analysis.pairwise_ranks import mcnemar_test
+from paretune.analysis.statistics.conservative_difference import (
+    conservative_difference,
+    smallest_clear_difference,
+)
+from paretune.analysis.statistics.paired_difference import holm_correction, student_difference
+from paretune.analysis.statistics.score_interval import (
+    BootstrapScore,
+    bootstrap_score,
+    confidence_interval,
+)
 from paretune.store.record import Predictions
 
 PLACE = np.arange(120)
 FIRST, SECOND = PLACE * 7 % 10 < 8, PLACE * 3 % 10 < 6  # who answers which example rightly
 
 
-def of(*right: np.ndarray) -> Scored:
+def of(*right: np.ndarray) -> BootstrapScore:
     n = len(right[0])
     parts = [
         Predictions(tuple(map(str, range(n))), (0,) * n, tuple((~one).astype(int).tolist()), ())
         for one in right
     ]
-    return scored(parts, "accuracy")
+    return bootstrap_score(parts, "accuracy")
 
 
-def both(only_a: int, only_b: int, agreed: int) -> tuple[Scored, Scored]:
+def both(only_a: int, only_b: int, agreed: int) -> tuple[BootstrapScore, BootstrapScore]:
     """Two runs of which each alone is right so often."""
     n = only_a + only_b + agreed
     place = np.arange(n)
@@ -39,12 +46,12 @@ def both(only_a: int, only_b: int, agreed: int) -> tuple[Scored, Scored]:
 
 def test_holm_is_that_of_statsmodels() -> None:
     p = [0.001, 0.012, 0.020, 0.021, 0.300, 0.049, 0.0499]
-    assert holm(p) == pytest.approx([0.007, 0.072, 0.1, 0.1, 0.3, 0.147, 0.147])
+    assert holm_correction(p) == pytest.approx([0.007, 0.072, 0.1, 0.1, 0.3, 0.147, 0.147])
 
 
 def test_mcnemar_is_that_of_statsmodels() -> None:
     for counts, p in (((9, 1, 50), 0.021484375), ((14, 20, 66), 0.39152830513194203)):
-        found = mcnemar(*both(*counts))
+        found = mcnemar_test(*both(*counts))
         assert found is not None
         assert (found.only_a, found.only_b) == counts[:2]
         assert found.p == pytest.approx(p, rel=1e-12)
@@ -54,11 +61,13 @@ def test_the_part_of_seeds_is_welchs_test_of_statsmodels() -> None:
     a, b = np.array([0.71, 0.74, 0.69, 0.73, 0.72]), np.array([0.66, 0.70, 0.61])
     seeds = [(a.var(ddof=1) / 5, 4.0), (b.var(ddof=1) / 3, 2.0)]
     gap = float(a.mean() - b.mean())
-    assert reach(seeds, (0.0, 1.0), 0.13124967871716298) == pytest.approx(gap, rel=1e-9)
+    assert smallest_clear_difference(seeds, (0.0, 1.0), 0.13124967871716298) == pytest.approx(
+        gap, rel=1e-9
+    )
 
 
 def test_the_part_of_examples_is_the_paired_t_test_of_statsmodels() -> None:
-    found = cautious(of(FIRST), of(SECOND))
+    found = conservative_difference(of(FIRST), of(SECOND))
     assert found.estimate == pytest.approx(0.2)
     # Ours comes from 2,000 draws, whose variance is known to about 3 %.
     assert found.low == pytest.approx(0.06416626909871131, abs=0.006)
@@ -81,9 +90,9 @@ def test_scipys_permutations_agree_with_the_p_value() -> None:
         seen, drawn = abs(made.statistic), abs(made.null_distribution)
         ties = np.abs(drawn - seen) < 1e-9
         wanted = float((drawn[~ties] > seen).sum() + ties.sum() / 2) / len(drawn)
-        found = cautious(of(a), of(b)).p
+        found = conservative_difference(of(a), of(b)).p
         assert found == pytest.approx(wanted, abs=0.015)
-        assert difference_of(of(a), of(b)).p == pytest.approx(found, rel=1e-6)
+        assert student_difference(of(a), of(b)).p == pytest.approx(found, rel=1e-6)
 
 
 def test_scipys_bootstrap_agrees_with_the_intervals() -> None:
@@ -95,10 +104,10 @@ def test_scipys_bootstrap_agrees_with_the_intervals() -> None:
         (first, second), mean_difference, paired=True, n_resamples=4000, vectorized=True,
         method="percentile", rng=np.random.default_rng(5),
     ).confidence_interval  # fmt: skip
-    found = cautious(of(FIRST), of(SECOND))
+    found = conservative_difference(of(FIRST), of(SECOND))
     assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.012)
     alone = stats.bootstrap(
         (first,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(6)
     ).confidence_interval
-    score = interval_of(of(FIRST))
+    score = confidence_interval(of(FIRST))
     assert (score.low, score.high) == pytest.approx((alone.low, alone.high), abs=0.012)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paretune.analysis.difference import difference_of, holm
-from paretune.analysis.interval import scored
-from paretune.analysis.pairs import Pair, all_pairs, mcnemar, ranks
+from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs, mcnemar_test, rank_ranges
+from paretune.analysis.statistics.paired_difference import holm_correction, student_difference
+from paretune.analysis.statistics.score_interval import bootstrap_score
 
 
 def cell(quality: float, n: int = 200, seeds: int = 3):
-    return scored([fake.answers(quality, n=n, seed=s) for s in range(seeds)], "accuracy")
+    return bootstrap_score([fake.answers(quality, n=n, seed=s) for s in range(seeds)], "accuracy")
 
 
-DIFFERENT = difference_of(cell(0.9), cell(0.3))
-ALIKE = difference_of(cell(0.6), cell(0.6, seeds=2))
+DIFFERENT = student_difference(cell(0.9), cell(0.3))
+ALIKE = student_difference(cell(0.6), cell(0.6, seeds=2))
 
 
 def claims(names: str, above: dict[str, str]) -> list[Pair]:
@@ -36,16 +36,16 @@ def claims(names: str, above: dict[str, str]) -> list[Pair]:
 
 def test_every_pair_is_corrected_over_all_pairs() -> None:
     cells = {"a": cell(0.8), "b": cell(0.79), "c": cell(0.5)}
-    found = all_pairs(cells)
+    found = compare_all_pairs(cells)
     assert [(p.a, p.b) for p in found] == [("a", "b"), ("a", "c"), ("b", "c")]
-    assert [p.p_holm for p in found] == holm([p.difference.p for p in found])
+    assert [p.p_holm for p in found] == holm_correction([p.difference.p for p in found])
     assert [p.standing for p in found] == ["unclear", "above", "above"]
-    assert all_pairs({"a": cells["a"]}) == ()
+    assert compare_all_pairs({"a": cells["a"]}) == ()
 
 
 def test_ranks_of_the_clear_and_of_the_unclear() -> None:
     def of(above: dict[str, str]) -> list[tuple[int, int]]:
-        return [(r.best, r.worst) for r in ranks("abcd", claims("abcd", above)).values()]
+        return [(r.best, r.worst) for r in rank_ranges("abcd", claims("abcd", above)).values()]
 
     assert of({}) == [(1, 4)] * 4
     assert of({"a": "bcd", "b": "cd", "c": "d"}) == [(1, 1), (2, 2), (3, 3), (4, 4)]
@@ -63,7 +63,7 @@ def test_who_cannot_be_told_apart_shares_a_rank_whatever_is_clear() -> None:
         for (a, b), yes in zip(couples, clear, strict=True):
             if yes:
                 above[a] = above.get(a, "") + b
-        found = ranks(order, claims(order, above))
+        found = rank_ranges(order, claims(order, above))
         for (a, b), yes in zip(couples, clear, strict=True):
             if yes:
                 assert found[a].best < found[b].best and found[a].worst < found[b].worst
@@ -82,13 +82,13 @@ def test_mcnemar_equals_the_binomial_and_is_there_for_single_runs_only() -> None
     label = np.zeros(40, dtype=int)
     a, b = label.copy(), label.copy()
     a[:3], b[1:12] = 1, 1  # a alone wrong on 1, both on 2, b alone wrong on 9
-    one, other = (scored([fake.predictions(label, given)], "accuracy") for given in (a, b))
-    found = mcnemar(one, other)
+    one, other = (bootstrap_score([fake.predictions(label, given)], "accuracy") for given in (a, b))
+    found = mcnemar_test(one, other)
     assert found is not None
     assert (found.only_a, found.only_b) == (9, 1)
     assert found.p == pytest.approx(2 * stats.binom.cdf(1, 10, 0.5))
-    equal = mcnemar(one, one)
+    equal = mcnemar_test(one, one)
     assert equal is not None and equal.p == 1
-    assert mcnemar(cell(0.8), cell(0.7)) is None
-    assert mcnemar(one, replace(other, cluster=tuple(range(40)))) is None
-    assert mcnemar(one, replace(other, right=None)) is None
+    assert mcnemar_test(cell(0.8), cell(0.7)) is None
+    assert mcnemar_test(one, replace(other, cluster=tuple(range(40)))) is None
+    assert mcnemar_test(one, replace(other, credit=None)) is None

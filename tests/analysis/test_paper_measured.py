@@ -7,14 +7,14 @@ from typing import Any
 import fake_records as fake
 import pytest
 
-from paretune.analysis.cells import group
-from paretune.analysis.paper import measured
-from paretune.analysis.paper.claims import claims
-from paretune.analysis.paper.judging import Judged
+from paretune.analysis.cells import group_into_cells
+from paretune.contrib.paper import measured
+from paretune.contrib.paper.claims import load_claims
+from paretune.contrib.paper.judging import ClaimVerdict
 from paretune.store.record import Record
 from paretune.study import Study
 
-CLAIMS = {claim.id: claim for claim in claims()}
+CLAIMS = {claim.id: claim for claim in load_claims()}
 
 
 def study(**changes: Any) -> Study:
@@ -25,8 +25,8 @@ def study(**changes: Any) -> Study:
     return fake.study(**{**given, **changes})
 
 
-def verdict(name: str, given: Study, records: list[Record]) -> Judged:
-    return measured.judged(CLAIMS[name], given, group(given, records))
+def verdict(name: str, given: Study, records: list[Record]) -> ClaimVerdict:
+    return measured.judge_study(CLAIMS[name], given, group_into_cells(given, records))
 
 
 def level(**qualities: float | None) -> dict[str, float | None]:

@@ -2,18 +2,18 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.analysis.paper import published
-from paretune.analysis.paper.claims import Claim, claims
-from paretune.analysis.paper.judging import Compared, Judged, judge
-from paretune.analysis.paper.published import Published
 from paretune.analysis.scores import score
+from paretune.contrib.paper import published
+from paretune.contrib.paper.claims import Claim, load_claims
+from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, judge
+from paretune.contrib.paper.published import PublishedRun
 
-CLAIMS = {claim.id: claim for claim in claims()}
+CLAIMS = {claim.id: claim for claim in load_claims()}
 
 
-def run(method: str, right: int | None, task: str = "copa", **values: object) -> Published:
+def run(method: str, right: int | None, task: str = "copa", **values: object) -> PublishedRun:
     """A made-up run: 20 rows, the F1 as high as the share of right answers, 2 GB."""
-    made = Published(
+    made = PublishedRun(
         task=task,
         model="sloberta",
         method=method,
@@ -30,11 +30,11 @@ def run(method: str, right: int | None, task: str = "copa", **values: object) ->
     return replace(made, **values)  # type: ignore[arg-type]
 
 
-def verdict(name: str, *runs: Published) -> str:
-    return published.judged(CLAIMS[name], runs).verdict
+def verdict(name: str, *runs: PublishedRun) -> str:
+    return published.judge_published(CLAIMS[name], runs).verdict
 
 
-def three(full: int, others: int, task: str = "cb", **values: object) -> list[Published]:
+def three(full: int, others: int, task: str = "cb", **values: object) -> list[PublishedRun]:
     return [
         run("full", full, task, **values),
         *(run(name, others, task) for name in ("prompt", "lora", "loha")),
@@ -44,14 +44,16 @@ def three(full: int, others: int, task: str = "cb", **values: object) -> list[Pu
 def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
     labels = {"a": 5, "b": 3, "c": 2}
     rows = [i for i, count in enumerate(labels.values()) for _ in range(count)]
-    for i, (name, (right, f1)) in enumerate(published.constants(labels).items()):
+    for i, (name, (right, f1)) in enumerate(published.score_constant_labels(labels).items()):
         assert right == labels[name]
         assert f1 == score(rows, [i] * 10, "weighted_f1")
-        assert published.constant(right, int(f1 * 1e4) / 1e4, labels) == name  # cut, as printed
-        assert published.constant(right, f1 + 0.001, labels) is None
-        assert published.constant(None, f1, labels) is None
+        assert (
+            published.find_constant_label(right, int(f1 * 1e4) / 1e4, labels) == name
+        )  # cut, as printed
+        assert published.find_constant_label(right, f1 + 0.001, labels) is None
+        assert published.find_constant_label(None, f1, labels) is None
     # By hand: of 10 "a" answers 5 are right, so F1 of "a" is 2/3, weighted by a half.
-    assert published.constants(labels)["a"] == (5, pytest.approx(1 / 3))
+    assert published.score_constant_labels(labels)["a"] == (5, pytest.approx(1 / 3))
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_scores(full: int, others: int, said: str) -> None:
 
 def test_a_constant_side_says_nothing_of_a_method() -> None:
     assert verdict("cb-worse", *three(19, 6, constant="a")) == "comes from constant answers"
-    (one,) = published.judged(
+    (one,) = published.judge_published(
         CLAIMS["copa-lora"], [run("lora", 12, constant="a"), run("loha", 9)]
     ).compared
     assert (one.standing, one.why) == ("constant", "lora scores as always “a”")
@@ -90,7 +92,7 @@ def test_memory() -> None:
     assert verdict("boolq-memory", quarter[0], replace(quarter[1], gb=2.0)) == "does not hold"
     flawed = replace(quarter[1], flaw="it had no adapter")
     assert verdict("boolq-memory", quarter[0], flawed) == "cannot be decided"
-    (one,) = published.judged(CLAIMS["boolq-memory"], [quarter[0], flawed]).compared
+    (one,) = published.judge_published(CLAIMS["boolq-memory"], [quarter[0], flawed]).compared
     assert (one.standing, one.why) == ("unlike", "loha: it had no adapter")
 
 
@@ -107,7 +109,7 @@ def test_a_translation_without_texts_cannot_be_compared() -> None:
         run("lora", None, "rsdo4", length="1 epoch"),
         run("loha", None, "rsdo4", length="120 steps"),
     ]
-    found = published.judged(CLAIMS["translation-quality"], runs)
+    found = published.judge_published(CLAIMS["translation-quality"], runs)
     assert found.verdict == "cannot be decided"
     whys = [one.why for one in found.compared]
     assert "loha trained for 120 steps, full for 1 epoch" in whys[1] and "epoch" not in whys[0]
@@ -120,14 +122,16 @@ def test_a_conclusion_on_other_models_or_on_nothing_was_not_run() -> None:
 
 def test_what_would_decide_two_shares() -> None:
     # By hand: (1.960 sqrt(2 0.55 0.45) + 0.842 sqrt(0.25 + 0.24))^2 / 0.01 = 387.3.
-    assert published.examples_needed(0.5, 0.6) == 388
-    assert published.examples_needed(0.6, 0.5) == 388
-    assert published.examples_needed(0.5, 0.5) is None
-    (one,) = published.judged(CLAIMS["copa-lora"], [run("lora", 11), run("loha", 9)]).compared
-    assert one.examples == published.examples_needed(11 / 20, 9 / 20) is not None
+    assert published.estimate_examples(0.5, 0.6) == 388
+    assert published.estimate_examples(0.6, 0.5) == 388
+    assert published.estimate_examples(0.5, 0.5) is None
+    (one,) = published.judge_published(
+        CLAIMS["copa-lora"], [run("lora", 11), run("loha", 9)]
+    ).compared
+    assert one.examples == published.estimate_examples(11 / 20, 9 / 20) is not None
 
 
-def cases(share: str, standings: str, together: bool = False) -> Judged:
+def cases(share: str, standings: str, together: bool = False) -> ClaimVerdict:
     """Each letter a case: for, against, constant, unclear, absent."""
     names = {"f": "for", "a": "against", "c": "constant", "u": "unclear", "-": "absent"}
     claim = Claim(
@@ -144,7 +148,7 @@ def cases(share: str, standings: str, together: bool = False) -> Judged:
     return judge(
         claim,
         [
-            Compared("t", "m" if together else str(i), "a", "b", names[s])  # type: ignore[arg-type]
+            ClaimComparison("t", "m" if together else str(i), "a", "b", names[s])  # type: ignore[arg-type]
             for i, s in enumerate(standings)
         ],
     )

@@ -7,24 +7,24 @@ import made_up_paper as made_up
 import pytest
 
 from paretune import tasks
-from paretune.analysis.paper import published
-from paretune.analysis.paper.claims import claims
-from paretune.analysis.paper.published import Published
-from paretune.analysis.paper.table import published_runs
+from paretune.contrib.paper import published
+from paretune.contrib.paper.claims import load_claims
+from paretune.contrib.paper.preset import load_preset
+from paretune.contrib.paper.published import PublishedRun
+from paretune.contrib.paper.table import read_published_runs
 from paretune.errors import DataError
-from paretune.planning.paper import settings
 from paretune.study import TaskSpec
 
 
-def read(path: Path) -> dict[tuple[str, str, str], Published]:
-    runs = published_runs(path, lambda task: made_up.LABELS[task])
+def read(path: Path) -> dict[tuple[str, str, str], PublishedRun]:
+    runs = read_published_runs(path, lambda task: made_up.LABELS[task])
     return {(run.task, run.model, run.method): run for run in runs}
 
 
 def test_a_table_is_read_with_the_names_that_the_conclusions_have(tmp_path: Path) -> None:
     runs = read(made_up.table(tmp_path / "runs.csv"))
     assert len(runs) == len(made_up.ROWS.splitlines())
-    assert runs["boolq", "xlm-r", "full"] == Published(
+    assert runs["boolq", "xlm-r", "full"] == PublishedRun(
         "boolq", "xlm-r", "full", 10, 9, 0.8989, 5.0, 8, "400 steps", None, None, ""
     )
     assert runs["cb", "xlm-r", "full"].right == 10  # 0.8333 is 10 of 12, cut
@@ -71,17 +71,17 @@ def test_the_authors_own_table(shared: Path) -> None:
     source = str(shared / "data" / "superglue-sl")
 
     def labels(task: str) -> Counter[str]:
-        limit = settings()["tasks"][task].get("limit")
-        data = tasks.load(TaskSpec(name=task, language="sl", source=source, limit=limit))
+        limit = load_preset()["tasks"][task].get("limit")
+        data = tasks.load_dataset(TaskSpec(name=task, language="sl", source=source, limit=limit))
         return Counter(data.labels[int(e.label)] for e in data.test if e.label is not None)
 
     table = shared / "paper" / "runs.csv"
     if not table.is_file():
         pytest.skip("needs the paper's table of runs, ../shared/paper/runs.csv, which is not here")
-    runs = published_runs(table, labels)
+    runs = read_published_runs(table, labels)
     constants = Counter((r.task, r.method == "full") for r in runs if r.constant is not None)
     assert constants == {("boolq", False): 8, ("cb", False): 7, ("copa", True): 2}
-    found = Counter(published.judged(claim, runs).verdict for claim in claims())
+    found = Counter(published.judge_published(claim, runs).verdict for claim in load_claims())
     assert found == {
         "holds": 2,
         "does not hold": 2,

@@ -1,10 +1,10 @@
 import fake_records as fake
 import pytest
 
-from paretune.analysis.cells import Cell, group
-from paretune.analysis.learned import floor_of
-from paretune.analysis.quality import lost_seeds, quality
-from paretune.analysis.recommend import Budget, Recommendation, recommend
+from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.learning_check import best_trivial_score
+from paretune.analysis.pareto.recommend import Budget, Recommendation, recommend
+from paretune.analysis.score_with_failures import count_failed_seeds, score_with_failures
 
 SIZE = {"full": 1890, "lora": 870, "loha": 905, "prompt": 940, "head_only": 512}
 
@@ -12,7 +12,7 @@ SIZE = {"full": 1890, "lora": 870, "loha": 905, "prompt": 940, "head_only": 512}
 def cells(levels: dict[str, float | None] | None = None, **more) -> list[Cell]:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
     records = [*fake.whole(study, levels), *more.get("records", ())]
-    return [c for c in group(study, records) if c.task == "topics"]
+    return [c for c in group_into_cells(study, records) if c.task == "topics"]
 
 
 def taken(found: Recommendation) -> str:
@@ -26,9 +26,12 @@ def megabytes(count: float) -> Budget:
 def test_the_cheapest_that_the_best_is_not_clearly_above() -> None:
     found = recommend(cells({"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74}))
     assert (found.kind, taken(found), found.considered) == ("method", "lora", 4)
-    assert found.to_best is not None and not found.to_best.clear
-    assert found.best is not None and found.best.cell.method == found.to_best.candidate.cell.method
-    assert found.outside is None and found.hardest is None and not found.missing
+    assert found.best_alternative is not None and not found.best_alternative.clear
+    assert (
+        found.best is not None
+        and found.best.cell.method == found.best_alternative.candidate.cell.method
+    )
+    assert found.outside_budget is None and found.hardest_comparison is None and not found.missing
 
 
 def test_what_is_clearly_below_the_best_is_not_taken_however_cheap() -> None:
@@ -37,13 +40,13 @@ def test_what_is_clearly_below_the_best_is_not_taken_however_cheap() -> None:
     for name, level in {"majority": None, "tfidf": 0.3, "head_only": 0.35}.items():
         records += fake.cell(study, name, level, n=400)
     records += fake.cell(study, "full", 0.85, n=400) + fake.cell(study, "lora", 0.62, n=400)
-    here = [c for c in group(study, records) if c.task == "topics"]
+    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
     found = recommend(here)
-    assert (taken(found), found.considered, found.to_best) == ("full", 2, None)
+    assert (taken(found), found.considered, found.best_alternative) == ("full", 2, None)
     inside = recommend(here, megabytes(1000))
     assert taken(inside) == "lora"
-    assert inside.outside is not None and inside.outside.clear
-    assert inside.outside.candidate.over == ("memory",)
+    assert inside.outside_budget is not None and inside.outside_budget.clear
+    assert inside.outside_budget.candidate.exceeded == ("memory",)
 
 
 def test_points_that_may_be_given_up() -> None:
@@ -51,12 +54,12 @@ def test_points_that_may_be_given_up() -> None:
     best = recommend(here).best
     assert best is not None
     for within in (0.0, 1.0, 3.0, 100.0):
-        found = recommend(here, Budget(within=within))
+        found = recommend(here, Budget(max_loss_points=within))
         assert found.chosen is not None
         loss = best.interval.estimate - found.chosen.interval.estimate
         assert loss <= within / 100 + 1e-9
-    assert taken(recommend(here, Budget(within=100.0))) == "lora"
-    assert taken(recommend(here, Budget(within=0.0))) == best.cell.method
+    assert taken(recommend(here, Budget(max_loss_points=100.0))) == "lora"
+    assert taken(recommend(here, Budget(max_loss_points=0.0))) == best.cell.method
 
 
 LOW: dict[str, float | None] = {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt": 0.45}
@@ -66,13 +69,13 @@ def test_where_no_method_scores_above_the_baselines_the_highest_baseline_is_take
     found = recommend(cells({**LOW, "tfidf": 0.6}))
     assert (found.kind, taken(found)) == ("baseline", "tfidf")
     probe = recommend(cells({**LOW, "head_only": 0.9}))
-    assert (probe.kind, taken(probe), probe.hardest) == ("baseline", "head_only", None)
+    assert (probe.kind, taken(probe), probe.hardest_comparison) == ("baseline", "head_only", None)
 
 
 def test_a_method_above_the_baselines_but_not_clearly_is_a_guess() -> None:
     found = recommend(cells({**LOW, "full": 0.6, "tfidf": 0.4, "head_only": 0.4}))
     assert (found.kind, taken(found)) == ("guess", "full")
-    assert found.hardest is not None and not found.hardest.clear
+    assert found.hardest_comparison is not None and not found.hardest_comparison.clear
     assert found.hardest_baseline in ("tfidf", "head_only", "majority")
 
 
@@ -80,9 +83,9 @@ def test_nothing_at_or_below_the_constant_answer_is_taken() -> None:
     """0.1.0 took majority itself, or a baseline below the constant answer."""
     flat = recommend(cells(LOW))
     assert (flat.kind, flat.chosen) == ("none", None)
-    assert flat.floor is not None and flat.floor.answer == "majority"
+    assert flat.trivial_score is not None and flat.trivial_score.answer == "majority"
     best = max(c.interval.estimate for c in flat.candidates if c.cell.name != "majority")
-    assert best <= flat.floor.value  # so it is the constant answer that keeps them out
+    assert best <= flat.trivial_score.value  # so it is the constant answer that keeps them out
 
 
 def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -> None:
@@ -93,8 +96,8 @@ def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -
         fake.record(fake.make_run(study, "final", name, 1), {"test": fake.predictions(label, said)})
         for name, said in told.items()
     ]
-    here = [c for c in group(study, records) if c.task == "topics"]
-    floor = floor_of(here)
+    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    floor = best_trivial_score(here)
     assert floor is not None and (floor.value, floor.answer) == (0.4, "label")
     tfidf = next(c for c in here if c.name == "tfidf")
     assert tfidf.interval is not None and 20 / 60 < tfidf.interval.estimate < 0.4
@@ -111,9 +114,9 @@ def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> Non
             part = fake.answers(0.99, seed=seed) if learned else fake.constant()
             run = fake.make_run(study, "final", name, seed)
             records.append(fake.record(run, {"test": part}, result={"steps": 60}))
-    here = [c for c in group(study, records) if c.task == "topics"]
+    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
     found = recommend(here)
-    missed = found.unlearned
+    missed = found.collapsed_cells
     assert missed is not None
     assert (missed.constant, missed.seeds, missed.steps) == (7, 8, (60, 60))
     assert found.chosen is None or found.chosen.cell.baseline
@@ -122,10 +125,10 @@ def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> Non
 def test_an_empty_budget_leaves_nothing_but_says_what_lies_outside() -> None:
     found = recommend(cells(), megabytes(1))
     assert (found.kind, taken(found)) == ("none", "")
-    assert found.outside is None
+    assert found.outside_budget is None
     found = recommend(cells({"tfidf": 0.6, "full": 0.95}), megabytes(1))
     assert (found.kind, taken(found)) == ("baseline", "tfidf")
-    assert found.outside is not None and found.outside.candidate.cell.method == "full"
+    assert found.outside_budget is not None and found.outside_budget.candidate.cell.method == "full"
 
 
 def test_a_cost_that_was_not_measured_is_not_inside() -> None:
@@ -133,9 +136,9 @@ def test_a_cost_that_was_not_measured_is_not_inside() -> None:
     records = [
         r for r in fake.whole(study) if not (r.run.stage == "cost" and r.run.method.name == "lora")
     ]
-    here = [c for c in group(study, records) if c.task == "topics"]
+    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
     found = recommend(here, megabytes(5000))
-    assert [c.cell.method for c in found.unmeasured] == ["lora"]
+    assert [c.cell.method for c in found.unmeasured_candidates] == ["lora"]
     assert taken(found) != "lora"
     free = recommend(
         here
@@ -151,20 +154,20 @@ def test_lost_seeds_count_as_the_lowest_score() -> None:
     for seed, outcome in ((2, "diverged"), (3, "out_of_memory")):
         run = fake.make_run(study, "final", "lora", seed)
         records.append(fake.record(run, outcome=outcome))
-    here = [c for c in group(study, records) if c.task == "topics"]
+    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
     lora = next(c for c in here if c.method == "lora")
-    found = quality(lora)
-    assert lost_seeds(lora) == 2 and found is not None and lora.interval is not None
+    found = score_with_failures(lora)
+    assert count_failed_seeds(lora) == 2 and found is not None and lora.interval is not None
     assert found.estimate == pytest.approx(lora.interval.estimate / 3)
     assert taken(recommend(here)) == "full"
     (candidate,) = (c for c in recommend(here).candidates if c.cell.method == "lora")
-    assert candidate.lost == 2 and not candidate.clear
+    assert candidate.failed_seeds == 2 and not candidate.clear
 
 
 def test_nothing_is_recommended_before_the_baselines_are_there() -> None:
     study = fake.study(methods=["full", "lora"])
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    found = recommend([c for c in group(study, records) if c.task == "topics"])
+    found = recommend([c for c in group_into_cells(study, records) if c.task == "topics"])
     assert (found.kind, found.chosen, found.missing) == ("none", None, ("tfidf",))
-    nothing = recommend([c for c in group(study, []) if c.task == "topics"])
+    nothing = recommend([c for c in group_into_cells(study, []) if c.task == "topics"])
     assert (nothing.kind, nothing.candidates) == ("none", ())

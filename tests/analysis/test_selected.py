@@ -8,8 +8,8 @@ from typing import Any
 import fake_records as fake
 import pytest
 
-from paretune.analysis.cells import group
-from paretune.analysis.selected import Selected, selected
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.run_selection import SelectedRun, select_run
 from paretune.store.record import Predictions, Record
 
 STUDY = fake.study()
@@ -31,9 +31,9 @@ def final(
     return fake.record(run, result={"scores": scores}, **told)
 
 
-def best(*records: Record) -> Selected | None:
+def best(*records: Record) -> SelectedRun | None:
     task = STUDY.tasks[0].key
-    return selected([cell for cell in group(STUDY, records) if cell.task == task])
+    return select_run([cell for cell in group_into_cells(STUDY, records) if cell.task == task])
 
 
 def test_the_mean_over_seeds_chooses_the_method_and_then_its_best_seed_answers() -> None:
@@ -42,7 +42,7 @@ def test_the_mean_over_seeds_chooses_the_method_and_then_its_best_seed_answers()
         final("lora", 1, 0.6), final("lora", 2, 0.7), final("lora", 3, 0.6),
     )  # fmt: skip
     assert found is not None and (found.cell.name, found.record.run.seed) == ("lora", 2)
-    assert found.mean == pytest.approx(1.9 / 3) and (found.seeds, found.lost) == (3, 0)
+    assert found.mean == pytest.approx(1.9 / 3) and (found.seeds, found.failed_seeds) == (3, 0)
 
 
 def test_scores_on_the_test_part_change_nothing() -> None:
@@ -68,7 +68,7 @@ def test_seeds_that_were_lost_count_as_the_lowest_score_and_never_answer() -> No
         final("full", 1, 0.9), final("full", 2, 0.95, outcome="diverged"), final("lora", 1, 0.4)
     )
     assert found is not None and (found.cell.name, found.record.run.seed) == ("full", 1)
-    assert found.mean == pytest.approx(0.45) and (found.seeds, found.lost) == (2, 1)
+    assert found.mean == pytest.approx(0.45) and (found.seeds, found.failed_seeds) == (2, 1)
 
 
 def answered(method: str, seed: int, wrong: int, **told: Any) -> Record:
@@ -82,8 +82,12 @@ def answered(method: str, seed: int, wrong: int, **told: Any) -> Record:
 
 def test_what_it_was_chosen_by_has_intervals() -> None:
     found = best(answered("full", 1, 4), answered("full", 2, 2), answered("full", 3, 6))
-    assert found is not None and found.own is not None and found.interval is not None
-    assert (found.own.estimate, found.own.n_seeds, found.own.n_examples) == (0.9, 1, 20)
+    assert found is not None and found.run_interval is not None and found.interval is not None
+    assert (
+        found.run_interval.estimate,
+        found.run_interval.n_seeds,
+        found.run_interval.n_examples,
+    ) == (0.9, 1, 20)
     assert found.interval.estimate == pytest.approx(found.mean) == pytest.approx(0.8)
     assert (found.interval.n_seeds, found.interval.n_examples) == (3, 20)
     assert 0.3 < found.interval.low < 0.7 and found.interval.share_seeds > 0.1
@@ -99,7 +103,7 @@ def test_a_lost_seed_widens_the_interval_and_stored_answers_are_needed() -> None
     assert found.interval.n_seeds == 3 and found.interval.share_seeds > 0.9
     assert found.interval.high - found.interval.low > whole.interval.high - whole.interval.low
     without = best(two[0], final("full", 2, 0.9))
-    assert without is not None and without.own is None and without.interval is None
+    assert without is not None and without.run_interval is None and without.interval is None
 
 
 def test_the_probe_may_win_but_a_baseline_without_a_model_only_where_nothing_else_is() -> None:

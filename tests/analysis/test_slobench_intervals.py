@@ -8,11 +8,11 @@ import fake_translations as made
 import numpy as np
 import pytest
 
-from paretune.analysis import slobench as intervals
-from paretune.analysis.interval import scored_sums
-from paretune.analysis.resampling import DRAWS
-from paretune.errors import MissingError
-from paretune.metrics import ngrams, slobench
+from paretune.analysis.statistics.bootstrap import DRAWS
+from paretune.analysis.statistics.score_interval import bootstrap_sums
+from paretune.contrib.slobench import cell_intervals as intervals
+from paretune.contrib.slobench import nltk_ngrams, official_scores
+from paretune.errors import MissingDependencyError
 from paretune.store.record import Predictions
 
 SEEDS = [made.translated(0.8, n=200, seed=seed) for seed in (1, 2, 3)]
@@ -21,8 +21,8 @@ SEEDS = [made.translated(0.8, n=200, seed=seed) for seed in (1, 2, 3)]
 @pytest.fixture(autouse=True)
 def words_by_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """No data of NLTK is needed, and nothing comes from or stays in the cache."""
-    monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
-    monkeypatch.setattr(intervals, "_segments", slobench.segments)
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(intervals, "_segments", official_scores.score_segments)
 
 
 def texts(given: Predictions) -> tuple[list[str], list[str]]:
@@ -30,8 +30,8 @@ def texts(given: Predictions) -> tuple[list[str], list[str]]:
 
 
 def test_estimates_are_the_scorers_means_over_seeds() -> None:
-    found = intervals.numbers(SEEDS, "en")
-    each = [slobench.translation(*texts(seed), "en").scores for seed in SEEDS]
+    found = intervals.score_cell(SEEDS, "en")
+    each = [official_scores.score_translation(*texts(seed), "en").scores for seed in SEEDS]
     assert {"BLEU (avg)", "CHRF (avg)", "BLEU (corpus)"} <= set(found.intervals)
     assert set(found.intervals) | set(found.missing) == set(intervals.NAMES)
     for name, interval in found.intervals.items():
@@ -45,22 +45,22 @@ def test_draws_of_the_corpus_score_are_scores_of_drawn_corpora() -> None:
     """The bootstrap's spread is that of whole corpora drawn and scored one by one."""
     one = SEEDS[0]
     ours, theirs = ([line.split() for line in side] for side in texts(one))
-    table = np.array([ngrams.counts(*pair) for pair in zip(ours, theirs, strict=True)])
-    found = scored_sums([one], [table], ngrams.from_sums)
+    table = np.array([nltk_ngrams.count_ngrams(*pair) for pair in zip(ours, theirs, strict=True)])
+    found = bootstrap_sums([one], [table], nltk_ngrams.from_sums)
     assert found.draws.shape == (DRAWS,)
     rng = np.random.default_rng(5)
     drawn = []
     for _ in range(300):
         chosen = rng.integers(200, size=200)
-        drawn.append(ngrams.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
+        drawn.append(nltk_ngrams.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
     assert np.std(drawn) == pytest.approx(found.draws.std(), rel=0.15)
     assert np.mean(drawn) == pytest.approx(found.draws.mean(), abs=0.01)
 
 
 def test_of_an_average_the_standard_error_is_the_textbooks() -> None:
     """One seed: deviation of the segments over the root of their number."""
-    found = intervals.numbers(SEEDS[:1], "en").intervals["CHRF (avg)"]
-    values = slobench.segments(*texts(SEEDS[0]), "en").columns["CHRF (avg)"]
+    found = intervals.score_cell(SEEDS[:1], "en").intervals["CHRF (avg)"]
+    values = official_scores.score_segments(*texts(SEEDS[0]), "en").columns["CHRF (avg)"]
     half = 1.972 * values.std(ddof=1) / 200**0.5  # Student's quantile of 199
     assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.06)
     assert found.examples_only
@@ -68,7 +68,7 @@ def test_of_an_average_the_standard_error_is_the_textbooks() -> None:
 
 def test_more_segments_make_narrower_intervals() -> None:
     wide, narrow = (
-        intervals.numbers([made.translated(0.8, n=n, seed=1)], "en").intervals["BLEU (corpus)"]
+        intervals.score_cell([made.translated(0.8, n=n, seed=1)], "en").intervals["BLEU (corpus)"]
         for n in (50, 800)
     )
     assert 2.5 < (wide.high - wide.low) / (narrow.high - narrow.low) < 6
@@ -78,9 +78,9 @@ def test_what_cannot_be_computed_has_no_interval_and_says_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(language: str) -> Any:
-        raise MissingError("no punkt.", remedy="Get it.")
+        raise MissingDependencyError("no punkt.", remedy="Get it.")
 
-    monkeypatch.setattr(slobench, "tokeniser", missing)
-    found = intervals.numbers(SEEDS, "en")
+    monkeypatch.setattr(official_scores, "load_tokeniser", missing)
+    found = intervals.score_cell(SEEDS, "en")
     assert set(found.intervals) == {"CHRF (avg)"}
     assert found.missing["BLEU (corpus)"] == "no punkt. Get it."

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from paretune.analysis import submission
-from paretune.metrics import slobench
-from paretune.metrics.slobench import LABELS, Answers, Key
+from paretune.contrib.slobench import official_scores, submission_intervals
+from paretune.contrib.slobench.official_scores import LABELS, Answers, Key
 
 
 def made(seed: int, passages: int = 12) -> tuple[dict[str, Answers], dict[str, Answers]]:
@@ -29,7 +28,10 @@ def made(seed: int, passages: int = 12) -> tuple[dict[str, Answers], dict[str, A
 
 def test_every_number_of_superglue_has_its_own_interval() -> None:
     given, right = made(1)
-    scores, intervals = slobench.superglue(given, right), submission.of_superglue(given, right)
+    scores, intervals = (
+        official_scores.score_superglue(given, right),
+        submission_intervals.superglue_intervals(given, right),
+    )
     assert scores.keys() == intervals.keys()
     for name, found in intervals.items():
         assert found.estimate == pytest.approx(scores[name], abs=1e-9), name
@@ -45,22 +47,26 @@ def test_every_number_of_superglue_has_its_own_interval() -> None:
 
 def test_the_averages_interval_holds_the_truth() -> None:
     """Other examples of the same kind, 200 times: expected are 95 %."""
-    truth = np.mean([slobench.superglue(*made(seed))["Average"] for seed in range(1000, 1400)])
-    found = [submission.of_superglue(*made(seed))["Average"] for seed in range(200)]
+    truth = np.mean(
+        [official_scores.score_superglue(*made(seed))["Average"] for seed in range(1000, 1400)]
+    )
+    found = [
+        submission_intervals.superglue_intervals(*made(seed))["Average"] for seed in range(200)
+    ]
     held = np.mean([one.low <= truth <= one.high for one in found])
     assert held >= 0.93
 
 
 def test_nothing_right_and_all_right_are_not_certain() -> None:
     _, right = made(2)
-    perfect = submission.of_superglue(right, right)
+    perfect = submission_intervals.superglue_intervals(right, right)
     for name in ("BoolQ Accuracy", "MultiRC F1a Score", "MultiRC EM", "Average"):
         assert perfect[name].estimate == perfect[name].high == 1 and perfect[name].low < 1
 
 
 def test_texts_have_sacrebleus_names() -> None:
     lines = ["ena dva tri štiri pet", "šest sedem osem devet deset", "ena dva tri osem"]
-    found = submission.of_texts(["ena dva tri štiri", *lines[1:]], lines)
+    found = submission_intervals.sacrebleu_intervals(["ena dva tri štiri", *lines[1:]], lines)
     assert list(found) == ["BLEU", "chrF2", "TER"]
     assert all(one.n_examples == 3 and one.low < one.high for one in found.values())
-    assert submission.of_values([0.5, 0.7, 0.9]).estimate == pytest.approx(0.7)
+    assert submission_intervals.mean_interval([0.5, 0.7, 0.9]).estimate == pytest.approx(0.7)

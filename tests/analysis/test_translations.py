@@ -9,9 +9,13 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from paretune.analysis import translations
-from paretune.analysis.collapse import is_constant
-from paretune.analysis.difference import difference
-from paretune.analysis.interval import interval_of, score_interval, scored
+from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.statistics.paired_difference import difference
+from paretune.analysis.statistics.score_interval import (
+    bootstrap_score,
+    confidence_interval,
+    score_interval,
+)
 from paretune.analysis.translations import columns, from_sums, score
 from paretune.metrics.translation import Name, Statistics, statistic
 from paretune.store.record import Predictions
@@ -64,7 +68,9 @@ def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> P
 
 
 def test_an_interval_of_texts_goes_to_a_hundred() -> None:
-    found = interval_of(scored([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu"))
+    found = confidence_interval(
+        bootstrap_score([predictions(TRANSLATIONS["good"], REFERENCES)], "bleu")
+    )
     assert found.estimate == pytest.approx(
         BLEU(force=True).corpus_score(list(TRANSLATIONS["good"]), [list(REFERENCES)]).score
     )
@@ -76,7 +82,7 @@ def test_an_interval_of_texts_goes_to_a_hundred() -> None:
 def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> None:
     chosen = [i for i in range(6) if REFERENCES[i].count(" ") > 3] * 3
     told, wanted = (tuple(t[i] for i in chosen) for t in (TRANSLATIONS[texts], REFERENCES))
-    found = interval_of(scored([predictions(told, wanted)] * 2, "bleu"))
+    found = confidence_interval(bootstrap_score([predictions(told, wanted)] * 2, "bleu"))
     assert (found.low, found.estimate, found.high) == pytest.approx((value, value, value))
     assert found.share_seeds == 0 and found.p == (0.0 if value else 1.0)
 
@@ -96,12 +102,14 @@ def test_texts_are_read_once_however_often_they_are_drawn(monkeypatch: pytest.Mo
     monkeypatch.setattr(translations, "statistic", counted)
     for name in METRICS:
         for _ in range(2):
-            assert len(scored([predictions(told, wanted)], name).draws) > 1000  # type: ignore[arg-type]
+            assert len(bootstrap_score([predictions(told, wanted)], name).draws) > 1000  # type: ignore[arg-type]
     assert read == [(name, 200) for name in METRICS]
 
 
 def test_one_segment_says_nothing() -> None:
-    found = interval_of(scored([predictions(("The file was saved.",), REFERENCES[:1])], "bleu"))
+    found = confidence_interval(
+        bootstrap_score([predictions(("The file was saved.",), REFERENCES[:1])], "bleu")
+    )
     assert (found.low, found.high) == (0, 100) and found.p == 1
 
 
@@ -124,4 +132,4 @@ def test_segments_of_one_cluster_are_drawn_together() -> None:
 
 @pytest.mark.parametrize(("texts", "same"), [("nothing", True), ("good", False)])
 def test_one_translation_for_everything_is_collapsed(texts: str, same: bool) -> None:
-    assert is_constant(predictions(TRANSLATIONS[texts], REFERENCES)) is same
+    assert is_collapsed(predictions(TRANSLATIONS[texts], REFERENCES)) is same

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tiny_marian import tiny_marian, tiny_pairs
 
-from paretune.models.load import quiet
+from paretune.models.load import quiet_transformers
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 QUICK = ["--model", "tiny", "--rounds", "1", "--batches", "2", "--batch", "4", "--threads", "1"]
@@ -24,7 +24,7 @@ QUICK += ["--gate-starts", "1"]
 def beside(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As ``python bench/FILE.py`` finds its neighbours; what they silence is loud again."""
     monkeypatch.syspath_prepend(BENCH)
-    with quiet():
+    with quiet_transformers():
         yield
 
 
@@ -125,9 +125,9 @@ def test_both_sides_train_the_same_number(toy: str, method: str) -> None:
 def test_peak_memory_of_one_side(toy: str) -> None:
     import peak_memory
 
-    from paretune.measuring.counters import high_water_works
+    from paretune.measuring.counters import can_reset_high_water
 
-    if not high_water_works():
+    if not can_reset_high_water():
         pytest.skip("needs Linux's VmHWM")
     told = Namespace(model="tiny", folder=toy, task="copa", steps=1, threads=1, one=["b", "lora"])
     found = peak_memory.one(told)
@@ -204,7 +204,9 @@ def test_kept_activations(toy: str, tmp_path: Path) -> None:
 
     file = tmp_path / "trunk.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trunk.trunk, "trunk_home", trunk.trunk.trunk_home)  # put back afterwards
+        patch.setattr(
+            trunk.trunk, "activation_cache_home", trunk.trunk.activation_cache_home
+        )  # put back afterwards
         trunk.main(["--model", toy, "--rounds", "1", "--batches", "2", "--threads", "1",
                     "--json", str(file)])  # fmt: skip
     lora, head = json.loads(file.read_text())["cases"]

@@ -15,10 +15,13 @@ from paretune.errors import ParetuneError, StudyError
 
 
 def test_the_verbs_are_functions_whatever_is_imported_later() -> None:
-    import paretune.report.page
-    from paretune.report import words
+    import paretune.reporting.html.page
+    from paretune.reporting.text import formatting
 
-    assert callable(paretune.report) and words.plain("a\n") == "a\N{REPLACEMENT CHARACTER}"
+    assert (
+        callable(paretune.reporting)
+        and formatting.sanitise_line("a\n") == "a\N{REPLACEMENT CHARACTER}"
+    )
     assert {name for name in paretune.__all__ if not hasattr(paretune, name)} == set()
     code = "import sys, paretune; print([m for m in ('torch', 'numpy') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -33,7 +36,7 @@ def test_check_plan_run_and_report_return_values(
     )
     checked = paretune.check(study)
     assert checked.errors == () and checked.counts == {"note": 1}
-    assert [seen.what for seen in checked.seen] == ["task", "model", "method", "step"]
+    assert [seen.what for seen in checked.items] == ["task", "model", "method", "step"]
 
     store = tmp_path / "store"
     planned = paretune.plan(study, store=store, workers=1)
@@ -46,7 +49,7 @@ def test_check_plan_run_and_report_return_values(
     assert sum(ran.summary.outcomes.values()) == 4 and ran.summary.failed == ()
     assert paretune.plan(study, store=store).done == 4
 
-    shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
+    shown = paretune.reporting(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
     assert [task.key for task in shown.tasks] == ["words"]
     assert [finding.code for finding in shown.findings] == ["small-test"]
     assert (tmp_path / "p.html").is_file() and list((tmp_path / "f").iterdir())

@@ -12,12 +12,12 @@ from older_store import tamper
 from tiny_study import as_file, command, finish, small
 
 from paretune.execution import local
-from paretune.execution.executor import real_executor
-from paretune.execution.progress import Silent
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
+from paretune.execution.progress.observer import SilentObserver
+from paretune.execution.run_executor import make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
 from paretune.store import Store
-from paretune.store.checksums import seal, teach
+from paretune.store.sqlite.checksums import register_checksum_function, write_checksums
 from paretune.study import Study
 from paretune.verbs.run import run
 
@@ -89,7 +89,9 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
     with Store.open(copy / "store") as store:
         stages = ("tune", "final")
         again = Study.load(copy / "s.yaml").study_hash
-        work(store, again, real_executor("cpu", 1), stop=Stop(), stages=stages)
+        run_worker(
+            store, again, make_training_executor("cpu", 1), stop=StopRequest(), stages=stages
+        )
     code, out, err = command(capsys, *asked)
     assert code == 0 and "6 ended runs, all as written." in out, err
 
@@ -112,7 +114,7 @@ def test_report_and_run_say_which_runs_were_lost(
     assert code == 6 and "words x tiny x lora, final, seed 1" in err
 
     notes: list[str] = []
-    observer = Silent()
+    observer = SilentObserver()
     monkeypatch.setattr(observer, "note", notes.append)
     monkeypatch.setattr(local, "run_study", lambda *args, **more: None)
     run(copy / "s.yaml", store=copy / "store", observer=observer)
@@ -125,7 +127,7 @@ def test_a_wrong_blob_name_is_one_sentence(
     with Store.open(copy / "store") as store:
         (record,) = [
             r
-            for r in store.records(Study.load(copy / "s.yaml").study_hash)
+            for r in store.load_records(Study.load(copy / "s.yaml").study_hash)
             if (r.run.method.name, r.run.seed) == ("lora", 1)
         ]
     tamper(
@@ -142,8 +144,8 @@ def test_a_wrong_blob_name_is_one_sentence(
         "SELECT sql FROM sqlite_schema WHERE name = 'done_runs_never_change'"
     ).fetchone()
     db.execute("DROP TRIGGER done_runs_never_change")
-    teach(db)
-    seal(db, "runs", "run_id = ?", (record.run_id,))
+    register_checksum_function(db)
+    write_checksums(db, "runs", "run_id = ?", (record.run_id,))
     db.execute(trigger)
     db.commit()
     db.close()

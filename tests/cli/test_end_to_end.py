@@ -81,7 +81,7 @@ def test_new_check_plan_run_kill_run_report(
 
 def _ended(folder: Path, study: Study) -> int:
     with Store.open(folder, create=True) as store:
-        return sum(state.ended for state in store.states(study.study_hash))
+        return sum(state.ended for state in store.load_statuses(study.study_hash))
 
 
 def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
@@ -110,10 +110,10 @@ def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
     assert "Nothing is lost: the same command continues." in out
     assert "interrupted; the same command continues" in err and "Traceback" not in err
     with Store.open(folder) as store:
-        assert {s.state for s in store.states(study.study_hash)} <= {"todo", "done"}
+        assert {s.state for s in store.load_statuses(study.study_hash)} <= {"todo", "done"}
 
 
 def _running(folder: Path, study: Study) -> bool:
     with Store.open(folder, create=True) as store:
-        states = store.states(study.study_hash)
+        states = store.load_statuses(study.study_hash)
     return any(state.state == "running" and state.run.method.name == "lora" for state in states)

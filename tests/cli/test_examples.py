@@ -12,10 +12,10 @@ from six_tasks import release
 from tiny_marian import sentences, tiny_marian
 from tiny_study import as_file, command, finish, superglue
 
-from paretune.planning import paper
+from paretune.contrib.paper import preset
 from paretune.study import Study
-from paretune.verbs.places import shipped
 from paretune.verbs.report import report
+from paretune.verbs.study_input import shipped_studies
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LAYOUTS = {"slovene-superglue": "zips", "paper": "folders", "paper-fair": "zips"}
@@ -24,17 +24,22 @@ LAYOUTS = {"slovene-superglue": "zips", "paper": "folders", "paper-fair": "zips"
 def test_the_examples_are_the_shipped_files() -> None:
     files = {path.stem: path for path in EXAMPLES.glob("*.yaml")}
     own = {"own-data", "paper-fair", "slobench", "slovene-translation", "table"}
-    assert set(files) == {*shipped(), *own}
-    for name, path in shipped().items():
+    assert set(files) == {*shipped_studies(), *own}
+    for name, path in shipped_studies().items():
         assert files[name].resolve() == path.resolve()
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's preset with two steps a run."""
-    training = {**paper.settings()["training"], "max_steps": 2, "eval_every": 2, "max_length": 64}
-    fast = {**paper.settings(), "training": training}
-    monkeypatch.setattr(paper, "settings", lambda: fast)
+    training = {
+        **preset.load_preset()["training"],
+        "max_steps": 2,
+        "eval_every": 2,
+        "max_length": 64,
+    }
+    fast = {**preset.load_preset(), "training": training}
+    monkeypatch.setattr(preset, "load_preset", lambda: fast)
 
 
 def smaller(path: Path, folder: Path, model: Path) -> Study:
@@ -93,7 +98,9 @@ def test_the_translation_runs_fair_and_by_the_papers_settings(
     for given in (fair, by_paper):
         study = Study.parse(given, base=path.parent)
         with finish(study, tmp_path / study.study, costs=1) as store:
-            failed = [s.message for s in store.states(study.study_hash) if s.state == "failed"]
+            failed = [
+                s.message for s in store.load_statuses(study.study_hash) if s.state == "failed"
+            ]
             assert failed == []
         (task,) = report(study, store=tmp_path / study.study).tasks
         asked = {m.key for m in study.methods} | {"untuned", "copy_source"}
@@ -110,7 +117,7 @@ def test_every_example_runs(
 ) -> None:
     study = smaller(EXAMPLES / f"{name}.yaml", tmp_path / "data", tiny_model("bert"))
     with finish(study, tmp_path / "store", costs=1) as store:
-        states = store.states(study.study_hash)
+        states = store.load_statuses(study.study_hash)
         assert [s.message for s in states if s.state == "failed"] == []
         waiting = [s for s in states if not s.ended]
         assert {s.stage for s in waiting} <= {"cost"}

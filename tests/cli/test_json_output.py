@@ -11,12 +11,12 @@ from ruamel.yaml import YAML
 from tiny_study import as_file, command, finish, small, two_files
 
 from paretune.cli import GROUPS, VERBS
-from paretune.cli.json_shapes import COMMON, OWN_FORM, SHAPES
-from paretune.report.study_json import read_json
+from paretune.cli.json_shapes import COMMON, OWN_SHAPES, SHAPES
+from paretune.reporting.json.study_json import read_json
 
 
 def test_every_verb_has_a_documented_object() -> None:
-    said = {name.split()[0] for name in (*SHAPES, *OWN_FORM)} | {*SHAPES, *OWN_FORM}
+    said = {name.split()[0] for name in (*SHAPES, *OWN_SHAPES)} | {*SHAPES, *OWN_SHAPES}
     assert {*VERBS, *GROUPS} <= said
 
 
@@ -152,7 +152,7 @@ def test_a_missing_package_of_a_tracker_is_no_fault_of_the_data(
     made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(made)
-    monkeypatch.setattr("paretune.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
     code, _, err = command(
         capsys, "track", "s.yaml", "--store", "store", "--to", "trackio", "-o", "mirror"
     )

@@ -14,12 +14,12 @@ from older_store import as_version_1, tamper
 from ruamel.yaml import YAML
 from tiny_study import command, digests, finish, two_files
 
-from paretune.planning import opening
-from paretune.planning.predict import Predictor
+from paretune.planning import preflight
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.store import Store
 from paretune.study import Study, digest
 from paretune.verbs.recommend import recommend
-from paretune.verbs.report import gather
+from paretune.verbs.report import load_results
 
 RAW: dict[str, Any] = {
     "study": "words",
@@ -80,7 +80,7 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
     before, tried = kept(there), attempts(there)
     assert before == kept(moved) and len(before) == 6
 
-    records = gather(study, store).records
+    records = load_results(study, store).records
     assert {r.run.task.train for r in records} == {str(there / "data" / "train.csv")}
     assert recommend(study, store=store)
     for verb in ("report", "recommend"):
@@ -93,9 +93,9 @@ def test_a_moved_study_reports_recommends_exports_and_goes_on_and_trains_nothing
 
     given = Study.load(study)
     with Store.open(store) as opened:
-        context = opening.context(opened, "cpu")
-        predictor = Predictor(context, {}, [], "cpu")
-        assert opening.add_missing(given, context, opened, predictor) == 0
+        context = preflight.make_context(opened, "cpu")
+        predictor = CostPredictor(context, {}, [], "cpu")
+        assert preflight.add_missing_runs(given, context, opened, predictor) == 0
     finish(given, store, costs=1).close()
     after = attempts(there)
     assert {run: after[run] for run in tried if tried[run][0] == "done"} == {
@@ -121,7 +121,7 @@ def test_a_copy_with_other_data_under_the_same_path_has_runs_of_its_own(
 
 def as_before(store: Path, study: Study) -> str:
     """Turn the store into one of version 1, which kept absolute paths; the study's older hash."""
-    form = study.canonical()
+    form = study.canonical_form()
     for task, spec in zip(form["tasks"], study.tasks, strict=True):
         task |= {"train": spec.train, "test": spec.test}
     form["models"][0]["name"] = study.models[0].name
@@ -145,7 +145,7 @@ def test_a_store_that_kept_absolute_paths_is_found_where_it_was_and_elsewhere(
     shutil.copytree(first, second)
     for folder in (first, second):
         assert kept(folder) == before
-        assert len(gather(folder / "words.yaml", folder / "store").records) == 6
+        assert len(load_results(folder / "words.yaml", folder / "store").records) == 6
         with Store.open(folder / "store") as store:
             here = Study.load(folder / "words.yaml")
             assert store.known_as(here) == old
@@ -206,18 +206,18 @@ def test_a_study_keeps_paths_as_they_are_written_and_opens_them_beside_its_file(
     hashes = set()
     for base in (tmp_path / "a", tmp_path / "b" / "c"):
         study = Study.parse(raw, base=base)
-        assert study.canonical()["tasks"][0]["train"] == kept
-        assert study.canonical()["models"][0]["name"] == "./models/tiny"
+        assert study.canonical_form()["tasks"][0]["train"] == kept
+        assert study.canonical_form()["models"][0]["name"] == "./models/tiny"
         assert study.tasks[0].train == os.path.normpath(base / written)
         assert study.models[0].name == str(base / "models" / "tiny")
         changed = study.model_copy(update={"study": "other"})
-        assert changed.canonical()["tasks"][0]["train"] == kept
+        assert changed.canonical_form()["tasks"][0]["train"] == kept
         hashes.add(study.study_hash)
     assert len(hashes) == 1
 
 
 def test_no_path_of_this_machine_is_in_a_runs_identity_or_among_its_settings(moved: Path) -> None:
     study = Study.load(moved / "words.yaml")
-    for record in gather(study, moved / "store").records:
-        assert str(moved) not in json.dumps(record.run.canonical())
-    assert str(moved) not in json.dumps(study.canonical())
+    for record in load_results(study, moved / "store").records:
+        assert str(moved) not in json.dumps(record.run.canonical_form())
+    assert str(moved) not in json.dumps(study.canonical_form())

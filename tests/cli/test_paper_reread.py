@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_study import finish, superglue
 
-from paretune.planning import paper
+from paretune.contrib.paper import preset
 from paretune.study import Study
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,9 +21,14 @@ SCRIPT = run_path(str(EXAMPLES / "paper_reread.py"))
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's preset with two steps a run."""
-    training = {**paper.settings()["training"], "max_steps": 2, "eval_every": 2, "max_length": 48}
-    fast = {**paper.settings(), "training": training}
-    monkeypatch.setattr(paper, "settings", lambda: fast)
+    training = {
+        **preset.load_preset()["training"],
+        "max_steps": 2,
+        "eval_every": 2,
+        "max_length": 48,
+    }
+    fast = {**preset.load_preset(), "training": training}
+    monkeypatch.setattr(preset, "load_preset", lambda: fast)
 
 
 def shorter(name: str, path: Path, **changes: Any) -> Path:

@@ -23,8 +23,8 @@ def said(capsys: Any, *arguments: object) -> tuple[int, str, str]:
 @pytest.fixture
 def gathered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     study = fake.study()
-    found = gathering.Gathered(study, tmp_path, fake.whole(study), [], [])
-    monkeypatch.setattr(gathering, "gather", lambda *_: found)
+    found = gathering.StudyResults(study, tmp_path, fake.whole(study), [], [])
+    monkeypatch.setattr(gathering, "load_results", lambda *_: found)
     monkeypatch.setenv("COLUMNS", "100")
 
 

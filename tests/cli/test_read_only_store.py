@@ -15,7 +15,8 @@ from older_store import as_version_1
 from tiny_study import as_file, command, finish, small
 
 from paretune.errors import StoreError
-from paretune.store import Store, opening
+from paretune.store import Store
+from paretune.store.sqlite import open_database
 from paretune.study import Study
 
 VERBS = [
@@ -131,17 +132,17 @@ def test_where_sqlite_may_not_write_the_store_is_read_and_nothing_in_it_changes(
     capsys: Any, tmp_path: Path, finished: Path, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = a_copy(finished, tmp_path / "archive", state)
-    before, usual = files(folder), opening.connect
+    before, usual = files(folder), open_database.connect
 
     def only_elsewhere(path: Path) -> sqlite3.Connection:
         if path.is_relative_to(folder):
             raise StoreError("cannot be opened.", where=str(path)) from Refused()
         return usual(path)
 
-    monkeypatch.setattr(opening, "connect", only_elsewhere)
+    monkeypatch.setattr(open_database, "connect", only_elsewhere)
     study = Study.load(folder / "s.yaml")
     with Store.open(folder / "store") as store:
-        assert len(store.records(study.study_hash, predictions=True)) == 6
+        assert len(store.load_records(study.study_hash, predictions=True)) == 6
         assert store.verify() == [] and store.lost() == []
         with pytest.raises(StoreError, match="cannot be written"):
             store.set_setting("a", "b")
@@ -163,8 +164,8 @@ def test_a_copy_that_cannot_be_made_is_one_sentence(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(opening, "connect", refused)
-    monkeypatch.setattr(opening.shutil, "copyfile", full)
+    monkeypatch.setattr(open_database, "connect", refused)
+    monkeypatch.setattr(open_database.shutil, "copyfile", full)
     with pytest.raises(StoreError, match=r"may only be read.*No space left.*TMPDIR"):
         Store.open(folder / "store")
 

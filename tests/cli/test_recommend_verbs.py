@@ -17,9 +17,9 @@ from paretune import amounts
 from paretune.cli import main
 from paretune.errors import StudyError
 from paretune.store import Store
-from paretune.store.predictions import encode_predictions
+from paretune.store.prediction_codec import encode_predictions
 from paretune.verbs import compare, recommend
-from paretune.verbs.report import Gathered
+from paretune.verbs.report import StudyResults
 
 
 def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:
@@ -33,7 +33,7 @@ def command(capsys: Any, *arguments: object) -> tuple[int, str, str]:
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
-    found = Gathered(study, Path("x"), fake.whole(study), [], [])
+    found = StudyResults(study, Path("x"), fake.whole(study), [], [])
     for verb in ("recommend", "compare"):
         monkeypatch.setattr(f"paretune.verbs.{verb}.gather", lambda *_: found)
     monkeypatch.setenv("COLUMNS", "300")
@@ -122,30 +122,30 @@ def test_amounts() -> None:
         "1 TB": 1e12, "4,5GB": 4.5e9, "1.5TiB": 1.5 * 2**40, "4 GB": 4e9, "4 gigabytes": 4e9,
         "2 gibibytes": 2**31, "1,25 MB": 1.25e6, " 7 bytes ": 7
     }.items():  # fmt: skip
-        assert amounts.size(text, "x") == value
-    assert [amounts.duration(t, "x") for t in ("90s", "10min", "2h")] == [90, 600, 7200]
+        assert amounts.parse_size(text, "x") == value
+    assert [amounts.parse_duration(t, "x") for t in ("90s", "10min", "2h")] == [90, 600, 7200]
     for text, value in {
         "1 hour": 3600, "90 minutes": 5400, "1 h 30 min": 5400, "1h30min": 5400, "0,5 h": 1800,
         "2 days": 172800, "1.5 Hours": 5400
     }.items():  # fmt: skip
-        assert amounts.duration(text, "x") == value
-    assert amounts.points("0.5pt", "x") == 0.5
-    assert amounts.size(12, "x") == 12
+        assert amounts.parse_duration(text, "x") == value
+    assert amounts.parse_points("0.5pt", "x") == 0.5
+    assert amounts.parse_size(12, "x") == 12
     texts = ("", "GiB", "4 GiB 2", "4 GiBs", "4 m", "1e9B", "nanB", "infs")
     for wrong in (*texts, -1, float("nan"), float("inf")):
         with pytest.raises(StudyError, match="is not a size"):
-            amounts.size(wrong, "x")
+            amounts.parse_size(wrong, "x")
 
 
 def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("topics")], methods=["full", "lora"])
     file = tmp_path / "study.yaml"
     # The file's folder is that of its data: paths in it are absolute, as they were when it ran.
-    YAML(typ="safe", pure=True).dump(study.canonical(), file)
+    YAML(typ="safe", pure=True).dump(study.canonical_form(), file)
     study = paretune.Study.load(file)
     records = {r.run_id: r for r in fake.whole(study)}
     with Store.open(tmp_path / "store", create=True) as store:
-        store.save_study(study.study_hash, study.study, "", study.canonical())
+        store.save_study(study.study_hash, study.study, "", study.canonical_form())
         store.add_runs(study.study_hash, [(name, r.run) for name, r in records.items()])
         while (claim := store.claim("test", study.study_hash)) is not None:
             left = records[claim.run_id]

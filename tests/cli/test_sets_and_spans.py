@@ -10,10 +10,10 @@ import pytest
 from tiny_study import as_file, command, finish, small, superglue
 
 from paretune import methods
-from paretune.report.build import build
-from paretune.report.page import render
+from paretune.reporting.build import build_report
+from paretune.reporting.html.page import render_page
 from paretune.study import Study, TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 from paretune.verbs.report import report
 
 
@@ -37,9 +37,9 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
     )
     assert command(capsys, "plan", file, "--store", tmp_path / "store")[0] == 0
     with finish(study, tmp_path / "store", costs=1) as store:
-        states = store.states(study.study_hash)
+        states = store.load_statuses(study.study_hash)
         assert [s.message for s in states if s.state == "failed"] == []
-        records = store.records(study.study_hash, predictions=True)
+        records = store.load_records(study.study_hash, predictions=True)
     final = [r for r in records if r.run.stage == "final"]
     by_task = Counter((r.run.task.name, r.run.method.name) for r in final)
     for task in ("multirc", "wsc"):
@@ -63,11 +63,11 @@ def test_from_check_to_export(study: Study, tmp_path: Path, capsys: Any) -> None
     multirc = shown["multirc-sl"]
     assert multirc.metric == "mean of F1a and EM"
     assert multirc.basis == "40 test answers to 20 questions in 10 groups, 2 seeds"
-    assert multirc.constant is not None and multirc.constant.n_clusters == 10
+    assert multirc.constant_score is not None and multirc.constant_score.n_clusters == 10
     assert shown["wsc-sl"].basis == "10 test examples in 5 groups, 2 seeds"
     assert all(row.cell.interval for task in shown.values() for row in task.all_rows)
     assert all(row.verdict for task in shown.values() for row in task.rows)
-    page = render(build(study, records, states))
+    page = render_page(build_report(study, records, states))
     assert "40 in 10 × 2" in page and "answers to 20 questions" in page
 
     for task in shown:
@@ -84,7 +84,7 @@ def test_every_method_that_serves_pairs_serves_them(
     name: str, language: str, tmp_path: Path
 ) -> None:
     source = superglue(tmp_path, "folders")
-    kind = load(TaskSpec(name=name, language=language, source=str(source))).kind
+    kind = load_dataset(TaskSpec(name=name, language=language, source=str(source))).kind
     for method in methods.available().values():
         pairs = methods.refusal(method, "pair", tabular=False)
         assert bool(methods.refusal(method, kind, tabular=False)) == bool(pairs)

@@ -19,7 +19,7 @@ from tiny_study import as_file, command, small
 import paretune
 from paretune.cli import GROUPS, VERBS
 from paretune.study import Study
-from paretune.terminal import clean_tracebacks_and_warnings, console, say, say_json
+from paretune.terminal import console, echo, echo_json, sanitise_tracebacks_and_warnings
 from paretune.terminal.console import Terminal
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202enekaj\u200f"
@@ -70,7 +70,7 @@ def test_the_console_cleans_text_wherever_it_stands_and_keeps_its_own_styles() -
 
 
 def test_json_for_scripts_escapes_and_loses_nothing(capsys: Any) -> None:
-    say_json({EVIL: ["č", EVIL, "😀\U000e0001"]})
+    echo_json({EVIL: ["č", EVIL, "😀\U000e0001"]})
     out = capsys.readouterr().out
     assert steers(out) == [] and "č" in out
     assert json.loads(out) == {EVIL: ["č", EVIL, "😀\U000e0001"]}
@@ -81,7 +81,7 @@ def test_warnings_and_tracebacks_of_libraries_are_cleaned(
 ) -> None:
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    clean_tracebacks_and_warnings()
+    sanitise_tracebacks_and_warnings()
     warnings.showwarning(UserWarning(EVIL), UserWarning, "x.py", 1)
     try:
         raise KeyError(EVIL, EVIL.encode()) from ValueError(EVIL)
@@ -211,5 +211,5 @@ def test_a_closed_pipe_ends_quietly(
 
 def test_nothing_is_written_where_the_stream_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    say("nobody hears it")
+    echo("nobody hears it")
     assert console().file is not None

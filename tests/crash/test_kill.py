@@ -19,7 +19,7 @@ STUDY_COMMAND = """
 import sys
 from pathlib import Path
 from paretune.execution.local import run_study
-from paretune.execution.progress import observing
+from paretune.execution.progress.observer import observing
 from paretune.store import Store
 with Store.open(Path(sys.argv[1]), create=True) as store, observing(sys.stdout) as observer:
     run_study(store, sys.argv[3], workers=2, threads=1, observer=observer, expand=lambda: 0,
@@ -54,12 +54,13 @@ def kill(pid: int) -> None:
 
 def left(store: Store) -> dict[str, tuple[object, str]]:
     """What the done runs left, and which process did them."""
-    return {r.run_id: (dict(r.result), str(r.measured)) for r in store.records(STUDY)}
+    return {r.run_id: (dict(r.result), str(r.measured)) for r in store.load_records(STUDY)}
 
 
 def contents(store: Store) -> dict[str, tuple[object, bytes]]:
     return {
-        r.run_id: (dict(r.result), store.blob(r.result["weights"])) for r in store.records(STUDY)
+        r.run_id: (dict(r.result), store.read_blob(r.result["weights"]))
+        for r in store.load_records(STUDY)
     }
 
 
@@ -95,7 +96,7 @@ def test_kills_at_random_moments_change_nothing(tmp_path, kills):
     assert start(tmp_path / "killed").wait() == 0
 
     assert contents(killed) == contents(whole)
-    assert [r.run_id for r in killed.records(STUDY)] == [run_id for run_id, _ in asked]
+    assert [r.run_id for r in killed.load_records(STUDY)] == [run_id for run_id, _ in asked]
     assert killed.verify() == []
     ledger = (tmp_path / "killed" / "ledger.txt").read_text().splitlines()
     ends = [line.split()[1:3] for line in ledger if line.startswith("end")]

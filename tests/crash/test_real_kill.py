@@ -47,13 +47,13 @@ def in_hand(folder: Path, study: Study) -> bool:
     if not (folder / "study.db").exists():
         return False
     with Store.open(folder, create=True) as store:
-        states = store.states(study.study_hash)
+        states = store.load_statuses(study.study_hash)
     return any(state.state == "running" and not state.free for state in states)
 
 
 def ended(folder: Path, study: Study) -> int:
     with Store.open(folder) as store:
-        return sum(state.ended for state in store.states(study.study_hash))
+        return sum(state.ended for state in store.load_statuses(study.study_hash))
 
 
 @pytest.mark.slow
@@ -68,7 +68,9 @@ def test_twenty_kills_of_real_training_change_no_bit(tmp_path: Path, tiny_model:
     file = as_file(study, tmp_path / "study.yaml")
     assert start(file, tmp_path / "whole").wait() == 0
     with Store.open(tmp_path / "whole") as whole:
-        trials = [s.seconds or 0.0 for s in whole.states(study.study_hash) if s.stage == "tune"]
+        trials = [
+            s.seconds or 0.0 for s in whole.load_statuses(study.study_hash) if s.stage == "tune"
+        ]
     # So that two thirds of the kills fall into the first run of a worker, and some runs end.
     longest = 1.5 * median(trials)
 
@@ -86,7 +88,7 @@ def test_twenty_kills_of_real_training_change_no_bit(tmp_path: Path, tiny_model:
         kill(process, chance)
         with Store.open(folder) as store:
             now = digests(store, study.study_hash)
-            unfinished += sum(s.state == "running" for s in store.states(study.study_hash))
+            unfinished += sum(s.state == "running" for s in store.load_statuses(study.study_hash))
         assert {run: now[run] for run in done} == done  # what is done never changes
         done = now
     assert unfinished >= KILLS / 2, "most kills must fall into the middle of a run"
@@ -97,14 +99,16 @@ def test_twenty_kills_of_real_training_change_no_bit(tmp_path: Path, tiny_model:
         hash_ = study.study_hash
         assert digests(killed, hash_) == digests(whole, hash_)
         # Runs are asked for in the order in which results come in; there are the same, each once.
-        asked = [state.run_id for state in killed.states(hash_)]
-        assert sorted(asked) == sorted(state.run_id for state in whole.states(hash_))
+        asked = [state.run_id for state in killed.load_statuses(hash_)]
+        assert sorted(asked) == sorted(state.run_id for state in whole.load_statuses(hash_))
         assert len(asked) == len(set(asked)) == 2 + 4 * (3 + 5 + 1)
-        assert {state.state for state in killed.states(hash_)} == {"done"}
-        for record in killed.records(hash_):
+        assert {state.state for state in killed.load_statuses(hash_)} == {"done"}
+        for record in killed.load_records(hash_):
             for blob in ("predictions", "weights"):
                 if blob in record.result:
-                    assert killed.blob(record.result[blob]) == whole.blob(record.result[blob])
+                    assert killed.read_blob(record.result[blob]) == whole.read_blob(
+                        record.result[blob]
+                    )
         assert killed.verify() == []
     assert list((folder / "checkpoints").iterdir()) == []
     assert list((folder / "blobs").glob("part/*")) == []

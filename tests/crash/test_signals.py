@@ -19,8 +19,8 @@ from test_real_kill import PARETUNE
 from tiny_runs import STUDY, a_store, runs
 from tiny_study import as_file, small
 
-from paretune.store import RunState, Store
-from paretune.training.checkpoint import _progress
+from paretune.store import RunStatus, Store
+from paretune.training.checkpoint import read_progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
@@ -45,8 +45,8 @@ def gone(family: list[psutil.Process]) -> bool:
     return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in family)
 
 
-def in_hand(store: Store, study: str = STUDY) -> list[RunState]:
-    return [s for s in store.states(study) if s.state == "running" and not s.free]
+def in_hand(store: Store, study: str = STUDY) -> list[RunStatus]:
+    return [s for s in store.load_statuses(study) if s.state == "running" and not s.free]
 
 
 def holding(tmp_path: Path, stage: str = "tune") -> tuple[Store, Callable[[], bool]]:
@@ -67,7 +67,7 @@ def test_every_signal_ends_workers_and_gives_their_runs_back(tmp_path: Path, num
     said, _ = study.communicate(timeout=120)
     assert b"the same command continues" in said
     assert gone(workers)
-    assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "todo"]
     (tmp_path / "go").touch()
     assert subprocess.run(command(tmp_path), stdout=subprocess.DEVNULL).returncode == 0
 
@@ -92,7 +92,7 @@ def test_a_closed_terminal_ends_a_study_with_its_bars(tmp_path: Path) -> None:
     os.close(terminal)
     os.waitpid(pid, 0)
     assert gone(workers)
-    assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "todo"]
 
 
 @pytest.mark.parametrize("stage", ["tune", "cost"])
@@ -105,7 +105,7 @@ def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
     study.kill()
     study.wait()
     until(lambda: gone(workers), "the workers' end")
-    assert {s.state for s in store.states(STUDY)} == {"todo"}
+    assert {s.state for s in store.load_statuses(STUDY)} == {"todo"}
 
 
 def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: 
     worker.kill()
     worker.wait()
     until(lambda: gone(copies), "the copy's end")
-    assert {s.state for s in store.states(STUDY)} == {"todo"}
+    assert {s.state for s in store.load_statuses(STUDY)} == {"todo"}
 
 
 @pytest.mark.slow
@@ -148,8 +148,8 @@ def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) == 130
     with Store.open(folder) as store:
-        assert {s.state for s in store.states(study.study_hash)} <= {"todo", "done"}
-        kept = {run_id: _progress(store.checkpoint(run_id)) for run_id in reached}
+        assert {s.state for s in store.load_statuses(study.study_hash)} <= {"todo", "done"}
+        kept = {run_id: read_progress(store.checkpoint(run_id)) for run_id in reached}
     for run_id, progress in kept.items():
         assert progress is not None and progress.step >= reached[run_id]
     assert len({p.step for p in kept.values() if p is not None}) == 1

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.data import audit, truncation
+from paretune.data import audit_truncation
+from paretune.data.checks import audit
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
 from paretune.study import Checks
@@ -209,13 +210,13 @@ class Letters:
 def test_truncation_counts_and_shows_the_worst() -> None:
     data = dataset()
     long = example("train", 60, "x" * 98, 0)
-    findings = truncation(replace(data, train=(*data.train, long)), Letters(), 50)
+    findings = audit_truncation(replace(data, train=(*data.train, long)), Letters(), 50)
     assert [(f.code, f.severity, f.where) for f in findings] == [
         ("truncated", "note", "train.csv line 62")
     ]
     assert "1 of 17 train rows" in findings[0].what and "with 100" in findings[0].what
-    assert [f.severity for f in truncation(data, Letters(), 8)] == ["warning", "warning"]
-    assert truncation(data, Letters(), 64) == []
+    assert [f.severity for f in audit_truncation(data, Letters(), 8)] == ["warning", "warning"]
+    assert audit_truncation(data, Letters(), 64) == []
 
 
 def test_content_hash_sees_texts_and_labels_but_no_places() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from paretune.data.batch import evaluation_batches, micro_batches, order
+from paretune.data.batch import shuffle_order, split_by_length, split_for_evaluation
 
 
 def test_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
-    assert sorted(order(50, 1, 0)) == list(range(50))
-    assert order(50, 1, 0) == order(50, 1, 0)
-    assert len({tuple(order(50, s, e)) for s in (1, 2) for e in (0, 1)}) == 4
-    assert order(0, 1, 0) == []
+    assert sorted(shuffle_order(50, 1, 0)) == list(range(50))
+    assert shuffle_order(50, 1, 0) == shuffle_order(50, 1, 0)
+    assert len({tuple(shuffle_order(50, s, e)) for s in (1, 2) for e in (0, 1)}) == 4
+    assert shuffle_order(0, 1, 0) == []
 
 
 def cost(lengths: list[int], batches: list[list[int]], pass_tokens: int) -> int:
@@ -42,26 +42,26 @@ def test_micro_batches_cut_one_effective_batch_at_the_lowest_cost() -> None:
         ordered = sorted(indices, key=lambda i: -lengths[i])
         for micro_batch in (1, 3, 9):
             for pass_tokens in (0, 32, 500):
-                batches = micro_batches(lengths, indices, micro_batch, pass_tokens)
+                batches = split_by_length(lengths, indices, micro_batch, pass_tokens)
                 assert sorted(i for b in batches for i in b) == sorted(indices)
                 assert max(map(len, batches)) <= micro_batch
                 assert cost(lengths, batches, pass_tokens) == cheapest(
                     lengths, ordered, micro_batch, pass_tokens
                 )
-                again = micro_batches(lengths, list(reversed(indices)), micro_batch, pass_tokens)
+                again = split_by_length(lengths, list(reversed(indices)), micro_batch, pass_tokens)
                 assert batches == again
 
 
 def test_equal_lengths_fill_whole_micro_batches_and_an_outlier_stands_alone() -> None:
-    assert sorted(len(b) for b in micro_batches([10] * 16, range(16), 8)) == [8, 8]
-    assert micro_batches([10, 10, 300, 10], range(4), 8) == [[2], [0, 1, 3]]
-    assert micro_batches([10, 10, 300, 10], range(4), 8, pass_tokens=2000) == [[2, 0, 1, 3]]
-    assert micro_batches([], [], 8) == []
+    assert sorted(len(b) for b in split_by_length([10] * 16, range(16), 8)) == [8, 8]
+    assert split_by_length([10, 10, 300, 10], range(4), 8) == [[2], [0, 1, 3]]
+    assert split_by_length([10, 10, 300, 10], range(4), 8, pass_tokens=2000) == [[2, 0, 1, 3]]
+    assert split_by_length([], [], 8) == []
 
 
 def test_evaluation_batches_hold_the_token_limit_and_start_with_the_longest() -> None:
     lengths = [5, 100, 7, 50, 6, 300]
-    batches = evaluation_batches(lengths, max_tokens=100)
+    batches = split_for_evaluation(lengths, max_tokens=100)
     assert sorted(i for b in batches for i in b) == list(range(6))
     assert batches[0] == [5]  # longer than the limit: alone
     for batch in batches[1:]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from paretune.data.batch import pad
-from paretune.data.encode import encode, lengths
+from paretune.data.batch import pad_batch
 from paretune.data.example import Example
+from paretune.objectives.encoding import count_tokens, encode_texts
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def example(*segments: tuple[str, str | None], label: int | None = 0) -> Example
 
 
 def test_the_short_question_survives_a_long_passage(tokenizer: Any) -> None:
-    encoded = encode([example(("what is it", "a b c d e " * 20))], tokenizer, 12)
+    encoded = encode_texts([example(("what is it", "a b c d e " * 20))], tokenizer, 12)
     (ids,) = encoded.ids[0]
     assert len(ids) == 12 and encoded.lengths == [12] and encoded.truncated == [True]
     assert ids[:5] == [2, 4, 5, 6, 3]
@@ -47,7 +47,7 @@ def test_the_short_question_survives_a_long_passage(tokenizer: Any) -> None:
 
 
 def test_what_fits_is_what_the_tokenizer_says_and_is_not_called_cut(tokenizer: Any) -> None:
-    encoded = encode([example(("a b", None), label=None), example(("c", "d"))], tokenizer, 5)
+    encoded = encode_texts([example(("a b", None), label=None), example(("c", "d"))], tokenizer, 5)
     assert encoded.ids == [[tokenizer("a b")["input_ids"]], [tokenizer("c", "d")["input_ids"]]]
     assert encoded.truncated == [False, False]
     assert encoded.labels == [None, 0]
@@ -56,33 +56,33 @@ def test_what_fits_is_what_the_tokenizer_says_and_is_not_called_cut(tokenizer: A
 
 def test_every_choice_is_encoded_and_the_longest_counts(tokenizer: Any) -> None:
     row = example(("a", "b"), ("a", "b c d e b c d e"), label=1)
-    encoded = encode([row, row], tokenizer, 8)
+    encoded = encode_texts([row, row], tokenizer, 8)
     assert [len(t) for t in encoded.ids[0]] == [5, 8]
     assert encoded.lengths == [8, 8] and encoded.truncated == [True, True]
-    assert lengths([row], tokenizer) == [12]
+    assert count_tokens([row], tokenizer) == [12]
 
 
 def test_no_examples_encode_to_nothing(tokenizer: Any) -> None:
-    assert encode([], tokenizer, 8).ids == [] and lengths([], tokenizer) == []
+    assert encode_texts([], tokenizer, 8).ids == [] and count_tokens([], tokenizer) == []
 
 
 def test_padding_has_the_shape_of_the_batch(tokenizer: Any) -> None:
-    encoded = encode([example(("a", None)), example(("a b c", None))], tokenizer, 8)
-    batch = pad(encoded, [1, 0], pad_id=9)
+    encoded = encode_texts([example(("a", None)), example(("a b c", None))], tokenizer, 8)
+    batch = pad_batch(encoded, [1, 0], pad_id=9)
     assert batch["input_ids"].tolist() == [[2, 7, 8, 9, 3], [2, 7, 3, 9, 9]]
     assert batch["attention_mask"].tolist() == [[1] * 5, [1, 1, 1, 0, 0]]
     assert batch["token_type_ids"].shape == (2, 5)
     assert {v.dtype.name for v in batch.values()} == {"int64"}
-    several = encode([example(("a", "b"), ("a", "b c"))], tokenizer, 8)
-    assert pad(several, [0], 0)["input_ids"].shape == (1, 2, 6)
+    several = encode_texts([example(("a", "b"), ("a", "b c"))], tokenizer, 8)
+    assert pad_batch(several, [0], 0)["input_ids"].shape == (1, 2, 6)
 
 
 def test_a_tokenizer_without_type_ids_makes_none(tokenizer: Any) -> None:
     names = tokenizer.model_input_names
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     try:
-        encoded = encode([example(("a", "b"))], tokenizer, 8)
+        encoded = encode_texts([example(("a", "b"))], tokenizer, 8)
     finally:
         tokenizer.model_input_names = names
     assert encoded.type_ids is None
-    assert set(pad(encoded, [0], 0)) == {"input_ids", "attention_mask"}
+    assert set(pad_batch(encoded, [0], 0)) == {"input_ids", "attention_mask"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data import fetch as fetching
-from paretune.data.fetch import Collection, Pinned, fetch
+from paretune.data.sources import download as fetching
+from paretune.data.sources.download import Collection, PinnedFile, download_collection
 from paretune.errors import DataError, NetworkError
 
 BODY = bytes(range(256)) * 1200
@@ -66,7 +66,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     state.url = f"http://127.0.0.1:{http.server_port}"
-    pinned = Pinned("a.zip", len(BODY), hashlib.sha256(BODY).hexdigest())
+    pinned = PinnedFile("a.zip", len(BODY), hashlib.sha256(BODY).hexdigest())
     collections = {"test": Collection("a test", state.url, (pinned,))}
     monkeypatch.setattr(fetching, "COLLECTIONS", collections)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -84,17 +84,17 @@ def test_a_download_ends_with_the_file_alone_and_is_not_repeated(
     server: Server, tmp_path: Path
 ) -> None:
     seen: list[tuple[str, int, int]] = []
-    folder = fetch("test", tmp_path, progress=lambda *args: seen.append(args))
+    folder = download_collection("test", tmp_path, progress=lambda *args: seen.append(args))
     assert folder == tmp_path / "test" and files(folder) == ["a.zip"]
     assert (folder / "a.zip").read_bytes() == BODY
     assert seen[-1] == ("a.zip", len(BODY), len(BODY)) and len(seen) > 1
-    fetch("test", tmp_path)
+    download_collection("test", tmp_path)
     assert server.asked == [None]
 
 
 def test_a_dropped_connection_is_continued_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.drop_after = [100_000, 50_000]
-    folder = fetch("test", tmp_path, pause=0)
+    folder = download_collection("test", tmp_path, pause=0)
     assert (folder / "a.zip").read_bytes() == BODY
     assert server.asked == [None, "bytes=100000-", "bytes=150000-"]
 
@@ -102,16 +102,16 @@ def test_a_dropped_connection_is_continued_where_it_broke(server: Server, tmp_pa
 def test_the_next_call_continues_what_the_last_one_left(server: Server, tmp_path: Path) -> None:
     server.drop_after = [70_000]
     with pytest.raises(NetworkError, match=r"70000 of 307200 bytes are kept"):
-        fetch("test", tmp_path, attempts=1)
+        download_collection("test", tmp_path, attempts=1)
     assert files(tmp_path / "test") == ["a.zip.part"]
-    fetch("test", tmp_path, attempts=1)
+    download_collection("test", tmp_path, attempts=1)
     assert server.asked == [None, "bytes=70000-"]
     assert files(tmp_path / "test") == ["a.zip"]
 
 
 def test_a_server_that_ignores_range_sends_all_again(server: Server, tmp_path: Path) -> None:
     server.ranges, server.drop_after = False, [100_000]
-    folder = fetch("test", tmp_path, pause=0)
+    folder = download_collection("test", tmp_path, pause=0)
     assert (folder / "a.zip").read_bytes() == BODY
     assert server.asked == [None, "bytes=100000-"]
 
@@ -119,55 +119,57 @@ def test_a_server_that_ignores_range_sends_all_again(server: Server, tmp_path: P
 def test_wrong_content_never_becomes_the_file(server: Server, tmp_path: Path) -> None:
     server.body = b"x" + BODY[1:]
     with pytest.raises(NetworkError, match="sha256 differs"):
-        fetch("test", tmp_path)
+        download_collection("test", tmp_path)
     assert files(tmp_path / "test") == []
     server.body = BODY
-    assert (fetch("test", tmp_path) / "a.zip").read_bytes() == BODY
+    assert (download_collection("test", tmp_path) / "a.zip").read_bytes() == BODY
 
 
 def test_a_stale_part_of_something_else_is_found_out(server: Server, tmp_path: Path) -> None:
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "a.zip.part").write_bytes(b"?" * 1000)
     with pytest.raises(NetworkError, match="sha256 differs"):
-        fetch("test", tmp_path)
-    fetch("test", tmp_path)
+        download_collection("test", tmp_path)
+    download_collection("test", tmp_path)
     (tmp_path / "test" / "a.zip").unlink()
     (tmp_path / "test" / "a.zip.part").write_bytes(b"?" * (len(BODY) + 1))
-    assert (fetch("test", tmp_path) / "a.zip").read_bytes() == BODY
+    assert (download_collection("test", tmp_path) / "a.zip").read_bytes() == BODY
 
 
 def test_a_damaged_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
-    folder = fetch("test", tmp_path)
+    folder = download_collection("test", tmp_path)
     (folder / "a.zip").write_bytes(BODY[:-1] + b"!")
-    fetch("test", tmp_path)
+    download_collection("test", tmp_path)
     assert (folder / "a.zip").read_bytes() == BODY
 
 
 def test_a_server_that_does_not_stop_is_cut_off(server: Server, tmp_path: Path) -> None:
     server.body = BODY * 3
     with pytest.raises(NetworkError, match="sends more than"):
-        fetch("test", tmp_path)
+        download_collection("test", tmp_path)
     part = tmp_path / "test" / "a.zip.part"
     assert part.stat().st_size == 0
 
 
 def test_busy_is_tried_again_and_gone_is_not(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
-    fetch("test", tmp_path, pause=0)
+    download_collection("test", tmp_path, pause=0)
     assert len(server.asked) == 3
     server.statuses = [404]
     with pytest.raises(NetworkError, match="HTTP 404") as caught:
-        fetch("test", tmp_path / "other", pause=0)
+        download_collection("test", tmp_path / "other", pause=0)
     assert len(server.asked) == 4 and caught.value.remedy and caught.value.exit_code == 7
 
 
 def test_no_server_is_a_network_error(server: Server, tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="broke off 2 times"):
-        fetch("test", tmp_path, base_url="http://127.0.0.1:9", attempts=2, pause=0)
+        download_collection("test", tmp_path, base_url="http://127.0.0.1:9", attempts=2, pause=0)
 
 
 def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
-    threads = [threading.Thread(target=fetch, args=("test", tmp_path)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=download_collection, args=("test", tmp_path)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -177,15 +179,15 @@ def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
 
 def test_unknown_names_and_addresses_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is superglue-sl"):
-        fetch("superglue", tmp_path)
+        download_collection("superglue", tmp_path)
     with pytest.raises(DataError, match="no web address"):
-        fetch("superglue-sl", tmp_path, base_url="file:///etc")
+        download_collection("superglue-sl", tmp_path, base_url="file:///etc")
 
 
 def test_a_folder_that_cannot_be_made_is_a_data_error(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
-        fetch("test", tmp_path / "file")
+        download_collection("test", tmp_path / "file")
 
 
 def test_the_pins_are_those_of_the_published_files(shared: Path) -> None:

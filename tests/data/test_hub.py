@@ -18,13 +18,13 @@ import pytest
 from huggingface_hub.errors import OfflineModeIsEnabled
 from tiny_study import small
 
-from paretune.data import hub
+from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, NetworkError
-from paretune.planning.context import Context
-from paretune.planning.expand import expand
+from paretune.planning.context import StudyContext
+from paretune.planning.expand import expand_study
 from paretune.study import TaskSpec
-from paretune.tasks import load
-from paretune.training.workbench import Workbench
+from paretune.tasks import load_dataset
+from paretune.training.caches import ProcessCache
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -45,7 +45,7 @@ class Hub:
 
     def commit(self, name: str, revision: str | None = None) -> SimpleNamespace:
         self.asked.append(f"commit of {name}")
-        self.converted = revision == hub.CONVERTED
+        self.converted = revision == hub_datasets.CONVERTED_REVISION
         if name == "no/network":
             raise OfflineModeIsEnabled("cannot reach the hub")
         return SimpleNamespace(sha=revision if revision in (OLD, NEW) else self.newest)
@@ -92,12 +92,12 @@ def spec(**changes: Any) -> TaskSpec:
 
 
 def fetched(**changes: Any) -> TaskSpec:
-    hub.fetch(spec(**changes))
+    hub_datasets.fetch_splits(spec(**changes))
     return spec(**changes)
 
 
 def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> None:
-    data = load(fetched(revision=OLD))
+    data = load_dataset(fetched(revision=OLD))
     assert data.labels == ("neg", "pos")
     assert (len(data.train), len(data.test)) == (20, 6)
     assert data.train[1].label == 1 and data.train[1].where == "some/set train row 2"
@@ -110,13 +110,13 @@ def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
     with pytest.raises(
         DataError, match=r"nothing is fetched unless asked\. Fetch it with --online"
     ):
-        Context().dataset(spec())
+        StudyContext().dataset(spec())
     assert the_hub.asked == []
-    assert len(Context(offline=False).dataset(spec()).train) == 20
+    assert len(StudyContext(offline=False).dataset(spec()).train) == 20
     asked = len(the_hub.asked)
     assert asked > 0
-    Context().dataset(spec())
-    Context(offline=False).dataset(spec())  # all is here: nothing to ask
+    StudyContext().dataset(spec())
+    StudyContext(offline=False).dataset(spec())  # all is here: nothing to ask
     assert len(the_hub.asked) == asked
 
 
@@ -124,33 +124,35 @@ def test_runs_carry_the_commit_and_workers_read_it_when_the_branch_moves(
     the_hub: Hub, tmp_path: Path, tiny_model: Any
 ) -> None:
     study = small(tmp_path, tiny_model("bert")).model_copy(update={"tasks": (spec(),)})
-    planned = expand(study, Context(offline=False), [])
+    planned = expand_study(study, StudyContext(offline=False), [])
     assert {p.run.task.revision for p in planned} == {OLD}
 
     the_hub.newest, the_hub.splits = NEW, {"train": Hub.rows("new", 30)}
-    hub.fetch(spec(revision=NEW))
+    hub_datasets.fetch_splits(spec(revision=NEW))
     asked = len(the_hub.asked)
-    assert len(Workbench().dataset(planned[0].run.task).train) == 20  # what a worker does
-    assert {p.run_id for p in expand(study, Context(), [])} == {p.run_id for p in planned}
-    assert len(load(spec(revision=NEW)).train) < 30  # of 30 some are held out for the test
+    assert len(ProcessCache().dataset(planned[0].run.task).train) == 20  # what a worker does
+    assert {p.run_id for p in expand_study(study, StudyContext(), [])} == {
+        p.run_id for p in planned
+    }
+    assert len(load_dataset(spec(revision=NEW)).train) < 30  # of 30 some are held out for the test
     assert len(the_hub.asked) == asked
 
 
 def test_an_unpinned_revision_is_noted_with_its_commit(the_hub: Hub) -> None:
-    (note,) = [f for f in load(fetched()).findings if f.code == "unpinned-revision"]
+    (note,) = [f for f in load_dataset(fetched()).findings if f.code == "unpinned-revision"]
     assert f"revision: {OLD}" in str(note)
 
 
 def test_a_fetch_that_breaks_leaves_no_half_file_and_goes_on(the_hub: Hub, tmp_path: Path) -> None:
     the_hub.breaks_at = "validation"
     with pytest.raises(NetworkError, match="disk full"):
-        hub.fetch(spec())
+        hub_datasets.fetch_splits(spec())
     left = sorted(p.name for p in (tmp_path / "home").rglob("*") if p.is_file())
     assert left == ["train.parquet"]
     with pytest.raises(DataError, match="has not been fetched"):
-        load(spec())
+        load_dataset(spec())
     the_hub.breaks_at = None
-    assert len(load(fetched()).test) == 6
+    assert len(load_dataset(fetched()).test) == 6
     assert the_hub.asked.count(f"train of some/set at {OLD[0]}") == 1
 
 
@@ -159,46 +161,51 @@ def test_another_split_is_fetched_at_the_commit_that_is_here(the_hub: Hub) -> No
     the_hub.newest = NEW
     the_hub.splits["train2"] = Hub.rows("second", 12)
     with pytest.raises(DataError, match='has no split "train2"'):
-        load(spec(splits={"train": "train2"}))  # what is here knows of no such split
-    data = load(fetched(splits={"train": "validation", "test": "train"}))
+        load_dataset(spec(splits={"train": "train2"}))  # what is here knows of no such split
+    data = load_dataset(fetched(splits={"train": "validation", "test": "train"}))
     assert (len(data.train), len(data.test)) == (6, 20)
     assert not any(asked.endswith("at b") for asked in the_hub.asked)
 
 
 def test_an_order_other_than_the_declared_one_is_a_warning(the_hub: Hub) -> None:
-    data = load(fetched(labels=("pos", "neg")))
+    data = load_dataset(fetched(labels=("pos", "neg")))
     assert data.train[1].label == 0
     assert [f.severity for f in data.findings if f.code == "label-order"] == ["warning"]
 
 
 def test_no_network_no_such_dataset_and_no_such_split(the_hub: Hub) -> None:
     with pytest.raises(NetworkError, match="could not be fetched"):
-        hub.fetch(spec(dataset="no/network"))
+        hub_datasets.fetch_splits(spec(dataset="no/network"))
     with pytest.raises(DataError, match="cannot be loaded"):
-        hub.fetch(spec(dataset="no/such"))
+        hub_datasets.fetch_splits(spec(dataset="no/such"))
     with pytest.raises(DataError, match="It has train, validation"):
-        hub.fetch(spec(splits={"test": "tests"}))
+        hub_datasets.fetch_splits(spec(splits={"test": "tests"}))
 
 
 def test_a_dataset_with_a_script_is_read_where_the_hub_converted_it(the_hub: Hub) -> None:
     with pytest.raises(DataError, match=r"give the task revision: refs/convert/parquet"):
-        hub.fetch(spec(dataset="with/script"))
-    data = load(fetched(dataset="with/script", revision=hub.CONVERTED))
+        hub_datasets.fetch_splits(spec(dataset="with/script"))
+    data = load_dataset(fetched(dataset="with/script", revision=hub_datasets.CONVERTED_REVISION))
     assert len(data.train) == 20 and OLD in data.source
-    assert hub.pinned(spec(dataset="with/script", revision=hub.CONVERTED)).revision == OLD
-    assert load(spec(dataset="with/script", revision=OLD)).train == data.train
+    assert (
+        hub_datasets.pin_revision(
+            spec(dataset="with/script", revision=hub_datasets.CONVERTED_REVISION)
+        ).revision
+        == OLD
+    )
+    assert load_dataset(spec(dataset="with/script", revision=OLD)).train == data.train
 
 
 def test_hidden_test_labels_are_one_fault(the_hub: Hub) -> None:
     the_hub.splits["test"] = [{"text": f"hidden {i}", "label": -1} for i in range(30)]
     with pytest.raises(DataError, match="no row of all 30 has a label"):
-        load(fetched())
+        load_dataset(fetched())
 
 
 def test_an_empty_split_is_refused(the_hub: Hub) -> None:
     the_hub.splits["validation"] = []
     with pytest.raises(DataError, match=r"some/set validation: holds no rows"):
-        load(fetched())
+        load_dataset(fetched())
 
 
 def test_a_missing_extra_says_what_to_install(
@@ -207,7 +214,7 @@ def test_a_missing_extra_says_what_to_install(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install \"datasets>=4\""):
-        hub.fetch(spec())
+        hub_datasets.fetch_splits(spec())
 
 
 def test_the_real_library_writes_what_we_read(
@@ -229,5 +236,5 @@ def test_the_real_library_writes_what_we_read(
     }
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *a, **k: list(there))
     monkeypatch.setattr(datasets, "load_dataset", lambda *a, split, **k: there[split])
-    data = load(fetched())
+    data = load_dataset(fetched())
     assert (len(data.train), len(data.test), data.labels) == (20, 6, ("neg", "pos"))

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from paretune.data.audit import audit, truncation
+from paretune.data.checks.audit import audit, audit_truncation
+from paretune.data.checks.language import detect_foreign_script, language_code
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
-from paretune.data.language import code, foreign_script
 from paretune.study import TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 Pairs = list[tuple[str, str]]
@@ -133,11 +133,23 @@ def test_languages_with_the_same_letters_are_not_judged() -> None:
 
 
 def test_scripts() -> None:
-    assert foreign_script("Hello", "ru") == "LATIN" and foreign_script("Привет", "ru") is None
-    assert foreign_script("Zdravo", "sr") is None and foreign_script("Здраво", "sr") is None
-    assert foreign_script("東京へ行く", "ja") is None and foreign_script("東京", "ko") is None
-    assert foreign_script("東京", "en") == "CJK" and foreign_script("12 : 3", "el") is None
-    assert [code(tag) for tag in ("sl-SI", "SLV", "slv_Latn", "eng_Latn", "xx")] == [
+    assert (
+        detect_foreign_script("Hello", "ru") == "LATIN"
+        and detect_foreign_script("Привет", "ru") is None
+    )
+    assert (
+        detect_foreign_script("Zdravo", "sr") is None
+        and detect_foreign_script("Здраво", "sr") is None
+    )
+    assert (
+        detect_foreign_script("東京へ行く", "ja") is None
+        and detect_foreign_script("東京", "ko") is None
+    )
+    assert (
+        detect_foreign_script("東京", "en") == "CJK"
+        and detect_foreign_script("12 : 3", "el") is None
+    )
+    assert [language_code(tag) for tag in ("sl-SI", "SLV", "slv_Latn", "eng_Latn", "xx")] == [
         "sl",
         "sl",
         "sl",
@@ -157,13 +169,15 @@ def test_tokens_of_both_sides_are_counted() -> None:
             extra = [] if text_target is None else ["end", "of", "text"]
             return {"input_ids": [[*t.split(), *extra] for t in text_target or texts]}
 
-    one, other = truncation(data(CLEAN, OTHER), Words(), 7)
+    one, other = audit_truncation(data(CLEAN, OTHER), Words(), 7)
     assert "120 of 120 train references are longer than 7" in one.what and one.severity == "warning"
     assert "120 of 120 test references" in other.what and "with 9" in other.what
-    sources = truncation(data([("a " * 20, "a")], OTHER), Words(), 12)
+    sources = audit_truncation(data([("a " * 20, "a")], OTHER), Words(), 12)
     assert ["1 of 1 train sources" in f.what for f in sources] == [True]
-    assert truncation(data(CLEAN, OTHER), Words(), 10) == []
-    longer = truncation(data(CLEAN, OTHER), Words(), 10, prefix="translate English to German : ")
+    assert audit_truncation(data(CLEAN, OTHER), Words(), 10) == []
+    longer = audit_truncation(
+        data(CLEAN, OTHER), Words(), 10, prefix="translate English to German : "
+    )
     assert ["sources" in f.what and "with 12" in f.what for f in longer] == [True]
 
 
@@ -175,7 +189,7 @@ def test_what_real_data_holds() -> None:
         files = {"train": str(folder / train), "test": str(folder / test)}
         spec = TaskSpec(name="x", kind="translation", source_lang="sl", target_lang="en", **files)
         told: dict[str, list[str]] = {}
-        for finding in audit(load(spec)):
+        for finding in audit(load_dataset(spec)):
             told.setdefault(finding.code, []).extend(finding.places or [finding.where])
         return told
 

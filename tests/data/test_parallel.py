@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data.corpus import read_corpus
-from paretune.data.plain_text import pair_of, read_pairs
-from paretune.data.read import Row, read_rows
-from paretune.data.split import held_out
-from paretune.data.tmx import read_units
+from paretune.data.formats.parallel_corpus import read_parallel_corpus
+from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
+from paretune.data.formats.read import Row, read_rows
+from paretune.data.formats.tmx import read_units
+from paretune.data.split import sample_held_out
 from paretune.errors import DataError
 from paretune.study import TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 
 LANGUAGES = ("sl", "en")
 PAIRS = [
@@ -54,7 +54,7 @@ def sides(place: int) -> str:
 
 def test_line_n_belongs_to_line_n(tmp_path: Path) -> None:
     stem = two(tmp_path)
-    rows = read_pairs(f"{stem}.sl", f"{stem}.en", ("a", "b"))
+    rows = read_line_pairs(f"{stem}.sl", f"{stem}.en", ("a", "b"))
     assert texts(rows) == PAIRS
     assert rows[1] == Row({"a": PAIRS[1][0], "b": PAIRS[1][1]}, "corpus.sl line 2")
 
@@ -62,14 +62,14 @@ def test_line_n_belongs_to_line_n(tmp_path: Path) -> None:
 def test_a_mark_line_ends_of_windows_and_no_end_at_all_change_nothing(tmp_path: Path) -> None:
     source = put(tmp_path / "a", b"\xef\xbb\xbf" + "č\r\nš\r\n".encode())
     target = put(tmp_path / "b", "one\ntwo")
-    assert texts(read_pairs(source, target, LANGUAGES)) == [("č", "one"), ("š", "two")]
+    assert texts(read_line_pairs(source, target, LANGUAGES)) == [("č", "one"), ("š", "two")]
 
 
 @pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
 def test_only_line_ends_end_a_line(tmp_path: Path, inside: str) -> None:
     source = put(tmp_path / "a", f"one{inside}still one\ntwo\n")
     target = put(tmp_path / "b", "ena\ndva\n")
-    assert texts(read_pairs(source, target, LANGUAGES)) == [
+    assert texts(read_line_pairs(source, target, LANGUAGES)) == [
         (f"one{inside}still one", "ena"),
         ("two", "dva"),
     ]
@@ -78,7 +78,7 @@ def test_only_line_ends_end_a_line(tmp_path: Path, inside: str) -> None:
 def test_unequal_files_say_both_counts(tmp_path: Path) -> None:
     source, target = put(tmp_path / "a", "1\n2\n3\n"), put(tmp_path / "b", "1\n2\n")
     with pytest.raises(DataError, match=r"a: has 3 lines, b has 2"):
-        read_pairs(source, target, LANGUAGES)
+        read_line_pairs(source, target, LANGUAGES)
 
 
 @pytest.mark.parametrize(
@@ -93,38 +93,38 @@ def test_unequal_files_say_both_counts(tmp_path: Path) -> None:
 def test_what_is_no_text_names_its_file_and_line(tmp_path: Path, data: bytes, said: str) -> None:
     source, target = put(tmp_path / "a", "1\n2\n"), put(tmp_path / "b", data)
     with pytest.raises(DataError, match=said):
-        read_pairs(source, target, LANGUAGES)
+        read_line_pairs(source, target, LANGUAGES)
 
 
 def test_which_files_a_study_means(tmp_path: Path) -> None:
     stem = two(tmp_path)
-    assert pair_of(stem, None, LANGUAGES) == (f"{stem}.sl", f"{stem}.en")
-    assert pair_of("a.txt", "b.txt", LANGUAGES) == ("a.txt", "b.txt")
-    assert pair_of("some.tsv", None, LANGUAGES) is None
-    assert pair_of("x.zip::some.jsonl", None, LANGUAGES) is None
-    assert pair_of("x.zip::RSDO4.en-sl", None, LANGUAGES) == (
+    assert resolve_pair_files(stem, None, LANGUAGES) == (f"{stem}.sl", f"{stem}.en")
+    assert resolve_pair_files("a.txt", "b.txt", LANGUAGES) == ("a.txt", "b.txt")
+    assert resolve_pair_files("some.tsv", None, LANGUAGES) is None
+    assert resolve_pair_files("x.zip::some.jsonl", None, LANGUAGES) is None
+    assert resolve_pair_files("x.zip::RSDO4.en-sl", None, LANGUAGES) == (
         "x.zip::RSDO4.en-sl.sl",
         "x.zip::RSDO4.en-sl.en",
     )
     with pytest.raises(DataError, match="is a table, which holds both languages"):
-        pair_of("some.tsv", "b.txt", LANGUAGES)
+        resolve_pair_files("some.tsv", "b.txt", LANGUAGES)
     with pytest.raises(DataError, match=r"there are no missing\.sl and missing\.en"):
-        pair_of(str(tmp_path / "missing"), None, LANGUAGES)
+        resolve_pair_files(str(tmp_path / "missing"), None, LANGUAGES)
 
 
 def test_a_zip_of_opus_needs_no_member(tmp_path: Path) -> None:
     files = {"README": "x", "X.en-sl.xml": "<x/>", "X.en-sl.sl": sides(0), "X.en-sl.en": sides(1)}
-    found = pair_of(zipped(tmp_path / "x.zip", files), None, LANGUAGES)
-    assert found is not None and texts(read_pairs(*found, LANGUAGES)) == PAIRS
+    found = resolve_pair_files(zipped(tmp_path / "x.zip", files), None, LANGUAGES)
+    assert found is not None and texts(read_line_pairs(*found, LANGUAGES)) == PAIRS
     several = {f"{name}.{language}": "x\n" for name in "ab" for language in LANGUAGES}
     with pytest.raises(
         DataError, match=r"several pairs .* It holds a, b: name one as y\.zip::NAME"
     ):
-        pair_of(zipped(tmp_path / "y.zip", several), None, LANGUAGES)
+        resolve_pair_files(zipped(tmp_path / "y.zip", several), None, LANGUAGES)
     with pytest.raises(DataError, match="no pair of files"):
-        pair_of(zipped(tmp_path / "z.zip", {"a.sl": "x"}), None, LANGUAGES)
+        resolve_pair_files(zipped(tmp_path / "z.zip", {"a.sl": "x"}), None, LANGUAGES)
     table = zipped(tmp_path / "t.zip", {"a.tsv": "sl\ten\nx\ty\n", "README": "x"})
-    assert pair_of(table, None, LANGUAGES) is None
+    assert resolve_pair_files(table, None, LANGUAGES) is None
 
 
 def test_quotes_in_a_table_are_kept(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_corpus_is_found(tmp_path: Path, files: dict[str, str], form: str) -> 
         (tmp_path / "zip").mkdir()
         source = zipped(tmp_path / "zip" / "here.zip", files)
         place = Path(source) if form == "zip" else tmp_path / "zip"
-    rows = read_corpus(str(place), LANGUAGES, ("s", "t"))
+    rows = read_parallel_corpus(str(place), LANGUAGES, ("s", "t"))
     assert texts(rows) == PAIRS
     assert list(rows[0].values) == ["s", "t"]
 
@@ -198,39 +198,42 @@ def test_a_corpus_is_found(tmp_path: Path, files: dict[str, str], form: str) -> 
 def test_files_of_tmx_are_read_one_after_another(tmp_path: Path) -> None:
     for name in "ab":
         put(tmp_path / f"{name}.tmx", TMX)
-    assert len(read_corpus(str(tmp_path), LANGUAGES, LANGUAGES)) == 4
+    assert len(read_parallel_corpus(str(tmp_path), LANGUAGES, LANGUAGES)) == 4
 
 
 def test_a_corpus_that_is_not_clear_is_refused(tmp_path: Path) -> None:
     two(tmp_path, "a")
     two(tmp_path, "b")
     with pytest.raises(DataError, match="several corpora"):
-        read_corpus(str(tmp_path), LANGUAGES, LANGUAGES)
+        read_parallel_corpus(str(tmp_path), LANGUAGES, LANGUAGES)
     with pytest.raises(DataError, match="no parallel corpus"):
-        read_corpus(put(tmp_path / "c" / "a.pdf", "x"), LANGUAGES, LANGUAGES)
+        read_parallel_corpus(put(tmp_path / "c" / "a.pdf", "x"), LANGUAGES, LANGUAGES)
     with pytest.raises(DataError, match="no such file or folder"):
-        read_corpus(str(tmp_path / "nowhere"), LANGUAGES, LANGUAGES)
+        read_parallel_corpus(str(tmp_path / "nowhere"), LANGUAGES, LANGUAGES)
     for lines in ("one\ttwo\nthree\tfour\n", "č\ttwo\tthree\n"):
         with pytest.raises(DataError, match="do not say which is sl and which en"):
-            read_corpus(put(tmp_path / "d.tsv", lines), LANGUAGES, LANGUAGES)
+            read_parallel_corpus(put(tmp_path / "d.tsv", lines), LANGUAGES, LANGUAGES)
 
 
 def test_equal_sources_are_held_out_together(tmp_path: Path) -> None:
     pairs = [(f"Vir {i % 40}", f"Target {i}") for i in range(100)]
     stem = two(tmp_path, pairs=pairs)
     spec = TaskSpec(name="t", kind="translation", source_lang="sl", target_lang="en", train=stem)
-    data = load(spec)
+    data = load_dataset(spec)
     train, test = ({e.segments[0][0] for e in part} for part in (data.train, data.test))
     assert len(data.test) == 20 and not train & test
-    assert load(spec).test == data.test
+    assert load_dataset(spec).test == data.test
     examples = [*data.train, *data.test]
-    assert held_out(examples, 20, 1) != held_out(examples, 20, 2)
+    assert sample_held_out(examples, 20, 1) != sample_held_out(examples, 20, 2)
     tens = [
         replace(e, segments=((str(i), None),), group=str(i // 10)) for i, e in enumerate(examples)
     ]
-    assert {len(held_out(tens, wanted, 0)) for wanted in (10, 15, 19)} == {10}
-    same = load(spec.model_copy(update={"train": two(tmp_path, "more", pairs * 2)})).train[:1] * 9
+    assert {len(sample_held_out(tens, wanted, 0)) for wanted in (10, 15, 19)} == {10}
+    same = (
+        load_dataset(spec.model_copy(update={"train": two(tmp_path, "more", pairs * 2)})).train[:1]
+        * 9
+    )
     other = next(e for e in examples if e.segments != same[0].segments)
-    assert held_out([*same, other], 0, 0) == {9}
+    assert sample_held_out([*same, other], 0, 0) == {9}
     with pytest.raises(DataError, match="no test rows can be taken from 9 training rows in 1 gr"):
-        held_out(same, 2, 0)
+        sample_held_out(same, 2, 0)

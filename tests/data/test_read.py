@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.data.read import declared_labels, members, read_rows
+from paretune.data.formats.read import list_members, read_declared_labels, read_rows
 from paretune.errors import DataError
 
 
@@ -150,10 +150,10 @@ def test_parquet_rows_count_from_one_and_declare_labels(tmp_path: Path) -> None:
         ({"text": "x", "label": 1}, "a.parquet row 1"),
         ({"text": "y", "label": 0}, "a.parquet row 2"),
     ]
-    assert declared_labels(path, "label") == ("no", "yes")
-    assert declared_labels(path, "text") is None
+    assert read_declared_labels(path, "label") == ("no", "yes")
+    assert read_declared_labels(path, "text") is None
     plain = parquet(tmp_path / "b.parquet", {"label": [1]})
-    assert declared_labels(plain, "label") is None
+    assert read_declared_labels(plain, "label") is None
 
 
 def zipped(path: Path, files: dict[str, str]) -> Path:
@@ -166,7 +166,7 @@ def zipped(path: Path, files: dict[str, str]) -> Path:
 def test_a_zip_member_is_read_and_litter_is_not_seen(tmp_path: Path) -> None:
     files = {"a.csv": "t,l\nx,y\n", "__MACOSX/._a.csv": "junk", "b.jsonl": '{"t": 1}\n'}
     path = zipped(tmp_path / "data.zip", files)
-    assert members(path) == ["a.csv", "b.jsonl"]
+    assert list_members(path) == ["a.csv", "b.jsonl"]
     assert read_rows(f"{path}::a.csv")[0].where == "data.zip::a.csv line 2"
     with pytest.raises(DataError, match=r"It holds a\.csv, b\.jsonl"):
         read_rows(path)
@@ -187,7 +187,7 @@ def test_a_path_that_climbs_out_of_a_zip_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paretune.data.read.LARGEST_MEMBER", 1 << 16)
+    monkeypatch.setattr("paretune.data.formats.read.MAX_MEMBER_BYTES", 1 << 16)
     path = zipped(tmp_path / "data.zip", {"a.csv": "t\n" + "0" * (1 << 20)})
     assert path.stat().st_size < 1 << 13
     with pytest.raises(DataError, match="unpacks to more than"):

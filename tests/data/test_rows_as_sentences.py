@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from paretune.data.read import Row
-from paretune.data.table import features, number, sentence, texts
+from paretune.data.formats.read import Row
+from paretune.data.tabular import feature_texts, make_row_template, parse_number, read_features
 from paretune.errors import StudyError
 
 COLUMNS = ("rooms", "kind", "year")
@@ -13,18 +13,20 @@ ROW = Row({"rooms": "4", "kind": " flat ", "year": None, "price": 9}, "houses.cs
 
 
 def test_by_default_each_column_is_named_and_what_is_missing_is_passed_over() -> None:
-    told = sentence(COLUMNS, None)(texts(ROW, COLUMNS))
+    told = make_row_template(COLUMNS, None)(feature_texts(ROW, COLUMNS))
     assert told == (("rooms: 4. kind: flat.", None),)
 
 
 def test_a_template_of_ones_own() -> None:
-    told = sentence(COLUMNS, "A {kind} of {rooms} rooms, built {year}.")(texts(ROW, COLUMNS))
+    told = make_row_template(COLUMNS, "A {kind} of {rooms} rooms, built {year}.")(
+        feature_texts(ROW, COLUMNS)
+    )
     assert told == (("A flat of 4 rooms, built unknown.", None),)
 
 
 def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
     row = Row({"rooms": "{kind}", "kind": r"\1", "year": 1}, "x line 1")
-    told = sentence(COLUMNS, "{rooms} {kind} {year}")(texts(row, COLUMNS))
+    told = make_row_template(COLUMNS, "{rooms} {kind} {year}")(feature_texts(row, COLUMNS))
     assert told == ((r"{kind} \1 1", None),)
 
 
@@ -37,13 +39,13 @@ def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
 )
 def test_a_template_must_name_every_feature(template: str, said: str) -> None:
     with pytest.raises(StudyError, match=said):
-        sentence(COLUMNS, template)
+        make_row_template(COLUMNS, template)
 
 
 def test_values_are_numbers_texts_or_nothing() -> None:
-    values, faults = features(ROW, COLUMNS)
+    values, faults = read_features(ROW, COLUMNS)
     assert values == (4.0, "flat", None) and not faults
-    _, faults = features(Row({"a": [1]}, "x.jsonl line 7"), ("a",))
+    _, faults = read_features(Row({"a": [1]}, "x.jsonl line 7"), ("a",))
     assert [f.where for f in faults] == ["x.jsonl line 7"]
 
 
@@ -62,4 +64,4 @@ def test_values_are_numbers_texts_or_nothing() -> None:
     ],
 )
 def test_what_is_a_number(value: object, found: float | None) -> None:
-    assert number(value) == found
+    assert parse_number(value) == found

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from paretune.data.decimals import decimal_commas
-from paretune.data.sniff import Named, sniff
-from paretune.data.sniff_pairs import turned
+from paretune.data.formats.decimal_comma import uses_decimal_comma
+from paretune.data.schema_inference.infer_parallel import set_source_language
+from paretune.data.schema_inference.infer_task import NamedColumns, infer_task
 from paretune.errors import DataError
 from paretune.study import TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 
 
 def table(path: Path, header: str, rows: list[str]) -> Path:
@@ -23,7 +23,9 @@ def table(path: Path, header: str, rows: list[str]) -> Path:
 
 
 def built(task: dict[str, Any]) -> Any:
-    return load(TaskSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.items()}))
+    return load_dataset(
+        TaskSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.items()})
+    )
 
 
 def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
     table(
         tmp_path / "topics" / "test.tsv", "id\ttopic\ttext", [r.replace("A l", "L") for r in rows]
     )
-    found = sniff(path)
+    found = infer_task(path)
     assert found.task == {
         "name": "topics",
         "kind": "classification",
@@ -50,7 +52,7 @@ def test_a_classification_with_a_test_file_beside(tmp_path: Path) -> None:
 
 def test_a_pair_by_its_names_and_a_held_out_test(tmp_path: Path) -> None:
     rows = [f"Premise {i}.,Hypothesis {i}.,{'yes' if i % 2 else 'no'}" for i in range(20)]
-    found = sniff(table(tmp_path / "my nli.csv", "premise,hypothesis,label", rows))
+    found = infer_task(table(tmp_path / "my nli.csv", "premise,hypothesis,label", rows))
     assert (found.task["name"], found.task["kind"]) == ("my-nli", "pair")
     assert (found.task["text"], found.task["text_pair"]) == ("premise", "hypothesis")
     assert "test" not in found.task and "a fifth of train" in found.reasons["test"]
@@ -72,7 +74,7 @@ def test_multiple_choice(tmp_path: Path, answer: str) -> None:
         row["answer"] = options[i % 2] if answer == "text" else i % 2
         lines.append(json.dumps(row))
     path.write_text("\n".join(lines))
-    found = sniff(path)
+    found = infer_task(path)
     assert found.task["kind"] == "multiple_choice"
     assert found.task["choices"] == (["choices"] if answer == "list" else ["option1", "option2"])
     data = built(found.task)
@@ -85,14 +87,14 @@ def test_a_sibling_without_labels_is_passed_over(tmp_path: Path) -> None:
     path = table(tmp_path / "train.csv", "text,label", rows)
     table(tmp_path / "test.csv", "text,label", ["Some other text,"])
     table(tmp_path / "dev.csv", "text,label", ["Yet another text,a"])
-    found = sniff(path)
+    found = infer_task(path)
     assert found.task["test"] == str(tmp_path / "dev.csv")
     assert "test.csv has no labels" in found.reasons["test"]
 
 
 def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
     rows = [f"Something to read, number {i};{'xyz'[i % 3]}" for i in range(20)]
-    found = sniff(table(tmp_path / "a.csv", "spalte;gruppe", rows))
+    found = infer_task(table(tmp_path / "a.csv", "spalte;gruppe", rows))
     assert (found.task["text"], found.task["label"]) == ("spalte", "gruppe")
     assert "check this guess" in found.reasons["text"]
     assert "check this guess" in found.reasons["label"]
@@ -101,9 +103,9 @@ def test_guesses_without_a_name_to_go_by_say_so(tmp_path: Path) -> None:
 def test_no_label_or_no_text_is_told_with_the_columns_and_the_option(tmp_path: Path) -> None:
     rows = [f"Text number {i},Further text {i}" for i in range(20)]
     with pytest.raises(DataError, match=r"like a label.*columns are one, two.*--label COLUMN"):
-        sniff(table(tmp_path / "a.csv", "one,two", rows))
+        infer_task(table(tmp_path / "a.csv", "one,two", rows))
     with pytest.raises(DataError, match=r"no column looks like a text.*--text COLUMN"):
-        sniff(table(tmp_path / "b.csv", "label", ["a", "b"] * 10))
+        infer_task(table(tmp_path / "b.csv", "label", ["a", "b"] * 10))
 
 
 STRANGE = {
@@ -120,7 +122,7 @@ def test_an_unusual_column_called_label_is_taken_and_the_reason_says_what_is_unu
     case: str, tmp_path: Path
 ) -> None:
     rows, said = STRANGE[case]
-    found = sniff(table(tmp_path / "a.csv", "text,label", rows))
+    found = infer_task(table(tmp_path / "a.csv", "text,label", rows))
     assert (found.task["text"], found.task["label"]) == ("text", "label")
     assert said in found.reasons["label"]
     assert len(found.task["labels"]) == len({row.split(",")[1].strip() for row in rows})  # type: ignore[arg-type]
@@ -130,7 +132,7 @@ def test_an_unusual_column_called_label_is_taken_and_the_reason_says_what_is_unu
 def test_named_columns_need_no_guess(case: str, tmp_path: Path) -> None:
     rows, _ = STRANGE[case]
     path = table(tmp_path / "a.csv", "x,z", rows)
-    found = sniff(path, Named(label="z", text="x"))
+    found = infer_task(path, NamedColumns(label="z", text="x"))
     assert (found.task["text"], found.task["label"]) == ("x", "z")
     assert found.reasons["label"] == found.reasons["text"] == "as you said"
 
@@ -138,14 +140,14 @@ def test_named_columns_need_no_guess(case: str, tmp_path: Path) -> None:
 def test_two_texts_and_two_sides_may_be_named(tmp_path: Path) -> None:
     rows = [f"Some words {i},Other words {i},{'ab'[i % 2]}" for i in range(20)]
     path = table(tmp_path / "a.csv", "one,two,mark", rows)
-    found = sniff(path, Named(text="two", pair="one")).task
+    found = infer_task(path, NamedColumns(text="two", pair="one")).task
     assert (found["kind"], found["text"], found["text_pair"]) == ("pair", "two", "one")
     assert found["label"] == "mark"
-    found = sniff(path, Named(source="one", target="two")).task
+    found = infer_task(path, NamedColumns(source="one", target="two")).task
     assert found["kind"] == "translation"
     assert (found["source_lang"], found["target_lang"]) == ("one", "two")
     with pytest.raises(DataError, match='has no column "three"'):
-        sniff(path, Named(text="three"))
+        infer_task(path, NamedColumns(text="three"))
 
 
 def test_a_choice_with_a_question_of_its_own(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_a_choice_with_a_question_of_its_own(tmp_path: Path) -> None:
         f"The street was wet {i}.,It rained {i}.,I fell {i}.,{asked},{i // 2 % 2}"
         for i, asked in enumerate(("cause", "effect") * 10)
     ]
-    found = sniff(table(tmp_path / "c.csv", "premise,choice1,choice2,question,label", rows))
+    found = infer_task(table(tmp_path / "c.csv", "premise,choice1,choice2,question,label", rows))
     assert (found.task["text"], found.task["question"]) == ("premise", "question")
     data = built(found.task)
     first = next(e for e in data.train if e.uid == "train:1")
@@ -176,7 +178,7 @@ def decimals(i: int) -> str:
 def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
     rows = [f"A review with the number {i} in it;{decimals(i)}" for i in range(40)]
     path = table(tmp_path / "ocene.csv", "besedilo;ocena", rows)
-    found = sniff(path)
+    found = infer_task(path)
     assert (found.task["kind"], found.task["text"]) == ("regression", "besedilo")
     data = built(found.task)
     known = {e.uid: e.label for e in (*data.train, *data.test)}
@@ -188,13 +190,13 @@ def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
 
 def test_decimal_commas_in_a_table_and_under_a_name_that_tells_nothing(tmp_path: Path) -> None:
     rows = [f"{decimals(i * 7)};{i % 5};{decimals(i)}" for i in range(40)]
-    found = sniff(table(tmp_path / "a.csv", "sirina;visina;masa", rows)).task
+    found = infer_task(table(tmp_path / "a.csv", "sirina;visina;masa", rows)).task
     assert (found["kind"], found["label"]) == ("regression", "masa")
     assert found["features"] == ["sirina", "visina"]
     assert built(found).train[0].features[0] in {i * 7 / 10 for i in range(40)}
     rows = [f"A review with the number {i} in it;{decimals(i)}" for i in range(40)]
     path = table(tmp_path / "b.csv", "napisano;dano", rows)
-    found = sniff(path).task
+    found = infer_task(path).task
     assert (found["kind"], found["text"], found["label"]) == ("regression", "napisano", "dano")
 
 
@@ -215,7 +217,7 @@ def test_decimal_commas_in_a_table_and_under_a_name_that_tells_nothing(tmp_path:
 def test_a_comma_parts_decimals_only_where_that_is_beyond_doubt(
     values: list[object], commas: bool
 ) -> None:
-    assert decimal_commas(values) is commas
+    assert uses_decimal_comma(values) is commas
 
 
 def test_a_comma_that_may_be_either_is_refused_as_before(tmp_path: Path) -> None:
@@ -228,7 +230,7 @@ def test_a_comma_that_may_be_either_is_refused_as_before(tmp_path: Path) -> None
 def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
     rows = [f"h{i},{i % 7},{'flat' if i % 2 else 'house'},{100 + i * 1.5}" for i in range(40)]
     path = table(tmp_path / "houses.csv", "id,rooms,kind,price", rows)
-    found = sniff(path)
+    found = infer_task(path)
     assert found.task["kind"] == "regression" and "price holds numbers" in found.reasons["kind"]
     assert found.task["features"] == ["rooms", "kind"] and found.task["id"] == "id"
     assert not {"text", "labels"} & set(found.task)
@@ -239,7 +241,7 @@ def test_numbers_to_find_and_a_table_to_find_them_from(tmp_path: Path) -> None:
 
 def test_a_table_of_classes(tmp_path: Path) -> None:
     rows = [f"{i / 7:.2f},{i % 5},{'ab'[i % 2]}" for i in range(30)]
-    found = sniff(table(tmp_path / "plants.csv", "width,height,class", rows))
+    found = infer_task(table(tmp_path / "plants.csv", "width,height,class", rows))
     assert found.task["kind"] == "classification" and found.task["labels"] == ["a", "b"]
     assert found.task["features"] == ["width", "height"]
     assert "a table" in found.reasons["kind"]
@@ -247,7 +249,7 @@ def test_a_table_of_classes(tmp_path: Path) -> None:
 
 def test_numbers_beside_a_text(tmp_path: Path) -> None:
     rows = [f"A review with the number {i} in it,{i / 9:.3f}" for i in range(40)]
-    found = sniff(table(tmp_path / "reviews.csv", "review,score", rows))
+    found = infer_task(table(tmp_path / "reviews.csv", "review,score", rows))
     assert (found.task["kind"], found.task["text"]) == ("regression", "review")
     assert "features" not in found.task
 
@@ -255,7 +257,7 @@ def test_numbers_beside_a_text(tmp_path: Path) -> None:
 def test_few_numbers_are_classes(tmp_path: Path) -> None:
     """Stars from 1 to 5 are five classes until somebody says that they are numbers."""
     rows = [f"A review with the number {i} in it,{1 + i % 5}" for i in range(60)]
-    found = sniff(table(tmp_path / "reviews.csv", "review,label", rows))
+    found = infer_task(table(tmp_path / "reviews.csv", "review,label", rows))
     assert found.task["kind"] == "classification"
     assert found.task["labels"] == ["1", "2", "3", "4", "5"]
 
@@ -263,14 +265,14 @@ def test_few_numbers_are_classes(tmp_path: Path) -> None:
 def test_without_a_telling_name_it_is_the_last_column_of_a_table(tmp_path: Path) -> None:
     rows = [f"{i % 2},{i / 3:.2f},{i * 1.25}" for i in range(40)]
     path = table(tmp_path / "patients.csv", "sex,bmi,progression", rows)
-    found = sniff(path)
+    found = infer_task(path)
     assert (found.task["label"], found.task["kind"]) == ("progression", "regression")
     assert "check this guess" in found.reasons["label"]
-    found = sniff(path, Named("sex"))
+    found = infer_task(path, NamedColumns("sex"))
     assert (found.task["label"], found.task["kind"]) == ("sex", "classification")
     assert found.task["features"] == ["bmi", "progression"]
     with pytest.raises(DataError, match=r'no column "age"\. Its columns are sex, bmi, progression'):
-        sniff(path, Named("age"))
+        infer_task(path, NamedColumns("age"))
 
 
 LINES = [(f"Ena poved {i} o šoli.", f"One sentence {i} on school.") for i in range(20)]
@@ -281,9 +283,9 @@ def test_two_columns_called_by_languages_are_a_translation(tmp_path: Path, heade
     rows = [f"{a},{b}" for a, b in LINES]
     if header.startswith("id"):
         rows = [f"{i},{row}" for i, row in enumerate(rows)]
-    found = sniff(table(tmp_path / "train.csv", header, rows)).task
+    found = infer_task(table(tmp_path / "train.csv", header, rows)).task
     table(tmp_path / "dev.csv", header, rows)
-    assert sniff(tmp_path / "train.csv").task["test"] == str(tmp_path / "dev.csv")
+    assert infer_task(tmp_path / "train.csv").task["test"] == str(tmp_path / "dev.csv")
     source, target = ("source", "target") if header == "source,target" else ("sl", "en")
     assert found["kind"] == "translation"
     assert (found["source_lang"], found["target_lang"]) == (source, target)
@@ -296,7 +298,7 @@ def test_a_nested_pair_is_a_translation(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows = [{"id": i, "translation": {"de": a, "fr": b}} for i, (a, b) in enumerate(LINES)]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    found = sniff(path).task
+    found = infer_task(path).task
     assert (found["source_lang"], found["target_lang"]) == ("de", "fr")
     assert len(built(found).train) > 9
 
@@ -306,22 +308,22 @@ def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None
         for place, language in enumerate(("sl", "en")):
             lines = "".join(f"{word} {i} {pair[place]}\n" for i, pair in enumerate(LINES))
             (tmp_path / f"{word}.{language}").write_text(lines, encoding="utf-8")
-    found = sniff(tmp_path / "train.en")
+    found = infer_task(tmp_path / "train.en")
     assert found.task["train"] == str(tmp_path / "train")
     assert found.task["test"] == str(tmp_path / "test")
     assert (found.task["source_lang"], found.task["target_lang"]) == ("en", "sl")
     assert len(built(found.task).test) == 20
-    back = built(turned(found.task, "sl"))
+    back = built(set_source_language(found.task, "sl"))
     assert back.languages == ("sl", "en") and "poved" in back.train[0].segments[0][0]
     with pytest.raises(DataError, match="It holds en and sl"):
-        turned(found.task, "de")
+        set_source_language(found.task, "de")
     (tmp_path / "train.de").write_text("x", encoding="utf-8")
     with pytest.raises(DataError, match="2 files of other languages beside it"):
-        sniff(tmp_path / "train.en")
+        infer_task(tmp_path / "train.en")
 
 
 def test_short_columns_with_names_of_languages_are_no_translation(tmp_path: Path) -> None:
     rows = [f"x{i % 3},{'yes' if i % 2 else 'no'}" for i in range(20)]
-    assert sniff(table(tmp_path / "a.csv", "no,is", rows)).task["kind"] == "classification"
+    assert infer_task(table(tmp_path / "a.csv", "no,is", rows)).task["kind"] == "classification"
     labelled = [f"The text of number {i}.,{'one' if i % 2 else 'two'}" for i in range(20)]
-    assert sniff(table(tmp_path / "b.csv", "en,is", labelled)).task["kind"] == "classification"
+    assert infer_task(table(tmp_path / "b.csv", "en,is", labelled)).task["kind"] == "classification"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paretune.data.spans import Span, locate, marked
+from paretune.data.spans import Span, find_span, mark_spans
 
 TEXT = "Ana  je Maji, ki je zbolela, prinesla juho. Ana je dobra."
 
@@ -29,21 +29,21 @@ TEXT = "Ana  je Maji, ki je zbolela, prinesla juho. Ana je dobra."
     ],
 )
 def test_spans_are_found(words: str, index: object, found: str | None, start: int | None) -> None:
-    span = locate(TEXT, words, index)
+    span = find_span(TEXT, words, index)
     if found is None or start is None:
         assert span is None
     else:
         assert span is not None
-        assert (span.found, span.start) == (found, start)
+        assert (span.matched_by, span.start) == (found, start)
         assert TEXT[span.start : span.end].casefold() == words.casefold().strip(",")
 
 
 def test_marks_stand_around_the_spans_in_any_order() -> None:
-    one, two = locate(TEXT, "Ana", 8), locate(TEXT, "Maji", 2)
+    one, two = find_span(TEXT, "Ana", 8), find_span(TEXT, "Maji", 2)
     assert one and two
     want = "Ana  je # Maji #, ki je zbolela, prinesla juho. * Ana * je dobra."
-    assert marked(TEXT, [(one, "*"), (two, "#")]) == want
-    assert marked(TEXT, [(two, "#"), (one, "*")]) == want
+    assert mark_spans(TEXT, [(one, "*"), (two, "#")]) == want
+    assert mark_spans(TEXT, [(two, "#"), (one, "*")]) == want
 
 
 @pytest.mark.parametrize(
@@ -58,4 +58,4 @@ def test_the_longer_of_two_has_its_marks_outside(
     outer: tuple[int, int], inner: tuple[int, int], want: str
 ) -> None:
     spans = [(Span(*inner, "at"), "#"), (Span(*outer, "at"), "*")]
-    assert "".join(marked("a bcd", spans).split()) == "".join(want.split())
+    assert "".join(mark_spans("a bcd", spans).split()) == "".join(want.split())

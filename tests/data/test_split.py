@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paretune.data.example import Example
-from paretune.data.split import parts
+from paretune.data.split import assign_folds
 from paretune.errors import DataError
 
 
@@ -22,7 +22,7 @@ def examples(labels: list[int], groups: list[str | None] | None = None) -> list[
 
 def test_cb_like_labels_are_spread_evenly() -> None:
     labels = [0] * 115 + [1] * 119 + [2] * 16
-    placed = parts(examples(labels), seed=0)
+    placed = assign_folds(examples(labels), seed=0)
     assert max(Counter(placed).values()) - min(Counter(placed).values()) <= 1
     for label in range(3):
         counts = Counter(p for p, held in zip(placed, labels, strict=True) if held == label)
@@ -31,18 +31,18 @@ def test_cb_like_labels_are_spread_evenly() -> None:
 
 def test_the_same_seed_gives_the_same_parts_whatever_numpy_drew_before() -> None:
     rows = examples([i % 3 for i in range(60)])
-    first = parts(rows, seed=4)
+    first = assign_folds(rows, seed=4)
     np.random.seed(123)
     state = np.random.get_state()[1].copy()
-    assert parts(rows, seed=4) == first
+    assert assign_folds(rows, seed=4) == first
     assert (np.random.get_state()[1] == state).all()
-    assert parts(rows, seed=5) != first
+    assert assign_folds(rows, seed=5) != first
 
 
 def test_groups_and_equal_texts_stay_together() -> None:
     rows = examples([i % 2 for i in range(40)], [f"g{i // 3}" for i in range(40)])
     twin = Example("train:x", rows[0].segments, 1, "t", "g13")
-    placed = parts([*rows, twin], seed=1)
+    placed = assign_folds([*rows, twin], seed=1)
     by_group = defaultdict(set)
     for row, part in zip([*rows, twin], placed, strict=True):
         by_group[row.group].add(part)
@@ -58,7 +58,7 @@ def test_a_label_with_two_groups_is_in_every_complement() -> None:
         labels = draw.choice(kinds, n, p=weights).tolist()
         groups = [f"g{g}" for g in draw.integers(0, n // 2 + 1, n)]
         rows = examples(labels, groups)
-        placed = parts(rows, seed=trial)
+        placed = assign_folds(rows, seed=trial)
         held = defaultdict(set)
         for row, part in zip(rows, placed, strict=True):
             held[row.label].add((row.group, part))
@@ -69,9 +69,9 @@ def test_a_label_with_two_groups_is_in_every_complement() -> None:
 
 def test_too_few_examples_are_refused() -> None:
     with pytest.raises(DataError, match="cannot be cut into 5 parts"):
-        parts(examples([0, 1, 0, 1]), seed=0)
+        assign_folds(examples([0, 1, 0, 1]), seed=0)
 
 
 def test_one_group_alone_cannot_be_cut() -> None:
     with pytest.raises(DataError, match="of one group"):
-        parts(examples([0, 1] * 5, ["g"] * 10), seed=0)
+        assign_folds(examples([0, 1] * 5, ["g"] * 10), seed=0)

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import DataError
-from paretune.execution import apart, worker
-from paretune.execution.executor import Report
+from paretune.execution import worker
+from paretune.execution.costs import fork_server
+from paretune.execution.run_executor import ReportProgress
 from paretune.study import Run
 
 REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
@@ -40,7 +41,7 @@ lost: list[int] = []
 """Seeds of the runs that took this process its GPU."""
 
 
-def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
+def execute(run: Run, *, checkpoint: Path, report: ReportProgress, halvings: int) -> Outcome:
     options = run.method.options
     steps, act = options.get("steps", 4), options.get("act")
     note(checkpoint, f"start {run.stage} {run.seed} {os.getpid()} {halvings}")
@@ -88,7 +89,7 @@ def lose_device(seed: int) -> None:
     raise accelerator(f"CUDA error: device-side assert triggered (run {lost[0]})")
 
 
-def wait_until(condition: Callable[[], bool], report: Report, step: int) -> None:
+def wait_until(condition: Callable[[], bool], report: ReportProgress, step: int) -> None:
     while not condition():
         time.sleep(0.01)
         report({"step": step})
@@ -107,5 +108,5 @@ def note(checkpoint: Path, line: str) -> None:
 
 if __name__ == "__main__":
     if REAL_IMPORTS not in os.environ:
-        apart.IMPORTED = ()
+        fork_server.PRELOADED_MODULES = ()
     sys.exit(worker.main(execute=execute))

@@ -15,9 +15,11 @@ from fake_worker import REAL_IMPORTS
 from test_worker import start, until
 from tiny_runs import STUDY, a_store, runs
 
-from paretune.execution import apart
+from paretune.execution.costs import fork_server
 
-pytestmark = pytest.mark.skipif(not apart.possible("cpu"), reason="processes are not copied here")
+pytestmark = pytest.mark.skipif(
+    not fork_server.can_fork("cpu"), reason="processes are not copied here"
+)
 
 
 def apart_worker(folder: Path, *more: str, **popen: Any) -> subprocess.Popen[Any]:
@@ -28,7 +30,7 @@ def test_every_run_has_a_process_of_its_own(tmp_path: Path) -> None:
     store = a_store(tmp_path, runs(4, "cost"))
     worker = apart_worker(tmp_path, env={**os.environ, REAL_IMPORTS: "1"})
     assert (worker.communicate()[1], worker.returncode) == ("", 0)
-    records = store.records(STUDY)
+    records = store.load_records(STUDY)
     assert [record.outcome for record in records] == ["ok"] * 4
     assert len({record.measured["pid"] for record in records} | {worker.pid}) == 5
 
@@ -36,7 +38,7 @@ def test_every_run_has_a_process_of_its_own(tmp_path: Path) -> None:
 def test_a_run_that_fails_is_recorded_and_the_others_are_measured(tmp_path: Path) -> None:
     store = a_store(tmp_path, [*runs(1, "cost", "bad", act="raise"), *runs(2, "cost")])
     assert apart_worker(tmp_path).wait() == 0
-    assert [record.outcome for record in store.records(STUDY)] == ["error", "ok", "ok"]
+    assert [record.outcome for record in store.load_records(STUDY)] == ["error", "ok", "ok"]
 
 
 @pytest.mark.parametrize(("act", "number"), [("die", signal.SIGKILL), ("segfault", signal.SIGSEGV)])
@@ -45,7 +47,7 @@ def test_a_copy_that_is_killed_is_seen_and_its_run_is_free(
 ) -> None:
     store = a_store(tmp_path, runs(2, "cost", act=act))
     assert apart_worker(tmp_path).wait() == -number
-    first, second = store.states(STUDY)
+    first, second = store.load_statuses(STUDY)
     assert (first.state, first.free, first.attempt) == ("running", True, 1)
     assert (second.state, second.attempt) == ("todo", 0)
 
@@ -56,7 +58,7 @@ def test_told_to_stop_it_gives_the_run_back(tmp_path: Path) -> None:
     until(store, lambda states: states[0].state == "running")
     worker.terminate()
     assert worker.wait() == 130
-    assert store.states(STUDY)[0].state == "todo"
+    assert store.load_statuses(STUDY)[0].state == "todo"
 
 
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
@@ -74,8 +76,8 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     parent.wait()
     until(store, lambda states: states[0].state == "todo")
     time.sleep(0.1)
-    assert store.states(STUDY)[0].state == "todo"
+    assert store.load_statuses(STUDY)[0].state == "todo"
 
 
 def test_a_fresh_process_is_started_where_none_can_be_copied() -> None:
-    assert not apart.possible("cuda:0")
+    assert not fork_server.can_fork("cuda:0")

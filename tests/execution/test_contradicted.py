@@ -12,13 +12,13 @@ import tiny_study
 from tiny_runs import STUDY, a_run, a_store, runs
 from tiny_tasks import tiny_run, tiny_task
 
-from paretune.analysis.cells import group
-from paretune.analysis.costs import CONTRADICTS, contradiction
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
-from paretune.planning.context import Context
-from paretune.planning.predict import TYPICAL_SHARE, Predictor
-from paretune.report.build import _flags
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
+from paretune.planning.context import StudyContext
+from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
+from paretune.reporting.build import _flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Run
@@ -44,12 +44,12 @@ def own(step: float, stage: str = "final", **more: Any) -> Record:
 
 
 def found(step: float, *records: Record, **more: Any) -> dict[str, Any] | None:
-    return contradiction(solo(step, **more), a_run(0, "cost"), records)
+    return find_contradiction(solo(step, **more), a_run(0, "cost"), records)
 
 
 def test_a_step_of_44_s_beside_own_steps_of_5_s_is_no_figure() -> None:
     """The longest batch has three times the tokens of an ordinary one."""
-    assert CONTRADICTS == 2.0
+    assert CONTRADICTION_RATIO == 2.0
     told = found(44.0, own(5.0), own(5.0), own(9.0))
     assert told == {"own_step_seconds": 15.0, "runs": 3, "ratio": pytest.approx(44 / 15)}
     assert found(29.0, own(5.0)) is None and found(31.0, own(5.0)) is not None
@@ -91,10 +91,10 @@ def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
             return Outcome(dict(own(5.0).measured))
         return Outcome(solo(left.pop(0)))
 
-    work(store, STUDY, execute, stop=Stop(), stages=("final",))
-    work(store, STUDY, execute, stop=Stop(), stages=("cost",))
+    run_worker(store, STUDY, execute, stop=StopRequest(), stages=("final",))
+    run_worker(store, STUDY, execute, stop=StopRequest(), stages=("cost",))
     assert not left
-    return [dict(r.measured) for r in store.records(STUDY) if r.run.stage == "cost"]
+    return [dict(r.measured) for r in store.load_records(STUDY) if r.run.stage == "cost"]
 
 
 def asked(tmp_path: Path) -> Store:
@@ -120,9 +120,9 @@ def test_where_it_persists_it_is_flagged_in_record_and_report(tmp_path: Path) ->
         "runs": 1,
         "ratio": pytest.approx(40 / 15),
     }
-    record = next(r for r in store.records(STUDY) if r.run.stage == "cost")
+    record = next(r for r in store.load_records(STUDY) if r.run.stage == "cost")
     given = fake_records.study()
-    (cell, *_) = [c for c in group(given, fake_records.whole(given)) if c.name == "lora"]
+    (cell, *_) = [c for c in group_into_cells(given, fake_records.whole(given)) if c.name == "lora"]
     shown = [list(_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
     assert "step in doubt: 2.7 times its own runs'" in shown[0]
     assert not any("in doubt" in flag for flag in shown[1])
@@ -158,11 +158,11 @@ def test_plan_shows_the_bound_and_reckons_with_it(
 def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:
     """Steps of 58 s: ten of them would take ten minutes; what is timed at least takes three."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), stage="cost")
-    operations = Predictor(Context(), {"fp32": 1.0})._work(run).operations
+    operations = CostPredictor(StudyContext(), {"fp32": 1.0})._compute_work(run).operations
 
     def seconds(of_a_step: float) -> float | None:
-        speed = operations / (of_a_step * 1e9 * TYPICAL_SHARE)
-        return Predictor(Context(), {"fp32": speed}).predict(run).seconds
+        speed = operations / (of_a_step * 1e9 * TYPICAL_FLOPS_SHARE)
+        return CostPredictor(StudyContext(), {"fp32": speed}).predict(run).seconds
 
     assert seconds(58.0) == pytest.approx(3 * 58.0)
     assert seconds(5.0) == pytest.approx(30.0)  # 20 s for steps and half as much for answers

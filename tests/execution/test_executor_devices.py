@@ -12,7 +12,7 @@ import torch
 from tiny_runs import STUDY
 
 from paretune.errors import ParetuneError
-from paretune.execution.executor import real_executor
+from paretune.execution.run_executor import make_training_executor
 
 
 def test_on_a_gpu_deterministic_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,9 +20,9 @@ def test_on_a_gpu_deterministic_kernels_are_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *a, **k: asked.append((a, k)))
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
-    real_executor("cpu", 1)
+    make_training_executor("cpu", 1)
     assert asked == []
-    real_executor("cuda:1", 1)
+    make_training_executor("cuda:1", 1)
     assert asked == [((True,), {"warn_only": True})]
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
@@ -35,7 +35,7 @@ def test_a_device_that_fails_is_told_before_any_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     monkeypatch.setattr(torch, "zeros", broken)
     with pytest.raises(ParetuneError, match="cuda cannot be used: CUDA error: uncorrectable ECC"):
-        real_executor("cuda", 1)
+        make_training_executor("cuda", 1)
 
 
 def test_cublas_has_fixed_workspaces(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import ParetuneError, StoreError
-from paretune.execution import losses
-from paretune.execution.crew import Ended
+from paretune.execution import worker_crashes
 from paretune.execution.local import run_study
+from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring import processor
-from paretune.planning.workers import workers_for
+from paretune.planning.worker_count import choose_worker_count
 from paretune.store import Store
 
 COMMAND = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -49,11 +49,11 @@ def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
         return new + store.add_runs(STUDY, runs(2, "final", "final"))
 
     def finals():
-        return any(s.stage == "final" and s.ended for s in store.states(STUDY))
+        return any(s.stage == "final" and s.ended for s in store.load_statuses(STUDY))
 
     summary = drive(store, heard, expand=expand, planned=8)
     assert (summary.total, summary.ended, summary.outcomes) == (8, 8, {"ok": 8})
-    assert sorted(heard.ends) == sorted(s.run_id for s in store.states(STUDY))
+    assert sorted(heard.ends) == sorted(s.run_id for s in store.load_statuses(STUDY))
     assert heard.snapshots[-1].ended == heard.snapshots[-1].total == 8
     assert {snapshot.total for snapshot in heard.snapshots} == {8}
     costs = [line for line in lines(tmp_path) if line[1] == "cost"]
@@ -78,7 +78,7 @@ def test_the_same_call_again_does_nothing_and_says_so(tmp_path):
 def test_only_the_stages_asked_for(tmp_path):
     store = a_store(tmp_path, [*runs(1), *runs(1, "cost", "cost")])
     assert drive(store, stages=("tune", "final")).ended == 1
-    assert [s.state for s in store.states(STUDY)] == ["done", "todo"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["done", "todo"]
 
 
 def test_two_parents_on_one_store_do_no_run_twice(tmp_path):
@@ -105,7 +105,7 @@ def test_runs_of_another_process_are_waited_for_and_taken_over(tmp_path):
     store.claim("elsewhere", STUDY, lease_seconds=1.0)
     assert drive(store).outcomes == {"ok": 2}
     assert time.monotonic() - began > 0.9
-    assert [s.attempt for s in store.states(STUDY)] == [2, 1]
+    assert [s.attempt for s in store.load_statuses(STUDY)] == [2, 1]
 
 
 def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_path):
@@ -117,38 +117,38 @@ def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_
         "3 times at the same place, by signal SIGSEGV\na library crashed"
         in summary.failed[0].message
     )
-    assert store.states(STUDY)[0].attempt == 3
+    assert store.load_statuses(STUDY)[0].attempt == 3
     assert sum("tried again" in note for note in heard.notes) == 2
 
 
 @pytest.mark.parametrize(("needs", "outcome"), [(1, "ok"), (2, "ok"), (3, "out_of_memory")])
 def test_a_kill_for_memory_halves_and_the_third_is_a_result(tmp_path, monkeypatch, needs, outcome):
     counter = iter(range(1000))
-    monkeypatch.setattr(losses, "oom_kills", lambda: next(counter))
+    monkeypatch.setattr(worker_crashes, "count_oom_kills", lambda: next(counter))
     store, heard = a_store(tmp_path, [("big", a_run(act="halve", needs=needs))]), Heard()
     summary = drive(store, heard, workers=1)
     assert summary.outcomes == {outcome: 1}
     assert summary.failed == ()
     halvings = [line[4] for line in lines(tmp_path) if line[0] == "start"]
     assert halvings == [str(n) for n in range(min(needs, 2) + 1)]
-    assert store.setting("halve/big") == str(min(needs, 2))
+    assert store.get_setting("halve/big") == str(min(needs, 2))
     assert sum("want of memory" in note for note in heard.notes) == min(needs, 2)
 
 
 def test_a_kill_without_a_sign_of_the_kernel_is_no_memory_kill(tmp_path):
     store = a_store(tmp_path, runs(1, act="die"))
     assert drive(store, workers=1).outcomes == {"error": 1}
-    assert store.setting("halve/run000") is None
+    assert store.get_setting("halve/run000") is None
 
 
 def test_deaths_with_progress_between_them_do_not_count(tmp_path):
     store = a_store(tmp_path, runs(1))
-    watch = losses.Losses(store, lambda _: None)
+    watch = worker_crashes.WorkerCrashes(store, lambda _: None)
     for step in range(1, 8):
         claim = store.claim("gone", STUDY)
         store.renew(claim, {"step": step})
-        watch.account([Ended("gone", -9, "said")], store.states(STUDY))
-        assert store.states(STUDY)[0].state == "running"
+        watch.handle_exits([WorkerExit("gone", -9, "said")], store.load_statuses(STUDY))
+        assert store.load_statuses(STUDY)[0].state == "running"
         store.release(claim)
 
 
@@ -179,7 +179,7 @@ def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         drive(store, impatient)
     assert "the same command continues" in impatient.notes[-1]
-    assert [s.state for s in store.states(STUDY)] == ["todo", "todo"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "todo"]
     (tmp_path / "go").touch()
     assert drive(store).outcomes == {"ok": 2}
 
@@ -195,11 +195,11 @@ def test_the_parent_imports_no_torch():
 
 def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path, monkeypatch):
     """Where a cgroup allows one core, one worker trains, and one thread measures a cost."""
-    monkeypatch.setattr(processor, "cpu_quota", lambda: 1.5)
+    monkeypatch.setattr(processor, "read_cpu_quota", lambda: 1.5)
     store = a_store(tmp_path, runs(1, "cost", "cost"))
     drive(store)
-    assert workers_for([1], "cpu", 1).count == 1
-    assert store.records(STUDY)[0].measured["threads"] == "1"
+    assert choose_worker_count([1], "cpu", 1).count == 1
+    assert store.load_records(STUDY)[0].measured["threads"] == "1"
 
 
 def test_the_rest_of_a_study_goes_on_after_cuda_errors(tmp_path):
@@ -208,7 +208,7 @@ def test_the_rest_of_a_study_goes_on_after_cuda_errors(tmp_path):
     store, heard = a_store(tmp_path, asked), Heard()
     summary = drive(store, heard, workers=1)
     assert summary.outcomes == {"error": 4, "ok": 3}
-    assert {s.attempt for s in store.states(STUDY)} == {1}
+    assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
     assert sum("without its GPU" in note for note in heard.notes) == 4
 
 
@@ -216,14 +216,14 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
     """A second signal milliseconds later would reach it while it keeps its runs."""
     from types import SimpleNamespace
 
-    from paretune.execution.crew import Crew, _Worker
+    from paretune.execution.worker_pool import WorkerPool, _Worker
 
     told: list[str] = []
     process = SimpleNamespace(
         terminate=lambda: told.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
-    crew = Crew(tmp_path, "study", "cpu", 60.0)
+    crew = WorkerPool(tmp_path, "study", "cpu", 60.0)
     crew._workers.append(_Worker(process, "one", None, solo=False))  # type: ignore[arg-type]
-    crew.ask()
-    crew.dismiss()
+    crew.request_stop()
+    crew.stop()
     assert told == ["terminate"]

@@ -11,8 +11,8 @@ import torch
 from tiny_tasks import silent, tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
-from paretune.execution.probe import probe_run
-from paretune.measuring.clock import LEAST, MOST
+from paretune.execution.costs.cost_probe import measure_cost
+from paretune.measuring.clock import MAX_STEPS, MIN_STEPS
 
 MIB = 2**20
 
@@ -25,7 +25,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
         forward = BertForSequenceClassification.forward
 
         def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
-            packing = self.bert.encoder.layer[0].attention.self.packing
+            packing = self.bert.encoder.layer[0].self_attention.self.packing
             if self.training and len(packing.layout.lengths) > rows:
                 held = torch.ones(256 * MIB // 4)
                 time.sleep(0.05)
@@ -39,7 +39,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def probed(tmp_path: Path, tiny_model: Any, **more: Any) -> Any:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), stage="cost")
-    return probe_run(run, checkpoint=tmp_path / "none", report=silent, **more)
+    return measure_cost(run, checkpoint=tmp_path / "none", report=silent, **more)
 
 
 @pytest.mark.parametrize("seconds", [1e9, 0.0], ids=["in time", "no time"])
@@ -53,7 +53,7 @@ def test_a_probe_measures_phases_steps_and_answers(
     for found in (measured["step_seconds"], measured["inference"]["unmerged"]):
         assert found["q1"] <= found["median"] <= found["q3"]
         if seconds:
-            assert LEAST <= found["n"] <= MOST and "timed_out" not in found
+            assert MIN_STEPS <= found["n"] <= MAX_STEPS and "timed_out" not in found
         else:
             assert found["n"] == 1 and found["timed_out"] is True
     assert measured["inference"]["unmerged_seconds_per_example"] == pytest.approx(

@@ -22,7 +22,7 @@ def start(folder: Path, *arguments: str, **more) -> subprocess.Popen:
 
 def until(store: Store, condition, seconds: float = 120.0):
     patience = time.monotonic() + seconds
-    while not condition(states := store.states(STUDY)):
+    while not condition(states := store.load_statuses(STUDY)):
         assert time.monotonic() < patience, states
         time.sleep(0.01)
     return states
@@ -38,7 +38,7 @@ def test_a_worker_does_all_runs_and_deletes_their_checkpoints(tmp_path):
     worker = start(tmp_path)
     assert (worker.communicate()[1], worker.returncode) == ("", 0)
     assert ledger(tmp_path, "end") == [f"tune {seed}" for seed in range(5)]
-    assert [r.outcome for r in store.records(STUDY)] == ["ok"] * 5
+    assert [r.outcome for r in store.load_records(STUDY)] == ["ok"] * 5
     assert list((tmp_path / "checkpoints").iterdir()) == []
     assert store.verify() == []
 
@@ -46,7 +46,7 @@ def test_a_worker_does_all_runs_and_deletes_their_checkpoints(tmp_path):
 def test_stages_and_limit(tmp_path):
     store = a_store(tmp_path, [*runs(3), *runs(3, "final", "final")])
     assert start(tmp_path, "--stages", "final,cost", "--limit", "2").wait() == 0
-    assert [s.run_id for s in store.states(STUDY) if s.ended] == ["final000", "final001"]
+    assert [s.run_id for s in store.load_statuses(STUDY) if s.ended] == ["final000", "final001"]
 
 
 def test_two_workers_share_the_runs(tmp_path):
@@ -54,8 +54,8 @@ def test_two_workers_share_the_runs(tmp_path):
     workers = [start(tmp_path), start(tmp_path)]
     assert [worker.wait() for worker in workers] == [0, 0]
     assert sorted(ledger(tmp_path, "start")) == sorted(f"tune {seed}" for seed in range(30))
-    assert {s.attempt for s in store.states(STUDY)} == {1}
-    assert len({r.measured["pid"] for r in store.records(STUDY)}) == 2
+    assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
+    assert len({r.measured["pid"] for r in store.load_records(STUDY)}) == 2
 
 
 def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
@@ -70,7 +70,7 @@ def test_a_failing_run_is_recorded_and_the_worker_goes_on(tmp_path):
     )
     worker = start(tmp_path)
     assert worker.wait() == 0
-    defect, obstacle, nan, fine = store.records(STUDY)
+    defect, obstacle, nan, fine = store.load_records(STUDY)
     assert fine.outcome == "ok"
     assert [r.outcome for r in (defect, obstacle, nan)] == ["error"] * 3
     assert defect.message.startswith("ZeroDivisionError: a defect")
@@ -86,12 +86,12 @@ def test_a_cuda_error_fails_its_run_alone_and_ends_the_worker(tmp_path):
     )
     worker = start(tmp_path)
     assert worker.wait() == DeviceLostError.exit_code
-    assert [s.outcome for s in store.states(STUDY)] == ["ok", "error", None, None]
+    assert [s.outcome for s in store.load_statuses(STUDY)] == ["ok", "error", None, None]
     assert start(tmp_path).wait() == 0
-    assert [r.outcome for r in store.records(STUDY)] == ["ok", "error", "ok", "ok"]
-    failed = store.records(STUDY)[1]
+    assert [r.outcome for r in store.load_records(STUDY)] == ["ok", "error", "ok", "ok"]
+    failed = store.load_records(STUDY)[1]
     assert "device-side assert" in failed.message
-    assert {s.attempt for s in store.states(STUDY)} == {1}
+    assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
 
 
 def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
@@ -103,7 +103,7 @@ def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
     ended = subprocess.run([*command, "--device", "cuda:99"], capture_output=True, text=True)
     assert ended.returncode == 1
     assert "worker: cuda:99 cannot be used" in ended.stderr and "Traceback" not in ended.stderr
-    assert store.states(STUDY)[0].attempt == 0
+    assert store.load_statuses(STUDY)[0].attempt == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -113,12 +113,12 @@ def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, numbe
     until(store, lambda states: store.checkpoint("run000").exists())
     worker.send_signal(number)
     assert worker.wait() == 130
-    state = store.states(STUDY)[0]
+    state = store.load_statuses(STUDY)[0]
     assert (state.state, state.owner) == ("todo", None)
     assert store.checkpoint("run000").exists()
     (tmp_path / "go").touch()
     assert start(tmp_path).wait() == 0
-    assert store.states(STUDY)[0].attempt == 2
+    assert store.load_statuses(STUDY)[0].attempt == 2
 
 
 def test_a_waiting_worker_takes_runs_that_come_later_and_ends_when_told(tmp_path):
@@ -157,7 +157,7 @@ def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_pat
     os.kill(slow.pid, signal.SIGCONT)
     assert "passed to another worker" in slow.communicate()[1]
     assert slow.returncode == 0
-    assert store.records(STUDY)[0].result == {"outcome": "ok", "by": "quick"}
+    assert store.load_records(STUDY)[0].result == {"outcome": "ok", "by": "quick"}
 
 
 def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
@@ -165,10 +165,10 @@ def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
     worker = start(tmp_path, "--lease", "1.5")
     until(store, lambda states: states[0].state == "running")
     while worker.poll() is None:
-        assert not store.states(STUDY)[0].free or store.states(STUDY)[0].ended
+        assert not store.load_statuses(STUDY)[0].free or store.load_statuses(STUDY)[0].ended
         time.sleep(0.02)
-    assert store.states(STUDY)[0].attempt == 1
-    assert store.states(STUDY)[0].outcome == "ok"
+    assert store.load_statuses(STUDY)[0].attempt == 1
+    assert store.load_statuses(STUDY)[0].outcome == "ok"
 
 
 def test_a_lost_lease_is_raised_in_the_run(tmp_path):

@@ -13,10 +13,10 @@ from fake_worker import Outcome
 from tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import DataError, DeviceLostError, StaleClaimError
-from paretune.execution.executor import TooMuchError
-from paretune.execution.fleet import APART, LOST_DEVICE, Asked
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
+from paretune.execution.fleet_claims import DEVICE_LOST_NOTE, FLEET_OUT_OF_MEMORY_NOTE, FleetLimits
+from paretune.execution.run_executor import FleetOutOfMemoryError
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
 from paretune.store import Store
 from paretune.study import Run
 
@@ -54,7 +54,7 @@ class Fleets:
             if self.between is not None:
                 self.between()
             if self.act == "memory" and step == 2:
-                raise TooMuchError
+                raise FleetOutOfMemoryError
             if self.act == "sticky" and step == 2:
                 fake_worker.lose_device(-1)
             if self.act == "defect" and step == 2:
@@ -75,13 +75,17 @@ class Fleets:
                 held += [(job, step + 2) for job in more(places - len(held))]
 
 
-def go(store: Store, fleets: Fleets, most: int, workers: int = 1, stop: Stop | None = None) -> None:
-    asked = Asked(most, workers)
-    work(store, STUDY, fake_worker.execute, stop=stop or Stop(), fleets=fleets, asked=asked)
+def go(
+    store: Store, fleets: Fleets, most: int, workers: int = 1, stop: StopRequest | None = None
+) -> None:
+    asked = FleetLimits(most, workers)
+    run_worker(
+        store, STUDY, fake_worker.execute, stop=stop or StopRequest(), fleets=fleets, asked=asked
+    )
 
 
 def outcomes(store: Store) -> list[str]:
-    return [record.outcome for record in store.records(STUDY)]
+    return [record.outcome for record in store.load_records(STUDY)]
 
 
 def test_runs_of_a_kind_go_together_and_the_next_takes_a_seat(tmp_path: Path) -> None:
@@ -90,7 +94,7 @@ def test_runs_of_a_kind_go_together_and_the_next_takes_a_seat(tmp_path: Path) ->
     go(store, fleets, most=3)
     assert fleets.together == [[0, 1, 2]] * 2 + [[3, 4]] * 2 + [[0, 1]] * 2
     assert outcomes(store) == ["ok"] * 8
-    assert {s.attempt for s in store.states(STUDY)} == {1}
+    assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
 
 
 def test_each_worker_is_left_its_part(tmp_path: Path) -> None:
@@ -112,7 +116,9 @@ def test_where_memory_ends_its_runs_go_on_alone_and_say_so(tmp_path: Path) -> No
     store, fleets = a_store(tmp_path, runs(3, group="a")), Fleets("memory")
     go(store, fleets, most=3)
     assert outcomes(store) == ["ok"] * 3
-    assert all(APART in record.result["notes"] for record in store.records(STUDY))
+    assert all(
+        FLEET_OUT_OF_MEMORY_NOTE in record.result["notes"] for record in store.load_records(STUDY)
+    )
 
 
 def test_a_run_that_was_too_large_before_is_in_no_fleet(tmp_path: Path) -> None:
@@ -133,13 +139,15 @@ def test_a_cuda_error_in_a_fleet_gives_its_runs_back_to_be_trained_alone(
     with pytest.raises(DeviceLostError):
         go(store, fleets, most=3)
     assert fleets.together == [[0, 1, 0]] * 2
-    assert [(s.state, s.free) for s in store.states(STUDY)] == [("todo", True)] * 3
+    assert [(s.state, s.free) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3
     monkeypatch.setattr(fake_worker, "lost", [])  # the next process
     with pytest.raises(DeviceLostError):
         go(store, fleets, most=3)
     assert fleets.together == [[0, 1, 0]] * 2
     assert outcomes(store) == ["ok", "ok", "error"]
-    assert all(LOST_DEVICE in record.result["notes"] for record in store.records(STUDY)[:2])
+    assert all(
+        DEVICE_LOST_NOTE in record.result["notes"] for record in store.load_records(STUDY)[:2]
+    )
 
 
 @pytest.mark.parametrize(("act", "said"), [("defect", "a defect"), ("obstacle", "no such file")])
@@ -149,17 +157,17 @@ def test_what_stops_a_fleet_is_told_of_each_of_its_runs(
     store = a_store(tmp_path, runs(2, group="a"))
     go(store, Fleets(act), most=2)
     assert outcomes(store) == ["error"] * 2
-    assert all(said in str(record.message) for record in store.records(STUDY))
+    assert all(said in str(record.message) for record in store.load_records(STUDY))
 
 
 def test_told_to_stop_all_runs_are_given_back(tmp_path: Path) -> None:
-    store, stop = a_store(tmp_path, runs(3, group="a")), Stop()
+    store, stop = a_store(tmp_path, runs(3, group="a")), StopRequest()
 
     def signalled() -> None:
         stop._receive(signal.SIGTERM)
 
     go(store, Fleets(between=signalled), most=2, stop=stop)
-    assert [(s.state, s.free) for s in store.states(STUDY)] == [("todo", True)] * 3
+    assert [(s.state, s.free) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3
 
 
 def test_a_run_that_was_lost_ends_elsewhere(tmp_path: Path) -> None:
@@ -167,10 +175,10 @@ def test_a_run_that_was_lost_ends_elsewhere(tmp_path: Path) -> None:
     store = a_store(tmp_path, runs(2, group="a"))
 
     def taken() -> None:
-        state = store.states(STUDY)[0]
+        state = store.load_statuses(STUDY)[0]
         if state.attempt == 1:
             with store._write() as db:
                 db.execute("UPDATE runs SET attempt = 2, owner = 'x' WHERE run_id = 'run000'")
 
     go(store, Fleets(between=taken), most=2)
-    assert [s.state for s in store.states(STUDY)] == ["running", "done"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["running", "done"]

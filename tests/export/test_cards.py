@@ -23,11 +23,11 @@ from tiny_tasks import WORDS, tiny_task
 from translator_folders import translator_folder
 
 from paretune.data.example import Dataset
-from paretune.export import usage
+from paretune.exporting import usage_snippets
 from paretune.store import Store
 from paretune.study import Study, TaskSpec
 from paretune.tasks import available
-from paretune.tasks import load as load_task
+from paretune.tasks import load_dataset as load_task
 from paretune.verbs.export import export
 
 FORMS = ("peft", "merged", "paretune")
@@ -154,7 +154,7 @@ def answered(study: Study, store: Path) -> list[Any]:
     with Store.open(store) as opened:
         (record,) = [
             r
-            for r in opened.records(study.study_hash, predictions=True)
+            for r in opened.load_records(study.study_hash, predictions=True)
             if r.run.stage == "final" and r.run.method.name == "lora"
         ]
     found = list(record.predictions["test"].prediction)
@@ -217,12 +217,12 @@ def test_every_task_says_how_its_rows_become_texts(task: str, told: str) -> None
         task=task, kind=kind, labels=("0", "1"), train=(), test=(), metric="accuracy",
         language="sl", licence="", source="",
     )  # fmt: skip
-    (said,) = usage.texts_of(spec, dataset)
+    (said,) = usage_snippets.describe_texts(spec, dataset)
     assert said.startswith(told) and "``" not in said
     for name, each in available().items():
         for template in each.templates:
             asked = TaskSpec(name=name, language="sl", template=template)
-            assert "{" in usage.texts_of(asked, dataset)[0]
+            assert "{" in usage_snippets.describe_texts(asked, dataset)[0]
 
 
 @pytest.mark.parametrize(("kind", "form"), BY_DEFAULT)

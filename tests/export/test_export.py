@@ -24,10 +24,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import paretune
 from paretune import methods
 from paretune.errors import MethodError, ModelError, StoreError, StudyError
-from paretune.export import formats, opening, selecting
-from paretune.export.restored import Task, restored
-from paretune.export.usage import Usage
-from paretune.models.resolve import resolve
+from paretune.exporting import export_selection, formats, loading_snippets
+from paretune.exporting.restore import TaskSignature, restore_run
+from paretune.exporting.usage_snippets import UsageSnippet
+from paretune.models.sources.resolve import resolve_source
 from paretune.store import Store
 from paretune.verbs.export import export as export_if_learnt
 
@@ -99,7 +99,7 @@ def test_every_form_that_can_be_answers_the_same(study: Any, tmp_path: Path, met
 def test_auto_takes_the_best_method_and_says_which(study: Any, tmp_path: Path) -> None:
     asked, store = study
     best = max(
-        (row for row in paretune.report(asked, store=store).tasks[0].rows),
+        (row for row in paretune.reporting(asked, store=store).tasks[0].rows),
         key=lambda row: row.cell.interval.estimate,
     )
     done = export(asked, store=store, to=tmp_path / "best")
@@ -112,7 +112,7 @@ def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_pa
     asked, store = study
     done = export(asked, store=store, method="lora", to=tmp_path / "lora")
     card = (tmp_path / "lora" / "README.md").read_text()
-    assert card == done.said
+    assert card == done.card
     for said in (
         "# lora for words",
         "PeftModel.from_pretrained(base, FOLDER)",
@@ -164,12 +164,12 @@ def test_a_full_run_that_was_not_kept_is_trained_again(
     expected = ours(asked, store, "full", tmp_path / "kept")
     with Store.open(store) as opened:
         (found,) = [
-            r for r in opened.records(asked.study_hash)
+            r for r in opened.load_records(asked.study_hash)
             if r.run.method.name == "full" and r.run.stage == "final"
         ]  # fmt: skip
     weightless = {k: v for k, v in found.result.items() if k != "weights"}
     monkeypatch.setattr(
-        selecting,
+        export_selection,
         "select_record",
         lambda cell, seed: type(found)(**{**vars(found), "result": weightless}),
     )
@@ -193,13 +193,13 @@ def test_our_folder_refuses_another_base(study: Any, tmp_path: Path, tiny_model:
 
 def test_a_stack_is_merged_if_all_its_members_are() -> None:
     """So that ``auto`` takes our own folder where one of them cannot be."""
-    task = Task("pair", ("no", "yes"))
+    task = TaskSignature("pair", ("no", "yes"))
     for members, reason in (
         (["lora", "ia3"], ""),
         (["lora", "houlsby"], "houlsby cannot be merged"),
     ):
         run = a_run(method="stack", methods=members)
-        assert formats.choices(run, task)["merged"] == reason
+        assert formats.explain_forms(run, task)["merged"] == reason
 
 
 def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
@@ -214,7 +214,7 @@ def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
     )
     finish(asked, tmp_path / "store", costs=0).close()
     done = export(asked, store=tmp_path / "store", method="lora", to=tmp_path / "lora")
-    assert done.form == "peft" and "AutoModelForMultipleChoice" in done.said
+    assert done.form == "peft" and "AutoModelForMultipleChoice" in done.card
     with pytest.raises(MethodError, match="cannot put a prompt before several choices"):
         export(asked, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".", "x"))] == []
@@ -300,7 +300,7 @@ def test_only_the_adapters_config_names_a_path_and_this_is_said(
     (note,) = done["peft"].notes
     assert f"is a path of this machine ({here})" in note
     assert str(tmp_path / "peft" / "adapter_config.json") in note
-    assert "That is a path of one machine" in done["peft"].said
+    assert "That is a path of one machine" in done["peft"].card
     assert done["merged"].notes == done["paretune"].notes == ()
     config = tmp_path / "peft" / "adapter_config.json"
     settings = json.loads(config.read_text()) | {"base_model_name_or_path": ""}
@@ -322,7 +322,7 @@ def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
     export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
     expected = logits(*paretune.load(tmp_path / "own"))
     (noted,) = (tmp_path / "home" / "bases").iterdir()
-    assert noted.name == resolve(asked.models[0]).weights_hash
+    assert noted.name == resolve_source(asked.models[0]).weights_hash
     noted.write_text(f"{tmp_path / 'gone'}\n")
     with pytest.raises(ModelError, match=r"was .*gone and is gone.*\n?.*base=PLACE"):
         paretune.load(tmp_path / "own")
@@ -358,19 +358,23 @@ def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path
     with Store.open(store) as opened:
         found = next(
             r
-            for r in opened.records(asked.study_hash)
+            for r in opened.load_records(asked.study_hash)
             if r.run.method.name == "lora" and r.run.stage == "final"
         )
-        weights = opened.blob(found.result["weights"])
-    task, here = Task("classification", ("no", "yes")), resolve(asked.models[0])
+        weights = opened.read_blob(found.result["weights"])
+    task, here = TaskSignature("classification", ("no", "yes")), resolve_source(asked.models[0])
     source = replace(here, name="owner/name", revision="a" * 40)
-    code = opening.code("peft", task, source, Usage(("import torch",), ""))
+    code = loading_snippets.render_program(
+        "peft", task, source, UsageSnippet(("import torch",), "")
+    )
     assert f"from_pretrained(\n    'owner/name', revision='{'a' * 40}', dtype=" in code
-    (said,) = opening.about_base("peft", source)[1:]
+    (said,) = loading_snippets.describe_base("peft", source)[1:]
     assert "`owner/name` of the hub at revision" in said
     with warnings.catch_warnings(record=True) as said_by_peft:
         warnings.simplefilter("always")
-        formats.as_peft(found.run, task, source, restored(found.run, task, here, weights), tmp_path)
+        formats.write_peft_adapter(
+            found.run, task, source, restore_run(found.run, task, here, weights), tmp_path
+        )
     assert not [w for w in said_by_peft if "fetch remote file" in str(w.message)], "no network"
     config = (tmp_path / "adapter_config.json").read_text()
     assert str(here.folder) not in config

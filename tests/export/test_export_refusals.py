@@ -18,9 +18,9 @@ import transformers
 from tiny_study import as_file, command, finish, small
 from tiny_tasks import tiny_task
 
-from paretune.analysis.keeping import by_want
+from paretune.analysis.weight_retention import sort_by_priority
 from paretune.errors import StoreError, StudyError
-from paretune.export import whole
+from paretune.exporting import atomic_folder
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs.export import export
@@ -60,7 +60,7 @@ def collapsed(tmp_path_factory: Any, tiny_model: Any) -> Any:
     with Store.open(folder / "store") as store:
         outcomes = {
             r.outcome
-            for r in store.records(study.study_hash)
+            for r in store.load_records(study.study_hash)
             if r.run.stage == "final" and r.run.method.name == "lora"
         }
     assert outcomes == {"collapsed"}
@@ -87,10 +87,10 @@ def test_a_model_that_learnt_nothing_is_exported_on_asking_only(
 
 
 def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> None:
-    from paretune.export.selecting import refuse_collapsed, select_cell, select_record
-    from paretune.verbs.report import gather
+    from paretune.exporting.export_selection import refuse_collapsed, select_cell, select_record
+    from paretune.verbs.report import load_results
 
-    found = gather(*collapsed)
+    found = load_results(*collapsed)
     cell, _ = select_cell(found.study, found.records, None, None, "lora")
     record = select_record(cell, None)
     other = next(r for r in cell.final if r is not record)
@@ -105,10 +105,10 @@ def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> N
 
 def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
     """It has scores, of the weights before it did, and they were not kept."""
-    from paretune.export.selecting import select_cell, select_record
-    from paretune.verbs.report import gather
+    from paretune.exporting.export_selection import select_cell, select_record
+    from paretune.verbs.report import load_results
 
-    found = gather(*learnt)
+    found = load_results(*learnt)
     cell, _ = select_cell(found.study, found.records, None, None, "lo:ra")
     (record,) = cell.final
     better = {"selection": {"primary": 1.0, "loss": 0.0}}
@@ -118,14 +118,14 @@ def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
     assert select_record(two, None) is record
     with pytest.raises(StoreError, match=r"of seed 2 has ended with scores\. Seeds that have: 1\."):
         select_record(two, 2)
-    assert [r.run.seed for r in by_want([record, diverged], [two])] == [1, 2]
+    assert [r.run.seed for r in sort_by_priority([record, diverged], [two])] == [1, 2]
 
 
 def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:
     """And ``transformers`` alone goes on opening it: with a config.json beside it could not."""
     study, store = learnt
     done = export(study, store=store, form="peft", to=tmp_path / "out")
-    assert "labels = ['a', 'b', 'c']\n" in done.said and not (tmp_path / "out/config.json").exists()
+    assert "labels = ['a', 'b', 'c']\n" in done.card and not (tmp_path / "out/config.json").exists()
     names = dict(enumerate("abc"))
     for opener in (
         peft.AutoPeftModelForSequenceClassification,
@@ -160,7 +160,7 @@ def test_no_label_leads_out_of_the_folder_of_exports(
     ],
 )
 def test_a_folders_name_is_one_name(parts: tuple[str, ...], name: str) -> None:
-    assert whole.safe_name(*parts) == name
+    assert atomic_folder.make_safe_name(*parts) == name
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_python_says_nothing_of_progress_on_stderr(collapsed: Any, tmp_path: Pat
     code = (
         "import sys, paretune\n"
         "for form in ('peft', 'merged', 'paretune'):\n"
-        "    paretune.export(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form,\n"
+        "    paretune.exporting(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form,\n"
         "                    method='lora', allow_collapsed=True)\n"
     )
     source = Path(__file__).resolve().parents[2] / "src"

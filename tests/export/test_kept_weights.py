@@ -11,9 +11,9 @@ from tiny_study import as_file, command, finish, small
 from tiny_tasks import tiny_task
 
 import paretune
-from paretune.execution import keeping
-from paretune.execution.keeping import keep_within_budget
-from paretune.export.selecting import selection_quality
+from paretune.execution import weight_budget
+from paretune.execution.weight_budget import drop_excess_weights
+from paretune.exporting.export_selection import selection_score
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
@@ -60,10 +60,10 @@ def finals(study: Study, store: Path, method: str) -> list[Record]:
     with Store.open(store) as opened:
         found = [
             r
-            for r in opened.records(study.study_hash, predictions=True)
+            for r in opened.load_records(study.study_hash, predictions=True)
             if r.run.stage == "final" and r.run.method.name == method
         ]
-    return sorted(found, key=selection_quality, reverse=True)
+    return sorted(found, key=selection_score, reverse=True)
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> 
     paretune.run(study, store=tmp_path / "store", workers=1, device="cpu")
     full = finals(study, tmp_path / "store", "full")
     with Store.open(tmp_path / "store") as opened:
-        assert opened.dropped_weights() == {full[1].run_id, full[2].run_id}
+        assert opened.list_dropped_runs() == {full[1].run_id, full[2].run_id}
         assert opened.verify() == []
     export(study, store=tmp_path / "store", method="full", to=tmp_path / "best")
     tight = within(given, size - 1)
@@ -91,9 +91,9 @@ def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
     budget = full[0].result["trained_bytes"] + 40_000
     study = within(study, budget)
     with Store.open(store) as opened:
-        dropped = keep_within_budget(study, opened)
+        dropped = drop_excess_weights(study, opened)
         assert set(dropped) == {full[1].run_id, full[2].run_id}
-        assert keep_within_budget(study, opened) == [], "what fits is left alone"
+        assert drop_excess_weights(study, opened) == [], "what fits is left alone"
         assert opened.verify() == []
         weights = [opened.blob_path(r.result["weights"]) for r in (*full, *lora)]
         assert [path.exists() for path in weights] == [True, False, False, True, True, True]
@@ -124,7 +124,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
     full, lora = finals(study, store, "full"), finals(study, store, "lora")
     study = within(study, full[0].result["trained_bytes"] + 100)
     asked = []
-    real = keeping.recommend
+    real = weight_budget.recommend
 
     def recommend(cells: Any) -> Any:
         found = real(cells)
@@ -132,19 +132,19 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
         (cell,) = [c for c in found.candidates if c.cell.method == "full"]
         return replace(found, chosen=cell, best=cell)
 
-    monkeypatch.setattr(keeping, "recommend", recommend)
+    monkeypatch.setattr(weight_budget, "recommend", recommend)
     with Store.open(store) as opened:
-        keep_within_budget(study, opened)
-        held = {r.run_id for r in (*full, *lora)} - opened.dropped_weights()
+        drop_excess_weights(study, opened)
+        held = {r.run_id for r in (*full, *lora)} - opened.list_dropped_runs()
     assert held == {full[0].run_id} and len(asked) == 1
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
     from tiny_tasks import silent, tiny_run
 
-    from paretune.execution.executor import real_executor
+    from paretune.execution.run_executor import make_training_executor
 
-    execute = real_executor("cpu", 1, keep_bytes=20_000)
+    execute = make_training_executor("cpu", 1, keep_bytes=20_000)
     task = tiny_task(tmp_path / "data")
     for method, stage, there in (
         ("lora", "final", True), ("full", "final", False), ("lora", "tune", False),

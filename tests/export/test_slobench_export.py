@@ -15,20 +15,20 @@ from six_tasks import UNLABELLED, release, six
 from tiny_study import as_file, command, finish
 
 from paretune.analysis.scores import TITLES
+from paretune.contrib.slobench import superglue_rows, superglue_zip
+from paretune.contrib.slobench.evaluate import check
+from paretune.contrib.slobench.export_submission import export_slobench
+from paretune.contrib.slobench.official_scores import LABELS
+from paretune.contrib.slobench.submission import open_submission
+from paretune.contrib.slobench.submission_card import list_notes
+from paretune.contrib.slobench.superglue_rows import NAMES
 from paretune.errors import DataError, StoreError, StudyError
-from paretune.export import superglue_answers, superglue_zip
-from paretune.export.answers import answered
-from paretune.export.submission import opened
-from paretune.export.submission_card import notes
-from paretune.export.superglue_answers import NAMES
-from paretune.metrics.slobench import LABELS
-from paretune.planning.context import Context
-from paretune.report import words
+from paretune.exporting.predict import predict_labels
+from paretune.planning.context import StudyContext
+from paretune.reporting.text import formatting
 from paretune.store import Store
 from paretune.tasks import available
 from paretune.verbs import report as reports
-from paretune.verbs.export_slobench import export_slobench
-from paretune.verbs.slobench import check
 
 COUNTS = {task: UNLABELLED * (4 if task == "MultiRC" else 1) for task in LABELS}
 
@@ -61,7 +61,7 @@ def without(records: Any, **gone: Any) -> Any:
         found = real(*given)
         return replace(found, records=[r for r in map(records, found.records) if r is not None])
 
-    real = reports.gather
+    real = reports.load_results
     return gather
 
 
@@ -89,15 +89,15 @@ def test_every_row_is_answered_and_the_check_accepts_it(done: Any, tmp_path: Pat
 
 def test_the_restored_run_answers_as_it_did_when_it_was_scored(done: Any) -> None:
     study, store, _ = done
-    context, kinds = Context(), set()
+    context, kinds = StudyContext(), set()
     with Store.open(store) as stored:
-        for record in stored.records(study.study_hash, predictions=True):
+        for record in stored.load_records(study.study_hash, predictions=True):
             if record.run.stage != "final":
                 continue
             kept = record.result.get("weights")
             dataset = context.dataset(record.run.task)
-            given = answered(
-                record.run, dataset, dataset.test, context, stored.blob(kept) if kept else None
+            given = predict_labels(
+                record.run, dataset, dataset.test, context, stored.read_blob(kept) if kept else None
             )
             assert given.labels == record.predictions["test"].prediction, record.run.cell
             if len(set(given.labels)) > 1:
@@ -111,13 +111,13 @@ def test_bf16_runs_are_answered_in_bf16(tmp_path: Path, tiny_model: Any) -> None
         training={"max_steps": 8, "eval_every": 8, "max_length": 48, "precision": "bf16"},
     )  # fmt: skip
     with finish(study, tmp_path / "store", costs=0) as stored:
-        records = stored.records(study.study_hash, predictions=True)
+        records = stored.load_records(study.study_hash, predictions=True)
         (record,) = [
             r for r in records if r.run.stage == "final" and r.run.method.name == "lora"
         ]  # fmt: skip
-        context, weights = Context(), stored.blob(record.result["weights"])
+        context, weights = StudyContext(), stored.read_blob(record.result["weights"])
     dataset = context.dataset(record.run.task)
-    given = answered(record.run, dataset, dataset.test, context, weights)
+    given = predict_labels(record.run, dataset, dataset.test, context, weights)
     assert given.labels == record.predictions["test"].prediction
 
 
@@ -144,15 +144,18 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
         scores = record.result["scores"]
         assert f"| {part.name} | {part.rows} | tiny | {record.run.method.key} |" in readme
         assert f"`{record.run_id}`" in readme
-        own, mean = part.by.own, part.by.interval
+        own, mean = part.by.run_interval, part.by.interval
         assert own is not None and own.estimate == pytest.approx(scores["selection"]["primary"])
         assert own.n_examples == scores["selection"]["n"] and own.n_seeds == 1
         assert mean is not None and mean.estimate == pytest.approx(part.by.mean)
         assert (
-            f"| {words.interval(own)} ({TITLES[part.by.cell.metric]} on {words.examples(own)})"
+            f"| {formatting.format_interval(own)} ({TITLES[part.by.cell.metric]} on {formatting.format_examples(own)})"
             in readme
         )
-        assert f"| {words.interval(mean)} ({words.counted(mean.n_seeds, 'seed')}) |" in readme
+        assert (
+            f"| {formatting.format_interval(mean)} ({formatting.pluralise(mean.n_seeds, 'seed')}) |"
+            in readme
+        )
     assert "that of a run over the examples alone" in readme
     assert "These are no test scores" in readme and "`qa_test.zip::WSC.jsonl`, sha256" in readme
 
@@ -173,7 +176,7 @@ def test_a_task_without_an_ended_run_is_named(
 ) -> None:
     study, store, _ = done
     gather = without(lambda r: None if r.run.task.name in ("cb", "wsc") else r)
-    monkeypatch.setattr(reports, "gather", gather)
+    monkeypatch.setattr(reports, "load_results", gather)
     with pytest.raises(StoreError, match=r"no final run has ended .* on cb-sl, wsc-sl"):
         export_slobench(study, store=store, to=tmp_path / "out")
 
@@ -186,7 +189,7 @@ def test_weights_that_were_not_kept_are_named_together(
     gather = without(
         lambda r: replace(r, result={k: v for k, v in r.result.items() if k != "weights"})
     )
-    monkeypatch.setattr(reports, "gather", gather)
+    monkeypatch.setattr(reports, "load_results", gather)
     with pytest.raises(StoreError, match=r"boolq-sl x tiny .*wsc-sl x tiny .*--train-again"):
         export_slobench(study, store=store, to=tmp_path / "out")
 
@@ -199,7 +202,7 @@ def test_trained_again_the_same_bytes_come_out(
     gather = without(
         lambda r: replace(r, result={k: v for k, v in r.result.items() if k != "weights"})
     )
-    monkeypatch.setattr(reports, "gather", gather)
+    monkeypatch.setattr(reports, "load_results", gather)
     export_slobench(study, store=store, to=tmp_path / "again", train_again=True)
     zips = [(tmp_path / name / "superglue.zip").read_bytes() for name in ("kept", "again")]
     assert zips[0] == zips[1]
@@ -210,7 +213,7 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
 ) -> None:
     study, store, source = done
     monkeypatch.setattr(
-        reports, "gather", without(lambda r: r if r.run.model.name == "-" else None)
+        reports, "load_results", without(lambda r: r if r.run.model.name == "-" else None)
     )
     made = export_slobench(study, store=store, to=tmp_path / "out")
     assert {part.by.record.run.method.name for part in made.parts} <= {"majority", "tfidf"}
@@ -289,8 +292,8 @@ def test_tasks_of_several_folders_need_a_release(done: Any, tmp_path: Path) -> N
     moved = study.tasks[0].model_copy(update={"source": str(other)})
     asked = {"BoolQ": [moved], "RTE": [study.tasks[4]]}
     with pytest.raises(StudyError, match="read from several folders"):
-        superglue_answers.source_of(asked)
-    assert superglue_answers.source_of({"BoolQ": [moved]}) == other
+        superglue_rows.common_source(asked)
+    assert superglue_rows.common_source({"BoolQ": [moved]}) == other
 
 
 def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> None:
@@ -311,13 +314,13 @@ def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> N
 def test_what_a_reader_would_not_expect_is_noted(done: Any, tmp_path: Path) -> None:
     study, store, _ = done
     by = export_slobench(study, store=store, to=tmp_path / "out").parts[0].by
-    assert notes(by, cut=0, rows=9, constant=None) == ()
+    assert list_notes(by, cut=0, rows=9, constant=None) == ()
     on_test = by.record.run.model_copy(update={"selection": "test"})
     odd = replace(
-        by, seeds=2, lost=1, cell=replace(by.cell, asked=5),
+        by, seeds=2, failed_seeds=1, cell=replace(by.cell, expected_runs=5),
         record=replace(by.record, run=on_test),
     )  # fmt: skip
-    assert notes(odd, cut=3, rows=1200, constant="true") == (
+    assert list_notes(odd, cut=3, rows=1200, constant="true") == (
         "Of 5 seeds, 2 have ended so far.",
         "1 seed diverged or did not fit, and counted as the lowest score.",
         "Chosen on the published validation part, as the study's protocol has it.",
@@ -370,5 +373,5 @@ def test_the_official_test_files_are_answered_whole(
     official = shared / "data" / "slobench-release" / "qa_test.zip"
     seen = check(tmp_path / "out" / "superglue.zip", official)
     assert seen.findings == () and seen.answers == counts
-    assert all(opened(official).named(f"{task}.jsonl") for task in counts)
+    assert all(open_submission(official).files_named(f"{task}.jsonl") for task in counts)
     assert "rows were cut to 48 tokens at most." in made.said

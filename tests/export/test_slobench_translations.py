@@ -13,14 +13,14 @@ from six_tasks import release, six
 from tiny_marian import sentences, tiny_marian, tiny_pairs
 from tiny_study import as_file, command, finish
 
+from paretune.contrib.slobench import translation_submission
+from paretune.contrib.slobench.evaluate import check
+from paretune.contrib.slobench.export_submission import export_slobench
 from paretune.errors import DataError, StudyError
-from paretune.export import translation_submission
-from paretune.export.answers import Translated
+from paretune.exporting.predict import Translations
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs import report as reports
-from paretune.verbs.export_slobench import export_slobench
-from paretune.verbs.slobench import check
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_the_source_is_translated_as_the_chosen_run_translated_when_it_was_score
     (part,) = made.parts
     assert (part.name, part.file, part.rows) == ("words-sl-en", "words-sl-en.zip", 10)
     with Store.open(store) as stored:
-        records = stored.records(study.study_hash, predictions=True)
+        records = stored.load_records(study.study_hash, predictions=True)
     (run,) = [r for r in records if r.run_id == part.by.record.run_id]
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
     assert written == list(run.predictions["test"].prediction)
@@ -82,11 +82,11 @@ def test_an_empty_translation_becomes_its_source_and_that_is_told(
     study, store, source = done
     sources = source.read_text(encoding="utf-8").splitlines()
 
-    def translated(run: Any, dataset: Any, given: list[str], *rest: Any) -> Translated:
+    def translated(run: Any, dataset: Any, given: list[str], *rest: Any) -> Translations:
         assert given == sources
-        return Translated(("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0)
+        return Translations(("", " \n", *(f" a\u2028b  {i}\n" for i in range(8))), 0)
 
-    monkeypatch.setattr(translation_submission, "translated", translated)
+    monkeypatch.setattr(translation_submission, "translate_sentences", translated)
     file = as_file(study, tmp_path / "mt.yaml")
     code, out, err = command(
         capsys, "export", "slobench", file, "--store", store, "--source", source, "--to",
@@ -103,13 +103,13 @@ def test_where_no_model_has_ended_the_source_is_copied(
     done: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, store, source = done
-    real = reports.gather
+    real = reports.load_results
 
     def gather(*given: Any) -> Any:
         found = real(*given)
         return replace(found, records=[r for r in found.records if r.run.model.name == "-"])
 
-    monkeypatch.setattr(reports, "gather", gather)
+    monkeypatch.setattr(reports, "load_results", gather)
     made = export_slobench(study, store=store, source=source, to=tmp_path / "out")
     assert "a baseline answers (copy_source)" in made.said
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
@@ -151,7 +151,9 @@ def test_lines_that_stop_slobench_are_mended_and_each_is_told(
     study, store, source = done
     texts = tuple(english for _, english in sentences(7, 3))
     given = ("! or NOT x", *texts, ".) x", "... x")
-    monkeypatch.setattr(translation_submission, "translated", lambda *_: Translated(given, 3))
+    monkeypatch.setattr(
+        translation_submission, "translate_sentences", lambda *_: Translations(given, 3)
+    )
     code, out, err = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--to", tmp_path / "out",
@@ -177,8 +179,8 @@ def test_many_mended_lines_are_all_in_the_readme(
     study, store, _ = done
     source = tmp_path / "long.txt"
     source.write_text("pes\n" * 30, encoding="utf-8")
-    given = Translated(tuple(f"? {i}" for i in range(30)), 0)
-    monkeypatch.setattr(translation_submission, "translated", lambda *_: given)
+    given = Translations(tuple(f"? {i}" for i in range(30)), 0)
+    monkeypatch.setattr(translation_submission, "translate_sentences", lambda *_: given)
     code, out, _ = command(
         capsys, "export", "slobench", as_file(study, tmp_path / "mt.yaml"), "--store", store,
         "--source", source, "--to", tmp_path / "out",

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from paretune.contrib.slobench import submission, superglue_zip, translation_zip
+from paretune.contrib.slobench.evaluate import ScoredSubmission, check, score
+from paretune.contrib.slobench.official_scores import LABELS, Answers
+from paretune.contrib.slobench.submission import open_submission
 from paretune.errors import DataError
-from paretune.export import submission, superglue_zip, translation_zip
-from paretune.export.submission import opened
-from paretune.metrics.slobench import LABELS, Answers
-from paretune.verbs.slobench import Scored, check, score
 
 GOLDEN = {
     "BoolQ Accuracy": 2 / 3,
@@ -100,8 +100,10 @@ def test_the_official_sample_scores_as_slobench_says(shared: Path) -> None:
 
 
 def test_answers_for_the_official_release_are_complete(shared: Path, tmp_path: Path) -> None:
-    test = opened(shared / "data" / "slobench-release" / "qa_test.zip")
-    made = {task: dict.fromkeys(superglue_zip.rows(test, task), LABELS[task][0]) for task in LABELS}
+    test = open_submission(shared / "data" / "slobench-release" / "qa_test.zip")
+    made = {
+        task: dict.fromkeys(superglue_zip.read_rows(test, task), LABELS[task][0]) for task in LABELS
+    }
     path = superglue_zip.write_answers(tmp_path / "s.zip", made)
     seen = check(path, test.path.parent)
     assert seen.findings == ()
@@ -116,7 +118,7 @@ def test_answers_for_the_official_release_are_complete(shared: Path, tmp_path: P
 
 def test_the_published_validation_part_is_a_reference(shared: Path, tmp_path: Path) -> None:
     right = shared / "data" / "slobench-release" / "qa_validation.zip"
-    made = superglue_zip.references(opened(right))
+    made = superglue_zip.read_references(open_submission(right))
     path = superglue_zip.write_answers(tmp_path / "s.zip", made)
     assert set(score(path, right).scores.values()) == {1.0}
     always = {task: dict.fromkeys(rows, LABELS[task][0]) for task, rows in made.items()}
@@ -197,12 +199,14 @@ def source(tmp_path: Path) -> Path:
 
 def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
     lines = ["Prvi.", "Drugi\u2028je tu.", "Tretji."]
-    paths = [translation_zip.write_lines(source.parent / n, lines) for n in ("a.zip", "b.zip")]
+    paths = [
+        translation_zip.write_translations(source.parent / n, lines) for n in ("a.zip", "b.zip")
+    ]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     seen = check(paths[0], source)
     assert (seen.kind, seen.answers, seen.findings) == ("translation", {"lines": 3}, ())
     got = score(paths[0], paths[1])
-    assert isinstance(got, Scored) and got.scores["CHRF (avg)"] > 0.3
+    assert isinstance(got, ScoredSubmission) and got.scores["CHRF (avg)"] > 0.3
     assert got.missing["BERT score"].endswith("--bert-model MODEL.")
     assert [round(value) for value in got.sacrebleu.values()] == [100, 100, 0]
 
@@ -220,7 +224,7 @@ def test_a_translation_is_written_valid_and_scored(source: Path) -> None:
     ],
 )
 def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str) -> None:
-    good = translation_zip.write_lines(source.parent / "s.zip", ["a", "b", "c"])
+    good = translation_zip.write_translations(source.parent / "s.zip", ["a", "b", "c"])
     seen = check(changed(good, translation_zip.NAME, lambda data: text), source)
     told = [finding for finding in seen.findings if finding.code == code]
     assert told and says in str(told[0])
@@ -228,14 +232,14 @@ def test_faults_of_a_translation(source: Path, text: bytes, code: str, says: str
 
 
 def test_line_ends_of_windows_are_line_ends(source: Path) -> None:
-    good = translation_zip.write_lines(source.parent / "s.zip", ["a", "b", "c"])
+    good = translation_zip.write_translations(source.parent / "s.zip", ["a", "b", "c"])
     crlf = changed(good, translation_zip.NAME, lambda data: data.replace(b"\n", b"\r\n"))
     assert check(crlf, source).findings == ()
 
 
 @pytest.mark.parametrize("extra", ["__MACOSX/._translation.txt", "second.txt"])
 def test_a_translation_is_one_file_and_nothing_else(source: Path, extra: str) -> None:
-    path = translation_zip.write_lines(source.parent / "s.zip", ["a", "b", "c"])
+    path = translation_zip.write_translations(source.parent / "s.zip", ["a", "b", "c"])
     seen = check(with_files(path, extra), source)
     assert seen.counts["error"] == 1 and "exactly one" in str(seen.findings[0])
 
@@ -250,7 +254,7 @@ def test_a_translation_in_a_folder_of_the_zip_is_not_found_by_slobench(source: P
 def test_lines_that_would_break_a_submission_are_never_written(tmp_path: Path) -> None:
     for lines in (["a", ""], ["a\nb"], ["a\r"]):
         with pytest.raises(ValueError, match="is empty or has a line break"):
-            translation_zip.write_lines(tmp_path / "s.zip", lines)
+            translation_zip.write_translations(tmp_path / "s.zip", lines)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,7 @@ def test_what_cannot_be_opened_is_told(
 def test_a_zip_that_unpacks_to_too_much_is_refused(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "LARGEST", 1000)
+    monkeypatch.setattr(submission, "MAX_UNPACKED_BYTES", 1000)
     path = source.parent / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("a.txt", "b.txt"):
@@ -283,7 +287,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
 
 
 def test_a_release_that_is_none_is_told(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = translation_zip.write_lines(source.parent / "s.zip", ["a"])
+    path = translation_zip.write_translations(source.parent / "s.zip", ["a"])
     monkeypatch.setenv("PARETUNE_HOME", str(source.parent / "nowhere"))
     with pytest.raises(DataError, match="paretune data fetch superglue-sl"):
         check(path)

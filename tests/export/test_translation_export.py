@@ -18,7 +18,7 @@ import paretune
 from paretune.errors import MethodError
 from paretune.store import Store
 from paretune.study import Study
-from paretune.tasks import load as load_task
+from paretune.tasks import load_dataset as load_task
 from paretune.verbs.export import export
 
 FORMS = {
@@ -78,7 +78,7 @@ def kept(done: Any, model: str, method: str) -> list[str]:
     """What the run answered when it was scored."""
     study, store = done
     with Store.open(store) as opened:
-        records = opened.records(study.study_hash, predictions=True)
+        records = opened.load_records(study.study_hash, predictions=True)
     (run,) = [
         r for r in records
         if r.run.stage == "final" and r.run.model.key == model and r.run.method.name == method
@@ -159,7 +159,7 @@ def test_the_adapter_and_its_card_say_what_they_are(marian: Any, tmp_path: Path)
         "num_beams=3,\n            length_penalty=0.6,\n            max_new_tokens=9,",
         "--method lora --seed 1 --form peft",
     ):
-        assert said in done.said
+        assert said in done.card
 
 
 @pytest.mark.parametrize("form", FORMS["lora"])
@@ -174,7 +174,7 @@ def test_what_a_model_is_told_of_the_languages_is_on_the_card(
     names = by_the_card(told, tmp_path / "x")
     assert names["translations"] == expected
     says = {"mbart": "tokenizer.src_lang = 'sl_SI'", "t5": f"[{PREFIX!r} + text for text in texts]"}
-    assert says[model] in done.said
+    assert says[model] in done.card
     if (model, form) == ("mbart", "merged"):  # and the merged model knows by itself
         english = names["tokenizer"].convert_tokens_to_ids("en_XX")
         given = names["tokenizer"](names["texts"], padding=True, return_tensors="pt")

@@ -25,10 +25,10 @@ from transformers import (
 )
 
 from paretune import methods
-from paretune.data.encode import Encoded
-from paretune.methods import options as method_options
-from paretune.models.anatomy import anatomy
-from paretune.models.load import Loaded
+from paretune.methods.core import options as method_options
+from paretune.models.load import LoadedModel
+from paretune.models.structure.anatomy import read_anatomy
+from paretune.objectives.encoding import Encoded
 
 DEVICE = "cuda:0"
 WORDS, PLACES = 100, 96
@@ -103,7 +103,7 @@ def method_names(family: str) -> list[str]:
         module = methods.get(name)
         serves = methods.trains_a_model(module) and not methods.refusal(module, kind, tabular=False)
         if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
-            method_options.parse(name, module.Options, small_options(name))
+            method_options.parse_options(name, module.Options, small_options(name))
             found.append(name)
     return found
 
@@ -126,13 +126,13 @@ def encoded(family: str, count: int = 16) -> Encoded:
     return Encoded(ids, own_types, lengths, labels, [False] * count, targets=targets)
 
 
-def fake_model(family: str, mode: Any) -> Loaded:
+def fake_model(family: str, mode: Any) -> LoadedModel:
     """The model with fake tensors on the fake device; its anatomy is that of a real twin."""
     build, config = FAMILIES[family]
     model = build(config).eval()
-    parts = anatomy(model)
+    parts = read_anatomy(model)
     names = [name for name, _ in model.named_parameters()]
-    head = tuple(n for n in names if any(n.startswith(f"{h}.") for h in parts.head))
+    head = tuple(n for n in names if any(n.startswith(f"{h}.") for h in parts.head_modules))
     with mode:
         known: dict[int, Any] = {}
         for module in model.modules():
@@ -143,7 +143,7 @@ def fake_model(family: str, mode: Any) -> Loaded:
             for name, buffer in module._buffers.items():
                 if buffer is not None:
                     module._buffers[name] = torch.empty_like(buffer, device=DEVICE)
-    return Loaded(model, None, parts, head)
+    return LoadedModel(model, None, parts, head)
 
 
 def every_case(family: str) -> list[str]:
@@ -151,7 +151,7 @@ def every_case(family: str) -> list[str]:
     found = []
     for method in method_names(family):
         module = methods.get(method)
-        options = method_options.parse(method, module.Options, small_options(method))
+        options = method_options.parse_options(method, module.Options, small_options(method))
         hows = ["alone", *(["padded"] if family in PADDED else [])]
         hows += [] if methods.trains_alone(module, options) else ["fleet"]
         found += [f"{family}/{method}/{p}/{how}" for p in ("fp32", "bf16") for how in hows]

@@ -23,18 +23,19 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from paretune.models import padded_dropout
-from paretune.models.held import hold_bf16
-from paretune.models.packing import attention, chance
+from paretune.models.bf16_weights import cast_to_bf16
+from paretune.models.dropout import padded, rng
+from paretune.models.packing import attention
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-from paretune.training import joint, passes, plan, together
-from paretune.training.aside import copied_aside, copy_into
-from paretune.training.between import settle, start_of
-from paretune.training.formation import Formation, Member
+from paretune.training import run_config
+from paretune.training.fleet import evaluate, fleet_trainer
+from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.loop import train_step
-from paretune.training.optimiser import adamw
-from paretune.training.plan import Plan
-from paretune.training.prepare import holds_bf16, prepare
+from paretune.training.optimiser import make_adamw
+from paretune.training.prepare import allows_bf16_weights, prepare
+from paretune.training.run_config import RunConfig
+from paretune.training.tensor_copies import copy_tensors, copy_to_cpu
+from paretune.training.weight_interpolation import choose_share, copy_start
 
 
 class Strict(TorchDispatchMode):
@@ -75,8 +76,8 @@ def autocast(_: str, precision: str) -> Iterator[None]:
 
 def kept(seed: int, place: Any, count: int, p: float, device: torch.device) -> Tensor:
     """Which elements dropout keeps, without the generator that only a real GPU has."""
-    chance.source(seed, place)
-    return torch.rand(count, device=device) < chance.steps_kept(p) / 65536
+    rng.seed_sequence(seed, place)
+    return torch.rand(count, device=device) < rng.keep_threshold(p) / 65536
 
 
 def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
@@ -94,9 +95,9 @@ def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
 
 def change_torch() -> None:
     """Put in its place what only a real GPU, or only a real number, can answer."""
-    for module in (chance, attention, padded_dropout):
+    for module in (rng, attention, padded):
         module.kept = kept
-    for module in (plan, together, joint):
+    for module in (run_config, fleet_trainer, evaluate):
         module.computing = autocast
     torch.manual_seed = lambda seed: None
     nn.Module.to = moved
@@ -117,9 +118,9 @@ def a_run(method: str, precision: str, seed: int = 0) -> Run:
     )
 
 
-def a_plan(run: Run, pass_tokens: int, classes: int) -> Plan:
+def a_plan(run: Run, pass_tokens: int, classes: int) -> RunConfig:
     precision = "bf16" if run.training.precision == "bf16" else "fp32"
-    return Plan(
+    return RunConfig(
         run.training, 1e-3, run.seed, 16, classes, 0, DEVICE, precision, Path("none"),
         pass_tokens=pass_tokens,
     )  # fmt: skip
@@ -132,8 +133,8 @@ def step(case: str) -> None:
     loaded = fake_model(family, mode)
     run, data = a_run(method, precision), encoded(family)
     with mode:
-        if holds_bf16(run):
-            hold_bf16(loaded.model, loaded.anatomy)
+        if allows_bf16_weights(run):
+            cast_to_bf16(loaded.model, loaded.anatomy)
         if how == "fleet":
             in_a_fleet(run, loaded, data)
             return
@@ -148,21 +149,21 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
     """One whole training step of a run alone, in one pass, as it is on a GPU."""
     if how == "alone":  # packed where the model and the method allow it
         packed = family != "deberta-v2" and prepared.injection.packs
-        assert passes.pack(prepared) == packed
+        assert packed.enable_packing(prepared) == packed
     own = a_plan(run, prepared.pass_tokens, prepared.classes(2))
     packing, batch = prepared.fleet.packing, list(range(16))
-    assert len(passes.training_passes(data, batch, 16, own.pass_tokens, packing)) == 1
+    assert len(packed.training_passes(data, batch, 16, own.pass_tokens, packing)) == 1
     model, trained = prepared.loaded.model, prepared.trained
     model.train()
-    optimizer = adamw(trained, 0.01)
+    optimizer = make_adamw(trained, 0.01)
     with Strict():
         train_step(model, trained, optimizer, data, batch, 0, 1e-3, own, prepared.fleet)
 
 
 def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
     """Forward and backward of two runs in one pass, as a fleet does it, and their gradients."""
-    members = [Member(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
-    formation = Formation(run, loaded, DEVICE)
+    members = [RunParameters(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
+    formation = SharedModel(run, loaded, DEVICE)
     try:
         if not formation.form(members):
             raise ValueError("these runs cannot share batches")
@@ -173,8 +174,8 @@ def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
         formation.dissolve()
 
 
-def one_pass(formation: Formation, members: Sequence[Member], data: Any) -> None:
-    fleet: Any = together.Together.__new__(together.Together)
+def one_pass(formation: SharedModel, members: Sequence[RunParameters], data: Any) -> None:
+    fleet: Any = fleet_trainer.FleetTrainer.__new__(fleet_trainer.FleetTrainer)
     fleet._formation = formation
     classes = formation.prepared.classes(2)
     fleet._seats = [
@@ -195,13 +196,13 @@ def keep_aside() -> None:
     """What is kept of a run's weights for later takes no memory of the GPU."""
     with FakeTensorMode():
         trained = {n: nn.Parameter(torch.ones(2, 3, device=DEVICE)) for n in ("a", "b", "head")}
-        kept = copied_aside(trained)
-        start = start_of(trained, ["head"], [0.5])
+        kept = copy_to_cpu(trained)
+        start = copy_start(trained, ["head"], [0.5])
         assert {t.device.type for t in (*kept.values(), *start.values())} == {"cpu"}
-        copy_into(trained, kept)
-        copy_into(kept, trained)
+        copy_tensors(trained, kept)
+        copy_tensors(kept, trained)
         scores = {"primary": 0.5, "loss": 1.0}
-        settle(trained, start, kept, [0.5], scores, lambda: scores, lambda new, old: True)
+        choose_share(trained, start, kept, [0.5], scores, lambda: scores, lambda new, old: True)
         assert {p.device.type for p in trained.values()} == {"cuda"}
 
 

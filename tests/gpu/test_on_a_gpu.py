@@ -13,8 +13,8 @@ import pytest
 from safetensors.torch import load as from_bytes
 from tiny_tasks import silent, tiny_run, tiny_task
 
-from paretune.measuring.devices import chosen_device, gpu
-from paretune.training.execute import execute_run
+from paretune.measuring.devices import query_gpu, resolve_device
+from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda"
@@ -24,14 +24,14 @@ METHODS = ("lora", "full", "dora", "ia3", "bitfit", "prefix", "prompt", "houlsby
 def trained(tmp_path: Path, model: Path, method: str, device: str, precision: str) -> Any:
     training = {"dropout": 0.0, "precision": precision}
     run = tiny_run(tiny_task(tmp_path / "data"), model, method, training=training)
-    outcome = execute_run(run, checkpoint=tmp_path / "none", report=silent, device=device)
+    outcome = train_run(run, checkpoint=tmp_path / "none", report=silent, device=device)
     assert outcome.result["outcome"] in ("ok", "collapsed")
     return outcome
 
 
 def test_the_device_is_known_without_a_context_here() -> None:
-    assert chosen_device("auto") == DEVICE
-    assert gpu(DEVICE).total_bytes >= gpu(DEVICE).free_bytes > 0
+    assert resolve_device("auto") == DEVICE
+    assert query_gpu(DEVICE).total_bytes >= query_gpu(DEVICE).free_bytes > 0
 
 
 @pytest.mark.parametrize("method", METHODS)

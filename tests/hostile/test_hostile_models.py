@@ -15,8 +15,8 @@ from tiny_models import _tokenizer
 from tiny_study import as_file, command, small
 
 from paretune.errors import ModelError
-from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
 DEEP = 200_000
@@ -68,7 +68,7 @@ def test_other_files_that_are_no_json(
 def opens_or_says_why(folder: Path) -> str:
     """Whatever else is raised is a defect."""
     try:
-        load(resolve(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
+        load_model(resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
     except ModelError as error:
         return str(error)
     return "it opens"
@@ -77,7 +77,7 @@ def opens_or_says_why(folder: Path) -> str:
 RESOLVE = """
 import sys
 from paretune.errors import ModelError
-from paretune.models.resolve import resolve
+from paretune.models.sources.resolve import resolve
 from paretune.study import ModelSpec
 try:
     resolve(ModelSpec(name=sys.argv[1]))

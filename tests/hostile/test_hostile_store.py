@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from tiny_study import as_file, command, digests, finish, small
 
-from paretune.execution.executor import real_executor
-from paretune.execution.stop import Stop
-from paretune.execution.worker import work
-from paretune.planning import opening
-from paretune.store import Store, database
+from paretune.execution.run_executor import make_training_executor
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
+from paretune.planning import preflight
+from paretune.store import Store
+from paretune.store.sqlite import database
 from paretune.verbs.report import report
 
 
@@ -39,7 +40,7 @@ def test_a_store_that_another_process_keeps_locked(
     Store.open(tmp_path / "store", create=True).close()
     other = sqlite3.connect(tmp_path / "store" / "study.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_SECONDS", 0.2)
     code, _, err = command(capsys, "run", file, "--store", tmp_path / "store")
     other.execute("ROLLBACK")
     other.close()
@@ -72,7 +73,7 @@ def test_an_edited_study_adds_runs_and_never_mixes_results(
         assert digests(store, first.study_hash) == before
         ranks = {
             record.run.method.options["rank"]
-            for record in store.records(edited.study_hash)
+            for record in store.load_records(edited.study_hash)
             if record.run.method.name == "lora"
         }
         assert ranks == {4}
@@ -101,13 +102,13 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
     study = small(tmp_path, tiny_model("bert"))
     with finish(study, tmp_path / "store", costs=0) as store:
         before = digests(store, study.study_hash)
-        waiting = [s.run_id for s in store.states(study.study_hash) if not s.ended]
+        waiting = [s.run_id for s in store.load_statuses(study.study_hash) if not s.ended]
     train = tmp_path / "train.csv"
     kept = train.read_text(encoding="utf-8")
     train.write_text(kept.replace("cat", "cow"), encoding="utf-8")
     with finish(study, tmp_path / "store", costs=0) as store:
-        context = opening.context(store, "cpu")
-        assert opening.leave_out_others(study, context, store) == len(before) + len(waiting)
+        context = preflight.make_context(store, "cpu")
+        assert preflight.leave_out_stale_runs(study, context, store) == len(before) + len(waiting)
         after = digests(store, study.study_hash)
         assert len(after) == len(before) and not set(after) & set(before)
         claim = store.claim("somebody", study.study_hash)
@@ -115,7 +116,7 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
         store.release(claim)
         # As the data was before, its runs are back; no process that still works is disturbed.
         train.write_text(kept, encoding="utf-8")
-        opening.leave_out_others(study, opening.context(store, "cpu"), store)
+        preflight.leave_out_stale_runs(study, preflight.make_context(store, "cpu"), store)
         assert digests(store, study.study_hash) == before
         assert store.verify() == []
 
@@ -127,19 +128,21 @@ def test_what_a_study_may_ask_for_does_not_hang_on_what_has_ended(
     protocol = {"trials": 2, "folds": 1, "seeds": [1, 2]}
     study = small(tmp_path, tiny_model("bert"), protocol=protocol)
     with Store.open(tmp_path / "store", create=True) as store:
-        context = opening.context(store, "cpu")
-        store.save_study(study.study_hash, study.study, "", study.canonical())
-        opening.add_missing(study, context, store)
-        work(
+        context = preflight.make_context(store, "cpu")
+        store.save_study(study.study_hash, study.study, "", study.canonical_form())
+        preflight.add_missing_runs(study, context, store)
+        run_worker(
             store,
             study.study_hash,
-            real_executor("cpu", 1),
-            stop=Stop(),
+            make_training_executor("cpu", 1),
+            stop=StopRequest(),
             limit=ended,
             stages=("tune", "final"),
         )
-        opening.add_missing(study, context, store)
-        assert len([s for s in store.states(study.study_hash) if s.ended]) == ended
-        finals = {s.stage for s in store.states(study.study_hash) if s.run.method.name == "lora"}
+        preflight.add_missing_runs(study, context, store)
+        assert len([s for s in store.load_statuses(study.study_hash) if s.ended]) == ended
+        finals = {
+            s.stage for s in store.load_statuses(study.study_hash) if s.run.method.name == "lora"
+        }
         assert ("final" in finals) == (ended == 6)
-        assert opening.leave_out_others(study, context, store) == 0
+        assert preflight.leave_out_stale_runs(study, context, store) == 0

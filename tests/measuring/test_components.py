@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from paretune.measuring.components import ActivationMeter, components
+from paretune.measuring.components import ActivationMeter, measure_components
 
 
 class Tied(nn.Module):
@@ -23,7 +23,7 @@ class Tied(nn.Module):
 
 
 def test_tied_weights_and_buffers_count_once():
-    measured, _ = components(Tied(), None)
+    measured, _ = measure_components(Tied(), None)
     assert measured["weights_bytes"] == (64 + 4) * 4
 
 
@@ -32,13 +32,13 @@ def test_adamw_holds_gradients_and_two_moments_of_what_is_trained():
     model[0].requires_grad_(False)
     trained = (32 * 4 + 4) * 4
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
-    _, missing = components(model, optimizer)
+    _, missing = measure_components(model, optimizer)
     assert set(missing) == {"gradients_bytes", "optimizer_bytes", "activations_bytes"}
     with ActivationMeter(model) as activations:
         loss = model(torch.ones(2, 16)).sum()
     loss.backward()
     optimizer.step()
-    measured, missing = components(model, optimizer, activations)
+    measured, missing = measure_components(model, optimizer, activations)
     assert missing == {}
     assert measured["weights_bytes"] == (16 * 32 + 32 + 32 * 4 + 4) * 4
     assert measured["gradients_bytes"] == trained
@@ -50,7 +50,7 @@ def test_adamw_holds_gradients_and_two_moments_of_what_is_trained():
 
 def test_a_method_that_trains_nothing_has_a_measured_zero():
     model = nn.Linear(4, 4).requires_grad_(False)
-    measured, missing = components(model, None)
+    measured, missing = measure_components(model, None)
     assert measured["gradients_bytes"] == measured["optimizer_bytes"] == 0
     assert set(missing) == {"activations_bytes"}
 
@@ -102,12 +102,12 @@ def test_no_forward_pass_is_not_zero_activations():
     model = nn.Linear(2, 2)
     with ActivationMeter(model) as activations:
         pass
-    measured, missing = components(model, None, activations)
+    measured, missing = measure_components(model, None, activations)
     assert "activations_bytes" not in measured
     assert missing["activations_bytes"] == "no forward pass was watched"
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_bytes_follow_the_element_size(dtype):
-    measured, _ = components(nn.Linear(4, 4, dtype=dtype), None)
+    measured, _ = measure_components(nn.Linear(4, 4, dtype=dtype), None)
     assert measured["weights_bytes"] == 20 * dtype.itemsize

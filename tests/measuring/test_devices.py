@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from paretune.errors import StudyError
-from paretune.execution import fleet
-from paretune.execution.fleet import SHARE, budget_bytes
+from paretune.execution import fleet_claims
+from paretune.execution.fleet_claims import FLEET_MEMORY_PARTS, fleet_budget_bytes
 from paretune.measuring import devices
-from paretune.measuring.auto_precision import native_bf16
-from paretune.measuring.devices import Gpu, chosen_device
+from paretune.measuring.auto_precision import has_native_bf16
+from paretune.measuring.devices import Gpu, resolve_device
 
 CARD = Gpu("NVIDIA L4", 24 << 30, 20 << 30, (8, 9))
 
@@ -30,19 +30,19 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for name in ("_lazy_init", "get_device_properties", "get_device_capability", "mem_get_info"):
         monkeypatch.setattr(torch.cuda, name, refused)
-    monkeypatch.setattr(devices, "_asked", lambda device: CARD)
+    monkeypatch.setattr(devices, "_query_in_subprocess", lambda device: CARD)
 
 
 @pytest.mark.parametrize("asked", ["gpu", "xpu", "cuda:x", "cuda:-1", "cuda:", "cpu:0", "CUDA", ""])
 def test_what_is_no_device_is_refused_with_a_sentence(two_cards: None, asked: str) -> None:
     with pytest.raises(StudyError, match="is not a device that paretune computes on"):
-        chosen_device(asked)
+        resolve_device(asked)
 
 
 def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
     with pytest.raises(StudyError, match="no such GPU: torch sees cuda:0 to cuda:1"):
-        chosen_device("cuda:7")
-    assert [chosen_device(asked) for asked in ("auto", "cuda", "cuda:1", "cpu")] == [
+        resolve_device("cuda:7")
+    assert [resolve_device(asked) for asked in ("auto", "cuda", "cuda:1", "cpu")] == [
         "cuda",
         "cuda",
         "cuda:1",
@@ -54,27 +54,27 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, asked: str, said: str) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(StudyError, match=said):
-        chosen_device(asked)
-    assert chosen_device("auto") == "cpu"
+        resolve_device(asked)
+    assert resolve_device("auto") == "cpu"
 
 
 def test_mps_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(StudyError, match="no MPS"):
-        chosen_device("mps")
+        resolve_device("mps")
 
 
 def test_what_planning_asks_of_a_gpu_makes_no_context(two_cards: None) -> None:
-    assert native_bf16("cuda:1") == (True, "compute capability 8.9 has native bf16")
-    assert budget_bytes(2, "cuda:1") == (20 << 30) // (SHARE * 2)
+    assert has_native_bf16("cuda:1") == (True, "compute capability 8.9 has native bf16")
+    assert fleet_budget_bytes(2, "cuda:1") == (20 << 30) // (FLEET_MEMORY_PARTS * 2)
 
 
 def test_a_fleets_budget_is_of_the_memory_where_it_trains(
     two_cards: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "available_bytes", lambda: 4 << 30)
-    assert budget_bytes(1) == (4 << 30) // SHARE
-    assert budget_bytes(1, "cuda") == (20 << 30) // SHARE
+    monkeypatch.setattr(fleet_claims, "read_available_bytes", lambda: 4 << 30)
+    assert fleet_budget_bytes(1) == (4 << 30) // FLEET_MEMORY_PARTS
+    assert fleet_budget_bytes(1, "cuda") == (20 << 30) // FLEET_MEMORY_PARTS
 
 
 def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,9 +82,9 @@ def test_a_gpu_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         return subprocess.CompletedProcess([], 1, "", "Traceback\nRuntimeError: Xid 79\n")
 
     monkeypatch.setattr(subprocess, "run", broken)
-    devices._asked.cache_clear()
+    devices._query_in_subprocess.cache_clear()
     with pytest.raises(StudyError, match="Xid 79"):
-        devices.gpu("cuda")
+        devices.query_gpu("cuda")
 
 
 def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
@@ -98,7 +98,7 @@ def test_a_card_that_another_process_has_for_itself_is_known_all_the_same(
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Seen)
     monkeypatch.setattr(torch.cuda, "mem_get_info", busy)
-    assert devices._own("cuda") == Gpu("NVIDIA H100", 80 << 30, 0, (9, 0))
+    assert devices._query_here("cuda") == Gpu("NVIDIA H100", 80 << 30, 0, (9, 0))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

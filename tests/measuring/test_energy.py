@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from paretune.measuring import energy, nvml
-from paretune.measuring.energy import EnergyMeter, zones
+from paretune.measuring.energy import EnergyMeter, find_rapl_zones
 
 
 def _zone(root: Path, folder: str, name: str, value: int, wraps_at: int = 10_000_000) -> Path:
@@ -46,21 +46,21 @@ def test_packages_and_memory_are_added_and_parts_of_a_package_are_not(tmp_path):
 
 def test_a_counter_that_wraps_is_followed_each_time(tmp_path):
     counter = _zone(tmp_path, "intel-rapl:0", "package-0", 9_000_000, wraps_at=10_000_000)
-    (zone,), _ = zones(tmp_path)
-    zone.last = zone.read()
+    (zone,), _ = find_rapl_zones(tmp_path)
+    zone.last_microjoules = zone.read()
     for value in (500_000, 8_000_000, 200_000):
         counter.write_text(str(value))
         zone.advance()
-    assert zone.used == 1_500_000 + 7_500_000 + 2_200_000
+    assert zone.used_microjoules == 1_500_000 + 7_500_000 + 2_200_000
 
 
 def test_a_long_phase_is_read_while_it_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(energy, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(energy, "POLL_SECONDS", 0.01)
     counter = _zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000, wraps_at=10_000_000)
     with EnergyMeter("cpu", tmp_path) as meter:
         _tick(counter, 9_000_000)
         for _ in range(300):
-            if meter._zones[0].used == 8_000_000:
+            if meter._zones[0].used_microjoules == 8_000_000:
                 break
             meter._ended.wait(0.01)
         _tick(counter, 2_000_000)  # wrapped: seen only because 9,000,000 was read
@@ -74,16 +74,19 @@ def test_a_machine_without_rapl_says_so(tmp_path):
     assert meter.counter is None
     assert "no RAPL" in meter.not_measured
     (tmp_path / "powercap").mkdir()
-    assert zones(tmp_path / "powercap") == ([], f"{tmp_path / 'powercap'} has no RAPL package")
+    assert find_rapl_zones(tmp_path / "powercap") == (
+        [],
+        f"{tmp_path / 'powercap'} has no RAPL package",
+    )
 
 
 def test_a_counter_that_only_root_may_read_says_so(tmp_path, monkeypatch):
     _zone(tmp_path, "intel-rapl:0", "package-0", 1)
 
-    def refuse(zone: energy.Zone) -> int:
+    def refuse(zone: energy.RaplZone) -> int:
         raise PermissionError
 
-    monkeypatch.setattr(energy.Zone, "read", refuse)  # the tests may run as root
+    monkeypatch.setattr(energy.RaplZone, "read", refuse)  # the tests may run as root
     with EnergyMeter("cpu", tmp_path) as meter:
         pass
     assert meter.joules is None
@@ -120,7 +123,7 @@ def test_cuda_uses_the_cards_own_counter(monkeypatch):
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: next(readings),
     )
     monkeypatch.setitem(sys.modules, "pynvml", fake)
-    assert nvml.available() == ""
+    assert nvml.why_unavailable() == ""
     with EnergyMeter("cuda") as meter:
         pass
     assert meter.joules == 7.5

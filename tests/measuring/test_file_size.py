@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from paretune.measuring.file_size import safetensors_bytes, tensor_bytes
+from paretune.measuring.file_size import count_safetensors_bytes, count_tensor_bytes
 
 DRAWN = np.random.default_rng(0)
 MANY = {
@@ -28,11 +28,11 @@ MANY = {
     ],
 )
 def test_the_size_is_that_of_the_file(tensors: dict[str, Tensor]) -> None:
-    assert safetensors_bytes(tensors) == len(save(tensors))
+    assert count_safetensors_bytes(tensors) == len(save(tensors))
 
 
 def test_only_shapes_are_looked_at() -> None:
     """A tensor that has no numbers has a size all the same."""
     huge = {"weight": torch.empty(1 << 20, 1 << 20, device="meta")}
-    assert tensor_bytes(huge) == 4 << 40
-    assert 0 < safetensors_bytes(huge) - (4 << 40) < 200
+    assert count_tensor_bytes(huge) == 4 << 40
+    assert 0 < count_safetensors_bytes(huge) - (4 << 40) < 200

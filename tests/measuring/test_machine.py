@@ -13,7 +13,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from paretune.cli.doctor import doctor
+from paretune.cli.commands.doctor import doctor
 from paretune.measuring import auto_precision, devices, processor, speed
 
 
@@ -37,8 +37,8 @@ def test_version_two_limits_take_the_tightest_level(tmp_path):
             "memory.max": "8000000\n",
         },
     )
-    assert processor.cpu_quota(cgroup, tmp_path / "fs") == 2.5
-    assert processor.memory_limit(cgroup, tmp_path / "fs") == 3_000_000
+    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == 2.5
+    assert processor.read_memory_limit(cgroup, tmp_path / "fs") == 3_000_000
 
 
 def test_version_one_limits(tmp_path):
@@ -55,8 +55,8 @@ def test_version_one_limits(tmp_path):
             "memory/memory.limit_in_bytes": "9223372036854771712\n",
         },
     )
-    assert processor.cpu_quota(cgroup, tmp_path / "fs") == 1.5
-    assert processor.memory_limit(cgroup, tmp_path / "fs") == 5000
+    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == 1.5
+    assert processor.read_memory_limit(cgroup, tmp_path / "fs") == 5000
 
 
 def test_no_limit_and_no_cgroups_at_all_are_none(tmp_path):
@@ -64,22 +64,22 @@ def test_no_limit_and_no_cgroups_at_all_are_none(tmp_path):
     cgroup.write_text("0::/\n")
     _files(tmp_path / "fs", {"cpu.max": "max 100000", "memory.max": "max"})
     for file in (cgroup, tmp_path / "none"):
-        assert processor.cpu_quota(file, tmp_path / "fs") is None
-        assert processor.memory_limit(file, tmp_path / "fs") is None
+        assert processor.read_cpu_quota(file, tmp_path / "fs") is None
+        assert processor.read_memory_limit(file, tmp_path / "fs") is None
 
 
 def test_in_a_container_the_mounts_top_has_the_limit(tmp_path):
     cgroup = tmp_path / "cgroup"
     cgroup.write_text("0::/host/path/that/is/not/mounted/here\n")
     _files(tmp_path / "fs", {"cpu.max": "400000 100000"})
-    assert processor.cpu_quota(cgroup, tmp_path / "fs") == 4.0
+    assert processor.read_cpu_quota(cgroup, tmp_path / "fs") == 4.0
 
 
 def test_a_quota_below_affinity_bounds_the_usable_cores(monkeypatch):
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     for quota, cores in ((None, here), (1.9, 1), (0.5, 1), (1000.0, here)):
-        monkeypatch.setattr(processor, "cpu_quota", lambda quota=quota: quota)
-        assert processor.usable_cores() == cores
+        monkeypatch.setattr(processor, "read_cpu_quota", lambda quota=quota: quota)
+        assert processor.count_usable_cores() == cores
 
 
 @pytest.mark.parametrize(
@@ -106,20 +106,20 @@ def test_what_a_container_leaves_is_all_that_is_available(tmp_path, mounted, fil
             f"{top}jobs/memory.stat": f"anon 7\n{statistic} 500\n",
         },
     )
-    assert processor.available_bytes(cgroup, tmp_path / "fs") == 4500
+    assert processor.read_available_bytes(cgroup, tmp_path / "fs") == 4500
     (tmp_path / "fs" / top / "jobs" / usage).write_text("9900\n")
-    assert processor.available_bytes(cgroup, tmp_path / "fs") == 0
-    free = processor.available_bytes(cgroup, tmp_path / "elsewhere")
+    assert processor.read_available_bytes(cgroup, tmp_path / "fs") == 0
+    free = processor.read_available_bytes(cgroup, tmp_path / "elsewhere")
     assert free == pytest.approx(psutil.virtual_memory().available, rel=0.5)
 
 
 def test_flags_are_whole_words(tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("model name\t: X\nflags\t\t: fpu avx512_bf16x amx_bf16 sse\n")
-    assert processor.bf16_flags(cpuinfo) == ["amx_bf16"]
+    assert processor.read_bf16_flags(cpuinfo) == ["amx_bf16"]
     cpuinfo.write_text("Features\t: fp asimd bf16\n")
-    assert processor.bf16_flags(cpuinfo) == ["bf16"]
-    assert processor.bf16_flags(tmp_path / "none") == []
+    assert processor.read_bf16_flags(cpuinfo) == ["bf16"]
+    assert processor.read_bf16_flags(tmp_path / "none") == []
 
 
 def test_the_machine_is_plain_values_and_needs_no_torch():
@@ -138,22 +138,22 @@ def test_the_machine_is_plain_values_and_needs_no_torch():
 
 
 def test_without_native_bf16_it_is_not_timed(monkeypatch):
-    monkeypatch.setattr(auto_precision, "bf16_flags", list)
-    assert speed.bf16_speedup("cpu") is None
-    found = speed.speed()
+    monkeypatch.setattr(auto_precision, "read_bf16_flags", list)
+    assert speed.measure_bf16_speedup("cpu") is None
+    found = speed.measure_matmul_speed()
     assert "bf16_one_thread" not in found
     assert set(found["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
     assert "no avx512_bf16" in found["not_measured"]["bf16_one_thread"]
 
 
 def test_the_speedup_is_a_ratio_of_medians(monkeypatch):
-    monkeypatch.setattr(auto_precision, "bf16_flags", lambda: ["amx_bf16"])
+    monkeypatch.setattr(auto_precision, "read_bf16_flags", lambda: ["amx_bf16"])
 
     def took(work, device):
         return 1.0 if torch.is_autocast_enabled("cpu") else 2.0
 
-    monkeypatch.setattr(speed, "_seconds", took)
-    assert speed.bf16_speedup("cpu") == pytest.approx(2.0)
+    monkeypatch.setattr(speed, "_time_once", took)
+    assert speed.measure_bf16_speedup("cpu") == pytest.approx(2.0)
 
 
 RULES = [
@@ -170,10 +170,10 @@ RULES = [
 @pytest.mark.parametrize(("flags", "maker", "width", "precision", "why"), RULES)
 def test_auto_precision_is_a_rule_and_no_timing(monkeypatch, flags, maker, width, precision, why):
     """The same answer on a busy machine: nothing is timed."""
-    monkeypatch.setattr(auto_precision, "bf16_flags", lambda: flags)
-    monkeypatch.setattr(auto_precision, "vendor", lambda: maker)
+    monkeypatch.setattr(auto_precision, "read_bf16_flags", lambda: flags)
+    monkeypatch.setattr(auto_precision, "read_vendor", lambda: maker)
     monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("timed"))
-    found = auto_precision.auto_precision("cpu", width)
+    found = auto_precision.resolve_auto_precision("cpu", width)
     assert found.precision == precision and why in found.reason
 
 
@@ -183,20 +183,20 @@ def test_auto_precision_is_a_rule_and_no_timing(monkeypatch, flags, maker, width
 )
 def test_auto_precision_of_a_gpu_follows_its_capability(monkeypatch, capability, width, precision):
     card = devices.Gpu("a card", 2**34, 2**33, capability)
-    monkeypatch.setattr(auto_precision, "gpu", lambda device: card)
-    assert auto_precision.auto_precision("cuda:0", width).precision == precision
+    monkeypatch.setattr(auto_precision, "query_gpu", lambda device: card)
+    assert auto_precision.resolve_auto_precision("cuda:0", width).precision == precision
 
 
 def test_the_vendor_is_read_from_cpuinfo(tmp_path):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: X\n")
-    assert processor.vendor(cpuinfo) == "AuthenticAMD"
-    assert processor.vendor(tmp_path / "none") == ""
+    assert processor.read_vendor(cpuinfo) == "AuthenticAMD"
+    assert processor.read_vendor(tmp_path / "none") == ""
 
 
 def test_speed_is_believable_and_leaves_the_threads_alone():
     before = torch.get_num_threads()
-    found = speed.speed()
+    found = speed.measure_matmul_speed()
     assert torch.get_num_threads() == before
     assert 0.05 < found["fp32_one_thread"] < 1e5
     assert 0.05 < found["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread

@@ -13,7 +13,12 @@ import pytest
 import torch
 
 from paretune.measuring import counters, memory
-from paretune.measuring.counters import HighWater, Sampled, counter_for, high_water_works
+from paretune.measuring.counters import (
+    HighWaterMark,
+    SampledGauge,
+    can_reset_high_water,
+    choose_counter,
+)
 from paretune.measuring.memory import PeakMeter
 
 MIB = 2**20
@@ -27,10 +32,10 @@ def _touch(mebibytes: int, meter: PeakMeter | None = None) -> np.ndarray:
     """Memory that is resident until the sampler of ``meter``, if it has one, has read it."""
     touched = np.ones(mebibytes * MIB, dtype=np.uint8)
     counter = None if meter is None else meter._counter
-    if isinstance(counter, Sampled):
+    if isinstance(counter, SampledGauge):
         # The read that is under way may have begun before; the one after it has not.
-        last = counter.now.reads + 2
-        while counter.now.reads < last:
+        last = counter.read_bytes.reads + 2
+        while counter.read_bytes.reads < last:
             time.sleep(0.001)
     return touched
 
@@ -40,7 +45,7 @@ class CountedReads:
 
     def __init__(self) -> None:
         self.reads = 0
-        self._read = counters._resident
+        self._read = counters._read_resident_bytes
 
     def __call__(self) -> int:
         resident_bytes = self._read()
@@ -50,13 +55,13 @@ class CountedReads:
 
 @pytest.fixture(params=["high water", "sampled"])
 def meter(request, monkeypatch) -> PeakMeter:
-    if request.param == "high water" and not high_water_works():
+    if request.param == "high water" and not can_reset_high_water():
         pytest.skip("this system has no VmHWM that may be reset")
     if request.param == "sampled":
-        monkeypatch.setattr(counters, "high_water_works", lambda: False)
-        monkeypatch.setattr(counters, "_resident", CountedReads())
+        monkeypatch.setattr(counters, "can_reset_high_water", lambda: False)
+        monkeypatch.setattr(counters, "_read_resident_bytes", CountedReads())
     meter = PeakMeter("cpu")
-    expected = HighWater if request.param == "high water" else Sampled
+    expected = HighWaterMark if request.param == "high water" else SampledGauge
     assert isinstance(meter._counter, expected)
     return meter
 
@@ -135,24 +140,24 @@ def test_phases_are_refused_without_baseline_by_wrong_name_and_nested():
 
 def test_without_a_high_water_mark_the_counter_says_that_it_samples(monkeypatch, tmp_path):
     monkeypatch.setattr(counters, "STATUS", tmp_path / "none")
-    assert not high_water_works()
-    assert "sampled" in counter_for("cpu").name
+    assert not can_reset_high_water()
+    assert "sampled" in choose_counter("cpu").name
     (tmp_path / "status").write_text("Name:\tx\nVmRSS:\t  12 kB\n")
     monkeypatch.setattr(counters, "STATUS", tmp_path / "status")
-    assert not high_water_works()  # a kernel that keeps no mark
-    assert counters.status_bytes("VmRSS") == 12 * 1024
+    assert not can_reset_high_water()  # a kernel that keeps no mark
+    assert counters.read_status_bytes("VmRSS") == 12 * 1024
     with pytest.raises(OSError, match="no line VmHWM"):
-        counters.status_bytes("VmHWM")
+        counters.read_status_bytes("VmHWM")
 
 
 def test_to_ask_whether_the_mark_works_does_not_lower_it():
-    if not high_water_works():
+    if not can_reset_high_water():
         pytest.skip("this system has no VmHWM that may be reset")
-    mark = HighWater()
+    mark = HighWaterMark()
     mark.start()
     _touch(60)
     reached = mark.stop()[0]["peak_bytes"]
-    assert high_water_works()
+    assert can_reset_high_water()
     assert mark.stop()[0]["peak_bytes"] == reached
 
 
@@ -197,14 +202,14 @@ def test_fresh_processes_agree_to_a_few_percent_and_with_arithmetic():
 
 
 def test_settle_gives_pages_back_on_glibc():
-    if not memory.settle():
+    if not memory.release_memory():
         pytest.skip("this C library has no malloc_trim")
     small = [np.ones(1000, dtype=np.uint8) for _ in range(60_000)]  # below malloc's mmap threshold
     keep = small[-1]
-    held = counters.status_bytes("VmRSS")
+    held = counters.read_status_bytes("VmRSS")
     del small
-    memory.settle()
-    assert counters.status_bytes("VmRSS") < held - 40 * MIB
+    memory.release_memory()
+    assert counters.read_status_bytes("VmRSS") < held - 40 * MIB
     assert keep[0] == 1
 
 
@@ -257,7 +262,7 @@ def test_cuda_reports_allocated_reserved_and_process_beside_each_other(card, mon
     meter = PeakMeter("cuda:0")
     meter.baseline()
     with meter.phase("train"):
-        card.peak, card.reserved = 700, 800
+        card.peak, card.reserved_bytes = 700, 800
     result = meter.result()
     assert result["phases"]["train"] == {
         "peak_bytes": 600,

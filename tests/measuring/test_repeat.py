@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from paretune.measuring import clock
-from paretune.measuring.clock import LEAST, MOST, StepClock
+from paretune.measuring.clock import MAX_STEPS, MIN_STEPS, StepClock
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]
 
 def test_steady_steps_are_timed_a_few_times(machine: Any) -> None:
     found = StepClock(warm_up=2).repeat(machine(chain([9.0, 5.0], repeat(1.0))), 1e9)
-    assert found == pytest.approx({"median": 1.0, "q1": 1.0, "q3": 1.0, "n": LEAST})
+    assert found == pytest.approx({"median": 1.0, "q1": 1.0, "q3": 1.0, "n": MIN_STEPS})
 
 
 def test_unsteady_steps_are_timed_until_their_quartiles_are_close(machine: Any) -> None:
@@ -37,12 +37,12 @@ def test_unsteady_steps_are_timed_until_their_quartiles_are_close(machine: Any) 
     unsteady = chain([1.0], [4.34, 1.85, 4.34, 1.85, 4.3], repeat(1.85))
     found = StepClock(warm_up=1).repeat(machine(unsteady), 1e9)
     assert found["median"] == pytest.approx(1.85) and found["q3"] <= 1.85 * 1.1
-    assert LEAST < found["n"] < MOST and "timed_out" not in found
+    assert MIN_STEPS < found["n"] < MAX_STEPS and "timed_out" not in found
 
 
 def test_what_never_settles_ends(machine: Any) -> None:
     found = StepClock(warm_up=1).repeat(machine(cycle([1.0, 3.0])), 1e9)
-    assert found["n"] == MOST and "timed_out" not in found
+    assert found["n"] == MAX_STEPS and "timed_out" not in found
 
 
 @pytest.mark.parametrize(

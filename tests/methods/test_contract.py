@@ -41,11 +41,11 @@ from two_runs import Both
 from zero_effect import ZERO, without_effect
 
 from paretune.errors import MethodError
-from paretune.export import formats
-from paretune.planning.context import Context
+from paretune.exporting import formats
+from paretune.planning.context import StudyContext
 from paretune.study import MethodSpec
+from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
 
 NOTHING = "trains nothing"
 
@@ -73,14 +73,14 @@ def checkpoint(
 
 
 @pytest.fixture(scope="module")
-def bench() -> Workbench:
+def bench() -> ProcessCache:
     """Models are kept from one walk to the next, so a method that leaves a trace is found."""
-    return Workbench()
+    return ProcessCache()
 
 
 @pytest.fixture(scope="module", params=combinations())
 def walk(
-    request: pytest.FixtureRequest, bench: Workbench, checkpoint: Any,
+    request: pytest.FixtureRequest, bench: ProcessCache, checkpoint: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Walk:  # fmt: skip
     method, family, kind = request.param
@@ -121,7 +121,7 @@ def test_every_clause_has_a_test() -> None:
 @pytest.mark.guarantee("*")
 @pytest.mark.parametrize("place", refused())
 def test_what_it_cannot_do_it_refuses(
-    place: tuple[str, str, str], bench: Workbench, checkpoint: Any, tmp_path: Path,
+    place: tuple[str, str, str], bench: ProcessCache, checkpoint: Any, tmp_path: Path,
     record_property: Any,
 ) -> None:  # fmt: skip
     method, family, kind = place
@@ -142,7 +142,7 @@ def test_a_plan_refuses_what_it_does_not_serve(
     method, _, kind = place
     run = walk_of(method, kind, tmp_path, tmp_path)
     with pytest.raises(MethodError, match=f" serves .*, not {kind.replace('_', ' ')}") as refusal:
-        Context().serves(run.method, run.task)
+        StudyContext().check_method_serves(run.method, run.task)
     record_property(UNSERVED, str(refusal.value.what).partition(", not ")[0])
 
 
@@ -268,19 +268,19 @@ def _as_base(walk: Walk, found: Tensor) -> bool:
 @pytest.mark.guarantee("M")
 def test_merged_equals_unmerged(walk: Walk, tmp_path: Path, record_property: Any) -> None:
     """On disk: a checkpoint that transformers opens without us."""
-    ours, reason = walk.restored(), formats.choices(walk.run, walk.task)["merged"]
+    ours, reason = walk.restored(), formats.explain_forms(walk.run, walk.task)["merged"]
     assert bool(reason) == (walk.method not in (*MERGED, *formats.PLAIN))
     if reason:
         with pytest.raises(MethodError, match=reason):
-            formats.as_merged(walk.run, ours, tmp_path)
+            formats.write_merged_model(walk.run, ours, tmp_path)
         record_property(EXCUSED, reason)
         return
-    formats.as_merged(walk.run, ours, tmp_path)
+    formats.write_merged_model(walk.run, ours, tmp_path)
     names = dict(ours.loaded.model.named_parameters())
     assert list(names) == [name for name, _ in walk.copied().model.named_parameters()]
-    opened = formats.opened("merged", walk.task, walk.bench.source(walk.run.model), tmp_path)
+    opened = formats.open_export("merged", walk.task, walk.bench.source(walk.run.model), tmp_path)
     batch = walk.batch(ours.loaded)
-    found = told(formats.answers(opened, batch), batch)
+    found = told(formats.compute_logits(opened, batch), batch)
     torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
     assert walk.beams(ours.loaded, opened, batch) == walk.texts["again"]
     assert _as_base(walk, found) == (walk.method == "untuned")
@@ -301,7 +301,7 @@ def test_the_export_opens_in_peft_and_comes_back(
     walk: Walk, tmp_path: Path, record_property: Any
 ) -> None:
     source = walk.bench.source(walk.run.model)
-    reason = formats.choices(walk.run, walk.task, source)["peft"]
+    reason = formats.explain_forms(walk.run, walk.task, source)["peft"]
     if reason:
         # Marian reads embeddings unscaled; in both the text keeps positions that PEFT would move.
         kept = walk.loaded().model.config.model_type in ("marian", "mbart")
@@ -311,22 +311,22 @@ def test_the_export_opens_in_peft_and_comes_back(
         return
     ours = walk.restored()
     batch = walk.batch(ours.loaded)
-    formats.as_peft(walk.run, walk.task, source, ours, tmp_path / "once")
-    theirs = formats.opened("peft", walk.task, source, tmp_path / "once")
+    formats.write_peft_adapter(walk.run, walk.task, source, ours, tmp_path / "once")
+    theirs = formats.open_export("peft", walk.task, source, tmp_path / "once")
     assert isinstance(theirs, peft.PeftModel)
-    found = told(formats.answers(theirs, batch), batch)
+    found = told(formats.compute_logits(theirs, batch), batch)
     torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
     assert walk.beams(ours.loaded, theirs, batch) == walk.texts["again"]
     theirs.save_pretrained(tmp_path / "twice")
-    again = formats.opened("peft", walk.task, source, tmp_path / "twice")
-    assert torch.equal(formats.answers(again, batch), formats.answers(theirs, batch))
+    again = formats.open_export("peft", walk.task, source, tmp_path / "twice")
+    assert torch.equal(formats.compute_logits(again, batch), formats.compute_logits(theirs, batch))
     as_what = walk.run.method
     if walk.method == "p_tuning":
         record_property(NOTE, "PEFT keeps the virtual tokens alone: they come back as a prompt's")
         as_what = MethodSpec.model_validate({"name": "prompt", **as_what.options})
     back = walk.prepared(walk.copied(), seed=7, method=as_what)
     into_ours(back, again)
-    found = told(formats.answers(back.loaded.model, batch), batch)
+    found = told(formats.compute_logits(back.loaded.model, batch), batch)
     torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
     assert walk.translated(back.loaded, back.fleet) == walk.texts["again"]
 
@@ -374,7 +374,7 @@ def test_a_run_beside_it_changes_nothing(
         return
     if walk.method == "full":
         whole = walk.copied()
-        fixed = {*whole.anatomy.fixed}  # what the architecture computes and nobody trains
+        fixed = {*whole.anatomy.untrainable}  # what the architecture computes and nobody trains
         assert {*walk.trained} == {name for name, _ in whole.model.named_parameters()} - fixed
         record_property(EXCUSED, "trains the backbone itself, so every run needs its own")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paretune import methods
 from paretune.data.example import Example
-from paretune.methods import copy_source
+from paretune.methods.baselines import copy_source
 
 
 def example(source: str, target: str) -> Example:

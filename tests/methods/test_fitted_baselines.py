@@ -10,7 +10,7 @@ import pytest
 from tiny_study import finish, small
 
 from paretune.data.example import Example
-from paretune.methods import gradient_boosting, majority, tfidf
+from paretune.methods.baselines import gradient_boosting, majority, tfidf
 
 
 def examples(texts: list[str], labels: list[float]) -> list[Example]:
@@ -42,6 +42,6 @@ def test_a_study_with_one_label_in_train_ends_well(tmp_path: Path, tiny_model: A
     train = (tmp_path / "train.csv").read_text(encoding="utf-8")
     (tmp_path / "train.csv").write_text(train.replace(",no", ",yes"), encoding="utf-8")
     store = finish(study, tmp_path / "store", costs=0)
-    outcome = {r.run.method.name: r.outcome for r in store.records(study.study_hash)}
+    outcome = {r.run.method.name: r.outcome for r in store.load_records(study.study_hash)}
     store.close()
     assert outcome["tfidf"] == outcome["majority"] == "collapsed"

@@ -12,10 +12,10 @@ from tiny_tasks import small, tiny_run, tiny_task
 from torch import Tensor
 from two_runs import Both
 
-from paretune.methods.fleet import Fleet, per_run_linear, per_run_rows, per_run_vector
-from paretune.models.load import Loaded, load
-from paretune.study import derive
-from paretune.training.workbench import Workbench
+from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_rows, per_run_vector
+from paretune.models.load import LoadedModel, load_model
+from paretune.study import derive_seed
+from paretune.training.caches import ProcessCache
 
 METHODS = [
     ("lora", 2), ("loha", 2), ("loha", 8), ("prompt", 4),
@@ -35,11 +35,11 @@ def both(tiny_model: Any, tmp_path: Path) -> Any:
     ) -> Both:
         options = dict.fromkeys(small(method), size)
         run = tiny_run(tiny_task(tmp_path, kind), tiny_model(family), method, options=options)
-        bench = Workbench()
+        bench = ProcessCache()
         dataset, source = bench.dataset(run.task), bench.source(run.model)
 
-        def fresh() -> Loaded:
-            return load(source, kind=dataset.kind, num_labels=len(dataset.labels))
+        def fresh() -> LoadedModel:
+            return load_model(source, kind=dataset.kind, num_labels=len(dataset.labels))
 
         data = bench.encode(list(dataset.train), fresh(), source, 64)
         return Both(run, fresh, data, dtype)
@@ -157,5 +157,9 @@ def test_shares_must_fit_the_fleet() -> None:
 
 
 def test_seeds_of_different_purposes_are_apart() -> None:
-    drawn = {derive(1, "init", "lora", "a"), derive(1, "init", "lora", "b"), derive(1, "head")}
-    assert len(drawn | {derive(2, "head")}) == 4
+    drawn = {
+        derive_seed(1, "init", "lora", "a"),
+        derive_seed(1, "init", "lora", "b"),
+        derive_seed(1, "head"),
+    }
+    assert len(drawn | {derive_seed(2, "head")}) == 4

@@ -11,24 +11,24 @@ from torch import nn
 from torch.func import functional_call
 
 from paretune.methods import bitfit, dora, houlsby, ia3, loha, lokr, lora
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import generator
+from paretune.methods.core.injection import make_generator
+from paretune.methods.core.run_axis import Fleet
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
-    "lora": (lora.Lora, lora.Options(rank=3)),
-    "dora": (dora.Dora, dora.Options(rank=3)),
-    "lokr-low-rank": (lokr.Lokr, lokr.Options(rank=1, decompose_factor=2)),
-    "lokr-full": (lokr.Lokr, lokr.Options(rank=4, decompose_factor=2)),
+    "lora": (lora.LoraUpdate, lora.Options(rank=3)),
+    "dora": (dora.DoraUpdate, dora.Options(rank=3)),
+    "lokr-low-rank": (lokr.LokrUpdate, lokr.Options(rank=1, decompose_factor=2)),
+    "lokr-full": (lokr.LokrUpdate, lokr.Options(rank=4, decompose_factor=2)),
     "houlsby": (
         lambda layer, options, fleet, draws: houlsby.Bottleneck(
             4, options, fleet, draws, layer.weight.device
         ),
         houlsby.Options(reduction_factor=2),
     ),
-    "bitfit": (lambda layer, _, fleet, __: bitfit.Shift(layer.bias.detach(), fleet), None),
+    "bitfit": (lambda layer, _, fleet, __: bitfit.BiasShift(layer.bias.detach(), fleet), None),
     "ia3": (lambda layer, _, fleet, __: ia3.Scale(2, 2, fleet, layer.weight.device), None),
-    "loha-factorised": (loha.Loha, loha.Options(rank=1)),
-    "loha-materialised": (loha.Loha, loha.Options(rank=3)),
+    "loha-factorised": (loha.LohaUpdate, loha.Options(rank=1)),
+    "loha-materialised": (loha.LohaUpdate, loha.Options(rank=3)),
 }
 
 
@@ -39,7 +39,7 @@ def test_gradcheck(name: str, shares: list[int]) -> None:
     fleet = Fleet(len(shares))
     fleet.share(shares)
     torch.manual_seed(0)
-    draws = [generator(seed) for seed in range(len(shares))]
+    draws = [make_generator(seed) for seed in range(len(shares))]
     layer = make(nn.Linear(6, 4).double(), options, fleet, draws).double()
     if name.startswith("loha"):
         assert layer.factorised == name.endswith("factorised")
@@ -63,7 +63,9 @@ def test_the_update_is_the_delta(name: str) -> None:
     make, options = MAKERS[name]
     fleet = Fleet(2)
     fleet.share([1, 1])
-    layer = make(nn.Linear(6, 4).double(), options, fleet, [generator(1), generator(2)]).double()
+    layer = make(
+        nn.Linear(6, 4).double(), options, fleet, [make_generator(1), make_generator(2)]
+    ).double()
     for parameter in layer.parameters():
         nn.init.normal_(parameter)
     x = torch.randn(2, 3, 6, dtype=torch.float64)
@@ -74,7 +76,7 @@ def test_the_update_is_the_delta(name: str) -> None:
 
 def test_khatri_rao_is_exact() -> None:
     options = loha.Options(rank=2)
-    layer = loha.Loha(nn.Linear(40, 30), options, Fleet(), [generator(0)]).double()
+    layer = loha.LohaUpdate(nn.Linear(40, 30), options, Fleet(), [make_generator(0)]).double()
     nn.init.normal_(layer.B2)
     assert layer.factorised
     up, down = layer.khatri_rao()
@@ -87,7 +89,9 @@ def test_loha_takes_the_cheaper_form() -> None:
     """The full delta is built only where rank^2 (in + out) is not below in * out."""
     layer = nn.Linear(768, 768)
     forms = {
-        rank: loha.Loha(layer, loha.Options(rank=rank), Fleet(), [generator(0)]).factorised
+        rank: loha.LohaUpdate(
+            layer, loha.Options(rank=rank), Fleet(), [make_generator(0)]
+        ).factorised
         for rank in (1, 16, 19, 20, 64)
     }
     assert forms == {1: True, 16: True, 19: True, 20: False, 64: False}
@@ -101,4 +105,4 @@ def test_loha_takes_the_cheaper_form() -> None:
 def test_lokr_factorises_as_peft(number: int, factor: int, found: tuple[int, int]) -> None:
     from peft.tuners.lokr.layer import factorization
 
-    assert lokr.factorised(number, factor) == found == factorization(number, factor)
+    assert lokr.factorise(number, factor) == found == factorization(number, factor)

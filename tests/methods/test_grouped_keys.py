@@ -11,9 +11,9 @@ import transformers
 from tiny_models import _tokenizer
 from tiny_tasks import tiny_run, tiny_task
 
-from paretune.training.execute import execute_run
+from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.trainer import train_run
 
 METHODS = ("prefix", "unipelt", "mam")
 
@@ -50,13 +50,13 @@ def test_it_trains_in_both_precisions(
     grouped: Path, tmp_path: Path, method: str, precision: str
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), grouped, method, training={"precision": precision})
-    left = execute_run(run, checkpoint=tmp_path / "checkpoint", report=lambda told: None)
+    left = train_run(run, checkpoint=tmp_path / "checkpoint", report=lambda told: None)
     assert left.result["outcome"] in ("ok", "collapsed")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_both_ways_of_attention_agree(grouped: Path, tmp_path: Path, method: str) -> None:
-    run, bench = tiny_run(tiny_task(tmp_path), grouped, method), Workbench()
+    run, bench = tiny_run(tiny_task(tmp_path), grouped, method), ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
     given = loaded.tokenizer(["The cat sat on the mat", "dog"], padding=True, return_tensors="pt")
     given.pop("token_type_ids", None)

@@ -10,7 +10,7 @@ import pytest
 from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import lora, prompt
-from paretune.methods.options import describe, parse
+from paretune.methods.core.options import option_defaults, parse_options
 
 
 @pytest.mark.parametrize(
@@ -36,35 +36,35 @@ from paretune.methods.options import describe, parse
 )
 def test_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(MethodError) as caught:
-        parse("lora", lora.Options, given)
+        parse_options("lora", lora.Options, given)
     assert said in str(caught.value)
     assert caught.value.exit_code == 5
 
 
 def test_a_word_that_is_not_among_the_choices() -> None:
     with pytest.raises(MethodError, match='option init: "zeros" is not one of vocabulary, random'):
-        parse("prompt", prompt.Options, {"init": "zeros"})
+        parse_options("prompt", prompt.Options, {"init": "zeros"})
 
 
 def test_a_method_without_options_says_so() -> None:
     with pytest.raises(MethodError, match=r'full has no option "rank"\. Its options: none\.'):
-        parse("full", methods.get("full").Options, {"rank": 8})
+        parse_options("full", methods.get("full").Options, {"rank": 8})
 
 
 def test_what_is_given_is_taken() -> None:
-    options = parse("lora", lora.Options, {"rank": 4, "alpha": 8, "target_modules": "key"})
+    options = parse_options("lora", lora.Options, {"rank": 4, "alpha": 8, "target_modules": "key"})
     assert options == lora.Options(rank=4, alpha=8.0, target_modules=("key",))
     assert isinstance(options.alpha, float)
     assert options.scaling == 2.0
-    assert parse("lora", lora.Options, {}).scaling == 2.0  # alpha is twice the rank
-    assert parse("lora", lora.Options, {"alpha": None}) == lora.Options()
-    assert parse("lora", lora.Options, {"rank": 1024, "alpha": 0.01}).rank == 1024
+    assert parse_options("lora", lora.Options, {}).scaling == 2.0  # alpha is twice the rank
+    assert parse_options("lora", lora.Options, {"alpha": None}) == lora.Options()
+    assert parse_options("lora", lora.Options, {"rank": 1024, "alpha": 0.01}).rank == 1024
 
 
 def test_defaults_are_within_their_own_range() -> None:
     for module in methods.available().values():
-        defaults = describe(module.Options)
-        assert parse(module.NAME, module.Options, defaults) == module.Options()
+        defaults = option_defaults(module.Options)
+        assert parse_options(module.NAME, module.Options, defaults) == module.Options()
 
 
 def test_unknown_method_lists_the_known() -> None:

@@ -14,15 +14,15 @@ from scipy.stats import ks_2samp
 from tiny_tasks import tiny_run, tiny_task
 from torch import Tensor, nn
 
-from paretune.data.batch import pad
+from paretune.data.batch import pad_batch
 from paretune.errors import MethodError
 from paretune.methods import loha
-from paretune.methods import options as method_options
-from paretune.models.load import Loaded, load, reset_head
-from paretune.models.resolve import Source, resolve
+from paretune.methods.core import options as method_options
+from paretune.models.load import LoadedModel, load_model, reset_head
+from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.study import ModelSpec, Run
-from paretune.training.prepare import Prepared, prepare
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.prepare import PreparedModel, prepare
 
 FORMS = [
     ("lora", {"rank": 4}),
@@ -42,9 +42,9 @@ FAMILIES = ("bert", "roberta", "distilbert", "modernbert")
 class Pair:
     """Our model and PEFT's on the same base, with the same head and the same method's weights."""
 
-    def __init__(self, run: Run, source: Source, bench: Workbench) -> None:
+    def __init__(self, run: Run, source: ModelSource, bench: ProcessCache) -> None:
         self.run, self.data = run, bench.dataset(run.task)
-        self.ours: Prepared = prepare(run, self.fresh(source))
+        self.ours: PreparedModel = prepare(run, self.fresh(source))
         base = self.fresh(source)
         reset_head(base, run.seed)
         self.theirs = self.peft_model(base)
@@ -52,24 +52,28 @@ class Pair:
         self.batches = []
         for step in range(20):
             rows = [(step * 7 + i) % len(encoded.labels) for i in range(6)]
-            batch = {n: torch.from_numpy(v) for n, v in pad(encoded, rows, 0).items()}
+            batch = {n: torch.from_numpy(v) for n, v in pad_batch(encoded, rows, 0).items()}
             self.batches.append((batch, torch.tensor([encoded.labels[i] for i in rows])))
 
-    def fresh(self, source: Source) -> Loaded:
-        loaded = load(source, kind=self.data.kind, num_labels=len(self.data.labels))
+    def fresh(self, source: ModelSource) -> LoadedModel:
+        loaded = load_model(source, kind=self.data.kind, num_labels=len(self.data.labels))
         for module in loaded.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         return loaded
 
-    def peft_model(self, base: Loaded) -> Any:
+    def peft_model(self, base: LoadedModel) -> Any:
         """PEFT's model; its head is told through ``modules_to_save``, ours as a list of names."""
         # The outermost modules: what is named inside of one would be wrapped twice, never trained.
-        heads = [m for m in base.anatomy.head if any(n.startswith(f"{m}.") for n in base.head)]
+        heads = [
+            m
+            for m in base.anatomy.head_modules
+            if any(n.startswith(f"{m}.") for n in base.head_parameters)
+        ]
         several = self.data.kind == "multiple_choice"
         common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
         method, given = self.ours.method, self.run.method.options
-        options = method_options.parse(method.NAME, method.Options, given)
+        options = method_options.parse_options(method.NAME, method.Options, given)
         if hasattr(method, "with_tokenizer"):
             options = method.with_tokenizer(options, base.tokenizer)
         return method.to_peft(base.model, options, self.ours.injection, common)
@@ -88,7 +92,7 @@ class Pair:
 
     def logits(self, side: str, batch: dict[str, Tensor]) -> Tensor:
         model = self.ours.loaded.model if side == "ours" else self.theirs
-        self.ours.fleet.ways = []
+        self.ours.fleet.row_partitions = []
         found: Tensor = model(**batch).logits
         return found
 
@@ -115,7 +119,7 @@ class Pair:
 def pair(tiny_model: Any, tmp_path: Path) -> Any:
     def make(method: str, family: str, kind: str = "pair", **options: Any) -> Pair:
         run = tiny_run(tiny_task(tmp_path, kind), tiny_model(family), method, options=options)
-        return Pair(run, resolve(ModelSpec(name=run.model.name)), Workbench())
+        return Pair(run, resolve_source(ModelSpec(name=run.model.name)), ProcessCache())
 
     return make
 
@@ -287,10 +291,10 @@ def test_vocabulary_prompts_are_embeddings_of_random_tokens_as_pefts(pair: Any) 
 def test_copa_with_prompts_where_peft_fails(tiny_model: Any, tmp_path: Path) -> None:
     """PEFT puts a prompt before (batch, tokens); with choices there is one more axis."""
     run = tiny_run(tiny_task(tmp_path, "multiple_choice"), tiny_model("bert"), "prompt")
-    bench = Workbench()
+    bench = ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
     encoded = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
-    batch = {n: torch.from_numpy(v) for n, v in pad(encoded, list(range(8)), 0).items()}
+    batch = {n: torch.from_numpy(v) for n, v in pad_batch(encoded, list(range(8)), 0).items()}
     config = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4)
     theirs = peft.get_peft_model(loaded.model, config)
     with pytest.raises(RuntimeError, match=r"[Tt]ensors must (have|match)|[Ss]izes of tensors"):
@@ -311,5 +315,7 @@ def test_copa_with_prompts_where_peft_fails(tiny_model: Any, tmp_path: Path) -> 
 
 def test_paper_ranks_are_factorised_on_base_models() -> None:
     """The paper's LoHa: rank 16 on 768 x 768."""
-    layer = loha.Loha(nn.Linear(768, 768), loha.Options(rank=16), loha.Fleet(), [torch.Generator()])
+    layer = loha.LohaUpdate(
+        nn.Linear(768, 768), loha.Options(rank=16), loha.Fleet(), [torch.Generator()]
+    )
     assert layer.factorised

@@ -18,12 +18,12 @@ from transformers import AutoModelForSequenceClassification
 import paretune
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods import options as method_options
-from paretune.methods import peft_tuners
-from paretune.methods.fleet import Fleet
-from paretune.methods.peft_known import REFUSED, SUPPORTED
-from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.methods.core import options as method_options
+from paretune.methods.core.run_axis import Fleet
+from paretune.methods.peft import tuner_methods
+from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.training.prepare import prepare
 
@@ -47,12 +47,14 @@ ASKED: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def loaded(tiny_model: Any) -> Any:
-    return load(resolve(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=3)
+    return load_model(
+        resolve_source(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=3
+    )
 
 
 def parsed(tuner: str, **options: Any) -> tuple[Any, Any]:
     method = methods.get(f"peft:{tuner}")
-    return method, method_options.parse(method.NAME, method.Options, options)
+    return method, method_options.parse_options(method.NAME, method.Options, options)
 
 
 @pytest.mark.parametrize("tuner", sorted(REFUSED))
@@ -68,11 +70,11 @@ def test_what_is_refused_fails_in_peft_too(tuner: str, tiny_model: Any) -> None:
 
     def tried() -> None:
         config = kinds[tuner](**ASKED[tuner])
-        if not REFUSED[tuner].said:
+        if not REFUSED[tuner].peft_message:
             peft.inject_adapter_in_model(config, base)
         peft.get_peft_model(base, config)(input_ids=torch.arange(5, 11)[None])
 
-    said = re.escape(REFUSED[tuner].said) or "does not support prompt learning"
+    said = re.escape(REFUSED[tuner].peft_message) or "does not support prompt learning"
     with pytest.raises((AttributeError, ValueError, TypeError), match=said):
         tried()
 
@@ -104,7 +106,7 @@ def test_unknown_tuners_are_answered_with_those_there_are() -> None:
 
 def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
-    peft_tuners.method.cache_clear()
+    tuner_methods.make_method.cache_clear()
     monkeypatch.delitem(PEFT_TYPE_TO_CONFIG_MAPPING, kinds["vera"])
     newer = Enum("newer", {"NEWER": "NEWER"}).NEWER  # type: ignore[attr-defined]
     monkeypatch.setitem(PEFT_TYPE_TO_CONFIG_MAPPING, newer, peft.VeraConfig)
@@ -165,11 +167,11 @@ def test_what_peft_refuses_leaves_the_model_as_it_was(
     method, checked = parsed(tuner, **{**SMALL.get(tuner, {}), **options})
     if tuner == "trainable_tokens":
         method, checked = parsed(tuner)
-    modules, pristine = dict(loaded.model.named_modules()), loaded.pristine()
+    modules, pristine = dict(loaded.model.named_modules()), loaded.backbone_digest()
     with pytest.raises(MethodError, match=said) as refusal:
         method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [1])
     assert f"peft:{tuner}" in refusal.value.where or "target_modules" in refusal.value.what
-    assert dict(loaded.model.named_modules()) == modules and loaded.pristine() == pristine
+    assert dict(loaded.model.named_modules()) == modules and loaded.backbone_digest() == pristine
 
 
 def test_a_tuner_trains_alone(loaded: Any) -> None:
@@ -177,7 +179,7 @@ def test_a_tuner_trains_alone(loaded: Any) -> None:
     with pytest.raises(MethodError, match="2 runs at once"):
         method.inject(loaded.model, loaded.anatomy, checked, Fleet(runs=2), [1, 2])
     stack = methods.get("stack")
-    asked = method_options.parse("stack", stack.Options, {"methods": ["lora", "peft:vera"]})
+    asked = method_options.parse_options("stack", stack.Options, {"methods": ["lora", "peft:vera"]})
     with pytest.raises(MethodError, match="takes the place of layers"):
         stack.inject(loaded.model, loaded.anatomy, asked, Fleet(), [1])
 
@@ -200,10 +202,12 @@ def test_the_draw_depends_on_the_seed_alone(tuner: str, loaded: Any) -> None:
 
 def test_a_head_may_learn_at_its_own_pace(tiny_model: Any, tmp_path: Path) -> None:
     run = peft_run(tmp_path, tiny_model("bert"), "c3a")
-    loaded = load(resolve(run.model), kind="pair", num_labels=3)
+    loaded = load_model(resolve_source(run.model), kind="pair", num_labels=3)
     prepared = prepare(run, loaded)
-    factors = prepared.injection.rate_factors
-    assert {factors.get(name) for name in prepared.head} == {SUPPORTED["c3a"].head_pace}
+    factors = prepared.injection.learning_rate_factors
+    assert {factors.get(name) for name in prepared.head} == {
+        SUPPORTED["c3a"].head_learning_rate_factor
+    }
     assert not set(factors) & set(prepared.injection.parameters)
 
 
@@ -220,22 +224,24 @@ def test_a_study_compares_one_with_ours(
     )
     checked = paretune.check(asked)
     assert not checked.errors
-    said = {seen.name: seen.said for seen in checked.seen}
+    said = {seen.name: seen.said for seen in checked.items}
     assert said["peft:vera"] == "VeRA (peft), learning rates 0.003, 0.03"
     assert "method + " in said["words x tiny x peft:vera"]
     assert paretune.plan(asked, store=tmp_path / "store") is not None
     finish(asked, tmp_path / "store", costs=0).close()
-    rows = paretune.report(asked, store=tmp_path / "store").tasks[0].rows
+    rows = paretune.reporting(asked, store=tmp_path / "store").tasks[0].rows
     assert {"lora", "peft:vera"} <= {row.cell.method for row in rows}
     # Two steps: whether it has learnt something is no matter here.
     given: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
-    done = paretune.export(asked, **given, method="peft:vera")
+    done = paretune.exporting(asked, **given, method="peft:vera")
     assert done.folder == Path("exports", "small", "words-tiny-peft-vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
-    assert "peft:vera for words" in done.said
-    own = paretune.export(asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own")
+    assert "peft:vera for words" in done.card
+    own = paretune.exporting(
+        asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own"
+    )
     assert own.largest_difference == 0
-    merged = paretune.export(
+    merged = paretune.exporting(
         asked, **given, method="peft:vera", form="merged", to=tmp_path / "merged"
     )
     assert merged.largest_difference < 1e-5

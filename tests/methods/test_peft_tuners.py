@@ -25,13 +25,13 @@ from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassif
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.export import formats
-from paretune.export.restored import restored
-from paretune.methods.options import parse
-from paretune.methods.peft_known import REFUSED, SUPPORTED
-from paretune.training.execute import execute_run
+from paretune.exporting import formats
+from paretune.exporting.restore import restore_run
+from paretune.methods.core.options import parse_options
+from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.trainer import train_run
 
 INSTALLED = sorted(kind.value.lower() for kind in PEFT_TYPE_TO_CONFIG_MAPPING)
 TRAINED = [name for name in INSTALLED if name in SUPPORTED]
@@ -45,12 +45,12 @@ def peft_run(folder: Path, model: Path, tuner: str, kind: str = "pair", **change
 
 
 @pytest.fixture(scope="module")
-def bench() -> Workbench:
+def bench() -> ProcessCache:
     """The model is kept from one walk to the next, so a tuner that leaves a trace is found."""
-    return Workbench()
+    return ProcessCache()
 
 
-def walked(run: Any, bench: Workbench, folder: Path) -> Walk:
+def walked(run: Any, bench: ProcessCache, folder: Path) -> Walk:
     """The contract's walk; beside it, nothing global is drawn from and no module is exchanged."""
     loaded = bench.model(run.model, bench.dataset(run.task))
     children = dict(loaded.model.named_modules())
@@ -100,34 +100,38 @@ def check(seen: Walk, known: Any) -> None:
         torch.testing.assert_close(found, seen.again, rtol=0, atol=1e-4)
 
 
-def exported(seen: Walk, bench: Workbench, folder: Path) -> None:
+def exported(seen: Walk, bench: ProcessCache, folder: Path) -> None:
     """As PEFT's adapter it is opened by who knows nothing of us, with the same logits."""
     run, about = seen.run, seen.task
     dataset, source = bench.dataset(run.task), bench.source(run.model)
     ours = seen.restored()
-    reason = formats.choices(run, about)["peft"]
+    reason = formats.explain_forms(run, about)["peft"]
     assert reason == SUPPORTED[run.method.name.removeprefix("peft:")].not_in_peft
     batch = {"input_ids": torch.arange(5, 17).reshape(1, 2, 6)}
     if dataset.kind != "multiple_choice":
         batch = {"input_ids": torch.arange(5, 25).reshape(2, 10)}
-    expected = formats.answers(ours.loaded.model, batch)
+    expected = formats.compute_logits(ours.loaded.model, batch)
     if not reason:
-        formats.as_peft(run, about, source, ours, folder)
+        formats.write_peft_adapter(run, about, source, ours, folder)
         several = dataset.kind == "multiple_choice"
         kind = AutoModelForMultipleChoice if several else AutoModelForSequenceClassification
         plain = kind.from_pretrained(
             run.model.name, **({} if several else {"num_labels": len(dataset.labels)})
         )
         theirs = peft.PeftModel.from_pretrained(plain, str(folder))
-        torch.testing.assert_close(formats.answers(theirs, batch), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            formats.compute_logits(theirs, batch), expected, rtol=0, atol=1e-5
+        )
     ours.undo()
 
 
 @pytest.mark.parametrize("tuner", INSTALLED)
 def test_every_tuner_trains_here_or_is_refused(
-    tuner: str, bench: Workbench, tiny_model: Any, tmp_path: Path
+    tuner: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:
-    assert tuner in {*SUPPORTED, *REFUSED}, "new in peft: give it a line in methods/peft_known.py"
+    assert tuner in {*SUPPORTED, *REFUSED}, (
+        "new in peft: give it a line in methods/peft/supported.py"
+    )
     if tuner in REFUSED:
         with pytest.raises(MethodError, match="cannot train here") as refusal:
             methods.get(f"peft:{tuner}")
@@ -159,7 +163,7 @@ def test_other_kinds_families_and_variants(
     family: str,
     kind: str,
     options: dict[str, Any],
-    bench: Workbench,
+    bench: ProcessCache,
     tiny_model: Any,
     tmp_path: Path,
 ) -> None:
@@ -172,7 +176,7 @@ def test_other_kinds_families_and_variants(
 
 
 def test_pissa_by_iterations_is_that_of_its_seed(
-    bench: Workbench, tiny_model: Any, tmp_path: Path
+    bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:
     """Its start is random, so the same seed restores it; PEFT would draw it anew."""
     options = {"init_lora_weights": "pissa_niter_4", "r": 4}
@@ -183,12 +187,12 @@ def test_pissa_by_iterations_is_that_of_its_seed(
     source, weights = bench.source(run.model), seen.outcome.blobs["weights"]
     told = json.loads(seen.outcome.blobs["predictions"])["test"]["scores"]
     for merge in (False, True):
-        ours = restored(run, seen.task, source, weights)
+        ours = restore_run(run, seen.task, source, weights)
         if merge:
             seen.module.merge(ours.loaded.model, ours.injection)
         found = seen.answers(ours.loaded)
         torch.testing.assert_close(found, torch.tensor(told), rtol=0, atol=1e-4)
-    reasons = formats.choices(run, seen.task, source)
+    reasons = formats.explain_forms(run, seen.task, source)
     assert "which PEFT draws anew" in reasons["peft"] and not reasons["merged"]
 
 
@@ -196,14 +200,14 @@ def test_pissa_by_iterations_is_that_of_its_seed(
 def test_pissa_wants_a_number(word: str) -> None:
     module = methods.get("peft:lora")
     with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number. Write pissa_nite'):
-        parse(module.NAME, module.Options, {"init_lora_weights": word})
+        parse_options(module.NAME, module.Options, {"init_lora_weights": word})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["roberta", "distilbert", "deberta-v2", "electra", "modernbert"])
 @pytest.mark.parametrize("tuner", TRAINED)
 def test_every_tuner_on_every_family(
-    tuner: str, family: str, bench: Workbench, tiny_model: Any, tmp_path: Path
+    tuner: str, family: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:
     run = peft_run(tmp_path, tiny_model(family), tuner, "classification")
     seen = walked(run, bench, tmp_path)
@@ -214,12 +218,12 @@ def test_every_tuner_on_every_family(
 @pytest.mark.slow
 @pytest.mark.parametrize("tuner", TRAINED)
 def test_every_tuner_in_bf16_and_with_activations_computed_again(
-    tuner: str, bench: Workbench, tiny_model: Any, tmp_path: Path
+    tuner: str, bench: ProcessCache, tiny_model: Any, tmp_path: Path
 ) -> None:
     told = []
     for training in ({"precision": "bf16"}, {"activation_checkpointing": True}, {}):
         run = peft_run(tmp_path, tiny_model("bert"), tuner, training=training)
-        outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
+        outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
         assert outcome.result["outcome"] in ("ok", "collapsed")
         told.append(outcome.result["curve"][-1]["loss"])
     assert told[0] == pytest.approx(told[2], abs=0.1)

@@ -14,16 +14,16 @@ from tiny_models import FAMILIES
 from tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
-from paretune.data.batch import pad
+from paretune.data.batch import pad_batch
 from paretune.errors import MethodError
 from paretune.methods import prefix
-from paretune.methods.fleet import Fleet
-from paretune.models.load import Loaded, load, reset_head
-from paretune.models.resolve import resolve
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel, load_model, reset_head
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec, Run
-from paretune.training.optimiser import adamw
-from paretune.training.prepare import Prepared, prepare
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.optimiser import make_adamw
+from paretune.training.prepare import PreparedModel, prepare
 
 STEPS = 10
 
@@ -32,10 +32,10 @@ class Case:
     """One run, prepared by us, and batches for it."""
 
     def __init__(self, run: Run, *, double: bool = True) -> None:
-        bench = Workbench()
+        bench = ProcessCache()
         self.run, self.data = run, bench.dataset(run.task)
-        self.source = resolve(ModelSpec(name=run.model.name))
-        self.ours: Prepared = prepare(run, self.fresh())
+        self.source = resolve_source(ModelSpec(name=run.model.name))
+        self.ours: PreparedModel = prepare(run, self.fresh())
         self.double = double
         if double:
             self.ours.loaded.model.double()
@@ -43,11 +43,11 @@ class Case:
         self.batches = []
         for step in range(STEPS):
             rows = [(step * 7 + i) % len(encoded.labels) for i in range(6)]
-            batch = {n: torch.from_numpy(v) for n, v in pad(encoded, rows, 0).items()}
+            batch = {n: torch.from_numpy(v) for n, v in pad_batch(encoded, rows, 0).items()}
             self.batches.append((batch, torch.tensor([encoded.labels[i] for i in rows])))
 
-    def fresh(self) -> Loaded:
-        loaded = load(self.source, kind=self.data.kind, num_labels=len(self.data.labels))
+    def fresh(self) -> LoadedModel:
+        loaded = load_model(self.source, kind=self.data.kind, num_labels=len(self.data.labels))
         reset_head(loaded, self.run.seed)
         for module in loaded.model.modules():
             if isinstance(module, nn.Dropout):
@@ -60,7 +60,7 @@ class Case:
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         for batch, labels in self.batches:
-            self.ours.fleet.ways = []
+            self.ours.fleet.row_partitions = []
             loss = F.cross_entropy(model(**batch).logits, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -97,8 +97,8 @@ def test_layer_norm_is_training_the_norms(case: Any, family: str) -> None:
         if parameter.requires_grad:
             trained[name] = parameter
     assert len(mine.ours.trained) == len(trained)
-    theirs = mine.losses(plain.model, adamw(trained, 0.0), 1e-2)
-    ours = mine.losses(mine.ours.loaded.model, adamw(mine.ours.trained, 0.0), 1e-2)
+    theirs = mine.losses(plain.model, make_adamw(trained, 0.0), 1e-2)
+    ours = mine.losses(mine.ours.loaded.model, make_adamw(mine.ours.trained, 0.0), 1e-2)
     assert abs(ours[-1] - ours[0]) > 1e-3
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
 
@@ -115,8 +115,8 @@ def test_bitfit_is_training_the_biases(case: Any, family: str) -> None:
     biases = [n for n, p in plain.model.named_parameters() if p.requires_grad]
     assert len(mine.ours.trained) == len(biases)
     trained = {n: p for n, p in plain.model.named_parameters() if p.requires_grad}
-    theirs = mine.losses(plain.model, adamw(trained, 0.01), 1e-2)
-    ours = mine.losses(mine.ours.loaded.model, adamw(mine.ours.trained, 0.01), 1e-2)
+    theirs = mine.losses(plain.model, make_adamw(trained, 0.01), 1e-2)
+    ours = mine.losses(mine.ours.loaded.model, make_adamw(mine.ours.trained, 0.01), 1e-2)
     assert abs(ours[-1] - ours[0]) > 1e-3
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
@@ -142,7 +142,7 @@ def test_loraplus_is_pefts(case: Any) -> None:
         theirs, torch.optim.AdamW, lr=5e-3, loraplus_lr_ratio=16.0, weight_decay=0.0,
         loraplus_weight_decay=0.0,
     )  # fmt: skip
-    ours = adamw(trained, 0.0, mine.ours.injection.rate_factors)
+    ours = make_adamw(trained, 0.0, mine.ours.injection.rate_factors)
     assert sorted({g["rate_factor"] for g in ours.param_groups}) == [1.0, 16.0]
     mine.ours.loaded.model.train(), theirs.train()
     told = mine.losses(mine.ours.loaded.model, ours, 5e-3)
@@ -164,15 +164,15 @@ def bert_by_the_paper(model: Any, batch: dict[str, torch.Tensor], method: str) -
         return low @ part.U[0].T + part.U_bias[0]
 
     bert = model.bert
-    h = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+    h = bert.word_embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
     seen = batch["attention_mask"][:, None, None, :].bool()
     for depth, layer in enumerate(bert.encoder.layer):
-        attention = layer.attention.self(h, seen)[0]
-        dense = layer.attention.output.dense
+        attention = layer.self_attention.self(h, seen)[0]
+        dense = layer.self_attention.output.dense
         a = attention @ dense.weight.T + dense.bias
         if method == "houlsby":
             a = a + bottleneck(dense.houlsby, F.silu, a)
-        h1 = layer.attention.output.LayerNorm(a + h)
+        h1 = layer.self_attention.output.LayerNorm(a + h)
         inner = F.gelu(layer.intermediate.dense(h1))
         f = inner @ layer.output.dense.weight.T + layer.output.dense.bias
         norm = layer.output.LayerNorm.forward  # without what hooks do before it
@@ -221,7 +221,7 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
     for layer in mine.ours.loaded.anatomy.layers:
         part = parts[layer.down]
         model.get_submodule(layer.down).register_forward_hook(
-            lambda module, given, out, part=part: out + part.change(out)
+            lambda module, given, out, part=part: out + part.compute_change(out)
         )
     torch.testing.assert_close(model(**batch).logits, whole, rtol=0, atol=1e-12)
 
@@ -286,7 +286,7 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
         nn.init.normal_(parameter, 0, 0.5)
 
     def own(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        part = layer.attention.self.prefix
+        part = layer.self_attention.self.prefix
         if not projected:
             return part.K[0], part.V[0]
         front = model.prefix_front
@@ -295,9 +295,11 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
 
     def written_out() -> torch.Tensor:
         bert = model.bert
-        h = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+        h = bert.word_embeddings(
+            input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]
+        )
         for layer in bert.encoder.layer:
-            at = layer.attention.self
+            at = layer.self_attention.self
             keys, values = own(layer)
             rows = []
             for row, seen in zip(h, batch["attention_mask"].bool(), strict=True):
@@ -307,8 +309,8 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
                 q = at.query(row).unflatten(-1, (4, 8))
                 shares = torch.softmax(torch.einsum("ihd,jhd->hij", q, k) / 8**0.5, dim=-1)
                 rows.append(torch.einsum("hij,jhd->ihd", shares, v).flatten(-2))
-            a = layer.attention.output.dense(torch.stack(rows))
-            h1 = layer.attention.output.LayerNorm(a + h)
+            a = layer.self_attention.output.dense(torch.stack(rows))
+            h1 = layer.self_attention.output.LayerNorm(a + h)
             h = layer.output.LayerNorm(
                 layer.output.dense(F.gelu(layer.intermediate.dense(h1))) + h1
             )
@@ -343,7 +345,7 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
 
     def of_row(h: torch.Tensor) -> torch.Tensor:
         for layer in model.bert.encoder.layer:
-            at = layer.attention.self
+            at = layer.self_attention.self
             part = at.unipelt_prefix
             g = opened(part.gate, h)
             k = torch.cat([g * part.K[0], at.key(h)]).unflatten(-1, (4, 8))
@@ -351,7 +353,7 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
             q = gated_linear(at.query, h).unflatten(-1, (4, 8))
             shares = torch.softmax(torch.einsum("ihd,jhd->hij", q, k) / 8**0.5, dim=-1)
             a = torch.einsum("hij,jhd->ihd", shares, v).flatten(-2)
-            h1 = layer.attention.output.LayerNorm(layer.attention.output.dense(a) + h)
+            h1 = layer.self_attention.output.LayerNorm(layer.self_attention.output.dense(a) + h)
             dense = layer.output.dense
             f = F.gelu(layer.intermediate.dense(h1)) @ dense.weight.T + dense.bias
             part = dense.unipelt_adapter
@@ -363,7 +365,9 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
         return h
 
     bert = model.bert
-    start = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+    start = bert.word_embeddings(
+        input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]
+    )
     seen = batch["attention_mask"].bool()
     assert not seen.all()  # some rows are padded, and padding opens no gate
     last = [of_row(row[own])[:1] for row, own in zip(start, seen, strict=True)]

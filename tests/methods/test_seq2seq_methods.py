@@ -20,7 +20,7 @@ from zero_effect import ZERO, without_effect
 
 from paretune.errors import MethodError
 from paretune.methods import prompt
-from paretune.methods.fleet import Fleet
+from paretune.methods.core.run_axis import Fleet
 
 FAMILIES = ("marian", "t5", "mbart")
 OTHERS = ("lora", "prefix", "layer_norm")
@@ -221,11 +221,11 @@ def test_a_prompt_of_words_is_read_as_those_words(family: str) -> None:
 def test_the_text_keeps_its_positions_behind_a_prompt(family: str, method: str) -> None:
     """Where they are absolute, and unless the study wants them shifted as PEFT does."""
     one = case(method, family)
-    if one.anatomy.positions is None:
+    if one.anatomy.position_embeddings is None:
         assert family in ("t5", "gated-t5", "mt5")
         return
     seen: list[Tensor] = []
-    table = one.model.get_submodule(one.anatomy.positions)
+    table = one.model.get_submodule(one.anatomy.position_embeddings)
 
     def note(module: nn.Module, args: Any, out: Tensor) -> None:
         seen.append(out)
@@ -336,5 +336,7 @@ def test_gates_count_a_prompt_as_text_whoever_came_first(names: tuple[str, str])
 def test_full_leaves_alone_what_the_architecture_fixes() -> None:
     one = case("full", "marian")
     trained = one.inject().parameters
-    assert {n for n, _ in one.model.named_parameters()} - set(trained) == set(one.anatomy.fixed)
-    assert len(one.anatomy.fixed) == 2
+    assert {n for n, _ in one.model.named_parameters()} - set(trained) == set(
+        one.anatomy.untrainable
+    )
+    assert len(one.anatomy.untrainable) == 2

@@ -13,7 +13,7 @@ from tiny_translators import tiny_translator
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods.peft_known import SUPPORTED
+from paretune.methods.peft.supported import SUPPORTED
 
 SERVING = [n for n in sorted(SUPPORTED) if "translation" in methods.get(f"peft:{n}").KINDS]
 

@@ -11,27 +11,27 @@ from tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune import methods
-from paretune.data.batch import pad
+from paretune.data.batch import pad_batch
 from paretune.errors import MethodError
-from paretune.methods import options as method_options
 from paretune.methods import stack
-from paretune.planning.context import learning_rates
+from paretune.methods.core import options as method_options
+from paretune.planning.context import choose_learning_rates
 from paretune.study import MethodSpec
-from paretune.training.prepare import Prepared, prepare
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.prepare import PreparedModel, prepare
 
 
 @pytest.fixture
 def prepared(tiny_model: Any, tmp_path: Path) -> Any:
-    def make(*members: Any, family: str = "bert", kind: str = "pair") -> tuple[Prepared, Any]:
+    def make(*members: Any, family: str = "bert", kind: str = "pair") -> tuple[PreparedModel, Any]:
         options = {"methods": list(members)}
         task = tiny_task(tmp_path / kind, kind)
         run = tiny_run(task, tiny_model(family), "stack", options=options)
-        bench = Workbench()
+        bench = ProcessCache()
         loaded = bench.model(run.model, bench.dataset(task))
         source = bench.source(run.model)
         encoded = bench.encode(bench.parts(run).train, loaded, source, 40)
-        batch = {n: torch.from_numpy(v) for n, v in pad(encoded, list(range(6)), 0).items()}
+        batch = {n: torch.from_numpy(v) for n, v in pad_batch(encoded, list(range(6)), 0).items()}
         found = prepare(run, loaded)
         loaded.model.eval()
         return found, batch
@@ -39,7 +39,7 @@ def prepared(tiny_model: Any, tmp_path: Path) -> Any:
     return make
 
 
-def unsettle(prepared: Prepared) -> None:
+def unsettle(prepared: PreparedModel) -> None:
     torch.manual_seed(2)
     with torch.no_grad():
         for parameter in prepared.injection.parameters.values():
@@ -93,8 +93,8 @@ def test_the_second_adapter_reads_what_the_first_gives(prepared: Any) -> None:
     norm = found.loaded.model.get_submodule(layer.norm)
     first, second = (held.parts[layer.down] for _, held in found.injection.held)
     before = torch.randn(2, 3, 32)
-    between = before + first.change(norm.forward(before))
-    changed = between + second.change(norm.forward(between))
+    between = before + first.compute_change(norm.forward(before))
+    changed = between + second.compute_change(norm.forward(between))
     assert torch.equal(norm(before), norm.forward(changed))
 
 
@@ -115,7 +115,7 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
     }
     assert paces == {"lora.A": 1.0, "lora.B": 4.0, "virtual_prompt.P": 10.0, "bitfitas": 1.0}
     spec = MethodSpec(name="stack", methods=["prompt", "lora"])  # type: ignore[call-arg]
-    assert learning_rates(spec, stack, 3) == methods.get("prompt").LEARNING_RATES
+    assert choose_learning_rates(spec, stack, 3) == methods.get("prompt").LEARNING_RATES
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,9 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
 )
 def test_what_does_not_go_together_is_refused(members: list[Any], reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
-        stack.pieces(method_options.parse("stack", stack.Options, {"methods": members}))
+        stack.resolve_members(
+            method_options.parse_options("stack", stack.Options, {"methods": members})
+        )
 
 
 def test_a_member_that_is_refused_leaves_no_trace(prepared: Any, tiny_model: Any) -> None:

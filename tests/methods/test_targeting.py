@@ -16,13 +16,13 @@ from two_runs import Both
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods.in_full import find_modules
-from paretune.methods.injection import linear
-from paretune.methods.options import parse
-from paretune.models.load import Loaded
-from paretune.training.capacity import shares
+from paretune.methods.core.injection import get_linear
+from paretune.methods.core.modules_to_save import find_modules_to_save
+from paretune.methods.core.options import parse_options
+from paretune.models.load import LoadedModel
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.capacity import can_join_fleet
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
 
 float64 = contract.float64
 PATTERNS = {
@@ -54,8 +54,8 @@ PLACES = [
 
 
 @pytest.fixture(scope="module")
-def bench() -> Workbench:
-    return Workbench()
+def bench() -> ProcessCache:
+    return ProcessCache()
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def checkpoint(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Callab
     scope="module", params=PLACES, ids=lambda p: f"{p[0]}-{'-'.join(sorted(p[1]))}-{p[2]}"
 )
 def walk(
-    request: pytest.FixtureRequest, bench: Workbench, checkpoint: Any,
+    request: pytest.FixtureRequest, bench: ProcessCache, checkpoint: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Walk:  # fmt: skip
     method, options, family, kind = request.param
@@ -97,9 +97,9 @@ def test_the_export_opens_in_peft_and_comes_back(
 
 def test_a_run_beside_it_changes_nothing(walk: Walk, float64: torch.dtype) -> None:
     """Ranks that differ from layer to layer are the same in every run of a fleet."""
-    options = parse(walk.method, walk.module.Options, walk.run.method.options)
+    options = parse_options(walk.method, walk.module.Options, walk.run.method.options)
     if walk.method == "dora" or options.modules_to_save:
-        assert methods.trains_alone(walk.module, options) and not shares(walk.run)
+        assert methods.trains_alone(walk.module, options) and not can_join_fleet(walk.run)
         return
     pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), float64)
     pair.unsettle()
@@ -107,7 +107,7 @@ def test_a_run_beside_it_changes_nothing(walk: Walk, float64: torch.dtype) -> No
         pair.equal(of_each, lambda logits, rows: objective(logits))
 
 
-def loaded_of(bench: Workbench, checkpoint: Any, family: str, folder: Path) -> Loaded:
+def loaded_of(bench: ProcessCache, checkpoint: Any, family: str, folder: Path) -> LoadedModel:
     run = walk_of("lora", "pair", checkpoint(family), folder)
     return bench.model(run.model, bench.dataset(run.task))
 
@@ -139,18 +139,21 @@ CONFIGS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("given", ASKED, ids=str)
 @pytest.mark.parametrize("method", CONFIGS)
 def test_layers_ranks_and_alphas_are_those_of_peft(
-    method: str, given: dict[str, Any], bench: Workbench, checkpoint: Any, tmp_path: Path
+    method: str, given: dict[str, Any], bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     """PEFT is given the same options; what it wraps in the head is the head's, which we train."""
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
-    options = parse(method, methods.get(method).Options, {"rank": 4, "alpha": 6, **given})
-    ours = {n: (options.at(n).rank, options.at(n).scaling) for n in options.layers(loaded.anatomy)}
+    options = parse_options(method, methods.get(method).Options, {"rank": 4, "alpha": 6, **given})
+    ours = {
+        n: (options.for_layer(n).rank, options.for_layer(n).scaling)
+        for n in options.layers(loaded.anatomy)
+    }
     config, alpha = CONFIGS[method]
     if "layers_to_transform" in given:
         given = {**given, "layers_pattern": "layer"}
     theirs = peft.get_peft_model(
         copy.deepcopy(loaded.model),
-        config(r=4, **{alpha: 6}, modules_to_save=list(loaded.anatomy.head), **given),
+        config(r=4, **{alpha: 6}, modules_to_save=list(loaded.anatomy.head_modules), **given),
     )
     found = {
         name: (module.r["default"], module.scaling["default"])
@@ -185,11 +188,11 @@ def test_layers_ranks_and_alphas_are_those_of_peft(
     ],
 )
 def test_what_means_nothing_is_told(
-    given: dict[str, Any], said: str, bench: Workbench, checkpoint: Any, tmp_path: Path
+    given: dict[str, Any], said: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
     with pytest.raises(MethodError) as caught:
-        parse("lora", methods.get("lora").Options, given).layers(loaded.anatomy)
+        parse_options("lora", methods.get("lora").Options, given).layers(loaded.anatomy)
     assert said in str(caught.value)
 
 
@@ -204,7 +207,7 @@ def test_what_means_nothing_is_told(
     ],
 )
 def test_what_cannot_be_trained_in_full_is_told(
-    family: str, given: list[str], said: str, bench: Workbench, checkpoint: Any, tmp_path: Path
+    family: str, given: list[str], said: str, bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     kind = "translation" if family == "marian" else "pair"
     options = {"modules_to_save": given}
@@ -217,15 +220,15 @@ def test_what_cannot_be_trained_in_full_is_told(
     assert dict(loaded.model.named_parameters()).keys() == before.keys()
 
 
-def test_the_head_is_trained_anyway(bench: Workbench, checkpoint: Any, tmp_path: Path) -> None:
+def test_the_head_is_trained_anyway(bench: ProcessCache, checkpoint: Any, tmp_path: Path) -> None:
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
-    assert find_modules(loaded.model, loaded.anatomy, ["classifier", "pooler"]) == []
-    found = find_modules(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
+    assert find_modules_to_save(loaded.model, loaded.anatomy, ["classifier", "pooler"]) == []
+    found = find_modules_to_save(loaded.model, loaded.anatomy, ["layer.0", "layer.0.attention"])
     assert found == ["bert.encoder.layer.0"]
 
 
 def test_spellings_of_all_linear_layers_are_one(
-    bench: Workbench, checkpoint: Any, tmp_path: Path
+    bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
     from paretune.specs import MethodSpec
 
@@ -234,11 +237,11 @@ def test_spellings_of_all_linear_layers_are_one(
         found = []
         for word in ("all-linear", "all_linear", ["all-linear"]):
             spec = MethodSpec.model_validate({"name": "lora", "target_modules": word})
-            options = parse("lora", methods.get("lora").Options, spec.options)
+            options = parse_options("lora", methods.get("lora").Options, spec.options)
             found.append(options.layers(loaded.anatomy))
         assert found[0] == found[1] == found[2]
-        inside = [n for n in loaded.anatomy.linears if "embeddings_project" not in n]
-        assert found[0] == inside and all(linear(loaded.model, name) for name in inside)
+        inside = [n for n in loaded.anatomy.linear_layers if "embeddings_project" not in n]
+        assert found[0] == inside and all(get_linear(loaded.model, name) for name in inside)
 
 
 def test_fewer_layers_share_no_batch_with_other_methods() -> None:
@@ -251,4 +254,4 @@ def test_fewer_layers_share_no_batch_with_other_methods() -> None:
         ({"layers_to_transform": [0]}, False),
         ({"target_modules": ".*query"}, False),
     ):
-        assert methods.mixes(module, parse("lora", module.Options, given)) == mixes
+        assert methods.mixes(module, parse_options("lora", module.Options, given)) == mixes

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from paretune.metrics.bertscore import default_layer, f1
+from paretune.metrics.bertscore import default_layer, score_pairs
 
 OURS = ["the cat sat on a mat", "dog", "", "room room room water"]
 THEIRS = ["the dog sat", "a dog ran to the door", "ice", "water"]
@@ -43,7 +43,9 @@ def test_it_is_its_definition_and_batches_change_nothing(
 ) -> None:
     expected = [by_hand(a, b, *opened, layer) for a, b in zip(OURS, THEIRS, strict=True)]
     for batch in (1, 3, 32):
-        assert f1(OURS, THEIRS, *opened, layer, batch=batch) == pytest.approx(expected, abs=1e-5)
+        assert score_pairs(OURS, THEIRS, *opened, layer, batch=batch) == pytest.approx(
+            expected, abs=1e-5
+        )
 
 
 def test_layers_are_slobenchs_where_the_model_is() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.lib_ter import translation_edit_rate
 
-from paretune.metrics.edits import edits
+from paretune.metrics.ter_edits import count_edits
 
 
 def changed(words: list[str], times: int, rng: np.random.Generator) -> list[str]:
@@ -34,7 +34,7 @@ def test_edits_are_sacrebleus(length: int, alphabet: int) -> None:
     for times in (0, 1, 2, 4, 8, 20):
         reference = [str(rng.integers(alphabet)) for _ in range(length)]
         words = changed(reference, times, rng)
-        assert edits(words, reference) == translation_edit_rate(words, reference)[0]
+        assert count_edits(words, reference) == translation_edit_rate(words, reference)[0]
 
 
 @pytest.mark.parametrize(
@@ -48,12 +48,12 @@ def test_edits_are_sacrebleus(length: int, alphabet: int) -> None:
     ],
 )
 def test_small_cases(words: str, reference: str, count: int) -> None:
-    assert edits(words.split(), reference.split()) == count
+    assert count_edits(words.split(), reference.split()) == count
 
 
 def test_a_band_that_is_left_is_counted_as_sacrebleu_does() -> None:
     # Sixty words that share nothing in place: the shortest path runs far beside the diagonal.
     reference = [str(i) for i in range(70)]
     words = [*(f"x{i}" for i in range(30)), *reference[:40]]
-    assert edits(words, reference) == translation_edit_rate(words, reference)[0]
-    assert edits(words[:3], reference) == translation_edit_rate(words[:3], reference)[0]
+    assert count_edits(words, reference) == translation_edit_rate(words, reference)[0]
+    assert count_edits(words[:3], reference) == translation_edit_rate(words[:3], reference)[0]

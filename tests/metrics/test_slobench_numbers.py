@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from paretune.errors import DataError, MissingError
-from paretune.metrics import meteor, ngrams, slobench, wordnet, words
+from paretune.contrib.slobench import nltk_ngrams, official_scores
+from paretune.errors import DataError, MissingDependencyError
+from paretune.metrics import meteor, nltk_words, wordnet
 
 HERE = Path(__file__).parent
 KNOWN = json.loads((HERE / "nltk_sentences.json").read_text(encoding="utf-8"))
@@ -45,17 +46,19 @@ def sample(shared: Path) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["hypothesis"][:20])
 def test_bleu_meteor_and_chrf_are_nltks(row: dict[str, Any]) -> None:
     ours, theirs = row["hypothesis_words"], row["reference_words"]
-    assert ngrams.bleu([ours], [theirs]) == exactly(row["bleu"])
-    assert ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
+    assert nltk_ngrams.bleu([ours], [theirs]) == exactly(row["bleu"])
+    assert nltk_ngrams.chrf(" ".join(ours), " ".join(theirs)) == exactly(row["chrf"])
     pytest.importorskip("nltk", reason="stems are NLTK's: pip install nltk")
-    synonyms = wordnet.find(MINI).synonyms
-    assert meteor.meteor(ours, theirs, meteor.porter(), synonyms) == exactly(row["meteor"])
+    synonyms = wordnet.find_wordnet(MINI).synonyms
+    assert meteor.meteor_score(ours, theirs, meteor.porter_stemmer(), synonyms) == exactly(
+        row["meteor"]
+    )
 
 
 def test_corpus_bleu_and_chrf_are_nltks() -> None:
     ours = [row["hypothesis_words"] for row in ROWS]
     theirs = [row["reference_words"] for row in ROWS]
-    assert ngrams.bleu(ours, theirs) == exactly(KNOWN["corpus_bleu"])
+    assert nltk_ngrams.bleu(ours, theirs) == exactly(KNOWN["corpus_bleu"])
     mean = sum(row["chrf"] for row in ROWS) / len(ROWS)
     assert mean == exactly(KNOWN["corpus_chrf"])
 
@@ -64,19 +67,19 @@ def test_corpus_bleu_and_chrf_are_nltks() -> None:
 def test_words_are_cut_as_nltk_3_6_6_cuts_them(row: dict[str, Any]) -> None:
     pytest.importorskip("nltk", reason="words are cut by NLTK: pip install nltk")
     try:
-        cut = words.tokeniser(row["language"])
-    except MissingError as error:
+        cut = nltk_words.load_tokeniser(row["language"])
+    except MissingDependencyError as error:
         if any(row["hypothesis"].count(end) > 1 for end in ".?"):
             pytest.skip(f"sentence ends need data: {error}")
-        cut = words.word_cutter()
+        cut = nltk_words.make_word_tokeniser()
     assert cut(row["hypothesis"]) == row["hypothesis_words"]
 
 
 def test_an_nltk_that_cuts_in_yet_another_way_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     destructive = pytest.importorskip("nltk.tokenize.destructive")
     monkeypatch.setattr(destructive.NLTKWordTokenizer, "PUNCTUATION", [])
-    with pytest.raises(MissingError, match="cuts words in a way"):
-        words.word_cutter()
+    with pytest.raises(MissingDependencyError, match="cuts words in a way"):
+        nltk_words.make_word_tokeniser()
 
 
 def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
@@ -94,8 +97,8 @@ def test_bleu_and_chrf_are_those_of_the_installed_nltk() -> None:
         )
         theirs = theirs[:4] + ours[1:] if draw.random() < 0.5 else theirs
         expected = bleu_score.sentence_bleu([theirs], ours, smoothing_function=smooth)
-        assert ngrams.bleu([ours], [theirs]) == exactly(float(expected))
-        got = ngrams.chrf(" ".join(ours), " ".join(theirs))
+        assert nltk_ngrams.bleu([ours], [theirs]) == exactly(float(expected))
+        got = nltk_ngrams.chrf(" ".join(ours), " ".join(theirs))
         assert got == exactly(chrf_score.sentence_chrf(theirs, ours))
 
 
@@ -106,15 +109,15 @@ def test_bleu_of_a_resampled_corpus_is_that_of_its_summed_counts() -> None:
         [list(map(str, draw.choice(list("abcde"), draw.integers(9)))) for _ in range(30)]
         for _ in "ab"
     )
-    table = np.array([ngrams.counts(*pair) for pair in zip(ours, theirs, strict=True)])
+    table = np.array([nltk_ngrams.count_ngrams(*pair) for pair in zip(ours, theirs, strict=True)])
     assert table[:, 6:].min() == 1  # NLTK's, of sentences too short for an order
     samples = [draw.integers(30, size=size) for size in (1, 2, 5, 30) for _ in range(50)]
-    got = ngrams.from_sums(np.stack([table[chosen].sum(axis=0) for chosen in samples]))
+    got = nltk_ngrams.from_sums(np.stack([table[chosen].sum(axis=0) for chosen in samples]))
     for value, chosen in zip(got, samples, strict=True):
         told, wanted = ([side[i] for i in chosen] for side in (ours, theirs))
         assert value == pytest.approx(by_hand(told, wanted), rel=0, abs=1e-12)
-        assert value == pytest.approx(ngrams.bleu(told, wanted), rel=0, abs=1e-12)
-    each = ngrams.from_sums(table)
+        assert value == pytest.approx(nltk_ngrams.bleu(told, wanted), rel=0, abs=1e-12)
+    each = nltk_ngrams.from_sums(table)
     assert each == pytest.approx([by_hand([a], [b]) for a, b in zip(ours, theirs, strict=True)])
     assert (each == 0).any() and (each > 0).any()
 
@@ -142,16 +145,16 @@ def test_the_numbers_are_means_and_sums_of_what_is_given_by_segment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("nltk")
-    monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
     given = ["the hounds", "a dog runs over the road", ""], ["the dogs", "the dog runs", "a"]
-    found = slobench.segments(*given, "en", wordnet=MINI)
-    got = slobench.translation(*given, "en", wordnet=MINI)
+    found = official_scores.score_segments(*given, "en", wordnet=MINI)
+    got = official_scores.score_translation(*given, "en", wordnet=MINI)
     for name in ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)"):
         assert found.columns[name].shape == (3,)
         assert got.scores[name] == exactly(float(found.columns[name].mean()))
     assert found.columns["METEOR (avg)"][0] == exactly(0.9375)
-    table = found.columns[slobench.CORPUS]
-    assert got.scores["BLEU (corpus)"] == exactly(float(ngrams.from_sums(table.sum(axis=0))))
+    table = found.columns[official_scores.CORPUS_BLEU]
+    assert got.scores["BLEU (corpus)"] == exactly(float(nltk_ngrams.from_sums(table.sum(axis=0))))
     assert got.scores["CHRF (corpus)"] == got.scores["CHRF (avg)"]
     assert found.columns["BLEU (avg)"][2] == found.columns["METEOR (avg)"][2] == 0
 
@@ -164,57 +167,57 @@ def test_meteor_is_that_of_the_installed_nltk() -> None:
         def synsets(self, word: str) -> list[Any]:
             return []
 
-    draw, stem = np.random.default_rng(4), meteor.porter()
+    draw, stem = np.random.default_rng(4), meteor.porter_stemmer()
     for _ in range(200):
         vocabulary = ["run", "Runs", "running", "dog", "dogs", "the", "The", "and"]
         ours, theirs = (list(map(str, draw.choice(vocabulary, draw.integers(9)))) for _ in "ab")
-        got = meteor.meteor(ours, theirs, stem, lambda word: frozenset())
+        got = meteor.meteor_score(ours, theirs, stem, lambda word: frozenset())
         assert got == exactly(single(theirs, ours, wordnet=Nothing()))
 
 
 @pytest.mark.parametrize(("word", "known"), KNOWN["synonyms"].items())
 def test_wordnet_is_read_as_nltk_3_6_6_reads_it(word: str, known: list[str]) -> None:
-    assert wordnet.find(MINI).synonyms(word) == frozenset(known)
+    assert wordnet.find_wordnet(MINI).synonyms(word) == frozenset(known)
 
 
 def test_wordnet_is_read_from_the_zip_that_nltks_downloader_leaves(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "wordnet.zip", "w") as archive:
         for file in MINI.iterdir():
             archive.write(file, f"wordnet/{file.name}")
-    assert "hound" in wordnet.find(tmp_path / "wordnet.zip").synonyms("dogs")
+    assert "hound" in wordnet.find_wordnet(tmp_path / "wordnet.zip").synonyms("dogs")
 
 
 def test_wordnet_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match="apt install wordnet-base"):
-        wordnet.find(tmp_path)
+    with pytest.raises(MissingDependencyError, match="apt install wordnet-base"):
+        wordnet.find_wordnet(tmp_path)
     for file in MINI.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "data.noun").write_bytes(b"x" + (MINI / "data.noun").read_bytes())
     with pytest.raises(DataError, match="holds no synset at byte"):
-        wordnet.find(tmp_path).synonyms("dog")
+        wordnet.find_wordnet(tmp_path).synonyms("dog")
     (tmp_path / "index.verb").unlink()
     with pytest.raises(DataError, match=r"index\.verb"):
-        wordnet.find(tmp_path).synonyms("dog")
+        wordnet.find_wordnet(tmp_path).synonyms("dog")
 
 
 def test_chrf_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
     """Its lines are words and spaces, so no tokeniser moves it: any machine has this number."""
-    got = [ngrams.chrf(a, b) for a, b in zip(*sample, strict=True)]
+    got = [nltk_ngrams.chrf(a, b) for a, b in zip(*sample, strict=True)]
     assert sum(got) / len(got) == exactly(GOLDEN["CHRF (avg)"])
 
 
 def test_bleu_of_the_official_sample(sample: tuple[list[str], list[str]]) -> None:
     """Its words are what spaces part (NLTK's tokeniser gives the same)."""
     ours, theirs = ([line.split() for line in lines] for lines in sample)
-    each = [ngrams.bleu([a], [b]) for a, b in zip(ours, theirs, strict=True)]
+    each = [nltk_ngrams.bleu([a], [b]) for a, b in zip(ours, theirs, strict=True)]
     assert sum(each) / len(each) == exactly(GOLDEN["BLEU (avg)"])
-    assert ngrams.bleu(ours, theirs) == exactly(GOLDEN["BLEU (corpus)"])
+    assert nltk_ngrams.bleu(ours, theirs) == exactly(GOLDEN["BLEU (corpus)"])
 
 
 def test_all_of_the_official_sample_where_the_data_is_here(
     sample: tuple[list[str], list[str]],
 ) -> None:
-    got = slobench.translation(*sample, language="sl")
+    got = official_scores.score_translation(*sample, language="sl")
     for name, value in got.scores.items():
         assert value == exactly(GOLDEN[name])
     assert set(got.scores) | set(got.missing) == set(GOLDEN)
@@ -224,13 +227,13 @@ def test_all_of_the_official_sample_where_the_data_is_here(
 
 def test_what_is_missing_is_told_and_the_rest_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(language: str) -> Any:
-        raise MissingError("no punkt.", remedy="Get it.")
+        raise MissingDependencyError("no punkt.", remedy="Get it.")
 
-    monkeypatch.setattr(slobench, "tokeniser", missing)
-    got = slobench.translation(["a b"], ["a c"], "sl")
+    monkeypatch.setattr(official_scores, "load_tokeniser", missing)
+    got = official_scores.score_translation(["a b"], ["a c"], "sl")
     assert set(got.scores) == {"CHRF (avg)", "CHRF (corpus)"}
     assert got.missing["METEOR (avg)"] == "no punkt. Get it."
-    quoted = slobench.translation(['"a" b'], ["a c"], "sl")
+    quoted = official_scores.score_translation(['"a" b'], ["a c"], "sl")
     assert quoted.scores == {} and "straight quotes" in quoted.missing["CHRF (avg)"]
 
 
@@ -238,10 +241,10 @@ def test_without_wordnet_only_meteor_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("nltk")
-    monkeypatch.setattr(slobench, "tokeniser", lambda language: str.split)
-    got = slobench.translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    got = official_scores.score_translation(["the hounds"], ["the dogs"], "en", wordnet=tmp_path)
     assert list(got.missing) == ["METEOR (avg)"] and len(got.scores) == 4
-    got = slobench.translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
+    got = official_scores.score_translation(["the hounds"], ["the dogs"], "en", wordnet=MINI)
     assert not got.missing and got.scores["METEOR (avg)"] == exactly(0.9375)
     assert any("WordNet 0.1" in line for line in got.data)
 
@@ -251,7 +254,7 @@ def test_without_wordnet_only_meteor_is_missing(
     [("! Ne.", True), (".) x", True), ("?! x", False), ("... x", False), ("Ne. Da.", False)],
 )
 def test_lines_on_which_nltk_3_6_6_ends_with_an_error(line: str, stops: bool) -> None:
-    assert words.stops_slobench(line) is stops
+    assert nltk_words.crashes_slobench(line) is stops
 
 
 @pytest.mark.parametrize(
@@ -272,10 +275,10 @@ def test_lines_on_which_nltk_3_6_6_ends_with_an_error(line: str, stops: bool) ->
 def test_such_lines_are_mended_with_the_least_change(
     line: str, mended: str, same_words: bool
 ) -> None:
-    assert words.mended(line) == mended
-    assert not words.stops_slobench(mended)
+    assert nltk_words.make_readable(line) == mended
+    assert not nltk_words.crashes_slobench(mended)
     pytest.importorskip("nltk")
-    cut = words.word_cutter()
+    cut = nltk_words.make_word_tokeniser()
     assert (cut(line) == cut(mended)) is same_words
 
 
@@ -284,27 +287,27 @@ def test_whatever_a_line_is_it_is_mended_and_never_emptied() -> None:
     seen = 0
     for _ in range(4000):
         line = "".join(drawn.choices(".!?)\"'([ab  \u00a0", k=drawn.randint(1, 8)))
-        mended = words.mended(line)
-        assert not words.stops_slobench(mended)
+        mended = nltk_words.make_readable(line)
+        assert not nltk_words.crashes_slobench(mended)
         assert bool(mended.strip()) is bool(line.strip())
-        assert (mended == line) is not words.stops_slobench(line)
+        assert (mended == line) is not nltk_words.crashes_slobench(line)
         seen += mended != line
     assert seen > 100
 
 
-def multirc(labels: list[list[int]]) -> dict[slobench.Key, slobench.Label]:
+def multirc(labels: list[list[int]]) -> dict[official_scores.Key, official_scores.Label]:
     return {(0, q, 10 * q + a): x for q, row in enumerate(labels) for a, x in enumerate(row)}
 
 
-def six(**changed: Any) -> dict[str, slobench.Answers]:
-    plain: dict[str, slobench.Answers] = {
-        task: {0: labels[0], 1: labels[1]} for task, labels in slobench.LABELS.items()
+def six(**changed: Any) -> dict[str, official_scores.Answers]:
+    plain: dict[str, official_scores.Answers] = {
+        task: {0: labels[0], 1: labels[1]} for task, labels in official_scores.LABELS.items()
     }
     return {**plain, "MultiRC": multirc([[0, 1], [1]]), **changed}
 
 
 def test_perfect_answers_score_one_everywhere() -> None:
-    got = slobench.superglue(six(), six())
+    got = official_scores.score_superglue(six(), six())
     assert set(got.values()) == {1.0} and len(got) == 11
 
 
@@ -313,7 +316,9 @@ def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
     for _ in range(50):
         shape = [draw.integers(1, 4) for _ in range(draw.integers(1, 5))]
         right, said = ([draw.integers(2, size=n).tolist() for n in shape] for _ in "ab")
-        got = slobench.superglue(six(MultiRC=multirc(said)), six(MultiRC=multirc(right)))
+        got = official_scores.score_superglue(
+            six(MultiRC=multirc(said)), six(MultiRC=multirc(right))
+        )
         flat = [[label for row in rows for label in row] for rows in (right, said)]
         assert got["MultiRC F1a Score"] == exactly(f1_score(*flat, zero_division=0.0))
         assert got["MultiRC EM"] == exactly(
@@ -323,6 +328,6 @@ def test_multirc_f1_is_over_answers_and_em_over_questions() -> None:
 
 def test_answers_of_other_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="RTE: answers and references are of different rows"):
-        slobench.superglue(six(RTE={0: "entailment"}), six())
+        official_scores.score_superglue(six(RTE={0: "entailment"}), six())
     with pytest.raises(ValueError):
-        slobench.superglue(six(WSC={0: "true", 1: "False"}), six())
+        official_scores.score_superglue(six(WSC={0: "true", 1: "False"}), six())

@@ -10,7 +10,12 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune.errors import MethodError, ModelError
-from paretune.models.anatomy import ROLES, anatomy, embeds_path_agrees, targets
+from paretune.models.structure.anatomy import (
+    ROLES,
+    accepts_embeddings,
+    find_target_modules,
+    read_anatomy,
+)
 
 KINDS = {
     "classification": AutoModelForSequenceClassification,
@@ -52,31 +57,35 @@ def on_meta(folder, kind):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_understood(tiny_model, family, kind):
     model = on_meta(tiny_model(family), kind)
-    found = anatomy(model)
+    found = read_anatomy(model)
     assert len(found.layers) == model.config.num_hidden_layers
     for layer in found.layers:
         inside = f"{layer.name}."
-        assert layer.attention.query == inside + QUERY.get(family, "attention.self.query")
-        assert layer.attention.output == inside + OUTPUT.get(family, "attention.output.dense")
+        assert layer.self_attention.query == inside + QUERY.get(family, "attention.self.query")
+        assert layer.self_attention.output == inside + OUTPUT.get(family, "attention.output.dense")
         ups, down = FEED_FORWARD.get(family, (("intermediate.dense",), "output.dense"))
         assert layer.up == tuple(inside + up for up in ups)
         assert layer.down == inside + down
         norm = NORM.get(family, "output.LayerNorm")
-        assert layer.norm == (None if norm is None else inside + norm)
-        assert layer.attention.fused == (family == "modernbert")
-        distinct = {layer.attention.query, layer.attention.key, layer.attention.value}
-        assert len(distinct) == (1 if layer.attention.fused else 3)
-        assert "k" in layer.attention.key.rpartition(".")[2][:3]
-        assert "v" in layer.attention.value.rpartition(".")[2]
+        assert layer.output_norm == (None if norm is None else inside + norm)
+        assert layer.self_attention.fused == (family == "modernbert")
+        distinct = {
+            layer.self_attention.query,
+            layer.self_attention.key,
+            layer.self_attention.value,
+        }
+        assert len(distinct) == (1 if layer.self_attention.fused else 3)
+        assert "k" in layer.self_attention.key.rpartition(".")[2][:3]
+        assert "v" in layer.self_attention.value.rpartition(".")[2]
     roberta = {"classifier"} if kind == "classification" else {"roberta.pooler", "classifier"}
-    assert set(found.head) == HEADS.get((family, kind), roberta)
+    assert set(found.head_modules) == HEADS.get((family, kind), roberta)
     assert found.width == 32
     assert found.embedding_width == (16 if family == "electra" else 32)
-    assert model.get_submodule(found.embeddings) is model.get_input_embeddings()
+    assert model.get_submodule(found.word_embeddings) is model.get_input_embeddings()
     assert found.max_length == (None if family == "deberta-v2" else POSITIONS)
     assert found.pad_id == model.config.pad_token_id
     projection = {"electra.embeddings_project"} if family == "electra" else set()
-    assert set(found.linears) - set(targets(found, ["all_linear"])) == projection
+    assert set(found.linear_layers) - set(find_target_modules(found, ["all_linear"])) == projection
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -84,7 +93,7 @@ def test_a_model_with_weights_has_the_anatomy_of_its_plan(tiny_model, family):
     real = AutoModelForSequenceClassification.from_pretrained(tiny_model(family))
     before = {name: p.clone() for name, p in real.named_parameters()}
     generator = torch.get_rng_state()
-    assert anatomy(real) == anatomy(on_meta(tiny_model(family), "classification"))
+    assert read_anatomy(real) == read_anatomy(on_meta(tiny_model(family), "classification"))
     assert torch.equal(generator, torch.get_rng_state())
     assert all(torch.equal(p, before[name]) for name, p in real.named_parameters())
 
@@ -92,7 +101,7 @@ def test_a_model_with_weights_has_the_anatomy_of_its_plan(tiny_model, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_max_length_is_the_longest_text_that_runs(tiny_model, family):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model(family)).eval()
-    limit = anatomy(model).max_length or POSITIONS
+    limit = read_anatomy(model).max_length or POSITIONS
     with torch.no_grad():
         assert model(input_ids=torch.full((1, limit), 7)).logits.isfinite().all()
         if family not in ("deberta-v2", "modernbert"):  # no table of positions to run out of
@@ -102,44 +111,46 @@ def test_max_length_is_the_longest_text_that_runs(tiny_model, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_roles_and_literal_names(tiny_model, family):
-    found = anatomy(on_meta(tiny_model(family), "classification"))
+    found = read_anatomy(on_meta(tiny_model(family), "classification"))
     layers = len(found.layers)
     for role in ROLES:
-        assert targets(found, [role])
-    assert len(targets(found, ["all_linear"])) == layers * LINEARS.get(family, 6)
-    assert len(targets(found, ["query"])) == layers
-    both = targets(found, ["value", "query"])
-    assert both == targets(found, ["query", "value"])  # the order of the model, not of the request
+        assert find_target_modules(found, [role])
+    assert len(find_target_modules(found, ["all_linear"])) == layers * LINEARS.get(family, 6)
+    assert len(find_target_modules(found, ["query"])) == layers
+    both = find_target_modules(found, ["value", "query"])
+    assert both == find_target_modules(
+        found, ["query", "value"]
+    )  # the order of the model, not of the request
     assert len(both) == layers * (1 if family == "modernbert" else 2)
-    literal = found.layers[0].attention.output.removeprefix(f"{found.layers[0].name}.")
-    assert targets(found, [literal]) == targets(found, ["attention_output"])
+    literal = found.layers[0].self_attention.output.removeprefix(f"{found.layers[0].name}.")
+    assert find_target_modules(found, [literal]) == find_target_modules(found, ["attention_output"])
 
 
 def test_literal_names_never_reach_the_head(tiny_model):
-    found = anatomy(on_meta(tiny_model("bert"), "classification"))
-    assert targets(found, ["dense"]) == targets(
+    found = read_anatomy(on_meta(tiny_model("bert"), "classification"))
+    assert find_target_modules(found, ["dense"]) == find_target_modules(
         found, ["attention_output", "feed_forward_up", "feed_forward_down"]
     )
 
 
 def test_a_name_that_matches_nothing_is_refused(tiny_model):
-    found = anatomy(on_meta(tiny_model("camembert"), "classification"))
+    found = read_anatomy(on_meta(tiny_model("camembert"), "classification"))
     with pytest.raises(MethodError) as caught:
-        targets(found, ["query", "q_proj", "fc1"])
+        find_target_modules(found, ["query", "q_proj", "fc1"])
     told = str(caught.value)
     assert '"q_proj", "fc1" match no linear layer' in told
     assert "attention.self.query" in told
     assert "attention_output" in told
     # "uery" is the end of a name, but not of a module's name.
     with pytest.raises(MethodError):
-        targets(found, ["uery"])
+        find_target_modules(found, ["uery"])
 
 
 def test_unmatched_names_can_be_passed_over(tiny_model):
-    found = anatomy(on_meta(tiny_model("camembert"), "classification"))
-    assert targets(found, ["q_proj", "out_proj"], allow_unmatched=True) == []
-    half = targets(found, ["q_proj", "query"], allow_unmatched=True)
-    assert half == targets(found, ["query"])
+    found = read_anatomy(on_meta(tiny_model("camembert"), "classification"))
+    assert find_target_modules(found, ["q_proj", "out_proj"], allow_unmatched=True) == []
+    half = find_target_modules(found, ["q_proj", "query"], allow_unmatched=True)
+    assert half == find_target_modules(found, ["query"])
 
 
 def test_gates_apart_and_few_key_heads():
@@ -153,8 +164,8 @@ def test_gates_apart_and_few_key_heads():
     )
     with torch.device("meta"):
         model = transformers.LlamaForSequenceClassification(config)
-    layer = anatomy(model).layers[0]
-    assert layer.attention.output == "model.layers.0.self_attn.o_proj"
+    layer = read_anatomy(model).layers[0]
+    assert layer.self_attention.output == "model.layers.0.self_attn.o_proj"
     assert layer.up == ("model.layers.0.mlp.gate_proj", "model.layers.0.mlp.up_proj")
     assert layer.down == "model.layers.0.mlp.down_proj"
 
@@ -170,9 +181,9 @@ def test_a_norm_that_is_written_last_and_used_first_has_not_the_last_word():
     )
     with torch.device("meta"):
         model = transformers.XLMRobertaXLForSequenceClassification(config)
-    layer = anatomy(model).layers[0]
+    layer = read_anatomy(model).layers[0]
     assert [n for n, _ in model.get_submodule(layer.name).named_children()][-1] == "LayerNorm"
-    assert layer.norm is None
+    assert layer.output_norm is None
 
 
 def test_a_feed_forward_part_as_wide_as_the_model(tiny_model):
@@ -180,8 +191,8 @@ def test_a_feed_forward_part_as_wide_as_the_model(tiny_model):
     config.intermediate_size = config.hidden_size
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
-    layer = anatomy(model).layers[0]
-    assert layer.attention.output.endswith("attention.output.dense")
+    layer = read_anatomy(model).layers[0]
+    assert layer.self_attention.output.endswith("attention.output.dense")
     assert (layer.up, layer.down) == (
         ("bert.encoder.layer.0.intermediate.dense",),
         "bert.encoder.layer.0.output.dense",
@@ -213,7 +224,7 @@ def gpt2() -> nn.Module:
 )
 def test_unknown_architectures_are_told_what_was_looked_for(model, told):
     with pytest.raises(ModelError) as caught:
-        anatomy(model)
+        read_anatomy(model)
     text = str(caught.value)
     assert "Looked for: a list of equal blocks" in text
     assert "query, key and value" in text
@@ -224,18 +235,18 @@ def test_unknown_architectures_are_told_what_was_looked_for(model, told):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_embeddings_and_tokens_agree(tiny_model, family):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model(family)).train()
-    assert embeds_path_agrees(model)
+    assert accepts_embeddings(model)
     assert model.training
 
 
 def test_a_scale_on_looked_up_embeddings_is_caught(tiny_model):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
-    looked_up = model.bert.embeddings.forward
+    looked_up = model.bert.word_embeddings.forward
 
     def scaled(input_ids=None, inputs_embeds=None, **rest):
         if inputs_embeds is None:
-            inputs_embeds = 4 * model.bert.embeddings.word_embeddings(input_ids)
+            inputs_embeds = 4 * model.bert.word_embeddings.word_embeddings(input_ids)
         return looked_up(inputs_embeds=inputs_embeds, **rest)
 
-    model.bert.embeddings.forward = scaled
-    assert not embeds_path_agrees(model)
+    model.bert.word_embeddings.forward = scaled
+    assert not accepts_embeddings(model)

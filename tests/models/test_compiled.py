@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import StudyError
-from paretune.models import compiled
-from paretune.models.packing import Chance, Packing
-from paretune.models.packing.attention import packed_attention
-from paretune.models.packing.chance import drop, kept
-from paretune.models.packing.layout import Role
+from paretune.models.dropout.rng import draw_mask, drop
+from paretune.models.kernels import policy
+from paretune.models.packing import DropoutRng, Packing
+from paretune.models.packing.attention import compute_packed_attention
+from paretune.models.packing.layout import AttentionRole
 
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="needs numba: pip install numba"
@@ -32,10 +32,10 @@ Switch = Callable[[str], None]
 @pytest.fixture
 def switch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Switch]:
     """Compiled passes on ("1") and off ("0"); off at first."""
-    monkeypatch.setenv(compiled.VARIABLE, "0")
+    monkeypatch.setenv(policy.VARIABLE, "0")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield lambda to: monkeypatch.setenv(compiled.VARIABLE, to)
+    yield lambda to: monkeypatch.setenv(policy.VARIABLE, to)
     torch.set_num_threads(threads)
 
 
@@ -49,13 +49,13 @@ def both(switch: Switch, compute: Callable[[], list[Tensor]]) -> tuple[list[Tens
 
 @needs_numba
 def test_the_bits_are_numpys() -> None:
-    from paretune.models.packing.compiled.draws import _drop, stream
+    from paretune.models.kernels.dropout_rows import _drop, sfc64_state
 
     for seed, place, count in ((5, (3,), 4099), (5, (3, 0), 1), (2**60, (64, 7), 1024)):
         ones, found = np.ones(count, np.float32), np.empty(count, np.float32)
-        _drop(ones, found, stream(seed, place), 40_000, np.float32(1))
+        _drop(ones, found, sfc64_state(seed, place), 40_000, np.float32(1))
         p = 1 - 40_000 / 65_536
-        assert (found == kept(seed, place, count, p, torch.device("cpu")).numpy()).all()
+        assert (found == draw_mask(seed, place, count, p, torch.device("cpu")).numpy()).all()
 
 
 @needs_numba
@@ -67,30 +67,30 @@ def test_dropout_has_the_same_bits(p: float, switch: Switch) -> None:
     given = torch.randn(9, 1, 37, generator=draw)
 
     def compute() -> list[Tensor]:
-        chance = Chance()
-        chance.begin([5, 6], [[6, 3]])
+        chance = DropoutRng()
+        chance.begin_pass([5, 6], [[6, 3]])
         held = x.clone().requires_grad_()
         out = drop(held, chance, p)
-        assert chance.compiled == compiled.switched_on()
+        assert chance.used_kernels == policy.kernels_enabled()
         return [out.detach(), *torch.autograd.grad(out, held, given)]
 
     for one, other in zip(*both(switch, compute), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-ATTENTIONS: list[tuple[Role, int | None]] = [
+ATTENTIONS: list[tuple[AttentionRole, int | None]] = [
     *(("own", None), ("own", 2), ("first", None), ("first", 2)),
     ("across", None),
 ]
 
 
 def attended(
-    role: Role, window: int | None, dropout: float, front: bool, dtype: torch.dtype
+    role: AttentionRole, window: int | None, dropout: float, front: bool, dtype: torch.dtype
 ) -> list[Tensor]:
     """Output and gradients of attention over two runs' texts, and whether it was compiled."""
     packing = Packing()
-    packing.layout.set(LENGTHS, RUNS, targets=TARGETS if role == "across" else ())
-    packing.chance.begin([11, 12], [])
+    packing.layout.begin_batch(LENGTHS, RUNS, targets=TARGETS if role == "across" else ())
+    packing.dropout_rng.begin_pass([11, 12], [])
     module: Any = nn.Module()
     module.packing = packing
     draw = torch.Generator().manual_seed(1)
@@ -102,11 +102,11 @@ def attended(
     if front:
         module.prefixes, module.ours = "ours", nn.Module()
         module.ours.keys_and_values = lambda rows: given[3:]
-    out = packed_attention(
+    out = compute_packed_attention(
         module, *given[:3], heads=HEADS, dropout=dropout, scaling=0.7, role=role,
         sliding_window=window,
     )  # fmt: skip
-    assert packing.chance.compiled == (dtype == torch.float32 and compiled.switched_on())
+    assert packing.dropout_rng.used_kernels == (dtype == torch.float32 and policy.kernels_enabled())
     return [out.detach(), *torch.autograd.grad(out, given, back)]
 
 
@@ -116,7 +116,7 @@ def attended(
 @pytest.mark.parametrize("front", [False, True])
 @pytest.mark.parametrize("cost", [0, 40, 10**6])
 def test_attention_is_that_of_float64(
-    role: Role,
+    role: AttentionRole,
     window: int | None,
     dropout: float,
     front: bool,
@@ -125,13 +125,13 @@ def test_attention_is_that_of_float64(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Forward and every gradient, texts alone and together, a few scores at a time and all."""
-    monkeypatch.setattr("paretune.models.packing.layout.GROUP_SCORES", cost)
+    monkeypatch.setattr("paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", cost)
     exact = attended(role, window, dropout, front, torch.float64)
     switch("1")
-    from paretune.models.packing.compiled import attention
+    from paretune.models.kernels import attention
 
-    for at_once in (1, attention.AT_ONCE):
-        monkeypatch.setattr(attention, "AT_ONCE", at_once)
+    for at_once in (1, attention.SCORES_PER_STEP):
+        monkeypatch.setattr(attention, "SCORES_PER_STEP", at_once)
         found = attended(role, window, dropout, front, torch.float32)
         for one, other in zip(found, exact, strict=True):
             torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=2e-6)
@@ -139,7 +139,7 @@ def test_attention_is_that_of_float64(
 
 @needs_numba
 def test_a_score_that_is_no_number_is_not_hidden(switch: Switch) -> None:
-    from paretune.models.packing.compiled import softmax
+    from paretune.models.kernels import softmax
 
     for bad in (float("nan"), float("inf")):
         scores = np.zeros((1, 2, 40), np.float32)
@@ -153,7 +153,7 @@ def test_a_score_that_is_no_number_is_not_hidden(switch: Switch) -> None:
 @needs_numba
 def test_the_exponential_is_that_of_float64() -> None:
     """To 2e-7 of it; over more than 100 keys with scores 100 apart the shares sum to 1."""
-    from paretune.models.packing.compiled import softmax
+    from paretune.models.kernels import softmax
 
     draw = np.random.default_rng(0)
     scores = draw.uniform(-50, 50, (6, 20, 131)).astype(np.float32)
@@ -181,8 +181,8 @@ def test_residual_and_normalisation_are_those_of_float64(
         layer.bias.normal_(0, 0.3, generator=draw)
 
     def compute(dtype: torch.dtype) -> list[Tensor]:
-        chance = Chance()
-        chance.begin([5, 6], [[6, 3]])
+        chance = DropoutRng()
+        chance.begin_pass([5, 6], [[6, 3]])
         own = nn.LayerNorm(36, eps=1e-12, dtype=dtype)
         own.load_state_dict(layer.state_dict())
         own.requires_grad_(trained)
@@ -190,7 +190,7 @@ def test_residual_and_normalisation_are_those_of_float64(
         if dtype == torch.float64:
             out = own(y + drop(x, chance, p))
         else:
-            from paretune.models.packing.compiled.normalising import add_norm
+            from paretune.models.kernels.add_norm import add_norm
 
             out = add_norm(x, y, own, chance, p)
         wanted = [x, y, *(own.parameters() if trained else ())]
@@ -204,39 +204,39 @@ def test_residual_and_normalisation_are_those_of_float64(
 
 def test_the_switch(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.ones(2)
-    assert not compiled.computes(x) and compiled.about()[0] is None
-    monkeypatch.setattr(compiled, "installed", lambda: "0.99")
+    assert not policy.can_use_kernels(x) and policy.describe_kernels()[0] is None
+    monkeypatch.setattr(policy, "numba_version", lambda: "0.99")
     switch("1")
-    assert compiled.computes(x) and compiled.about() == ("0.99", "")
-    assert not compiled.computes(x, x.double()) and not compiled.computes(x.bfloat16())
+    assert policy.can_use_kernels(x) and policy.describe_kernels() == ("0.99", "")
+    assert not policy.can_use_kernels(x, x.double()) and not policy.can_use_kernels(x.bfloat16())
     torch.set_num_threads(2)
-    assert not compiled.computes(x)
+    assert not policy.can_use_kernels(x)
     torch.set_num_threads(1)
-    monkeypatch.delenv(compiled.VARIABLE)
-    assert compiled.computes(x)
-    monkeypatch.setattr(compiled, "installed", lambda: None)
-    assert not compiled.computes(x) and "pip install numba" in compiled.about()[1]
+    monkeypatch.delenv(policy.VARIABLE)
+    assert policy.can_use_kernels(x)
+    monkeypatch.setattr(policy, "numba_version", lambda: None)
+    assert not policy.can_use_kernels(x) and "pip install numba" in policy.describe_kernels()[1]
     switch("1")
     with pytest.raises(StudyError, match="numba is not installed"):
-        compiled.switched_on()
-    monkeypatch.setattr(compiled, "installed", lambda: "0.99")
-    with compiled.switched(on=False):
-        assert not compiled.switched_on()
-        with compiled.switched(on=True):
-            assert compiled.switched_on()
-        assert not compiled.switched_on()
-    assert compiled.switched_on()
+        policy.kernels_enabled()
+    monkeypatch.setattr(policy, "numba_version", lambda: "0.99")
+    with policy.override_kernels(on=False):
+        assert not policy.kernels_enabled()
+        with policy.override_kernels(on=True):
+            assert policy.kernels_enabled()
+        assert not policy.kernels_enabled()
+    assert policy.kernels_enabled()
     switch("yes")
     with pytest.raises(StudyError, match='"yes" is neither 0 nor 1'):
-        compiled.switched_on()
+        policy.kernels_enabled()
 
 
 def test_nothing_imports_numba_before_a_tensor_is_computed() -> None:
     said = (
-        "import sys, paretune.cli, paretune.training.execute, paretune.measuring.machine as m;"
+        "import sys, paretune.cli, paretune.training.trainer, paretune.measuring.machine as m;"
         "m.machine(); print('numba' in sys.modules)"
     )
-    free = {name: value for name, value in os.environ.items() if name != compiled.VARIABLE}
+    free = {name: value for name, value in os.environ.items() if name != policy.VARIABLE}
     asked = [sys.executable, "-c", said]
     found = subprocess.run(asked, capture_output=True, text=True, check=True, env=free)
     assert found.stdout.strip() == "False"

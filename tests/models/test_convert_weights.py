@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from tiny_marian import tiny_marian
 
 from paretune.errors import ModelError
-from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
 
@@ -36,17 +36,17 @@ def pickled(tiny_model, tmp_path):
 
 
 def found(folder):
-    return resolve(ModelSpec(name=str(folder)))
+    return resolve_source(ModelSpec(name=str(folder)))
 
 
 def test_the_converted_model_is_the_same(pickled, tiny_model, own_home):
     source = found(pickled)
     assert source.folder.is_relative_to(own_home)
     assert "only as .bin" in source.notes[0]
-    loaded = load(source, kind="classification", num_labels=2)
+    loaded = load_model(source, kind="classification", num_labels=2)
     assert loaded.notes == source.notes
-    plain = load(found(tiny_model("bert")), kind="classification", num_labels=2)
-    assert loaded.pristine() == plain.pristine()
+    plain = load_model(found(tiny_model("bert")), kind="classification", num_labels=2)
+    assert loaded.backbone_digest() == plain.backbone_digest()
     assert loaded.tokenizer("Žaba skače") == plain.tokenizer("Žaba skače")
 
 
@@ -84,7 +84,7 @@ def as_pickle(folder, state, **config):
 
 
 def translator(folder):
-    return load(found(folder), kind="translation", languages=("sl", "en"))
+    return load_model(found(folder), kind="translation", languages=("sl", "en"))
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -99,7 +99,7 @@ def test_a_tied_translation_model_stays_as_large_as_it_was(tmp_path, backwards):
     order = sorted(state, reverse=backwards)
     as_pickle(folder, {name: state[name] for name in order})
     opened = translator(folder)
-    assert opened.pristine() == plain.pristine()
+    assert opened.backbone_digest() == plain.backbone_digest()
     assert opened.model.get_output_embeddings().weight is opened.model.get_input_embeddings().weight
     written = load_file(found(folder).folder / "model.safetensors")
     assert sum(len(t) == len(state[table]) and t.ndim == 2 for t in written.values()) == 1
@@ -120,9 +120,9 @@ def test_tables_that_the_config_does_not_tie_are_all_written(tmp_path):
 def test_the_format_before_zip_archives(pickled, tiny_model):
     state = torch.load(pickled / "pytorch_model.bin", weights_only=True)
     torch.save(state, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    loaded = load(found(pickled), kind="classification", num_labels=2)
-    plain = load(found(tiny_model("bert")), kind="classification", num_labels=2)
-    assert loaded.pristine() == plain.pristine()
+    loaded = load_model(found(pickled), kind="classification", num_labels=2)
+    plain = load_model(found(tiny_model("bert")), kind="classification", num_labels=2)
+    assert loaded.backbone_digest() == plain.backbone_digest()
 
 
 def test_safetensors_are_preferred(pickled, tiny_model):

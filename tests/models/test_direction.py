@@ -9,9 +9,9 @@ import pytest
 from tiny_marian import tiny_marian
 
 from paretune.errors import ModelError
-from paretune.models.direction import Direction, direct
-from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.models.translation_languages import TranslationDirection, set_languages
 from paretune.study import ModelSpec
 
 
@@ -27,15 +27,15 @@ class Told:
         return {word: i for i, word in enumerate(self.words)}
 
 
-def told(tokenizer: Told, *languages: str, prefix: str | None = None) -> Direction:
-    return direct(tokenizer, None, languages, prefix, "model m")
+def told(tokenizer: Told, *languages: str, prefix: str | None = None) -> TranslationDirection:
+    return set_languages(tokenizer, None, languages, prefix, "model m")
 
 
 def test_a_token_before_the_text_where_a_model_has_several_targets() -> None:
     several = Told(["a", ">>slv<<", ">>hrv<<", ">>srp_Cyrl<<", ">>srp_Latn<<"])
-    assert told(several, "en", "sl") == Direction(">>slv<< ")
-    assert told(several, "en", "hr") == Direction(">>hrv<< ")
-    assert told(several, "en", "sl", prefix=">>hrv<< ") == Direction(">>hrv<< ")
+    assert told(several, "en", "sl") == TranslationDirection(">>slv<< ")
+    assert told(several, "en", "hr") == TranslationDirection(">>hrv<< ")
+    assert told(several, "en", "sl", prefix=">>hrv<< ") == TranslationDirection(">>hrv<< ")
     with pytest.raises(ModelError, match=r'"fi".*slv, hrv'):
         told(several, "en", "fi")
 
@@ -51,7 +51,7 @@ def test_a_token_before_the_text_where_a_model_has_several_targets() -> None:
 )
 def test_codes_of_the_tokenizers_own(words: list[str], codes: Any, first: int) -> None:
     tokenizer: Any = Told(words, src_lang=None, tgt_lang=None)
-    assert told(tokenizer, "sl", "en") == Direction("", first)
+    assert told(tokenizer, "sl", "en") == TranslationDirection("", first)
     assert (tokenizer.src_lang, tokenizer.tgt_lang) == codes
 
 
@@ -60,7 +60,7 @@ def test_a_code_that_is_not_unique_is_asked_for_in_full() -> None:
     with pytest.raises(ModelError, match="zho_Hans, zho_Hant"):
         told(Told(words, src_lang=None, tgt_lang=None), "en", "zh")
     full: Any = Told(words, src_lang=None, tgt_lang=None)
-    assert told(full, "en", "zho_Hant") == Direction("", 1)
+    assert told(full, "en", "zho_Hant") == TranslationDirection("", 1)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,9 @@ def test_a_code_that_is_not_unique_is_asked_for_in_full() -> None:
     ],
 )
 def test_one_direction_that_fits(has: Any, asked: tuple[str, str]) -> None:
-    assert told(Told(["a"], source_lang=has[0], target_lang=has[1]), *asked) == Direction()
+    assert (
+        told(Told(["a"], source_lang=has[0], target_lang=has[1]), *asked) == TranslationDirection()
+    )
 
 
 @pytest.mark.parametrize("asked", [("en", "sl"), ("hr", "en"), ("sl", "de")])
@@ -87,11 +89,14 @@ def test_one_direction_that_does_not_fit_is_refused(asked: tuple[str, str]) -> N
 
 def test_words_before_the_text_of_a_model_that_knows_no_languages() -> None:
     said = "translate English to German: "
-    assert told(Told(["a"]), "en", "de", prefix=said) == Direction(said)
+    assert told(Told(["a"]), "en", "de", prefix=said) == TranslationDirection(said)
 
 
 def test_a_marian_of_the_other_direction_is_refused(tmp_path: Path) -> None:
-    source = resolve(ModelSpec(name=str(tiny_marian(tmp_path / "m"))), offline=True)
-    assert load(source, kind="translation", languages=("sl", "en")).direction == Direction()
+    source = resolve_source(ModelSpec(name=str(tiny_marian(tmp_path / "m"))), offline=True)
+    assert (
+        load_model(source, kind="translation", languages=("sl", "en")).direction
+        == TranslationDirection()
+    )
     with pytest.raises(ModelError, match='translates from "sl", and the task is from "en"'):
-        load(source, kind="translation", languages=("en", "sl"))
+        load_model(source, kind="translation", languages=("en", "sl"))

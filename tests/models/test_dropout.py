@@ -8,7 +8,7 @@ from tiny_models import FAMILIES
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from paretune.models.dropout import set_dropout
+from paretune.models.dropout.rates import set_dropout
 
 IDS = torch.arange(5, 25)[None]
 
@@ -38,4 +38,4 @@ def test_a_module_added_later_keeps_its_own(tiny_model):
     set_dropout(model, None)
     model.add_module("later", nn.Dropout(0.7))
     set_dropout(model, None)
-    assert model.later.p == 0.7
+    assert model.unscheduled.p == 0.7

@@ -12,21 +12,23 @@ import pytest
 import torch
 from tiny_marian import tiny_marian
 
-from paretune.models.held import hold_bf16
-from paretune.models.load import Loaded, load
-from paretune.models.resolve import resolve
+from paretune.models.bf16_weights import cast_to_bf16
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
 MAPS = Path("/proc/self/maps")
 
 
-def opened(folder: Path) -> Loaded:
-    return load(resolve(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
+def opened(folder: Path) -> LoadedModel:
+    return load_model(
+        resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2
+    )
 
 
-def translator(folder: Path) -> Loaded:
-    source = resolve(ModelSpec(name=str(folder)))
-    return load(source, kind="translation", languages=("sl", "en"))
+def translator(folder: Path) -> LoadedModel:
+    source = resolve_source(ModelSpec(name=str(folder)))
+    return load_model(source, kind="translation", languages=("sl", "en"))
 
 
 @pytest.mark.skipif(not MAPS.is_file(), reason="needs Linux's /proc/self/maps")
@@ -40,29 +42,29 @@ def test_the_weight_file_is_no_longer_mapped(tiny_model, tmp_path, family):
         loaded = opened(folder)
     weights = str(folder / "model.safetensors")
     assert weights in MAPS.read_text(encoding="utf-8")
-    hold_bf16(loaded.model, loaded.anatomy)
+    cast_to_bf16(loaded.model, loaded.anatomy)
     gc.collect()
     assert weights not in MAPS.read_text(encoding="utf-8")
 
 
 def test_what_stays_in_fp32_has_the_same_bits(tiny_model):
     plain, held = opened(tiny_model("bert")), opened(tiny_model("bert"))
-    hold_bf16(held.model, held.anatomy)
-    cast = {f"{name}.weight" for name in held.anatomy.linears}
+    cast_to_bf16(held.model, held.anatomy)
+    cast = {f"{name}.weight" for name in held.anatomy.linear_layers}
     assert cast
     for (name, expected), found in zip(
         plain.model.named_parameters(), held.model.parameters(), strict=True
     ):
         if name in cast:
             assert torch.equal(found, expected.to(torch.bfloat16)), name
-        elif name not in held.head:
+        elif name not in held.head_parameters:
             assert found.dtype == torch.float32, name
             assert torch.equal(found, expected), name
 
 
 def test_tied_tables_stay_tied(tmp_path):
     loaded = translator(tiny_marian(tmp_path / "marian"))
-    hold_bf16(loaded.model, loaded.anatomy)
+    cast_to_bf16(loaded.model, loaded.anatomy)
     words = loaded.model.get_input_embeddings().weight
     assert loaded.model.get_output_embeddings().weight is words
 
@@ -70,9 +72,9 @@ def test_tied_tables_stay_tied(tmp_path):
 MEASURE = """
 import gc, json, sys
 from paretune.measuring.counters import status_bytes
-from paretune.models.held import hold_bf16
+from paretune.models.bf16_weights import hold_bf16
 from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.models.sources.resolve import resolve
 from paretune.study import ModelSpec
 
 def opened(folder):

@@ -19,8 +19,8 @@ from tiny_study import as_file, command, finish, small, two_files
 from tiny_tasks import small as small_options
 
 from paretune.errors import ModelError
-from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec, Study
 
 FEW = ("full", "lora", "prompt", "untuned")
@@ -56,13 +56,13 @@ def test_revisions_of_a_cache(tmp_path: Any, monkeypatch: Any) -> None:
     name = "FacebookAI/xlm-roberta-base"
     snapshot = hub_layout(name, tmp_path, small=True)
     for revision in (None, "main", LAYOUTS[name].commit):
-        source = resolve(ModelSpec(name=name, revision=revision))
+        source = resolve_source(ModelSpec(name=name, revision=revision))
         assert (source.folder, source.revision) == (snapshot, LAYOUTS[name].commit)
     for revision in ("v1.0", "f" * 40):
         with pytest.raises(
             ModelError, match=f"not in the local cache of the hub at revision {revision}"
         ):
-            resolve(ModelSpec(name=name, revision=revision))
+            resolve_source(ModelSpec(name=name, revision=revision))
 
 
 def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) -> None:
@@ -71,8 +71,8 @@ def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) ->
     folder = hub_layout("EMBEDDIA/crosloengual-bert", tmp_path, small=True)
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     assert sum(name.endswith(".gamma") for name in state) == 6
-    source = resolve(ModelSpec(name=str(folder)))
-    model = load(source, kind="classification", num_labels=2).model
+    source = resolve_source(ModelSpec(name=str(folder)))
+    model = load_model(source, kind="classification", num_labels=2).model
     for name, found in model.bert.named_parameters(prefix="bert"):
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"
@@ -96,7 +96,7 @@ def test_by_name_offline_through_everything(
         assert code == 0, out + err
     assert LAYOUTS[name].commit in out
     store = finish(study, tmp_path / "store", costs=0)
-    records = store.records(study.study_hash)
+    records = store.load_records(study.study_hash)
     store.close()
     gc.collect()
     ran = {record.run.method.name for record in records if record.run.stage == "final"}

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from paretune.errors import ModelError, NetworkError
-from paretune.models.load import load
-from paretune.models.resolve import resolve
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
@@ -118,7 +118,7 @@ def hub(tmp_path, monkeypatch):
 
 
 def found(revision=None, *, offline):
-    return resolve(ModelSpec(name=NAME, revision=revision), offline=offline)
+    return resolve_source(ModelSpec(name=NAME, revision=revision), offline=offline)
 
 
 def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
@@ -134,8 +134,8 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     assert source.notes == ()
     assert "model.safetensors" in hub.fetched
     assert not hub.fetched & {"README.md", "pytorch_model.bin"}
-    assert source.weights_hash == resolve(ModelSpec(name=str(folder))).weights_hash
-    load(source, kind="classification", num_labels=2)
+    assert source.weights_hash == resolve_source(ModelSpec(name=str(folder))).weights_hash
+    load_model(source, kind="classification", num_labels=2)
     hub.asked.clear()
     assert found(offline=True) == source
     assert found(offline=False) == source  # the cache comes first: the model stays what it was
@@ -191,7 +191,7 @@ def test_a_half_fetched_model_is_not_taken_for_whole(hub, tiny_model):
     with pytest.raises(ModelError, match="--online"):
         found(offline=True)
     hub.broken = False
-    load(found(offline=False), kind="classification", num_labels=2)
+    load_model(found(offline=False), kind="classification", num_labels=2)
 
 
 def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):
@@ -204,7 +204,7 @@ def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):
 
 def test_a_name_that_cannot_be_on_the_hub():
     with pytest.raises(ModelError, match="neither a model on the hub nor a folder"):
-        resolve(ModelSpec(name="a b/c"))
+        resolve_source(ModelSpec(name="a b/c"))
 
 
 def drop(source, name):

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from paretune.models.packing.layout import Layout
+from paretune.models.packing.layout import PackedLayout
 
 
-def a_layout(lengths: list[int]) -> Layout:
-    layout = Layout()
-    layout.set(lengths, [len(lengths)])
+def a_layout(lengths: list[int]) -> PackedLayout:
+    layout = PackedLayout()
+    layout.begin_batch(lengths, [len(lengths)])
     return layout
 
 
@@ -23,17 +23,17 @@ def test_places_and_fronts_are_those_of_a_plain_loop() -> None:
     for _ in range(20):
         lengths = drawn.integers(2, 40, drawn.integers(1, 30)).tolist()
         layout = a_layout(lengths)
-        assert layout.places.dtype == layout.first.dtype == torch.int64
-        assert layout.places.tolist() == [[i] for n in lengths for i in range(n)]
+        assert layout.position_ids.dtype == layout.first_rows.dtype == torch.int64
+        assert layout.position_ids.tolist() == [[i] for n in lengths for i in range(n)]
         starts = layout.starts[:-1]
-        assert layout.fronts(2).tolist() == [s + i for s in starts for i in range(2)]
+        assert layout.virtual_rows(2).tolist() == [s + i for s in starts for i in range(2)]
 
 
 def test_the_work_of_finding_places_does_not_grow_with_the_rows() -> None:
     assert instructions(a_layout([10] * 8)) == instructions(a_layout([10_000] * 8))
 
 
-def instructions(layout: Layout) -> int:
+def instructions(layout: PackedLayout) -> int:
     """How many instructions of Python the places take."""
     count = 0
 
@@ -46,7 +46,7 @@ def instructions(layout: Layout) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        found = layout.places
+        found = layout.position_ids
     finally:
         sys.settrace(before)
     assert len(found) == layout.rows

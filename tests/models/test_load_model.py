@@ -12,9 +12,9 @@ from tiny_models import FAMILIES, SENTENCES
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune.errors import ModelError
-from paretune.models.load import load, reset_head
-from paretune.models.resolve import resolve
-from paretune.study import ModelSpec, derive
+from paretune.models.load import load_model, reset_head
+from paretune.models.sources.resolve import resolve_source
+from paretune.study import ModelSpec, derive_seed
 
 KINDS = ("classification", "multiple_choice")
 DENSE = {"classifier.dense", "classifier.out_proj"}
@@ -32,8 +32,8 @@ HEADS = {
 
 
 def opened(folder, kind="classification", num_labels=3, labels=()):
-    return load(
-        resolve(ModelSpec(name=str(folder))), kind=kind, num_labels=num_labels, labels=labels
+    return load_model(
+        resolve_source(ModelSpec(name=str(folder))), kind=kind, num_labels=num_labels, labels=labels
     )
 
 
@@ -84,17 +84,17 @@ def test_a_new_head_is_no_cause_for_warnings(tiny_model, caplog, capfd):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_reset_head_draws_what_transformers_draws(tiny_model, family, kind):
     loaded = opened(tiny_model(family), kind)
-    before = loaded.pristine()
+    before = loaded.backbone_digest()
     reset_head(loaded, 5)
     opener = AutoModelForMultipleChoice
     told = {}
     if kind == "classification":
         opener, told = AutoModelForSequenceClassification, {"num_labels": 3}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(5, "head"))
+        torch.manual_seed(derive_seed(5, "head"))
         oracle = opener.from_pretrained(tiny_model(family), **told)
     assert same(bits(loaded), {n: p.detach() for n, p in oracle.named_parameters()})
-    assert loaded.pristine() == before
+    assert loaded.backbone_digest() == before
 
 
 @pytest.mark.parametrize("family", ["bert", "camembert", "electra", "modernbert"])
@@ -137,14 +137,14 @@ def test_the_distribution_of_a_drawn_head(tiny_model):
 
 def test_pristine_sees_one_flipped_bit(tiny_model):
     loaded = opened(tiny_model("bert"))
-    before = loaded.pristine()
+    before = loaded.backbone_digest()
     with torch.no_grad():
         loaded.model.classifier.weight.add_(1)
-    assert loaded.pristine() == before  # the head is not its business
+    assert loaded.backbone_digest() == before  # the head is not its business
     weight = loaded.model.bert.encoder.layer[0].output.dense.weight
     with torch.no_grad():
         weight.view(torch.int32)[0, 0] ^= 1
-    assert loaded.pristine() != before
+    assert loaded.backbone_digest() != before
 
 
 @pytest.mark.parametrize("labels", [3, 4])

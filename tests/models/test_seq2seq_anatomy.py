@@ -21,8 +21,13 @@ from tiny_translators import (
 from torch import nn
 
 from paretune.errors import ModelError
-from paretune.models.anatomy import ROLES, anatomy, embeds_path_agrees, targets
-from paretune.models.backbone import backbone_parameters
+from paretune.models.structure.anatomy import (
+    ROLES,
+    accepts_embeddings,
+    find_target_modules,
+    read_anatomy,
+)
+from paretune.models.structure.backbone import find_backbone_parameters
 
 RELATIVE = ("t5", "gated-t5", "mt5")
 GATED = ("gated-t5", "mt5")
@@ -33,7 +38,7 @@ NORM_LAST = ("marian", "bart")
 def test_every_translator_is_understood(family):
     """Written down by hand from the architectures: what structure must find without the names."""
     model = tiny_translator(family)
-    found = anatomy(model)
+    found = read_anatomy(model)
     assert [layer.stack for layer in found.layers] == (
         ["encoder"] * ENCODER_LAYERS + ["decoder"] * DECODER_LAYERS
     )
@@ -50,36 +55,36 @@ def test_every_translator_is_understood(family):
             query, output, cross = "q_proj", "out_proj", "encoder_attn"
             up, down = ("fc1",), "fc2"
         assert layer.name == name
-        assert layer.attention.name == f"{name}.{own}"
-        assert layer.attention.query == f"{name}.{own}.{query}"
-        assert layer.attention.output == f"{name}.{own}.{output}"
+        assert layer.self_attention.name == f"{name}.{own}"
+        assert layer.self_attention.query == f"{name}.{own}.{query}"
+        assert layer.self_attention.output == f"{name}.{own}.{output}"
         assert layer.up == tuple(f"{name}.{one}" for one in up)
         assert layer.down == f"{name}.{down}"
-        assert (layer.cross is None) == (layer.stack == "encoder")
-        if layer.cross is not None:
-            assert layer.cross.name == f"{name}.{cross}"
-            assert layer.cross.query == f"{name}.{cross}.{query}"
-            assert layer.cross.output == f"{name}.{cross}.{output}"
-            assert layer.attentions == (layer.attention, layer.cross)
+        assert (layer.cross_attention is None) == (layer.stack == "encoder")
+        if layer.cross_attention is not None:
+            assert layer.cross_attention.name == f"{name}.{cross}"
+            assert layer.cross_attention.query == f"{name}.{cross}.{query}"
+            assert layer.cross_attention.output == f"{name}.{cross}.{output}"
+            assert layer.attentions == (layer.self_attention, layer.cross_attention)
         for attention in layer.attentions:
             assert attention.key.rpartition(".")[2].startswith("k")
             assert attention.value.rpartition(".")[2].startswith("v")
         last = f"{name}.final_layer_norm" if family in NORM_LAST else None
-        assert layer.norm == last
+        assert layer.output_norm == last
     assert found.width == found.embedding_width == WIDTH
-    assert found.head == ()
+    assert found.head_modules == ()
     assert found.max_length == (None if family in RELATIVE else POSITIONS)
     assert found.pad_id == model.config.pad_token_id
     inside = "" if family in RELATIVE else "model."
     assert (found.encoder, found.decoder) == (f"{inside}encoder", f"{inside}decoder")
-    assert not set(found.linears).difference(targets(found, ["all_linear"]))
+    assert not set(found.linear_layers).difference(find_target_modules(found, ["all_linear"]))
 
 
 @pytest.mark.parametrize("family", TRANSLATORS)
 def test_the_embeddings_are_those_that_the_encoder_calls(family):
     model = tiny_translator(family)
     called = []
-    table = model.get_submodule(anatomy(model).embeddings)
+    table = model.get_submodule(read_anatomy(model).word_embeddings)
     table.register_forward_hook(lambda module, given, out: called.append(given[0].shape))
     model.get_encoder()(input_ids=torch.full((2, 5), 7))
     assert called == [(2, 5)]
@@ -92,7 +97,7 @@ def test_a_translator_with_weights_has_the_anatomy_of_its_plan(family):
     generator = torch.get_rng_state()
     with torch.device("meta"):
         plan = type(real)(real.config)
-    assert anatomy(real) == anatomy(plan.train())
+    assert read_anatomy(real) == read_anatomy(plan.train())
     assert plan.training
     assert torch.equal(generator, torch.get_rng_state())
     assert all(torch.equal(p, before[name]) for name, p in real.named_parameters())
@@ -103,13 +108,13 @@ def test_an_opened_checkpoint_has_the_anatomy_of_what_was_saved(family, tmp_path
     """The positions of Marian are no weights, though ``from_pretrained`` lets them be trained."""
     model = tiny_translator(family)
     model.save_pretrained(tmp_path)
-    assert anatomy(type(model).from_pretrained(tmp_path)) == anatomy(model)
+    assert read_anatomy(type(model).from_pretrained(tmp_path)) == read_anatomy(model)
 
 
 @pytest.mark.parametrize("family", TRANSLATORS)
 def test_max_length_is_the_longest_source_that_runs(family):
     model = tiny_translator(family)
-    limit = anatomy(model).max_length or POSITIONS
+    limit = read_anatomy(model).max_length or POSITIONS
     with torch.no_grad():
         ids = torch.full((1, limit), 7)
         assert model(input_ids=ids, decoder_input_ids=ids).logits.isfinite().all()
@@ -121,14 +126,14 @@ def test_max_length_is_the_longest_source_that_runs(family):
 @pytest.mark.parametrize("family", TRANSLATORS)
 def test_roles_cover_the_attention_to_the_source(family):
     model = tiny_translator(family)
-    found = anatomy(model)
+    found = read_anatomy(model)
     attentions = ENCODER_LAYERS + 2 * DECODER_LAYERS
     layers = ENCODER_LAYERS + DECODER_LAYERS
     ups = 2 if family in GATED else 1
     many = {"feed_forward_up": layers * ups, "feed_forward_down": layers}
     many["all_linear"] = 4 * attentions + (ups + 1) * layers
     for role in ROLES:
-        assert len(targets(found, [role])) == many.get(role, attentions)
+        assert len(find_target_modules(found, [role])) == many.get(role, attentions)
     inner = HEADS * T5_HEAD if family in RELATIVE else WIDTH
     for role, shape in {
         "query": (inner, WIDTH),
@@ -137,11 +142,11 @@ def test_roles_cover_the_attention_to_the_source(family):
         "feed_forward_up": (INNER, WIDTH),
         "feed_forward_down": (WIDTH, INNER),
     }.items():
-        assert {tuple(model.get_submodule(n).weight.shape) for n in targets(found, [role])} == {
-            shape
-        }
+        assert {
+            tuple(model.get_submodule(n).weight.shape) for n in find_target_modules(found, [role])
+        } == {shape}
     literal = "EncDecAttention.q" if family in RELATIVE else "encoder_attn.q_proj"
-    assert len(targets(found, [literal])) == DECODER_LAYERS
+    assert len(find_target_modules(found, [literal])) == DECODER_LAYERS
 
 
 def test_what_gives_words_is_not_in_reach_of_methods():
@@ -149,15 +154,15 @@ def test_what_gives_words_is_not_in_reach_of_methods():
     model = tiny_translator("mt5")
     # As from_pretrained leaves it where the checkpoint has two tables.
     model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach() + 1)
-    apart = set(dict(model.named_parameters())) - backbone_parameters(model)
+    apart = set(dict(model.named_parameters())) - find_backbone_parameters(model)
     assert apart == {"lm_head.weight"}
-    assert "lm_head" not in anatomy(model).linears
-    assert anatomy(model).head == ()
+    assert "lm_head" not in read_anatomy(model).linear_layers
+    assert read_anatomy(model).head_modules == ()
     for family in ("marian", "t5", "mbart"):
         model = tiny_translator(family)
-        fixed = set(anatomy(model).fixed)
+        fixed = set(read_anatomy(model).untrainable)
         weights = set(dict(model.named_parameters())) - fixed
-        assert backbone_parameters(model) >= weights
+        assert find_backbone_parameters(model) >= weights
         tables = {f"model.{stack}.embed_positions.weight" for stack in ("encoder", "decoder")}
         assert fixed == (tables if family == "marian" else set())
 
@@ -166,9 +171,9 @@ def test_what_gives_words_is_not_in_reach_of_methods():
 def test_the_scale_between_table_and_first_layer_is_seen(family):
     """Marian reads embeddings as a whisper; mBART's table gives them scaled."""
     model = tiny_translator(family).train()
-    assert embeds_path_agrees(model) == (family != "marian")
+    assert accepts_embeddings(model) == (family != "marian")
     assert model.training
-    assert embeds_path_agrees(tiny_translator("marian", scale_embedding=False))
+    assert accepts_embeddings(tiny_translator("marian", scale_embedding=False))
 
 
 def test_a_decoder_that_sees_no_source_is_refused():
@@ -184,7 +189,7 @@ def test_a_decoder_that_sees_no_source_is_refused():
         model = transformers.BertLMHeadModel(config)
     model.config.is_encoder_decoder = True
     with pytest.raises(ModelError, match=r"(?s)BertLMHeadModel .*without attention to the source"):
-        anatomy(model)
+        read_anatomy(model)
 
 
 def test_two_stacks_of_bert_are_understood():
@@ -197,11 +202,11 @@ def test_two_stacks_of_bert_are_understood():
         num_attention_heads=2,
     )
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(bert, copy.copy(bert))
-    found = anatomy(transformers.EncoderDecoderModel(config))
-    assert found.layers[0].cross is None
+    found = read_anatomy(transformers.EncoderDecoderModel(config))
+    assert found.layers[0].cross_attention is None
     last = found.layers[-1]
     assert last.name == "decoder.bert.encoder.layer.1"
-    assert last.attention.query == f"{last.name}.attention.self.query"
-    assert last.cross is not None
-    assert last.cross.query == f"{last.name}.crossattention.self.query"
-    assert last.cross.output == f"{last.name}.crossattention.output.dense"
+    assert last.self_attention.query == f"{last.name}.attention.self.query"
+    assert last.cross_attention is not None
+    assert last.cross_attention.query == f"{last.name}.crossattention.self.query"
+    assert last.cross_attention.output == f"{last.name}.crossattention.output.dense"

@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoTokenizer
 
 import paretune
 from paretune.errors import ModelError
-from paretune.models.load import load
-from paretune.models.resolve import resolve
-from paretune.models.sentencepiece_model import require_same_cuts
+from paretune.models.load import load_model
+from paretune.models.sentencepiece_model import require_same_tokenization
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.verbs.export import export
 
@@ -35,7 +35,9 @@ def folder(published, tmp_path):
 
 
 def opened(folder):
-    return load(resolve(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
+    return load_model(
+        resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2
+    )
 
 
 def expected(folder):
@@ -124,7 +126,7 @@ def test_families_that_change_letters_first(tmp_path, lower):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
     (tmp_path / "config.json").write_text('{"model_type": "albert"}')
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
-    require_same_cuts(tokenizer, file, "model albert")
+    require_same_tokenization(tokenizer, file, "model albert")
     assert ("Ž" in "".join(tokenizer.tokenize("Žaba"))) is False
 
 

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from paretune import methods
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet
-from paretune.methods.prefixing import attention_module
-from paretune.models.anatomy import anatomy
+from paretune.methods.core import options as method_options
+from paretune.methods.core.prefix_attention import attention_module_name
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import read_anatomy
 
 HOME = Path(__file__).parent
 TOLD = json.loads((HOME / "adapters.json").read_text(encoding="utf-8"))
@@ -86,10 +86,12 @@ class Case:
         start = f"{family}/base/"
         base = {n.removeprefix(start): t for n, t in TENSORS.items() if n.startswith(start)}
         self.model.load_state_dict(base, strict=True)
-        self.anatomy = anatomy(self.model)
+        self.anatomy = read_anatomy(self.model)
         method, given = OURS[case]
         self.method = methods.get(method)
-        self.options = method_options.parse(method, self.method.Options, {**given, **changes})
+        self.options = method_options.parse_options(
+            method, self.method.Options, {**given, **changes}
+        )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self.injection = self.method.inject(self.model, self.anatomy, self.options, Fleet(), [1])
@@ -111,12 +113,12 @@ class Case:
             return name.replace("prefix_front.", "prefix/")
         for i, layer in enumerate(self.anatomy.layers):
             places = {
-                "query": layer.attention.query,
-                "key": layer.attention.key,
-                "value": layer.attention.value,
-                "attention": layer.attention.output,
+                "query": layer.self_attention.query,
+                "key": layer.self_attention.key,
+                "value": layer.self_attention.value,
+                "attention": layer.self_attention.output,
                 "down": layer.down,
-                "prefix": attention_module(layer.attention),
+                "prefix": attention_module_name(layer.self_attention),
             }
             for place, module in places.items():
                 if name.startswith(f"{module}."):

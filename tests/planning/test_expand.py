@@ -12,8 +12,8 @@ import pytest
 from tiny_tasks import tiny_task
 
 from paretune.errors import MethodError, StudyError
-from paretune.planning.context import Context, learning_rates
-from paretune.planning.expand import Planned, expand, folds
+from paretune.planning.context import StudyContext, choose_learning_rates
+from paretune.planning.expand import PlannedRun, count_folds, expand_study
 from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
 
@@ -40,7 +40,7 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
     return make
 
 
-def ended(planned: Planned, primary: float = 0.5, outcome: str = "ok") -> Record:
+def ended(planned: PlannedRun, primary: float = 0.5, outcome: str = "ok") -> Record:
     scores = {"selection": {"primary": primary, "loss": 1.0}} if outcome == "ok" else {}
     return Record(
         run_id=planned.run_id,
@@ -52,17 +52,17 @@ def ended(planned: Planned, primary: float = 0.5, outcome: str = "ok") -> Record
     )
 
 
-def stages(runs: list[Planned], method: str | None = None) -> Counter[str]:
+def stages(runs: list[PlannedRun], method: str | None = None) -> Counter[str]:
     return Counter(p.run.stage for p in runs if method in (None, p.run.method.name))
 
 
-def trials(runs: list[Planned], method: str) -> list[Planned]:
+def trials(runs: list[PlannedRun], method: str) -> list[PlannedRun]:
     return [p for p in runs if p.run.method.name == method and p.run.stage == "tune"]
 
 
 def test_at_first_there_are_trials_baselines_and_costs(ask: Any) -> None:
     study = ask()
-    runs = expand(study, Context(), [])
+    runs = expand_study(study, StudyContext(), [])
     assert [p.run.method.name for p in runs[:2]] == ["majority", "tfidf"]  # they take a moment
     order = [p.run.stage for p in runs[2:]]
     assert order == ["tune"] * 24 + ["cost"] * 4
@@ -78,17 +78,17 @@ def test_at_first_there_are_trials_baselines_and_costs(ask: Any) -> None:
 
 def test_the_same_question_has_the_same_answer(ask: Any) -> None:
     study = ask()
-    assert expand(study, Context(), []) == expand(study, Context(), [])
+    assert expand_study(study, StudyContext(), []) == expand_study(study, StudyContext(), [])
 
 
 def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) -> None:
-    study, context = ask(), Context()
-    first = expand(study, context, [])
+    study, context = ask(), StudyContext()
+    first = expand_study(study, context, [])
     own = trials(first, "lora")
     rates = sorted({p.run.learning_rate for p in own})
     records = [ended(p, 0.9 if p.run.learning_rate == rates[1] else 0.5) for p in own]
-    assert expand(study, context, records[:-1]) == first
-    then = expand(study, context, records)
+    assert expand_study(study, context, records[:-1]) == first
+    then = expand_study(study, context, records)
     final = [p.run for p in then if p.run.stage == "final" and p.run.method.name == "lora"]
     assert [run.seed for run in final] == [1, 2, 3]
     assert {(run.learning_rate, run.fold) for run in final} == {(rates[1], 0)}
@@ -99,51 +99,51 @@ def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) ->
 
 
 def test_a_cell_whose_trials_all_failed_ends(ask: Any) -> None:
-    study, context = ask(), Context()
-    first = expand(study, context, [])
+    study, context = ask(), StudyContext()
+    first = expand_study(study, context, [])
     records = [ended(p, outcome="diverged") for p in trials(first, "full")]
     records += [ended(p, outcome="out_of_memory") for p in trials(first, "lora")]
-    assert expand(study, context, records) == first
+    assert expand_study(study, context, records) == first
 
 
 def test_one_trial_needs_no_tuning(ask: Any) -> None:
     study = ask(protocol={"seeds": [1, 2, 3], "trials": 1})
-    runs = expand(study, Context(), [])
+    runs = expand_study(study, StudyContext(), [])
     assert stages(runs, "lora") == {"final": 3, "cost": 1}
     assert {p.run.learning_rate for p in runs if p.run.method.name == "lora"} == {1e-3}
 
 
 def test_baselines_that_are_asked_for_are_there_once(ask: Any) -> None:
     study = ask(methods=["lora", "majority", "tfidf", "head_only"])
-    names = Counter(p.run.method.name for p in expand(study, Context(), []))
+    names = Counter(p.run.method.name for p in expand_study(study, StudyContext(), []))
     assert names == {"majority": 1, "tfidf": 1, "lora": 7, "head_only": 7}
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(499, 5), (500, 1), (9427, 1)])
 def test_folds_only_under_500_rows(ask: Any, rows: int, expected: int) -> None:
-    assert folds(ask(protocol={"folds": 5}), rows) == expected
+    assert count_folds(ask(protocol={"folds": 5}), rows) == expected
 
 
 def test_a_large_task_is_not_folded(tmp_path: Path, ask: Any) -> None:
     task = tiny_task(tmp_path / "large", train=500)
     study = ask(tasks=[task.model_dump(exclude_none=True)], methods=["lora"])
-    runs = expand(study, Context(), [])
+    runs = expand_study(study, StudyContext(), [])
     assert len(trials(runs, "lora")) == 3 and {p.run.fold for p in runs} == {0}
 
 
 def test_given_rates_are_taken_and_must_be_as_many_as_the_trials(ask: Any) -> None:
     given = {"name": "lora", "learning_rates": [1e-4, 1e-3, 5e-3]}
-    runs = expand(ask(methods=[given]), Context(), [])
+    runs = expand_study(ask(methods=[given]), StudyContext(), [])
     assert {p.run.learning_rate for p in trials(runs, "lora")} == {1e-4, 1e-3, 5e-3}
     short = ask(methods=[{"name": "lora", "learning_rates": [1e-3]}])
     with pytest.raises(MethodError, match=r"1 learning rates, but every method gets 3 trials"):
-        expand(short, Context(), [])
+        expand_study(short, StudyContext(), [])
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
 def test_rates_span_the_methods_own_range(number: int) -> None:
-    module, _ = Context().method(MethodSpec(name="lora"))
-    rates = learning_rates(MethodSpec(name="lora"), module, number)
+    module, _ = StudyContext().method(MethodSpec(name="lora"))
+    rates = choose_learning_rates(MethodSpec(name="lora"), module, number)
     assert len(rates) == number and list(rates) == sorted(set(rates))
     low, middle, high = module.LEARNING_RATES
     assert rates == ((middle,) if number == 1 else (low, *rates[1:-1], high))
@@ -160,7 +160,7 @@ def test_methods_are_checked_before_anything_runs(
     ask: Any, method: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(MethodError, match=said):
-        expand(ask(methods=[method]), Context(), [])
+        expand_study(ask(methods=[method]), StudyContext(), [])
 
 
 def test_identity_does_not_depend_on_places_and_labels(
@@ -168,19 +168,19 @@ def test_identity_does_not_depend_on_places_and_labels(
 ) -> None:
     """Data and model in other folders, other labels, another study's name: the same runs."""
     copied = tiny_model("bert", tmp_path / "elsewhere" / "model")
-    one = expand(ask(), Context(), [])
+    one = expand_study(ask(), StudyContext(), [])
     other = ask(
         folder=tmp_path / "elsewhere" / "data",
         study="renamed",
         models=[{"name": str(copied), "label": "other"}],
         methods=["full", {"name": "lora", "label": "my LoRA"}, "prompt"],
     )
-    assert [p.run_id for p in expand(other, Context(), [])] == [p.run_id for p in one]
+    assert [p.run_id for p in expand_study(other, StudyContext(), [])] == [p.run_id for p in one]
 
 
 def test_identity_is_the_same_in_another_process(ask: Any, tmp_path: Path) -> None:
     study = ask(methods=["lora"])
-    here = [p.run_id for p in expand(study, Context(), [])]
+    here = [p.run_id for p in expand_study(study, StudyContext(), [])]
     file = tmp_path / "study.json"
     file.write_text(study.model_dump_json(exclude_none=True))
     code = (
@@ -213,16 +213,16 @@ CHANGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_whatever_can_change_a_result_changes_the_identity(ask: Any, change: str) -> None:
     methods = {"methods": ["lora"]}
-    before = {p.run_id for p in trials(expand(ask(**methods), Context(), []), "lora")}
+    before = {p.run_id for p in trials(expand_study(ask(**methods), StudyContext(), []), "lora")}
     changed = ask(**{**methods, **CHANGES[change]})
-    after = {p.run_id for p in trials(expand(changed, Context(), []), "lora")}
+    after = {p.run_id for p in trials(expand_study(changed, StudyContext(), []), "lora")}
     assert before and after and not before & after
 
 
 def test_other_data_or_another_model_is_another_run(
     ask: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    before = {p.run_id for p in expand(ask(methods=["lora"]), Context(), [])}
+    before = {p.run_id for p in expand_study(ask(methods=["lora"]), StudyContext(), [])}
     folder = tmp_path / "changed"
     tiny_task(folder)
     test = folder / "test.csv"
@@ -231,9 +231,9 @@ def test_other_data_or_another_model_is_another_run(
         update={"train": str(folder / "train.csv"), "test": str(test)}
     )  # fmt: skip
     others = ask(methods=["lora"], tasks=[data.model_dump(exclude_none=True)])
-    assert not before & {p.run_id for p in expand(others, Context(), [])}
+    assert not before & {p.run_id for p in expand_study(others, StudyContext(), [])}
     model = ask(methods=["lora"], models=[str(tiny_model("electra"))])
-    after = expand(model, Context(), [])
+    after = expand_study(model, StudyContext(), [])
     assert {p.run.method.name for p in after if p.run_id in before} == {"majority", "tfidf"}
 
 
@@ -241,18 +241,18 @@ def test_automatic_precision_is_decided_once(ask: Any) -> None:
     study = ask(training={}, methods=["lora"])
     assert {
         p.run.training.precision
-        for p in expand(study, Context(auto_precision=lambda width: "bf16"), [])
+        for p in expand_study(study, StudyContext(auto_precision=lambda width: "bf16"), [])
     } == {"bf16"}
     given = ask(training={"precision": "fp32"}, methods=["lora"])
     assert {
         p.run.training.precision
-        for p in expand(given, Context(auto_precision=lambda width: "bf16"), [])
+        for p in expand_study(given, StudyContext(auto_precision=lambda width: "bf16"), [])
     } == {"fp32"}
 
 
 def test_two_cells_that_differ_in_name_only_are_refused(ask: Any) -> None:
     twice = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other"}]
     with pytest.raises(StudyError, match=r"x one and .* x other are the same run\. .*remove one"):
-        expand(ask(methods=twice), Context(), [])
+        expand_study(ask(methods=twice), StudyContext(), [])
     apart = [{"name": "lora", "label": "one"}, {"name": "lora", "label": "other", "rank": 4}]
-    assert expand(ask(methods=apart), Context(), [])
+    assert expand_study(ask(methods=apart), StudyContext(), [])

@@ -14,14 +14,14 @@ from tiny_tasks import small, tiny_run, tiny_task
 
 from paretune import methods
 from paretune.errors import ModelError
-from paretune.methods import options as method_options
-from paretune.planning import opening, predict
-from paretune.planning.context import Context
-from paretune.planning.predict import Predictor
+from paretune.methods.core import options as method_options
+from paretune.planning import predicted_cost, preflight
+from paretune.planning.context import StudyContext
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
-from paretune.training import workbench
-from paretune.training.work import shape_of
-from paretune.training.workbench import Workbench
+from paretune.training import caches
+from paretune.training.caches import ProcessCache
+from paretune.training.estimate_cost import measure_shape
 from paretune.verbs.plan import plan
 
 COUNTING = [
@@ -39,19 +39,19 @@ def test_without_weights_a_model_looks_the_same(
         task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
     else:
         task, model = tiny_task(tmp_path / "data"), tiny_model(family)
-    run, bench = tiny_run(task, model), Workbench()
+    run, bench = tiny_run(task, model), ProcessCache()
     dataset = bench.dataset(task)
     whole, outline = bench.model(run.model, dataset), bench.outline(run.model, dataset)
     assert {p.device.type for p in outline.model.parameters()} == {"meta"}
-    assert (outline.head, outline.notes) == (whole.head, whole.notes)
+    assert (outline.head_parameters, outline.notes) == (whole.head_parameters, whole.notes)
     assert outline.anatomy == whole.anatomy and outline.direction == whole.direction
-    assert shape_of(outline) == shape_of(whole)
+    assert measure_shape(outline) == measure_shape(whole)
     counted = 0
     for name in COUNTING:
         method = methods.get(name)
         if dataset.kind not in method.KINDS:
             continue
-        options = method_options.parse(name, method.Options, small(name))
+        options = method_options.parse_options(name, method.Options, small(name))
         counts = [
             method.parameter_count(one.model, one.anatomy, options) for one in (whole, outline)
         ]
@@ -63,11 +63,13 @@ def test_without_weights_a_model_looks_the_same(
 def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_model: Any) -> None:
     """They are wrapped to be counted, and some read weights."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "peft:vera", options={"r": 4})
-    context = Context()
-    found = Predictor(context, {"fp32": 1.0})._trained(run)
-    loaded = context.bench.model(run.model, context.dataset(run.task))
+    context = StudyContext()
+    found = CostPredictor(context, {"fp32": 1.0})._count_trained(run)
+    loaded = context.caches.model(run.model, context.dataset(run.task))
     module, options = context.method(run.method)
-    head = sum(dict(loaded.model.named_parameters())[name].numel() for name in loaded.head)
+    head = sum(
+        dict(loaded.model.named_parameters())[name].numel() for name in loaded.head_parameters
+    )
     assert found == module.parameter_count(loaded.model, loaded.anatomy, options) + head
 
 
@@ -103,10 +105,10 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
 
         monkeypatch.setattr(where, name, counted)
 
-    counting(workbench, "load")
+    counting(caches, "load")
     counting(__import__("paretune.models.load").models.load, "open_tokenizer")
-    counting(predict, "lengths")
-    counting(predict, "work")
+    counting(predicted_cost, "lengths")
+    counting(predicted_cost, "work")
     planned = plan(study, store=tmp_path / "none")
     assert len(planned.runs) > 400
     assert calls == {
@@ -137,7 +139,7 @@ def test_a_run_opens_every_model_before_the_first_run_trains(
     assert "2 models cannot be used" in said and "one" in said and "two" in said
     assert "[1/" not in out + said
     assert not list((tmp_path / "store" / "blobs").glob("*/*"))
-    context = Context()
+    context = StudyContext()
     runs = [tiny_run(study.tasks[0], broken[0])]
     with pytest.raises(ModelError, match="tokenizer cannot be opened"):
-        opening.open_models(runs, context)
+        preflight.check_models(runs, context)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from paretune.contrib.paper.preset import expand_preset, list_departures
 from paretune.errors import StudyError
-from paretune.planning.paper import departures, expand
 from paretune.study import Run, Study
 
 MODELS = {
@@ -42,7 +42,7 @@ def find(runs: list[Run], task: str, model: str, method: str, stage: str = "fina
 
 
 def test_every_cell_has_one_run_and_one_cost() -> None:
-    runs = expand(ask())
+    runs = expand_preset(ask())
     assert len(runs) == 4 * (2 + 3 * 5 * 2)  # baselines, then three models by four and the probe
     assert {run.seed for run in runs} == {42} and {run.selection for run in runs} == {"test"}
     order = [run.stage for run in runs]
@@ -58,7 +58,7 @@ def test_every_cell_has_one_run_and_one_cost() -> None:
 
 
 def test_settings_of_single_runs() -> None:
-    runs = expand(ask())
+    runs = expand_preset(ask())
     run = find(runs, "cb", "sloberta", "loha")
     assert (run.learning_rate, run.training.weight_decay) == (2e-3, 0.02)
     assert run.method.options == {"rank": 16, "alpha": 32, "target_modules": ["query", "value"]}
@@ -76,7 +76,7 @@ def test_settings_of_single_runs() -> None:
 
 
 def test_settings_of_tasks() -> None:
-    runs = expand(ask())
+    runs = expand_preset(ask())
     for run in runs:
         assert run.task.limit == ({"train": 110, "test": 22} if run.task.name == "cb" else None)
         if run.model.name != "-":
@@ -85,7 +85,7 @@ def test_settings_of_tasks() -> None:
 
 def test_translation_has_its_own_settings() -> None:
     rsdo4 = {"name": "rsdo4", "source_lang": "sl", "target_lang": "en"}
-    runs = expand(ask(tasks=[rsdo4], models=["Helsinki-NLP/opus-mt-sla-en"]))
+    runs = expand_preset(ask(tasks=[rsdo4], models=["Helsinki-NLP/opus-mt-sla-en"]))
     methods = [run.method.name for run in runs if run.stage == "final"]
     assert sorted(methods) == ["copy_source", "full", "loha", "lora", "prompt", "untuned"]
     for run in runs:
@@ -108,7 +108,7 @@ def test_translation_has_its_own_settings() -> None:
 
 def test_as_run_takes_even_the_target_names_that_matched_nothing() -> None:
     asked = {"protocol": {"preset": "paper", "as_run": True}}
-    plain, as_run = expand(ask()), expand(ask(**asked))
+    plain, as_run = expand_preset(ask()), expand_preset(ask(**asked))
     differing = [
         (one.task.name, one.model.name, one.method.name)
         for one, other in zip(plain, as_run, strict=True)
@@ -121,14 +121,14 @@ def test_as_run_takes_even_the_target_names_that_matched_nothing() -> None:
 
 
 def test_another_model_gets_the_settings_of_crosloengual() -> None:
-    other = expand(ask(models=["some/other-bert"], methods=["loha"]))
-    known = expand(ask(models=[MODELS["croslo"]], methods=["loha"]))
+    other = expand_preset(ask(models=["some/other-bert"], methods=["loha"]))
+    known = expand_preset(ask(models=[MODELS["croslo"]], methods=["loha"]))
     for one, two in zip(other, known, strict=True):
         assert one.training == two.training and one.learning_rate == two.learning_rate
 
 
 def test_both_names_of_xlm_roberta_mean_it() -> None:
-    run = find(expand(ask(models=["xlm-roberta-base"])), "rte", "xlm-roberta-base", "loha")
+    run = find(expand_preset(ask(models=["xlm-roberta-base"])), "rte", "xlm-roberta-base", "loha")
     assert run.learning_rate == 3e-3
 
 
@@ -148,12 +148,12 @@ def test_both_names_of_xlm_roberta_mean_it() -> None:
 )
 def test_what_the_preset_cannot_follow_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(StudyError) as caught:
-        expand(ask(**changes))
+        expand_preset(ask(**changes))
     assert said in str(caught.value)
 
 
 def test_departures_are_told_in_sentences() -> None:
-    told = departures()
+    told = list_departures()
     assert len(told) >= 5 and all(sentence.endswith(".") for sentence in told)
 
 
@@ -162,7 +162,7 @@ def test_every_run_of_the_paper_is_planned_as_it_was(shared: Path) -> None:
     table = shared / "paper" / "runs.csv"
     names = {"XML-bert": "xlm", "XLM-bert": "xlm", "croslo": "croslo", "sloberta": "sloberta"}
     methods = {"FT": "full", "LoRa": "lora", "LoRA": "lora", "LoHa": "loha", "prompt": "prompt"}
-    runs = expand(ask(protocol={"preset": "paper", "as_run": True}))
+    runs = expand_preset(ask(protocol={"preset": "paper", "as_run": True}))
     compared = 0
     with table.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

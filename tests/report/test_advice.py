@@ -3,20 +3,20 @@ import shlex
 import fake_records as fake
 import pytest
 
-from paretune.analysis.cells import group
-from paretune.analysis.costs import Spread
-from paretune.analysis.needed import Needed
-from paretune.analysis.recommend import Budget, recommend
-from paretune.report.advice import Advice, advice
-from paretune.report.build import build
-from paretune.report.cost_words import cost
-from paretune.report.deciding import decides
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.costs import CostEstimate
+from paretune.analysis.pareto.recommend import Budget, recommend
+from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.reporting.build import build_report
+from paretune.reporting.text.cost_amounts import format_cost
+from paretune.reporting.text.recommendation import Advice, write_advice
+from paretune.reporting.text.sample_sizes import describe_needed
 
 
 def of(levels=None, budget: Budget | None = None, **more) -> Advice:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
-    cells = [c for c in group(study, fake.whole(study, levels)) if c.task == "topics"]
-    return advice(recommend(cells, budget), **more)
+    cells = [c for c in group_into_cells(study, fake.whole(study, levels)) if c.task == "topics"]
+    return write_advice(recommend(cells, budget), **more)
 
 
 def test_two_sentences_of_reason_and_the_command() -> None:
@@ -38,8 +38,8 @@ def test_two_sentences_of_reason_and_the_command() -> None:
 
 def test_with_several_models_the_model_is_named() -> None:
     study = fake.study(models=["a", "b"], methods=["full", "lora"])
-    cells = [c for c in group(study, fake.whole(study)) if c.task == "topics"]
-    found = advice(recommend(cells))
+    cells = [c for c in group_into_cells(study, fake.whole(study)) if c.task == "topics"]
+    found = write_advice(recommend(cells))
     assert found.take in ("lora on a", "lora on b")
     assert f"--model {found.take[-1]} --method lora" in found.command
 
@@ -67,14 +67,16 @@ def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
 def test_a_cost_that_was_not_measured_is_not_taken_for_too_much() -> None:
     study = fake.study(methods=["full", "lora"])
     records = [r for r in fake.whole(study) if r.run.stage != "cost"]
-    cells = [c for c in group(study, records) if c.task == "topics"]
-    found = advice(recommend(cells, Budget({"memory": 900 * 2**20})))
+    cells = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    found = write_advice(recommend(cells, Budget({"memory": 900 * 2**20})))
     said = "No method is known to fit the budget: a limited cost was not measured."
     assert found.reasons[1].startswith(said)
 
 
 def test_points_are_said_and_whether_they_are_shown() -> None:
-    found = of({"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74}, Budget(within=100.0))
+    found = of(
+        {"full": 0.75, "lora": 0.72, "loha": 0.73, "prompt": 0.74}, Budget(max_loss_points=100.0)
+    )
     assert "within 100 points of the highest" in found.reasons[1]
     assert "The interval shows that the loss is so small" in found.reasons[1]
 
@@ -116,8 +118,8 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
             part = fake.answers(0.99, seed=seed) if learned else fake.constant()
             run = fake.make_run(study, "final", name, seed)
             records.append(fake.record(run, {"test": part}, result={"steps": 60}))
-    cells = [c for c in group(study, records) if c.task == "topics"]
-    (said,) = advice(recommend(cells)).warnings
+    cells = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    (said,) = write_advice(recommend(cells)).warnings
     assert said == (
         "Nothing learned: 7 of 8 seeds are constant after 60 steps; "
         "train longer or raise the learning rate."
@@ -126,8 +128,8 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
     for rate, level in ((1e-4, 0.3), (1e-3, 0.6)):
         run = fake.make_run(study, "tune", "full", 0, learning_rate=rate)
         records.append(fake.record(run, {"selection": fake.answers(level, n=40, part="s")}))
-    cells = [c for c in group(study, records) if c.task == "topics"]
-    found = advice(recommend(cells))
+    cells = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    found = write_advice(recommend(cells))
     assert found.warnings[0].endswith("raise the learning rate (1e-3 is the highest tried).")
     assert "The best rate was the highest tried for full (1e-3): try higher rates." in found.changes
 
@@ -140,12 +142,16 @@ def test_one_method_that_learned_nothing_is_named() -> None:
 def test_a_study_of_baselines_alone_has_a_score() -> None:
     """0.1.0 said "No method has a score" above the probe's score."""
     study = fake.study(methods=["head_only"])
-    cells = [c for c in group(study, fake.whole(study, {"head_only": 0.8})) if c.task == "topics"]
-    found = advice(recommend(cells))
+    cells = [
+        c
+        for c in group_into_cells(study, fake.whole(study, {"head_only": 0.8}))
+        if c.task == "topics"
+    ]
+    found = write_advice(recommend(cells))
     assert found.reasons[0].startswith("On topics, take the baseline head_only: 0.")
     assert found.reasons[1] == "No method was trained beside the baselines."
-    (task, _) = build(study, fake.whole(study, {"head_only": 0.8})).tasks
-    assert not any("has a score" in text for text in (*task.sentences, *task.further))
+    (task, _) = build_report(study, fake.whole(study, {"head_only": 0.8})).tasks
+    assert not any("has a score" in text for text in (*task.sentences, *task.further_sentences))
 
 
 def test_collapsed_lost_and_unfinished_are_said() -> None:
@@ -155,43 +161,49 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     ]
     records.append(fake.record(fake.make_run(study, "final", "full", 2), outcome="diverged"))
     waiting = fake.state(fake.make_run(study, "final", "lora", 9))
-    cells = [c for c in group(study, records, [waiting]) if c.task == "topics"]
-    found = advice(recommend(cells))
+    cells = [c for c in group_into_cells(study, records, [waiting]) if c.task == "topics"]
+    found = write_advice(recommend(cells))
     said = "1 of 3 seeds of full diverged or did not fit, and counts as the lowest score there is."
     assert said in found.changes
     assert "1 cell of this task not finished yet." in found.changes
-    assert advice(recommend([])).reasons == ("On , no method has a score yet.",)
+    assert write_advice(recommend([])).reasons == ("On , no method has a score yet.",)
 
 
 def test_the_papers_protocol_recommends_nothing() -> None:
     study = fake.study(protocol={"preset": "paper"})
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     records = [fake.record(run, {"test": fake.answers(0.7)}), *fake.cell(study, "majority", None)]
-    found = advice(recommend([c for c in group(study, records) if c.task == "topics"]))
+    found = write_advice(
+        recommend([c for c in group_into_cells(study, records) if c.task == "topics"])
+    )
     assert found.take == "" and "selected on the test part" in found.reasons[0]
 
 
 def test_few_seeds_are_said_to_tell_little() -> None:
     study = fake.study(protocol={"seeds": [1], "folds": 1})
-    cells = [c for c in group(study, fake.whole(study)) if c.task == "topics"]
+    cells = [c for c in group_into_cells(study, fake.whole(study)) if c.task == "topics"]
     said = "With 1 seed few differences are clear, so cheap ones stay; a claim needs 5."
-    assert said in advice(recommend(cells)).changes
+    assert said in write_advice(recommend(cells)).changes
     assert said not in of().changes
 
 
 def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
-    found = Needed(5, 60, None, 1234, None, varies=True, blind=False)
-    assert decides(found).startswith("about 1,300 test examples (60 now); seeds alone would not")
-    assert "14 seeds" in decides(Needed(5, 60, 14, 99, None, varies=True, blind=False))
+    found = SampleSize(5, 60, None, 1234, None, varies=True, blind=False)
+    assert describe_needed(found).startswith(
+        "about 1,300 test examples (60 now); seeds alone would not"
+    )
+    assert "14 seeds" in describe_needed(SampleSize(5, 60, 14, 99, None, varies=True, blind=False))
 
 
 def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
-    found = decides(Needed(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False))
+    found = describe_needed(
+        SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False)
+    )
     assert found.startswith(
         "more than 1,000 seeds each (3 now) together with more than 100,000 test examples (60 now)"
     )
-    edge = Needed(3, 60, 1000, 100_000, None, varies=True, blind=False)
-    assert decides(edge).startswith("about 1,000 seeds each (3 now), or about 100,000 test")
+    edge = SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False)
+    assert describe_needed(edge).startswith("about 1,000 seeds each (3 now), or about 100,000 test")
 
 
 @pytest.mark.parametrize(
@@ -205,5 +217,5 @@ def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
     ],
 )
 def test_costs_say_what_they_stand_on(axis, value: float, text: str) -> None:
-    assert cost(axis, Spread(value)) == text
-    assert "mean of 3 measurements" in cost(axis, Spread(value, measurements=3))
+    assert format_cost(axis, CostEstimate(value)) == text
+    assert "mean of 3 measurements" in format_cost(axis, CostEstimate(value, measurements=3))

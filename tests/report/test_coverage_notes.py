@@ -2,13 +2,13 @@
 
 import fake_records as fake
 
-from paretune.report.build import build
+from paretune.reporting.build import build_report
 from paretune.store.record import Record
 from paretune.study import Study
 
 
 def said(study: Study, records: list[Record]) -> str:
-    return " ".join(build(study, records).notes)
+    return " ".join(build_report(study, records).notes)
 
 
 def ended(study: Study, seeds: int, n: int) -> list[Record]:

@@ -5,10 +5,10 @@ from pathlib import Path
 import fake_records as fake
 import numpy as np
 
-from paretune.report import disagreement as beside
-from paretune.report.build import build
-from paretune.report.disagreement import disagreement
-from paretune.report.page import html
+from paretune.reporting.build import build_report
+from paretune.reporting.html.page import write_page
+from paretune.reporting.tables import disagreement as beside
+from paretune.reporting.tables.disagreement import find_disagreements
 
 STUDY = {"tasks": [fake.own_task("t")], "protocol": {"seeds": [1, 2, 3]}}
 
@@ -26,8 +26,8 @@ def records_of(study, answers: dict[str, list[list[int]]], label: list[int]) -> 
 
 def found_in(answers, label, **changes):
     study = fake.study(**{**STUDY, **changes})
-    (task,) = build(study, records_of(study, answers, label)).tasks
-    return disagreement(task)
+    (task,) = build_report(study, records_of(study, answers, label)).tasks
+    return find_disagreements(task)
 
 
 def test_counts_are_over_the_seeds_that_both_have() -> None:
@@ -68,8 +68,8 @@ def test_one_run_stands_beside_every_seed_and_strangers_beside_none() -> None:
     records = records_of(study, {"full": [[0, 1]]}, label)
     stranger = fake.make_run(study, "final", "lora", 9)
     records.append(fake.record(stranger, {"test": fake.predictions(label, [1, 1])}))
-    (task,) = build(study, records).tasks
-    lonely = disagreement(task)
+    (task,) = build_report(study, records).tasks
+    lonely = find_disagreements(task)
     assert lonely.pairs[0].runs == 0
     assert lonely.count(lonely.pairs[0], 0) == "–"
     assert lonely.basis(lonely.pairs[0]) == "no seed that both have: nothing can be counted"
@@ -104,8 +104,8 @@ def test_labels_are_named_where_the_study_names_them() -> None:
 
 def test_the_two_highest_methods_stand_there_first() -> None:
     study = fake.study(**STUDY)
-    (task,) = build(study, fake.whole(study)).tasks
-    found = disagreement(task)
+    (task,) = build_report(study, fake.whole(study)).tasks
+    found = find_disagreements(task)
     names = {found.sides[found.shown.a].name, found.sides[found.shown.b].name}
     assert names == {"full", "lora"}
     for pair in found.pairs:
@@ -116,14 +116,14 @@ def test_the_two_highest_methods_stand_there_first() -> None:
 def test_numbers_and_single_methods_have_none() -> None:
     assert found_in({"full": [[0, 1]]}, [0, 1]) is None
     study = fake.study(**STUDY)
-    (task,) = build(study, []).tasks
-    assert disagreement(task) is None
+    (task,) = build_report(study, []).tasks
+    assert find_disagreements(task) is None
 
 
 def test_the_page_has_the_pair_without_javascript(tmp_path: Path) -> None:
     study = fake.study(**STUDY)
     records = fake.whole(study)
-    text = html(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
     assert "60 test examples × 3 pairs of runs" in text
     body = re.search(r'<tbody data-part="examples">(.*?)</tbody>', text, re.S)
     assert body is not None and 0 < body[1].count("<tr>") <= 25
@@ -134,5 +134,5 @@ def test_the_page_has_the_pair_without_javascript(tmp_path: Path) -> None:
     hostile = [
         fake.record(run, {"test": part}) for run, part in zip(runs, (evil, other), strict=True)
     ]
-    text = html(study, hostile, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(study, hostile, (), tmp_path / "r.html").read_text("utf-8")
     assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text

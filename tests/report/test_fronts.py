@@ -6,16 +6,16 @@ from pathlib import Path
 import fake_records as fake
 from rich.console import Console
 
-from paretune.analysis.front import front
-from paretune.report.build import build
-from paretune.report.fronts import share
-from paretune.report.page import html
-from paretune.report.table import show
+from paretune.analysis.pareto.front import pareto_front
+from paretune.reporting.build import build_report
+from paretune.reporting.figures.pareto import format_share
+from paretune.reporting.html.page import write_page
+from paretune.reporting.text.terminal_tables import print_tables
 
 
 def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None:
     study = fake.study()
-    text = html(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
     first = text.index("On topics, take lora")
     assert first < text.index("Clearly above every baseline: full and lora.")
     assert text.count("On topics, take lora") == 1  # the recommendation stands once
@@ -32,7 +32,7 @@ def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None
 def test_the_terminal_has_them_too() -> None:
     study = fake.study()
     out = io.StringIO()
-    show(build(study, fake.whole(study)), Console(file=out, width=200))
+    print_tables(build_report(study, fake.whole(study)), Console(file=out, width=200))
     text = out.getvalue()
     said = ("On topics, take lora", "Pareto front", "Clearly above every baseline: full and")
     places = [text.index(one) for one in said]
@@ -47,7 +47,7 @@ def test_marks_stay_in_the_picture_and_labels_apart() -> None:
         methods=["full", "lora", "loha", "prompt"],
         tasks=[fake.own_task("t")],
     )
-    (task,) = build(study, fake.whole(study)).tasks
+    (task,) = build_report(study, fake.whole(study)).tasks
     assert task.front is not None
     picture = task.front.picture
     assert len(picture.marks) == 15
@@ -62,26 +62,26 @@ def test_marks_stay_in_the_picture_and_labels_apart() -> None:
 def test_no_front_without_two_that_are_measured() -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     records = [r for r in fake.whole(study) if r.run.method.name in ("majority", "tfidf", "lora")]
-    (task,) = build(study, records).tasks
+    (task,) = build_report(study, records).tasks
     assert task.front is None
-    (empty,) = build(study, []).tasks
+    (empty,) = build_report(study, []).tasks
     assert empty.front is None and empty.advice is not None and empty.advice.take == ""
 
 
 def test_shares_never_round_to_certainty() -> None:
-    assert [share(p) for p in (0, 0.001, 0.5, 0.999, 1)] == [
+    assert [format_share(p) for p in (0, 0.001, 0.5, 0.999, 1)] == [
         "0 %",
         "<1 %",
         "50 %",
         ">99 %",
         "100 %",
     ]
-    assert front({}, {}) == ()
+    assert pareto_front({}, {}) == ()
 
 
 def test_each_cost_has_its_picture() -> None:
     study = fake.study(tasks=[fake.own_task("t")])
-    (task,) = build(study, fake.whole(study)).tasks
+    (task,) = build_report(study, fake.whole(study)).tasks
     assert task.front is not None
     axes = [picture.axis for picture in task.front.pictures]
     assert axes == ["memory", "time", "parameters", "saved", "inference"]
@@ -91,9 +91,9 @@ def test_each_cost_has_its_picture() -> None:
 def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     records = fake.whole(study)
-    (task,) = build(study, records).tasks
+    (task,) = build_report(study, records).tasks
     assert task.front is not None
-    text = html(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
     wide = text[text.index('<svg class="bars front"') : text.index('<div class="narrow">')]
     start = text.index('<ol class="key"')
     below = text[start : text.index("<table", start)]
@@ -115,10 +115,10 @@ def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> 
 
 def test_the_narrow_picture_has_the_same_points_in_a_phones_width() -> None:
     study = fake.study(tasks=[fake.own_task("t")], models=["a", "b", "c"])
-    (task,) = build(study, fake.whole(study)).tasks
+    (task,) = build_report(study, fake.whole(study)).tasks
     assert task.front is not None
     wide, narrow = task.front.picture, task.front.narrow
     assert narrow.width == 320 and wide.width > 600
     assert [m.row for m in narrow.listed] == [m.row for m in wide.listed]
-    assert all(46 <= mark.x <= 46 + narrow.plot < 300 for mark in narrow.marks)
+    assert all(46 <= mark.x <= 46 + narrow.plot_width < 300 for mark in narrow.marks)
     assert narrow.id != wide.id

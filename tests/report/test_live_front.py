@@ -4,16 +4,16 @@ from itertools import pairwise
 import fake_records as fake
 import pytest
 
-from paretune.report import scripts
-from paretune.report.build import build
-from paretune.report.live import front_data
+from paretune.reporting.build import build_report
+from paretune.reporting.figures.vega_data import pareto_data
+from paretune.reporting.html import scripts
 
 
 def axes(**changes) -> dict:
     study = fake.study(tasks=[fake.own_task("t")], **changes)
-    (task,) = build(study, fake.whole(study)).tasks
+    (task,) = build_report(study, fake.whole(study)).tasks
     assert task.front is not None
-    found = json.loads(scripts.data(front_data(task.front)))["axes"]
+    found = json.loads(scripts.embed_json(pareto_data(task.front)))["axes"]
     return {axis["title"]: axis for axis in found}
 
 
@@ -48,33 +48,35 @@ def test_every_point_and_label_lies_in_its_chart() -> None:
 
 def test_json_in_a_page_cannot_end_its_element() -> None:
     hostile = "</script><!-- <script> & \u2028 \ud800"
-    text = scripts.data({hostile: [hostile]})
+    text = scripts.embed_json({hostile: [hostile]})
     assert not set(text) & set("<>&\u2028")
     assert json.loads(text) == {hostile: [hostile]}
     with pytest.raises(ValueError, match="Out of range"):
-        scripts.data(float("nan"))
+        scripts.embed_json(float("nan"))
 
 
 def test_without_scripts_the_policy_allows_none() -> None:
-    assert scripts.policy([]) == "default-src 'none'; style-src 'unsafe-inline'"
-    assert "unsafe-eval" not in scripts.policy(["a"]) and "'sha256-" in scripts.policy(["a"])
+    assert scripts.content_security_policy([]) == "default-src 'none'; style-src 'unsafe-inline'"
+    assert "unsafe-eval" not in scripts.content_security_policy(
+        ["a"]
+    ) and "'sha256-" in scripts.content_security_policy(["a"])
 
 
 def test_the_library_is_one_inert_text_with_its_licence() -> None:
-    text = scripts.bundle()
+    text = scripts.load_vega()
     assert text.startswith("/*!\nVega") and "Redistributions of source code" in text
     assert "</script" not in text and "<!--" not in text
     assert 500_000 < len(text) < 1_200_000
-    assert scripts.bundle() is text
+    assert scripts.load_vega() is text
 
 
 def test_it_is_kept_and_made_anew_where_it_is_damaged(tmp_path, monkeypatch) -> None:
-    text = scripts.bundle()
+    text = scripts.load_vega()
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path))
     made = []
     bundle = text.split("*/\n", 1)[1]
     monkeypatch.setattr("vl_convert.javascript_bundle", lambda s: made.append(s) or bundle)
-    fresh = scripts.bundle.__wrapped__
+    fresh = scripts.load_vega.__wrapped__
     assert fresh() == text and len(made) == 1
     assert fresh() == text and len(made) == 1
     (kept,) = (tmp_path / "page").iterdir()

@@ -12,18 +12,18 @@ from pathlib import Path
 import fake_records as fake
 import pytest
 
-from paretune.analysis import interval
-from paretune.analysis.resampling import resampling
+from paretune.analysis.statistics import score_interval
+from paretune.analysis.statistics.bootstrap import bootstrap_weights
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
-from paretune.report import words
-from paretune.report.page import html
+from paretune.reporting.html.page import write_page
+from paretune.reporting.text import formatting
 
 EVIL = '<script>alert(1)</script>"onload=x \x1b[31m'
 
 
 def page(tmp_path: Path, study, records, states=(), **more) -> str:
-    return html(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
+    return write_page(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
 
 
 class Tags(HTMLParser):
@@ -123,7 +123,7 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     blocks = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.S)
     assert len(blocks) == text.count("<script") - 3 == 4
     assert not any(c in block for block in blocks for c in "<>&")
-    assert words.plain(EVIL) in str([json.loads(block) for block in blocks])
+    assert formatting.sanitise_line(EVIL) in str([json.loads(block) for block in blocks])
     assert not any(name.startswith("on") for _, a in tags.seen for name in a)
 
 
@@ -198,7 +198,7 @@ def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
 
 def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
     study = fake.study()
-    path = html(study, [], [], tmp_path / "r.html")
+    path = write_page(study, [], [], tmp_path / "r.html")
     before = path.read_bytes()
 
     def full(fd: int) -> None:
@@ -206,7 +206,7 @@ def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left"):
-        html(study, fake.whole(study), [], path)
+        write_page(study, fake.whole(study), [], path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
@@ -228,9 +228,9 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
 
     def counted(units: int):
         asked.append(units)
-        return resampling(units)
+        return bootstrap_weights(units)
 
-    monkeypatch.setattr(interval, "resampling", counted)
+    monkeypatch.setattr(score_interval, "bootstrap_weights", counted)
     text = page(tmp_path, study, records)
     # As many as there are scores, not as there are pairs of methods; and of two sizes of data.
     assert 0 < len(asked) < len(records) and set(asked) == {40, 60}
@@ -240,7 +240,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
 
 def test_reports_need_no_model_library() -> None:
     code = (
-        "import sys, paretune.report.page, paretune.report.pictures, paretune.report.table; "
+        "import sys, paretune.reporting.html.page, paretune.reporting.figures.mpl_bars, paretune.reporting.text.terminal_tables; "
         "print([m for m in ('torch', 'transformers', 'peft', 'sklearn', 'matplotlib', "
         "'vl_convert') if m in sys.modules])"
     )

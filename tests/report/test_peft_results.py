@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from paretune.contrib.peft_comparison.peft_results import peft_results
+from paretune.contrib.peft_comparison.result_files import UNKNOWN_SIZE
 from paretune.errors import DataError, StudyError
-from paretune.report.peft_files import UNKNOWN_SIZE
-from paretune.verbs.peft_results import peft_results
 
 
 def result(
@@ -54,7 +54,7 @@ def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
     found = peft_results(some(tmp_path / "r"), 500)
     names = [one.experiment.name for one in found.standings]
     assert names == ["lora/rank8", "ia3/default", "prompt/default", "full/lr"]
-    assert [one.told_apart for one in found.standings] == [False, False, True, None]
+    assert [one.clearly_below for one in found.standings] == [False, False, True, None]
     best = found.standings[0].score
     assert best is not None and best.low < 0.5 < best.high and best.n_examples == 500
     assert found.sentences[0] == (
@@ -73,7 +73,7 @@ def test_who_cannot_be_told_apart_from_the_best(tmp_path: Path) -> None:
 def test_both_forms_of_the_files_are_read_and_nothing_is_invented(tmp_path: Path) -> None:
     found = {one.experiment.name: one.experiment for one in
              peft_results(some(tmp_path / "r"), 500).standings}  # fmt: skip
-    assert found["ia3/default"].reserved == 2**30 and found["ia3/default"].size is None
+    assert found["ia3/default"].reserved_bytes == 2**30 and found["ia3/default"].size is None
     assert found["lora/rank8"].size == 5_000_000
     table = peft_results(tmp_path / "r", 500).table
     last = dict(zip(table.columns, table.values[-1], strict=True))

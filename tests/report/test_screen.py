@@ -11,14 +11,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from paretune.report.build import Report, build
-from paretune.report.overview import overview
-from paretune.report.screen import screen
+from paretune.reporting.build import Report, build_report
+from paretune.reporting.overview import build_overview
+from paretune.reporting.text.terminal_screen import print_screen
 
 
 def shown(report: Report, width: int = 80, study: str = "s.yaml") -> str:
     out = io.StringIO()
-    screen(report, Console(file=out, width=width), study)
+    print_screen(report, Console(file=out, width=width), study)
     return out.getvalue()
 
 
@@ -28,7 +28,7 @@ def sample() -> Report:
         methods=["full", "lora", "loha", "prompt"],
         tasks=[fake.own_task(name) for name in ("routing-en", "paraphrase-en", "follows-en")],
     )
-    return build(study, fake.whole(study, {"prompt": 0.55}))
+    return build_report(study, fake.whole(study, {"prompt": 0.55}))
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -67,7 +67,7 @@ def test_three_lines_a_task_then_where_the_rest_is() -> None:
 def test_sentences_are_short() -> None:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
     for levels in ({}, {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt": 0.45, "tfidf": 0.6}):
-        report = build(study, fake.whole(study, levels))
+        report = build_report(study, fake.whole(study, levels))
         for task in report.tasks:
             assert task.advice is not None
             for text in (*task.advice.warnings, *task.advice.reasons, *task.advice.changes):
@@ -78,7 +78,9 @@ def test_sentences_are_short() -> None:
 
 def test_what_was_not_learned_stands_before_why() -> None:
     study = fake.study(methods=["full", "lora"])
-    text = shown(build(study, fake.whole(study, {"full": None, "lora": None, "tfidf": 0.6})), 300)
+    text = shown(
+        build_report(study, fake.whole(study, {"full": None, "lora": None, "tfidf": 0.6})), 300
+    )
     task = text.split("\n\n")[2].splitlines()
     assert task[0].startswith("topics: take the baseline tfidf, 0.")
     assert task[1].startswith("  Nothing learned: 6 of 6 seeds are constant after 80 steps;")
@@ -87,26 +89,28 @@ def test_what_was_not_learned_stands_before_why() -> None:
 
 def test_where_nothing_is_to_be_taken_the_reason_is_there() -> None:
     study = fake.study(methods=["full"])
-    low = shown(build(study, fake.whole(study, {"full": 0.4, "tfidf": 0.3, "head_only": 0.3})), 300)
+    low = shown(
+        build_report(study, fake.whole(study, {"full": 0.4, "tfidf": 0.3, "head_only": 0.3})), 300
+    )
     assert "On topics, there is nothing to take.\n  Nothing scores above the constant answer" in low
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    text = shown(build(study, records), 300)
+    text = shown(build_report(study, records), 300)
     assert "On topics, nothing is recommended before these baselines: tfidf." in text
-    assert "On topics, no method has a score yet." in shown(build(study, []), 300)
+    assert "On topics, no method has a score yet." in shown(build_report(study, []), 300)
 
 
 def test_the_one_sentence_counts_tasks() -> None:
-    assert overview(sample()).sentence == (
+    assert build_overview(sample()).sentence == (
         "On 3 of 3 tasks a method is clearly above every baseline; "
         "take lora on routing-en, paraphrase-en and follows-en."
     )
-    large = build(fake.large(5), fake.whole(fake.large(5)))
-    assert "on 5 tasks" in overview(large).sentence
+    large = build_report(fake.large(5), fake.whole(fake.large(5)))
+    assert "on 5 tasks" in build_overview(large).sentence
 
 
 def test_several_models_stand_in_groups_and_many_tasks_in_several_tables() -> None:
     study = fake.large(5)
-    text = shown(build(study, fake.whole(study)))
+    text = shown(build_report(study, fake.whole(study)))
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= 80
     assert lines.count("a") == 2 or lines.count("a") == 3  # once in each table
@@ -124,23 +128,25 @@ def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
         run = fake.make_run(study, "final", "lora", seed)
         parts = {"test": fake.answers(0.8)} if outcome == "ok" else {}
         records.append(fake.record(run, parts, outcome))
-    found = {one.title: one for one in overview(build(study, records)).health}
+    found = {one.title: one for one in build_overview(build_report(study, records)).health}
     assert (found["seeds diverged"].text, found["seeds diverged"].alarm) == ("1 of 6", True)
     assert (found["seeds lost"].text, found["seeds constant"].text) == ("1 of 6", "0 of 6")
     assert found["rates at the edge"].text == "1 of 2"
-    text = shown(build(study, records), 300)
+    text = shown(build_report(study, records), 300)
     assert "The best rate was the highest tried for lora (1e-3): try higher rates." in text
 
 
 def test_costs_measured_on_a_busy_machine_are_counted() -> None:
     study = fake.study(methods=["lora"], tasks=[fake.own_task("t")])
     records = fake.whole(study)
-    fine = overview(build(study, records)).health
+    fine = build_overview(build_report(study, records)).health
     assert not any("in doubt" in one.title for one in fine)
     for place, record in enumerate(records):
         if record.run.stage == "cost" and record.run.method.name == "lora":
             found = {"own_step_seconds": 0.2, "runs": 3, "ratio": 4.2}
             records[place] = replace(record, measured={**record.measured, "contradicted": found})
-    (told,) = (o for o in overview(build(study, records)).health if "in doubt" in o.title)
+    (told,) = (
+        o for o in build_overview(build_report(study, records)).health if "in doubt" in o.title
+    )
     assert (told.text, told.alarm) == ("1 of 2", True)
-    assert "step times in doubt (busy machine): 1 of 2" in shown(build(study, records), 300)
+    assert "step times in doubt (busy machine): 1 of 2" in shown(build_report(study, records), 300)

@@ -4,11 +4,19 @@ from pathlib import Path
 import fake_records as fake
 import pytest
 
-from paretune.report.build import build
-from paretune.report.page import html
-from paretune.report.pictures import figures
-from paretune.report.sizes import BOTTOM, LEFT, LOWER, MIDDLE, RIGHT, TOP, sizes
-from paretune.report.tables import tables
+from paretune.reporting.build import build_report
+from paretune.reporting.figures.model_size import (
+    BOTTOM,
+    LEFT,
+    LOWER,
+    MIDDLE,
+    RIGHT,
+    TOP,
+    build_model_sizes,
+)
+from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.html.page import write_page
+from paretune.reporting.tables.study_tables import build_tables
 
 
 def several(methods=("full", "lora"), known=("small", "large")):
@@ -30,8 +38,8 @@ def several(methods=("full", "lora"), known=("small", "large")):
 
 
 def shown(study, records):
-    (task,) = build(study, records).tasks
-    return sizes(task, 0)
+    (task,) = build_report(study, records).tasks
+    return build_model_sizes(task, 0)
 
 
 def test_sizes_are_what_full_fine_tuning_trained() -> None:
@@ -69,26 +77,28 @@ def test_what_is_not_known_is_not_drawn(known) -> None:
 def test_one_model_has_no_such_figure(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     assert shown(study, fake.whole(study)) is None
-    text = html(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
     assert "against model size" not in text
 
 
 def test_the_page_and_the_pictures_have_it(tmp_path: Path) -> None:
     study, records = several()
-    text = html(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
     assert "Score and memory against model size" in text
     assert text.count('class="bars size"') == 3
     assert text.count('<g id="size-0">') == 1 and text.count('href="#size-0"') == 3
-    drawn = [path.name for path in figures(study, records, (), tmp_path, ("svg",))]
+    drawn = [path.name for path in write_figures(study, records, (), tmp_path, ("svg",))]
     assert drawn == ["t.svg", "t-front.svg", "t-size.svg", "t-bytes.svg"]
-    again = figures(study, records, (), tmp_path / "b", ("svg",))
+    again = write_figures(study, records, (), tmp_path / "b", ("svg",))
     assert [p.read_bytes() for p in again] == [(tmp_path / p.name).read_bytes() for p in again]
 
 
 def test_it_is_a_table_too() -> None:
     study, records = several()
-    found = {table.name: table for table in tables(build(study, records))}
-    assert "sizes" not in {t.name for t in tables(build(fake.study(), fake.whole(fake.study())))}
+    found = {table.name: table for table in build_tables(build_report(study, records))}
+    assert "sizes" not in {
+        t.name for t in build_tables(build_report(fake.study(), fake.whole(fake.study())))
+    }
     table = found["sizes"]
     rows = [dict(zip(table.columns, values, strict=True)) for values in table.values]
     assert len(rows) == 6

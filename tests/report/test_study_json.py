@@ -9,14 +9,14 @@ import fake_translations as made
 import pytest
 from docs_script import DOCS, docs_script
 
-from paretune.analysis.budget import tried
-from paretune.analysis.interval import score_interval
+from paretune.analysis.pareto.expected_best import score_rates
+from paretune.analysis.statistics.score_interval import score_interval
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
-from paretune.report import rates_tried
-from paretune.report.build import build
-from paretune.report.json_fields import FIELDS, OPEN
-from paretune.report.study_json import paths, read_json, study_json, write_json
+from paretune.reporting.build import build_report
+from paretune.reporting.json.json_fields import FIELDS, OPEN
+from paretune.reporting.json.study_json import build_study_json, field_paths, read_json, write_json
+from paretune.reporting.tables import learning_rates
 
 EVIL = '"\n\x1b]0;x\x07<script>\ud7ff'
 
@@ -42,7 +42,7 @@ def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
     study, records, findings = full_of_everything()
     path = write_json(study, records, [], tmp_path / "a" / "study.json", findings)
     found = read_json(path)
-    report = build(study, records, [], findings)
+    report = build_report(study, records, [], findings)
     for task, told in zip(report.tasks, found["tasks"], strict=True):
         for row, cell in zip(task.all_rows, told["cells"], strict=True):
             assert cell["method"] == row.cell.method
@@ -52,9 +52,9 @@ def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
                 assert cell["score"]["examples"] == row.cell.interval.n_examples
                 assert cell["score"]["seeds"] == row.cell.interval.n_seeds
                 assert cell["score"]["low"] <= cell["score"]["estimate"] <= cell["score"]["high"]
-            known = tried(row.cell.tuning, row.cell.metric)
+            known = score_rates(row.cell.tuning, row.cell.metric)
             for trial, one in zip(row.cell.choice.table, cell["tried"], strict=True):
-                basis = rates_tried.interval(trial, known, row)
+                basis = learning_rates.tried_interval(trial, known, row)
                 assert (basis is None) == (one["score"] is None) == (one["examples"] is None)
                 if basis is not None:
                     assert one["score"] == basis.estimate and one["seeds"] == 1
@@ -89,8 +89,8 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
     chosen = replace(records[-1], predictions={"selection": fake.answers(0.6, part="selection")})
     assert chosen.run.stage == "final"
     for given, found in ((study, [*records, chosen]), (paper, []), (translation, said)):
-        document = study_json(given, build(given, found, [], findings))
-        seen |= set(paths(document))
+        document = build_study_json(given, build_report(given, found, [], findings))
+        seen |= set(field_paths(document))
     assert seen == set(FIELDS)
     assert set(FIELDS) >= OPEN
 
@@ -117,7 +117,7 @@ def test_each_run_has_its_own_score_with_interval_and_says_of_how_many(tmp_path:
 
 def test_a_file_of_before_these_fields_is_read(tmp_path: Path) -> None:
     study, records, findings = full_of_everything()
-    document = study_json(study, build(study, records, [], findings))
+    document = build_study_json(study, build_report(study, records, [], findings))
     for run in (r for t in document["tasks"] for c in t["cells"] for r in c["runs"]):
         del run["score"], run["selection"]
         for point in run["curve"]:

@@ -4,13 +4,13 @@ import fake_records as fake
 import pytest
 from rich.console import Console
 
-from paretune.report.build import build
-from paretune.report.table import show
+from paretune.reporting.build import build_report
+from paretune.reporting.text.terminal_tables import print_tables
 
 
 def shown(study, records, states=(), width: int = 200, **more) -> str:
     out = io.StringIO()
-    show(build(study, records, states, **more), Console(file=out, width=width))
+    print_tables(build_report(study, records, states, **more), Console(file=out, width=width))
     return out.getvalue()
 
 

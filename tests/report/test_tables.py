@@ -9,26 +9,32 @@ import fake_translations as made
 import pytest
 from docs_script import DOCS
 
-from paretune.report import escape
-from paretune.report.build import build
-from paretune.report.table_columns import COLUMNS, TABLES
-from paretune.report.table_files import comma_separated, latex, markdown, parquet, write_tables
-from paretune.report.tables import Table, tables
+from paretune.reporting.build import build_report
+from paretune.reporting.tables.column_types import COLUMNS, TABLES
+from paretune.reporting.tables.study_tables import Table, build_tables
+from paretune.reporting.tables.table_files import (
+    render_csv,
+    render_latex,
+    render_markdown,
+    render_parquet,
+    write_tables,
+)
+from paretune.reporting.text import escape
 
 EVIL = "=1+1|a\n\\input{x}%&$#_^~`<b>[x](y)\x1b\"'"
 
 
 def named(report: Any) -> dict[str, Table]:
-    return {table.name: table for table in tables(report)}
+    return {table.name: table for table in build_tables(report)}
 
 
 def rows_of(table: Table) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(comma_separated(table))))
+    return list(csv.DictReader(io.StringIO(render_csv(table))))
 
 
 def hostile() -> Table:
     study = fake.study(methods=["full", {"name": "lora", "label": EVIL}])
-    return named(build(study, fake.whole(study)))["scores"]
+    return named(build_report(study, fake.whole(study)))["scores"]
 
 
 def test_every_table_in_every_format(tmp_path: Path) -> None:
@@ -46,7 +52,7 @@ def test_every_table_in_every_format(tmp_path: Path) -> None:
 
 def test_every_score_carries_interval_examples_and_seeds() -> None:
     study = fake.study()
-    report = build(study, fake.whole(study))
+    report = build_report(study, fake.whole(study))
     for name, score in (("scores", "score"), ("comparisons", "difference")):
         for row in rows_of(named(report)[name]):
             low, value, high = (float(row[key]) for key in ("low", score, "high"))
@@ -60,7 +66,7 @@ def test_every_score_carries_interval_examples_and_seeds() -> None:
 
 def test_of_a_translation_every_score_is_a_row_with_its_interval() -> None:
     study = made.study()
-    report = build(study, made.whole(study))
+    report = build_report(study, made.whole(study))
     rows = rows_of(named(report)["translations"])
     assert {"BLEU", "chrF", "TER"} <= {row["metric"] for row in rows}
     first = [row for row in rows if row["table"] == "Every score of the translations"]
@@ -71,7 +77,7 @@ def test_what_is_not_there_is_empty_and_never_zero() -> None:
     study = fake.study()
     records = [r for r in fake.whole(study) if r.run.stage != "cost" or r.run.method.name != "full"]
     records.append(fake.cost(fake.make_run(study, "cost", "full", 1), None))
-    found = named(build(study, records))
+    found = named(build_report(study, records))
     full = rows_of(found["costs"])[0]
     assert (full["method"], full["peak_bytes"], full["step_joules"]) == ("full", "", "")
     assert full["step_seconds"] == "0.84" and full["measurements"] == "1"
@@ -79,7 +85,7 @@ def test_what_is_not_there_is_empty_and_never_zero() -> None:
 
 
 def test_latex_takes_names_literally() -> None:
-    text = latex(hostile())
+    text = render_latex(hostile())
     body = [line for line in text.splitlines() if line.endswith(r" \\")]
     for line in body:
         assert len(re.findall(r"(?<!\\)&", line)) == 7
@@ -90,7 +96,7 @@ def test_latex_takes_names_literally() -> None:
     assert bare.count("{") == bare.count("}")
     for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
         assert text.count(rule) == 1
-    assert escape.latex("a--b [c") == "a-{}-b {[}c"
+    assert escape.escape_latex("a--b [c") == "a-{}-b {[}c"
 
 
 HARD = '&%_#$\\{}~^<>|"[]`čšžČŠŽđ–×²'
@@ -99,7 +105,7 @@ HARD = '&%_#$\\{}~^<>|"[]`čšžČŠŽđ–×²'
 @pytest.mark.parametrize("evil", [*HARD, HARD, "--", "\\input{x}", "a\x1bb", "1%2&3"])
 def test_no_character_steers_latex(evil: str) -> None:
     """Read back as LaTeX would: commands of ours, escaped characters, and letters; nothing else."""
-    text = escape.latex(evil)
+    text = escape.escape_latex(evil)
     commands = r"\\text[a-z]+\{(2)?\}|\$\\times\$|\\[{}$&#_%]|\{[\[\]]\}|-\{\}-?|--"
     rest = re.sub(commands, "", text)
     assert not re.search(r"[\\{}$&#_%~^<>|\"\[\]`]", rest), rest
@@ -109,19 +115,19 @@ def test_no_character_steers_latex(evil: str) -> None:
 
 
 def test_wide_and_long_tables_stay_in_the_line() -> None:
-    text = latex(hostile())
+    text = render_latex(hostile())
     assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}}") == 1
     study = fake.study(
         methods=[{"name": "full", "label": "a name of more than thirty-two letters"}]
     )
-    scores = latex(named(build(study, fake.whole(study)))["scores"])
+    scores = render_latex(named(build_report(study, fake.whole(study)))["scores"])
     assert r">{\raggedright\arraybackslash}p{4cm}" in scores
     assert r"\usepackage{array,booktabs,graphicx}" in scores
 
 
 def test_markdown_takes_names_literally() -> None:
-    lines = markdown(hostile()).splitlines()
+    lines = render_markdown(hostile()).splitlines()
     body = [line for line in lines if line.startswith("|")]
     for line in body:
         assert len(re.findall(r"(?<!\\)\|", line)) == 9
@@ -131,24 +137,24 @@ def test_markdown_takes_names_literally() -> None:
 
 @pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@x", " =1", "\t=1", "＝1"])
 def test_no_cell_of_a_csv_is_a_formula(evil: str) -> None:
-    assert not escape.csv(evil).lstrip().startswith(("=", "+", "-", "@", "＝"))
-    assert escape.csv("plain") == "plain"
+    assert not escape.escape_csv(evil).lstrip().startswith(("=", "+", "-", "@", "＝"))
+    assert escape.escape_csv("plain") == "plain"
 
 
 def test_csv_keeps_negative_numbers_and_one_line_a_row() -> None:
-    text = comma_separated(hostile())
+    text = render_csv(hostile())
     rows = list(csv.DictReader(io.StringIO(text)))
     assert text.count("\n") == len(rows) + 1
     assert any(row["method"].startswith("'=1+1|a") for row in rows)
     study = fake.study()
-    differences = rows_of(named(build(study, fake.whole(study)))["comparisons"])
+    differences = rows_of(named(build_report(study, fake.whole(study)))["comparisons"])
     assert any(row["difference"].startswith("-0.") for row in differences)
 
 
 def test_parquet_has_types_meanings_and_the_name_as_it_is() -> None:
     import pyarrow.parquet
 
-    found = pyarrow.parquet.read_table(io.BytesIO(parquet(hostile())))
+    found = pyarrow.parquet.read_table(io.BytesIO(render_parquet(hostile())))
     assert str(found.schema.field("score").type) == "double"
     assert str(found.schema.field("n").type) == "int64"
     assert str(found.schema.field("baseline").type) == "bool"

@@ -10,8 +10,9 @@ from older_store import as_version_1, tamper
 from tiny_runs import FORM, STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Store, schema
-from paretune.store.checksums import COLUMNS
+from paretune.store import Store
+from paretune.store.sqlite import schema
+from paretune.store.sqlite.checksums import PROTECTED_COLUMNS
 
 RESULT = {"outcome": "ok", "trained_parameters": 1234, "scores": {"selection": {"primary": 0.5}}}
 MEASURED = {"phases": {"train": {"peak_bytes": 5_000_000}}}
@@ -53,7 +54,7 @@ def test_a_change_in_a_run_is_told_by_run_and_column(tmp_path, table, column, to
     store.close()
     tamper(tmp_path, f"UPDATE {table} SET {column} = {to} WHERE run_id = 'run001'")  # noqa: S608
     with Store.open(tmp_path) as store:
-        for read in (store.records, store.states):
+        for read in (store.load_records, store.load_statuses):
             with pytest.raises(StoreError, match=rf"run run001.* {column} changed.*--set-aside"):
                 read(STUDY)
         assert any("run001" in said and column in said for said in store.verify())
@@ -65,13 +66,13 @@ def test_a_change_in_a_failed_run_is_told_too(tmp_path, column):
     a_finished_store(tmp_path).close()
     tamper(tmp_path, f"UPDATE runs SET {column} = 'other' WHERE run_id = 'run002'")  # noqa: S608
     with Store.open(tmp_path) as store, pytest.raises(StoreError, match=f"run002.*{column}"):
-        store.records(STUDY)
+        store.load_records(STUDY)
 
 
 def test_every_protected_column_is_in_the_database(tmp_path):
     a_finished_store(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
-    for table, columns in COLUMNS.items():
+    for table, columns in PROTECTED_COLUMNS.items():
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
         assert {*columns, "checksum"} <= there
     db.close()
@@ -104,14 +105,17 @@ def test_settings_and_studies_are_protected(tmp_path):
     tamper(tmp_path, "UPDATE settings SET value = 'bf16' WHERE key = 'precision/cpu'")
     tamper(tmp_path, "UPDATE studies SET text = 'study: other'")
     with Store.open(tmp_path) as store:
-        for read in (lambda: store.setting("precision/cpu"), lambda: store.settings("precision/")):
+        for read in (
+            lambda: store.get_setting("precision/cpu"),
+            lambda: store.settings("precision/"),
+        ):
             with pytest.raises(StoreError, match="setting precision/cpu: its value changed"):
                 read()
         with pytest.raises(StoreError, match=f"study {STUDY}: its text changed"):
-            store.studies()
+            store.list_studies()
         assert len(store.verify()) == 2
         store.save_study(STUDY, "tiny", "study: tiny\n", FORM)
-        assert [row.text for row in store.studies()] == ["study: tiny\n"]
+        assert [row.text for row in store.list_studies()] == ["study: tiny\n"]
 
 
 def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
@@ -124,13 +128,13 @@ def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
         assert len(store.set_aside()) == 4
         # Both are todo for the study again: one from its beginning, the other is only named again.
         assert store.add_runs(STUDY, runs(4)) == 1
-        assert {s.run_id: s.state for s in store.states(STUDY)} == {
+        assert {s.run_id: s.state for s in store.load_statuses(STUDY)} == {
             "run000": "todo",
             "run002": "failed",
             "run003": "todo",
             "run001": "done",
         }
-        assert store.setting("precision/cpu") is None
+        assert store.get_setting("precision/cpu") is None
         while (claim := store.claim("a", STUDY)) is not None:
             store.finish(claim, RESULT, MEASURED, {})
         assert store.verify() == []
@@ -144,7 +148,7 @@ def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
 def test_a_guard_that_was_taken_away_is_told_and_put_back(tmp_path):
     a_finished_store(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
-    for guard in schema.GUARDS:
+    for guard in schema.TRIGGERS:
         db.execute(f"DROP TRIGGER {guard}")
     db.execute("UPDATE runs SET result = '{}' WHERE run_id = 'run000'")
     db.commit()
@@ -167,23 +171,23 @@ def test_runs_that_are_done_still_never_change(tmp_path):
 
 def test_an_older_store_gets_its_checksums_when_it_is_opened(tmp_path):
     store = a_finished_store(tmp_path)
-    before = store.records(STUDY)
+    before = store.load_records(STUDY)
     store.close()
     as_version_1(tmp_path)
     with Store.open(tmp_path) as store:
-        assert store.records(STUDY) == before
+        assert store.load_records(STUDY) == before
         assert store.verify() == []
     tamper(tmp_path, "UPDATE runs SET attempt = 3 WHERE run_id = 'run000'")
     with Store.open(tmp_path) as store, pytest.raises(StoreError, match=r"run000.*attempt"):
-        store.records(STUDY)
+        store.load_records(STUDY)
 
 
 def test_many_states_are_read_without_reading_all_results_again(tmp_path):
     with a_finished_store(tmp_path) as store:
-        store.states(STUDY)
+        store.load_statuses(STUDY)
         asked: list[str] = []
         store._db.set_trace_callback(asked.append)
-        store.states(STUDY)
+        store.load_statuses(STUDY)
         store._db.set_trace_callback(None)
         assert not any("runs.*" in statement for statement in asked)
         assert len(asked) <= 6
@@ -207,7 +211,7 @@ def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
 @pytest.mark.parametrize("flips", [60, pytest.param(1500, marks=pytest.mark.slow)])
 def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path, flips):
     with a_finished_store(tmp_path) as store:
-        whole = {record.run_id: record for record in store.records(STUDY)}
+        whole = {record.run_id: record for record in store.load_records(STUDY)}
         precision = store.settings("precision/")
     content, draw = (tmp_path / "study.db").read_bytes(), random.Random(flips)  # noqa: S311
     told = 0
@@ -219,10 +223,10 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path,
         (tmp_path / "study.db").write_bytes(damaged)
         try:
             with Store.open(tmp_path) as store:
-                shown = {record.run_id: record for record in store.records(STUDY)}
+                shown = {record.run_id: record for record in store.load_records(STUDY)}
                 lost = {run.run_id for run in store.lost(STUDY)}
                 assert store.settings("precision/") == precision
-                store.states(STUDY), store.studies(), store.verify()
+                store.load_statuses(STUDY), store.list_studies(), store.verify()
         except StoreError:
             told += 1  # any other error would be a traceback, and fails here
             continue

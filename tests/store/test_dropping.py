@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tiny_runs import FORM, STUDY, a_store, runs
 
-from paretune.store import Store, dropping
+from paretune.store import Store
+from paretune.store.sqlite import dropped_weights
 from paretune.study import digest
 
 CANONICAL = {"study": "other"}
@@ -29,22 +30,22 @@ def ended(folder: Path, weights: list[bytes]) -> Store:
 
 def files(store: Store) -> list[bool]:
     """Whether the weights of each run are there."""
-    return [store.blob_path(r.result["weights"]).exists() for r in store.records(STUDY)]
+    return [store.blob_path(r.result["weights"]).exists() for r in store.load_records(STUDY)]
 
 
 def test_dropped_weights_are_gone_and_all_else_is_there(tmp_path: Path) -> None:
     store = ended(tmp_path, [b"one", b"two", b"three"])
-    before = store.records(STUDY)
-    assert store.weight_bytes(STUDY) == len(b"onetwothree")
+    before = store.load_records(STUDY)
+    assert store.sum_weight_bytes(STUDY) == len(b"onetwothree")
     assert store.drop_weights(STUDY, ["run001"]) == ["run001"]
-    assert store.weight_bytes(STUDY) == len(b"onethree")
-    assert store.dropped_weights() == {"run001"} and files(store) == [True, False, True]
-    assert store.records(STUDY) == before, "a run that is done never changes"
+    assert store.sum_weight_bytes(STUDY) == len(b"onethree")
+    assert store.list_dropped_runs() == {"run001"} and files(store) == [True, False, True]
+    assert store.load_records(STUDY) == before, "a run that is done never changes"
     assert store.verify() == []
     assert all(store.blob_path(r.result["predictions"]).exists() for r in before)
     store.close()
     with Store.open(tmp_path) as again:
-        assert again.dropped_weights() == {"run001"}
+        assert again.list_dropped_runs() == {"run001"}
 
 
 def test_what_another_run_or_study_needs_stays(tmp_path: Path) -> None:
@@ -73,10 +74,10 @@ def test_a_kill_between_mark_and_removal_is_made_good(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(dropping, "remove_marked", killed)
+        patched.setattr(dropped_weights, "remove_dropped_blobs", killed)
         with pytest.raises(KeyboardInterrupt):
             store.drop_weights(STUDY, ["run000"])
-    assert store.dropped_weights() == {"run000"} and files(store) == [True, True]
+    assert store.list_dropped_runs() == {"run000"} and files(store) == [True, True]
     assert store.verify() == []
     store.close()
     with Store.open(tmp_path, create=True) as again:
@@ -102,7 +103,7 @@ def test_a_run_that_ends_while_its_content_is_dropped_has_it_all_the_same(
     monkeypatch.setattr(store, "_change", meanwhile)
     store.finish(second, {"outcome": "ok"}, {}, {"weights": b"same"})
     assert files(store) == [True, True] and store.verify() == []
-    assert store.dropped_weights() == {"run000"}
+    assert store.list_dropped_runs() == {"run000"}
 
 
 def test_weights_that_were_never_kept_and_runs_that_are_not_done_are_no_matter(
@@ -111,6 +112,6 @@ def test_weights_that_were_never_kept_and_runs_that_are_not_done_are_no_matter(
     store = a_store(tmp_path, runs(2, "final"))
     store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
     assert store.drop_weights(STUDY, ["run000", "run001", "unknown"]) == []
-    assert store.dropped_weights() == set()
+    assert store.list_dropped_runs() == set()
     store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {"weights": b"late"})
     assert store.verify() == [] and FORM == {"study": "tiny"}

@@ -11,7 +11,7 @@ from tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
 from paretune.store import Store, open_folder
-from paretune.store.done import Done, note, noted
+from paretune.store.journal import EndedRun, append_ended_runs, read_ended_runs
 
 FINISH = """
 import os, signal, sys
@@ -46,7 +46,7 @@ def test_runs_that_a_damaged_log_takes_back_are_told_by_name_until_they_are_made
     content[len(content) // 2] ^= 0xFF
     log.write_bytes(content)
     with Store.open(tmp_path) as store:
-        left = {record.run_id for record in store.records(STUDY)}
+        left = {record.run_id for record in store.load_records(STUDY)}
         assert 0 < len(left) < 5
         lost = store.lost(STUDY)
         assert {run.run_id for run in lost} == {f"run{n:03d}" for n in range(5)} - left
@@ -85,12 +85,12 @@ def test_a_kill_at_any_moment_is_no_alarm_and_what_was_not_noted_is_noted_later(
 ):
     a_store(tmp_path, runs(3)).close()
     killed_after(tmp_path, 2, where)
-    assert len(noted(tmp_path / "done.jsonl")) == told
+    assert len(read_ended_runs(tmp_path / "done.jsonl")) == told
     with Store.open(tmp_path) as store:
-        assert len(store.records(STUDY)) == done
+        assert len(store.load_records(STUDY)) == done
         assert store.lost() == [] and store.verify() == []
     Store.open(tmp_path, create=True).close()
-    assert len(noted(tmp_path / "done.jsonl")) == done
+    assert len(read_ended_runs(tmp_path / "done.jsonl")) == done
 
 
 def test_a_run_of_two_studies_is_noted_for_both_and_a_retried_one_is_not_lost(tmp_path):
@@ -99,11 +99,13 @@ def test_a_run_of_two_studies_is_noted_for_both_and_a_retried_one_is_not_lost(tm
     store.add_runs("other", runs(1))
     store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
     store.fail(store.claim("a", STUDY), "error", "a defect", {})
-    notes = [(run.study_hash, run.run_id, run.failed) for run in noted(tmp_path / "done.jsonl")]
+    notes = [
+        (run.study_hash, run.run_id, run.failed) for run in read_ended_runs(tmp_path / "done.jsonl")
+    ]
     assert notes == [(STUDY, "run000", False), ("other", "run000", False), (STUDY, "run001", True)]
     assert store.retry(STUDY) == 1 and store.lost() == []
     store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
-    assert store.lost() == [] and len(noted(tmp_path / "done.jsonl")) == 4
+    assert store.lost() == [] and len(read_ended_runs(tmp_path / "done.jsonl")) == 4
 
 
 def test_a_failed_run_that_the_study_no_longer_has_is_lost(tmp_path):
@@ -119,28 +121,28 @@ def test_a_failed_run_that_the_study_no_longer_has_is_lost(tmp_path):
 
 def test_a_run_that_another_process_ends_meanwhile_is_not_lost(tmp_path, monkeypatch):
     store, other = a_store(tmp_path, runs(3)), Store.open(tmp_path)
-    usual = open_folder.noted
+    usual = open_folder.read_ended_runs
 
     def late(path):
         other.finish(other.claim("b", STUDY), {"outcome": "ok"}, {}, {})
         return usual(path)
 
-    monkeypatch.setattr(open_folder, "noted", late)
+    monkeypatch.setattr(open_folder, "read_ended_runs", late)
     assert store.lost() == [] and store.verify() == [] and store.lost(STUDY) == []
 
 
 def test_a_torn_or_damaged_line_says_nothing_and_spoils_no_other(tmp_path):
     path = tmp_path / "done.jsonl"
-    first, second, third = (Done("s", f"run{n}", "which \n it is") for n in range(3))
-    note(path, [first, second])
+    first, second, third = (EndedRun("s", f"run{n}", "which \n it is") for n in range(3))
+    append_ended_runs(path, [first, second])
     content = path.read_bytes()
     path.write_bytes(content[:-7])
-    note(path, [third])
-    assert noted(path) == [first, third]
+    append_ended_runs(path, [third])
+    assert read_ended_runs(path) == [first, third]
     path.write_bytes(path.read_bytes().replace(b"run0", b"run9"))
-    assert noted(path) == [third]
+    assert read_ended_runs(path) == [third]
     path.write_bytes(b"\xff\xfe\n[]\n\n 1 [1]\n")
-    assert noted(path) == []
+    assert read_ended_runs(path) == []
 
 
 def test_a_full_disk_loses_the_note_and_not_the_run(tmp_path, monkeypatch):
@@ -150,12 +152,12 @@ def test_a_full_disk_loses_the_note_and_not_the_run(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("paretune.store.done.os.write", full)
+    monkeypatch.setattr("paretune.store.journal.os.write", full)
     with pytest.raises(StoreError, match=r"done\.jsonl: .*No space left"):
         store.finish(claim, {"outcome": "ok"}, {}, {})
     monkeypatch.undo()
-    assert [record.outcome for record in store.records(STUDY)] == ["ok"]
+    assert [record.outcome for record in store.load_records(STUDY)] == ["ok"]
     store.close()
     with Store.open(tmp_path, create=True) as store:
         assert store.lost() == []
-    assert len(noted(tmp_path / "done.jsonl")) == 1
+    assert len(read_ended_runs(tmp_path / "done.jsonl")) == 1

@@ -9,7 +9,7 @@ from tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import StaleClaimError
 from paretune.store import Store
-from paretune.store.owner import owner_of, provably_dead, this_owner
+from paretune.store.owner import current_owner, is_provably_dead, owner_of
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_number_that_json_cannot_hold_is_refused_in_a_run(tmp_path):
     store = a_store(tmp_path)
     with pytest.raises(ValueError, match=r"run\.method\.alpha is nan"):
         store.add_runs(STUDY, [("x", a_run(alpha=float("nan")))])
-    assert store.states(STUDY) == []
+    assert store.load_statuses(STUDY) == []
 
 
 def test_adding_is_idempotent_and_two_studies_share_a_run(tmp_path):
@@ -59,9 +59,9 @@ def test_adding_is_idempotent_and_two_studies_share_a_run(tmp_path):
     claim = store.claim("somebody", STUDY)
     store.finish(claim, {"outcome": "ok"}, {}, {})
     assert store.add_runs("other", runs(1)) == 1
-    assert [s.state for s in store.states("other")] == ["done"]
+    assert [s.state for s in store.load_statuses("other")] == ["done"]
     assert store.claim("somebody", "other") is None
-    assert {s.study_hash: dict(s.runs) for s in store.studies()} == {
+    assert {s.study_hash: dict(s.runs) for s in store.list_studies()} == {
         STUDY: {"done": 1, "todo": 2},
         "other": {"done": 1},
     }
@@ -85,7 +85,7 @@ def test_an_expired_lease_passes_the_run_on_and_the_late_worker_is_refused(tmp_p
     store.finish(now, {"outcome": "ok", "by": "quick"}, {}, {})
     with pytest.raises(StaleClaimError):
         store.finish(now, {"outcome": "ok", "by": "nobody"}, {}, {})
-    assert store.records(STUDY)[0].result["by"] == "quick"
+    assert store.load_records(STUDY)[0].result["by"] == "quick"
 
 
 def test_a_renewed_lease_holds(tmp_path, clock):
@@ -95,7 +95,7 @@ def test_a_renewed_lease_holds(tmp_path, clock):
         clock(100)
         store.renew(claim, {"step": step})
     assert store.claim("other", STUDY) is None
-    assert store.states(STUDY)[0].progress == {"step": 3}
+    assert store.load_statuses(STUDY)[0].progress == {"step": 3}
 
 
 def test_a_dead_owner_on_this_machine_loses_its_run_at_once(tmp_path):
@@ -103,25 +103,25 @@ def test_a_dead_owner_on_this_machine_loses_its_run_at_once(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     owner = owner_of(child.pid)
     store.claim(owner, STUDY, lease_seconds=1000)
-    assert not provably_dead(owner)
+    assert not is_provably_dead(owner)
     assert store.claim("other", STUDY) is None
     child.kill()
-    while not provably_dead(owner):  # a zombie: not yet waited for, and gone all the same
+    while not is_provably_dead(owner):  # a zombie: not yet waited for, and gone all the same
         time.sleep(0.01)
-    assert store.states(STUDY)[0].free
+    assert store.load_statuses(STUDY)[0].free
     assert store.claim("other", STUDY).attempt == 2
     child.wait()
     child.stdin.close()
-    assert provably_dead(owner)
+    assert is_provably_dead(owner)
 
 
 def test_only_proof_counts_as_death():
-    host, boot, pid, start = this_owner().split(":")
-    assert not provably_dead(this_owner())
-    assert provably_dead(f"{host}:{boot}:{pid}:1{start}")  # the pid was given to another process
-    assert not provably_dead(f"elsewhere:{boot}:{pid}:1{start}")
-    assert not provably_dead(f"{host}:another-boot:{pid}:1{start}")
-    assert not provably_dead("somebody")
+    host, boot, pid, start = current_owner().split(":")
+    assert not is_provably_dead(current_owner())
+    assert is_provably_dead(f"{host}:{boot}:{pid}:1{start}")  # the pid was given to another process
+    assert not is_provably_dead(f"elsewhere:{boot}:{pid}:1{start}")
+    assert not is_provably_dead(f"{host}:another-boot:{pid}:1{start}")
+    assert not is_provably_dead("somebody")
     assert os.getpid() == int(pid)
 
 
@@ -129,7 +129,7 @@ def test_a_cost_run_is_alone(tmp_path):
     store = a_store(tmp_path, [*runs(1, "cost", "cost"), *runs(2)])
     training = store.claim("a", STUDY, stages=("tune",))
     assert store.claim("b", STUDY, stages=("cost",)) is None
-    assert [s.free for s in store.states(STUDY)] == [False, False, True]
+    assert [s.free for s in store.load_statuses(STUDY)] == [False, False, True]
     store.finish(training, {"outcome": "ok"}, {}, {})
     cost = store.claim("b", STUDY, stages=("cost",))
     assert cost.run_id == "cost000"
@@ -148,9 +148,9 @@ def test_release_and_retry(tmp_path):
     store.fail(second, "error", "a defect", {"traceback": "..."})
     store.fail(third, "out_of_memory", "too big", {})
     assert not store.checkpoint(second.run_id).exists()
-    assert [r.outcome for r in store.records(STUDY)] == ["error", "out_of_memory"]
+    assert [r.outcome for r in store.load_records(STUDY)] == ["error", "out_of_memory"]
     assert store.retry(STUDY) == 1
-    assert [s.state for s in store.states(STUDY)] == ["running", "todo", "failed"]
+    assert [s.state for s in store.load_statuses(STUDY)] == ["running", "todo", "failed"]
     assert store.claim("a", STUDY).attempt == 2
 
 
@@ -170,7 +170,7 @@ def test_done_rows_never_change_even_by_sql(tmp_path, statement):
     with pytest.raises(sqlite3.IntegrityError, match="a run that is done"):
         db.execute(statement)
     db.close()
-    assert store.records(STUDY)[0].measured == {"seconds": 1.5}
+    assert store.load_records(STUDY)[0].measured == {"seconds": 1.5}
 
 
 _RACER = """
@@ -197,14 +197,14 @@ def test_two_processes_never_get_the_same_run(tmp_path):
     taken = [racer.communicate()[0].split() for racer in racers]
     assert all(racer.returncode == 0 for racer in racers)
     assert sorted(taken[0] + taken[1]) == [run_id for run_id, _ in runs(60)]
-    assert {s.attempt for s in store.states(STUDY)} == {1}
+    assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
     assert store.verify() == []
 
 
 def test_the_first_writer_of_a_setting_wins(tmp_path):
     store, other = a_store(tmp_path), Store.open(tmp_path)
-    assert store.setting("rate") is None
-    assert store.setting_once("rate", "1") == "1"
-    assert other.setting_once("rate", "2") == "1"
+    assert store.get_setting("rate") is None
+    assert store.set_default_setting("rate", "1") == "1"
+    assert other.set_default_setting("rate", "2") == "1"
     other.set_setting("rate", "3")
-    assert store.setting("rate") == "3"
+    assert store.get_setting("rate") == "3"

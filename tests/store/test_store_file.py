@@ -9,8 +9,9 @@ import pytest
 from tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Predictions, Store, blobs, schema
-from paretune.store.predictions import decode_predictions, encode_predictions
+from paretune.store import Predictions, Store, blobs
+from paretune.store.prediction_codec import decode_predictions, encode_predictions
+from paretune.store.sqlite import schema
 
 ANSWERS = Predictions(("a", "b"), (0, 1), (1, 1), ((0.1, 0.2), (-1e-9, 3.0)))
 
@@ -24,7 +25,7 @@ def finished(folder: Path, result=None, contents=None) -> Store:
 def test_floats_come_back_bit_for_bit(tmp_path):
     numbers = [0.1 + 0.2, 1 / 3, 1e-308, -0.0, 5e-324, 1e22, 2.0, math.pi]
     store = finished(tmp_path, {"outcome": "ok", "numbers": numbers, "unknown": None})
-    back = store.records(STUDY)[0].result
+    back = store.load_records(STUDY)[0].result
     assert [n.hex() for n in back["numbers"]] == [n.hex() for n in numbers]
     assert back["unknown"] is None
 
@@ -44,17 +45,17 @@ def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, 
     claim = store.claim("a", STUDY)
     with pytest.raises(ValueError, match=said):
         store.finish(claim, result, {}, {"weights": b"w"})
-    assert store.states(STUDY)[0].state == "running"
+    assert store.load_statuses(STUDY)[0].state == "running"
     assert list(tmp_path.glob("blobs/*/*")) == []
 
 
 def test_predictions_come_back(tmp_path):
     content = encode_predictions({"selection": ANSWERS, "test": ANSWERS})
     store = finished(tmp_path, contents={"predictions": content, "weights": b"tensors"})
-    record = store.records(STUDY, predictions=True)[0]
+    record = store.load_records(STUDY, predictions=True)[0]
     assert record.predictions == {"selection": ANSWERS, "test": ANSWERS}
-    assert store.records(STUDY)[0].predictions == {}
-    assert store.blob(record.result["weights"]) == b"tensors"
+    assert store.load_records(STUDY)[0].predictions == {}
+    assert store.read_blob(record.result["weights"]) == b"tensors"
     assert store.blob_path(record.result["weights"]).read_bytes() == b"tensors"
 
 
@@ -68,12 +69,12 @@ def test_predictions_of_unequal_lengths_are_refused():
 
 def test_a_damaged_or_missing_blob_is_told_and_healed_by_the_same_content(tmp_path):
     store = finished(tmp_path, contents={"weights": b"tensors"})
-    sha256 = store.records(STUDY)[0].result["weights"]
+    sha256 = store.load_records(STUDY)[0].result["weights"]
     path = store.blob_path(sha256)
     assert store.verify() == []
     path.write_bytes(b"tensorz")
     with pytest.raises(StoreError, match=r"damaged.*copy of the store"):
-        store.blob(sha256)
+        store.read_blob(sha256)
     assert ["damaged" in problem for problem in store.verify()] == [True]
     assert blobs.write_blob(tmp_path / "blobs", b"tensors") == sha256
     assert store.verify() == []
@@ -81,7 +82,7 @@ def test_a_damaged_or_missing_blob_is_told_and_healed_by_the_same_content(tmp_pa
     assert ["No such file" in problem for problem in store.verify()] == [True]
     for name in ("../../study.db", "0" * 63, "", "A" * 64):
         with pytest.raises(StoreError, match=r"study\.db: names a blob .*no sha256.*Restore"):
-            store.blob(name)
+            store.read_blob(name)
 
 
 def test_a_failed_blob_write_leaves_nothing_and_ends_no_run(tmp_path, monkeypatch):
@@ -113,7 +114,7 @@ blobs.write_blob(Path(sys.argv[1]) / "blobs", b"tensors" * 1000)
     ended = subprocess.run([sys.executable, "-c", killed, str(tmp_path)])
     assert ended.returncode == -9
     assert [p.parent.name for p in tmp_path.glob("blobs/*/*")] == ["part"]
-    mine = tmp_path / "blobs" / "part" / f"{blobs.this_owner()}:0"
+    mine = tmp_path / "blobs" / "part" / f"{blobs.current_owner()}:0"
     mine.write_bytes(b"of a living process")
     Store.open(tmp_path, create=True).close()
     assert list(tmp_path.glob("blobs/*/*")) == [mine]
@@ -144,7 +145,7 @@ def test_a_store_that_was_only_begun_is_finished_by_the_next_command(tmp_path):
     with pytest.raises(StoreError, match="holds no study yet"):
         Store.open(tmp_path)
     Store.open(tmp_path, create=True).close()
-    assert Store.open(tmp_path).studies() == []
+    assert Store.open(tmp_path).list_studies() == []
 
 
 def test_a_newer_store_is_refused_untouched(tmp_path):
@@ -170,16 +171,16 @@ def test_a_store_of_version_1_is_still_opened(tmp_path):
     db.executescript((Path(__file__).parent / "version1.sql").read_text(encoding="utf-8"))
     db.close()
     store = Store.open(tmp_path)
-    assert [r.outcome for r in store.records("2dcf1b1e9a2d8e0f")] == ["ok", "error"]
-    assert store.records("2dcf1b1e9a2d8e0f")[0].run.method.options == {"rank": 4}
+    assert [r.outcome for r in store.load_records("2dcf1b1e9a2d8e0f")] == ["ok", "error"]
+    assert store.load_records("2dcf1b1e9a2d8e0f")[0].run.method.options == {"rank": 4}
 
 
 def test_an_older_store_is_migrated_forward_and_keeps_its_rows(tmp_path, monkeypatch):
     finished(tmp_path).close()
     extra = ("ALTER TABLE runs ADD COLUMN host TEXT", "CREATE TABLE notes (text TEXT) STRICT")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, extra))
-    monkeypatch.setattr("paretune.store.opening.MIGRATIONS", schema.MIGRATIONS)
-    assert [r.outcome for r in Store.open(tmp_path).records(STUDY)] == ["ok"]
+    monkeypatch.setattr("paretune.store.sqlite.open_database.MIGRATIONS", schema.MIGRATIONS)
+    assert [r.outcome for r in Store.open(tmp_path).load_records(STUDY)] == ["ok"]
     db = sqlite3.connect(tmp_path / "study.db")
     assert db.execute("PRAGMA user_version").fetchone() == (3,)
     db.close()
@@ -189,11 +190,11 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     finished(tmp_path).close()
     broken = ("CREATE TABLE notes (text TEXT) STRICT", "ALTER TABLE missing ADD COLUMN x")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-    monkeypatch.setattr("paretune.store.opening.MIGRATIONS", schema.MIGRATIONS)
+    monkeypatch.setattr("paretune.store.sqlite.open_database.MIGRATIONS", schema.MIGRATIONS)
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         Store.open(tmp_path)
     monkeypatch.undo()
-    assert [r.outcome for r in Store.open(tmp_path).records(STUDY)] == ["ok"]
+    assert [r.outcome for r in Store.open(tmp_path).load_records(STUDY)] == ["ok"]
 
 
 def damage(folder: Path, start: int, length: int) -> None:
@@ -213,7 +214,7 @@ def test_damaged_pages_are_told_with_a_remedy(tmp_path):
     finished(tmp_path).close()
     damage(tmp_path, 4096, (tmp_path / "study.db").stat().st_size - 4096)
     with pytest.raises(StoreError, match="damaged"):
-        Store.open(tmp_path).records(STUDY)
+        Store.open(tmp_path).load_records(STUDY)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

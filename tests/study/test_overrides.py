@@ -10,10 +10,10 @@ from ruamel.yaml import YAML
 from tiny_study import as_file, command, finish, small
 
 from paretune.errors import StudyError
-from paretune.overrides import apply
+from paretune.overrides import apply_overrides
 from paretune.store import Store
 from paretune.study import Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 TEXT = """study: s
 tasks: [cb, {name: rte, limit: {train: 50}}]
@@ -50,7 +50,7 @@ def test_they_are_the_study_that_the_file_would_be(file: Path, tmp_path: Path) -
     edited = edited.replace("[cb,", "[{name: cb, limit: {train: 10}},")
     file.write_text(f"{edited}protocol: {{seeds: [1, 2]}}\n", encoding="utf-8")
     plain = Study.load(file)
-    assert found.canonical() == plain.canonical() and found.study_hash == plain.study_hash
+    assert found.canonical_form() == plain.canonical_form() and found.study_hash == plain.study_hash
     assert found.overrides == given[:-1] and plain.overrides == ()
     assert Study.load(file, ["methods=[full]"]).methods[0].name == "full"
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_told_with_the_setting(file: Path, given: str, said: s
 )
 def test_entries_go_by_their_names_in_the_tables(entry: str) -> None:
     values = {"tasks": {"name": "cb", "language": "sl"}, "models": "x/mini", "methods": "LoRA"}
-    changed, places = apply([f"{entry}.extra=1"], values)
+    changed, places = apply_overrides([f"{entry}.extra=1"], values)
     section, number, key = next(iter(places))
     assert changed[section][number][key] == 1 and isinstance(number, int)
 
@@ -98,7 +98,7 @@ def test_twice_is_once_too_often(file: Path) -> None:
 
 def test_the_stored_text_names_them_and_is_the_study(file: Path, tmp_path: Path) -> None:
     study = Study.load(file, ["training.epochs=3", "protocol.seeds=[1, 2]"])
-    text = places.text_of(study)
+    text = study_input.study_file_text(study)
     first = text.splitlines()[0]
     assert first == "# Settings of the command line: training.epochs=3 'protocol.seeds=[1, 2]'"
     again = Study.parse(YAML(typ="safe", pure=True).load(text))
@@ -112,7 +112,12 @@ def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> 
     study = Study.load(file, given)
     finish(study, store, costs=0).close()
     with Store.open(store) as opened:  # as `run` writes it
-        opened.save_study(study.study_hash, study.study, places.text_of(study), study.canonical())
+        opened.save_study(
+            study.study_hash,
+            study.study,
+            study_input.study_file_text(study),
+            study.canonical_form(),
+        )
 
     code, out, _ = command(capsys, "check", file, "training.max_steps=1")
     assert code == 0 and f"paretune plan {file} training.max_steps=1" in out

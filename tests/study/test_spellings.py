@@ -8,9 +8,9 @@ import pytest
 
 from paretune import methods, spellings
 from paretune.errors import MethodError, StudyError
-from paretune.methods.options import describe, parse
+from paretune.methods.core.options import option_defaults, parse_options
 from paretune.specs import MethodSpec, ModelSpec, TaskSpec
-from paretune.study import Generation, Run, Study, Training, run_id
+from paretune.study import Generation, Run, Study, Training, compute_run_id
 
 BASE: dict[str, Any] = {"study": "s", "tasks": "cb", "models": "m", "methods": "lora"}
 
@@ -27,7 +27,7 @@ def identities(raw: dict[str, Any]) -> tuple[str, str]:
         seed=1,
         training=study.training,
     )
-    return study.study_hash, run_id(run, data_hash="d", weights_hash="w", code_epoch=1)
+    return study.study_hash, compute_run_id(run, data_hash="d", weights_hash="w", code_epoch=1)
 
 
 @pytest.mark.parametrize(
@@ -92,18 +92,20 @@ def test_the_study_and_its_runs_are_the_same(theirs: dict[str, Any], ours: dict[
 
 def test_aliases_name_something_that_is_there() -> None:
     tables = [
-        (spellings.TRAINING, Training.model_fields),
-        (spellings.TASK, TaskSpec.model_fields),
-        (spellings.MODEL, ModelSpec.model_fields),
-        (spellings.GENERATION, Generation.model_fields),
+        (spellings.TRAINING_ALIASES, Training.model_fields),
+        (spellings.TASK_ALIASES, TaskSpec.model_fields),
+        (spellings.MODEL_ALIASES, ModelSpec.model_fields),
+        (spellings.GENERATION_ALIASES, Generation.model_fields),
     ]
-    for name, table in spellings.OPTIONS.items():
-        tables.append((table, describe(methods.get(name).Options)))
+    for name, table in spellings.OPTION_ALIASES.items():
+        tables.append((table, option_defaults(methods.get(name).Options)))
     for table, fields in tables:
         assert set(table.values()) <= set(fields)
         assert not set(table) & set(fields)
-    assert set(spellings.METHODS.values()) <= set(methods.available())
-    assert not (set(spellings.METHODS) | set(spellings.INSTEAD)) & set(methods.available())
+    assert set(spellings.METHOD_ALIASES.values()) <= set(methods.available())
+    assert not (set(spellings.METHOD_ALIASES) | set(spellings.METHOD_HINTS)) & set(
+        methods.available()
+    )
 
 
 @pytest.mark.parametrize("name", ["r", "lora_rank"])
@@ -157,7 +159,7 @@ def test_methods_that_are_not_there(name: str, said: str) -> None:
 def test_options_that_are_not_there(method: str, option: str, said: str) -> None:
     module = methods.get(method)
     with pytest.raises(MethodError) as caught:
-        parse(module.NAME, module.Options, {option: 3})
+        parse_options(module.NAME, module.Options, {option: 3})
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -165,4 +167,4 @@ def test_a_task_that_is_not_there() -> None:
     from paretune import tasks
 
     with pytest.raises(StudyError, match="Did you mean boolq"):
-        tasks.load(TaskSpec(name="bolq"), None)  # type: ignore[arg-type]
+        tasks.load_dataset(TaskSpec(name="bolq"), None)  # type: ignore[arg-type]

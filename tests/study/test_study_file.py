@@ -12,9 +12,9 @@ import pytest
 
 from paretune.errors import StudyError
 from paretune.specs import TaskSpec
-from paretune.study import MOST, Study
+from paretune.study import MAX_COUNTS, Study
 from paretune.study_file import MAX_VALUES
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 GOOD = "study: s\ntasks: cb\nmodels: m\nmethods: [lora]\n"
 FOREIGN = ("pydantic", "a valid", "Input", "Value error", "mapping values", "block", "flow", "scan")
@@ -116,7 +116,7 @@ def test_a_file_of_many_faults_names_the_first(tmp_path: Path) -> None:
 def test_files_with_slips_of_the_pen_load_or_are_answered(tmp_path: Path) -> None:
     """Characters and lines of the shipped studies put in, taken out and doubled by chance."""
     draw = random.Random(3)  # noqa: S311  (the same slips each time)
-    texts = [path.read_text(encoding="utf-8") for path in places.shipped().values()]
+    texts = [path.read_text(encoding="utf-8") for path in study_input.shipped_studies().values()]
     refused = 0
     for _ in range(120):
         text = draw.choice(texts)
@@ -158,7 +158,7 @@ def test_too_many_end_in_one_sentence(tmp_path: Path, section: str, count: int) 
     rest = GOOD.replace(f"{section}:", f"{section[:-1]}:")
     message = said(tmp_path / "s.yaml", f"{section}:\n{lines}" + (rest if count > 500 else ""))
     if count == 500:
-        assert f"500 {section} are more than one study may have ({MOST[section]})" in message
+        assert f"500 {section} are more than one study may have ({MAX_COUNTS[section]})" in message
     else:
         assert "\n" not in message
         assert "1,000,000 bytes" in message or f"{MAX_VALUES:,} values" in message

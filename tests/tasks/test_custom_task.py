@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from paretune.data.audit import audit
-from paretune.data.example import Dataset, said_groups
+from paretune.data.checks.audit import audit
+from paretune.data.example import Dataset, describe_groups
 from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
-from paretune.tasks import load
-from paretune.training.answering import Answers, table
+from paretune.tasks import load_dataset
+from paretune.training.answering import Predictions, to_table
 
 WORDS = [
     "ant",
@@ -63,7 +63,9 @@ def codes(findings: tuple[Finding, ...]) -> set[str]:
 
 
 def test_labels_are_found_sorted_and_noted(tmp_path: Path) -> None:
-    data = load(spec(plain(tmp_path), test=csv(tmp_path, "test.csv", "text,label", ["x,no"] * 3)))
+    data = load_dataset(
+        spec(plain(tmp_path), test=csv(tmp_path, "test.csv", "text,label", ["x,no"] * 3))
+    )
     assert data.labels == ("no", "yes")
     assert [e.label for e in data.train[:2]] == [1, 0]
     assert (data.train[0].uid, data.train[0].where) == ("train:0", "train.csv line 2")
@@ -73,7 +75,7 @@ def test_labels_are_found_sorted_and_noted(tmp_path: Path) -> None:
 
 def test_listed_labels_give_the_order_and_spellings_are_noted(tmp_path: Path) -> None:
     rows = [f"{w},{('Yes', 'no', 'YES')[i % 3]}" for i, w in enumerate(WORDS)]
-    data = load(spec(csv(tmp_path, "a.csv", "text,label", rows), labels=("yes", "no")))
+    data = load_dataset(spec(csv(tmp_path, "a.csv", "text,label", rows), labels=("yes", "no")))
     assert data.labels == ("yes", "no")
     assert {e.label for e in data.train} == {0, 1}
     assert "label-spelling" in codes(data.findings)
@@ -81,7 +83,7 @@ def test_listed_labels_give_the_order_and_spellings_are_noted(tmp_path: Path) ->
 
 def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path: Path) -> None:
     rows = [f"{w},{('Yes', 'no', 'yes')[i % 3]}" for i, w in enumerate(WORDS)]
-    data = load(spec(csv(tmp_path, "a.csv", "text,label", rows)))
+    data = load_dataset(spec(csv(tmp_path, "a.csv", "text,label", rows)))
     assert data.labels == ("Yes", "no", "yes")
     assert "labels-alike" in codes(data.findings)
 
@@ -89,18 +91,18 @@ def test_unlisted_labels_that_differ_in_case_stay_apart_with_a_warning(tmp_path:
 def test_without_a_test_file_a_stratified_fifth_is_kept(tmp_path: Path) -> None:
     rows = [f"{WORDS[i % 20]} {i},{i % 2},g{i // 4}" for i in range(200)]
     train = csv(tmp_path, "a.csv", "text,label,group", rows)
-    data = load(spec(train, group="group"))
+    data = load_dataset(spec(train, group="group"))
     assert len(data.train) + len(data.test) == 200 and len(data.test) == 40
     assert not {e.group for e in data.train} & {e.group for e in data.test}
     assert "test-held-out" in codes(data.findings)
-    assert load(spec(train, group="group")).content_hash == data.content_hash
+    assert load_dataset(spec(train, group="group")).content_hash == data.content_hash
 
 
 def test_files_moved_elsewhere_are_the_same_data(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     assert (
-        load(spec(plain(tmp_path))).content_hash
-        == load(spec(plain(tmp_path / "other"))).content_hash
+        load_dataset(spec(plain(tmp_path))).content_hash
+        == load_dataset(spec(plain(tmp_path / "other"))).content_hash
     )
 
 
@@ -112,7 +114,9 @@ def test_jsonl_and_parquet_give_what_csv_gives(tmp_path: Path) -> None:
     jsonl, parquet = tmp_path / "a.jsonl", tmp_path / "a.parquet"
     jsonl.write_text("\n".join(json.dumps(r) for r in rows))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), parquet)
-    hashes = {load(spec(p)).content_hash for p in (plain(tmp_path), str(jsonl), str(parquet))}
+    hashes = {
+        load_dataset(spec(p)).content_hash for p in (plain(tmp_path), str(jsonl), str(parquet))
+    }
     assert len(hashes) == 1
 
 
@@ -128,7 +132,7 @@ def test_parquet_numbers_are_read_by_each_files_own_names(tmp_path: Path) -> Non
         pyarrow.parquet.write_table(table, tmp_path / name)
         return str(tmp_path / name)
 
-    data = load(
+    data = load_dataset(
         spec(write("train.parquet", ["no", "yes"]), test=write("test.parquet", ["yes", "no"]))
     )
     assert data.labels == ("no", "yes")
@@ -141,7 +145,7 @@ def test_pair_and_group_and_id(tmp_path: Path) -> None:
     rows = [f"k{i},{w},{w} too,{i % 2},{w[0]}" for i, w in enumerate(WORDS)]
     train = csv(tmp_path, "a.csv", "key,first,second,label,who", rows)
     task = spec(train, kind="pair", text="first", text_pair="second", id="key", group="who")
-    data = load(task)
+    data = load_dataset(task)
     example = next(e for e in (*data.train, *data.test) if e.uid == "train:k2")
     assert example.segments == (("cat", "cat too"),) and example.group == "c"
 
@@ -167,7 +171,7 @@ def test_multiple_choice_answers_in_every_form(tmp_path: Path, form: str) -> Non
     path.write_text("\n".join(json.dumps(line) for line in lines))
     labels = ("1", "2") if form == "listed" else None
     task = spec(str(path), kind="multiple_choice", choices=("left", "right"), labels=labels)
-    data = load(task)
+    data = load_dataset(task)
     assert data.labels == ("0", "1")
     for e in (*data.train, *data.test):
         i = int(e.uid.removeprefix("train:"))
@@ -195,13 +199,13 @@ def test_refusals(
     tmp_path: Path, header: str, rows: list[str], changes: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(DataError, match=said):
-        load(spec(csv(tmp_path, "train.csv", header, rows), **changes))
+        load_dataset(spec(csv(tmp_path, "train.csv", header, rows), **changes))
 
 
 def test_twenty_faults_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     rows = [f"{w},{'yes' if i == 0 else 'x'}" for i, w in enumerate(WORDS * 2)]
     with pytest.raises(DataError) as caught:
-        load(spec(csv(tmp_path, "train.csv", "text,label", rows), labels=("yes", "no")))
+        load_dataset(spec(csv(tmp_path, "train.csv", "text,label", rows), labels=("yes", "no")))
     lines = str(caught.value).splitlines()
     assert lines[0] == "39 faults in the data:" and len(lines) == 22
     assert lines[-1].strip() == "... and 19 more"
@@ -212,11 +216,11 @@ def test_faults_of_multiple_choice(tmp_path: Path) -> None:
     train = csv(tmp_path, "train.csv", "text,a,b,label", [*rows, "Q,a,b,2"])
     task = spec(train, kind="multiple_choice", choices=("a", "b"))
     with pytest.raises(DataError, match=r"line 11: label \"2\" is no index from 0 to 1"):
-        load(task)
+        load_dataset(task)
     with pytest.raises(DataError, match="names 3 choices, and there are 2"):
-        load(task.model_copy(update={"labels": ("x", "y", "z")}))
+        load_dataset(task.model_copy(update={"labels": ("x", "y", "z")}))
     with pytest.raises(DataError, match="holds no lists"):
-        load(task.model_copy(update={"choices": ("a",)}))
+        load_dataset(task.model_copy(update={"choices": ("a",)}))
 
 
 def test_a_list_of_labels_in_a_row_is_refused(tmp_path: Path) -> None:
@@ -226,35 +230,35 @@ def test_a_list_of_labels_in_a_row_is_refused(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(json.dumps(r) for r in rows))
     with pytest.raises(DataError, match=r"a\.jsonl line 4: holds a list"):
-        load(spec(str(path)))
+        load_dataset(spec(str(path)))
 
 
 def test_numbers_listed_out_of_order_are_a_warning(tmp_path: Path) -> None:
-    data = load(spec(plain(tmp_path, "0 1"), labels=("1", "0")))
+    data = load_dataset(spec(plain(tmp_path, "0 1"), labels=("1", "0")))
     assert [f.severity for f in data.findings if f.code == "label-order"] == ["warning"]
 
 
 def test_the_papers_template_is_not_for_own_data(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="Texts of your own"):
-        load(spec(plain(tmp_path), template="paper"))
+        load_dataset(spec(plain(tmp_path), template="paper"))
 
 
 def test_limit_takes_the_first_rows(tmp_path: Path) -> None:
     test = csv(tmp_path, "test.csv", "text,label", ["x,no", "y,yes", "z,no"])
-    data = load(spec(plain(tmp_path), test=test, limit={"train": 11, "test": 2}))
+    data = load_dataset(spec(plain(tmp_path), test=test, limit={"train": 11, "test": 2}))
     assert (len(data.train), len(data.test)) == (11, 2)
     assert data.train[-1].where == "train.csv line 12"
 
 
 def test_a_regression_has_finite_numbers(tmp_path: Path) -> None:
     rows = [f"{w},{i * 1.5}" for i, w in enumerate(WORDS)]
-    data = load(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
+    data = load_dataset(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
     found = {e.uid: e.label for e in (*data.train, *data.test)}
     assert found["train:3"] == 4.5 and isinstance(found["train:0"], float)
     assert (data.labels, data.metric) == (("label",), "r2")
     rows[3], rows[5], rows[7] = "dog,many", "fox,", "hen,inf"
     with pytest.raises(DataError) as told:
-        load(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
+        load_dataset(spec(csv(tmp_path, "train.csv", "text,label", rows), kind="regression"))
     for said in (
         'train.csv line 5: "many" is not a finite number. Fix the row',
         "train.csv line 7: has no label",
@@ -267,26 +271,26 @@ def test_the_rows_of_a_table_may_lack_values_but_not_columns(tmp_path: Path) -> 
     rows = [f"{i},{'' if i == 2 else w},{'ab'[i % 2]}" for i, w in enumerate(WORDS)]
     path = csv(tmp_path, "train.csv", "size,animal,label", rows)
     task = spec(path, text=None, features=["size", "animal"])
-    data = load(task)
+    data = load_dataset(task)
     by_uid = {e.uid: e for e in (*data.train, *data.test)}
     assert by_uid["train:1"].segments == (("size: 1. animal: bee.", None),)
     assert by_uid["train:1"].features == (1.0, "bee")
     assert by_uid["train:2"].segments == (("size: 2.", None),)
     assert by_uid["train:2"].features == (2.0, None)
     with pytest.raises(DataError, match=r'has no column "colour"\. Its columns are size, animal'):
-        load(task.model_copy(update={"features": ("size", "colour")}))
+        load_dataset(task.model_copy(update={"features": ("size", "colour")}))
 
 
 def test_features_are_part_of_the_data_and_texts_alone_are_as_before(tmp_path: Path) -> None:
     rows = [f"{i},{w},{'ab'[i % 2]}" for i, w in enumerate(WORDS)]
     path = csv(tmp_path, "train.csv", "size,animal,label", rows)
-    one = load(spec(path, text=None, features=["size"], template="Size {size}"))
+    one = load_dataset(spec(path, text=None, features=["size"], template="Size {size}"))
     rows = [f"{i}.0,{w},{'ab'[i % 2]}" for i, w in enumerate(WORDS)]
-    other = load(
+    other = load_dataset(
         spec(csv(tmp_path, "other.csv", "size,animal,label", rows), text=None, features=["size"])
     )
     assert one.content_hash != other.content_hash
-    plainly = load(spec(path, text="animal"))
+    plainly = load_dataset(spec(path, text="animal"))
     assert all(e.features == () for e in plainly.train)
 
 
@@ -300,17 +304,17 @@ def test_a_groups_rows_are_drawn_together_where_a_group_has_several(tmp_path: Pa
     single = csv(tmp_path, "single.csv", "text,label,who", alone)
 
     def tested(*, at: str, **named: str) -> tuple[Dataset, Any]:
-        data = load(spec(train, test=at, **named))
-        found = Answers([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
-        return data, table(found, data.test, data).get("cluster")
+        data = load_dataset(spec(train, test=at, **named))
+        found = Predictions([0] * len(data.test), [[1.0, 0.0]] * len(data.test), None)
+        return data, to_table(found, data.test, data).get("cluster")
 
     data, cluster = tested(at=test, group="who")
     assert cluster == [i // 2 for i in range(20)]
-    assert said_groups(data, data.train) == " in 5 groups"
+    assert describe_groups(data, data.train) == " in 5 groups"
     (small,) = [f for f in audit(data) if f.code == "small-test"]
     assert "20 rows in 10 groups, within which they hang together" in small.what
     data, cluster = tested(at=single, group="who")
-    assert cluster is None and said_groups(data, data.test) == ""
+    assert cluster is None and describe_groups(data, data.test) == ""
     (small,) = [f for f in audit(data) if f.code == "small-test"]
     assert "20 rows: " in small.what
     assert tested(at=test)[1] is None

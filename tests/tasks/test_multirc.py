@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from paretune.data import audit
+from paretune.data.checks import audit
 from paretune.data.example import Dataset
-from paretune.data.split import parts
+from paretune.data.split import assign_folds
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 
 
 def row(idx: int, labels: list[list[Any]] | None = None, **beside: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def write(folder: Path, train: list[Any], val: list[Any], test: list[Any] | None
 
 
 def multirc(source: Path, language: str = "en", **options: Any) -> Dataset:
-    return load(TaskSpec(name="multirc", language=language, source=str(source), **options))
+    return load_dataset(TaskSpec(name="multirc", language=language, source=str(source), **options))
 
 
 def unlabelled(published: dict[str, Any]) -> dict[str, Any]:
@@ -180,7 +180,7 @@ def test_passages_never_part(tmp_path: Path) -> None:
     data = multirc(write(tmp_path, rows, [row(0)]))
     for seed in range(20):
         placed = defaultdict(set)
-        for example, part in zip(data.train, parts(data.train, seed), strict=True):
+        for example, part in zip(data.train, assign_folds(data.train, seed), strict=True):
             placed[str(example.segments[0][0]).casefold()].add(part)
         assert all(len(found) == 1 for found in placed.values())
         assert len(set().union(*placed.values())) == 5
@@ -202,7 +202,7 @@ def test_few_groups_are_told_and_other_metrics_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"metric r2 does not fit task multirc-en.*f1a_em"):
         multirc(source, metric="r2")
     with pytest.raises(StudyError, match="metric f1a_em does not fit task routing"):
-        load(TaskSpec(name="routing", metric="f1a_em"))
+        load_dataset(TaskSpec(name="routing", metric="f1a_em"))
 
 
 def test_every_layout_gives_the_published_answers(shared: Path) -> None:

@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from paretune import tasks
-from paretune.data import audit
+from paretune.data.checks import audit
 from paretune.errors import StudyError
 from paretune.study import TaskSpec
 
@@ -15,7 +15,7 @@ from paretune.study import TaskSpec
 @pytest.mark.parametrize("language", ["en", "sl"])
 @pytest.mark.parametrize("name", ["routing", "paraphrase", "follows"])
 def test_samples_are_clean(name: str, language: str) -> None:
-    data = tasks.load(TaskSpec(name=name, language=language))
+    data = tasks.load_dataset(TaskSpec(name=name, language=language))
     assert len(data.train) >= (150 if language == "en" else 40)
     assert len(data.test) >= (60 if language == "en" else 20)
     assert {e.label for e in data.train} == set(range(len(data.labels)))
@@ -35,16 +35,16 @@ def test_the_package_lists_its_own_folder() -> None:
 
 
 def test_a_language_that_is_not_named_is_noted() -> None:
-    data = tasks.load(TaskSpec(name="routing"))
+    data = tasks.load_dataset(TaskSpec(name="routing"))
     assert data.language == "en"
     assert [f.code for f in data.findings] == ["language-taken"]
 
 
 def test_samples_take_no_source_and_have_no_paper_template() -> None:
     with pytest.raises(StudyError, match="takes no source"):
-        tasks.load(TaskSpec(name="routing", language="en", source="."))
+        tasks.load_dataset(TaskSpec(name="routing", language="en", source="."))
     with pytest.raises(StudyError, match='no template "paper"'):
-        tasks.load(TaskSpec(name="routing", language="en", template="paper"))
+        tasks.load_dataset(TaskSpec(name="routing", language="en", template="paper"))
 
 
 def test_an_installed_package_may_add_a_task(monkeypatch: pytest.MonkeyPatch) -> None:

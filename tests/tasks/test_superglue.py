@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from paretune.data import audit
+from paretune.data.checks import audit
 from paretune.data.example import Dataset, Example
 from paretune.errors import DataError, StudyError
 from paretune.study import TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 
 COUNTS = {
     "boolq": (92, 18, 30),
@@ -26,7 +26,7 @@ COUNTS = {
 
 
 def slovene(name: str, source: Path, **options: Any) -> Dataset:
-    return load(TaskSpec(name=name, language="sl", source=str(source), **options))
+    return load_dataset(TaskSpec(name=name, language="sl", source=str(source), **options))
 
 
 def said(examples: tuple[Example, ...]) -> Counter[object]:
@@ -75,7 +75,7 @@ def test_clarins_copa_is_told_apart(shared: Path) -> None:
 )
 def test_english_in_the_same_files(name: str, counts: tuple[int, int], shared: Path) -> None:
     source = str(shared / "data" / "superglue-en")
-    data = load(TaskSpec(name=name, language="en", source=source))
+    data = load_dataset(TaskSpec(name=name, language="en", source=source))
     assert (len(data.train), len(data.test)) == counts
     assert data.language == "en"
 
@@ -158,19 +158,19 @@ def test_every_broken_row_is_named_at_once(tmp_path: Path) -> None:
 def test_fetched_zips_are_found_in_the_data_home(shared: Path, tmp_path: Path) -> None:
     spec = TaskSpec(name="rte", language="sl")
     with pytest.raises(DataError, match="paretune data fetch superglue-sl"):
-        load(spec, tmp_path)
+        load_dataset(spec, tmp_path)
     shutil.copytree(shared / "data" / "slobench-release", tmp_path / "superglue-sl")
-    assert len(load(spec, tmp_path).train) == 232
+    assert len(load_dataset(spec, tmp_path).train) == 232
 
 
 def test_missing_sources_and_unknown_names_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Give the task source: FOLDER"):
-        load(TaskSpec(name="rte", language="en"), tmp_path)
+        load_dataset(TaskSpec(name="rte", language="en"), tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         slovene("rte", tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"Looked for qa_train\.zip"):
         slovene("rte", tmp_path)
     with pytest.raises(StudyError, match="exists in sl, en"):
-        load(TaskSpec(name="rte", language="de"))
+        load_dataset(TaskSpec(name="rte", language="de"))
     with pytest.raises(StudyError, match="Did you mean boolq"):
-        load(TaskSpec(name="boolqa"))
+        load_dataset(TaskSpec(name="boolqa"))

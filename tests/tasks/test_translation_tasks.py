@@ -11,11 +11,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from paretune.data import hub
+from paretune.data.sources import hub_datasets
 from paretune.errors import DataError, StudyError
-from paretune.planning.context import Context
+from paretune.planning.context import StudyContext
 from paretune.study import Run, Study, TaskSpec
-from paretune.tasks import at_hub, load, rsdo4
+from paretune.tasks import hub_source, load_dataset, rsdo4
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "mt-sl-en"
 ROWS = [{"sl": f"Žival številka {i}.", "en": f"Animal number {i}."} for i in range(30)]
@@ -50,14 +50,14 @@ def written(folder: Path, form: str) -> Path:
 )
 def test_every_form_gives_the_same_dataset(tmp_path: Path, form: str) -> None:
     path = written(tmp_path, form)
-    data = load(own(path, test=str(path)))
+    data = load_dataset(own(path, test=str(path)))
     assert (data.kind, data.labels, data.languages) == ("translation", (), ("sl", "en"))
     assert (data.metric, data.language, data.task) == ("bleu", "en", "t-sl-en")
     assert [e.segments for e in data.train] == [((row["sl"], None),) for row in ROWS]
     assert [e.target for e in data.test] == [row["en"] for row in ROWS]
     assert {e.label for e in data.train} == {None}
     assert (data.train[3].uid, data.test[3].uid) == ("train:3", "test:3")
-    reference = load(
+    reference = load_dataset(
         own(table(tmp_path / "r.tsv", "sl\ten", [f"{r['sl']}\t{r['en']}" for r in ROWS]))
     )
     assert {e.uid for e in (*reference.train, *reference.test)} == {e.uid for e in data.train}
@@ -66,7 +66,7 @@ def test_every_form_gives_the_same_dataset(tmp_path: Path, form: str) -> None:
 def test_the_other_direction_other_columns_id_metric_and_limit(tmp_path: Path) -> None:
     lines = [f"n{i}\t{row['sl']}\t{row['en']}" for i, row in enumerate(ROWS)]
     path = table(tmp_path / "a.tsv", "id\tsl_seq\ten_seq", lines)
-    data = load(
+    data = load_dataset(
         own(
             path,
             source_lang="en",
@@ -83,7 +83,7 @@ def test_the_other_direction_other_columns_id_metric_and_limit(tmp_path: Path) -
     assert data.train[6].segments[0][0] == ROWS[6]["en"] and data.train[6].target == ROWS[6]["sl"]
     assert (data.train[6].uid, data.metric, data.licence) == ("train:n6", "chrf", "CC0")
     assert (len(data.train), len(data.test), data.languages) == (7, 2, ("en", "sl"))
-    assert data.content_hash != load(own(path, text="sl_seq", label="en_seq")).content_hash
+    assert data.content_hash != load_dataset(own(path, text="sl_seq", label="en_seq")).content_hash
 
 
 def test_two_files_of_plain_text_beside_the_study_file(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_two_files_of_plain_text_beside_the_study_file(tmp_path: Path) -> None:
     named = {**raw, "name": "named", "train": "corpus.sl", "train_target": "corpus.en"}
     rest = {"study": "s", "models": "m", "methods": "full"}
     study = Study.parse({**rest, "tasks": [stem, named]}, base=tmp_path)
-    one, other = map(load, study.tasks)
+    one, other = map(load_dataset, study.tasks)
     assert [e.target for e in one.train] == [e.target for e in one.test] == [r["en"] for r in ROWS]
     assert one.source == "corpus.sl and corpus.en, corpus.sl and corpus.en"
     assert len(other.train) == 24 and [f.code for f in other.findings] == ["test-held-out"]
@@ -104,7 +104,7 @@ def test_two_files_of_plain_text_beside_the_study_file(tmp_path: Path) -> None:
 def test_an_empty_side_is_a_fault_and_all_are_named(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", "sl\ten", ["Da.\tYes.", "Ne.\t ", "\tNo."])
     with pytest.raises(DataError) as told:
-        load(own(path))
+        load_dataset(own(path))
     assert 'a.tsv line 3: has no text in "en"' in str(told.value)
     assert 'a.tsv line 4: has no text in "sl"' in str(told.value)
 
@@ -112,14 +112,14 @@ def test_an_empty_side_is_a_fault_and_all_are_named(tmp_path: Path) -> None:
 def test_a_missing_column_and_a_template_are_refused(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", "sl\thr", ["Da.\tDa."] * 9)
     with pytest.raises(DataError, match=r'has no column "en"\. Its columns are sl, hr'):
-        load(own(path))
+        load_dataset(own(path))
     with pytest.raises(StudyError, match='no template "paper"'):
-        load(own(path, template="paper"))
+        load_dataset(own(path, template="paper"))
 
 
 def test_a_held_out_test_is_at_most_two_thousand_pairs(tmp_path: Path) -> None:
     path = table(tmp_path / "a.tsv", "sl\ten", [f"Vir {i}\tSource {i}" for i in range(12_000)])
-    data = load(own(path))
+    data = load_dataset(own(path))
     assert (len(data.train), len(data.test)) == (10_000, 2000)
 
 
@@ -129,7 +129,7 @@ def test_software_help_is_read_without_loss(part: str) -> None:
     path = SHARED / "software-help" / f"{part}.tsv"
     lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")[1:]
     assert sum('"' in line for line in lines) > 20
-    data = load(own(path, test=str(path)))
+    data = load_dataset(own(path, test=str(path)))
     assert [f"{e.segments[0][0]}\t{e.target}" for e in data.train] == lines
 
 
@@ -145,8 +145,8 @@ def rsdo(source: Path | None, **changes: Any) -> TaskSpec:
 
 def test_rsdo4_in_both_directions(tmp_path: Path) -> None:
     path = corpus(tmp_path)
-    data = load(rsdo(path))
-    back = load(rsdo(path, source_lang="en", target_lang="sl"))
+    data = load_dataset(rsdo(path))
+    back = load_dataset(rsdo(path, source_lang="en", target_lang="sl"))
     assert data.train[0].segments == ((f"Žival {data.train[0].target.split()[1]}", None),)  # type: ignore[union-attr]
     assert {(e.segments[0][0], e.target) for e in (*data.train, *data.test)} == {
         (e.target, e.segments[0][0]) for e in (*back.train, *back.test)
@@ -160,7 +160,7 @@ def test_rsdo4_leaves_empty_sides_out_and_says_so(tmp_path: Path) -> None:
     path = corpus(tmp_path)
     with path.open("a", encoding="utf-8") as file:
         file.write("Only English.\t\n\tSamo slovensko.\n")
-    data = load(rsdo(path))
+    data = load_dataset(rsdo(path))
     (said,) = [f for f in data.findings if f.code == "left-out"]
     assert len(data.train) + len(data.test) == 100
     assert "line 102" in said.where and "2 such pairs of 102" in said.what
@@ -170,7 +170,7 @@ def test_the_papers_split_is_the_first_rows_cut_as_datasets_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rsdo4, "OF_THE_PAPER", 50)
-    data = load(rsdo(corpus(tmp_path), split="paper"))
+    data = load_dataset(rsdo(corpus(tmp_path), split="paper"))
     assert (len(data.train), len(data.test)) == (40, 10)
     assert {e.target for e in (*data.train, *data.test)} == {f"Animal {i}." for i in range(50)}
     datasets = pytest.importorskip("datasets", reason="needs the extra hub")
@@ -183,22 +183,22 @@ def test_the_papers_split_is_the_first_rows_cut_as_datasets_does(
 def test_what_rsdo4_is_not(tmp_path: Path) -> None:
     path = corpus(tmp_path)
     with pytest.raises(StudyError, match="does not translate from sl to de"):
-        load(rsdo(path, target_lang="de"))
+        load_dataset(rsdo(path, target_lang="de"))
     with pytest.raises(StudyError, match="needs to know from which language into which"):
-        load(TaskSpec(name="rsdo4", source=str(path)))
+        load_dataset(TaskSpec(name="rsdo4", source=str(path)))
     with pytest.raises(StudyError, match="boolq-sl-en translates nothing"):
-        load(TaskSpec(name="boolq", source_lang="sl", target_lang="en"))
+        load_dataset(TaskSpec(name="boolq", source_lang="sl", target_lang="en"))
     with pytest.raises(StudyError, match='routing has no split "paper"'):
-        load(TaskSpec(name="routing", split="paper"))
+        load_dataset(TaskSpec(name="routing", split="paper"))
     with pytest.raises(StudyError, match="metric accuracy does not fit"):
-        load(rsdo(path, metric="accuracy"))
+        load_dataset(rsdo(path, metric="accuracy"))
     with pytest.raises(StudyError, match='no template "paper"'):
-        load(rsdo(path, template="paper"))
+        load_dataset(rsdo(path, template="paper"))
     with pytest.raises(ValueError, match="split goes with a built-in task"):
         own(path, split="paper")
     blank = table(tmp_path / "blank.tsv", "en\tsl", ["\tx"])
     with pytest.raises(DataError, match="no row has a text"):
-        load(rsdo(blank))
+        load_dataset(rsdo(blank))
 
 
 def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
@@ -222,18 +222,18 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     monkeypatch.setattr(datasets, "load_dataset", loaded)
     spec = rsdo(None)
     with pytest.raises(DataError, match="nothing is fetched unless asked"):
-        Context().dataset(spec)
+        StudyContext().dataset(spec)
     rest = {"study": "s", "models": [], "methods": "full"}
-    data = Context(offline=False).dataset(spec)
+    data = StudyContext(offline=False).dataset(spec)
     assert asked == [("cjvt/rsdo4_en_sl", "refs/convert/parquet")]
     assert (len(data.train), len(data.test)) == (32, 8)
     study = Study.model_construct(**{**rest, "tasks": (spec,)})
-    (pinned,) = Context().pinned(study).tasks
+    (pinned,) = StudyContext().pin_revisions(study).tasks
     assert pinned.revision == commit and pinned.dataset is None
-    assert load(pinned) == load(pinned.model_copy())
-    assert [e.target for e in load(pinned).train] == [e.target for e in data.train]
-    here = at_hub(pinned)
-    assert here is not None and hub.pinned(here).revision == commit
+    assert load_dataset(pinned) == load_dataset(pinned.model_copy())
+    assert [e.target for e in load_dataset(pinned).train] == [e.target for e in data.train]
+    here = hub_source(pinned)
+    assert here is not None and hub_datasets.pin_revision(here).revision == commit
     assert len(asked) == 1
 
 
@@ -253,8 +253,8 @@ def test_a_folder_of_converted_parquet_stands_for_a_configuration(
     sha = SimpleNamespace(dataset_info=lambda name, revision: SimpleNamespace(sha="d" * 40))
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: sha)
     spec = own("").model_copy(update={"train": None, "dataset": str(there), "config": "other"})
-    hub.fetch(spec)
-    data = load(spec)
+    hub_datasets.fetch_splits(spec)
+    data = load_dataset(spec)
     assert data.train[2].segments[0][0] == "other train 2" and data.test[2].target == "2"
 
 
@@ -269,6 +269,6 @@ def test_a_plain_run_is_called_as_before_split_was_there() -> None:
             "seed": 1,
         }
     )
-    assert "split" not in run.canonical()["task"]
+    assert "split" not in run.canonical_form()["task"]
     paper = run.model_copy(update={"task": TaskSpec(name="cb", split="paper")})
-    assert paper.canonical()["task"]["split"] == "paper"
+    assert paper.canonical_form()["task"]["split"] == "paper"

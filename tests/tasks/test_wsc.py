@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from paretune.data.example import Dataset
-from paretune.data.split import parts
+from paretune.data.split import assign_folds
 from paretune.errors import DataError
 from paretune.study import TaskSpec
-from paretune.tasks import load
+from paretune.tasks import load_dataset
 
 TEXT = "Ana je Maji, ki je zbolela, prinesla juho, ker jo ima rada."
 
@@ -31,7 +31,7 @@ def write(folder: Path, train: list[Any], val: list[Any]) -> Path:
 
 
 def wsc(source: Path, language: str = "sl", **options: Any) -> Dataset:
-    return load(TaskSpec(name="wsc", language=language, source=str(source), **options))
+    return load_dataset(TaskSpec(name="wsc", language=language, source=str(source), **options))
 
 
 def test_both_spans_are_marked_and_named(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_rows_of_one_text_stay_together(tmp_path: Path) -> None:
     rows = [row(i, bool(i % 2), text=f"{TEXT} {i // 3}", span1_text="Ana") for i in range(30)]
     data = wsc(write(tmp_path, rows, rows[:3]))
     assert data.clustered and len({e.group for e in data.train}) == 10
-    placed = parts(data.train, 0)
+    placed = assign_folds(data.train, 0)
     assert all(len(set(placed[i : i + 3])) == 1 for i in range(0, 30, 3))
 
 

@@ -16,13 +16,13 @@ import pytest
 from reading_back import read
 from stored_records import stored, study_file
 
-from paretune.analysis.interval import interval_of, scored
+from paretune.analysis.statistics.score_interval import bootstrap_score, confidence_interval
+from paretune.contrib.trackers import TRACKERS, open_tracker
+from paretune.contrib.trackers.entry import run_entry, run_identity
+from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.errors import StudyError, TrackerError
 from paretune.store import Record, Store
 from paretune.study import Study
-from paretune.trackers import TRACKERS, open_tracker
-from paretune.trackers.entry import identity_of, of_run
-from paretune.verbs.track import Tracked, track
 
 CLOSE = {"tensorboard": 1e-6}
 """TensorBoard keeps float32."""
@@ -72,10 +72,10 @@ def test_what_is_mirrored_is_what_the_store_holds(
 ) -> None:
     study, records, _ = made
     mirrored = track(study, to=tracker, into=into, store=tmp_path / "store")
-    assert mirrored == Tracked(new=len(records) + 1, there=0)  # the cell of LoRA too
+    assert mirrored == TrackResult(new=len(records) + 1, there=0)  # the cell of LoRA too
     found = read(tracker, into, study.study)
     assert all(len(entries) == 1 for entries in found.values())
-    assert set(found) >= {identity_of(record) for record in records}
+    assert set(found) >= {run_identity(record) for record in records}
     near = CLOSE.get(tracker, 1e-12)
 
     final = next(r for r in records if r.run.stage == "final" and r.state == "done")
@@ -83,7 +83,7 @@ def test_what_is_mirrored_is_what_the_store_holds(
     asked = {"learning_rate": 1e-3, "seed": 1, "method": "lora", "training/batch_size": 16}
     for name, value in asked.items():
         assert one.settings[name] in (value, str(value))
-    interval = interval_of(scored([final.predictions["test"]], "accuracy"))
+    interval = confidence_interval(bootstrap_score([final.predictions["test"]], "accuracy"))
     told = {
         "test/primary": interval.estimate,
         "test/primary_low": interval.low,
@@ -106,13 +106,15 @@ def test_what_is_mirrored_is_what_the_store_holds(
     assert not any("energy" in name for name in cost.numbers)
     assert "no energy counter" in cost.texts["not measured"]
 
-    (failed,) = found[identity_of(records[-1])]
+    (failed,) = found[run_identity(records[-1])]
     assert failed.texts["message"] == "no luck\nat all" and failed.texts["outcome"] == "error"
     assert not any(name.startswith("test/") for name in failed.numbers)
 
     (cell,) = next(e for name, e in found.items() if name.startswith("cell-"))
-    whole = interval_of(
-        scored([r.predictions["test"] for r in records if "test" in r.predictions], "accuracy")
+    whole = confidence_interval(
+        bootstrap_score(
+            [r.predictions["test"] for r in records if "test" in r.predictions], "accuracy"
+        )
     )
     assert (cell.numbers["score/seeds"], cell.numbers["score/examples"]) == (3, 60)
     assert cell.numbers["score/estimate"] == pytest.approx(whole.estimate, rel=near)
@@ -127,7 +129,7 @@ def test_again_adds_what_is_new_and_nothing_twice(
     before = [*store._db.iterdump()]
     first = track(study, to=tracker, into=into, store=tmp_path / "store")
     again = track(study, to=tracker, into=into, store=tmp_path / "store")
-    assert again == Tracked(new=0, there=first.new)
+    assert again == TrackResult(new=0, there=first.new)
     assert [*store._db.iterdump()] == before
     run = fake.make_run(study, "final", "full", 2)
     store.add_runs(study.study_hash, [("later", run)])
@@ -135,7 +137,7 @@ def test_again_adds_what_is_new_and_nothing_twice(
     assert claim is not None
     store.finish(claim, {"outcome": "diverged"}, {}, {})
     more = track(study, to=tracker, into=into, store=tmp_path / "store")
-    assert more == Tracked(new=1, there=first.new)
+    assert more == TrackResult(new=1, there=first.new)
     found = read(tracker, into, study.study)
     assert len(found) == first.new + 1 and all(len(one) == 1 for one in found.values())
 
@@ -147,7 +149,7 @@ def test_a_mirror_that_broke_off_is_mended(
     first = track(study, to=tracker, into=into, store=tmp_path / "store")
     _BREAK[tracker](into, study.study, records[0].run_id)
     mended = track(study, to=tracker, into=into, store=tmp_path / "store")
-    assert mended == Tracked(new=1, there=first.new - 1)
+    assert mended == TrackResult(new=1, there=first.new - 1)
     found = read(tracker, into, study.study)
     assert len(found) == first.new and all(len(one) == 1 for one in found.values())
 
@@ -202,7 +204,7 @@ def test_a_retried_run_is_another_entry_than_its_error(
 def test_a_library_that_is_not_there_is_named_with_its_extra(
     monkeypatch: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("paretune.trackers.find_spec", lambda name: None)
+    monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
     for name in TRACKERS:
         with pytest.raises(TrackerError, match=rf"pip install {TRACKERS[name]}"):
             open_tracker(name, str(tmp_path), "study")
@@ -211,7 +213,7 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(
 def test_a_folder_called_like_a_library_is_no_library(monkeypatch: Any, tmp_path: Path) -> None:
     (tmp_path / "a_tracker").mkdir()  # as W&B leaves one called wandb where it ran
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("paretune.trackers.TRACKERS", {"a": "a_tracker"})
+    monkeypatch.setattr("paretune.contrib.trackers.TRACKERS", {"a": "a_tracker"})
     with pytest.raises(TrackerError, match="the package a_tracker is not installed"):
         open_tracker("a", str(tmp_path), "study")
 
@@ -232,7 +234,7 @@ def test_what_trackio_refuses_is_told(only_folder: Path) -> None:
     reserved = a_study("registry-of-mine")
     with pytest.raises(TrackerError, match="reserved for trackio"):
         open_tracker("trackio", str(only_folder), reserved.study).write(
-            of_run(reserved, its_records(reserved)[0], "accuracy")
+            run_entry(reserved, its_records(reserved)[0], "accuracy")
         )
 
 

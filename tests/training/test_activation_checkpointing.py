@@ -12,10 +12,10 @@ from tiny_models import FAMILIES
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune import methods
-from paretune.study import Study, run_id
-from paretune.training.execute import execute_run
+from paretune.study import Study, compute_run_id
+from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.trainer import train_run
 
 METHODS = tuple(
     n
@@ -27,12 +27,12 @@ METHODS = tuple(
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str) -> None:
     """Dropout is on: the second forward pass draws the same masks."""
-    task, bench = tiny_task(tmp_path / "data"), Workbench()
+    task, bench = tiny_task(tmp_path / "data"), ProcessCache()
     found = []
     for asked in (False, True):
         training = {"activation_checkpointing": asked}
         run = tiny_run(task, tiny_model("bert"), method, training=training)
-        outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
+        outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
         found.append((outcome.result["curve"], from_bytes(outcome.blobs["weights"])))
     assert found[0][0] == found[1][0]
     for name, tensor in found[0][1].items():
@@ -41,7 +41,7 @@ def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_less_is_kept_for_the_backward_pass(tiny_model: Any, tmp_path: Path, family: str) -> None:
-    task, bench = tiny_task(tmp_path / "data"), Workbench()
+    task, bench = tiny_task(tmp_path / "data"), ProcessCache()
     kept = []
     for asked in (True, False):  # the second run must not inherit it
         training = {"activation_checkpointing": asked}
@@ -68,7 +68,7 @@ def test_runs_of_before_keep_their_identity(tiny_model: Any, tmp_path: Path) -> 
     hashes = {"data_hash": "d", "weights_hash": "w", "code_epoch": 1}
     plain = tiny_run(task, tiny_model("bert"))
     asked = tiny_run(task, tiny_model("bert"), training={"activation_checkpointing": True})
-    assert run_id(plain, **hashes) != run_id(asked, **hashes)
+    assert compute_run_id(plain, **hashes) != compute_run_id(asked, **hashes)
     raw = {"study": "s", "tasks": ["cb"], "models": ["m"], "methods": ["lora"]}
     # As computed by the version that did not know the setting.
     assert Study.parse(raw).study_hash == BEFORE

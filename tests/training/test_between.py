@@ -14,8 +14,8 @@ from torch import nn
 
 from paretune.errors import StudyError
 from paretune.study import Study, Training
-from paretune.training.between import Between, settle, start_of
-from paretune.training.execute import execute_run
+from paretune.training.trainer import train_run
+from paretune.training.weight_interpolation import Interpolation, choose_share, copy_start
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -28,7 +28,7 @@ def higher(new: dict[str, float], old: dict[str, float]) -> bool:
 def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float) -> None:
     """One weight goes from 0 to 2, and is the better the nearer it is to the optimum."""
     held = {"w": nn.Parameter(torch.zeros(1)), "head": nn.Parameter(torch.zeros(1))}
-    start = start_of(held, ["head"], SHARES)
+    start = copy_start(held, ["head"], SHARES)
     assert set(start) == {"w"}
     with torch.no_grad():
         held["w"].fill_(2.0)
@@ -38,7 +38,7 @@ def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float)
         return {"primary": -abs(float(held["w"].detach()) - optimum)}
 
     end = {name: p.detach().clone() for name, p in held.items()}
-    between = settle(held, start, end, SHARES, select(), select, higher)
+    between = choose_share(held, start, end, SHARES, select(), select, higher)
     assert float(end["w"]) == 2.0
     assert between.share == taken and float(held["w"]) == pytest.approx(2 * taken)
     assert float(held["head"]) == 5.0
@@ -46,8 +46,8 @@ def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float)
 
 
 def test_without_shares_nothing_is_copied() -> None:
-    assert start_of({"w": nn.Parameter(torch.zeros(1))}, [], ()) == {}
-    assert Between() == Between(1.0, ())
+    assert copy_start({"w": nn.Parameter(torch.zeros(1))}, [], ()) == {}
+    assert Interpolation() == Interpolation(1.0, ())
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -59,7 +59,7 @@ def test_a_run_leaves_the_mix_that_it_scored(method: str, tmp_path: Path, tiny_m
         run = tiny_run(
             task, tiny_model("bert"), method, learning_rate=5e-3, training=settings | changes
         )
-        return execute_run(run, checkpoint=tmp_path / "x", report=silent)
+        return train_run(run, checkpoint=tmp_path / "x", report=silent)
 
     whole, mixed = ended(), ended(interpolate=list(SHARES))
     told = mixed.result["interpolated"]
@@ -86,7 +86,7 @@ def test_a_translation_is_mixed_by_its_loss_and_goes_on_after_a_kill(tmp_path: P
     settings = {"max_steps": 6, "eval_every": 3, "interpolate": [0.5]}
     task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
     run = tiny_run(task, model, learning_rate=0.5, training=settings)
-    whole = execute_run(run, checkpoint=tmp_path / "a", report=silent)
+    whole = train_run(run, checkpoint=tmp_path / "a", report=silent)
     told = whole.result["interpolated"]
     curve = {point["step"]: point["selection"] for point in whole.result["curve"]}
     losses = {1.0: curve[whole.result["best_step"]]["loss"]}
@@ -99,8 +99,8 @@ def test_a_translation_is_mixed_by_its_loss_and_goes_on_after_a_kill(tmp_path: P
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        execute_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
-    again = execute_run(run, checkpoint=tmp_path / "b", report=silent)
+        train_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
+    again = train_run(run, checkpoint=tmp_path / "b", report=silent)
     assert (again.result, again.blobs) == (whole.result, whole.blobs)
 
 
@@ -112,4 +112,4 @@ def test_shares_lie_between_start_and_end() -> None:
             Study.parse({**raw, "training": {"interpolate": [bad]}})
     plain = Study.parse(raw)
     # A study that does not ask for it is the same study as before.
-    assert "interpolate" not in plain.canonical()["training"]
+    assert "interpolate" not in plain.canonical_form()["training"]

@@ -14,23 +14,23 @@ from safetensors.torch import load_file, save_file
 from tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor, nn
 
-from paretune.data.encode import Encoded
+from paretune.objectives.encoding import Encoded
 from paretune.training import checkpoint
 from paretune.training.checkpoint import Progress
-from paretune.training.course import CHECKPOINT_SHARE, Course
-from paretune.training.execute import execute_run
-from paretune.training.plan import Plan
+from paretune.training.run_config import RunConfig
+from paretune.training.run_state import CHECKPOINT_SHARE, RunState
+from paretune.training.trainer import train_run
 
 
 class StoppedError(Exception):
     """Stands for a worker that is killed."""
 
 
-def a_course(tmp_path: Path, seconds: float) -> Course:
+def a_course(tmp_path: Path, seconds: float) -> RunState:
     run = tiny_run(tiny_task(tmp_path), tmp_path)
-    plan = Plan(run.training, 0.1, 1, 8, 2, 0, "cpu", "fp32", tmp_path / "kept", seconds)
+    plan = RunConfig(run.training, 0.1, 1, 8, 2, 0, "cpu", "fp32", tmp_path / "kept", seconds)
     data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
-    return Course({"w": nn.Parameter(torch.ones(2))}, data, lambda: {}, plan, silent)
+    return RunState({"w": nn.Parameter(torch.ones(2))}, data, lambda: {}, plan, silent)
 
 
 @pytest.mark.parametrize(("write_seconds", "between"), [(0.1, 60), (30.0, 30 / CHECKPOINT_SHARE)])
@@ -84,9 +84,9 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        execute_run(run, checkpoint=kept, report=stop, checkpoint_seconds=0)
+        train_run(run, checkpoint=kept, report=stop, checkpoint_seconds=0)
     content = kept.read_bytes()
-    here = execute_run(run, checkpoint=kept, report=silent)
+    here = train_run(run, checkpoint=kept, report=silent)
     assert not any("trained on" in note for note in here.result["notes"])
 
     kept.write_bytes(content)
@@ -97,7 +97,7 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -
     progress["devices"] = ["cuda NVIDIA L4"]
     tensors = {name: tensor.clone() for name, tensor in load_file(kept).items()}
     save_file(tensors, kept, metadata={**header, "progress": json.dumps(progress)})
-    elsewhere = execute_run(run, checkpoint=kept, report=silent)
+    elsewhere = train_run(run, checkpoint=kept, report=silent)
     assert (
         "trained on cuda NVIDIA L4, then on cpu: not the bits of one of them alone"
         in elsewhere.result["notes"]

@@ -15,12 +15,12 @@ from safetensors.torch import load
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import StoreError
-from paretune.export.kept import weights
-from paretune.models import compiled
-from paretune.store.predictions import decode_predictions, encode_predictions
+from paretune.exporting.weights import load_or_retrain
+from paretune.models.kernels import policy
+from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.record import Record
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="needs numba: pip install numba"
@@ -52,15 +52,15 @@ def test_losses_of_a_run_are_those_of_the_plain_path(
     )
 
     def trained(switch: str) -> tuple[list[float], Outcome]:
-        monkeypatch.setenv(compiled.VARIABLE, switch)
+        monkeypatch.setenv(policy.VARIABLE, switch)
         told: list[float] = []
-        left = execute_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
+        left = train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
         return told, left
 
     (plain, before), (found, after) = trained("0"), trained("1")
     assert len(set(found)) == 20 and found == pytest.approx(plain, abs=1e-5)
     assert before.measured["environment"]["compiled"] is None
-    assert after.measured["environment"]["compiled"] == f"numba {compiled.installed()}"
+    assert after.measured["environment"]["compiled"] == f"numba {policy.numba_version()}"
     assert trained("1")[0] == found  # the same bits again
 
 
@@ -70,19 +70,20 @@ def test_a_run_is_trained_again_the_way_it_was(
     """To the same bits by the way that its record names, by the other to the same answers."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"dropout": 0.1})
-    with compiled.switched(on=True):
-        left = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    with policy.override_kernels(on=True):
+        left = train_run(run, checkpoint=tmp_path / "x", report=silent)
     result = {"predictions": sha256(left.blobs["predictions"]).hexdigest()}
     then = {"environment": {**left.measured["environment"], "threads": 1}}
     kept = {result["predictions"]: left.blobs["predictions"]}
     store: Any = SimpleNamespace(blob=kept.__getitem__)
     record = Record("x", run, "done", None, None, result, then)
-    with compiled.switched(on=False):
-        assert weights(record, store, train_again=True) == left.blobs["weights"]
+    with policy.override_kernels(on=False):
+        assert load_or_retrain(record, store, train_again=True) == left.blobs["weights"]
         then["environment"]["compiled"] = None
         # As on another processor, or after a fleet: other bits.
         (ours, theirs) = (
-            load(blob) for blob in (weights(record, store, train_again=True), left.blobs["weights"])
+            load(blob)
+            for blob in (load_or_retrain(record, store, train_again=True), left.blobs["weights"])
         )
         assert any(not torch.equal(ours[name], theirs[name]) for name in theirs)
         for name, tensor in theirs.items():
@@ -92,4 +93,4 @@ def test_a_run_is_trained_again_the_way_it_was(
         answers["test"] = replace(answers["test"], prediction=turned)
         kept[result["predictions"]] = encode_predictions(answers)
         with pytest.raises(StoreError, match="answers differently"):
-            weights(record, store, train_again=True)
+            load_or_retrain(record, store, train_again=True)

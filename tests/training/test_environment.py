@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 import torch
 
-from paretune.training.environment import conditions_of, environment
+from paretune.measuring.environment import describe_device, describe_environment
 
 
 def test_two_cards_of_one_name_are_the_same_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"cuda": "NVIDIA L4", "cuda:1": "NVIDIA L4", "cuda:2": "NVIDIA H100"}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: names[device])
-    first, second, other = (conditions_of(device) for device in names)
+    first, second, other = (describe_device(device) for device in names)
     assert first == second == {"device": "cuda", "device_name": "NVIDIA L4"}
     assert other == {"device": "cuda", "device_name": "NVIDIA H100"}
-    found: dict[str, Any] = environment("cuda:2")
+    found: dict[str, Any] = describe_environment("cuda:2")
     assert found.items() >= other.items()
 
 
 def test_a_processor_has_no_card() -> None:
-    assert conditions_of("cpu") == {"device": "cpu"}
+    assert describe_device("cpu") == {"device": "cpu"}

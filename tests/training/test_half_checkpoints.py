@@ -12,12 +12,12 @@ from tiny_marian import tiny_marian, tiny_pairs
 from tiny_tasks import tiny_run, tiny_task
 from transformers import PreTrainedModel
 
-from paretune.models.held import held_bytes
-from paretune.models.load import own_dtype
-from paretune.planning.context import Context
-from paretune.planning.predict import Predictor
+from paretune.models.bf16_weights import bf16_model_bytes
+from paretune.models.load import checkpoint_dtype
+from paretune.planning.context import StudyContext
+from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import ModelSpec
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
 
 
 @pytest.fixture
@@ -46,11 +46,15 @@ def halved(folder: Path, dtype: torch.dtype, but: str = "") -> Path:
 
 def as_if_from_fp32(folder: Path, task: Any) -> dict[str, torch.Tensor]:
     """The tensors of the base as they are held when it is opened in fp32, as it always was."""
-    bench, spec = Workbench(), ModelSpec(name=str(folder))
+    bench, spec = ProcessCache(), ModelSpec(name=str(folder))
     wide = bench.model(spec, bench.dataset(task))
-    matrices = {f"{name}.weight" for name in wide.anatomy.linears}
+    matrices = {f"{name}.weight" for name in wide.anatomy.linear_layers}
     named = (*wide.model.named_parameters(), *wide.model.named_buffers())
-    return {n: t.bfloat16() if n in matrices else t.clone() for n, t in named if n not in wide.head}
+    return {
+        n: t.bfloat16() if n in matrices else t.clone()
+        for n, t in named
+        if n not in wide.head_parameters
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -59,19 +63,19 @@ def test_the_same_bits_without_passing_through_fp32(
     family: str, dtype: torch.dtype, tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
 ) -> None:
     folder = halved(tiny_model(family, tmp_path / family), dtype)
-    task, bench, spec = tiny_task(tmp_path / "data"), Workbench(), ModelSpec(name=str(folder))
+    task, bench, spec = tiny_task(tmp_path / "data"), ProcessCache(), ModelSpec(name=str(folder))
     expected = as_if_from_fp32(folder, task)
     opened_in.clear()
     held = bench.model(spec, bench.dataset(task), bf16=True)
     assert opened_in == [dtype]
     named = dict((*held.model.named_parameters(), *held.model.named_buffers()))
-    assert {*named} == {*expected, *held.head}
+    assert {*named} == {*expected, *held.head_parameters}
     for name, tensor in expected.items():
         assert named[name].dtype == tensor.dtype and torch.equal(named[name], tensor), name
-    assert {named[name].dtype for name in held.head} == {torch.float32}
+    assert {named[name].dtype for name in held.head_parameters} == {torch.float32}
     bytes_ = sum(p.numel() * p.element_size() for p in held.model.parameters())
     outline = bench.outline(spec, bench.dataset(task))
-    assert bytes_ == held_bytes(outline.model, outline.anatomy)
+    assert bytes_ == bf16_model_bytes(outline.model, outline.anatomy)
 
 
 def test_a_checkpoint_of_two_precisions_keeps_the_finer(
@@ -81,7 +85,7 @@ def test_a_checkpoint_of_two_precisions_keeps_the_finer(
     names = load_file(folder / "model.safetensors")
     norm = next(name for name in names if name.endswith("embeddings.LayerNorm.weight"))
     halved(folder, torch.bfloat16, but=norm)
-    bench, task = Workbench(), tiny_task(tmp_path / "data")
+    bench, task = ProcessCache(), tiny_task(tmp_path / "data")
     held = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
     assert opened_in == [torch.float32]
     assert any(torch.equal(names[norm], p) for p in held.model.parameters())
@@ -91,10 +95,10 @@ def test_sines_that_a_model_computes_are_those_of_fp32(
     tmp_path: Path, opened_in: list[torch.dtype]
 ) -> None:
     folder = halved(tiny_marian(tmp_path / "marian"), torch.bfloat16)
-    task, bench = tiny_pairs(tmp_path / "data"), Workbench()
+    task, bench = tiny_pairs(tmp_path / "data"), ProcessCache()
     expected = as_if_from_fp32(folder, task)
     held = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
-    assert own_dtype(bench.source(ModelSpec(name=str(folder)))) == torch.bfloat16
+    assert checkpoint_dtype(bench.source(ModelSpec(name=str(folder)))) == torch.bfloat16
     for name, tensor in held.model.named_parameters():
         assert torch.equal(tensor, expected[name]), name
 
@@ -103,7 +107,7 @@ def test_without_bf16_all_is_fp32(
     tmp_path: Path, tiny_model: Any, opened_in: list[torch.dtype]
 ) -> None:
     folder = halved(tiny_model("bert", tmp_path / "bert"), torch.bfloat16)
-    bench = Workbench()
+    bench = ProcessCache()
     wide = bench.model(ModelSpec(name=str(folder)), bench.dataset(tiny_task(tmp_path / "data")))
     assert opened_in == [torch.float32]
     assert {p.dtype for p in wide.model.parameters()} == {torch.float32}
@@ -115,10 +119,10 @@ def test_what_is_predicted_of_a_base_held_in_bf16(
 ) -> None:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), method)
     half = run.training.model_copy(update={"precision": "bf16"})
-    predictor = Predictor(Context(), {"fp32": 1.0, "bf16": 1.0})
-    wide = predictor._work(run).held_bytes
-    found = predictor._work(run.model_copy(update={"training": half})).held_bytes
-    loaded = predictor.context.bench.outline(run.model, predictor.context.dataset(run.task))
-    names = loaded.anatomy.linears if is_held else ()
+    predictor = CostPredictor(StudyContext(), {"fp32": 1.0, "bf16": 1.0})
+    wide = predictor._compute_work(run).held_bytes
+    found = predictor._compute_work(run.model_copy(update={"training": half})).held_bytes
+    loaded = predictor.context.caches.outline(run.model, predictor.context.dataset(run.task))
+    names = loaded.anatomy.linear_layers if is_held else ()
     matrices = sum(loaded.model.get_submodule(name).weight.numel() for name in names)
     assert wide - found == 2 * matrices

@@ -12,21 +12,22 @@ from joint_runs import Job, equal
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
-from paretune.training import course, execute, loop, together
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
-from paretune.training.interruption import interrupt, uninterrupted
-from paretune.training.together import Together
-from paretune.training.workbench import Workbench
+from paretune.training import loop, run_state, trainer
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet import fleet_trainer
+from paretune.training.fleet.fleet_trainer import FleetTrainer
+from paretune.training.interruption import defer_interrupts, interrupt
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
 
 PLACES: dict[str, tuple[Any, str, int]] = {
     "in a pass": (loop, "gradients", 5),
     "in the optimiser": (torch.optim.AdamW, "step", 5),
-    "in an evaluation": (execute, "logits", 2),
-    "in the last evaluation": (execute, "logits", 3),
-    "in its answers": (execute, "answered", 1),
-    "between start and best": (execute, "logits", 4),
-    "at the best of shares": (course, "settle", 1),
+    "in an evaluation": (trainer, "logits", 2),
+    "in the last evaluation": (trainer, "logits", 3),
+    "in its answers": (trainer, "answered", 1),
+    "between start and best": (trainer, "logits", 4),
+    "at the best of shares": (run_state, "settle", 1),
 }
 """A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
 
@@ -62,7 +63,7 @@ def test_no_step_is_lost_and_the_bits_are_the_same(
 ) -> None:
     shares = {"interpolate": [0.5]} if "best" in place else {}
     run = eight_steps(tmp_path, tiny_model, "full", training={**shares, "patience": None})
-    whole = execute_run(run, checkpoint=tmp_path / "whole", report=silent)
+    whole = train_run(run, checkpoint=tmp_path / "whole", report=silent)
     seen: list[int] = []
 
     def report(progress: dict[str, Any]) -> None:
@@ -71,9 +72,9 @@ def test_no_step_is_lost_and_the_bits_are_the_same(
     with monkeypatch.context() as here:
         interrupting(here, PLACES[place], after=after)
         with pytest.raises(KeyboardInterrupt):
-            execute_run(run, checkpoint=tmp_path / "kept", report=report)
+            train_run(run, checkpoint=tmp_path / "kept", report=report)
     before = len(seen)
-    ended = execute_run(run, checkpoint=tmp_path / "kept", report=report)
+    ended = train_run(run, checkpoint=tmp_path / "kept", report=report)
     assert seen == [1, 2, 3, 4, 5, 6, 7, 8]
     assert before >= 4  # by then an attempt had done something
     assert (ended.result, ended.blobs) == (whole.result, whole.blobs)
@@ -85,22 +86,22 @@ def test_a_run_that_stopped_early_does_not_go_on(
     """Interrupted in its answers, it is as over as it was."""
     training = {"eval_every": 1, "patience": 2, "max_steps": 40}
     run = eight_steps(tmp_path, tiny_model, learning_rate=1e-30, training=training)
-    whole = execute_run(run, checkpoint=tmp_path / "whole", report=silent)
+    whole = train_run(run, checkpoint=tmp_path / "whole", report=silent)
     assert whole.result["steps"] < 40
     with monkeypatch.context() as here:
         interrupting(here, PLACES["in its answers"])
         with pytest.raises(KeyboardInterrupt):
-            execute_run(run, checkpoint=tmp_path / "kept", report=silent)
+            train_run(run, checkpoint=tmp_path / "kept", report=silent)
     steps: list[dict[str, Any]] = []
-    ended = execute_run(run, checkpoint=tmp_path / "kept", report=steps.append)
+    ended = train_run(run, checkpoint=tmp_path / "kept", report=steps.append)
     assert steps == []
     assert ended.result == whole.result
 
 
 @pytest.mark.parametrize(
     "place",
-    [(Together, "_pass", 5), (Together, "_descend", 9), (together, "evaluated", 2),
-     (together, "answered", 1), (together, "answered", 2)],
+    [(FleetTrainer, "_pass", 5), (FleetTrainer, "_descend", 9), (fleet_trainer, "evaluated", 2),
+     (fleet_trainer, "answered", 1), (fleet_trainer, "answered", 2)],
     ids=["in a pass", "between two runs", "in an evaluation", "in answers", "after one has ended"],
 )  # fmt: skip
 def test_every_run_of_a_fleet_keeps_the_same_step(
@@ -113,7 +114,7 @@ def test_every_run_of_a_fleet_keeps_the_same_step(
         finished[job.run.seed] = outcome
 
     def train(jobs: list[Job]) -> None:
-        Together(Workbench(), "cpu", finish).train(jobs, lambda _: [])
+        FleetTrainer(ProcessCache(), "cpu", finish).train(jobs, lambda _: [])
 
     jobs = [Job(run, tmp_path / f"kept{run.seed}") for run in runs]
     with monkeypatch.context() as here:
@@ -127,7 +128,7 @@ def test_every_run_of_a_fleet_keeps_the_same_step(
     train(left)
     for job in jobs:
         assert [p["step"] for p in job.told] == [1, 2, 3, 4, 5, 6, 7, 8]
-        alone = execute_run(job.run, checkpoint=tmp_path / "alone", report=silent)
+        alone = train_run(job.run, checkpoint=tmp_path / "alone", report=silent)
         equal(finished[job.run.seed], alone)
 
 
@@ -143,11 +144,11 @@ def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(course.time, "monotonic", lambda: now[0])
+        here.setattr(run_state.time, "monotonic", lambda: now[0])
         with pytest.raises(KeyboardInterrupt):
-            execute_run(run, checkpoint=tmp_path / "kept", report=report)
+            train_run(run, checkpoint=tmp_path / "kept", report=report)
         now[0] = 5000.0
-        ended = execute_run(run, checkpoint=tmp_path / "kept", report=report)
+        ended = train_run(run, checkpoint=tmp_path / "kept", report=report)
     assert ended.measured["wall_seconds"]["train"] == pytest.approx(80.0)
     assert [p["resumed_at"] for p in told] == [0] * 5 + [5] * 3
 
@@ -156,15 +157,15 @@ def test_what_must_be_whole_is_interrupted_at_its_end() -> None:
     done: list[str] = []
 
     def both() -> None:
-        with uninterrupted():
+        with defer_interrupts():
             interrupt()
             done.append("inner")
         done.append("outer")
 
-    with pytest.raises(KeyboardInterrupt), uninterrupted():
+    with pytest.raises(KeyboardInterrupt), defer_interrupts():
         both()
     assert done == ["inner", "outer"]
-    with uninterrupted():  # and it is raised once
+    with defer_interrupts():  # and it is raised once
         done.append("again")
     with pytest.raises(KeyboardInterrupt):
         interrupt()
@@ -175,8 +176,8 @@ def test_a_failure_inside_is_told_as_itself() -> None:
         raise ZeroDivisionError
 
     calls: list[Callable[[], None]] = [fail]
-    with pytest.raises(ZeroDivisionError), uninterrupted():
+    with pytest.raises(ZeroDivisionError), defer_interrupts():
         interrupt()
         calls[0]()
-    with uninterrupted():
+    with defer_interrupts():
         assert calls  # nothing is left over

@@ -9,30 +9,33 @@ import pytest
 from tiny_marian import tiny_marian, tiny_pairs
 
 from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
-from paretune.training.dry import Likelihoods, likelihoods
-from paretune.training.execute import execute_run
+from paretune.training.caches import ProcessCache
+from paretune.training.dry_run import DirectionLosses, compare_directions
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.trainer import train_run
 from paretune.verbs.check import check
 
 
 def test_half_a_nat_decides() -> None:
-    assert Likelihoods(4.0, 3.4, 64).backwards
-    assert not Likelihoods(4.0, 3.6, 64).backwards and not Likelihoods(2.0, 8.0, 64).backwards
+    assert DirectionLosses(4.0, 3.4, 64).looks_reversed
+    assert (
+        not DirectionLosses(4.0, 3.6, 64).looks_reversed
+        and not DirectionLosses(2.0, 8.0, 64).looks_reversed
+    )
 
 
 @pytest.fixture
 def taught(tmp_path: Path) -> Path:
     """A model that has learnt Slovene to English, and whose tokenizer says nothing of it."""
     folder, task = tiny_marian(tmp_path / "m"), tiny_pairs(tmp_path / "pairs", train=400, test=20)
-    bench = Workbench()
+    bench = ProcessCache()
     run = Run(
         stage="final", task=task, model=ModelSpec(name=str(folder)), learning_rate=4e-3, seed=1,
         method=MethodSpec(name="full"),
         training=Training(batch_size=16, epochs=12, patience=None, precision="fp32"),
     )  # fmt: skip
-    outcome = execute_run(
-        run, checkpoint=tmp_path / "state", report=lambda _: None, bench=bench, keep_bytes=None
+    outcome = train_run(
+        run, checkpoint=tmp_path / "state", report=lambda _: None, caches=bench, keep_bytes=None
     )
     from safetensors.torch import load as tensors_of
 
@@ -49,10 +52,10 @@ def taught(tmp_path: Path) -> Path:
 def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path: Path) -> None:
     task = tiny_pairs(tmp_path / "asked")
     model = ModelSpec(name=str(taught))
-    right = likelihoods(task, model, Workbench())
+    right = compare_directions(task, model, ProcessCache())
     turned = task.model_copy(update={"source_lang": "en", "target_lang": "sl"})
-    wrong = likelihoods(turned, model, Workbench())
-    assert not right.backwards and wrong.backwards
+    wrong = compare_directions(turned, model, ProcessCache())
+    assert not right.looks_reversed and wrong.looks_reversed
     assert wrong.as_asked == pytest.approx(right.reversed, rel=1e-5)
     study = Study.parse(
         {

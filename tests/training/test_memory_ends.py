@@ -13,16 +13,16 @@ from tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from paretune.data.batch import micro_batches
-from paretune.training import passes
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
-from paretune.training.guards import is_out_of_memory, loses_device
+from paretune.data.batch import split_by_length
+from paretune.training.caches import ProcessCache
+from paretune.training.forward import packed
 from paretune.training.loop import train_step
-from paretune.training.objective import inputs
-from paretune.training.plan import Plan
+from paretune.training.objective import collate_tensors
+from paretune.training.out_of_memory import is_out_of_memory, loses_device
+from paretune.training.outcome import Outcome
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.run_config import RunConfig
+from paretune.training.trainer import train_run
 
 
 class Catcher:
@@ -52,7 +52,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
         given = input_ids if input_ids is not None else kwargs["inputs_embeds"]
         if self.training:
-            packing = getattr(self.bert.encoder.layer[0].attention.self, "packing", None)
+            packing = getattr(self.bert.encoder.layer[0].self_attention.self, "packing", None)
             rows = len(given) if packing is None else len(packing.layout.lengths)
             state["passes"].append(rows)
             if state["rows"] is not None and rows > state["rows"]:
@@ -93,10 +93,12 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
 ) -> None:
     """float64, against one plain pass over the whole padded batch."""
     if way == "tight-buckets":  # a pass costs nothing: only examples of one length together
-        monkeypatch.setattr(passes, "micro_batches", lambda n, i, m, *_: micro_batches(n, i, m, 0))
+        monkeypatch.setattr(
+            packed, "split_by_length", lambda n, i, m, *_: split_by_length(n, i, m, 0)
+        )
     settings = {"dropout": 0.0, "max_grad_norm": None}
     run = tiny_run(tiny_task(tmp_path, kind), tiny_model("bert"), training=settings)
-    bench = Workbench()
+    bench = ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
     prepared = prepare(run, loaded)
     with torch.no_grad():
@@ -109,11 +111,11 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     choices = len(data.ids[0])
     prepared.fleet.share([len(rows) * choices])
     labels = torch.tensor([data.labels[i] for i in rows])
-    loss = F.cross_entropy(loaded.model(**inputs(data, rows, 0, "cpu")).logits, labels)
+    loss = F.cross_entropy(loaded.model(**collate_tensors(data, rows, 0, "cpu")).logits, labels)
     plain = torch.autograd.grad(loss, list(prepared.trained.values()))
-    assert way != "packed" or passes.pack(prepared)
+    assert way != "packed" or packed.enable_packing(prepared)
     for micro_batch in (1, 2, 3, 8):
-        plan = Plan(run.training, 0.0, 1, micro_batch, 3, 0, "cpu", "fp32", Path("unused"))
+        plan = RunConfig(run.training, 0.0, 1, micro_batch, 3, 0, "cpu", "fp32", Path("unused"))
         caught = Catcher(prepared.trained)
         found = train_step(
             loaded.model, prepared.trained, caught, data, rows, 0, 0.0, plan, prepared.fleet
@@ -134,7 +136,7 @@ def test_losses_do_not_depend_on_the_micro_batch(
             tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=1e-3, training=settings
         )
         told: list[float] = []
-        execute_run(
+        train_run(
             run, checkpoint=tmp_path / "x", report=lambda p, told=told: told.append(p["loss"])
         )
         losses.append(told)
@@ -149,10 +151,10 @@ def test_where_memory_ends_the_micro_batch_is_halved(
     asked = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
     smaller = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"micro_batch": 2})
     small_memory(None)
-    told = execute_run(smaller, checkpoint=tmp_path / "a", report=silent)
+    told = train_run(smaller, checkpoint=tmp_path / "a", report=silent)
     heard = small_memory(2)
     notes: list[str] = []
-    found = execute_run(
+    found = train_run(
         asked,
         checkpoint=tmp_path / "b",
         report=lambda p: notes.append(p["note"]) if "note" in p else None,
@@ -173,7 +175,7 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
         update={"training": asked.training.model_copy(update={"micro_batch": 2})}
     )
     small_memory(None)
-    told = execute_run(smaller, checkpoint=tmp_path / "a", report=silent)
+    told = train_run(smaller, checkpoint=tmp_path / "a", report=silent)
     heard: list[dict[str, Any]] = []
 
     def report(progress: dict[str, Any]) -> None:
@@ -181,7 +183,7 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
         if len(heard) == 3:
             small_memory(2)
 
-    found = execute_run(asked, checkpoint=tmp_path / "b", report=report, checkpoint_seconds=0)
+    found = train_run(asked, checkpoint=tmp_path / "b", report=report, checkpoint_seconds=0)
     assert [p.get("step") for p in heard[:3]] == [1, 2, 3]  # checkpointed at micro-batch 8
     assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
     assert same_but_for_notes(found, told)
@@ -192,7 +194,7 @@ def test_a_resumed_run_keeps_the_micro_batch_it_had_come_to(
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"max_steps": 6})
     small_memory(2)
-    whole = execute_run(run, checkpoint=tmp_path / "a", report=silent)
+    whole = train_run(run, checkpoint=tmp_path / "a", report=silent)
 
     def kill(progress: dict[str, Any]) -> None:
         if progress.get("step") == 4:
@@ -200,10 +202,10 @@ def test_a_resumed_run_keeps_the_micro_batch_it_had_come_to(
 
     small_memory(2)
     with pytest.raises(KeyboardInterrupt):
-        execute_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
+        train_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
     small_memory(None)  # now there would be room for more
     steps: list[dict[str, Any]] = []
-    again = execute_run(run, checkpoint=tmp_path / "b", report=steps.append)
+    again = train_run(run, checkpoint=tmp_path / "b", report=steps.append)
     assert [p["step"] for p in steps if "step" in p] == [5, 6]  # what was told is kept
     assert (again.result, again.blobs) == (whole.result, whole.blobs)
 
@@ -213,10 +215,10 @@ def test_a_worker_that_was_killed_for_memory_starts_smaller(
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
     heard = small_memory(None)
-    found = execute_run(run, checkpoint=tmp_path / "a", report=silent, halvings=2)
+    found = train_run(run, checkpoint=tmp_path / "a", report=silent, halvings=2)
     assert found.result["micro_batch"] == 2 and max(heard) == 2
     assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
-    least = execute_run(run, checkpoint=tmp_path / "b", report=silent, halvings=40)
+    least = train_run(run, checkpoint=tmp_path / "b", report=silent, halvings=40)
     assert least.result["micro_batch"] == 1
 
 
@@ -225,9 +227,9 @@ def test_what_does_not_fit_at_all_is_a_result(
     method: str, small_memory: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method)
-    bench = Workbench()
+    bench = ProcessCache()
     small_memory(0)
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
     assert found.result == {
         "outcome": "out_of_memory",
         "micro_batch": 1,
@@ -235,8 +237,8 @@ def test_what_does_not_fit_at_all_is_a_result(
     }
     assert found.blobs == {} and found.measured["wall_seconds"]["load"] > 0
     small_memory(None)
-    after = execute_run(run, checkpoint=tmp_path / "x", report=silent, bench=bench)
-    alone = execute_run(run, checkpoint=tmp_path / "y", report=silent)
+    after = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
+    alone = train_run(run, checkpoint=tmp_path / "y", report=silent)
     assert (after.result, after.blobs) == (alone.result, alone.blobs)
 
 
@@ -249,7 +251,7 @@ def test_other_errors_are_not_taken_for_memory(
     monkeypatch.setattr(BertForSequenceClassification, "forward", broken)
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        execute_run(run, checkpoint=tmp_path / "x", report=silent)
+        train_run(run, checkpoint=tmp_path / "x", report=silent)
 
 
 @pytest.mark.parametrize(

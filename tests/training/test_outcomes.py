@@ -14,11 +14,11 @@ from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import MethodError
 from paretune.study import TaskSpec
-from paretune.training.execute import execute_run
+from paretune.training.caches import ProcessCache
 from paretune.training.loop import train
-from paretune.training.plan import Plan
 from paretune.training.prepare import prepare
-from paretune.training.workbench import Workbench
+from paretune.training.run_config import RunConfig
+from paretune.training.trainer import train_run
 
 
 def poisoned(task: TaskSpec, folder: Path) -> TaskSpec:
@@ -39,7 +39,7 @@ def test_a_run_that_blows_up_has_diverged(tmp_path: Path, tiny_model: Any) -> No
     run = tiny_run(
         tiny_task(tmp_path), tiny_model("bert"), "full", learning_rate=9.0, training=settings
     )
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert found.result["outcome"] == "diverged"
     assert found.result["steps"] < 30
     (note,) = found.result["notes"]
@@ -53,7 +53,7 @@ def test_weights_that_are_no_numbers_have_diverged(tmp_path: Path, tiny_model: A
     run = tiny_run(
         tiny_task(tmp_path), tiny_model("bert"), "full", learning_rate=1e38, training=settings
     )
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert found.result["outcome"] == "diverged"
     assert found.result["notes"] == ["diverged at step 1: the selection loss is nan"]
     assert found.result["best_step"] == -1 and found.blobs == {}
@@ -70,7 +70,7 @@ def test_a_constant_answer_is_collapsed(tmp_path: Path, tiny_model: Any) -> None
         labels = ["label", *("b" if i % 10 == 9 else "a" for i in range(len(lines) - 1))]
         path.write_text("\n".join(map(",".join, zip(texts, labels, strict=True))))
     run = tiny_run(task, tiny_model("bert"), "head_only", training={"max_steps": 30})
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
     told = json.loads(found.blobs["predictions"])["test"]["prediction"]
     assert set(told) == {0}
     assert found.result["outcome"] == "collapsed"
@@ -97,7 +97,7 @@ def test_early_stopping_and_best_weights(
     """Every second step is scored as the list says; the weights of the best are put back."""
     settings = {"patience": patience, "eval_every": 2, "max_steps": 8}
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training=settings)
-    bench = Workbench()
+    bench = ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
     prepared = prepare(run, loaded)
     data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
@@ -108,7 +108,7 @@ def test_early_stopping_and_best_weights(
         primary, loss = scores[len(snapshots) - 1]
         return {"primary": primary, "loss": loss}
 
-    plan = Plan(run.training, 1e-2, 1, 8, 3, 0, "cpu", "fp32", tmp_path / "x")
+    plan = RunConfig(run.training, 1e-2, 1, 8, 3, 0, "cpu", "fp32", tmp_path / "x")
     found = train(loaded.model, prepared.trained, data, select, plan, prepared.fleet, silent)
     assert (found.progress.step, found.progress.best_step) == (stops_at, best)
     assert not loaded.model.training and found.diverged is None
@@ -120,7 +120,7 @@ def test_early_stopping_and_best_weights(
 def test_reported_scores_are_those_of_the_best_step(tmp_path: Path, tiny_model: Any) -> None:
     settings = {"max_steps": 20, "eval_every": 2, "patience": None, "schedule": "constant"}
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), learning_rate=0.3, training=settings)
-    result = execute_run(run, checkpoint=tmp_path / "x", report=silent).result
+    result = train_run(run, checkpoint=tmp_path / "x", report=silent).result
     assert len(result["curve"]) == 10 and 2 <= result["best_step"] < 20  # not simply the last
     best = next(point for point in result["curve"] if point["step"] == result["best_step"])
     assert {k: result["scores"]["selection"][k] for k in ("primary", "loss")} == best["selection"]
@@ -130,7 +130,7 @@ def test_reported_scores_are_those_of_the_best_step(tmp_path: Path, tiny_model: 
 def test_a_rate_on_trial_never_sees_the_test_part(tmp_path: Path, tiny_model: Any) -> None:
     task = tiny_task(tmp_path)
     found = [
-        execute_run(
+        train_run(
             tiny_run(one, tiny_model("bert"), stage="tune"),
             checkpoint=tmp_path / "x",
             report=silent,
@@ -147,7 +147,7 @@ def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
 ) -> None:
     task = tiny_task(tmp_path)
     found = [
-        execute_run(
+        train_run(
             tiny_run(one, tiny_model("bert"), training={"max_steps": 8, "eval_every": 2}),
             checkpoint=tmp_path / "x",
             report=silent,
@@ -164,7 +164,7 @@ def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
 def test_a_prompt_that_leaves_no_room_for_text(tmp_path: Path, tiny_model: Any) -> None:
     """Refused, and the model is as it was; a long one shortens the text instead."""
     task = tiny_task(tmp_path)
-    bench = Workbench()
+    bench = ProcessCache()
     long = {"options": {"num_virtual_tokens": 121}}
     run = tiny_run(task, tiny_model("bert"), "prompt", **long)
     loaded = bench.model(run.model, bench.dataset(task))
@@ -178,7 +178,7 @@ def test_a_prompt_that_leaves_no_room_for_text(tmp_path: Path, tiny_model: Any) 
     prepared = prepare(fitting, loaded)
     assert prepared.max_length == 8
     prepared.undo()
-    found = execute_run(fitting, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(fitting, checkpoint=tmp_path / "x", report=silent)
     assert found.result["truncated"]["test"] > 0
 
 
@@ -187,7 +187,7 @@ def test_baselines_leave_the_same_kind_of_record(
     method: str, tmp_path: Path, tiny_model: Any
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=None)
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
     told = json.loads(found.blobs["predictions"])
     assert set(told) == set(found.result["scores"]) == {"selection", "test"}
     assert len(told["test"]["uid"]) == 12 and len(told["test"]["scores"][0]) == 3

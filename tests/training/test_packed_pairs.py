@@ -17,24 +17,24 @@ from tiny_translators import WORDS
 from torch import Tensor
 from translator_folders import translator_folder
 
-from paretune.data.encode import Encoded
-from paretune.methods.fleet import Fleet
-from paretune.models.dropout import set_dropout
-from paretune.models.load import Loaded
-from paretune.models.packing.chance import drop
-from paretune.models.packing.two_sides import spoken
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout.rng import drop
+from paretune.models.load import LoadedModel
+from paretune.models.packing.encoder_decoder import lm_head
+from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, Training
-from paretune.training import pairs, passes
-from paretune.training.evaluate import token_loss
-from paretune.training.execute import execute_run
+from paretune.training.caches import ProcessCache
+from paretune.training.evaluation.generate import generate
+from paretune.training.evaluation.predict import mean_token_loss
+from paretune.training.forward import packed, seq2seq
+from paretune.training.forward.seq2seq import is_ambiguous, packed_states
 from paretune.training.loop import train_step
-from paretune.training.objective import inputs, told_before, translation_loss, weight
-from paretune.training.optimiser import adamw
-from paretune.training.pairs import packed_states, unclear
-from paretune.training.plan import Plan
-from paretune.training.prepare import Prepared, prepare
-from paretune.training.translate import translations
-from paretune.training.workbench import Workbench
+from paretune.training.objective import collate_tensors, shift_right, translation_loss, weight
+from paretune.training.optimiser import make_adamw
+from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.run_config import RunConfig
+from paretune.training.trainer import train_run
 
 PACKED = ("marian", "bart", "mbart", "m2m100")
 METHODS = tuple(name for name in TRAINED if name not in ("unipelt", "untuned"))
@@ -64,7 +64,7 @@ def pairs_of(count: int, seed: int = 0) -> Encoded:
     return Encoded(ids, None, lengths, [None] * count, [False] * count, targets)
 
 
-def prepared(one: Case, fleet: Fleet | None = None) -> Prepared:
+def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
     """The method inside the model, moved from where it starts."""
     fleet = fleet or Fleet()
     injection = one.inject(fleet)
@@ -72,22 +72,24 @@ def prepared(one: Case, fleet: Fleet | None = None) -> Prepared:
     with torch.no_grad():
         for parameter in injection.parameters.values():
             parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.1)
-    loaded = Loaded(one.model, None, one.anatomy, head=(), notes=())
+    loaded = LoadedModel(one.model, None, one.anatomy, head_parameters=(), notes=())
     trained = dict(injection.parameters)
-    return Prepared(loaded, one.method, injection, fleet, {}, trained, 64, one.anatomy.pad_id or 0)
+    return PreparedModel(
+        loaded, one.method, injection, fleet, {}, trained, 64, one.anatomy.pad_id or 0
+    )
 
 
 def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]:
     """Scores and tokens of a padded batch, one target after another, without its padding."""
-    given = inputs(data, order, one.anatomy.pad_id or 0, "cpu")
+    given = collate_tensors(data, order, one.anatomy.pad_id or 0, "cpu")
     labels = given.pop("labels")
-    logits = one.model(**given, decoder_input_ids=told_before(one.model, labels)).logits
+    logits = one.model(**given, decoder_input_ids=shift_right(one.model, labels)).logits
     return logits[labels >= 0], labels[labels >= 0]
 
 
-def scored(one: Case, shares: list[passes.Share], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
+def scored(one: Case, shares: list[packed.MicroBatch], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
     """Scores and tokens of each run's pairs, packed."""
-    weight, bias = spoken(one.model)
+    weight, bias = lm_head(one.model)
     found = packed_states(one.model, shares, fleet, "cpu")
     return [(torch.nn.functional.linear(h, weight, bias), tokens) for h, tokens in found]
 
@@ -120,16 +122,16 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
         return scores.detach(), tokens, [torch.zeros(1) if g is None else g for g in found]
 
     padded = asked()
-    assert passes.pack(made)
-    packed = asked()
-    assert torch.equal(packed[1], padded[1])
-    torch.testing.assert_close(packed[0], padded[0], rtol=0, atol=1e-10)
+    assert packed.enable_packing(made)
+    packed_outputs = asked()
+    assert torch.equal(packed_outputs[1], padded[1])
+    torch.testing.assert_close(packed_outputs[0], padded[0], rtol=0, atol=1e-10)
     assert any(g.abs().max() > 1e-3 for g in padded[2])
-    for name, mine, other in zip(made.trained, packed[2], padded[2], strict=True):
+    for name, mine, other in zip(made.trained, packed_outputs[2], padded[2], strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-10, msg=name)
     one.model.float()
     near = scored(one, [(data, range(COUNT))], made.fleet)[0][0]
-    torch.testing.assert_close(near, packed[0].float(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(near, packed_outputs[0].float(), rtol=0, atol=1e-5)
     made.undo()
     assert made.fleet.packing is None and made.fleet.chance is None
     assert traces(one.model) == before
@@ -142,22 +144,22 @@ def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
     told: dict[str, Any] = {"pad_id": one.anatomy.pad_id or 0, "device": "cpu"}
     with torch.no_grad():
         ours = translation_loss(one.model, data, list(range(5)), **told)
-        wanted = one.model(**inputs(data, list(range(5)), told["pad_id"], "cpu")).loss
+        wanted = one.model(**collate_tensors(data, list(range(5)), told["pad_id"], "cpu")).loss
     torch.testing.assert_close(ours / weight(data, range(5)), wanted)
 
 
 def test_what_cannot_be_packed_is_padded() -> None:
     for family, method in (("t5", "lora"), ("mt5", "lora"), ("marian", "unipelt")):
         made = prepared(case(method, family))
-        assert not passes.pack(made) and made.fleet.packing is None
+        assert not packed.enable_packing(made) and made.fleet.packing is None
     told_padding = case("lora", "m2m100")
     told_padding.model.config.decoder_start_token_id = told_padding.anatomy.pad_id
-    assert not passes.pack(prepared(told_padding))
+    assert not packed.enable_packing(prepared(told_padding))
 
 
-def plan_of(made: Prepared, **training: Any) -> Plan:
+def plan_of(made: PreparedModel, **training: Any) -> RunConfig:
     settings = Training(batch_size=8, max_steps=20, precision="fp32", **training)
-    return Plan(settings, 0.0, 1, 8, WORDS, made.pad_id, "cpu", "fp32", Path())
+    return RunConfig(settings, 0.0, 1, 8, WORDS, made.pad_id, "cpu", "fp32", Path())
 
 
 @pytest.mark.parametrize("family", PACKED)
@@ -168,17 +170,17 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
     data, draw = pairs_of(40), random.Random(2)  # noqa: S311
     batches = [draw.sample(range(40), 8) for _ in range(20)]
     found = []
-    for packed in (True, False):
+    for packs in (True, False):
         one = case(method, family)
         made = prepared(one)
         for module in one.model.modules():  # a layer that is left out is so for a whole pass
             if hasattr(module, "layerdrop"):
                 module.layerdrop = 0.0
         set_dropout(one.model, 0.0)
-        if not packed:
-            monkeypatch.setattr(passes, "packs", lambda model: False)
-        assert passes.pack(made) == packed
-        optimizer, plan = adamw(made.trained, 0.0), plan_of(made)
+        if not packs:
+            monkeypatch.setattr(packed, "can_pack", lambda model: False)
+        assert packed.enable_packing(made) == packs
+        optimizer, plan = make_adamw(made.trained, 0.0), plan_of(made)
         one.model.train()
         found.append(
             [
@@ -206,20 +208,20 @@ def test_a_run_is_that_of_padded_batches(
         seen.append(len(found[0][1]))
         return found
 
-    monkeypatch.setattr(pairs, "packed_states", noted)
-    packed = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    monkeypatch.setattr(seq2seq, "packed_states", noted)
+    packed_run = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert len(seen) >= 6 + 2 + 2  # steps, judgements, and the losses beside the translations
-    again = execute_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert (packed.result, packed.blobs) == (again.result, again.blobs)
+    again = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert (packed_run.result, packed_run.blobs) == (again.result, again.blobs)
     seen.clear()
-    monkeypatch.setattr(passes, "packs", lambda model: False)
-    padded = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    monkeypatch.setattr(packed, "can_pack", lambda model: False)
+    padded = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert not seen
-    for one, other in zip(packed.result["curve"], padded.result["curve"], strict=True):
+    for one, other in zip(packed_run.result["curve"], padded.result["curve"], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
         mine, theirs = (point["selection"]["loss"] for point in (one, other))
         assert mine == pytest.approx(theirs, abs=1e-5)
-    assert texts(packed) == texts(padded)
+    assert texts(packed_run) == texts(padded)
 
 
 def texts(outcome: Any) -> list[str]:
@@ -235,21 +237,23 @@ def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.M
         told: list[float] = []
         training = {"dropout": 0.0, "precision": precision, "max_steps": 4}
         run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=4))
-        execute_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
+        train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
         return told
 
-    exact, packed = losses("fp32"), losses("bf16")
-    monkeypatch.setattr(passes, "packs", lambda model: False)
+    exact, packed_loss = losses("fp32"), losses("bf16")
+    monkeypatch.setattr(packed, "can_pack", lambda model: False)
     padded = losses("bf16")
-    assert exact != packed
-    assert packed == pytest.approx(exact, abs=0.01) and padded == pytest.approx(exact, abs=0.01)
+    assert exact != packed_loss
+    assert packed_loss == pytest.approx(exact, abs=0.01) and padded == pytest.approx(
+        exact, abs=0.01
+    )
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
 def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: Path) -> None:
     """And a packed model is packed again after its search, which goes step by step."""
     task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
-    run, bench = tiny_run(task, model, method), Workbench()
+    run, bench = tiny_run(task, model, method), ProcessCache()
     loaded = bench.model(run.model, bench.dataset(task))
     made = prepare(run, loaded)
     with torch.no_grad():
@@ -259,17 +263,17 @@ def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: P
     asked: dict[str, Any] = {"fleet": made.fleet, "pad_id": made.pad_id}
     asked |= {"device": "cpu", "precision": "fp32"}
     settings = Generation(max_new_tokens=9)
-    loss = token_loss(loaded.model, data, **asked)
-    found = translations(loaded, data, settings, **asked)
+    loss = mean_token_loss(loaded.model, data, **asked)
+    found = generate(loaded, data, settings, **asked)
     before = traces(loaded.model)
-    assert passes.pack(made)
+    assert packed.enable_packing(made)
     inside = traces(loaded.model)
     assert inside != before
-    assert token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
-    assert translations(loaded, data, settings, **asked) == found
+    assert mean_token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
+    assert generate(loaded, data, settings, **asked) == found
     assert traces(loaded.model) == inside
-    assert token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
-    with pytest.raises(ZeroDivisionError), passes.unpacked(loaded, made.fleet):
+    assert mean_token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
+    with pytest.raises(ZeroDivisionError), packed.packing_disabled(loaded, made.fleet):
         assert traces(loaded.model) == before
         raise ZeroDivisionError
     assert traces(loaded.model) == inside and made.fleet.packing is not None
@@ -284,14 +288,14 @@ def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
     task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
     asked: list[float] = []
     monkeypatch.setattr(
-        "paretune.models.packing.dropping.drop",
+        "paretune.models.dropout.patch.drop",
         lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
     )
 
     def trained(**training: Any) -> tuple[Any, dict[str, Tensor]]:
         given = {"dropout": 0.1, **training}
         run = tiny_run(task, model, method, training=given, generation=Generation(max_new_tokens=4))
-        outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+        outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
         return outcome.result["curve"], from_bytes(outcome.blobs["weights"])
 
     plain = trained()
@@ -312,18 +316,18 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
     data = pairs_of(COUNT, seed=4)
     if equal:  # as many tokens in all sources as in all targets, but not in each run
         data = same_rows(data, 5, prompts=3 if method == "prompt" else 0)
-    shares: list[passes.Share] = [(data, [4, 0, 2, 1, 3]), (data, [8, 6, 7, 5])]
+    shares: list[packed.MicroBatch] = [(data, [4, 0, 2, 1, 3]), (data, [8, 6, 7, 5])]
     one = case(method, "marian")
     fleet = Fleet(2)
     made = prepared(one, fleet)
-    assert passes.pack(made)
+    assert packed.enable_packing(made)
     set_dropout(one.model, 0.2)
     one.model.train()
     fleet.draw([11, 12])
-    with fleet.dropping():
+    with fleet.dropout_context():
         both = scored(one, shares, fleet)
         packing = fleet.packing
-        assert packing is not None and (packing.layout.runs[0] == 0) == equal
+        assert packing is not None and (packing.layout.run_sequences[0] == 0) == equal
         loss = sum(s.logsumexp(-1).sum() for s, _ in both)
         torch.autograd.backward(loss)
     values = {n: (p.detach().clone(), p.grad) for n, p in made.trained.items()}
@@ -332,10 +336,10 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
         alone = prepared(one)
         for name, parameter in alone.trained.items():
             parameter.data.copy_(values[name][0][run : run + 1])
-        assert passes.pack(alone)
+        assert packed.enable_packing(alone)
         set_dropout(one.model, 0.2)
         alone.fleet.draw([seed])
-        with alone.fleet.dropping():
+        with alone.fleet.dropout_context():
             ((scores, tokens),) = scored(one, [shares[run]], alone.fleet)
             torch.autograd.backward(scores.logsumexp(-1).sum())
         assert torch.equal(tokens, both[run][1])
@@ -361,6 +365,6 @@ def same_rows(data: Encoded, other_run: int, prompts: int) -> Encoded:
 
 
 def test_ways_that_tell_rows_apart() -> None:
-    assert not unclear([[5, 3], [1, 1], [4, 6]])
-    assert not unclear([[5, 3], [1, 1], [5, 3]])
-    assert unclear([[5, 3], [1, 1], [4, 4]])
+    assert not is_ambiguous([[5, 3], [1, 1], [4, 6]])
+    assert not is_ambiguous([[5, 3], [1, 1], [5, 3]])
+    assert is_ambiguous([[5, 3], [1, 1], [4, 4]])

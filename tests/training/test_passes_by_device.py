@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from tiny_tasks import tiny_run, tiny_task
 
-from paretune.data.batch import PASS_TOKENS, WHOLE
-from paretune.data.encode import Encoded
+from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
 from paretune.models.packing import Packing
-from paretune.training import capacity
-from paretune.training.capacity import seats
-from paretune.training.evaluate import evaluation_tokens
-from paretune.training.passes import training_passes
+from paretune.objectives.encoding import Encoded
+from paretune.training.caches import ProcessCache
+from paretune.training.estimate_cost import ModelShape, estimate_cost
+from paretune.training.evaluation.predict import evaluation_tokens
+from paretune.training.fleet import capacity
+from paretune.training.fleet.capacity import count_slots
+from paretune.training.forward.packed import training_passes
 from paretune.training.prepare import pass_tokens
-from paretune.training.work import Shape, work
-from paretune.training.workbench import Workbench
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
-SHAPE = Shape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
+SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
 
 
 def examples() -> Encoded:
@@ -44,15 +44,15 @@ def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
 
 
 def test_the_cost_of_a_pass_by_device() -> None:
-    assert pass_tokens(0, 10, "cpu") == PASS_TOKENS < WHOLE
-    assert pass_tokens(0, 10, "cuda:1") == pass_tokens(10, 10, "mps") == WHOLE
+    assert pass_tokens(0, 10, "cpu") == PASS_OVERHEAD_TOKENS < NEVER_SPLIT
+    assert pass_tokens(0, 10, "cuda:1") == pass_tokens(10, 10, "mps") == NEVER_SPLIT
     assert evaluation_tokens("cpu") < evaluation_tokens("cuda:1")
 
 
 def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> None:
     run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
     run = run.model_copy(update={"training": run.training.model_copy(update={"batch_size": 64})})
-    cpu, gpu = (work(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda"))
+    cpu, gpu = (estimate_cost(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda"))
     assert gpu.saved_bytes > 4 * cpu.saved_bytes
     assert cpu.held_bytes - gpu.held_bytes == 4 * 1000  # the best weights so far
 
@@ -65,7 +65,7 @@ def test_no_fleet_is_formed_unasked_on_a_gpu(
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("a model was put together")
 
-    monkeypatch.setattr(capacity, "Formation", refused)
+    monkeypatch.setattr(capacity, "SharedModel", refused)
     run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
-    assert seats(run, Workbench(), "cuda", 8, 1 << 40, where_it_pays=True) == 1
-    assert not capacity.pays(1.0, "cuda") and capacity.pays(1.0, "cpu")
+    assert count_slots(run, ProcessCache(), "cuda", 8, 1 << 40, where_it_pays=True) == 1
+    assert not capacity.fleet_pays(1.0, "cuda") and capacity.fleet_pays(1.0, "cpu")

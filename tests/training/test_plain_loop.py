@@ -19,15 +19,15 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from paretune.data.batch import order
-from paretune.models.load import load, reset_head, set_dropout
-from paretune.models.resolve import resolve
+from paretune.data.batch import shuffle_order
+from paretune.models.load import load_model, reset_head, set_dropout
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
-from paretune.training.execute import execute_run
-from paretune.training.optimiser import adamw
+from paretune.training.caches import ProcessCache
+from paretune.training.optimiser import make_adamw
 from paretune.training.prepare import prepare
-from paretune.training.schedule import factor
-from paretune.training.workbench import Workbench
+from paretune.training.schedule import learning_rate_factor
+from paretune.training.trainer import train_run
 
 SCHEDULES = {
     "linear": get_linear_schedule_with_warmup,
@@ -45,7 +45,7 @@ def test_the_schedule_is_transformers(kind: Any, warmup_fraction: float, total: 
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = SCHEDULES[kind](optimizer, math.ceil(warmup_fraction * total), total)
     for step in range(total):
-        assert factor(step, total, warmup_fraction, kind) == pytest.approx(
+        assert learning_rate_factor(step, total, warmup_fraction, kind) == pytest.approx(
             schedule.get_last_lr()[0], abs=1e-12
         )
         optimizer.step()
@@ -58,12 +58,12 @@ def test_weight_decay_is_on_what_trainer_decays(
     method: str, family: str, tmp_path: Path, tiny_model: Any
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model(family), method)
-    bench = Workbench()
+    bench = ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
     prepared = prepare(run, loaded)
     told = set(Trainer.get_decay_parameter_names(None, loaded.model)) & set(prepared.trained)
     names = {id(p): n for n, p in prepared.trained.items()}
-    groups = adamw(prepared.trained, 0.01).param_groups
+    groups = make_adamw(prepared.trained, 0.01).param_groups
     decayed = {names[id(p)] for g in groups if g["weight_decay"] == 0.01 for p in g["params"]}
     plain = {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]}
     assert decayed == told
@@ -82,15 +82,13 @@ def test_the_whole_loop_is_a_plain_loop(tmp_path: Path, tiny_model: Any) -> None
         options={"rank": 4, "alpha": 8},
     )
     ours: list[float] = []
-    bench = Workbench()
-    execute_run(
-        run, checkpoint=tmp_path / "x", report=lambda p: ours.append(p["loss"]), bench=bench
-    )
+    bench = ProcessCache()
+    train_run(run, checkpoint=tmp_path / "x", report=lambda p: ours.append(p["loss"]), caches=bench)
     examples = bench.parts(run).train
     labels = torch.tensor([e.label for e in examples])
-    source = resolve(ModelSpec(name=run.model.name))
-    start = prepare(run, load(source, kind="pair", num_labels=3))
-    base = load(source, kind="pair", num_labels=3)
+    source = resolve_source(ModelSpec(name=run.model.name))
+    start = prepare(run, load_model(source, kind="pair", num_labels=3))
+    base = load_model(source, kind="pair", num_labels=3)
     set_dropout(base.model, 0.0)
     reset_head(base, run.seed)
     model = peft.get_peft_model(
@@ -113,7 +111,7 @@ def test_the_whole_loop_is_a_plain_loop(tmp_path: Path, tiny_model: Any) -> None
     theirs: list[float] = []
     norms: list[float] = []
     for epoch in range(5):
-        shuffled = order(len(examples), run.seed, epoch)
+        shuffled = shuffle_order(len(examples), run.seed, epoch)
         for start_at in range(0, len(shuffled), 8):
             rows = shuffled[start_at : start_at + 8]
             texts = [examples[i].segments[0] for i in rows]

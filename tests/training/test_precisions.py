@@ -17,13 +17,13 @@ from tiny_tasks import small, tiny_run, tiny_task
 from translator_folders import translator_folder
 
 from paretune import methods
-from paretune.methods import options as method_options
+from paretune.methods.core import options as method_options
 from paretune.study import Run
-from paretune.training import dry
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
+from paretune.training import dry_run
+from paretune.training.caches import ProcessCache
 from paretune.training.loop import train_step
-from paretune.training.workbench import Workbench
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
 
 TRAINED = [name for name, m in methods.available().items() if methods.trains_a_model(m)]
 TRANSLATORS = ("marian", "t5")
@@ -68,7 +68,7 @@ def run_on(family: str, method: str, folder: Path, tiny_model: Any, **training: 
 
 def executed(run: Run, folder: Path) -> tuple[Outcome, list[float]]:
     losses: list[float] = []
-    outcome = execute_run(run, checkpoint=folder / "x", report=lambda p: losses.append(p["loss"]))
+    outcome = train_run(run, checkpoint=folder / "x", report=lambda p: losses.append(p["loss"]))
     return outcome, losses
 
 
@@ -101,7 +101,7 @@ JOINING = [
     for name in OF_FAMILIES
     if not methods.trains_alone(
         methods.available()[name],
-        method_options.parse(name, methods.available()[name].Options, small(name)),
+        method_options.parse_options(name, methods.available()[name].Options, small(name)),
     )
 ]
 
@@ -151,7 +151,7 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
         given[0].register_forward_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
         return train_step(*given)
 
-    monkeypatch.setattr(dry, "train_step", step)
-    bench = Workbench()
-    assert "parameters" in dry.dry_step(run, bench).said
+    monkeypatch.setattr(dry_run, "train_step", step)
+    bench = ProcessCache()
+    assert "parameters" in dry_run.take_dry_step(run, bench).said
     assert autocast and set(autocast) == {precision == "bf16"}

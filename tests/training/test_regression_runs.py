@@ -17,14 +17,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 import paretune
 from paretune import methods
 from paretune.data.example import Example
-from paretune.data.scale import Scale, scale_of
+from paretune.data.target_scale import TargetScale, fit_target_scale
 from paretune.errors import MethodError, StudyError
-from paretune.methods import gradient_boosting, majority, tfidf
+from paretune.methods.baselines import gradient_boosting, majority, tfidf
 from paretune.metrics.regression import scores
 from paretune.study import TaskSpec
-from paretune.tasks import load as load_task
-from paretune.training.execute import execute_run
-from paretune.training.objective import answers, mean_loss, summed_loss
+from paretune.tasks import load_dataset as load_task
+from paretune.training.objective import answers, mean_loss, sum_losses
+from paretune.training.trainer import train_run
 from paretune.verbs.check import check
 from paretune.verbs.export import export
 
@@ -62,22 +62,22 @@ def houses(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_scale_is_that_of_the_training_part() -> None:
-    scale = scale_of(numbers([1.0, 3.0, 5.0]))
-    assert scale == Scale(3.0, pytest.approx(np.std([1, 3, 5])))
-    assert scale_of(numbers([2.0, 2.0])) == Scale(2.0, 1.0)
-    assert scale_of([Example("train:0", (("a", None),), 1, "x")]) is None
+    scale = fit_target_scale(numbers([1.0, 3.0, 5.0]))
+    assert scale == TargetScale(3.0, pytest.approx(np.std([1, 3, 5])))
+    assert fit_target_scale(numbers([2.0, 2.0])) == TargetScale(2.0, 1.0)
+    assert fit_target_scale([Example("train:0", (("a", None),), 1, "x")]) is None
 
 
 def test_losses_and_answers_are_in_units_of_the_scale() -> None:
-    scale, out = Scale(100.0, 20.0), torch.tensor([[0.5], [-1.0]])
+    scale, out = TargetScale(100.0, 20.0), torch.tensor([[0.5], [-1.0]])
     labels = [120.0, 100.0]
     expected = ((0.5 - 1.0) ** 2 + (-1.0 - 0.0) ** 2) / 2
-    assert float(summed_loss(out, labels, scale)) == pytest.approx(expected)
+    assert float(sum_losses(out, labels, scale)) == pytest.approx(expected)
     assert mean_loss(out.numpy(), labels, scale) == pytest.approx(expected / 2)
     assert answers(out.numpy(), scale) == [110.0, 80.0]
     # Far from zero a float32 would round the labels themselves: they are scaled in float64.
-    far = Scale(1e9, 1.0)
-    assert float(summed_loss(torch.tensor([[0.25]]), [1e9 + 0.25], far)) == 0.0
+    far = TargetScale(1e9, 1.0)
+    assert float(sum_losses(torch.tensor([[0.25]]), [1e9 + 0.25], far)) == 0.0
 
 
 def test_a_number_is_learnt_scored_and_kept_in_its_unit(tmp_path: Path, tiny_model: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_number_is_learnt_scored_and_kept_in_its_unit(tmp_path: Path, tiny_mod
         learning_rate=3e-3,
         training={"max_steps": 60, "eval_every": 30, "patience": None},
     )
-    outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
     found = outcome.result["scores"]["test"]
     assert outcome.result["outcome"] == "ok" and found["primary"] == found["r2"] > 0.5
     told = json.loads(outcome.blobs["predictions"])["test"]
@@ -103,10 +103,10 @@ def test_a_run_that_learns_nothing_has_collapsed(tmp_path: Path, tiny_model: Any
     task = tiny_task(tmp_path, "regression")
     run = tiny_run(task, tiny_model("bert"), "head_only", learning_rate=0.0)
     run = run.model_copy(update={"training": run.training.model_copy(update={"max_steps": 1})})
-    outcome = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert outcome.result["outcome"] == "ok"  # an untrained head is no constant
     run = tiny_run(task, tiny_model("bert"), "majority", learning_rate=None)
-    outcome = execute_run(run, checkpoint=tmp_path / "y", report=silent)
+    outcome = train_run(run, checkpoint=tmp_path / "y", report=silent)
     assert outcome.result["outcome"] == "collapsed"
     assert outcome.result["scores"]["test"]["r2"] == pytest.approx(0.0, abs=0.2)
 
@@ -117,7 +117,7 @@ def test_baselines_find_numbers() -> None:
         Example(e.uid, ((f"{'warm' if e.label else 'cold'} day", None),), e.label, "x")
         for e in train
     ]
-    scale = scale_of(train)
+    scale = fit_target_scale(train)
     for fit in (majority.fit, tfidf.fit):
         found = fit(train, 1, fit.__globals__["Options"](), 0)(train)
         assert found.shape == (40, 1)
@@ -132,7 +132,7 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
     columns = {"regression": ["rooms", "kind", "year"], "classification": ["rooms", "price"]}[kind]
     data = load_task(TaskSpec(**houses(tmp_path, kind=kind, label=label, features=columns)))
     fitted = gradient_boosting.fit(data.train, len(data.labels), gradient_boosting.Options(), 0)
-    found = answers(fitted(data.test), scale_of(data.train))
+    found = answers(fitted(data.test), fit_target_scale(data.train))
     asked = [e.label for e in data.test]
     if kind == "regression":
         assert scores(asked, found, "r2")["r2"] > 0.6
@@ -158,11 +158,11 @@ def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) ->
         protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
     )
     store = finish(study, tmp_path / "store", costs=0)
-    records = {r.run.method.name: r for r in store.records(study.study_hash)}
+    records = {r.run.method.name: r for r in store.load_records(study.study_hash)}
     store.close()
     assert set(records) == {"majority", "tfidf", "gradient_boosting", "lora", "head_only"}
     assert records["gradient_boosting"].result["scores"]["test"]["primary"] > 0.6
-    report = paretune.report(study, store=tmp_path / "store")
+    report = paretune.reporting(study, store=tmp_path / "store")
     (part,) = report.tasks
     assert part.metric == "R²" and part.constant is None
     assert [row.method for row in part.baselines] == [
@@ -187,7 +187,7 @@ def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_mode
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
     )
     store = finish(study, tmp_path / "store", costs=0)
-    records = store.records(study.study_hash, predictions=True)
+    records = store.load_records(study.study_hash, predictions=True)
     (record,) = [r for r in records if r.run.method.name == "lora"]
     store.close()
     export(study, store=tmp_path / "store", method="lora", to=tmp_path / "own", form="paretune")
@@ -229,7 +229,7 @@ def test_check_refuses_what_a_method_cannot_serve(tmp_path: Path, tiny_model: An
     (error,) = seen.errors
     assert isinstance(error, MethodError)
     assert "reads the columns of a table, and the task has none" in str(error)
-    assert [s.name for s in seen.seen if s.what == "step"] == ["words x tiny x head_only"]
+    assert [s.name for s in seen.items if s.what == "step"] == ["words x tiny x head_only"]
     assert (
         methods.refusal(gradient_boosting, "multiple_choice", tabular=False)
         == "gradient boosting serves classification, regression, not multiple choice"

@@ -10,9 +10,9 @@ import torch
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
 
 METHODS = ("full", "lora", "loha", "prompt", "head_only")
 
@@ -36,22 +36,22 @@ def run_of(method: str, tmp_path: Path, tiny_model: Any, **changes: Any) -> Run:
 def test_whatever_ran_before(method: str, tmp_path: Path, tiny_model: Any) -> None:
     """Alone in a fresh workbench, and in one that has just trained other methods and seeds."""
     run = run_of(method, tmp_path, tiny_model)
-    alone = execute_run(run, checkpoint=tmp_path / "a", report=silent)
+    alone = train_run(run, checkpoint=tmp_path / "a", report=silent)
     assert alone.result["steps"] == 8 and alone.blobs["weights"]
-    shared = Workbench()
-    first = execute_run(run, checkpoint=tmp_path / "b", report=silent, bench=shared)
+    shared = ProcessCache()
+    first = train_run(run, checkpoint=tmp_path / "b", report=silent, caches=shared)
     for other in METHODS:
         torch.rand(5)  # somebody draws from the global generator
         noise = run_of(other, tmp_path, tiny_model, seed=7, training={"dropout": 0.3})
-        execute_run(noise, checkpoint=tmp_path / "c", report=silent, bench=shared)
-    again = execute_run(run, checkpoint=tmp_path / "d", report=silent, bench=shared)
+        train_run(noise, checkpoint=tmp_path / "c", report=silent, caches=shared)
+    again = train_run(run, checkpoint=tmp_path / "d", report=silent, caches=shared)
     assert left(first) == left(alone)
     assert left(again) == left(alone)
 
 
 def test_another_seed_is_another_result(tmp_path: Path, tiny_model: Any) -> None:
     one, two = (
-        execute_run(
+        train_run(
             run_of("lora", tmp_path, tiny_model, seed=s), checkpoint=tmp_path / "x", report=silent
         )
         for s in (1, 2)
@@ -70,7 +70,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     run = run.model_copy(
         update={"model": run.model.model_copy(update={"name": str(tiny_model(family))})}
     )
-    whole = execute_run(run, checkpoint=tmp_path / "whole", report=silent)
+    whole = train_run(run, checkpoint=tmp_path / "whole", report=silent)
     seen: list[int] = []
 
     def until(last: int) -> Any:
@@ -84,17 +84,17 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     kept = tmp_path / "kept.safetensors"
     for last in (3, 6):
         with pytest.raises(KilledError):
-            execute_run(run, checkpoint=kept, report=until(last), checkpoint_seconds=0)
-    ended = execute_run(run, checkpoint=kept, report=until(-1), checkpoint_seconds=0)
+            train_run(run, checkpoint=kept, report=until(last), checkpoint_seconds=0)
+    ended = train_run(run, checkpoint=kept, report=until(-1), checkpoint_seconds=0)
     assert seen == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8]  # each time from the last checkpoint
     assert left(ended) == left(whole)
 
 
 def test_killed_after_the_last_step_it_only_scores(tmp_path: Path, tiny_model: Any) -> None:
     run = run_of("lora", tmp_path, tiny_model)
-    whole = execute_run(run, checkpoint=tmp_path / "kept", report=silent, checkpoint_seconds=0)
+    whole = train_run(run, checkpoint=tmp_path / "kept", report=silent, checkpoint_seconds=0)
     steps: list[dict[str, Any]] = []
-    again = execute_run(run, checkpoint=tmp_path / "kept", report=steps.append)
+    again = train_run(run, checkpoint=tmp_path / "kept", report=steps.append)
     assert steps == []
     assert left(again) == left(whole)
 
@@ -106,13 +106,13 @@ def test_a_run_that_was_interrupted_leaves_no_trace_in_the_workbench(
         raise KeyboardInterrupt
 
     run = run_of("lora", tmp_path, tiny_model)
-    alone = execute_run(run, checkpoint=tmp_path / "a", report=silent)
-    shared = Workbench()
+    alone = train_run(run, checkpoint=tmp_path / "a", report=silent)
+    shared = ProcessCache()
     for method in ("lora", "prompt", "full"):
         with pytest.raises(KeyboardInterrupt):
             broken = run_of(method, tmp_path, tiny_model)
-            execute_run(broken, checkpoint=tmp_path / method, report=kill, bench=shared)
-    again = execute_run(run, checkpoint=tmp_path / "c", report=silent, bench=shared)
+            train_run(broken, checkpoint=tmp_path / method, report=kill, caches=shared)
+    again = train_run(run, checkpoint=tmp_path / "c", report=silent, caches=shared)
     assert left(again) == left(alone)
 
 
@@ -123,10 +123,10 @@ def test_two_tasks_with_the_same_uids_keep_their_own_texts(tmp_path: Path, tiny_
         tiny_run(task.model_copy(update={"name": f"t{i}"}), tiny_model("bert"))
         for i, task in enumerate(tasks)
     ]
-    alone = [execute_run(r, checkpoint=tmp_path / "a", report=silent) for r in runs]
-    bench = Workbench()
+    alone = [train_run(r, checkpoint=tmp_path / "a", report=silent) for r in runs]
+    bench = ProcessCache()
     uids = [[e.uid for e in bench.dataset(run.task).train] for run in runs]
     assert uids[0] == uids[1] and bench.dataset(runs[0].task) != bench.dataset(runs[1].task)
-    shared = [execute_run(r, checkpoint=tmp_path / "b", report=silent, bench=bench) for r in runs]
+    shared = [train_run(r, checkpoint=tmp_path / "b", report=silent, caches=bench) for r in runs]
     assert [left(o) for o in shared] == [left(o) for o in alone]
     assert alone[0].blobs["predictions"] != alone[1].blobs["predictions"]

@@ -14,17 +14,18 @@ from tiny_tasks import silent, small, tiny_run, tiny_task
 
 from paretune import methods, training
 from paretune.errors import StaleClaimError
-from paretune.methods import options as method_options
+from paretune.methods.core import options as method_options
 from paretune.study import Run
-from paretune.training import formation, padded
-from paretune.training.capacity import kind_of, seats
-from paretune.training.ending import Outcome
-from paretune.training.execute import execute_run
-from paretune.training.joint import STACK_ROWS
-from paretune.training.passes import training_passes
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet import shared_model
+from paretune.training.fleet.capacity import count_slots, fleet_key
+from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
+from paretune.training.fleet.fleet_trainer import FleetTrainer
+from paretune.training.forward import padded
+from paretune.training.forward.packed import training_passes
+from paretune.training.outcome import Outcome
 from paretune.training.prepare import prepare
-from paretune.training.together import Together
-from paretune.training.workbench import Workbench
+from paretune.training.trainer import train_run
 
 MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")
 JOINING = [
@@ -34,7 +35,9 @@ JOINING = [
     and methods.has_rates(method)
     and "classification" in method.KINDS
     and name not in MIXING[1:]  # below, with others
-    and not methods.trains_alone(method, method_options.parse(name, method.Options, small(name)))
+    and not methods.trains_alone(
+        method, method_options.parse_options(name, method.Options, small(name))
+    )
 ]
 PLACES = [
     *(("bert", name, "pair") for name in ("lora", "prefix")),
@@ -97,7 +100,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         found.append([length for length in fleet.chance.lengths if length])
         return outputs
 
-    monkeypatch.setattr(formation, "padded_outputs", noting)
+    monkeypatch.setattr(shared_model, "padded_outputs", noting)
     return found
 
 
@@ -128,7 +131,7 @@ def test_each_run_of_a_fleet_as_alone(
     In stacks of all three, or of fewer where the others have no rows; padded, also of texts that
     alone would be of unlike lengths.
     """
-    monkeypatch.setitem(STACK_ROWS, "cpu", stack_rows)
+    monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", stack_rows)
     training = {"max_steps": 20, "eval_every": 5, "dropout": 0.1, "batch_size": 4}
     task, model = tiny_task(tmp_path, kind), model_of(family)
     runs = [
@@ -137,9 +140,9 @@ def test_each_run_of_a_fleet_as_alone(
         )
         for seed, rate in ((1, 1e-3), (2, 1e-3), (1, 3e-3))
     ]
-    bench = Workbench()
-    assert seats(runs[0], bench, "cpu", 3, 1 << 30) == 3
-    assert len({kind_of(run) for run in runs}) == 1
+    bench = ProcessCache()
+    assert count_slots(runs[0], bench, "cpu", 3, 1 << 30) == 3
+    assert len({fleet_key(run) for run in runs}) == 1
     joint = together(runs, tmp_path, bench=bench)
     if (family, method, kind) in PADDED + MORE_PADDED:
         assert any(len({*lengths}) > 1 for lengths in passes)
@@ -147,7 +150,7 @@ def test_each_run_of_a_fleet_as_alone(
         assert not passes
     scores = []
     for n, run in enumerate(runs):
-        alone = execute_run(run, checkpoint=tmp_path / f"alone{n}", report=silent, bench=bench)
+        alone = train_run(run, checkpoint=tmp_path / f"alone{n}", report=silent, caches=bench)
         found = joint[run.seed, run.learning_rate, run.fold]
         equal(found, alone, of_choices=kind == "multiple_choice")
         scores.append(json.loads(alone.blobs["predictions"])["test"]["scores"])
@@ -171,7 +174,7 @@ def test_methods_and_ranks_mix(
 
     In stacks in which several have no rows.
     """
-    monkeypatch.setitem(STACK_ROWS, "cpu", 200)
+    monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 200)
     training = {"max_steps": 20, "eval_every": 10, "dropout": 0.1, "batch_size": 4}
     task, model = tiny_task(tmp_path, kind), tiny_model(family)
 
@@ -186,11 +189,11 @@ def test_methods_and_ranks_mix(
     runs += [of(name, 4 + n, rank=2, rank_pattern=of_each) for n, name in enumerate(MIXING[:3])]
     known = [m for m in MIXING[1:] if not (family == "modernbert" and m == "bitfit")]
     runs += [of(method, 10 + n) for n, method in enumerate(known)]
-    bench = Workbench()
-    assert len({kind_of(run) for run in runs}) == 1
+    bench = ProcessCache()
+    assert len({fleet_key(run) for run in runs}) == 1
     joint = together(runs, tmp_path, bench=bench)
     for run in runs:
-        one = execute_run(run, checkpoint=tmp_path / "alone", report=silent, bench=bench)
+        one = train_run(run, checkpoint=tmp_path / "alone", report=silent, caches=bench)
         found = joint[run.seed, run.learning_rate, run.fold]
         equal(found, one, of_choices=kind == "multiple_choice")
 
@@ -202,7 +205,7 @@ def test_what_does_not_mix(tmp_path: Path, tiny_model: Any) -> None:
         ("lora", {}), ("lora", {"rank": 2, "dropout": 0.1}), ("prompt", {}), ("prefix", {}),
         ("adapterdrop", {}), ("head_only", {}), ("lora", {"target_modules": ["layer.1.*query"]}),
     )  # fmt: skip
-    kinds = {kind_of(tiny_run(task, model, name, options=given)) for name, given in options}
+    kinds = {fleet_key(tiny_run(task, model, name, options=given)) for name, given in options}
     assert len(kinds) == len(options)
 
 
@@ -284,12 +287,12 @@ def test_weights_between_start_and_best(tmp_path: Path, tiny_model: Any, family:
 @BOTH_FAMILIES
 def test_a_fleet_leaves_the_base_as_it_was(tmp_path: Path, tiny_model: Any, family: str) -> None:
     run = fleet_of(tmp_path, tiny_model, family)[0]
-    bench = Workbench()
+    bench = ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
-    before, modules = loaded.pristine(), [name for name, _ in loaded.model.named_modules()]
+    before, modules = loaded.backbone_digest(), [name for name, _ in loaded.model.named_modules()]
     together(fleet_of(tmp_path, tiny_model, family)[:3], tmp_path, places=2, bench=bench)
     assert bench.model(run.model, bench.dataset(run.task)) is loaded
-    assert loaded.pristine() == before
+    assert loaded.backbone_digest() == before
     assert [name for name, _ in loaded.model.named_modules()] == modules
     assert not any("forward" in vars(module) for module in loaded.model.modules())
 
@@ -311,7 +314,7 @@ def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any, f
 
     jobs = [Job(runs[0], tmp_path / "joint0"), Dying(runs[1], tmp_path / "joint1")]
     with pytest.raises(KilledError):
-        Together(Workbench(), "cpu", lambda job, outcome: None, checkpoint_seconds=-1).train(
+        FleetTrainer(ProcessCache(), "cpu", lambda job, outcome: None, checkpoint_seconds=-1).train(
             jobs, lambda free: []
         )
     left = together(runs, tmp_path)
@@ -332,7 +335,7 @@ def test_a_run_that_another_worker_has_leaves_without_an_end(
     jobs = [Job(run, tmp_path / f"x{n}") for n, run in enumerate(runs)]
     jobs[1] = Lost(runs[1], tmp_path / "x1")
     left: dict[int, Outcome] = {}
-    Together(Workbench(), "cpu", lambda job, o: left.update({job.run.seed: o})).train(
+    FleetTrainer(ProcessCache(), "cpu", lambda job, o: left.update({job.run.seed: o})).train(
         jobs, lambda free: []
     )
     assert sorted(left) == [1, 3]
@@ -345,7 +348,7 @@ def test_a_run_is_cut_into_passes_as_alone(
 ) -> None:
     """What a pass costs depends on what the run itself trains, not on how many stand beside it."""
     runs = fleet_of(tmp_path, tiny_model, "deberta-v2", training={"max_steps": 2})
-    bench, told = Workbench(), set()
+    bench, told = ProcessCache(), set()
     loaded = bench.model(runs[0].model, bench.dataset(runs[0].task))
     prepared = prepare(runs[0], loaded)
     alone = prepared.pass_tokens
@@ -358,7 +361,7 @@ def test_a_run_is_cut_into_passes_as_alone(
     monkeypatch.setattr(training.together, "training_passes", noting)
     together(runs, tmp_path, bench=bench)
     assert told == {alone}
-    many = formation.Formation(runs[0], loaded, "cpu")
-    assert many.form([formation.Member(run) for run in runs])
+    many = shared_model.SharedModel(runs[0], loaded, "cpu")
+    assert many.form([shared_model.RunParameters(run) for run in runs])
     assert many.prepared.pass_tokens != alone  # it counts all of them
     many.dissolve()

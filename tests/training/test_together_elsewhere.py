@@ -14,12 +14,12 @@ from tiny_marian import tiny_marian, tiny_pairs
 from tiny_models import _tokenizer, _unsettle
 from tiny_tasks import tiny_run, tiny_task
 
-from paretune.models.packing.entering import PACKED
-from paretune.training.capacity import seats
-from paretune.training.padded import SHARED, pack_or_stack
-from paretune.training.passes import pack
-from paretune.training.prepare import Prepared, prepare
-from paretune.training.workbench import Workbench
+from paretune.models.packing.apply import PACKED_ENCODERS
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.capacity import count_slots
+from paretune.training.forward.packed import enable_packing
+from paretune.training.forward.padded import SHAREABLE, enable_sharing
+from paretune.training.prepare import PreparedModel, prepare
 
 CLASSES = {
     "albert": ("Albert", {"embedding_size": 16}),
@@ -34,7 +34,7 @@ CLASSES = {
     "roberta-prelayernorm": ("RobertaPreLayerNorm", {}),
     "roformer": ("RoFormer", {}),
 }
-ELSEWHERE = [name for name in SHARED if name not in (*PACKED, "deberta-v2")]
+ELSEWHERE = [name for name in SHAREABLE if name not in (*PACKED_ENCODERS, "deberta-v2")]
 
 
 def checkpoint(family: str, folder: Path) -> Path:
@@ -76,7 +76,7 @@ def test_each_run_as_alone(family: str, method: str, tmp_path: Path) -> None:
         tiny_run(task, model, method, training=training, seed=seed, learning_rate=1e-3)
         for seed in (1, 2)
     ]
-    assert seats(runs[0], Workbench(), "cpu", 2, 1 << 30) == 2
+    assert count_slots(runs[0], ProcessCache(), "cpu", 2, 1 << 30) == 2
     left = together(runs, tmp_path)
     for run in runs:
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
@@ -86,7 +86,7 @@ def test_where_it_was_not_tested_runs_train_alone(tmp_path: Path) -> None:
     """Nystromformer's attention reads padding, so what stands beside a run would change it."""
     model = checkpoint("nystromformer", tmp_path / "model")
     run: Any = tiny_run(tiny_task(tmp_path), model, "lora")
-    assert seats(run, Workbench(), "cpu", 8, 1 << 30) == 1
+    assert count_slots(run, ProcessCache(), "cpu", 8, 1 << 30) == 1
 
 
 @pytest.mark.parametrize("family", ["bert", "marian"])
@@ -94,22 +94,22 @@ def test_each_run_draws_for_itself_on_any_device(
     family: str, tmp_path: Path, tiny_model: Any
 ) -> None:
     """Off a CPU a run alone has torch's own dropout, which knows one seed for all who are there."""
-    translates, bench = family == "marian", Workbench()
+    translates, bench = family == "marian", ProcessCache()
     task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
     model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
     run = tiny_run(task, model, training={"dropout": 0.1})
 
-    def draws(ready: Callable[[Prepared], bool]) -> bool:
+    def draws(ready: Callable[[PreparedModel], bool]) -> bool:
         bench.drop_model()
         made = prepare(run, bench.model(run.model, bench.dataset(task)), "cpu")
         whole: Any = made.loaded.model.to("meta")
         assert ready(made) and made.fleet.packing is not None
         if translates:  # its dropouts are functions
-            return made.fleet.chance is made.fleet.packing.chance
+            return made.fleet.chance is made.fleet.packing.dropout_rng
         modules = [module for module in whole.modules() if isinstance(module, torch.nn.Dropout)]
         found = {"forward" in vars(module) for module in modules}
         assert len(found) == 1
         return found.pop()
 
-    assert not draws(pack)
-    assert draws(pack_or_stack)
+    assert not draws(enable_packing)
+    assert draws(enable_sharing)

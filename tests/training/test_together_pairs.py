@@ -13,10 +13,10 @@ from tiny_tasks import tiny_run
 from translator_folders import translator_folder
 
 from paretune.study import Generation, Run
-from paretune.training import formation
-from paretune.training.capacity import kind_of, seats
-from paretune.training.joint import STACK_ROWS
-from paretune.training.workbench import Workbench
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet import shared_model
+from paretune.training.fleet.capacity import count_slots, fleet_key
+from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
 
 
 def runs_of(tmp_path: Path, family: str = "marian", **changes: Any) -> list[Run]:
@@ -47,8 +47,8 @@ def shared_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.append(sum(bool(indices) for _, indices in given))
         return packed_states(model, given, *more)
 
-    packed_states = formation.packed_states
-    monkeypatch.setattr(formation, "packed_states", noted)
+    packed_states = shared_model.packed_states
+    monkeypatch.setattr(shared_model, "packed_states", noted)
     return found
 
 
@@ -89,9 +89,9 @@ def test_each_run_as_alone(
     shared_passes: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(STACK_ROWS, "cpu", rows)
-    runs, bench = runs_of(tmp_path, family, method=method), Workbench()
-    assert seats(runs[0], bench, "cpu", 3, 1 << 30) == 3
+    monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", rows)
+    runs, bench = runs_of(tmp_path, family, method=method), ProcessCache()
+    assert count_slots(runs[0], bench, "cpu", 3, 1 << 30) == 3
     joint = together(runs, tmp_path, bench=bench)
     assert max(shared_passes) == 3 and (min(shared_passes) < 3) == (rows == 200)
     losses = set()
@@ -147,7 +147,7 @@ def test_methods_mix(tmp_path: Path) -> None:
             for n, name in enumerate(others)
         ),
     ]
-    assert len({kind_of(run) for run in runs}) == 1
+    assert len({fleet_key(run) for run in runs}) == 1
     joint = together(runs, tmp_path)
     for n, run in enumerate(runs):
         same(joint[run.seed, run.learning_rate, run.fold], alone(run, tmp_path / f"alone{n}"))
@@ -162,11 +162,11 @@ def test_the_selection_part_may_be_the_test_part(tmp_path: Path) -> None:
 
 def test_who_trains_alone(tmp_path: Path) -> None:
     """T5's attention has biases, so its batches are padded; what changes the base has its own."""
-    task, bench = tiny_pairs(tmp_path / "data"), Workbench()
+    task, bench = tiny_pairs(tmp_path / "data"), ProcessCache()
 
     def places(family: str, method: str = "lora", **asked: Any) -> int:
         run = tiny_run(task, translator_folder(family, tmp_path / family), method)
-        return seats(run, bench, "cpu", 8, 1 << 30, **asked)
+        return count_slots(run, bench, "cpu", 8, 1 << 30, **asked)
 
     assert places("marian") == places("mbart") == places("marian", "prompt") == 8
     assert places("t5") == places("marian", "full") == places("marian", "unipelt") == 1

@@ -12,20 +12,20 @@ import torch
 from tiny_marian import tiny_marian, tiny_pairs
 from transformers.trainer_pt_utils import LabelSmoother
 
-from paretune.data.batch import pad
-from paretune.data.encode import encode
-from paretune.errors import MissingError, ModelError, StudyError
-from paretune.methods.fleet import Fleet
-from paretune.models.load import Loaded, load
-from paretune.models.resolve import resolve
+from paretune.data.batch import pad_batch
+from paretune.errors import MissingDependencyError, ModelError, StudyError
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.objectives.encoding import encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
-from paretune.tasks import load as load_task
-from paretune.training import workbench
-from paretune.training.ending import Outcome
-from paretune.training.evaluate import token_loss
-from paretune.training.execute import execute_run
-from paretune.training.objective import inputs, translation_loss, weight
-from paretune.training.translate import search, translations
+from paretune.tasks import load_dataset as load_task
+from paretune.training import caches
+from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.predict import mean_token_loss
+from paretune.training.objective import collate_tensors, translation_loss, weight
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +39,9 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> TaskSpec:
 
 
 @pytest.fixture
-def loaded(marian: Path) -> Loaded:
-    source = resolve(ModelSpec(name=str(marian)), offline=True)
-    return load(source, kind="translation", languages=("sl", "en"))
+def loaded(marian: Path) -> LoadedModel:
+    source = resolve_source(ModelSpec(name=str(marian)), offline=True)
+    return load_model(source, kind="translation", languages=("sl", "en"))
 
 
 def a_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
@@ -61,14 +61,14 @@ def a_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
 
 
 def finished(run: Run, folder: Path) -> Outcome:
-    return execute_run(run, checkpoint=folder / "state", report=lambda _: None)
+    return train_run(run, checkpoint=folder / "state", report=lambda _: None)
 
 
-def test_the_smoothed_loss_is_that_of_transformers(loaded: Loaded, words: TaskSpec) -> None:
+def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: TaskSpec) -> None:
     examples = load_task(words).train[:5]
-    encoded = encode(examples, loaded.tokenizer, 64)
+    encoded = encode_texts(examples, loaded.tokenizer, 64)
     rows = list(range(5))
-    given = inputs(encoded, rows, loaded.anatomy.pad_id or 0, "cpu")
+    given = collate_tensors(encoded, rows, loaded.anatomy.pad_id or 0, "cpu")
     with torch.no_grad():
         out = loaded.model(**given)
         wanted = LabelSmoother(epsilon=0.1)(out, given["labels"])
@@ -85,8 +85,10 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: Loaded, words: TaskSp
     torch.testing.assert_close(plain / tokens, out.loss)
 
 
-def test_micro_batches_of_tokens_make_the_same_gradient(loaded: Loaded, words: TaskSpec) -> None:
-    encoded = encode(load_task(words).train[:6], loaded.tokenizer, 64)
+def test_micro_batches_of_tokens_make_the_same_gradient(
+    loaded: LoadedModel, words: TaskSpec
+) -> None:
+    encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
     loaded.model.double().train()
     gradients = []
     for cut in ([range(6)], [range(2), range(2, 5), range(5, 6)]):
@@ -102,25 +104,25 @@ def test_micro_batches_of_tokens_make_the_same_gradient(loaded: Loaded, words: T
         torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-5)
 
 
-def test_padding_of_targets_is_passed_over(loaded: Loaded, words: TaskSpec) -> None:
-    encoded = encode(load_task(words).train[:6], loaded.tokenizer, 64)
-    batch = pad(encoded, [0, 1, 2], 7)
+def test_padding_of_targets_is_passed_over(loaded: LoadedModel, words: TaskSpec) -> None:
+    encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
+    batch = pad_batch(encoded, [0, 1, 2], 7)
     assert batch["labels"].shape[1] == max(len(encoded.targets[i]) for i in range(3))  # type: ignore[index]
     asked: dict[str, Any] = {
         "fleet": Fleet(), "pad_id": loaded.anatomy.pad_id or 0, "device": "cpu",
         "precision": "fp32",
     }  # fmt: skip
-    together = token_loss(loaded.model, encoded, **asked)
+    together = mean_token_loss(loaded.model, encoded, **asked)
     sums = [
-        token_loss(loaded.model, encoded.only([i]), **asked) * weight(encoded, [i])
+        mean_token_loss(loaded.model, encoded.select([i]), **asked) * weight(encoded, [i])
         for i in range(6)
     ]
     assert together == pytest.approx(sum(sums) / weight(encoded, range(6)), rel=1e-5)
 
 
-def test_long_texts_are_cut_on_both_sides_and_counted(loaded: Loaded, words: TaskSpec) -> None:
+def test_long_texts_are_cut_on_both_sides_and_counted(loaded: LoadedModel, words: TaskSpec) -> None:
     examples = load_task(words).train[:20]
-    whole, cut = (encode(examples, loaded.tokenizer, n) for n in (64, 5))
+    whole, cut = (encode_texts(examples, loaded.tokenizer, n) for n in (64, 5))
     assert not any(whole.truncated) and any(cut.truncated)
     assert cut.targets is not None
     assert max(map(len, cut.targets)) == 5 == max(cut.source_lengths)
@@ -131,12 +133,12 @@ def test_long_texts_are_cut_on_both_sides_and_counted(loaded: Loaded, words: Tas
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_translations_are_those_of_generate_one_by_one(
-    loaded: Loaded, words: TaskSpec, beams: int
+    loaded: LoadedModel, words: TaskSpec, beams: int
 ) -> None:
     examples = load_task(words).train[:12]
-    encoded = encode(examples, loaded.tokenizer, 64)
+    encoded = encode_texts(examples, loaded.tokenizer, 64)
     settings = Generation(num_beams=beams, max_new_tokens=9)
-    found = translations(
+    found = generate(
         loaded, encoded, settings, fleet=Fleet(), pad_id=loaded.anatomy.pad_id or 0,
         device="cpu", precision="fp32",
     )  # fmt: skip
@@ -147,9 +149,11 @@ def test_translations_are_those_of_generate_one_by_one(
         assert text == " ".join(alone.split())
 
 
-def test_the_search_is_the_checkpoints_own_unless_the_study_says(loaded: Loaded) -> None:
-    assert search(loaded, Generation()).num_beams == 2
-    changed = search(loaded, Generation(num_beams=5, length_penalty=0.6, max_new_tokens=7))
+def test_the_search_is_the_checkpoints_own_unless_the_study_says(loaded: LoadedModel) -> None:
+    assert generation_config(loaded, Generation()).num_beams == 2
+    changed = generation_config(
+        loaded, Generation(num_beams=5, length_penalty=0.6, max_new_tokens=7)
+    )
     assert (changed.num_beams, changed.length_penalty, changed.max_length) == (5, 0.6, 8)
 
 
@@ -188,9 +192,9 @@ def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> 
 def test_the_selection_part_of_a_translation_is_cut_whole(
     words: TaskSpec, marian: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = workbench.Workbench()
+    bench = caches.ProcessCache()
     whole = bench.parts(a_run(words, marian))
-    monkeypatch.setattr(workbench, "SELECTION_PAIRS", 5)
+    monkeypatch.setattr(caches, "MAX_SELECTION_PAIRS", 5)
     cut = bench.parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7
@@ -207,17 +211,17 @@ def test_same_bits_twice_and_no_head(words: TaskSpec, marian: Path, tmp_path: Pa
 def test_metrics_beside_bleu_are_asked_for_or_refused(
     words: TaskSpec, marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paretune.training import beside
+    from paretune.training.evaluation import optional_metrics
 
     def missing(language: str) -> Any:
-        raise MissingError("words are cut by NLTK, which is not installed.")
+        raise MissingDependencyError("words are cut by NLTK, which is not installed.")
 
-    monkeypatch.setattr(beside, "tokeniser", missing)
+    monkeypatch.setattr(optional_metrics, "load_tokeniser", missing)
     run = a_run(words, marian, generation=Generation(metrics=("meteor",)))
-    with pytest.raises(MissingError, match="NLTK"):
+    with pytest.raises(MissingDependencyError, match="NLTK"):
         finished(run, tmp_path)
-    monkeypatch.setattr(beside, "tokeniser", lambda language: str.split)
-    monkeypatch.setattr(beside, "find", lambda folder: Synonyms())
+    monkeypatch.setattr(optional_metrics, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(optional_metrics, "find_wordnet", lambda folder: Synonyms())
     outcome = finished(run, tmp_path)
     told = json.loads(outcome.blobs["predictions"])["test"]["segment"]["meteor"]
     assert len(told) == 10 and all(0 <= one <= 1 for one in told)
@@ -244,9 +248,9 @@ def test_bertscore_and_its_model_go_together() -> None:
 
 
 def test_an_encoder_does_not_translate(tiny_model: Any, marian: Path) -> None:
-    bert = resolve(ModelSpec(name=str(tiny_model("bert"))), offline=True)
+    bert = resolve_source(ModelSpec(name=str(tiny_model("bert"))), offline=True)
     with pytest.raises(ModelError, match="cannot translate"):
-        load(bert, kind="translation", languages=("sl", "en"))
-    translator = resolve(ModelSpec(name=str(marian)), offline=True)
+        load_model(bert, kind="translation", languages=("sl", "en"))
+    translator = resolve_source(ModelSpec(name=str(marian)), offline=True)
     with pytest.raises(ModelError, match="translation model"):
-        load(translator, kind="pair", num_labels=2)
+        load_model(translator, kind="pair", num_labels=2)

@@ -13,14 +13,14 @@ from joint_runs import together
 from tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import StudyError
-from paretune.models.load import load
-from paretune.models.packing import trunk as files
-from paretune.models.packing.trunk import fetched, lowest_trained
-from paretune.models.resolve import resolve
+from paretune.models.load import load_model
+from paretune.models.packing import activation_cache as files
+from paretune.models.packing.activation_cache import count_frozen_layers, load_or_compute
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
-from paretune.training import execute
-from paretune.training.execute import execute_run
-from paretune.training.trunk import budget_bytes, trunk_home
+from paretune.training import trainer
+from paretune.training.forward.activation_cache import activation_cache_home, budget_bytes
+from paretune.training.trainer import train_run
 
 TOP = {"target_modules": ["1.attention.self.query", "1.attention.self.value"]}
 CASES = (
@@ -53,23 +53,23 @@ def test_a_run_from_kept_activations_learns_the_same(
         tiny_task(tmp_path, kind), tiny_model(family), method, options=options, training=training
     )
     noted: list[int] = []
-    cut_off = execute.keep_trunk.__globals__["cut_off"]
+    cut_off = trainer.enable_activation_cache.__globals__["cut_off"]
 
     def note(model: Any, anatomy: Any, packing: Any, depth: int) -> Any:
         noted.append(depth)
         return cut_off(model, anatomy, packing, depth)
 
-    monkeypatch.setitem(execute.keep_trunk.__globals__, "cut_off", note)
+    monkeypatch.setitem(trainer.enable_activation_cache.__globals__, "cut_off", note)
     losses: list[list[float]] = []
 
     def told() -> Any:
         losses.append([])
-        bench = execute.Workbench()
-        found = execute_run(
+        bench = trainer.ProcessCache()
+        found = train_run(
             run,
             checkpoint=tmp_path / "x",
             report=lambda p: losses[-1].append(p["loss"]),
-            bench=bench,
+            caches=bench,
         )
         (loaded,) = bench.loaded.values()  # kept, so it must be as it was
         assert not [m for m in loaded.model.modules() if "forward" in vars(m)]
@@ -78,7 +78,7 @@ def test_a_run_from_kept_activations_learns_the_same(
     with_trunk = told()
     assert noted == [depth]
     assert told().result == with_trunk.result  # from the files that the first left
-    monkeypatch.setattr(execute, "keep_trunk", lambda *a: [])
+    monkeypatch.setattr(trainer, "enable_activation_cache", lambda *a: [])
     without = told()
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], abs=1e-5) and len(set(losses[0])) == 12
@@ -101,9 +101,9 @@ def test_what_changes_below_is_computed_every_time(
 ) -> None:
     changes = {"training": {"dropout": 0.0}, **changes}
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method, **changes)
-    before = set(trunk_home().glob("*"))
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert set(trunk_home().glob("*")) == before and found.result["notes"] == []
+    before = set(activation_cache_home().glob("*"))
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert set(activation_cache_home().glob("*")) == before and found.result["notes"] == []
 
 
 def test_the_budget_is_kept_and_said(
@@ -112,14 +112,14 @@ def test_the_budget_is_kept_and_said(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "head_only", training={"dropout": 0.0})
     monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "100")
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
     (note,) = found.result["notes"]
     assert note.startswith("activations of the train part are not kept: 0 MiB are more than")
     for one in together([run, run.model_copy(update={"seed": 2})], tmp_path).values():
         assert one.result["notes"] == [note]  # a fleet says it in the same words
     monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "0")
-    off = execute_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert off.result["notes"] == [] and not trunk_home().exists()
+    off = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert off.result["notes"] == [] and not activation_cache_home().exists()
     monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "much")
     with pytest.raises(StudyError, match='"much" is no number of bytes'):
         budget_bytes()
@@ -132,7 +132,7 @@ def test_where_the_disk_cannot_be_written_a_run_goes_on(
     (tmp_path / "home" / "trunk").write_text("not a folder", encoding="utf-8")
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "head_only", training={"dropout": 0.0})
-    found = execute_run(run, checkpoint=tmp_path / "x", report=silent)
+    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
     (note,) = found.result["notes"]
     assert "cannot be written" in note and found.result["steps"] == 3
 
@@ -143,7 +143,7 @@ def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> 
 
     def asked(name: str, rows: int = 4) -> Any:
         # 4 rows of 8 float32 are 128 bytes, and a header of 128.
-        return fetched(tmp_path, name, [0, rows], 8, torch.float32, 600, fill)
+        return load_or_compute(tmp_path, name, [0, rows], 8, torch.float32, 600, fill)
 
     for age, name in enumerate(("a", "b")):
         kept = asked(name)
@@ -159,33 +159,35 @@ def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetched(tmp_path, "e", [0, 4], 8, torch.float32, 600, broken)
+        load_or_compute(tmp_path, "e", [0, 4], 8, torch.float32, 600, broken)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith("e")]
 
 
 def test_rows_come_back_as_they_were() -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         hidden = torch.randn(5, 1, 4, dtype=dtype)
-        held = files.Kept(files.as_integers(hidden), [0, 2, 2, 5], dtype)
-        assert torch.equal(held.of([0, 2]), hidden)
-        assert torch.equal(held.of([2, 0]), torch.cat([hidden[2:], hidden[:2]]))
+        held = files.CachedActivations(files.to_integers(hidden), [0, 2, 2, 5], dtype)
+        assert torch.equal(held.rows_of([0, 2]), hidden)
+        assert torch.equal(held.rows_of([2, 0]), torch.cat([hidden[2:], hidden[:2]]))
 
 
 def test_names_tell_texts_apart() -> None:
     def name(*texts: list[int]) -> str:
-        return files.name_of("w", 1, texts=texts)
+        return files.cache_key("w", 1, texts=texts)
 
     assert len({name([1, 2], [3]), name([1], [2, 3]), name([1, 2, 3]), name([3], [1, 2])}) == 4
-    assert name([1]) == name([1]) and files.name_of("v", 1, texts=[[1]]) != name([1])
+    assert name([1]) == name([1]) and files.cache_key("v", 1, texts=[[1]]) != name([1])
 
 
 def test_the_lowest_trained_layer(tiny_model: Any) -> None:
-    loaded = load(resolve(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=2)
+    loaded = load_model(
+        resolve_source(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=2
+    )
     names = [name for name, _ in loaded.model.named_parameters()]
-    lowest = {name: lowest_trained(loaded.anatomy, [name]) for name in names}
+    lowest = {name: count_frozen_layers(loaded.anatomy, [name]) for name in names}
     for name, depth in lowest.items():
         wanted = 0 if "embeddings" in name or "layer.0." in name else 1 if "layer.1." in name else 2
         assert depth == wanted, name
-    assert lowest_trained(loaded.anatomy, []) == 2
-    assert lowest_trained(loaded.anatomy, names) == 0
+    assert count_frozen_layers(loaded.anatomy, []) == 2
+    assert count_frozen_layers(loaded.anatomy, names) == 0
     assert np.unique(list(lowest.values())).tolist() == [0, 1, 2]

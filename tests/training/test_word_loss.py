@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paretune.training import word_loss
-from paretune.training.word_loss import piece_tokens, summed_word_loss
+from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens, chunked_cross_entropy
 
 WORDS, WIDTH, TOKENS = 23, 7, 11
 
@@ -18,9 +17,9 @@ WORDS, WIDTH, TOKENS = 23, 7, 11
 @pytest.fixture(params=[2, 4, 100])
 def pieces(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many tokens are scored at a time."""
-    monkeypatch.setattr(word_loss, "PIECE_TOKENS", request.param)
-    monkeypatch.setattr(word_loss, "PIECE_SCORES", {"cpu": 1})
-    assert piece_tokens(WORDS, "cpu") == request.param
+    monkeypatch.setattr(chunked_cross_entropy, "MIN_CHUNK_TOKENS", request.param)
+    monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", {"cpu": 1})
+    assert chunk_tokens(WORDS, "cpu") == request.param
     return int(request.param)
 
 
@@ -41,7 +40,7 @@ def test_it_is_the_loss_of_all_scores(pieces: int, smoothing: float, biased: boo
     given = bias if biased else None
     scores = F.linear(hidden, weight, given)
     wanted = F.cross_entropy(scores, tokens, reduction="sum", label_smoothing=smoothing)
-    found = summed_word_loss(hidden, weight, given, tokens, smoothing)
+    found = chunked_cross_entropy(hidden, weight, given, tokens, smoothing)
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
     for mine, other in zip(
         torch.autograd.grad(found / 5, (hidden, weight)),
@@ -50,17 +49,17 @@ def test_it_is_the_loss_of_all_scores(pieces: int, smoothing: float, biased: boo
     ):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(
-        lambda h, w: summed_word_loss(h, w, given, tokens, smoothing), (hidden, weight)
+        lambda h, w: chunked_cross_entropy(h, w, given, tokens, smoothing), (hidden, weight)
     )
 
 
 def test_what_is_frozen_gets_no_gradient(pieces: int) -> None:
     hidden, weight, bias, tokens = drawn()
-    summed_word_loss(hidden, weight.detach(), bias, tokens).backward()
+    chunked_cross_entropy(hidden, weight.detach(), bias, tokens).backward()
     assert hidden.grad is not None and weight.grad is None
-    summed_word_loss(hidden.detach(), weight, bias, tokens).backward()
+    chunked_cross_entropy(hidden.detach(), weight, bias, tokens).backward()
     assert weight.grad is not None
-    assert not summed_word_loss(hidden.detach(), weight.detach(), bias, tokens).requires_grad
+    assert not chunked_cross_entropy(hidden.detach(), weight.detach(), bias, tokens).requires_grad
 
 
 def test_scores_that_overflow_alone_do_not() -> None:
@@ -68,7 +67,7 @@ def test_scores_that_overflow_alone_do_not() -> None:
     scores = F.linear(hidden * 1e3, weight)
     assert scores.max() > 500  # e to the power of that is no fp32
     wanted = F.cross_entropy(scores, tokens, reduction="sum")
-    found = summed_word_loss(hidden * 1e3, weight, None, tokens)
+    found = chunked_cross_entropy(hidden * 1e3, weight, None, tokens)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
 
 
@@ -77,7 +76,7 @@ def test_under_autocast_it_rounds_as_a_linear_layer_does(pieces: int) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = F.linear(hidden, weight) + bias
         wanted = F.cross_entropy(scores.float(), tokens, reduction="sum", label_smoothing=0.1)
-        found = summed_word_loss(hidden, weight, bias, tokens, 0.1)
+        found = chunked_cross_entropy(hidden, weight, bias, tokens, 0.1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
     for mine, other in zip(
@@ -90,6 +89,6 @@ def test_under_autocast_it_rounds_as_a_linear_layer_does(pieces: int) -> None:
 
 
 def test_a_piece_has_many_tokens_or_many_scores() -> None:
-    assert piece_tokens(8001, "cpu") == 131
-    assert piece_tokens(256_000, "cpu") == 128
-    assert piece_tokens(8001, "cuda:0") > 8000
+    assert chunk_tokens(8001, "cpu") == 131
+    assert chunk_tokens(256_000, "cpu") == 128
+    assert chunk_tokens(8001, "cuda:0") > 8000

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from paretune.analysis.choice import Choice, choose_rate
-from paretune.analysis.collapse import is_constant
-from paretune.analysis.interval import Interval, Scored, interval_of, scored
+from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.lr_selection import RateSelection, select_learning_rate
 from paretune.analysis.scores import primary_metric
+from paretune.analysis.statistics.score_interval import (
+    BootstrapScore,
+    Interval,
+    bootstrap_score,
+    confidence_interval,
+)
 from paretune.analysis.together import with_groups
 from paretune.store.record import Predictions, Record
-from paretune.store.rows import RunState
+from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, Metric, Run, Study, TaskSpec
 
 __all__ = [
@@ -22,37 +27,37 @@ __all__ = [
     "NO_MODEL",
     "PROBES",
     "Cell",
-    "Choice",
-    "choose_rate",
-    "group",
-    "with_probe",
-    "without_model",
+    "RateSelection",
+    "group_into_cells",
+    "methods_with_probe",
+    "model_free_baselines",
+    "select_learning_rate",
 ]
 
 PROBES = ("head_only", "untuned")
 """The baseline that each model has: what it knows without being changed."""
 BASELINES = ("majority", "tfidf", "gradient_boosting", "copy_source", *PROBES)
 """Methods that stand beside the others: at each task those that fit it."""
-ONCE = ("untuned",)
+DETERMINISTIC = ("untuned",)
 """Methods of which nothing is drawn: one run says all."""
 
 NO_MODEL = "-"
 """The model key of baselines that need no model; they belong to every model of their task."""
 
 
-def without_model(task: TaskSpec) -> tuple[str, ...]:
+def model_free_baselines(task: TaskSpec) -> tuple[str, ...]:
     """The baselines of a task that need no model (gradient boosting where it is a table)."""
-    if task.translates:
+    if task.is_translation:
         return ("copy_source",)
     return ("majority", "tfidf", *(("gradient_boosting",) if task.features else ()))
 
 
-def with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
+def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
     """The study's methods that train a model, and what always stands beside them on each model.
 
     Of a translation that is the untuned model, of all else the linear probe.
     """
-    probe = "untuned" if task.translates else "head_only"
+    probe = "untuned" if task.is_translation else "head_only"
     asked = [m for m in study.methods if m.name == probe or m.name not in BASELINES]
     if not any(m.name == probe for m in asked):
         asked.append(MethodSpec(name=probe))
@@ -64,9 +69,9 @@ class Cell:
     """All runs of one task x model x method, and what they come to.
 
     ``final`` and ``tuning`` hold records of one setting only; ``other_settings`` counts records
-    left out because another version of the study made them. ``waiting`` counts runs that have not
-    ended, by stage and state: ``("final", "todo"): 3``. ``asked`` is the number of final runs
-    that the protocol asks for.
+    left out because another version of the study made them. ``pending`` counts runs that have not
+    ended, by stage and state: ``("final", "todo"): 3``. ``expected_runs`` is the number of final
+    runs that the protocol asks for.
     """
 
     task: str
@@ -77,9 +82,9 @@ class Cell:
     final: tuple[Record, ...] = ()
     tuning: tuple[Record, ...] = ()
     cost: tuple[Record, ...] = ()
-    choice: Choice = field(default_factory=lambda: choose_rate(()))
-    waiting: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    asked: int = 1
+    choice: RateSelection = field(default_factory=lambda: select_learning_rate(()))
+    pending: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    expected_runs: int = 1
     other_settings: int = 0
 
     @property
@@ -113,53 +118,57 @@ class Cell:
 
         Collapse is judged by the answers themselves, so it is flagged whoever wrote the record.
         """
-        return Counter(_outcome(record) for record in self.final)
+        return Counter(_outcome_of(record) for record in self.final)
 
     @property
-    def once(self) -> bool:
+    def deterministic(self) -> bool:
         """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
-        return self.model == NO_MODEL or self.name in ONCE
+        return self.model == NO_MODEL or self.name in DETERMINISTIC
 
     @property
     def answers(self) -> tuple[Predictions, ...]:
         """What the final runs answered on the test part, one for each that did."""
-        return tuple(record.predictions["test"] for record in self.final if _answered(record))
+        return tuple(
+            record.predictions["test"] for record in self.final if _has_test_answers(record)
+        )
 
     @cached_property
-    def scored(self) -> Scored | None:
+    def bootstrap(self) -> BootstrapScore | None:
         """Scores on the test part; None while no final run has left answers."""
-        return scored(self.answers, self.metric) if self.answers else None
+        return bootstrap_score(self.answers, self.metric) if self.answers else None
 
     @cached_property
     def interval(self) -> Interval | None:
         """The cell's score over its seeds and examples."""
-        return interval_of(self.scored) if self.scored else None
+        return confidence_interval(self.bootstrap) if self.bootstrap else None
 
     @property
-    def scoreless(self) -> int:
+    def unscored_runs(self) -> int:
         """Final runs that ended without answers on the test part."""
-        return len(self.final) - (len(self.scored.seeds) if self.scored else 0)
+        return len(self.final) - (len(self.bootstrap.seeds) if self.bootstrap else 0)
 
     @property
-    def hopeless(self) -> bool:
+    def all_trials_failed(self) -> bool:
         """Every rate on trial diverged or did not fit, so no final run will come."""
         return bool(self.choice.table) and self.choice.rate is None and not self.final
 
     @property
     def finished(self) -> bool:
         """Nothing waits, and all final runs that were asked for have ended."""
-        if any(stage != "cost" for stage, _ in self.waiting):
+        if any(stage != "cost" for stage, _ in self.pending):
             return False
-        return self.hopeless or len(self.final) >= self.asked
+        return self.all_trials_failed or len(self.final) >= self.expected_runs
 
 
-def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = ()) -> list[Cell]:
+def group_into_cells(
+    study: Study, records: Iterable[Record], states: Iterable[RunStatus] = ()
+) -> list[Cell]:
     """Every cell that the study asks for, in its order, whether or not anything has run.
 
     Baselines come after the methods of their task. Runs of tasks, models or methods that the study
     does not name are left out: a changed study file never mixes results.
     """
-    keys = _asked(study)
+    keys = _cell_keys(study)
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
     by_task: dict[str, list[Record]] = {}
     for record in with_groups(records):
@@ -169,32 +178,34 @@ def group(study: Study, records: Iterable[Record], states: Iterable[RunState] = 
     for state in states:
         if not state.ended:
             waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
-    metrics: dict[str, Metric] = {t.key: "bleu" for t in study.tasks if t.translates}
+    metrics: dict[str, Metric] = {t.key: "bleu" for t in study.tasks if t.is_translation}
     for task, found in by_task.items():
         if (metric := primary_metric(found)) is not None:
             metrics[task] = metric
     return [
-        _cell(study, key, name, metrics.get(key[0]), by_cell.get(key, ()), waiting.get(key, {}))
+        _build_cell(
+            study, key, name, metrics.get(key[0]), by_cell.get(key, ()), waiting.get(key, {})
+        )
         for key, name in keys.items()
     ]
 
 
-def _asked(study: Study) -> dict[tuple[str, str, str], str]:
+def _cell_keys(study: Study) -> dict[tuple[str, str, str], str]:
     """Cell keys in the study's order, each with the method's own name."""
     keys: dict[tuple[str, str, str], str] = {}
     for task in study.tasks:
-        methods = with_probe(study, task)
+        methods = methods_with_probe(study, task)
         probes = [m for m in methods if m.name in PROBES]
         for model in study.models:
             # The probe last, among the baselines, wherever the study names it.
             for method in (*(m for m in methods if m not in probes), *probes):
                 keys[(task.key, model.key, method.key)] = method.name
-        for name in without_model(task):
+        for name in model_free_baselines(task):
             keys[(task.key, NO_MODEL, name)] = name
     return keys
 
 
-def _cell(
+def _build_cell(
     study: Study,
     key: tuple[str, str, str],
     name: str,
@@ -202,13 +213,13 @@ def _cell(
     records: Sequence[Record],
     waiting: Mapping[tuple[str, str], int],
 ) -> Cell:
-    tuning = _one_setting([r for r in records if r.run.stage == "tune"], study, None)
-    choice = choose_rate(tuning)
+    tuning = _keep_one_setting([r for r in records if r.run.stage == "tune"], study, None)
+    choice = select_learning_rate(tuning)
     every_final = [r for r in records if r.run.stage == "final"]
-    final = _same_examples(_one_setting(every_final, study, choice.rate))
-    cost = _one_setting([r for r in records if r.run.stage == "cost"], study, None)
+    final = _keep_same_examples(_keep_one_setting(every_final, study, choice.rate))
+    cost = _keep_one_setting([r for r in records if r.run.stage == "cost"], study, None)
     # Texts alone decide a baseline without a model, and the paper had one seed.
-    one = key[1] == NO_MODEL or name in ONCE or study.protocol.preset == "paper"
+    one = key[1] == NO_MODEL or name in DETERMINISTIC or study.protocol.preset == "paper"
     return Cell(
         *key,
         name=name,
@@ -217,34 +228,34 @@ def _cell(
         tuning=tuple(tuning),
         cost=tuple(cost),
         choice=choice,
-        waiting=dict(waiting),
-        asked=1 if one else len(study.protocol.seeds),
+        pending=dict(waiting),
+        expected_runs=1 if one else len(study.protocol.seeds),
         other_settings=len(every_final) - len(final),
     )
 
 
-def _one_setting(records: Sequence[Record], study: Study, rate: float | None) -> list[Record]:
+def _keep_one_setting(records: Sequence[Record], study: Study, rate: float | None) -> list[Record]:
     """The records of one setting: of this study's, at the chosen rate, and most of all."""
     settings: dict[str, list[Record]] = {}
     for record in records:
-        settings.setdefault(_setting(record), []).append(record)
+        settings.setdefault(_setting_key(record), []).append(record)
     if len(settings) < 2:
         return list(records)
     return max(settings.values(), key=lambda found: _closeness(found, study, rate))
 
 
-def _setting(record: Record) -> str:
+def _setting_key(record: Record) -> str:
     """What must be equal for two runs to be seeds (or trials) of one another."""
     run = record.run
     tried = {"seed": 0, "fold": 0}
     if run.stage != "final":
         tried["learning_rate"] = 0
-    return repr(sorted({**run.canonical(), **tried}.items()))
+    return repr(sorted({**run.canonical_form(), **tried}.items()))
 
 
-def _same_examples(records: Sequence[Record]) -> list[Record]:
+def _keep_same_examples(records: Sequence[Record]) -> list[Record]:
     """Without those whose data was another then: only answers to the same examples are averaged."""
-    answers = {r.run_id: r.predictions["test"].uid for r in records if _answered(r)}
+    answers = {r.run_id: r.predictions["test"].uid for r in records if _has_test_answers(r)}
     if not answers:
         return list(records)
     usual, _ = Counter(answers.values()).most_common(1)[0]
@@ -263,12 +274,16 @@ def _closeness(found: Sequence[Record], study: Study, rate: float | None) -> tup
     )
 
 
-def _answered(record: Record) -> bool:
+def _has_test_answers(record: Record) -> bool:
     answers: Predictions | None = record.predictions.get("test")
     return answers is not None and bool(answers.uid)
 
 
-def _outcome(record: Record) -> str:
-    if record.outcome == "ok" and _answered(record) and is_constant(record.predictions["test"]):
+def _outcome_of(record: Record) -> str:
+    if (
+        record.outcome == "ok"
+        and _has_test_answers(record)
+        and is_collapsed(record.predictions["test"])
+    ):
         return "collapsed"
     return record.outcome

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from paretune.analysis import answer_sets
 from paretune.store.record import Record
-from paretune.study import OF_SETS, Metric
+from paretune.study import ANSWER_SET_METRICS, Metric
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 TITLES: dict[Metric, str] = {
@@ -74,7 +74,7 @@ def score(
     Without it every answer of an answer set is to a question of its own.
     """
     label, answer = np.fromiter(labels, np.int64), np.fromiter(answers, np.int64)
-    if metric in OF_SETS:
+    if metric in ANSWER_SET_METRICS:
         columns = answer_sets.columns(label, answer, question or range(len(label)))
         return float(answer_sets.from_sums(columns.sum(axis=0)))
     size = 1 + max(label.max(), answer.max())
@@ -91,7 +91,7 @@ def primary_metric(records: Iterable[Record]) -> Metric | None:
     """
     # Only answer sets have theirs, so where it fits it is no chance. Those of texts stand last:
     # only a translation has them, and it has no others.
-    possible = sorted(METRICS, key=lambda metric: metric not in OF_SETS)
+    possible = sorted(METRICS, key=lambda metric: metric not in ANSWER_SET_METRICS)
     seen = False
     for record in records:
         if record.run.task.metric is not None:

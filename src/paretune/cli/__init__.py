@@ -9,13 +9,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from paretune.cli.old_options import renewed
+from paretune.cli.deprecated_options import translate_deprecated
 from paretune.errors import ParetuneError
 from paretune.terminal import (
-    ReaderGoneError,
-    clean_tracebacks_and_warnings,
-    forget_the_reader,
-    say,
+    OutputClosedError,
+    detach_output,
+    echo,
+    sanitise_tracebacks_and_warnings,
 )
 
 VERBS = (
@@ -50,7 +50,7 @@ class Verbs(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the verb at the beginning of the arguments."""
-        args = renewed(args)
+        args = translate_deprecated(args)
         if (two := " ".join(args[:2])) in self.commands:
             args = [two, *args[2:]]
         return super().resolve_command(ctx, args)
@@ -66,16 +66,16 @@ app = typer.Typer(
 )
 for verb in VERBS:
     name = verb.replace(" ", "_").replace("-", "_")
-    app.command(verb)(getattr(import_module(f"paretune.cli.{name}"), name))
+    app.command(verb)(getattr(import_module(f"paretune.cli.commands.{name}"), name))
 for group in GROUPS:
-    app.add_typer(import_module(f"paretune.cli.{group}").app, name=group)
+    app.add_typer(import_module(f"paretune.cli.commands.{group}").app, name=group)
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        say(f"paretune {version('paretune')}")
+        echo(f"paretune {version('paretune')}")
         raise typer.Exit
 
 
@@ -93,14 +93,14 @@ def paretune(
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; a user's mistake ends in one message and an exit code."""
-    clean_tracebacks_and_warnings()
+    sanitise_tracebacks_and_warnings()
     try:
         code = _run(arguments)
         if code == INTERRUPTED:
-            say("interrupted; the same command continues", error=True)
-    except ReaderGoneError:
+            echo("interrupted; the same command continues", error=True)
+    except OutputClosedError:
         code = INTERRUPTED
-        forget_the_reader()
+        detach_output()
     sys.exit(code or 0)
 
 
@@ -109,14 +109,14 @@ def _run(arguments: list[str] | None) -> Any:
     try:
         return app(arguments, prog_name="paretune", standalone_mode=False)
     except ParetuneError as error:
-        say(f"error: {error}", error=True)
+        echo(f"error: {error}", error=True)
         return error.exit_code
     except CommandLineError as error:
-        say(_usage(error), error=True)
+        echo(_usage(error), error=True)
         return error.exit_code
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer's own way out, while it helped
-            raise ReaderGoneError from None
+            raise OutputClosedError from None
         return end.code
     except KeyboardInterrupt:
         return INTERRUPTED

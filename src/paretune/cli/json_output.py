@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune.errors import ParetuneError, StudyError
-from paretune.terminal import say, say_json
-from paretune.terminal.clean import json_text
+from paretune.terminal import echo, echo_json
+from paretune.terminal.sanitise import dump_json
 
 if TYPE_CHECKING:
     from paretune.study import Run
@@ -22,7 +22,7 @@ FORMAT = 1
 """It grows when a field is removed or means something else."""
 
 
-def asked(as_json: bool, output: Path | None) -> bool:
+def check_json_output(as_json: bool, output: Path | None) -> bool:
     """Whether JSON is wanted, of a verb that has nothing else to write into a file.
 
     Raises:
@@ -33,35 +33,35 @@ def asked(as_json: bool, output: Path | None) -> bool:
     return as_json
 
 
-def give(verb: str, found: Mapping[str, Any], output: Path | None = None) -> None:
+def write_result(verb: str, found: Mapping[str, Any], output: Path | None = None) -> None:
     """Write the object to standard output, or to a file."""
     from importlib.metadata import version
 
-    write({"format": FORMAT, "paretune": version("paretune"), "verb": verb, **found}, output)
+    write_json({"format": FORMAT, "paretune": version("paretune"), "verb": verb, **found}, output)
 
 
-def write(found: Mapping[str, Any], output: Path | None) -> None:
+def write_json(found: Mapping[str, Any], output: Path | None) -> None:
     """Write an object that has its own form.
 
     Raises:
         StudyError: the file cannot be written.
     """
-    plain = values(found)
+    plain = to_json_value(found)
     if output is None:
-        say_json(plain)
+        echo_json(plain)
         return
     try:
-        output.write_text(f"{json_text(plain)}\n", encoding="utf-8")
+        output.write_text(f"{dump_json(plain)}\n", encoding="utf-8")
     except OSError as error:
         raise StudyError(
             f"cannot be written ({error.strerror}).",
             where=str(output),
             remedy="Name another file with --output.",
         ) from None
-    say(f"JSON: {output}", error=True)
+    echo(f"JSON: {output}", error=True)
 
 
-def values(found: Any) -> Any:
+def to_json_value(found: Any) -> Any:
     """Plain values: dataclasses as objects, paths as texts, what is no number as null."""
     if isinstance(found, ParetuneError):
         return {
@@ -72,11 +72,11 @@ def values(found: Any) -> Any:
             "exit_code": found.exit_code,
         }
     if is_dataclass(found) and not isinstance(found, type):
-        return {field.name: values(getattr(found, field.name)) for field in fields(found)}
+        return {field.name: to_json_value(getattr(found, field.name)) for field in fields(found)}
     if isinstance(found, Mapping):
-        return {str(key): values(value) for key, value in found.items()}
+        return {str(key): to_json_value(value) for key, value in found.items()}
     if isinstance(found, list | tuple | set | frozenset):
-        return [values(value) for value in found]
+        return [to_json_value(value) for value in found]
     if isinstance(found, Path):
         return str(found)
     if hasattr(found, "item"):
@@ -86,7 +86,7 @@ def values(found: Any) -> Any:
     return found
 
 
-def of_run(run: Run) -> dict[str, Any]:
+def run_fields(run: Run) -> dict[str, Any]:
     """Which run it is."""
     task, model, method = run.cell
     return {

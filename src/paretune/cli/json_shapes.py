@@ -109,7 +109,7 @@ SHAPES: Mapping[str, Mapping[str, str]] = {
         "warnings": "how many",
     },
 }
-OWN_FORM = {
+OWN_SHAPES = {
     "report": "the study as above",
     "doctor": "`system`, `processor`, `memory`, `torch`, `counters`, `packages` ... of here",
     "slobench score": "`kind`, `scores`, `intervals`, `missing`, `data`, `sacrebleu`, "

@@ -25,7 +25,7 @@ Overrides = Annotated[
 ]
 
 
-def overridden(study: str, overrides: list[str] | None) -> Study | str:
+def load_overridden(study: str, overrides: list[str] | None) -> Study | str:
     """The study with the settings of the command line; without any, its name as it is.
 
     Raises:
@@ -34,11 +34,11 @@ def overridden(study: str, overrides: list[str] | None) -> Study | str:
     if not overrides:
         return study
     from paretune.study import Study
-    from paretune.verbs import places
+    from paretune.verbs import study_input
 
-    return Study.load(places.find(study), overrides)
+    return Study.load(study_input.find_study_file(study), overrides)
 
 
-def typed(study: str, overrides: list[str] | None) -> str:
+def study_command(study: str, overrides: list[str] | None) -> str:
     """The study as it was named on the command line, to name it so in another command."""
     return shlex.join([study, *(overrides or ())]) if overrides else study

@@ -7,31 +7,31 @@ from typing import Any
 
 import numpy as np
 
-from paretune.data.encode import Encoded
-from paretune.study import derive
+from paretune.objectives.encoding import Encoded
+from paretune.study import derive_seed
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def order(n: int, seed: int, epoch: int) -> list[int]:
+def shuffle_order(n: int, seed: int, epoch: int) -> list[int]:
     """The order of ``n`` examples in an epoch, from a generator of its own."""
-    generator = np.random.Generator(np.random.PCG64(derive(seed, "order", epoch)))
+    generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "order", epoch)))
     return [int(i) for i in generator.permutation(n)]
 
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """Where a batch of targets has no token; torch's losses pass over it."""
-PASS_TOKENS = 40
+PASS_OVERHEAD_TOKENS = 40
 """What one more pass through a model costs beside its tokens, in tokens, on a CPU (docs/log.md)."""
-WHOLE = 1 << 40
+NEVER_SPLIT = 1 << 40
 """The same where nothing but the micro-batch is to cut a batch: more than all tokens there are."""
 
 
-def micro_batches(
+def split_by_length(
     lengths: Sequence[int],
     indices: Sequence[int],
     micro_batch: int,
-    pass_tokens: int = PASS_TOKENS,
+    pass_tokens: int = PASS_OVERHEAD_TOKENS,
 ) -> list[list[int]]:
     """Cut one effective batch into micro-batches of examples of similar length, at least cost.
 
@@ -65,7 +65,7 @@ def micro_batches(
     return batches
 
 
-def fewest_batches(
+def split_by_count(
     lengths: Sequence[int], indices: Sequence[int], micro_batch: int
 ) -> list[list[int]]:
     """Cut one effective batch only where ``micro_batch`` does, the longest examples first."""
@@ -73,7 +73,7 @@ def fewest_batches(
     return [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
 
 
-def evaluation_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+def split_for_evaluation(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """All examples, longest first, in batches of at most ``max_tokens`` tokens with padding.
 
     An example longer than that is a batch of its own. ``lengths`` counts the tokens of one choice;
@@ -89,13 +89,16 @@ def evaluation_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int
     return batches
 
 
-PASS_ROWS = 2560
+PACKED_PASS_TOKENS = 2560
 """About the most tokens of a packed pass in training on a CPU: more is no faster, and takes memory
 (docs/log.md)."""
 
 
-def packed_batches(
-    tokens: Sequence[int], indices: Sequence[int], micro_batch: int, rows: int = PASS_ROWS
+def split_packed(
+    tokens: Sequence[int],
+    indices: Sequence[int],
+    micro_batch: int,
+    pass_tokens: int = PACKED_PASS_TOKENS,
 ) -> list[list[int]]:
     """Cut one effective batch into passes of about equally many tokens, the longest examples first.
 
@@ -103,14 +106,15 @@ def packed_batches(
         tokens: of every example of the part, all choices together; (examples,).
         indices: the examples of this effective batch.
         micro_batch: most examples together.
-        rows: about the most tokens together; an example longer than that is a pass of its own.
+        pass_tokens: about the most tokens together; an example longer than that is a pass of its
+        own.
 
     Returns:
         A partition of ``indices``; the same for any order of ``indices``.
     """
     ordered = sorted(indices, key=lambda i: (-tokens[i], i))
     whole = sum(tokens[i] for i in ordered)
-    passes = max(-(-whole // rows), -(-len(ordered) // micro_batch))
+    passes = max(-(-whole // pass_tokens), -(-len(ordered) // micro_batch))
     share = whole / passes
     batches: list[list[int]] = []
     held = 0.0
@@ -125,15 +129,15 @@ def packed_batches(
     return batches
 
 
-def packed_evaluation_batches(tokens: Sequence[int], rows: int) -> list[list[int]]:
-    """All examples, longest first, in batches of at most ``rows`` tokens.
+def split_packed_for_evaluation(tokens: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """All examples, longest first, in batches of at most ``max_tokens`` tokens.
 
     An example longer than that is a batch of its own.
     """
     batches: list[list[int]] = []
     held = 0
     for i in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
-        if not batches or held + tokens[i] > rows:
+        if not batches or held + tokens[i] > max_tokens:
             batches.append([])
             held = 0
         batches[-1].append(i)
@@ -141,8 +145,8 @@ def packed_evaluation_batches(tokens: Sequence[int], rows: int) -> list[list[int
     return batches
 
 
-def stacked(
-    passes: Sequence[Sequence[tuple[int, int]]], tokens: int, padding: int, beside: int = 0
+def stack_passes(
+    passes: Sequence[Sequence[tuple[int, int]]], tokens: int, padding: int, overhead_tokens: int = 0
 ) -> list[dict[int, int]]:
     """Put the passes of several runs on top of one another, each run once in a stack.
 
@@ -151,7 +155,7 @@ def stacked(
             row of a packed pass is one token long.
         tokens: most of a stack, all rows as long as its longest; a pass that has more stays alone.
         padding: most tokens by which a pass may be made longer to stand in a stack.
-        beside: what a row holds beside its tokens, in tokens.
+        overhead_tokens: what a row holds beside its tokens, in tokens.
 
     Returns:
         Stacks: by run, the number of its pass. Every pass is in one of them, the longest rows first
@@ -170,7 +174,7 @@ def stacked(
             (longest - length, place)
             for place, (before, longest) in enumerate(held)
             if run not in stacks[place]
-            and (before + rows) * (longest + beside) <= tokens
+            and (before + rows) * (longest + overhead_tokens) <= tokens
             and rows * (longest - length) <= padding
         ]
         if fitting:
@@ -183,7 +187,7 @@ def stacked(
     return stacks
 
 
-def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Array]:
+def pad_batch(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Array]:
     """One batch as int64 arrays, padded on the right to its own longest choice.
 
     Returns:
@@ -208,7 +212,7 @@ def pad(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Arra
     batch = {k: v[:, 0] for k, v in batch.items()} if choices == 1 else batch
     if encoded.targets is not None:
         width = max(len(encoded.targets[i]) for i in indices)
-        batch["labels"] = np.full((len(indices), width), IGNORED, dtype=np.int64)
+        batch["labels"] = np.full((len(indices), width), IGNORE_INDEX, dtype=np.int64)
         for row, i in enumerate(indices):
             batch["labels"][row, : len(encoded.targets[i])] = encoded.targets[i]
     return batch

@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paretune.data import labels as spelling
-from paretune.data import table
+from paretune.data import tabular
 from paretune.data.example import Example, Segments
 from paretune.data.finding import Finding
-from paretune.data.read import Row
+from paretune.data.formats.read import Row
 from paretune.study import Label
 
 Texts = Mapping[str, str]
-Resolve = Callable[[object, Texts], "Label | Fault"]
+LabelParser = Callable[[object, Texts], "Label | InvalidLabel"]
 
 
 @dataclass(frozen=True)
-class Fault:
+class InvalidLabel:
     """Why a label has no index, and what to do."""
 
     code: str
@@ -26,146 +26,150 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ColumnMapping:
     """How a row becomes an example.
 
     Attributes:
         columns: the columns whose text is used.
         template: from those texts to segments.
         label: the label's column.
-        resolve: from the label's value (and the texts) to an index, or a :class:`Fault`.
+        parse_label: from the label's value (and the texts) to an index, or a :class:`InvalidLabel`.
         id: column of the identifier; rows are counted where None.
         group: from a row's values to the name of what must stay together, or None.
         question: the same for the question that a row is one answer to.
-        extra: further columns that must be there (the group's).
-        names: label names, where a spelling that differs from them shall be noted.
+        required_columns: further columns that must be there (the group's).
+        label_names: label names, where a spelling that differs from them shall be noted.
         features: columns of a table. Their values may be missing, and the template gets the texts
             of those that are there.
         target: of a translation, the column of the reference (one of ``columns``); then no text
-            may be empty, and ``label`` and ``resolve`` are not looked at.
+            may be empty, and ``label`` and ``parse_label`` are not looked at.
     """
 
     columns: Sequence[str]
     template: Callable[[Texts], Segments]
     label: str
-    resolve: Resolve
+    parse_label: LabelParser
     id: str | None = None
     group: Callable[[Mapping[str, object]], str | None] = lambda values: None
     question: Callable[[Mapping[str, object]], str | None] = lambda values: None
-    extra: Sequence[str] = ()
-    names: tuple[str, ...] | None = None
+    required_columns: Sequence[str] = ()
+    label_names: tuple[str, ...] | None = None
     features: Sequence[str] = ()
     target: str | None = None
 
 
 @dataclass
-class Built:
-    """Examples of one part, what stands in the way (``faults``), what is said (``notes``)."""
+class BuildResult:
+    """Examples of one part, what stands in the way (``errors``), what is said (``notes``)."""
 
     examples: list[Example] = field(default_factory=list)
-    faults: list[Finding] = field(default_factory=list)
+    errors: list[Finding] = field(default_factory=list)
     notes: list[Finding] = field(default_factory=list)
 
 
-def build(rows: Sequence[Row], recipe: Recipe, part: str, *, labelled: bool = True) -> Built:
+def build_examples(
+    rows: Sequence[Row], mapping: ColumnMapping, split: str, *, labelled: bool = True
+) -> BuildResult:
     """Examples of one part (``train``, ``test``, ``unlabelled``), in the order of the rows.
 
     Uids are ``part:id``, made unique by the row's position (``train:2#4``) where a file repeats
     an id. With ``labelled`` false, labels are not looked at.
     """
-    built = Built()
-    wanted = [*recipe.columns, *recipe.features, *recipe.extra]
-    labelled = labelled and recipe.target is None
-    wanted += [recipe.label] if labelled else []
-    wanted += [recipe.id] if recipe.id else []
-    if rows and (absent := _absent(rows, wanted)):
-        built.faults += absent
+    built = BuildResult()
+    wanted = [*mapping.columns, *mapping.features, *mapping.required_columns]
+    labelled = labelled and mapping.target is None
+    wanted += [mapping.label] if labelled else []
+    wanted += [mapping.id] if mapping.id else []
+    if rows and (absent := _find_missing_columns(rows, wanted)):
+        built.errors += absent
         return built
     seen: set[str] = set()
     repeated: list[Row] = []
     respelt: list[Row] = []
     for position, row in enumerate(rows):
-        texts, faults = _texts(row, recipe.columns, blank=recipe.target is None)
-        features, unfit = table.features(row, recipe.features)
+        texts, faults = _read_texts(row, mapping.columns, blank=mapping.target is None)
+        features, unfit = tabular.read_features(row, mapping.features)
         faults += unfit
         label: Label | None = None
         if labelled and not faults:
-            found = _label(row.values.get(recipe.label), recipe, texts)
-            if isinstance(found, Fault):
+            found = _parse_label(row.values.get(mapping.label), mapping, texts)
+            if isinstance(found, InvalidLabel):
                 faults.append(Finding("error", found.code, row.where, found.what, found.remedy))
             else:
                 label = found
         if faults:
-            built.faults += faults
+            built.errors += faults
             continue
-        name = spelling.spell(row.values.get(recipe.id)) if recipe.id else str(position)
-        uid = f"{part}:{position if name is None else name}"
+        name = spelling.cell_text(row.values.get(mapping.id)) if mapping.id else str(position)
+        uid = f"{split}:{position if name is None else name}"
         if uid in seen:
             repeated.append(row)
             uid = f"{uid}#{position}"
         seen.add(uid)
-        if label is not None and recipe.names is not None:
-            written = spelling.spell(row.values.get(recipe.label))
-            respelt += [row] if written not in recipe.names else []
-        group, question = recipe.group(row.values), recipe.question(row.values)
-        told = recipe.template(texts | table.texts(row, recipe.features))
-        target = texts[recipe.target] if recipe.target else None
+        if label is not None and mapping.label_names is not None:
+            written = spelling.cell_text(row.values.get(mapping.label))
+            respelt += [row] if written not in mapping.label_names else []
+        group, question = mapping.group(row.values), mapping.question(row.values)
+        told = mapping.template(texts | tabular.feature_texts(row, mapping.features))
+        target = texts[mapping.target] if mapping.target else None
         built.examples.append(
             Example(uid, told, label, row.where, group, features, question, target)
         )
     if repeated:
-        built.notes.append(_repeated(repeated, recipe.id or ""))
+        built.notes.append(_repeated_ids_note(repeated, mapping.id or ""))
     if respelt:
-        built.notes.append(_respelt(respelt, recipe))
+        built.notes.append(_label_spelling_note(respelt, mapping))
     return built
 
 
-def one_of(names: Sequence[str], aliases: Mapping[str, str] | None = None) -> Resolve:
+def class_label_parser(
+    names: Sequence[str], aliases: Mapping[str, str] | None = None
+) -> LabelParser:
     """Resolve a label among names, with a fault that lists them."""
 
-    def resolve(value: object, texts: Texts) -> int | Fault:
-        if spelling.spell(value) is None:
-            return missing_label()
-        found = spelling.match(value, names, aliases)
+    def resolve(value: object, texts: Texts) -> int | InvalidLabel:
+        if spelling.cell_text(value) is None:
+            return make_missing_label()
+        found = spelling.match_label(value, names, aliases)
         if found is not None:
             return found
-        return Fault(
+        return InvalidLabel(
             "unknown-label",
-            f'label "{spelling.spell(value)}" is not one of {", ".join(names)}.',
+            f'label "{spelling.cell_text(value)}" is not one of {", ".join(names)}.',
             "Fix the row, or add it to labels.",
         )
 
     return resolve
 
 
-def a_number(value: object, texts: Texts) -> float | Fault:
+def parse_number_label(value: object, texts: Texts) -> float | InvalidLabel:
     """Resolve the label of a regression: a finite number, as a number or as text."""
-    written = spelling.spell(value)
+    written = spelling.cell_text(value)
     if written is None:
-        return missing_label()
-    number = table.number(value)
+        return make_missing_label()
+    number = tabular.parse_number(value)
     if number is not None:
         return number
-    return Fault(
+    return InvalidLabel(
         "not-a-number",
         f'"{written}" is not a finite number.',
         "Fix the row, or make the task a classification.",
     )
 
 
-def missing_label() -> Fault:
+def make_missing_label() -> InvalidLabel:
     """The fault of a row whose label is empty."""
-    return Fault("missing-label", "has no label.", "Give it one, or remove the row.")
+    return InvalidLabel("missing-label", "has no label.", "Give it one, or remove the row.")
 
 
-def _label(value: object, recipe: Recipe, texts: Texts) -> Label | Fault:
+def _parse_label(value: object, recipe: ColumnMapping, texts: Texts) -> Label | InvalidLabel:
     if isinstance(value, list | dict):
         what = f'holds a {type(value).__name__} in "{recipe.label}"; a row has one label.'
-        return Fault("not-label", what, "Keep one label in each row.")
-    return recipe.resolve(value, texts)
+        return InvalidLabel("not-label", what, "Keep one label in each row.")
+    return recipe.parse_label(value, texts)
 
 
-def _texts(
+def _read_texts(
     row: Row, columns: Iterable[str], *, blank: bool
 ) -> tuple[dict[str, str], list[Finding]]:
     """The texts of a row; an empty one is a fault unless it may be ``blank``."""
@@ -193,7 +197,7 @@ def _texts(
     return texts, faults
 
 
-def _absent(rows: Sequence[Row], wanted: Iterable[str]) -> list[Finding]:
+def _find_missing_columns(rows: Sequence[Row], wanted: Iterable[str]) -> list[Finding]:
     """A column that no row has is one fault, not one for each row."""
     held: dict[str, None] = {}
     for row in rows:
@@ -212,7 +216,7 @@ def _absent(rows: Sequence[Row], wanted: Iterable[str]) -> list[Finding]:
     ]
 
 
-def _repeated(rows: Sequence[Row], column: str) -> Finding:
+def _repeated_ids_note(rows: Sequence[Row], column: str) -> Finding:
     return Finding(
         "note",
         "repeated-id",
@@ -222,13 +226,13 @@ def _repeated(rows: Sequence[Row], column: str) -> Finding:
     )
 
 
-def _respelt(rows: Sequence[Row], recipe: Recipe) -> Finding:
-    written = spelling.spell(rows[0].values.get(recipe.label))
+def _label_spelling_note(rows: Sequence[Row], recipe: ColumnMapping) -> Finding:
+    written = spelling.cell_text(rows[0].values.get(recipe.label))
     return Finding(
         "note",
         "label-spelling",
         rows[0].where,
-        f'label "{written}" was read as one of {", ".join(recipe.names or ())} '
+        f'label "{written}" was read as one of {", ".join(recipe.label_names or ())} '
         f"({len(rows)} such rows in all).",
         "Nothing to do if that is what it means.",
     )

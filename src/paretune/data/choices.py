@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paretune.data.build import Fault, Resolve, Texts, missing_label
-from paretune.data.finding import Finding, refuse
-from paretune.data.labels import choice, spell
-from paretune.data.read import Row
+from paretune.data.build import InvalidLabel, LabelParser, Texts, make_missing_label
+from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.formats.read import Row
+from paretune.data.labels import cell_text, match_choice
 from paretune.errors import DataError
 
 
-def columns_of(rows: Sequence[Row], choices: Sequence[str]) -> tuple[list[Row], tuple[str, ...]]:
+def expand_choice_columns(
+    rows: Sequence[Row], choices: Sequence[str]
+) -> tuple[list[Row], tuple[str, ...]]:
     """Rows with one column for each choice, and those columns' names.
 
     A single column of lists, ``choices: [options]``, becomes ``options[0]``, ``options[1]``, ...
@@ -32,7 +34,7 @@ def columns_of(rows: Sequence[Row], choices: Sequence[str]) -> tuple[list[Row], 
             remedy="Name a column for each choice, or one that holds lists.",
         )
     names = tuple(f"{name}[{i}]" for i in range(len(first)))
-    refuse(
+    raise_for_findings(
         [
             Finding(
                 "error",
@@ -53,7 +55,7 @@ def columns_of(rows: Sequence[Row], choices: Sequence[str]) -> tuple[list[Row], 
     ], names
 
 
-def resolver(columns: Sequence[str], names: Sequence[str] | None) -> Resolve:
+def make_choice_resolver(columns: Sequence[str], names: Sequence[str] | None) -> LabelParser:
     """Resolve a label to a choice: index from 0, column, text, or one of ``names``.
 
     Raises:
@@ -65,13 +67,13 @@ def resolver(columns: Sequence[str], names: Sequence[str] | None) -> Resolve:
             remedy="List a label for each choice, in their order, or leave labels out.",
         )
 
-    def resolve(value: object, texts: Texts) -> int | Fault:
-        if spell(value) is None:
-            return missing_label()
-        found = choice(value, columns, [texts[c] for c in columns], names)
+    def resolve(value: object, texts: Texts) -> int | InvalidLabel:
+        if cell_text(value) is None:
+            return make_missing_label()
+        found = match_choice(value, columns, [texts[c] for c in columns], names)
         if isinstance(found, int):
             return found
         remedy = "Fix the row; labels that count from 1 are listed as labels: [1, 2, ...]."
-        return Fault("unknown-label", found, remedy)
+        return InvalidLabel("unknown-label", found, remedy)
 
     return resolve

@@ -42,7 +42,8 @@ class Dataset:
 
     ``unlabelled`` are rows published without labels (SloBench's test files); they are never
     scored, and never part of the content hash. ``findings`` were made while building; see
-    :func:`paretune.data.audit.audit` for the rest. ``clustered``: examples of one group depend on
+    :func:`paretune.data.checks.audit.audit` for the rest. ``clustered``: examples of one group
+    depend on
     one another, so that the analysis resamples whole groups (passages, texts, and groups that a
     user named). A part whose groups have one example each has none that matter.
     """
@@ -69,14 +70,14 @@ class Dataset:
             {
                 "kind": self.kind,
                 "labels": self.labels,
-                "train": _plain(self.train),
-                "test": _plain(self.test),
+                "train": _hashed_values(self.train),
+                "test": _hashed_values(self.test),
                 **({"languages": self.languages} if self.languages else {}),
             }
         )
 
 
-def _plain(examples: Iterable[Example]) -> list[list[object]]:
+def _hashed_values(examples: Iterable[Example]) -> list[list[object]]:
     # What came later enters only where it is there: older stores find their runs.
     return [
         [
@@ -89,33 +90,33 @@ def _plain(examples: Iterable[Example]) -> list[list[object]]:
     ]
 
 
-def dependence(examples: Sequence[Example], *, clustered: bool) -> dict[str, list[int]]:
+def dependence_groups(examples: Sequence[Example], *, clustered: bool) -> dict[str, list[int]]:
     """Which examples belong together, as numbers in the order of their first appearance.
 
     ``cluster`` where examples of one group depend on one another and some group has more than
     one of them, ``question`` where they are answers to questions; what does not apply is left out.
     """
     found = {}
-    if clustered and groups_of(examples) < len(examples):
-        found["cluster"] = _numbered([e.group or f"{e.uid} alone" for e in examples])
+    if clustered and count_groups(examples) < len(examples):
+        found["cluster"] = _number_groups([e.group or f"{e.uid} alone" for e in examples])
     if any(e.question is not None for e in examples):
-        found["question"] = _numbered([e.question or f"{e.uid} alone" for e in examples])
+        found["question"] = _number_groups([e.question or f"{e.uid} alone" for e in examples])
     return found
 
 
-def said_groups(dataset: Dataset, examples: Sequence[Example]) -> str:
+def describe_groups(dataset: Dataset, examples: Sequence[Example]) -> str:
     """`` in 10 groups`` where a part's intervals come from whole groups, otherwise nothing."""
-    found = groups_of(examples)
+    found = count_groups(examples)
     grouped = dataset.clustered and found < len(examples)
     return f" in {found} group{'s' * (found != 1)}" if grouped else ""
 
 
-def groups_of(examples: Sequence[Example]) -> int:
+def count_groups(examples: Sequence[Example]) -> int:
     """How many groups there are; an example without one is its own."""
     alone = sum(e.group is None for e in examples)
     return alone + len({e.group for e in examples if e.group is not None})
 
 
-def _numbered(names: Sequence[str]) -> list[int]:
+def _number_groups(names: Sequence[str]) -> list[int]:
     numbers: dict[str, int] = {}
     return [numbers.setdefault(name, len(numbers)) for name in names]

@@ -10,9 +10,9 @@ from paretune.errors import DataError
 
 Severity = Literal["error", "warning", "note"]
 
-SHOWN = 20
+MAX_SHOWN = 20
 """How many findings of one kind are spelled out; the rest is counted."""
-EXAMPLES = 3
+MAX_EXAMPLES = 3
 """Rows that a finding about many rows names; so many findings of one kind stand alone."""
 
 
@@ -36,48 +36,48 @@ class Finding:
         return f"{self.where}: {self.what} {self.remedy}".rstrip()
 
 
-class FaultsError(DataError):
-    """Rows of which no examples can be made; ``faults`` has every one of them."""
+class InvalidRowsError(DataError):
+    """Rows of which no examples can be made; ``findings`` has every one of them."""
 
     def __init__(self, what: str, faults: Sequence[Finding], where: str = "", remedy: str = ""):
         super().__init__(what, where=where, remedy=remedy)
-        self.faults = tuple(faults)
+        self.findings = tuple(faults)
 
 
-def refuse(faults: Sequence[Finding]) -> None:
+def raise_for_findings(findings: Sequence[Finding]) -> None:
     """Stop if anything prevents building the examples, naming all of it at once.
 
     Raises:
-        FaultsError: with up to :data:`SHOWN` faults, one a line, and their total.
+        FaultsError: with up to :data:`MAX_SHOWN` faults, one a line, and their total.
     """
-    if not faults:
+    if not findings:
         return
-    if len(faults) == 1:
-        only = faults[0]
-        raise FaultsError(only.what, faults, only.where, only.remedy)
-    lines = [f"  {fault}" for fault in faults[:SHOWN]]
-    if len(faults) > SHOWN:
-        lines.append(f"  ... and {len(faults) - SHOWN} more")
-    raise FaultsError(f"{len(faults)} faults in the data:\n" + "\n".join(lines), faults)
+    if len(findings) == 1:
+        only = findings[0]
+        raise InvalidRowsError(only.what, findings, only.where, only.remedy)
+    lines = [f"  {fault}" for fault in findings[:MAX_SHOWN]]
+    if len(findings) > MAX_SHOWN:
+        lines.append(f"  ... and {len(findings) - MAX_SHOWN} more")
+    raise InvalidRowsError(f"{len(findings)} faults in the data:\n" + "\n".join(lines), findings)
 
 
-def gathered(findings: Sequence[Finding], of: str = "rows") -> list[Finding]:
+def summarise(findings: Sequence[Finding], population: str = "rows") -> list[Finding]:
     """Findings of one kind: each alone where they are few, one with examples where they are many.
 
     Args:
         findings: of one kind.
-        of: what they were looked for in, as ``of 60 test rows``.
+        population: what they were looked for in, as ``of 60 test rows``.
     """
-    if len(findings) <= EXAMPLES:
+    if len(findings) <= MAX_EXAMPLES:
         return list(findings)
     first = findings[0]
-    others = [f"{one.where}: {one.what.rstrip('.')}" for one in findings[1:EXAMPLES]]
-    what = f"{first.what} {len(findings)} {of} are like this one: {'; '.join(others)}; ..."
+    others = [f"{one.where}: {one.what.rstrip('.')}" for one in findings[1:MAX_EXAMPLES]]
+    what = f"{first.what} {len(findings)} {population} are like this one: {'; '.join(others)}; ..."
     places = tuple(one.where for one in findings)
     return [Finding(first.severity, first.code, first.where, what, first.remedy, places)]
 
 
-def of_each_kind(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+def summarise_by_code(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Findings of several kinds, those of rows gathered by kind, in the order of their first."""
     kinds: dict[str, list[Finding]] = {}
     for one in findings:
@@ -85,16 +85,16 @@ def of_each_kind(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(
         found
         for code, same in kinds.items()
-        for found in (same if code == "no-column" else gathered(same))
+        for found in (same if code == "no-column" else summarise(same))
     )
 
 
-def capped(findings: Sequence[Finding], most: int = SHOWN) -> list[Finding]:
-    """The first ``most`` findings of one kind, then one that counts the rest."""
-    if len(findings) <= most:
+def truncate_findings(findings: Sequence[Finding], max_shown: int = MAX_SHOWN) -> list[Finding]:
+    """The first ``max_shown`` findings of one kind, then one that counts the rest."""
+    if len(findings) <= max_shown:
         return list(findings)
-    first = findings[most]
-    rest = len(findings) - most
+    first = findings[max_shown]
+    rest = len(findings) - max_shown
     said = Finding(
         first.severity,
         first.code,
@@ -102,4 +102,4 @@ def capped(findings: Sequence[Finding], most: int = SHOWN) -> list[Finding]:
         f"{rest} more findings like those above begin here.",
         "Mend those shown first; checking again shows the others.",
     )
-    return [*findings[:most], said]
+    return [*findings[:max_shown], said]

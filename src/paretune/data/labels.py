@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-_WHOLE = re.compile(r"([+-]?\d+)\.0+")
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 
 
-def spell(value: object) -> str | None:
+def cell_text(value: object) -> str | None:
     """A label's own spelling, or None where there is none (null, empty, NaN).
 
     ``True`` is ``true`` and ``1.0`` is ``1``, as JSON and pandas write them; strings are only
@@ -23,34 +23,34 @@ def spell(value: object) -> str | None:
     return str(value).strip() or None
 
 
-def fold(text: str) -> str:
+def fold_label(text: str) -> str:
     """Spelling without case, and ``1.0`` as ``1``: what two writings of one label share."""
     text = text.strip().casefold()
-    whole = _WHOLE.fullmatch(text)
+    whole = _WHOLE_NUMBER.fullmatch(text)
     return whole.group(1) if whole else text
 
 
-def match(
+def match_label(
     value: object, labels: Sequence[str], aliases: Mapping[str, str] | None = None
 ) -> int | None:
     """Index of the label that ``value`` means, or None.
 
     The exact spelling wins; then one that is equal but for case or ``.0``; then an alias.
     """
-    text = spell(value)
+    text = cell_text(value)
     if text is None:
         return None
     if text in labels:
         return labels.index(text)
-    folded = fold(text)
-    equal = [i for i, label in enumerate(labels) if fold(label) == folded]
+    folded = fold_label(text)
+    equal = [i for i, label in enumerate(labels) if fold_label(label) == folded]
     if len(equal) == 1:
         return equal[0]
     alias = (aliases or {}).get(folded)
     return labels.index(alias) if alias is not None else None
 
 
-def choice(
+def match_choice(
     value: object,
     columns: Sequence[str],
     texts: Sequence[str],
@@ -64,13 +64,13 @@ def choice(
         texts: this row's choices.
         names: the spellings of the label, in the order of the choices, if the user gave them.
     """
-    text = spell(value)
+    text = cell_text(value)
     if text is None:
         return "has no label."
     if names is not None:
-        found = match(value, names)
+        found = match_label(value, names)
         return found if found is not None else f'label "{text}" is not one of {", ".join(names)}.'
-    index = int(fold(text)) if re.fullmatch(r"\d{1,6}", fold(text)) else None
+    index = int(fold_label(text)) if re.fullmatch(r"\d{1,6}", fold_label(text)) else None
     if index is not None and index >= len(texts):
         index = None
     meant = {index} if index is not None else set()
@@ -86,7 +86,7 @@ def choice(
     )
 
 
-def in_order(found: set[str]) -> tuple[str, ...]:
+def sort_labels(found: set[str]) -> tuple[str, ...]:
     """Labels that nobody listed, in a fixed order: by number if all are numbers, else by text."""
     if all(re.fullmatch(r"-?\d{1,18}", label) for label in found):
         return tuple(sorted(found, key=int))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from paretune.data.labels import spell
+from paretune.data.labels import cell_text
 
 _WORD = re.compile(r"\S+")
 
@@ -16,16 +16,16 @@ _WORD = re.compile(r"\S+")
 class Span:
     """Characters ``start`` to ``end`` of a text.
 
-    ``found`` is how: ``at`` its index, as the ``only`` place where its words stand, or as the
+    ``matched_by`` is how: ``at`` its index, as the ``only`` place where its words stand, or as the
     ``nearest`` of several to its index.
     """
 
     start: int
     end: int
-    found: Literal["at", "only", "nearest"]
+    matched_by: Literal["at", "only", "nearest"]
 
 
-def locate(text: str, words: str, index: object) -> Span | None:
+def find_span(text: str, words: str, index: object) -> Span | None:
     """Where ``words`` stand in ``text``, or None where they do not.
 
     Words are counted from 0 and parted by white space. Case, white space, and punctuation at either
@@ -40,7 +40,7 @@ def locate(text: str, words: str, index: object) -> Span | None:
     if not hits:
         return None
     starts = [word.start() for word in _WORD.finditer(text)]
-    asked = int(number) if (number := spell(index) or "").isdigit() else None
+    asked = int(number) if (number := cell_text(index) or "").isdigit() else None
 
     def word_of(hit: re.Match[str]) -> int:
         return sum(start <= hit.start() for start in starts) - 1
@@ -56,7 +56,7 @@ def locate(text: str, words: str, index: object) -> Span | None:
     return Span(nearest.start(), nearest.end(), "nearest")
 
 
-def marked(text: str, spans: Sequence[tuple[Span, str]]) -> str:
+def mark_spans(text: str, spans: Sequence[tuple[Span, str]]) -> str:
     """The text with each span between two copies of its sign: ``* Ana * je rekla, da # je # ...``.
 
     Of two spans within one another the longer has its signs outside.

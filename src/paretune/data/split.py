@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from paretune.data.example import Example
-from paretune.data.normal import text_key
+from paretune.data.normalise import text_key
 from paretune.errors import DataError
-from paretune.study import FOLDS, derive
+from paretune.study import NUM_FOLDS, derive_seed
 
 
-def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[int]:
+def assign_folds(examples: Sequence[Example], seed: int, folds: int = NUM_FOLDS) -> list[int]:
     """The part (0 to ``folds - 1``) of each example, in their order.
 
     Groups are placed largest first, in an order drawn from a private generator, each where it
@@ -42,14 +42,16 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
             where=examples[0].where,
             remedy=f"Add rows of other groups; {folds} groups make parts of equal size.",
         )
-    strata = _strata(examples)
+    strata = _compute_strata(examples)
     codes = sorted(set(strata))
     counts = np.zeros((len(groups), len(codes)))
     for row, members in enumerate(groups):
         for i in members:
             counts[row, codes.index(strata[i])] += 1
-    placed = _place(counts, np.random.Generator(np.random.PCG64(derive(seed, "split"))), folds)
-    _spread(placed, counts, folds)
+    placed = _place_groups(
+        counts, np.random.Generator(np.random.PCG64(derive_seed(seed, "split"))), folds
+    )
+    _spread_labels(placed, counts, folds)
     result = [0] * len(examples)
     for row, members in enumerate(groups):
         for i in members:
@@ -57,15 +59,17 @@ def parts(examples: Sequence[Example], seed: int, folds: int = FOLDS) -> list[in
     return result
 
 
-def cut_whole(examples: Sequence[Example], most: int) -> tuple[list[Example], list[Example]]:
-    """The first ``most`` examples with all that must stay with them, and the rest."""
-    first = {i for members in _groups(examples) if any(i < most for i in members) for i in members}
+def take_whole_groups(
+    examples: Sequence[Example], count: int
+) -> tuple[list[Example], list[Example]]:
+    """The first ``count`` examples with all that must stay with them, and the rest."""
+    first = {i for members in _groups(examples) if any(i < count for i in members) for i in members}
     held = [e for i, e in enumerate(examples) if i in first]
     return held, [e for i, e in enumerate(examples) if i not in first]
 
 
-def held_out(examples: Sequence[Example], wanted: int, seed: int) -> set[int]:
-    """Indices of about ``wanted`` examples, drawn by whole groups (see :func:`parts`).
+def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[int]:
+    """Indices of about ``count`` examples, drawn by whole groups (see :func:`assign_folds`).
 
     Groups are taken in an order drawn from a private generator; one that would exceed what is
     wanted is passed over, so the result is short only where groups are large. The smallest group
@@ -83,17 +87,19 @@ def held_out(examples: Sequence[Example], wanted: int, seed: int) -> set[int]:
             remedy="Add rows, or give the task test: FILE.",
         )
     held: set[int] = set()
-    order = np.random.Generator(np.random.PCG64(derive(seed, "split"))).permutation(len(groups))
+    order = np.random.Generator(np.random.PCG64(derive_seed(seed, "split"))).permutation(
+        len(groups)
+    )
     for row in order:
-        if len(held) + len(groups[row]) <= wanted:
+        if len(held) + len(groups[row]) <= count:
             held.update(groups[row])
-        if len(held) == wanted:
+        if len(held) == count:
             break
     smallest = min(groups, key=len)
     return held or set(smallest)
 
 
-def _strata(examples: Sequence[Example]) -> list[int]:
+def _compute_strata(examples: Sequence[Example]) -> list[int]:
     """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
     numbers = [e.label for e in examples if isinstance(e.label, float)]
     if not numbers:
@@ -126,7 +132,7 @@ def _groups(examples: Sequence[Example]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _place(
+def _place_groups(
     counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     generator: np.random.Generator,
     folds: int,
@@ -149,7 +155,7 @@ def _place(
     return placed
 
 
-def _spread(
+def _spread_labels(
     placed: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
     counts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     folds: int,

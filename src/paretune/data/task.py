@@ -8,15 +8,15 @@ from pathlib import Path
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.read import Row
-from paretune.study import Kind, TaskSpec
+from paretune.data.formats.read import Row
+from paretune.study import TaskKind, TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]
 """From a row's texts and the language to segments."""
 
 
 @dataclass(frozen=True)
-class Parts:
+class TaskRows:
     """The rows of a task, with what was noted while finding them.
 
     A translation without ``test`` rows gets them from train.
@@ -46,7 +46,7 @@ class Task:
         templates: ``pair`` is the default; ``paper`` what the paper's notebooks built; a
             translation's texts are taken as they are. The docstring of a template stands on the
             card of an export: it says how a row becomes texts.
-        parts: finds and reads the rows: ``(spec, language, data_home) -> Parts``.
+        read_rows: finds and reads the rows: ``(spec, language, data_home) -> Parts``.
         group: column whose equal values stay together in a split (a premise, a passage).
         clustered: rows of one group depend on one another so much that intervals come from
             resampling whole groups (answers to questions on one passage).
@@ -58,7 +58,7 @@ class Task:
 
     name: str
     title: str
-    kind: Kind
+    kind: TaskKind
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...]
     metric: str
@@ -66,7 +66,7 @@ class Task:
     licence: Mapping[str, str]
     source: Mapping[str, str]
     templates: Mapping[str, Template] = field(default_factory=dict)
-    parts: Callable[[TaskSpec, str, Path | None], Parts]
+    read_rows: Callable[[TaskSpec, str, Path | None], TaskRows]
     id: str = "id"
     label: str = "label"
     group: str | None = None
@@ -76,7 +76,7 @@ class Task:
     splits: tuple[str, ...] = ("published",)
     hub: tuple[str, str] | None = None
 
-    def at_hub(self, spec: TaskSpec) -> TaskSpec | None:
+    def hub_spec(self, spec: TaskSpec) -> TaskSpec | None:
         """What of the hub the task is read from, as a task of one's own; None where from files."""
         if self.hub is None or spec.source is not None:
             return None

@@ -24,16 +24,16 @@ class Lease:
     def __init__(self, folder: Path, claim: Claim) -> None:
         self._folder, self._claim = folder, claim
         self._latest: dict[str, Any] | None = None
-        self._trouble: StoreError | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew_until_over, daemon=True)
+        self._error: StoreError | None = None
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._renew_until_stopped, daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
 
     def report(self, progress: Mapping[str, Any]) -> None:
@@ -43,20 +43,20 @@ class Lease:
             StaleClaimError: the lease was lost; the run must not go on here.
             StoreError: the store cannot be written.
         """
-        if self._trouble is not None:
-            raise self._trouble
+        if self._error is not None:
+            raise self._error
         self._latest = {**(self._latest or {}), **progress}
 
-    def _renew_until_over(self) -> None:
+    def _renew_until_stopped(self) -> None:
         renewal = self._claim.lease_seconds / 4
         pause = min(renewal, PROGRESS_SECONDS)
         written, idle = None, 0.0
         try:
             with Store.open(self._folder) as store:
-                while not self._over.wait(pause):
+                while not self._stopped.wait(pause):
                     latest, idle = self._latest, idle + pause
                     if latest is not written or idle >= renewal:
                         store.renew(self._claim, latest)
                         written, idle = latest, 0.0
         except StoreError as error:
-            self._trouble = error
+            self._error = error

@@ -12,22 +12,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from paretune.execution.crew import WORKER, Crew
-from paretune.execution.fleet import FLEET, Asked
-from paretune.execution.losses import Losses
-from paretune.execution.progress import Observer, snapshot_of
-from paretune.execution.room import Room
-from paretune.execution.stop import asked_to_stop
-from paretune.measuring.processor import usable_cores
-from paretune.store import RunState, Store
-from paretune.study import COST_SECONDS
+from paretune.execution.fleet_claims import DEFAULT_FLEET_SIZE, FleetLimits
+from paretune.execution.memory_budget import MemoryBudget
+from paretune.execution.progress.observer import Observer, take_snapshot
+from paretune.execution.signals import interrupt_on_signals
+from paretune.execution.worker_crashes import WorkerCrashes
+from paretune.execution.worker_pool import WORKER, WorkerPool
+from paretune.measuring.processor import count_usable_cores
+from paretune.store import RunStatus, Store
+from paretune.study import DEFAULT_COST_SECONDS
 
 POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """How a study ended. ``outcomes`` counts its ended runs by outcome; ``seconds``: wall clock.
 
     ``ended`` counts the runs that ended while this process watched; ``failed`` are those that
@@ -37,11 +37,11 @@ class Summary:
     total: int
     ended: int
     outcomes: Mapping[str, int]
-    failed: tuple[RunState, ...]
+    failed: tuple[RunStatus, ...]
     seconds: float
 
 
-@asked_to_stop()
+@interrupt_on_signals()
 def run_study(
     store: Store,
     study_hash: str,
@@ -57,10 +57,10 @@ def run_study(
     lease_seconds: float = 60.0,
     fleet: int | None = 1,
     memory_bytes: int | None = None,
-    cost_seconds: float = COST_SECONDS,
+    cost_seconds: float = DEFAULT_COST_SECONDS,
     keep_bytes: int | None = None,
     tidy: Callable[[], object] = lambda: None,
-) -> Summary:
+) -> StudySummary:
     """Execute all runs of a study, and those that ``expand`` asks for as results come in.
 
     Returns when no run is todo or running, here or in another process, and ``expand`` adds none.
@@ -79,30 +79,33 @@ def run_study(
         command: starts a worker.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         fleet: at most so many runs train together in one worker; None: where it pays.
-        memory_bytes: what the runs of all workers may take together (paretune.execution.room);
+        memory_bytes: what the runs of all workers may take together
+        (paretune.execution.memory_budget);
             None: no run waits for memory.
         cost_seconds: for timing the steps of one cost.
         keep_bytes: trained weights up to this size are kept of a run; None: whatever their size.
         tidy: called whenever final runs have ended.
 
     Raises:
-        KeyboardInterrupt: told to stop (paretune.execution.stop), after the workers have given
+        KeyboardInterrupt: told to stop (paretune.execution.signals), after the workers have given
             their runs back; the same call continues.
         ParetuneError: workers cannot start, or the store cannot be used.
     """
     started = time.monotonic()
-    asked = Asked(FLEET if fleet is None else fleet, workers, always=fleet is not None)
-    crew = Crew(store.folder, study_hash, device, lease_seconds, command, asked, keep_bytes)
+    asked = FleetLimits(
+        DEFAULT_FLEET_SIZE if fleet is None else fleet, workers, even_if_slower=fleet is not None
+    )
+    crew = WorkerPool(store.folder, study_hash, device, lease_seconds, command, asked, keep_bytes)
     crew.memory_bytes, crew.cost_seconds = memory_bytes, cost_seconds
-    watch = _Watch(observer, Losses(store, observer.note), workers, planned)
+    watch = _ProgressWatcher(observer, WorkerCrashes(store, observer.note), workers, planned)
     asked_at = tidied_at = -1
     try:
         while True:
             gone = crew.reap()
-            states = store.states(study_hash)
+            states = store.load_statuses(study_hash)
             if gone:
-                watch.losses.account(gone, states)
-                states = store.states(study_hash)
+                watch.losses.handle_exits(gone, states)
+                states = store.load_statuses(study_hash)
             watch.look(states)
             ended = sum(state.ended for state in states)
             final = sum(state.ended for state in states if state.stage == "final")
@@ -119,21 +122,21 @@ def run_study(
                 continue
             if not waiting:
                 break
-            _employ(crew, store, waiting, stages, workers, threads)
+            _start_workers(crew, store, waiting, stages, workers, threads)
             time.sleep(POLL_SECONDS)
-        crew.dismiss()
+        crew.stop()
     except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is told
-        _stop(crew, observer)
+        _stop_workers(crew, observer)
         raise
     finally:
         crew.kill()
     return watch.summary(states, time.monotonic() - started)
 
 
-def _employ(
-    crew: Crew,
+def _start_workers(
+    crew: WorkerPool,
     store: Store,
-    waiting: Sequence[RunState],
+    waiting: Sequence[RunStatus],
     stages: Sequence[str],
     workers: int,
     threads: int,
@@ -142,20 +145,22 @@ def _employ(
     training = [state for state in waiting if state.stage != "cost"]
     if training:
         needed = workers
-        if crew.trainers < workers:
+        if crew.training_count < workers:
             held = sum(state.owner in crew.owners for state in training)
-            needed = min(workers, held + _admitted(crew, store, training, workers))
-        for _ in range(crew.trainers, needed):
+            needed = min(workers, held + _count_admitted(crew, store, training, workers))
+        for _ in range(crew.training_count, needed):
             crew.start([stage for stage in stages if stage != "cost"], threads)
-    elif crew.trainers:
-        crew.dismiss()
+    elif crew.training_count:
+        crew.stop()
     elif not crew.owners and any(state.free for state in waiting):
-        crew.start(["cost"], usable_cores(), solo=True)
+        crew.start(["cost"], count_usable_cores(), solo=True)
 
 
-def _admitted(crew: Crew, store: Store, training: Sequence[RunState], most: int) -> int:
+def _count_admitted(
+    crew: WorkerPool, store: Store, training: Sequence[RunStatus], most: int
+) -> int:
     """How many of the free runs may start now, each in a worker of its own; at most ``most``."""
-    room, held = Room.of(store, crew.memory_bytes), dict[str, list[str]]()
+    room, held = MemoryBudget.of(store, crew.memory_bytes), dict[str, list[str]]()
     for state in training:
         if state.state == "running" and not state.free:
             held.setdefault(state.owner or "", []).append(state.run_id)
@@ -167,46 +172,48 @@ def _admitted(crew: Crew, store: Store, training: Sequence[RunState], most: int)
     return found
 
 
-def _stop(crew: Crew, observer: Observer) -> None:
+def _stop_workers(crew: WorkerPool, observer: Observer) -> None:
     def tell(text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
             observer.note(text)
 
     try:
-        crew.ask()
+        crew.request_stop()
         tell("Stopping: workers keep their runs as they are (Ctrl-C again ends them at once).")
-        crew.dismiss()
+        crew.stop()
     except KeyboardInterrupt:
         crew.kill()
         tell("Ended at once: runs in hand go on from their last checkpoint.")
     tell("Stopped. Nothing is lost: the same command continues.")
 
 
-class _Watch:
+class _ProgressWatcher:
     """Tells the observer what has changed since the last look."""
 
-    def __init__(self, observer: Observer, losses: Losses, workers: int, planned: int) -> None:
+    def __init__(
+        self, observer: Observer, losses: WorkerCrashes, workers: int, planned: int
+    ) -> None:
         self.losses = losses
         self._observer, self._workers, self._planned = observer, workers, planned
         self._before: set[str] | None = None
         self._new = 0
 
-    def look(self, states: Sequence[RunState]) -> None:
+    def look(self, states: Sequence[RunStatus]) -> None:
         ended = {state.run_id for state in states if state.ended}
-        snapshot = snapshot_of(states, self._workers, self._planned)
+        snapshot = take_snapshot(states, self._workers, self._planned)
         if self._before is None and ended:
             self._observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
         elif self._before is not None:
             for state in states:
                 if state.run_id in ended - self._before:
                     self._observer.ended(state, snapshot)
-                    self.losses.run_ended()
+                    self.losses.reset_idle_crashes()
                     self._new += 1
         self._before = ended
         self._observer.update(snapshot)
 
-    def summary(self, states: Sequence[RunState], seconds: float) -> Summary:
-        return Summary(
+    def summary(self, states: Sequence[RunStatus], seconds: float) -> StudySummary:
+        return StudySummary(
             total=len(states),
             ended=self._new,
             outcomes=dict(Counter(state.outcome or "ok" for state in states if state.ended)),

@@ -1,16 +1,16 @@
 """What ``precision: auto`` means: a rule over the device and the model's width, never a timing.
 
 What a run is must not depend on how busy the machine was when the study began. `paretune doctor`
-shows the rule beside a timing (:func:`paretune.measuring.speed.bf16_speedup`), so that a user can
-see where the two differ and name the precision in the study file.
+shows the rule beside a timing (:func:`paretune.measuring.speed.measure_bf16_speedup`), so that a
+user can see where the two differ and name the precision in the study file.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from paretune.measuring.devices import gpu
-from paretune.measuring.processor import bf16_flags, vendor
+from paretune.measuring.devices import query_gpu
+from paretune.measuring.processor import read_bf16_flags, read_vendor
 
 Precision = Literal["fp32", "bf16"]
 
@@ -28,14 +28,14 @@ class AutoPrecision(NamedTuple):
     reason: str
 
 
-def auto_precision(device: str, width: int | None) -> AutoPrecision:
+def resolve_auto_precision(device: str, width: int | None) -> AutoPrecision:
     """The precision of a model on a device.
 
     Args:
         device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         width: hidden size of the model; None where it is not known, or where there is no model.
     """
-    fast, reason = fast_bf16(device)
+    fast, reason = is_bf16_fast(device)
     if not fast:
         return AutoPrecision("fp32", reason)
     least = MIN_GPU_WIDTH if device.startswith("cuda") else MIN_CPU_WIDTH
@@ -46,29 +46,29 @@ def auto_precision(device: str, width: int | None) -> AutoPrecision:
     return AutoPrecision("bf16", reason)
 
 
-def native_bf16(device: str = "cpu") -> tuple[bool, str]:
+def has_native_bf16(device: str = "cpu") -> tuple[bool, str]:
     """Whether the device multiplies in bf16 itself, and how that is known."""
     if device.startswith("cuda"):
-        major, minor = gpu(device).capability
+        major, minor = query_gpu(device).capability
         has = "has" if major >= 8 else "has no"
         return major >= 8, f"compute capability {major}.{minor} {has} native bf16"
     if device.startswith("mps"):
         return False, "bf16 on MPS is not tried: fp32 is kept"
-    flags = bf16_flags()
+    flags = read_bf16_flags()
     if not flags:
         return False, "the processor has no avx512_bf16, amx_bf16 or Arm bf16"
     return True, f"the processor has {', '.join(flags)}"
 
 
-def fast_bf16(device: str = "cpu") -> tuple[bool, str]:
+def is_bf16_fast(device: str = "cpu") -> tuple[bool, str]:
     """Whether products in bf16 are faster than in fp32 on this device, as far as was measured."""
-    native, reason = native_bf16(device)
+    native, reason = has_native_bf16(device)
     if not native or device.startswith("cuda"):
         return native, reason
-    flags = bf16_flags()
+    flags = read_bf16_flags()
     if "amx_bf16" in flags:
         return True, reason
-    if "avx512_bf16" in flags and vendor() == "AuthenticAMD":
+    if "avx512_bf16" in flags and read_vendor() == "AuthenticAMD":
         return True, f"{reason} (AMD)"
     if "avx512_bf16" in flags:
         return False, f"{reason} without amx_bf16: half the speed of fp32 on Intel"

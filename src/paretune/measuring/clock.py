@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-WARM_UP = 5
+WARM_UP_STEPS = 5
 """Steps that are not counted: kernels are prepared, caches filled, clocks raised."""
 
 
-LEAST, MOST = 5, 30
+MIN_STEPS, MAX_STEPS = 5, 30
 """Steps that quartiles are taken from, at least, and steps that are timed, at most."""
-CLOSE = 0.1
+QUARTILE_TOLERANCE = 0.1
 """A median is known well enough when both quartiles lie within this share of it."""
 
 
@@ -34,7 +34,7 @@ class StepClock:
         warm_up: first steps that are not counted.
     """
 
-    def __init__(self, device: str = "cpu", warm_up: int = WARM_UP) -> None:
+    def __init__(self, device: str = "cpu", warm_up: int = WARM_UP_STEPS) -> None:
         self.device = device
         self.warm_up = warm_up
         self.seconds: list[float] = []
@@ -59,21 +59,21 @@ class StepClock:
             torch.mps.synchronize()
 
     @property
-    def counted(self) -> list[float]:
+    def counted_seconds(self) -> list[float]:
         """Seconds of the steps after warm-up."""
         return self.seconds[self.warm_up :]
 
     @property
-    def settled(self) -> bool:
+    def is_stable(self) -> bool:
         """Whether the quartiles are close to the median."""
         found = self.summary()
-        if found is None or found["n"] < LEAST:
+        if found is None or found["n"] < MIN_STEPS:
             return False
-        near = CLOSE * found["median"]
+        near = QUARTILE_TOLERANCE * found["median"]
         return found["median"] - found["q1"] <= near and found["q3"] - found["median"] <= near
 
     def repeat(self, once: Callable[[], object], limit_seconds: float) -> dict[str, float | int]:
-        """Time ``once`` until its quartiles are close, :data:`MOST` were timed, or time is up.
+        """Time ``once`` until its quartiles are close, :data:`MAX_STEPS` were timed, or time is up.
 
         Another one is begun only where it is expected to end in time; but one is always timed, and
         a second one, so that the first is warm-up. Where time is up before warm-up is over, what
@@ -83,7 +83,7 @@ class StepClock:
             :meth:`summary`, and ``timed_out`` where time was up before the quartiles were close.
         """
         begun, timed_out = time.perf_counter(), False
-        while not self.settled and len(self.counted) < MOST:
+        while not self.is_stable and len(self.counted_seconds) < MAX_STEPS:
             with self.step():
                 once()
             spent = time.perf_counter() - begun
@@ -93,7 +93,7 @@ class StepClock:
                 break
         found = self.summary()
         assert found is not None  # noqa: S101  (two were timed at least)
-        return {**found, **({"timed_out": True} if timed_out and not self.settled else {})}
+        return {**found, **({"timed_out": True} if timed_out and not self.is_stable else {})}
 
     def median(self) -> float:
         """Seconds of a step.
@@ -108,7 +108,7 @@ class StepClock:
 
     def summary(self) -> dict[str, float | int] | None:
         """``median``, ``q1``, ``q3`` in seconds and ``n``; None if no step came after warm-up."""
-        if not self.counted:
+        if not self.counted_seconds:
             return None
-        q1, median, q3 = (float(q) for q in np.quantile(self.counted, (0.25, 0.5, 0.75)))
-        return {"median": median, "q1": q1, "q3": q3, "n": len(self.counted)}
+        q1, median, q3 = (float(q) for q in np.quantile(self.counted_seconds, (0.25, 0.5, 0.75)))
+        return {"median": median, "q1": q1, "q3": q3, "n": len(self.counted_seconds)}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 
-def components(
+def measure_components(
     model: nn.Module,
     optimizer: torch.optim.Optimizer | None,
     activations: ActivationMeter | None = None,
@@ -31,19 +31,19 @@ def components(
         method that trains nothing has 0 gradients, and that is a measurement.
     """
     trained = [p for p in model.parameters() if p.requires_grad]
-    measured = {"weights_bytes": _bytes(_weights(model))}
+    measured = {"weights_bytes": _sum_bytes(_list_weights(model))}
     missing: dict[str, str] = {}
     gradients = [p.grad for p in trained if p.grad is not None]
     if trained and not gradients:
         missing["gradients_bytes"] = "no gradient is alive: ask between backward() and zero_grad()"
     else:
-        measured["gradients_bytes"] = _bytes(gradients)
-    states = [] if optimizer is None else list(_states(optimizer))
+        measured["gradients_bytes"] = _sum_bytes(gradients)
+    states = [] if optimizer is None else list(_list_states(optimizer))
     if trained and optimizer is not None and not optimizer.state:
         missing["optimizer_bytes"] = "the optimiser has made no step yet"
     else:
-        measured["optimizer_bytes"] = _bytes(states)
-    if activations is None or activations.saved == 0:
+        measured["optimizer_bytes"] = _sum_bytes(states)
+    if activations is None or activations.saved_tensors == 0:
         missing["activations_bytes"] = "no forward pass was watched"
     else:
         measured["activations_bytes"] = activations.activations_bytes
@@ -66,9 +66,9 @@ class ActivationMeter:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._own = {_address(t) for t in _weights(model)}
+        self._own = {_address(t) for t in _list_weights(model)}
         self._sizes: dict[int, int] = {}
-        self.saved = 0
+        self.saved_tensors = 0
         self._hooks = saved_tensors_hooks(self._pack, _unpack)
 
     @property
@@ -77,7 +77,7 @@ class ActivationMeter:
         return sum(self._sizes.values())
 
     def _pack(self, tensor: Tensor) -> Tensor:
-        self.saved += 1
+        self.saved_tensors += 1
         address = _address(tensor)
         if address not in self._own:
             size = tensor.untyped_storage().nbytes()
@@ -102,12 +102,12 @@ def _unpack(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _weights(model: nn.Module) -> Iterator[Tensor]:
+def _list_weights(model: nn.Module) -> Iterator[Tensor]:
     yield from model.parameters()
     yield from model.buffers()
 
 
-def _states(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+def _list_states(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
     for state in optimizer.state.values():
         for value in state.values():
             if isinstance(value, Tensor):
@@ -118,5 +118,5 @@ def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _bytes(tensors: Iterable[Tensor]) -> int:
+def _sum_bytes(tensors: Iterable[Tensor]) -> int:
     return sum({_address(t): t.untyped_storage().nbytes() for t in tensors}.values())

@@ -1,7 +1,7 @@
 """Counters of peak memory: the kernel's high-water mark, a sampling thread, CUDA's allocator.
 
 Each counter answers the same three questions (:class:`Counter`): how much is held now, start
-watching, and what was the peak since. Which one a device gets is :func:`counter_for`.
+watching, and what was the peak since. Which one a device gets is :func:`choose_counter`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from paretune.measuring.nvml import process_bytes
+from paretune.measuring.nvml import read_process_bytes
 
 SAMPLE_SECONDS = 0.002
 """Between two samples; a peak shorter than this can be missed, and the counter's name says so."""
@@ -26,7 +26,7 @@ class Counter(Protocol):
 
     name: str
 
-    def now(self) -> int:
+    def read_bytes(self) -> int:
         """Bytes held at this moment."""
         ...
 
@@ -39,7 +39,7 @@ class Counter(Protocol):
         ...
 
 
-class HighWater:
+class HighWaterMark:
     """Linux's own high-water mark of the resident set (``VmHWM``), which no peak escapes.
 
     Writing 5 to ``/proc/self/clear_refs`` lowers the mark to what is resident now.
@@ -47,9 +47,9 @@ class HighWater:
 
     name = "VmHWM (kernel high-water mark of the resident set, reset for each phase)"
 
-    def now(self) -> int:
+    def read_bytes(self) -> int:
         """Resident bytes."""
-        return status_bytes("VmRSS")
+        return read_status_bytes("VmRSS")
 
     def start(self) -> None:
         """Lower the mark to the present resident set."""
@@ -57,10 +57,10 @@ class HighWater:
 
     def stop(self) -> tuple[dict[str, int], dict[str, str]]:
         """The mark."""
-        return {"peak_bytes": status_bytes("VmHWM")}, {}
+        return {"peak_bytes": read_status_bytes("VmHWM")}, {}
 
 
-class Sampled:
+class SampledGauge:
     """A thread that reads a gauge every two milliseconds, where no counter can be reset.
 
     Args:
@@ -70,21 +70,21 @@ class Sampled:
 
     def __init__(self, read: Callable[[], int], name: str) -> None:
         self.name = f"{name}, sampled every {SAMPLE_SECONDS * 1000:.0f} ms (short peaks can escape)"
-        self.now = read
+        self.read_bytes = read
         self._peak = 0
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
-        self._peak = self.now()
+        self._peak = self.read_bytes()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory sampler", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
-            self._peak = max(self._peak, self.now())
+            self._peak = max(self._peak, self.read_bytes())
 
     def stop(self) -> tuple[dict[str, int], dict[str, str]]:
         """End the thread; the largest sample."""
@@ -93,14 +93,14 @@ class Sampled:
         self._ended.set()
         self._thread.join()
         self._thread = None
-        return {"peak_bytes": max(self._peak, self.now())}, {}
+        return {"peak_bytes": max(self._peak, self.read_bytes())}, {}
 
 
 class CudaAllocator:
     """The peaks of torch's CUDA allocator, and what NVML says this process holds.
 
     ``peak_bytes`` is the allocated peak: the only one of the three that the allocator's caching
-    does not blur. NVML has no peak, so ``process_bytes`` is read at the phase's end, when the
+    does not blur. NVML has no peak, so ``read_process_bytes`` is read at the phase's end, when the
     cache still holds the phase's reserved peak.
     """
 
@@ -109,7 +109,7 @@ class CudaAllocator:
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def now(self) -> int:
+    def read_bytes(self) -> int:
         """Allocated bytes."""
         import torch
 
@@ -135,13 +135,13 @@ class CudaAllocator:
             "allocated_peak_bytes": allocated,
             "reserved_peak_bytes": int(torch.cuda.max_memory_reserved(self.device)),
         }
-        held, reason = process_bytes(str(torch.cuda.get_device_properties(self.device).uuid))
+        held, reason = read_process_bytes(str(torch.cuda.get_device_properties(self.device).uuid))
         if held is None:
             return measured, {"process_bytes": reason}
         return {**measured, "process_bytes": held}, {}
 
 
-def counter_for(device: str) -> Counter:
+def choose_counter(device: str) -> Counter:
     """The best counter of ``device`` (``cpu``, ``cuda``, ``cuda:1``, ``mps``)."""
     if device.startswith("cuda"):
         return CudaAllocator(device)
@@ -149,13 +149,15 @@ def counter_for(device: str) -> Counter:
         import torch
 
         # The driver's count would hold what the phase before left in the cache.
-        return Sampled(torch.mps.current_allocated_memory, "torch.mps.current_allocated_memory")
-    if high_water_works():
-        return HighWater()
-    return Sampled(_resident, "resident set of the process (psutil)")
+        return SampledGauge(
+            torch.mps.current_allocated_memory, "torch.mps.current_allocated_memory"
+        )
+    if can_reset_high_water():
+        return HighWaterMark()
+    return SampledGauge(_read_resident_bytes, "resident set of the process (psutil)")
 
 
-def high_water_works() -> bool:
+def can_reset_high_water() -> bool:
     """Whether this kernel has a high-water mark that this process may reset.
 
     Only looks: to try it would lower the mark of a phase that is being measured.
@@ -167,7 +169,7 @@ def high_water_works() -> bool:
     return marked and os.access(CLEAR_REFS, os.W_OK)
 
 
-def status_bytes(field: str) -> int:
+def read_status_bytes(field: str) -> int:
     """A memory line of ``/proc/self/status`` (``VmRSS``, ``VmHWM``), in bytes.
 
     Raises:
@@ -179,7 +181,7 @@ def status_bytes(field: str) -> int:
     raise OSError(f"{STATUS} has no line {field}")
 
 
-def _resident() -> int:
+def _read_resident_bytes() -> int:
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -16,15 +16,15 @@ from functools import cache
 from typing import Any
 
 from paretune.errors import StudyError
-from paretune.terminal import say
+from paretune.terminal import echo
 
-KNOWN = 'Use "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".'
-_SECONDS = 120
+DEVICE_HELP = 'Use "auto", "cpu", "cuda", or one of several GPUs: "cuda:1".'
+_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One CUDA device. ``capability`` as NVIDIA counts it; ``free_bytes`` when it was asked.
+    """One CUDA device. ``capability`` as NVIDIA counts it; ``read_free_bytes`` when it was asked.
 
     Of a card that another process has for itself alone, none are free.
     """
@@ -35,7 +35,7 @@ class Gpu:
     capability: tuple[int, int]
 
 
-def chosen_device(asked: str) -> str:
+def resolve_device(name: str) -> str:
     """A device of this machine; ``auto`` is a GPU where there is one, otherwise the CPU.
 
     Raises:
@@ -43,28 +43,30 @@ def chosen_device(asked: str) -> str:
     """
     import torch
 
-    if asked == "cpu":
-        return asked
+    if name == "cpu":
+        return name
     count = torch.cuda.device_count()  # makes no context
-    if asked == "auto":
+    if name == "auto":
         return "cuda" if count else "cpu"
-    where = f"--device {asked}"
-    if asked == "mps" and torch.backends.mps.is_available():
-        return asked
-    cuda = re.fullmatch(r"cuda(?::(\d{1,3}))?", asked)
-    if cuda is None and asked != "mps":
-        raise StudyError(f'"{asked}" is not a device that paretune computes on.', where=where,
-                         remedy=KNOWN)  # fmt: skip
+    where = f"--device {name}"
+    if name == "mps" and torch.backends.mps.is_available():
+        return name
+    cuda = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
+    if cuda is None and name != "mps":
+        raise StudyError(f'"{name}" is not a device that paretune computes on.', where=where,
+                         remedy=DEVICE_HELP)  # fmt: skip
     if cuda is None or not count:
         kind = "no MPS" if cuda is None else "no CUDA"
         raise StudyError(f"torch sees {kind} device here.", where=where, remedy="Use --device cpu.")
     if int(cuda.group(1) or 0) >= count:
         last = "cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
-        raise StudyError(f"there is no such GPU: torch sees {last}.", where=where, remedy=KNOWN)
-    return asked
+        raise StudyError(
+            f"there is no such GPU: torch sees {last}.", where=where, remedy=DEVICE_HELP
+        )
+    return name
 
 
-def gpu(device: str) -> Gpu:
+def query_gpu(device: str) -> Gpu:
     """What a CUDA device is; without a context here, asked once, in a process that ends at once.
 
     Raises:
@@ -73,32 +75,32 @@ def gpu(device: str) -> Gpu:
     import torch
 
     begun = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return _own(device) if begun else _asked(device)
+    return _query_here(device) if begun else _query_in_subprocess(device)
 
 
-def free_bytes(device: str) -> int:
+def read_free_bytes(device: str) -> int:
     """Memory that this process could still take on a CUDA device.
 
     Where this process has a context already, what its allocator keeps for reuse counts as free.
     """
     import torch
 
-    free = gpu(device).free_bytes
+    free = query_gpu(device).free_bytes
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return int(free)
 
 
 @cache
-def _asked(device: str) -> Gpu:
+def _query_in_subprocess(device: str) -> Gpu:
     asked = [sys.executable, "-m", "paretune.measuring.devices", device]
     try:
         said = subprocess.run(  # noqa: S603 (our own module, by the same interpreter)
-            asked, capture_output=True, text=True, timeout=_SECONDS, check=False
+            asked, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise StudyError(
-            f"the GPU has not answered for {_SECONDS} seconds.", where=f"--device {device}",
+            f"the GPU has not answered for {_TIMEOUT_SECONDS} seconds.", where=f"--device {device}",
             remedy="Look at nvidia-smi, or use --device cpu.",
         ) from None  # fmt: skip
     if said.returncode != 0:
@@ -111,7 +113,7 @@ def _asked(device: str) -> Gpu:
     return Gpu(**{**found, "capability": tuple(found["capability"])})
 
 
-def _own(device: str) -> Gpu:
+def _query_here(device: str) -> Gpu:
     """The same, by a context of this process."""
     import torch
 
@@ -124,4 +126,4 @@ def _own(device: str) -> Gpu:
 
 
 if __name__ == "__main__":
-    say(json.dumps(asdict(_own(sys.argv[1]))))  # read by the process that asks
+    echo(json.dumps(asdict(_query_here(sys.argv[1]))))  # read by the process that asks

@@ -11,22 +11,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from paretune.measuring.nvml import card_millijoules
+from paretune.measuring.nvml import read_millijoules
 
 POWERCAP = Path("/sys/class/powercap")
 
-WATCH_SECONDS = 30.0
+POLL_SECONDS = 30.0
 """A RAPL counter wraps after some minutes at full power; it is read often enough to see each."""
 
 
 @dataclass
-class Zone:
+class RaplZone:
     """One RAPL domain: its folder, where its counter wraps, and what it has added up to."""
 
     folder: Path
-    wraps_at: int
-    last: int = 0
-    used: int = 0
+    max_microjoules: int
+    last_microjoules: int = 0
+    used_microjoules: int = 0
 
     def read(self) -> int:
         """The counter, in microjoules."""
@@ -35,11 +35,15 @@ class Zone:
     def advance(self) -> None:
         """Add what was used since the last reading, over a wrap-around too."""
         value = self.read()
-        self.used += value - self.last if value >= self.last else self.wraps_at - self.last + value
-        self.last = value
+        self.used_microjoules += (
+            value - self.last_microjoules
+            if value >= self.last_microjoules
+            else self.max_microjoules - self.last_microjoules + value
+        )
+        self.last_microjoules = value
 
 
-def zones(root: Path = POWERCAP) -> tuple[list[Zone], str]:
+def find_rapl_zones(root: Path = POWERCAP) -> tuple[list[RaplZone], str]:
     """RAPL's packages and memory, which do not overlap; or none, and why.
 
     ``core`` and ``uncore`` lie inside a package and ``psys`` around it, so they are left out.
@@ -52,7 +56,7 @@ def zones(root: Path = POWERCAP) -> tuple[list[Zone], str]:
             name = (folder / "name").read_text().strip()
             if not name.startswith(("package", "dram")):
                 continue
-            zone = Zone(folder, int((folder / "max_energy_range_uj").read_text()))
+            zone = RaplZone(folder, int((folder / "max_energy_range_uj").read_text()))
             zone.read()
         except PermissionError:
             return [], f"{folder / 'energy_uj'} may only be read by root"
@@ -81,7 +85,7 @@ class EnergyMeter:
     counter: str | None = None
     not_measured: str = ""
     seconds: float = 0.0
-    _zones: list[Zone] = field(default_factory=list)
+    _zones: list[RaplZone] = field(default_factory=list)
     _card: tuple[str, int] | None = None
     _begun: float = 0.0
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -103,24 +107,24 @@ class EnergyMeter:
 
         torch.cuda.synchronize(self.device)
         uuid = str(torch.cuda.get_device_properties(self.device).uuid)
-        begun, self.not_measured = card_millijoules(uuid)
+        begun, self.not_measured = read_millijoules(uuid)
         if begun is not None:
             self._card, self.counter = (uuid, begun), "NVML total energy of the card"
 
     def _enter_package(self) -> None:
-        self._zones, self.not_measured = zones(self.root)
+        self._zones, self.not_measured = find_rapl_zones(self.root)
         if not self._zones:
             return
         self.counter = "RAPL, packages and memory (all programs of the machine)"
         for zone in self._zones:
-            zone.last = zone.read()
+            zone.last_microjoules = zone.read()
         self._ended.clear()
         self._lost = ""
         self._thread = threading.Thread(target=self._watch, name="energy reader", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._ended.wait(WATCH_SECONDS):
+        while not self._ended.wait(POLL_SECONDS):
             self._advance()
 
     def _advance(self) -> None:
@@ -141,7 +145,7 @@ class EnergyMeter:
 
             torch.cuda.synchronize(self.device)
             uuid, begun = self._card
-            ended, self.not_measured = card_millijoules(uuid)
+            ended, self.not_measured = read_millijoules(uuid)
             self.joules = None if ended is None else (ended - begun) / 1e3
         elif self._thread is not None:
             self._ended.set()
@@ -149,7 +153,7 @@ class EnergyMeter:
             self._thread = None
             self._advance()
             self.not_measured = self._lost
-            used = sum(zone.used for zone in self._zones)
+            used = sum(zone.used_microjoules for zone in self._zones)
             self.joules = None if self._lost else used / 1e6
         self.seconds = time.perf_counter() - self._begun
         if self.joules == 0:

@@ -11,11 +11,16 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from paretune.measuring import energy, nvml
-from paretune.measuring.auto_precision import MIN_CPU_WIDTH, MIN_GPU_WIDTH, fast_bf16, native_bf16
-from paretune.measuring.counters import HighWater, counter_for, high_water_works
-from paretune.measuring.processor import memory, processor
-from paretune.measuring.speed import bf16_speedup, speed
-from paretune.models import compiled
+from paretune.measuring.auto_precision import (
+    MIN_CPU_WIDTH,
+    MIN_GPU_WIDTH,
+    has_native_bf16,
+    is_bf16_fast,
+)
+from paretune.measuring.counters import HighWaterMark, can_reset_high_water, choose_counter
+from paretune.measuring.processor import describe_processor, read_memory
+from paretune.measuring.speed import measure_bf16_speedup, measure_matmul_speed
+from paretune.models.kernels import policy
 
 PACKAGES = (
     "paretune",
@@ -34,7 +39,7 @@ PACKAGES = (
 """Packages whose version can change a result or a measurement."""
 
 
-def machine(*, devices: bool = False) -> dict[str, Any]:
+def describe_machine(*, devices: bool = False) -> dict[str, Any]:
     """Plain values (JSON) about this machine.
 
     Args:
@@ -42,29 +47,31 @@ def machine(*, devices: bool = False) -> dict[str, Any]:
 
     Returns:
         ``system``, ``python``, ``packages`` (name to version, None if not installed),
-        ``processor``, ``memory`` (bytes), ``counters`` (``cpu_memory``, ``cpu_energy``,
+        ``describe_processor``, ``read_memory`` (bytes), ``counters`` (``cpu_memory``,
+        ``cpu_energy``,
         ``cuda_energy``, ``cuda_process_memory``: each ``counter`` or None, and ``reason``),
-        ``compiled`` (numba's ``version`` or None, and ``reason``; paretune.models.compiled); with
-        ``devices`` also ``torch``: ``threads``, ``devices`` (best first: ``device``, ``name``,
-        ``memory``, ``native_bf16``, ``reason``), ``bf16`` (of the best device: ``fast`` and
+        ``compiled`` (numba's ``version`` or None, and ``reason``; paretune.models.kernels.policy);
+        with ``devices`` also ``torch``: ``threads``, ``devices`` (best first: ``device``, ``name``,
+        ``read_memory``, ``has_native_bf16``, ``reason``), ``bf16`` (of the best device: ``fast``
+        and
         ``reason``, which decide ``precision: auto``, ``min_width``, and ``speedup``, a timing) and
-        ``speed`` (:func:`speed`).
+        ``measure_matmul_speed`` (:func:`measure_matmul_speed`).
     """
     found: dict[str, Any] = {
         "system": platform.platform(),
         "python": platform.python_version(),
-        "packages": versions(),
-        "processor": processor(),
-        "memory": memory(),
-        "counters": _counters(),
-        "compiled": dict(zip(("version", "reason"), compiled.about(), strict=True)),
+        "packages": list_versions(),
+        "processor": describe_processor(),
+        "memory": read_memory(),
+        "counters": _describe_counters(),
+        "compiled": dict(zip(("version", "reason"), policy.describe_kernels(), strict=True)),
     }
     if devices:
-        found["torch"] = _torch()
+        found["torch"] = _describe_torch()
     return found
 
 
-def versions() -> dict[str, str | None]:
+def list_versions() -> dict[str, str | None]:
     """Version of every package of :data:`PACKAGES`."""
     found: dict[str, str | None] = {}
     for name in PACKAGES:
@@ -75,13 +82,13 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def _counters() -> dict[str, dict[str, str | None]]:
-    marked = high_water_works()
-    zones, no_rapl = energy.zones()
-    no_nvml = nvml.available()
+def _describe_counters() -> dict[str, dict[str, str | None]]:
+    marked = can_reset_high_water()
+    zones, no_rapl = energy.find_rapl_zones()
+    no_nvml = nvml.why_unavailable()
     return {
         "cpu_memory": {
-            "counter": HighWater.name if marked else counter_for("cpu").name,
+            "counter": HighWaterMark.name if marked else choose_counter("cpu").name,
             "reason": "" if marked else "this system has no VmHWM that this process may reset",
         },
         "cpu_energy": {
@@ -93,14 +100,14 @@ def _counters() -> dict[str, dict[str, str | None]]:
     }
 
 
-def _torch() -> dict[str, Any]:
+def _describe_torch() -> dict[str, Any]:
     import torch
 
     found = []
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             seen = torch.cuda.get_device_properties(number)
-            native, reason = native_bf16(f"cuda:{number}")
+            native, reason = has_native_bf16(f"cuda:{number}")
             found.append(
                 {
                     "device": f"cuda:{number}",
@@ -111,7 +118,7 @@ def _torch() -> dict[str, Any]:
                 }
             )
     if torch.backends.mps.is_available():
-        native, reason = native_bf16("mps")
+        native, reason = has_native_bf16("mps")
         found.append(
             {
                 "device": "mps",
@@ -121,18 +128,18 @@ def _torch() -> dict[str, Any]:
                 "reason": reason,
             }
         )
-    native, reason = native_bf16("cpu")
+    native, reason = has_native_bf16("cpu")
     found.append(
         {
             "device": "cpu",
-            "name": processor()["name"],
-            "memory": memory()["total"],
+            "name": describe_processor()["name"],
+            "memory": read_memory()["total"],
             "native_bf16": native,
             "reason": reason,
         }
     )
     best = str(found[0]["device"])
-    fast, reason = fast_bf16(best)
+    fast, reason = is_bf16_fast(best)
     return {
         "threads": torch.get_num_threads(),
         "devices": found,
@@ -141,7 +148,7 @@ def _torch() -> dict[str, Any]:
             "fast": fast,
             "reason": reason,
             "min_width": MIN_GPU_WIDTH if best.startswith("cuda") else MIN_CPU_WIDTH,
-            "speedup": bf16_speedup(best),
+            "speedup": measure_bf16_speedup(best),
         },
-        "speed": speed(),
+        "speed": measure_matmul_speed(),
     }

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from paretune.measuring.counters import counter_for
+from paretune.measuring.counters import choose_counter
 
 PHASES = ("load", "train", "evaluation")
 
@@ -42,7 +42,7 @@ class PeakMeter:
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self._counter = counter_for(device)
+        self._counter = choose_counter(device)
         self._before: int | None = None
         self._inside: str | None = None
         self._phases: dict[str, dict[str, int]] = {}
@@ -50,8 +50,8 @@ class PeakMeter:
 
     def baseline(self) -> None:
         """Note what the process holds now: after imports and before the model is loaded."""
-        settle()
-        self._before = self._counter.now()
+        release_memory()
+        self._before = self._counter.read_bytes()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -69,7 +69,7 @@ class PeakMeter:
             raise RuntimeError("take meter.baseline() before the first phase")
         if self._inside is not None:
             raise RuntimeError(f"phase {name} inside phase {self._inside}: phases do not nest")
-        settle()
+        release_memory()
         self._inside = name
         self._counter.start()
         try:
@@ -117,7 +117,7 @@ class PeakMeter:
         }
 
 
-def settle() -> bool:
+def release_memory() -> bool:
     """Collect garbage and give free pages back; whether the C library has ``malloc_trim``."""
     gc.collect()
     try:

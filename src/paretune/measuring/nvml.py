@@ -10,15 +10,15 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-MISSING = "the package nvidia-ml-py is not installed (the extra paretune[gpu])"
+NOT_INSTALLED = "the package nvidia-ml-py is not installed (the extra paretune[gpu])"
 
 
-def available() -> str:
+def why_unavailable() -> str:
     """An empty string if NVML answers, else why it does not."""
     try:
         import pynvml
     except ImportError:
-        return MISSING
+        return NOT_INSTALLED
     try:
         pynvml.nvmlInit()
         pynvml.nvmlShutdown()
@@ -27,7 +27,7 @@ def available() -> str:
     return ""
 
 
-def process_bytes(uuid: str) -> tuple[int | None, str]:
+def read_process_bytes(uuid: str) -> tuple[int | None, str]:
     """Bytes that this process holds on the card with this UUID, or None and why."""
 
     def ask(pynvml: Any, handle: Any) -> tuple[int | None, str]:
@@ -38,23 +38,23 @@ def process_bytes(uuid: str) -> tuple[int | None, str]:
                 return int(process.usedGpuMemory), ""
         return None, "NVML lists no process with this id (containers hide it)"
 
-    return _asked(uuid, ask)
+    return _query(uuid, ask)
 
 
-def card_millijoules(uuid: str) -> tuple[int | None, str]:
+def read_millijoules(uuid: str) -> tuple[int | None, str]:
     """Energy that the card has used since the driver was loaded, or None and why."""
 
     def ask(pynvml: Any, handle: Any) -> tuple[int | None, str]:
         return int(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)), ""
 
-    return _asked(uuid, ask)
+    return _query(uuid, ask)
 
 
-def _asked(uuid: str, ask: Callable[[Any, Any], tuple[int | None, str]]) -> tuple[int | None, str]:
+def _query(uuid: str, ask: Callable[[Any, Any], tuple[int | None, str]]) -> tuple[int | None, str]:
     try:
         import pynvml
     except ImportError:
-        return None, MISSING
+        return None, NOT_INSTALLED
     # torch's UUID has no prefix, NVML's has.
     name = uuid if uuid.startswith(("GPU-", "MIG-")) else f"GPU-{uuid}"
     try:

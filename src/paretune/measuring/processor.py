@@ -23,26 +23,28 @@ BF16_FLAGS = ("avx512_bf16", "amx_bf16", "bf16")
 """Processor flags (x86, x86, Arm) that mean products in bf16 are native."""
 
 
-def processor() -> dict[str, Any]:
-    """``name``, ``logical_cores``, ``physical_cores``, ``usable_cores``, ``quota``, ``flags``.
+def describe_processor() -> dict[str, Any]:
+    """``name``, ``logical_cores``, ``physical_cores``, ``count_usable_cores``, ``quota``,
+    ``flags``.
 
-    ``usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is None
+    ``count_usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is
+    None
     without one; ``physical_cores`` is None where the system does not tell; ``flags`` are those of
     :data:`BF16_FLAGS` that the processor has.
     """
     import psutil
 
     return {
-        "name": processor_name(),
+        "name": read_processor_name(),
         "logical_cores": os.cpu_count(),
         "physical_cores": psutil.cpu_count(logical=False),
-        "usable_cores": usable_cores(),
-        "quota": cpu_quota(),
-        "flags": bf16_flags(),
+        "usable_cores": count_usable_cores(),
+        "quota": read_cpu_quota(),
+        "flags": read_bf16_flags(),
     }
 
 
-def usable_cores() -> int:
+def count_usable_cores() -> int:
     """Cores that affinity and the cgroup's quota leave, at least 1.
 
     Workers, threads and cost measurements are all counted by this.
@@ -50,23 +52,23 @@ def usable_cores() -> int:
     affinity = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
-    quota = cpu_quota()
+    quota = read_cpu_quota()
     return affinity if quota is None else max(1, min(affinity, math.floor(quota)))
 
 
-def memory() -> dict[str, int | None]:
+def read_memory() -> dict[str, int | None]:
     """``total``, ``available`` and ``limit`` (the cgroup's, None without one), in bytes."""
     import psutil
 
     seen = psutil.virtual_memory()
-    limit = memory_limit()
+    limit = read_memory_limit()
     # A limit above what the machine has limits nothing.
     if limit is not None and limit >= seen.total:
         limit = None
     return {"total": int(seen.total), "available": int(seen.available), "limit": limit}
 
 
-def available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
+def read_available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
     """Memory that can still be taken: what is free, and no more than any cgroup around us leaves.
 
     File pages that a cgroup holds and does not use are free, as they are for the whole machine.
@@ -74,7 +76,7 @@ def available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
     import psutil
 
     found = [int(psutil.virtual_memory().available)]
-    for folder in cgroup_folders("memory", cgroup, root):
+    for folder in list_cgroup_folders("memory", cgroup, root):
         for limit, usage, statistic in _MEMORY_FILES:
             bound, used = _read(folder / limit), _read(folder / usage)
             if bound.isdigit() and int(bound) < UNLIMITED and used.isdigit():
@@ -98,7 +100,7 @@ def _statistic(path: Path, name: str) -> int:
     return 0
 
 
-def bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
+def read_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
     """Which of :data:`BF16_FLAGS` the processor has; none where there is no ``/proc/cpuinfo``."""
     try:
         text = cpuinfo.read_text()
@@ -112,7 +114,7 @@ def bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
     return [flag for flag in BF16_FLAGS if flag in words]
 
 
-def vendor(cpuinfo: Path = CPUINFO) -> str:
+def read_vendor(cpuinfo: Path = CPUINFO) -> str:
     """``GenuineIntel`` or ``AuthenticAMD`` of an x86 processor; empty where nothing tells."""
     try:
         lines = cpuinfo.read_text().splitlines()
@@ -122,14 +124,14 @@ def vendor(cpuinfo: Path = CPUINFO) -> str:
     return next(found, "")
 
 
-def cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
+def read_cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
     """Cores' worth of time that the tightest cgroup around this process allows; None if no limit.
 
     Version 2 writes ``quota period`` or ``max period`` to ``cpu.max``; version 1 has two files
     and -1 for no limit.
     """
     found = []
-    for folder in cgroup_folders("cpu", cgroup, root):
+    for folder in list_cgroup_folders("cpu", cgroup, root):
         words = _read(folder / "cpu.max").split()
         if not words:
             words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
@@ -138,10 +140,10 @@ def cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
     return min(found, default=None)
 
 
-def memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
+def read_memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
     """Bytes that the tightest cgroup around this process allows; None if no limit."""
     found = []
-    for folder in cgroup_folders("memory", cgroup, root):
+    for folder in list_cgroup_folders("memory", cgroup, root):
         for name in ("memory.max", "memory.limit_in_bytes"):
             word = _read(folder / name)
             if word.isdigit() and int(word) < UNLIMITED:
@@ -149,7 +151,7 @@ def memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
     return min(found, default=None)
 
 
-def cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
+def list_cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
     """The cgroup of this process for a controller, and every one around it."""
     for line in _read(cgroup).splitlines():
         parts = line.split(":", 2)
@@ -177,7 +179,7 @@ def _read(path: Path) -> str:
         return ""  # no such file: this level of the hierarchy sets no limit
 
 
-def processor_name() -> str:
+def read_processor_name() -> str:
     """As the system calls it; its architecture where it has no name."""
     try:
         for line in CPUINFO.read_text().splitlines():

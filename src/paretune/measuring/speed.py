@@ -8,14 +8,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from paretune.measuring.auto_precision import native_bf16
-from paretune.measuring.processor import usable_cores
+from paretune.measuring.auto_precision import has_native_bf16
+from paretune.measuring.processor import count_usable_cores
 
-MOMENT = 0.12
+TIMING_SECONDS = 0.12
 """Seconds spent on one measurement of speed."""
 
 
-def bf16_speedup(
+def measure_bf16_speedup(
     device: str = "cpu", *, width: int = 384, tokens: int = 512, rounds: int = 9
 ) -> float | None:
     """How many times as fast a layer is in bf16 as in fp32; None without native bf16.
@@ -27,7 +27,7 @@ def bf16_speedup(
     """
     import torch
 
-    if not native_bf16(device)[0]:
+    if not has_native_bf16(device)[0]:
         return None
     generator = torch.Generator().manual_seed(0)
     tokens_in = torch.randn(tokens, width, generator=generator).to(device)
@@ -36,13 +36,13 @@ def bf16_speedup(
     for round_ in range(rounds + 2):
         for cast, kept in seconds.items():
             with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=cast):
-                took = _seconds(partial(torch.nn.functional.linear, tokens_in, weight), device)
+                took = _time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)
             if round_ >= 2:  # the first two prepare kernels
                 kept.append(took)
     return statistics.median(seconds[False]) / statistics.median(seconds[True])
 
 
-def speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
+def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
     """Matrix product speed of the CPU in GFLOP/s, with one thread and with all usable cores.
 
     Returns:
@@ -53,8 +53,8 @@ def speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
     import torch
 
     before = torch.get_num_threads()
-    everyone = usable_cores()
-    native, reason = native_bf16("cpu")
+    everyone = count_usable_cores()
+    native, reason = has_native_bf16("cpu")
     found: dict[str, Any] = {"threads": everyone, "width": width, "not_measured": {}}
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(tokens, width, generator=generator)
@@ -73,24 +73,24 @@ def speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
                     continue
                 torch.set_num_threads(threads)
                 a, b = left.to(dtype), right.to(dtype)
-                seconds = _least_seconds(partial(torch.mm, a, b))
+                seconds = _min_seconds(partial(torch.mm, a, b))
                 found[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
     finally:
         torch.set_num_threads(before)
     return found
 
 
-def _least_seconds(work: Callable[[], object]) -> float:
+def _min_seconds(work: Callable[[], object]) -> float:
     """Of several times: whatever else the machine does can only make one longer."""
-    _seconds(work, "cpu")
+    _time_once(work, "cpu")
     seconds: list[float] = []
-    ends = time.perf_counter() + MOMENT
+    ends = time.perf_counter() + TIMING_SECONDS
     while len(seconds) < 3 or time.perf_counter() < ends:
-        seconds.append(_seconds(work, "cpu"))
+        seconds.append(_time_once(work, "cpu"))
     return min(seconds)
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
+def _time_once(work: Callable[[], object], device: str) -> float:
     import torch
 
     if device.startswith("cuda"):

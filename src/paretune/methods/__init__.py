@@ -17,7 +17,8 @@ reads the base's matrices themselves says ``READS_WEIGHTS = True``. One whose ru
 with those of other methods says ``MIXES = True`` (:func:`mixes`).
 
 The package lists its own folder; the entry-point group ``paretune.methods`` lets others add theirs.
-:mod:`paretune.methods.peft_tuners` makes the like of a method file of each of ``peft``'s tuners.
+:mod:`paretune.methods.peft.tuner_methods` makes the like of a method file of each of ``peft``'s
+tuners.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from typing import Any
 
 from paretune import spellings
 from paretune.errors import MethodError
-from paretune.methods.options import DEFAULT_TARGETS
+from paretune.methods.core.options import DEFAULT_TARGETS
 
 PEFT = "peft:"
 """What a method's name begins with where ``peft``'s own code trains."""
@@ -42,8 +43,13 @@ PEFT = "peft:"
 def available() -> dict[str, ModuleType]:
     """Every method by name: the modules of this folder and those that others registered."""
     found = {}
-    for info in pkgutil.iter_modules(__path__):
-        module = importlib.import_module(f"{__name__}.{info.name}")
+    from paretune.methods import baselines
+
+    folders = ((__path__, __name__), (baselines.__path__, baselines.__name__))
+    for module_name in (
+        f"{package}.{info.name}" for path, package in folders for info in pkgutil.iter_modules(path)
+    ):
+        module = importlib.import_module(module_name)
         if hasattr(module, "NAME"):
             found[module.NAME] = module
     for entry in entry_points(group="paretune.methods"):
@@ -60,9 +66,9 @@ def get(name: str) -> ModuleType:
             train here, with the reason.
     """
     if name.startswith(PEFT):
-        from paretune.methods import peft_tuners
+        from paretune.methods.peft import tuner_methods
 
-        return peft_tuners.method(name.removeprefix(PEFT))
+        return tuner_methods.make_method(name.removeprefix(PEFT))
     known = available()
     if name not in known:
         raise _unknown(name, known)
@@ -71,12 +77,12 @@ def get(name: str) -> ModuleType:
 
 def _unknown(name: str, known: Mapping[str, ModuleType]) -> MethodError:
     """What to write instead: the method of another name, the nearest, or all there are."""
-    from paretune.methods.peft_known import SUPPORTED
+    from paretune.methods.peft.supported import SUPPORTED
 
-    if name in spellings.INSTEAD:
-        return MethodError(f'method "{name}" is not known: {spellings.INSTEAD[name]}.')
+    if name in spellings.METHOD_HINTS:
+        return MethodError(f'method "{name}" is not known: {spellings.METHOD_HINTS[name]}.')
     tuners = {tuner: f"{PEFT}{tuner}" for tuner in SUPPORTED if tuner not in known}
-    near = spellings.suggest(name, known, {**tuners, **spellings.METHODS})
+    near = spellings.suggest(name, known, {**tuners, **spellings.METHOD_ALIASES})
     every = f"Known methods: {', '.join(sorted(known))}; and {PEFT}NAME, peft's own tuners."
     return MethodError(f'method "{name}" is not known.', remedy=near or every)
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import houlsby, pfeiffer
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection, generator, linear
-from paretune.methods.options import EVERY_KIND, choice, number
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import Injection, get_linear, make_generator
+from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
 NAME = "adapterdrop"
 TITLE = "AdapterDrop"
@@ -42,14 +42,14 @@ class Options(houlsby.Options):
     Where there are two stacks, these count in each.
     """
 
-    reduction_factor: int = number(16, 1, 4096)
+    reduction_factor: int = bounded(16, 1, 4096)
     non_linearity: str = choice("relu", "silu", "gelu", "tanh")
-    drop: int | None = number(None, 0, 1000)
+    drop: int | None = bounded(None, 0, 1000)
     robust: bool = False
-    robust_up_to: int | None = number(None, 0, 1000)
+    robust_up_to: int | None = bounded(None, 0, 1000)
 
 
-class Droppable(pfeiffer.Bottleneck):
+class DroppableBottleneck(pfeiffer.Bottleneck):
     """A bottleneck that steps aside where the layers up to its own are left out."""
 
     def __init__(
@@ -68,14 +68,14 @@ class Droppable(pfeiffer.Bottleneck):
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
         """What is changed, with or without the bottleneck's change."""
-        return out if self.depth < self.left_out() else super().forward(h, out)
+        return out if self.depth < self.count_dropped() else super().forward(h, out)
 
-    def left_out(self) -> int:
+    def count_dropped(self) -> int:
         """How many of the first layers are without adapters in this pass."""
         if not self.training or self.up_to_in_training is None:
             return self.in_evaluation
         # Drawn from the step's seed: the same in all layers and micro-batches, and on resuming.
-        return derive(self.fleet.step_seed, NAME) % (self.up_to_in_training + 1)
+        return derive_seed(self.fleet.step_seed, NAME) % (self.up_to_in_training + 1)
 
 
 def inject(
@@ -88,15 +88,15 @@ def inject(
     """
 
     def made(name: str, depth: int, left_out: tuple[int, int | None]) -> nn.Module:
-        layer = linear(model, name)
-        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Droppable(
+        layer = get_linear(model, name)
+        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
+        return DroppableBottleneck(
             depth, left_out, layer.out_features, options, fleet, draws, layer.weight.device
         )
 
-    places = _places(anatomy, options)
+    places = _adapter_positions(anatomy, options)
     parts = {name: made(name, depth, left_out) for name, (depth, left_out) in places.items()}
-    return pfeiffer.behind_feed_forward(model, anatomy, NAME, parts)
+    return pfeiffer.attach_behind_feed_forward(model, anatomy, NAME, parts)
 
 
 def trains_alone(options: Options) -> bool:
@@ -106,21 +106,25 @@ def trains_alone(options: Options) -> bool:
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width for each layer that has a bottleneck."""
-    return len(_places(anatomy, options)) * houlsby.bottleneck_count(anatomy.width, options)
+    return len(_adapter_positions(anatomy, options)) * houlsby.bottleneck_count(
+        anatomy.width, options
+    )
 
 
-def _places(anatomy: Anatomy, options: Options) -> dict[str, tuple[int, tuple[int, int | None]]]:
+def _adapter_positions(
+    anatomy: Anatomy, options: Options
+) -> dict[str, tuple[int, tuple[int, int | None]]]:
     """Second feed-forward layers that get a bottleneck: depth in the stack, and what it loses."""
     places = {}
     for layer, depth in zip(anatomy.layers, anatomy.depths, strict=True):
         size = sum(other.stack == layer.stack for other in anatomy.layers)
-        drop, up_to = _dropped(size, options)
+        drop, up_to = _count_dropped(size, options)
         if depth >= (drop if up_to is None else 0):
             places[layer.down] = depth, (drop, up_to)
     return places
 
 
-def _dropped(layers: int, options: Options) -> tuple[int, int | None]:
+def _count_dropped(layers: int, options: Options) -> tuple[int, int | None]:
     """Layers left out in evaluation, and how many at most in training (None: the same)."""
     drop = layers // 2 if options.drop is None else options.drop
     up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.fleet import Fleet, per_run_vector
-from paretune.methods.injection import Injection, attach
-from paretune.methods.options import EVERY_KIND
-from paretune.models.anatomy import Anatomy
+from paretune.methods.core.injection import Injection, attach
+from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.structure.anatomy import Anatomy
 
 NAME = "bitfit"
 TITLE = "BitFit"
@@ -37,7 +37,7 @@ class Options:
     """BitFit has no options beside the learning rate."""
 
 
-class Shift(nn.Module):
+class BiasShift(nn.Module):
     """A change of one bias for each run."""
 
     def __init__(self, bias: Tensor, fleet: Fleet) -> None:
@@ -58,19 +58,19 @@ def inject(
     Raises:
         MethodError: the backbone has no bias at all (ModernBERT, T5).
     """
-    biases = _biases(model, anatomy)
+    biases = _find_biases(model, anatomy)
     if not biases:
         raise MethodError(
             f"{type(model).__name__} has no biases outside its head.",
             where=f"method {NAME}",
             remedy="Take another method for this model.",
         )
-    return attach(model, NAME, {name: Shift(bias, fleet) for name, bias in biases.items()})
+    return attach(model, NAME, {name: BiasShift(bias, fleet) for name, bias in biases.items()})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of all biases outside the head."""
-    return sum(len(bias) for bias in _biases(model, anatomy).values())
+    return sum(len(bias) for bias in _find_biases(model, anatomy).values())
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -83,11 +83,11 @@ def merge(model: nn.Module, injection: Injection) -> None:
     injection.undo()
 
 
-def _biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
+def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
     """The bias of every linear layer and normalisation of the backbone, by its module."""
     found = {}
     for name, module in model.named_modules():
-        inside = any(name == head or name.startswith(f"{head}.") for head in anatomy.head)
+        inside = any(name == head or name.startswith(f"{head}.") for head in anatomy.head_modules)
         bias = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter) and not inside:
             found[name] = bias.detach()

@@ -19,14 +19,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora
-from paretune.methods.exporting import beside_layers
-from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
-from paretune.methods.in_full import count_numbers, find_modules, train_in_full
-from paretune.methods.injection import Injection, attach, generator, linear
-from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.targeting import LowRank
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import Injection, attach, get_linear, make_generator
+from paretune.methods.core.modules_to_save import (
+    count_module_parameters,
+    find_modules_to_save,
+    train_modules,
+)
+from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.peft_export import fill_peft_layers
+from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
+from paretune.methods.core.targeting import LowRankOptions
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
 NAME = "dora"
 TITLE = "DoRA"
@@ -38,10 +42,10 @@ READS_WEIGHTS = True
 
 
 @dataclass(frozen=True)
-class Options(LowRank):
+class Options(LowRankOptions):
     """``dropout`` acts on the input of the update."""
 
-    dropout: float = number(0.0, 0.0, 0.9)
+    dropout: float = bounded(0.0, 0.0, 0.9)
 
     @property
     def update(self) -> lora.Options:
@@ -49,7 +53,7 @@ class Options(LowRank):
         return lora.Options(rank=self.rank, alpha=self.alpha, dropout=self.dropout)
 
 
-class Dora(lora.Lora):
+class DoraUpdate(lora.LoraUpdate):
     """One low-rank update and one magnitude for each run, beside a frozen linear layer."""
 
     def __init__(
@@ -58,7 +62,7 @@ class Dora(lora.Lora):
         super().__init__(base, options.update, fleet, generators)
         # In a tuple, so that the layer is not listed as a part of what stands beside it.
         self._base = (base,)
-        self.m = nn.Parameter(self.lengths())
+        self.m = nn.Parameter(self.row_norms())
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
@@ -69,10 +73,10 @@ class Dora(lora.Lora):
         seen = plain if dropped is x or not self.training else F.linear(dropped, base.weight)
         low = per_run_linear(dropped, self.A, self.fleet)
         update = per_run_linear(low, self.B, self.fleet) * self.scaling
-        scale = per_run_vector(out, self.m / self.lengths(), self.fleet)
+        scale = per_run_vector(out, self.m / self.row_norms(), self.fleet)
         return out + (scale - 1) * seen + scale * update
 
-    def lengths(self) -> Tensor:
+    def row_norms(self) -> Tensor:
         """Norms of the rows of W + s B A, a constant to the gradient; (runs, out)."""
         (base,) = self._base
         with torch.no_grad(), torch.autocast(base.weight.device.type, enabled=False):
@@ -80,11 +84,11 @@ class Dora(lora.Lora):
             lengths: Tensor = torch.linalg.vector_norm(moved, dim=2)
             return lengths
 
-    def merged(self) -> Tensor:
+    def merged_weight(self) -> Tensor:
         """The weight that run 0 has in effect, (out, in)."""
         (base,) = self._base
         weight: Tensor = base.weight + self.delta()
-        return weight * (self.m / self.lengths())[0, :, None]
+        return weight * (self.m / self.row_norms())[0, :, None]
 
 
 def inject(
@@ -92,13 +96,13 @@ def inject(
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
 
-    def made(name: str) -> Dora:
-        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Dora(linear(model, name), options.at(name), fleet, draws)
+    def made(name: str) -> DoraUpdate:
+        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
+        return DoraUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    names = options.layers(anatomy, in_full)
-    return train_in_full(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    names = options.select_layers(anatomy, in_full)
+    return train_modules(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
 
 
 def to_peft(
@@ -109,24 +113,24 @@ def to_peft(
 
     config = peft.LoraConfig(
         r=options.rank,
-        lora_alpha=options.scaled_by,
+        lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_dora=True,
         target_modules=sorted(injection.parts),
-        **options.patterns(list(injection.parts)),
+        **options.peft_patterns(list(injection.parts)),
         **common,
     )
-    return beside_layers(
+    return fill_peft_layers(
         model, config, injection, NAME, {"A": "lora_A", "B": "lora_B", "m": "lora_magnitude_vector"}
     )
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) + out over the target layers."""
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    layers = {name: linear(model, name) for name in options.layers(anatomy, in_full)}
-    ranks = {name: options.at(name).rank for name in layers}
-    return count_numbers(model, in_full) + sum(
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    layers = {name: get_linear(model, name) for name in options.select_layers(anatomy, in_full)}
+    ranks = {name: options.for_layer(name).rank for name in layers}
+    return count_module_parameters(model, in_full) + sum(
         ranks[name] * (m.out_features + m.in_features) + m.out_features
         for name, m in layers.items()
     )
@@ -137,5 +141,5 @@ def merge(model: nn.Module, injection: Injection) -> None:
     with torch.no_grad():
         for name, part in injection.parts.items():
             given: Any = part
-            linear(model, name).weight.copy_(given.merged())
+            get_linear(model, name).weight.copy_(given.merged_weight())
     injection.leave()

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection
-from paretune.methods.options import EVERY_KIND
-from paretune.models.anatomy import Anatomy
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
 
 NAME = "full"
 TITLE = "full fine-tuning"
@@ -37,10 +37,10 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
-    trained = {n: p for n, p in model.named_parameters() if n not in anatomy.fixed}
+    trained = {n: p for n, p in model.named_parameters() if n not in anatomy.untrainable}
     return Injection(trained, undo=lambda: None)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """All parameters, the head included."""
-    return sum(p.numel() for n, p in model.named_parameters() if n not in anatomy.fixed)
+    return sum(p.numel() for n, p in model.named_parameters() if n not in anatomy.untrainable)

@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.fleet import Fleet, per_run_linear, per_run_vector
-from paretune.methods.injection import Injection, attach, generator, linear
-from paretune.methods.options import EVERY_KIND, choice, number
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import Injection, attach, get_linear, make_generator
+from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
 NAME = "houlsby"
 TITLE = "Houlsby adapters"
@@ -35,7 +35,7 @@ LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 STARTS_AS_BASE = True
 MIXES = True
 
-_ACTS: dict[str, Callable[[Tensor], Tensor]] = {
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "relu": F.relu,
     "silu": F.silu,
@@ -47,7 +47,7 @@ _ACTS: dict[str, Callable[[Tensor], Tensor]] = {
 class Options:
     """``reduction_factor``: the width over the size of the bottleneck."""
 
-    reduction_factor: int = number(16, 1, 4096)
+    reduction_factor: int = bounded(16, 1, 4096)
     non_linearity: str = choice("silu", "gelu", "relu", "tanh")
 
 
@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.fleet, self.act = fleet, _ACTS[options.non_linearity]
+        self.fleet, self.act = fleet, _ACTIVATIONS[options.non_linearity]
         size = bottleneck_size(width, options)
         down = torch.empty(fleet.runs, size, width)
         for r, draw in enumerate(generators):
@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
         self.U = nn.Parameter(torch.zeros(fleet.runs, width, size, device=device))
         self.U_bias = nn.Parameter(torch.zeros(fleet.runs, width, device=device))
 
-    def change(self, h: Tensor) -> Tensor:
+    def compute_change(self, h: Tensor) -> Tensor:
         """(rows, tokens, width) -> (rows, tokens, width)."""
         low = per_run_linear(h, self.D, self.fleet)
         low = self.act(low + per_run_vector(low, self.D_bias, self.fleet))
@@ -82,17 +82,17 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """What the sublayer gives, and the bottleneck's change of it."""
-        return out + self.change(out)
+        return out + self.compute_change(out)
 
 
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind both sublayers of every layer."""
-    return behind(model, NAME, _places(anatomy), options, fleet, seeds)
+    return attach_bottlenecks(model, NAME, _sublayer_outputs(anatomy), options, fleet, seeds)
 
 
-def behind(
+def attach_bottlenecks(
     model: nn.Module,
     key: str,
     places: Iterable[str],
@@ -103,8 +103,8 @@ def behind(
     """A bottleneck behind each of these linear layers."""
 
     def made(name: str) -> Bottleneck:
-        layer = linear(model, name)
-        draws = [generator(derive(seed, "init", key, name)) for seed in seeds]
+        layer = get_linear(model, name)
+        draws = [make_generator(derive_seed(seed, "init", key, name)) for seed in seeds]
         return Bottleneck(layer.out_features, options, fleet, draws, layer.weight.device)
 
     return attach(model, key, {name: made(name) for name in places})
@@ -112,7 +112,7 @@ def behind(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width, twice in each layer."""
-    return len(list(_places(anatomy))) * bottleneck_count(anatomy.width, options)
+    return len(list(_sublayer_outputs(anatomy))) * bottleneck_count(anatomy.width, options)
 
 
 def bottleneck_size(width: int, options: Options) -> int:
@@ -126,5 +126,5 @@ def bottleneck_count(width: int, options: Options) -> int:
     return 2 * width * size + size + width
 
 
-def _places(anatomy: Anatomy) -> Iterable[str]:
-    return [name for layer in anatomy.layers for name in (layer.attention.output, layer.down)]
+def _sublayer_outputs(anatomy: Anatomy) -> Iterable[str]:
+    return [name for layer in anatomy.layers for name in (layer.self_attention.output, layer.down)]

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.exporting import beside_layers
-from paretune.methods.fleet import Fleet, per_run_vector
-from paretune.methods.injection import Injection, also_undo, attach, linear
-from paretune.methods.options import EVERY_KIND
-from paretune.models.anatomy import Anatomy
-from paretune.models.blocks import Layer
+from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.peft_export import fill_peft_layers
+from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.layers import Layer
 
 NAME = "ia3"
 TITLE = "IA3"
@@ -55,16 +55,16 @@ class Scale(nn.Module):
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
-        return self.scaled(out)
+        return self.scale_channels(out)
 
-    def scaled(self, x: Tensor) -> Tensor:
+    def scale_channels(self, x: Tensor) -> Tensor:
         """Channels from ``start`` on, times the scale."""
         rest = x[..., self.start :]
         rest = rest * per_run_vector(rest, self.l, self.fleet)
         return torch.cat([x[..., : self.start], rest], -1) if self.start else rest
 
 
-class ScaleOfInput(Scale):
+class InputScale(Scale):
     """A scale on what a layer is given; a hook before the layer applies it."""
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
@@ -80,12 +80,12 @@ def inject(
     handles = []
     for layer in anatomy.layers:
         for name, (channels, start) in _scaled_outputs(model, layer).items():
-            device = linear(model, name).weight.device
+            device = get_linear(model, name).weight.device
             parts[name] = Scale(channels, start, fleet, device)
-        down = linear(model, layer.down)
-        part = parts[layer.down] = ScaleOfInput(down.in_features, 0, fleet, down.weight.device)
-        handles.append(down.register_forward_pre_hook(_entering(part)))
-    return also_undo(attach(model, NAME, parts), *(handle.remove for handle in handles))
+        down = get_linear(model, layer.down)
+        part = parts[layer.down] = InputScale(down.in_features, 0, fleet, down.weight.device)
+        handles.append(down.register_forward_pre_hook(_make_input_hook(part)))
+    return add_undo_steps(attach(model, NAME, parts), *(handle.remove for handle in handles))
 
 
 def to_peft(
@@ -99,7 +99,7 @@ def to_peft(
     import peft
 
     parts: dict[str, Any] = injection.parts
-    inner = [name for name, part in parts.items() if isinstance(part, ScaleOfInput)]
+    inner = [name for name, part in parts.items() if isinstance(part, InputScale)]
     config = peft.IA3Config(
         target_modules=sorted(parts), feedforward_modules=sorted(inner), **common
     )
@@ -107,14 +107,16 @@ def to_peft(
         f"{name}.{NAME}.l": nn.Parameter(F.pad(part.l.detach(), (part.start, 0), value=1.0))
         for name, part in parts.items()
     }
-    return beside_layers(model, config, replace(injection, parameters=whole), NAME, {"l": "ia3_l"})
+    return fill_peft_layers(
+        model, config, replace(injection, parameters=whole), NAME, {"l": "ia3_l"}
+    )
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of key, value and the inner feed-forward activations, over all layers."""
     return sum(
         sum(channels for channels, _ in _scaled_outputs(model, layer).values())
-        + linear(model, layer.down).in_features
+        + get_linear(model, layer.down).in_features
         for layer in anatomy.layers
     )
 
@@ -124,8 +126,8 @@ def merge(model: nn.Module, injection: Injection) -> None:
     with torch.no_grad():
         for name, part in injection.parts.items():
             given: Any = part
-            layer = linear(model, name)
-            if isinstance(part, ScaleOfInput):
+            layer = get_linear(model, name)
+            if isinstance(part, InputScale):
                 layer.weight *= given.l[0]
                 continue
             layer.weight[given.start :] *= given.l[0, :, None]
@@ -139,13 +141,16 @@ def _scaled_outputs(model: nn.Module, layer: Layer) -> dict[str, tuple[int, int]
     scaled: dict[str, tuple[int, int]] = {}
     for attention in layer.attentions:
         if attention.fused:
-            width = linear(model, attention.query).out_features // 3
+            width = get_linear(model, attention.query).out_features // 3
             scaled[attention.query] = (2 * width, width)
         else:
             parts = (attention.key, attention.value)
-            scaled |= {name: (linear(model, name).out_features, 0) for name in parts}
+            scaled |= {name: (get_linear(model, name).out_features, 0) for name in parts}
     return scaled
 
 
-def _entering(part: ScaleOfInput) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
-    return lambda module, given: (part.fleet.among(part.scaled, given[0]), *given[1:])
+def _make_input_hook(part: InputScale) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
+    return lambda module, given: (
+        part.fleet.apply_to_own_rows(part.scale_channels, given[0]),
+        *given[1:],
+    )

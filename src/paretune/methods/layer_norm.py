@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.exporting import fill, in_peft
-from paretune.methods.fleet import Fleet, per_run_vector
-from paretune.methods.injection import Injection, attach
-from paretune.methods.options import EVERY_KIND
-from paretune.models.anatomy import Anatomy
+from paretune.methods.core.injection import Injection, attach
+from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
+from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.structure.anatomy import Anatomy
 
 NAME = "layer_norm"
 TITLE = "LayerNorm tuning"
@@ -40,14 +40,14 @@ class Options:
     """LayerNorm tuning has no options beside the learning rate."""
 
 
-class Renorm(nn.Module):
+class NormChange(nn.Module):
     """A change of one normalisation's gain and shift for each run."""
 
     shift_bias: nn.Parameter | None
 
     def __init__(self, norm: Any, fleet: Fleet) -> None:
         super().__init__()
-        self.fleet, self.norm = fleet, _plain(norm)
+        self.fleet, self.norm = fleet, _make_normalise(norm)
         zeros = torch.zeros(fleet.runs, *norm.weight.shape, device=norm.weight.device)
         # Their names end as those of a normalisation's shift do: no weight decay.
         self.gain_bias = nn.Parameter(zeros)
@@ -67,7 +67,7 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a change beside every normalisation of the backbone."""
-    parts = {name: Renorm(norm, fleet) for name, norm in norms(model, anatomy).items()}
+    parts = {name: NormChange(norm, fleet) for name, norm in find_norms(model, anatomy).items()}
     return attach(model, NAME, parts)
 
 
@@ -78,19 +78,19 @@ def to_peft(
     import peft
 
     config = peft.LNTuningConfig(target_modules=sorted(injection.parts), **common)
-    theirs = in_peft(model, config)
+    theirs = wrap_in_peft(model, config)
     for name, part in injection.parts.items():
         held: Any = theirs.base_model.model.get_submodule(name).ln_tuning_layers["default"]
         given: Any = part
-        fill(held.weight, held.weight + given.gain_bias)
+        copy_run_tensor(held.weight, held.weight + given.gain_bias)
         if given.shift_bias is not None:
-            fill(held.bias, held.bias + given.shift_bias)
+            copy_run_tensor(held.bias, held.bias + given.shift_bias)
     return theirs
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of all gains and shifts."""
-    return sum(p.numel() for norm in norms(model, anatomy).values() for p in norm.parameters())
+    return sum(p.numel() for norm in find_norms(model, anatomy).values() for p in norm.parameters())
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -105,17 +105,17 @@ def merge(model: nn.Module, injection: Injection) -> None:
     injection.undo()
 
 
-def norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
+def find_norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
     """Every normalisation outside the head, by name."""
     return {
         name: module
         for name, module in model.named_modules()
-        if (isinstance(module, nn.LayerNorm) or _by_rms(module))
-        and not any(name == head or name.startswith(f"{head}.") for head in anatomy.head)
+        if (isinstance(module, nn.LayerNorm) or _is_rms_norm(module))
+        and not any(name == head or name.startswith(f"{head}.") for head in anatomy.head_modules)
     }
 
 
-def _by_rms(module: Any) -> bool:
+def _is_rms_norm(module: Any) -> bool:
     """Whether it divides by the root of the mean square: T5's own module, and others like it."""
     if isinstance(module, nn.RMSNorm):
         return True
@@ -123,9 +123,9 @@ def _by_rms(module: Any) -> bool:
     return hasattr(module, "variance_epsilon") and only_gain
 
 
-def _plain(norm: Any) -> Callable[[Tensor], Tensor]:
+def _make_normalise(norm: Any) -> Callable[[Tensor], Tensor]:
     """What it does before its gain and its shift."""
-    if _by_rms(norm):
+    if _is_rms_norm(norm):
         eps = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
         return lambda x: F.rms_norm(x, x.shape[-1:], eps=eps)
     return lambda x: F.layer_norm(x, x.shape[-1:], eps=norm.eps)

@@ -23,16 +23,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.exporting import beside_layers
-from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.in_full import count_numbers, find_modules, train_in_full
-from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import EVERY_KIND
-from paretune.methods.targeting import LowRank, reads_weights
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import (
+    Injection,
+    attach,
+    get_linear,
+    make_generator,
+    merge_deltas,
+)
+from paretune.methods.core.modules_to_save import (
+    count_module_parameters,
+    find_modules_to_save,
+    train_modules,
+)
+from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.peft_export import fill_peft_layers
+from paretune.methods.core.run_axis import Fleet, per_run_linear
+from paretune.methods.core.targeting import LowRankOptions, reads_weights
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
-__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
+__all__ = ["Options", "inject", "merge_deltas", "parameter_count", "reads_weights"]
 
 NAME = "loha"
 TITLE = "LoHa"
@@ -44,11 +54,11 @@ MIXES = True
 
 
 @dataclass(frozen=True)
-class Options(LowRank):
+class Options(LowRankOptions):
     """Those of every update of low rank."""
 
 
-class Loha(nn.Module):
+class LohaUpdate(nn.Module):
     """One Hadamard update for each run, beside a frozen linear layer."""
 
     def __init__(
@@ -97,13 +107,13 @@ def inject(
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
 
-    def made(name: str) -> Loha:
-        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Loha(linear(model, name), options.at(name), fleet, draws)
+    def made(name: str) -> LohaUpdate:
+        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
+        return LohaUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    names = options.layers(anatomy, in_full)
-    return train_in_full(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    names = options.select_layers(anatomy, in_full)
+    return train_modules(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
 
 
 def to_peft(
@@ -114,12 +124,12 @@ def to_peft(
 
     config = peft.LoHaConfig(
         r=options.rank,
-        alpha=options.scaled_by,
+        alpha=options.effective_alpha,
         target_modules=sorted(injection.parts),
-        **options.patterns(list(injection.parts)),
+        **options.peft_patterns(list(injection.parts)),
         **common,
     )
-    return beside_layers(
+    return fill_peft_layers(
         model,
         config,
         injection,
@@ -130,7 +140,9 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of 2 * rank * (in + out) over the target layers."""
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    layers = {name: linear(model, name) for name in options.layers(anatomy, in_full)}
-    numbers = (options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())
-    return 2 * sum(numbers) + count_numbers(model, in_full)
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    layers = {name: get_linear(model, name) for name in options.select_layers(anatomy, in_full)}
+    numbers = (
+        options.for_layer(n).rank * (m.out_features + m.in_features) for n, m in layers.items()
+    )
+    return 2 * sum(numbers) + count_module_parameters(model, in_full)

@@ -23,16 +23,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.exporting import beside_layers
-from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.in_full import count_numbers, find_modules, train_in_full
-from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.targeting import LowRank, reads_weights
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import (
+    Injection,
+    attach,
+    get_linear,
+    make_generator,
+    merge_deltas,
+)
+from paretune.methods.core.modules_to_save import (
+    count_module_parameters,
+    find_modules_to_save,
+    train_modules,
+)
+from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.peft_export import fill_peft_layers
+from paretune.methods.core.run_axis import Fleet, per_run_linear
+from paretune.methods.core.targeting import LowRankOptions, reads_weights
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
-__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
+__all__ = ["Options", "inject", "merge_deltas", "parameter_count", "reads_weights"]
 
 NAME = "lokr"
 TITLE = "LoKr"
@@ -44,13 +54,13 @@ MIXES = True
 
 
 @dataclass(frozen=True)
-class Options(LowRank):
+class Options(LowRankOptions):
     """``decompose_factor`` bounds l and m (-1: near the root)."""
 
-    decompose_factor: int = number(-1, -1, 4096)
+    decompose_factor: int = bounded(-1, -1, 4096)
 
 
-class Lokr(nn.Module):
+class LokrUpdate(nn.Module):
     """One Kronecker update for each run, beside a frozen linear layer."""
 
     C: Tensor
@@ -64,7 +74,7 @@ class Lokr(nn.Module):
         super().__init__()
         self.register_parameter("D", None)
         self.fleet, self.scaling = fleet, options.scaling
-        shapes = _shapes(base, options)
+        shapes = _tensor_shapes(base, options)
         self.inner = shapes["C"][1]
         for name, shape in shapes.items():
             values = torch.zeros(fleet.runs, *shape)
@@ -95,13 +105,13 @@ def inject(
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
 
-    def made(name: str) -> Lokr:
-        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Lokr(linear(model, name), options.at(name), fleet, draws)
+    def made(name: str) -> LokrUpdate:
+        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
+        return LokrUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    names = options.layers(anatomy, in_full)
-    return train_in_full(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    names = options.select_layers(anatomy, in_full)
+    return train_modules(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
 
 
 def to_peft(
@@ -112,13 +122,13 @@ def to_peft(
 
     config = peft.LoKrConfig(
         r=options.rank,
-        alpha=options.scaled_by,
+        alpha=options.effective_alpha,
         decompose_factor=options.decompose_factor,
         target_modules=sorted(injection.parts),
-        **options.patterns(list(injection.parts)),
+        **options.peft_patterns(list(injection.parts)),
         **common,
     )
-    return beside_layers(
+    return fill_peft_layers(
         model,
         config,
         injection,
@@ -129,16 +139,16 @@ def to_peft(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    names = options.layers(anatomy, in_full)
-    shapes = [_shapes(linear(model, n), options.at(n)) for n in names]
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    names = options.select_layers(anatomy, in_full)
+    shapes = [_tensor_shapes(get_linear(model, n), options.for_layer(n)) for n in names]
     own = sum(math.prod(shape) for layer in shapes for shape in layer.values())
-    return own + count_numbers(model, in_full)
+    return own + count_module_parameters(model, in_full)
 
 
-def _shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:
-    rows, inner_rows = factorised(base.out_features, options.decompose_factor)
-    columns, inner_columns = factorised(base.in_features, options.decompose_factor)
+def _tensor_shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:
+    rows, inner_rows = factorise(base.out_features, options.decompose_factor)
+    columns, inner_columns = factorise(base.in_features, options.decompose_factor)
     if options.rank < max(inner_rows, inner_columns) / 2:
         right = {"A": (inner_rows, options.rank), "B": (options.rank, inner_columns)}
     else:
@@ -146,8 +156,9 @@ def _shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:
     return {"C": (rows, columns), **right}
 
 
-def factorised(number: int, factor: int) -> tuple[int, int]:
-    """``number`` as a product, the smaller factor first: as near to its root as ``factor`` lets it.
+def factorise(number: int, factor: int) -> tuple[int, int]:
+    """``bounded`` as a product, the smaller factor first: as near to its root as ``factor`` lets
+    it.
 
     A ``factor`` that divides the number is itself the first, as in LyCORIS; -1 sets no bound.
     """

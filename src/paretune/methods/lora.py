@@ -20,16 +20,26 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.exporting import beside_layers
-from paretune.methods.fleet import Fleet, per_run_linear
-from paretune.methods.in_full import count_numbers, find_modules, train_in_full
-from paretune.methods.injection import Injection, attach, generator, linear, merge
-from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.targeting import LowRank, reads_weights
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import (
+    Injection,
+    attach,
+    get_linear,
+    make_generator,
+    merge_deltas,
+)
+from paretune.methods.core.modules_to_save import (
+    count_module_parameters,
+    find_modules_to_save,
+    train_modules,
+)
+from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.peft_export import fill_peft_layers
+from paretune.methods.core.run_axis import Fleet, per_run_linear
+from paretune.methods.core.targeting import LowRankOptions, reads_weights
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
-__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
+__all__ = ["Options", "inject", "merge_deltas", "parameter_count", "reads_weights"]
 
 NAME = "lora"
 TITLE = "LoRA"
@@ -41,17 +51,17 @@ MIXES = True
 
 
 @dataclass(frozen=True)
-class Options(LowRank):
+class Options(LowRankOptions):
     """``dropout`` acts on the input of the update.
 
     ``loraplus_lr_ratio``: B learns so many times as fast as A; 1 is plain LoRA.
     """
 
-    dropout: float = number(0.0, 0.0, 0.9)
+    dropout: float = bounded(0.0, 0.0, 0.9)
     use_rslora: bool = False
-    loraplus_lr_ratio: float = number(1.0, 1.0, 1024.0)
+    loraplus_lr_ratio: float = bounded(1.0, 1.0, 1024.0)
     CLOSED: ClassVar[Mapping[str, str]] = {
-        **LowRank.CLOSED,
+        **LowRankOptions.CLOSED,
         "use_dora": "take the method dora",
         "init_lora_weights": "the method peft:lora has it",
     }
@@ -59,10 +69,10 @@ class Options(LowRank):
     @property
     def scaling(self) -> float:
         """What the update is multiplied by."""
-        return self.scaled_by / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+        return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
-class Lora(nn.Module):
+class LoraUpdate(nn.Module):
     """One low-rank update for each run, beside a frozen linear layer."""
 
     def __init__(
@@ -97,18 +107,18 @@ def inject(
 ) -> Injection:
     """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
 
-    def made(name: str) -> Lora:
-        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
-        return Lora(linear(model, name), options.at(name), fleet, draws)
+    def made(name: str) -> LoraUpdate:
+        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
+        return LoraUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    names = options.layers(anatomy, in_full)
-    injection = train_in_full(
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    names = options.select_layers(anatomy, in_full)
+    injection = train_modules(
         model, attach(model, NAME, {name: made(name) for name in names}), in_full
     )
     if options.loraplus_lr_ratio != 1.0:
         faster = [name for name in injection.parameters if name.endswith(".B")]
-        injection.rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
+        injection.learning_rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
     return injection
 
 
@@ -120,19 +130,21 @@ def to_peft(
 
     config = peft.LoraConfig(
         r=options.rank,
-        lora_alpha=options.scaled_by,
+        lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_rslora=options.use_rslora,
         target_modules=sorted(injection.parts),
-        **options.patterns(list(injection.parts)),
+        **options.peft_patterns(list(injection.parts)),
         **common,
     )
-    return beside_layers(model, config, injection, NAME, {"A": "lora_A", "B": "lora_B"})
+    return fill_peft_layers(model, config, injection, NAME, {"A": "lora_A", "B": "lora_B"})
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Sum of rank * (in + out) over the target layers."""
-    in_full = find_modules(model, anatomy, options.modules_to_save)
-    layers = {name: linear(model, name) for name in options.layers(anatomy, in_full)}
-    numbers = (options.at(n).rank * (m.out_features + m.in_features) for n, m in layers.items())
-    return sum(numbers) + count_numbers(model, in_full)
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    layers = {name: get_linear(model, name) for name in options.select_layers(anatomy, in_full)}
+    numbers = (
+        options.for_layer(n).rank * (m.out_features + m.in_features) for n, m in layers.items()
+    )
+    return sum(numbers) + count_module_parameters(model, in_full)

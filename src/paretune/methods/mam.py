@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from paretune.methods import parallel, stack
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection
-from paretune.methods.options import EVERY_KIND, number
-from paretune.models.anatomy import Anatomy
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
 
 NAME = "mam"
 TITLE = "MAM adapter"
@@ -32,11 +32,11 @@ STARTS_AS_BASE = False
 class Options:
     """Of the prefix, and of the parallel adapter; the rate is the adapter's."""
 
-    num_virtual_tokens: int = number(30, 1, 512)
+    num_virtual_tokens: int = bounded(30, 1, 512)
     prefix_projection: bool = False
-    encoder_hidden_size: int = number(512, 1, 8192)
-    reduction_factor: int = number(2, 1, 4096)
-    scaling: float = number(4.0, 0.01, 1024.0)
+    encoder_hidden_size: int = bounded(512, 1, 8192)
+    reduction_factor: int = bounded(2, 1, 4096)
+    scaling: float = bounded(4.0, 0.01, 1024.0)
 
     @property
     def stacked(self) -> stack.Options:

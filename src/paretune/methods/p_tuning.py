@@ -23,13 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods import door, prompt
-from paretune.methods.exporting import fill, in_peft
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection, generator
-from paretune.methods.options import EVERY_KIND, choice, number
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods import prompt
+from paretune.methods.core import virtual_tokens
+from paretune.methods.core.injection import Injection, make_generator
+from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
 NAME = "p_tuning"
 TITLE = "P-tuning"
@@ -46,12 +47,12 @@ class Options:
     ``text_positions``: as of prompt tuning.
     """
 
-    num_virtual_tokens: int = number(20, 1, 512)
+    num_virtual_tokens: int = bounded(20, 1, 512)
     text_positions: str = choice("auto", "kept", "shifted")
-    encoder_hidden_size: int | None = number(None, 1, 8192)
+    encoder_hidden_size: int | None = bounded(None, 1, 8192)
 
 
-class Encoder(nn.Module):
+class PromptEncoder(nn.Module):
     """The network that makes the prompt of each run."""
 
     def __init__(
@@ -84,10 +85,10 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Add the prompt at the door of the model; ``seeds`` has one seed for each run."""
-    draws = [generator(derive(seed, "init", NAME)) for seed in seeds]
-    encoder = Encoder(options, anatomy.embedding_width, fleet, draws)
-    encoder.to(next(model.get_submodule(anatomy.embeddings).parameters()).device)
-    return door.enter(
+    draws = [make_generator(derive_seed(seed, "init", NAME)) for seed in seeds]
+    encoder = PromptEncoder(options, anatomy.embedding_width, fleet, draws)
+    encoder.to(next(model.get_submodule(anatomy.word_embeddings).parameters()).device)
+    return virtual_tokens.prepend_virtual_tokens(
         model, anatomy, encoder, options.num_virtual_tokens, fleet, options.text_positions
     )
 
@@ -102,20 +103,20 @@ def to_peft(
         num_virtual_tokens=options.num_virtual_tokens,
         encoder_hidden_size=options.encoder_hidden_size
         or model.get_input_embeddings().embedding_dim,  # type: ignore[operator]
-        **prompt.prompt_common(model, common, options),
+        **prompt.peft_prompt_settings(model, common, options),
     )
-    theirs = in_peft(model, config)
+    theirs = wrap_in_peft(model, config)
     encoder = theirs.prompt_encoder["default"]
     ours: dict[str, Tensor] = {
         name.rpartition(".")[2]: p for name, p in injection.parameters.items()
     }
-    fill(encoder.embedding.weight, ours["Z"])
+    copy_run_tensor(encoder.embedding.weight, ours["Z"])
     # The last layer gives rows of the table, or what its module makes of them.
-    ours["W3"] = prompt.as_words(theirs, ours["W3"].transpose(1, 2)).transpose(1, 2)
-    ours["b3_bias"] = prompt.as_words(theirs, ours["b3_bias"])
+    ours["W3"] = prompt.embed_prompt(theirs, ours["W3"].transpose(1, 2)).transpose(1, 2)
+    ours["b3_bias"] = prompt.embed_prompt(theirs, ours["b3_bias"])
     for i in (1, 2, 3):
-        fill(encoder.mlp_head[2 * i - 2].weight, ours[f"W{i}"])
-        fill(encoder.mlp_head[2 * i - 2].bias, ours[f"b{i}_bias"])
+        copy_run_tensor(encoder.mlp_head[2 * i - 2].weight, ours[f"W{i}"])
+        copy_run_tensor(encoder.mlp_head[2 * i - 2].bias, ours[f"b{i}_bias"])
     return theirs
 
 

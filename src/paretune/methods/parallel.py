@@ -20,11 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection, also_undo, attach, generator, linear
-from paretune.methods.options import EVERY_KIND, choice, number
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import (
+    Injection,
+    add_undo_steps,
+    attach,
+    get_linear,
+    make_generator,
+)
+from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
 NAME = "parallel"
 TITLE = "parallel adapter"
@@ -39,12 +45,12 @@ MIXES = True
 class Options(houlsby.Options):
     """``reduction_factor``: the width over the size; ``scaling``: what the change is times."""
 
-    reduction_factor: int = number(2, 1, 4096)
+    reduction_factor: int = bounded(2, 1, 4096)
     non_linearity: str = choice("relu", "silu", "gelu", "tanh")
-    scaling: float = number(4.0, 0.01, 1024.0)
+    scaling: float = bounded(4.0, 0.01, 1024.0)
 
 
-class Beside(houlsby.Bottleneck):
+class ParallelBottleneck(houlsby.Bottleneck):
     """A bottleneck that reads what the feed-forward part was given."""
 
     def __init__(
@@ -61,9 +67,9 @@ class Beside(houlsby.Bottleneck):
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """What the feed-forward part gives, and the change by what it was given."""
-        return out + self.scaling * self.change(self._given.pop())
+        return out + self.scaling * self.compute_change(self._given.pop())
 
-    def note(self, module: nn.Module, given: tuple[Any, ...]) -> None:
+    def remember_input(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         """Hook before the first layer of the feed-forward part: remember its input."""
         self._given = [self.fleet.own(given[0])]
 
@@ -75,13 +81,13 @@ def inject(
     parts: dict[str, nn.Module] = {}
     removes: list[Callable[[], None]] = []
     for layer in anatomy.layers:
-        down = linear(model, layer.down)
-        draws = [generator(derive(seed, "init", NAME, layer.down)) for seed in seeds]
-        part = Beside(down.out_features, options, fleet, draws, down.weight.device)
+        down = get_linear(model, layer.down)
+        draws = [make_generator(derive_seed(seed, "init", NAME, layer.down)) for seed in seeds]
+        part = ParallelBottleneck(down.out_features, options, fleet, draws, down.weight.device)
         parts[layer.down] = part
-        hook = model.get_submodule(layer.up[0]).register_forward_pre_hook(part.note)
+        hook = model.get_submodule(layer.up[0]).register_forward_pre_hook(part.remember_input)
         removes.append(hook.remove)
-    return also_undo(attach(model, NAME, parts), *removes)
+    return add_undo_steps(attach(model, NAME, parts), *removes)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

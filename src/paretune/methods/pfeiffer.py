@@ -21,11 +21,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection, also_undo, attach, generator, linear
-from paretune.methods.options import EVERY_KIND, choice, number
-from paretune.models.anatomy import Anatomy
-from paretune.study import derive
+from paretune.methods.core.injection import (
+    Injection,
+    add_undo_steps,
+    attach,
+    get_linear,
+    make_generator,
+)
+from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+from paretune.study import derive_seed
 
 NAME = "pfeiffer"
 TITLE = "Pfeiffer adapters"
@@ -40,7 +46,7 @@ MIXES = True
 class Options(houlsby.Options):
     """``reduction_factor``: the width over the size of the bottleneck."""
 
-    reduction_factor: int = number(16, 1, 4096)
+    reduction_factor: int = bounded(16, 1, 4096)
     non_linearity: str = choice("relu", "silu", "gelu", "tanh")
 
 
@@ -49,7 +55,7 @@ class Bottleneck(houlsby.Bottleneck):
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
         """What is changed, and the bottleneck's change by what it reads."""
-        return out + self.change(h)
+        return out + self.compute_change(h)
 
 
 def inject(
@@ -58,13 +64,13 @@ def inject(
     """Put a bottleneck behind the feed-forward part of every layer."""
     parts: dict[str, nn.Module] = {}
     for layer in anatomy.layers:
-        down = linear(model, layer.down)
-        draws = [generator(derive(seed, "init", NAME, layer.down)) for seed in seeds]
+        down = get_linear(model, layer.down)
+        draws = [make_generator(derive_seed(seed, "init", NAME, layer.down)) for seed in seeds]
         parts[layer.down] = Bottleneck(down.out_features, options, fleet, draws, down.weight.device)
-    return behind_feed_forward(model, anatomy, NAME, parts)
+    return attach_behind_feed_forward(model, anatomy, NAME, parts)
 
 
-def behind_feed_forward(
+def attach_behind_feed_forward(
     model: nn.Module, anatomy: Anatomy, key: str, parts: Mapping[str, nn.Module]
 ) -> Injection:
     """Let each part change the sum behind a layer's feed-forward part.
@@ -78,12 +84,14 @@ def behind_feed_forward(
         if layer.down not in parts:
             continue
         part = parts[layer.down]
-        if layer.norm is None:
-            hook = model.get_submodule(layer.down).register_forward_hook(_of_output(part))
+        if layer.output_norm is None:
+            hook = model.get_submodule(layer.down).register_forward_hook(_make_output_hook(part))
         else:
-            hook = model.get_submodule(layer.norm).register_forward_pre_hook(_of_sum(part))
+            hook = model.get_submodule(layer.output_norm).register_forward_pre_hook(
+                _make_sum_hook(part)
+            )
         removes.append(hook.remove)
-    return also_undo(attach(model, key, parts, hooked=False), *removes)
+    return add_undo_steps(attach(model, key, parts, hooked=False), *removes)
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
@@ -91,11 +99,11 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
     return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
 
 
-def _of_output(part: Any) -> Any:
-    return lambda module, given, out: part.fleet.among(part, out, out)
+def _make_output_hook(part: Any) -> Any:
+    return lambda module, given, out: part.fleet.apply_to_own_rows(part, out, out)
 
 
-def _of_sum(part: Any) -> Any:
+def _make_sum_hook(part: Any) -> Any:
     def changed(norm: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         # The normalisation is called as a module, with whatever a stack put beside it, so all
         # hooks of this kind meet that call: it is for reading, and none may change it.
@@ -106,6 +114,6 @@ def _of_sum(part: Any) -> Any:
             h = norm(given[0])
         finally:
             del norm.being_read
-        return (part.fleet.among(part, h, given[0]),)
+        return (part.fleet.apply_to_own_rows(part, h, given[0]),)
 
     return changed

@@ -23,12 +23,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.fleet import Fleet, per_run_rows
-from paretune.methods.injection import Injection, also_undo, generator
-from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.prefixing import attach_prefixes, attention_module, prefix_width
-from paretune.models.anatomy import Anatomy, Attention
-from paretune.study import derive
+from paretune.methods.core.injection import Injection, add_undo_steps, make_generator
+from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.prefix_attention import (
+    attach_prefixes,
+    attention_module_name,
+    prefix_width,
+)
+from paretune.methods.core.run_axis import Fleet, per_run_rows
+from paretune.models.structure.anatomy import Anatomy, Attention
+from paretune.study import derive_seed
 
 NAME = "prefix"
 TITLE = "prefix tuning"
@@ -36,19 +40,19 @@ CODE_EPOCH = 1
 KINDS = EVERY_KIND
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 STARTS_AS_BASE = False
-FRONT = "prefix_front"
+ENCODER_NAME = "prefix_front"
 
 
 @dataclass(frozen=True)
 class Options:
     """``prefix_projection``: the prefix is made by a network of ``encoder_hidden_size``."""
 
-    num_virtual_tokens: int = number(20, 1, 512)
+    num_virtual_tokens: int = bounded(20, 1, 512)
     prefix_projection: bool = False
-    encoder_hidden_size: int = number(512, 1, 8192)
+    encoder_hidden_size: int = bounded(512, 1, 8192)
 
 
-class Flat(nn.Module):
+class FlatPrefix(nn.Module):
     """The prefix of one attention, trained as it is."""
 
     def __init__(
@@ -68,7 +72,7 @@ class Flat(nn.Module):
         return per_run_rows(keys, rows, self.fleet), per_run_rows(values, rows, self.fleet)
 
 
-class Front(nn.Module):
+class PrefixEncoder(nn.Module):
     """tanh(W1 Z + b1), from which all prefixes are made; (runs, virtual, hidden)."""
 
     def __init__(self, width: int, options: Options, generators: list[torch.Generator]) -> None:
@@ -77,15 +81,15 @@ class Front(nn.Module):
         self.Z = nn.Parameter(torch.empty(runs, options.num_virtual_tokens, width))
         for r, draw in enumerate(generators):
             self.Z.data[r].normal_(0, 1, generator=draw)
-        self.W1 = nn.Parameter(_uniform((hidden, width), width, generators))
-        self.W1_bias = nn.Parameter(_uniform((1, hidden), width, generators))
+        self.W1 = nn.Parameter(_draw_uniform((hidden, width), width, generators))
+        self.W1_bias = nn.Parameter(_draw_uniform((1, hidden), width, generators))
 
     def forward(self) -> Tensor:
         """(runs, virtual, hidden)."""
         return torch.tanh(self.Z @ self.W1.transpose(1, 2) + self.W1_bias)
 
 
-class Projected(nn.Module):
+class ProjectedPrefix(nn.Module):
     """The prefix of one attention, made from the front that all share."""
 
     def __init__(
@@ -94,15 +98,15 @@ class Projected(nn.Module):
         options: Options,
         fleet: Fleet,
         generators: list[torch.Generator],
-        front: Front,
+        front: PrefixEncoder,
     ) -> None:
         super().__init__()
         self.fleet = fleet
         # In a tuple, so that the front is not listed as a part of every attention.
         self._front = (front,)
         hidden = options.encoder_hidden_size
-        self.W2 = nn.Parameter(_uniform((2 * width, hidden), hidden, generators))
-        self.W2_bias = nn.Parameter(_uniform((1, 2 * width), hidden, generators))
+        self.W2 = nn.Parameter(_draw_uniform((2 * width, hidden), hidden, generators))
+        self.W2_bias = nn.Parameter(_draw_uniform((1, 2 * width), hidden, generators))
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
@@ -119,27 +123,27 @@ def inject(
     Raises:
         MethodError: an architecture whose attention cannot be reached.
     """
-    first = model.get_submodule(anatomy.layers[0].attention.query)
+    first = model.get_submodule(anatomy.layers[0].self_attention.query)
     device: torch.device = next(first.parameters()).device
     front = None
     if options.prefix_projection:
-        draws = [generator(derive(seed, "init", NAME)) for seed in seeds]
-        front = Front(anatomy.width, options, draws).to(device)
-        model.add_module(FRONT, front)
+        draws = [make_generator(derive_seed(seed, "init", NAME)) for seed in seeds]
+        front = PrefixEncoder(anatomy.width, options, draws).to(device)
+        model.add_module(ENCODER_NAME, front)
     parts: dict[str, nn.Module] = {}
     for attention in _attentions(anatomy):
-        name, width = attention_module(attention), prefix_width(model, attention)
-        draws = [generator(derive(seed, "init", NAME, name)) for seed in seeds]
+        name, width = attention_module_name(attention), prefix_width(model, attention)
+        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
         if front is None:
-            part: nn.Module = Flat(width, options, fleet, draws)
+            part: nn.Module = FlatPrefix(width, options, fleet, draws)
         else:
-            part = Projected(width, options, fleet, draws, front)
+            part = ProjectedPrefix(width, options, fleet, draws, front)
         parts[name] = part.to(device)
     injection = attach_prefixes(model, anatomy, NAME, parts)
     if front is None:
         return injection
-    injection.parameters |= {f"{FRONT}.{n}": p for n, p in front.named_parameters()}
-    return also_undo(injection, lambda: delattr(model, FRONT))
+    injection.parameters |= {f"{ENCODER_NAME}.{n}": p for n, p in front.named_parameters()}
+    return add_undo_steps(injection, lambda: delattr(model, ENCODER_NAME))
 
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
@@ -156,7 +160,7 @@ def _attentions(anatomy: Anatomy) -> list[Attention]:
     return [attention for layer in anatomy.layers for attention in layer.attentions]
 
 
-def _uniform(shape: tuple[int, ...], fan_in: int, generators: list[torch.Generator]) -> Tensor:
+def _draw_uniform(shape: tuple[int, ...], fan_in: int, generators: list[torch.Generator]) -> Tensor:
     values = torch.empty(len(generators), *shape)
     bound = 1 / math.sqrt(fan_in)
     for r, draw in enumerate(generators):

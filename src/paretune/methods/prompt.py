@@ -8,8 +8,8 @@ sees what the encoder makes of it.
 Trained parameters: num_virtual_tokens * embedding width.
 Start: not the base model: the text attends to the prompt too, and a head that reads the first
 position reads the first virtual token, as in PEFT. The text is shifted by the prompt, as in PEFT,
-but in translation models it keeps its positions (``text_positions``; paretune.methods.door says
-why). ``init`` draws P from normal(0, 1) (``random``,
+but in translation models it keeps its positions (``text_positions``;
+paretune.methods.core.virtual_tokens says why). ``init`` draws P from normal(0, 1) (``random``,
 PEFT's RANDOM), takes the embeddings of random tokens (``vocabulary``, PEFT's SAMPLE_VOCAB), or of
 ``init_text``, repeated and cut to length (``text``, PEFT's TEXT).
 Does not merge. PEFT export: PROMPT_TUNING (not for multiple choice, nor where the model scales its
@@ -26,15 +26,15 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods import door
-from paretune.methods.exporting import fill, in_peft
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection, generator
-from paretune.methods.options import EVERY_KIND, choice, found_later, number
-from paretune.models.anatomy import Anatomy, embeds_path_agrees
-from paretune.models.anatomy import anatomy as describe
-from paretune.models.backbone import word_tables
-from paretune.study import derive
+from paretune.methods.core import virtual_tokens
+from paretune.methods.core.injection import Injection, make_generator
+from paretune.methods.core.options import EVERY_KIND, bounded, choice, derived_option
+from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy, accepts_embeddings
+from paretune.models.structure.anatomy import read_anatomy as describe
+from paretune.models.structure.backbone import find_word_embeddings
+from paretune.study import derive_seed
 
 NAME = "prompt"
 TITLE = "prompt tuning"
@@ -52,11 +52,11 @@ class Options:
     default kept in translation models with absolute positions, and shifted elsewhere.
     """
 
-    num_virtual_tokens: int = number(20, 1, 512)
+    num_virtual_tokens: int = bounded(20, 1, 512)
     text_positions: str = choice("auto", "kept", "shifted")
     init: str = choice("vocabulary", "random", "text")
     init_text: str | None = None
-    init_ids: tuple[int, ...] = found_later()
+    init_ids: tuple[int, ...] = derived_option()
 
 
 def with_tokenizer(options: Options, tokenizer: Any) -> Options:
@@ -78,7 +78,7 @@ def with_tokenizer(options: Options, tokenizer: Any) -> Options:
     return replace(options, init_ids=tuple(ids))
 
 
-class Prompts(nn.Module):
+class PromptTable(nn.Module):
     """The trained prompts themselves; called, they are (runs, virtual, embedding width)."""
 
     def __init__(self, prompts: Tensor) -> None:
@@ -94,23 +94,23 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Add the prompt at the door of the model; ``seeds`` has one seed for each run."""
-    embeddings = model.get_submodule(anatomy.embeddings)
+    embeddings = model.get_submodule(anatomy.word_embeddings)
     table = next(embeddings.parameters())
     prompts = torch.empty(fleet.runs, options.num_virtual_tokens, anatomy.embedding_width)
     for r, seed in enumerate(seeds):
-        draw = generator(derive(seed, "init", NAME))
+        draw = make_generator(derive_seed(seed, "init", NAME))
         if options.init == "random":
             prompts[r].normal_(0, 1, generator=draw)
         else:
-            ids = _start(options, len(table), draw)
+            ids = _initial_token_ids(options, len(table), draw)
             prompts[r] = table[ids.to(table.device)].detach().cpu()
-    made = Prompts(prompts.to(table.device))
-    return door.enter(
+    made = PromptTable(prompts.to(table.device))
+    return virtual_tokens.prepend_virtual_tokens(
         model, anatomy, made, options.num_virtual_tokens, fleet, options.text_positions
     )
 
 
-def _start(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:
+def _initial_token_ids(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:
     """The tokens whose embeddings the prompt starts from."""
     if options.init == "text":
         times = -(-options.num_virtual_tokens // len(options.init_ids))
@@ -126,19 +126,19 @@ def to_peft(
 
     config = peft.PromptTuningConfig(
         num_virtual_tokens=options.num_virtual_tokens,
-        **prompt_common(model, common, options),
+        **peft_prompt_settings(model, common, options),
     )
-    theirs = in_peft(model, config)
+    theirs = wrap_in_peft(model, config)
     (ours,) = injection.parameters.values()
     # PEFT's rows go in behind the table, so whatever its module makes of a row is made here.
-    fill(theirs.prompt_encoder["default"].embedding.weight, as_words(theirs, ours))
+    copy_run_tensor(theirs.prompt_encoder["default"].embedding.weight, embed_prompt(theirs, ours))
     return theirs
 
 
-def as_words(theirs: Any, ours: Tensor) -> Tensor:
+def embed_prompt(theirs: Any, ours: Tensor) -> Tensor:
     """Rows of our only run as the table's module gives its own; (1, n, embedding width)."""
-    (words, *_) = word_tables(theirs.get_base_model())
-    return door.as_looked_up(words, ours[0].to(words.weight))[None]
+    (words, *_) = find_word_embeddings(theirs.get_base_model())
+    return virtual_tokens.embed_rows(words, ours[0].to(words.weight))[None]
 
 
 def not_in_peft(kind: str) -> str:
@@ -148,12 +148,12 @@ def not_in_peft(kind: str) -> str:
 
 def not_in_peft_on(model: Any, options: Any) -> str:
     """Why PEFT cannot put this method before the texts of this model, or ""."""
-    if not embeds_path_agrees(model):
+    if not accepts_embeddings(model):
         return (
             f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
             "prompts hand it embeddings: prompt and text would be read unscaled"
         )
-    if door.keeps(describe(model), options.text_positions):
+    if virtual_tokens.keeps_text_positions(describe(model), options.text_positions):
         return (
             "the text kept its positions, and PEFT moves it behind the prompt "
             "(text_positions: shifted can be exported)"
@@ -161,7 +161,7 @@ def not_in_peft_on(model: Any, options: Any) -> str:
     return ""
 
 
-def prompt_common(model: Any, common: dict[str, Any], options: Any) -> dict[str, Any]:
+def peft_prompt_settings(model: Any, common: dict[str, Any], options: Any) -> dict[str, Any]:
     """What PEFT's prompt methods want to be told of a model.
 
     Raises:

@@ -22,11 +22,11 @@ from torch import nn
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection
-from paretune.methods.options import EVERY_KIND, found_later, members
-from paretune.models.anatomy import Anatomy
+from paretune.methods.core import options as method_options
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.options import EVERY_KIND, derived_option, methods_option
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
 
 NAME = "stack"
 TITLE = "stack of methods"
@@ -41,7 +41,7 @@ _ALONE = {
     "stack": "name its members instead",
     "untuned": "it trains nothing",
 }
-MOST = 20
+MAX_METHODS = 20
 """Methods in one model."""
 _DOORS = {"prompt", "p_tuning"}
 
@@ -50,20 +50,20 @@ _DOORS = {"prompt", "p_tuning"}
 class Options:
     """``methods``: names, or names with options, in the order in which they act."""
 
-    methods: tuple[Mapping[str, Any], ...] = members()
-    told: tuple[Any, ...] = found_later()
+    methods: tuple[Mapping[str, Any], ...] = methods_option()
+    told: tuple[Any, ...] = derived_option()
 
 
-def pieces(options: Options) -> list[tuple[ModuleType, Any]]:
+def resolve_members(options: Options) -> list[tuple[ModuleType, Any]]:
     """Each member's module and checked options.
 
     Raises:
         MethodError: fewer than two members, one named twice, or some that do not go together.
     """
     names = [str(given["name"]) for given in options.methods]
-    if len(names) > MOST:
+    if len(names) > MAX_METHODS:
         raise MethodError(
-            f"{len(names)} methods; {MOST} are the most.",
+            f"{len(names)} methods; {MAX_METHODS} are the most.",
             where=f"method {NAME}",
             remedy="Name less.",
         )
@@ -90,7 +90,7 @@ def pieces(options: Options) -> list[tuple[ModuleType, Any]]:
     if options.told:
         return list(zip(modules, options.told, strict=True))
     return [
-        (module, method_options.parse(module.NAME, module.Options, _own(given)))
+        (module, method_options.parse_options(module.NAME, module.Options, _member_options(given)))
         for module, given in zip(modules, options.methods, strict=True)
     ]
 
@@ -99,30 +99,30 @@ def with_tokenizer(options: Options, tokenizer: Any) -> Options:
     """The options with the tokens of members that start from a text."""
     told = [
         module.with_tokenizer(own, tokenizer) if hasattr(module, "with_tokenizer") else own
-        for module, own in pieces(options)
+        for module, own in resolve_members(options)
     ]
     return replace(options, told=tuple(told))
 
 
 def learning_rates(options: Options) -> tuple[float, float, float]:
     """Those of the first member."""
-    low, middle, high = pieces(options)[0][0].LEARNING_RATES
+    low, middle, high = resolve_members(options)[0][0].LEARNING_RATES
     return low, middle, high
 
 
 def code_epoch(options: Options) -> int:
     """The stack's own, and how often those of its members were raised."""
-    return CODE_EPOCH + sum(int(module.CODE_EPOCH) - 1 for module, _ in pieces(options))
+    return CODE_EPOCH + sum(int(module.CODE_EPOCH) - 1 for module, _ in resolve_members(options))
 
 
 def reads_weights(options: Options) -> bool:
     """Whether any member reads them."""
-    return any(methods.reads_weights(module, own) for module, own in pieces(options))
+    return any(methods.reads_weights(module, own) for module, own in resolve_members(options))
 
 
 def trains_alone(options: Options) -> bool:
     """Whether any member does."""
-    return any(methods.trains_alone(module, own) for module, own in pieces(options))
+    return any(methods.trains_alone(module, own) for module, own in resolve_members(options))
 
 
 def inject(
@@ -132,7 +132,7 @@ def inject(
     whole = Injection({}, undo=lambda: None)
     first = learning_rates(options)[1]
     held: list[tuple[ModuleType, Injection]] = []
-    for module, own in pieces(options):
+    for module, own in resolve_members(options):
         try:
             injection: Injection = module.inject(model, anatomy, own, fleet, seeds)
         except Exception:  # whatever it is, it goes on up; the members before must not stay
@@ -141,14 +141,14 @@ def inject(
             raise
         held.append((module, injection))
         whole.parameters |= injection.parameters
-        whole.extra_tokens += injection.extra_tokens
-        whole.packs &= injection.packs
-        whole.placeholder = whole.placeholder or injection.placeholder
+        whole.virtual_tokens += injection.virtual_tokens
+        whole.supports_packing &= injection.supports_packing
+        whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
         pace = module.LEARNING_RATES[1] / first
         for name in injection.parameters:
-            factor = pace * injection.rate_factors.get(name, 1.0)
+            factor = pace * injection.learning_rate_factors.get(name, 1.0)
             if factor != 1.0:
-                whole.rate_factors[name] = factor
+                whole.learning_rate_factors[name] = factor
 
     def undo() -> None:
         for _, injection in reversed(held):
@@ -161,7 +161,9 @@ def inject(
 
 def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum over the members."""
-    return sum(module.parameter_count(model, anatomy, own) for module, own in pieces(options))
+    return sum(
+        module.parameter_count(model, anatomy, own) for module, own in resolve_members(options)
+    )
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -170,7 +172,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    if reason := _firm(module for module, _ in injection.held):
+    if reason := _unmergeable(module for module, _ in injection.held):
         raise MethodError(f"{reason}.", where=f"method {NAME}")
     for module, held in injection.held:
         module.merge(model, held)
@@ -178,13 +180,13 @@ def merge(model: nn.Module, injection: Injection) -> None:
 
 def not_merged(options: Options) -> str:
     """Why a stack of these members cannot be merged, or ""."""
-    return _firm(module for module, _ in pieces(options))
+    return _unmergeable(module for module, _ in resolve_members(options))
 
 
-def _firm(modules: Iterable[ModuleType]) -> str:
+def _unmergeable(modules: Iterable[ModuleType]) -> str:
     firm = [module.NAME for module in modules if not hasattr(module, "merge")]
     return f"{', '.join(firm)} cannot be merged" if firm else ""
 
 
-def _own(given: Mapping[str, Any]) -> dict[str, Any]:
+def _member_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name != "name"}

@@ -30,12 +30,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
-from paretune.methods.fleet import Fleet, per_run_vector
-from paretune.methods.injection import Injection, also_undo, attach, generator, linear
-from paretune.methods.options import EVERY_KIND, number
-from paretune.methods.prefixing import attach_prefixes, attention_module, prefix_width
-from paretune.models.anatomy import Anatomy, targets
-from paretune.study import derive
+from paretune.methods.core.injection import (
+    Injection,
+    add_undo_steps,
+    attach,
+    get_linear,
+    make_generator,
+)
+from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.prefix_attention import (
+    attach_prefixes,
+    attention_module_name,
+    prefix_width,
+)
+from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.structure.anatomy import Anatomy, find_target_modules
+from paretune.study import derive_seed
 
 NAME = "unipelt"
 TITLE = "UniPELT"
@@ -49,9 +59,9 @@ STARTS_AS_BASE = False
 class Options:
     """Sizes as in the paper: rank 8, prefix of 10, bottleneck of width / 16."""
 
-    rank: int = number(8, 1, 1024)
-    num_virtual_tokens: int = number(10, 1, 512)
-    reduction_factor: int = number(16, 1, 4096)
+    rank: int = bounded(8, 1, 1024)
+    num_virtual_tokens: int = bounded(10, 1, 512)
+    reduction_factor: int = bounded(16, 1, 4096)
 
     @property
     def three(self) -> tuple[lora.Options, prefix.Options, pfeiffer.Options]:
@@ -65,7 +75,7 @@ class Options:
 
 
 @dataclass
-class Text:
+class TextMask:
     """Where the text is in the present batch; (rows, tokens), None where it is everywhere.
 
     ``source`` is what a decoder is given of the encoded text, (rows, tokens, width), and
@@ -78,14 +88,14 @@ class Text:
     source: Tensor | None = field(default=None)
     source_mask: Tensor | None = field(default=None)
 
-    def note(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def note_mask(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Hook before what reads the text."""
-        self.mask = _of_rows(kwargs.get("attention_mask"))
+        self.mask = _token_mask(kwargs.get("attention_mask"))
 
     def note_source(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         """Hook before the decoder."""
         self.source = kwargs["encoder_hidden_states"]
-        self.source_mask = _of_rows(kwargs.get("encoder_attention_mask"))
+        self.source_mask = _token_mask(kwargs.get("encoder_attention_mask"))
 
 
 class Gate(nn.Module):
@@ -98,7 +108,7 @@ class Gate(nn.Module):
         self,
         width: int,
         fleet: Fleet,
-        text: Text,
+        text: TextMask,
         of_source: bool,
         generators: list[torch.Generator],
         device: torch.device,
@@ -128,7 +138,7 @@ class Gate(nn.Module):
         return (opened * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
 
 
-class GatedLora(lora.Lora):
+class GatedLora(lora.LoraUpdate):
     """A low-rank update behind a gate."""
 
     gate: Gate
@@ -147,10 +157,10 @@ class GatedBottleneck(pfeiffer.Bottleneck):
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
         """What is changed, and the gated change by what the adapter reads."""
         opened: Tensor = self.gate(h)
-        return out + opened * self.change(h)
+        return out + opened * self.compute_change(h)
 
 
-class GatedPrefix(prefix.Flat):
+class GatedPrefix(prefix.FlatPrefix):
     """A prefix behind a gate, which reads the layer's input."""
 
     gate: Gate
@@ -175,20 +185,20 @@ def inject(
     Raises:
         MethodError: an architecture whose attention takes no prefix.
     """
-    text = Text(may_grow=anatomy.decoder is not None)
+    text = TextMask(may_grow=anatomy.decoder is not None)
     of_lora, of_prefix, of_adapter = options.three
-    device = linear(model, anatomy.layers[0].down).weight.device
+    device = get_linear(model, anatomy.layers[0].down).weight.device
 
     def draws(kind: str, name: str) -> list[torch.Generator]:
-        return [generator(derive(seed, "init", NAME, kind, name)) for seed in seeds]
+        return [make_generator(derive_seed(seed, "init", NAME, kind, name)) for seed in seeds]
 
     def gate(name: str) -> Gate:
         of_source = anatomy.decoder is not None and name.startswith(f"{anatomy.decoder}.")
         return Gate(anatomy.width, fleet, text, of_source, draws("gate", name), device)
 
     updates: dict[str, nn.Module] = {}
-    for name in targets(anatomy, of_lora.target_modules):
-        layer = linear(model, name)
+    for name in find_target_modules(anatomy, of_lora.target_modules):
+        layer = get_linear(model, name)
         update = GatedLora(layer, of_lora, fleet, draws("lora", name))
         update.gate = gate(name)
         updates[name] = update
@@ -197,11 +207,11 @@ def inject(
     removes: list[Callable[[], None]] = []
     for one in anatomy.layers:
         for attention in one.attentions:
-            name, width = attention_module(attention), prefix_width(model, attention)
+            name, width = attention_module_name(attention), prefix_width(model, attention)
             keys = GatedPrefix(width, of_prefix, fleet, draws("prefix", name)).to(device)
             keys.gate = gate(name)
             prefixes[name] = keys
-            query = linear(model, attention.query)
+            query = get_linear(model, attention.query)
             removes.append(query.register_forward_pre_hook(keys.note).remove)
         adapter = GatedBottleneck(
             anatomy.width, of_adapter, fleet, draws("adapter", one.down), device
@@ -210,16 +220,16 @@ def inject(
         adapters[one.down] = adapter
     first = attach_prefixes(model, anatomy, f"{NAME}_prefix", prefixes)
     second = attach(model, f"{NAME}_lora", updates)
-    third = pfeiffer.behind_feed_forward(model, anatomy, f"{NAME}_adapter", adapters)
+    third = pfeiffer.attach_behind_feed_forward(model, anatomy, f"{NAME}_adapter", adapters)
     reader = model.get_submodule(anatomy.encoder)
-    removes.append(reader.register_forward_pre_hook(text.note, with_kwargs=True).remove)
+    removes.append(reader.register_forward_pre_hook(text.note_mask, with_kwargs=True).remove)
     if anatomy.decoder is not None:
         decoder = model.get_submodule(anatomy.decoder)
         hook = decoder.register_forward_pre_hook(text.note_source, with_kwargs=True)
         removes.append(hook.remove)
     first.parameters |= second.parameters | third.parameters
-    first.packs = False  # a gate reads the mean of a whole text
-    return also_undo(first, *removes, second.undo, third.undo)
+    first.supports_packing = False  # a gate reads the mean of a whole text
+    return add_undo_steps(first, *removes, second.undo, third.undo)
 
 
 def trains_alone(options: Options) -> bool:
@@ -231,7 +241,9 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
     """The sum of the three, and of the gates."""
     of_lora, of_prefix, of_adapter = options.three
     prefixes = sum(len(layer.attentions) for layer in anatomy.layers)
-    gates = len(targets(anatomy, of_lora.target_modules)) + prefixes + len(anatomy.layers)
+    gates = (
+        len(find_target_modules(anatomy, of_lora.target_modules)) + prefixes + len(anatomy.layers)
+    )
     return (
         gates * (anatomy.width + 1)
         + lora.parameter_count(model, anatomy, of_lora)
@@ -240,6 +252,6 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
     )
 
 
-def _of_rows(mask: Tensor | None) -> Tensor | None:
+def _token_mask(mask: Tensor | None) -> Tensor | None:
     """The mask, if it is one of tokens and not of pairs of them."""
     return mask if mask is not None and mask.ndim == 2 else None

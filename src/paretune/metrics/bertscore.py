@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-SLOBENCH = {"sl": ("bert-base-multilingual-cased", 9), "en": ("roberta-large", 17)}
+SLOBENCH_MODELS = {"sl": ("bert-base-multilingual-cased", 9), "en": ("roberta-large", 17)}
 """What SloBench computes it with, by target language."""
 
 
 def default_layer(name: str, layers: int) -> int:
     """The layer for a model: its authors' choice for SloBench's two, else the last one."""
-    known = dict(SLOBENCH.values())
+    known = dict(SLOBENCH_MODELS.values())
     return known.get(name.rpartition("/")[2], layers)
 
 
-def f1(
+def score_pairs(
     hypotheses: Sequence[str],
     references: Sequence[str],
     model: Any,
@@ -53,13 +53,13 @@ def f1(
     for start in range(0, len(references), batch):
         part = slice(start, start + batch)
         with torch.inference_mode():
-            ours = _states(hypotheses[part], model, tokenizer, layer)
-            theirs = _states(references[part], model, tokenizer, layer)
-        found += [_pair(a, b) for a, b in zip(ours, theirs, strict=True)]
+            ours = _embed_tokens(hypotheses[part], model, tokenizer, layer)
+            theirs = _embed_tokens(references[part], model, tokenizer, layer)
+        found += [_match_tokens(a, b) for a, b in zip(ours, theirs, strict=True)]
     return found
 
 
-def _states(
+def _embed_tokens(
     texts: Sequence[str], model: Any, tokenizer: Any, layer: int
 ) -> list[tuple[Tensor, Tensor]]:
     """For each text the unit vectors of its tokens, and which of them count."""
@@ -80,7 +80,7 @@ def _states(
     return [(h[t], c[t]) for h, c, t in zip(hidden, counted, there, strict=True)]
 
 
-def _pair(hypothesis: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> float:
+def _match_tokens(hypothesis: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> float:
     (ours, counted), (theirs, wanted) = hypothesis, reference
     if not counted.any() or not wanted.any():
         return 0.0

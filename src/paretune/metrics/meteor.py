@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 
-from paretune.errors import MissingError
+from paretune.errors import MissingDependencyError
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 
@@ -26,40 +26,40 @@ Stem = Callable[[str], str]
 Synonyms = Callable[[str], frozenset[str]]
 
 
-def meteor(hypothesis: Words, reference: Words, stem: Stem, synonyms: Synonyms) -> float:
+def meteor_score(hypothesis: Words, reference: Words, stem: Stem, synonyms: Synonyms) -> float:
     """METEOR of a hypothesis, in 0..1.
 
     Args:
         hypothesis: its words.
         reference: the reference's words.
-        stem: Porter's stemmer (:func:`porter`).
+        stem: Porter's stemmer (:func:`porter_stemmer`).
         synonyms: of a word, as :meth:`paretune.metrics.wordnet.WordNet.synonyms` has them.
     """
-    pairs = align(hypothesis, reference, stem, synonyms)
+    pairs = align_words(hypothesis, reference, stem, synonyms)
     if not pairs:
         return 0.0
     precision, recall = len(pairs) / len(hypothesis), len(pairs) / len(reference)
     mean = precision * recall / (ALPHA * precision + (1 - ALPHA) * recall)
-    penalty: float = GAMMA * (_chunks(pairs) / len(pairs)) ** BETA
+    penalty: float = GAMMA * (_count_chunks(pairs) / len(pairs)) ** BETA
     return (1 - penalty) * mean
 
 
-def align(
+def align_words(
     hypothesis: Words, reference: Words, stem: Stem, synonyms: Synonyms
 ) -> list[tuple[int, int]]:
     """Positions of aligned words, by position in the hypothesis."""
     asked = {i: word.lower() for i, word in enumerate(hypothesis)}
     free = {j: word.lower() for j, word in enumerate(reference)}
-    pairs = _take(asked, free, lambda word: frozenset((word,)))
+    pairs = _match_words(asked, free, lambda word: frozenset((word,)))
     asked = {i: stem(word) for i, word in asked.items()}
     free = {j: stem(word) for j, word in free.items()}
-    pairs += _take(asked, free, lambda word: frozenset((word,)))
-    pairs += _take(asked, free, lambda word: synonyms(word) | {word})
+    pairs += _match_words(asked, free, lambda word: frozenset((word,)))
+    pairs += _match_words(asked, free, lambda word: synonyms(word) | {word})
     return sorted(pairs)
 
 
 @cache
-def porter() -> Stem:
+def porter_stemmer() -> Stem:
     """NLTK's Porter stemmer, which remembers its stems; it needs no data.
 
     Raises:
@@ -68,18 +68,20 @@ def porter() -> Stem:
     try:
         from nltk.stem.porter import PorterStemmer
     except ImportError:
-        raise MissingError(
+        raise MissingDependencyError(
             "METEOR needs NLTK, which is not installed.", remedy='pip install "nltk>=3.9.1,<4"'
         ) from None
     stem: Stem = lru_cache(maxsize=1 << 16)(PorterStemmer().stem)
     return stem
 
 
-def _take(asked: dict[int, str], free: dict[int, str], meant: Synonyms) -> list[tuple[int, int]]:
+def _match_words(
+    asked: dict[int, str], free: dict[int, str], equivalents: Synonyms
+) -> list[tuple[int, int]]:
     """Pair what matches, and take it out of both."""
     pairs = []
     for i in sorted(asked, reverse=True):
-        words = meant(asked[i])
+        words = equivalents(asked[i])
         j = next((j for j in sorted(free, reverse=True) if free[j] in words), None)
         if j is not None:
             pairs.append((i, j))
@@ -87,5 +89,5 @@ def _take(asked: dict[int, str], free: dict[int, str], meant: Synonyms) -> list[
     return pairs
 
 
-def _chunks(pairs: list[tuple[int, int]]) -> int:
+def _count_chunks(pairs: list[tuple[int, int]]) -> int:
     return 1 + sum((b[0] - a[0], b[1] - a[1]) != (1, 1) for a, b in pairwise(pairs))

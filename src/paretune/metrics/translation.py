@@ -8,8 +8,8 @@ statistics are kept by segment, so that the score of any resampled corpus costs 
 (100.0, 'nrefs:1')
 
 Seeds of one method often give a segment the same translation, so a segment is counted once and
-remembered. TER's edits are counted by :mod:`paretune.metrics.edits`, which has sacreBLEU's numbers
-sooner.
+remembered. TER's edits are counted by :mod:`paretune.metrics.ter_edits`, which has sacreBLEU's
+numbers sooner.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from paretune.metrics.edits import edits
+from paretune.metrics.ter_edits import count_edits
 
 Name = Literal["bleu", "chrf", "ter"]
 _SEGMENTS = 1 << 17
@@ -126,7 +126,7 @@ def _segment(name: Name, hypothesis: str, reference: str) -> tuple[float, ...]:
     ours = metric._preprocess_segment(hypothesis)
     if name == "ter":
         words = theirs["ref_words"][0]
-        return edits(ours.split(), words), len(words)
+        return count_edits(ours.split(), words), len(words)
     return tuple(metric._compute_segment_statistics(ours, theirs))
 
 

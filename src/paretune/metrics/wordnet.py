@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from paretune.errors import DataError, MissingError
+from paretune.errors import DataError, MissingDependencyError
 
 SUFFIXES = {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}
-ENDINGS: dict[str, tuple[tuple[str, str], ...]] = {
+DETACHMENT_RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "n": (
         ("s", ""), ("ses", "s"), ("ves", "f"), ("xes", "x"), ("zes", "z"), ("ches", "ch"),
         ("shes", "sh"), ("men", "man"), ("ies", "y"),
@@ -30,8 +30,8 @@ ENDINGS: dict[str, tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 """Rules of detachment by part of speech: morphy(7WN), and ``ves`` as NLTK has it."""
 
-DEBIAN = Path("/usr/share/wordnet")
-HOW = (
+DEBIAN_FOLDER = Path("/usr/share/wordnet")
+INSTALL_WORDNET = (
     "Get WordNet 3.0 yourself, nothing is fetched: `apt install wordnet-base` on Debian or Ubuntu, "
     "or `python -m nltk.downloader wordnet`, or name a folder with its files (--wordnet)."
 )
@@ -46,21 +46,21 @@ class WordNet:
 
     def __init__(self, read: Callable[[str], bytes], where: str) -> None:
         self._read, self.where = read, where
-        self._known: dict[str, frozenset[str]] = {}
+        self._synonyms: dict[str, frozenset[str]] = {}
 
     def synonyms(self, word: str) -> frozenset[str]:
         """All single words that share a meaning with ``word`` or what it is a form of."""
         word = word.lower()
-        if word not in self._known:
-            self._known[word] = frozenset(
+        if word not in self._synonyms:
+            self._synonyms[word] = frozenset(
                 name
                 for pos in SUFFIXES
-                for base in self._bases(word, pos)
-                for offset in _offsets(self._index[pos][base])
-                for name in self._names(pos, offset)
+                for base in self._base_forms(word, pos)
+                for offset in _parse_offsets(self._index[pos][base])
+                for name in self._lemmas(pos, offset)
                 if "_" not in name
             )
-        return self._known[word]
+        return self._synonyms[word]
 
     @cached_property
     def version(self) -> str:
@@ -95,50 +95,50 @@ class WordNet:
             for pos, suffix in SUFFIXES.items()
         }
 
-    def _bases(self, word: str, pos: str) -> list[str]:
+    def _base_forms(self, word: str, pos: str) -> list[str]:
         index = self._index[pos]
         if word in self._exceptions[pos]:
             return [form for form in [word, *self._exceptions[pos][word]] if form in index]
-        forms = list(_stripped([word], pos))
+        forms = list(_strip_endings([word], pos))
         found = [form for form in dict.fromkeys([word, *forms]) if form in index]
         while forms and not found:
-            forms = list(dict.fromkeys(_stripped(forms, pos)))
+            forms = list(dict.fromkeys(_strip_endings(forms, pos)))
             found = [form for form in forms if form in index]
         return found
 
-    def _names(self, pos: str, offset: int) -> Iterator[str]:
+    def _lemmas(self, pos: str, offset: int) -> Iterator[str]:
         data = self._data[pos]
         fields = data[offset : data.find(b"\n", offset)].decode().split()
         if len(fields) < 5 or not fields[0].isdigit() or int(fields[0]) != offset:
             raise DataError(
                 f"holds no synset at byte {offset}.",
                 where=f"{self.where}/data.{SUFFIXES[pos]}",
-                remedy="The files are damaged or of different versions. " + HOW,
+                remedy="The files are damaged or of different versions. " + INSTALL_WORDNET,
             )
         for position in range(int(fields[3], 16)):
             # An adjective may carry where it stands: `galore(ip)`.
             yield fields[4 + 2 * position].partition("(")[0]
 
 
-def find(folder: Path | None = None) -> WordNet:
+def find_wordnet(folder: Path | None = None) -> WordNet:
     """WordNet in ``folder``, or where NLTK's downloader or Debian's package put it.
 
     Raises:
         MissingError: it is nowhere.
     """
-    places = [folder] if folder is not None else [*_of_nltk(), DEBIAN]
+    places = [folder] if folder is not None else [*_nltk_folders(), DEBIAN_FOLDER]
     for place in places:
         if (place / "data.noun").is_file():
-            return WordNet(_from_folder(place), str(place))
+            return WordNet(_read_from_folder(place), str(place))
         if place.suffix == ".zip" and place.is_file():
-            return WordNet(_from_zip(place), str(place))
+            return WordNet(_read_from_zip(place), str(place))
     where = f" in {folder}" if folder is not None else ""
-    raise MissingError(
-        f"METEOR needs WordNet's files, which are not{where or ' here'}.", remedy=HOW
+    raise MissingDependencyError(
+        f"METEOR needs WordNet's files, which are not{where or ' here'}.", remedy=INSTALL_WORDNET
     )
 
 
-def _of_nltk() -> Iterator[Path]:
+def _nltk_folders() -> Iterator[Path]:
     try:
         from nltk.data import path
     except ImportError:
@@ -148,37 +148,41 @@ def _of_nltk() -> Iterator[Path]:
         yield Path(folder) / "corpora" / "wordnet.zip"
 
 
-def _from_folder(folder: Path) -> Callable[[str], bytes]:
+def _read_from_folder(folder: Path) -> Callable[[str], bytes]:
     def read(name: str) -> bytes:
         try:
             return (folder / name).read_bytes()
         except OSError as error:
             raise DataError(
-                f"cannot be read ({error.strerror}).", where=str(folder / name), remedy=HOW
+                f"cannot be read ({error.strerror}).",
+                where=str(folder / name),
+                remedy=INSTALL_WORDNET,
             ) from None
 
     return read
 
 
-def _from_zip(path: Path) -> Callable[[str], bytes]:
+def _read_from_zip(path: Path) -> Callable[[str], bytes]:
     def read(name: str) -> bytes:
         try:
             with zipfile.ZipFile(path) as archive:
                 return archive.read(f"wordnet/{name}")
         except (KeyError, OSError, zipfile.BadZipFile) as error:
-            raise DataError(f"holds no {name} ({error}).", where=str(path), remedy=HOW) from None
+            raise DataError(
+                f"holds no {name} ({error}).", where=str(path), remedy=INSTALL_WORDNET
+            ) from None
 
     return read
 
 
-def _stripped(forms: list[str], pos: str) -> Iterator[str]:
+def _strip_endings(forms: list[str], pos: str) -> Iterator[str]:
     for form in forms:
-        for old, new in ENDINGS[pos]:
+        for old, new in DETACHMENT_RULES[pos]:
             if form.endswith(old):
                 yield form[: -len(old)] + new
 
 
-def _offsets(line: bytes) -> list[int]:
+def _parse_offsets(line: bytes) -> list[int]:
     """Of an index line: lemma, pos, synsets, pointers, their symbols, senses, tagged, offsets."""
     fields = line.split()
     return [int(field) for field in fields[-int(fields[2]) :]]

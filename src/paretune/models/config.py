@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from paretune.errors import ModelError
-from paretune.models.resolve import Source
+from paretune.models.sources.resolve import ModelSource
 
-PLAIN: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How anything of ``transformers`` is opened: nothing is fetched, no code of a folder runs."""
-MOST_LAYERS = 1000
+MAX_LAYERS = 1000
 """No published model has a quarter of it; as modules alone they would fill the memory."""
 
 
-def open_config(source: Source) -> Any:
+def load_config(source: ModelSource) -> Any:
     """The config of a model that can be trained here, as far as a config tells.
 
     Raises:
@@ -25,8 +25,8 @@ def open_config(source: Source) -> Any:
 
     where = f"model {source.name}"
     try:
-        with quiet():
-            config = AutoConfig.from_pretrained(source.folder, **PLAIN)
+        with quiet_transformers():
+            config = AutoConfig.from_pretrained(source.folder, **SAFE_LOADING)
     except Exception as error:  # noqa: BLE001 (each class of configs checks its fields in its own way)
         raise ModelError(
             f"its config.json cannot be used ({first_line(error)}).",
@@ -36,7 +36,7 @@ def open_config(source: Source) -> Any:
     _refuse_quantised(config, where)
     _refuse_decoder(config, where)
     for name, count in vars(config).items():
-        if name.endswith("layers") and isinstance(count, int) and count > MOST_LAYERS:
+        if name.endswith("layers") and isinstance(count, int) and count > MAX_LAYERS:
             raise ModelError(
                 f"its config.json says {name}: {count:,}, which no model has.", where=where
             )
@@ -79,7 +79,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No load report and no bars: that a head is new is normal here, and all else is checked."""
     from transformers.utils import logging
 

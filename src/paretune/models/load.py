@@ -11,27 +11,35 @@ import torch
 from torch import nn
 
 from paretune.errors import ModelError
-from paretune.models.anatomy import Anatomy, anatomy
-from paretune.models.config import PLAIN, first_line, open_config, quiet
-from paretune.models.direction import Direction, direct
-from paretune.models.dropout import set_dropout
-from paretune.models.resolve import Source
-from paretune.models.tokenizer import open_tokenizer
-from paretune.models.whole_files import tensor_types
-from paretune.study import derive
+from paretune.models.config import SAFE_LOADING, first_line, load_config, quiet_transformers
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.sources.file_checks import read_tensor_dtypes
+from paretune.models.sources.resolve import ModelSource
+from paretune.models.structure.anatomy import Anatomy, read_anatomy
+from paretune.models.tokenizer import load_tokenizer
+from paretune.models.translation_languages import TranslationDirection, set_languages
+from paretune.study import derive_seed
 
-__all__ = ["Loaded", "load", "quiet", "rescale", "reset_head", "set_dropout"]
+__all__ = [
+    "LoadedModel",
+    "load_model",
+    "quiet_transformers",
+    "rescale_regression_head",
+    "reset_head",
+    "set_dropout",
+]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model ready for methods.
 
     Attributes:
         model: a ``PreTrainedModel`` in fp32 on the CPU, in evaluation mode.
         tokenizer: its fast tokenizer.
         anatomy: where its parts are.
-        head: names of the head's parameters: all that the checkpoint did not supply, and the
+        head_parameters: names of the head's parameters: all that the checkpoint did not supply, and
+        the
             classifier; a translation model has none.
         notes: what a reader of the results should know.
         direction: of a translation model: what it is told of the languages.
@@ -40,23 +48,23 @@ class Loaded:
     model: Any
     tokenizer: Any
     anatomy: Anatomy
-    head: tuple[str, ...]
+    head_parameters: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    direction: Direction | None = None
+    direction: TranslationDirection | None = None
 
-    def pristine(self) -> str:
+    def backbone_digest(self) -> str:
         """Sha256 over the bits of all parameters outside the head: the same after a run."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.model.named_parameters()):
-            if name not in self.head:
+            if name not in self.head_parameters:
                 plain = parameter.detach().cpu().reshape(-1).view(torch.uint8)
                 digest.update(name.encode())
                 digest.update(memoryview(plain.numpy()))
         return digest.hexdigest()
 
 
-def load(
-    source: Source,
+def load_model(
+    source: ModelSource,
     *,
     kind: str,
     num_labels: int = 0,
@@ -66,7 +74,7 @@ def load(
     weights: bool = True,
     tokenizer: Any = None,
     dtype: torch.dtype = torch.float32,
-) -> Loaded:
+) -> LoadedModel:
     """Open a model for a kind of task; an encoder, and for a translation one with a decoder.
 
     The head is drawn here as ``transformers`` does, from the global generator; a run draws its own
@@ -84,7 +92,7 @@ def load(
             against the files, and nothing is read. Enough to plan, and to know that runs can start.
         tokenizer: this model's own, where it was opened already; a translation opens its own.
         dtype: of all tensors; another than fp32 only where the checkpoint is in it
-            (:func:`own_dtype`).
+            (:func:`checkpoint_dtype`).
 
     Raises:
         ModelError: an architecture without such a head or without a known anatomy, weights that
@@ -93,45 +101,47 @@ def load(
     """
     where = f"model {source.name}"
     if kind == "translation":
-        return _translator(source, languages, source_prefix, where, weights, dtype)
-    with quiet():
+        return _load_encoder_decoder(source, languages, source_prefix, where, weights, dtype)
+    with quiet_transformers():
         opening = (source, kind, num_labels, labels, where)
-        model, info = _open(*opening, weights, dtype)
+        model, info = _load_encoder(*opening, weights, dtype)
         try:
-            parts = anatomy(_traceable(model, lambda: _open(*opening, False, torch.float32)[0]))
+            parts = read_anatomy(
+                _traceable_model(model, lambda: _load_encoder(*opening, False, torch.float32)[0])
+            )
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
-        tokenizer = tokenizer or open_tokenizer(source.folder, model, parts, where)
+        tokenizer = tokenizer or load_tokenizer(source.folder, model, parts, where)
     drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
     logits = 1 if kind == "multiple_choice" else num_labels
-    classifier = _classifier(model, parts, logits, where)
+    classifier = _find_classifier(model, parts, logits, where)
     head, lost = [], []
     for name, _ in model.named_parameters():
-        outside = any(_within(name, module) for module in parts.head)
+        outside = any(_is_within(name, module) for module in parts.head_modules)
         if name in drawn and not outside:
             lost.append(name)
-        elif name in drawn or _within(name, classifier):
+        elif name in drawn or _is_within(name, classifier):
             head.append(name)
-    _whole(lost, where)
+    _require_all_weights(lost, where)
     notes = list(source.notes)
     if any(name not in info["missing_keys"] for name in head):
         notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
-    return Loaded(model.eval(), tokenizer, parts, tuple(head), tuple(notes))
+    return LoadedModel(model.eval(), tokenizer, parts, tuple(head), tuple(notes))
 
 
-def _translator(
-    source: Source,
+def _load_encoder_decoder(
+    source: ModelSource,
     languages: tuple[str, ...],
     source_prefix: str | None,
     where: str,
     weights: bool,
     dtype: torch.dtype,
-) -> Loaded:
+) -> LoadedModel:
     """An encoder with a decoder: nothing of it is drawn, so nothing may be missing."""
     from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
 
-    with quiet():
-        config = open_config(source)
+    with quiet_transformers():
+        config = load_config(source)
         if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
             raise ModelError(
                 f'is of type "{config.model_type}" and cannot translate.',
@@ -139,18 +149,22 @@ def _translator(
                 remedy="Choose a model with encoder and decoder (OPUS-MT, mBART, NLLB, T5).",
             )
         opening = (AutoModelForSeq2SeqLM, source, config, where)
-        model, info = _opened(*opening, weights, dtype)
+        model, info = _from_pretrained(*opening, weights, dtype)
         try:
-            parts = anatomy(_traceable(model, lambda: _opened(*opening, False, torch.float32)[0]))
+            parts = read_anatomy(
+                _traceable_model(model, lambda: _from_pretrained(*opening, False, torch.float32)[0])
+            )
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
-        tokenizer = open_tokenizer(source.folder, model, parts, where, fast=False)
-        direction = direct(tokenizer, model, languages, source_prefix, where)
-    _whole([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])], where)
-    return Loaded(model.eval(), tokenizer, parts, (), source.notes, direction)
+        tokenizer = load_tokenizer(source.folder, model, parts, where, fast=False)
+        direction = set_languages(tokenizer, model, languages, source_prefix, where)
+    _require_all_weights(
+        [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])], where
+    )
+    return LoadedModel(model.eval(), tokenizer, parts, (), source.notes, direction)
 
 
-def _whole(lost: Sequence[str], where: str) -> None:
+def _require_all_weights(lost: Sequence[str], where: str) -> None:
     if lost:
         shown = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
         raise ModelError(
@@ -160,15 +174,15 @@ def _whole(lost: Sequence[str], where: str) -> None:
         )
 
 
-def reset_head(loaded: Loaded, seed: int) -> None:
+def reset_head(loaded: LoadedModel, seed: int) -> None:
     """Draw all parameters of the head as ``transformers`` initialises them, from ``seed`` alone.
 
     The same seed gives the same bits whatever ran before and on every device; the global
     generators are left as they were.
     """
-    if not loaded.head:
+    if not loaded.head_parameters:
         return
-    model, head = loaded.model, set(loaded.head)
+    model, head = loaded.model, set(loaded.head_parameters)
     # transformers initialises what is not marked as done: open the head and the way to it. Some
     # models draw a child's weights in their parent's turn (ModernBERT), so parents must be open.
     ways = {"", *(name[:i] for name in head for i, letter in enumerate(name) if letter == ".")}
@@ -183,15 +197,15 @@ def reset_head(loaded: Loaded, seed: int) -> None:
             devices[name] = parameter.device
             parameter.data = parameter.data.cpu()
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive(seed, "head"))
+        torch.default_generator.manual_seed(derive_seed(seed, "head"))
         model.initialize_weights()
     for name, device in devices.items():
         parameter = model.get_parameter(name)
         parameter.data = parameter.data.to(device)
 
 
-def _open(
-    source: Source,
+def _load_encoder(
+    source: ModelSource,
     kind: str,
     num_labels: int,
     labels: tuple[str, ...],
@@ -206,7 +220,7 @@ def _open(
         AutoModelForSequenceClassification,
     )
 
-    config = open_config(source)
+    config = load_config(source)
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f'is of type "{config.model_type}", a translation model with encoder and decoder, '
@@ -231,34 +245,34 @@ def _open(
             where=where,
             remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) have one.",
         )
-    return _opened(opener, source, config, where, weights, dtype)
+    return _from_pretrained(opener, source, config, where, weights, dtype)
 
 
-def _traceable(model: Any, outline: Callable[[], Any]) -> Any:
+def _traceable_model(model: Any, outline: Callable[[], Any]) -> Any:
     """A model in fp32 for its anatomy, which runs it: in half precision, its outline on meta."""
     return model if model.dtype == torch.float32 else outline()
 
 
-def own_dtype(source: Source) -> torch.dtype:
+def checkpoint_dtype(source: ModelSource) -> torch.dtype:
     """The half precision that all of a checkpoint's numbers are in; fp32 where there is none."""
-    types = set().union(*map(tensor_types, source.folder.glob("*.safetensors")))
+    types = set().union(*map(read_tensor_dtypes, source.folder.glob("*.safetensors")))
     floating = {name for name in types if "F" in name}
     halves = {"BF16": torch.bfloat16, "F16": torch.float16}
     return halves.get("".join(floating), torch.float32)
 
 
-def computed_in_half(loaded: Loaded) -> bool:
+def has_computed_half_tensors(loaded: LoadedModel) -> bool:
     """Whether the model computed tensors itself (sines) in the half precision it was opened in.
 
     They are in no file, and other numbers than those of fp32.
     """
-    kept = {*loaded.model.state_dict()} - {*loaded.anatomy.fixed}
+    kept = {*loaded.model.state_dict()} - {*loaded.anatomy.untrainable}
     named = (*loaded.model.named_parameters(), *loaded.model.named_buffers())
     return any(t.is_floating_point() and t.itemsize == 2 for n, t in named if n not in kept)
 
 
-def _opened(
-    opener: Any, source: Source, config: Any, where: str, weights: bool, dtype: torch.dtype
+def _from_pretrained(
+    opener: Any, source: ModelSource, config: Any, where: str, weights: bool, dtype: torch.dtype
 ) -> tuple[Any, dict[str, Any]]:
     try:
         model, info = opener.from_pretrained(
@@ -269,7 +283,7 @@ def _opened(
             ignore_mismatched_sizes=True,  # a classifier of another task; judged by the caller
             output_loading_info=True,
             **({} if weights else {"device_map": "meta"}),
-            **PLAIN,
+            **SAFE_LOADING,
         )
     except MemoryError:
         raise
@@ -278,31 +292,31 @@ def _opened(
     return model, info
 
 
-def rescale(loaded: Loaded, mean: float, deviation: float) -> None:
+def rescale_regression_head(loaded: LoadedModel, mean: float, deviation: float) -> None:
     """Make a regression's last layer answer in the label's unit instead of in deviations."""
-    outer = loaded.model.get_submodule(_classifier(loaded.model, loaded.anatomy, 1, "rescale"))
+    outer = loaded.model.get_submodule(_find_classifier(loaded.model, loaded.anatomy, 1, "rescale"))
     last = [m for m in outer.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
     with torch.no_grad():
         last.weight.mul_(deviation)
         last.bias.mul_(deviation).add_(mean)
 
 
-def _classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> str:
+def _find_classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> str:
     """The head module that holds the linear layer that gives the logits: the last one."""
     giving = [
         outer
-        for outer in parts.head
+        for outer in parts.head_modules
         for module in model.get_submodule(outer).modules()
         if isinstance(module, nn.Linear) and module.out_features == logits
     ]
     if not giving:
         raise ModelError(
             f"{type(model).__name__} has no linear layer that gives {logits} logits; "
-            f"after its backbone it has {', '.join(parts.head) or 'nothing'}.",
+            f"after its backbone it has {', '.join(parts.head_modules) or 'nothing'}.",
             where=where,
         )
     return giving[-1]
 
 
-def _within(name: str, module: str) -> bool:
+def _is_within(name: str, module: str) -> bool:
     return name == module or name.startswith(f"{module}.")

@@ -10,7 +10,7 @@ from paretune.errors import ModelError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
+MODEL_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 _CAMEMBERT = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED")
 """Tokens that fairseq put before the pieces of CamemBERT's model, whose own unknown piece goes."""
 CAMEMBERT_ROLES = {
@@ -19,7 +19,7 @@ CAMEMBERT_ROLES = {
 }  # fmt: skip
 """What its special tokens are where the folder does not say."""
 
-LINES = (
+PROBE_SENTENCES = (
     "Človeška ribica živi v temnih kraških jamah, kjer ni svetlobe.",
     "Žaba skače čez lužo, šoja pa žvižga na češnji.",
     "Vlak iz Ljubljane v Celje je včeraj zamujal skoraj 45 minut!",
@@ -44,9 +44,9 @@ LINES = (
 """Ordinary sentences, of which a vocabulary of these languages cuts some wrongly if it does any."""
 
 
-def find_model(folder: Path) -> Path | None:
+def find_sentencepiece_model(folder: Path) -> Path | None:
     """The folder's SentencePiece model, where it has one under a usual name."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+    return next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
 
 
 def is_bpe(file: Path) -> bool:
@@ -55,11 +55,11 @@ def is_bpe(file: Path) -> bool:
     Raises:
         ModelError: the file is no SentencePiece model.
     """
-    proto = _proto(file)
+    proto = _load_proto(file)
     return bool(proto.trainer_spec.model_type == proto.trainer_spec.BPE)
 
 
-def camembert_bpe(file: Path) -> Tokenizer:
+def build_camembert_bpe(file: Path) -> Tokenizer:
     """The tokenizer of a CamemBERT whose SentencePiece model is BPE, as in SloBERTa.
 
     Pieces keep their order behind fairseq's tokens, and ``<mask>`` comes last. A pair merges the
@@ -71,7 +71,7 @@ def camembert_bpe(file: Path) -> Tokenizer:
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from tokenizers.processors import TemplateProcessing
 
-    proto = _proto(file)
+    proto = _load_proto(file)
     own = list(proto.pieces)[1:]
     vocabulary = {p: i for i, p in enumerate([*_CAMEMBERT, *(p.piece for p in own), "<mask>"])}
     plain = {p.piece for p in own if p.type == p.NORMAL}
@@ -100,7 +100,7 @@ def camembert_bpe(file: Path) -> Tokenizer:
     return core
 
 
-def require_same_cuts(tokenizer: Any, file: Path, where: str) -> None:
+def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
     """Compare a tokenizer with the SentencePiece model beside it, on fixed lines and known words.
 
     Every token must be the model's piece, and every id the model's plus one constant (families put
@@ -114,11 +114,11 @@ def require_same_cuts(tokenizer: Any, file: Path, where: str) -> None:
     Raises:
         ModelError: they differ, or the file is no SentencePiece model.
     """
-    processor = _processor(file)
+    processor = _load_processor(file)
     shift: int | None = None
-    for line in (*LINES, *_known_words(processor)):
+    for line in (*PROBE_SENTENCES, *_sample_words(processor)):
         ids = tokenizer(line, add_special_tokens=False)["input_ids"]
-        theirs = processor.encode(_as_read(tokenizer, line))
+        theirs = processor.encode(_normalise(tokenizer, line))
         pieces = [tokenizer.unk_token if processor.is_unknown(i) else processor.id_to_piece(i)
                   for i in theirs]  # fmt: skip
         same = tokenizer.convert_ids_to_tokens(ids) == pieces
@@ -135,7 +135,7 @@ def require_same_cuts(tokenizer: Any, file: Path, where: str) -> None:
             )
 
 
-def _as_read(tokenizer: Any, line: str) -> str:
+def _normalise(tokenizer: Any, line: str) -> str:
     """The line as SentencePiece gets it: uncased families change letters before that."""
     changes = getattr(tokenizer, "do_lower_case", False) or not getattr(
         tokenizer, "keep_accents", True
@@ -144,7 +144,7 @@ def _as_read(tokenizer: Any, line: str) -> str:
     return normalizer.normalize_str(line).replace("▁", " ") if changes and normalizer else line
 
 
-def _known_words(processor: Any) -> list[str]:
+def _sample_words(processor: Any) -> list[str]:
     """Words of the vocabulary in Latin letters, each said twice: none of them is one piece."""
     pieces = (processor.id_to_piece(i) for i in range(len(processor)))
     words = [p[1:] for p in pieces if p.startswith("▁") and p[1:].isalpha() and max(p[1:]) < "ɐ"]
@@ -152,15 +152,15 @@ def _known_words(processor: Any) -> list[str]:
     return [" ".join(2 * w for w in chosen[i : i + 20]) for i in range(0, len(chosen), 20)]
 
 
-def _proto(file: Path) -> Any:
+def _load_proto(file: Path) -> Any:
     from sentencepiece import sentencepiece_model_pb2
 
     proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]  # made when imported
-    proto.ParseFromString(_processor(file).serialized_model_proto())
+    proto.ParseFromString(_load_processor(file).serialized_model_proto())
     return proto
 
 
-def _processor(file: Path) -> Any:
+def _load_processor(file: Path) -> Any:
     import sentencepiece
 
     try:

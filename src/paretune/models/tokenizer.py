@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import ModelError
-from paretune.models.anatomy import Anatomy
-from paretune.models.config import PLAIN, first_line
+from paretune.models.config import SAFE_LOADING, first_line
 from paretune.models.sentencepiece_model import (
     CAMEMBERT_ROLES,
-    camembert_bpe,
-    find_model,
+    build_camembert_bpe,
+    find_sentencepiece_model,
     is_bpe,
-    require_same_cuts,
+    require_same_tokenization,
 )
+from paretune.models.structure.anatomy import Anatomy
 
 
-def open_tokenizer(
+def load_tokenizer(
     folder: Path, model: Any, anatomy: Anatomy, where: str, *, fast: bool = True
 ) -> Any:
     """Open the tokenizer of a model folder.
@@ -36,16 +36,16 @@ def open_tokenizer(
             SentencePiece model beside it, it has no padding token, or its tokens do not fit the
             model's embeddings.
     """
-    tokenizer = _opened(folder, model.config.model_type, where)
+    tokenizer = _load_by_format(folder, model.config.model_type, where)
     if fast and not tokenizer.is_fast:
         raise ModelError(
             f"its tokenizer ({type(tokenizer).__name__}) has no fast version.",
             where=where,
             remedy="A tokenizer.json in the model's folder is needed.",
         )
-    spm = find_model(folder)
+    spm = find_sentencepiece_model(folder)
     if tokenizer.is_fast and spm is not None:
-        require_same_cuts(tokenizer, spm, where)
+        require_same_tokenization(tokenizer, spm, where)
     if tokenizer.pad_token_id is None:
         raise ModelError(
             "its tokenizer has no padding token, so that texts cannot be batched.",
@@ -73,15 +73,19 @@ def open_tokenizer(
     return tokenizer
 
 
-def _opened(folder: Path, model_type: str, where: str) -> Any:
-    algorithm, spm = _algorithm(folder), find_model(folder)
+def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
+    algorithm, spm = _read_algorithm(folder), find_sentencepiece_model(folder)
     merges = spm is not None and algorithm is None and model_type == "camembert" and is_bpe(spm)
     try:
         with warnings.catch_warnings():
             # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
             # model does too, and results would depend on what else is installed.
             warnings.filterwarnings("ignore", message=".*sacremoses")
-            return _camembert(folder, spm) if merges and spm else _by_class(folder, algorithm)
+            return (
+                _load_camembert(folder, spm)
+                if merges and spm
+                else _load_by_class(folder, algorithm)
+            )
     except Exception as error:  # noqa: BLE001 (parsers of files from anywhere raise what they like)
         raise ModelError(
             f"its tokenizer cannot be opened ({first_line(error)}).",
@@ -91,7 +95,7 @@ def _opened(folder: Path, model_type: str, where: str) -> Any:
         ) from None
 
 
-def _by_class(folder: Path, algorithm: str | None) -> Any:
+def _load_by_class(folder: Path, algorithm: str | None) -> Any:
     """The tokenizer as its family's class opens it, or as it stands where that class cannot be it.
 
     Classes of SentencePiece families take models that choose pieces by likelihood (Unigram); one
@@ -100,7 +104,7 @@ def _by_class(folder: Path, algorithm: str | None) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, **PLAIN)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE_LOADING)
     except Exception:
         # The class's parser raises what it likes at a model that it does not take. A BPE file is
         # then opened as it stands, which raises on its own if the file is damaged; its ids are
@@ -112,10 +116,10 @@ def _by_class(folder: Path, algorithm: str | None) -> Any:
             return tokenizer
         if type(tokenizer.backend_tokenizer.model).__name__ == algorithm:
             return tokenizer
-    return PreTrainedTokenizerFast.from_pretrained(folder, **PLAIN)
+    return PreTrainedTokenizerFast.from_pretrained(folder, **SAFE_LOADING)
 
 
-def _algorithm(folder: Path) -> str | None:
+def _read_algorithm(folder: Path) -> str | None:
     """How the folder's tokenizer.json cuts: ``BPE``, ``Unigram``, ``WordPiece``; None: unsaid."""
     file = folder / "tokenizer.json"
     if not file.is_file():
@@ -132,12 +136,12 @@ def _algorithm(folder: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _camembert(folder: Path, spm: Path) -> Any:
+def _load_camembert(folder: Path, spm: Path) -> Any:
     """A CamemBERT's tokenizer from its SentencePiece model, with the folder's special tokens."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(
-        folder, tokenizer_object=camembert_bpe(spm), **PLAIN
+        folder, tokenizer_object=build_camembert_bpe(spm), **SAFE_LOADING
     )
     for role, token in CAMEMBERT_ROLES.items():
         if getattr(tokenizer, role) is None:

@@ -8,22 +8,22 @@ from types import ModuleType
 from typing import Any
 
 from paretune import methods, tasks
-from paretune.data import hub
 from paretune.data.example import Dataset
+from paretune.data.sources import hub_datasets
 from paretune.errors import MethodError
 from paretune.measuring.auto_precision import Precision
-from paretune.methods import options as method_options
-from paretune.models.config import open_config
-from paretune.models.resolve import Source, resolve
-from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training, run_id
-from paretune.training.workbench import Workbench
+from paretune.methods.core import options as method_options
+from paretune.models.config import load_config
+from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training, compute_run_id
+from paretune.training.caches import ProcessCache
 
 NO_MODEL = ModelSpec(name="-")
 """The model of a baseline that needs none."""
 
 
 @dataclass
-class Context:
+class StudyContext:
     """Answers about one study on this machine; everything is read once.
 
     ``auto_precision`` gives what ``precision: auto`` means here for a model of some width (None
@@ -33,60 +33,62 @@ class Context:
 
     auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
     offline: bool = True
-    bench: Workbench = field(default_factory=Workbench)
+    caches: ProcessCache = field(default_factory=ProcessCache)
 
-    def precision(self, training: Training, model: ModelSpec) -> Precision:
+    def resolve_precision(self, training: Training, model: ModelSpec) -> Precision:
         """The precision of runs of this model."""
         if training.precision != "auto":
             return training.precision
         return self.auto_precision(None if model == NO_MODEL else self.source(model).width)
 
-    def precisions(self, study: Study) -> str:
+    def describe_precisions(self, study: Study) -> str:
         """The precision of the study's runs; where its models differ, that of each."""
-        found = {model.key: self.precision(study.training, model) for model in study.models}
+        found = {model.key: self.resolve_precision(study.training, model) for model in study.models}
         if len(set(found.values())) == 1:
             return next(iter(found.values()))
         return ", ".join(f"{precision} ({name})" for name, precision in found.items())
 
     def dataset(self, spec: TaskSpec) -> Dataset:
         """The data of a task; may fetch it when not offline."""
-        asked = None if self.offline else tasks.at_hub(spec)
+        asked = None if self.offline else tasks.hub_source(spec)
         if asked is not None:
-            hub.fetch(asked)
-        return self.bench.dataset(spec)
+            hub_datasets.fetch_splits(asked)
+        return self.caches.dataset(spec)
 
-    def source(self, spec: ModelSpec) -> Source:
+    def source(self, spec: ModelSpec) -> ModelSource:
         """Where a model's files lie; may fetch them when not offline.
 
         Raises:
             ModelError: there is none, or its config is that of a model which is not trained here.
         """
         key = spec.model_dump_json()
-        if key not in self.bench.sources:
-            source = resolve(spec, offline=self.offline)
-            open_config(source)
-            self.bench.sources[key] = source
-        return self.bench.sources[key]
+        if key not in self.caches.sources:
+            source = resolve_source(spec, offline=self.offline)
+            load_config(source)
+            self.caches.sources[key] = source
+        return self.caches.sources[key]
 
-    def pinned(self, study: Study) -> Study:
+    def pin_revisions(self, study: Study) -> Study:
         """The study with every hub model and dataset at the commit that was found for it.
 
         Workers look for that commit, so a branch that moves meanwhile changes nothing.
         """
         pinned = []
         for task in study.tasks:
-            asked = tasks.at_hub(task)
+            asked = tasks.hub_source(task)
             if asked is not None:
                 found = self.dataset(task)
-                task = task.model_copy(update={"revision": hub.pinned(asked).revision})
-                self.bench.datasets.setdefault(task.model_dump_json(), found)
+                task = task.model_copy(
+                    update={"revision": hub_datasets.pin_revision(asked).revision}
+                )
+                self.caches.datasets.setdefault(task.model_dump_json(), found)
             pinned.append(task)
         models = []
         for spec in study.models:
             source = self.source(spec)
             if source.revision is not None and not spec.name.startswith("package:"):
                 spec = spec.model_copy(update={"revision": source.revision})
-                self.bench.sources[spec.model_dump_json()] = source
+                self.caches.sources[spec.model_dump_json()] = source
             models.append(spec)
         return study.model_copy(update={"tasks": tuple(pinned), "models": tuple(models)})
 
@@ -97,9 +99,9 @@ class Context:
             MethodError: an unknown method, or an option that is not its own or out of range.
         """
         module = methods.get(spec.name)
-        return module, method_options.parse(module.NAME, module.Options, spec.options)
+        return module, method_options.parse_options(module.NAME, module.Options, spec.options)
 
-    def serves(self, method: MethodSpec, task: TaskSpec) -> None:
+    def check_method_serves(self, method: MethodSpec, task: TaskSpec) -> None:
         """Check that the method can be asked to serve the task.
 
         Raises:
@@ -120,7 +122,7 @@ class Context:
         weights = "" if run.model == NO_MODEL else self.source(run.model).weights_hash
         module, options = self.method(run.method)
         own = getattr(module, "code_epoch", None)  # of a method that is made of others
-        return run_id(
+        return compute_run_id(
             run,
             data_hash=self.dataset(run.task).content_hash,
             weights_hash=weights,
@@ -128,7 +130,7 @@ class Context:
         )
 
 
-def learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[float, ...]:
+def choose_learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[float, ...]:
     """As many rates as every method may try, over the range that suits the method.
 
     The study's own list is taken as it stands and must have ``trials`` entries: the same tuning
@@ -147,7 +149,7 @@ def learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[f
             )
         return spec.learning_rates
     if hasattr(module, "learning_rates"):  # they follow from the options
-        options = method_options.parse(module.NAME, module.Options, spec.options)
+        options = method_options.parse_options(module.NAME, module.Options, spec.options)
         low, middle, high = module.learning_rates(options)
     else:
         low, middle, high = module.LEARNING_RATES

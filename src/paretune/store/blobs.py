@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from paretune.errors import StoreError
-from paretune.store.owner import provably_dead, this_owner
+from paretune.store.owner import current_owner, is_provably_dead
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -38,12 +38,12 @@ def write_blob(folder: Path, content: bytes) -> str:
     sha256 = hashlib.sha256(content).hexdigest()
     path = blob_path(folder, sha256)
     try:
-        if path.exists() and _hash_of(path) == sha256:
+        if path.exists() and _hash_file(path) == sha256:
             return sha256
         path.parent.mkdir(parents=True, exist_ok=True)
         parts = folder / "part"
         parts.mkdir(exist_ok=True)
-        part = parts / f"{this_owner()}:{uuid.uuid4().hex}"
+        part = parts / f"{current_owner()}:{uuid.uuid4().hex}"
         try:
             with part.open("wb") as file:
                 file.write(content)
@@ -83,14 +83,14 @@ def read_blob(folder: Path, sha256: str) -> bytes:
     return content
 
 
-def sweep_parts(folder: Path) -> None:
+def remove_stale_parts(folder: Path) -> None:
     """Remove unfinished blob files of processes of this machine that are certainly gone."""
     for part in (folder / "part").glob("*"):
-        if provably_dead(part.name.rpartition(":")[0]):
+        if is_provably_dead(part.name.rpartition(":")[0]):
             part.unlink(missing_ok=True)
 
 
-def _hash_of(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -14,7 +14,7 @@ def known_as(db: sqlite3.Connection, study: Study) -> str:
     asked = "SELECT 1 FROM studies WHERE study_hash = ?"
     if db.execute(asked, (study.study_hash,)).fetchone():
         return study.study_hash
-    form = study.canonical()
+    form = study.canonical_form()
     rows = db.execute(
         "SELECT study_hash, canonical FROM studies WHERE name = ? ORDER BY created DESC",
         (study.study,),

@@ -9,21 +9,21 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
-from paretune.store import dropping
-from paretune.store.aside import set_aside
-from paretune.store.asking import put_setting
-from paretune.store.blobs import blob_path, read_blob, sweep_parts, write_blob
-from paretune.store.database import transaction
-from paretune.store.done import Done, note, noted
-from paretune.store.opening import Opened, open_database
-from paretune.store.reading import ended_runs, kept_settings, lost_runs
-from paretune.store.verify import problems
+from paretune.store.blobs import blob_path, read_blob, remove_stale_parts, write_blob
+from paretune.store.journal import EndedRun, append_ended_runs, read_ended_runs
+from paretune.store.sqlite import dropped_weights
+from paretune.store.sqlite.database import transaction
+from paretune.store.sqlite.open_database import OpenDatabase, open_database
+from paretune.store.sqlite.queries import find_lost_runs, load_ended_runs, load_settings
+from paretune.store.sqlite.set_aside import set_aside_damaged_rows
+from paretune.store.sqlite.verify import find_problems
+from paretune.store.sqlite.writes import put_setting
 
 
 class OpenFolder:
     """What a store is beside its studies and runs: see :class:`paretune.store.Store`."""
 
-    def __init__(self, folder: Path, opened: Opened) -> None:
+    def __init__(self, folder: Path, opened: OpenDatabase) -> None:
         self.folder = folder
         self._opened = opened
         self._db = opened.connection
@@ -61,33 +61,35 @@ class OpenFolder:
         self.close()
 
     @property
-    def writable(self) -> bool:
+    def is_writable(self) -> bool:
         """Whether something can be kept here; a store on read-only storage is there to be read."""
         return os.access(self.folder, os.W_OK) and os.access(self._file, os.W_OK)
 
-    def lost(self, study_hash: str | None = None) -> list[Done]:
+    def lost(self, study_hash: str | None = None) -> list[EndedRun]:
         """Runs that were done for a study (None: for any) and are no longer so in the database.
 
         A damaged write-ahead log, or an older copy of the database, has taken them back.
         """
-        before = noted(self._done)  # first: a run that another process ends meanwhile is not lost
+        before = read_ended_runs(
+            self._done
+        )  # first: a run that another process ends meanwhile is not lost
         with self._read() as db:
-            return lost_runs(db, before, study_hash)
+            return find_lost_runs(db, before, study_hash)
 
     def settings(self, prefix: str) -> dict[str, str]:
         """All settings whose names begin so, by the rest of their names."""
         with self._read() as db:
-            found = kept_settings(db, self._file)
+            found = load_settings(db, self._file)
         return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
-    def setting(self, key: str) -> str | None:
+    def get_setting(self, key: str) -> str | None:
         """A value kept with the store, or None.
 
         Raises:
             StoreError: it changed since it was written.
         """
         with self._read() as db:
-            return kept_settings(db, self._file, key).get(key)
+            return load_settings(db, self._file, key).get(key)
 
     def set_setting(self, key: str, value: str) -> None:
         """Keep a value with the store."""
@@ -100,21 +102,21 @@ class OpenFolder:
             for key, value in values.items():
                 put_setting(db, key, value)
 
-    def setting_once(self, key: str, value: str) -> str:
+    def set_default_setting(self, key: str, value: str) -> str:
         """Keep a value unless there is one; return the one that is kept (the first writer's)."""
         with self._write() as db:
             put_setting(db, key, value, once=True)
-            return kept_settings(db, self._file, key)[key]
+            return load_settings(db, self._file, key)[key]
 
-    def weight_bytes(self, study_hash: str) -> int:
+    def sum_weight_bytes(self, study_hash: str) -> int:
         """What the trained weights of a study take that are kept here."""
         with self._read() as db:
-            return dropping.held_bytes(db, study_hash)
+            return dropped_weights.sum_weight_bytes(db, study_hash)
 
-    def dropped_weights(self) -> set[str]:
+    def list_dropped_runs(self) -> set[str]:
         """Ids of the runs whose trained weights were dropped (:meth:`drop_weights`)."""
         with self._read() as db:
-            return dropping.marked_runs(db)
+            return dropped_weights.list_dropped_runs(db)
 
     def drop_weights(self, study_hash: str, run_ids: Sequence[str]) -> list[str]:
         """Let go of the trained weights of runs; the ids of those that lost them.
@@ -122,13 +124,13 @@ class OpenFolder:
         Weights of runs that a study of another name asks for too stay.
         """
         with self._read() as db:
-            found = dropping.droppable(db, study_hash, run_ids)
+            found = dropped_weights.find_droppable(db, study_hash, run_ids)
         for run_id, sha256 in found.items():
-            self.set_setting(f"{dropping.MARK}{run_id}", sha256)
+            self.set_setting(f"{dropped_weights.DROPPED_PREFIX}{run_id}", sha256)
         self._remove_dropped()
         return list(found)
 
-    def blob(self, sha256: str) -> bytes:
+    def read_blob(self, sha256: str) -> bytes:
         """The blob's content, its hash verified.
 
         Raises:
@@ -146,9 +148,9 @@ class OpenFolder:
 
     def verify(self) -> list[str]:
         """Everything that is wrong with the store, one sentence each; empty: all is well."""
-        before = noted(self._done)
+        before = read_ended_runs(self._done)
         with self._read() as db:
-            return [*problems(db, self._blobs), *map(str, lost_runs(db, before))]
+            return [*find_problems(db, self._blobs), *map(str, find_lost_runs(db, before))]
 
     def count_ended(self) -> int:
         """How many runs have ended, of all studies."""
@@ -159,10 +161,10 @@ class OpenFolder:
     def set_aside(self) -> list[str]:
         """Put away every damaged row, so that it is made again; what was put away.
 
-        The rows are kept in the table ``set_aside``.
+        The rows are kept in the table ``set_aside_damaged_rows``.
         """
         with self._write() as db:
-            return set_aside(db)
+            return set_aside_damaged_rows(db)
 
     # Behind the doors
 
@@ -192,19 +194,19 @@ class OpenFolder:
         hashes: Mapping[str, str],
     ) -> None:
         """See that a run's blobs are there: one that was already may have been dropped since."""
-        dropping.unmark(db, run_id)
+        dropped_weights.clear_dropped_mark(db, run_id)
         for name, content in blobs.items():
             if not blob_path(self._blobs, hashes[name]).exists():
                 write_blob(self._blobs, content)
 
     def _remove_dropped(self) -> None:
         with self._write() as db:
-            dropping.remove_marked(db, self._blobs)
+            dropped_weights.remove_dropped_blobs(db, self._blobs)
 
     def _sweep(self) -> None:
         """Remove what a killed process left between two steps: parts, checkpoints of ended runs."""
-        sweep_parts(self._blobs)
-        if self.dropped_weights():
+        remove_stale_parts(self._blobs)
+        if self.list_dropped_runs():
             self._remove_dropped()
         waiting = {path.stem: path for path in (self.folder / "checkpoints").glob("*.safetensors")}
         if waiting:
@@ -216,11 +218,11 @@ class OpenFolder:
 
     def _catch_up(self) -> None:
         """Note the runs that ended and were not noted: by a killed process, or an older version."""
-        there = {(run.study_hash, run.run_id, run.failed) for run in noted(self._done)}
+        there = {(run.study_hash, run.run_id, run.failed) for run in read_ended_runs(self._done)}
         with self._read() as db:
             runs = [
                 run
-                for run in ended_runs(db)
+                for run in load_ended_runs(db)
                 if (run.study_hash, run.run_id, run.failed) not in there
             ]
-        note(self._done, runs)
+        append_ended_runs(self._done, runs)

@@ -17,23 +17,23 @@ import psutil
 _ENDED = "ended"
 
 
-def this_owner() -> str:
+def current_owner() -> str:
     """The owner string of this process."""
     return owner_of(os.getpid())
 
 
 def owner_of(pid: int) -> str:
     """The owner string of a process of this machine (a child that was not waited for, say)."""
-    return f"{socket.gethostname()}:{_boot()}:{pid}:{_start(pid)}"
+    return f"{socket.gethostname()}:{_boot_id()}:{pid}:{_start_time(pid)}"
 
 
-def provably_dead(owner: str) -> bool:
+def is_provably_dead(owner: str) -> bool:
     """Whether the owner was a process of this machine that is certainly gone."""
     parts = owner.split(":")
     if len(parts) != 4 or not parts[2].isdecimal():
         return False
     host, boot, pid, start = parts[0], parts[1], int(parts[2]), parts[3]
-    if (host, boot) != (socket.gethostname(), _boot()):
+    if (host, boot) != (socket.gethostname(), _boot_id()):
         return False
     try:
         os.kill(pid, 0)
@@ -41,11 +41,11 @@ def provably_dead(owner: str) -> bool:
         return True
     except PermissionError:
         pass  # it exists and is another user's; its start time tells whether it is the same one
-    now = _start(pid)
+    now = _start_time(pid)
     return now is not None and now != start
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     """The machine's present start and the process namespace: a pid means nothing outside them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -54,7 +54,7 @@ def _boot() -> str:
         return f"{psutil.boot_time():.0f}"
 
 
-def _start(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """When the process started (in ticks, exactly, where there is a /proc); None: cannot be seen.
 
     A process that ended but was not yet waited for (a zombie) has ended.
@@ -62,12 +62,12 @@ def _start(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return _start_elsewhere(pid)
+        return _start_time_without_proc(pid)
     fields = stat.rpartition(")")[2].split()
     return _ENDED if fields[0] in "ZX" else fields[19]
 
 
-def _start_elsewhere(pid: int) -> str | None:
+def _start_time_without_proc(pid: int) -> str | None:
     if Path("/proc/self/stat").exists():
         return None  # this system has a /proc, and hides that process (or it ended just now)
     try:

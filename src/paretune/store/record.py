@@ -20,7 +20,7 @@ blobs, or absent).
 ``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
 ``environment``, ``fleet`` (how many runs it trained with at its end; its seconds are its part of
 theirs, by tokens). Of cost runs: see :mod:`paretune.measuring`. Of both ``work``, known before:
-what the run was to do and hold (:class:`paretune.analysis.forecast.Work`).
+what the run was to do and hold (:class:`paretune.analysis.resources.forecast.ComputeCost`).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from typing import Any
 
 from paretune.study import Answer, Run
 
-LOST = ("diverged", "out_of_memory")
+UNSCORED_RESULTS = ("diverged", "out_of_memory")
 """Outcomes that are results and leave no score: the method counts as the lowest there is."""
-SCORELESS = (*LOST, "error")
+UNSCORED_OUTCOMES = (*UNSCORED_RESULTS, "error")
 """With what stopped for another reason, which says nothing of the method."""
 
 

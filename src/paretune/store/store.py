@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import StaleClaimError
-from paretune.store.asking import adopt, leave_out, put_runs, put_study
 from paretune.store.blobs import write_blob
-from paretune.store.checksums import seal
-from paretune.store.done import note
+from paretune.store.canonical_json import to_canonical_json
 from paretune.store.identity import known_as
+from paretune.store.journal import append_ended_runs
 from paretune.store.open_folder import OpenFolder
-from paretune.store.opening import Opened
-from paretune.store.plain import canonical_json
-from paretune.store.predictions import decode_predictions
-from paretune.store.queue import Admits, take_alike, take_first
-from paretune.store.reading import (
-    check_new,
-    ended_records,
-    ended_runs,
-    run_states,
-    study_rows,
-)
+from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Predictions, Record
-from paretune.store.rows import Claim, RunState, StudyRow
+from paretune.store.sqlite.checksums import write_checksums
+from paretune.store.sqlite.claims import AdmissionCheck, claim_first, claim_matching
+from paretune.store.sqlite.open_database import OpenDatabase
+from paretune.store.sqlite.queries import (
+    check_new_rows,
+    load_ended_runs,
+    load_records,
+    load_run_statuses,
+    load_studies,
+)
+from paretune.store.sqlite.writes import adopt, leave_out, put_runs, put_study
+from paretune.store.status import Claim, RunStatus, StudyEntry
 from paretune.study import Run, Study
 
 _HELD = "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?"
@@ -42,7 +42,7 @@ _HELD = "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?"
 class Store(OpenFolder):
     """One folder with the studies that ran in it. Use :meth:`open`; one thread, one Store."""
 
-    def __init__(self, folder: Path, opened: Opened) -> None:
+    def __init__(self, folder: Path, opened: OpenDatabase) -> None:
         super().__init__(folder, opened)
         self._runs: dict[tuple[str, str], tuple[str, Run]] = {}
         self._checked: set[str] = set()
@@ -56,10 +56,10 @@ class Store(OpenFolder):
         with self._write() as db:
             put_study(db, study_hash, name, text, canonical)
 
-    def studies(self) -> list[StudyRow]:
+    def list_studies(self) -> list[StudyEntry]:
         """All versions of all study files that ran here, oldest first."""
         with self._read() as db:
-            return study_rows(db, self._file)
+            return load_studies(db, self._file)
 
     def known_as(self, study: Study) -> str:
         """The hash under which this store has the study's runs.
@@ -101,7 +101,7 @@ class Store(OpenFolder):
         study_hash: str,
         stages: tuple[str, ...] | None = None,
         lease_seconds: float = 60.0,
-        admits: Admits | None = None,
+        admits: AdmissionCheck | None = None,
     ) -> Claim | None:
         """Take the first free run of the study, or None where there is none.
 
@@ -111,7 +111,7 @@ class Store(OpenFolder):
         waiting.
 
         Args:
-            owner: see :func:`paretune.store.owner.this_owner`.
+            owner: see :func:`paretune.store.owner.current_owner`.
             study_hash: whose runs.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
@@ -119,9 +119,9 @@ class Store(OpenFolder):
                 store: whether it may start beside them.
         """
         with self._write() as db:
-            return take_first(db, owner, study_hash, stages, lease_seconds, self._run, admits)
+            return claim_first(db, owner, study_hash, stages, lease_seconds, self._run, admits)
 
-    def claim_alike(
+    def claim_matching(
         self,
         owner: str,
         study_hash: str,
@@ -134,7 +134,7 @@ class Store(OpenFolder):
         """Take free runs that go together, in the order of the study.
 
         Args:
-            owner: see :func:`paretune.store.owner.this_owner`.
+            owner: see :func:`paretune.store.owner.current_owner`.
             study_hash: whose runs.
             alike: of a run and its id: whether it is one of them.
             most: at most so many.
@@ -142,7 +142,9 @@ class Store(OpenFolder):
             lease_seconds: how long the claims hold without :meth:`renew`.
         """
         with self._write() as db:
-            return take_alike(db, owner, study_hash, alike, most, workers, lease_seconds, self._run)
+            return claim_matching(
+                db, owner, study_hash, alike, most, workers, lease_seconds, self._run
+            )
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
         """Prolong the lease and, where given, write the progress.
@@ -150,7 +152,7 @@ class Store(OpenFolder):
         Raises:
             StaleClaimError: the run has passed to another worker.
         """
-        said = None if progress is None else canonical_json(dict(progress), "progress")
+        said = None if progress is None else to_canonical_json(dict(progress), "progress")
         self._change(
             claim,
             "lease_until = ?, progress = coalesce(?, progress)",
@@ -174,13 +176,13 @@ class Store(OpenFolder):
         """
         if taken := sorted(set(result) & set(blobs)):
             raise ValueError(f"result and blobs both name {', '.join(taken)}")
-        canonical_json(dict(result), "result")
-        facts = canonical_json(dict(measured), "measured")
+        to_canonical_json(dict(result), "result")
+        facts = to_canonical_json(dict(measured), "measured")
         hashes = {name: write_blob(self._blobs, content) for name, content in blobs.items()}
         self._change(
             claim,
             "state = 'done', owner = NULL, lease_until = NULL, ended = ?, result = ?, measured = ?",
-            (time.time(), canonical_json({**result, **hashes}, "result"), facts),
+            (time.time(), to_canonical_json({**result, **hashes}, "result"), facts),
             then=lambda db: self._hold(db, claim.run_id, blobs, hashes),
         )
         self._note_ended(claim)
@@ -196,7 +198,7 @@ class Store(OpenFolder):
             claim,
             "state = 'failed', owner = NULL, lease_until = NULL, ended = ?, fail_kind = ?, "
             "message = ?, measured = ?",
-            (time.time(), kind, message, canonical_json(dict(measured), "measured")),
+            (time.time(), kind, message, to_canonical_json(dict(measured), "measured")),
         )
         self._note_ended(claim)
         self.checkpoint(claim.run_id).unlink(missing_ok=True)
@@ -222,7 +224,7 @@ class Store(OpenFolder):
 
     # What is there
 
-    def records(self, study_hash: str, predictions: bool = False) -> list[Record]:
+    def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
         """The ended runs of a study, in the order in which they were asked for.
 
         Raises:
@@ -230,20 +232,20 @@ class Store(OpenFolder):
                 or damaged.
         """
         with self._read() as db:
-            bare = ended_records(db, study_hash, self._run, self._file)
+            bare = load_records(db, study_hash, self._run, self._file)
         if not predictions:
             return bare
         return [replace(record, predictions=self._predictions(record)) for record in bare]
 
-    def states(self, study_hash: str) -> list[RunState]:
+    def load_statuses(self, study_hash: str) -> list[RunStatus]:
         """How each run of the study stands, in order.
 
         Raises:
             StoreError: a run changed since it was written.
         """
         with self._read() as db:
-            check_new(db, study_hash, self._checked, self._file)
-            return run_states(db, study_hash, self._run)
+            check_new_rows(db, study_hash, self._checked, self._file)
+            return load_run_statuses(db, study_hash, self._run)
 
     # Behind the doors
 
@@ -260,7 +262,7 @@ class Store(OpenFolder):
                 (*values, claim.run_id, claim.owner, claim.attempt),
             ).rowcount
             if changed:
-                seal(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
+                write_checksums(db, "runs", "run_id = ? AND ended IS NOT NULL", (claim.run_id,))
                 then(db)
         if not changed:
             raise StaleClaimError(
@@ -270,14 +272,14 @@ class Store(OpenFolder):
 
     def _note_ended(self, claim: Claim) -> None:
         with self._read() as db:
-            runs = ended_runs(db, claim.run_id)
-        note(self._done, runs)
+            runs = load_ended_runs(db, claim.run_id)
+        append_ended_runs(self._done, runs)
 
     def _predictions(self, record: Record) -> dict[str, Predictions]:
         sha256 = record.result.get("predictions")
         if sha256 is None:
             return {}
-        return decode_predictions(self.blob(sha256), f"run {record.run_id}")
+        return decode_predictions(self.read_blob(sha256), f"run {record.run_id}")
 
     def _run(self, study_hash: str, run_id: str, text: str) -> Run:
         known = self._runs.get((study_hash, run_id))  # progress asks twice a second

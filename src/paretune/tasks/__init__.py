@@ -13,16 +13,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
 
-from paretune.data.build import Recipe, build, one_of
+from paretune.data.build import ColumnMapping, build_examples, class_label_parser
 from paretune.data.example import Dataset, Example
-from paretune.data.finding import Finding, refuse
-from paretune.data.normal import normal
+from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.normalise import normalise_text
 from paretune.data.task import Task
 from paretune.errors import StudyError
-from paretune.specs import metrics_of
+from paretune.specs import metrics_for_kind
 from paretune.study import TaskSpec
 
-__all__ = ["Task", "at_hub", "available", "load"]
+__all__ = ["Task", "available", "hub_source", "load_dataset"]
 
 
 def available() -> dict[str, Task]:
@@ -48,101 +48,101 @@ def available() -> dict[str, Task]:
     return tasks
 
 
-def load(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
+def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
     """Read a task's files and build its examples.
 
     Args:
         spec: a built-in task, or the user's own data.
         data_home: where fetched data lies; the default is
-            :func:`paretune.data.home.data_home`.
+            :func:`paretune.data.sources.cache_dir.data_home`.
 
     Raises:
         StudyError: no such task, language or template.
         DataError: the files are missing or unreadable, a hub dataset was never fetched, or rows
             cannot become examples; all such rows are named at once.
     """
-    if spec.own:
-        from paretune.tasks import custom
+    if spec.has_own_data:
+        from paretune.tasks.own_data import labelled
 
-        return custom.load(spec)
-    task = _known(spec)
-    _fits(spec, task)
+        return labelled.load_own_data(spec)
+    task = _find_task(spec)
+    _check_spec(spec, task)
     if task.kind == "translation":
-        from paretune.tasks import parallel
+        from paretune.tasks.own_data import parallel
 
-        return parallel.built_in(spec, task, data_home)
-    language = _language(spec, task)
+        return parallel.load_built_in_pairs(spec, task, data_home)
+    language = _choose_language(spec, task)
     template = task.templates.get(spec.template)
     if template is None:
         raise StudyError(
             f'task {spec.key} has no template "{spec.template}".',
             remedy=f"It has {', '.join(task.templates)}.",
         )
-    parts = task.parts(spec, language, data_home)
+    parts = task.read_rows(spec, language, data_home)
     group, question = task.group, task.question
-    recipe = Recipe(
+    recipe = ColumnMapping(
         columns=task.columns,
         template=lambda texts: template(texts, language),
         label=task.label,
-        resolve=one_of(task.labels, task.aliases),
+        parse_label=class_label_parser(task.labels, task.aliases),
         id=task.id,
-        group=lambda values: normal(str(values[group])) if group else None,
+        group=lambda values: normalise_text(str(values[group])) if group else None,
         question=lambda values: str(values[question]) if question else None,
-        names=task.labels,
+        label_names=task.labels,
     )
-    train = build(parts.train, recipe, "train")
-    test = build(parts.test, recipe, "test")
-    unlabelled = build(parts.unlabelled, recipe, "unlabelled", labelled=False)
+    train = build_examples(parts.train, recipe, "train")
+    test = build_examples(parts.test, recipe, "test")
+    unlabelled = build_examples(parts.unlabelled, recipe, "unlabelled", labelled=False)
     unread = [finding for finding in parts.findings if finding.severity == "error"]
-    refuse([*unread, *train.faults, *test.faults, *unlabelled.faults])
+    raise_for_findings([*unread, *train.errors, *test.errors, *unlabelled.errors])
     return Dataset(
         task=spec.key,
         kind=task.kind,
         labels=task.labels,
-        train=tuple(_first(train.examples, _limit(spec, "train"))),
-        test=tuple(_first(test.examples, _limit(spec, "test"))),
+        train=tuple(_take_first(train.examples, _limit(spec, "train"))),
+        test=tuple(_take_first(test.examples, _limit(spec, "test"))),
         unlabelled=tuple(unlabelled.examples),
         metric=spec.metric or task.metric,
         language=language,
         licence=spec.licence or task.licence[language],
         source=task.source[language],
-        findings=(*_said(spec, language), *parts.findings, *train.notes, *test.notes),
+        findings=(*_language_note(spec, language), *parts.findings, *train.notes, *test.notes),
         clustered=task.clustered,
     )
 
 
-def at_hub(spec: TaskSpec) -> TaskSpec | None:
+def hub_source(spec: TaskSpec) -> TaskSpec | None:
     """The task with the hub dataset that it is read from; None where it is read from files."""
-    if spec.own:
+    if spec.has_own_data:
         return spec if spec.dataset is not None else None
-    return _known(spec).at_hub(spec)
+    return _find_task(spec).hub_spec(spec)
 
 
-def _fits(spec: TaskSpec, task: Task) -> None:
+def _check_spec(spec: TaskSpec, task: Task) -> None:
     """Metric, split and languages are such as the task has."""
-    if spec.metric is not None and spec.metric not in metrics_of(task.kind):
+    if spec.metric is not None and spec.metric not in metrics_for_kind(task.kind):
         raise StudyError(
             f"metric {spec.metric} does not fit task {spec.key}.",
-            remedy=f"Fitting are {', '.join(metrics_of(task.kind))}.",
+            remedy=f"Fitting are {', '.join(metrics_for_kind(task.kind))}.",
         )
     if spec.split not in task.splits:
         raise StudyError(
             f'task {spec.key} has no split "{spec.split}".',
             remedy="Remove it; its parts are fixed.",
         )
-    if spec.translates != (task.kind == "translation"):
+    if spec.is_translation != (task.kind == "translation"):
         languages = " and ".join(task.languages)
         raise StudyError(
             f"task {spec.key} translates nothing."
-            if spec.translates
+            if spec.is_translation
             else f"task {spec.key} needs to know from which language into which.",
             remedy="Remove source_lang and target_lang; language names the task's language."
-            if spec.translates
+            if spec.is_translation
             else f"Give it source_lang and target_lang, of {languages}.",
         )
 
 
-def _known(spec: TaskSpec) -> Task:
+def _find_task(spec: TaskSpec) -> Task:
     tasks = available()
     if spec.name in tasks:
         return tasks[spec.name]
@@ -154,7 +154,7 @@ def _known(spec: TaskSpec) -> Task:
     )
 
 
-def _language(spec: TaskSpec, task: Task) -> str:
+def _choose_language(spec: TaskSpec, task: Task) -> str:
     language = spec.language or task.languages[0]
     if language not in task.languages:
         raise StudyError(
@@ -164,7 +164,7 @@ def _language(spec: TaskSpec, task: Task) -> str:
     return language
 
 
-def _said(spec: TaskSpec, language: str) -> tuple[Finding, ...]:
+def _language_note(spec: TaskSpec, language: str) -> tuple[Finding, ...]:
     if spec.language is not None:
         return ()
     return (
@@ -178,7 +178,7 @@ def _said(spec: TaskSpec, language: str) -> tuple[Finding, ...]:
     )
 
 
-def _first(examples: list[Example], limit: int | None) -> list[Example]:
+def _take_first(examples: list[Example], limit: int | None) -> list[Example]:
     """The first ``limit`` examples; a question that does not fit whole is left out."""
     if limit is None or limit >= len(examples):
         return examples

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paretune.data import superglue
 from paretune.data.example import Segments
+from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
 
@@ -31,10 +31,10 @@ TASK = Task(
     columns=("premise", "hypothesis"),
     metric="accuracy_f1",
     languages=("sl", "en"),
-    licence=superglue.LICENCE,
-    source=superglue.SOURCE,
+    licence=superglue_release.LICENCE,
+    source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
-    parts=superglue.parts("CB"),
+    read_rows=superglue_release.superglue_reader("CB"),
     id="idx",
     group="premise",
 )

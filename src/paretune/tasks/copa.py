@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paretune.data import superglue
 from paretune.data.example import Segments
+from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
-ASKED = {
+QUESTIONS = {
     "en": {"cause": "What was the cause of this?", "effect": "What happened as a result?"},
     "sl": {"cause": "Kaj je bil vzrok za to?", "effect": "Kaj se je zato zgodilo?"},
 }
@@ -25,7 +25,7 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
     ``cause`` is asked as "What was the cause of this?" ("Kaj je bil vzrok za to?"), ``effect`` as
     "What happened as a result?" ("Kaj se je zato zgodilo?"); another word is asked as it is.
     """
-    asked = ASKED[language].get(row["question"], row["question"])
+    asked = QUESTIONS[language].get(row["question"], row["question"])
     first = f"{row['premise']} {asked}"
     return (first, row["choice1"]), (first, row["choice2"])
 
@@ -47,10 +47,10 @@ TASK = Task(
     columns=("premise", "choice1", "choice2", "question"),
     metric="accuracy",
     languages=("sl", "en"),
-    licence=superglue.LICENCE,
-    source=superglue.SOURCE,
+    licence=superglue_release.LICENCE,
+    source=superglue_release.SOURCE,
     templates={"pair": pair, "paper": paper},
-    parts=superglue.parts("COPA"),
+    read_rows=superglue_release.superglue_reader("COPA"),
     id="idx",
     group="premise",
 )

@@ -18,12 +18,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.data import superglue
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.labels import spell
-from paretune.data.normal import normal
-from paretune.data.read import Row
+from paretune.data.formats.read import Row
+from paretune.data.labels import cell_text
+from paretune.data.normalise import normalise_text
+from paretune.data.sources import superglue_release
 from paretune.data.task import Task
 
 
@@ -33,7 +33,7 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
 
 
 @dataclass
-class _Found:
+class _Conversion:
     """Rows made of passages; what stands in the way, and what was done about it."""
 
     rows: list[Row] = field(default_factory=list)
@@ -43,7 +43,7 @@ class _Found:
     stray: list[str] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
 
-    def unique(self, name: str, place: str, where: str) -> str:
+    def make_unique(self, name: str, place: str, where: str) -> str:
         """A passage's or a question's name, told apart by its place where a file repeats it."""
         if name in self.names:
             self.repeated.append(where)
@@ -52,47 +52,53 @@ class _Found:
         return name
 
 
-def answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
+def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
     """One row for each answer.
 
     An answer without a text, or to a question without one, is left out of train, and told; in the
     other parts every answer counts, so there it is an error.
     """
-    found = _Found()
+    found = _Conversion()
     groups: dict[str, str] = {}
     for position, row in enumerate(rows):
         passage = row.values.get("passage")
         text = passage.get("text") if isinstance(passage, Mapping) else None
-        questions = _entries(passage.get("questions")) if isinstance(passage, Mapping) else None
+        questions = (
+            _list_entries(passage.get("questions")) if isinstance(passage, Mapping) else None
+        )
         if not isinstance(text, str) or questions is None:
             lacks = "text" if questions is not None else "questions"
-            found.faults.append(_fault(row.where, f"has no passage with {lacks}."))
+            found.faults.append(_make_fault(row.where, f"has no passage with {lacks}."))
             continue
-        number = _number(row.values.get("idx"), str(position))
-        name = found.unique(number, str(position), row.where)
+        number = _normalise_index(row.values.get("idx"), str(position))
+        name = found.make_unique(number, str(position), row.where)
         # Passages of equal text are one group, however often it is printed.
-        group = groups.setdefault(normal(text), name)
+        group = groups.setdefault(normalise_text(text), name)
         known = {"id": name, "passage": text, "group": group}
         for key, question in questions:
-            _question(found, row, known, key, question)
-    return found.rows, [*found.faults, *_told(found, rows, part)]
+            _expand_question(found, row, known, key, question)
+    return found.rows, [*found.faults, *_report_findings(found, rows, part)]
 
 
-def _question(found: _Found, row: Row, passage: Mapping[str, str], key: str, question: Any) -> None:
-    options = _entries(question.get("answers")) if isinstance(question, Mapping) else None
+def _expand_question(
+    found: _Conversion, row: Row, passage: Mapping[str, str], key: str, question: Any
+) -> None:
+    options = _list_entries(question.get("answers")) if isinstance(question, Mapping) else None
     if options is None:
-        found.faults.append(_fault(row.where, f"question {key} has no answers."))
+        found.faults.append(_make_fault(row.where, f"question {key} has no answers."))
         return
-    number = _number(question.get("idx"), key)
-    name = found.unique(f"{passage['id']}/{number}", key, row.where)
-    asked = _text(found, row, question, "question", key)
+    number = _normalise_index(question.get("idx"), key)
+    name = found.make_unique(f"{passage['id']}/{number}", key, row.where)
+    asked = _find_text(found, row, question, "question", key)
     for place, answer in options:
         if not isinstance(answer, Mapping):
-            found.faults.append(_fault(row.where, f"question {key} has an answer without a text."))
+            found.faults.append(
+                _make_fault(row.where, f"question {key} has an answer without a text.")
+            )
             continue
-        index = _number(answer.get("idx"), place)
+        index = _normalise_index(answer.get("idx"), place)
         where = f"{row.where} answer {number}/{index}"
-        told = _text(found, row, answer, "text", key, place)
+        told = _find_text(found, row, answer, "text", key, place)
         if asked is None or told is None:
             lacks = "its question has no text" if asked is None else "has no text"
             remedy = "Take SloBench's release, which has it, or add it."
@@ -104,31 +110,31 @@ def _question(found: _Found, row: Row, passage: Mapping[str, str], key: str, que
             "asked": name,
             "question": asked,
             "answer": told,
-            **({"label": _label(answer["label"])} if "label" in answer else {}),
+            **({"label": _normalise_label(answer["label"])} if "label" in answer else {}),
         }
         found.rows.append(Row(values, where))
 
 
-def _text(
-    found: _Found, row: Row, holder: Mapping[str, Any], name: str, key: str, place: str = ""
+def _find_text(
+    found: _Conversion, row: Row, holder: Mapping[str, Any], name: str, key: str, place: str = ""
 ) -> str | None:
     """A question's or an answer's text; a stray key that holds it too has the corrected one."""
     for beside, value in row.values.items():
         if beside == "passage" or not isinstance(value, Mapping):
             continue
-        other: Any = dict(_entries(value.get("questions")) or ()).get(key)
+        other: Any = dict(_list_entries(value.get("questions")) or ()).get(key)
         if place and isinstance(other, Mapping):
-            other = dict(_entries(other.get("answers")) or ()).get(place)
+            other = dict(_list_entries(other.get("answers")) or ()).get(place)
         if isinstance(other, Mapping) and isinstance(other.get(name), str):
             found.stray.append(f'{row.where} "{beside}"')
             return str(other[name])
     own = holder.get(name)
     if isinstance(own, int | float) and not isinstance(own, bool) and own == own:
-        return spell(own)
+        return cell_text(own)
     return own if isinstance(own, str) and own.strip() else None
 
 
-def _told(found: _Found, rows: Sequence[Row], part: str) -> Iterator[Finding]:
+def _report_findings(found: _Conversion, rows: Sequence[Row], part: str) -> Iterator[Finding]:
     if found.stray:
         places = ", ".join(dict.fromkeys(found.stray))
         what = f"{len(found.stray)} texts were taken from a key beside the passage ({places})."
@@ -144,11 +150,11 @@ def _told(found: _Found, rows: Sequence[Row], part: str) -> Iterator[Finding]:
             yield Finding("error", "missing-text", one.where, f"{one.what}.", one.remedy)
 
 
-def _fault(where: str, what: str) -> Finding:
+def _make_fault(where: str, what: str) -> Finding:
     return Finding("error", "not-multirc", where, what, "Fix the row, or remove it.")
 
 
-def _entries(value: Any) -> Iterable[tuple[str, Any]] | None:
+def _list_entries(value: Any) -> Iterable[tuple[str, Any]] | None:
     """Entries with their keys: those of a list as they stand, of an object in number's order."""
     if isinstance(value, list):
         return [(str(i), entry) for i, entry in enumerate(value)]
@@ -157,17 +163,21 @@ def _entries(value: Any) -> Iterable[tuple[str, Any]] | None:
     return None
 
 
-def _number(value: Any, otherwise: str) -> str:
+def _normalise_index(value: Any, otherwise: str) -> str:
     """``3``, ``3.0`` and ``"3,0"`` as ``3``."""
-    return spell(_plain(value)) or otherwise
+    return cell_text(_drop_decimals(value)) or otherwise
 
 
-def _label(value: Any) -> Any:
+def _normalise_label(value: Any) -> Any:
     """The published 0 and 1 as the label's name; other spellings are left to be noted."""
-    return _plain(value) if type(value) is not int else {0: "false", 1: "true"}.get(value, value)
+    return (
+        _drop_decimals(value)
+        if type(value) is not int
+        else {0: "false", 1: "true"}.get(value, value)
+    )
 
 
-def _plain(value: Any) -> Any:
+def _drop_decimals(value: Any) -> Any:
     """What a spreadsheet made of a whole number, without its decimals."""
     whole = re.fullmatch(r"\s*(\d+)[.,]0+\s*", value) if isinstance(value, str) else None
     return whole.group(1) if whole else value
@@ -181,10 +191,10 @@ TASK = Task(
     columns=("passage", "question", "answer"),
     metric="f1a_em",
     languages=("sl", "en"),
-    licence=superglue.LICENCE,
-    source=superglue.SOURCE,
+    licence=superglue_release.LICENCE,
+    source=superglue_release.SOURCE,
     templates={"pair": pair},
-    parts=superglue.parts("MultiRC", answers),
+    read_rows=superglue_release.superglue_reader("MultiRC", expand_answers),
     group="group",
     clustered=True,
     question="asked",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from paretune.data import samples
 from paretune.data.example import Segments
+from paretune.data.sources import samples
 from paretune.data.task import Task
 
 
@@ -25,5 +25,5 @@ TASK = Task(
     licence=samples.LICENCE,
     source=samples.SOURCE,
     templates={"pair": pair},
-    parts=samples.parts("routing", "csv"),
+    read_rows=samples.sample_reader("routing", "csv"),
 )

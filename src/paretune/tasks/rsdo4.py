@@ -2,7 +2,8 @@
 
 Texts of public institutions and of donors, collected in the project "Slovene in the Digital
 Environment", in random order. ``source`` names what was downloaded from CLARIN.SI (a file, a
-folder or a zip; see :mod:`paretune.data.corpus` for what is looked for); without it the rows are
+folder or a zip; see :mod:`paretune.data.formats.parallel_corpus` for what is looked for); without
+it the rows are
 those of the hub, which keeps them as Parquet, so that no script of a dataset is run. Pairs with an
 empty side are left out, and counted.
 
@@ -21,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
-from paretune.data import hub
-from paretune.data.corpus import read_corpus
 from paretune.data.finding import Finding
-from paretune.data.read import Row
-from paretune.data.task import Parts, Task
+from paretune.data.formats.parallel_corpus import read_parallel_corpus
+from paretune.data.formats.read import Row
+from paretune.data.sources import hub_datasets
+from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
 from paretune.study import TaskSpec
 
@@ -33,17 +34,17 @@ PAIRS = 964_433
 OF_THE_PAPER = 50_000
 
 
-def parts(spec: TaskSpec, language: str, data_home: Path | None) -> Parts:
+def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
     """The pairs with two sides; test pairs only in the paper's split."""
-    at_hub = TASK.at_hub(spec)
+    at_hub = TASK.hub_spec(spec)
     findings: tuple[Finding, ...] = ()
     if at_hub is None:
-        rows = read_corpus(str(spec.source), ("sl", "en"), ("sl_seq", "en_seq"))
+        rows = read_parallel_corpus(str(spec.source), ("sl", "en"), ("sl_seq", "en_seq"))
     else:
-        loaded = hub.load(at_hub)
+        loaded = hub_datasets.load_splits(at_hub)
         rows, findings = loaded.train, loaded.findings
     if len(rows) != PAIRS:
-        findings += (_counted(rows),)
+        findings += (_count_key(rows),)
     # The paper took rows as they come, so the first are counted before any is left out.
     taken = rows[:OF_THE_PAPER] if spec.split == "paper" else rows
     filled = [row for row in taken if all(_text(row, column) for column in TASK.columns)]
@@ -56,12 +57,12 @@ def parts(spec: TaskSpec, language: str, data_home: Path | None) -> Parts:
     if len(filled) < len(taken):
         findings += (_left_out(taken),)
     if spec.split == "paper":
-        train, test = _as_the_paper(filled)
-        return Parts(train, test, findings=findings)
-    return Parts(filled, [], findings=findings)
+        train, test = _split_as_paper(filled)
+        return TaskRows(train, test, findings=findings)
+    return TaskRows(filled, [], findings=findings)
 
 
-def _as_the_paper(rows: list[Row]) -> tuple[list[Row], list[Row]]:
+def _split_as_paper(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     order = np.random.default_rng(0).permutation(len(rows))
     cut = -(-len(rows) // 5)
     return [rows[i] for i in order[cut:]], [rows[i] for i in order[:cut]]
@@ -72,7 +73,7 @@ def _text(row: Row, column: str) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _counted(rows: Sequence[Row]) -> Finding:
+def _count_key(rows: Sequence[Row]) -> Finding:
     what = f"{len(rows)} pairs were found; RSDO4 1.0 has {PAIRS}."
     return Finding("note", "other-size", rows[-1].where, what, "Nothing to do if that is meant.")
 
@@ -93,7 +94,7 @@ TASK = Task(
     languages=("sl", "en"),
     licence=dict.fromkeys(("sl", "en"), "CC BY-SA 4.0 (CLARIN.SI 11356/1457)"),
     source=dict.fromkeys(("sl", "en"), _FROM),
-    parts=parts,
+    read_rows=read_parts,
     splits=("published", "paper"),
-    hub=("cjvt/rsdo4_en_sl", hub.CONVERTED),
+    hub=("cjvt/rsdo4_en_sl", hub_datasets.CONVERTED_REVISION),
 )

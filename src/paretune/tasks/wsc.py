@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from paretune.data import superglue
 from paretune.data.example import Segments
-from paretune.data.finding import Finding, capped
-from paretune.data.read import Row
-from paretune.data.spans import Span, locate, marked
+from paretune.data.finding import Finding, truncate_findings
+from paretune.data.formats.read import Row
+from paretune.data.sources import superglue_release
+from paretune.data.spans import Span, find_span, mark_spans
 from paretune.data.task import Task
 
 
@@ -30,12 +30,12 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
     return ((row["marked"], f"{row['span2']} = {row['span1']}"),)
 
 
-def alone(row: Mapping[str, str], language: str) -> Segments:
+def marked_text(row: Mapping[str, str], language: str) -> Segments:
     """The text with both spans marked, as in ``* Ana * je rekla, da # je #``."""
     return ((row["marked"], None),)
 
 
-def with_spans(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
+def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
     """Rows as published, each with its spans found in the text and marked.
 
     A span that is not at its index is looked for; what was taken instead is told, and a span that
@@ -54,28 +54,28 @@ def with_spans(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]
         spans, told = [], {}
         for name, sign in (("span1", "*"), ("span2", "#")):
             words, index = target.get(f"{name}_text"), target.get(f"{name}_index")
-            span = locate(text, words, index) if isinstance(words, str) else None
+            span = find_span(text, words, index) if isinstance(words, str) else None
             if span is None:
                 what = f"{name} {words!r} is not in the text (word {index})."
-                wrong.append(Finding("error", "no-span", row.where, what, NO_SPAN))
+                wrong.append(Finding("error", "no-span", row.where, what, FIX_SPAN))
                 continue
-            if span.found != "at":
-                moved.append(_moved(row, name, index, text, span))
+            if span.matched_by != "at":
+                moved.append(_describe_moved_span(row, name, index, text, span))
             spans.append((span, sign))
             told[name] = str(words).strip()
         if len(spans) == 2:
-            values = {**row.values, **told, "marked": marked(text, spans)}
+            values = {**row.values, **told, "marked": mark_spans(text, spans)}
             out.append(Row(values, row.where))
-    return out, [*wrong, *capped(moved)]
+    return out, [*wrong, *truncate_findings(moved)]
 
 
-NO_SPAN = "Mend the span, or remove the row; in SloBench's release every span is there."
+FIX_SPAN = "Mend the span, or remove the row; in SloBench's release every span is there."
 
 
-def _moved(row: Row, name: str, index: object, text: str, span: Span) -> Finding:
+def _describe_moved_span(row: Row, name: str, index: object, text: str, span: Span) -> Finding:
     words, around = text[span.start : span.end], text[max(0, span.start - 15) : span.end + 15]
     what = f'{name} "{words}" is not word {index} of the text; '
-    if span.found == "only":
+    if span.matched_by == "only":
         what += f'it was found in the only place where it stands ("{around}").'
         return Finding("note", "span-moved", row.where, what, "Nothing to do.")
     what += f'of several places the nearest was taken ("{around}").'
@@ -91,10 +91,10 @@ TASK = Task(
     columns=("marked", "span1", "span2"),
     metric="accuracy",
     languages=("sl", "en"),
-    licence=superglue.LICENCE,
-    source=superglue.SOURCE,
-    templates={"pair": pair, "marked": alone},
-    parts=superglue.parts("WSC", with_spans),
+    licence=superglue_release.LICENCE,
+    source=superglue_release.SOURCE,
+    templates={"pair": pair, "marked": marked_text},
+    read_rows=superglue_release.superglue_reader("WSC", mark_rows),
     id="idx",
     group="text",
     clustered=True,

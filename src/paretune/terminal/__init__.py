@@ -11,9 +11,11 @@ screen, and a bidirectional override shows another text than there is. So no oth
   ``console().print(text, style="bold")``; paths and commands with ``soft_wrap=True``.
 - ``say_json(value)`` writes JSON for scripts.
 
-All of them clean what they write (:mod:`paretune.terminal.clean`). A text that has to stay one line
-or one table cell goes through ``plain`` before, since a line break in it is no escape. A reader who
-is gone (``| head``) ends in :class:`ReaderGoneError`, which ``paretune.cli.main`` ends quietly.
+All of them clean what they write (:mod:`paretune.terminal.sanitise`). A text that has to stay one
+line
+or one table cell goes through ``sanitise_line`` before, since a line break in it is no escape. A
+reader who
+is gone (``| head``) ends in :class:`OutputClosedError`, which ``paretune.cli.main`` ends quietly.
 """
 
 from __future__ import annotations
@@ -25,27 +27,27 @@ import warnings
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from paretune.terminal.clean import json_text, plain, printable
-from paretune.terminal.gone import ReaderGoneError
+from paretune.terminal.closed import OutputClosedError
+from paretune.terminal.sanitise import dump_json, sanitise_line, sanitise_text
 
 if TYPE_CHECKING:
     from paretune.terminal.console import Terminal
 
 __all__ = [
-    "ReaderGoneError",
-    "clean_tracebacks_and_warnings",
+    "OutputClosedError",
     "console",
+    "detach_output",
+    "echo",
+    "echo_json",
     "error_stream",
-    "forget_the_reader",
     "is_terminal",
-    "plain",
-    "printable",
-    "say",
-    "say_json",
+    "sanitise_line",
+    "sanitise_text",
+    "sanitise_tracebacks_and_warnings",
 ]
 
 
-def say(text: object = "", *, error: bool = False, to: IO[str] | None = None) -> None:
+def echo(text: object = "", *, error: bool = False, to: IO[str] | None = None) -> None:
     """Write one or several lines, cleaned, and flush.
 
     Args:
@@ -60,15 +62,15 @@ def say(text: object = "", *, error: bool = False, to: IO[str] | None = None) ->
     if stream is None:  # the process was started with the stream closed
         return
     try:
-        stream.write(f"{printable(text)}\n")
+        stream.write(f"{sanitise_text(text)}\n")
         stream.flush()
     except BrokenPipeError:
-        raise ReaderGoneError from None
+        raise OutputClosedError from None
 
 
-def say_json(value: Any) -> None:
+def echo_json(value: Any) -> None:
     """Write a value to stdout as JSON; what could steer a terminal is escaped in it."""
-    say(json_text(value))
+    echo(dump_json(value))
 
 
 def console(to: IO[str] | None = None) -> Terminal:
@@ -89,20 +91,20 @@ def is_terminal(stream: IO[str] | None = None) -> bool:
     return stream is not None and stream.isatty()
 
 
-def forget_the_reader() -> None:
-    """After :class:`ReaderGoneError`: Python does not try to write what is left, and complain."""
+def detach_output() -> None:
+    """After :class:`OutputClosedError`: Python does not try to write what is left, and complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         os.dup2(nowhere, stream.fileno())
 
 
-def clean_tracebacks_and_warnings() -> None:
+def sanitise_tracebacks_and_warnings() -> None:
     """From now on, tracebacks of defects and Python's warnings are cleaned like all else."""
 
     def show_traceback(
         kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
-        say("".join(traceback.format_exception(kind, error, trace)).rstrip(), error=True)
+        echo("".join(traceback.format_exception(kind, error, trace)).rstrip(), error=True)
 
     def show_warning(
         message: Warning | str,
@@ -113,7 +115,7 @@ def clean_tracebacks_and_warnings() -> None:
         line: str | None = None,
     ) -> None:
         text = warnings.formatwarning(message, category, filename, lineno, line)
-        say(text.rstrip(), error=True, to=file)
+        echo(text.rstrip(), error=True, to=file)
 
     sys.excepthook = show_traceback
     warnings.showwarning = show_warning

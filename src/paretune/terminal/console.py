@@ -8,8 +8,8 @@ from typing import IO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from paretune.terminal.clean import printable
-from paretune.terminal.gone import ReaderGoneError
+from paretune.terminal.closed import OutputClosedError
+from paretune.terminal.sanitise import sanitise_text
 
 
 class Terminal(Console):
@@ -39,9 +39,9 @@ class Terminal(Console):
             if segment.control or segment.text.isprintable():
                 yield segment
             else:
-                yield Segment(printable(segment.text), segment.style)
+                yield Segment(sanitise_text(segment.text), segment.style)
 
     def on_broken_pipe(self) -> None:
         """Leave it to whoever runs the program; Rich would end it with exit code 1."""
         self.quiet = True
-        raise ReaderGoneError
+        raise OutputClosedError

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from paretune.data.example import Dataset, Example, dependence
-from paretune.data.scale import Scale
+from paretune.data.example import Dataset, Example, dependence_groups
+from paretune.data.target_scale import TargetScale
 from paretune.metrics import answer_sets, classification, regression, translation
 from paretune.study import Answer
 from paretune.training.objective import Scores, answers, mean_loss
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """Answers to the examples of one part.
 
     Attributes:
@@ -30,21 +30,23 @@ class Answers:
     segment: dict[str, list[float]] = field(default_factory=dict)
 
 
-def of_scores(scores: Scores, examples: Sequence[Example], scale: Scale | None) -> Answers:
+def from_scores(
+    scores: Scores, examples: Sequence[Example], scale: TargetScale | None
+) -> Predictions:
     """Answers from the outputs of a model or a baseline, (examples, labels)."""
     labels = [e.label for e in examples if e.label is not None]
     rows = [[float(s) for s in row] for row in scores]
-    return Answers([*answers(scores, scale)], rows, mean_loss(scores, labels, scale))
+    return Predictions([*answers(scores, scale)], rows, mean_loss(scores, labels, scale))
 
 
-def of_texts(
+def from_texts(
     texts: Sequence[str], loss: float | None, segment: dict[str, list[float]] | None = None
-) -> Answers:
+) -> Predictions:
     """Answers that are translations."""
-    return Answers([*texts], [[] for _ in texts], loss, segment or {})
+    return Predictions([*texts], [[] for _ in texts], loss, segment or {})
 
 
-def scored(given: Answers, examples: Sequence[Example], dataset: Dataset) -> dict[str, float]:
+def score(given: Predictions, examples: Sequence[Example], dataset: Dataset) -> dict[str, float]:
     """The scores of a part by name, ``primary`` and ``loss`` among them."""
     labels = [e.label for e in examples if e.label is not None]
     found: dict[str, float]
@@ -55,7 +57,7 @@ def scored(given: Answers, examples: Sequence[Example], dataset: Dataset) -> dic
     elif dataset.kind == "regression":
         found = regression.scores(labels, _numbers(given), dataset.metric)
     elif dataset.kind == "answer_set":
-        questions = dependence(examples, clustered=False)["question"]
+        questions = dependence_groups(examples, clustered=False)["question"]
         found = answer_sets.scores(labels, _numbers(given), questions, dataset.metric)
     else:
         classes = len(dataset.labels)
@@ -63,7 +65,7 @@ def scored(given: Answers, examples: Sequence[Example], dataset: Dataset) -> dic
     return found if given.loss is None else {**found, "loss": given.loss}
 
 
-def table(given: Answers, examples: Sequence[Example], dataset: Dataset) -> dict[str, Any]:
+def to_table(given: Predictions, examples: Sequence[Example], dataset: Dataset) -> dict[str, Any]:
     """What the store keeps of a part; see :class:`paretune.store.record.Predictions`."""
     labels = references(examples) if dataset.kind == "translation" else [e.label for e in examples]
     return {
@@ -71,7 +73,7 @@ def table(given: Answers, examples: Sequence[Example], dataset: Dataset) -> dict
         "label": labels,
         "prediction": given.prediction,
         "scores": given.scores,
-        **dependence(examples, clustered=dataset.clustered),
+        **dependence_groups(examples, clustered=dataset.clustered),
         **({"segment": given.segment} if given.segment else {}),
     }
 
@@ -81,5 +83,5 @@ def references(examples: Sequence[Example]) -> list[str]:
     return [e.target for e in examples if e.target is not None]
 
 
-def _numbers(given: Answers) -> list[Any]:
+def _numbers(given: Predictions) -> list[Any]:
     return list(given.prediction)

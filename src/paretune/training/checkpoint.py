@@ -54,7 +54,7 @@ def save(
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"{key}/{name}"] = value
     tensors |= {f"best/{name}": value for name, value in best.items()}
-    tensors = _owning(tensors)
+    tensors = _own_memory(tensors)
     header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -64,7 +64,7 @@ def save(
     part.replace(path)
 
 
-def _owning(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """On the CPU, each the owner of all of its memory, as safetensors wants it.
 
     What came from a GPU is a copy already, and what owns its memory needs none; one that is tied or
@@ -82,9 +82,9 @@ def _owning(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def kept_micro_batch(path: Path) -> int | None:
+def saved_micro_batch(path: Path) -> int | None:
     """The micro-batch that the checkpointed run has come down to; None without a checkpoint."""
-    progress = _progress(path)
+    progress = read_progress(path)
     return None if progress is None else progress.micro_batch
 
 
@@ -99,7 +99,7 @@ def load(
     Another micro-batch sums in another order: such a run starts anew, and nothing is touched here.
     Returns the progress and the best tensors so far.
     """
-    progress = _progress(path)
+    progress = read_progress(path)
     if progress is None or progress.micro_batch != micro_batch:
         return None
     with safe_open(path, framework="pt") as handle:
@@ -120,7 +120,8 @@ def load(
     return progress, best
 
 
-def _progress(path: Path) -> Progress | None:
+def read_progress(path: Path) -> Progress | None:
+    """The progress in a checkpoint; None without one, or in another format."""
     if not path.is_file():
         return None
     with safe_open(path, framework="pt") as handle:

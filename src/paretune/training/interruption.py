@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Now:
+class _Pending:
     """Of this process, whose main thread receives its signals."""
 
     whole = 0
@@ -18,26 +18,26 @@ class _Now:
 
 
 def interrupt() -> None:
-    """Raise KeyboardInterrupt, or let :func:`uninterrupted` do it at its end; for handlers."""
-    if not _Now.whole:
+    """Raise KeyboardInterrupt, or let :func:`defer_interrupts` do it at its end; for handlers."""
+    if not _Pending.whole:
         raise KeyboardInterrupt
-    _Now.asked = True
+    _Pending.asked = True
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_interrupts() -> Iterator[None]:
     """What is inside happens whole; an interrupt that came meanwhile is raised after it.
 
     Raises:
         KeyboardInterrupt: at the end.
     """
-    _Now.whole += 1
+    _Pending.whole += 1
     try:
         yield
     finally:
-        _Now.whole -= 1
-        asked = _Now.asked and not _Now.whole
+        _Pending.whole -= 1
+        asked = _Pending.asked and not _Pending.whole
         if asked:
-            _Now.asked = False
+            _Pending.asked = False
     if asked:
         raise KeyboardInterrupt

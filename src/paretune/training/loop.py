@@ -14,14 +14,14 @@ from collections.abc import Callable, Collection, Mapping
 import torch
 from torch import nn
 
-from paretune.data.encode import Encoded
-from paretune.methods.fleet import Fleet
-from paretune.study import derive
-from paretune.training.course import Course, Report, Trained, descend
-from paretune.training.interruption import uninterrupted
+from paretune.methods.core.run_axis import Fleet
+from paretune.objectives.encoding import Encoded
+from paretune.study import derive_seed
+from paretune.training.forward.packed import training_passes
+from paretune.training.interruption import defer_interrupts
 from paretune.training.objective import weight
-from paretune.training.passes import training_passes
-from paretune.training.plan import Plan
+from paretune.training.run_config import RunConfig
+from paretune.training.run_state import Report, RunState, TrainingResult, apply_gradients
 
 
 def train(
@@ -29,11 +29,11 @@ def train(
     trained: Mapping[str, nn.Parameter],
     data: Encoded,
     select: Callable[[], dict[str, float]],
-    plan: Plan,
+    plan: RunConfig,
     fleet: Fleet,
     report: Report,
     head: Collection[str] = (),
-) -> Trained:
+) -> TrainingResult:
     """Train until the last step, early stopping, or divergence; restore the best weights.
 
     Args:
@@ -46,11 +46,11 @@ def train(
         report: told the step, the steps in all and the loss after every step.
         head: names of the trained tensors that start from nothing (training.between).
     """
-    course = Course(trained, data, select, plan, report, head)
+    course = RunState(trained, data, select, plan, report, head)
     model.train()
     try:
         while course.due or not course.over:
-            with course.guarded():
+            with course.catch_divergence():
                 if not course.due:  # as it is where a run was interrupted in an evaluation
                     _step(model, course, fleet)
                 if course.due:
@@ -65,12 +65,12 @@ def train(
     return found
 
 
-def _step(model: nn.Module, course: Course, fleet: Fleet) -> None:
+def _step(model: nn.Module, course: RunState, fleet: Fleet) -> None:
     """One step of a run: interrupted, it is as before or as after it."""
     step, plan = course.progress.step, course.plan
     loss = gradients(model, course.data, course.batch(), step, plan, fleet)
-    with uninterrupted():
-        descend(course.trained, course.optimizer, step, course.rate, loss, plan)
+    with defer_interrupts():
+        apply_gradients(course.trained, course.optimizer, step, course.rate, loss, plan)
         course.took(loss)
 
 
@@ -82,7 +82,7 @@ def train_step(
     batch: list[int],
     step: int,
     rate: float,
-    plan: Plan,
+    plan: RunConfig,
     fleet: Fleet,
 ) -> float:
     """One optimiser step on one effective batch; returns the mean loss (training.objective).
@@ -91,20 +91,20 @@ def train_step(
         DivergedError: the loss or the gradient blew up; the weights are those before the step.
     """
     total = gradients(model, data, batch, step, plan, fleet)
-    descend(trained, optimizer, step, rate, total, plan)
+    apply_gradients(trained, optimizer, step, rate, total, plan)
     return total
 
 
 def gradients(
-    model: nn.Module, data: Encoded, batch: list[int], step: int, plan: Plan, fleet: Fleet
+    model: nn.Module, data: Encoded, batch: list[int], step: int, plan: RunConfig, fleet: Fleet
 ) -> float:
     """The gradients of one effective batch, into its tensors; returns the mean loss."""
     total = 0.0
-    fleet.step_seed = derive(plan.seed, "method", step)
+    fleet.step_seed = derive_seed(plan.seed, "method", step)
     cut = training_passes(data, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
     for part, indices in enumerate(cut):
-        fleet.draw([derive(plan.seed, "dropout", step, part)])
-        with fleet.dropping():  # and where the backward pass computes activations again
+        fleet.draw([derive_seed(plan.seed, "dropout", step, part)])
+        with fleet.dropout_context():  # and where the backward pass computes activations again
             loss = plan.loss(model, data, indices, fleet) / weight(data, batch)
             torch.autograd.backward(loss)
         total += float(loss.detach())

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paretune.data.batch import IGNORED, pad
-from paretune.data.encode import Encoded
-from paretune.data.scale import Scale
+from paretune.data.batch import IGNORE_INDEX, pad_batch
+from paretune.data.target_scale import TargetScale
+from paretune.objectives.encoding import Encoded
 from paretune.study import Label
 
 Scores = NDArray[np.float32] | NDArray[np.float64]
@@ -27,14 +27,16 @@ LABEL_SMOOTHING = 0.1
 """Of translations, where the study does not say (Vaswani et al. 2017, arXiv:1706.03762, 5.4)."""
 
 
-def inputs(encoded: Encoded, indices: list[int], pad_id: int, device: str) -> dict[str, Tensor]:
+def collate_tensors(
+    encoded: Encoded, indices: list[int], pad_id: int, device: str
+) -> dict[str, Tensor]:
     """Model inputs of some examples: (batch, tokens), or (batch, choices, tokens).
 
     Of a translation ``labels`` are among them, (batch, target tokens).
     """
     return {
         name: torch.from_numpy(array).to(device)
-        for name, array in pad(encoded, indices, pad_id).items()
+        for name, array in pad_batch(encoded, indices, pad_id).items()
     }
 
 
@@ -48,13 +50,13 @@ def translation_loss(
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """The summed loss of some translations, in nats; divide it by their :func:`weight`."""
-    given = inputs(encoded, indices, pad_id, device)
+    given = collate_tensors(encoded, indices, pad_id, device)
     labels_of_tokens = given.pop("labels")
     logits = _token_logits(model, given, labels_of_tokens)
-    return summed_token_loss(logits.flatten(0, 1), labels_of_tokens.flatten(), label_smoothing)
+    return sum_token_losses(logits.flatten(0, 1), labels_of_tokens.flatten(), label_smoothing)
 
 
-def summed_token_loss(scores: Tensor, tokens: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def sum_token_losses(scores: Tensor, tokens: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """The same from scores of all words for each token, (tokens, vocabulary), and the tokens.
 
     Padding, where there is any, is passed over.
@@ -62,7 +64,7 @@ def summed_token_loss(scores: Tensor, tokens: Tensor, label_smoothing: float = 0
     return F.cross_entropy(
         scores.float(),
         tokens,
-        ignore_index=IGNORED,
+        ignore_index=IGNORE_INDEX,
         reduction="sum",
         label_smoothing=label_smoothing,
     )
@@ -75,7 +77,7 @@ def weight(encoded: Encoded, indices: Sequence[int]) -> int:
     return sum(len(encoded.targets[i]) for i in indices)
 
 
-def told_before(model: Any, labels: Tensor) -> Tensor:
+def shift_right(model: Any, labels: Tensor) -> Tensor:
     """What the decoder is given to say these tokens: of each the right one before it.
 
     Both (batch, target tokens), ``labels`` padded with -100.
@@ -87,20 +89,20 @@ def told_before(model: Any, labels: Tensor) -> Tensor:
     config = model.config
     first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
     shifted = torch.cat([first, labels[:, :-1]], 1)
-    return shifted.masked_fill(shifted == IGNORED, config.pad_token_id)
+    return shifted.masked_fill(shifted == IGNORE_INDEX, config.pad_token_id)
 
 
 def _token_logits(model: Any, given: dict[str, Tensor], labels: Tensor) -> Tensor:
     """(batch, target tokens, vocabulary): each position told the right tokens before it."""
-    before = told_before(model, labels)
+    before = shift_right(model, labels)
     logits: Tensor = model(**given, decoder_input_ids=before, use_cache=False).logits
     return logits
 
 
-def summed_loss(
+def sum_losses(
     logits: Tensor,
     labels: Sequence[Label | None],
-    scale: Scale | None,
+    scale: TargetScale | None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """Cross-entropy in nats, or half the squared error in units of the scale, over the examples.
@@ -117,7 +119,7 @@ def summed_loss(
     return F.mse_loss(wide.squeeze(-1), wanted, reduction="sum") / 2
 
 
-def mean_loss(scores: Scores, labels: Sequence[Label], scale: Scale | None) -> float:
+def mean_loss(scores: Scores, labels: Sequence[Label], scale: TargetScale | None) -> float:
     """The same of model outputs as arrays, as a mean over the examples."""
     wide = scores.astype(np.float64)
     if scale is not None:
@@ -128,7 +130,7 @@ def mean_loss(scores: Scores, labels: Sequence[Label], scale: Scale | None) -> f
     return float(np.mean(log_norm - wide[np.arange(len(labels)), np.array(labels, dtype=int)]))
 
 
-def answers(scores: Scores, scale: Scale | None) -> list[Label]:
+def answers(scores: Scores, scale: TargetScale | None) -> list[Label]:
     """The class of the highest score, or the number in the label's own unit."""
     if scale is None:
         return [int(i) for i in scores.argmax(1)]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def adamw(
+def make_adamw(
     trained: Mapping[str, nn.Parameter],
     weight_decay: float,
     rate_factors: Mapping[str, float] | None = None,
@@ -36,7 +36,7 @@ def adamw(
     )
 
 
-def gradient_norm(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
+def clip_gradients(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
     """Total norm of the gradients, which are scaled down to ``ceiling`` if it is exceeded."""
     parameters = list(trained.values())
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 
-def computing(device: str, precision: Literal["fp32", "bf16"]) -> AbstractContextManager[Any]:
+def autocast(device: str, precision: Literal["fp32", "bf16"]) -> AbstractContextManager[Any]:
     """The context for a forward pass: autocast to bf16, or nothing."""
     if precision == "fp32":
         return nullcontext()

@@ -9,13 +9,13 @@ from typing import Any
 from torch import nn
 
 from paretune import methods
-from paretune.data.batch import PASS_TOKENS, WHOLE
+from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
 from paretune.errors import MethodError
-from paretune.methods import options as method_options
-from paretune.methods.fleet import Fleet
-from paretune.methods.injection import Injection
-from paretune.models.dropout import set_dropout
-from paretune.models.load import Loaded, reset_head
+from paretune.methods.core import options as method_options
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.load import LoadedModel, reset_head
 from paretune.study import Run
 
 GRADIENT_TOKENS = 64
@@ -23,10 +23,10 @@ GRADIENT_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedModel:
     """A model with a method inside. ``trained`` are the method's tensors and the whole head."""
 
-    loaded: Loaded
+    loaded: LoadedModel
     method: ModuleType
     injection: Injection
     fleet: Fleet
@@ -62,18 +62,18 @@ def pass_tokens(trained: int, everything: int, device: str) -> int:
     memory is that of the batch which was asked for.
     """
     if not device.startswith("cpu"):
-        return WHOLE
-    return PASS_TOKENS + round(GRADIENT_TOKENS * trained / everything)
+        return NEVER_SPLIT
+    return PASS_OVERHEAD_TOKENS + round(GRADIENT_TOKENS * trained / everything)
 
 
-def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
+def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel:
     """Draw the head, freeze the rest, inject the method; all from the run's seed.
 
     Raises:
         MethodError: unknown method or option, a target that matches nothing, or a prompt that
             leaves no room for text.
     """
-    method, options = settle(run, loaded, device)
+    method, options = configure_model(run, loaded, device)
     model: Any = loaded.model
     reset_head(loaded, run.seed)
     fleet = Fleet()
@@ -81,17 +81,17 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
     for parameter in parameters.values():
         parameter.requires_grad_(False)
         parameter.grad = None
-    head = {name: parameters[name] for name in loaded.head}
+    head = {name: parameters[name] for name in loaded.head_parameters}
     injection = method.inject(model, loaded.anatomy, options, fleet, [run.seed])
     try:
-        length = usable_length(run, loaded, injection.extra_tokens)
+        length = usable_length(run, loaded, injection.virtual_tokens)
     except MethodError:
         injection.undo()
         raise
     trained = {**injection.parameters, **head}
     for parameter in trained.values():
         parameter.requires_grad_(True)
-    return Prepared(
+    return PreparedModel(
         loaded,
         method,
         injection,
@@ -103,13 +103,13 @@ def prepare(run: Run, loaded: Loaded, device: str = "cpu") -> Prepared:
     )
 
 
-def settle(run: Run, loaded: Loaded, device: str) -> tuple[ModuleType, Any]:
+def configure_model(run: Run, loaded: LoadedModel, device: str) -> tuple[ModuleType, Any]:
     """Bring a model into the state that a run's settings ask for; the method and its options.
 
     Raises:
         MethodError: unknown method or option, or activations that cannot be computed again.
     """
-    method, options = asked(run, loaded)
+    method, options = parse_method(run, loaded)
     model: Any = loaded.model
     model.to(device)
     set_dropout(model, run.training.dropout)
@@ -118,27 +118,27 @@ def settle(run: Run, loaded: Loaded, device: str) -> tuple[ModuleType, Any]:
     return method, options
 
 
-def asked(run: Run, loaded: Loaded) -> tuple[ModuleType, Any]:
+def parse_method(run: Run, loaded: LoadedModel) -> tuple[ModuleType, Any]:
     """The run's method and its options.
 
     Raises:
         MethodError: unknown method or option.
     """
     method = methods.get(run.method.name)
-    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
     if hasattr(method, "with_tokenizer"):
         options = method.with_tokenizer(options, loaded.tokenizer)
     return method, options
 
 
-def holds_bf16(run: Run) -> bool:
+def allows_bf16_weights(run: Run) -> bool:
     """Whether the base's matrices can be held in bf16 for this run, with the same bits."""
     method = methods.get(run.method.name)
-    options = method_options.parse(method.NAME, method.Options, run.method.options)
+    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
     return run.training.precision == "bf16" and not methods.reads_weights(method, options)
 
 
-def usable_length(run: Run, loaded: Loaded, extra_tokens: int) -> int:
+def usable_length(run: Run, loaded: LoadedModel, extra_tokens: int) -> int:
     """Tokens of text in a sequence: the study's max_length, less where the model has no room."""
     limit = loaded.anatomy.max_length
     if limit is None:

@@ -6,7 +6,7 @@ import math
 from typing import Literal
 
 
-def factor(
+def learning_rate_factor(
     step: int,
     total: int,
     warmup_fraction: float,

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.errors import DataError, ParetuneError
-from paretune.report.words import counted
+from paretune.reporting.text.formatting import pluralise
 from paretune.study import Checks, MethodSpec, ModelSpec, Study, TaskSpec
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 if TYPE_CHECKING:
     from paretune.data.example import Dataset
     from paretune.data.finding import Finding
-    from paretune.planning.context import Context
+    from paretune.planning.context import StudyContext
 
 
 @dataclass(frozen=True)
-class Seen:
+class CheckedItem:
     """One thing that was looked at.
 
     Attributes:
@@ -46,38 +46,38 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckResult:
     """Everything that ``check`` looked at, in order.
 
-    ``tried`` is False where the data could not be read, so that no model was opened.
+    ``models_checked`` is False where the data could not be read, so that no model was opened.
     """
 
     study: Study
-    seen: tuple[Seen, ...]
-    tried: bool = True
+    items: tuple[CheckedItem, ...]
+    models_checked: bool = True
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings in the data."""
-        return tuple(finding for seen in self.seen for finding in seen.findings)
+        return tuple(finding for seen in self.items for finding in seen.findings)
 
     @property
     def counts(self) -> Counter[str]:
         """How many errors there are, of whatever kind, and findings: ``warning``, ``note``."""
         found: Counter[str] = Counter(f.severity for f in self.findings if f.severity != "error")
-        return found + Counter(error=sum(seen.errors for seen in self.seen))
+        return found + Counter(error=sum(seen.errors for seen in self.items))
 
     @property
     def failed(self) -> tuple[str, ...]:
         """What stands in the way, as ``task reviews``; empty: the study can run."""
-        return tuple(dict.fromkeys(f"{s.what} {s.name}" for s in self.seen if s.errors))
+        return tuple(dict.fromkeys(f"{s.what} {s.name}" for s in self.items if s.errors))
 
     @property
     def errors(self) -> tuple[ParetuneError, ...]:
         """Everything that stands in the way of running the study; empty: it can run."""
         return tuple(
-            seen.error or DataError(f"{seen.name}: {counted(seen.errors, 'error')} in the data.")
-            for seen in self.seen
+            seen.error or DataError(f"{seen.name}: {pluralise(seen.errors, 'error')} in the data.")
+            for seen in self.items
             if seen.errors
         )
 
@@ -87,8 +87,8 @@ def check(
     *,
     online: bool = False,
     device: str = "auto",
-    told: Callable[[Seen], None] | None = None,
-) -> Checked:
+    on_item: Callable[[CheckedItem], None] | None = None,
+) -> CheckResult:
     """Look at all data, models and methods of a study; one fault does not hide the others.
 
     The data comes first; where none of it can be read, no model is opened.
@@ -97,7 +97,7 @@ def check(
         study: a study, its file, or the name of a shipped one.
         online: models and data may be fetched from the hub.
         device: where the dry steps are taken, as ``paretune run`` would train there.
-        told: called with each thing as soon as it was looked at.
+        on_item: called with each thing as soon as it was looked at.
 
     Returns:
         What was seen; ``errors`` of it is empty where the study can run.
@@ -105,92 +105,98 @@ def check(
     Raises:
         StudyError: no such study, or its file cannot be used.
     """
-    given = places.asked(study)
+    given = study_input.resolve_study(study)
     datasets: dict[str, Dataset] = {}
     seen = []
-    for one in _tasks(given, datasets, online=online):
+    for one in _check_tasks(given, datasets, online=online):
         seen.append(one)
-        if told is not None:
-            told(one)
-    for one in _rest(given, datasets, online=online, device=device) if datasets else ():
+        if on_item is not None:
+            on_item(one)
+    for one in (
+        _check_models_and_methods(given, datasets, online=online, device=device) if datasets else ()
+    ):
         seen.append(one)
-        if told is not None:
-            told(one)
-    return Checked(given, tuple(seen), tried=bool(datasets))
+        if on_item is not None:
+            on_item(one)
+    return CheckResult(given, tuple(seen), models_checked=bool(datasets))
 
 
-def _tasks(study: Study, datasets: dict[str, Dataset], *, online: bool) -> Iterator[Seen]:
+def _check_tasks(
+    study: Study, datasets: dict[str, Dataset], *, online: bool
+) -> Iterator[CheckedItem]:
     """Read and audit the data, which needs no torch; what could be read is in ``datasets``."""
-    from paretune.data.finding import FaultsError, of_each_kind
+    from paretune.data.finding import InvalidRowsError, summarise_by_code
 
     for task in study.tasks:
         try:
-            dataset = _dataset(task, online=online)
-        except FaultsError as error:
-            yield Seen("task", task.key, findings=of_each_kind(error.faults), error=error)
+            dataset = _load_dataset(task, online=online)
+        except InvalidRowsError as error:
+            yield CheckedItem(
+                "task", task.key, findings=summarise_by_code(error.findings), error=error
+            )
         except ParetuneError as error:
-            yield Seen("task", task.key, error=error)
+            yield CheckedItem("task", task.key, error=error)
         else:
             datasets[task.model_dump_json()] = dataset
-            yield _task(task, dataset, study.checks)
+            yield _check_task(task, dataset, study.checks)
 
 
-def _dataset(spec: TaskSpec, *, online: bool) -> Dataset:
+def _load_dataset(spec: TaskSpec, *, online: bool) -> Dataset:
     from paretune import tasks
-    from paretune.data import hub
+    from paretune.data.sources import hub_datasets
 
-    asked = tasks.at_hub(spec) if online else None
+    asked = tasks.hub_source(spec) if online else None
     if asked is not None:
-        hub.fetch(asked)
-    return tasks.load(spec)
+        hub_datasets.fetch_splits(asked)
+    return tasks.load_dataset(spec)
 
 
-def _rest(
+def _check_models_and_methods(
     study: Study, datasets: dict[str, Dataset], *, online: bool, device: str
-) -> Iterator[Seen]:
-    from paretune.measuring.devices import chosen_device
-    from paretune.planning import opening
-    from paretune.planning.checking import dry_steps
-    from paretune.planning.context import Context
+) -> Iterator[CheckedItem]:
+    from paretune.measuring.devices import resolve_device
+    from paretune.planning import preflight
+    from paretune.planning.context import StudyContext
+    from paretune.planning.dry_runs import run_dry_steps
 
-    context = Context(offline=not online)
-    context.bench.datasets.update(datasets)
+    context = StudyContext(offline=not online)
+    context.caches.datasets.update(datasets)
     models: list[ModelSpec] = []
     methods: list[MethodSpec] = []
     tasks = tuple(t for t in study.tasks if t.model_dump_json() in datasets)
     for model in study.models:
-        seen = _model(model, context)
+        seen = _check_model(model, context)
         yield seen
         if seen.error is None:
             models.append(model)
     for method in study.methods:
-        seen = _method(method, study.protocol.trials, tasks, context)
+        seen = _check_method(method, study.protocol.trials, tasks, context)
         yield seen
         if seen.error is None:
             methods.append(method)
     try:
-        opening.scorers(study, context)
+        preflight.check_optional_metrics(study, context)
     except ParetuneError as error:
-        yield Seen("metrics", ", ".join(study.generation.metrics), error=error)
+        yield CheckedItem("metrics", ", ".join(study.generation.metrics), error=error)
     if not (models and methods):
         return
     usable = study.model_copy(
         update={"tasks": tasks, "models": tuple(models), "methods": tuple(methods)}
     )
-    device = chosen_device(device)
-    context.auto_precision = opening.auto_precision_of(None, device)
-    yield from _lengths(usable, context)
-    yield from _directions(usable, context)
+    device = resolve_device(device)
+    context.auto_precision = preflight.make_precision_resolver(None, device)
+    yield from _check_lengths(usable, context)
+    yield from _check_directions(usable, context)
     try:
-        for dry in dry_steps(usable, context, device):
-            yield Seen("step", " x ".join(dry.run.cell), dry.said, dry.findings, dry.error)
+        for dry in run_dry_steps(usable, context, device):
+            yield CheckedItem("step", " x ".join(dry.run.cell), dry.said, dry.findings, dry.error)
     except ParetuneError as error:
-        yield Seen("step", study.study, error=error)
+        yield CheckedItem("step", study.study, error=error)
 
 
-def _task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> Seen:
-    from paretune.data.audit import audit
-    from paretune.data.example import said_groups
+def _check_task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> CheckedItem:
+    from paretune.data.checks.audit import audit
+    from paretune.data.example import describe_groups
 
     what = f"labels {', '.join(dataset.labels)}"
     if dataset.kind == "regression":
@@ -198,51 +204,53 @@ def _task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> Seen:
     elif dataset.kind == "translation":
         what = " to ".join(dataset.languages)
     size = ", ".join(
-        f"{len(part)} {name}{said_groups(dataset, part)}"
+        f"{len(part)} {name}{describe_groups(dataset, part)}"
         for name, part in (("train", dataset.train), ("test", dataset.test))
     )
     said = f"{size}, {what}; licence: {dataset.licence}"
-    return Seen("task", spec.key, said, tuple(audit(dataset, checks)))
+    return CheckedItem("task", spec.key, said, tuple(audit(dataset, checks)))
 
 
-def _model(spec: ModelSpec, context: Context) -> Seen:
+def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:
     try:
         source = context.source(spec)
     except ParetuneError as error:
-        return Seen("model", spec.key, error=error)
+        return CheckedItem("model", spec.key, error=error)
     revision = f" at {source.revision}" if source.revision else ""
     notes = "".join(f"; {note}" for note in source.notes)
     said = f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}"
-    return Seen("model", spec.key, said)
+    return CheckedItem("model", spec.key, said)
 
 
-def _method(spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: Context) -> Seen:
+def _check_method(
+    spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: StudyContext
+) -> CheckedItem:
     """Options, rates, and whether it serves the kinds of all tasks that can be read."""
     from paretune import methods
-    from paretune.planning.context import learning_rates
+    from paretune.planning.context import choose_learning_rates
 
     try:
         module, _ = context.method(spec)
         for task in tasks:
-            context.serves(spec, task)
+            context.check_method_serves(spec, task)
         if not methods.has_rates(module):
-            return Seen("method", spec.key, str(module.TITLE))
-        rates = learning_rates(spec, module, trials)
+            return CheckedItem("method", spec.key, str(module.TITLE))
+        rates = choose_learning_rates(spec, module, trials)
     except ParetuneError as error:
-        return Seen("method", spec.key, error=error)
+        return CheckedItem("method", spec.key, error=error)
     said = f"{module.TITLE}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
-    return Seen("method", spec.key, said)
+    return CheckedItem("method", spec.key, said)
 
 
-def _directions(study: Study, context: Context) -> Iterator[Seen]:
+def _check_directions(study: Study, context: StudyContext) -> Iterator[CheckedItem]:
     """Whether each model translates the way it is asked to, by what it finds likely."""
     from paretune.data.finding import Finding
-    from paretune.planning.checking import directions
+    from paretune.planning.dry_runs import check_translation_directions
 
     for model in study.models:
         one = study.model_copy(update={"models": (model,)})
         try:
-            for name, found in directions(one, context):
+            for name, found in check_translation_directions(one, context):
                 way = f"{found.as_asked:.2f} nats a token as asked, {found.reversed:.2f} reversed"
                 said = f"{way} ({found.pairs} pairs)"
                 wrong = Finding(
@@ -252,22 +260,22 @@ def _directions(study: Study, context: Context) -> Iterator[Seen]:
                     f"the model seems to translate the other way: {way}.",
                     "Exchange source_lang and target_lang, or take the model for this direction.",
                 )
-                yield Seen("direction", name, said, (wrong,) if found.backwards else ())
+                yield CheckedItem("direction", name, said, (wrong,) if found.looks_reversed else ())
         except ParetuneError:
             continue  # the model cannot be opened for the task, which its lengths have told
 
 
-def _lengths(study: Study, context: Context) -> Iterator[Seen]:
-    from paretune.planning.checking import truncations
+def _check_lengths(study: Study, context: StudyContext) -> Iterator[CheckedItem]:
+    from paretune.planning.dry_runs import find_truncations
 
     for model in study.models:
         for task in study.tasks:
             name = f"{task.key} x {model.key}"
             one = study.model_copy(update={"models": (model,), "tasks": (task,)})
             try:
-                found = tuple(truncations(one, context))
+                found = tuple(find_truncations(one, context))
             except ParetuneError as error:
-                yield Seen("lengths", name, error=error)
+                yield CheckedItem("lengths", name, error=error)
                 continue
             if found:
-                yield Seen("lengths", name, "some texts are cut", found)
+                yield CheckedItem("lengths", name, "some texts are cut", found)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from paretune.errors import StudyError
 from paretune.study import Study
-from paretune.verbs.report import gather
+from paretune.verbs.report import load_results
 
 if TYPE_CHECKING:
     from paretune.analysis.cells import Cell
-    from paretune.analysis.needed import Needed
-    from paretune.analysis.pairs import Pair
+    from paretune.analysis.pairwise_ranks import Pair
+    from paretune.analysis.statistics.sample_size import SampleSize
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonResult:
     """Two methods on one task and model; ``pair`` is None where one has no score (``why``).
 
     ``pair.p_holm`` decides, as in the report; ``pair.difference.p`` is uncorrected. ``needed`` is
@@ -29,7 +29,7 @@ class Compared:
     model: str
     metric: str
     pair: Pair | None
-    needed: Needed | None
+    needed: SampleSize | None
     lost: tuple[str, ...]
     blind: bool = False
     why: str = ""
@@ -37,7 +37,7 @@ class Compared:
 
 def compare(
     study: Study | Path | str, a: str, b: str, *, store: Path | str | None = None
-) -> tuple[Compared, ...]:
+) -> tuple[ComparisonResult, ...]:
     """The score of ``a`` minus that of ``b`` for each task and model.
 
     Args:
@@ -50,10 +50,10 @@ def compare(
         StudyError: no such study or method, or twice the same.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.cells import NO_MODEL, group
+    from paretune.analysis.cells import NO_MODEL, group_into_cells
 
-    found = gather(study, store)
-    cells = group(found.study, found.records, found.states)
+    found = load_results(study, store)
+    cells = group_into_cells(found.study, found.records, found.states)
     known = list(dict.fromkeys(cell.method for cell in cells))
     for name in (a, b):
         if name not in known:
@@ -69,40 +69,42 @@ def compare(
             remedy=f"Name two of {', '.join(known)}.",
         )
     return tuple(
-        _compared([c for c in cells if c.task == task.key], model, a, b)
+        _compare_cells([c for c in cells if c.task == task.key], model, a, b)
         for task in found.study.tasks
         for model in dict.fromkeys(c.model for c in cells if c.task == task.key)
         if model != NO_MODEL
     )
 
 
-def _compared(cells: list[Cell], model: str, a: str, b: str) -> Compared:
+def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonResult:
     from paretune.analysis.cells import NO_MODEL
-    from paretune.analysis.decisions import Decisions
-    from paretune.analysis.difference import ALPHA
-    from paretune.analysis.needed import needed
-    from paretune.analysis.quality import lost_seeds, on_model
+    from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+    from paretune.analysis.score_with_failures import count_failed_seeds, scores_on_model
     from paretune.analysis.scores import TITLES
-    from paretune.report.words import counted
+    from paretune.analysis.statistics.paired_difference import ALPHA
+    from paretune.analysis.statistics.sample_size import estimate_sample_size
+    from paretune.reporting.text.formatting import pluralise
 
-    there = on_model(cells, model)
+    there = scores_on_model(cells, model)
     here = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
     metric = TITLES[cells[0].metric]
     absent = [name for name in (a, b) if name not in there]
     if absent:
         why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"
-        return Compared(cells[0].task, model, metric, None, None, (), why=why)
-    pair = Decisions([c for c in cells if c.model in (model, NO_MODEL)]).between(here[a], here[b])
+        return ComparisonResult(cells[0].task, model, metric, None, None, (), why=why)
+    pair = PairwiseComparisons([c for c in cells if c.model in (model, NO_MODEL)]).compare(
+        here[a], here[b]
+    )
     assert pair is not None  # noqa: S101 - both have scores of the same examples
     more = None
     if pair.standing == "unclear":
-        once = (here[a].once, here[b].once)
-        more = needed(there[a], there[b], once, ALPHA / pair.family)
-    blind = any(len(there[name].seeds) == 1 and not here[name].once for name in (a, b))
+        once = (here[a].deterministic, here[b].deterministic)
+        more = estimate_sample_size(there[a], there[b], once, ALPHA / pair.family)
+    blind = any(len(there[name].seeds) == 1 and not here[name].deterministic for name in (a, b))
     lost = tuple(
-        f"{lost_seeds(here[name])} of {counted(len(here[name].final), 'seed')} of {name} diverged "
+        f"{count_failed_seeds(here[name])} of {pluralise(len(here[name].final), 'seed')} of {name} diverged "
         "or did not fit, and counts as the lowest score there is."
         for name in (a, b)
-        if lost_seeds(here[name])
+        if count_failed_seeds(here[name])
     )
-    return Compared(cells[0].task, model, metric, pair, more, lost, blind)
+    return ComparisonResult(cells[0].task, model, metric, pair, more, lost, blind)

@@ -9,21 +9,21 @@ from typing import Any
 
 from paretune.errors import StoreError
 from paretune.study import Run, Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """``folder`` holds ``run`` in ``form``; ``largest_difference``: of logits, opened again.
 
-    ``said`` is its card; ``notes`` are what to know before others are given the folder.
+    ``card`` is its card; ``notes`` are what to know before others are given the folder.
     """
 
     folder: Path
     form: str
     run: Run
     largest_difference: float
-    said: str
+    card: str
     notes: tuple[str, ...] = ()
 
 
@@ -41,7 +41,7 @@ def export(
     allow_collapsed: bool = False,
     online: bool = False,
     tell: Callable[[str], None] = lambda said: None,
-) -> Exported:
+) -> ExportResult:
     """Write one final run of a study, and open it again to compare its logits.
 
     Args:
@@ -63,45 +63,54 @@ def export(
         StoreError: the run has not ended, its weights were not kept, or nothing can be written.
         MethodError: it cannot take this form, and why.
     """
-    study = places.asked(study)  # before torch is imported
-    from paretune.export import formats, kept, opening, selecting, usage, whole
-    from paretune.export.card import card
-    from paretune.export.restored import Task, restored
-    from paretune.models.known import is_folder, remember
-    from paretune.models.load import quiet
-    from paretune.planning.context import Context
+    study = study_input.resolve_study(study)  # before torch is imported
+    from paretune.exporting import (
+        atomic_folder,
+        export_selection,
+        formats,
+        loading_snippets,
+        usage_snippets,
+        weights,
+    )
+    from paretune.exporting.model_card import render_model_card
+    from paretune.exporting.restore import TaskSignature, restore_run
+    from paretune.models.load import quiet_transformers
+    from paretune.models.sources.local_paths import is_local_folder, remember_path
+    from paretune.planning.context import StudyContext
     from paretune.store import Store
-    from paretune.verbs.report import gather
+    from paretune.verbs.report import load_results
 
-    found = gather(study, store)
-    cell, cells = selecting.select_cell(found.study, found.records, task, model, method)
-    record = selecting.select_record(cell, seed)
+    found = load_results(study, store)
+    cell, cells = export_selection.select_cell(found.study, found.records, task, model, method)
+    record = export_selection.select_record(cell, seed)
     run = record.run
-    collapsed = selecting.refuse_collapsed(record, cell, allowed=allow_collapsed)
+    collapsed = export_selection.refuse_collapsed(record, cell, allowed=allow_collapsed)
     warnings = (collapsed,) if collapsed else ()
-    context = Context(offline=not online)
+    context = StudyContext(offline=not online)
     dataset, source = context.dataset(run.task), context.source(run.model)
-    about = Task(dataset.kind, dataset.labels, dataset.languages)
-    form = selecting.select_form(form, formats.choices(run, about, source), run)
-    name = whole.safe_name(*run.cell)
+    about = TaskSignature(dataset.kind, dataset.labels, dataset.languages)
+    form = export_selection.select_form(form, formats.explain_forms(run, about, source), run)
+    name = atomic_folder.make_safe_name(*run.cell)
     target = Path(to) if to is not None else Path("exports", found.study.study, name)
-    whole.free(target)
+    atomic_folder.check_target(target)
     with Store.open(found.folder) as opened:
-        weights = kept.weights(record, opened, train_again=train_again, tell=tell)
-    with quiet(), whole.whole(target) as part:
-        ours = restored(run, about, source, weights)
-        batch = _batch(context, run, ours)
-        before = formats.answers(ours.loaded.model, batch)
+        saved = weights.load_or_retrain(record, opened, train_again=train_again, tell=tell)
+    with quiet_transformers(), atomic_folder.atomic_folder(target) as part:
+        ours = restore_run(run, about, source, saved)
+        batch = _example_batch(context, run, ours)
+        before = formats.compute_logits(ours.loaded.model, batch)
         # Before a merge uses the model up.
-        program = opening.code(form, about, source, usage.usage(run, dataset, ours))
-        encoding = usage.encoding(run, dataset, ours)
+        program = loading_snippets.render_program(
+            form, about, source, usage_snippets.render_usage(run, dataset, ours)
+        )
+        encoding = usage_snippets.describe_encoding(run, dataset, ours)
         if form == "peft":
-            formats.as_peft(run, about, source, ours, part)
+            formats.write_peft_adapter(run, about, source, ours, part)
         elif form == "merged":
-            formats.as_merged(run, ours, part)
+            formats.write_merged_model(run, ours, part)
         else:
-            formats.as_paretune(run, about, source, ours, part)
-        after = formats.answers(formats.opened(form, about, source, part), batch)
+            formats.write_native_folder(run, about, source, ours, part)
+        after = formats.compute_logits(formats.open_export(form, about, source, part), batch)
         # Numbers may be large: as a share of the largest of them.
         largest = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
         if not largest <= formats.TOLERANCE:
@@ -110,28 +119,28 @@ def export(
                 where=f"export of {' x '.join(run.cell)}",
                 remedy="This is a defect of paretune or of the library: please report it.",
             )
-        said = card(
+        said = render_model_card(
             found.study, cell, cells, record, about, source, form, dataset.licence,
             program=program, encoding=encoding, warnings=warnings,
         )  # fmt: skip
         (part / "README.md").write_text(said, encoding="utf-8")
         notes = (
             *(f"Warning: {w}" for w in warnings),
-            *opening.before_publishing(form, part, target, source),
+            *loading_snippets.warn_before_publishing(form, part, target, source),
         )
-    if form == "paretune" and is_folder(source):
+    if form == "paretune" and is_local_folder(source):
         try:
-            remember(source)
+            remember_path(source)
         except OSError as error:
             notes = (*notes, f"Where the base lies could not be noted ({error}): load it by base=.")
-    return Exported(target, form, run, largest, said, notes)
+    return ExportResult(target, form, run, largest, said, notes)
 
 
-def _batch(context: Any, run: Run, ours: Any) -> Any:
+def _example_batch(context: Any, run: Run, ours: Any) -> Any:
     """A few examples of the task, as the model is given them."""
-    from paretune.training.objective import inputs
+    from paretune.training.objective import collate_tensors
 
     dataset, source = context.dataset(run.task), context.source(run.model)
     examples = list(dataset.test or dataset.train)[:8]
-    encoded = context.bench.encode(examples, ours.loaded, source, ours.max_length)
-    return inputs(encoded, list(range(len(examples))), ours.pad_id, "cpu")
+    encoded = context.caches.encode(examples, ours.loaded, source, ours.max_length)
+    return collate_tensors(encoded, list(range(len(examples))), ours.pad_id, "cpu")

@@ -21,15 +21,15 @@ def load(folder: Path | str, *, base: str | None = None, online: bool = False) -
         MethodError: no such folder, or another base than it was trained on.
         ModelError: the base cannot be found.
     """
-    from paretune.export.formats import open_folder, read_folder
-    from paretune.models.known import recalled
-    from paretune.models.resolve import resolve
+    from paretune.exporting.formats import open_native_folder, read_native_folder
+    from paretune.models.sources.local_paths import recall_path
+    from paretune.models.sources.resolve import resolve_source
 
-    told = read_folder(Path(folder))["base"]
+    told = read_native_folder(Path(folder))["base"]
     pinned = told["revision"] if base is None and not told["name"].startswith("package:") else None
     name = base or told["name"]
     if base is None and told.get("folder"):
-        name = recalled(told["weights_hash"], told["name"], Path(folder))
+        name = recall_path(told["weights_hash"], told["name"], Path(folder))
     spec = ModelSpec(name=name, revision=pinned)
-    found = open_folder(Path(folder), resolve(spec, offline=not online))
+    found = open_native_folder(Path(folder), resolve_source(spec, offline=not online))
     return found.loaded.model, found.loaded.tokenizer

@@ -7,22 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretune.planning.workers import Workers, need
+from paretune.planning.worker_count import WorkerCount, worker_bytes
 from paretune.study import Run, Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 if TYPE_CHECKING:
     from paretune.store.record import Record
 
 
 @dataclass(frozen=True)
-class Expected:
+class PredictedRun:
     """One run, whether it has ended, and what it takes.
 
     ``seconds`` on one worker, alone, None where nothing tells them; ``peak_bytes`` above the
     process before the model, None where the run needs no model; ``basis``: what the seconds rest
-    on, ``memory_basis``: what the bytes do. ``seats``: how many runs like it may train together on
-    one backbone, of which ``alike`` (a name) are left; ``unasked``: without ``--fleet``, as they
+    on, ``memory_basis``: what the bytes do. ``fleet_capacity``: how many runs like it may train
+    together on
+    one backbone, of which ``fleet_key`` (a name) are left; ``fleet_by_default``: without
+    ``--fleet``, as they
     are faster together. ``weight_bytes``: of what a final run trains, 0 for all others.
     """
 
@@ -33,9 +35,9 @@ class Expected:
     basis: str
     memory_basis: str
     weight_bytes: int = 0
-    alike: str = ""
-    seats: int = 1
-    unasked: bool = False
+    fleet_key: str = ""
+    fleet_capacity: int = 1
+    fleet_by_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Plan:
     """All runs of a study, in the order in which they will run."""
 
     study: Study
-    runs: tuple[Expected, ...]
-    employed: Workers
+    runs: tuple[PredictedRun, ...]
+    worker_plan: WorkerCount
     threads: int
     device: str
     precision: str
@@ -52,7 +54,7 @@ class Plan:
     @property
     def workers(self) -> int:
         """How many train at once."""
-        return self.employed.count
+        return self.worker_plan.count
 
     @property
     def done(self) -> int:
@@ -66,10 +68,12 @@ class Plan:
         None where it is not known of a run that is left.
         """
         left = [run for run in self.runs if not run.done]
-        costs = seconds_of([run for run in left if run.run.stage == "cost"])
-        side_by_side = self.employed.beside
+        costs = total_seconds([run for run in left if run.run.stage == "cost"])
+        side_by_side = self.worker_plan.beside
         shared = [
-            None if run.seconds is None else run.seconds / side_by_side(need(run.peak_bytes))
+            None
+            if run.seconds is None
+            else run.seconds / side_by_side(worker_bytes(run.peak_bytes))
             for run in left
             if run.run.stage != "cost"
         ]
@@ -78,12 +82,12 @@ class Plan:
         return sum(together) + (costs or 0.0) if known else None
 
     @property
-    def fleets(self) -> tuple[tuple[Expected, ...], ...]:
+    def fleets(self) -> tuple[tuple[PredictedRun, ...], ...]:
         """The runs to come that may train together, two at least each time."""
-        found: dict[str, list[Expected]] = {}
+        found: dict[str, list[PredictedRun]] = {}
         for run in self.runs:
-            if run.alike and not run.done:
-                found.setdefault(run.alike, []).append(run)
+            if run.fleet_key and not run.done:
+                found.setdefault(run.fleet_key, []).append(run)
         return tuple(tuple(runs) for runs in found.values() if len(runs) > 1)
 
     @property
@@ -93,9 +97,9 @@ class Plan:
         return sum(every), sum(expected.weight_bytes for expected in self.runs)
 
     @property
-    def cells(self) -> Mapping[tuple[str, str, str], tuple[Expected, ...]]:
+    def cells(self) -> Mapping[tuple[str, str, str], tuple[PredictedRun, ...]]:
         """The runs by task, model and method, in the study's order of tasks."""
-        found: dict[tuple[str, str, str], list[Expected]] = {}
+        found: dict[tuple[str, str, str], list[PredictedRun]] = {}
         for expected in self.runs:
             found.setdefault(expected.run.cell, []).append(expected)
         order = [task.key for task in self.study.tasks]
@@ -103,7 +107,7 @@ class Plan:
         return {cell: tuple(found[cell]) for cell in ordered}
 
 
-def seconds_of(runs: Iterable[Expected]) -> float | None:
+def total_seconds(runs: Iterable[PredictedRun]) -> float | None:
     """What they take in all, one after another; None where it is not known of one."""
     known = [run.seconds for run in runs]
     told = [seconds for seconds in known if seconds is not None]
@@ -132,47 +136,59 @@ def plan(
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
-    given = places.asked(study)  # before torch is imported: a slip of the pen costs no seconds
-    from paretune.execution.fleet import FLEET, budget_bytes
-    from paretune.measuring.devices import chosen_device
-    from paretune.measuring.speed import speed
-    from paretune.planning import opening
-    from paretune.planning.predict import Predictor
-    from paretune.planning.upcoming import upcoming
-    from paretune.planning.workers import workers_for
+    given = study_input.resolve_study(
+        study
+    )  # before torch is imported: a slip of the pen costs no seconds
+    from paretune.execution.fleet_claims import DEFAULT_FLEET_SIZE, fleet_budget_bytes
+    from paretune.measuring.devices import resolve_device
+    from paretune.measuring.speed import measure_matmul_speed
+    from paretune.planning import preflight
+    from paretune.planning.pending import plan_pending_runs
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.worker_count import choose_worker_count
     from paretune.store import Store
-    from paretune.training.capacity import kind_of
+    from paretune.training.fleet.capacity import fleet_key
 
-    folder = places.store_folder(given, store)
-    device = chosen_device(device)
+    folder = study_input.store_folder(given, store)
+    device = resolve_device(device)
     records: list[Record] = []
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:
-            context = opening.context(opened, device, offline=not online)
-            records = places.records_of(given, opened)
+            context = preflight.make_context(opened, device, offline=not online)
+            records = study_input.load_records(given, opened)
     else:
-        context = opening.context(None, device, offline=not online)
-    ready, waiting = upcoming(given, context, records)
+        context = preflight.make_context(None, device, offline=not online)
+    ready, waiting = plan_pending_runs(given, context, records)
     ended = {record.run_id for record in records}
     cost_seconds = given.protocol.cost_seconds
-    predictor = Predictor(context, opening.matrix_speeds(speed()), records, device, cost_seconds)
+    predictor = CostPredictor(
+        context,
+        preflight.select_matmul_speeds(measure_matmul_speed()),
+        records,
+        device,
+        cost_seconds,
+    )
     coming = [p.run for p in ready if p.run_id not in ended] + waiting
-    needs = [need(predictor.peak_bytes(run)) for run in coming if run.stage != "cost"]
-    employed = Workers(workers, workers) if workers else workers_for(needs, device, threads)
-    budget = budget_bytes(employed.count, device)
+    needs = [
+        worker_bytes(predictor.predict_peak_bytes(run)) for run in coming if run.stage != "cost"
+    ]
+    employed = (
+        WorkerCount(workers, workers) if workers else choose_worker_count(needs, device, threads)
+    )
+    budget = fleet_budget_bytes(employed.count, device)
 
-    def expected(run: Run, *, done: bool) -> Expected:
+    def expected(run: Run, *, done: bool) -> PredictedRun:
         found = predictor.predict(run)
-        seats, unasked = predictor.together(run, FLEET, budget)
-        return Expected(
+        seats, unasked = predictor.predict_fleet_size(run, DEFAULT_FLEET_SIZE, budget)
+        return PredictedRun(
             run,
             done,
             found.seconds,
             found.peak_bytes,
             found.basis,
             found.memory_basis,
-            predictor.weight_bytes(run) if run.stage == "final" else 0,
-            kind_of(run) if seats > 1 else "",
+            predictor.predict_weight_bytes(run) if run.stage == "final" else 0,
+            fleet_key(run) if seats > 1 else "",
             seats,
             unasked,
         )
@@ -185,8 +201,8 @@ def plan(
             expected(run, done=done)
             for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
         ),
-        employed=employed,
+        worker_plan=employed,
         threads=threads,
         device=device,
-        precision=context.precisions(given),
+        precision=context.describe_precisions(given),
     )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from paretune import amounts
 from paretune.errors import StudyError
 from paretune.study import Study
-from paretune.verbs.report import gather
+from paretune.verbs.report import load_results
 
 if TYPE_CHECKING:
-    from paretune.analysis.recommend import Budget
-    from paretune.report.advice import Advice
+    from paretune.analysis.pareto.recommend import Budget
+    from paretune.reporting.text.recommendation import Advice
 
 
 def recommend(
@@ -45,10 +45,10 @@ def recommend(
         StoreError: the store is missing or damaged, or never ran this study.
     """
     budget = _budget(max_memory, max_time, max_bytes, within, by)
-    found = gather(study, store)
-    from paretune.analysis.cells import group
-    from paretune.analysis.recommend import recommend as weigh
-    from paretune.report.advice import advice
+    found = load_results(study, store)
+    from paretune.analysis.cells import group_into_cells
+    from paretune.analysis.pareto.recommend import recommend as weigh
+    from paretune.reporting.text.recommendation import write_advice
 
     known = [one.key for one in found.study.tasks]
     if task is not None and task not in known:
@@ -57,12 +57,12 @@ def recommend(
             where=f"study {found.study.study}",
             remedy=f"It has {', '.join(known)}.",
         )
-    cells = group(found.study, found.records, found.states)
+    cells = group_into_cells(found.study, found.records, found.states)
     if called is None:
         called = found.study.study if isinstance(study, Study) else str(study)
     folder = None if store is None else str(store)
     return tuple(
-        advice(weigh([c for c in cells if c.task == key], budget), called, folder)
+        write_advice(weigh([c for c in cells if c.task == key], budget), called, folder)
         for key in known
         if task in (None, key)
     )
@@ -75,8 +75,8 @@ def _budget(
     within: str | float | None,
     by: str,
 ) -> Budget:
-    from paretune.analysis.costs import AXES, Axis
-    from paretune.analysis.recommend import Budget
+    from paretune.analysis.pareto.costs import AXES, Axis
+    from paretune.analysis.pareto.recommend import Budget
 
     axis = next((one for one in AXES if one == by), None)
     if axis is None:
@@ -85,10 +85,10 @@ def _budget(
         )
     limits: dict[Axis, float] = {}
     if max_memory is not None:
-        limits["memory"] = amounts.size(max_memory, "--max-memory")
+        limits["memory"] = amounts.parse_size(max_memory, "--max-memory")
     if max_time is not None:
-        limits["time"] = amounts.duration(max_time, "--max-time")
+        limits["time"] = amounts.parse_duration(max_time, "--max-time")
     if max_bytes is not None:
-        limits["saved"] = amounts.size(max_bytes, "--max-bytes")
-    most = None if within is None else amounts.points(within, "--within")
+        limits["saved"] = amounts.parse_size(max_bytes, "--max-bytes")
+    most = None if within is None else amounts.parse_points(within, "--within")
     return Budget(limits, most, axis)

@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 
 from paretune.errors import StoreError
 from paretune.study import Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.report.build import Report
-    from paretune.store import Record, RunState, Store
+    from paretune.reporting.build import Report
+    from paretune.store import Record, RunStatus, Store
 
 
 @dataclass(frozen=True)
-class Gathered:
+class StudyResults:
     """What a report is made of."""
 
     study: Study
     folder: Path
     records: list[Record]
-    states: list[RunState]
+    states: list[RunStatus]
     findings: list[Finding]
 
 
-def gather(study: Study | Path | str, store: Path | str | None = None) -> Gathered:
+def load_results(study: Study | Path | str, store: Path | str | None = None) -> StudyResults:
     """Read from the store what a report is made of.
 
     Raises:
@@ -35,37 +35,37 @@ def gather(study: Study | Path | str, store: Path | str | None = None) -> Gather
         StoreError: the store is missing or damaged, or never ran this study.
     """
     from paretune.store import Store
-    from paretune.verbs.findings import findings
+    from paretune.verbs.stored_findings import load_findings
 
-    given = places.asked(study)
-    folder = places.store_folder(given, store)
+    given = study_input.resolve_study(study)
+    folder = study_input.store_folder(given, store)
     with Store.open(folder) as opened:
-        states = known_states(opened, given)
-        noted = findings(opened, opened.known_as(given))
-        return Gathered(given, folder, places.records_of(given, opened), states, noted)
+        states = load_states(opened, given)
+        noted = load_findings(opened, opened.known_as(given))
+        return StudyResults(given, folder, study_input.load_records(given, opened), states, noted)
 
 
-def known_states(opened: Store, study: Study) -> list[RunState]:
+def load_states(opened: Store, study: Study) -> list[RunStatus]:
     """How each run of the study stands.
 
     Raises:
         StoreError: the store never ran this study.
     """
-    from paretune.verbs.findings import lost_runs
+    from paretune.verbs.stored_findings import find_lost_runs
 
-    states = opened.states(opened.known_as(study))
+    states = opened.load_statuses(opened.known_as(study))
     if states:
         return states
-    for lost in lost_runs(opened, study.study_hash):
+    for lost in find_lost_runs(opened, study.study_hash):
         raise StoreError(lost.what, where=lost.where, remedy=lost.remedy)
-    rows = opened.studies()
+    rows = opened.list_studies()
     versions = [row for row in rows if row.name == study.study]
     earlier = sum(sum(row.runs.values()) for row in versions)
     others = sorted({row.name for row in rows})
     overridden = [
-        row.text.splitlines()[0].removeprefix(places.OVERRIDDEN)
+        row.text.splitlines()[0].removeprefix(study_input.OVERRIDES_COMMENT)
         for row in versions
-        if row.text.startswith(places.OVERRIDDEN)
+        if row.text.startswith(study_input.OVERRIDES_COMMENT)
     ]
     if overridden:
         raise StoreError(
@@ -83,8 +83,8 @@ def known_states(opened: Store, study: Study) -> list[RunState]:
     )
 
 
-def write(
-    found: Gathered,
+def write_outputs(
+    found: StudyResults,
     page: Path | str | None = None,
     *,
     figures: Path | str | None = None,
@@ -99,19 +99,19 @@ def write(
     made: list[tuple[str, Path]] = []
     given = (found.study, found.records, found.states)
     if page is not None:
-        from paretune.report.page import html
+        from paretune.reporting.html.page import write_page
 
-        made.append(("Page", html(*given, Path(page), found.findings)))
+        made.append(("Page", write_page(*given, Path(page), found.findings)))
     if figures is not None:
-        from paretune.report.pictures import figures as draw
+        from paretune.reporting.figures.mpl_bars import write_figures as draw
 
         made += [("Figure", path) for path in draw(*given, Path(figures))]
     if tables is not None:
-        from paretune.report.table_files import write_tables
+        from paretune.reporting.tables.table_files import write_tables
 
         made += [("Table", path) for path in write_tables(*given, Path(tables))]
     if json is not None:
-        from paretune.report.study_json import write_json
+        from paretune.reporting.json.study_json import write_json
 
         made.append(("Study", write_json(*given, Path(json), found.findings)))
     return tuple(made)
@@ -143,8 +143,8 @@ def report(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.report.build import build
+    from paretune.reporting.build import build_report
 
-    found = gather(study, store)
-    write(found, page, figures=figures, tables=tables, json=json)
-    return build(found.study, found.records, found.states, found.findings)
+    found = load_results(study, store)
+    write_outputs(found, page, figures=figures, tables=tables, json=json)
+    return build_report(found.study, found.records, found.states, found.findings)

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.study import Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.execution.local import Summary
-    from paretune.execution.progress import Observer
-    from paretune.planning.context import Context
+    from paretune.execution.local import StudySummary
+    from paretune.execution.progress.observer import Observer
+    from paretune.planning.context import StudyContext
     from paretune.store import Store
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """A study that has come to its end.
 
     ``folder`` holds the results; ``summary`` says how many runs ended and how, and which stopped
@@ -27,7 +27,7 @@ class Ran:
 
     study: Study
     folder: Path
-    summary: Summary
+    summary: StudySummary
 
 
 def run(
@@ -41,7 +41,7 @@ def run(
     retry: bool = False,
     fleet: int | None = None,
     observer: Observer | None = None,
-) -> Ran:
+) -> RunResult:
     """Run a study in worker processes, or go on with it, until none of its runs is left.
 
     Args:
@@ -65,55 +65,64 @@ def run(
         ParetuneError: the study, its data, a model or a method cannot be used.
         KeyboardInterrupt: after the workers gave their runs back; the same call continues.
     """
-    given, text = places.asked(study), places.text_of(study)  # before torch is imported
-    from paretune.execution.keeping import keep_within_budget
+    given, text = (
+        study_input.resolve_study(study),
+        study_input.study_file_text(study),
+    )  # before torch is imported
     from paretune.execution.local import run_study
-    from paretune.execution.progress import Silent
-    from paretune.measuring.devices import chosen_device
-    from paretune.planning import opening
-    from paretune.planning.context import Context
-    from paretune.planning.predict import Predictor
-    from paretune.planning.upcoming import upcoming
-    from paretune.planning.workers import Workers, need, workers_for
+    from paretune.execution.progress.observer import SilentObserver
+    from paretune.execution.weight_budget import drop_excess_weights
+    from paretune.measuring.devices import resolve_device
+    from paretune.planning import preflight
+    from paretune.planning.context import StudyContext
+    from paretune.planning.pending import plan_pending_runs
+    from paretune.planning.predicted_cost import CostPredictor
+    from paretune.planning.worker_count import WorkerCount, choose_worker_count, worker_bytes
     from paretune.store import Store
-    from paretune.verbs.employed import why
-    from paretune.verbs.findings import keep, lost_runs
+    from paretune.verbs.stored_findings import find_lost_runs, save_findings
+    from paretune.verbs.worker_sentence import explain_worker_count
 
-    folder = places.store_folder(given, store)
-    device = chosen_device(device)
-    observer = observer or Silent()
-    context = Context(offline=not online)
-    found = _audited(given, context, observer)  # before a folder is made for results
+    folder = study_input.store_folder(given, store)
+    device = resolve_device(device)
+    observer = observer or SilentObserver()
+    context = StudyContext(offline=not online)
+    found = _audit(given, context, observer)  # before a folder is made for results
     with Store.open(folder, create=True) as opened:
-        context.auto_precision = opening.auto_precision_of(opened, device)
-        opening.scorers(given, context)
+        context.auto_precision = preflight.make_precision_resolver(opened, device)
+        preflight.check_optional_metrics(given, context)
         opened.adopt(given)
-        records = places.records_of(given, opened)
-        ready, waiting = upcoming(given, context, records)
+        records = study_input.load_records(given, opened)
+        ready, waiting = plan_pending_runs(given, context, records)
         ended = {r.run_id for r in records if not (retry and r.outcome == "error")}
         coming = [*(one.run for one in ready if one.run_id not in ended), *waiting]
-        opening.open_models(coming, context)
-        _say_if_edited(given, opened, observer)
-        opened.save_study(given.study_hash, given.study, text, given.canonical())
-        keep(opened, given.study_hash, found)
-        if others := opening.leave_out_others(given, context, opened):
+        preflight.check_models(coming, context)
+        _note_if_edited(given, opened, observer)
+        opened.save_study(given.study_hash, given.study, text, given.canonical_form())
+        save_findings(opened, given.study_hash, found)
+        if others := preflight.leave_out_stale_runs(given, context, opened):
             observer.note(
                 f"Runs left out: {others}. They were made with data, a model or code that have "
                 "changed since; they stay in the store, and are back if those are."
             )
-        for lost in lost_runs(opened, given.study_hash):
+        for lost in find_lost_runs(opened, given.study_hash):
             observer.note(f"{lost.severity}: {lost}")
         if retry:
             opened.retry(given.study_hash)
         planned = len(ready) + len(waiting)
-        predictor = Predictor(context, {}, records, device)
-        needs = [need(predictor.peak_bytes(run)) for run in coming if run.stage != "cost"]
-        employed = Workers(workers, workers) if workers else workers_for(needs, device, threads)
+        predictor = CostPredictor(context, {}, records, device)
+        needs = [
+            worker_bytes(predictor.predict_peak_bytes(run)) for run in coming if run.stage != "cost"
+        ]
+        employed = (
+            WorkerCount(workers, workers)
+            if workers
+            else choose_worker_count(needs, device, threads)
+        )
         observer.note(
             f"{planned} runs, {employed.count} workers with {threads} thread(s) on {device} in "
-            f"{context.precisions(given)}; results in {folder}"
+            f"{context.describe_precisions(given)}; results in {folder}"
         )
-        if said := why(employed):
+        if said := explain_worker_count(employed):
             observer.note(said)
         summary = run_study(
             opened,
@@ -121,25 +130,25 @@ def run(
             workers=employed.count,
             threads=threads,
             observer=observer,
-            expand=lambda: opening.add_missing(given, context, opened, predictor),
+            expand=lambda: preflight.add_missing_runs(given, context, opened, predictor),
             memory_bytes=employed.memory_bytes,
             cost_seconds=given.protocol.cost_seconds,
             device=device,
             planned=planned,
             fleet=fleet,
             keep_bytes=given.protocol.keep_weights,
-            tidy=lambda: keep_within_budget(given, opened),
+            tidy=lambda: drop_excess_weights(given, opened),
         )
-    return Ran(given, folder, summary)
+    return RunResult(given, folder, summary)
 
 
-def _audited(study: Study, context: Context, observer: Observer) -> list[Finding]:
+def _audit(study: Study, context: StudyContext, observer: Observer) -> list[Finding]:
     """All findings; errors and warnings are told, notes are counted (``check`` shows them)."""
-    from paretune.planning import opening
+    from paretune.planning import preflight
 
     found: list[Finding] = []
     try:
-        for finding in opening.audited(study, context):
+        for finding in preflight.audit_study(study, context):
             found.append(finding)
             if finding.severity != "note":
                 observer.note(f"{finding.severity}: {finding}")
@@ -150,8 +159,8 @@ def _audited(study: Study, context: Context, observer: Observer) -> list[Finding
     return found
 
 
-def _say_if_edited(study: Study, store: Store, observer: Observer) -> None:
-    known = store.studies()
+def _note_if_edited(study: Study, store: Store, observer: Observer) -> None:
+    known = store.list_studies()
     if any(row.study_hash == study.study_hash for row in known):
         return
     if any(row.name == study.study for row in known):

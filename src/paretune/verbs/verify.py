@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.study import Study
-from paretune.verbs import places
+from paretune.verbs import study_input
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifyResult:
     """``problems``: a sentence each; ``set_aside``: what was put away; ``runs`` that were read."""
 
     folder: Path
@@ -21,7 +21,7 @@ class Verified:
 
 def verify(
     study: Study | Path | str, *, store: Path | str | None = None, set_aside: bool = False
-) -> Verified:
+) -> VerifyResult:
     """Read every record and every blob of a store, and compare them with what was written.
 
     Args:
@@ -35,7 +35,7 @@ def verify(
     """
     from paretune.store import Store
 
-    folder = places.store_folder(places.asked(study), store)
+    folder = study_input.store_folder(study_input.resolve_study(study), store)
     with Store.open(folder) as opened:
         away = opened.set_aside() if set_aside else []
-        return Verified(folder, opened.count_ended(), tuple(opened.verify()), tuple(away))
+        return VerifyResult(folder, opened.count_ended(), tuple(opened.verify()), tuple(away))

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paretune.study import Study
-from paretune.verbs import places
-from paretune.verbs.report import known_states
+from paretune.verbs import study_input
+from paretune.verbs.report import load_states
 
 if TYPE_CHECKING:
     from paretune.analysis.cells import Cell
-    from paretune.store import RunState, Store
+    from paretune.store import RunStatus, Store
 
 
 @dataclass(frozen=True)
-class Standing:
+class CellProgress:
     """One cell. ``done``, ``running``, ``waiting`` and ``failed`` count its runs.
 
     ``waiting`` holds the final runs that will be asked for when the rate is chosen, too.
@@ -41,50 +41,51 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class View:
+class StudyProgress:
     """A study at one moment.
 
-    ``running`` are the runs that a worker holds now; ``left_behind`` those whose worker is gone,
-    which count as waiting. ``later`` final runs are not asked for yet: their rate is not chosen.
+    ``running`` are the runs that a worker holds now; ``abandoned`` those whose worker is gone,
+    which count as waiting. ``unscheduled`` final runs are not asked for yet: their rate is not
+    chosen.
     ``seconds_left``: wall clock, from runs that ended or are well under way, if as many workers go
     on as work now; None where nobody works on it or too little is known.
     """
 
     study: Study
     folder: Path
-    standings: tuple[Standing, ...]
-    running: tuple[RunState, ...]
-    left_behind: tuple[RunState, ...]
-    failed: tuple[RunState, ...]
-    later: int
+    cells: tuple[CellProgress, ...]
+    running: tuple[RunStatus, ...]
+    abandoned: tuple[RunStatus, ...]
+    failed: tuple[RunStatus, ...]
+    unscheduled: int
     workers: int
     seconds_left: float | None
 
     @property
     def over(self) -> bool:
         """Every run that the study asks for has ended, and none will be added."""
-        return not any(one.running or one.waiting for one in self.standings)
+        return not any(one.running or one.waiting for one in self.cells)
 
     @property
     def ended(self) -> int:
         """How many runs have ended."""
-        return sum(one.done + one.failed for one in self.standings)
+        return sum(one.done + one.failed for one in self.cells)
 
     @property
     def total(self) -> int:
         """How many runs there are, those that will be asked for later too."""
-        return self.ended + sum(one.running + one.waiting for one in self.standings)
+        return self.ended + sum(one.running + one.waiting for one in self.cells)
 
     @property
     def seconds(self) -> float:
         """What all runs took so far, each in its last attempt: work, not wall clock."""
-        return sum(one.seconds for one in self.standings)
+        return sum(one.seconds for one in self.cells)
 
 
 @contextmanager
-def watching(
+def open_progress(
     study: Study | Path | str, store: Path | str | None = None
-) -> Iterator[Callable[[], View]]:
+) -> Iterator[Callable[[], StudyProgress]]:
     """A function that looks again at each call; reads only, and never locks a worker out.
 
     Raises:
@@ -93,12 +94,12 @@ def watching(
     """
     from paretune.store import Store
 
-    given = places.asked(study)
-    with Store.open(places.store_folder(given, store)) as opened:
-        yield _Watch(opened, given).look
+    given = study_input.resolve_study(study)
+    with Store.open(study_input.store_folder(given, store)) as opened:
+        yield _ProgressReader(opened, given).read
 
 
-def watch(study: Study | Path | str, *, store: Path | str | None = None) -> View:
+def watch(study: Study | Path | str, *, store: Path | str | None = None) -> StudyProgress:
     """How a study stands now, whether it runs or not.
 
     Args:
@@ -109,11 +110,11 @@ def watch(study: Study | Path | str, *, store: Path | str | None = None) -> View
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    with watching(study, store) as look:
+    with open_progress(study, store) as look:
         return look()
 
 
-class _Watch:
+class _ProgressReader:
     """Looks, and reads the answers of ended runs again only when another run has ended."""
 
     def __init__(self, opened: Store, study: Study) -> None:
@@ -121,56 +122,56 @@ class _Watch:
         self._ended: frozenset[str] | None = None
         self._cells: list[Cell] = []
 
-    def look(self) -> View:
-        from paretune.execution.progress import snapshot_of
+    def read(self) -> StudyProgress:
+        from paretune.execution.progress.observer import take_snapshot
 
-        seen = known_states(self._store, self._study)
-        left_behind = tuple(state for state in seen if _left_behind(state))
+        seen = load_states(self._store, self._study)
+        left_behind = tuple(state for state in seen if _is_abandoned(state))
         # As if it had never begun: its seconds since then are not seconds of work.
         states = [
             replace(s, state="todo", seconds=None, progress={}) if s in left_behind else s
             for s in seen
         ]
-        cells = self._grouped(states)
-        later = [_later(self._study, cell, states) for cell in cells]
+        cells = self._group_cells(states)
+        later = [_count_unscheduled(self._study, cell, states) for cell in cells]
         running = tuple(state for state in states if state.state == "running")
         workers = len({state.owner for state in running})
-        found = snapshot_of(states, workers, len(states) + sum(later))
-        return View(
+        found = take_snapshot(states, workers, len(states) + sum(later))
+        return StudyProgress(
             study=self._study,
             folder=self._store.folder,
-            standings=tuple(
-                _standing(cell, states, more) for cell, more in zip(cells, later, strict=True)
+            cells=tuple(
+                _cell_progress(cell, states, more) for cell, more in zip(cells, later, strict=True)
             ),
             running=running,
-            left_behind=left_behind,
+            abandoned=left_behind,
             failed=tuple(state for state in states if state.state == "failed"),
-            later=sum(later),
+            unscheduled=sum(later),
             workers=workers,
             seconds_left=found.seconds_left if running else None,
         )
 
-    def _grouped(self, states: Sequence[RunState]) -> list[Cell]:
-        from paretune.analysis.cells import group
+    def _group_cells(self, states: Sequence[RunStatus]) -> list[Cell]:
+        from paretune.analysis.cells import group_into_cells
 
         ended = frozenset(state.run_id for state in states if state.ended)
         if ended != self._ended:
-            records = self._store.records(self._store.known_as(self._study), predictions=True)
+            records = self._store.load_records(self._store.known_as(self._study), predictions=True)
             # What ended since the states were read is not counted yet, and not scored yet either.
             counted = [record for record in records if record.run_id in ended]
-            self._cells, self._ended = group(self._study, counted), ended
+            self._cells, self._ended = group_into_cells(self._study, counted), ended
         known = {state.run.cell for state in states}
         return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in known]
 
 
-def _left_behind(state: RunState) -> bool:
+def _is_abandoned(state: RunStatus) -> bool:
     """A claim would take it, or would if no cost were being measured: its worker is gone."""
-    from paretune.store.owner import provably_dead
+    from paretune.store.owner import is_provably_dead
 
-    return state.state == "running" and (state.free or provably_dead(state.owner or ""))
+    return state.state == "running" and (state.free or is_provably_dead(state.owner or ""))
 
 
-def _later(study: Study, cell: Cell, states: Sequence[RunState]) -> int:
+def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) -> int:
     """Final runs that planning will add when the trials have ended, as it counts them itself."""
     of = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
     trials = [s for s in of if s.stage == "tune"]
@@ -181,10 +182,10 @@ def _later(study: Study, cell: Cell, states: Sequence[RunState]) -> int:
     return len(study.protocol.seeds)
 
 
-def _standing(cell: Cell, states: Sequence[RunState], later: int) -> Standing:
+def _cell_progress(cell: Cell, states: Sequence[RunStatus], later: int) -> CellProgress:
     of = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
     count = Counter(state.state for state in of)
-    return Standing(
+    return CellProgress(
         cell=cell,
         done=count["done"],
         running=count["running"],

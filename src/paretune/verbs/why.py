@@ -11,12 +11,12 @@ from paretune.errors import StudyError
 from paretune.study import Study
 
 if TYPE_CHECKING:
-    from paretune.analysis.memory_parts import Gap
-    from paretune.report.build import Report, Row
+    from paretune.analysis.resources.memory_breakdown import PartDifference
+    from paretune.reporting.build import Report, Row
 
 
 @dataclass(frozen=True)
-class Why:
+class MemoryExplanation:
     """Two methods of one task and model: parts by their difference, and the same in words.
 
     ``gaps`` is empty where the parts of one are not known; ``sentences`` then say why.
@@ -24,7 +24,7 @@ class Why:
 
     task: str
     model: str
-    gaps: tuple[Gap, ...]
+    gaps: tuple[PartDifference, ...]
     sentences: tuple[str, ...]
 
 
@@ -36,7 +36,7 @@ def why(
     store: Path | str | None = None,
     task: str | None = None,
     model: str | None = None,
-) -> tuple[Why, ...]:
+) -> tuple[MemoryExplanation, ...]:
     """Why a method is heavier than another, for each task and model of a study.
 
     Args:
@@ -51,23 +51,23 @@ def why(
         StudyError: no such study, method, task or model, or twice the same method.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.analysis.memory_parts import gaps, memory_parts
-    from paretune.report.build import build
-    from paretune.report.heavier import why as said
-    from paretune.verbs.report import gather
+    from paretune.analysis.resources.memory_breakdown import break_down_memory, compare_breakdowns
+    from paretune.reporting.build import build_report
+    from paretune.reporting.tables.memory_breakdown import explain_memory_difference as said
+    from paretune.verbs.report import load_results
 
-    found = gather(study, store)
-    report = build(found.study, found.records, found.states)
-    _check(report, method, other, task, model)
+    found = load_results(study, store)
+    report = build_report(found.study, found.records, found.states)
+    _check_names(report, method, other, task, model)
     answers = []
-    for where, one, beside in _pairs(report, method, other, task, model):
-        a, b = (memory_parts(row.cell.cost) for row in (one, beside))
-        between = gaps(a, b) if a and b else ()
-        answers.append(Why(where, one.model, between, said(one, beside)))
+    for where, one, beside in _matching_rows(report, method, other, task, model):
+        a, b = (break_down_memory(row.cell.cost) for row in (one, beside))
+        between = compare_breakdowns(a, b) if a and b else ()
+        answers.append(MemoryExplanation(where, one.model, between, said(one, beside)))
     return tuple(answers)
 
 
-def _pairs(
+def _matching_rows(
     report: Report, method: str, other: str, task: str | None, model: str | None
 ) -> Iterable[tuple[str, Row, Row]]:
     for part in report.tasks:
@@ -78,20 +78,22 @@ def _pairs(
                 yield part.key, rows[(of, name)], beside
 
 
-def _check(report: Report, method: str, other: str, task: str | None, model: str | None) -> None:
+def _check_names(
+    report: Report, method: str, other: str, task: str | None, model: str | None
+) -> None:
     from paretune.analysis.cells import NO_MODEL
 
     rows = [row for part in report.tasks for row in part.all_rows if row.cell.model != NO_MODEL]
-    _known("method", [method, other], [row.cell.method for row in rows])
-    _known("task", [task], [part.key for part in report.tasks])
-    _known("model", [model], [row.cell.model for row in rows])
+    _require_known("method", [method, other], [row.cell.method for row in rows])
+    _require_known("task", [task], [part.key for part in report.tasks])
+    _require_known("model", [model], [row.cell.model for row in rows])
     if method == other:
         raise StudyError(
             "a method is not compared with itself.", where=method, remedy="Name two methods."
         )
 
 
-def _known(what: str, asked: Sequence[str | None], known: Sequence[str]) -> None:
+def _require_known(what: str, asked: Sequence[str | None], known: Sequence[str]) -> None:
     for name in asked:
         if name is not None and name not in known:
             raise StudyError(

@@ -14,32 +14,36 @@ from typing import Any
 
 from torch import Tensor
 
-from paretune.models.packing.chance import Chance
-from paretune.models.packing.layout import Layout
+from paretune.models.dropout.rng import DropoutRng
+from paretune.models.packing.layout import PackedLayout
 
-__all__ = ["Chance", "Layout", "Packing"]
+__all__ = ["DropoutRng", "PackedLayout", "Packing"]
 
 
 @dataclass
 class Packing:
     """What a packed model knows of its present batch.
 
-    ``front`` tokens stand before every sequence for a prompt, each the token ``placeholder``.
-    ``rotary``: the model is told each row's position instead of looking it up in a table.
-    ``depth``: how many layers are skipped, because ``hidden``, (rows, 1, width), is what they would
-    give; where all are, ``hidden`` has the first row of each sequence alone. ``kept`` has what is
-    kept of each part of the data, by the identity of its encoded examples. ``each_draws``: dropout
-    is drawn by ``chance`` on every device, for each run from its own seed. ``leave`` makes the
+    ``virtual_tokens`` tokens stand before every sequence for a prompt, each the token
+    ``placeholder_id``.
+    ``passes_position_ids``: the model is told each row's position instead of looking it up in a
+    table.
+    ``skipped_layers``: how many layers are skipped, because ``cached_hidden``, (rows, 1, width), is
+    what they would give; where all are, ``cached_hidden`` has the first row of each sequence alone.
+    ``activation_caches`` has what is
+    kept of each part of the data, by the identity of its encoded examples. ``per_run_dropout``:
+    dropout
+    is drawn by ``dropout_rng`` on every device, for each run from its own seed. ``leave`` makes the
     model read padded batches again.
     """
 
-    layout: Layout = field(default_factory=Layout)
-    chance: Chance = field(default_factory=Chance)
-    front: int = 0
-    placeholder: int = 0
-    rotary: bool = False
-    depth: int = 0
-    hidden: Tensor | None = None
-    kept: dict[int, Any] = field(default_factory=dict)
-    each_draws: bool = False
+    layout: PackedLayout = field(default_factory=PackedLayout)
+    dropout_rng: DropoutRng = field(default_factory=DropoutRng)
+    virtual_tokens: int = 0
+    placeholder_id: int = 0
+    passes_position_ids: bool = False
+    skipped_layers: int = 0
+    cached_hidden: Tensor | None = None
+    activation_caches: dict[int, Any] = field(default_factory=dict)
+    per_run_dropout: bool = False
     leave: Callable[[], None] = lambda: None

@@ -3,7 +3,7 @@
 Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the shares. Forward and
 backward are written out for all sequences of a batch, group by group, so that autograd keeps one
 node; the shares are kept for the backward pass, and what dropout took is drawn once more.
-The same with compiled passes is :mod:`paretune.models.packing.compiled.attention`.
+The same with compiled passes is :mod:`paretune.models.kernels.attention`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from paretune.models import compiled
-from paretune.models.packing.chance import blank, kept, scale
-from paretune.models.packing.layout import Group, Role
+from paretune.models.dropout.rng import apply_mask, draw_mask, keep_scale
+from paretune.models.kernels import policy
+from paretune.models.packing.layout import AttentionGroup, AttentionRole
 
-NAME = "paretune_packed"
+IMPLEMENTATION = "paretune_packed"
 """Under which ``transformers`` finds it. No mask is registered with it: none is made."""
-LANES = 32
+BF16_LANES = 32
 """How many bf16 numbers a CPU's vector instructions take at once."""
 
 
-def attend(
+def packed_attention_forward(
     module: Any,
     query: Tensor,
     key: Tensor,
@@ -42,7 +42,7 @@ def attend(
     where a target looks at it; out (query rows, 1, heads, width of a head).
     """
     heads, width = query.shape[1], query.shape[3]
-    out = packed_attention(
+    out = compute_packed_attention(
         module,
         *(x.reshape(len(x), heads * width) for x in (query, key, value)),
         heads=heads,
@@ -54,7 +54,7 @@ def attend(
     return out.view(len(out), 1, heads, width), None
 
 
-def packed_attention(
+def compute_packed_attention(
     module: Any,
     query: Tensor,
     key: Tensor,
@@ -63,7 +63,7 @@ def packed_attention(
     heads: int,
     dropout: float,
     scaling: float,
-    role: Role = "own",
+    role: AttentionRole = "own",
     sliding_window: int | None = None,
 ) -> Tensor:
     """Attention of the queries of a role; (query rows, width), (rows, width) twice -> like query.
@@ -80,29 +80,29 @@ def packed_attention(
     # fp32 under CUDA's, not under the CPU's) and do not reach into a backward pass, while a method
     # may leave any of the three in fp32 (DoRA's value, IA3's and BitFit's scales).
     device = query.device.type
-    dtype = _computed_dtype(query, key, value)
+    dtype = _compute_dtype(query, key, value)
     query, key, value = (x.to(dtype) for x in (query, key, value))
     front = tuple(x if x is None else x.to(dtype) for x in front)  # type: ignore[assignment]
     groups = packing.layout.groups(role)
     drawn = None
     if dropout > 0:
-        drawn = (packing.chance.seeds, packing.chance.next(), dropout)
+        drawn = (packing.chance.seeds, packing.chance.next_offset(), dropout)
     # The compiled softmax knows ends of texts and windows, not that a target sees no later token.
-    if scaling > 0 and role != "causal" and compiled.computes(query, key, value):
-        from paretune.models.packing.compiled.attention import Attention
+    if scaling > 0 and role != "causal" and policy.can_use_kernels(query, key, value):
+        from paretune.models.kernels.attention import KernelAttention
 
-        packing.chance.compiled = True
-        lengths = packing.layout.lengths_of(role)
-        return Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
+        packing.chance.used_kernels = True
+        lengths = packing.layout.attention_lengths(role)
+        return KernelAttention.apply(  # type: ignore[no-untyped-call,no-any-return]
             query, key, value, *front, groups, heads, scaling, drawn, sliding_window, lengths
         )
     with torch.autocast(device, enabled=False):
-        return _Attention.apply(  # type: ignore[no-untyped-call,no-any-return]
+        return _PackedAttention.apply(  # type: ignore[no-untyped-call,no-any-return]
             query, key, value, *front, groups, heads, scaling, drawn, sliding_window
         )
 
 
-def _computed_dtype(query: Tensor, key: Tensor, value: Tensor) -> torch.dtype:
+def _compute_dtype(query: Tensor, key: Tensor, value: Tensor) -> torch.dtype:
     """The dtype in which attention is computed: autocast's, or the widest of the three."""
     device = query.device.type
     if torch.is_autocast_enabled(device):
@@ -110,7 +110,7 @@ def _computed_dtype(query: Tensor, key: Tensor, value: Tensor) -> torch.dtype:
     return torch.promote_types(query.dtype, torch.promote_types(key.dtype, value.dtype))
 
 
-class _Attention(torch.autograd.Function):
+class _PackedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -119,7 +119,7 @@ class _Attention(torch.autograd.Function):
         value: Tensor,
         front_key: Tensor | None,
         front_value: Tensor | None,
-        groups: list[Group],
+        groups: list[AttentionGroup],
         heads: int,
         scaling: float,
         drawn: tuple[list[int], int, float] | None,
@@ -128,19 +128,19 @@ class _Attention(torch.autograd.Function):
         out = torch.empty_like(query)
         kept_shares = []
         for group in groups:
-            q = _heads(group.queries.spread(query), heads)
-            k = _heads(_seen_by(group, key, front_key), heads)
-            v = _heads(_seen_by(group, value, front_value), heads)
+            q = _split_heads(group.queries.pad(query), heads)
+            k = _split_heads(_keys_with_prefix(group, key, front_key), heads)
+            v = _split_heads(_keys_with_prefix(group, value, front_value), heads)
             virtual = 0 if front_key is None else front_key.shape[1]
-            mask = _mask(group, heads, virtual, k.shape[1], q, window)
+            mask = _cached_mask(group, heads, virtual, k.shape[1], q, window)
             scores = torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=scaling)
             shares = torch.softmax(scores, -1)
             kept_shares.append(shares)
-            keep = _kept(shares, group, drawn)
-            found = torch.bmm(shares if keep is None else blank(shares, keep), v)
+            keep = _draw_group_mask(shares, group, drawn)
+            found = torch.bmm(shares if keep is None else apply_mask(shares, keep), v)
             if drawn is not None:
-                found = found.mul_(scale(drawn[2]))
-            group.queries.gather(_whole(found, heads), out)
+                found = found.mul_(keep_scale(drawn[2]))
+            group.queries.unpad_into(_merge_heads(found, heads), out)
         ctx.groups, ctx.heads, ctx.scaling, ctx.drawn = groups, heads, scaling, drawn
         ctx.save_for_backward(query, key, value, front_key, front_value, *kept_shares)
         return out
@@ -162,78 +162,78 @@ class _Attention(torch.autograd.Function):
         of_scores = wanted[0] or wanted[1] or wanted[3]
         none = gradient.new_zeros(1, 1, 1)
         for group, shares in zip(ctx.groups, kept_shares, strict=True):
-            g = _heads(_given(group, gradient), heads)
-            keep = _kept(shares, group, ctx.drawn)
+            g = _split_heads(_pad_gradient(group, gradient), heads)
+            keep = _draw_group_mask(shares, group, ctx.drawn)
             if keep is not None:
-                g = g * scale(ctx.drawn[2])  # the same as scaling shares, which are many more
+                g = g * keep_scale(ctx.drawn[2])  # the same as scaling shares, which are many more
             if wanted[2] or wanted[4]:
-                seen = shares if keep is None else blank(shares, keep)
-                _part(torch.bmm(seen.mT, g), group, heads, d_value, fronts[1])
+                seen = shares if keep is None else apply_mask(shares, keep)
+                _unpad_gradient(torch.bmm(seen.mT, g), group, heads, d_value, fronts[1])
             if not of_scores:
                 continue
-            v = _heads(_seen_by(group, value, front_value), heads)
+            v = _split_heads(_keys_with_prefix(group, value, front_value), heads)
             d_shares = torch.bmm(g, v.mT)
             if keep is not None:
-                d_shares = blank(d_shares, keep, inplace=True)
+                d_shares = apply_mask(d_shares, keep, inplace=True)
             d_scores = torch._softmax_backward_data(d_shares, shares, -1, shares.dtype)
             if d_query is not None:
-                k = _heads(_seen_by(group, key, front_key), heads)
+                k = _split_heads(_keys_with_prefix(group, key, front_key), heads)
                 d_q = torch.baddbmm(none, d_scores, k, beta=0, alpha=scaling)
-                group.queries.gather(_whole(d_q, heads), d_query)
+                group.queries.gather(_merge_heads(d_q, heads), d_query)
             if d_key is not None or fronts[0] is not None:
-                q = _heads(group.queries.spread(query), heads)
+                q = _split_heads(group.queries.spread(query), heads)
                 d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
-                _part(d_k, group, heads, d_key, fronts[0])
+                _unpad_gradient(d_k, group, heads, d_key, fronts[0])
         return d_query, d_key, d_value, *fronts, None, None, None, None, None
 
 
-def _heads(x: Tensor, heads: int) -> Tensor:
+def _split_heads(x: Tensor, heads: int) -> Tensor:
     """(sequences, length, width) -> (sequences * heads, length, width of a head)."""
     n, length, width = x.shape
     return x.view(n, length, heads, width // heads).transpose(1, 2).flatten(0, 1)
 
 
-def _whole(x: Tensor, heads: int) -> Tensor:
+def _merge_heads(x: Tensor, heads: int) -> Tensor:
     """(sequences * heads, length, width of a head) -> (sequences, length, width)."""
     return x.view(-1, heads, *x.shape[1:]).transpose(1, 2).flatten(2)
 
 
-def _seen_by(group: Group, rows: Tensor, front: Tensor | None) -> Tensor:
+def _keys_with_prefix(group: AttentionGroup, rows: Tensor, front: Tensor | None) -> Tensor:
     """Keys or values of a group's sequences, behind their prefix, if there is one.
 
-    Shape: (sequences, keys, width). In bf16 the keys are rounded up to :data:`LANES` by rows of 0,
-    which nobody sees: a softmax over other numbers takes up to five times as long.
+    Shape: (sequences, keys, width). In bf16 the keys are rounded up to :data:`BF16_LANES` by rows
+    of 0, which nobody sees: a softmax over other numbers takes up to five times as long.
     """
-    own = group.keys.spread(rows)
+    own = group.keys.pad(rows)
     if front is not None:
-        own = torch.cat([front[group.first : group.last], own], 1)
-    spare = -own.shape[1] % LANES if own.element_size() == 2 else 0
+        own = torch.cat([front[group.start : group.stop], own], 1)
+    spare = -own.shape[1] % BF16_LANES if own.element_size() == 2 else 0
     return nn.functional.pad(own, (0, 0, 0, spare)) if spare else own
 
 
-def _part(
-    gradient: Tensor, group: Group, heads: int, own: Tensor | None, front: Tensor | None
+def _unpad_gradient(
+    gradient: Tensor, group: AttentionGroup, heads: int, own: Tensor | None, front: Tensor | None
 ) -> None:
     """Give keys (or values) and their prefix each its part of a gradient."""
-    whole = _whole(gradient, heads)
+    whole = _merge_heads(gradient, heads)
     virtual = 0
     if front is not None:
         virtual = front.shape[1]
-        front[group.first : group.last] = whole[:, :virtual]
+        front[group.start : group.stop] = whole[:, :virtual]
     if own is not None:
-        group.keys.gather(whole[:, virtual : virtual + group.keys.length], own)
+        group.keys.unpad_into(whole[:, virtual : virtual + group.keys.length], own)
 
 
-def _given(group: Group, gradient: Tensor) -> Tensor:
+def _pad_gradient(group: AttentionGroup, gradient: Tensor) -> Tensor:
     """What comes back to a group's queries: nothing to a place behind the end of a sequence."""
-    spread = group.queries.spread(gradient)
-    if group.queries.hidden is None:
+    spread = group.queries.pad(gradient)
+    if group.queries.padding_mask is None:
         return spread
-    return spread.masked_fill(group.queries.hidden.mT, 0)
+    return spread.masked_fill(group.queries.padding_mask.mT, 0)
 
 
-def _mask(
-    group: Group, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
+def _cached_mask(
+    group: AttentionGroup, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
 ) -> Tensor:
     """What is added to the scores; of one element where nothing is hidden.
 
@@ -243,14 +243,14 @@ def _mask(
     """
     name = (heads, virtual, keys, like.dtype, window)
     if name not in group.masks:
-        group.masks[name] = _made_mask(group, heads, virtual, keys, like, window)
+        group.masks[name] = _make_mask(group, heads, virtual, keys, like, window)
     return group.masks[name]
 
 
-def _made_mask(
-    group: Group, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
+def _make_mask(
+    group: AttentionGroup, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
 ) -> Tensor:
-    hidden = group.keys.hidden
+    hidden = group.keys.padding_mask
     if group.causal:
         # Behind the end of a target is after each of its tokens: one triangle serves all.
         at = torch.arange(group.keys.length, device=like.device)
@@ -273,11 +273,11 @@ def _made_mask(
     return shut.expand(group.keys.sequences, -1, -1).repeat_interleave(heads, 0)
 
 
-def _kept(
-    shares: Tensor, group: Group, drawn: tuple[list[int], int, float] | None
+def _draw_group_mask(
+    shares: Tensor, group: AttentionGroup, drawn: tuple[list[int], int, float] | None
 ) -> Tensor | None:
     """Which shares dropout leaves; None where it leaves all."""
     if drawn is None:
         return None
     seeds, place, p = drawn
-    return kept(seeds[group.run], (place, group.number), shares.numel(), p, shares.device)
+    return draw_mask(seeds[group.run], (place, group.index), shares.numel(), p, shares.device)

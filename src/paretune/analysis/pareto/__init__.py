@@ -1,0 +1,1 @@
+"""Quality against costs: the front, and what to take."""

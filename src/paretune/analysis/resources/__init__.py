@@ -1,0 +1,1 @@
+"""Memory and time: forecasts and breakdowns."""

@@ -1,0 +1,100 @@
+"""``paretune doctor``: what this machine has, and what can be measured on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paretune.cli.json_output import check_json_output, write_json
+from paretune.cli.options import AsJson, JsonFile
+from paretune.terminal import console
+
+
+def doctor(
+    as_json: AsJson = False,
+    output: JsonFile = None,
+) -> None:
+    """Show devices, precision, memory and energy counters, and versions."""
+    from paretune.measuring.machine import describe_machine
+
+    found = describe_machine(devices=True)
+    if check_json_output(as_json, output):
+        write_json(found, output)
+        return
+    _print_table(found)
+
+
+def _print_table(found: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="This machine", show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _table_rows(found):
+        table.add_row(Text(name), Text(value))
+    console().print(table)
+
+
+def _table_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    cpu, memory, torch = found["processor"], found["memory"], found["torch"]
+    quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
+    limit = memory["limit"]
+    rows = [
+        ("system", found["system"]),
+        ("processor", cpu["name"]),
+        (
+            "cores",
+            f"{cpu['usable_cores']} usable of {cpu['logical_cores']} logical, "
+            f"{cpu['physical_cores'] or 'unknown'} physical{quota}",
+        ),
+        (
+            "memory",
+            f"{_format_gib(memory['total'])}, {_format_gib(memory['available'])} available, "
+            + ("no limit set" if limit is None else f"limited to {_format_gib(limit)}"),
+        ),
+    ]
+    rows.extend(
+        (
+            d["device"],
+            f"{d['name']}, {_format_gib(d['memory'])}, "
+            f"{'fp32 and bf16' if d['native_bf16'] else 'fp32'} ({d['reason']})",
+        )
+        for d in torch["devices"]
+    )
+    bf16, speed = torch["bf16"], torch["speed"]
+    rows += [
+        ("precision: auto", _auto_precision(bf16)),
+        ("torch threads", str(torch["threads"])),
+        ("products", _format_speed(speed)),
+    ]
+    numba = found["compiled"]
+    said = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
+    rows.append(("compiled", said + (f" ({numba['reason']})" if numba["reason"] else "")))
+    for name, counter in found["counters"].items():
+        said = counter["counter"] or f"cannot be measured: {counter['reason']}"
+        note = f" ({counter['reason']})" if counter["counter"] and counter["reason"] else ""
+        rows.append((name.replace("_", " "), said + note))
+    rows.append(("python", found["python"]))
+    rows.extend((name, number or "not installed") for name, number in found["packages"].items())
+    return rows
+
+
+def _auto_precision(bf16: dict[str, Any]) -> str:
+    auto = f"bf16 for models of width {bf16['min_width']} or more" if bf16["fast"] else "fp32"
+    timed = bf16["speedup"]
+    timing = "" if timed is None else f"; just now a layer was {timed:.2f} times as fast in bf16"
+    return f"{auto} ({bf16['reason']}{timing})"
+
+
+def _format_speed(speed: dict[str, Any]) -> str:
+    parts = [
+        f"{dtype}: {speed[f'{dtype}_one_thread']:.0f} GFLOP/s on one thread, "
+        f"{speed[f'{dtype}_all_threads']:.0f} on {speed['threads']}"
+        for dtype in ("fp32", "bf16")
+        if f"{dtype}_one_thread" in speed
+    ]
+    return "; ".join(parts)
+
+
+def _format_gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

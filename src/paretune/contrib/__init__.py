@@ -1,0 +1,1 @@
+"""Parts of the package that the core does not import."""

@@ -1,0 +1,244 @@
+"""The paper's conclusions with their verdicts, as one HTML page in the report's own style."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.statistics.sample_size import SampleSize
+from paretune.contrib.paper import measured, published
+from paretune.contrib.paper.claims import MARGIN, Claim, load_claims, paper_title
+from paretune.contrib.paper.judging import (
+    VERDICTS,
+    ClaimComparison,
+    ClaimVerdict,
+    Standing,
+    Verdict,
+)
+from paretune.reporting.text import formatting
+from paretune.reporting.text.conclusions import describe_protocol
+from paretune.reporting.text.sample_sizes import approximate
+from paretune.reporting.writing import write_file
+from paretune.store.record import Record
+from paretune.store.status import RunStatus
+from paretune.study import Study
+
+MARKS: dict[Verdict, str] = {
+    "holds": "✓",
+    "does not hold": "✗",
+    "cannot be decided": "?",
+    "comes from constant answers": "▬",
+    "not run": "–",
+}
+_COUNTED: dict[Verdict, tuple[str, str]] = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot be decided": ("cannot be decided", "cannot be decided"),
+    "comes from constant answers": ("comes from constant answers", "come from constant answers"),
+    "not run": ("was not run", "were not run"),
+}
+_CASES: dict[Standing, tuple[str, str]] = {
+    "for": ("speaks for it", "speak for it"),
+    "against": ("speaks against it", "speak against it"),
+    "constant": ("rests on a constant answer", "rest on a constant answer"),
+    "unlike": ("was not run alike", "were not run alike"),
+    "unclear": ("cannot be told apart", "cannot be told apart"),
+    "absent": ("is not there", "are not there"),
+}
+_STANDINGS: dict[Standing, str] = {
+    "for": "for it",
+    "against": "against it",
+    "constant": "a constant answer",
+    "unlike": "not run alike",
+    "unclear": "not told apart",
+    "absent": "not there",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison as texts; ``standing`` is how it speaks of the claim."""
+
+    task: str
+    model: str
+    more: str
+    less: str
+    values: tuple[str, str]
+    beside: str
+    basis: str
+    p: str
+    said: str
+    standing: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One body of evidence. ``basis`` says what it stands on; ``page`` is its report's file."""
+
+    title: str
+    basis: str
+    judged: tuple[ClaimVerdict, ...]
+    of_paper: bool = False
+    page: str = ""
+    unfinished: int = 0
+
+    @property
+    def summary(self) -> str:
+        """``2 hold, 3 do not hold ...``: the verdicts, counted."""
+        counts = Counter(one.verdict for one in self.judged)
+        said = [f"{counts[v]} {_COUNTED[v][counts[v] != 1]}" for v in VERDICTS if counts[v]]
+        return formatting.join_names(said)
+
+    def cases(self, one: ClaimVerdict) -> str:
+        """``Of 6 cases 4 rest on a constant answer ...; to hold it needs 6 of 6``."""
+        if one.verdict == "not run":
+            return "Nothing of it was measured here."
+        said = [
+            f"{one.cases[kind]} {forms[one.cases[kind] != 1]}"
+            for kind, forms in _CASES.items()
+            if one.cases[kind]
+        ]
+        other = (
+            f" The paper says it of {formatting.join_names(one.claim.models)}."
+            if one.stand_in
+            else ""
+        )
+        return (
+            f"Of {formatting.pluralise(sum(one.cases.values()), 'case')} {formatting.join_names(said)}; "
+            f"to hold it needs {one.wanted} of {one.total}.{other}"
+        )
+
+    def rows(self, one: ClaimVerdict) -> tuple[Row, ...]:
+        """Every comparison of a claim."""
+        return tuple(self._row(one.claim, compared) for compared in one.compared)
+
+    def _row(self, claim: Claim, one: ClaimComparison) -> Row:
+        values, beside, basis = ("–", "–"), "–", "–"
+        if one.scores is not None and one.difference is not None:
+            values = (
+                formatting.format_interval(one.scores[0]),
+                formatting.format_interval(one.scores[1]),
+            )
+            beside = formatting.format_interval(one.difference)
+            basis = f"{formatting.format_units(one.difference)} × {one.difference.n_seeds}"
+        elif one.amounts is not None:
+            values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
+            beside = f"{one.amounts[0] / one.amounts[1]:.2f} times"
+            basis = _readings(one.readings)
+        said = _STANDINGS[one.standing]
+        more = [one.why, describe_sample_size(one.needed, one.examples)]
+        detail = "; ".join(text for text in more if text)
+        return Row(
+            formatting.sanitise_line(one.task),
+            formatting.sanitise_line(one.model),
+            formatting.sanitise_line(one.more),
+            formatting.sanitise_line(one.less),
+            values,
+            beside,
+            basis,
+            "–" if one.p_holm is None else formatting.format_p_value(one.p_holm),
+            formatting.sanitise_line(f"{said}: {detail}" if detail else said),
+            one.standing,
+        )
+
+    def _amount(self, claim: Claim, value: float) -> str:
+        if claim.kind == "parameters":
+            return formatting.format_parameters(value)
+        return (
+            f"{value / published.GIGA:.1f} GB" if self.of_paper else formatting.format_bytes(value)
+        )
+
+
+def _readings(counts: tuple[int, int]) -> str:
+    """What two amounts stand on: ``1 reading each``; ``counted`` for parameters."""
+    if not any(counts):
+        return "counted"
+    if counts[0] == counts[1]:
+        return f"{formatting.pluralise(counts[0], 'reading')} each"
+    return f"{counts[0]} and {formatting.pluralise(counts[1], 'reading')}"
+
+
+def describe_sample_size(needed: SampleSize | None, examples: int | None) -> str:
+    """What would decide a comparison, in a few words; nothing where it is decided."""
+    if examples is not None:
+        return f"{approximate(examples, 'example')} would decide it, unpaired"
+    if needed is None:
+        return ""
+    said = []
+    if needed.seeds is not None:
+        said.append(approximate(needed.seeds, "seed"))
+    if needed.examples is not None:
+        said.append(approximate(needed.examples, "example"))
+    if needed.both is not None:
+        seeds, examples = needed.both
+        said.append(f"{approximate(seeds, 'seed')} with {approximate(examples, 'example')}")
+    text = f"{' or '.join(said)} would decide it" if said else ""
+    return f"{text}, if seeds moved nothing" if text and needed.blind else text
+
+
+def published_evidence(runs: Sequence[published.PublishedRun]) -> Evidence:
+    """The paper's own numbers, from its published runs."""
+    sizes = {r.task: r.n for r in runs if r.n}
+    rows = formatting.join_names([f"{n} ({task})" for task, n in sizes.items()]) or "no"
+    return Evidence(
+        title="The paper’s own numbers",
+        basis=f"One seed; {rows} validation rows, which also selected the checkpoint. Right "
+        "answers of n are compared unpaired (Newcombe), since the answers themselves were not "
+        "published; memory was read once.",
+        judged=tuple(published.judge_published(claim, runs) for claim in load_claims()),
+        of_paper=True,
+    )
+
+
+def study_evidence(
+    study: Study, records: Sequence[Record], states: Sequence[RunStatus], page: str
+) -> Evidence:
+    """What a study's records say; ``page`` is the file of its own report, beside this one."""
+    cells = group_into_cells(study, records, states)
+    models = formatting.join_names([formatting.sanitise_line(m.key) for m in study.models])
+    by_paper = study.protocol.preset == "paper"
+    return Evidence(
+        title=f"{'The paper’s' if by_paper else 'The fair'} protocol on {models}",
+        basis=describe_protocol(study),
+        judged=tuple(measured.judge_study(claim, study, cells) for claim in load_claims()),
+        page=page,
+        unfinished=sum(not c.finished for c in cells),
+    )
+
+
+def write_replication_page(evidence: Sequence[Evidence], path: Path) -> Path:
+    """Write the page to ``path``, whole or not at all.
+
+    Raises:
+        StoreError: the page cannot be written there.
+    """
+    return write_file(path, render_replication_page(evidence), "the page")
+
+
+def render_replication_page(evidence: Sequence[Evidence]) -> str:
+    """The page as text. Everything that comes from data or names is escaped.
+
+    Without the paper's own numbers it says how to get them in.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    jinja = Environment(
+        loader=PackageLoader("paretune.reporting.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return jinja.get_template("reread.html.j2").render(
+        evidence=evidence,
+        claims=load_claims(),
+        title=paper_title(),
+        with_paper=any(one.of_paper for one in evidence),
+        marks=MARKS,
+        margin=f"{MARGIN:.2f}",
+        close=f"{measured.CLOSE:.0%}",
+        words=formatting,
+    )

@@ -1,0 +1,1 @@
+"""Peft comparison: see the modules."""

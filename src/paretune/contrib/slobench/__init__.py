@@ -1,0 +1,1 @@
+"""Slobench: see the modules."""

@@ -1,0 +1,84 @@
+"""BLEU and chrF as NLTK 3.6.6 defines them, which is what SloBench shows.
+
+Neither is sacreBLEU's (:mod:`paretune.metrics.translation`): these count NLTK's words, smooth by
+0.1, and average chrF over sentences, where a sentence shorter than n characters has 0 for order n.
+
+- BLEU: Papineni et al., 2002, with smoothing 1 of Chen and Cherry, 2014 ("A Systematic Comparison
+  of Smoothing Techniques for Sentence-Level BLEU"): an order without a match counts 0.1 of one.
+- chrF: Popović, 2015 ("chrF: character n-gram F-score for automatic MT evaluation"), beta 3,
+  character orders 1 to 6, white space left out.
+
+BLEU of a corpus is a function of sums over its sentences, and so is that of any corpus drawn from
+them: :func:`count_ngrams` is what is to be summed, :func:`from_sums` the score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+ORDERS = 4
+SMOOTHING = 0.1
+CHARACTERS = 6
+BETA = 3.0
+NO_MATCH = 1e-16
+"""NLTK's F-score of an order in which nothing matches or a sentence is too short."""
+
+Words = Sequence[str]
+
+
+def bleu(hypotheses: Sequence[Words], references: Sequence[Words]) -> float:
+    """BLEU-4 over all sentences together, in 0..1; of one sentence: give lists of one."""
+    each = [count_ngrams(*pair) for pair in zip(hypotheses, references, strict=True)]
+    return float(from_sums(np.array(each).sum(axis=0))) if each else 0.0
+
+
+def count_ngrams(hypothesis: Words, reference: Words) -> tuple[int, ...]:
+    """Of one sentence: length, the reference's, matched n-grams and all n-grams of four orders."""
+    matched, counted = [], []
+    for order in range(ORDERS):
+        ours, theirs = (_grams(tuple(w), order + 1) for w in (hypothesis, reference))
+        matched.append(_common(ours, theirs))
+        # NLTK counts 1 where a sentence is too short for the order, also in a corpus.
+        counted.append(max(1, ours.total()))
+    return len(hypothesis), len(reference), *matched, *counted
+
+
+def from_sums(sums: ArrayLike) -> NDArray[Any]:
+    """BLEU-4 for each leading index; the last axis is that of :func:`count_ngrams`, summed."""
+    table = np.asarray(sums, dtype=float)
+    length, wanted = table[..., 0], table[..., 1]
+    matched, counted = table[..., 2 : 2 + ORDERS], table[..., 2 + ORDERS :]
+    short = np.divide(wanted, length, out=np.ones(length.shape), where=length > 0)
+    brevity = np.where(length > wanted, 0.0, 1 - short)
+    logs = np.log(np.where(matched > 0, matched, SMOOTHING) / counted)
+    return np.where(matched[..., 0] > 0, np.exp(brevity + logs.mean(axis=-1)), 0.0)
+
+
+def chrf(hypothesis: str, reference: str) -> float:
+    """chrF3 of one sentence, in 0..1; white space does not count."""
+    ours, theirs = "".join(hypothesis.split()), "".join(reference.split())
+    return math.fsum(_f(ours, theirs, n) for n in range(1, CHARACTERS + 1)) / CHARACTERS
+
+
+def _f(hypothesis: str, reference: str, order: int) -> float:
+    ours, theirs = _grams(hypothesis, order), _grams(reference, order)
+    matched = _common(ours, theirs)
+    if not matched:
+        return NO_MATCH
+    precision, recall = matched / ours.total(), matched / theirs.total()
+    return (1 + BETA**2) * precision * recall / (BETA**2 * precision + recall)
+
+
+def _grams(items: str | tuple[str, ...], order: int) -> Counter[Hashable]:
+    return Counter([items[i : i + order] for i in range(len(items) - order + 1)])
+
+
+def _common(ours: Counter[Hashable], theirs: Counter[Hashable]) -> int:
+    # Twice as fast as (ours & theirs).total().
+    return sum(min(count, theirs[gram]) for gram, count in ours.items() if gram in theirs)

@@ -1,0 +1,147 @@
+"""The README beside a submission: which run answered what, and by what it was chosen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from paretune.analysis.run_selection import SelectedRun
+from paretune.analysis.scores import TITLES
+from paretune.analysis.statistics.score_interval import Interval
+from paretune.contrib.slobench.submission import File, Submission
+from paretune.reporting.text import formatting
+from paretune.study import Run, Study
+
+COLUMNS = (
+    "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
+    "run",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SubmittedTask:
+    """One task of a submission.
+
+    Attributes:
+        name: SloBench's of a SuperGLUE task, the study's of a translation.
+        file: the zip that holds it.
+        rows: how many answers or lines.
+        by: the run that answered, and of which cell.
+        notes: sentences on what a reader would not expect.
+    """
+
+    name: str
+    file: str
+    rows: int
+    by: SelectedRun
+    notes: tuple[str, ...]
+
+    @property
+    def quality(self) -> str:
+        """``0.71 [0.49, 0.94] (accuracy on 18 examples)``: the run's own selection score."""
+        found = self.by.run_interval
+        metric = TITLES.get(self.by.cell.metric, self.by.cell.metric)
+        return (
+            f"{formatting.format_interval(found)} ({metric} on {formatting.format_examples(found)})"
+            if found
+            else "–"
+        )
+
+    @property
+    def mean(self) -> str:
+        """``0.70 [0.52, 0.88] (5 seeds)``: the cell's, on the same examples."""
+        found: Interval | None = self.by.interval
+        return (
+            f"{formatting.format_interval(found)} ({formatting.pluralise(found.n_seeds, 'seed')})"
+            if found
+            else "–"
+        )
+
+
+def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
+    """What is to be known of a task's answers.
+
+    Args:
+        by: the run that answered.
+        cut: texts that were longer than the run reads.
+        rows: of the release.
+        constant: the one label that every row got, if so.
+    """
+    run, found = by.record.run, []
+    if by.baseline:
+        found.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
+    if by.seeds < by.cell.expected_runs:
+        found.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
+    if by.failed_seeds:
+        what = formatting.pluralise(by.failed_seeds, "seed")
+        found.append(f"{what} diverged or did not fit, and counted as the lowest score.")
+    if run.selection == "test":
+        found.append("Chosen on the published validation part, as the study's protocol has it.")
+    if cut:
+        limit = run.training.max_length
+        found.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
+    if constant is not None:
+        found.append(f"Every row got the same answer, {constant}.")
+    return tuple(found)
+
+
+def render_submission_card(
+    study: Study, parts: Sequence[SubmittedTask], releases: Sequence[Submission]
+) -> str:
+    """The README as Markdown."""
+    paper = any(part.by.record.run.selection == "test" for part in parts)
+    lines = [
+        f"# A submission to SloBench, made by the study {formatting.sanitise_line(study.study)}",
+        "",
+        "For each task one run answered: of the model and method with the highest mean score on "
+        "the selection part over their seeds, the seed that scored highest there. "
+        + ("" if paper else "It is a part of train: no label of a test part was looked at."),
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
+        *(_row(part) for part in parts),
+        "",
+        "Scores have 95 % intervals: that of a run over the examples alone, that of the mean over "
+        "seeds too. These are no test scores: only SloBench has the right answers. A score by "
+        "which a run was chosen is too good on average.",
+        "",
+    ]
+    told = [
+        f"- {part.name}: {formatting.sanitise_line(note)}" for part in parts for note in part.notes
+    ]
+    lines += [*told, ""] if told else []
+    source = (
+        " --source FILE" if any(part.by.record.run.task.is_translation for part in parts) else ""
+    )
+    lines += ["```", f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}",
+              f"paretune export slobench STUDY_FILE{source}", "```", ""]  # fmt: skip
+    names = ", ".join(dict.fromkeys(part.file for part in parts))
+    lines.append(f"{names} by paretune {version('paretune')}; what was answered:")
+    lines.append("")
+    lines += [
+        f"- `{_place(release, file)}`, sha256 {hashlib.sha256(file.data).hexdigest()[:16]}"
+        for release in releases
+        for file in release.files
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _place(release: Submission, file: File) -> str:
+    alone = release.path.name == file.name
+    return formatting.sanitise_line(file.name if alone else f"{release.path.name}::{file.name}")
+
+
+def _row(part: SubmittedTask) -> str:
+    run = part.by.record.run
+    cells = (
+        part.name, f"{part.rows:,}", _model(run), run.method.key, formatting.format_rate(run.learning_rate),
+        str(run.seed), part.quality, part.mean, f"`{part.by.record.run_id}`",
+    )  # fmt: skip
+    return f"| {' | '.join(formatting.sanitise_line(cell) for cell in cells)} |"
+
+
+def _model(run: Run) -> str:
+    pinned = f" @ {run.model.revision[:12]}" if run.model.revision else ""
+    return f"{run.model.key}{pinned}"

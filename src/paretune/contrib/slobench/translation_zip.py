@@ -1,0 +1,97 @@
+"""A translation submission: exactly one text file in a zip, a line a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paretune.contrib.slobench.submission import Submission, read_lines, write_zip
+from paretune.data.finding import Finding, truncate_findings
+from paretune.errors import DataError
+from paretune.metrics.nltk_words import crashes_slobench, make_readable
+
+NAME = "translation.txt"
+
+
+def read_translations(
+    submission: Submission, release: Submission
+) -> tuple[list[str], list[Finding]]:
+    """The lines, and everything that is wrong with them.
+
+    Args:
+        submission: what is handed in.
+        release: source or reference: as many lines in its one file.
+
+    Raises:
+        DataError: the release has not one file of text.
+    """
+    wanted = len(read_segments(release))
+    names = [file.name for file in submission.files]
+    found = [
+        Finding("error", "litter", f"{submission.path.name}::{name}", "was left by the system.",
+                "Leave it out (zip -X on macOS): SloBench refuses all but exactly one file.")
+        for name in submission.litter
+    ]  # fmt: skip
+    if len(names) != 1 or "/" in names[0]:
+        what = f"holds {', '.join(names) or 'no file'}; SloBench takes exactly one, at the root."
+        remedy = "Zip the one file of translations and nothing else."
+        found.append(Finding("error", "one-file", submission.path.name, what, remedy))
+    if len(names) != 1:
+        return [], found
+    text, faults = read_lines(submission.files[0])
+    where = submission.files[0].where
+    for number, line in enumerate(text, 1):
+        if crashes_slobench(line):
+            what = (
+                "begins with the end of a sentence; NLTK 3.6.6 stops there, and SloBench refuses "
+                "the whole submission."
+            )
+            remedy = f"Begin it otherwise: {make_readable(line)[:60]}"
+            faults.append(
+                Finding("error", "stops-slobench", f"{where} line {number}", what, remedy)
+            )
+    for code in dict.fromkeys(fault.code for fault in faults):
+        found += truncate_findings([fault for fault in faults if fault.code == code])
+    if len(text) != wanted and not any(fault.code == "not-utf-8" for fault in faults):
+        what = f"has {len(text):,} lines; the release has {wanted:,}."
+        remedy = "One line a segment, in the release's order."
+        found.append(Finding("error", "line-count", where, what, remedy))
+    return text, found
+
+
+def read_segments(release: Submission) -> list[str]:
+    """The lines of a release's or reference's one file.
+
+    Raises:
+        DataError: it has not one, or no text.
+    """
+    if len(release.files) != 1:
+        names = ", ".join(file.name for file in release.files) or "nothing"
+        raise DataError(
+            f"holds {names}; that of a translation holds one file of text.",
+            where=str(release.path),
+            remedy="Name the file, or a zip with it alone.",
+        )
+    text, faults = read_lines(release.files[0])
+    # An empty segment is the release's own affair.
+    wrong = [fault for fault in faults if fault.code not in ("empty-line", "byte-order-mark")]
+    if wrong or not text:
+        where = wrong[0].where if wrong else release.files[0].where
+        raise DataError(wrong[0].what if wrong else "has no lines.", where=where)
+    return text
+
+
+def write_translations(path: Path, translations: Sequence[str]) -> Path:
+    """Write a submission; the same lines always give the same bytes.
+
+    Args:
+        path: of the zip; what is there is replaced.
+        translations: in the release's order; none empty, each one line.
+
+    Raises:
+        ValueError: one is empty, or has a line break.
+    """
+    for number, line in enumerate(translations, 1):
+        if not line.strip() or "\n" in line or "\r" in line:
+            raise ValueError(f"translation {number} is empty or has a line break: {line!r}")
+    return write_zip(path, {NAME: "".join(f"{line}\n" for line in translations)})

@@ -1,0 +1,91 @@
+"""MLflow: a run for each entry, found again by the tag ``paretune.identity``.
+
+Into a folder it writes ``mlflow.db`` (SQLite; ``mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db``
+shows it); into an address (``http://...``) it writes to that server. The study is the experiment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from paretune.contrib.trackers.entry import Entry
+from paretune.errors import TrackerError
+
+_IDENTITY = "paretune.identity"
+_BATCH = 100
+"""So many parameters at once are what a server takes; metrics 1,000."""
+
+
+def open_in(into: str, study: str) -> MLflow:
+    """For the folder or server ``into``."""
+    # Read when it is imported: it would tell its makers how it is used.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    folder = None if "://" in into else Path(into).resolve()
+    address = into if folder is None else f"sqlite:///{folder / 'mlflow.db'}"
+    artifacts = None if folder is None else (folder / "artifacts").as_uri()
+    try:
+        client = MlflowClient(tracking_uri=address)
+        known = client.get_experiment_by_name(study)
+        place = known.experiment_id if known else client.create_experiment(study, artifacts)
+    except MlflowException as error:
+        raise _refused(str(error), into) from error
+    return MLflow(client, place, into)
+
+
+class MLflow:
+    """See :class:`paretune.contrib.trackers.Tracker`."""
+
+    def __init__(self, client: Any, experiment: str, into: str) -> None:
+        self._client, self._experiment, self._into = client, experiment, into
+
+    def has(self, identity: str) -> bool:
+        """See :class:`paretune.contrib.trackers.Tracker`."""
+        return any(run.info.status == "FINISHED" for run in self._found(identity))
+
+    def write(self, entry: Entry) -> None:
+        """See :class:`paretune.contrib.trackers.Tracker`."""
+        from mlflow.entities import Metric, Param
+        from mlflow.exceptions import MlflowException
+
+        tags = {_IDENTITY: entry.identity, "kind": entry.kind, "cell": entry.group}
+        tags |= {"outcome": entry.outcome, **entry.texts}
+        settings = [Param(name, str(value)) for name, value in entry.settings.items()]
+        points = [(step, values) for step, values in (*entry.curve, (0, entry.numbers))]
+        try:
+            for left in self._found(entry.identity):
+                self._client.delete_run(left.info.run_id)
+            run = self._client.create_run(self._experiment, tags=tags, run_name=entry.name)
+            begun, at = run.info.start_time, run.info.run_id
+            for start in range(0, len(settings), _BATCH):
+                self._client.log_batch(at, params=settings[start : start + _BATCH])
+            for step, values in points:
+                metrics = [Metric(name, value, begun, step) for name, value in values.items()]
+                self._client.log_batch(at, metrics=metrics)
+            self._client.set_terminated(at, "FINISHED")
+        except MlflowException as error:
+            raise _refused(f"{entry.identity}: {error}", self._into) from error
+
+    def flush(self) -> None:
+        """Nothing to wait for: a run is on the server, or in the database, when it is finished."""
+
+    def _found(self, identity: str) -> list[Any]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            asked = f"tags.`{_IDENTITY}` = '{identity}'"
+            return list(self._client.search_runs([self._experiment], asked))
+        except MlflowException as error:
+            raise _refused(str(error), self._into) from error
+
+
+def _refused(said: str, into: str) -> TrackerError:
+    return TrackerError(
+        f"MLflow did not take it: {said}.",
+        where=into,
+        remedy="The same command goes on from there.",
+    )

@@ -1,0 +1,124 @@
+"""TensorBoard: a folder of event files for each entry, ``task/model/method/kind_identity``.
+
+A folder is written beside and renamed, so what has its name is whole. Needs neither torch nor
+TensorFlow. ``tensorboard --logdir FOLDER`` shows curves under Time Series and settings under
+HParams.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from paretune.contrib.trackers.entry import Entry, Setting
+from paretune.errors import TrackerError
+
+_PART = ".part-"
+
+
+def open_in(into: str, study: str) -> TensorBoard:
+    """For the folder ``into``; the study's name is its first level."""
+    return TensorBoard(Path(into) / _safe(study))
+
+
+class TensorBoard:
+    """See :class:`paretune.contrib.trackers.Tracker`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        found = folder.glob("*/*/*/*")
+        self._known = {p.name.rpartition("_")[2] for p in found if not p.name.startswith(_PART)}
+
+    def has(self, identity: str) -> bool:
+        """See :class:`paretune.contrib.trackers.Tracker`."""
+        return identity in self._known
+
+    def write(self, entry: Entry) -> None:
+        """See :class:`paretune.contrib.trackers.Tracker`."""
+        cell = Path(*(_safe(str(entry.settings[k])) for k in ("task", "model", "method")))
+        part = self._folder / cell / f"{_PART}{entry.identity}"
+        try:
+            if part.exists():
+                shutil.rmtree(part)
+            _events(entry, part)
+            part.rename(part.with_name(f"{entry.kind}_{entry.identity}"))
+        except OSError as error:
+            raise TrackerError(
+                f"TensorBoard's files cannot be written ({error.strerror or error}).",
+                where=str(part.parent),
+                remedy="The same command goes on from there.",
+            ) from error
+        self._known.add(entry.identity)
+
+    def flush(self) -> None:
+        """Nothing to wait for: an entry is renamed when it is whole."""
+
+
+def _events(entry: Entry, folder: Path) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    def add(values: list[Any], step: int = 0) -> None:
+        summary = Summary(value=values)
+        writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def scalar(name: str, value: float) -> Any:
+        return Summary.Value(tag=name, simple_value=value)
+
+    writer = EventFileWriter(str(folder))
+    try:
+        add([_hyperparameters(entry)])
+        for name, text in {"name": entry.name, "outcome": entry.outcome, **entry.texts}.items():
+            add([_text(name, text)])
+        for step, values in entry.curve:
+            add([scalar(name, value) for name, value in values.items()], step)
+        add([scalar(name, value) for name, value in entry.numbers.items()])
+        writer.flush()
+    finally:
+        writer.close()
+
+
+def _hyperparameters(entry: Entry) -> Any:
+    """What the HParams tab reads: the settings of one session."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+    start = plugin_data_pb2.SessionStartInfo(group_name=entry.identity)
+    for name, value in entry.settings.items():
+        _set(start.hparams[name], value)
+    data = plugin_data_pb2.HParamsPluginData(session_start_info=start)
+    return Summary.Value(
+        tag=metadata.SESSION_START_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+
+
+def _set(place: Any, value: Setting) -> None:
+    if isinstance(value, bool):
+        place.bool_value = value
+    elif isinstance(value, int | float):
+        place.number_value = value
+    else:
+        place.string_value = value
+
+
+def _text(name: str, text: str) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.text import metadata
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    return Summary.Value(
+        tag=name,
+        metadata=metadata.create_summary_metadata(name, ""),
+        tensor=make_tensor_proto([text.encode()]),
+    )
+
+
+def _safe(name: str) -> str:
+    """A name as one folder that is not hidden."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".") or "_"

@@ -1,0 +1,263 @@
+"""What should be known before training: leaks, duplicates, contradictions, empties, rarities."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from paretune.data.checks.audit_parallel import audit_parallel
+from paretune.data.checks.leaks import find_leaks, find_missing_classes
+from paretune.data.example import Dataset, Example, count_groups, describe_groups
+from paretune.data.finding import Finding, summarise
+from paretune.data.normalise import normalise_text, text_key
+from paretune.objectives.encoding import count_target_tokens, count_tokens
+from paretune.study import Checks
+
+MIN_TRAIN_ROWS = 10
+MIN_TEST_ROWS = 5
+SMALL_TEST_ROWS = 100
+OUTLIER_FACTOR = 10
+"""A number this many times the width of the middle four fifths away from them is remarkable."""
+
+
+def audit(dataset: Dataset, checks: Checks = Checks()) -> list[Finding]:  # noqa: B008 (frozen)
+    """Everything found in a dataset, what its builder noted included; errors first.
+
+    Args:
+        dataset: built, so its labels are known and its texts are there.
+        checks: which shares of the test rows may leak, or be unlearnable.
+    """
+    found = list(dataset.findings)
+    found += _check_sizes(dataset)
+    if dataset.kind == "regression":
+        found += _check_numbers(dataset)
+    elif dataset.kind != "translation":
+        found += _check_classes(dataset, checks)
+    if dataset.kind == "translation":
+        found += audit_parallel(dataset, checks)
+    else:
+        found += _audit_examples(dataset, checks)
+    found += _find_constant(dataset)
+    rank = {"error": 0, "warning": 1, "note": 2}
+    return sorted(found, key=lambda finding: rank[finding.severity])
+
+
+def _audit_examples(dataset: Dataset, checks: Checks) -> list[Finding]:
+    train, test = len(dataset.train), len(dataset.test)
+    return [
+        *summarise(_find_empty(dataset), f"of {train + test} rows"),
+        *summarise(_find_duplicates(dataset.train, "train"), f"of {train} train rows"),
+        *summarise(_find_duplicates(dataset.test, "test"), f"of {test} test rows"),
+        *summarise(_find_contradictions(dataset), f"of {train + test} rows"),
+        *find_leaks(dataset, text_key, checks),
+        *_find_shared_first(dataset),
+    ]
+
+
+def audit_truncation(
+    dataset: Dataset, tokenizer: Any, max_length: int, prefix: str = ""
+) -> list[Finding]:
+    """How many rows of each part are cut at ``max_length`` tokens, and the worst of them.
+
+    Of a translation both sides are looked at, each for itself; ``prefix`` stands before sources.
+    """
+    found = []
+    for part, examples in (("train", dataset.train), ("test", dataset.test)):
+        sides = {f"{part} rows": count_tokens(examples, tokenizer, prefix)}
+        if dataset.kind == "translation":
+            sides = {
+                f"{part} sources": count_tokens(examples, tokenizer, prefix),
+                f"{part} references": count_target_tokens(examples, tokenizer),
+            }
+        for name, sizes in sides.items():
+            cut = [i for i, size in enumerate(sizes) if size > max_length]
+            if not cut:
+                continue
+            worst = max(cut, key=lambda i: sizes[i])
+            found.append(
+                Finding(
+                    "warning" if len(cut) > len(examples) / 10 else "note",
+                    "truncated",
+                    examples[worst].where,
+                    f"{len(cut)} of {len(examples)} {name} are longer than {max_length} tokens "
+                    f"and are cut; this one is the longest, with {sizes[worst]}.",
+                    f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
+                )
+            )
+    return found
+
+
+def _check_sizes(dataset: Dataset) -> list[Finding]:
+    found = []
+    for name, examples, fewest in (
+        ("train", dataset.train, MIN_TRAIN_ROWS),
+        ("test", dataset.test, MIN_TEST_ROWS),
+    ):
+        if len(examples) < fewest:
+            where = examples[-1].where if examples else dataset.task
+            what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
+            found.append(Finding("error", "too-few-rows", where, what, "Add rows."))
+    groups = describe_groups(dataset, dataset.test)
+    independent = count_groups(dataset.test) if groups else len(dataset.test)
+    if len(dataset.test) >= MIN_TEST_ROWS and independent < SMALL_TEST_ROWS:
+        half = 0.98 / independent**0.5
+        many = f"{groups}, within which they hang together" if groups else ""
+        reach = (
+            "an interval on so few is wide."
+            if dataset.kind in ("regression", "translation")
+            else f"a 95% interval of accuracy reaches up to ±{half:.2f}."
+        )
+        found.append(
+            Finding(
+                "note",
+                "small-test",
+                dataset.test[-1].where,
+                f"test has {len(dataset.test)} rows{many}: {reach}",
+                "Differences smaller than that show nothing; more test rows would.",
+            )
+        )
+    return found
+
+
+def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
+    counts = Counter(e.label for e in dataset.train)
+    missing = [i for i in range(len(dataset.labels)) if not counts[i]]
+    rare = [
+        Finding(
+            "warning",
+            "rare-class",
+            next(e.where for e in dataset.train if e.label == index),
+            f'has the only row of label "{label}" in train.',
+            "No model can learn it: add rows, merge it with another, or take it out of labels.",
+        )
+        for index, label in enumerate(dataset.labels)
+        if counts[index] == 1
+    ]
+    return [
+        *find_missing_classes(dataset, missing, checks),
+        *summarise(rare, f"of {len(dataset.labels)} labels' rows"),
+    ]
+
+
+def _check_numbers(dataset: Dataset) -> list[Finding]:
+    """A part whose numbers are all the same, and numbers far from all others."""
+    constant, far = [], []
+    for name, examples in (("train", dataset.train), ("test", dataset.test)):
+        values = [e.label for e in examples if e.label is not None]
+        if len(set(values)) == 1:
+            what = f"every {name} row has the same number, {values[0]:g}."
+            remedy = "There is nothing to find: name another column, or add rows."
+            constant.append(Finding("error", "constant-number", examples[0].where, what, remedy))
+    values = sorted(e.label for e in dataset.train if e.label is not None)
+    if len(values) < MIN_TRAIN_ROWS:
+        return constant
+    low, high = values[len(values) // 10], values[-1 - len(values) // 10]
+    for e in (*dataset.train, *dataset.test):
+        if e.label is not None and not low - OUTLIER_FACTOR * (
+            high - low
+        ) <= e.label <= high + OUTLIER_FACTOR * (high - low):
+            what = f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g})."
+            remedy = "Mend it if it is a slip: such rows decide the error."
+            far.append(Finding("warning", "far-number", e.where, what, remedy))
+    return [*constant, *summarise(far, f"of {len(dataset.train) + len(dataset.test)} rows")]
+
+
+def _find_empty(dataset: Dataset) -> list[Finding]:
+    return [
+        Finding(
+            "warning",
+            "empty-text",
+            e.where,
+            "a text is empty.",
+            "Give it a text, or remove the row.",
+        )
+        for e in (*dataset.train, *dataset.test)
+        if not all(text.strip() for text in _texts(e))
+    ]
+
+
+def _find_duplicates(examples: Sequence[Example], name: str) -> list[Finding]:
+    first: dict[tuple[str, ...], Example] = {}
+    found = []
+    for e in examples:
+        other = first.setdefault(text_key(e), e)
+        if other is not e and other.label == e.label:
+            what = f"repeats {other.where} (text and label, in {name})."
+            found.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
+    return found
+
+
+def _find_contradictions(dataset: Dataset) -> list[Finding]:
+    first: dict[tuple[str, ...], Example] = {}
+    found = []
+    for e in (*dataset.train, *dataset.test):
+        other = first.setdefault(text_key(e), e)
+        if other.label != e.label:
+            what = (
+                f'has label "{_label_name(dataset, e)}", but {other.where} has the same text '
+                f'with label "{_label_name(dataset, other)}".'
+            )
+            remedy = "Decide which is right, and mend or remove the other."
+            found.append(Finding("warning", "contradiction", e.where, what, remedy))
+    return found
+
+
+def _find_shared_first(dataset: Dataset) -> list[Finding]:
+    """Test rows whose first text (premise, passage) train knows with another second text."""
+    if not any(pair is not None for e in dataset.train[:1] for _, pair in e.segments):
+        return []
+    whole = {text_key(e) for e in dataset.train}
+    firsts = {normalise_text(e.segments[0][0]): e for e in reversed(dataset.train)}
+    shared = [
+        (e, firsts[key])
+        for e in dataset.test
+        if (key := normalise_text(e.segments[0][0])) in firsts and text_key(e) not in whole
+    ]
+    if not shared:
+        return []
+    e, other = shared[0]
+    return [
+        Finding(
+            "note",
+            "shared-first-text",
+            e.where,
+            f"{len(shared)} of {len(dataset.test)} test rows share their first text with a train "
+            f"row (this one with {other.where}).",
+            "Nothing to do if the second text decides; otherwise split by that text.",
+        )
+    ]
+
+
+def _find_constant(dataset: Dataset) -> list[Finding]:
+    columns: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for e in dataset.train:
+        for c, pair in enumerate(e.segments):
+            for place, text in enumerate(pair):
+                if text is not None:
+                    columns[c, place].add(text)
+    if len(dataset.train) < 2:
+        return []
+    return [
+        Finding(
+            "warning",
+            "constant-text",
+            dataset.train[0].where,
+            f'text {place + 1} is the same in every train row ("{next(iter(texts))[:40]}").',
+            "It tells the model nothing: name another column.",
+        )
+        for (_, place), texts in columns.items()
+        if len(texts) == 1
+    ]
+
+
+def _texts(example: Example) -> list[str]:
+    return [text for pair in example.segments for text in pair if text is not None]
+
+
+def _label_name(dataset: Dataset, example: Example) -> str:
+    if example.label is None:
+        return ""
+    if dataset.kind == "regression":
+        return f"{example.label:g}"
+    return dataset.labels[int(example.label)]

@@ -1,0 +1,78 @@
+"""What can be told of a text's language without a model: its script, and letters of its own."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from functools import lru_cache
+
+_LANGUAGES_BY_SCRIPT = {
+    "LATIN": "af bs ca cs cy da de en es et eu fi fr ga gl hr hu id is it lt lv ms mt nb nl nn no "
+    "pl pt ro sk sl sq sr sv sw tl tr vi",
+    "CYRILLIC": "be bg kk ky mk mn ru sr tg uk",
+    "GREEK": "el",
+    "HEBREW": "he",
+    "ARABIC": "ar fa ur",
+    "DEVANAGARI": "hi",
+    "THAI": "th",
+    "GEORGIAN": "ka",
+    "ARMENIAN": "hy",
+    "CJK": "ja ko zh",
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "HANGUL": "ko",
+}
+SCRIPTS = {
+    language: tuple(
+        script for script, users in _LANGUAGES_BY_SCRIPT.items() if language in users.split()
+    )
+    for languages in _LANGUAGES_BY_SCRIPT.values()
+    for language in languages.split()
+}
+"""Scripts that a language is written in, as the names of their letters begin."""
+
+CHARACTERISTIC_LETTERS = {"sl": "čšž"}
+"""Letters that are frequent in a language and rare in most others."""
+
+
+def language_code(language: str) -> str:
+    """The language of a tag: ``sl`` of ``sl-SI``, ``SL`` and ``slv_Latn`` alike."""
+    primary = language.casefold().replace("_", "-").partition("-")[0]
+    return _ISO_639_3.get(primary, primary)
+
+
+_ISO_639_3 = {
+    **{"slv": "sl", "eng": "en", "deu": "de", "ger": "de", "fra": "fr", "ita": "it", "hrv": "hr"},
+    **{"srp": "sr", "bos": "bs", "mkd": "mk", "rus": "ru", "ukr": "uk", "bul": "bg", "ell": "el"},
+    **{"hun": "hu", "ces": "cs", "slk": "sk", "pol": "pl", "spa": "es", "por": "pt", "zho": "zh"},
+    **{"jpn": "ja", "kor": "ko"},
+}
+
+
+def detect_foreign_script(text: str, language: str) -> str | None:
+    """The script of most letters of a text, where its language is not written in it, else None."""
+    own = SCRIPTS.get(language_code(language))
+    if own is None or (text.isascii() and "LATIN" in own):
+        return None
+    counts = Counter(filter(None, map(_script, text)))
+    if not counts:
+        return None
+    foreign = {script: n for script, n in counts.items() if script not in own}
+    if sum(foreign.values()) * 2 <= counts.total():
+        return None
+    return max(foreign, key=lambda script: foreign[script])
+
+
+def characteristic_letter_share(texts: list[str], language: str) -> float:
+    """How many of all letters are the language's own; 0 where it is not known to have any."""
+    own = CHARACTERISTIC_LETTERS.get(language_code(language), "")
+    whole = "".join(texts).casefold()
+    letters = sum(map(str.isalpha, whole))
+    return sum(whole.count(letter) for letter in own) / letters if letters else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str | None:
+    if not character.isalpha():
+        return None
+    return unicodedata.name(character, "").split(" ", 1)[0] or None

@@ -1,0 +1,102 @@
+"""Test rows that flatter a score, since train holds them too, or that no model can get right.
+
+Each is told with its share of the test rows. Above the share that the study lets pass
+(:class:`paretune.study.Checks`) it is an error: what the study would show is not worth its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+
+from paretune.data.example import Dataset, Example
+from paretune.data.finding import MAX_EXAMPLES, Finding, Severity
+from paretune.study import Checks
+
+
+def find_leaks(
+    dataset: Dataset, key: Callable[[Example], Hashable], checks: Checks
+) -> list[Finding]:
+    """Test rows that are in train, told at once.
+
+    Args:
+        dataset: with both parts.
+        key: of an example; examples with equal keys are the same.
+        checks: ``max_leaked`` is the share that is a warning at most.
+    """
+    train = {key(e): e for e in reversed(dataset.train)}
+    pairs = [(e, train[k]) for e in dataset.test if (k := key(e)) in train]
+    if not pairs:
+        return []
+    total = len(dataset.test)
+    shown = [f"{e.where} ({other.where})" for e, other in pairs[:MAX_EXAMPLES]]
+    more = ", ..." if len(pairs) > MAX_EXAMPLES else "."
+    are = "are" if len(pairs) > 1 else "is"
+    return [
+        Finding(
+            _severity(len(pairs), total, checks.max_leaked),
+            "leak",
+            pairs[0][0].where,
+            f"{len(pairs)} of {total} test rows {are} in train: {', '.join(shown)}{more}",
+            "Remove them from train or from test, or the score is flattered."
+            + _limit_remedy(len(pairs), total, "max_leaked", checks.max_leaked),
+            tuple(e.where for e, _ in pairs),
+        )
+    ]
+
+
+def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Checks) -> list[Finding]:
+    """Labels that no train row has: a classifier never answers with them.
+
+    Args:
+        dataset: of classes, or a multiple choice (whose labels are places, which can be learnt).
+        missing: indices of labels.
+        checks: ``max_unlearnable`` is the share of test rows that is a warning at most.
+    """
+    total = len(dataset.test)
+    lost = [e for e in dataset.test if e.label in missing]
+    in_test = [i for i in missing if any(e.label == i for e in lost)]
+    absent = [i for i in missing if i not in in_test]
+    somewhere = dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
+    found = []
+    if dataset.kind == "multiple_choice":
+        if missing:
+            what = f"{_name_labels(dataset, missing, 'choice')} never the right one in train."
+            remedy = "Shuffle the choices of each row, unless that is meant."
+            found.append(Finding("warning", "missing-class", somewhere, what, remedy))
+        return found
+    remedy = "Add rows, merge it with another label, or take it out of labels."
+    if in_test:
+        what = (
+            f"{_name_labels(dataset, in_test)} no row in train and {len(lost)} of {total} in test, "
+            f"which no model can get right: accuracy is at most {1 - len(lost) / total:.2f}."
+        )
+        severity = _severity(len(lost), total, checks.max_unlearnable)
+        limit = _limit_remedy(len(lost), total, "max_unlearnable", checks.max_unlearnable)
+        places = tuple(e.where for e in lost)
+        found.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
+    if absent:
+        what = f"{_name_labels(dataset, absent)} no row in train."
+        found.append(Finding("warning", "missing-class", somewhere, what, remedy))
+    return found
+
+
+def _name_labels(dataset: Dataset, labels: Sequence[int], noun: str = "label") -> str:
+    """``label "maybe" has``, ``labels "a", "b", "c" and 4 more have``; of choices is and are."""
+    names = ", ".join(f'"{dataset.labels[i]}"' for i in labels[:MAX_EXAMPLES])
+    more = f" and {len(labels) - MAX_EXAMPLES} more" if len(labels) > MAX_EXAMPLES else ""
+    verbs = ("has", "have") if noun == "label" else ("is", "are")
+    return f"{noun}{'s' * (len(labels) > 1)} {names}{more} {verbs[len(labels) > 1]}"
+
+
+def _severity(count: int, total: int, most: float) -> Severity:
+    return "error" if count > most * total else "warning"
+
+
+def _limit_remedy(count: int, total: int, key: str, most: float) -> str:
+    """How the study lets it pass, where it does not."""
+    if count <= most * total:
+        return ""
+    return (
+        f" More than {most:.0%} of the test rows stop the study; `checks: {{{key}: "
+        f"{min(1.0, -(-100 * count // total) / 100):g}}}` in the study file lets it run."
+    )

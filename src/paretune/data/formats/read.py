@@ -1,0 +1,192 @@
+"""Strict reading of CSV, TSV, JSONL and Parquet, also as member of a zip.
+
+Nothing is guessed over: bad UTF-8, ragged rows, doubled columns, NUL bytes and broken JSON are
+refused with file, line and remedy. Nothing of a zip is written to disk.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from paretune.errors import DataError
+
+EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+MAX_MEMBER_BYTES = 1 << 30
+"""Bytes that a zip member may unpack to; a zip that promises or delivers more is refused."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: column name to value, and its place: ``train.csv line 412``.
+
+    The line is where the row begins in the file (rows of a Parquet file are counted from 1).
+    """
+
+    values: dict[str, object]
+    where: str
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    """Read a whole data file, or a zip's member named ``folder/data.zip::train.csv``.
+
+    Raises:
+        DataError: missing, empty, of an unknown ending, or not strictly what its ending says.
+    """
+    from paretune.data.formats import csv, jsonl, parquet
+
+    data, name = _read_file(str(path))
+    ending = PurePosixPath(name).suffix.lower()
+    if ending == ".parquet":
+        rows = parquet.parse_rows(data, name)
+    elif ending in (".jsonl", ".ndjson"):
+        rows = [Row(v, f"{name} line {n}") for n, v in jsonl.parse_rows(_decode(data, name), name)]
+    else:
+        records = csv.parse_rows(_decode(data, name), name, tabs=ending == ".tsv")
+        rows = [Row(v, f"{name} line {n}") for n, v in records]
+    if not rows:
+        raise DataError("holds no rows.", where=name, remedy="Give a file with at least one row.")
+    return rows
+
+
+def read_declared_labels(path: Path | str, column: str) -> tuple[str, ...] | None:
+    """Label names that a Parquet file written by `datasets` declares for a column, else None."""
+    if PurePosixPath(str(path)).suffix.lower() != ".parquet":
+        return None
+    from paretune.data.formats import parquet
+
+    return parquet.parse_declared_labels(*_read_file(str(path)), column)
+
+
+def read_text(path: Path | str) -> tuple[str, str]:
+    """The text of a file, or of a zip's member, of any ending, and the name errors call it by.
+
+    Raises:
+        DataError: missing, not UTF-8, or with a NUL byte.
+    """
+    data, name = read_bytes(path)
+    return _decode(data, name), name
+
+
+def read_bytes(path: Path | str) -> tuple[bytes, str]:
+    """The bytes of a file, or of a zip's member, of any ending, and the name errors call it by.
+
+    Raises:
+        DataError: missing, or a damaged zip.
+    """
+    return _read_file(str(path), endings=None)
+
+
+def list_members(path: Path, extensions: tuple[str, ...] | None = EXTENSIONS) -> list[str]:
+    """Files of these endings (None: of any) inside a zip, ``__MACOSX`` litter left out.
+
+    Raises:
+        DataError: not a zip.
+    """
+    with _open_zip(path) as archive:
+        return [i.filename for i in archive.infolist() if _is_data_file(i, extensions)]
+
+
+def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple[bytes, str]:
+    """The file's bytes, and the name by which errors call it."""
+    outer, _, member = path.partition("::")
+    file = Path(outer).expanduser()
+    if not file.is_file():
+        what = "is a folder, not a file." if file.is_dir() else "no such file."
+        raise DataError(
+            what, where=str(file), remedy="Check the path; it starts at the study file."
+        )
+    if file.suffix.lower() == ".zip":
+        return _read_member(file, member, endings)
+    name = file.name
+    if member or (endings is not None and file.suffix.lower() not in endings):
+        raise DataError(
+            f'the ending "{file.suffix}" is not one that is read.',
+            where=str(file),
+            remedy=f"Use {', '.join(EXTENSIONS)}, or zip::member. For Excel: save as CSV UTF-8.",
+        )
+    try:
+        return file.read_bytes(), name
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror}).", where=str(file)) from None
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise DataError(
+            f"is not a readable zip ({error}).", where=str(path), remedy="Fetch or copy it again."
+        ) from None
+
+
+def _is_data_file(info: zipfile.ZipInfo, endings: tuple[str, ...] | None) -> bool:
+    parts = PurePosixPath(info.filename).parts
+    hidden = "__MACOSX" in parts or (parts and parts[-1].startswith("."))
+    fits = endings is None or PurePosixPath(info.filename).suffix in endings
+    return not info.is_dir() and not hidden and fits
+
+
+def _read_member(path: Path, wanted: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
+    with _open_zip(path) as archive:
+        infos = [i for i in archive.infolist() if _is_data_file(i, endings)]
+        found = [i for i in infos if i.filename == wanted] if wanted else infos
+        if len(found) != 1:
+            names = ", ".join(i.filename for i in infos) or "no data file"
+            raise DataError(
+                f'has no single member "{wanted}".' if wanted else "holds several data files.",
+                where=str(path),
+                remedy=f"It holds {names}: name one as {path.name}::MEMBER.",
+            )
+        name = f"{path.name}::{found[0].filename}"
+        try:
+            with archive.open(found[0]) as stream:
+                # The size in a zip's directory may lie, so what comes out is counted.
+                data = stream.read(MAX_MEMBER_BYTES + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise DataError(
+                f"is damaged ({error}).", where=name, remedy="Fetch or copy the zip again."
+            ) from None
+        except (RuntimeError, NotImplementedError) as error:
+            raise DataError(
+                f"cannot be unpacked ({error}).",
+                where=name,
+                remedy="Unpack it yourself and name the file inside.",
+            ) from None
+    if len(data) > MAX_MEMBER_BYTES:
+        raise DataError(
+            f"unpacks to more than {MAX_MEMBER_BYTES >> 20} MiB.",
+            where=name,
+            remedy="If that is right, unpack it yourself and name the file inside.",
+        )
+    return data, name
+
+
+def _decode(data: bytes, name: str) -> str:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(
+            "is UTF-16, not UTF-8.", where=name, remedy="Save it as UTF-8 (in Excel: CSV UTF-8)."
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # A byte-order mark is cut off before positions are counted; add it back.
+        start = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
+        line = data.count(b"\n", 0, start) + 1
+        column = start - (data.rfind(b"\n", 0, start) + 1) + 1
+        raise DataError(
+            f"byte {column} of the line (0x{data[start]:02x}) is not UTF-8.",
+            where=f"{name} line {line}",
+            remedy="Save the file as UTF-8; Slovene files of old Windows: "
+            "iconv -f CP1250 -t UTF-8 OLD > NEW.",
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(
+            "holds a NUL byte, so it is not a text file.",
+            where=f"{name} line {line}",
+            remedy="Remove the byte, or write the file again as UTF-8.",
+        )
+    return text

@@ -1,0 +1,1 @@
+"""Schema inference: see the modules."""

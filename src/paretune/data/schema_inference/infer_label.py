@@ -1,0 +1,96 @@
+"""Guess the label's column for `paretune new`, and say why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from paretune.data.formats.decimal_comma import parse_numbers
+from paretune.data.labels import cell_text
+from paretune.errors import DataError
+
+LABEL = re.compile(
+    r"(gold_?)?(label|labels|class|category|target|topic|sentiment|intent|y|answer|correct|"
+    r"oznaka|razred|kategorija|tema)(_?(name|text|id))?",
+    re.IGNORECASE,
+)
+NUMERIC_TARGET = re.compile(
+    r"price|cost|amount|value|rating|score|charges|cena|znesek|ocena", re.IGNORECASE
+)
+MAX_LABEL_LENGTH = 60
+"""Characters of a label, where no name tells that it is one."""
+
+Columns = Mapping[str, list[object]]
+
+
+def infer_label_column(columns: Columns, *, table: bool, where: str) -> tuple[str, str]:
+    """The label's column, and why it is taken to be the one.
+
+    Args:
+        columns: all columns of the file.
+        table: whether all but the last are features.
+        where: the file, for the error.
+
+    Raises:
+        DataError: nothing looks like a label; says how to name one.
+    """
+    few = _few_valued_columns(columns)
+    for name, values in columns.items():
+        if (LABEL.fullmatch(name) or NUMERIC_TARGET.fullmatch(name)) and is_numeric_target(values):
+            return name, "its name, and it holds numbers"
+    named = [name for name in columns if LABEL.fullmatch(name)]
+    for name in named:
+        if name in few:
+            return name, f"its name, and its {few[name]} different values"
+    last = list(columns)[-1]
+    if table and (last in few or is_numeric_target(columns[last])):
+        return last, "the last column of a table: check this guess, or say --label COLUMN"
+    if few and not named:
+        best = min(few, key=lambda name: few[name])
+        return (
+            best,
+            f"it has the fewest different values ({few[best]}): check this guess, or say --label",
+        )
+    if named:
+        return named[0], f"its name, though it holds {_describe_oddity(columns[named[0]])}"
+    measured = [name for name, values in columns.items() if is_numeric_target(values)]
+    if len(measured) == 1:
+        return measured[0], "the only column of numbers: check this guess, or say --label"
+    raise DataError(
+        "no column looks like a label (few short values that repeat, or numbers).",
+        where=where,
+        remedy=f"Its columns are {', '.join(columns)}; say which one: --label COLUMN.",
+    )
+
+
+def is_numeric_target(values: list[object]) -> bool:
+    """Many different numbers, as what is measured has, not the few that name classes."""
+    if any(isinstance(v, list | dict) for v in values):
+        return False
+    found = parse_numbers(values)
+    return found is not None and len(set(found)) > max(20, len(found) / 20)
+
+
+def _few_valued_columns(columns: Columns) -> dict[str, int]:
+    """Columns of few short values that repeat, and how many those are."""
+    few = {}
+    for name, values in columns.items():
+        if any(isinstance(v, list | dict) for v in values):
+            continue
+        found = {s for s in map(cell_text, values) if s is not None}
+        most = max(2, min(200, len(values) // 2))
+        if 2 <= len(found) <= most and max(map(len, found)) <= MAX_LABEL_LENGTH:
+            few[name] = len(found)
+    return few
+
+
+def _describe_oddity(values: list[object]) -> str:
+    """What is unusual in values of a column that is called like a label."""
+    found = {s for s in map(cell_text, values) if s is not None}
+    if len(found) < 2:
+        return "one value only: training needs a second" if found else "nothing"
+    if len(found) > len(values) / 2:
+        return f"{len(found)} different values in {len(values)} rows"
+    if max(map(len, found)) > MAX_LABEL_LENGTH:
+        return f"{len(found)} long values"
+    return f"{len(found)} different values"

@@ -1,0 +1,269 @@
+"""Pinned public downloads: hashed, resumed, never half a file, never a wrong one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import IO
+
+from paretune.data.sources.cache_dir import data_home as default_home
+from paretune.errors import DataError, NetworkError
+
+ProgressCallback = Callable[[str, int, int], None]
+"""Called with a file's name, bytes held and bytes in all."""
+
+_CHUNK = 1 << 16
+_RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """One public file: its name, size in bytes, and sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Files under one address."""
+
+    title: str
+    base_url: str
+    files: tuple[PinnedFile, ...]
+
+
+COLLECTIONS = {
+    "superglue-sl": Collection(
+        title="Slovene SuperGLUE, human translation, SloBench release (CC BY 4.0)",
+        base_url="https://raw.githubusercontent.com/clarinsi/slobench-eval-docker/"
+        "8ffb67d9eecefd2ab3235e0bcba5805b772d48aa/evaluation_scripts/eval_question_answering",
+        files=(
+            PinnedFile(
+                "qa_train.zip",
+                163962,
+                "a93edaa2600957b2bc0f388ffc9355d77a2233b3058f33a2dd4b071bfa7de73b",
+            ),
+            PinnedFile(
+                "qa_validation.zip",
+                36784,
+                "8b19fc369d4054fbc5722423e61b66ada745261c1fde5ae9f125f24fdfd5a8bc",
+            ),
+            PinnedFile(
+                "qa_test.zip",
+                126969,
+                "f3f4a08e40a0294ee987b9fc619ea14c6463bc558d643905def4c987faa586e4",
+            ),
+        ),
+    )
+}
+
+
+def download_collection(
+    name: str,
+    data_home: Path | None = None,
+    *,
+    base_url: str | None = None,
+    progress: ProgressCallback | None = None,
+    timeout: float = 30.0,
+    attempts: int = 5,
+    pause: float = 1.0,
+) -> Path:
+    """Download a collection into ``data_home/name``; files that are there and right stay.
+
+    A broken download is continued from its ``.part`` at the next attempt or the next call. A file
+    gets its name only after its sha256 is right; what is wrong is removed.
+
+    Args:
+        name: a key of :data:`COLLECTIONS`.
+        data_home: where collections lie; :func:`paretune.data.sources.cache_dir.data_home` by
+            default.
+        base_url: a mirror that holds the same files.
+        progress: called after each chunk.
+        timeout: seconds without an answer or a byte.
+        attempts: tries for each file.
+        pause: seconds before the second try; doubled for each further one.
+
+    Returns:
+        The folder of the collection.
+
+    Raises:
+        DataError: no collection of that name, or the folder cannot be written.
+        NetworkError: no connection, refused, or what came is not the pinned file.
+    """
+    collection = COLLECTIONS.get(name)
+    if collection is None:
+        raise DataError(
+            f'there is nothing called "{name}" to fetch.',
+            remedy=f"There is {', '.join(COLLECTIONS)}.",
+        )
+    url = (base_url or collection.base_url).rstrip("/")
+    if not url.startswith(("https://", "http://")):
+        raise DataError(f'"{url}" is no web address.', remedy="It starts with https://.")
+    folder = (data_home or default_home()) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in collection.files:
+            _download_file(file, url, folder, progress, timeout, attempts, pause)
+    except OSError as error:
+        raise DataError(
+            f"cannot be written ({error.strerror or error}).",
+            where=str(folder),
+            remedy="Free some space, or set PARETUNE_HOME to a folder that can be written.",
+        ) from None
+    return folder
+
+
+def _download_file(
+    file: PinnedFile,
+    base: str,
+    folder: Path,
+    progress: ProgressCallback | None,
+    timeout: float,
+    attempts: int,
+    pause: float,
+) -> None:
+    target, part = folder / file.name, folder / f"{file.name}.part"
+    url = f"{base}/{file.name}"
+    with _lock(folder / f"{file.name}.lock"):
+        if target.is_file() and _matches(target, file):
+            return
+        for attempt in range(1, attempts + 1):
+            try:
+                _download_part(url, part, file, progress, timeout)
+                break
+            except _RetryableError as error:
+                if attempt == attempts:
+                    held = part.stat().st_size if part.exists() else 0
+                    raise NetworkError(
+                        f"the download broke off {attempts} times ({error}).",
+                        where=url,
+                        remedy=f"Run the same command again; {held} of {file.size} bytes are kept.",
+                    ) from None
+                time.sleep(pause * 2 ** (attempt - 1))
+        if not _matches(part, file):
+            part.unlink()
+            raise NetworkError(
+                "what came is not the pinned file (its sha256 differs); it was removed.",
+                where=url,
+                remedy="Try again; if it stays so, something between here and the server changes "
+                "files, or the mirror is wrong.",
+            )
+        part.replace(target)
+        _sync_folder(folder)
+
+
+class _RetryableError(Exception):
+    """A failure that another attempt may mend."""
+
+
+def _download_part(
+    url: str, part: Path, file: PinnedFile, progress: ProgressCallback | None, timeout: float
+) -> None:
+    """Bring ``part`` to its full size, or raise."""
+    held = part.stat().st_size if part.exists() else 0
+    if held > file.size:
+        part.unlink()
+        held = 0
+    if held == file.size:
+        return
+    headers = {"User-Agent": "paretune", "Accept-Encoding": "identity"}
+    if held:
+        headers["Range"] = f"bytes={held}-"
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (scheme is checked)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+            if held and not _is_continued(answer, held):
+                held = 0
+            with part.open("r+b" if held else "wb") as out:
+                out.seek(held)
+                _write_chunks(answer, out, held, file, progress)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and held:
+            part.unlink()
+            raise _RetryableError("the server does not know the rest of the file") from None
+        if error.code in _RETRY_STATUS:
+            raise _RetryableError(f"HTTP {error.code}") from None
+        raise NetworkError(
+            f"the server answered HTTP {error.code} {error.reason}.",
+            where=url,
+            remedy="Check the address; the file may have moved.",
+        ) from None
+    except urllib.error.URLError as error:
+        raise _RetryableError(error.reason) from None
+    except (HTTPException, ConnectionError, TimeoutError) as error:
+        raise _RetryableError(str(error) or type(error).__name__) from None
+
+
+def _write_chunks(
+    answer: HTTPResponse,
+    out: IO[bytes],
+    held: int,
+    file: PinnedFile,
+    progress: ProgressCallback | None,
+) -> None:
+    while chunk := answer.read(_CHUNK):
+        held += len(chunk)
+        if held > file.size:
+            # Whatever this is, it is not our file; do not fill the disk with it.
+            out.truncate(0)
+            raise NetworkError(
+                f"the server sends more than the {file.size} bytes of the pinned file.",
+                where=answer.url,
+                remedy="Check the address; a login page or proxy may answer instead.",
+            )
+        out.write(chunk)
+        if progress is not None:
+            progress(file.name, held, file.size)
+    out.truncate()
+    out.flush()
+    os.fsync(out.fileno())
+    if held < file.size:
+        raise _RetryableError(f"the connection ended after {held} of {file.size} bytes")
+
+
+def _is_continued(answer: HTTPResponse, held: int) -> bool:
+    """Whether the server sends from byte ``held`` on; one that ignores Range starts anew."""
+    content_range = answer.headers.get("Content-Range", "")
+    return answer.status == 206 and content_range.startswith(f"bytes {held}-")
+
+
+def _matches(path: Path, file: PinnedFile) -> bool:
+    if path.stat().st_size != file.size:
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return  # a folder cannot be opened there
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _lock(lock: Path) -> Iterator[None]:
+    """Two processes that fetch the same file do so one after the other."""
+    if sys.platform == "win32":
+        yield  # both would write the same pinned bytes; the hash decides
+        return
+    import fcntl
+
+    with lock.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,112 @@
+"""SuperGLUE's files in every published layout: SloBench's zips, folders, and CLARIN's.
+
+==============  ============================================================
+layout          files looked for in the folder
+==============  ============================================================
+SloBench zips   ``qa_train.zip``, ``qa_validation.zip``, ``qa_test.zip``
+unpacked zips   ``qa_train/BoolQ.jsonl``, ``qa_validation/...``, ``qa_test/...``
+CLARIN          ``BoolQ/train.jsonl``, ``BoolQ/val.jsonl``, ``BoolQ/test.jsonl``
+==============  ============================================================
+
+The published test files have no labels: `val` is the test part, and `test` is unlabelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from paretune.data.finding import Finding
+from paretune.data.formats.read import Row, read_rows
+from paretune.data.sources.cache_dir import data_home as default_home
+from paretune.data.task import TaskRows
+from paretune.errors import DataError
+from paretune.study import TaskSpec
+
+COLLECTION_NAME = "superglue-sl"
+LICENCE = {
+    "sl": "CC BY 4.0 (CLARIN.SI 11356/1380)",
+    "en": "set by the authors of each set; not verified by paretune",
+}
+SOURCE = {
+    "sl": "Slovene SuperGLUE, human translation (SloBench release): "
+    "https://github.com/clarinsi/slobench-eval-docker, http://hdl.handle.net/11356/1380",
+    "en": "SuperGLUE (Wang et al., 2019): https://super.gluebenchmark.com",
+}
+_ZIPS = ("qa_train", "qa_validation", "qa_test")
+_FILES = ("train", "val", "test")
+
+
+Reshape = Callable[[Sequence[Row], str], tuple[list[Row], list[Finding]]]
+"""From the rows of a part (``train``, ``test``, ``unlabelled``) as published to one row for each
+example, and what was found on the way; findings that are errors stop the task."""
+
+
+def superglue_reader(
+    folder: str, reshape: Reshape | None = None
+) -> Callable[[TaskSpec, str, Path | None], TaskRows]:
+    """A reader of one SuperGLUE task, called as its files are (``BoolQ``)."""
+
+    def read(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
+        base = _release_folder(spec, language, data_home)
+        places = _find_files(base, folder)
+        if places is None:
+            raise DataError(
+                f"holds no {folder} in a layout that is known.",
+                where=str(base),
+                remedy="Looked for qa_train.zip, qa_train/"
+                f"{folder}.jsonl and {folder}/train.jsonl (with validation beside).",
+            )
+        train, test, unlabelled = places
+        rest = read_rows(unlabelled) if unlabelled else []
+        published = {"train": read_rows(train), "test": read_rows(test), "unlabelled": rest}
+        rows = published
+        findings: list[Finding] = []
+        if reshape is not None:
+            reshaped = {part: reshape(given, part) for part, given in published.items()}
+            rows = {part: made for part, (made, _) in reshaped.items()}
+            findings = [one for _, said in reshaped.values() for one in said]
+        return TaskRows(rows["train"], rows["test"], rows["unlabelled"], tuple(findings))
+
+    return read
+
+
+def _release_folder(spec: TaskSpec, language: str, data_home: Path | None) -> Path:
+    if spec.source is not None:
+        base = Path(spec.source).expanduser()
+        if not base.is_dir():
+            raise DataError(
+                "no such folder.",
+                where=str(base),
+                remedy=f"source of task {spec.key} is a folder in SloBench's or CLARIN's layout.",
+            )
+        return base
+    if language != "sl":
+        raise DataError(
+            f"{spec.key} has no data of its own to fetch.",
+            remedy="Give the task source: FOLDER, where FOLDER/CB/train.jsonl and val.jsonl "
+            "lie (unpack the zips of https://super.gluebenchmark.com/tasks).",
+        )
+    base = (data_home or default_home()) / COLLECTION_NAME
+    if not (base / "qa_train.zip").is_file():
+        raise DataError(
+            "the Slovene SuperGLUE is not there yet.",
+            where=str(base),
+            remedy=f"Run `paretune data fetch {COLLECTION_NAME}`, or give the task source: FOLDER.",
+        )
+    return base
+
+
+def _find_files(base: Path, folder: str) -> tuple[str, str, str | None] | None:
+    layouts = (
+        [base / f"{name}.zip" for name in _ZIPS],
+        [base / name / f"{folder}.jsonl" for name in _ZIPS],
+        [base / folder / f"{name}.jsonl" for name in _FILES],
+    )
+    for files in layouts:
+        train, test, unlabelled = files
+        if train.is_file() and test.is_file():
+            inside = f"::{folder}.jsonl" if train.suffix == ".zip" else ""
+            rest = f"{unlabelled}{inside}" if unlabelled.is_file() else None
+            return f"{train}{inside}", f"{test}{inside}", rest
+    return None

@@ -1,0 +1,88 @@
+"""Rows of a table as sentences: language-interfaced fine-tuning for tasks without language.
+
+Source: Dinh et al. 2022 (LIFT), arXiv:2206.06565, section 2: a row becomes a sentence by a
+template, and a language model learns from sentences.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from paretune.data import labels as spelling
+from paretune.data.example import Segments
+from paretune.data.finding import Finding
+from paretune.data.formats.read import Row
+from paretune.errors import StudyError
+from paretune.study import Label
+
+MISSING_VALUE = "unknown"
+"""What a template of the user's own says where a row has no value."""
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+Value = Label | str | None
+
+
+def parse_number(value: object) -> float | None:
+    """A finite number, or the text of one; None for anything else (``true`` is no number)."""
+    if isinstance(value, bool):
+        return None
+    try:
+        found = float(value) if isinstance(value, int | float | str) else math.nan
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def read_features(row: Row, columns: Sequence[str]) -> tuple[tuple[Value, ...], list[Finding]]:
+    """The row's values in these columns: a number, a text, or None where there is nothing."""
+    values: list[Value] = []
+    faults = []
+    for column in columns:
+        value = row.values.get(column)
+        if isinstance(value, list | dict):
+            what = f'holds a {type(value).__name__} in "{column}"; a cell has one value.'
+            faults.append(Finding("error", "not-a-value", row.where, what, "Give it one value."))
+        elif (found := parse_number(value)) is not None:
+            values.append(found)
+        else:
+            values.append(spelling.cell_text(value))
+    return tuple(values), faults
+
+
+def feature_texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
+    """By column, what is written there, where anything is; a number 3.0 is written 3."""
+    written = {column: spelling.cell_text(row.values.get(column)) for column in columns}
+    return {column: text for column, text in written.items() if text is not None}
+
+
+def make_row_template(
+    columns: Sequence[str], template: str | None
+) -> Callable[[Mapping[str, str]], Segments]:
+    """From the texts of a row's values to its sentence.
+
+    Args:
+        columns: the features, in order.
+        template: the user's, with ``{column}`` for a value; None names each column and its value,
+            and passes over what is missing: ``rooms: 4. year: 1972.``
+
+    Raises:
+        StudyError: the template names a column that is no feature, or leaves one out.
+    """
+    if template is None:
+        return lambda given: ((" ".join(f"{c}: {given[c]}." for c in columns if c in given), None),)
+    named = _PLACEHOLDER.findall(template)
+    strange = [name for name in named if name not in columns]
+    absent = [column for column in columns if column not in named]
+    if strange or absent:
+        wrong = [f'"{{{name}}}" is no feature' for name in strange]
+        wrong += [f'"{{{name}}}" is missing' for name in absent]
+        raise StudyError(
+            f"template: {'; '.join(wrong)}.",
+            remedy=f"Write each of {', '.join(f'{{{c}}}' for c in columns)} into it.",
+        )
+    return lambda given: (
+        (_PLACEHOLDER.sub(lambda found: given.get(found.group(1), MISSING_VALUE), template), None),
+    )

@@ -1,0 +1,30 @@
+"""The unit in which the numbers of a regression are learnt."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paretune.data.example import Example
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Mean and standard deviation of the numbers in the training part."""
+
+    mean: float
+    deviation: float
+
+    def standardise(self, examples: Sequence[Example]) -> list[float]:
+        """The labels in units of the deviation from the mean."""
+        return [(e.label - self.mean) / self.deviation for e in examples if e.label is not None]
+
+
+def fit_target_scale(train: Sequence[Example]) -> TargetScale | None:
+    """The scale of a regression's numbers; None for classes and choices."""
+    numbers = [e.label for e in train if isinstance(e.label, float)]
+    if not numbers:
+        return None
+    # A part whose numbers are all the same is an error of the audit; it must not divide by 0 here.
+    return TargetScale(statistics.fmean(numbers), statistics.pstdev(numbers) or 1.0)

@@ -1,0 +1,1 @@
+"""Costs: see the modules."""

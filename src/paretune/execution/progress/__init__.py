@@ -1,0 +1,1 @@
+"""Progress: see the modules."""

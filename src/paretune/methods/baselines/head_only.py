@@ -1,0 +1,44 @@
+"""Head only (linear probe): the backbone stays frozen, only the head is trained.
+
+Source: Alain and Bengio 2016, arXiv:1610.01644.
+Equation: p(y|x) = head(f(x)), with f frozen.
+Trained parameters: those of the head.
+Start: the base model. Always beside the methods of a study: what does not beat it has learned
+nothing in the backbone.
+When: never for its own sake: it is the baseline that every method has to beat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.options import ENCODER_KINDS
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+
+NAME = "head_only"
+TITLE = "linear probe (head only)"
+CODE_EPOCH = 1
+KINDS = ENCODER_KINDS
+LEARNING_RATES = (1e-3, 5e-3, 2e-2)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """The linear probe has no options beside the learning rate."""
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Add nothing: the head is trained with every method."""
+    return Injection({}, undo=lambda: None)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """The method itself adds none; the head is counted apart."""
+    return 0

@@ -1,0 +1,42 @@
+"""Untuned: the model as it comes, which trains nothing.
+
+Source: the checkpoint, by whoever trained it.
+Equation: h = f(x), with f frozen.
+Trained parameters: none.
+Start: the base model, and so it stays. Always beside the methods of a translation: what does not
+beat it has made the model worse.
+When: never for its own sake: it is the baseline that every method has to beat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+
+NAME = "untuned"
+TITLE = "the untuned model"
+CODE_EPOCH = 1
+KINDS = ("translation",)
+STARTS_AS_BASE = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """The untuned model has no options."""
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Add nothing."""
+    return Injection({}, undo=lambda: None)
+
+
+def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """None."""
+    return 0

@@ -1,0 +1,90 @@
+"""Modules of the base that are trained in full beside an adapter: PEFT's ``modules_to_save``.
+
+The head is always trained, with every method. What else is named here gets weights of its own for
+the run; the base's are kept beside them, as PEFT does, and come back when the method is undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from paretune.errors import MethodError
+from paretune.methods.core.injection import Injection, add_undo_steps
+from paretune.models.structure.anatomy import Anatomy
+
+OPTION = "modules_to_save"
+
+
+def find_modules_to_save(
+    model: nn.Module, anatomy: Anatomy, wanted: Sequence[str] | None
+) -> list[str]:
+    """Full names of the modules that are trained in full; of the head none, as it is anyway.
+
+    Args:
+        model: the base.
+        anatomy: of it.
+        wanted: ``embeddings``, which is the table of words, or the ends of modules' names.
+
+    Raises:
+        MethodError: a name matches nothing, or a module whose weights are another's too.
+    """
+    found: list[str] = []
+    every = dict(model.named_modules())
+    for word in wanted or ():
+        end = anatomy.word_embeddings if word == "embeddings" else word
+        hits = [name for name in every if name == end or name.endswith(f".{end}")]
+        if not any(list(every[name].parameters()) for name in hits):
+            raise MethodError(
+                f'{OPTION}: "{word}" matches no module with weights.',
+                remedy=f"Name the end of a module's name, as {anatomy.layers[-1].name}; "
+                "embeddings is the table of words.",
+            )
+        found += hits
+    outside = [name for name in dict.fromkeys(found) if not _is_within(name, anatomy.head_modules)]
+    outermost = [n for n in outside if not any(n.startswith(f"{other}.") for other in outside)]
+    for name in outermost:
+        _refuse_tied(model, name)
+    return outermost
+
+
+def _refuse_tied(model: nn.Module, module: str) -> None:
+    """Weights that two modules have in common would stay equal here, and not in PEFT."""
+    places: dict[int, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        places.setdefault(id(parameter), []).append(name)
+    for names in places.values():
+        inside = [name for name in names if name.startswith(f"{module}.")]
+        if inside and len(inside) < len(names):
+            other = next(name for name in names if name not in inside)
+            raise MethodError(
+                f"{OPTION}: {module} has weights that {other.rpartition('.')[0]} has too.",
+                remedy="Name a module of its own, or take full.",
+            )
+
+
+def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) -> Injection:
+    """Give each module weights of its own for the run, and let them be trained with the method."""
+    for name in names:
+        for own, parameter in model.get_submodule(name).named_parameters():
+            injection.base[f"{name}.{own}"] = parameter.data
+            parameter.data = parameter.data.clone()
+            injection.parameters[f"{name}.{own}"] = parameter
+    injection.modules_to_save = tuple(names)
+
+    def put_back() -> None:
+        for name, data in injection.base.items():
+            model.get_parameter(name).data = data
+        injection.base.clear()
+
+    return add_undo_steps(injection, put_back) if names else injection
+
+
+def count_module_parameters(model: nn.Module, names: Sequence[str]) -> int:
+    """How many numbers they have."""
+    return sum(p.numel() for name in names for p in model.get_submodule(name).parameters())
+
+
+def _is_within(name: str, modules: Sequence[str]) -> bool:
+    return any(name == module or name.startswith(f"{module}.") for module in modules)

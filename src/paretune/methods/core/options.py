@@ -1,0 +1,139 @@
+"""Options of a method: a frozen dataclass whose fields carry their allowed range."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, field, fields
+from typing import Any
+
+from paretune import spellings
+from paretune.errors import MethodError
+
+DEFAULT_TARGETS = ("query", "value")
+ENCODER_KINDS = (
+    "classification",
+    "pair",
+    "multiple_choice",
+    "regression",
+    "span_pair",
+    "answer_set",
+)
+"""The kinds of task that an encoder with a head serves."""
+EVERY_KIND = (*ENCODER_KINDS, "translation")
+"""Those, and translation by an encoder and a decoder."""
+
+
+def bounded(default: float | None, low: float, high: float) -> Any:
+    """A numeric option with inclusive bounds."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def choice(default: str, *others: str) -> Any:
+    """An option that is one of a few words."""
+    return field(default=default, metadata={"choices": (default, *others)})
+
+
+def derived_option() -> Any:
+    """A field that a study file does not give: the model or its tokenizer does."""
+    return field(default=(), metadata={"found_later": True})
+
+
+def methods_option() -> Any:
+    """A list of methods: each a name, or a name with the method's options beside it."""
+    return field(default=(), metadata={"members": True})
+
+
+def checked_option(default: Any, check: Callable[[str, Any], Any]) -> Any:
+    """An option that ``check`` judges: told where it stands and its value, it gives the value."""
+    return field(default=default, metadata={"check": check})
+
+
+def parse_options(method: str, options: type, given: Mapping[str, Any]) -> Any:
+    """Check what a study file gives against a method's options.
+
+    Options may say of what they leave out why they do: ``CLOSED``, by name.
+
+    Raises:
+        MethodError: an unknown option, a wrong type, or a value out of range.
+    """
+    known = {f.name: f for f in _user_fields(options)}
+    hints = typing.get_type_hints(options)
+    values = {}
+    for name, value in given.items():
+        if name not in known:
+            closed = getattr(options, "CLOSED", {})
+            raise MethodError(
+                f'method {method} has no option "{name}"'
+                f"{f': {closed[name]}' if name in closed else ''}.",
+                remedy="" if name in closed else _suggest_option(method, name, known),
+            )
+        values[name] = _check_value(method, known[name], hints[name], value)
+    return options(**values)
+
+
+def _suggest_option(method: str, name: str, known: Iterable[str]) -> str:
+    """The option that was likely meant, or all there are."""
+    aliases = spellings.OPTION_ALIASES.get(method, {})
+    if method.startswith("peft:"):  # it has peft's names; whoever writes ours there means them
+        pairs = spellings.OPTION_ALIASES["lora"].items()
+        aliases = {ours: theirs for theirs, ours in pairs if theirs in known}
+    if name in aliases:
+        return f"Did you mean {aliases[name]}?"
+    listed = ", ".join(known) or "none"
+    near = spellings.suggest(name, known, aliases)
+    return f"{near} Its options: {listed}." if near else f"Its options: {listed}."
+
+
+def option_defaults(options: type) -> dict[str, Any]:
+    """Option names with their defaults."""
+    return {f.name: None if f.default is MISSING else f.default for f in _user_fields(options)}
+
+
+def _user_fields(options: type) -> list[Field[Any]]:
+    """The fields that a study file may give."""
+    return [f for f in fields(options) if not f.metadata.get("found_later")]
+
+
+def _check_methods(where: str, value: Any) -> tuple[dict[str, Any], ...]:
+    if not isinstance(value, list | tuple):
+        raise MethodError(f"{value!r} is not a list of methods.", where=where)
+    found = [{"name": one} if isinstance(one, str) else one for one in value]
+    for one in found:
+        if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
+            raise MethodError(
+                f"{one!r} is no method.",
+                where=where,
+                remedy="Write a name, or {name: ..., rank: 8}.",
+            )
+    return tuple(dict(one) for one in found)
+
+
+def _check_value(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:
+    where = f"method {method}, option {spec.name}"
+    if spec.metadata.get("members"):
+        return _check_methods(where, value)
+    if check := spec.metadata.get("check"):
+        return check(where, value)
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, str):
+            value = (value,)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise MethodError(f"{value!r} is not a list of names.", where=where)
+        if not value:
+            raise MethodError("the list is empty.", where=where)
+        return tuple(value)
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        names = " or ".join("null" if a is types.NoneType else a.__name__ for a in allowed)
+        raise MethodError(f"{value!r} is not of type {names}.", where=where)
+    low, high = spec.metadata.get("low"), spec.metadata.get("high")
+    if low is not None and value is not None and not low <= value <= high:
+        raise MethodError(f"{value} is not between {low} and {high}.", where=where)
+    words = spec.metadata.get("choices")
+    if words is not None and value not in words:
+        raise MethodError(f'"{value}" is not one of {", ".join(words)}.', where=where)
+    return value

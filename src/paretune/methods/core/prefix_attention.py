@@ -1,0 +1,216 @@
+"""Keys and values of our own in front of a model's: how an attention comes to see a prefix.
+
+Models that compute attention through ``transformers``' attention interface are given ours: it
+puts the prefix of the attention module, if it has one, before the keys and values, and goes on as
+before. That is behind the cache of a decoder, so that no prefix enters it; every query sees the
+prefix, whatever else it may not see, and T5's bias by distance is 0 for it.
+
+DeBERTa has its own attention, whose scores know relative positions; there the forward pass of the
+attention module is written out, and the prefix is met by content alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from paretune.errors import MethodError
+from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.models.structure.anatomy import Anatomy, Attention
+
+_WITH_PREFIX = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
+
+
+class Prefix(Protocol):
+    """What stands beside an attention module."""
+
+    def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
+        """(rows, virtual, width) each, for the present rows of the batch."""
+
+
+def attach_prefixes(
+    model: Any, anatomy: Anatomy, key: str, parts: dict[str, nn.Module]
+) -> Injection:
+    """Let every attention of ``parts`` see its prefix.
+
+    Raises:
+        MethodError: an architecture whose attention cannot be reached.
+    """
+    injection = attach(model, key, parts, hooked=False)
+    modules: dict[str, Any] = {name: model.get_submodule(name) for name in parts}
+    removes: list[Callable[[], None]] = []
+    for module in modules.values():
+        module.prefixes = key
+        removes.append(partial(delattr, module, "prefixes"))
+    if all(hasattr(module, "disentangled_attention_bias") for module in modules.values()):
+        for module in modules.values():
+            module.forward = _make_deberta_forward(module)
+            removes.append(partial(delattr, module, "forward"))
+        return add_undo_steps(injection, *removes)
+    before = model.config._attn_implementation
+    if before not in _WITH_PREFIX or not getattr(model, "_supports_sdpa", False):
+        for remove in removes:
+            remove()
+        injection.undo()
+        raise MethodError(
+            f"the attention of {type(model).__name__} ({before}) takes no prefix.",
+            where=f"method {key}",
+            remedy="Take prompt tuning, or another method.",
+        )
+    model.set_attn_implementation(_WITH_PREFIX[before])
+    return add_undo_steps(injection, *removes, lambda: model.set_attn_implementation(before))
+
+
+def attention_module_name(attention: Attention) -> str:
+    """Name of the module that computes the attention: it holds the query projection."""
+    return attention.query.rpartition(".")[0]
+
+
+def prefix_width(model: nn.Module, attention: Attention) -> int:
+    """Width of the keys and of the values, all heads together: in T5 not always the model's."""
+    made = get_linear(model, attention.key).out_features
+    return made // 3 if attention.fused else made
+
+
+def get_prefix(module: nn.Module) -> Any:
+    """The prefix beside an attention module, or None."""
+    key = getattr(module, "prefixes", None)
+    return None if key is None else getattr(module, key)
+
+
+def _add_prefix(
+    plain: Callable[..., tuple[Tensor, Tensor | None]],
+) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    def attend(
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        **given: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        prefix = get_prefix(module)
+        if prefix is not None:
+            own_keys, own_values = (
+                _split_heads(one, key.shape[1]).to(key) for one in prefix.keys_and_values(len(key))
+            )
+            virtual = own_keys.shape[2]
+            if attention_mask is None and _is_causal(module, query, given):
+                attention_mask = _causal_mask(query, key)
+            if attention_mask is not None:
+                seen = True if attention_mask.dtype == torch.bool else 0.0
+                attention_mask = F.pad(attention_mask, (virtual, 0), value=seen)
+            if given.get("position_bias") is not None:
+                given["position_bias"] = F.pad(given["position_bias"], (virtual, 0))
+            key, value = torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2)
+        return plain(module, query, key, value, attention_mask, **given)
+
+    return attend
+
+
+def _eager_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Softmax attention as every model file of ``transformers`` has it.
+
+    Where several heads of queries share one of keys (Ainslie et al. 2023, arXiv:2305.13245), that
+    one stands before each of them, its prefix with it.
+    """
+    if key.shape[1] != query.shape[1]:
+        key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
+    scores = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    if position_bias is not None:
+        scores = scores + position_bias
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    shares = F.dropout(F.softmax(scores, dim=-1), p=dropout, training=module.training)
+    return (shares @ value).transpose(1, 2).contiguous(), shares
+
+
+def _is_causal(module: nn.Module, query: Tensor, given: dict[str, Any]) -> bool:
+    """Whether, without a mask, no query sees what comes after it: as ``transformers`` tells it."""
+    told = given.get("is_causal")
+    return query.shape[2] > 1 and bool(getattr(module, "is_causal", True) if told is None else told)
+
+
+def _causal_mask(query: Tensor, key: Tensor) -> Tensor:
+    """The mask that a causal kernel would spare itself, to be added to scores; (1, 1, q, k)."""
+    hidden = torch.full(
+        (1, 1, query.shape[2], key.shape[2]),
+        torch.finfo(query.dtype).min,
+        dtype=query.dtype,
+        device=query.device,
+    )
+    return hidden.triu(1)
+
+
+def _split_heads(states: Tensor, heads: int) -> Tensor:
+    """(rows, virtual, width) -> (rows, heads, virtual, width of a head)."""
+    rows, virtual, width = states.shape
+    return states.reshape(rows, virtual, heads, width // heads).transpose(1, 2)
+
+
+def _make_deberta_forward(module: Any) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    """DeBERTa's attention with the prefix before its keys and values.
+
+    He et al. 2020, arXiv:2006.03654, equation 4: scores are (content to content + content to
+    position + position to content) / sqrt(3 d). A prefix has no position: the first term only.
+    """
+
+    def forward(
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        output_attentions: bool = False,
+        query_states: Tensor | None = None,
+        relative_pos: Tensor | None = None,
+        rel_embeddings: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        heads = module.num_attention_heads
+        asked = hidden_states if query_states is None else query_states
+        query = module.transpose_for_scores(module.query_proj(asked), heads)
+        key = module.transpose_for_scores(module.key_proj(hidden_states), heads)
+        value = module.transpose_for_scores(module.value_proj(hidden_states), heads)
+        rows = len(hidden_states)
+        # Before anything else goes through the projections: a gated prefix reads their input.
+        own_keys, own_values = (
+            _split_heads(one, heads).to(key).flatten(0, 1)
+            for one in get_prefix(module).keys_and_values(rows)
+        )
+        terms = 1 + sum(kind in module.pos_att_type for kind in ("c2p", "p2c"))
+        scale = (query.shape[-1] * terms) ** 0.5
+        scores = query @ (key / scale).transpose(-1, -2)
+        if module.relative_attention:
+            scores = scores + module.disentangled_attention_bias(
+                query, key, relative_pos, module.pos_dropout(rel_embeddings), terms
+            )
+        scores = torch.cat([query @ (own_keys / scale).transpose(-1, -2), scores], -1)
+        scores = scores.reshape(rows, heads, *scores.shape[1:])
+        seen = F.pad(attention_mask.bool(), (own_keys.shape[1], 0), value=True)
+        scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
+        shares = module.dropout(F.softmax(scores, dim=-1))
+        context = shares.flatten(0, 1) @ torch.cat([own_values, value], 1)
+        context = context.reshape(rows, heads, *context.shape[1:]).transpose(1, 2).flatten(2)
+        return context, shares if output_attentions else None
+
+    return forward
+
+
+for _plain, _name in ((sdpa_attention_forward, "sdpa"), (_eager_attention, "eager")):
+    ALL_ATTENTION_FUNCTIONS.register(_WITH_PREFIX[_name], _add_prefix(_plain))
+    ALL_MASK_ATTENTION_FUNCTIONS.register(_WITH_PREFIX[_name], ALL_MASK_ATTENTION_FUNCTIONS[_name])

@@ -1,0 +1,186 @@
+"""How a prompt enters a model: as words that the model looks up itself.
+
+The ids are lengthened by a placeholder, and behind the table of words the prompt takes its place.
+So whatever a model does between its table and its first layer (Marian multiplies by sqrt(width)),
+and what the table's own module does (mBART's multiplies inside), happens to prompt and text alike;
+handing a model embeddings instead would leave out the one or the other.
+
+In a translation model the prompt stands before the source: the encoder's ids and mask are
+lengthened where the encoder is called, and the mask that the decoder is given of the encoded source
+where the decoder is called. So ``generate`` sees it too, which calls the encoder once.
+
+**Where the text stands.** A prompt in front moves the text to later positions. PEFT does so, and
+encoders bear it; a small translator of absolute positions does not (docs/log.md: moved by five
+tokens, without any prompt, Marian loses 1.3 nats a token). Where ``kept``, the text has the
+positions that it has without a prompt, and the prompt has none: it is trained, and can learn one.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paretune.errors import MethodError
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy
+
+MODULE_NAME = "virtual_prompt"
+
+
+class VirtualTokens:
+    """Puts each run's prompt before its sequences.
+
+    ``prompts``, called, gives (runs, virtual, embedding width): rows as of the table ``words``.
+    """
+
+    def __init__(
+        self, prompts: nn.Module, words: nn.Module, virtual: int, placeholder: int, fleet: Fleet
+    ) -> None:
+        self.prompts, self.words, self.fleet = prompts, words, fleet
+        self.virtual, self.placeholder = virtual, placeholder
+        self._entering: Tensor | None = None
+        self._standing = False
+
+    def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of what reads the text: ids, mask and types get longer."""
+        if kwargs.get("input_ids") is None:
+            raise MethodError(
+                f"a prompt stands before token ids, and {type(reader).__name__} was called "
+                "without input_ids.",
+                remedy="Call the model with input_ids=...",
+            )
+        self._entering = self.prompts()
+        self.virtual, self._standing = self._entering.shape[1], True
+        if self.fleet.packing is not None:  # whoever packs leaves the room
+            return args, kwargs
+        fronts = {"input_ids": self.placeholder, "attention_mask": 1, "token_type_ids": 0}
+        for name, value in fronts.items():
+            if kwargs.get(name) is not None:
+                kwargs[name] = self._prepend_value(kwargs[name], value)
+        return args, kwargs
+
+    def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
+        """Forward hook of the table: the prompt in the place of the placeholders."""
+        # A decoder may look its own words up in the same table, and so may anyone else.
+        if self._entering is None:
+            return None
+        rows, self._entering = self._entering, None
+        prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape)
+        if self.fleet.packing is not None:
+            layout = self.fleet.packing.layout
+            fronts = [
+                own.repeat(n, 1) for own, n in zip(prompts, layout.run_sequences, strict=True)
+            ]
+            own_rows = torch.cat(fronts).to(looked_up)[:, None]
+            return looked_up.index_copy(0, layout.virtual_rows(self.virtual), own_rows)
+
+        def placed(run: int, own: Tensor) -> Tensor:
+            front = prompts[run].to(own).expand(len(own), -1, -1)
+            return torch.cat([front, own[:, front.shape[1] :]], 1)
+
+        return self.fleet.each(looked_up, placed)
+
+    def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
+        """Forward hook of the table of positions: the text's from the first on, the prompt none."""
+        if not self._standing:
+            return None
+        self._standing = False
+        if self.fleet.packing is not None:
+            # A row's own place is that of the row so many before it, in the same sequence.
+            moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
+            return moved.index_fill(0, self.fleet.packing.layout.virtual_rows(self.virtual), 0)
+        text = looked_up[..., : looked_up.shape[-2] - self.virtual, :]
+        return F.pad(text, (0, 0, self.virtual, 0))
+
+    def lengthen_encoder_mask(self, decoder: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Forward pre-hook of the decoder: the mask of the encoded source gets longer."""
+        if kwargs.get("encoder_attention_mask") is not None:
+            kwargs["encoder_attention_mask"] = self._prepend_value(
+                kwargs["encoder_attention_mask"], 1
+            )
+        return args, kwargs
+
+    def _prepend_value(self, given: Tensor, value: int) -> Tensor:
+        front = given.new_full((*given.shape[:-1], self.virtual), value)
+        return torch.cat([front, given], dim=-1)
+
+
+def embed_rows(words: Any, rows: Tensor) -> Tensor:
+    """What the table would give for words whose rows in it were these; (n, width)."""
+    twin = copy.copy(words)
+    # Only what it is made of: none of the rows is padding, and no hook is asked.
+    vars(twin).update(_parameters={"weight": rows}, padding_idx=None)
+    looked_up: Tensor = twin.forward(torch.arange(len(rows), device=rows.device))
+    return looked_up
+
+
+def prepend_virtual_tokens(
+    model: Any,
+    anatomy: Anatomy,
+    prompts: nn.Module,
+    virtual: int,
+    fleet: Fleet,
+    text_positions: str = "auto",
+) -> Injection:
+    """Put ``prompts`` at the door of the model; ``virtual`` is their length in tokens."""
+    model.add_module(MODULE_NAME, prompts)
+    words = model.get_submodule(anatomy.word_embeddings)
+    door = VirtualTokens(
+        prompts, words, virtual, _find_placeholder_id(model, len(words.weight)), fleet
+    )
+    # An encoder's head may read the mask too (ModernBERT's mean), so the whole model is the reader.
+    reader = model if anatomy.decoder is None else model.get_submodule(anatomy.encoder)
+    handles = [
+        reader.register_forward_pre_hook(door.lengthen_inputs, with_kwargs=True),
+        words.register_forward_hook(door.insert_embeddings),
+    ]
+    if keeps_text_positions(anatomy, text_positions):
+        positions = model.get_submodule(str(anatomy.position_embeddings))
+        handles.append(positions.register_forward_hook(door.keep_positions))
+    if anatomy.decoder is not None:
+        decoder = model.get_submodule(anatomy.decoder)
+        handles.append(
+            decoder.register_forward_pre_hook(door.lengthen_encoder_mask, with_kwargs=True)
+        )
+
+    def undo() -> None:
+        for handle in handles:
+            handle.remove()
+        delattr(model, MODULE_NAME)
+
+    parameters = {f"{MODULE_NAME}.{name}": p for name, p in prompts.named_parameters()}
+    return Injection(
+        parameters,
+        undo,
+        virtual_tokens=virtual,
+        placeholder_id=door.placeholder,
+    )
+
+
+def keeps_text_positions(anatomy: Anatomy, text_positions: str) -> bool:
+    """Whether the text keeps its positions; where they are not absolute there is nothing to keep.
+
+    Args:
+        anatomy: of the model.
+        text_positions: ``kept``, ``shifted``, or ``auto``: kept in translation models.
+    """
+    if anatomy.position_embeddings is None or text_positions == "shifted":
+        return False
+    return text_positions == "kept" or anatomy.decoder is not None
+
+
+def _find_placeholder_id(model: Any, vocabulary: int) -> int:
+    """A token that means nothing to the model's code.
+
+    Padding is counted, masked and given no position by some models; others look for the end.
+    """
+    special: set[int] = set()
+    for name, value in model.config.to_dict().items():
+        if name.endswith("token_id") and value is not None:
+            special.update(value if isinstance(value, list) else [value])
+    return next(token for token in range(vocabulary) if token not in special)

@@ -1,0 +1,1 @@
+"""Tuners of the peft library, as methods."""

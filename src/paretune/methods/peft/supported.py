@@ -1,0 +1,233 @@
+"""Which of ``peft``'s tuners train here, at which rates, and why the others do not.
+
+A table by hand, because no field of ``peft`` says it: every line was tried on a classifier, and a
+test walks through all tuners that the installed ``peft`` has, so one that is new to it fails until
+somebody decides. Nothing here imports ``peft``: listing what there is costs nothing.
+
+Learning rates. Where a method is ours too, ours; elsewhere around the rate of the paper or of
+``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4 there and
+1e-3 here, because a classifier on few examples takes fewer steps), a factor of three to each side.
+All were then looked at in 39 steps of 8 examples on ``routing`` with MiniLM: the middle rate and
+the high one lower the loss. OSF and SHiRA stood still at the comparison's rates (5e-5, 3e-4) and
+learn at ten times those; WaveFT has LoRA's, and collapses at 1e-2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Rates = tuple[float, float, float]
+
+USUAL: Rates = (3e-4, 1e-3, 3e-3)
+"""Low-rank and orthogonal updates: LoRA's own."""
+VECTORS: Rates = (1e-3, 3e-3, 1e-2)
+"""Few numbers that act on many weights: IA3's own."""
+
+
+@dataclass(frozen=True)
+class SupportedTuner:
+    """A tuner that trains here.
+
+    Attributes:
+        title: how people write it.
+        rates: low, middle, high.
+        targets: roles that it stands beside by default; ``norms`` and ``embeddings`` are those of
+            the backbone.
+        starts_as_base: whether the model answers as before until the first step.
+        required_option: an option without which it does nothing, or "".
+        head_learning_rate_factor: how fast the head learns, where the method's own rate would blow
+            it up.
+        rewriting_option: an option by whose values, where they are words, it starts from the
+        weights and
+            leaves the rest of them in their place; "" where there is none.
+        closed_options: options that are not offered, by name, with the reason.
+        barred_values: values of an option that are not offered, with the reason.
+        numbered_values: options with words that end in a number of one's own choice: the words'
+            beginnings.
+        not_in_peft: why its adapter cannot be saved with a head by PEFT, or "".
+    """
+
+    title: str
+    rates: Rates = USUAL
+    targets: tuple[str, ...] = ("query", "value")
+    starts_as_base: bool = True
+    required_option: str = ""
+    head_learning_rate_factor: float = 1.0
+    rewriting_option: str = ""
+    closed_options: Mapping[str, str] = field(default_factory=dict)
+    barred_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    numbered_values: Mapping[str, str] = field(default_factory=dict)
+    not_in_peft: str = ""
+
+
+@dataclass(frozen=True)
+class RefusedTuner:
+    """A tuner that does not train here, why, and the method of ours that does what it would.
+
+    ``peft_message`` is a piece of what ``peft`` itself says when it is tried; "" where it says
+    nothing.
+    """
+
+    reason: str
+    peft_message: str = ""
+
+
+_SAVED = "it describes a saved adapter, which paretune writes itself"
+_LINEAR = "the linear layers of an encoder are torch's own"
+_LOSS = "it adds a loss of its own, and a fair comparison trains all methods on the same one"
+_DATA = "it starts from gradients or activations on data, for which there is no pass here"
+_UNTRIED = "this variant was not tried here"
+
+CLOSED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("task_type", "peft_type", "auto_mapping", "peft_version", "inference_mode", "revision"),
+        _SAVED,
+    ),
+    "base_model_name_or_path": _SAVED,
+    "modules_to_save": "the whole head is trained and saved with every method; for other modules "
+    "lora, dora, loha and lokr have it",
+    "bias": "it trains the base's own biases; bitfit does that and leaves the base as it is",
+    "fan_in_fan_out": _LINEAR,
+    "layers_pattern": "layers_to_transform counts the layers of every architecture",
+    "progressbar": "paretune shows its own progress",
+    "target_parameters": _LINEAR,
+}
+"""Options that no tuner is given here, and why."""
+
+_LORA_CLOSED = {
+    **dict.fromkeys(("megatron_config", "megatron_core", "ensure_weight_tying"), _LINEAR),
+    **dict.fromkeys(("eva_config", "corda_config", "lora_ga_config"), _DATA),
+    **dict.fromkeys(("kasa_config", "monteclora_config"), _LOSS),
+    **dict.fromkeys(("velora_config", "arrow_config", "use_bdlora"), _UNTRIED),
+    **dict.fromkeys(
+        ("use_qalora", "qalora_group_size", "loftq_config"), "the base is not quantised"
+    ),
+    "runtime_config": "the base is not offloaded",
+    "layer_replication": "it changes the depth of the model",
+    "alora_invocation_tokens": "it is for decoders, which are invoked by a text",
+    "trainable_token_indices": "peft:trainable_tokens does that",
+}
+
+SUPPORTED: Mapping[str, SupportedTuner] = {
+    "adamss": SupportedTuner(
+        "AdaMSS",
+        VECTORS,
+        closed_options=dict.fromkeys(
+            (
+                *("use_asa", "asa_target_subspaces", "init_warmup", "final_warmup"),
+                *("mask_interval", "asa_importance_beta", "asa_uncertainty_beta"),
+                "asa_schedule_exponent",
+            ),
+            "the search for subspaces wants a call after every step, which the loop does not make",
+        ),
+    ),
+    "beft": SupportedTuner("BEFT", targets=("value",)),
+    "boft": SupportedTuner("BOFT"),
+    # 3e-1 in peft's comparison (of a model that has no head).
+    "c3a": SupportedTuner(
+        "C3A", (3e-2, 1e-1, 3e-1), starts_as_base=False, head_learning_rate_factor=0.03
+    ),
+    "deft": SupportedTuner("DEFT"),
+    "delora": SupportedTuner("DeLoRA"),
+    # Its numbers are divided by the size of the weight; the paper's rates on GLUE are like these,
+    # with a head that learns at a tenth of them (arXiv:2405.03003).
+    "fourierft": SupportedTuner(
+        "FourierFT", (1e-2, 3e-2, 1e-1), starts_as_base=False, head_learning_rate_factor=0.1
+    ),
+    "frod": SupportedTuner(
+        "FRoD", closed_options={"runtime_offload_base_weight": "the base is not offloaded"}
+    ),
+    "glora": SupportedTuner("GLoRA"),
+    "gralora": SupportedTuner("GraLoRA"),
+    "hira": SupportedTuner("HiRA", VECTORS),  # 4.5e-3 in peft's comparison
+    "hra": SupportedTuner("HRA"),
+    "ia3": SupportedTuner("IA3", VECTORS, ("key", "value", "feed_forward_down")),
+    "ln_tuning": SupportedTuner("LayerNorm tuning", targets=("norms",)),
+    "loha": SupportedTuner("LoHa"),
+    "lokr": SupportedTuner("LoKr", VECTORS),
+    "lora": SupportedTuner(
+        "LoRA",
+        rewriting_option="init_lora_weights",
+        numbered_values={"init_lora_weights": "pissa_niter_"},
+        closed_options=_LORA_CLOSED,
+        barred_values={
+            "init_lora_weights": {
+                **dict.fromkeys(("eva", "corda", "lora_ga"), _DATA),
+                "loftq": "the base is not quantised",
+            }
+        },
+    ),
+    "miss": SupportedTuner("MiSS"),
+    "oft": SupportedTuner("OFT"),
+    "osf": SupportedTuner("OSF"),
+    "peanut": SupportedTuner("PEANuT"),
+    "psoft": SupportedTuner("PSOFT"),
+    "pvera": SupportedTuner(
+        "PVeRA",
+        VECTORS,
+        closed_options={"sample_at_inference": "the same text would be answered by chance"},
+    ),
+    "randlora": SupportedTuner("RandLoRA"),
+    "road": SupportedTuner("RoAd", VECTORS),
+    "shira": SupportedTuner("SHiRA", VECTORS, closed_options={"mask_type": "peft has only one"}),
+    "supertuning": SupportedTuner("Super-Tuning", VECTORS),
+    "tinylora": SupportedTuner("TinyLoRA", VECTORS),
+    "trainable_tokens": SupportedTuner(
+        "trainable tokens",
+        targets=("embeddings",),
+        required_option="token_indices",
+        closed_options={"target_modules": "it is the word embeddings"},
+        not_in_peft="PEFT saves no head beside trainable tokens",
+    ),
+    "unilora": SupportedTuner(
+        "Uni-LoRA", VECTORS, starts_as_base=False
+    ),  # 2e-3 in peft's comparison
+    "vblora": SupportedTuner("VB-LoRA", VECTORS, starts_as_base=False),
+    # 4e-3 on SST-2 and 1e-2 on MRPC by its authors (arXiv:2310.11454).
+    "vera": SupportedTuner("VeRA", (3e-3, 1e-2, 3e-2)),
+    "waveft": SupportedTuner("WaveFT"),
+}
+
+_PROMPT = "peft puts it into the forward pass of its own wrapper, not into a model"
+_CACHE = "Model does not support past key values"
+
+REFUSED: Mapping[str, RefusedTuner] = {
+    "adalora": RefusedTuner(
+        "it moves its ranks after every step of a plan whose length it must be told, and adds a "
+        "loss of its own; without them it is LoRA of a fixed rank: use lora",
+        "AdaLoRA does not work when `total_step` is None",
+    ),
+    "adaption_prompt": RefusedTuner(
+        "it is for LLaMA, Mistral and GPT-2 alone", "Unsupported model type for adaption prompt"
+    ),
+    "cartridge": RefusedTuner(
+        "it writes into a decoder's cache, which an encoder has not: use prefix", _CACHE
+    ),
+    "cpt": RefusedTuner("it is for decoders: use prompt", "only supports task_type = CAUSAL_LM"),
+    "lily": RefusedTuner(
+        "it mixes its experts by the mean over all tokens of a batch, padding too, so that what it "
+        "answers to a text depends on the texts beside it"
+    ),
+    "multitask_prompt_tuning": RefusedTuner(
+        "it wants the task of every example as an input of its own: use prompt",
+        "task_ids cannot be None",
+    ),
+    "p_tuning": RefusedTuner(f"{_PROMPT}: use p_tuning, which is the same and exports to it"),
+    "poly": RefusedTuner(
+        "it wants the task of every example as an input of its own", "task_ids should not be None"
+    ),
+    "prefix_tuning": RefusedTuner(
+        "it writes into a decoder's cache, which an encoder has not: use prefix", _CACHE
+    ),
+    "prompt_tuning": RefusedTuner(f"{_PROMPT}: use prompt, which is the same and exports to it"),
+    "shadow": RefusedTuner(
+        "it trains a second network beside the model, partly on a loss of its own, and finds only "
+        "the layers of decoders by itself",
+        "Unable to automatically find a `nn.ModuleList` of decoder layers",
+    ),
+    "xlora": RefusedTuner(
+        "it mixes LoRA adapters that were trained before, and trains what mixes them alone",
+        "Can't find 'adapter_config.json'",
+    ),
+}

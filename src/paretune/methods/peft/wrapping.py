@@ -1,0 +1,202 @@
+"""Putting one of ``peft``'s tuners into a model and taking it out without a trace.
+
+``peft`` puts its own layers in the place of a model's and draws from the global generators. Here
+it is given a model, a seed and a config; the model gets back its own modules, bit for bit.
+"""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from paretune.errors import MethodError
+from paretune.methods.core.injection import Injection
+
+ADAPTER = "default"
+SHARED_MODULES = "peft_shared"
+"""Child of the model that holds what a tuner's layers share (VeRA's projections)."""
+PEFT_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError),
+    *(NotImplementedError, TypeError, ValueError, UserWarning, RuntimeWarning),
+)
+"""What ``peft`` raises where options do not go with a model; memory that ends is not among it."""
+UNUSED_OPTION_WARNING = ".*(did not match any|no modules were excluded|no module was matched)"
+"""What ``peft`` warns of where an option of the user does nothing: an error here."""
+
+
+@dataclass
+class PeftInjection(Injection):
+    """A tuner in a model.
+
+    Attributes:
+        tuner: ``peft``'s own object.
+        settings: what its config was made of, so that the same can be made again.
+        seed: what its initial weights were drawn from.
+    """
+
+    tuner: Any = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+class ModelSnapshot:
+    """A model's modules and tensors as they are, to be put back.
+
+    Args:
+        model: where a tuner is about to be put.
+        rewritten: modules whose weights it may change (PiSSA, OLoRA): these alone are copied.
+    """
+
+    def __init__(self, model: nn.Module, rewritten: Sequence[str] = ()) -> None:
+        self.modules = [(m, dict(m._modules), set(vars(m))) for m in model.modules()]
+        self.requires_grad = [(p, p.requires_grad) for p in model.parameters()]
+        self.weights = [
+            (parameter, parameter.detach().clone())
+            for name in rewritten
+            for parameter in model.get_submodule(name).parameters()
+        ]
+
+    def restore(self) -> None:
+        """The same module objects in their places, the same tensors in them, nothing beside."""
+        for module, children, names in self.modules:
+            module._modules.clear()
+            module._modules.update(children)
+            for name in set(vars(module)) - names:
+                object.__delattr__(module, name)
+        for parameter, trained in self.requires_grad:
+            parameter.requires_grad_(trained)
+        with torch.no_grad():
+            for parameter, weight in self.weights:
+                parameter.copy_(weight)
+
+
+@contextmanager
+def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, the global generators are seeded; outside, they are as if nothing had happened."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+def wrap_model(
+    name: str,
+    model: nn.Module,
+    tuner: Callable[..., Any],
+    config: Callable[..., Any],
+    settings: dict[str, Any],
+    seed: int,
+    *,
+    rewrites: bool = False,
+) -> PeftInjection:
+    """Let a tuner wrap the model.
+
+    Args:
+        name: how the method is called, for messages.
+        model: which is changed; undone, it is as before.
+        tuner: ``peft``'s class of it.
+        config: ``peft``'s class of its settings.
+        settings: the settings, with the full names of the layers.
+        seed: what its initial weights are drawn from.
+        rewrites: whether it changes the weights that it starts from.
+
+    Raises:
+        MethodError: ``peft`` refuses; the text has what it says.
+    """
+    before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
+    device = next(model.parameters()).device
+    try:
+        with isolated_rng(seed, device), _filter_warnings():
+            made = tuner(model, config(**settings), ADAPTER)
+        shared = {child: part for child, part in made.named_children() if child != "model"}
+        if shared:
+            model.add_module(SHARED_MODULES, nn.ModuleDict(shared).to(device))
+        model.train(model.training)  # its layers are made in training mode
+        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        parts = {n: model.get_submodule(n) for n in made.targeted_module_names}
+    except PEFT_ERRORS as error:
+        before.restore()
+        raise MethodError(
+            f"peft says: {_format_error(error)}",
+            where=f"method {name}",
+            remedy="Change its options; `paretune ls methods` and peft's manual have them.",
+        ) from error
+    except BaseException:
+        before.restore()
+        raise
+    return PeftInjection(
+        parameters,
+        before.restore,
+        parts=parts,
+        supports_packing=False,
+        tuner=made,
+        settings=settings,
+        seed=seed,
+    )
+
+
+def build_peft_model(
+    model: nn.Module, config: Callable[..., Any], ours: PeftInjection, common: Any
+) -> Any:
+    """The same as a ``PeftModel`` on a fresh base; ``common`` goes to its config."""
+    import peft
+
+    with isolated_rng(ours.seed, next(model.parameters()).device), _filter_warnings():
+        theirs: Any = peft.get_peft_model(model, config(**ours.settings, **common))
+    tuner = theirs.base_model
+    with torch.no_grad():
+        for name, parameter in ours.parameters.items():
+            shared = name.startswith(f"{SHARED_MODULES}.")
+            place = name.removeprefix(f"{SHARED_MODULES}.") if shared else f"model.{name}"
+            tuner.get_parameter(place).copy_(parameter)
+    return theirs
+
+
+def merge_tuner(name: str, model: nn.Module, injection: Any) -> None:
+    """Let the tuner become a part of the weights.
+
+    Raises:
+        MethodError: with these options it cannot.
+    """
+    try:
+        injection.tuner.merge_and_unload()
+    except PEFT_ERRORS as error:
+        raise MethodError(
+            f"peft cannot merge it: {_format_error(error)}",
+            where=f"method {name}",
+            remedy="Export it as PEFT's adapter or as paretune's own folder.",
+        ) from error
+    if hasattr(model, SHARED_MODULES):
+        delattr(model, SHARED_MODULES)
+
+
+@contextmanager
+def _filter_warnings() -> Iterator[None]:
+    """No warnings of what is settled here anyway, but errors where an option does nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=UNUSED_OPTION_WARNING)
+        yield
+
+
+def _format_error(error: BaseException) -> str:
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said if said.endswith((".", "!", "?")) else f"{said}."

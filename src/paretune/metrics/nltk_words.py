@@ -1,0 +1,154 @@
+"""Words of a sentence as NLTK 3.6.6's ``word_tokenize`` cuts them: what SloBench counts.
+
+NLTK does the work, and what it has changed since is undone here: newer versions treat an opening
+apostrophe otherwise, cut at dashes, let a curly quote close a sentence, and look for sentence ends
+from the left (seen in NLTK 3.10; each of them moves scores). Where a sentence may end is known from
+NLTK's Punkt models of Slovene and English, data that it does not bring along and paretune never
+fetches.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+from paretune.errors import MissingDependencyError
+
+Tokeniser = Callable[[str], list[str]]
+
+LANGUAGES = {"sl": "slovene", "en": "english"}
+"""NLTK's names of them."""
+
+INSTALL_PUNKT = "Get it yourself, nothing is fetched: `python -m nltk.downloader punkt_tab`."
+
+_DASHES = r"[\u2012-\u2015]"
+_APOSTROPHE = re.compile(r"(?i)(\')(?!re|ve|ll|m|t|s|d|n)(\w)\b")
+"""3.6.6 parts an opening apostrophe from what follows only where that is one letter or digit."""
+_CLOSING = re.compile(r'["\')\]}]+?(?:\s+|(?=--)|$)', re.MULTILINE)
+_NOT_IN_WORDS = r"[)\";}\]*:@'({\[!?]"
+_END = re.compile(rf"[.?!](?=(?P<after_tok>{_NOT_IN_WORDS}|\s+\S+))")
+
+_PROBE = (
+    """'Yes', he said – "it isn't Ann's, I cannot 'do' it" (3,5 %)... «Da»; o'clock 'a b' `x` --!"""
+)
+_PROBE_WORDS = (
+    "'Yes ' , he said – `` it is n't Ann 's , I can not 'do ' it '' ( 3,5 % ) ... « Da » ; "
+    "o'clock ' a b ' ` x ` -- !"
+)
+"""A sentence and its words as 3.6.6 cut them: a newer NLTK may have changed something more."""
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def load_tokeniser(language: str) -> Tokeniser:
+    """The function that cuts a sentence of a language (``sl`` or ``en``) into words.
+
+    Raises:
+        MissingError: NLTK or its model of the language is not installed.
+    """
+    try:
+        import nltk.tokenize.punkt  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError(
+            "words are cut by NLTK (3.9 or newer), which is not installed.",
+            remedy='pip install "nltk>=3.9.1,<4"',
+        ) from None
+    try:
+        sentences = _make_sentence_splitter(LANGUAGES[language])
+    except LookupError:
+        raise MissingDependencyError(
+            f"words are cut with NLTK's model punkt_tab ({LANGUAGES[language]}), which is not "
+            "installed.",
+            remedy=INSTALL_PUNKT,
+        ) from None
+    words = make_word_tokeniser()
+
+    def tokenise(text: str) -> list[str]:
+        found = sentences.tokenize(text.strip())
+        return [word for sentence in found for word in words(sentence)]
+
+    return tokenise
+
+
+def make_word_tokeniser() -> Tokeniser:
+    """The function that cuts one sentence into words, without looking for further sentences.
+
+    It needs NLTK and no data.
+
+    Raises:
+        MissingError: NLTK is not installed, or is of a version that cuts in yet another way.
+    """
+    try:
+        from nltk.tokenize.destructive import NLTKWordTokenizer
+    except ImportError:
+        raise MissingDependencyError(
+            "words are cut by NLTK, which is not installed.", remedy='pip install "nltk>=3.9.1,<4"'
+        ) from None
+
+    cutter = NLTKWordTokenizer()
+    cutter.STARTING_QUOTES = [*cutter.STARTING_QUOTES[:-1], (_APOSTROPHE, r"\1 \2")]
+    cutter.ENDING_QUOTES = _remove_rules(cutter.ENDING_QUOTES, r"\s+")
+    cutter.PUNCTUATION = _remove_rules(cutter.PUNCTUATION, _DASHES)
+    cut: Tokeniser = cutter.tokenize
+    if cut(_PROBE) != _PROBE_WORDS.split():
+        raise MissingDependencyError(
+            "this version of NLTK cuts words in a way that paretune cannot undo.",
+            remedy='pip install "nltk<=3.10.4"',
+        )
+    return cut
+
+
+def _remove_rules(rules: list[Any], pattern: str) -> list[Any]:
+    return [rule for rule in rules if rule[0].pattern != pattern]
+
+
+def crashes_slobench(text: str) -> bool:
+    """Whether NLTK 3.6.6 ends with an error on this line, and SloBench's evaluator with it.
+
+    It looks for the word before what may end a sentence, and here is none: ``! Ne.``
+    """
+    return any(not before for _, before in _find_sentence_ends(text.strip(), _END))
+
+
+def make_readable(text: str) -> str:
+    """The line with the least change by which NLTK 3.6.6 can read it; others as they are.
+
+    A mark before a space is joined to the word behind it: ``!Ne`` has the words and characters of
+    ``! Ne``, since NLTK cuts at ``!`` and ``?`` anyway. Where that does not help, the mark goes.
+    """
+    while crashes_slobench(text):
+        mark, rest = text.strip()[0], text.strip()[1:].lstrip()
+        joined = mark + rest
+        text = rest if mark == "." or crashes_slobench(joined) else joined
+    return text
+
+
+def _find_sentence_ends(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
+    """What may end a sentence, with the word before it, from the right.
+
+    Of several in one word only the last counts.
+    """
+    begin = len(text) + 1
+    for match in reversed(list(pattern.finditer(text))):
+        if match.end() <= begin:
+            *rest, word = text[: match.start()].rsplit(maxsplit=1) or [""]
+            begin = len(rest[0]) if rest else 0
+            yield match, word
+
+
+def _make_sentence_splitter(language: str) -> Any:
+    from nltk.tokenize.punkt import PunktLanguageVars, PunktTokenizer
+
+    class Ends(PunktLanguageVars):  # type: ignore[misc]
+        re_boundary_realignment = _CLOSING
+        _re_non_word_chars = _NOT_IN_WORDS
+
+    class Cutter(PunktTokenizer):  # type: ignore[misc]
+        def _match_potential_end_contexts(self, text: str) -> list[tuple[re.Match[str], str]]:
+            found = _find_sentence_ends(text, self._lang_vars.period_context_re())
+            return [(m, word + m.group() + m.group("after_tok")) for m, word in found][::-1]
+
+    cutter = Cutter(language)
+    cutter._lang_vars = Ends()
+    return cutter

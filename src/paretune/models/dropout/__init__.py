@@ -1,0 +1,1 @@
+"""Dropout: see the modules."""

@@ -1,0 +1,197 @@
+"""The part of a model below everything that is trained, computed once for each text and kept.
+
+Where all that a run trains sits above layer k and nothing below draws dropout, what enters layer k
+is the same in every epoch, and for every seed, learning rate and method. It is computed once, kept
+on disk, and handed to the model in the place of its embeddings and lower layers.
+
+A file holds the rows of all texts of one part, one text after another, in the order of the part. It
+is named by what it was computed from, so nothing stale is ever found: weights, layer, precision and
+tokens. Files that were not used for longest make room for new ones. They are plain arrays,
+read from disk as they are asked for (``allow_pickle`` is off).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from paretune.models.packing import Packing
+from paretune.models.structure.anatomy import Anatomy
+
+_INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64: np.uint64}
+
+
+@dataclass(frozen=True)
+class CachedActivations:
+    """The rows of a part, as they lie on disk.
+
+    Shapes: ``rows`` (all rows, width) as integers of the size of ``dtype``; ``starts``
+    (texts + 1,).
+    """
+
+    rows: NDArray[Any]
+    starts: list[int]
+    dtype: torch.dtype
+
+    def rows_of(self, texts: Iterable[int]) -> Tensor:
+        """The rows of these texts, one text after another; (rows, 1, width)."""
+        parts = [self.rows[self.starts[t] : self.starts[t + 1]] for t in texts]
+        return torch.from_numpy(np.concatenate(parts)).view(self.dtype)[:, None]
+
+
+class StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)
+    """What was asked for is computed."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
+    """How many layers lie below everything that a method trains or stands beside.
+
+    Args:
+        anatomy: of an encoder.
+        touched: names of the trained tensors and of the modules that a method changed.
+
+    Returns:
+        0 where anything is outside the layers and the head; all layers where only the head is
+        trained.
+    """
+    lowest = len(anatomy.layers)
+    for name in touched:
+        if any(name == part or name.startswith(f"{part}.") for part in anatomy.head_modules):
+            continue
+        inside = [i for i, layer in enumerate(anatomy.layers) if name.startswith(f"{layer.name}.")]
+        lowest = min(lowest, inside[0] if inside else 0)
+    return lowest
+
+
+def skip_layers(model: Any, anatomy: Anatomy, packing: Packing, depth: int) -> Callable[[], None]:
+    """Let the model go on from ``packing.hidden`` at layer ``depth``; returns what undoes it."""
+    embeddings = model.get_submodule(anatomy.word_embeddings.rpartition(".")[0])
+    skipped = [model.get_submodule(layer.name) for layer in anatomy.layers[:depth]]
+
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        return packing.cached_hidden
+
+    def passed_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return hidden_states
+
+    embeddings.forward = kept
+    for layer in skipped:
+        layer.forward = passed_on
+    packing.skipped_layers = depth
+
+    def undo() -> None:
+        packing.skipped_layers = 0
+        for module in (embeddings, *skipped):
+            del module.forward
+
+    return undo
+
+
+def compute_layer_input(model: Any, anatomy: Anatomy, depth: int, given: dict[str, Any]) -> Tensor:
+    """What enters layer ``depth``, or leaves the last one; (rows, 1, width)."""
+
+    def stop(module: nn.Module, args: Any, out: Tensor) -> None:
+        raise StopForward(out)
+
+    below = model.get_submodule(anatomy.layers[depth - 1].name)
+    handle = below.register_forward_hook(stop)
+    try:
+        model(**given)
+    except StopForward as enough:
+        return enough.hidden
+    finally:
+        handle.remove()
+    raise RuntimeError(f"{type(model).__name__} does not run layer {depth - 1}.")
+
+
+def cache_key(*told: Any, texts: Sequence[Sequence[int]]) -> str:
+    """A name for the rows of texts, from everything that decides them."""
+    digest = hashlib.sha256(repr(told).encode())
+    for text in texts:
+        digest.update(np.array([len(text), *text], dtype=np.int64).tobytes())
+    return digest.hexdigest()[:40]
+
+
+def load_or_compute(
+    folder: Path,
+    name: str,
+    starts: list[int],
+    width: int,
+    dtype: torch.dtype,
+    budget_bytes: int,
+    compute: Callable[[NDArray[Any]], None],
+) -> CachedActivations | str:
+    """The rows of that name, computed if they are not there; or why they are not kept.
+
+    Args:
+        folder: where such files lie.
+        name: of the file.
+        starts: first row of each text, and of none behind the last.
+        width: of the hidden state.
+        dtype: of the rows.
+        budget_bytes: what all files together may take; an older one goes for a new one.
+        compute: fills an array of (rows, width), integers of the size of ``dtype``.
+
+    A file is written beside and renamed, so what is found is whole.
+    """
+    integers = _INTEGERS[dtype]
+    size = starts[-1] * width * np.dtype(integers).itemsize
+    if size > budget_bytes:
+        return f"{size / 2**20:.0f} MiB are more than the budget of {budget_bytes / 2**20:.0f} MiB"
+    path = folder / f"{name}.npy"
+    if not path.is_file():
+        part = folder / f"{name}.{os.getpid()}.part"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _make_room(folder, budget_bytes - size)
+            rows = np.lib.format.open_memmap(
+                part, mode="w+", dtype=integers, shape=(starts[-1], width)
+            )
+            compute(rows)
+            rows.flush()
+            part.replace(path)
+        except OSError as error:  # the disk is full, or not ours: no cache is worth a run
+            return f"{folder} cannot be written ({error})"
+        finally:
+            if part.exists():  # the disk was full, or the run was stopped
+                part.unlink()
+    with suppress(OSError):
+        os.utime(path)  # used now
+    return CachedActivations(np.load(path, mmap_mode="r", allow_pickle=False), starts, dtype)
+
+
+def _make_room(folder: Path, allowed_bytes: int) -> None:
+    """Take the files that were not used for longest away until the rest is small enough."""
+    found = []
+    for path in folder.glob("*.npy"):
+        with suppress(OSError):  # another process took it away
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+    held = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if held <= allowed_bytes:
+            return
+        with suppress(OSError):
+            path.unlink()
+        held -= size
+
+
+def to_integers(hidden: Tensor) -> NDArray[Any]:
+    """The bits of (rows, 1, width) as an array of (rows, width)."""
+    flat = hidden[:, 0].cpu().contiguous()
+    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return flat.view(kinds[flat.element_size()]).numpy().view(_INTEGERS[flat.dtype])

@@ -1,0 +1,130 @@
+"""Weights that exist only as ``pytorch_model.bin``: opened safely, written once as safetensors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.data.sources.cache_dir import data_home
+from paretune.errors import ModelError
+from paretune.models.sources.files import SAFETENSORS, ModelFiles
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
+    """A folder with the same config, tokenizer and weights, as safetensors; made at first use.
+
+    Kept under ``weights_hash`` in paretune's folder for fetched data. The folder appears whole or
+    not at all, also when two processes make it at once.
+
+    Raises:
+        ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
+    """
+    target = data_home() / "models" / weights_hash[:20]
+    if target.is_dir():
+        return target
+    tensors = _read_pickles(files)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        for path in (files.folder / "config.json", *files.tokenizer):
+            shutil.copyfile(path, fresh / path.name)
+        if files.config.get("tie_word_embeddings") is not False:
+            tensors = _drop_tied(tensors)
+        _write(tensors, fresh / SAFETENSORS)
+        for path in fresh.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        try:
+            fresh.rename(target)
+        except OSError:
+            # Another process was first; what it wrote has the same content.
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target
+
+
+def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
+    import torch
+
+    tensors: dict[str, Tensor] = {}
+    for path in files.weights:
+        if path.suffix == ".json":
+            continue
+        try:
+            # Files from before torch 1.6 are no zip archives and cannot be mapped.
+            state = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
+        except Exception as error:  # noqa: BLE001 (a damaged pickle ends in any of them)
+            raise _describe_refusal(path, str(error)) from None
+        plain = isinstance(state, dict) and all(
+            isinstance(name, str) and torch.is_tensor(value) for name, value in state.items()
+        )
+        if not plain:
+            raise ModelError(
+                "is not a plain mapping of names to tensors (a training checkpoint?).",
+                where=str(path),
+                remedy="Save the model alone: model.save_pretrained(FOLDER).",
+            )
+        tensors.update(state)
+    return tensors
+
+
+def _describe_refusal(path: Path, told: str) -> ModelError:
+    """Why torch does not open a file, in our own words: its text advises to open it all the same.
+
+    A pickle of something else than tensors names what it would call; all else is damage.
+    """
+    called = re.search(r"GLOBAL ([\w.]+)", told)
+    if called is None:
+        return ModelError(
+            "is truncated or damaged, or holds no weights.",
+            where=str(path),
+            remedy="Fetch the file again.",
+        )
+    return ModelError(
+        f"cannot be opened safely (it would call {called[1]}), and is not opened otherwise.",
+        where=str(path),
+        remedy="Take a model with safetensors, or convert it yourself if you trust it.",
+    )
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, which refuses tensors that share memory: each in full."""
+    from safetensors.torch import save_file
+
+    owners: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.contiguous().clone() if place in owners else tensor.contiguous()
+        owners.add(place)
+    save_file(apart, path, metadata={"format": "pt"})
+
+
+def _drop_tied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the other names of a word table (decoder, output layer), which the model ties anew.
+
+    Each name written would be a copy on the disk, and one more that is mapped and read.
+    """
+    tables: dict[tuple[object, ...], str] = {}
+    for name, tensor in tensors.items():
+        if "embed" in name or "shared" in name:
+            tables.setdefault(_view_key(tensor), name)
+    return {n: tensor for n, tensor in tensors.items() if tables.get(_view_key(tensor), n) == n}
+
+
+def _view_key(tensor: Tensor) -> tuple[object, ...]:
+    """Which memory a tensor shows, and how: equal where two tensors are one."""
+    start = tensor.untyped_storage().data_ptr()
+    return start, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride()

@@ -1,0 +1,164 @@
+"""Which files of a folder make a model, and one hash over their content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import ModelError
+from paretune.models.sources.file_checks import (
+    read_json_object,
+    read_tensor_dtypes,
+    require_no_lfs_pointer,
+    require_regular_files,
+)
+
+SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "source.spm",
+    "target.spm",
+)
+_TOKENIZER_CONFIGS = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}
+_OTHER_FRAMEWORKS = {
+    "tf_model.h5": "TensorFlow",
+    "flax_model.msgpack": "Flax",
+    "model.onnx": "ONNX",
+}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """What is read of a model's folder.
+
+    ``is_pickle`` says that the weights are ``.bin`` files; ``dtypes`` are those of the tensors in
+    safetensors (``F32``, ``F16`` ...), of which a ``.bin`` does not tell before it is opened.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    weights: tuple[Path, ...]
+    tokenizer: tuple[Path, ...]
+    is_pickle: bool
+    dtypes: frozenset[str] = frozenset()
+
+    @property
+    def content_hash(self) -> str:
+        """Sha256 over names and bytes of the config, the weights and the tokenizer."""
+        digest = hashlib.sha256()
+        for path in (self.folder / "config.json", *self.weights, *self.tokenizer):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.name} {content}\n".encode())
+        return digest.hexdigest()
+
+
+def has_weights(folder: Path, *names: str) -> bool:
+    """Whether weights of one of these names are there, as one file or with an index of many."""
+    return any((folder / n).is_file() or (folder / f"{n}.index.json").is_file() for n in names)
+
+
+def describe_missing(folder: Path) -> str:
+    """What of a model's files a folder lacks, in words; empty where all kinds are there.
+
+    Raises:
+        ModelError: an index of weights that cannot be used.
+    """
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    if not has_weights(folder, SAFETENSORS, PICKLE):
+        return "weights"
+    if lost := [path.name for path in _list_weight_files(folder)[0] if not path.is_file()]:
+        return ", ".join(lost)
+    return "" if _has_tokenizer(folder) else "a tokenizer"
+
+
+def list_model_files(folder: Path) -> ModelFiles:
+    """List a folder's model files, safetensors preferred.
+
+    Raises:
+        ModelError: no folder, no config, no weights that can be opened, or no tokenizer; a file
+            that is none, that git-lfs has not fetched, or that is cut off.
+    """
+    where = str(folder)
+    if not folder.is_dir():
+        raise ModelError("no such folder.", where=where)
+    if (folder / "adapter_config.json").is_file():
+        # transformers would load the adapter into the model without a word.
+        raise ModelError(
+            "holds a PEFT adapter, not a plain model.",
+            where=where,
+            remedy="Merge it into its base model first (merge_and_unload), and save that.",
+        )
+    require_regular_files(folder)
+    config = read_json_object(folder / "config.json")
+    weights, pickled = _find_weights(folder)
+    tokenizer = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    if not _has_tokenizer(folder):
+        raise ModelError(
+            "there is no tokenizer beside the weights.",
+            where=where,
+            remedy="Save it there: tokenizer.save_pretrained(FOLDER).",
+        )
+    for path in (*weights, *tokenizer):
+        require_no_lfs_pointer(path)
+    safe = [path for path in weights if path.suffix == ".safetensors"]
+    types = frozenset(found for path in safe for found in read_tensor_dtypes(path))
+    return ModelFiles(folder, config, weights, tokenizer, pickled, types)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / n).is_file() for n in TOKENIZER_FILES if n not in _TOKENIZER_CONFIGS)
+
+
+def _find_weights(folder: Path) -> tuple[tuple[Path, ...], bool]:
+    """The weight files, an index first, and whether they are pickled."""
+    listed, pickled = _list_weight_files(folder)
+    if lost := [path.name for path in listed if not path.is_file()]:
+        raise ModelError(f"names files that are missing: {', '.join(lost)}.", where=str(listed[0]))
+    if listed:
+        return listed, pickled
+    foreign = [kind for name, kind in _OTHER_FRAMEWORKS.items() if (folder / name).is_file()]
+    found = f"only {' and '.join(foreign)} weights" if foreign else "no weights"
+    raise ModelError(
+        f"holds {found}; looked for {SAFETENSORS} and {PICKLE}, whole or with an index.",
+        where=str(folder),
+        remedy="Open it with its own library and save it as safetensors.",
+    )
+
+
+def _list_weight_files(folder: Path) -> tuple[tuple[Path, ...], bool]:
+    """The weight file, or an index and all that it names, there or not; and whether pickled."""
+    for name in (SAFETENSORS, PICKLE):
+        if (folder / name).is_file():
+            return (folder / name,), name == PICKLE
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return (index, *(folder / shard for shard in _read_shards(index))), name == PICKLE
+    return (), False
+
+
+def _read_shards(index: Path) -> list[str]:
+    named = read_json_object(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise ModelError("has no weight_map.", where=str(index))
+    strange = [s for s in named.values() if not (s and isinstance(s, str) and Path(s).name == s)]
+    if strange:
+        raise ModelError(
+            f"names as a file of weights what is no file's name: {strange[0]!r:.80}.",
+            where=str(index),
+            remedy="It is damaged, or not to be trusted: fetch the model again.",
+        )
+    return sorted(set(named.values()))

@@ -1,0 +1,57 @@
+"""Where a base that is a folder lies on this machine, by the hash of its files.
+
+An export names such a base by label and hash: its path would tell others about this machine and be
+of no use to them. Here the path is kept, so that the machine that exported finds it again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paretune.data.sources.cache_dir import data_home
+from paretune.errors import ModelError
+from paretune.models.sources.resolve import ModelSource
+
+
+def is_local_folder(source: ModelSource) -> bool:
+    """Whether a model is neither of the hub nor of a package, so that it has no public name."""
+    return source.revision is None and not source.name.startswith("package:")
+
+
+def remember_path(source: ModelSource) -> None:
+    """Note where a base lies.
+
+    Raises:
+        OSError: the folder of fetched data cannot be written.
+    """
+    place = _note_path(source.weights_hash)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(source.name).expanduser().resolve()
+    place.write_text(f"{folder}\n", encoding="utf-8")
+
+
+def recall_path(weights_hash: str, label: str, where: Path) -> str:
+    """The folder of a base that was noted here.
+
+    Args:
+        weights_hash: of its files.
+        label: how the study called it, for the error.
+        where: the export that needs it, for the error.
+
+    Raises:
+        ModelError: this machine does not know it, or it is no longer there.
+    """
+    place = _note_path(weights_hash)
+    folder = place.read_text(encoding="utf-8").strip() if place.is_file() else ""
+    if not folder or not Path(folder).is_dir():
+        raise ModelError(
+            f'its base "{label}" is a folder that '
+            + (f"was {folder} and is gone." if folder else "this machine does not know."),
+            where=str(where),
+            remedy=f"Say where it lies: base=PLACE (sha256 of its files: {weights_hash}).",
+        )
+    return folder
+
+
+def _note_path(weights_hash: str) -> Path:
+    return data_home() / "bases" / weights_hash

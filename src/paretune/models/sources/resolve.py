@@ -1,0 +1,114 @@
+"""From the name in a study file to a folder of files, pinned and hashed. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import ModelError
+from paretune.models.sources.convert import convert_to_safetensors
+from paretune.models.sources.file_checks import read_tensor_dtypes
+from paretune.models.sources.files import SAFETENSORS, ModelFiles, list_model_files
+from paretune.models.sources.hub import find_snapshot
+from paretune.models.sources.package import find_package_folder
+from paretune.study import ModelSpec
+
+_HALVES = {"F16": "float16", "BF16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model's files on this machine.
+
+    Attributes:
+        name: as the study file has it.
+        folder: what ``from_pretrained`` is given.
+        revision: the hub commit or the package's version; None for a folder.
+        weights_hash: sha256 over config, weights and tokenizer, before any conversion.
+        notes: what a reader of the results should know about these files.
+        width: the hidden size that the config names; None where it names none.
+    """
+
+    name: str
+    folder: Path
+    revision: str | None
+    weights_hash: str
+    notes: tuple[str, ...] = ()
+    width: int | None = None
+
+
+def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
+    """Find a model: a folder (``./x``, ``/x``, ``~/x``), ``package:NAME``, or a hub name.
+
+    Args:
+        spec: name and, for the hub, revision.
+        offline: take hub models from the local cache only.
+
+    Raises:
+        ModelError: not found, not complete, or not to be opened safely.
+        NetworkError: the hub does not answer.
+    """
+    source, files = _locate(spec, offline=offline)
+    _refuse_remote_code(spec, files)
+    source = replace(source, weights_hash=files.content_hash, width=read_hidden_size(files.config))
+    types, notes = set(files.dtypes), []
+    if files.is_pickle:
+        source = replace(source, folder=convert_to_safetensors(files, source.weights_hash))
+        types = read_tensor_dtypes(source.folder / SAFETENSORS)
+        notes.append(
+            f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
+        )
+    if halved := sorted(_HALVES[one] for one in types & set(_HALVES)):
+        notes.append(
+            f"weights of {spec.name} are {' and '.join(halved)} in their file; opened as float32"
+        )
+    return replace(source, notes=tuple(notes))
+
+
+def _locate(spec: ModelSpec, *, offline: bool) -> tuple[ModelSource, ModelFiles]:
+    name, revision = spec.name, None
+    if name.startswith((".", "/", "~")) or Path(name).is_absolute():
+        _refuse_revision(spec, "a folder has no revisions")
+        folder = Path(name).expanduser().resolve()
+    elif name.startswith("package:"):
+        _refuse_revision(spec, "a package is pinned where it is installed")
+        folder, revision = find_package_folder(name.removeprefix("package:"))
+    else:
+        folder, revision = find_snapshot(name, spec.revision, offline=offline)
+    return ModelSource(name, folder, revision, weights_hash=""), list_model_files(folder)
+
+
+def read_hidden_size(config: Mapping[str, Any]) -> int | None:
+    """The width of a model as its ``config.json`` names it; None where it does not."""
+    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    return None
+
+
+def _refuse_revision(spec: ModelSpec, reason: str) -> None:
+    if spec.revision is not None:
+        raise ModelError(
+            f"revision {spec.revision} means nothing here: {reason}.",
+            where=f"model {spec.name}",
+            remedy="Remove it.",
+        )
+
+
+def _refuse_remote_code(spec: ModelSpec, files: ModelFiles) -> None:
+    """A model that brings its own Python code would run it on this machine."""
+    if "auto_map" not in files.config:
+        return
+    # Imported for these few models only: it takes seconds.
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    kind = files.config.get("model_type")
+    if kind not in CONFIG_MAPPING_NAMES:
+        raise ModelError(
+            f'is of type "{kind}", which needs Python code from its own repository '
+            "(auto_map in config.json); paretune never runs such code.",
+            where=f"model {spec.name}",
+            remedy="Choose a model whose type transformers knows.",
+        )

@@ -1,0 +1,1 @@
+"""Structure: see the modules."""

@@ -1,0 +1,243 @@
+"""The inside of one layer of an encoder or a decoder, read from its structure.
+
+What a linear layer does is told by where it sits and by its shape; names only tell query, key and
+value apart, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` keeps them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from paretune.errors import ModelError
+
+Stack = Literal["encoder", "decoder"]
+
+SUPPORTED_FAMILIES = (
+    "Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work, and so do "
+    "translation models (Marian, T5, mT5, BART, mBART, M2M100, NLLB)."
+)
+"""What to do about a model that is not understood."""
+
+_QKV = {
+    "query": re.compile(r"^(q|query|wq)(_?(proj|lin|linear))?$", re.IGNORECASE),
+    "key": re.compile(r"^(k|key|wk)(_?(proj|lin|linear))?$", re.IGNORECASE),
+    "value": re.compile(r"^(v|value|wv)(_?(proj|lin|linear))?$", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Module names of an attention's linear layers.
+
+    Where one linear layer makes query, key and value at once (``fused``), the three names are the
+    same. ``name`` is the module that holds them all.
+    """
+
+    name: str
+    query: str
+    key: str
+    value: str
+    output: str
+    fused: bool = False
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its attention and its feed-forward part.
+
+    ``up`` has one name (width to inner, or to twice inner where a gate is fused with it) or two
+    (a gate apart); ``down`` leads back to the width. ``output_norm`` is the normalisation that
+    gives the
+    layer's output, or None in a layer that normalises first. ``cross_attention`` is a decoder's
+    second attention, whose keys and values are those of the encoded source.
+    """
+
+    name: str
+    self_attention: Attention
+    up: tuple[str, ...]
+    down: str
+    output_norm: str | None = None
+    stack: Stack = "encoder"
+    cross_attention: Attention | None = None
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """The attention to its own sequence, then that to the source where there is one."""
+        return (
+            (self.self_attention,)
+            if self.cross_attention is None
+            else (self.self_attention, self.cross_attention)
+        )
+
+
+class NotALayerError(Exception):
+    """A block that is no layer; the message says what is missing and what is there."""
+
+
+def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") -> tuple[Layer, ...]:
+    """Read the longest list of equal blocks that have an attention and a feed-forward part.
+
+    Args:
+        model: the whole model.
+        within: name of the part of it that is looked through.
+        stack: what that part is; only a decoder's layers have an attention to the source.
+
+    Raises:
+        ModelError: there is no such list; the lists that were looked at are named with the reason.
+    """
+    reasons: list[str] = []
+    found: list[tuple[Layer, ...]] = []
+    for own, module in model.get_submodule(within).named_modules():
+        if not isinstance(module, nn.ModuleList) or not len(module):
+            continue
+        name = f"{within}.{own}" if within else own
+        kinds = {type(block) for block in module}
+        if len(kinds) > 1:
+            reasons.append(f"{name}: blocks of unequal kinds ({_describe_types(kinds)})")
+            continue
+        try:
+            layers = (read_layer(f"{name}.{i}", block, stack) for i, block in enumerate(module))
+            found.append(tuple(layers))
+        except NotALayerError as error:
+            reasons.append(f"{name}: {len(module)} x {_describe_types(kinds)}, {error}")
+    if not found:
+        listed = "".join(f"\n  {reason}" for reason in reasons) or "\n  no list of blocks at all"
+        raise ModelError(
+            f"{type(model).__name__} has no {stack} that paretune understands.\n"
+            "Looked for: a list of equal blocks, each with linear layers for query, key and value "
+            "(or one fused), an attention output, and a feed-forward pair up and down.\n"
+            f"Found:{listed}\n",
+            remedy=SUPPORTED_FAMILIES,
+        )
+    return max(found, key=len)
+
+
+def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
+    """Find the roles of a block's linear layers.
+
+    Raises:
+        NotALayerError: a role has no linear layer.
+    """
+    linears = {n: m for n, m in block.named_modules() if isinstance(m, nn.Linear)}
+    if not linears:
+        weighted = sorted(
+            f"{n} {type(m).__name__}"
+            for n, m in block.named_modules()
+            if any(p.dim() > 1 for p in m.parameters(recurse=False))
+        )
+        raise NotALayerError(f"without linear layers (it has {', '.join(weighted) or 'none'})")
+    attentions = _find_attentions(linears, most=2 if stack == "decoder" else 1)
+    taken = {part for a in attentions for part in (a.query, a.key, a.value, a.output)}
+    rest = [n for n in linears if n not in taken]
+    width = linears[attentions[0].output].out_features
+    downs = [n for n in rest if linears[n].out_features == width]
+    if not downs:
+        raise NotALayerError(
+            f"with an attention but no feed-forward part ({_describe_shapes(linears)})"
+        )
+    down = downs[-1]
+    inner = linears[down].in_features
+    ups = tuple(
+        n
+        for n in rest
+        if n != down
+        and linears[n].in_features == width
+        and linears[n].out_features in (inner, 2 * inner)
+    )
+    if not ups or len(ups) + 1 != len(rest):
+        raise NotALayerError(f"with an unclear feed-forward part ({_describe_shapes(linears)})")
+
+    def full(part: str) -> str:
+        return f"{name}.{part}" if part else name
+
+    own, *to_source = (_with_full_names(attention, full) for attention in attentions)
+    cross = to_source[0] if to_source else None
+    return Layer(name, own, tuple(map(full, ups)), full(down), stack=stack, cross_attention=cross)
+
+
+def _find_attentions(linears: dict[str, nn.Linear], most: int) -> list[Attention]:
+    """The attentions of a block, in its order: that to its own sequence comes first.
+
+    Names are those inside the block.
+    """
+    named = {
+        role: [n for n in linears if pattern.match(n.rpartition(".")[2])]
+        for role, pattern in _QKV.items()
+    }
+    if any(named.values()):
+        unclear = [
+            f"{role}: {names or 'none'}"
+            for role, names in named.items()
+            if not 1 <= len(names) <= most or len(names) != len(named["query"])
+        ]
+        if unclear:
+            raise NotALayerError(f"unclear attention ({'; '.join(unclear)})")
+        triples = list(zip(*named.values(), strict=True))
+    else:
+        # One layer that reads the width and gives three times as much, beside one of width x width.
+        fused = [n for n, m in linears.items() if m.out_features == 3 * m.in_features]
+        fused = [n for n in fused if _has_square_sibling(n, linears)]
+        if len(fused) != 1:
+            raise NotALayerError(f"without a recognisable attention ({_describe_shapes(linears)})")
+        triples = [(fused[0],) * 3]
+    roles = {name for triple in triples for name in triple}
+    return [_read_attention(linears, triple, roles) for triple in triples]
+
+
+def _read_attention(
+    linears: dict[str, nn.Linear], triple: tuple[str, ...], roles: set[str]
+) -> Attention:
+    """The attention of these query, key and value; ``roles`` are those of the whole block."""
+    query, key, value = triple
+    fused = query == key
+    home = query.rpartition(".")[0] if fused else _innermost_parent(list(triple))
+    # The output projection is the nearest linear layer around them: climb until there is one.
+    inside = home
+    while True:
+        near = [n for n in linears if n not in roles and (not inside or n.startswith(f"{inside}."))]
+        if near or not inside:
+            break
+        inside = inside.rpartition(".")[0]
+    width = linears[query].in_features
+    outputs = [n for n in near if linears[n].out_features == width]
+    if not outputs:
+        raise NotALayerError(f"with no attention output ({_describe_shapes(linears)})")
+    return Attention(inside, query, key, value, outputs[0], fused)
+
+
+def _with_full_names(a: Attention, full: Callable[[str], str]) -> Attention:
+    names = (a.name, a.query, a.key, a.value, a.output)
+    name, query, key, value, output = (full(part) for part in names)
+    return Attention(name, query, key, value, output, a.fused)
+
+
+def _has_square_sibling(name: str, linears: dict[str, nn.Linear]) -> bool:
+    parent, width = name.rpartition(".")[0], linears[name].in_features
+    return any(
+        n.rpartition(".")[0] == parent and m.in_features == m.out_features == width
+        for n, m in linears.items()
+    )
+
+
+def _innermost_parent(names: list[str]) -> str:
+    """The innermost module that holds all the names."""
+    parts = [name.split(".")[:-1] for name in names]
+    shared = []
+    for level in zip(*parts, strict=False):
+        if len(set(level)) > 1:
+            break
+        shared.append(level[0])
+    return ".".join(shared)
+
+
+def _describe_shapes(linears: dict[str, nn.Linear]) -> str:
+    return ", ".join(f"{n} {m.out_features}x{m.in_features}" for n, m in linears.items())
+
+
+def _describe_types(kinds: set[type]) -> str:
+    return ", ".join(sorted(kind.__name__ for kind in kinds))

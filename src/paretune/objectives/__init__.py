@@ -1,0 +1,1 @@
+"""Objectives: see the modules."""

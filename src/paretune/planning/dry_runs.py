@@ -1,0 +1,98 @@
+"""What ``check`` looks at beside the data: every method on every model on every task, one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from paretune import methods
+from paretune.data.checks.audit import audit_truncation
+from paretune.data.finding import Finding
+from paretune.errors import ParetuneError
+from paretune.models.load import LoadedModel
+from paretune.planning.context import StudyContext
+from paretune.planning.pending import plan_pending_runs
+from paretune.study import Run, Study
+from paretune.training.dry_run import DirectionLosses, DryStep, compare_directions, take_dry_step
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """How one cell's dry step went. ``error`` is None where it went well.
+
+    ``findings``: texts that are cut because the method leaves less room than others do.
+    """
+
+    run: Run
+    said: str
+    error: ParetuneError | None
+    findings: tuple[Finding, ...] = ()
+
+
+def find_truncations(study: Study, context: StudyContext) -> Iterator[Finding]:
+    """What the study's length, or the model's own, would cut; with each model's own tokenizer."""
+    for model in study.models:
+        for task in study.tasks:
+            dataset = context.dataset(task)
+            context.source(model)
+            loaded = context.caches.model(model, dataset)
+            length = _text_length(study.training.max_length, loaded)
+            yield from audit_truncation(dataset, loaded.tokenizer, length, _source_prefix(loaded))
+
+
+def check_translation_directions(
+    study: Study, context: StudyContext
+) -> Iterator[tuple[str, DirectionLosses]]:
+    """For each translation and model, which way the model translates."""
+    for task in study.tasks:
+        for model in study.models:
+            if task.is_translation:
+                context.dataset(task)
+                context.source(model)
+                yield f"{task.key} x {model.key}", compare_directions(task, model, context.caches)
+
+
+def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> Iterator[DryRun]:
+    """One step of every method on every model on every task of the study."""
+    ready, _ = plan_pending_runs(study, context, [])
+    for planned in ready:
+        run = planned.run
+        if run.stage != "cost" or not methods.trains_a_model(methods.get(run.method.name)):
+            continue
+        try:
+            stepped = take_dry_step(run, context.caches, device)
+            yield DryRun(
+                run, stepped.said, None, tuple(_find_extra_truncations(run, stepped, context))
+            )
+        except ParetuneError as error:
+            yield DryRun(run, "", error)
+
+
+def _find_extra_truncations(run: Run, stepped: DryStep, context: StudyContext) -> Iterator[Finding]:
+    """Texts that this method cuts and methods without virtual tokens do not."""
+    dataset = context.dataset(run.task)
+    loaded = context.caches.model(run.model, dataset)
+    if stepped.text_tokens >= _text_length(run.training.max_length, loaded):
+        return
+    for found in audit_truncation(
+        dataset, loaded.tokenizer, stepped.text_tokens, _source_prefix(loaded)
+    ):
+        what = (
+            f"{run.method.key}: {stepped.virtual_tokens} virtual tokens leave "
+            f"{stepped.text_tokens} of {loaded.anatomy.max_length} positions to the text. "
+        )
+        yield replace(
+            found,
+            code="less-room",
+            what=what + found.what,
+            remedy="Use fewer virtual tokens, or compare it knowing that it reads less.",
+        )
+
+
+def _text_length(max_length: int, loaded: LoadedModel) -> int:
+    """Tokens of text where a method takes none for itself."""
+    return min(max_length, loaded.anatomy.max_length or max_length)
+
+
+def _source_prefix(loaded: LoadedModel) -> str:
+    return "" if loaded.direction is None else loaded.direction.prefix

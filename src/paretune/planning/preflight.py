@@ -1,0 +1,139 @@
+"""Before a study starts on this machine: its device and precision, its audit, its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from paretune.data.checks.audit import audit
+from paretune.data.finding import Finding
+from paretune.errors import DataError, ModelError
+from paretune.measuring.auto_precision import Precision, resolve_auto_precision
+from paretune.planning.context import NO_MODEL, StudyContext
+from paretune.planning.expand import expand_study, find_possible_run_ids
+from paretune.planning.predicted_cost import CostPredictor
+from paretune.planning.worker_count import MEMORY_PREFIX, worker_bytes
+from paretune.store import Store
+from paretune.study import ModelSpec, Run, Study
+from paretune.training.evaluation.optional_metrics import OptionalMetrics
+
+
+def make_context(store: Store | None, device: str, *, offline: bool = True) -> StudyContext:
+    """The study's context on this machine."""
+    return StudyContext(auto_precision=make_precision_resolver(store, device), offline=offline)
+
+
+def make_precision_resolver(store: Store | None, device: str) -> Callable[[int | None], Precision]:
+    """What ``precision: auto`` means for a model of some width, decided once for each store.
+
+    So a store that is continued on another machine computes as it did before.
+    """
+    key = f"precision/{device.split(':')[0]}"
+    # Stores of paretune 0.1.0 hold one precision for all models.
+    whole = store.get_setting(key) if store is not None else None
+
+    def decided(width: int | None) -> Precision:
+        own = f"{key}/{width}"
+        found = whole or (store.get_setting(own) if store is not None else None)
+        if found is None:
+            found = resolve_auto_precision(device, width).precision
+            if store is not None and store.is_writable:
+                found = store.set_default_setting(own, found)
+        return "bf16" if found == "bf16" else "fp32"
+
+    return decided
+
+
+def check_optional_metrics(study: Study, context: StudyContext) -> None:
+    """Look for what ``generation.metrics`` needs, before anything is trained for them.
+
+    Raises:
+        MissingError: NLTK, its data or WordNet is not here, or does not know the language.
+        ModelError: the encoder of BERTScore cannot be had.
+    """
+    if not study.generation.metrics:
+        return
+    encoder = study.generation.bertscore_model
+    if encoder is not None:
+        context.source(ModelSpec(name=encoder))  # may fetch it, which a run never does
+    for task in study.tasks:
+        if task.target_lang is not None:
+            OptionalMetrics(study.generation, task.target_lang, context.caches)
+
+
+def check_models(runs: Iterable[Run], context: StudyContext) -> None:
+    """Open the model of every run without its weights, so that none is found unusable later.
+
+    Raises:
+        ModelError: naming each model that cannot be used.
+    """
+    pairs = {(run.model.model_dump_json(), run.task.model_dump_json()): run for run in runs}
+    found: dict[str, ModelError] = {}
+    for run in pairs.values():
+        if run.model == NO_MODEL:
+            continue
+        try:
+            context.caches.outline(run.model, context.dataset(run.task))
+        except ModelError as error:
+            found.setdefault(str(error), error)
+    if len(found) > 1:
+        listed = "\n".join(f"  {said}" for said in found)
+        raise ModelError(f"{len(found)} models cannot be used:\n{listed}")
+    for only in found.values():
+        raise only
+
+
+def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
+    """Every finding in the study's data.
+
+    Raises:
+        DataError: after the last finding, if any is an error.
+    """
+    errors = 0
+    for task in study.tasks:
+        for finding in audit(context.dataset(task), study.checks):
+            errors += finding.severity == "error"
+            yield finding
+    if errors:
+        raise DataError(
+            f"{errors} error{'s' * (errors > 1)} in the data, listed above.",
+            remedy="Mend them, then run again.",
+        )
+
+
+def add_missing_runs(
+    study: Study, context: StudyContext, store: Store, predictor: CostPredictor | None = None
+) -> int:
+    """Add the runs that the study asks for and the store does not have; how many are new.
+
+    ``predictor`` says what memory each needs, from what has ended so far.
+    """
+    # With data and model where they lie now: a moved study was stored with other paths.
+    records = [
+        replace(record, run=study.relocate(record.run))
+        for record in store.load_records(study.study_hash, predictions=True)
+    ]
+    planned = expand_study(study, context, records)
+    if predictor is not None:
+        predictor.fit(records)
+        ended = {record.run_id for record in records}
+        coming = [one for one in planned if one.run_id not in ended and one.run.stage != "cost"]
+        needs = {one.run_id: worker_bytes(predictor.predict_peak_bytes(one.run)) for one in coming}
+        store.set_settings(
+            {f"{MEMORY_PREFIX}{run_id}": str(size) for run_id, size in needs.items()}
+        )
+    return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
+
+
+def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> int:
+    """Leave out the study's runs of other data, models or code than now; how many there are."""
+    return store.leave_out(study.study_hash, find_possible_run_ids(study, context))
+
+
+def select_matmul_speeds(measured: Mapping[str, float]) -> dict[str, float]:
+    """Gigaflops of one worker by precision, from what ``machine.speed`` measured.
+
+    Where bf16 is not native it is emulated by products in fp32.
+    """
+    fp32 = measured["fp32_one_thread"]
+    return {"fp32": fp32, "bf16": measured.get("bf16_one_thread", fp32)}

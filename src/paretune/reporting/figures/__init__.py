@@ -1,0 +1,1 @@
+"""Figures: see the modules."""

@@ -1,0 +1,175 @@
+"""The pictures of each task, for a README or a paper: bars, front, model size, where bytes go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import StoreError
+from paretune.reporting.build import build_report
+from paretune.reporting.figures import bars, memory_stack, model_size
+from paretune.reporting.figures.bars import Bar, BarFigure
+from paretune.reporting.figures.mpl_canvas import escape_mathtext, open_canvas
+from paretune.reporting.figures.mpl_pareto import draw_model_sizes, draw_pareto
+from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.store.record import Record
+from paretune.store.status import RunStatus
+from paretune.study import Study
+
+COLOURS = {
+    "above": "#0072b2",
+    "unclear": "#8dbbd6",
+    "below": "#c4510a",
+    "baseline": "#8a9097",
+    "memory": "#3b8f77",
+    "weights": "#0072b2",
+    "gradients": "#e69f00",
+    "optimizer": "#cc79a7",
+    "activations": "#009e73",
+    "working": "#009e73",
+    "rest": "#8a9097",
+}
+"""As on the page: apart for the colour-blind, and each with its own symbol beside it."""
+
+_MEANING = {
+    "above": "▲ clearly above every baseline",
+    "unclear": "≈ no clear difference from one",
+    "below": "▼ clearly below one",
+    "baseline": "baseline",
+}
+
+
+def write_figures(
+    study: Study,
+    records: Sequence[Record],
+    states: Sequence[RunStatus],
+    folder: Path,
+    formats: Sequence[str] = ("png", "svg", "pdf"),
+) -> list[Path]:
+    """Write the pictures of each task in each format; returns the files.
+
+    ``TASK.png`` has quality beside peak memory, for a task that has scores; ``TASK-front.png`` the
+    scores over each cost, where two configurations have it; ``TASK-size.png`` score and memory
+    against model size, where there are several models; ``TASK-bytes.png`` where the bytes of
+    training go, where that was counted. The same records give the same bytes.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    report = build_report(study, records, states)
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, task in enumerate(report.tasks):
+            flattered = ", selected on the test part" if task.selected_on_test else ""
+            note = f"n = {task.basis}; whiskers: 95 % over {task.interval_scope}{flattered}"
+            panels = [
+                p for p in (bars.score_figure(task, index), bars.memory_figure(task, index)) if p
+            ]
+            if panels:
+                written += _save(panels, note, _MEANING, folder / task.key, formats)
+            if task.front:
+                how = f"{note}; on front: share of resamples without a cheaper, better one"
+                for path in _paths(folder / f"{task.key}-front", formats):
+                    draw_pareto(task.front.pictures, task.metric, how, path)
+                    written.append(path)
+            if shown := model_size.build_model_sizes(task, index):
+                for path in _paths(folder / f"{task.key}-size", formats):
+                    draw_model_sizes(shown, note, path)
+                    written.append(path)
+            if stack := memory_stack.build_memory_stack(task, index):
+                counted = build_memory_grid(task.measured_rows)
+                note = counted.above if counted else ""
+                beside = folder / f"{task.key}-bytes"
+                written += _save([stack], note, memory_stack.SEGMENT_TITLES, beside, formats)
+    except OSError as error:
+        raise StoreError(
+            f"pictures cannot be written ({error.strerror}).", where=str(folder)
+        ) from None
+    return written
+
+
+def _save(
+    panels: Sequence[BarFigure],
+    note: str,
+    meaning: Mapping[str, str],
+    beside: Path,
+    formats: Sequence[str],
+) -> list[Path]:
+    """One picture in each format; ``beside`` is its path without the format's suffix."""
+    paths = _paths(beside, formats)
+    for path in paths:
+        _draw(panels, note, meaning, path)
+    return paths
+
+
+def _paths(beside: Path, formats: Sequence[str]) -> list[Path]:
+    return [beside.with_name(f"{beside.name}.{form}") for form in formats]
+
+
+def _draw(panels: Sequence[BarFigure], note: str, meaning: Mapping[str, str], path: Path) -> None:
+    from matplotlib.patches import Patch
+
+    height = max(panel.height for panel in panels) / 72 + 0.75
+    with open_canvas(path, 5.4 * len(panels), height) as figure:
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, panel in zip(axes, panels, strict=True):
+            _panel(axis, panel)
+        every = [bar for panel in panels for bar in panel.bars]
+        kinds = {kind for bar in every for kind, _, _ in bar.stacked}
+        keys = [Patch(color=COLOURS[k], label=text) for k, text in meaning.items() if k in kinds]
+        if any(bar.hatched for bar in every):
+            keys.append(
+                Patch(facecolor="w", edgecolor="0.4", hatch="////", label="constant answer")
+            )
+        if keys:
+            figure.legend(
+                handles=keys,
+                loc="outside lower left",
+                ncols=min(len(keys), 3 * len(panels)),
+                frameon=False,
+                title=note,
+            )
+
+
+def _panel(axis: Any, panel: BarFigure) -> None:
+    for bar in panel.bars:
+        _bar(axis, bar, panel)
+    for line in panel.lines:
+        axis.plot_width([line.x, line.x], [line.y, line.end], color="0.35", lw=1, ls=(0, (4, 3)))
+    for y, heading in panel.headings:
+        axis.text(0, y, f"{escape_mathtext(heading)} ", weight="bold", ha="right", va="center")
+    axis.set_title(escape_mathtext(panel.title), loc="left", fontsize=10, weight="bold")
+    labels = [escape_mathtext(bar.label) for bar in panel.bars]
+    axis.set_yticks([bar.y + 11 for bar in panel.bars], labels)
+    axis.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks])
+    axis.set_xlim(0, panel.ticks[-1][0] * 1.02)
+    axis.set_ylim(panel.bottom, 0)
+    axis.tick_params(length=0)
+    axis.grid(axis="x", color="0.9")
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _bar(axis: Any, bar: Bar, panel: BarFigure) -> None:
+    middle, end = bar.y + 11, panel.ticks[-1][0] * 1.05
+    if bar.length is None:
+        axis.text(4, middle, escape_mathtext(bar.note), va="center", color="0.4", fontsize=8)
+        return
+    for kind, start, length in bar.stacked:
+        axis.barh(
+            middle,
+            length,
+            left=start,
+            height=13,
+            color=COLOURS[kind],
+            hatch="////" if bar.hatched else None,
+            edgecolor="white",
+            linewidth=0,
+        )
+    if bar.whisker:
+        low, high = bar.whisker
+        error = [[max(bar.length - low, 0)], [max(high - bar.length, 0)]]
+        axis.errorbar(bar.length, middle, xerr=error, color="0.1", lw=1, capsize=2)
+    axis.text(end, middle, bar.value, va="center", clip_on=False)

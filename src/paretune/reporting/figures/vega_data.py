@@ -1,0 +1,76 @@
+"""The front as the page's script draws it: numbers for places, and every text already written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paretune.analysis.pareto.costs import AXIS_TITLES, Axis
+from paretune.reporting.figures.pareto import TOP, ParetoFigure, ParetoMark, ParetoTable
+from paretune.reporting.text import formatting
+
+_UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
+    "memory": (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)),
+    "saved": (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)),
+    "time": (("s", 1.0), ("min", 60.0), ("h", 3600.0)),
+    "parameters": (("", 1.0), ("k", 1e3), ("M", 1e6), ("G", 1e9)),
+    "inference": (("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)),
+}
+"""Units of an axis, smallest first; a budget is given in the one that suits the largest cost."""
+
+
+def pareto_data(front: ParetoTable) -> dict[str, Any]:
+    """What the script needs of one task: its axes, each with its points.
+
+    Costs are in ``unit``; ``label`` is the score at whose height a point's name stands, so that
+    names do not overlap; ``row`` is the id of the point's row in the table.
+    """
+    return {"axes": [_axis(picture) for picture in front.pictures]}
+
+
+def _axis(picture: ParetoFigure) -> dict[str, Any]:
+    unit, factor = _unit(picture)
+    low, high = picture.costs
+    return {
+        "title": AXIS_TITLES[picture.axis],
+        "unit": unit,
+        "log": picture.logarithmic,
+        "costs": [_short(max(low, 0.0) / factor), _short(high / factor)],
+        "scores": list(picture.scores),
+        "ticks": [[_score(picture, y), text] for y, text in picture.y_ticks],
+        "height": picture.bottom - TOP,
+        "points": [_point(picture, mark, factor) for mark in picture.marks],
+    }
+
+
+def _point(picture: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, Any]:
+    found = mark.point.quality
+    return {
+        "name": mark.point.name,
+        "row": mark.row,
+        "told": mark.name,
+        "said": f"{formatting.format_interval(found)} ({formatting.format_basis(found)})",
+        "share": f"on front: {mark.share}",
+        "cost": _short(mark.point.cost.value / factor),
+        "score": found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "label": _score(picture, mark.label_y),
+        "front": mark.on_front,
+    }
+
+
+def _score(picture: ParetoFigure, y: float) -> float:
+    """The score that stands at a height of the picture."""
+    low, high = picture.scores
+    return low + (picture.bottom - y) / (picture.bottom - TOP) * (high - low)
+
+
+def _unit(picture: ParetoFigure) -> tuple[str, float]:
+    largest = max(mark.point.cost.value for mark in picture.marks)
+    fitting = [one for one in _UNITS[picture.axis] if largest >= one[1]]
+    return fitting[-1] if fitting else _UNITS[picture.axis][0]
+
+
+def _short(value: float) -> float:
+    """Seven digits: more than was measured, and fewer bytes in the page."""
+    return float(f"{value:.7g}")

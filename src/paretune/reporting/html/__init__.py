@@ -1,0 +1,1 @@
+"""Html: see the modules."""

@@ -1,0 +1,97 @@
+"""What runs in the page: one copy of a charting library, two short scripts of ours, and their data.
+
+The library is Vega (https://vega.github.io) as the package ``vl-convert-python`` of its makers
+brings it: nothing is fetched. The page's policy allows these scripts by their hashes and no other,
+and forbids ``eval``: Vega's expressions are walked by its own interpreter.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from paretune.data.sources.cache_dir import data_home
+from paretune.errors import StoreError
+from paretune.reporting.writing import write_file
+
+_TEMPLATES = files("paretune.reporting.html") / "templates"
+_SNIPPET = "window.vegaEmbed = vegaEmbed;"
+"""What a bundle without more gives the page: the one function that draws."""
+
+
+@cache
+def load_vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
+
+    Putting it together takes 1.5 s of a processor (other threads go on meanwhile), so it is kept
+    beside fetched data, one file for each version; where that folder cannot be written it is
+    put together again in each process. A kept file that is not whole is made anew.
+    """
+    licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
+    made_of = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
+    kept = data_home() / "page" / f"vega-{_digest(made_of)[:16]}.js"
+    if (found := _whole(kept)) is not None:
+        return found
+    # Imported here: 80 MB of shared object that a report on a terminal does not need.
+    import vl_convert
+
+    text = _inert(f"/*!\n{licence}\n*/\n{vl_convert.javascript_bundle(_SNIPPET)}")
+    # A home that is read-only or full costs the next process its second and a half, no more.
+    with suppress(StoreError):
+        write_file(kept, f"{_digest(text)}\n{text}", "the page's library")
+    return text
+
+
+def _whole(kept: Path) -> str | None:
+    """The text of a kept file; None where there is none, or not as it was written."""
+    if not kept.is_file() or not os.access(kept, os.R_OK):
+        return None
+    digest, _, text = kept.read_bytes().decode("utf-8", errors="replace").partition("\n")
+    return text if digest == _digest(text) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@cache
+def load_script(name: str) -> str:
+    """One of our own scripts: ``front`` or ``disagree``."""
+    return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
+
+
+def embed_json(values: Any) -> str:
+    """Values as JSON that can stand in a ``<script type="application/json">``.
+
+    No character in it can end the element, open another or be taken for markup: what could is
+    written as an escape, which JSON reads as the same text.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(values, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """The page's Content-Security-Policy: these scripts, our styles, and nothing else."""
+    allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
+    run = f"; script-src {allowed}" if scripts else ""
+    return f"default-src 'none'; style-src 'unsafe-inline'{run}"
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+
+
+def _inert(script: str) -> str:
+    """A script in which nothing ends its own element: ``</`` only occurs in texts and patterns."""
+    return script.replace("</script", r"<\/script").replace("<!--", r"<\!--")

@@ -1,0 +1,1 @@
+"""Json: see the modules."""

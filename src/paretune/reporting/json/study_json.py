@@ -1,0 +1,294 @@
+"""A whole study as one JSON file: scores, comparisons, costs, curves, environment, failures.
+
+The fields are in :mod:`paretune.reporting.json.json_fields` and docs/json.md. What is not there is
+null; NaN and infinity are never written. The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.pareto.expected_best import score_rates
+from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, break_down_memory
+from paretune.analysis.statistics.score_interval import Interval, score_interval
+from paretune.errors import StoreError
+from paretune.reporting.build import Finding, Report, Row, TaskReport, build_report
+from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
+from paretune.reporting.tables import learning_rates
+from paretune.reporting.writing import write_file
+from paretune.store.record import Record
+from paretune.store.status import RunStatus
+from paretune.study import Study
+
+Json = dict[str, Any]
+_BASIS = ("score", "low", "high", "examples", "groups", "questions", "seeds")
+
+
+def write_json(
+    study: Study,
+    records: Sequence[Record],
+    states: Sequence[RunStatus],
+    path: Path,
+    findings: Iterable[Finding] = (),
+) -> Path:
+    """Write the study to ``path``, whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
+    document = build_study_json(study, build_report(study, records, states, findings))
+    return write_file(path, json.dumps(document, indent=1, allow_nan=False) + "\n", "the JSON")
+
+
+def read_json(path: Path) -> Json:
+    """A file of :func:`write_json`, checked.
+
+    Raises:
+        StoreError: no such file, no JSON, another format, or parts of a study are missing.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise StoreError(f"cannot be read ({error.strerror}).", where=str(path)) from None
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"is no JSON ({error}).", where=str(path)) from None
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise StoreError(
+            "is not the JSON of a study.",
+            where=str(path),
+            remedy="paretune report --json --output FILE writes it.",
+        )
+    if found["format"] != FORMAT:
+        raise StoreError(
+            f"has format {found['format']}; this paretune reads {FORMAT}.",
+            where=str(path),
+            remedy="Write it again with this version, or read it with the one that wrote it.",
+        )
+    there = set(field_paths(found))
+    absent = [name for name in ("study", "tasks", "environment", "failures") if name not in there]
+    if absent:
+        raise StoreError(f"has no {', '.join(absent)}.", where=str(path))
+    return found
+
+
+def field_paths(value: Any, at: str = "") -> Iterator[str]:
+    """The path of every field, as :data:`~paretune.reporting.json.json_fields.FIELDS` names
+    them.
+    """
+    if at:
+        yield at
+    if at in OPEN:
+        return
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from field_paths(item, f"{at}.{key}" if at else key)
+    elif isinstance(value, list):
+        for item in value:
+            if isinstance(item, Mapping):
+                yield from (path for path in field_paths(item, f"{at}[]") if path != f"{at}[]")
+
+
+def build_study_json(study: Study, report: Report) -> Json:
+    """The study as plain values that JSON can hold.
+
+    Args:
+        study: what was asked for.
+        report: what was found, as :func:`~paretune.reporting.build.build_report` gathers it.
+    """
+    document = {
+        "format": FORMAT,
+        "paretune": version("paretune"),
+        "study": {
+            "name": study.study,
+            "hash": report.study_hash,
+            "protocol": report.protocol,
+            "settings": study.canonical_form(),
+            "runs": report.ended_runs,
+            "departures": list(report.departures),
+        },
+        "tasks": [_task(task) for task in report.tasks],
+        "failures": [_named(f, "failures") for f in report.failures],
+        "unfinished": list(report.unfinished),
+        "findings": [_named(f, "findings") for f in report.findings],
+        "notes": list(report.notes),
+        "environment": dict(report.environment),
+    }
+    cleaned: Json = _plain(document)
+    return cleaned
+
+
+def _task(task: TaskReport) -> Json:
+    constant = None
+    if task.constant_score is not None:
+        constant = _interval(task.constant_score)
+    return {
+        "key": task.key,
+        "metric": task.all_rows[0].cell.metric if task.all_rows else None,
+        "title": task.metric,
+        "highest": task.highest,
+        "constant": constant,
+        "sentences": list(task.sentences),
+        "cells": [_cell(row, task) for row in task.all_rows],
+    }
+
+
+def _cell(row: Row, task: TaskReport) -> Json:
+    cell, verdict = row.cell, row.verdict
+    score = None
+    if cell.interval is not None:
+        share = None if cell.interval.examples_only else cell.interval.share_seeds
+        score = {**_interval(cell.interval), "from_seeds": share}
+    return {
+        "model": None if cell.model == NO_MODEL else cell.model,
+        "method": cell.method,
+        "name": cell.name,
+        "baseline": cell.baseline,
+        "finished": cell.finished,
+        "rate": cell.rate,
+        "rate_undecided": cell.undecided,
+        "rate_edge": cell.edge,
+        "tried": list(_tried(row)),
+        "score": score,
+        "others": list(_others(row, task)),
+        "verdict": verdict
+        and {
+            "standing": verdict.standing,
+            "words": verdict.summary,
+            "missing": list(verdict.missing),
+        },
+        "comparisons": [
+            {
+                "with": one.baseline,
+                **_interval(one.difference, "difference"),
+                "p": one.difference.p,
+                "p_holm": one.p_holm,
+                "standing": one.standing,
+            }
+            for one in (verdict.comparisons if verdict else ())
+        ],
+        "flags": list(row.flags),
+        "runs": [_run(record, cell) for record in cell.final],
+        "costs": [_cost(record) for record in cell.cost],
+        "memory": _memory(cell),
+    }
+
+
+def _tried(row: Row) -> Iterator[Json]:
+    """Rates on trial, as the page has them: a score with its interval and basis, or none."""
+    known = score_rates(row.cell.tuning, row.cell.metric)
+    for trial in row.cell.choice.table:
+        found = learning_rates.tried_interval(trial, known, row)
+        scored = dict.fromkeys(_BASIS) if found is None else _interval(found, "score")
+        yield {"rate": trial.rate, **scored, "folds": trial.folds, "lost": trial.failed}
+
+
+def _others(row: Row, task: TaskReport) -> Iterator[Json]:
+    for grid in task.grids:
+        for (shown, _), found in zip(grid.rows, grid.intervals, strict=True):
+            for title, one in zip(grid.titles, found, strict=True):
+                if shown is row and one is not None:
+                    yield {"table": grid.title, "metric": title, **_interval(one)}
+
+
+def _interval(found: Interval, name: str = "estimate") -> Json:
+    return {
+        name: found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "examples": found.n_examples,
+        "groups": found.n_clusters or None,
+        "questions": found.n_questions or None,
+        "seeds": found.n_seeds,
+    }
+
+
+def _run(record: Record, cell: Cell) -> Json:
+    result = record.result
+    scores = result.get("scores") or {}
+    examples = (scores.get("selection") or {}).get("n")
+    return {
+        "run": record.run_id,
+        "seed": record.run.seed,
+        "outcome": record.outcome,
+        "steps": result.get("steps"),
+        "best_step": result.get("best_step"),
+        "trained_parameters": result.get("trained_parameters"),
+        "score": _alone(record, cell, "test"),
+        "selection": _alone(record, cell, "selection"),
+        "scores": scores.get("test"),
+        "wall_seconds": record.measured.get("wall_seconds"),
+        "curve": [_point(point, examples) for point in result.get("curve") or ()],
+    }
+
+
+def _alone(record: Record, cell: Cell, part: str) -> Json | None:
+    """One run's primary score with its interval over the examples of a part."""
+    given = record.predictions.get(part)
+    if given is None or not given.uid:
+        return None
+    return _interval(score_interval([given], cell.metric))
+
+
+def _point(point: Mapping[str, Any], examples: int | None) -> Json:
+    selection: Any = point.get("selection")
+    if not isinstance(selection, Mapping):
+        selection = {"primary": selection}
+    return {
+        **{key: point.get(key) for key in ("step", "epoch", "loss")},
+        "examples": examples,
+        "selection": selection.get("primary"),
+        "selection_loss": selection.get("loss"),
+    }
+
+
+def _cost(record: Record) -> Json:
+    given = {**record.measured, "run": record.run_id, "outcome": record.outcome}
+    if given.get("trained_parameters") is None:
+        given["trained_parameters"] = record.result.get("trained_parameters")
+    return {name: given.get(name) for name in _names("tasks[].cells[].costs")}
+
+
+def _memory(cell: Cell) -> Json | None:
+    found = break_down_memory(cell.cost)
+    if found is None:
+        return None
+    return {
+        "measurements": found.measurements,
+        "peak": found.peak,
+        **{name: found.counted.get(name) for name in (*RESIDENT_PARTS, "activations")},
+        "working": found.working,
+        "rest": found.rest,
+    }
+
+
+def _names(of: str) -> list[str]:
+    """The fields of the objects in a list, as they are documented."""
+    before = f"{of}[]."
+    return [path.removeprefix(before) for path in FIELDS if path.startswith(before)]
+
+
+def _named(value: object, of: str) -> Json:
+    return {name: getattr(value, name) for name in _names(of)}
+
+
+def _plain(value: Any) -> Any:
+    """Without what JSON has no word for: what is no number is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()  # numpy's numbers
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")

@@ -1,0 +1,90 @@
+"""How far off a prediction would have been: predicted and measured, method by method."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+from paretune.analysis.resources.forecast import Backtest, backtest_predictions
+from paretune.reporting.build import Report, Row
+from paretune.reporting.tables.translation import Grid
+from paretune.reporting.text import formatting
+
+TITLES = (
+    "peak: predicted",
+    "measured",
+    "ratio",
+    "time to train: predicted",
+    "measured",
+    "ratio",
+)
+
+
+def build_prediction_grids(report: Report) -> tuple[Grid | None, ...]:
+    """One for each task, None where nothing of it could have been predicted.
+
+    Each method is predicted from the runs of the other methods on the same model and device, in
+    all tasks of the study: what ``plan`` knew before the method's first run, had the others ended.
+    """
+    cells = [row.cell for task in report.tasks for row in task.all_rows]
+    found = {id(one.cell): one for one in backtest_predictions(cells)}
+    grids = []
+    for task in report.tasks:
+        pairs = [(row, found[id(row.cell)]) for row in task.all_rows if id(row.cell) in found]
+        grids.append(_grid(pairs) if pairs else None)
+    return tuple(grids)
+
+
+def _grid(pairs: Sequence[tuple[Row, Backtest]]) -> Grid:
+    return Grid(
+        title="Predicted and measured",
+        above=(
+            "Each method predicted as if it had never run here: from first principles (operations, "
+            "bytes), fitted to the runs of the other methods on the same model and device. A ratio "
+            "over 1: predicted too much. Seconds are for the steps that were made, since early "
+            "stopping is not foreseen."
+        ),
+        titles=TITLES,
+        rows=tuple((row, _texts(one)) for row, one in pairs),
+        notes=tuple(_notes([one for _, one in pairs])),
+    )
+
+
+def _texts(one: Backtest) -> tuple[str, ...]:
+    return (
+        *_three(one.peaks, formatting.format_bytes),
+        *_three(one.seconds, formatting.format_seconds),
+    )
+
+
+def _three(
+    pairs: Sequence[tuple[float, float]], write: Callable[[float], str]
+) -> tuple[str, str, str]:
+    if not pairs:
+        return "–", "–", "–"
+    predicted, measured = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return write(predicted), write(measured), format_ratios(pairs)
+
+
+def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
+    """``1.03 (0.97 to 1.10, 3 runs)``: median and range of predicted to measured."""
+    found = sorted(predicted / measured for predicted, measured in pairs)
+    middle, runs = f"{statistics.median(found):.2f}", formatting.pluralise(len(found), "run")
+    if len(found) == 1:
+        return f"{middle} ({runs})"
+    return f"{middle} ({found[0]:.2f} to {found[-1]:.2f}, {runs})"
+
+
+def _notes(found: Sequence[Backtest]) -> Iterable[str]:
+    peaks = [(one.peaks, one.basis_peaks) for one in found if one.peaks]
+    seconds = [(one.seconds, one.basis_seconds) for one in found if one.seconds]
+    for what, told in (("Peak memory", peaks), ("Time to train", seconds)):
+        if told:
+            pairs = [pair for some, _ in told for pair in some]
+            basis = [runs for _, runs in told]
+            fewest, most = min(basis), max(basis)
+            span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+            yield (
+                f"{what}, predicted to measured over all methods: {format_ratios(pairs)}; each predicted "
+                f"from {span} runs of others."
+            )

@@ -1,0 +1,329 @@
+"""Every table of a report as values: numbers for machines, texts for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.pareto.expected_best import score_rates
+from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, break_down_memory
+from paretune.analysis.statistics.score_interval import Interval
+from paretune.reporting.build import Report, Row, TaskReport
+from paretune.reporting.figures import model_size
+from paretune.reporting.tables import learning_rates
+from paretune.reporting.tables.column_types import TABLES
+from paretune.reporting.tables.cost_columns import build_cost_table
+from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.reporting.text import formatting
+
+Value = str | float | int | bool | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of all tasks.
+
+    ``columns`` and ``values`` are for machines (names in
+    :data:`~paretune.reporting.tables.column_types.COLUMNS`, numbers unrounded, None for what is not
+    there); ``titles`` and ``texts`` are the same rows for readers; ``notes`` are said below.
+    """
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    values: tuple[tuple[Value, ...], ...]
+    titles: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+TableLine = tuple[dict[str, Value], tuple[str, ...]]
+"""A row's values by column, and its texts."""
+
+
+def build_tables(report: Report) -> tuple[Table, ...]:
+    """The tables of a report that have rows.
+
+    Args:
+        report: as :func:`~paretune.reporting.build.build_report` gathers it.
+    """
+    makers: dict[str, Callable[[Report], Table]] = {
+        "scores": _scores,
+        "comparisons": _comparisons,
+        "translations": _translations,
+        "costs": _costs,
+        "bytes": _bytes,
+        "sizes": _sizes,
+        "rates": _rates,
+        "failures": _failures,
+    }
+    return tuple(table for make in makers.values() if (table := make(report)).values)
+
+
+def _table(name: str, titles: tuple[str, ...], lines: Iterable[TableLine], *notes: str) -> Table:
+    title, columns = TABLES[name]
+    rows = list(lines)
+    return Table(
+        name=name,
+        title=title,
+        columns=columns,
+        values=tuple(tuple(values.get(column) for column in columns) for values, _ in rows),
+        titles=titles,
+        texts=tuple(texts for _, texts in rows),
+        notes=tuple(note for note in notes if note),
+    )
+
+
+_NAMES = ("task", "model", "method")
+
+
+def _cell(task: TaskReport, row: Row) -> dict[str, Value]:
+    model = None if row.cell.model == NO_MODEL else row.model
+    named = {"task": task.key, "model": model, "method": row.method}
+    return {**named, "baseline": row.cell.baseline}
+
+
+def _texts(task: TaskReport, row: Row) -> tuple[str, ...]:
+    return task.key, row.model, row.method
+
+
+def interval_values(found: Interval | None, name: str = "score") -> dict[str, Value]:
+    """A score's columns: itself, the ends of its interval, and what it stands on."""
+    if found is None:
+        return {}
+    return {
+        name: found.estimate,
+        "low": found.low,
+        "high": found.high,
+        "n": found.n_examples,
+        "n_groups": found.n_clusters or None,
+        "n_questions": found.n_questions or None,
+        "seeds": found.n_seeds,
+    }
+
+
+def _n_by_seeds(found: Interval | None) -> str:
+    return f"{formatting.format_units(found)} x {found.n_seeds}" if found else ""
+
+
+_BASIS = (
+    "Intervals: 95 %, over seeds and test examples; n x seeds: number of test examples (in groups "
+    "that depend on one another) and of seeds."
+)
+
+
+def _scores(report: Report) -> Table:
+    def lines() -> Iterable[TableLine]:
+        for task in report.tasks:
+            for row in task.all_rows:
+                if not row.cell.final and not row.cell.all_trials_failed:
+                    continue
+                found = row.cell.interval
+                marks = [name for name in ("undecided", "edge") if getattr(row.cell, name)]
+                verdict = row.verdict.summary if row.verdict else ""
+                flags = "; ".join(row.flags)
+                values = {
+                    **_cell(task, row),
+                    "metric": task.metric,
+                    **interval_values(found),
+                    "from_seeds": found.share_seeds if found and found.n_seeds > 1 else None,
+                    "learning_rate": row.cell.rate,
+                    "rate_marks": ", ".join(marks),
+                    "verdict": verdict,
+                    "flags": flags,
+                }
+                said = formatting.format_interval(found) if found else "no score"
+                beside = "; ".join(text for text in (verdict, flags) if text)
+                yield (
+                    values,
+                    (*_texts(task, row), task.metric, said, _n_by_seeds(found), row.rate, beside),
+                )
+
+    titles = (*_NAMES, "metric", "score [95 %]", "n x seeds", "rate", "beside the baselines")
+    return _table(
+        "scores",
+        titles,
+        lines(),
+        _BASIS,
+        "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
+        "(Holm), not over rows.",
+    )
+
+
+def _comparisons(report: Report) -> Table:
+    def lines() -> Iterable[TableLine]:
+        for task in report.tasks:
+            for row in task.all_rows:
+                for one in row.verdict.comparisons if row.verdict else ():
+                    found = one.difference
+                    values = {
+                        **_cell(task, row),
+                        "against": one.baseline,
+                        "metric": task.metric,
+                        **interval_values(found, "difference"),
+                        "p": found.p,
+                        "p_holm": one.p_holm,
+                        "standing": one.standing,
+                    }
+                    said = formatting.format_interval(found)
+                    p = f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "under 0.001"
+                    basis = _n_by_seeds(found)
+                    yield (
+                        values,
+                        (*_texts(task, row), one.baseline, said, basis, p, one.standing),
+                    )
+
+    titles = (*_NAMES, "against", "difference [95 %]", "n x seeds", "p (Holm)", "standing")
+    return _table("comparisons", titles, lines(), _BASIS)
+
+
+def _translations(report: Report) -> Table:
+    def lines() -> Iterable[TableLine]:
+        for task in report.tasks:
+            for grid in task.grids:
+                for (row, texts), found in zip(grid.rows, grid.intervals, strict=True):
+                    for title, text, one in zip(grid.titles, texts, found, strict=True):
+                        named = {"table": grid.title, "metric": title}
+                        yield (
+                            {**_cell(task, row), **named, **interval_values(one)},
+                            (*_texts(task, row), grid.title, title, text, _n_by_seeds(one)),
+                        )
+
+    notes = dict.fromkeys(n for task in report.tasks for grid in task.grids for n in grid.notes)
+    titles = (*_NAMES, "table", "metric", "score [95 %]", "n x seeds")
+    return _table("translations", titles, lines(), _BASIS, *notes)
+
+
+def _weighed(report: Report) -> list[tuple[TaskReport, Row]]:
+    return [(task, row) for task in report.tasks for row in task.measured_rows]
+
+
+def _costs(report: Report) -> Table:
+    rows = _weighed(report)
+    shown = build_cost_table([row.cost for _, row in rows])
+
+    def lines() -> Iterable[TableLine]:
+        for (task, row), texts in zip(rows, shown.rows, strict=True):
+            cost, count = row.cost, len(row.cell.cost)
+            trained = cost.trained.value
+            values: dict[str, Value] = {
+                **_cell(task, row),
+                "measurements": count,
+                "peak_bytes": cost.memory.value,
+                "evaluation_peak_bytes": cost.evaluation.value,
+                "step_seconds": cost.step.value,
+                "inference_seconds": cost.latency.value,
+                "trained_parameters": None if trained is None else int(trained),
+                "saved_bytes": cost.saved.value,
+                "step_joules": cost.energy.value,
+                "conditions": cost.conditions,
+                "counter": cost.counter,
+            }
+            yield values, (*_texts(task, row), *texts)
+
+    conditions = "; ".join(dict.fromkeys(row.cost.conditions for _, row in rows))
+    counters = dict.fromkeys(row.cost.counter for _, row in rows if row.cost.counter)
+    return _table(
+        "costs",
+        (*_NAMES, *shown.titles),
+        lines(),
+        f"One solo measurement each, in a fresh process, unless a range is shown: {conditions}.",
+        *(f"Memory: {counter}." for counter in counters),
+        *(f"{text[:1].upper()}{text[1:]}." for text in shown.absent),
+    )
+
+
+def _bytes(report: Report) -> Table:
+    tasks = {id(row): task for task, row in _weighed(report)}
+    grid = build_memory_grid([row for _, row in _weighed(report)])
+
+    def lines() -> Iterable[TableLine]:
+        for row, texts in grid.rows if grid else ():
+            task, parts = tasks[id(row)], break_down_memory(row.cell.cost)
+            if parts is not None:
+                sizes: dict[str, Any] = {
+                    f"{name}_bytes": parts.counted.get(name)
+                    for name in (*RESIDENT_PARTS, "activations")
+                }
+                values = {
+                    **_cell(task, row),
+                    "measurements": parts.measurements,
+                    **sizes,
+                    "working_bytes": parts.working,
+                    "rest_bytes": parts.rest,
+                    "peak_bytes": parts.peak,
+                }
+                yield values, (*_texts(task, row), *texts)
+
+    notes = (grid.above, *grid.notes) if grid else ()
+    return _table("bytes", (*_NAMES, *(grid.titles if grid else ())), lines(), *notes)
+
+
+def _sizes(report: Report) -> Table:
+    shown = [
+        (task, found) for task in report.tasks if (found := model_size.build_model_sizes(task, 0))
+    ]
+
+    def lines() -> Iterable[TableLine]:
+        for task, found in shown:
+            known = model_size.count_model_parameters([row for row, _ in found.table.rows])
+            for row, texts in found.table.rows:
+                count, how = known[row.cell.model]
+                values: dict[str, Value] = {
+                    **_cell(task, row),
+                    "model_parameters": count,
+                    "counted_from": how,
+                    "metric": task.metric,
+                    **interval_values(row.cell.interval),
+                    "measurements": len(row.cell.cost),
+                    "peak_bytes": row.cost.memory.value,
+                }
+                yield values, (*_texts(task, row), *texts)
+
+    titles = shown[0][1].table.titles if shown else ()
+    notes = dict.fromkeys(f"{task.key}: {found.compared}" for task, found in shown)
+    return _table("sizes", (*_NAMES, *titles), lines(), _BASIS, *notes)
+
+
+def _rates(report: Report) -> Table:
+    def lines() -> Iterable[TableLine]:
+        for task in report.tasks:
+            for row in task.tuned_rows:
+                known = score_rates(row.cell.tuning, row.cell.metric)
+                for trial in row.cell.choice.table:
+                    found = learning_rates.tried_interval(trial, known, row)
+                    chosen = trial.rate == row.cell.rate
+                    values: dict[str, Value] = {
+                        **_cell(task, row),
+                        "learning_rate": trial.rate,
+                        **interval_values(found, "selection_score"),
+                        "folds": trial.folds,
+                        "lost": trial.failed,
+                        "chosen": chosen,
+                    }
+                    said = formatting.format_interval(found) if found else "no score"
+                    texts = (said, _n_by_seeds(found), str(trial.folds), str(trial.failed))
+                    names = (*_texts(task, row), formatting.format_rate(trial.rate))
+                    yield values, (*names, *texts, "chosen" if chosen else "")
+
+    titles = (*_NAMES, "rate", "selection score [95 %]", "n x seeds", "folds", "lost", "chosen")
+    return _table(
+        "rates",
+        titles,
+        lines(),
+        "Selection score: mean primary score on the selection parts, with 95 % over their "
+        "examples; one tuning seed, so seeds are not in it. It chooses the rate and is no result.",
+    )
+
+
+def _failures(report: Report) -> Table:
+    lines: list[TableLine] = [
+        (
+            {"where": f.where, "outcome": f.outcome, "runs": f.runs, "said": f.said},
+            (f.where, f.outcome, str(f.runs), f.said),
+        )
+        for f in report.failures
+    ]
+    return _table("failures", ("runs of", "outcome", "runs", "what they said"), lines)

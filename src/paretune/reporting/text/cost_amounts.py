@@ -1,0 +1,42 @@
+"""Costs in words: peak memory, times, parameters, bytes."""
+
+from __future__ import annotations
+
+from paretune.analysis.pareto.costs import Axis, CostEstimate
+from paretune.reporting.text import formatting
+
+LEAST_TITLES: dict[Axis, str] = {
+    "memory": "the least peak memory",
+    "time": "the shortest training",
+    "step": "the shortest step",
+    "parameters": "the fewest trained parameters",
+    "saved": "the fewest saved bytes",
+    "inference": "the fastest inference",
+}
+_SAID: dict[Axis, str] = {
+    "memory": "peak memory",
+    "time": "to train",
+    "step": "a step",
+    "parameters": "trained parameters",
+    "saved": "saved",
+    "inference": "an example in inference",
+}
+
+
+def format_cost(axis: Axis, found: CostEstimate) -> str:
+    """``870 MiB peak memory in training``; several measurements and seeds are named."""
+    said = f"{format_amount(axis, found.value)} {_SAID[axis]}"
+    if found.measurements < 2:
+        return said
+    return f"{said} (mean of {found.measurements} measurements)"
+
+
+def format_amount(axis: Axis, value: float) -> str:
+    """A cost in the unit that suits it."""
+    if axis in ("memory", "saved"):
+        return formatting.format_bytes(value)
+    if axis == "parameters":
+        return formatting.format_parameters(value)
+    if axis == "time" and value >= 120:
+        return f"{value / 3600:.1f} h" if value >= 7200 else f"{value / 60:.1f} min"
+    return formatting.format_seconds(value)

@@ -1,0 +1,64 @@
+"""Text of data and names in other formats' tables: what would steer them is taken literally."""
+
+from __future__ import annotations
+
+from paretune.reporting.text.formatting import sanitise_line
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",
+    "]": "{]}",
+    "`": r"\textasciigrave{}",
+    "–": "--",
+    "×": r"$\times$",
+    "µ": r"\textmu{}",
+    "²": r"\textsuperscript{2}",
+    "\N{REPLACEMENT CHARACTER}": "?",
+}
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in r"\`*_{}<>|#!~"} | {"&": "&amp;"})
+_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}",
+            "\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+
+
+def escape_latex(text: str) -> str:
+    """For the body of a LaTeX table; ``[`` in braces, since after a line's end it is an option.
+
+    Two hyphens stay two, with an empty group between them.
+    """
+    return "".join(_LATEX.get(c, c) for c in _apart(sanitise_line(text)))
+
+
+def _apart(text: str) -> list[str]:
+    """Characters of a text, with ``-{}-`` where LaTeX would join two hyphens to a dash."""
+    pairs = zip(text, f"{text} "[1:], strict=True)
+    return ["-{}" if (c, after) == ("-", "-") else c for c, after in pairs]
+
+
+def escape_markdown(text: str) -> str:
+    """For a cell of a Markdown table: no pipe, emphasis, code, tag or link remains.
+
+    Brackets are left as they are but where a link would follow.
+    """
+    return sanitise_line(text).translate(_MARKDOWN).replace("](", "]\\(").replace("][", "]\\[")
+
+
+def escape_csv(text: str) -> str:
+    """For a cell of a CSV: what a spreadsheet would run as a formula begins with an apostrophe.
+
+    Quotes and commas are the writer's affair.
+    """
+    said = sanitise_line(text)
+    return f"'{said}" if said.lstrip().startswith(_FORMULA) else said

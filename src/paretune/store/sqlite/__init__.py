@@ -1,0 +1,1 @@
+"""Sqlite: see the modules."""

@@ -1,0 +1,133 @@
+"""Opening the SQLite file, transactions, and what its errors mean for the user."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from paretune.errors import StoreError
+from paretune.store.sqlite.checksums import register_checksum_function
+
+BUSY_TIMEOUT_SECONDS = 30.0
+"""How long one process waits for another's write; a write takes milliseconds."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection in WAL mode that survives a power cut (``synchronous=FULL``).
+
+    Transactions are explicit (:func:`transaction`); a connection belongs to one thread.
+
+    Raises:
+        StoreError: the file cannot be opened, is damaged, or lies where WAL cannot work.
+    """
+    with translate_errors(path):
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        try:
+            _enable_wal(connection, path)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            register_checksum_function(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def connect_immutable(path: Path) -> sqlite3.Connection:
+    """A connection that only reads, to a file that nobody writes and that has no log beside it.
+
+    Raises:
+        StoreError: the file cannot be opened or is damaged.
+    """
+    with translate_errors(path):
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        register_checksum_function(connection)
+    return connection
+
+
+@contextmanager
+def transaction(
+    connection: sqlite3.Connection, path: Path, mode: Literal["IMMEDIATE", "DEFERRED"]
+) -> Iterator[sqlite3.Connection]:
+    """All or nothing: commits at the end, rolls back on any exception.
+
+    ``IMMEDIATE`` takes the write lock at once, so that what is read inside stays true until the
+    commit; ``DEFERRED`` reads one consistent state.
+    """
+    with translate_errors(path):
+        connection.execute(f"BEGIN {mode}")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors about the file into a StoreError with a remedy.
+
+    Errors of our own statements (constraints, syntax) pass through: they are defects.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:  # of SQLite's own message, which quotes what it found
+        what, remedy = _DAMAGED
+        raise StoreError(f"{what}.", where=str(path), remedy=remedy) from error
+    except sqlite3.DatabaseError as error:
+        name = str(getattr(error, "sqlite_errorname", ""))
+        for prefix, (what, remedy) in _ERROR_MESSAGES.items():
+            if name.startswith(prefix):
+                raise StoreError(f"{what} ({error}).", where=str(path), remedy=remedy) from error
+        raise
+
+
+_DAMAGED = (
+    "the database file is damaged",
+    "Restore study.db from a copy, or rescue what can be read with `sqlite3 study.db .recover`; "
+    "to start anew, move the folder away and run the same command.",
+)
+_ERROR_MESSAGES = {
+    "SQLITE_NOTADB": _DAMAGED,
+    "SQLITE_CORRUPT": _DAMAGED,
+    "SQLITE_BUSY": (
+        f"another process kept the store locked for {BUSY_TIMEOUT_SECONDS:.0f} seconds",
+        "If no other paretune runs, the file system may not lock files properly "
+        "(network folders): move the store to a local disk.",
+    ),
+    "SQLITE_FULL": ("the disk is full", "Free some space; the same command continues."),
+    "SQLITE_READONLY": ("the store cannot be written", "Check the folder's permissions."),
+    "SQLITE_CANTOPEN": ("the store cannot be opened", "Check the folder and its permissions."),
+    "SQLITE_PERM": ("the store cannot be opened", "Check the folder's permissions."),
+    "SQLITE_IOERR": (
+        "the disk reported an error while reading or writing the store",
+        "Check the disk and its free space; on a network folder, move the store to a local disk.",
+    ),
+}
+
+
+def _enable_wal(connection: sqlite3.Connection, path: Path) -> None:
+    # The change to WAL does not honour the busy timeout, and two processes may create at once.
+    patience = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            break
+        except sqlite3.OperationalError as error:
+            locked = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
+            if not locked or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
+    if mode != "wal":
+        raise StoreError(
+            f"the file system cannot hold a store (journal mode stayed {mode}).",
+            where=str(path),
+            remedy="Move the store to a local disk.",
+        )

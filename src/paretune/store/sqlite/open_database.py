@@ -1,0 +1,128 @@
+"""Opening a store's database, also one that may only be read."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from paretune.errors import StoreError
+from paretune.store.sqlite.database import connect, connect_immutable, transaction, translate_errors
+from paretune.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, check_tables, create_or_migrate
+
+
+@dataclass
+class OpenDatabase:
+    """A connection; ``copy`` holds a copy of the database where only a copy could be opened."""
+
+    connection: sqlite3.Connection
+    copy: tempfile.TemporaryDirectory[str] | None = None
+
+    def close(self) -> None:
+        """Close the connection, and remove the copy."""
+        self.connection.close()
+        if self.copy is not None:
+            self.copy.cleanup()
+
+
+def open_database(folder: Path, *, create: bool) -> OpenDatabase:
+    """The database of a folder, up to date; what may only be read is opened for reading.
+
+    Raises:
+        StoreError: there is none, it is damaged, busy, another program's, or newer than this
+            version of paretune.
+    """
+    path = folder / "study.db"
+    try:
+        if create:
+            for part in (folder, folder / "blobs", folder / "checkpoints"):
+                part.mkdir(parents=True, exist_ok=True)
+        elif not path.exists():
+            raise StoreError(
+                "no store of studies is here.",
+                where=str(folder),
+                remedy="paretune run STUDY.yaml creates one.",
+            )
+    except OSError as error:
+        raise StoreError(
+            f"the folder cannot be used ({error.strerror or error}).",
+            where=str(folder),
+            remedy="Choose another folder, or check its permissions.",
+        ) from error
+    try:
+        return OpenDatabase(_check_current(connect(path), path, create=create))
+    except StoreError as error:
+        if create or not _is_read_only_error(error):
+            raise
+    return _open_read_only(path)
+
+
+def _check_current(
+    connection: sqlite3.Connection, path: Path, *, create: bool
+) -> sqlite3.Connection:
+    """The connection, its tables brought up to date where they are older."""
+    try:
+        if not _is_current(connection, path):
+            with transaction(connection, path, "IMMEDIATE"):
+                create_or_migrate(connection, str(path), create=create)
+        with translate_errors(path):
+            check_tables(connection, str(path))
+    except BaseException:  # whatever it is goes on up; nothing stays open
+        connection.close()
+        raise
+    return connection
+
+
+def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
+    with translate_errors(path):
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        mark = connection.execute("PRAGMA application_id").fetchone()[0]
+    return bool((version, mark) == (len(MIGRATIONS), APPLICATION_ID))
+
+
+def _is_read_only_error(error: StoreError) -> bool:
+    """Whether SQLite may not write where it must to open the file in the usual way."""
+    name = str(getattr(error.__cause__, "sqlite_errorname", ""))
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
+
+
+def _open_read_only(path: Path) -> OpenDatabase:
+    """The file itself where it is whole, else a copy: an older one, or one with a log beside it."""
+    log = path.with_name(f"{path.name}-wal")
+    if not (log.exists() and log.stat().st_size):
+        connection = connect_immutable(path)
+        try:
+            if _is_current(connection, path):
+                return OpenDatabase(connection)
+        except BaseException:  # whatever it is goes on up; nothing stays open
+            connection.close()
+            raise
+        connection.close()
+    try:
+        copy = tempfile.TemporaryDirectory(prefix="paretune-")
+    except OSError as error:
+        raise _copy_error(path, error) from error
+    try:
+        for file in (path, log):
+            if file.exists():
+                shutil.copyfile(file, Path(copy.name) / file.name)
+        copied = Path(copy.name) / path.name
+        connection = _check_current(connect(copied), copied, create=False)
+        connection.execute("PRAGMA query_only = ON")
+    except OSError as error:
+        copy.cleanup()
+        raise _copy_error(path, error) from error
+    except BaseException:  # whatever it is goes on up; nothing stays open
+        copy.cleanup()
+        raise
+    return OpenDatabase(connection, copy)
+
+
+def _copy_error(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"may only be read, and cannot be copied to be read ({error.strerror or error}).",
+        where=str(path),
+        remedy=f"Make room in {tempfile.gettempdir()}, or name another folder by TMPDIR.",
+    )

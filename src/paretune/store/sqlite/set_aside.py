@@ -1,0 +1,97 @@
+"""Putting away what is damaged, so that it is made again. The rows are kept as they are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from typing import Any
+
+from paretune.errors import StoreError
+from paretune.store.sqlite.checksums import (
+    describe_row_damage,
+    describe_run_damage,
+    find_changed_columns,
+    write_checksums,
+)
+from paretune.store.sqlite.queries import RUN_ROWS_SQL
+from paretune.store.sqlite.schema import TRIGGERS
+
+
+def set_aside_damaged_rows(db: sqlite3.Connection) -> list[str]:
+    """Move damaged rows into the table ``set_aside_damaged_rows``; one sentence for each.
+
+    A damaged run is todo again, from its beginning. What a study asks for, its text and what was
+    set are written again by the next ``run``. To be called inside a write transaction.
+
+    Raises:
+        StoreError: two rows claim one key, so that the indexes cannot be made again.
+    """
+    said: list[str] = []
+    try:
+        db.execute("REINDEX")
+    except sqlite3.IntegrityError as error:
+        raise StoreError(
+            f"the database file is damaged, and its indexes cannot be made again ({error}).",
+            where="study.db",
+            remedy="Restore study.db from a copy; done.jsonl beside it names what was done.",
+        ) from error
+    for name in find_missing_triggers(db):
+        db.execute(TRIGGERS[name])
+        said.append(f"study.db: {name}, which guards what is done, was gone")
+    begun: set[str] = set()
+    for row in db.execute(RUN_ROWS_SQL).fetchall():
+        ended = row["checksum"] is not None or row["ended"] is not None
+        columns = find_changed_columns("runs", row, row["checksum"]) if ended else []
+        if columns and row["run_id"] not in begun:
+            begun.add(row["run_id"])
+            said.append(describe_run_damage(row, columns))
+            _keep_row(db, "runs", row)
+            _reset_run(db, row["run_id"])
+        there = row["state"] is not None
+        columns = (
+            find_changed_columns("study_runs", row, row["asked_checksum"]) if there else ["record"]
+        )
+        if columns:
+            said.append(describe_run_damage(row, columns))
+            _keep_row(db, "study_runs", row)
+            key = (row["study_hash"], row["asked_id"])
+            db.execute("DELETE FROM study_runs WHERE study_hash = ? AND run_id = ?", key)
+    for row in db.execute("SELECT * FROM settings").fetchall():
+        if columns := find_changed_columns("settings", row, row["checksum"]):
+            said.append(describe_row_damage("settings", row, columns))
+            _keep_row(db, "settings", row)
+            db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
+    for row in db.execute("SELECT * FROM studies").fetchall():
+        if columns := find_changed_columns("studies", row, row["checksum"]):
+            said.append(describe_row_damage("studies", row, columns))
+            _keep_row(db, "studies", row)
+            write_checksums(db, "studies", "study_hash = ?", (row["study_hash"],))
+    return said
+
+
+def find_missing_triggers(db: sqlite3.Connection) -> list[str]:
+    """The triggers that are gone: another program took them away."""
+    there = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
+    return [name for name in TRIGGERS if name not in there]
+
+
+def _keep_row(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
+    content: dict[str, Any] = {key: row[key] for key in row.keys()}  # noqa: SIM118 (a row, no dict)
+    db.execute(
+        "INSERT INTO set_aside VALUES (?, ?, ?)",
+        (table, json.dumps(content, ensure_ascii=False), time.time()),
+    )
+
+
+def _reset_run(db: sqlite3.Connection, run_id: str) -> None:
+    """Make a run todo, also one that is done, which no other statement may change."""
+    guard = "done_runs_never_change"
+    db.execute(f"DROP TRIGGER IF EXISTS {guard}")
+    db.execute(
+        "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
+        "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
+        "ended = NULL WHERE run_id = ?",
+        (run_id,),
+    )
+    db.execute(TRIGGERS[guard])

@@ -1,0 +1,71 @@
+"""Does the store still say what was written? Every row and every blob is read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from paretune.errors import StoreError
+from paretune.store.blobs import read_blob
+from paretune.store.sqlite.checksums import (
+    describe_row_damage,
+    describe_run_damage,
+    find_changed_columns,
+    find_run_damage,
+)
+from paretune.store.sqlite.dropped_weights import list_dropped_runs
+from paretune.store.sqlite.queries import RUN_ROWS_SQL
+from paretune.store.sqlite.set_aside import find_missing_triggers
+from paretune.study import digest
+
+_BLOBS = ("predictions", "weights")
+
+
+def find_problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
+    """One sentence for each fault of the database, its rows and the blobs they name."""
+    found = [
+        f"study.db: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"
+    ]
+    found += [
+        f"study.db: a row of {row[0]} points at a missing row of {row[2]}"
+        for row in db.execute("PRAGMA foreign_key_check")
+    ]
+    found += [
+        f"study.db: {name}, which guards what is done, is gone"
+        for name in find_missing_triggers(db)
+    ]
+    for table, order in (("studies", "created"), ("settings", "key")):
+        for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608 (constants)
+            if columns := find_changed_columns(table, row, row["checksum"]):
+                found.append(describe_row_damage(table, row, columns))
+            elif table == "studies" and not _is_its_hash(row):
+                found.append(f"study {row['study_hash']}: its form does not give its hash")
+    for row in db.execute(f"{RUN_ROWS_SQL} ORDER BY study_hash, position"):
+        if columns := find_run_damage(row):
+            found.append(describe_run_damage(row, columns))
+    dropped = list_dropped_runs(db)
+    for row in db.execute("SELECT run_id, result FROM runs WHERE state = 'done' ORDER BY run_id"):
+        names = _BLOBS[:1] if row["run_id"] in dropped else _BLOBS
+        found += _result_problems(row["run_id"], row["result"], blobs, names)
+    return found
+
+
+def _is_its_hash(row: sqlite3.Row) -> bool:
+    return bool(digest(json.loads(row["canonical"]))[:16] == row["study_hash"])
+
+
+def _result_problems(run_id: str, text: str, blobs: Path, names: Sequence[str]) -> Iterator[str]:
+    try:
+        result: Any = json.loads(text)
+        named = [result[name] for name in names if name in result]
+    except (ValueError, TypeError) as error:
+        yield f"run {run_id}: its result is no JSON ({error})"
+        return
+    for sha256 in named:
+        try:
+            read_blob(blobs, sha256)
+        except StoreError as error:
+            yield f"run {run_id}: {error}"

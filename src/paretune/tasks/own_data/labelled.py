@@ -1,0 +1,208 @@
+"""The user's own data: files or a hub dataset, with columns named in the study file.
+
+Texts, or a table whose rows become sentences (:mod:`paretune.data.tabular`).
+
+Not a task itself (it has no ``TASK``). Labels are those that the study lists, or those that the
+file declares, or those that are found, sorted; which it was is noted. Without a test file a
+stratified fifth of train, groups together, becomes the test part, and that is noted too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paretune.data.build import (
+    BuildResult,
+    ColumnMapping,
+    LabelParser,
+    build_examples,
+    class_label_parser,
+    parse_number_label,
+)
+from paretune.data.choices import expand_choice_columns, make_choice_resolver
+from paretune.data.example import Dataset, Example, Segments
+from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.formats.decimal_comma import convert_decimal_commas
+from paretune.data.formats.read import Row, read_declared_labels, read_rows
+from paretune.data.label_set import (
+    check_label_order,
+    collapse_label_problems,
+    decode_label_ids,
+    determine_labels,
+)
+from paretune.data.labels import cell_text
+from paretune.data.sources import hub_datasets
+from paretune.data.split import assign_folds
+from paretune.data.tabular import make_row_template
+from paretune.errors import StudyError
+from paretune.study import TaskSpec, derive_seed
+from paretune.tasks.copa import QUESTIONS
+
+
+@dataclass(frozen=True)
+class _OwnRows:
+    """What was read: rows of both parts, labels that the files declare, notes, and from where."""
+
+    train: list[Row]
+    test: list[Row] | None
+    declared: tuple[str, ...] | None
+    notes: Sequence[Finding]
+    source: str
+
+
+def load_own_data(spec: TaskSpec) -> Dataset:
+    """Read the user's data and build its examples.
+
+    Raises:
+        StudyError: the study asks for a template that own data cannot have.
+        DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
+            that cannot become examples; all such rows are named at once.
+    """
+    if spec.kind == "translation":
+        from paretune.tasks.own_data import parallel
+
+        return parallel.load_own_pairs(spec)
+    if spec.template != "pair" and not spec.features:
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy="Texts of your own are encoded as they are: remove template.",
+        )
+    read = _read_hub(spec) if spec.dataset is not None else _read_files(spec)
+    label = str(spec.label)
+    notes: list[Finding] = [*read.notes]
+    if spec.kind == "multiple_choice":
+        read, options = _expand_choices(read, spec.choices or ())
+        labels = tuple(str(i) for i in range(len(options)))
+        names = spec.labels or read.declared
+        recipe = _make_recipe(spec, options, make_choice_resolver(options, names))
+    elif spec.kind == "regression":
+        read, said = _convert_decimals(read, [label, *(spec.features or ())])
+        notes += said
+        labels = (label,)
+        recipe = _make_recipe(spec, (), parse_number_label)
+    else:
+        read, said = _convert_decimals(read, spec.features or ())
+        notes += said
+        labels, said = determine_labels(
+            read.train, read.test or [], label, spec.labels, read.declared
+        )
+        notes += said
+        recipe = replace(_make_recipe(spec, (), class_label_parser(labels)), label_names=labels)
+    train = build_examples(read.train, recipe, "train")
+    test = BuildResult() if read.test is None else build_examples(read.test, recipe, "test")
+    faults = collapse_label_problems(train.errors, read.train, label)
+    raise_for_findings([*faults, *collapse_label_problems(test.errors, read.test or [], label)])
+    notes += [*train.notes, *test.notes]
+    train_examples, test_examples = train.examples, test.examples
+    if read.test is None:
+        train_examples, test_examples, said_split = _hold_out(train.examples)
+        notes.append(said_split)
+    limit = spec.limit or {}
+    return Dataset(
+        task=spec.key,
+        kind=str(spec.kind),
+        labels=labels,
+        train=tuple(train_examples[: limit.get("train")]),
+        test=tuple(test_examples[: limit.get("test")]),
+        metric=spec.metric or ("r2" if spec.kind == "regression" else "accuracy"),
+        features=spec.features or (),
+        language=spec.language,
+        licence=spec.licence or "not stated",
+        source=read.source,
+        findings=tuple(notes),
+        clustered=spec.group is not None,
+    )
+
+
+def _read_files(spec: TaskSpec) -> _OwnRows:
+    label, train = str(spec.label), str(spec.train)
+    declared = read_declared_labels(train, label)
+    rows = decode_label_ids(read_rows(train), label, declared)
+    source = train.rpartition("/")[2]
+    if spec.test is None:
+        return _OwnRows(rows, None, declared, (), source)
+    others = read_declared_labels(spec.test, label)
+    test = decode_label_ids(read_rows(spec.test), label, others)
+    notes = check_label_order(declared, others, Path(spec.test).name, "the train file declares")
+    return _OwnRows(rows, test, declared, notes, f"{source}, {spec.test.rpartition('/')[2]}")
+
+
+def _read_hub(spec: TaskSpec) -> _OwnRows:
+    loaded = hub_datasets.load_splits(spec)
+    label = str(spec.label)
+    test = loaded.test
+    return _OwnRows(
+        train=decode_label_ids(loaded.train, label, loaded.declared),
+        test=None if test is None else decode_label_ids(test, label, loaded.declared),
+        declared=loaded.declared,
+        notes=loaded.findings,
+        source=f"{spec.dataset} at commit {loaded.commit} (hub)",
+    )
+
+
+def _expand_choices(read: _OwnRows, choices: Sequence[str]) -> tuple[_OwnRows, tuple[str, ...]]:
+    rows, options = expand_choice_columns([*read.train, *(read.test or [])], choices)
+    cut = len(read.train)
+    test = None if read.test is None else rows[cut:]
+    return replace(read, train=rows[:cut], test=test), options
+
+
+def _convert_decimals(read: _OwnRows, columns: Sequence[str]) -> tuple[_OwnRows, list[Finding]]:
+    """Columns of numbers with decimal points, where they were written with commas."""
+    (train, test), notes = convert_decimal_commas((read.train, read.test or []), columns)
+    return replace(read, train=train, test=None if read.test is None else test), notes
+
+
+def _phrase_question(spec: TaskSpec, text: str) -> str:
+    """A question as it is; COPA's two words as COPA asks them, in a language that it has."""
+    return QUESTIONS.get(spec.language or "", {}).get(text, text)
+
+
+def _make_recipe(spec: TaskSpec, options: Sequence[str], resolve: LabelParser) -> ColumnMapping:
+    text, second, group = str(spec.text), spec.text_pair, spec.group
+    question = spec.question
+    beside = [column for column in (second if not options else None, question) if column]
+    told = (
+        make_row_template(spec.features, None if spec.template == "pair" else spec.template)
+        if (spec.features)
+        else None
+    )
+
+    def template(texts: Mapping[str, str]) -> Segments:
+        if told is not None:
+            return told(texts)
+        if options:
+            first = texts[text]
+            if question is not None:
+                first = f"{first} {_phrase_question(spec, texts[question])}"
+            return tuple((first, texts[option]) for option in options)
+        return ((texts[text], texts[second] if second else None),)
+
+    return ColumnMapping(
+        columns=[] if told else [text, *beside, *options],
+        features=spec.features or (),
+        template=template,
+        label=str(spec.label),
+        parse_label=resolve,
+        id=spec.id,
+        group=(lambda values: cell_text(values.get(group))) if group else (lambda values: None),
+        required_columns=[group] if group else [],
+    )
+
+
+def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
+    """Train without part 0, and part 0: always the same fifth of the same rows."""
+    placed = assign_folds(examples, derive_seed(0, "hold out"))
+    train = [e for e, part in zip(examples, placed, strict=True) if part != 0]
+    test = [e for e, part in zip(examples, placed, strict=True) if part == 0]
+    said = Finding(
+        "note",
+        "test-held-out",
+        test[0].where if test else examples[0].where,
+        f"no test file was given: {len(test)} of {len(examples)} rows of train, stratified and "
+        "with groups together, are kept for the test (this is the first of them).",
+        "Give the task test: FILE to decide it yourself.",
+    )
+    return train, test, said

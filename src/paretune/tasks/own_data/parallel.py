@@ -1,0 +1,192 @@
+"""Translations: the user's own (tables, TMX, hub datasets, two files of plain text), and built-in.
+
+Not a task itself (it has no ``TASK``). Columns are called as the languages are, unless the study
+names others. Without test files some pairs of train, duplicates together, become the test part:
+a fifth, at most :data:`MAX_HELD_OUT_PAIRS`; and that is noted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
+from paretune.data.example import Dataset, Example
+from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
+from paretune.data.formats.read import Row, read_rows
+from paretune.data.formats.tmx import read_units
+from paretune.data.labels import cell_text
+from paretune.data.sources import hub_datasets
+from paretune.data.split import sample_held_out
+from paretune.data.task import Task
+from paretune.errors import StudyError
+from paretune.study import TaskSpec, derive_seed
+
+MAX_HELD_OUT_PAIRS = 2000
+"""Pairs that are held out at most: enough for an interval of one BLEU point, soon translated."""
+NESTED_COLUMN = "translation"
+"""The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
+
+
+def load_own_pairs(spec: TaskSpec) -> Dataset:
+    """Read the user's pairs and build their examples.
+
+    Raises:
+        StudyError: the study asks for a template that own data cannot have.
+        DataError: unreadable files, a hub dataset that was never fetched, files that do not belong
+            together, missing columns, rows without a text; all such rows are named at once.
+    """
+    if spec.template != "pair":
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy="Texts of your own are encoded as they are: remove template.",
+        )
+    notes: tuple[Finding, ...] = ()
+    if spec.dataset is not None:
+        loaded = hub_datasets.load_splits(spec)
+        rows, others, notes = loaded.train, loaded.test, loaded.findings
+        source = f"{spec.dataset} at commit {loaded.commit} (hub)"
+    else:
+        rows, source = _read_files(spec, str(spec.train), spec.train_target)
+        others = None
+        if spec.test is not None:
+            others, beside = _read_files(spec, spec.test, spec.test_target)
+            source = f"{source}, {beside}"
+    return _build_dataset(spec, _column_names(spec), rows, others, notes, source=source)
+
+
+def load_built_in_pairs(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
+    """The dataset of a built-in translation, from one of its languages into the other.
+
+    Raises:
+        StudyError: other languages than it has, or a template.
+        DataError: the data is missing or cannot be read.
+    """
+    languages = (str(spec.source_lang), str(spec.target_lang))
+    if set(languages) != set(task.languages):
+        raise StudyError(
+            f"task {task.name} does not translate from {languages[0]} to {languages[1]}.",
+            remedy=f"Its languages are {' and '.join(task.languages)}, in either direction.",
+        )
+    if spec.template != "pair":
+        raise StudyError(
+            f'task {spec.key} has no template "{spec.template}".',
+            remedy="Texts are translated as they are: remove template.",
+        )
+    parts = task.read_rows(spec, languages[1], data_home)
+    columns = dict(zip(task.languages, task.columns, strict=True))
+    return _build_dataset(
+        spec,
+        (columns[languages[0]], columns[languages[1]]),
+        parts.train,
+        parts.test or None,
+        parts.findings,
+        source=task.source[languages[1]],
+        licence=task.licence[languages[1]],
+    )
+
+
+def _build_dataset(
+    spec: TaskSpec,
+    columns: tuple[str, str],
+    train_rows: Sequence[Row],
+    test_rows: Sequence[Row] | None,
+    notes: Sequence[Finding] = (),
+    *,
+    source: str,
+    licence: str = "not stated",
+) -> Dataset:
+    """The dataset from its rows; test pairs are held out where there are none.
+
+    Raises:
+        DataError: missing columns, or rows without a text.
+    """
+    recipe = _make_recipe(spec, columns)
+    train = build_examples(_flatten_nested(train_rows), recipe, "train")
+    test = (
+        BuildResult()
+        if test_rows is None
+        else build_examples(_flatten_nested(test_rows), recipe, "test")
+    )
+    raise_for_findings([*train.errors, *test.errors])
+    kept, tested = train.examples, test.examples
+    said: list[Finding] = []
+    if test_rows is None:
+        kept, tested, note = _hold_out(train.examples)
+        said.append(note)
+    limit = spec.limit or {}
+    return Dataset(
+        task=spec.key,
+        kind="translation",
+        labels=(),
+        languages=(str(spec.source_lang), str(spec.target_lang)),
+        train=tuple(kept[: limit.get("train")]),
+        test=tuple(tested[: limit.get("test")]),
+        metric=spec.metric or "bleu",
+        language=spec.target_lang,
+        licence=spec.licence or licence,
+        source=source,
+        findings=(*notes, *train.notes, *test.notes, *said),
+        clustered=spec.group is not None,
+    )
+
+
+def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
+    """Train and test: always the same pairs of the same rows."""
+    wanted = min(len(examples) // 5, MAX_HELD_OUT_PAIRS)
+    held = sample_held_out(examples, wanted, derive_seed(0, "hold out"))
+    train = [e for i, e in enumerate(examples) if i not in held]
+    test = [e for i, e in enumerate(examples) if i in held]
+    said = Finding(
+        "note",
+        "test-held-out",
+        (test or examples)[0].where,
+        f"no test file was given: {len(test)} of {len(examples)} pairs of train, equal sources "
+        "together, are kept for the test (this is the first of them).",
+        "Nothing to do: they are always the same. Files of your own may name a test: FILE.",
+    )
+    return train, test, said
+
+
+def _read_files(spec: TaskSpec, train: str, target: str | None) -> tuple[list[Row], str]:
+    """The rows, and what the report calls the files."""
+    languages = (str(spec.source_lang), str(spec.target_lang))
+    name = train.rpartition("/")[2]
+    if target is None and train.lower().endswith(".tmx"):
+        return read_units(train, languages, _column_names(spec)), name
+    files = resolve_pair_files(train, target, languages)
+    if files is None:
+        return read_rows(train), name
+    names = " and ".join(file.rpartition("/")[2] for file in files)
+    return read_line_pairs(*files, _column_names(spec)), names
+
+
+def _column_names(spec: TaskSpec) -> tuple[str, str]:
+    return spec.text or str(spec.source_lang), spec.label or str(spec.target_lang)
+
+
+def _make_recipe(spec: TaskSpec, columns: tuple[str, str]) -> ColumnMapping:
+    source, target = columns
+    group = spec.group
+    return ColumnMapping(
+        columns=columns,
+        template=lambda texts: ((texts[source], None),),
+        label=target,
+        parse_label=lambda value, texts: make_missing_label(),
+        id=spec.id,
+        group=(lambda values: cell_text(values.get(group))) if group else (lambda values: None),
+        required_columns=[group] if group else [],
+        target=target,
+    )
+
+
+def _flatten_nested(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which a nested pair stands beside the other columns."""
+    return [
+        replace(row, values={**row.values, **nested})
+        if isinstance(nested := row.values.get(NESTED_COLUMN), dict)
+        else row
+        for row in rows
+    ]

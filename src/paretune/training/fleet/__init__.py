@@ -1,0 +1,1 @@
+"""Fleet: see the modules."""

@@ -1,0 +1,113 @@
+"""How many runs may train together: none where batches are not shared, else what memory bears."""
+
+from __future__ import annotations
+
+from paretune import methods
+from paretune.methods.core import options as method_options
+from paretune.study import MethodSpec, Run
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.evaluate import max_stack_tokens
+from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.forward.padded import overhead_tokens
+from paretune.training.prepare import allows_bf16_weights
+
+COPIES = 6
+"""What a run holds of each trained number, at 4 bytes: itself, its gradient, AdamW's two moments,
+the best so far, and a copy on the way into a new formation."""
+
+MIN_RUNS_THAT_PAY = 4
+"""Where two or three fit, a CPU gains 4 % (docs/log.md): less than equal bits are worth."""
+
+
+def fleet_key(run: Run) -> str:
+    """What runs of a fleet have in common: all but rate, seed, fold, stage, and what mixes.
+
+    Raises:
+        MethodError: unknown method or option.
+    """
+    method = methods.get(run.method.name)
+    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
+    alike = MethodSpec(name="any") if methods.mixes(method, options) else run.method
+    return run.model_copy(
+        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": alike}
+    ).model_dump_json()
+
+
+def can_join_fleet(run: Run) -> bool:
+    """Whether runs like this one may share a backbone, as far as their description tells."""
+    method = methods.get(run.method.name)
+    if run.stage == "cost" or not methods.trains_a_model(method):
+        return False
+    if run.method.name.startswith(methods.PEFT) or run.learning_rate is None:
+        return False
+    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
+    return not methods.trains_alone(method, options)
+
+
+def count_slots(
+    run: Run,
+    caches: ProcessCache,
+    device: str,
+    limit: int,
+    budget_bytes: int,
+    *,
+    where_it_pays: bool = False,
+) -> int:
+    """How many runs like this one can train together.
+
+    Args:
+        run: one of them.
+        caches: caches of this process; the model is opened.
+        device: where to train.
+        limit: never more.
+        budget_bytes: for what the runs hold beside the model and one pass.
+        where_it_pays: only where it makes them clearly faster: where the steps of
+            :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.
+
+    Returns:
+        1 where batches are not shared.
+
+    Raises:
+        ParetuneError: the data, the model or the method cannot be used.
+    """
+    if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
+        return 1
+    loaded = caches.model(run.model, caches.dataset(run.task), bf16=allows_bf16_weights(run))
+    formation = SharedModel(run, loaded, device)
+    member = RunParameters(run)
+    try:
+        shared = formation.form([member])
+    except BaseException:  # whatever it is goes on up
+        caches.drop_model()  # a method may be half inside it
+        raise
+    size = sum(p.numel() for p in formation.trained(member).values())
+    length = formation.prepared.max_length
+    formation.dissolve()
+    if not shared or (where_it_pays and not fleet_pays(_step_tokens(run, caches, length), device)):
+        return 1
+    return count_fitting_runs(size, limit, budget_bytes)
+
+
+def fleet_pays(step_tokens: float, device: str) -> bool:
+    """Whether runs whose mean step has so many tokens are known to be clearly faster together.
+
+    On a GPU they are not: attention and dropout launch kernels for each run. Nobody measured it.
+    """
+    return device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= max_stack_tokens(device)
+
+
+def count_fitting_runs(trained: int, most: int, budget_bytes: int) -> int:
+    """How many runs that train so many numbers each, at most ``most``, these bytes bear."""
+    return max(1, min(most, budget_bytes // (4 * COPIES * trained)))
+
+
+def _step_tokens(run: Run, bench: ProcessCache, length: int) -> float:
+    """Tokens of a mean step, with what its texts hold beside them."""
+    loaded = bench.model(run.model, bench.dataset(run.task), bf16=allows_bf16_weights(run))
+    train = bench.parts(run).train
+    encoded = bench.encode(train, loaded, bench.source(run.model), length)
+    tokens = sum(
+        overhead_tokens(loaded.model) + len(text) for choices in encoded.ids for text in choices
+    )
+    tokens += sum(map(len, encoded.targets or ()))
+    return tokens / len(train) * min(run.training.batch_size, len(train))

@@ -1,0 +1,1 @@
+"""Forward: see the modules."""

@@ -1,0 +1,84 @@
+"""Weights between where a run started and where it ended: the selection part takes the best.
+
+Source: Wortsman et al. 2021 (WiSE-FT), arXiv:2109.01903, equation 1: start + share (best - start),
+for every trained tensor but the head's, which starts from nothing that is worth going back to. The
+paper mixes whole models; here a method's own tensors are mixed, so LoRA's update B A, with B = 0 at
+the start, grows with about the share.
+
+A model that already knows the task is the case for it: training on few new examples moves it away
+from what it knew, and half of the way is often better than all of it (docs/log.md). It costs one
+evaluation of the selection part for each share, and a copy of the trained tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paretune.training.tensor_copies import copy_to_cpu
+
+
+@dataclass(frozen=True)
+class Interpolation:
+    """Which share of the way was taken, and how every one that was tried did."""
+
+    share: float = 1.0
+    tried: tuple[dict[str, float], ...] = ()
+
+
+def copy_start(
+    trained: Mapping[str, nn.Parameter], head: Collection[str], shares: Sequence[float]
+) -> dict[str, Tensor]:
+    """Copies of the tensors that can be gone back to; none where no share is asked for."""
+    if not shares:
+        return {}
+    return copy_to_cpu({name: p for name, p in trained.items() if name not in head})
+
+
+def choose_share(
+    trained: Mapping[str, nn.Parameter],
+    start: Mapping[str, Tensor],
+    end: Mapping[str, Tensor],
+    shares: Sequence[float],
+    best: Mapping[str, float],
+    select: Callable[[], dict[str, float]],
+    better: Callable[[dict[str, float], dict[str, float]], bool],
+) -> Interpolation:
+    """Try each share and leave the best one in the model; all of the way where none beats it.
+
+    Args:
+        trained: what moves.
+        start: what :func:`copy_start` copied.
+        end: the best weights of the training, which stay.
+        shares: of the way from start to best, each below 1.
+        best: selection scores of the weights as they are.
+        select: selection scores of the weights as they are when it is called.
+        better: whether the first scores are better than the second.
+    """
+    share, held, tried = 1.0, dict(best), []
+    for asked in shares:
+        _set_weights(trained, start, end, asked)
+        scores = select()
+        tried.append({"share": asked, **scores})
+        if better(scores, held):
+            share, held = asked, scores
+    _set_weights(trained, start, end, share)
+    return Interpolation(share, tuple(tried))
+
+
+@torch.no_grad()
+def _set_weights(
+    trained: Mapping[str, nn.Parameter],
+    start: Mapping[str, Tensor],
+    end: Mapping[str, Tensor],
+    share: float,
+) -> None:
+    for name, first in start.items():
+        moved, last = trained[name], end[name]
+        if share == 1.0:
+            moved.copy_(last)  # the very bits
+        else:
+            moved.copy_(torch.lerp(first.to(moved.device), last.to(moved.device), share))

@@ -1,0 +1,80 @@
+"""Where a study and its store lie, for all verbs."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paretune.errors import StudyError
+from paretune.study import Study
+
+if TYPE_CHECKING:
+    from paretune.store import Record, Store
+
+OVERRIDES_COMMENT = "# Settings of the command line: "
+"""How the first line of a stored study begins where the command line gave settings."""
+
+
+def shipped_studies() -> dict[str, Path]:
+    """The study files that come with paretune, by name."""
+    folder = Path(str(files("paretune") / "suites"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_study_file(study: str) -> Path:
+    """A study file by path, or one of those shipped by name.
+
+    Raises:
+        StudyError: neither.
+    """
+    path = Path(study)
+    if path.exists():
+        return path
+    if study in shipped_studies():
+        return shipped_studies()[study]
+    raise StudyError(
+        "no such study file.",
+        where=study,
+        remedy=f"paretune new writes one; shipped with paretune: {', '.join(shipped_studies())}.",
+    )
+
+
+def resolve_study(study: Study | Path | str) -> Study:
+    """The study itself, or that of a file, or of a shipped one's name.
+
+    Raises:
+        StudyError: no such file, or it is no study.
+    """
+    return study if isinstance(study, Study) else Study.load(find_study_file(str(study)))
+
+
+def study_file_text(study: Study | Path | str) -> str:
+    """The text of the study file; of a study made in Python, its canonical form as YAML.
+
+    Settings of the command line are in it, and named in its first line.
+    """
+    if not isinstance(study, Study):
+        return find_study_file(str(study)).read_text(encoding="utf-8")
+    import io
+
+    from ruamel.yaml import YAML
+
+    out = io.StringIO()
+    if study.overrides:
+        out.write(f"{OVERRIDES_COMMENT}{shlex.join(study.overrides)}\n")
+    YAML(typ="safe", pure=True).dump(study.canonical_form(), out)
+    return out.getvalue()
+
+
+def store_folder(study: Study, folder: Path | str | None) -> Path:
+    """The given folder, or ``studies/NAME`` in the present one."""
+    return Path("studies") / study.study if folder is None else Path(folder)
+
+
+def load_records(study: Study, opened: Store) -> list[Record]:
+    """What the study's runs have left, with data and model where the study has them now."""
+    found = opened.load_records(opened.known_as(study), predictions=True)
+    return [replace(record, run=study.relocate(record.run)) for record in found]
