@@ -177,7 +177,7 @@ class Walk:
         """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
         if self.task.kind != TRANSLATION:
             return []
-        encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).only(rows)
+        encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).select(rows)
         generation = self.run.generation or Generation()
         return generate(loaded, encoded, generation, **self.asked(loaded, fleet))
 

@@ -35,7 +35,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
     found = StudyResults(study, Path("x"), fake.whole(study), [], [])
     for verb in ("recommend", "compare"):
-        monkeypatch.setattr(f"paretune.verbs.{verb}.gather", lambda *_: found)
+        monkeypatch.setattr(f"paretune.verbs.{verb}.load_results", lambda *_: found)
     monkeypatch.setenv("COLUMNS", "300")
     return lambda *_: study
 

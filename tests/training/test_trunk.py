@@ -53,13 +53,13 @@ def test_a_run_from_kept_activations_learns_the_same(
         tiny_task(tmp_path, kind), tiny_model(family), method, options=options, training=training
     )
     noted: list[int] = []
-    cut_off = trainer.enable_activation_cache.__globals__["cut_off"]
+    cut_off = trainer.enable_activation_cache.__globals__["skip_layers"]
 
     def note(model: Any, anatomy: Any, packing: Any, depth: int) -> Any:
         noted.append(depth)
         return cut_off(model, anatomy, packing, depth)
 
-    monkeypatch.setitem(trainer.enable_activation_cache.__globals__, "cut_off", note)
+    monkeypatch.setitem(trainer.enable_activation_cache.__globals__, "skip_layers", note)
     losses: list[list[float]] = []
 
     def told() -> Any:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paretune.objectives.losses import chunked_cross_entropy as chunked_module
 from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens, chunked_cross_entropy
 
 WORDS, WIDTH, TOKENS = 23, 7, 11
@@ -17,7 +18,7 @@ WORDS, WIDTH, TOKENS = 23, 7, 11
 @pytest.fixture(params=[2, 4, 100])
 def pieces(request: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many tokens are scored at a time."""
-    monkeypatch.setattr(chunked_cross_entropy, "MIN_CHUNK_TOKENS", request.param)
+    monkeypatch.setattr(chunked_module, "MIN_CHUNK_TOKENS", request.param)
     monkeypatch.setattr(chunked_cross_entropy, "CHUNK_SCORES", {"cpu": 1})
     assert chunk_tokens(WORDS, "cpu") == request.param
     return int(request.param)

@@ -28,7 +28,7 @@ from paretune.methods.core.injection import (
     attach,
     get_linear,
     make_generator,
-    merge_deltas,
+    merge,
 )
 from paretune.methods.core.modules_to_save import (
     count_module_parameters,
@@ -42,7 +42,7 @@ from paretune.methods.core.targeting import LowRankOptions, reads_weights
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
 
-__all__ = ["Options", "inject", "merge_deltas", "parameter_count", "reads_weights"]
+__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "lokr"
 TITLE = "LoKr"

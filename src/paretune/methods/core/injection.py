@@ -114,7 +114,7 @@ def _make_hook(part: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
     return call
 
 
-def merge_deltas(model: nn.Module, injection: Injection) -> None:
+def merge(model: nn.Module, injection: Injection) -> None:
     """Add each part's ``delta()`` to the frozen weight beside it and take the method out."""
     with torch.no_grad():
         for name, part in injection.parts.items():

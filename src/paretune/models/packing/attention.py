@@ -86,12 +86,12 @@ def compute_packed_attention(
     groups = packing.layout.groups(role)
     drawn = None
     if dropout > 0:
-        drawn = (packing.chance.seeds, packing.chance.next_offset(), dropout)
+        drawn = (packing.dropout_rng.seeds, packing.dropout_rng.next_offset(), dropout)
     # The compiled softmax knows ends of texts and windows, not that a target sees no later token.
     if scaling > 0 and role != "causal" and policy.can_use_kernels(query, key, value):
         from paretune.models.kernels.attention import KernelAttention
 
-        packing.chance.used_kernels = True
+        packing.dropout_rng.used_kernels = True
         lengths = packing.layout.attention_lengths(role)
         return KernelAttention.apply(  # type: ignore[no-untyped-call,no-any-return]
             query, key, value, *front, groups, heads, scaling, drawn, sliding_window, lengths
@@ -179,9 +179,9 @@ class _PackedAttention(torch.autograd.Function):
             if d_query is not None:
                 k = _split_heads(_keys_with_prefix(group, key, front_key), heads)
                 d_q = torch.baddbmm(none, d_scores, k, beta=0, alpha=scaling)
-                group.queries.gather(_merge_heads(d_q, heads), d_query)
+                group.queries.unpad_into(_merge_heads(d_q, heads), d_query)
             if d_key is not None or fronts[0] is not None:
-                q = _split_heads(group.queries.spread(query), heads)
+                q = _split_heads(group.queries.pad(query), heads)
                 d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
                 _unpad_gradient(d_k, group, heads, d_key, fronts[0])
         return d_query, d_key, d_value, *fronts, None, None, None, None, None

@@ -224,7 +224,9 @@ def _cached_activations(
     for (encoded, _), own in zip(shares, texts, strict=True):
         if own:
             choices = _choices(encoded)
-            found.append(packing.activation_caches[id(encoded)].of(i * choices + c for i, c in own))
+            found.append(
+                packing.activation_caches[id(encoded)].rows_of(i * choices + c for i, c in own)
+            )
     return torch.cat(found)
 
 
