@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["guarantees", "pytester"]
+pytest_plugins = ["support.guarantees", "pytester"]
 
 # Tiny tensors: a second thread only waits. Read once, when torch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -86,7 +86,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     bert, roberta, xlm-roberta, camembert, distilbert, deberta-v2, electra, modernbert. Width 32
     (electra's embeddings 16), 4 heads, 2 layers (modernbert 3), 128 tokens at most.
     """
-    from tiny_models import tiny_model as write
+    from support.tiny_models import tiny_model as write
 
     made: dict[str, Path] = {}
 

@@ -1,5 +1,5 @@
-import fake_records as fake
-import fake_translations as made
+from support import fake_records as fake
+from support import fake_translations as made
 
 from paretune.analysis.cells import Cell, group_into_cells
 

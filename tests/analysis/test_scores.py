@@ -1,7 +1,7 @@
-import fake_records as fake
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
+from support import fake_records as fake
 
 from paretune.analysis.scores import primary_metric, score
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_marian import tiny_marian, tiny_pairs
 
 from paretune.models.load import quiet_transformers
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import finish, small
+from support.tiny_study import finish, small
 
 import paretune
 from paretune.errors import ParetuneError, StudyError

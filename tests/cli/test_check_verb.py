@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import as_file, command, small, two_files
+from support.tiny_study import as_file, command, small, two_files
 
 from paretune.study import Study
 

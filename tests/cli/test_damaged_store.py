@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from older_store import tamper
-from tiny_study import as_file, command, finish, small
+from support.older_store import tamper
+from support.tiny_study import as_file, command, finish, small
 
 from paretune.execution import local
 from paretune.execution.progress.observer import SilentObserver

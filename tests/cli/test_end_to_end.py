@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import assert_equal_to_rounding, command, digests, finish, two_files
+from support.tiny_study import assert_equal_to_rounding, command, digests, finish, two_files
 
 from paretune.store import Store
 from paretune.study import Study
@@ -87,7 +87,7 @@ def _ended(folder: Path, study: Study) -> int:
 def test_ctrl_c_gives_the_runs_back_and_says_that_the_command_continues(
     tmp_path: Path, tiny_model: Any
 ) -> None:
-    from tiny_study import as_file, small
+    from support.tiny_study import as_file, small
 
     training = {"max_steps": 100_000, "max_length": 32, "precision": "fp32"}
     study = small(tmp_path, tiny_model("bert"), training=training)

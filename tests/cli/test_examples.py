@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from six_tasks import release
-from tiny_marian import sentences, tiny_marian
-from tiny_study import as_file, command, finish, superglue
+from support.six_tasks import release
+from support.tiny_marian import sentences, tiny_marian
+from support.tiny_study import as_file, command, finish, superglue
 
 from paretune.contrib.paper import preset
 from paretune.study import Study

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from older_store import as_version_1, tamper
 from ruamel.yaml import YAML
-from tiny_study import command, digests, finish, two_files
+from support.older_store import as_version_1, tamper
+from support.tiny_study import command, digests, finish, two_files
 
 from paretune.planning import preflight
 from paretune.planning.predicted_cost import CostPredictor

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from older_store import as_version_1
-from tiny_study import as_file, command, finish, small
+from support.older_store import as_version_1
+from support.tiny_study import as_file, command, finish, small
 
 from paretune.errors import StoreError
 from paretune.store import Store

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fake_records as fake
 import pytest
 from ruamel.yaml import YAML
+from support import fake_records as fake
 
 import paretune
 from paretune import amounts

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import as_file, command, finish, small, superglue
+from support.tiny_study import as_file, command, finish, small, superglue
 
 from paretune import methods
 from paretune.reporting.build import build_report

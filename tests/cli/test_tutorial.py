@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import command, finish
+from support.tiny_study import command, finish
 
 from paretune.study import Study
 

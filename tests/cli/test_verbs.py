@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tiny_study import as_file, command, finish, small, two_files
+from support.tiny_study import as_file, command, finish, small, two_files
 
 from paretune.cli import GROUPS, VERBS
 from paretune.objectives.encoding import count_tokens

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_records as fake
 import pytest
-from stored_records import stored, study_file
-from tiny_study import command, small
+from support import fake_records as fake
+from support.stored_records import stored, study_file
+from support.tiny_study import command, small
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest

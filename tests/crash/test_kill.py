@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import STUDY, a_store, runs
+from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.store import Store
 
-FAKE = Path(__file__).parents[1] / "execution" / "fake_worker.py"
+FAKE = Path(__file__).parents[1] / "support" / "fake_worker.py"
 
 STUDY_COMMAND = """
 import sys

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
-from tiny_study import as_file, digests, small
+from support.tiny_study import as_file, digests, small
 
 from paretune.store import Store
 from paretune.study import Study

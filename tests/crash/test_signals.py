@@ -14,10 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
+from support.tiny_runs import STUDY, a_store, runs
+from support.tiny_study import as_file, small
 from test_kill import FAKE, STUDY_COMMAND
 from test_real_kill import PARETUNE
-from tiny_runs import STUDY, a_store, runs
-from tiny_study import as_file, small
 
 from paretune.store import RunStatus, Store
 from paretune.training.checkpoint import read_progress

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import STUDY, a_run, a_store, runs
+from support.tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import ParetuneError, StoreError
 from paretune.execution import worker_crashes
@@ -15,7 +15,7 @@ from paretune.measuring import processor
 from paretune.planning.worker_count import choose_worker_count
 from paretune.store import Store
 
-COMMAND = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
+COMMAND = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_worker.py"))
 
 
 class Heard:

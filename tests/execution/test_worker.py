@@ -6,26 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import STUDY, a_store, runs
+from support.tiny_runs import STUDY, a_store, runs
+from support.worker_process import FAKE, start, until
 
 from paretune.errors import DeviceLostError, StaleClaimError
 from paretune.execution.lease import Lease
-from paretune.store import Store
-
-FAKE = Path(__file__).parent / "fake_worker.py"
-
-
-def start(folder: Path, *arguments: str, **more) -> subprocess.Popen:
-    command = [sys.executable, str(FAKE), str(folder), STUDY, *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **more)
-
-
-def until(store: Store, condition, seconds: float = 120.0):
-    patience = time.monotonic() + seconds
-    while not condition(states := store.load_statuses(STUDY)):
-        assert time.monotonic() < patience, states
-        time.sleep(0.01)
-    return states
 
 
 def ledger(folder: Path, word: str) -> list[str]:

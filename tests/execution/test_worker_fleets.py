@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import fake_worker
 import pytest
-from fake_worker import Outcome
-from tiny_runs import STUDY, a_store, runs
+from support import fake_worker
+from support.fake_worker import Outcome
+from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import DataError, DeviceLostError, StaleClaimError
 from paretune.execution.fleet_claims import DEVICE_LOST_NOTE, FLEET_OUT_OF_MEMORY_NOTE, FleetLimits

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load as from_bytes
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.measuring.devices import query_gpu, resolve_device
 from paretune.training.trainer import train_run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import as_file, command, finish, small, two_files
+from support.tiny_study import as_file, command, finish, small, two_files
 
 from paretune.errors import StudyError
 from paretune.study import Study

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import transformers
-from tiny_models import _tokenizer
-from tiny_study import as_file, command, small
+from support.tiny_models import _tokenizer
+from support.tiny_study import as_file, command, small
 
 from paretune.errors import ModelError
 from paretune.models.load import load_model

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import as_file, command, digests, finish, small
+from support.tiny_study import as_file, command, digests, finish, small
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest

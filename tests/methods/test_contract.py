@@ -19,8 +19,9 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract_places import REFUSED, combinations, refused, unserved
-from contract_walk import (
+from safetensors.torch import load as from_bytes
+from support.contract_places import REFUSED, combinations, refused, unserved
+from support.contract_walk import (
     IN_PEFT,
     MERGED,
     TRANSLATION,
@@ -31,14 +32,13 @@ from contract_walk import (
     walk_of,
     walked,
 )
-from guarantees import CLAUSES, EXCUSED, NOTE, UNSERVED
-from peft_tensors import into_ours
-from safetensors.torch import load as from_bytes
-from tiny_models import FAMILIES
+from support.guarantees import CLAUSES, EXCUSED, NOTE, UNSERVED
+from support.peft_tensors import into_ours
+from support.tiny_models import FAMILIES
+from support.translator_folders import TRANSLATORS, translator_folder
+from support.two_runs import Both
+from support.zero_effect import ZERO, without_effect
 from torch import Tensor
-from translator_folders import TRANSLATORS, translator_folder
-from two_runs import Both
-from zero_effect import ZERO, without_effect
 
 from paretune.errors import MethodError
 from paretune.exporting import formats

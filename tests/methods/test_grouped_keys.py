@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_models import _tokenizer
-from tiny_tasks import tiny_run, tiny_task
+from support.tiny_models import _tokenizer
+from support.tiny_tasks import tiny_run, tiny_task
 
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare

@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft.optimizers import create_loraplus_optimizer
-from tiny_models import FAMILIES
-from tiny_tasks import tiny_run, tiny_task
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune.data.batch import pad_batch

@@ -11,12 +11,12 @@ from typing import Any
 import peft
 import pytest
 import torch
-from contract_places import TODAY
-from contract_walk import IN_PEFT, MERGED, unsettle
-from seq2seq_walk import TARGET, TRAINED, Case, case, traces
-from tiny_translators import TRANSLATORS, tiny_translator
+from support.contract_places import TODAY
+from support.contract_walk import IN_PEFT, MERGED, unsettle
+from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
+from support.tiny_translators import TRANSLATORS, tiny_translator
+from support.zero_effect import ZERO, without_effect
 from torch import Tensor, nn
-from zero_effect import ZERO, without_effect
 
 from paretune.errors import MethodError
 from paretune.methods import prompt

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_tasks import tiny_run, tiny_task
+from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune import methods

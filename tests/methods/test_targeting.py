@@ -11,8 +11,8 @@ import peft
 import pytest
 import test_contract as contract
 import torch
-from contract_walk import Walk, objective, walk_of, walked
-from two_runs import Both
+from support.contract_walk import Walk, objective, walk_of, walked
+from support.two_runs import Both
 
 from paretune import methods
 from paretune.errors import MethodError

@@ -8,7 +8,7 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import FAMILIES, SENTENCES
+from support.tiny_models import FAMILIES, SENTENCES
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune.errors import ModelError

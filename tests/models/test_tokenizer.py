@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import sentencepiece
-from hub_layouts import copied, hub_layout, sentencepiece_model, texts
-from tiny_study import finish, small
+from support.hub_layouts import copied, hub_layout, sentencepiece_model, texts
+from support.tiny_study import finish, small
 from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoTokenizer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_tasks import tiny_task
+from support.tiny_tasks import tiny_task
 
 from paretune.errors import MethodError, StudyError
 from paretune.planning.context import StudyContext, choose_learning_rates

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_study
-from tiny_marian import tiny_marian, tiny_pairs
-from tiny_models import FAMILIES
-from tiny_tasks import small, tiny_run, tiny_task
+from support import tiny_study
+from support.tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import small, tiny_run, tiny_task
 
 from paretune import methods
 from paretune.errors import ModelError

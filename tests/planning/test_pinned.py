@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import small
+from support.tiny_study import small
 
 from paretune.errors import ModelError
 from paretune.models.sources.resolve import resolve_source

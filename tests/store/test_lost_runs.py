@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from older_store import tamper
-from tiny_runs import STUDY, a_store, runs
+from support.older_store import tamper
+from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
 from paretune.store import Store, open_folder

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import STUDY, a_store, runs
+from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
 from paretune.store import Predictions, Store, blobs

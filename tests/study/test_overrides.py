@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from tiny_study import as_file, command, finish, small
+from support.tiny_study import as_file, command, finish, small
 
 from paretune.errors import StudyError
 from paretune.overrides import apply_overrides

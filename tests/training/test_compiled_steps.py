@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import StoreError
 from paretune.exporting.weights import load_or_retrain

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_marian import tiny_marian, tiny_pairs
-from tiny_tasks import tiny_run, tiny_task
+from support.tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_tasks import tiny_run, tiny_task
 from transformers import PreTrainedModel
 
 from paretune.models.bf16_weights import bf16_model_bytes

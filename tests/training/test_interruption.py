@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from joint_runs import Job, equal
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.joint_runs import Job, equal
+from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
 from paretune.training import loop, run_state, trainer

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_marian import tiny_marian, tiny_pairs
 
 from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
 from paretune.training.caches import ProcessCache

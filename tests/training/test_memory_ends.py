@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 

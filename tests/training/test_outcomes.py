@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import MethodError
 from paretune.study import TaskSpec

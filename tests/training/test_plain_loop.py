@@ -10,8 +10,8 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_models import FAMILIES
-from tiny_tasks import tiny_run, tiny_task
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import tiny_run, tiny_task
 from transformers import (
     Trainer,
     get_constant_schedule_with_warmup,

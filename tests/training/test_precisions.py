@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from joint_runs import together
-from tiny_marian import tiny_marian, tiny_pairs
-from tiny_models import FAMILIES
-from tiny_tasks import small, tiny_run, tiny_task
-from translator_folders import translator_folder
+from support.joint_runs import together
+from support.tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import small, tiny_run, tiny_task
+from support.translator_folders import translator_folder
 
 from paretune import methods
 from paretune.methods.core import options as method_options

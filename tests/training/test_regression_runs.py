@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_study import finish, small
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_study import finish, small
+from support.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune

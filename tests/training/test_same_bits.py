@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
 from paretune.training.caches import ProcessCache

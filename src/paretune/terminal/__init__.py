@@ -3,7 +3,7 @@
 Labels, names, texts, file names and the messages of libraries come from files that somebody else
 may have written. Printed as they are, an escape sequence in them retitles the window or clears the
 screen, and a bidirectional override shows another text than there is. So no other module names
-``print``, ``sys.stdout``, ``sys.stderr`` or a console of its own (``tests/cli/test_terminal.py``):
+``print``, ``sys.stdout``, ``sys.stderr`` or a console of its own (``tests/terminal/test_terminal.py``):
 
 - ``say(text)`` writes lines as they are, never wrapped; ``say(text, error=True)`` to stderr.
 - ``console()`` is Rich's console for tables, bars and sentences that wrap. It takes text literally

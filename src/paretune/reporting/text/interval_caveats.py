@@ -1,6 +1,6 @@
 """Where the intervals of a report may hold the true score less often than 93 %, in sentences.
 
-Measured by simulation: ``tests/analysis/test_coverage.py``, docs/statistics.md.
+Measured by simulation: ``tests/analysis/statistics/test_interval_coverage.py``, docs/statistics.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.costs import CostEstimate, estimate_cost
+from paretune.analysis.pareto.front import non_dominated, pareto_front
+from paretune.analysis.statistics.score_interval import bootstrap_score
+
+
+def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0):
+    parts = [fake.answers(quality, n=n, seed=s + noise) for s in range(seeds)]
+    return bootstrap_score(parts, "accuracy")
+
+
+def brute(scores: list[float], prices: list[float]) -> list[bool]:
+    def beaten(i: int) -> bool:
+        return any(
+            scores[j] >= scores[i]
+            and prices[j] <= prices[i]
+            and (scores[j] > scores[i] or prices[j] < prices[i])
+            for j in range(len(scores))
+        )
+
+    return [not beaten(i) for i in range(len(scores))]
+
+
+def test_the_front_is_what_no_other_beats() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        scores, prices = rng.integers(0, 5, (2, 6)).astype(float)
+        found = non_dominated(scores[:, None], prices[:, None])[:, 0]
+        assert found.tolist() == brute(scores.tolist(), prices.tolist())
+
+
+def test_probabilities_follow_the_evidence() -> None:
+    scores = {"good": cell(0.85), "dear": cell(0.85, noise=40), "poor": cell(0.4, noise=80)}
+    costs = {"good": CostEstimate(2.0), "dear": CostEstimate(3.0), "poor": CostEstimate(1.0)}
+    found = {p.name: p for p in pareto_front(scores, costs)}
+    assert list(found) == ["poor", "good", "dear"]
+    assert found["poor"].probability == 1  # nothing is cheaper
+    assert found["good"].probability > 0.99
+    # As good as what is cheaper, as far as can be told: neither surely on nor surely off.
+    assert 0.1 < found["dear"].probability < 0.9
+    worse = pareto_front({**scores, "dear": cell(0.5, noise=40)}, costs)
+    assert {p.name: p.probability for p in worse}["dear"] < 0.01
+    assert pareto_front(scores, costs) == pareto_front(scores, costs)
+    assert pareto_front(scores, {}) == ()
+
+
+def test_equal_answers_do_not_prove_that_the_dearer_is_off_the_front() -> None:
+    same = cell(0.85)
+    found = pareto_front({"a": same, "b": same}, {"a": CostEstimate(1.0), "b": CostEstimate(2.0)})
+    assert [p.on_front for p in found] == [True, False]
+    # One noise of its seeds each, so half of the draws say the one and half the other.
+    assert found[1].probability == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_cost_that_was_measured_with_a_spread_may_turn_out_lower() -> None:
+    scores = {"a": cell(0.85), "b": cell(0.6, noise=40)}
+    sure = pareto_front(scores, {"a": CostEstimate(1.0), "b": CostEstimate(1.1)})
+    unsure = pareto_front(scores, {"a": CostEstimate(1.0, 0.1, 3), "b": CostEstimate(1.1, 0.1, 3)})
+    chance = {p.name: p.probability for p in unsure}["b"]
+    assert {p.name: p.probability for p in sure}["b"] < 0.01
+    # P(1.1 + 0.1 z < 1 + 0.1 z') = P(N(0, 1) > 0.707)
+    assert chance == pytest.approx(0.24, abs=0.04)
+
+
+def test_costs_are_read_from_records_with_what_they_stand_on() -> None:
+    study = fake.study()
+    cells = {c.method: c for c in group_into_cells(study, fake.whole(study)) if c.task == "topics"}
+    lora = cells["lora"]
+    assert estimate_cost(lora, "memory") == CostEstimate(870 * 2**20, 0.0, 1)
+    step = estimate_cost(lora, "step")
+    assert step is not None and step.value == 0.84
+    assert step.standard_error == pytest.approx(1.2533 * 0.08 / 1.349 / 20**0.5)
+    time = estimate_cost(lora, "time")
+    assert time is not None and time.value == pytest.approx(0.84 * 80)
+    assert (time.seeds, time.measurements) == (3, 1)
+    assert estimate_cost(lora, "parameters") == CostEstimate(296_067.0, measurements=0)
+    assert estimate_cost(lora, "saved") == CostEstimate(1_190_000.0)
+    assert estimate_cost(lora, "inference") == CostEstimate(0.011)
+    assert all(estimate_cost(cells["tfidf"], axis) is None for axis in ("memory", "parameters"))
+    shut = group_into_cells(study, [r for r in fake.whole(study) if r.run.stage != "cost"])
+    assert all(
+        estimate_cost(c, "memory") is None and estimate_cost(c, "time") is None for c in shut
+    )

@@ -1,0 +1,206 @@
+"""Answers that depend on one another are resampled as a whole, in scores and in differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.lr_selection import select_learning_rate
+from paretune.analysis.scores import primary_metric
+from paretune.analysis.statistics.paired_difference import difference
+from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
+from paretune.errors import StoreError
+from paretune.metrics import answer_sets
+from paretune.reporting.build import build_report
+from paretune.reporting.text import formatting
+from paretune.store.prediction_codec import decode_predictions, encode_predictions
+from paretune.store.record import Predictions, Record
+
+
+def passages(
+    skill: float = 0.0, *, count: int = 15, questions: int = 8, seed: int = 0, data: int = 0
+) -> Predictions:
+    """Four answers to each question; whole passages, and questions in them, are easy or hard."""
+    facts = np.random.default_rng([1, data])
+    rng = np.random.default_rng([2, seed, data])
+    n = count * questions * 4
+    passage = np.repeat(np.arange(count), questions * 4)
+    question = np.repeat(np.arange(count * questions), 4)
+    ease = facts.normal(1.2 + skill, 1.0, count)[passage]
+    ease = ease + facts.normal(0, 0.7, count * questions)[question]
+    label = facts.integers(0, 2, n)
+    right = rng.random(n) < 1 / (1 + np.exp(-ease))
+    given = fake.predictions(label, np.where(right, label, 1 - label))
+    return replace(
+        given,
+        cluster=tuple(int(p) for p in passage),
+        question=tuple(int(q) for q in question),
+    )
+
+
+def width(given: Predictions, metric: str) -> float:
+    found = score_interval([given], metric)  # type: ignore[arg-type]
+    return found.high - found.low
+
+
+@pytest.mark.parametrize("metric", ["f1a_em", "accuracy", "macro_f1"])
+def test_clusters_make_intervals_wider_than_answers_would(metric: str) -> None:
+    given = passages()
+    by_question, by_answer = replace(given, cluster=()), replace(given, cluster=(), question=())
+    assert width(given, metric) > 1.3 * width(by_question, metric)
+    if metric != "f1a_em":  # without questions that is another score
+        assert width(by_question, metric) > 1.05 * width(by_answer, metric)
+
+
+def test_the_score_itself_does_not_depend_on_what_is_resampled() -> None:
+    given = passages()
+    found = answer_sets.scores(given.label, given.prediction, given.question, "f1a_em")
+    for one in (given, replace(given, cluster=())):
+        assert score_interval([one], "f1a_em").estimate == pytest.approx(found["primary"])
+
+
+def test_the_bootstrap_is_that_of_whole_passages() -> None:
+    given = passages(count=30)
+    label, answer = np.array(given.label), np.array(given.prediction)
+    cluster, question = np.array(given.cluster), np.array(given.question)
+    rng = np.random.default_rng(0)
+    slow = []
+    for _ in range(400):
+        # A passage that is drawn twice is two passages with questions of their own.
+        drawn = [np.flatnonzero(cluster == c) for c in rng.integers(0, 30, 30)]
+        rows = np.concatenate(drawn)
+        asked = np.concatenate([question[r] + 1000 * i for i, r in enumerate(drawn)])
+        found = answer_sets.scores(label[rows], answer[rows], list(asked), "f1a_em")
+        slow.append(found["primary"])
+    draws = bootstrap_score([given], "f1a_em").draws
+    assert draws.std() == pytest.approx(np.std(slow), rel=0.12)
+    assert draws.mean() == pytest.approx(np.mean(slow), abs=0.01)
+
+
+@pytest.mark.parametrize("count", [4, 15])
+def test_it_covers_the_truth_about_as_often_as_it_says(count: int) -> None:
+    truth = score_interval([passages(count=3000)], "f1a_em").estimate
+    found = [score_interval([passages(count=count, data=d + 1)], "f1a_em") for d in range(150)]
+    covered = sum(i.low <= truth <= i.high for i in found) / len(found)
+    assert 0.9 <= covered <= 0.995
+
+
+def test_differences_are_paired_by_passage() -> None:
+    """Both find the same passages hard, so the difference is surer than the scores."""
+    low, high = [passages(seed=1)], [passages(1.0, seed=2)]
+    found = difference(high, low, "f1a_em")
+    alone = [score_interval(one, "f1a_em") for one in (low, high)]
+    assert found.estimate == pytest.approx(alone[1].estimate - alone[0].estimate)
+    assert found.high - found.low < np.hypot(*[i.high - i.low for i in alone])
+    loose = [[replace(one[0], cluster=())] for one in (high, low)]
+    careless = difference(*loose, "f1a_em")
+    assert careless.n_clusters == 0 and found.n_clusters == 15
+    assert found.estimate == careless.estimate
+
+
+def test_differences_of_equal_methods_are_seldom_called_real() -> None:
+    wrong = sum(
+        difference([passages(seed=1, data=d)], [passages(seed=2, data=d)], "f1a_em").p < 0.05
+        for d in range(150)
+    )
+    assert wrong / 150 <= 0.08
+
+
+def test_three_passages_say_little_and_one_says_less() -> None:
+    three = score_interval([passages(count=3)], "f1a_em")
+    many = score_interval([passages(count=30)], "f1a_em")
+    assert three.high - three.low > 2 * (many.high - many.low)
+    one = score_interval([passages(count=1)], "f1a_em")
+    assert 0 <= one.low < one.estimate < one.high <= 1
+    assert one.high - one.low > 0.5
+
+
+def test_clustered_and_loose_answers_are_not_compared() -> None:
+    with pytest.raises(StoreError, match="name their clusters"):
+        difference([passages()], [replace(passages(seed=3), cluster=(), question=())], "accuracy")
+
+
+def begun_before(cluster: tuple[int, ...], *, named: Sequence[str]) -> list[Record]:
+    """A study whose records of some methods name the groups of their examples, as newer ones do."""
+    return [
+        replace(
+            record,
+            predictions={
+                name: replace(part, cluster=cluster[: len(part.uid)])
+                for name, part in record.predictions.items()
+            },
+        )
+        if record.run.method.name in named
+        else record
+        for record in fake.whole(fake.study())
+    ]
+
+
+def test_records_from_before_groups_were_named_stand_beside_newer_ones() -> None:
+    study = fake.study()
+    pairs = tuple(i // 2 for i in range(60))
+    old = build_report(study, begun_before(pairs, named=()), ())
+    mixed = build_report(study, begun_before(pairs, named=("lora", "prompt")), ())
+    new = build_report(
+        study, begun_before(pairs, named=("full", "lora", "prompt", "head_only")), ()
+    )
+    basis = [[task.basis for task in found.tasks] for found in (old, mixed, new)]
+    assert "groups" not in basis[0][0]
+    assert "in 30 groups" in basis[1][0] and basis[1] == basis[2]
+    for task, whole in zip(mixed.tasks, new.tasks, strict=True):
+        for one, other in zip(task.rows, whole.rows, strict=True):
+            assert one.cell.interval == other.cell.interval
+
+
+def test_groups_that_two_records_name_differently_are_not_guessed() -> None:
+    """The column was changed in between: what older answers hang together by is not known."""
+    records = begun_before(tuple(i // 2 for i in range(60)), named=("lora",))
+    others = begun_before(tuple(i // 3 for i in range(60)), named=("prompt",))
+    both = [b if b.run.method.name == "prompt" else a for a, b in zip(records, others, strict=True)]
+    full = [c for c in group_into_cells(fake.study(), both) if c.method == "full"]
+    assert all(not answers.cluster for cell in full for answers in cell.answers)
+
+
+def test_what_an_interval_stands_on_is_told() -> None:
+    found = score_interval([passages(), passages(seed=1)], "f1a_em")
+    assert formatting.format_basis(found) == "480 answers to 120 questions in 15 groups, 2 seeds"
+    assert formatting.format_units(found) == "480 in 15"
+    spans = score_interval([replace(passages(), question=())], "accuracy")
+    assert formatting.format_basis(spans) == "480 examples in 15 groups, 1 seed"
+    plain = score_interval([fake.answers(0.6)], "accuracy")
+    assert (
+        formatting.format_basis(plain) == "60 examples, 1 seed"
+        and formatting.format_units(plain) == "60"
+    )
+
+
+def test_stored_answers_name_what_belongs_together() -> None:
+    given = passages(count=2, questions=2)
+    again = decode_predictions(encode_predictions({"test": given}), "here")
+    assert again == {"test": given}
+    plain = fake.answers(0.6)
+    content = encode_predictions({"test": plain})
+    assert b"cluster" not in content and b"question" not in content
+    assert decode_predictions(content, "here") == {"test": plain}
+    with pytest.raises(ValueError, match="different lengths"):
+        encode_predictions({"test": replace(given, cluster=(0,))})
+
+
+def test_the_metric_is_known_from_the_records_and_rates_are_chosen_by_it() -> None:
+    asked = fake.study()
+    tuning = []
+    for rate, skill in ((1e-4, -1.0), (1e-3, 2.0), (1e-2, 0.0)):
+        given = passages(skill, seed=int(rate * 1e4))
+        found = answer_sets.scores(given.label, given.prediction, given.question, "f1a_em")
+        run = fake.make_run(asked, "tune", "lora", 0, learning_rate=rate)
+        run = run.model_copy(update={"task": run.task.model_copy(update={"metric": None})})
+        scores = {"scores": {"selection": {**found, "loss": 1.0 - skill / 10}}}
+        tuning.append(fake.record(run, {"selection": given}, result=scores))
+    assert primary_metric(tuning) == "f1a_em"
+    choice = select_learning_rate(tuning)
+    assert (choice.rate, choice.undecided, choice.edge) == (1e-3, False, False)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.scores import METRICS
+from paretune.analysis.statistics import score_interval as score_interval_module
+from paretune.analysis.statistics.bootstrap import MAX_UNITS, bootstrap_weights
+from paretune.analysis.statistics.score_interval import score_interval
+from paretune.errors import StoreError
+from paretune.store.record import Predictions
+from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
+
+
+def test_one_seed_is_close_to_agresti_coull() -> None:
+    label = [0] * 200
+    found = score_interval([fake.predictions(label, [0] * 150 + [1] * 50)], "accuracy")
+    assert found.estimate == 0.75
+    assert found.high - found.low == pytest.approx(2 * 1.97 * (0.75 * 0.25 / 200) ** 0.5, rel=0.05)
+    assert found.examples_only
+    assert found.share_seeds == 0
+    assert (found.n_examples, found.n_seeds) == (200, 1)
+
+
+def test_a_perfect_score_on_few_examples_is_not_certain() -> None:
+    found = score_interval([fake.predictions([0, 1] * 4, [0, 1] * 4)], "accuracy")
+    assert found.estimate == found.high == 1
+    assert 0.5 < found.low < 0.85
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    steady = score_interval([fake.answers(0.7, seed=s) for s in (1, 1, 1)], "accuracy")
+    label = fake.answers(0.7).label
+    moody = [fake.predictions(label, label), fake.constant(), fake.answers(0.7, seed=1)]
+    found = score_interval(moody, "accuracy")
+    assert steady.share_seeds < 1e-9
+    assert found.share_seeds > 0.5
+    assert found.high - found.low > 2 * (steady.high - steady.low)
+
+
+@pytest.mark.parametrize(
+    "metric", [m for m in METRICS if m not in (*REGRESSION_METRICS, *TRANSLATION_METRICS)]
+)
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_few_examples_stay_in_bounds(metric: str, n: int) -> None:
+    part = fake.predictions([0] * n, [0] * n)
+    found = score_interval([part, part], metric)  # type: ignore[arg-type]
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
+    assert np.isfinite([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize(("n", "seeds", "metric"), [(60, 3, "accuracy"), (150, 5, "macro_f1")])
+def test_it_covers_the_truth_about_as_often_as_it_says(n: int, seeds: int, metric: str) -> None:
+    rng = np.random.default_rng(5)
+
+    def world(size: int, levels: np.ndarray) -> list[Predictions]:
+        label = rng.choice(3, size, p=[0.5, 0.3, 0.2])
+        easy = rng.beta(2, 1, size)
+        wrong = (label + rng.integers(1, 3, size)) % 3
+        return [
+            fake.predictions(label, np.where(rng.random(size) < easy + level, label, wrong))
+            for level in levels
+        ]
+
+    truth = score_interval(world(4000, rng.normal(0, 0.03, 40)), metric).estimate  # type: ignore[arg-type]
+    trials = 250
+    found = [
+        score_interval(world(n, rng.normal(0, 0.03, seeds)), metric)  # type: ignore[arg-type]
+        for _ in range(trials)
+    ]
+    covered = sum(i.low <= truth <= i.high for i in found) / trials
+    assert 0.92 <= covered <= 0.995
+
+
+def test_it_is_the_same_every_time_and_the_bootstrap_is_right() -> None:
+    parts = [fake.answers(0.6, n=300, seed=s) for s in range(3)]
+    first, again = (score_interval(parts, "macro_f1") for _ in range(2))
+    assert first == again
+    rng = np.random.default_rng(0)
+    from sklearn.metrics import f1_score
+
+    label, answer = np.array(parts[0].label), np.array(parts[0].prediction)
+    slow = []
+    for _ in range(300):
+        drawn = rng.integers(0, 300, 300)
+        slow.append(f1_score(label[drawn], answer[drawn], average="macro"))
+    one = score_interval(parts[:1], "macro_f1")
+    assert (one.high - one.low) / 2 / 1.968 == pytest.approx(np.std(slow), rel=0.12)
+
+
+def test_very_many_examples_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [fake.answers(0.6, n=50_000, labels=4)]
+    asked: list[int] = []
+
+    def counted(units: int) -> np.ndarray:
+        asked.append(units)
+        return bootstrap_weights(units)
+
+    monkeypatch.setattr(score_interval_module, "bootstrap_weights", counted)
+    found = score_interval(parts, "accuracy")
+    assert asked == [MAX_UNITS]
+    p = found.estimate
+    assert found.high - p == pytest.approx(1.96 * (p * (1 - p) / 50_000) ** 0.5, rel=0.05)
+
+
+def test_other_examples_are_refused() -> None:
+    with pytest.raises(StoreError, match="different examples"):
+        score_interval([fake.answers(0.6), fake.answers(0.6, part="other")], "accuracy")
+    with pytest.raises(StoreError, match="no predictions"):
+        score_interval([], "accuracy")

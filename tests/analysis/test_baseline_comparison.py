@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from scipy import stats
+from support import fake_records as fake
+
+from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
+from paretune.analysis.statistics.conservative_difference import conservative_difference
+from paretune.analysis.statistics.paired_difference import difference, holm_correction
+from paretune.analysis.statistics.score_interval import bootstrap_score
+from paretune.errors import StoreError
+
+
+def test_equal_answers_differ_by_nothing_but_are_not_proved_equal() -> None:
+    part = [fake.answers(0.6)]
+    found = difference(part, part, "accuracy")
+    assert found.estimate == 0
+    assert found.low == -found.high < 0
+    assert found.p == 1
+
+
+def test_pairing_makes_small_differences_visible() -> None:
+    a = [fake.answers(0.74, n=400, seed=1)]
+    b = [fake.answers(0.62, n=400, seed=1)]
+    found = difference(a, b, "accuracy")
+    n, p, q = 400, bootstrap_score(a, "accuracy").estimate, bootstrap_score(b, "accuracy").estimate
+    unpaired = 1.96 * (p * (1 - p) / n + q * (1 - q) / n) ** 0.5
+    assert found.high - found.estimate < 0.8 * unpaired
+    # With one seed each it is the paired t test on examples.
+    right = [np.equal(x[0].label, x[0].prediction).astype(float) for x in (a, b)]
+    assert found.p == pytest.approx(stats.ttest_rel(*right).pvalue, rel=0.5)
+    assert difference(b, a, "accuracy").estimate == -found.estimate
+
+
+def test_no_difference_is_found_in_noise_more_often_than_said() -> None:
+    rng = np.random.default_rng(3)
+    false = 0
+    for _ in range(300):
+        label = rng.integers(0, 2, 80)
+        a, b = (
+            [fake.predictions(label, np.where(rng.random(80) < 0.6, label, 1 - label))]
+            for _ in range(2)
+        )
+        false += difference(a, b, "accuracy").p < 0.05
+    assert false / 300 < 0.085
+
+
+def test_holm_equals_the_textbook() -> None:
+    assert holm_correction([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm_correction([0.6, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm_correction([]) == []
+
+
+def above_baselines(cell, baselines, missing=()) -> Verdict:
+    gaps = [conservative_difference(cell, found) for found in baselines.values()]
+    p = holm_correction([gap.p for gap in gaps])
+    return verdict_of(
+        [BaselineComparison(*row) for row in zip(baselines, gaps, p, strict=True)], missing
+    )
+
+
+def test_verdicts_in_words() -> None:
+    def parts(quality: float, seeds: int = 3):
+        return bootstrap_score(
+            [fake.answers(quality, n=200, seed=s) for s in range(seeds)], "accuracy"
+        )
+
+    low, middle = bootstrap_score([fake.constant(200)], "accuracy"), parts(0.55, 1)
+    above = above_baselines(parts(0.85), {"majority": low, "tfidf": middle})
+    assert above.standing == "above"
+    assert above.above_all
+    assert above.summary == "clearly above every baseline"
+    unclear = above_baselines(parts(0.56), {"majority": low, "tfidf": middle})
+    assert unclear.standing == "unclear"
+    assert "tfidf" in unclear.summary
+    assert unclear.summary.startswith("no clear difference from")
+    below = above_baselines(parts(0.2), {"majority": low, "tfidf": middle})
+    assert below.summary == "clearly below majority, tfidf"
+    partial = above_baselines(parts(0.85), {"majority": low}, missing=["tfidf"])
+    assert not partial.above_all
+    assert partial.summary == "clearly above majority (tfidf not there yet)"
+    assert above_baselines(parts(0.85), {}).summary == "no baseline to stand beside yet"
+
+
+def test_other_examples_are_refused() -> None:
+    with pytest.raises(StoreError, match="different examples"):
+        difference([fake.answers(0.6)], [fake.answers(0.6, n=50)], "accuracy")

@@ -1,0 +1,132 @@
+"""One decision for each pair: the report, ranks, ``recommend`` and ``compare`` have the same."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pairwise_ranks import Pair
+from paretune.analysis.statistics.paired_difference import ALPHA, holm_correction
+from paretune.reporting.build import build_report
+from paretune.verbs.compare import compare
+from paretune.verbs.report import StudyResults
+
+METHODS = ["full", "lora", "loha", "prompt"]
+
+
+def cells(**levels: float) -> list[Cell]:
+    study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
+    return group_into_cells(study, fake.whole(study, {"prompt": 0.6, **levels}))
+
+
+def test_each_family_of_pairs_is_corrected_alone() -> None:
+    decided = PairwiseComparisons(cells())
+    pairs = {frozenset((p.a, p.b)): p for p in decided.pairs("e5-small")}
+    assert len(pairs) == 21
+    families = [
+        [frozenset(pair) for pair in combinations(METHODS, 2)],
+        *([frozenset((m, b)) for b in ("head_only", "majority", "tfidf")] for m in METHODS),
+        [frozenset(("head_only", b)) for b in ("majority", "tfidf")],
+        [frozenset(("majority", "tfidf"))],
+    ]
+    assert sum(map(len, families)) == 21
+    for family in families:
+        found = [pairs[pair] for pair in family]
+        assert [p.p_holm for p in found] == holm_correction([p.difference.p for p in found])
+        assert {p.family for p in found} == {len(family)}
+
+
+def test_a_pair_reads_the_same_from_both_sides() -> None:
+    here = {c.method: c for c in cells()}
+    decided = PairwiseComparisons(list(here.values()))
+    there, back = (
+        decided.compare(here[a], here[b]) for a, b in (("full", "lora"), ("lora", "full"))
+    )
+    assert there is not None and back is not None
+    assert (there.a, there.b, back.a, back.b) == ("full", "lora", "lora", "full")
+    assert there.difference.estimate == -back.difference.estimate
+    assert (there.difference.low, there.difference.high) == (
+        -back.difference.high,
+        -back.difference.low,
+    )
+    assert there.p_holm == back.p_holm
+
+
+def test_lost_seeds_count_in_every_verdict() -> None:
+    """The report's verdicts left them out, so it could contradict ``recommend``."""
+    study = fake.study(methods=["full", "lora"], tasks=[fake.own_task("t")])
+    records = [
+        r for r in fake.whole(study) if not (r.run.method.name == "lora" and r.run.seed in (2, 3))
+    ]
+    for seed in (2, 3):
+        records.append(fake.record(fake.make_run(study, "final", "lora", seed), outcome="diverged"))
+    (task,) = build_report(study, records).tasks
+    lora = next(row for row in task.rows if row.method == "lora")
+    assert lora.verdict is not None and not lora.verdict.above_all
+
+
+def disagreeing() -> tuple[Any, list[Any]]:
+    """Two methods whose pair is clear alone, and not among the pairs of all methods."""
+    study = fake.study(
+        methods=["full", "lora", "loha", "dora", "houlsby"],
+        tasks=[fake.own_task("t")],
+        protocol={"seeds": [1, 2, 3], "folds": 1},
+    )
+    records = [*fake.cell(study, "majority", None, n=200)]
+    records += fake.cell(study, "tfidf", 0.3, n=200) + fake.cell(study, "head_only", 0.3, n=200)
+    levels = {"full": 0.8, "lora": 0.7, "loha": 0.78, "dora": 0.79, "houlsby": 0.77}
+    for name, level in levels.items():
+        records += fake.cell(study, name, level, n=200)
+    return study, records
+
+
+def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.1.0 had three: "clearly below" the highest, ranks 1 to 2 for both, and p 0.042 alone."""
+    study, records = disagreeing()
+    found = StudyResults(study, Path("x"), records, [], [])
+    monkeypatch.setattr("paretune.verbs.compare.load_results", lambda *_: found)
+    (task,) = build_report(study, records).tasks
+    rows = {row.cell.method: row for row in task.all_rows}
+    shown: dict[tuple[str, str], Pair] = {(p.a, p.b): p for p in task.pairs[0].pairs}
+    contested = 0
+    for (a, b), pair in shown.items():
+        (compared,) = compare("s.yaml", a, b)
+        assert compared.pair is not None
+        assert (compared.pair.standing, compared.pair.p_holm) == (pair.standing, pair.p_holm)
+        assert (compared.needed is None) == (pair.standing != "unclear")
+        if verdict := rows[a].verdict:
+            beside = {one.baseline: one.standing for one in verdict.comparisons}
+            assert beside.get(b, pair.standing) == pair.standing
+        one, other = rows[a].rank, rows[b].rank
+        if one and other and pair.standing == "above":
+            assert one.best < other.best and one.worst < other.worst
+        contested += pair.standing == "unclear" and pair.difference.p < ALPHA
+    assert contested  # a pair on which one test alone would have said otherwise
+    top = max(task.rows, key=lambda r: r.cell.interval.estimate if r.cell.interval else 0)
+    below = {
+        p.b if p.a == top.cell.method else p.a
+        for p in shown.values()
+        if top.cell.method in (p.a, p.b)
+        and p.standing == ("above" if p.a == top.cell.method else "below")
+    }
+    said = [
+        text
+        for text in task.further_sentences
+        if text.startswith("Of these, clearly below the highest")
+    ]
+    named = {r.method for r in task.rows if said and r.method in said[0].split(": ")[1]}
+    assert named == {name for name in below if not rows[name].cell.baseline}
+
+
+def test_baselines_have_no_rank_and_methods_are_ranked_among_methods() -> None:
+    study = fake.study(methods=METHODS, tasks=[fake.own_task("t")])
+    (task,) = build_report(study, fake.whole(study)).tasks
+    assert all(row.rank is None for row in task.baselines)
+    assert {row.rank.of for row in task.rows if row.rank} == {4}
+    assert all(row.cell.model != NO_MODEL for row in task.rows)

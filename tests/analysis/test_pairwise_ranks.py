@@ -1,0 +1,94 @@
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+from support import fake_records as fake
+
+from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs, mcnemar_test, rank_ranges
+from paretune.analysis.statistics.paired_difference import holm_correction, student_difference
+from paretune.analysis.statistics.score_interval import bootstrap_score
+
+
+def cell(quality: float, n: int = 200, seeds: int = 3):
+    return bootstrap_score([fake.answers(quality, n=n, seed=s) for s in range(seeds)], "accuracy")
+
+
+DIFFERENT = student_difference(cell(0.9), cell(0.3))
+ALIKE = student_difference(cell(0.6), cell(0.6, seeds=2))
+
+
+def claims(names: str, above: dict[str, str]) -> list[Pair]:
+    """Pairs in which each of ``above[x]`` is clearly below x, and nothing else is clear."""
+    up, no = DIFFERENT, ALIKE
+    found = []
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            if b in above.get(a, ""):
+                found.append(Pair(a, b, up, 0.01, None))
+            elif a in above.get(b, ""):
+                found.append(Pair(a, b, replace(up, estimate=-up.estimate), 0.01, None))
+            else:
+                found.append(Pair(a, b, no, 0.5, None))
+    return found
+
+
+def test_every_pair_is_corrected_over_all_pairs() -> None:
+    cells = {"a": cell(0.8), "b": cell(0.79), "c": cell(0.5)}
+    found = compare_all_pairs(cells)
+    assert [(p.a, p.b) for p in found] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [p.p_holm for p in found] == holm_correction([p.difference.p for p in found])
+    assert [p.standing for p in found] == ["unclear", "above", "above"]
+    assert compare_all_pairs({"a": cells["a"]}) == ()
+
+
+def test_ranks_of_the_clear_and_of_the_unclear() -> None:
+    def of(above: dict[str, str]) -> list[tuple[int, int]]:
+        return [(r.best, r.worst) for r in rank_ranges("abcd", claims("abcd", above)).values()]
+
+    assert of({}) == [(1, 4)] * 4
+    assert of({"a": "bcd", "b": "cd", "c": "d"}) == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    # What follows from others is clear too: a above b, b above c.
+    assert of({"a": "b", "b": "c"}) == [(1, 2), (2, 3), (3, 4), (1, 4)]
+    assert of({"a": "d"}) == [(1, 3), (1, 4), (1, 4), (2, 4)]
+
+
+def test_who_cannot_be_told_apart_shares_a_rank_whatever_is_clear() -> None:
+    """All ways in which four methods in order of their estimates may be told apart."""
+    order = "abcd"
+    couples = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
+    for clear in product([False, True], repeat=len(couples)):
+        above: dict[str, str] = {}
+        for (a, b), yes in zip(couples, clear, strict=True):
+            if yes:
+                above[a] = above.get(a, "") + b
+        found = rank_ranges(order, claims(order, above))
+        for (a, b), yes in zip(couples, clear, strict=True):
+            if yes:
+                assert found[a].best < found[b].best and found[a].worst < found[b].worst
+        for rank in found.values():
+            assert 1 <= rank.best <= rank.worst <= 4
+        # Told apart, directly or through others, or sharing a rank.
+        reached = {a: set(above.get(a, "")) for a in order}
+        for a in reversed(order):
+            reached[a] |= {c for b in reached[a] for c in reached[b]}
+        for a, b in couples:
+            if b not in reached[a]:
+                assert found[a].worst >= found[b].best and found[b].worst >= found[a].best
+
+
+def test_mcnemar_equals_the_binomial_and_is_there_for_single_runs_only() -> None:
+    label = np.zeros(40, dtype=int)
+    a, b = label.copy(), label.copy()
+    a[:3], b[1:12] = 1, 1  # a alone wrong on 1, both on 2, b alone wrong on 9
+    one, other = (bootstrap_score([fake.predictions(label, given)], "accuracy") for given in (a, b))
+    found = mcnemar_test(one, other)
+    assert found is not None
+    assert (found.only_a, found.only_b) == (9, 1)
+    assert found.p == pytest.approx(2 * stats.binom.cdf(1, 10, 0.5))
+    equal = mcnemar_test(one, one)
+    assert equal is not None and equal.p == 1
+    assert mcnemar_test(cell(0.8), cell(0.7)) is None
+    assert mcnemar_test(one, replace(other, cluster=tuple(range(40)))) is None
+    assert mcnemar_test(one, replace(other, credit=None)) is None

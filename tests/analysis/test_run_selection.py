@@ -1,0 +1,119 @@
+"""Which run goes on: by the selection part alone, by the mean over seeds, losses counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support import fake_records as fake
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.run_selection import SelectedRun, select_run
+from paretune.store.record import Predictions, Record
+
+STUDY = fake.study()
+
+
+def final(
+    method: str,
+    seed: int,
+    selection: float | None,
+    *,
+    test: float = 0.5,
+    loss: float | None = 0.7,
+    **told: Any,
+) -> Record:
+    run = fake.make_run(STUDY, "final", method, seed)
+    scores = {"test": {"primary": test, "loss": 0.1, "n": 60}}
+    if selection is not None:
+        scores["selection"] = {"primary": selection, "loss": loss, "n": 20}
+    return fake.record(run, result={"scores": scores}, **told)
+
+
+def best(*records: Record) -> SelectedRun | None:
+    task = STUDY.tasks[0].key
+    return select_run([cell for cell in group_into_cells(STUDY, records) if cell.task == task])
+
+
+def test_the_mean_over_seeds_chooses_the_method_and_then_its_best_seed_answers() -> None:
+    found = best(
+        final("full", 1, 0.9), final("full", 2, 0.3), final("full", 3, 0.3),
+        final("lora", 1, 0.6), final("lora", 2, 0.7), final("lora", 3, 0.6),
+    )  # fmt: skip
+    assert found is not None and (found.cell.name, found.record.run.seed) == ("lora", 2)
+    assert found.mean == pytest.approx(1.9 / 3) and (found.seeds, found.failed_seeds) == (3, 0)
+
+
+def test_scores_on_the_test_part_change_nothing() -> None:
+    found = best(final("full", 1, 0.5, test=1.0), final("lora", 1, 0.6, test=0.0))
+    assert found is not None and found.cell.name == "lora"
+
+
+def test_ties_go_to_the_lower_loss() -> None:
+    found = best(
+        final("full", 1, 0.5, loss=0.9), final("lora", 1, 0.5, loss=0.8),
+        final("prompt", 1, 0.5, loss=None), final("lora", 2, 0.5, loss=0.6),
+    )  # fmt: skip
+    assert found is not None and (found.cell.name, found.record.run.seed) == ("lora", 2)
+
+
+def test_seeds_that_were_lost_count_as_the_lowest_score_and_never_answer() -> None:
+    found = best(
+        final("full", 1, 0.9), final("full", 2, 0.95, outcome="diverged"),
+        final("full", 3, None, outcome="out_of_memory"), final("lora", 1, 0.4),
+    )  # fmt: skip
+    assert found is not None and found.cell.name == "lora"
+    found = best(
+        final("full", 1, 0.9), final("full", 2, 0.95, outcome="diverged"), final("lora", 1, 0.4)
+    )
+    assert found is not None and (found.cell.name, found.record.run.seed) == ("full", 1)
+    assert found.mean == pytest.approx(0.45) and (found.seeds, found.failed_seeds) == (2, 1)
+
+
+def answered(method: str, seed: int, wrong: int, **told: Any) -> Record:
+    """A final run that has ``wrong`` of 20 selection examples wrong."""
+    label = tuple(i % 2 for i in range(20))
+    given = tuple(1 - x if i < wrong else x for i, x in enumerate(label))
+    part = Predictions(tuple(map(str, range(20))), label, given, ((0.0, 0.0),) * 20)
+    record = final(method, seed, 1 - wrong / 20, **told)
+    return replace(record, predictions={**record.predictions, "selection": part})
+
+
+def test_what_it_was_chosen_by_has_intervals() -> None:
+    found = best(answered("full", 1, 4), answered("full", 2, 2), answered("full", 3, 6))
+    assert found is not None and found.run_interval is not None and found.interval is not None
+    assert (
+        found.run_interval.estimate,
+        found.run_interval.n_seeds,
+        found.run_interval.n_examples,
+    ) == (0.9, 1, 20)
+    assert found.interval.estimate == pytest.approx(found.mean) == pytest.approx(0.8)
+    assert (found.interval.n_seeds, found.interval.n_examples) == (3, 20)
+    assert 0.3 < found.interval.low < 0.7 and found.interval.share_seeds > 0.1
+
+
+def test_a_lost_seed_widens_the_interval_and_stored_answers_are_needed() -> None:
+    two = answered("full", 1, 4), answered("full", 2, 2)
+    found = best(*two, final("full", 3, None, outcome="diverged"))
+    whole = best(*two)
+    assert found is not None and found.interval is not None
+    assert whole is not None and whole.interval is not None
+    assert found.interval.estimate == pytest.approx(found.mean) == pytest.approx(1.7 / 3)
+    assert found.interval.n_seeds == 3 and found.interval.share_seeds > 0.9
+    assert found.interval.high - found.interval.low > whole.interval.high - whole.interval.low
+    without = best(two[0], final("full", 2, 0.9))
+    assert without is not None and without.run_interval is None and without.interval is None
+
+
+def test_the_probe_may_win_but_a_baseline_without_a_model_only_where_nothing_else_is() -> None:
+    bare = final("tfidf", 1, 0.99)
+    found = best(final("head_only", 1, 0.6), final("lora", 1, 0.5), bare)
+    assert found is not None and found.cell.name == "head_only" and not found.baseline
+    found = best(bare, final("lora", 1, None, outcome="diverged"))
+    assert found is not None and found.cell.name == "tfidf" and found.baseline
+
+
+def test_without_an_ended_run_there_is_none() -> None:
+    assert best() is None
+    assert best(final("lora", 1, None), final("full", 1, 0.0, outcome="error")) is None

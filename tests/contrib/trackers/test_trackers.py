@@ -1,0 +1,284 @@
+"""A store mirrored by each tracker's own library, offline, and read back from what it wrote."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import fake_records as fake
+from support.stored_records import stored, study_file
+from support.tracker_readers import read
+
+from paretune.analysis.statistics.score_interval import bootstrap_score, confidence_interval
+from paretune.contrib.trackers import TRACKERS, open_tracker
+from paretune.contrib.trackers.entry import run_entry, run_identity
+from paretune.contrib.trackers.mirror import TrackResult, track
+from paretune.errors import StudyError, TrackerError
+from paretune.store import Record, Store
+from paretune.study import Study
+
+CLOSE = {"tensorboard": 1e-6}
+"""TensorBoard keeps float32."""
+
+
+@pytest.fixture(params=sorted(TRACKERS))
+def tracker(request: Any) -> str:
+    if find_spec(TRACKERS[request.param]) is None:  # trackio must not be imported yet
+        pytest.skip(f"needs {TRACKERS[request.param]}: pip install {request.param}")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def only_folder(tmp_path_factory: Any) -> Path:
+    """trackio has one folder in a process."""
+    return Path(tmp_path_factory.mktemp("trackio"))
+
+
+@pytest.fixture
+def into(tracker: str, tmp_path: Path, only_folder: Path) -> Path:
+    return only_folder if tracker == "trackio" else tmp_path / "mirror"
+
+
+def a_study(name: str) -> Study:
+    tasks = [fake.own_task("topics")]
+    return fake.study(study=name, tasks=tasks, methods=["lora", "full"])
+
+
+def its_records(study: Study) -> list[Record]:
+    """LoRA whole with its cost; of full one run that stopped with an error."""
+    lost = fake.record(
+        fake.make_run(study, "final", "full", 1), outcome="error", message="no luck\nat all"
+    )
+    return [*fake.cell(study, "lora", 0.7), lost]
+
+
+@pytest.fixture
+def made(request: Any, tmp_path: Path) -> Iterator[tuple[Study, list[Record], Store]]:
+    study = a_study(request.node.name.replace("[", ".").replace("]", ""))
+    records = its_records(study)
+    with stored(study, records, tmp_path / "store") as store:
+        yield study, records, store
+
+
+def test_what_is_mirrored_is_what_the_store_holds(
+    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+) -> None:
+    study, records, _ = made
+    mirrored = track(study, to=tracker, into=into, store=tmp_path / "store")
+    assert mirrored == TrackResult(new=len(records) + 1, there=0)  # the cell of LoRA too
+    found = read(tracker, into, study.study)
+    assert all(len(entries) == 1 for entries in found.values())
+    assert set(found) >= {run_identity(record) for record in records}
+    near = CLOSE.get(tracker, 1e-12)
+
+    final = next(r for r in records if r.run.stage == "final" and r.state == "done")
+    (one,) = found[final.run_id]
+    asked = {"learning_rate": 1e-3, "seed": 1, "method": "lora", "training/batch_size": 16}
+    for name, value in asked.items():
+        assert one.settings[name] in (value, str(value))
+    interval = confidence_interval(bootstrap_score([final.predictions["test"]], "accuracy"))
+    told = {
+        "test/primary": interval.estimate,
+        "test/primary_low": interval.low,
+        "test/primary_high": interval.high,
+        "test/examples": 60,
+        "test/seeds": 1,
+        "measured/wall_seconds/train": 12.0,
+        "result/trained_parameters": 296_067,
+    }
+    for name, value in told.items():
+        assert one.numbers[name] == pytest.approx(value, rel=near), name
+    losses = [(point["step"], point["loss"]) for point in final.result["curve"]]
+    assert [step for step, _ in one.curve["curve/loss"]] == [step for step, _ in losses]
+    assert [v for _, v in one.curve["curve/loss"]] == pytest.approx(
+        [v for _, v in losses], rel=near
+    )
+
+    (cost,) = found[next(r for r in records if r.run.stage == "cost").run_id]
+    assert cost.numbers["measured/phases/train/peak_bytes"] == 870 * 2**20
+    assert not any("energy" in name for name in cost.numbers)
+    assert "no energy counter" in cost.texts["not measured"]
+
+    (failed,) = found[run_identity(records[-1])]
+    assert failed.texts["message"] == "no luck\nat all" and failed.texts["outcome"] == "error"
+    assert not any(name.startswith("test/") for name in failed.numbers)
+
+    (cell,) = next(e for name, e in found.items() if name.startswith("cell-"))
+    whole = confidence_interval(
+        bootstrap_score(
+            [r.predictions["test"] for r in records if "test" in r.predictions], "accuracy"
+        )
+    )
+    assert (cell.numbers["score/seeds"], cell.numbers["score/examples"]) == (3, 60)
+    assert cell.numbers["score/estimate"] == pytest.approx(whole.estimate, rel=near)
+    ends = [cell.numbers[f"score/interval_{end}"] for end in ("low", "high")]
+    assert ends == pytest.approx([whole.low, whole.high], rel=near)
+
+
+def test_again_adds_what_is_new_and_nothing_twice(
+    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+) -> None:
+    study, _, store = made
+    before = [*store._db.iterdump()]
+    first = track(study, to=tracker, into=into, store=tmp_path / "store")
+    again = track(study, to=tracker, into=into, store=tmp_path / "store")
+    assert again == TrackResult(new=0, there=first.new)
+    assert [*store._db.iterdump()] == before
+    run = fake.make_run(study, "final", "full", 2)
+    store.add_runs(study.study_hash, [("later", run)])
+    claim = store.claim("test", study.study_hash)
+    assert claim is not None
+    store.finish(claim, {"outcome": "diverged"}, {}, {})
+    more = track(study, to=tracker, into=into, store=tmp_path / "store")
+    assert more == TrackResult(new=1, there=first.new)
+    found = read(tracker, into, study.study)
+    assert len(found) == first.new + 1 and all(len(one) == 1 for one in found.values())
+
+
+def test_a_mirror_that_broke_off_is_mended(
+    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+) -> None:
+    study, records, _ = made
+    first = track(study, to=tracker, into=into, store=tmp_path / "store")
+    _BREAK[tracker](into, study.study, records[0].run_id)
+    mended = track(study, to=tracker, into=into, store=tmp_path / "store")
+    assert mended == TrackResult(new=1, there=first.new - 1)
+    found = read(tracker, into, study.study)
+    assert len(found) == first.new and all(len(one) == 1 for one in found.values())
+
+
+def _half_a_folder(into: Path, study: str, identity: str) -> None:
+    (whole,) = (into / study).glob(f"*/*/*/*_{identity}")
+    whole.rename(whole.with_name(f".part-{identity}"))
+
+
+def _no_mark(into: Path, study: str, identity: str) -> None:
+    (folder,) = (into / "wandb").glob(f"offline-run-*-{identity}")
+    (folder / "paretune-whole").unlink()
+
+
+def _still_running(into: Path, study: str, identity: str) -> None:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{into / 'mlflow.db'}")
+    place = client.get_experiment_by_name(study).experiment_id
+    (run,) = client.search_runs([place], f"tags.`paretune.identity` = '{identity}'")
+    client.update_run(run.info.run_id, "RUNNING")
+
+
+def _no_metadata(into: Path, study: str, identity: str) -> None:
+    from trackio import SQLiteStorage
+
+    SQLiteStorage.set_project_metadata(study, f"paretune/{identity}", "")
+
+
+_BREAK: dict[str, Callable[[Path, str, str], None]] = {
+    "tensorboard": _half_a_folder,
+    "wandb": _no_mark,
+    "mlflow": _still_running,
+    "trackio": _no_metadata,
+}
+
+
+def test_a_retried_run_is_another_entry_than_its_error(
+    tracker: str, into: Path, made: tuple[Study, list[Record], Store], tmp_path: Path
+) -> None:
+    study, _, store = made
+    track(study, to=tracker, into=into, store=tmp_path / "store")
+    assert store.retry(study.study_hash) == 1
+    claim = store.claim("test", study.study_hash)
+    assert claim is not None
+    store.finish(claim, {"outcome": "ok", "steps": 3}, {}, {})
+    assert track(study, to=tracker, into=into, store=tmp_path / "store").new == 1
+    found = read(tracker, into, study.study)
+    assert {claim.run_id, f"{claim.run_id}-error"} <= set(found)
+
+
+def test_a_library_that_is_not_there_is_named_with_its_extra(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("paretune.contrib.trackers.find_spec", lambda name: None)
+    for name in TRACKERS:
+        with pytest.raises(TrackerError, match=rf"pip install {TRACKERS[name]}"):
+            open_tracker(name, str(tmp_path), "study")
+
+
+def test_a_folder_called_like_a_library_is_no_library(monkeypatch: Any, tmp_path: Path) -> None:
+    (tmp_path / "a_tracker").mkdir()  # as W&B leaves one called wandb where it ran
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("paretune.contrib.trackers.TRACKERS", {"a": "a_tracker"})
+    with pytest.raises(TrackerError, match="the package a_tracker is not installed"):
+        open_tracker("a", str(tmp_path), "study")
+
+
+def test_a_place_that_cannot_be_used_is_said(tracker: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TrackerError, match="cannot be made"):
+        open_tracker(tracker, str(tmp_path / "file"), "study")
+    if tracker != "mlflow":
+        with pytest.raises(StudyError, match="mirrored into a folder"):
+            open_tracker(tracker, "http://127.0.0.1:9", "study")
+    shutil.rmtree(tmp_path)
+
+
+def test_what_trackio_refuses_is_told(only_folder: Path) -> None:
+    if find_spec("trackio") is None:
+        pytest.skip("needs trackio: pip install trackio")
+    reserved = a_study("registry-of-mine")
+    with pytest.raises(TrackerError, match="reserved for trackio"):
+        open_tracker("trackio", str(only_folder), reserved.study).write(
+            run_entry(reserved, its_records(reserved)[0], "accuracy")
+        )
+
+
+GUARD = """
+import socket, sys
+real, asked = socket.socket.connect, socket.getaddrinfo
+def outside(host):
+    print('OUTSIDE', host)
+    raise OSError('the test lets nobody out')
+def connect(self, address):
+    if isinstance(address, tuple) and not str(address[0]).startswith(('127.', '::1')):
+        outside(address[0])
+    return real(self, address)
+def getaddrinfo(host, *more, **named):
+    if host not in (None, 'localhost', '127.0.0.1', '::1', socket.gethostname()):
+        outside(host)
+    return asked(host, *more, **named)
+socket.socket.connect, socket.getaddrinfo = connect, getaddrinfo
+"""
+PARETUNE = "import runpy; runpy.run_module('paretune', run_name='__main__')"
+
+
+def guarded(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python code in a process of its own that nobody leaves, as at a user's.
+
+    Libraries are more discreet where they see a test or CI, so it inherits neither.
+    """
+    plain = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "PYTHONPATH")}
+    asked = [sys.executable, "-c", f"{GUARD}\n{code}", *arguments]
+    return subprocess.run(asked, capture_output=True, text=True, env=plain)
+
+
+def test_the_guard_sees_who_wants_out() -> None:
+    for address in ("('example.invalid', 80)", "('192.0.2.1', 80)"):
+        out = guarded(f"socket.create_connection({address}, 1)")
+        assert "OUTSIDE" in out.stdout and "lets nobody out" in out.stderr
+
+
+def test_nobody_outside_is_asked_for(tracker: str, tmp_path: Path) -> None:
+    """What W&B's own process does is not seen."""
+    study = study_file(a_study("silent"), tmp_path / "s.yaml")
+    with stored(study, its_records(study), tmp_path / "store"):
+        asked = ["track", str(tmp_path / "s.yaml"), "--store", str(tmp_path / "store")]
+        asked += ["--to", tracker, "--into", str(tmp_path / "mirror")]
+        out = guarded(PARETUNE, *asked)
+    assert out.returncode == 0, out.stderr
+    assert "OUTSIDE" not in out.stdout and "mirrored, 0 there before" in out.stdout

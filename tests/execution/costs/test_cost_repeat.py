@@ -1,0 +1,168 @@
+"""A cost that the study's own runs contradict: measured again, then flagged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import fake_records, tiny_study
+from support.tiny_runs import STUDY, a_run, a_store, runs
+from support.tiny_tasks import tiny_run, tiny_task
+
+from paretune.analysis.cells import group_into_cells
+from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction
+from paretune.execution.signals import StopRequest
+from paretune.execution.worker import run_worker
+from paretune.planning.context import StudyContext
+from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
+from paretune.reporting.build import _flags
+from paretune.store import Store
+from paretune.store.record import Record
+from paretune.study import Run
+
+HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
+
+
+def solo(step: float, **more: Any) -> dict[str, Any]:
+    environment = {**HERE, "threads": 2, **more.pop("environment", {})}
+    return {
+        "step_seconds": {"median": step, "q1": step, "q3": step, "n": 5},
+        "batch_tokens": 300,
+        "mean_batch_tokens": 100.0,
+        "environment": environment,
+        **more,
+    }
+
+
+def own(step: float, stage: str = "final", **more: Any) -> Record:
+    measured = {"wall_seconds": {"train": 40 * step}, "kept_activations": False, **more}
+    measured["environment"] = {**HERE, **more.get("environment", {})}
+    return Record("r", a_run(1, stage), "done", None, None, {"steps": 40}, measured)
+
+
+def found(step: float, *records: Record, **more: Any) -> dict[str, Any] | None:
+    return find_contradiction(solo(step, **more), a_run(0, "cost"), records)
+
+
+def test_a_step_of_44_s_beside_own_steps_of_5_s_is_no_figure() -> None:
+    """The longest batch has three times the tokens of an ordinary one."""
+    assert CONTRADICTION_RATIO == 2.0
+    told = found(44.0, own(5.0), own(5.0), own(9.0))
+    assert told == {"own_step_seconds": 15.0, "runs": 3, "ratio": pytest.approx(44 / 15)}
+    assert found(29.0, own(5.0)) is None and found(31.0, own(5.0)) is not None
+    assert found(0.1, own(5.0)) is None  # alone it may well be faster
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"fleet": 3},
+        {"kept_activations": True},
+        {"environment": {"processor": "another"}},
+        {"environment": {"device": "cuda:0"}},
+        {"wall_seconds": {}},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_cannot_be_compared_says_nothing(more: dict[str, Any]) -> None:
+    record = own(1.0, **more)
+    assert found(44.0, record) is None and found(44.0) is None
+
+
+def test_more_threads_before_are_reckoned_with() -> None:
+    assert found(44.0, own(5.0, environment={"threads": 4})) is None  # 5 s by four, 10 by two
+
+
+class Outcome:
+    def __init__(self, measured: dict[str, Any]) -> None:
+        self.result: dict[str, Any] = {"outcome": "ok", "steps": 40}
+        self.measured, self.blobs = measured, dict[str, bytes]()
+
+
+def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
+    """Train one run with steps of 5 s, then measure its cost as often as it is asked for."""
+    left = list(steps)
+
+    def execute(run: Run, **_: Any) -> Outcome:
+        if run.stage != "cost":
+            return Outcome(dict(own(5.0).measured))
+        return Outcome(solo(left.pop(0)))
+
+    run_worker(store, STUDY, execute, stop=StopRequest(), stages=("final",))
+    run_worker(store, STUDY, execute, stop=StopRequest(), stages=("cost",))
+    assert not left
+    return [dict(r.measured) for r in store.load_records(STUDY) if r.run.stage == "cost"]
+
+
+def asked(tmp_path: Path) -> Store:
+    return a_store(tmp_path, [*runs(1, "final", "final"), *runs(1, "cost", "cost")])
+
+
+def test_it_is_measured_again_and_the_faster_figure_stands(tmp_path: Path) -> None:
+    (cost,) = measuring(asked(tmp_path / "a"), 44.0, 16.0)
+    assert cost["step_seconds"]["median"] == 16.0
+    assert cost["measured_again"] == {"other_step_seconds": 44.0}
+    assert "contradicted" not in cost
+    (cost,) = measuring(asked(tmp_path / "b"), 44.0, 160.0)
+    assert cost["step_seconds"]["median"] == 44.0
+    assert cost["measured_again"] == {"other_step_seconds": 160.0}
+    assert cost["contradicted"]["ratio"] == pytest.approx(44 / 15)
+
+
+def test_where_it_persists_it_is_flagged_in_record_and_report(tmp_path: Path) -> None:
+    store = asked(tmp_path)
+    (cost,) = measuring(store, 44.0, 40.0)
+    assert cost["contradicted"] == {
+        "own_step_seconds": 15.0,
+        "runs": 1,
+        "ratio": pytest.approx(40 / 15),
+    }
+    record = next(r for r in store.load_records(STUDY) if r.run.stage == "cost")
+    given = fake_records.study()
+    (cell, *_) = [c for c in group_into_cells(given, fake_records.whole(given)) if c.name == "lora"]
+    shown = [list(_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
+    assert "step in doubt: 2.7 times its own runs'" in shown[0]
+    assert not any("in doubt" in flag for flag in shown[1])
+
+
+def test_a_cost_in_agreement_is_measured_once(tmp_path: Path) -> None:
+    (cost,) = measuring(asked(tmp_path), 16.0)
+    assert "measured_again" not in cost and "contradicted" not in cost
+
+
+def test_the_bound_is_a_setting_that_makes_no_other_study(tmp_path: Path, tiny_model: Any) -> None:
+    plain = tiny_study.small(tmp_path, tiny_model("bert"))
+    bounded = tiny_study.small(tmp_path, tiny_model("bert"), protocol={"trials": 1, "folds": 1,
+                               "seeds": [1, 2], "cost_seconds": 3})  # fmt: skip
+    assert (plain.protocol.cost_seconds, bounded.protocol.cost_seconds) == (20.0, 3.0)
+    assert plain.study_hash == bounded.study_hash
+
+
+def test_plan_shows_the_bound_and_reckons_with_it(
+    tmp_path: Path, tiny_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tiny_study.small(tmp_path / "data", tiny_model("bert"))
+    file = tiny_study.as_file(study, tmp_path / "study.yaml")
+    code, out, _ = tiny_study.command(
+        capsys, "plan", file, "protocol.cost_seconds=3", "--store", tmp_path / "none"
+    )
+    assert code == 0
+    said = " ".join(out.split())
+    assert "Of it 2 cost measurements, one after the other, about" in said
+    assert "for at most 3 s (protocol.cost_seconds), answers for half as long" in said
+
+
+def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:
+    """Steps of 58 s: ten of them would take ten minutes; what is timed at least takes three."""
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), stage="cost")
+    operations = CostPredictor(StudyContext(), {"fp32": 1.0})._compute_work(run).operations
+
+    def seconds(of_a_step: float) -> float | None:
+        speed = operations / (of_a_step * 1e9 * TYPICAL_FLOPS_SHARE)
+        return CostPredictor(StudyContext(), {"fp32": speed}).predict(run).seconds
+
+    assert seconds(58.0) == pytest.approx(3 * 58.0)
+    assert seconds(5.0) == pytest.approx(30.0)  # 20 s for steps and half as much for answers
+    assert seconds(0.1) == pytest.approx(1.0)

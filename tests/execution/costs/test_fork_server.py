@@ -1,0 +1,83 @@
+"""Runs that are each measured in a copy of one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_worker import REAL_IMPORTS
+from support.tiny_runs import STUDY, a_store, runs
+from support.worker_process import start, until
+
+from paretune.execution.costs import fork_server
+
+pytestmark = pytest.mark.skipif(
+    not fork_server.can_fork("cpu"), reason="processes are not copied here"
+)
+
+
+def apart_worker(folder: Path, *more: str, **popen: Any) -> subprocess.Popen[Any]:
+    return start(folder, "--stages", "cost", "--apart", *more, **popen)
+
+
+def test_every_run_has_a_process_of_its_own(tmp_path: Path) -> None:
+    store = a_store(tmp_path, runs(4, "cost"))
+    worker = apart_worker(tmp_path, env={**os.environ, REAL_IMPORTS: "1"})
+    assert (worker.communicate()[1], worker.returncode) == ("", 0)
+    records = store.load_records(STUDY)
+    assert [record.outcome for record in records] == ["ok"] * 4
+    assert len({record.measured["pid"] for record in records} | {worker.pid}) == 5
+
+
+def test_a_run_that_fails_is_recorded_and_the_others_are_measured(tmp_path: Path) -> None:
+    store = a_store(tmp_path, [*runs(1, "cost", "bad", act="raise"), *runs(2, "cost")])
+    assert apart_worker(tmp_path).wait() == 0
+    assert [record.outcome for record in store.load_records(STUDY)] == ["error", "ok", "ok"]
+
+
+@pytest.mark.parametrize(("act", "number"), [("die", signal.SIGKILL), ("segfault", signal.SIGSEGV)])
+def test_a_copy_that_is_killed_is_seen_and_its_run_is_free(
+    tmp_path: Path, act: str, number: int
+) -> None:
+    store = a_store(tmp_path, runs(2, "cost", act=act))
+    assert apart_worker(tmp_path).wait() == -number
+    first, second = store.load_statuses(STUDY)
+    assert (first.state, first.free, first.attempt) == ("running", True, 1)
+    assert (second.state, second.attempt) == ("todo", 0)
+
+
+def test_told_to_stop_it_gives_the_run_back(tmp_path: Path) -> None:
+    store = a_store(tmp_path, runs(1, "cost", hold=True))
+    worker = apart_worker(tmp_path)
+    until(store, lambda states: states[0].state == "running")
+    worker.terminate()
+    assert worker.wait() == 130
+    assert store.load_statuses(STUDY)[0].state == "todo"
+
+
+def test_it_ends_with_its_parent(tmp_path: Path) -> None:
+    store = a_store(tmp_path, runs(1, "cost", hold=True))
+    fake = Path(__file__).parents[2] / "support" / "fake_worker.py"
+    starter = (
+        "import os, subprocess, sys, time\n"
+        f"subprocess.Popen([sys.executable, {str(fake)!r}, {str(tmp_path)!r}, {STUDY!r},"
+        " '--stages', 'cost', '--apart', '--parent', str(os.getpid())])\n"
+        "time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", starter])
+    until(store, lambda states: states[0].state == "running")
+    parent.kill()
+    parent.wait()
+    until(store, lambda states: states[0].state == "todo")
+    time.sleep(0.1)
+    assert store.load_statuses(STUDY)[0].state == "todo"
+
+
+def test_a_fresh_process_is_started_where_none_can_be_copied() -> None:
+    assert not fork_server.can_fork("cuda:0")

@@ -1,0 +1,191 @@
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+from support.tiny_runs import STUDY, a_run, a_store, runs
+
+from paretune.execution import oom_killer
+from paretune.execution.progress import observer
+from paretune.execution.progress.describe import describe_end, describe_run, format_duration
+from paretune.execution.progress.observer import (
+    BarObserver,
+    LineObserver,
+    open_observer,
+    take_snapshot,
+)
+from paretune.store import RunStatus
+
+
+def state(seed, state="todo", stage="tune", method="lora", **more):
+    rate = more.pop("rate", 1e-3)
+    run = a_run(seed, stage, method).model_copy(update={"learning_rate": rate})
+    return RunStatus(
+        f"{stage}{seed}", run, state, state == "todo", None, 1, more.pop("progress", {}), **more
+    )
+
+
+def done(seed, seconds, **more):
+    return state(seed, "done", seconds=seconds, outcome="ok", score=0.7142, **more)
+
+
+def test_time_left_comes_from_runs_of_the_same_kind():
+    states = [
+        done(0, 10.0),
+        done(1, 20.0),
+        done(2, 100.0, method="full"),
+        state(3),
+        state(4, method="full"),
+        state(5, "running", progress={"step": 3, "steps": 4}),
+    ]
+    snapshot = take_snapshot(states, 2, 0)
+    assert snapshot.seconds_left == pytest.approx((15 + 100 + 15 / 4) / 2)
+    assert (snapshot.ended, snapshot.total, len(snapshot.running)) == (3, 6, 1)
+
+
+def test_time_left_counts_planned_runs_and_cost_runs_one_by_one():
+    costs = [done(9, 4.0, stage="cost"), state(1, stage="cost"), state(2, stage="cost")]
+    states = [done(0, 10.0), *costs]
+    assert take_snapshot(states, 2, 0).seconds_left == pytest.approx(8)
+    assert take_snapshot(states, 2, 8).seconds_left == pytest.approx(8 + 4 * 10 / 2)
+    assert take_snapshot(states, 2, 8).total == 8
+
+
+def test_cost_runs_are_counted_before_the_first_of_them():
+    """By steps of training; where none was told, by the run."""
+    costs = [state(seed, stage="cost") for seed in range(5)]
+    trained = done(0, 120.0, progress={"step": 40, "steps": 40})  # 3 s a step
+    snapshot = take_snapshot([trained, state(1), *costs], 1, 0)
+    assert snapshot.seconds_left == pytest.approx(120 + 5 * (5 + 30))
+    assert snapshot.left == "about 5 min left"
+    quick = take_snapshot([done(0, 1.5), costs[0]], 1, 0)
+    assert quick.seconds_left == pytest.approx(5 + 1.5)
+    slow = done(0, 2320.0, progress={"step": 40, "steps": 40})  # 58 s a step: two are timed
+    assert take_snapshot([slow, costs[0]], 1, 0).seconds_left == pytest.approx(5 + 3 * 58)
+    assert take_snapshot([done(0, 120.0)], 1, 0).left == ""  # at the end, not "about 0 s left"
+    # The first that ended says what the others will take; so does one that is well under way.
+    snapshot = take_snapshot([trained, done(9, 30.0, stage="cost"), *costs], 1, 0)
+    assert (snapshot.left, snapshot.seconds_left) == ("about 2 min left", pytest.approx(150))
+
+
+def test_a_run_that_goes_on_has_its_steps_behind_it():
+    """Its seconds are those of this attempt; it began at step 90 of 100."""
+    on = {"step": 95, "steps": 100, "resumed_at": 85}
+    running = state(0, "running", seconds=20.0, progress=on)
+    assert take_snapshot([running, state(1)], 1, 0).seconds_left == pytest.approx(200 * 0.05 + 200)
+    ended = done(0, 30.0, progress={"step": 100, "steps": 100, "resumed_at": 85})
+    assert take_snapshot([ended, state(1)], 1, 0).seconds_left == pytest.approx(200)
+    # Given back after half of its steps.
+    back = state(1, progress={"step": 50, "steps": 100})
+    assert take_snapshot([done(0, 200.0), back], 1, 0).seconds_left == pytest.approx(100)
+    # What ended before it told a step of its own tells nothing.
+    silent = done(0, 1.0, progress={"step": 85, "steps": 100, "resumed_at": 85})
+    assert take_snapshot([silent, state(1)], 1, 0).seconds_left is None
+
+
+def test_a_claim_goes_on_where_the_last_attempt_was(tmp_path):
+    """Until the worker has told its own step, which may be an earlier one."""
+    store = a_store(tmp_path, runs(1))
+    claim = store.claim("one", STUDY)
+    assert store.load_statuses(STUDY)[0].progress == {}
+    store.renew(claim, {"step": 7, "steps": 10, "resumed_at": 0})
+    store.release(claim)
+    again = store.claim("two", STUDY)
+    assert store.load_statuses(STUDY)[0].progress == {"step": 7, "steps": 10, "resumed_at": 7}
+    store.renew(again, {"step": 6, "steps": 10, "resumed_at": 5})
+    assert store.load_statuses(STUDY)[0].progress["resumed_at"] == 5
+
+
+def test_what_a_cost_run_took_says_nothing_of_training():
+    states = [done(9, 4.0, stage="cost"), state(1)]
+    assert take_snapshot(states, 1, 0).left == ""
+    assert take_snapshot(states[:1], 1, 8).left == ""
+
+
+def test_runs_under_way_tell_how_long_their_like_will_take():
+    running = state(0, "running", seconds=30.0, progress={"step": 3, "steps": 4})
+    assert take_snapshot([running, state(1)], 1, 0).seconds_left == pytest.approx(10 + 40)
+    begun = state(0, "running", seconds=3.0, progress={"step": 1, "steps": 40})
+    assert take_snapshot([begun, state(1)], 1, 0).seconds_left is None
+
+
+def test_baselines_that_train_nothing_tell_nothing():
+    nothing = state(0, "done", seconds=1.0, outcome="ok", score=0.3, method="majority", rate=None)
+    assert take_snapshot([nothing, state(1)], 1, 0).seconds_left is None
+
+
+def test_nothing_is_known_before_the_first_run_ended():
+    snapshot = take_snapshot([state(0)], 1, 0)
+    assert snapshot.seconds_left is None
+    assert snapshot.left == ""
+
+
+def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(observer.time, "monotonic", lambda: now[0])
+    running = state(2, "running", progress={"step": 3, "steps": 8, "loss": 0.5123})
+    snapshot = take_snapshot([done(0, 40.0), state(1), running], 1, 0)
+    with open_observer(stream) as lines:
+        assert isinstance(lines, LineObserver)
+        for second in (1, 10, 29, 30, 31, 45, 61):
+            now[0] = second
+            lines.update(snapshot)
+        lines.ended(done(0, 40.0), snapshot)
+    told = stream.getvalue().splitlines()
+    assert told == [
+        "[1/3] cb-sl x tiny x lora, rate 0.001, seed 2 (tune): step 3 of 8, loss 0.512; "
+        "about 65 s left",
+    ] * 2 + [
+        "[1/3] cb-sl x tiny x lora, rate 0.001, seed 0 (tune): ok, 0.714, 40 s; about 65 s left",
+    ]
+
+
+def test_bars_follow_the_running_runs_and_survive_markup():
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=160)
+    with Progress(console=console) as shown:
+        bars = BarObserver(shown)
+        first = state(1, "running", progress={"step": 3, "steps": 8, "note": "[bold"})
+        bars.update(take_snapshot([done(0, 40.0), first], 1, 0))
+        assert [task.completed for task in shown.tasks] == [1, 3]
+        bars.update(take_snapshot([done(0, 40.0), done(1, 40.0)], 1, 0))
+        assert [task.completed for task in shown.tasks] == [2]
+        failed = state(3, "failed", outcome="error", message="[/nothing] is open")
+        bars.ended(failed, take_snapshot([failed], 1, 0))
+    assert "failed (error): [/nothing] is open" in stream.getvalue()
+
+
+def test_words():
+    assert describe_run(a_run(2, "final")) == "cb-sl x tiny x lora, rate 0.001, seed 2 (final)"
+    assert describe_end(state(0, "failed", outcome="error", message="why")) == "failed (error): why"
+    assert [format_duration(s) for s in (0.4, 89, 90, 3600, 7500)] == [
+        "0 s", "89 s", "2 min", "60 min", "2 h 05 min",
+    ]  # fmt: skip
+
+
+def test_kills_for_memory_are_read_from_the_kernels_counter(tmp_path):
+    counter = tmp_path / "memory.events"
+    counter.write_text("low 0\noom 3\noom_kill 2\noom_group_kill 5\n")
+    assert oom_killer._read_counter(counter) == 2
+    assert oom_killer._read_counter(tmp_path / "missing") == 0
+    assert oom_killer.count_oom_kills() >= 0
+
+
+@pytest.mark.parametrize(
+    ("mounted", "file"),
+    [
+        ("0::/jobs/one\n", "jobs/one/memory.events"),
+        ("0::/jobs/one\n", "jobs/memory.events"),
+        ("4:memory:/jobs/one\n", "memory/jobs/one/memory.oom_control"),
+        ("0::/host/path/not/mounted/here\n", "memory.events"),
+    ],
+)
+def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mounted, file):
+    (tmp_path / "cgroup").write_text(mounted)
+    counter = tmp_path / "fs" / file
+    counter.parent.mkdir(parents=True)
+    counter.write_text("under_oom 0\noom_kill 1\n")
+    asked = (tmp_path / "no vmstat", tmp_path / "cgroup", tmp_path / "fs")
+    assert oom_killer.count_oom_kills(*asked) == 1
+    counter.write_text("under_oom 0\noom_kill 2\n")
+    assert oom_killer.count_oom_kills(*asked) == 2

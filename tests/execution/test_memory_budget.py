@@ -1,0 +1,197 @@
+"""Runs beside one another, as far as memory bears them; and whose fault it is where it does not."""
+
+from __future__ import annotations
+
+import signal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_runs import STUDY, a_run, a_store, runs
+from test_local import Heard, drive, lines
+
+from paretune.execution import worker_crashes
+from paretune.execution.memory_budget import DEFAULT_RUN_BYTES, ISOLATED_PREFIX, MemoryBudget
+from paretune.execution.worker_crashes import WorkerCrashes
+from paretune.execution.worker_pool import WorkerExit
+from paretune.planning import worker_count
+from paretune.planning.worker_count import (
+    MEMORY_PREFIX,
+    PROCESS_BYTES,
+    WorkerCount,
+    choose_worker_count,
+    worker_bytes,
+)
+from paretune.store import Store
+
+GIB = 2**30
+
+
+def test_a_run_fits_beside_those_that_run() -> None:
+    room = MemoryBudget(10 * GIB, {"full": 7 * GIB, "lora": GIB, "loha": GIB, "large": 20 * GIB})
+    assert room.admits("full", []) and room.admits("large", [])  # nothing else runs
+    assert room.admits("full", [["lora"], ["loha"]])
+    assert not room.has_refused
+    assert not room.admits("full", [["full"]]) and not room.admits("lora", [["large"]])
+    assert room.has_refused
+    # A fleet shares one model: it counts once.
+    assert room.admits("full", [["lora", "loha", "lora", "loha"]])
+    assert not room.admits("unknown", [["full"], ["unknown too"]]) and DEFAULT_RUN_BYTES == 2 * GIB
+
+
+def test_without_a_budget_only_what_was_killed_beside_others_waits() -> None:
+    room = MemoryBudget(None, isolated=frozenset({"killed"}))
+    assert room.admits("a", [["b"], ["c"]]) and room.admits("killed", [])
+    assert not room.admits("killed", [["a"]]) and not room.admits("a", [["killed"]])
+
+
+def overlapping(folder: Path) -> set[frozenset[str]]:
+    """Pairs of runs (by seed) that were executed at the same time."""
+    spans: dict[str, list[float]] = {}
+    for _, _, seed, *_, when in lines(folder):
+        spans.setdefault(seed, []).append(float(when))
+    found = set()
+    for one, other in ((a, b) for a in spans for b in spans if a < b):
+        if spans[one][0] < spans[other][-1] and spans[other][0] < spans[one][-1]:
+            found.add(frozenset({one, other}))
+    return found
+
+
+def test_a_worker_claims_only_what_fits_beside_what_runs(tmp_path: Path) -> None:
+    """Two large runs, then four small ones; two workers, and room for a large and a small one."""
+    large, small = runs(2, sleep=0.1), [(f"s{n}", a_run(n, sleep=0.05)) for n in range(2, 6)]
+    store = a_store(tmp_path, [*large, *small])
+    store.set_settings({f"{MEMORY_PREFIX}{run_id}": str(7 * GIB) for run_id, _ in large})
+    store.set_settings({f"{MEMORY_PREFIX}{run_id}": str(GIB) for run_id, _ in small})
+    assert drive(store, memory_bytes=10 * GIB).outcomes == {"ok": 6}
+    assert frozenset({"0", "1"}) not in overlapping(tmp_path)
+
+
+def test_where_no_two_fit_they_follow_one_another(tmp_path: Path) -> None:
+    store = a_store(tmp_path, runs(4, sleep=0.02))
+    store.set_settings({f"{MEMORY_PREFIX}{run_id}": str(GIB) for run_id, _ in runs(4)})
+    heard = Heard()
+    assert drive(store, heard, memory_bytes=GIB).outcomes == {"ok": 4}
+    assert overlapping(tmp_path) == set()
+    spans = [line[0] for line in lines(tmp_path)]
+    assert all(one != other for one, other in pairwise(spans))
+
+
+def killed(owner: str) -> WorkerExit:
+    return WorkerExit(owner, -signal.SIGKILL, "")
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The kernel's counter of kills for memory."""
+    counter = [0]
+    monkeypatch.setattr(worker_crashes, "count_oom_kills", lambda: counter[0])
+    return counter
+
+
+def test_killed_beside_others_it_goes_on_by_itself_and_whole(
+    tmp_path: Path, kernel: list[int]
+) -> None:
+    """Two workers are killed at once: neither micro-batch is halved, neither run is a failure."""
+    store, notes = a_store(tmp_path, runs(3)), list[str]()
+    watch = WorkerCrashes(store, notes.append)
+    for owner in ("one", "two"):
+        store.claim(owner, STUDY)
+    kernel[0] = 2
+    watch.handle_exits([killed("one"), killed("two")], store.load_statuses(STUDY))
+    assert len(notes) == 2
+    assert all("want of memory, beside 1 other run; it goes on with nothing" in n for n in notes)
+    assert store.settings("halve/") == {}
+    assert set(store.settings(ISOLATED_PREFIX)) == {"run000", "run001"}
+    # Alone now, and killed again: it is too large itself.
+    states = [s for s in store.load_statuses(STUDY) if s.run_id == "run000"]
+    kernel[0] = 3
+    watch.handle_exits([killed("one")], states)
+    assert "with nothing beside it; it goes on with its micro-batch halved once" in notes[-1]
+    assert store.settings("halve/") == {"run000": "1"}
+
+
+def test_a_kill_that_was_not_for_memory_is_none(tmp_path: Path, kernel: list[int]) -> None:
+    store, notes = a_store(tmp_path, runs(2)), list[str]()
+    watch = WorkerCrashes(store, notes.append)
+    for owner in ("one", "two"):
+        store.claim(owner, STUDY)
+    watch.handle_exits([killed("one")], store.load_statuses(STUDY))
+    assert "ended by signal SIGKILL; it is tried again" in notes[-1]
+    assert store.settings(ISOLATED_PREFIX) == store.settings("halve/") == {}
+
+
+def test_what_runs_by_itself_has_nothing_beside_it(tmp_path: Path) -> None:
+    store = a_store(tmp_path, runs(4, sleep=0.02))
+    store.set_setting(f"{ISOLATED_PREFIX}run001", "1")
+    assert drive(store).outcomes == {"ok": 4}
+    assert not any("1" in pair for pair in overlapping(tmp_path))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``machine(cores, free)``: what this machine has."""
+
+    def have(cores: int, free: int) -> None:
+        monkeypatch.setattr(worker_count, "count_usable_cores", lambda: cores)
+        monkeypatch.setattr(worker_count, "read_available_bytes", lambda: free)
+
+    return have
+
+
+def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
+    machine(8, 16 * GIB)
+    xlmr_full, lora = worker_bytes(int(6.8 * GIB)), worker_bytes(GIB)
+    assert choose_worker_count([xlmr_full] * 5, "cpu", 1).count == 1
+    assert choose_worker_count([lora] * 20, "cpu", 1).count == 8
+    mixed = choose_worker_count([xlmr_full] * 5 + [lora] * 5, "cpu", 1)
+    assert (mixed.count, mixed.beside(xlmr_full), mixed.beside(lora)) == (5, 1, 5)
+    assert choose_worker_count([lora] * 20, "cpu", 4).count == 2  # threads of each
+    assert choose_worker_count([], "cpu", 1).count == 8
+    assert choose_worker_count([worker_bytes(200 * GIB)], "cpu", 1).count == 1
+    assert choose_worker_count([xlmr_full] * 5, "cuda", 1) == WorkerCount(1, 1)
+    assert worker_bytes(None) == PROCESS_BYTES
+
+
+def test_why_is_said(machine: Any) -> None:
+    from paretune.verbs.worker_sentence import explain_worker_count
+
+    machine(2, 16 * GIB)
+    large, small = worker_bytes(7 * GIB), worker_bytes(GIB)
+    assert "so 1 train at once where 2 cores" in explain_worker_count(
+        choose_worker_count([large] * 2, "cpu", 1)
+    )
+    assert "runs wait where they would not fit" in explain_worker_count(
+        choose_worker_count([small, small, large], "cpu", 1)
+    )
+    assert "may not fit" in explain_worker_count(
+        choose_worker_count([small, small, worker_bytes(20 * GIB)], "cpu", 1)
+    )
+    assert explain_worker_count(choose_worker_count([small], "cpu", 1)).endswith(
+        "predicted to need 1.38 GiB."
+    )
+    assert explain_worker_count(WorkerCount(2, 2)) == ""
+
+
+def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_model: Any) -> None:
+    from support import tiny_study
+
+    from paretune.planning import preflight
+    from paretune.planning.predicted_cost import CostPredictor
+
+    study = tiny_study.small(tmp_path / "data", tiny_model("bert"), methods=["full", "head_only"])
+    with Store.open(tmp_path / "store", create=True) as store:
+        context = preflight.make_context(store, "cpu")
+        store.save_study(study.study_hash, study.study, "", study.canonical_form())
+        predictor = CostPredictor(context, {})
+        preflight.add_missing_runs(study, context, store, predictor)
+        needs = store.settings(MEMORY_PREFIX)
+        for state in store.load_statuses(study.study_hash):
+            if state.stage == "cost":
+                assert state.run_id not in needs
+            else:
+                assert int(needs[state.run_id]) == worker_bytes(
+                    predictor.predict_peak_bytes(state.run)
+                )
+    assert max(map(int, needs.values())) > PROCESS_BYTES

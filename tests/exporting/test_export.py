@@ -1,0 +1,394 @@
+"""Exports: opened by those who know nothing of us, with the logits that the run had."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import warnings
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from support.contract_walk import IN_PEFT, MERGED, METHODS
+from support.tiny_runs import a_run
+from support.tiny_study import finish, small
+from support.tiny_tasks import small as small_options
+from support.tiny_tasks import tiny_task
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import paretune
+from paretune import methods
+from paretune.errors import MethodError, ModelError, StoreError, StudyError
+from paretune.exporting import export_selection, formats, loading_snippets
+from paretune.exporting.restore import TaskSignature, restore_run
+from paretune.exporting.usage_snippets import UsageSnippet
+from paretune.models.sources.resolve import resolve_source
+from paretune.store import Store
+from paretune.verbs.export import export as export_if_learnt
+
+TRAINED = [name for name in METHODS if "classification" in methods.get(name).KINDS]
+export = partial(export_if_learnt, allow_collapsed=True)
+"""Two steps: some of the runs have learnt nothing, which is no matter here."""
+TEXTS = ["The cat sat on the mat.", "Ice turns into water"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """One study of all methods, run once; the model is DistilBERT, whose head has two layers."""
+    folder = tmp_path_factory.mktemp("study")
+    asked = [{"name": name, **small_options(name)} for name in TRAINED]
+    made = small(folder, tiny_model("distilbert"), methods=asked, protocol={
+        "trials": 1, "folds": 1, "seeds": [1],
+    })  # fmt: skip
+    finish(made, folder / "store", costs=0).close()
+    return made, folder / "store"
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    given = tokenizer(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        found: torch.Tensor = model.eval()(**given).logits
+    return found
+
+
+def ours(study: Any, store: Path, method: str, folder: Path) -> torch.Tensor:
+    """The run's logits by our own folder and the two-line loader."""
+    export(study, store=store, method=method, form="paretune", to=folder)
+    model, tokenizer = paretune.load(folder)
+    return logits(model, tokenizer)
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_every_form_that_can_be_answers_the_same(study: Any, tmp_path: Path, method: str) -> None:
+    asked, store = study
+    expected = ours(asked, store, method, tmp_path / "own")
+    base = asked.models[0].name
+    plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=2)
+    forms = []
+    if method in IN_PEFT:
+        done = export(asked, store=store, method=method, form="peft", to=tmp_path / "peft")
+        assert done.largest_difference < 1e-4
+        opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
+        forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "peft")))
+        auto = peft.AutoPeftModelForSequenceClassification.from_pretrained(
+            tmp_path / "peft", num_labels=2
+        )
+        forms.append(logits(auto, AutoTokenizer.from_pretrained(tmp_path / "peft")))
+    else:
+        with pytest.raises(MethodError, match=r"It can be: .*paretune"):
+            export(asked, store=store, method=method, form="peft", to=tmp_path / "peft")
+    if method in (*MERGED, "full", "head_only"):
+        export(asked, store=store, method=method, form="merged", to=tmp_path / "merged")
+        opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged")
+        assert opened.config.id2label == {0: "no", 1: "yes"}
+        forms.append(logits(opened, AutoTokenizer.from_pretrained(tmp_path / "merged")))
+    else:
+        with pytest.raises(MethodError, match="cannot become a part of the weights"):
+            export(asked, store=store, method=method, form="merged", to=tmp_path / "merged")
+    assert len(forms) == 2 * (method in IN_PEFT) + (method in (*MERGED, "full", "head_only"))
+    for found in forms:
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_auto_takes_the_best_method_and_says_which(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    best = max(
+        (row for row in paretune.reporting(asked, store=store).tasks[0].rows),
+        key=lambda row: row.cell.interval.estimate,
+    )
+    done = export(asked, store=store, to=tmp_path / "best")
+    assert done.run.method.name == best.cell.name
+    expected = "peft" if best.cell.name in IN_PEFT else "merged"
+    assert done.form in (expected, "paretune")
+
+
+def test_the_card_has_scores_with_their_basis_and_the_command(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    done = export(asked, store=store, method="lora", to=tmp_path / "lora")
+    card = (tmp_path / "lora" / "README.md").read_text()
+    assert card == done.card
+    for said in (
+        "# lora for words",
+        "PeftModel.from_pretrained(base, FOLDER)",
+        "labels = ['no', 'yes']\nbase = AutoModelForSequenceClassification.from_pretrained(",
+        "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}",
+        "The labels, in the order of the logits: `no`, `yes`; `model.config.id2label` has",
+        "| majority | 0.50 [",
+        "| 20 | 1 |",
+        "rank: 2",
+        "--method lora --seed 1 --form peft",
+        "Licence of the data: not stated",
+    ):
+        assert said in card
+    alone = r"This run alone: 0\.\d\d \[[01]\.\d\d, [01]\.\d\d\] on 20 examples, one seed: its "
+    assert re.search(alone + "interval is over the examples only", card)
+    config = json.loads((tmp_path / "lora" / "adapter_config.json").read_text())
+    assert config["peft_type"] == "LORA" and config["task_type"] == "SEQ_CLS"
+
+
+def test_what_is_there_is_never_overwritten(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "precious.txt").write_text("keep")
+    with pytest.raises(StudyError, match="is there already"):
+        export(asked, store=store, method="lora", to=tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["precious.txt"]
+
+
+def test_wrong_names_are_answered_with_those_there_are(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    for given, said in (
+        ({"task": "other"}, r"It has words"),
+        ({"model": "other"}, r"It has tiny"),
+        ({"method": "other"}, r'has no method "other"\. It has adapterdrop, bitfit, '),
+        ({"method": "tfidf"}, r"tfidf is a baseline without a model: it trains nothing that could"),
+        ({"method": "majority"}, r"What can be exported: adapterdrop, bitfit, "),
+        ({"seed": 9, "method": "lora"}, r"Seeds that have: 1"),
+        ({"form": "onnx"}, r"There is auto, peft, merged, paretune"),
+    ):
+        with pytest.raises((StudyError, StoreError), match=said):
+            export(asked, store=store, to=tmp_path / "x", **given)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_full_run_that_was_not_kept_is_trained_again(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    expected = ours(asked, store, "full", tmp_path / "kept")
+    with Store.open(store) as opened:
+        (found,) = [
+            r for r in opened.load_records(asked.study_hash)
+            if r.run.method.name == "full" and r.run.stage == "final"
+        ]  # fmt: skip
+    weightless = {k: v for k, v in found.result.items() if k != "weights"}
+    monkeypatch.setattr(
+        export_selection,
+        "select_record",
+        lambda cell, seed: type(found)(**{**vars(found), "result": weightless}),
+    )
+    with pytest.raises(StoreError, match="Add --train-again"):
+        export(asked, store=store, method="full", to=tmp_path / "no")
+    export(asked, store=store, method="full", train_again=True, to=tmp_path / "again")
+    opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "again")
+    again = logits(opened, AutoTokenizer.from_pretrained(tmp_path / "again"))
+    torch.testing.assert_close(again, expected, rtol=0, atol=1e-5)
+
+
+def test_our_folder_refuses_another_base(study: Any, tmp_path: Path, tiny_model: Any) -> None:
+    asked, store = study
+    export(asked, store=store, method="prefix", to=tmp_path / "own")
+    assert (tmp_path / "own" / "paretune.json").is_file()
+    with pytest.raises(MethodError, match="was trained on other files"):
+        paretune.load(tmp_path / "own", base=str(tiny_model("bert")))
+    with pytest.raises(MethodError, match="is no folder that paretune exported"):
+        paretune.load(tmp_path)
+
+
+def test_a_stack_is_merged_if_all_its_members_are() -> None:
+    """So that ``auto`` takes our own folder where one of them cannot be."""
+    task = TaskSignature("pair", ("no", "yes"))
+    for members, reason in (
+        (["lora", "ia3"], ""),
+        (["lora", "houlsby"], "houlsby cannot be merged"),
+    ):
+        run = a_run(method="stack", methods=members)
+        assert formats.explain_forms(run, task)["merged"] == reason
+
+
+def test_multiple_choice_exports_too(tmp_path: Path, tiny_model: Any) -> None:
+    """LoRA as an adapter that `PeftModel` opens; prompts, which PEFT cannot, as our own folder."""
+    task = tiny_task(tmp_path / "data", "multiple_choice")
+    asked = small(
+        tmp_path,
+        tiny_model("bert"),
+        tasks=[task.model_dump(exclude_none=True)],
+        methods=[{"name": n, **small_options(n)} for n in ("lora", "prompt")],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+    )
+    finish(asked, tmp_path / "store", costs=0).close()
+    done = export(asked, store=tmp_path / "store", method="lora", to=tmp_path / "lora")
+    assert done.form == "peft" and "AutoModelForMultipleChoice" in done.card
+    with pytest.raises(MethodError, match="cannot put a prompt before several choices"):
+        export(asked, store=tmp_path / "store", method="prompt", form="peft", to=tmp_path / "x")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith((".", "x"))] == []
+    done = export(asked, store=tmp_path / "store", method="prompt", to=tmp_path / "own")
+    assert done.form == "paretune"
+    model, tokenizer = paretune.load(tmp_path / "own")
+    given = tokenizer(["a", "a"], ["b", "c"], return_tensors="pt")
+    with torch.inference_mode():
+        assert model(**{n: t[None] for n, t in given.items()}).logits.shape == (1, 2)
+
+
+def by_the_card(folder: Path) -> torch.Tensor:
+    """The logits that whoever follows the card of an export gets."""
+    (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block.replace('FOLDER = "."', f"FOLDER = {str(folder)!r}"), names)  # noqa: S102 (the card's)
+    return logits(names["model"], names["tokenizer"])
+
+
+def test_the_card_opens_a_base_that_lies_in_a_package(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = tmp_path / "site" / "held_model" / "deep" / "model"
+    shutil.copytree(tiny_model("bert"), inside)
+    about = tmp_path / "site" / "held_model-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: held-model\nVersion: 1.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    asked = small(
+        tmp_path,
+        inside,
+        models=["package:held-model"],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+    )
+    finish(asked, tmp_path / "store", costs=0).close()
+    expected = ours(asked, tmp_path / "store", "lora", tmp_path / "own")
+    own = (tmp_path / "own" / "README.md").read_text()
+    assert "in the Python package `held-model==1.2`" in own and "find_spec" not in own
+    export(asked, store=tmp_path / "store", method="lora", form="peft", to=tmp_path / "peft")
+    card = (tmp_path / "peft" / "README.md").read_text()
+    assert "# pip install held-model==1.2" in card and str(tmp_path) not in card
+    assert "from_pretrained('package:" not in card
+    torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(by_the_card(tmp_path / "own"), expected, rtol=0, atol=1e-5)
+
+
+def test_the_card_of_an_adapter_on_a_folder_says_so(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    expected = ours(asked, store, "lora", tmp_path / "own")
+    export(asked, store=store, method="lora", form="peft", to=tmp_path / "peft")
+    card = (tmp_path / "peft" / "README.md").read_text()
+    assert card.startswith("# lora for words\n\n`tiny` trained by lora")
+    assert "a folder of the machine that exported this, and has no public name" in card
+    assert "base_folder = " in card and "elsewhere: the place of your copy" in card
+    torch.testing.assert_close(by_the_card(tmp_path / "peft"), expected, rtol=0, atol=1e-5)
+    assert "paretune.load(FOLDER, base=PLACE)" in (tmp_path / "own" / "README.md").read_text()
+    export(asked, store=store, method="lora", form="merged", to=tmp_path / "merged")
+    assert "machine that exported" not in (tmp_path / "merged" / "README.md").read_text()
+
+
+def places(folder: Path, told: str) -> list[str]:
+    """The files of an export that hold a text."""
+    found = [p for p in folder.rglob("*") if p.is_file() and told.encode() in p.read_bytes()]
+    return sorted(p.name for p in found)
+
+
+def test_only_the_adapters_config_names_a_path_and_this_is_said(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    here = Path(asked.models[0].name)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    done = {
+        form: export(asked, store=store, method="lora", form=form, to=tmp_path / form)
+        for form in ("peft", "merged", "paretune")
+    }
+    assert here.is_absolute() and Path(asked.tasks[0].train).is_absolute()
+    for told in (str(here), str(Path(asked.tasks[0].train).parent)):
+        assert places(tmp_path / "merged", told) == places(tmp_path / "paretune", told) == []
+    assert places(tmp_path / "peft", str(here)) == ["adapter_config.json"]
+    export(asked, store=store, method="prompt", form="peft", to=tmp_path / "prompt")
+    assert places(tmp_path / "prompt", str(here)) == ["adapter_config.json"]
+    (note,) = done["peft"].notes
+    assert f"is a path of this machine ({here})" in note
+    assert str(tmp_path / "peft" / "adapter_config.json") in note
+    assert "That is a path of one machine" in done["peft"].card
+    assert done["merged"].notes == done["paretune"].notes == ()
+    config = tmp_path / "peft" / "adapter_config.json"
+    settings = json.loads(config.read_text()) | {"base_model_name_or_path": ""}
+    config.write_text(json.dumps(settings))
+    plain = AutoModelForSequenceClassification.from_pretrained(here, num_labels=2)
+    opened = peft.PeftModel.from_pretrained(plain, tmp_path / "peft")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "peft")
+    found = logits(*paretune.load(tmp_path / "paretune"))
+    torch.testing.assert_close(logits(opened, tokenizer), found, rtol=0, atol=1e-5)
+
+
+def test_our_folder_asks_for_a_base_that_a_machine_does_not_know(
+    study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store = study
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
+    moved = tmp_path / "moved"
+    shutil.copytree(asked.models[0].name, moved)
+    export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    expected = logits(*paretune.load(tmp_path / "own"))
+    (noted,) = (tmp_path / "home" / "bases").iterdir()
+    assert noted.name == resolve_source(asked.models[0]).weights_hash
+    noted.write_text(f"{tmp_path / 'gone'}\n")
+    with pytest.raises(ModelError, match=r"was .*gone and is gone.*\n?.*base=PLACE"):
+        paretune.load(tmp_path / "own")
+    noted.unlink()
+    with pytest.raises(ModelError, match='its base "tiny" is a folder that this machine does not'):
+        paretune.load(tmp_path / "own")
+    found = logits(*paretune.load(tmp_path / "own", base=str(moved)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "own" / "README.md"))  # a file: not a folder
+    done = export(asked, store=store, method="lora", form="paretune", to=tmp_path / "again")
+    assert "could not be noted" in done.notes[0]
+
+
+def test_a_folder_of_the_first_format_is_read(study: Any, tmp_path: Path) -> None:
+    asked, store = study
+    export(asked, store=store, method="lora", form="paretune", to=tmp_path / "own")
+    expected = logits(*paretune.load(tmp_path / "own"))
+    path = tmp_path / "own" / "paretune.json"
+    told = json.loads(path.read_text())
+    told["format"], told["base"]["name"] = 1, asked.models[0].name
+    told["run"]["model"]["name"] = asked.models[0].name
+    del told["base"]["folder"]
+    path.write_text(json.dumps(told))
+    torch.testing.assert_close(logits(*paretune.load(tmp_path / "own")), expected, rtol=0, atol=0)
+    path.write_text(json.dumps({**told, "format": 3}))
+    with pytest.raises(MethodError, match=r"is of format 3; this version reads 1 and 2"):
+        paretune.load(tmp_path / "own")
+
+
+def test_a_base_of_the_hub_is_named_with_its_revision(study: Any, tmp_path: Path) -> None:
+    """In the card and in PEFT's config, so that nothing names a place on this machine."""
+    asked, store = study
+    with Store.open(store) as opened:
+        found = next(
+            r
+            for r in opened.load_records(asked.study_hash)
+            if r.run.method.name == "lora" and r.run.stage == "final"
+        )
+        weights = opened.read_blob(found.result["weights"])
+    task, here = TaskSignature("classification", ("no", "yes")), resolve_source(asked.models[0])
+    source = replace(here, name="owner/name", revision="a" * 40)
+    code = loading_snippets.render_program(
+        "peft", task, source, UsageSnippet(("import torch",), "")
+    )
+    assert f"from_pretrained(\n    'owner/name', revision='{'a' * 40}', dtype=" in code
+    (said,) = loading_snippets.describe_base("peft", source)[1:]
+    assert "`owner/name` of the hub at revision" in said
+    with warnings.catch_warnings(record=True) as said_by_peft:
+        warnings.simplefilter("always")
+        formats.write_peft_adapter(
+            found.run, task, source, restore_run(found.run, task, here, weights), tmp_path
+        )
+    assert not [w for w in said_by_peft if "fetch remote file" in str(w.message)], "no network"
+    config = (tmp_path / "adapter_config.json").read_text()
+    assert str(here.folder) not in config
+    told = json.loads(config)
+    assert (told["base_model_name_or_path"], told["revision"]) == ("owner/name", "a" * 40)
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt", "p_tuning", "layer_norm"])
+def test_nothing_is_said_of_an_old_name_that_peft_reads(
+    study: Any, tmp_path: Path, method: str
+) -> None:
+    """``is_gradient_checkpointing``: a warning that no user of an export can do anything about."""
+    asked, store = study
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        export(asked, store=store, method=method, form="peft", to=tmp_path / method)
+    assert [str(w.message) for w in said if issubclass(w.category, FutureWarning)] == []

@@ -1,0 +1,240 @@
+"""What an export refuses or warns of: models that learnt nothing, places that cannot be written."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import transformers
+from support.tiny_study import as_file, command, finish, small
+from support.tiny_tasks import tiny_task
+
+from paretune.analysis.weight_retention import sort_by_priority
+from paretune.errors import StoreError, StudyError
+from paretune.exporting import atomic_folder
+from paretune.store import Store
+from paretune.study import Study
+from paretune.verbs.export import export
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """A study of LoRA, labelled as if it wanted to leave its folder, that learnt something."""
+    folder = tmp_path_factory.mktemp("learnt")
+    study = small(
+        folder,
+        tiny_model("bert"),
+        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
+        methods=[{"name": "lora", "rank": 4, "learning_rates": [2e-2], "label": "lo:ra"}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1]},
+        training={"max_steps": 60, "eval_every": 20, "max_length": 40, "precision": "fp32"},
+    )
+    # As an older version's study file could have it; this one refuses it there.
+    named = study.models[0].model_copy(update={"label": "../models/tiny"})
+    study = study.model_copy(update={"models": (named,)})
+    finish(study, folder / "store", costs=0).close()
+    return study, folder / "store"
+
+
+@pytest.fixture(scope="module")
+def collapsed(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """The same with a rate at which nothing changes: every text gets one answer."""
+    folder = tmp_path_factory.mktemp("collapsed")
+    study = small(
+        folder,
+        tiny_model("bert"),
+        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
+        methods=[{"name": "lora", "rank": 2, "learning_rates": [1e-7]}],
+        protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
+    )
+    finish(study, folder / "store", costs=0).close()
+    with Store.open(folder / "store") as store:
+        outcomes = {
+            r.outcome
+            for r in store.load_records(study.study_hash)
+            if r.run.stage == "final" and r.run.method.name == "lora"
+        }
+    assert outcomes == {"collapsed"}
+    return study, folder / "store"
+
+
+def test_a_model_that_learnt_nothing_is_exported_on_asking_only(
+    collapsed: Any, tmp_path: Path, capsys: Any
+) -> None:
+    study, store = collapsed
+    file = as_file(study, tmp_path / "study.yaml")
+    asked = ("export", file, "--store", store, "--to", tmp_path / "out", "--method", "lora")
+    code, out, err = command(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert "has collapsed. This model learnt nothing: it gave one and the same answer to all" in err
+    assert "Train longer or with a higher rate, or say --allow-collapsed." in err
+    assert not (tmp_path / "out").exists()
+    code, out, err = command(capsys, *asked, "--allow-collapsed")
+    assert code == 0 and "Warning: This model learnt nothing" in out
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "> **Warning**: This model learnt nothing: it gave one and the same answer to" in card
+    assert card.index("**Warning**") < card.index("```python")
+    assert "--form peft --allow-collapsed" in card
+
+
+def test_seeds_that_learnt_something_are_named(learnt: Any, collapsed: Any) -> None:
+    from paretune.exporting.export_selection import refuse_collapsed, select_cell, select_record
+    from paretune.verbs.report import load_results
+
+    found = load_results(*collapsed)
+    cell, _ = select_cell(found.study, found.records, None, None, "lora")
+    record = select_record(cell, None)
+    other = next(r for r in cell.final if r is not record)
+    varied = other.predictions["test"]
+    answers = replace(varied, prediction=tuple(i % 2 for i in range(len(varied.uid))))
+    mended = replace(other, result={**other.result, "outcome": "ok"}, predictions={"test": answers})
+    two = replace(cell, final=(record, mended))
+    with pytest.raises(StudyError, match=rf"Seeds that did not: {mended.run.seed} \(--seed\)"):
+        refuse_collapsed(record, two, allowed=False)
+    assert refuse_collapsed(mended, two, allowed=False) == ""
+
+
+def test_a_run_that_diverged_is_never_taken(learnt: Any) -> None:
+    """It has scores, of the weights before it did, and they were not kept."""
+    from paretune.exporting.export_selection import select_cell, select_record
+    from paretune.verbs.report import load_results
+
+    found = load_results(*learnt)
+    cell, _ = select_cell(found.study, found.records, None, None, "lo:ra")
+    (record,) = cell.final
+    better = {"selection": {"primary": 1.0, "loss": 0.0}}
+    run = record.run.model_copy(update={"seed": 2})
+    diverged = replace(record, run=run, result={"outcome": "diverged", "scores": better})
+    two = replace(cell, final=(record, diverged))
+    assert select_record(two, None) is record
+    with pytest.raises(StoreError, match=r"of seed 2 has ended with scores\. Seeds that have: 1\."):
+        select_record(two, 2)
+    assert [r.run.seed for r in sort_by_priority([record, diverged], [two])] == [1, 2]
+
+
+def test_names_of_labels_are_in_whatever_opens_the_adapter(learnt: Any, tmp_path: Path) -> None:
+    """And ``transformers`` alone goes on opening it: with a config.json beside it could not."""
+    study, store = learnt
+    done = export(study, store=store, form="peft", to=tmp_path / "out")
+    assert "labels = ['a', 'b', 'c']\n" in done.card and not (tmp_path / "out/config.json").exists()
+    names = dict(enumerate("abc"))
+    for opener in (
+        peft.AutoPeftModelForSequenceClassification,
+        transformers.AutoModelForSequenceClassification,
+    ):
+        opened = opener.from_pretrained(tmp_path / "out", id2label=names)
+        assert opened.config.id2label == names and opened.config.num_labels == 3
+
+
+def test_no_label_leads_out_of_the_folder_of_exports(
+    learnt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, store = learnt
+    (tmp_path / "here" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "deeper")
+    done = export(study, store=store)
+    assert done.folder == Path("exports", "small", "tiny-models-tiny-lo-ra")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_dir() and "ra" in p.name] == [
+        "tiny-models-tiny-lo-ra"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (("t", "m", "lora"), "t-m-lora"),
+        (("t", "m", "../../lora"), "t-m-lora"),
+        (("t", "/etc/m", ".."), "t-etc-m"),
+        (("t", "m", "lo\x1b[31mra\n"), "t-m-lo-31mra"),
+        (("..", "/"), "export"),
+        (("č", "C:\\x"), "č-C-x"),
+    ],
+)
+def test_a_folders_name_is_one_name(parts: tuple[str, ...], name: str) -> None:
+    assert atomic_folder.make_safe_name(*parts) == name
+
+
+@pytest.mark.parametrize(
+    ("task", "named"),
+    [
+        ({"kind": "classification", "text": "a", "label": "b", "language": "../x"}, "language"),
+        ({"kind": "translation", "source_lang": "sl", "target_lang": "/x/en"}, "target_lang"),
+    ],
+)
+def test_a_language_is_no_path_either(task: dict[str, Any], named: str) -> None:
+    """It is a part of the task's name, and figures and exports are called by that."""
+    given = {"study": "s", "tasks": [{"name": "t", "train": "a.csv", **task}]}
+    with pytest.raises(StudyError, match=rf'its {named} ".*" holds a slash.*write it as sl'):
+        Study.parse({**given, "models": ["m"], "methods": ["lora"]})
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """``full_disk(n)``: from an export's first folder on, no file may grow beyond ``n`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    real = tempfile.mkdtemp
+
+    def give(size_bytes: int) -> None:
+        def mkdtemp(*given: Any, **options: Any) -> str:
+            folder = real(*given, **options)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+            return folder
+
+        monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+
+    yield give
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("form", ["peft", "merged", "paretune"])
+@pytest.mark.parametrize("size_bytes", [200, 3000])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    learnt: Any, tmp_path: Path, form: str, size_bytes: int, full_disk: Any
+) -> None:
+    study, store = learnt
+    full_disk(size_bytes)
+    with pytest.raises(StoreError, match=r"out: cannot be written \(File .*\); nothing is left of"):
+        export(study, store=store, form=form, to=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_opened(
+    learnt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, store = learnt
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match="cannot be written"):
+        export(study, store=store, to=tmp_path / "file" / "out")
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: Path(path) != tmp_path and real(path, mode)
+    )
+    with pytest.raises(StoreError, match="is not a folder that can be written to"):
+        export(study, store=store, to=tmp_path / "deep" / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_python_says_nothing_of_progress_on_stderr(collapsed: Any, tmp_path: Path) -> None:
+    study, store = collapsed
+    file = as_file(study, tmp_path / "study.yaml")
+    code = (
+        "import sys, paretune\n"
+        "for form in ('peft', 'merged', 'paretune'):\n"
+        "    paretune.exporting(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form,\n"
+        "                    method='lora', allow_collapsed=True)\n"
+    )
+    source = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", code, file, store, tmp_path / "out-"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(source)},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("", "")

@@ -1,0 +1,182 @@
+"""Weights within the study's budget: what stays can be exported, what went can be trained again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.tiny_study import as_file, command, finish, small
+from support.tiny_tasks import tiny_task
+
+import paretune
+from paretune.execution import weight_budget
+from paretune.execution.weight_budget import drop_excess_weights
+from paretune.exporting.export_selection import selection_score
+from paretune.store import Store
+from paretune.store.record import Record
+from paretune.study import Study
+from paretune.verbs.export import export
+from paretune.verbs.plan import plan
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: Any, tiny_model: Any) -> Any:
+    """Full fine-tuning and LoRA, three seeds each, all weights kept."""
+    folder = tmp_path_factory.mktemp("kept")
+    study = small(
+        folder,
+        tiny_model("bert"),
+        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
+        methods=[
+            {"name": "full", "learning_rates": [1e-3]},
+            {"name": "lora", "rank": 2, "learning_rates": [2e-2]},
+        ],
+        protocol={"trials": 1, "folds": 1, "seeds": [1, 2, 3]},
+        training={"max_steps": 20, "eval_every": 20, "max_length": 40, "precision": "fp32"},
+    )
+    finish(study, folder / "store", costs=0).close()
+    return study, folder / "store"
+
+
+@pytest.fixture
+def copied(done: Any, tmp_path: Path) -> Any:
+    """The same in a store that a test may change."""
+    import shutil
+
+    study, store = done
+    shutil.copytree(store, tmp_path / "store")
+    return study, tmp_path / "store"
+
+
+def within(study: Study, keep_weights: int) -> Study:
+    protocol = study.protocol.model_copy(update={"keep_weights": keep_weights})
+    return study.model_copy(update={"protocol": protocol})
+
+
+def finals(study: Study, store: Path, method: str) -> list[Record]:
+    """The method's final runs, the best by its selection score first."""
+    with Store.open(store) as opened:
+        found = [
+            r
+            for r in opened.load_records(study.study_hash, predictions=True)
+            if r.run.stage == "final" and r.run.method.name == method
+        ]
+    return sorted(found, key=selection_score, reverse=True)
+
+
+@pytest.mark.slow
+def test_run_keeps_to_the_budget_while_it_goes_on(done: Any, tmp_path: Path) -> None:
+    given, old = done
+    size = finals(given, old, "full")[0].result["trained_bytes"]
+    study = within(given, size + 40_000)
+    paretune.run(study, store=tmp_path / "store", workers=1, device="cpu")
+    full = finals(study, tmp_path / "store", "full")
+    with Store.open(tmp_path / "store") as opened:
+        assert opened.list_dropped_runs() == {full[1].run_id, full[2].run_id}
+        assert opened.verify() == []
+    export(study, store=tmp_path / "store", method="full", to=tmp_path / "best")
+    tight = within(given, size - 1)
+    paretune.run(tight, store=tmp_path / "tight", workers=1, device="cpu")
+    full = finals(tight, tmp_path / "tight", "full")
+    assert len(full) == 3 and all("weights" not in r.result for r in full)
+
+
+def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
+    copied: Any, tmp_path: Path, capsys: Any
+) -> None:
+    study, store = copied
+    full, lora = finals(study, store, "full"), finals(study, store, "lora")
+    budget = full[0].result["trained_bytes"] + 40_000
+    study = within(study, budget)
+    with Store.open(store) as opened:
+        dropped = drop_excess_weights(study, opened)
+        assert set(dropped) == {full[1].run_id, full[2].run_id}
+        assert drop_excess_weights(study, opened) == [], "what fits is left alone"
+        assert opened.verify() == []
+        weights = [opened.blob_path(r.result["weights"]) for r in (*full, *lora)]
+        assert [path.exists() for path in weights] == [True, False, False, True, True, True]
+    assert sum(p.stat().st_size for p in weights if p.exists()) < budget + 20_000
+    done = export(study, store=store, method="full", to=tmp_path / "best")
+    assert done.run.seed == full[0].run.seed
+    for record in lora:
+        export(study, store=store, method="lora", seed=record.run.seed,
+               to=tmp_path / f"lora{record.run.seed}", allow_collapsed=True)  # fmt: skip
+    file = as_file(study, tmp_path / "study.yaml")
+    seed = full[1].run.seed
+    asked = ("export", file, "--store", store, "--method", "full", "--seed", seed, "--to",
+             tmp_path / "again", "--allow-collapsed")  # fmt: skip
+    code, out, err = command(capsys, *asked)
+    assert (code, out) == (6, "")
+    assert "its trained weights were not kept. Add --train-again: the same run gives the" in err
+    assert " s of training)" in err and "protocol.keep_weights" in err
+    assert not (tmp_path / "again").exists()
+    code, out, _ = command(capsys, *asked, "--train-again")
+    assert code == 0 and f"Training again: tiny x tiny x full, seed {seed} (" in out
+    assert (tmp_path / "again" / "model.safetensors").is_file()
+
+
+def test_where_not_even_the_best_fit_the_recommended_come_first(
+    copied: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, store = copied
+    full, lora = finals(study, store, "full"), finals(study, store, "lora")
+    study = within(study, full[0].result["trained_bytes"] + 100)
+    asked = []
+    real = weight_budget.recommend
+
+    def recommend(cells: Any) -> Any:
+        found = real(cells)
+        asked.append(found)
+        (cell,) = [c for c in found.candidates if c.cell.method == "full"]
+        return replace(found, chosen=cell, best=cell)
+
+    monkeypatch.setattr(weight_budget, "recommend", recommend)
+    with Store.open(store) as opened:
+        drop_excess_weights(study, opened)
+        held = {r.run_id for r in (*full, *lora)} - opened.list_dropped_runs()
+    assert held == {full[0].run_id} and len(asked) == 1
+
+
+def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
+    from support.tiny_tasks import silent, tiny_run
+
+    from paretune.execution.run_executor import make_training_executor
+
+    execute = make_training_executor("cpu", 1, keep_bytes=20_000)
+    task = tiny_task(tmp_path / "data")
+    for method, stage, there in (
+        ("lora", "final", True), ("full", "final", False), ("lora", "tune", False),
+    ):  # fmt: skip
+        run = tiny_run(task, tiny_model("bert"), method, stage=stage)
+        left = execute(run, checkpoint=tmp_path / "x", report=silent, halvings=0)
+        assert ("weights" in left.blobs) is there
+        assert (left.result["trained_bytes"] <= 20_000) is (method == "lora")
+        assert not any("not kept" in note for note in left.result["notes"])
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        ("4GiB", "for all final runs; all are kept."),
+        ("200KiB", "for the best of each method; protocol.keep_weights keeps 200 KiB, the best"),
+        (
+            "100KiB",
+            "protocol.keep_weights keeps 100 KiB, the recommended first; `export --train-again` "
+            "trains the others once more. 1 method alone takes more than that.",
+        ),
+    ],
+)
+def test_plan_shows_the_bytes_before_anything_is_trained(
+    done: Any, tmp_path: Path, capsys: Any, budget: str, said: str
+) -> None:
+    study, store = done
+    file = as_file(study, tmp_path / "study.yaml")
+    code, out, _ = command(capsys, "plan", file, f"protocol.keep_weights={budget}",
+                           "--store", tmp_path / "none")  # fmt: skip
+    assert code == 0 and said in " ".join(out.split())
+    found = plan(study, store=store)
+    trained = [finals(study, store, m) for m in ("full", "lora", "head_only")]
+    sizes = [[r.result["trained_bytes"] for r in each] for each in trained]
+    assert found.weight_bytes == (sum(map(max, sizes)), sum(map(sum, sizes)))

@@ -1,0 +1,47 @@
+"""Baselines that are fitted answer with a constant where there is nothing to learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tiny_study import finish, small
+
+from paretune.data.example import Example
+from paretune.methods.baselines import gradient_boosting, majority, tfidf
+
+
+def examples(texts: list[str], labels: list[float]) -> list[Example]:
+    return [
+        Example(f"train:{i}", ((text, None),), label, f"line {i}", features=(float(i),))
+        for i, (text, label) in enumerate(zip(texts, labels, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("method", [tfidf, gradient_boosting])
+def test_one_label_in_train_is_the_constant_answer(method: Any) -> None:
+    train = examples(["the cat", "a dog", "some ice"], [1, 1, 1])
+    found = method.fit(train, 3, method.Options(), 0)(train)
+    assert found.shape == (3, 3)
+    assert (found.argmax(1) == 1).all()
+    expected = majority.fit(train, 3, majority.Options(), 0)(train)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 1], [0.5, 1.5, 2.5]])
+def test_texts_without_a_word_are_the_constant_answer(labels: list[float]) -> None:
+    train = examples(["?", "!", "x"], labels)
+    found = tfidf.fit(train, 2, tfidf.Options(), 0)(train)
+    np.testing.assert_array_equal(found, majority.fit(train, 2, majority.Options(), 0)(train))
+
+
+def test_a_study_with_one_label_in_train_ends_well(tmp_path: Path, tiny_model: Any) -> None:
+    study = small(tmp_path, tiny_model("bert"))
+    train = (tmp_path / "train.csv").read_text(encoding="utf-8")
+    (tmp_path / "train.csv").write_text(train.replace(",no", ",yes"), encoding="utf-8")
+    store = finish(study, tmp_path / "store", costs=0)
+    outcome = {r.run.method.name: r.outcome for r in store.load_records(study.study_hash)}
+    store.close()
+    assert outcome["tfidf"] == outcome["majority"] == "collapsed"

@@ -1,0 +1,165 @@
+"""Two runs stacked in one pass get what each gets alone: logits, gradients, twenty steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.tiny_tasks import small, tiny_run, tiny_task
+from support.two_runs import Both
+from torch import Tensor
+
+from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_rows, per_run_vector
+from paretune.models.load import LoadedModel, load_model
+from paretune.study import derive_seed
+from paretune.training.caches import ProcessCache
+
+METHODS = [
+    ("lora", 2), ("loha", 2), ("loha", 8), ("prompt", 4),
+    ("dora", 2), ("lokr", 2), ("lokr", 8), ("ia3", 0), ("bitfit", 0),
+    ("houlsby", 8), ("parallel", 8), ("adapterdrop", 8), ("p_tuning", 4),
+    ("prefix", 4), ("mam", 4), ("unipelt", 2),
+]  # fmt: skip
+"""LoHa of rank 2 is factorised here, of rank 8 it is not."""
+FORMS = [("lora", 2), ("loha", 8), ("lokr", 8)]
+"""LoRA, and what a larger rank computes in another way."""
+
+
+@pytest.fixture
+def both(tiny_model: Any, tmp_path: Path) -> Any:
+    def make(
+        method: str, size: int, family: str, kind: str, dtype: torch.dtype = torch.float32
+    ) -> Both:
+        options = dict.fromkeys(small(method), size)
+        run = tiny_run(tiny_task(tmp_path, kind), tiny_model(family), method, options=options)
+        bench = ProcessCache()
+        dataset, source = bench.dataset(run.task), bench.source(run.model)
+
+        def fresh() -> LoadedModel:
+            return load_model(source, kind=dataset.kind, num_labels=len(dataset.labels))
+
+        data = bench.encode(list(dataset.train), fresh(), source, 64)
+        return Both(run, fresh, data, dtype)
+
+    return make
+
+
+def cases(methods: list[tuple[str, int]]) -> list[Any]:
+    return [
+        pytest.param(m, size, family, kind, shares, id=f"{m}{size}-{family}-{kind}-{word}")
+        for m, size in methods
+        for family, kind in (("bert", "pair"), ("roberta", "multiple_choice"))
+        for word, shares in (("even", (4, 4)), ("uneven", (5, 2)))
+    ]
+
+
+def cross_entropy(pair: Both) -> Any:
+    return lambda z, rows: F.cross_entropy(z, torch.tensor([pair.data.labels[i] for i in rows]))
+
+
+@pytest.mark.parametrize(("method", "size", "family", "kind", "shares"), cases(FORMS))
+def test_logits_and_gradients_of_each_run(
+    both: Any, method: str, size: int, family: str, kind: str, shares: tuple[int, int]
+) -> None:
+    """Those of small ranks, unevenly shared, are in test_contract.py, on every family and kind."""
+    pair = both(method, size, family, kind, torch.float64)
+    pair.unsettle()
+    pair.equal(shares, cross_entropy(pair))
+
+
+@pytest.mark.parametrize(("method", "size", "family", "kind", "shares"), cases(METHODS))
+def test_twenty_steps_of_each_run(
+    both: Any, method: str, size: int, family: str, kind: str, shares: tuple[int, int]
+) -> None:
+    pair = both(method, size, family, kind)
+    loss_of = cross_entropy(pair)
+    joint_losses: list[list[float]] = [[], []]
+    parameters = [*pair.injection.parameters.values()]
+    parameters += [p for head in pair.heads.values() for p in head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.01)
+    pair.joint.model.train()
+    for step in range(20):
+        rows = pair.rows(shares, step)
+        answers = zip(pair.together(rows), rows, strict=True)
+        losses = [loss_of(z, own) for z, own in answers]
+        optimizer.zero_grad()
+        (losses[0] + losses[1]).backward()
+        optimizer.step()
+        for r in (0, 1):
+            joint_losses[r].append(losses[r].item())
+    for r, prepared in enumerate(pair.solo):
+        optimizer = torch.optim.AdamW(prepared.trained.values(), lr=3e-3, weight_decay=0.01)
+        prepared.loaded.model.train()
+        alone = []
+        for step in range(20):
+            own = pair.rows(shares, step)[r]
+            loss = loss_of(pair.alone(r, own), own)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            alone.append(loss.item())
+        torch.testing.assert_close(joint_losses[r], alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lora", "loha", "prompt"])
+def test_a_run_starts_in_a_fleet_as_alone(both: Any, method: str) -> None:
+    """What a seed draws does not depend on the runs beside it."""
+    pair = both(method, 3, "bert", "pair")
+    for r, prepared in enumerate(pair.solo):
+        for name, parameter in prepared.injection.parameters.items():
+            assert torch.equal(pair.injection.parameters[name][r : r + 1], parameter)
+    first, second = (next(iter(p.injection.parameters.values())) for p in pair.solo)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("shares", [[3, 3], [5, 1]])
+def test_each_runs_rows_meet_its_own_matrix(shares: list[int]) -> None:
+    fleet = Fleet(runs=2)
+    fleet.share(shares)
+    x, weight = torch.randn(6, 4, 3).double(), torch.randn(2, 5, 3).double()
+    told = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
+    torch.testing.assert_close(per_run_linear(x, weight, fleet), told, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("counts", [[2, 3, 1], [2, 0, 4], [0, 0, 6]])
+def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
+    counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``repeat_interleave`` would, whose gradient is a sum in no fixed order on a GPU."""
+    fleet = Fleet(3)
+    fleet.share(counts)
+    shares, total = torch.tensor(counts), sum(counts)
+    vector, values = torch.randn(3, 4, requires_grad=True), torch.randn(3, 5, 4, requires_grad=True)
+    wanted = [t.repeat_interleave(shares, 0) for t in (vector, values)]
+    weights = [torch.randn_like(t) for t in wanted]
+    gradients = torch.autograd.grad(wanted, (vector, values), weights)
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("repeat_interleave")
+
+    monkeypatch.setattr(Tensor, "repeat_interleave", refused)
+    found = [
+        per_run_vector(torch.zeros(total, 4), vector, fleet),
+        per_run_rows(values, total, fleet),
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    again = torch.autograd.grad(found, (vector, values), weights)
+    for a, b in zip(again, gradients, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_shares_must_fit_the_fleet() -> None:
+    with pytest.raises(ValueError, match="3 shares for a fleet of 2 runs"):
+        Fleet(runs=2).share([1, 2, 3])
+
+
+def test_seeds_of_different_purposes_are_apart() -> None:
+    drawn = {
+        derive_seed(1, "init", "lora", "a"),
+        derive_seed(1, "init", "lora", "b"),
+        derive_seed(1, "head"),
+    }
+    assert len(drawn | {derive_seed(2, "head")}) == 4

@@ -1,0 +1,252 @@
+"""``peft:<name>``: what is refused, in whose words, and a study that compares one with ours."""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from support.tiny_study import command, finish, small
+from test_peft_tuners import SMALL, peft_run
+from transformers import AutoModelForSequenceClassification
+
+import paretune
+from paretune import methods
+from paretune.errors import MethodError
+from paretune.methods.core import options as method_options
+from paretune.methods.core.run_axis import Fleet
+from paretune.methods.peft import tuner_methods
+from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.models.load import load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.study import ModelSpec
+from paretune.training.prepare import prepare
+
+TASK = {"task_type": "SEQ_CLS"}
+PROMPT = {**TASK, "num_virtual_tokens": 4}
+ASKED: dict[str, dict[str, Any]] = {
+    "adalora": {"target_modules": ["query"]},
+    "adaption_prompt": {"adapter_len": 4, "adapter_layers": 1},
+    "cartridge": PROMPT,
+    "cpt": TASK,
+    "multitask_prompt_tuning": PROMPT,
+    "p_tuning": PROMPT,
+    "poly": {**TASK, "target_modules": ["query"]},
+    "prefix_tuning": PROMPT,
+    "prompt_tuning": PROMPT,
+    "shadow": {},
+    "xlora": {**TASK, "hidden_size": 32, "adapters": {"first": "/nowhere"}},
+}
+"""What a user would write for each, by ``peft`` alone."""
+
+
+@pytest.fixture
+def loaded(tiny_model: Any) -> Any:
+    return load_model(
+        resolve_source(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=3
+    )
+
+
+def parsed(tuner: str, **options: Any) -> tuple[Any, Any]:
+    method = methods.get(f"peft:{tuner}")
+    return method, method_options.parse_options(method.NAME, method.Options, options)
+
+
+@pytest.mark.parametrize("tuner", sorted(REFUSED))
+def test_what_is_refused_fails_in_peft_too(tuner: str, tiny_model: Any) -> None:
+    """Where ``peft`` says something, it says it when tried; where not, it cannot wrap a model."""
+    kinds = {kind.value.lower(): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    if tuner == "lily":
+        return  # it does train: see below
+    if tuner not in kinds:
+        pytest.skip(f"peft {peft.__version__} has no {tuner}")
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"), num_labels=3)
+    base.config.use_cache = False  # X-LoRA wants that
+
+    def tried() -> None:
+        config = kinds[tuner](**ASKED[tuner])
+        if not REFUSED[tuner].peft_message:
+            peft.inject_adapter_in_model(config, base)
+        peft.get_peft_model(base, config)(input_ids=torch.arange(5, 11)[None])
+
+    said = re.escape(REFUSED[tuner].peft_message) or "does not support prompt learning"
+    with pytest.raises((AttributeError, ValueError, TypeError), match=said):
+        tried()
+
+
+def test_lily_answers_by_the_texts_beside(tiny_model: Any) -> None:
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"), num_labels=3)
+    theirs = peft.get_peft_model(base, peft.LilyConfig(r=4, target_modules=["query"])).eval()
+    for name, parameter in theirs.named_parameters():
+        if "lily_" in name:
+            torch.nn.init.normal_(parameter)
+    texts = torch.arange(5, 29).reshape(2, 12)
+    with torch.inference_mode():
+        alone, beside = theirs(input_ids=texts[:1]).logits, theirs(input_ids=texts).logits[:1]
+    assert (alone - beside).abs().max() > 1e-3
+
+
+def test_trainable_tokens_leave_no_head_in_peft() -> None:
+    assert SUPPORTED["trainable_tokens"].not_in_peft
+    with pytest.raises(TypeError, match="modules_to_save"):
+        peft.TrainableTokensConfig(token_indices=[1], modules_to_save=["classifier"])
+
+
+def test_unknown_tuners_are_answered_with_those_there_are() -> None:
+    with pytest.raises(MethodError, match=r'"peft:vara" is not known .*peft:vera'):
+        methods.get("peft:vara")
+    with pytest.raises(MethodError, match="Did you mean peft:vera"):
+        methods.get("vera")
+
+
+def test_another_peft_may_have_more_or_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    tuner_methods.make_method.cache_clear()
+    monkeypatch.delitem(PEFT_TYPE_TO_CONFIG_MAPPING, kinds["vera"])
+    newer = Enum("newer", {"NEWER": "NEWER"}).NEWER  # type: ignore[attr-defined]
+    monkeypatch.setitem(PEFT_TYPE_TO_CONFIG_MAPPING, newer, peft.VeraConfig)
+    with pytest.raises(MethodError, match=r'"peft:vera" is not known \(peft .* is installed\)'):
+        methods.get("peft:vera")
+    with pytest.raises(MethodError, match=r'"peft:newer" is not known to this paretune'):
+        methods.get("peft:newer")
+
+
+@pytest.mark.parametrize(
+    ("tuner", "options", "said"),
+    [
+        (
+            "vera",
+            {"rank": 8},
+            r'has no option "rank"\. Did you mean r\?',
+        ),
+        ("vera", {"r": "8"}, r"option r: '8' is not of type int"),
+        ("vera", {"r": True}, "True is not of type int"),
+        ("vera", {"modules_to_save": ["classifier"]}, "the whole head is trained"),
+        ("vera", {"bias": "all"}, "bitfit does that"),
+        ("vera", {"target_modules": []}, "the list is empty"),
+        ("lora", {"init_lora_weights": "eva"}, "eva: it starts from gradients or activations"),
+        ("lora", {"init_lora_weights": "nonsense"}, "is not of type bool or 'gaussian'"),
+        ("lora", {"rank_pattern": {"query": 2.5, 3: 4}}, None),
+        ("adamss", {"use_asa": True}, "wants a call after every step"),
+        ("psoft", {"psoft_svd": "half"}, "is not of type 'full' or 'lowrank'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    tuner: str, options: dict[str, Any], said: str | None
+) -> None:
+    if said is None:
+        parsed(tuner, **options)
+        return
+    with pytest.raises(MethodError, match=said):
+        parsed(tuner, **options)
+
+
+@pytest.mark.parametrize(
+    ("tuner", "options", "said"),
+    [
+        ("lora", {"r": 0}, "peft says: `r` should be a positive integer"),
+        ("c3a", {"block_size": 7}, "peft says: .*block"),
+        ("vera", {"target_modules": ["nothing"]}, '"nothing" matches no linear layer'),
+        ("ln_tuning", {"target_modules": ["query"]}, '"query" matches no normalisation'),
+        ("vera", {"layers_to_transform": [2]}, "the model has 0 to 1"),
+        ("trainable_tokens", {}, "trains nothing without token_indices"),
+        ("boft", {"boft_block_num": 4}, "peft says: You can only specify either"),
+        ("lora", {"rank_pattern": {"nothing": 4}}, "rank_pattern keys did not match any"),
+        ("lora", {"exclude_modules": ["nothing"]}, "no modules were excluded"),
+        ("lora", {"exclude_modules": ["query", "value"]}, "All modules were excluded|No modules"),
+    ],
+)
+def test_what_peft_refuses_leaves_the_model_as_it_was(
+    tuner: str, options: dict[str, Any], said: str, loaded: Any
+) -> None:
+    method, checked = parsed(tuner, **{**SMALL.get(tuner, {}), **options})
+    if tuner == "trainable_tokens":
+        method, checked = parsed(tuner)
+    modules, pristine = dict(loaded.model.named_modules()), loaded.backbone_digest()
+    with pytest.raises(MethodError, match=said) as refusal:
+        method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [1])
+    assert f"peft:{tuner}" in refusal.value.where or "target_modules" in refusal.value.what
+    assert dict(loaded.model.named_modules()) == modules and loaded.backbone_digest() == pristine
+
+
+def test_a_tuner_trains_alone(loaded: Any) -> None:
+    method, checked = parsed("vera", r=8)
+    with pytest.raises(MethodError, match="2 runs at once"):
+        method.inject(loaded.model, loaded.anatomy, checked, Fleet(runs=2), [1, 2])
+    stack = methods.get("stack")
+    asked = method_options.parse_options("stack", stack.Options, {"methods": ["lora", "peft:vera"]})
+    with pytest.raises(MethodError, match="takes the place of layers"):
+        stack.inject(loaded.model, loaded.anatomy, asked, Fleet(), [1])
+
+
+@pytest.mark.parametrize("tuner", ["lora", "unilora", "vblora"])
+def test_the_draw_depends_on_the_seed_alone(tuner: str, loaded: Any) -> None:
+    method, checked = parsed(tuner, **SMALL.get(tuner, {}))
+
+    def drawn(seed: int) -> list[torch.Tensor]:
+        torch.rand(seed)  # whatever ran before
+        made = method.inject(loaded.model, loaded.anatomy, checked, Fleet(), [seed])
+        layers = [p.detach().clone() for p in made.parameters.values()]
+        made.undo()
+        return layers
+
+    first, second, again = drawn(1), drawn(2), drawn(1)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_head_may_learn_at_its_own_pace(tiny_model: Any, tmp_path: Path) -> None:
+    run = peft_run(tmp_path, tiny_model("bert"), "c3a")
+    loaded = load_model(resolve_source(run.model), kind="pair", num_labels=3)
+    prepared = prepare(run, loaded)
+    factors = prepared.injection.learning_rate_factors
+    assert {factors.get(name) for name in prepared.head} == {
+        SUPPORTED["c3a"].head_learning_rate_factor
+    }
+    assert not set(factors) & set(prepared.injection.parameters)
+
+
+def test_a_study_compares_one_with_ours(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checked, planned, run, reported and exported; the store knows it by its full name."""
+    monkeypatch.chdir(tmp_path)
+    asked = small(
+        tmp_path,
+        tiny_model("bert"),
+        methods=[{"name": "lora", "rank": 2}, {"name": "peft:vera", "r": 8}],
+        protocol={"trials": 2, "folds": 1, "seeds": [1]},
+    )
+    checked = paretune.check(asked)
+    assert not checked.errors
+    said = {seen.name: seen.said for seen in checked.items}
+    assert said["peft:vera"] == "VeRA (peft), learning rates 0.003, 0.03"
+    assert "method + " in said["words x tiny x peft:vera"]
+    assert paretune.plan(asked, store=tmp_path / "store") is not None
+    finish(asked, tmp_path / "store", costs=0).close()
+    rows = paretune.reporting(asked, store=tmp_path / "store").tasks[0].rows
+    assert {"lora", "peft:vera"} <= {row.cell.method for row in rows}
+    # Two steps: whether it has learnt something is no matter here.
+    given: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
+    done = paretune.exporting(asked, **given, method="peft:vera")
+    assert done.folder == Path("exports", "small", "words-tiny-peft-vera")
+    assert done.form == "peft" and done.largest_difference < 1e-5
+    assert "peft:vera for words" in done.card
+    own = paretune.exporting(
+        asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own"
+    )
+    assert own.largest_difference == 0
+    merged = paretune.exporting(
+        asked, **given, method="peft:vera", form="merged", to=tmp_path / "merged"
+    )
+    assert merged.largest_difference < 1e-5
+
+
+def test_ls_names_them(capsys: Any) -> None:
+    code, out, _ = command(capsys, "ls", "methods")
+    assert code == 0 and "peft:NAME" in out and "vera" in out

@@ -1,0 +1,111 @@
+"""A base held in bf16 keeps nothing of the weight file that it came from."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny_marian import tiny_marian
+
+from paretune.models.bf16_weights import cast_to_bf16
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.study import ModelSpec
+
+MAPS = Path("/proc/self/maps")
+
+
+def opened(folder: Path) -> LoadedModel:
+    return load_model(
+        resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2
+    )
+
+
+def translator(folder: Path) -> LoadedModel:
+    source = resolve_source(ModelSpec(name=str(folder)))
+    return load_model(source, kind="translation", languages=("sl", "en"))
+
+
+@pytest.mark.skipif(not MAPS.is_file(), reason="needs Linux's /proc/self/maps")
+@pytest.mark.parametrize("family", ["bert", "modernbert", "marian"])
+def test_the_weight_file_is_no_longer_mapped(tiny_model, tmp_path, family):
+    if family == "marian":
+        folder = tiny_marian(tmp_path / family)
+        loaded = translator(folder)
+    else:
+        folder = tiny_model(family, tmp_path / family)
+        loaded = opened(folder)
+    weights = str(folder / "model.safetensors")
+    assert weights in MAPS.read_text(encoding="utf-8")
+    cast_to_bf16(loaded.model, loaded.anatomy)
+    gc.collect()
+    assert weights not in MAPS.read_text(encoding="utf-8")
+
+
+def test_what_stays_in_fp32_has_the_same_bits(tiny_model):
+    plain, held = opened(tiny_model("bert")), opened(tiny_model("bert"))
+    cast_to_bf16(held.model, held.anatomy)
+    cast = {f"{name}.weight" for name in held.anatomy.linear_layers}
+    assert cast
+    for (name, expected), found in zip(
+        plain.model.named_parameters(), held.model.parameters(), strict=True
+    ):
+        if name in cast:
+            assert torch.equal(found, expected.to(torch.bfloat16)), name
+        elif name not in held.head_parameters:
+            assert found.dtype == torch.float32, name
+            assert torch.equal(found, expected), name
+
+
+def test_tied_tables_stay_tied(tmp_path):
+    loaded = translator(tiny_marian(tmp_path / "marian"))
+    cast_to_bf16(loaded.model, loaded.anatomy)
+    words = loaded.model.get_input_embeddings().weight
+    assert loaded.model.get_output_embeddings().weight is words
+
+
+MEASURE = """
+import gc, json, sys
+from paretune.measuring.counters import status_bytes
+from paretune.models.bf16_weights import hold_bf16
+from paretune.models.load import load
+from paretune.models.sources.resolve import resolve
+from paretune.study import ModelSpec
+
+def opened(folder):
+    loaded = load(resolve(ModelSpec(name=folder)), kind="classification", num_labels=2)
+    hold_bf16(loaded.model, loaded.anatomy)
+    gc.collect()
+    return loaded
+
+opened(sys.argv[1])  # what the first model brings beside itself: imports, buffers of products
+before = status_bytes("VmRSS")
+loaded = opened(sys.argv[2])
+held = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+print(json.dumps({"grown": status_bytes("VmRSS") - before, "parameters": held}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MAPS.is_file(), reason="needs Linux's /proc/self/status")
+def test_a_process_grows_by_the_bytes_of_the_parameters(tiny_model, tmp_path):
+    """About 140 MB in fp32 (a word table of 41 MB in it), 93 MB as held."""
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    folder = tiny_model("roberta", tmp_path / "large")
+    config = AutoConfig.from_pretrained(folder)
+    config.update({"vocab_size": 20_000, "hidden_size": 512, "intermediate_size": 2048})
+    config.update({"num_hidden_layers": 8, "num_attention_heads": 8})
+    AutoModelForMaskedLM.from_config(config).save_pretrained(folder)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tiny_model("roberta")), str(folder)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert 80e6 < found["parameters"] < 110e6
+    assert found["grown"] < found["parameters"] + 25e6  # before: 60 MB more, the mapped matrices

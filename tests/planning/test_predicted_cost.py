@@ -1,0 +1,125 @@
+"""Predictions on a tiny real study: what a run noted beforehand is what is predicted of it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import tiny_models, tiny_study
+from support.tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_tasks import tiny_run, tiny_task
+
+from paretune.measuring import devices
+from paretune.measuring.compute_cost import ComputeCost
+from paretune.measuring.devices import Gpu
+from paretune.planning.context import NO_MODEL, StudyContext
+from paretune.planning.predicted_cost import CostPredictor
+from paretune.store.record import Record
+from paretune.study import Study
+from paretune.training.fleet.capacity import count_slots
+from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
+
+SPEEDS = {"fp32": 1.0, "bf16": 2.0}
+"""Gigaflops of a made-up machine."""
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, list[Record]]:
+    folder = tmp_path_factory.mktemp("predict")
+    model = tiny_models.tiny_model("bert", folder / "bert")
+    study = tiny_study.small(folder / "data", model, methods=["full", {"name": "lora", "rank": 2}])
+    with tiny_study.finish(study, folder / "store", costs=1) as store:
+        records = [r for r in store.load_records(study.study_hash) if r.run.model != NO_MODEL]
+    return study, records
+
+
+def test_runs_note_what_they_were_to_do(done: tuple[Study, list[Record]]) -> None:
+    _study, records = done
+    works = {(r.run.method.name, r.run.stage): ComputeCost.from_record(r) for r in records}
+    full, lora = works["full", "final"], works["lora", "final"]
+    assert full is not None and lora is not None
+    assert full.operations == pytest.approx(1.5 * lora.operations)  # 6 N T against 4 N T
+    assert full.held_bytes > lora.held_bytes
+    assert full.saved_bytes > lora.saved_bytes
+
+
+def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
+    """What plan reckons with is what the run itself noted; mean lengths are of all texts there."""
+    _study, records = done
+    predictor = CostPredictor(StudyContext(), SPEEDS)
+    for record in records:
+        noted, before = ComputeCost.from_record(record), predictor._compute_work(record.run)
+        assert noted is not None
+        assert before.held_bytes == noted.held_bytes
+        assert before.operations == pytest.approx(noted.operations, rel=0.1)
+        assert before.saved_bytes == pytest.approx(noted.saved_bytes, rel=0.1)
+
+
+def test_records_set_the_speed_and_the_rest(
+    done: tuple[Study, list[Record]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, records = done
+    final = [r for r in records if r.run.stage == "final" and r.run.method.name == "lora"][:1]
+    (cost,) = [r for r in records if r.run.stage == "cost"]
+    cost = replace(cost, run=cost.run.model_copy(update={"method": final[0].run.method}))
+    work = CostPredictor(StudyContext(), SPEEDS)._compute_work(cost.run)
+    peak = work.held_bytes + work.saved_bytes + 3_000_000
+    told = [
+        replace(final[0], measured={"wall_seconds": {"train": 7.0}}),
+        replace(cost, measured={"phases": {"train": {"peak_bytes": peak}}}),
+    ]
+    steps = final[0].result["steps"]
+    found = CostPredictor(StudyContext(), SPEEDS, told).predict(final[0].run)
+    assert steps == 2 and found.seconds == pytest.approx(7.0)
+    assert found.basis == "1 ended runs of this model"
+    assert CostPredictor(StudyContext(), SPEEDS, told).predict(
+        cost.run
+    ).peak_bytes == pytest.approx(peak)
+    # On another device they say nothing, and a CPU's speed says nothing of a GPU.
+    monkeypatch.setattr(
+        devices, "_query_in_subprocess", lambda device: Gpu("NVIDIA L4", 1, 1, (8, 9))
+    )
+    other = CostPredictor(StudyContext(), SPEEDS, told, device="cuda").predict(cost.run)
+    assert other.peak_bytes == work.held_bytes + work.saved_bytes
+    assert (other.seconds, other.memory_basis) == (None, "tensors alone")
+    assert "no run of this model has ended on this GPU" in other.basis
+    # Of two cards of one name one tells of the other, and a card of another name does not.
+    of_card: dict[str, Any] = {"device": "cuda:1", "device_name": "NVIDIA L4"}
+    told[0].measured["environment"] = of_card
+    on_card = CostPredictor(StudyContext(), SPEEDS, told, device="cuda").predict(final[0].run)
+    assert on_card.basis == "1 ended runs of this model"
+    told[0].measured["environment"] = {**of_card, "device_name": "NVIDIA H100"}
+    assert (
+        CostPredictor(StudyContext(), SPEEDS, told, device="cuda").predict(final[0].run).seconds
+        is None
+    )
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2", "marian"])
+def test_who_trains_together_is_known_before(
+    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as the worker then finds, by default and where it is asked."""
+    context, translates = StudyContext(), family == "marian"
+    task = tiny_pairs(tmp_path / "data") if translates else tiny_task(tmp_path)
+    model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
+    budget = 1 << 26
+    for method in ("lora", "prefix", "full", "unipelt"):
+        run = tiny_run(task, model, method)
+        for tokens in (10_000, 50):
+            monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", tokens)
+            asked = count_slots(run, context.caches, "cpu", 8, budget)
+            unasked = count_slots(run, context.caches, "cpu", 8, budget, where_it_pays=True)
+            assert CostPredictor(context, SPEEDS).predict_fleet_size(run, 8, budget) == (
+                asked,
+                unasked > 1,
+            )
+            assert (asked, unasked) == (
+                (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
+            )
+    cost = tiny_run(task, model, stage="cost")
+    assert CostPredictor(context, SPEEDS).predict_fleet_size(cost, 8, budget) == (1, False)
+    assert CostPredictor(context, SPEEDS).predict_fleet_size(tiny_run(task, model), 8, 0) == (
+        1,
+        False,
+    )

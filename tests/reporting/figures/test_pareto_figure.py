@@ -1,0 +1,124 @@
+import io
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+from support import fake_records as fake
+
+from paretune.analysis.pareto.front import pareto_front
+from paretune.reporting.build import build_report
+from paretune.reporting.figures.pareto import format_share
+from paretune.reporting.html.page import write_page
+from paretune.reporting.text.terminal_tables import print_tables
+
+
+def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None:
+    study = fake.study()
+    text = write_page(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
+    first = text.index("On topics, take lora")
+    assert first < text.index("Clearly above every baseline: full and lora.")
+    assert text.count("On topics, take lora") == 1  # the recommendation stands once
+    assert text.index("take lora on topics and entailment.") < text.index('class="matrix"') < first
+    assert text.index('class="matrix"') < text.index('class="health"') < text.index("<nav")
+    assert text.index('<svg class="bars broad"') < text.index('<svg class="bars front"')
+    assert "paretune export STUDY --task topics --model e5-small --method lora" in text
+    assert "no other configuration is both as cheap and as good" in text
+    assert re.search(r'870 MiB<br><span class="soft">on front: (&gt;)?\d+ %</span></td>', text)
+    assert "Every pair, and the ranks that follow" in text
+    assert re.search(r"1: 0\.\d\d \[0\.\d\d, 0\.\d\d\] \(12\.0 s\)", text)
+
+
+def test_the_terminal_has_them_too() -> None:
+    study = fake.study()
+    out = io.StringIO()
+    print_tables(build_report(study, fake.whole(study)), Console(file=out, width=200))
+    text = out.getvalue()
+    said = ("On topics, take lora", "Pareto front", "Clearly above every baseline: full and")
+    places = [text.index(one) for one in said]
+    assert places == sorted(places)
+    assert re.search(r"870 MiB \| (>99|100) %", text)
+    assert re.search(r"lora +0\.77 \[0\.67, 0\.86\] +1–2 +60 x 3", text)
+
+
+def test_marks_stay_in_the_picture_and_labels_apart() -> None:
+    study = fake.study(
+        models=["a", "b", "c"],
+        methods=["full", "lora", "loha", "prompt"],
+        tasks=[fake.own_task("t")],
+    )
+    (task,) = build_report(study, fake.whole(study)).tasks
+    assert task.front is not None
+    picture = task.front.picture
+    assert len(picture.marks) == 15
+    places = sorted(mark.label_y for mark in picture.marks)
+    assert all(b - a >= 23.9 for a, b in pairwise(places))  # a finger's breadth
+    assert places[0] > 0 and places[-1] <= picture.height
+    for mark in picture.marks:
+        assert 0 < mark.high <= mark.y <= mark.low <= picture.bottom + 0.1
+        assert "15 " not in mark.name and "examples, 3 seeds" in mark.name
+
+
+def test_no_front_without_two_that_are_measured() -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    records = [r for r in fake.whole(study) if r.run.method.name in ("majority", "tfidf", "lora")]
+    (task,) = build_report(study, records).tasks
+    assert task.front is None
+    (empty,) = build_report(study, []).tasks
+    assert empty.front is None and empty.advice is not None and empty.advice.take == ""
+
+
+def test_shares_never_round_to_certainty() -> None:
+    assert [format_share(p) for p in (0, 0.001, 0.5, 0.999, 1)] == [
+        "0 %",
+        "<1 %",
+        "50 %",
+        ">99 %",
+        "100 %",
+    ]
+    assert pareto_front({}, {}) == ()
+
+
+def test_each_cost_has_its_picture() -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    (task,) = build_report(study, fake.whole(study)).tasks
+    assert task.front is not None
+    axes = [picture.axis for picture in task.front.pictures]
+    assert axes == ["memory", "time", "parameters", "saved", "inference"]
+    assert len({picture.id for picture in task.front.pictures}) == len(axes)
+
+
+def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    records = fake.whole(study)
+    (task,) = build_report(study, records).tasks
+    assert task.front is not None
+    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    wide = text[text.index('<svg class="bars front"') : text.index('<div class="narrow">')]
+    start = text.index('<ol class="key"')
+    below = text[start : text.index("<table", start)]
+    for part in (wide, below):
+        links = re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)">', part)
+        assert [link for link, _ in links] == [mark.row for mark in task.front.picture.listed]
+        for link, said in links:
+            row = re.search(rf'<tr id="{link}".*?</tr>', text)
+            assert row is not None and said.split(",")[0] in row[0]
+            assert re.search(r"\d % of draws; 0\.\d\d \[.*\], 60 examples, 3 seeds; \d", said)
+    labels = re.findall(r"<a [^>]*>([^<]+)</a>", below)
+    assert all(
+        said.startswith(label)
+        for label, (_, said) in zip(
+            labels, re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)"', below), strict=True
+        )
+    )
+
+
+def test_the_narrow_picture_has_the_same_points_in_a_phones_width() -> None:
+    study = fake.study(tasks=[fake.own_task("t")], models=["a", "b", "c"])
+    (task,) = build_report(study, fake.whole(study)).tasks
+    assert task.front is not None
+    wide, narrow = task.front.picture, task.front.narrow
+    assert narrow.width == 320 and wide.width > 600
+    assert [m.row for m in narrow.listed] == [m.row for m in wide.listed]
+    assert all(46 <= mark.x <= 46 + narrow.plot_width < 300 for mark in narrow.marks)
+    assert narrow.id != wide.id

@@ -1,0 +1,84 @@
+"""The page in a real browser, where one is installed: what runs, and what must not."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import fake_records as fake
+from support import fake_translations as made
+
+from paretune.reporting.html.page import write_page
+
+BROWSER = next(
+    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), ""
+)
+needs_browser = pytest.mark.skipif(not BROWSER, reason="no Chromium or Chrome is installed")
+EVIL = "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script>${1}'+1+'"
+
+
+def dom(page: Path, folder: Path) -> str:
+    """The document after its scripts have run, and its console on stderr."""
+    done = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={folder}", "--window-size=1200,900", "--virtual-time-budget=8000",
+            "--enable-logging=stderr", "--dump-dom", page.as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    said = re.findall(r"CONSOLE[^\n]*", done.stderr)
+    assert said == []  # no error, and nothing that the page's own policy refused
+    return done.stdout
+
+
+@needs_browser
+def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None:
+    study = fake.study(
+        models=[{"name": "m", "label": EVIL}],
+        methods=["full", {"name": "lora", "label": EVIL}],
+    )
+    page = write_page(study, fake.whole(study), (), tmp_path / "r.html")
+    found = dom(page, tmp_path / "browser")
+    assert "<title>sample · paretune</title>" in found
+    charts = re.findall(r'data-part="chart"[^>]*>\s*<svg', found)
+    assert len(charts) == 2
+    assert len(re.findall(r'id="front-still-\d"[^>]*hidden', found)) == 2
+    assert "<option>trained parameters</option>" in found or "trained parameters</option>" in found
+    assert "No budget: move the slider" in found
+    for part in re.findall(r'data-part="points">(.*?)</ol>', found, re.S):
+        links = re.findall(r'<a href="#(point-\d-\d)"[^>]*aria-label="([^"]*)"', part)
+        assert len(links) == 3 and all("60 examples, 3 seeds" in said for _, said in links)
+        assert all(f'<tr id="{row}"' in found for row, _ in links)
+    # Two selects of methods for each task, with every configuration in them.
+    assert found.count("head_only</option>") == 4
+
+
+@needs_browser
+def test_a_page_without_a_front_has_no_library_and_no_error(tmp_path: Path) -> None:
+    study = fake.study()
+    page = write_page(study, [], (), tmp_path / "r.html")
+    assert "<script" not in page.read_text("utf-8")
+    assert "no method has a score yet" in dom(page, tmp_path / "browser")
+
+
+@needs_browser
+def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
+    study = made.study()
+    records = [
+        replace(
+            r,
+            predictions={
+                name: replace(part, prediction=(EVIL, *part.prediction[1:]))
+                for name, part in r.predictions.items()
+            },
+        )
+        for r in made.whole(study)
+    ]
+    found = dom(write_page(study, records, (), tmp_path / "r.html"), tmp_path / "browser")
+    assert "<title>help · paretune</title>" in found
+    assert "<img src=x" not in found.replace("&lt;", "<!")
+    assert found.count("copy_source</option>") == 2

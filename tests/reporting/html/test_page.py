@@ -1,0 +1,282 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from base64 import b64encode
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from support import fake_records as fake
+from support.html_tags import EVIL, Tags
+
+from paretune.analysis.statistics import score_interval
+from paretune.analysis.statistics.bootstrap import bootstrap_weights
+from paretune.data.finding import Finding
+from paretune.errors import StoreError
+from paretune.reporting.html.page import write_page
+from paretune.reporting.text import formatting
+
+
+def page(tmp_path: Path, study, records, states=(), **more) -> str:
+    return write_page(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
+
+
+def test_the_page_says_what_was_found(tmp_path: Path) -> None:
+    study = fake.study()
+    text = page(tmp_path, study, fake.whole(study))
+    assert "Clearly above every baseline: full and lora." in text
+    assert "(60 examples, 3 seeds)" in text
+    assert "collapsed 3/3" in text
+    assert "One constant was answered by prompt, with 3 of 3 seeds." in text
+    assert "not measured: no energy counter can be read on this machine" in text
+    assert "one solo measurement" in text.lower()
+    assert 'class="line"' in text
+    assert re.search(r'fill="url\(#quality-0-h\)"', text)
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
+    study = fake.study()
+    text = page(tmp_path, study, fake.whole(study))
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    names = {name for name, _ in tags.seen}
+    assert not names & {"link", "img", "iframe", "object"}
+    for _, attributes in tags.seen:
+        assert (attributes.get("href") or "#").startswith("#")
+        assert not any(name.startswith("on") or name == "src" for name in attributes)
+    assert "@import" not in text
+    ids = [a["id"] for _, a in tags.seen if "id" in a]
+    assert len(ids) == len(set(ids))
+    links = {(a.get("href") or "")[1:] for _, a in tags.seen if a.get("href")}
+    assert links <= set(ids)
+
+
+def test_the_page_can_be_heard_and_used_without_a_mouse(tmp_path: Path) -> None:
+    study = fake.study()
+    tags = Tags()
+    text = page(tmp_path, study, fake.whole(study))
+    tags.feed(text)
+    ids = {a["id"] for _, a in tags.seen if "id" in a}
+    for name, attributes in tags.seen:
+        if name == "svg":
+            named = attributes.get("aria-labelledby", "") or ""
+            assert (
+                attributes.get("aria-hidden")
+                or attributes.get("aria-label")
+                or set(named.split()) <= ids
+            )
+        if name == "th":
+            assert attributes.get("scope") in ("row", "col")
+        if (attributes.get("class") or "") == "scroll":
+            assert attributes["tabindex"] == "0"
+    assert ("html", {"lang": "en"}) in tags.seen
+    description = re.search(r'<desc id="quality-0-d">(.*?)</desc>', text, re.S)
+    assert description is not None
+    assert "lora, 0.7" in description[1]
+
+
+def test_hostile_text_cannot_run(tmp_path: Path) -> None:
+    study = fake.study(
+        models=[{"name": "m", "label": EVIL}],
+        methods=["full", {"name": "lora", "label": EVIL}],
+    )
+    records = fake.whole(study)
+    run = fake.make_run(study, "final", "full", 9)
+    records.append(fake.record(run, outcome="error", message=EVIL))
+    noted = fake.make_run(study, "tune", "full", 8)
+    records.append(fake.record(noted, {"selection": fake.answers(0.5)}, result={"notes": [EVIL]}))
+    findings = [Finding("warning", "x", EVIL, EVIL, EVIL)]
+    text = page(tmp_path, study, records, findings=findings)
+    assert "<span>data</span> <b>1 warning</b>" in text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;" in text
+    tags = Tags()
+    tags.feed(text)
+    allowed = re.findall(r"'sha256-([^']+)'", text)
+    bodies = re.findall(r"<script>(.*?)</script>", text, re.S)
+    hashes = [b64encode(sha256(body.encode()).digest()).decode() for body in bodies]
+    assert hashes == allowed and len(allowed) == 3  # the library once, for both tasks
+    blocks = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.S)
+    assert len(blocks) == text.count("<script") - 3 == 4
+    assert not any(c in block for block in blocks for c in "<>&")
+    assert formatting.sanitise_line(EVIL) in str([json.loads(block) for block in blocks])
+    assert not any(name.startswith("on") for _, a in tags.seen for name in a)
+
+
+def test_where_nothing_is_above_the_page_says_so(tmp_path: Path) -> None:
+    study = fake.study()
+    records = fake.whole(study, {"full": 0.45, "lora": 0.47})
+    text = page(tmp_path, study, records)
+    assert "On topics, there is nothing to take." in text
+    assert "Nothing scores above the constant answer (majority, 0.47)." in text
+    assert "no clear difference from" in text
+
+
+def test_the_papers_scores_are_labelled_wherever_shown(tmp_path: Path) -> None:
+    study = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
+    run = fake.make_run(study, "final", "lora", 42, selection="test")
+    text = page(tmp_path, study, [fake.record(run, {"test": fake.answers(0.7)})])
+    # Sentence, heading, figure and table.
+    assert text.count("selected on the test part") >= 4
+    assert "Deliberate departures from the paper" in text
+    assert "COPA, prompt tuning: the paper has none" in text
+
+
+def test_one_seed_is_not_said_to_be_several_and_the_presets_settings_stand_alone(
+    tmp_path: Path,
+) -> None:
+    paper = fake.study(protocol={"preset": "paper"}, tasks=[fake.own_task("cb")])
+    run = fake.make_run(paper, "final", "lora", 42, selection="test")
+    text = page(tmp_path, paper, [fake.record(run, {"test": fake.answers(0.7)})])
+    assert "interval over examples (one seed)" in text
+    assert "interval over seeds and examples" not in text
+    (settings,) = re.findall(r'<pre tabindex="0">(# .*?)</pre>', text, re.S)
+    assert "preset: paper" in settings and "as_run: false" in settings
+    assert not any(name in settings for name in ("seeds:", "folds:", "training:"))
+    fair = fake.study()
+    text = page(tmp_path, fair, fake.whole(fair))
+    assert "interval over seeds and examples" in text and "folds: 1" in text
+
+
+def test_costs_of_other_conditions_are_told_apart(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")])
+    same = fake.whole(study)
+    assert ": cpu, 2 threads, batch 16, 128 tokens." in page(tmp_path, study, same)
+    assert "not all measured under the same conditions" not in page(tmp_path, study, same)
+    for place, record in enumerate(same):
+        if record.run.stage == "cost" and record.run.method.name == "lora":
+            same[place] = replace(record, measured={**record.measured, "batch_size": 4})
+    text = page(tmp_path, study, same)
+    assert "lora: cpu, 2 threads, batch 4, 128 tokens" in text
+    assert "full, prompt and head_only: cpu, 2 threads, batch 16, 128 tokens" in text
+    assert "Costs were not all measured under the same conditions" in text
+
+
+def test_learning_rates_and_what_failed_are_shown(tmp_path: Path) -> None:
+    study = fake.study()
+    records = fake.whole(study)
+    bad = fake.make_run(study, "tune", "lora", 0, learning_rate=0.05)
+    note = "diverged at step 12"
+    records.append(fake.record(bad, outcome="diverged", result={"notes": [note]}))
+    text = page(tmp_path, study, records)
+    assert "5e-2: lost (1 fold, 1 lost)" in text
+    assert re.search(r"1e-3: 0\.\d\d \[0\.\d\d, 0\.\d\d\] \(40 × 1, 1 fold\)", text)
+    assert note in text
+
+
+def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
+    study = fake.study()
+    waiting = [fake.state(fake.make_run(study, "tune", "lora", 0), "running")]
+    text = page(tmp_path, study, [], waiting)
+    assert "topics / e5-small / lora: rates on trial 0 of 1, 1 running; final seeds 0 of 3" in text
+    assert "On topics, no method has a score yet." in text
+
+
+def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
+    study = fake.study()
+    path = write_page(study, [], [], tmp_path / "r.html")
+    before = path.read_bytes()
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="No space left"):
+        write_page(study, fake.whole(study), [], path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
+    study = fake.study()
+    records = fake.whole(study)
+    assert page(tmp_path, study, records) == page(tmp_path, study, records)
+
+
+def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many seconds it takes is measured by bench/report_page.py."""
+    study = fake.large()
+    records = fake.whole(study)
+    assert len(records) > 1000
+    asked: list[int] = []
+
+    def counted(units: int):
+        asked.append(units)
+        return bootstrap_weights(units)
+
+    monkeypatch.setattr(score_interval, "bootstrap_weights", counted)
+    text = page(tmp_path, study, records)
+    # As many as there are scores, not as there are pairs of methods; and of two sizes of data.
+    assert 0 < len(asked) < len(records) and set(asked) == {40, 60}
+    assert len(text.encode()) < 6_000_000
+    assert text.count("University of Washington Interactive Data Lab") == 1
+
+
+def test_reports_need_no_model_library() -> None:
+    code = (
+        "import sys, paretune.reporting.html.page, paretune.reporting.figures.mpl_bars, paretune.reporting.text.terminal_tables; "
+        "print([m for m in ('torch', 'transformers', 'peft', 'sklearn', 'matplotlib', "
+        "'vl_convert') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_the_page_begins_with_the_whole_study(tmp_path: Path) -> None:
+    """Model, machine and date; one sentence; methods by tasks; how the study stands."""
+    study = fake.study()
+    states = [replace(fake.state(fake.make_run(study, "final", "lora", 9), "done"), ended_at=0.0)]
+    records = fake.whole(study)
+    text = page(tmp_path, study, records, states)
+    head = text[text.index("<h1>") : text.index("</header>")]
+    assert "Model: e5-small (118 M parameters)" in head and "Date: 1 January 1970" in head
+    assert "On 2 of 2 tasks a method is clearly above every baseline; take lora on" in head
+    lora = head[head.index('<th scope="row">lora</th>') :]
+    row = lora[: lora.index("</tr>")]
+    assert row.count("0.7") >= 2 and row.count('<span class="take">take</span>') == 2
+    assert row.count("▲") == 2 and row.count("870 MiB") == 1
+    runs = f"{len(records)} of {len(records)}"
+    for title, value in (("runs finished", runs), ("seeds constant", "6 of 24")):
+        assert f"<span>{title}</span> <b>{value}</b>" in head
+    assert head.count('class="alarm"') == 1  # prompt is constant
+
+
+def test_peak_memory_is_told_once_in_the_matrix_and_once_in_each_part_of_a_task(
+    tmp_path: Path,
+) -> None:
+    """0.1.0 had it five times a task."""
+    study = fake.study(tasks=[fake.own_task("t")], methods=["full", "lora"])
+    text = page(tmp_path, study, fake.whole(study))
+    # Without pictures and the names of their points.
+    text = re.sub(r"<(svg|script|details|ol)\b.*?</\1>", "", text, flags=re.S)
+    # The matrix, what to take, and the front's table; a picture beside them.
+    assert text.count("870 MiB") == 3
+    assert text.count("1.85 GiB") == 2
+
+
+def test_tables_are_not_split_in_print(tmp_path: Path) -> None:
+    text = page(tmp_path, fake.study(), [])
+    printed = text[text.index("@media print") :]
+    assert ".scroll { break-inside: avoid; }" in printed
+    assert "thead { display: table-header-group; }" in printed
+
+
+def test_the_constant_answer_is_one_number(tmp_path: Path) -> None:
+    """The bar was the best constant of the test part, the table the majority of train."""
+    study = fake.study(tasks=[fake.own_task("t")], methods=["full"])
+    records = [r for r in fake.whole(study) if r.run.method.name != "majority"]
+    label = records[0].predictions
+    test = next(r.predictions["test"] for r in records if "test" in r.predictions)
+    rare = min(set(test.label), key=test.label.count)  # train's majority is rare in test
+    run = fake.make_run(study, "final", "majority", 1)
+    answers = fake.predictions(test.label, [int(rare)] * len(test.label))
+    text = page(tmp_path, study, [*records, fake.record(run, {"test": answers})])
+    assert label is not None and "constant answer, " not in text
+    share = test.label.count(rare) / len(test.label)
+    assert text.count(f"majority, {share:.2f} [") >= 1

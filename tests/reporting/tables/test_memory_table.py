@@ -1,0 +1,133 @@
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from support import fake_records as fake
+
+from paretune.errors import StudyError
+from paretune.reporting.build import build_report
+from paretune.reporting.figures import memory_stack
+from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.html.page import write_page
+from paretune.reporting.tables.memory_breakdown import build_memory_grid, explain_memory_difference
+from paretune.reporting.text.terminal_tables import print_tables
+from paretune.store.record import Record
+from paretune.verbs import report as gathering
+from paretune.verbs.why import why as ask
+
+EVIL = '<b onclick="x">\x1b[31m'
+
+
+def changed(records: list[Record], method: str, **measured: Any) -> list[Record]:
+    """The records, with the cost of one method measured otherwise."""
+    study = fake.study()
+    others = [r for r in records if not (r.run.stage == "cost" and r.run.method.key == method)]
+    run = fake.make_run(study, "cost", method, 1)
+    base = fake.cost(run, fake.MEGABYTES[method])
+    return [*others, fake.record(base.run, measured={**base.measured, **measured})]
+
+
+def test_why_full_is_heavier_in_words() -> None:
+    study = fake.study()
+    full, lora, _ = build_report(study, fake.whole(study)).tasks[0].rows
+    said = explain_memory_difference(full, lora)
+    assert said[0] == ("full took 1.85 GiB at its peak in training, lora 870 MiB: 1.00 GiB more.")
+    assert said[1].startswith("One solo measurement each")
+    assert said[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
+    assert said[4].startswith("  gradients: 448 MiB more")
+    assert said[-1].startswith("full trains 118 M parameters, lora 296 k")
+    assert "less" in explain_memory_difference(lora, full)[0]
+
+
+def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
+    study = fake.study()
+    records = changed(fake.whole(study), "lora", batch_size=4, not_measured={})
+    full, lora, prompt = build_report(study, records).tasks[0].rows
+    assert "not measured under the same conditions (batch 16 against 4)" in " ".join(
+        explain_memory_difference(full, lora)
+    )
+    near = changed(records, "prompt", phases={"train": {"peak_bytes": 880 * 2**20}})
+    rows = build_report(study, near).tasks[0].rows
+    assert "have not been told apart" in " ".join(explain_memory_difference(rows[1], rows[2]))
+    shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
+    prompt = build_report(study, shut).tasks[0].rows[2]
+    assert explain_memory_difference(full, prompt) == (
+        "The peak of prompt in training is not known: the counter is shut.",
+    )
+    none = build_report(study, [r for r in records if r.run.stage != "cost"]).tasks[0].rows[0]
+    assert "no solo measurement yet" in explain_memory_difference(none, lora)[0]
+
+
+def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
+    study = fake.study()
+    longer = {**fake.cost(fake.make_run(study, "cost", "lora", 1), 1.0).measured["components"]}
+    longer["activations_bytes"] = 10**9
+    records = changed(fake.whole(study), "lora", components=longer)
+    grid = build_memory_grid(build_report(study, records).tasks[0].measured_rows)
+    assert grid is not None
+    assert grid.above.startswith("One solo measurement each, in a fresh process.")
+    texts = {row.method: texts for row, texts in grid.rows}
+    assert texts["full"] == (
+        "448 MiB", "449 MiB", "898 MiB", "28.6 MiB", "66.7 MiB", "1.85 GiB"
+    )  # fmt: skip
+    assert texts["lora"][3:5] == ("in the rest", "418 MiB")
+    assert any("room for under the peak" in n and "954 MiB for lora" in n for n in grid.notes)
+    assert build_memory_grid([]) is None
+
+
+def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
+    study = fake.study()
+    out = io.StringIO()
+    print_tables(build_report(study, fake.whole(study)), Console(file=out, width=80))
+    assert "Where the bytes go. One solo measurement each" in " ".join(out.getvalue().split())
+    text = write_page(study, fake.whole(study), [], tmp_path / "r.html").read_text("utf-8")
+    assert 'id="bytes-table-1">Where the bytes go</h3>' in text
+    for kind in ("weights", "gradients", "optimizer", "activations", "rest"):
+        assert f'<rect class="{kind}"' in text
+    assert re.search(r'<desc id="bytes-0-d">full, weights 448 MiB, gradients 449 MiB', text)
+
+
+def test_segments_are_to_scale_and_hostile_names_are_escaped(tmp_path: Path) -> None:
+    study = fake.study(methods=["full", {"name": "lora", "label": EVIL}])
+    task = build_report(study, fake.whole(study)).tasks[0]
+    figure = memory_stack.build_memory_stack(task, 0)
+    assert figure is not None
+    full = next(bar for bar in figure.bars if bar.label == "full")
+    assert full.length is not None
+    assert sum(length for _, length in full.segments) == pytest.approx(full.length)
+    assert [x for _, x, _ in full.stacked][1] == pytest.approx(full.segments[0][1])
+    text = write_page(study, fake.whole(study), [], tmp_path / "r.html").read_text("utf-8")
+    assert "<b onclick" not in text and "\x1b" not in text
+
+
+def test_a_pdf_is_the_same_bytes_again_and_carries_no_date(tmp_path: Path) -> None:
+    study = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
+    records = fake.cell(study, "lora", 0.7)
+    first, second = (
+        write_figures(study, records, [], tmp_path / at, formats=("pdf",)) for at in "ab"
+    )
+    assert [path.name for path in first] == ["t.pdf", "t-bytes.pdf"]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    for content in (path.read_bytes() for path in first):
+        assert content.startswith(b"%PDF") and b"FontFile2" in content
+        assert b"CreationDate" not in content and b"ModDate" not in content
+
+
+def test_the_verb_names_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = fake.study()
+    found = gathering.StudyResults(study, Path(), fake.whole(study), [], [])
+    monkeypatch.setattr(gathering, "load_results", lambda *_: found)
+    answers = ask(study, "full", "lora")
+    assert [(one.task, one.model) for one in answers] == [
+        ("topics", "e5-small"), ("entailment", "e5-small")
+    ]  # fmt: skip
+    assert answers[0].gaps[0].part == "optimizer"
+    assert len(ask(study, "full", "head_only", task="topics")) == 1
+    for bad in (("full", "lorra"), ("full", "full"), ("majority", "full")):
+        with pytest.raises(StudyError):
+            ask(study, *bad)
+    with pytest.raises(StudyError, match="It has topics, entailment"):
+        ask(study, "full", "lora", task="nowhere")

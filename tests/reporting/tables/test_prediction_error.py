@@ -1,0 +1,50 @@
+import re
+from dataclasses import asdict, replace
+
+from support import fake_records as fake
+
+from paretune.measuring.compute_cost import ComputeCost
+from paretune.reporting.build import build_report
+from paretune.reporting.html.page import render_page
+from paretune.reporting.tables.prediction_error import build_prediction_grids, format_ratios
+from paretune.store.record import Record
+from paretune.study import Study
+
+MIB = 2**20
+
+
+def worked(study: Study) -> list[Record]:
+    """Records that say what they were to do: 40 operations a step, of whatever unit."""
+    work = ComputeCost(40.0, 300 * MIB, 400 * MIB)
+    return [
+        replace(r, measured={**r.measured, "work": asdict(work), "environment": fake.ENVIRONMENT})
+        for r in fake.whole(study)
+    ]
+
+
+def test_the_page_lays_prediction_beside_measurement() -> None:
+    study = fake.study()
+    report = build_report(study, worked(study))
+    grids = build_prediction_grids(report)
+    assert len(grids) == 2 and grids[0] is not None
+    rows = {row.method: texts for row, texts in grids[0].rows}
+    assert set(rows) == {"full", "lora", "prompt"}
+    # Lora is predicted by full (1,890 MiB) and prompt (940 MiB), on two tasks: the middle.
+    assert rows["lora"][:3] == ("1.38 GiB", "870 MiB", "1.63 (1 run)")
+    assert rows["lora"][3:] == ("12.0 s", "12.0 s", "1.00 (1.00 to 1.00, 3 runs)")
+    assert any("Peak memory, predicted to measured over all methods" in n for n in grids[0].notes)
+    text = render_page(report)
+    assert text.count("<summary>Prediction against measurement</summary>") == 2
+    assert re.search(r'id="foresight-1".*Predicted and measured', text)
+
+
+def test_without_a_basis_nothing_is_said() -> None:
+    study = fake.study()
+    report = build_report(study, fake.whole(study))
+    assert build_prediction_grids(report) == (None, None)
+    assert "Prediction against measurement" not in render_page(report)
+
+
+def test_a_ratio_carries_its_runs() -> None:
+    assert format_ratios([(2.0, 1.0)]) == "2.00 (1 run)"
+    assert format_ratios([(2.0, 1.0), (1.0, 1.0), (3.0, 2.0)]) == "1.50 (1.00 to 2.00, 3 runs)"

@@ -1,0 +1,286 @@
+"""A study of translations as it is shown: scores up to 100, further tables, loss curves."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from sacrebleu.metrics import BLEU
+from support import fake_records as fake
+from support import fake_translations as made
+from support.html_tags import Tags
+
+from paretune.analysis.scores import HIGHEST
+from paretune.contrib.slobench import official_scores
+from paretune.errors import MissingDependencyError
+from paretune.reporting.build import Report, build_report
+from paretune.reporting.figures import bars, learning_curves
+from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.html.page import write_page
+from paretune.reporting.text import formatting
+from paretune.reporting.text.terminal_tables import print_tables
+from paretune.store.record import Record
+from paretune.study import Study
+
+NUMBER = re.compile(r"(\d\.\d{3}) \[(\d\.\d{3}), (\d\.\d{3})\]")
+ASKED = {"metrics": ["meteor", "bertscore"], "bertscore_model": "FacebookAI/roberta-large"}
+
+
+def told(report: Report, width: int = 80) -> str:
+    out = io.StringIO()
+    print_tables(report, Console(file=out, width=width))
+    return out.getvalue()
+
+
+def page(study: Study, records: list[Record], folder: Path) -> str:
+    return write_page(study, records, [], folder / "page.html").read_text("utf-8")
+
+
+def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
+    study = made.study()
+    records = made.whole(study)
+    task = build_report(study, records).tasks[0]
+    assert (task.metric, task.highest, task.translates) == ("BLEU", 100.0, True)
+    found = next(r for r in task.rows if r.method == "lora").cell.interval
+    finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
+    own = [
+        BLEU(force=True)
+        .corpus_score(list(r.predictions["test"].prediction), [list(r.predictions["test"].label)])
+        .score
+        for r in finals
+    ]
+    assert found is not None and found.estimate == pytest.approx(sum(own) / 3, abs=1e-9)
+    text = f"{found.estimate:.1f} [{found.low:.1f}, {found.high:.1f}]"
+    assert formatting.format_interval(found) == text
+    assert text in told(build_report(study, records)) and text in page(study, records, tmp_path)
+
+
+def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) -> None:
+    study = made.study()
+    report = build_report(study, made.whole(study))
+    rows = {row.method: row for row in report.tasks[0].all_rows}
+    assert [name for name, row in rows.items() if row.below_untuned] == ["prompt"]
+    assert rows["prompt"].verdict is not None
+    assert rows["prompt"].verdict.summary == "clearly below untuned"
+    assert rows["lora"].verdict is not None and rows["lora"].verdict.above_all
+    assert {a.baseline for a in rows["lora"].verdict.comparisons} == {"untuned", "copy_source"}
+    text = page(study, made.whole(study), tmp_path)
+    assert "losing what it knows: prompt." in text
+    assert "loses what the base model knows" in text
+    assert "one seed: interval" not in text  # nothing of the baselines is drawn
+
+
+def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
+    study = made.study()
+    report = build_report(study, made.whole(study, {"prompt": 0.0}))
+    row = next(r for r in report.tasks[0].rows if r.method == "prompt")
+    assert row.collapsed and row.below_untuned
+    assert row.cell.interval is not None
+    assert formatting.format_interval(row.cell.interval) == "0.0 [0.0, 0.0]"
+    assert "One text was answered by prompt, with 3 of 3 seeds." in " ".join(
+        told(report, 400).split()
+    )
+
+
+def test_every_score_stands_in_a_table_with_its_signature() -> None:
+    study = made.study()
+    scores, _ = build_report(study, made.whole(study)).tasks[0].grids
+    assert scores.titles == ("BLEU", "chrF", "TER")
+    assert [row.method for row, _ in scores.rows] == [
+        "full",
+        "lora",
+        "prompt",
+        "untuned",
+        "copy_source",
+    ]
+    assert all(text.count(".") == 3 for _, texts in scores.rows for text in texts)
+    assert "BLEU nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:" in scores.notes[0]
+    assert "METEOR and BERTScore: not computed, since generation.metrics" in scores.notes[1]
+
+
+def test_what_was_asked_for_beside_is_shown_and_serves_slobench() -> None:
+    study = made.study(generation=ASKED)
+    records = made.whole(study, segment=("meteor", "bertscore"))
+    scores, own = build_report(study, records).tasks[0].grids
+    assert scores.titles == ("BLEU", "chrF", "TER", "METEOR", "BERTScore")
+    finals = [r for r in records if r.run.method.name == "full" and r.run.stage == "final"]
+    values = [v for r in finals for v in r.predictions["test"].segment["bertscore"]]
+    mean = f"{sum(values) / len(values):.3f}"
+    assert scores.rows[0][1][4].startswith(f"{mean} [0.")
+    assert own.titles[0] == "BERTScore" and own.rows[0][1][0] == scores.rows[0][1][4]
+    assert "BERTScore (F1) by FacebookAI/roberta-large." in scores.notes
+    text = told(build_report(study, records))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = made.study()
+    records = made.whole(study)
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(
+        "paretune.contrib.slobench.cell_intervals._segments", official_scores.score_segments
+    )
+    _, own = build_report(study, records).tasks[0].grids
+    assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(own.titles)
+    finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
+    each = [
+        official_scores.score_translation(
+            [str(t) for t in r.predictions["test"].prediction],
+            [str(t) for t in r.predictions["test"].label],
+            "en",
+        ).scores
+        for r in finals
+    ]
+    row = dict(zip(own.titles, own.rows[1][1], strict=True))
+    for name, theirs in (
+        ("BLEU (avg)", "BLEU (avg)"),
+        ("BLEU (corpus)", "BLEU (corpus)"),
+        ("CHRF (avg = corpus)", "CHRF (corpus)"),
+    ):
+        mean = sum(one[theirs] for one in each) / 3
+        value, low, high = NUMBER.fullmatch(row[name]).groups()  # type: ignore[union-attr]
+        assert value == f"{mean:.3f}" and float(low) < mean < float(high)
+    assert own.above.startswith(
+        "Mean over seeds [95 %], on 80 test examples x 3 seeds; untuned and copy_source on 80 x 1."
+    )
+
+
+def test_rows_of_other_seeds_are_named_one_by_one_where_not_all_of_a_method_are() -> None:
+    study = made.study(models=["one", "two"])
+    records = made.whole(study)
+    early = [
+        r
+        for r in records
+        if (r.run.model.key, r.run.method.key, r.run.seed) != ("two", "lora", 3)
+        or r.run.stage != "final"
+    ]
+    scores, _ = build_report(study, early).tasks[0].grids
+    assert "x 3 seeds; lora on two on 80 x 2; untuned and copy_source on 80 x 1." in scores.above
+
+
+@pytest.mark.parametrize("models", [["one"], ["one", "two"], ["long-" * 12, "two"]])
+def test_no_heading_and_no_number_is_cut_on_a_terminal(
+    models: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(
+        "paretune.contrib.slobench.cell_intervals._segments", official_scores.score_segments
+    )
+    study = made.study(generation=ASKED, models=models)
+    report = build_report(study, made.whole(study, segment=("meteor", "bertscore")))
+    grids = report.tasks[0].grids
+    assert [len(grid.titles) for grid in grids] == [5, 5]
+    for width in (60, *range(70, 92), 170):
+        text = told(report, width)
+        assert max(map(len, text.splitlines())) <= width
+        lines = text[text.index("Every score") : text.index("Where the bytes go")].splitlines()
+        headings = [line for line in lines if line.split()[: len(models)][-1:] == ["method"]]
+        if len(models[0]) < 9:  # no name is folded where there is room for it
+            copied = [line for line in lines if re.search(r"copy_source +\d", line)]
+            assert len(copied) == len(headings)
+        for grid in grids:
+            assert all(any(title in line for line in headings) for title in grid.titles)
+            assert all(any(t in line for line in lines) for _, texts in grid.rows for t in texts)
+
+
+def test_what_slobenchs_table_lacks_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(language: str) -> None:
+        raise MissingDependencyError("words need data.", remedy="Get `punkt_tab`.")
+
+    monkeypatch.setattr(official_scores, "load_tokeniser", lacking)
+    monkeypatch.setattr(
+        "paretune.contrib.slobench.cell_intervals._segments", official_scores.score_segments
+    )
+    study = made.study()
+    _, own = build_report(study, made.whole(study)).tasks[0].grids
+    assert own.titles == ("CHRF (avg = corpus)",)
+    assert any("BLEU (avg)" in n and "Words need data. Get `punkt_tab`." in n for n in own.notes)
+    german = made.study(tasks=[{**study.tasks[0].model_dump(), "target_lang": "de"}])
+    _, none = build_report(german, made.whole(german)).tasks[0].grids
+    assert none.rows == () and "into sl or en only" in none.notes[0]
+
+
+def test_the_figure_has_bleu_beside_memory_and_the_untuned_line_in_its_group() -> None:
+    study = made.study(models=["one", "two"])
+    task = build_report(study, made.whole(study)).tasks[0]
+    figure, memory = bars.score_figure(task, 0), bars.memory_figure(task, 0)
+    assert figure is not None and memory is not None
+    highest = max(row.cell.interval.high for row in task.all_rows if row.cell.interval)
+    last = float(figure.ticks[-1][1])
+    assert highest <= last <= highest + 20 and last <= HIGHEST["bleu"]
+    lora = next(b for b in figure.bars if b.label == "lora")
+    found = next(r for r in task.rows if r.method == "lora").cell.interval
+    assert found is not None and lora.length is not None
+    assert lora.length == pytest.approx(found.estimate / last * figure.plot_width)
+    assert lora.value == f"{found.estimate:.1f} ▲"
+    copied, one, two = figure.lines
+    assert copied.end == figure.bottom and copied.name == "copy_source"
+    bars_of = [b.y for b in figure.bars if b.label == "untuned"]
+    assert [(line.end, line.name) for line in (one, two)] == [
+        (y + bars.LINE, "untuned") for y in bars_of
+    ]
+    assert one.end < two.y < two.end <= figure.bottom
+
+
+def test_curves_show_the_loss_on_one_axis() -> None:
+    study = made.study()
+    found = learning_curves.build_curve_panels(build_report(study, made.whole(study)).tasks[0])
+    assert "Selection loss, nats a token" in found.caption and "runs from" in found.caption
+    assert [p.title for p in found.panels] == ["full", "lora", "prompt"]
+    heights = [
+        float(p.split(",")[1]) for panel in found.panels for ln in panel.lines for p in ln.split()
+    ]
+    assert min(heights) == 0 and max(heights) == learning_curves.HEIGHT
+    assert all(first <= learning_curves.HEIGHT for first in heights)
+
+
+def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> None:
+    study = made.study(generation=ASKED)
+    records = made.whole(study, segment=("meteor", "bertscore"))
+    text = page(study, records, tmp_path)
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    ids = [given["id"] for _, given in tags.items if "id" in given]
+    assert len(ids) == len(set(ids))
+    assert 'id="grid-1-2"' in text
+    drawn = write_figures(study, records, [], tmp_path, formats=("svg",))
+    # No picture of bytes: the made-up parts exceed the peak.
+    assert [path.name for path in drawn] == ["help-sl-en.svg", "help-sl-en-front.svg"]
+
+
+def test_rates_on_trial_are_told_in_bleu(tmp_path: Path) -> None:
+    study = made.study()
+    records = made.whole(study)
+    text = page(study, records, tmp_path)
+    tried = [r for r in records if r.run.stage == "tune" and r.run.method.name == "full"]
+    for record in tried:
+        score = record.result["scores"]["selection"]["primary"]
+        assert re.search(rf": {score:.1f} \[\d+\.\d, \d+\.\d\] \(\d+ × 1, 1 fold\)", text)
+
+
+def test_another_sacrebleu_is_told() -> None:
+    study = made.study()
+    first, *rest = made.whole(study)
+    old = replace(first, result={**first.result, "signatures": {"bleu": "nrefs:1|version:1.5"}})
+    scores, _ = build_report(study, [old, *rest]).tasks[0].grids
+    assert any("nrefs:1|version:1.5" in note and "computed anew" in note for note in scores.notes)
+
+
+def test_other_tasks_have_none_of_it(tmp_path: Path) -> None:
+    study = fake.study()
+    report = build_report(study, fake.whole(study))
+    assert all(not task.grids and task.highest == 1 for task in report.tasks)
+    assert "SloBench" not in page(study, fake.whole(study), tmp_path)
+
+
+def test_an_empty_study_of_translations_is_no_trouble(tmp_path: Path) -> None:
+    study = made.study()
+    report = build_report(study, [])
+    assert report.tasks[0].metric == "BLEU" and report.tasks[0].grids == ()
+    assert "no method has a score yet" in " ".join(told(report).split())
+    assert "BLEU" in page(study, [], tmp_path)

@@ -1,0 +1,152 @@
+"""The answer on one screen of a terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from support import fake_records as fake
+
+from paretune.reporting.build import Report, build_report
+from paretune.reporting.overview import build_overview
+from paretune.reporting.text.terminal_screen import print_screen
+
+
+def shown(report: Report, width: int = 80, study: str = "s.yaml") -> str:
+    out = io.StringIO()
+    print_screen(report, Console(file=out, width=width), study)
+    return out.getvalue()
+
+
+def sample() -> Report:
+    """As the sample study: three tasks, four methods, the probe and two baselines."""
+    study = fake.study(
+        methods=["full", "lora", "loha", "prompt"],
+        tasks=[fake.own_task(name) for name in ("routing-en", "paraphrase-en", "follows-en")],
+    )
+    return build_report(study, fake.whole(study, {"prompt": 0.55}))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_study_of_three_tasks_fits_one_screen(width: int) -> None:
+    text = shown(sample(), width)
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(cell_len, lines)) <= width
+    (head,) = (line for line in lines if "routing-en " in line and "follows-en " in line)
+    assert "paraphrase-en" in head  # one table, at 80 columns too
+
+
+def test_the_table_has_scores_signs_and_memory_of_every_method() -> None:
+    text = shown(sample())
+    (row,) = (line for line in text.splitlines() if line.startswith("lora "))
+    assert re.fullmatch(r"lora( +0\.\d\d \[0\.\d\d, 0\.\d\d\] ?[▲≈▼]\*?){3} +870 MiB", row)
+    for name in ("full", "loha", "prompt", "head_only", "majority", "tfidf"):
+        assert sum(line.startswith(f"{name} ") for line in text.splitlines()) == 1
+    assert "▲ clearly above every baseline" in text and "* what to take" in text
+    assert "Score: accuracy, 60 test examples, 3 seeds." in " ".join(text.split())
+
+
+def test_three_lines_a_task_then_where_the_rest_is() -> None:
+    parts = shown(sample(), 300, "my study.yaml").split("\n\n")
+    assert len(parts) == 6  # health and sentence, table, three tasks, where the rest is
+    for name, part in zip(("routing-en", "paraphrase-en", "follows-en"), parts[2:5], strict=True):
+        first, why, change = part.splitlines()
+        assert first.startswith(f"{name}: take lora, 0.")
+        assert why.startswith(
+            "  Of those clearly above every baseline it has the least peak memory"
+        )
+        assert change.startswith("  Would decide between full and lora: about")
+    assert "paretune report my study.yaml --details" in parts[5]
+
+
+def test_sentences_are_short() -> None:
+    study = fake.study(methods=["full", "lora", "loha", "prompt"])
+    for levels in ({}, {"full": 0.5, "lora": 0.52, "loha": 0.48, "prompt": 0.45, "tfidf": 0.6}):
+        report = build_report(study, fake.whole(study, levels))
+        for task in report.tasks:
+            assert task.advice is not None
+            for text in (*task.advice.warnings, *task.advice.reasons, *task.advice.changes):
+                bare = re.sub(r"\([^()]*\)|\[[^\]]*\]", "", text)
+                for sentence in re.split(r"(?<=[.;]) ", bare):
+                    assert len(sentence.split()) <= 25, sentence
+
+
+def test_what_was_not_learned_stands_before_why() -> None:
+    study = fake.study(methods=["full", "lora"])
+    text = shown(
+        build_report(study, fake.whole(study, {"full": None, "lora": None, "tfidf": 0.6})), 300
+    )
+    task = text.split("\n\n")[2].splitlines()
+    assert task[0].startswith("topics: take the baseline tfidf, 0.")
+    assert task[1].startswith("  Nothing learned: 6 of 6 seeds are constant after 80 steps;")
+    assert "seeds constant: 12 of 18" in text
+
+
+def test_where_nothing_is_to_be_taken_the_reason_is_there() -> None:
+    study = fake.study(methods=["full"])
+    low = shown(
+        build_report(study, fake.whole(study, {"full": 0.4, "tfidf": 0.3, "head_only": 0.3})), 300
+    )
+    assert "On topics, there is nothing to take.\n  Nothing scores above the constant answer" in low
+    records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
+    text = shown(build_report(study, records), 300)
+    assert "On topics, nothing is recommended before these baselines: tfidf." in text
+    assert "On topics, no method has a score yet." in shown(build_report(study, []), 300)
+
+
+def test_the_one_sentence_counts_tasks() -> None:
+    assert build_overview(sample()).sentence == (
+        "On 3 of 3 tasks a method is clearly above every baseline; "
+        "take lora on routing-en, paraphrase-en and follows-en."
+    )
+    large = build_report(fake.large(5), fake.whole(fake.large(5)))
+    assert "on 5 tasks" in build_overview(large).sentence
+
+
+def test_several_models_stand_in_groups_and_many_tasks_in_several_tables() -> None:
+    study = fake.large(5)
+    text = shown(build_report(study, fake.whole(study)))
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    assert lines.count("a") == 2 or lines.count("a") == 3  # once in each table
+    assert all(f"task{i}: take lora on " in text for i in range(5))
+
+
+def test_health_says_what_was_lost_and_what_lies_at_the_edge() -> None:
+    study = fake.study(methods=["lora"], tasks=[fake.own_task("t")])
+    records = fake.whole(study)
+    records = [r for r in records if not (r.run.method.name == "lora" and r.run.stage != "cost")]
+    for rate, level in ((1e-4, 0.3), (1e-3, 0.7)):
+        run = fake.make_run(study, "tune", "lora", 0, learning_rate=rate)
+        records.append(fake.record(run, {"selection": fake.answers(level, n=40, part="s")}))
+    for seed, outcome in ((1, "ok"), (2, "diverged"), (3, "out_of_memory")):
+        run = fake.make_run(study, "final", "lora", seed)
+        parts = {"test": fake.answers(0.8)} if outcome == "ok" else {}
+        records.append(fake.record(run, parts, outcome))
+    found = {one.title: one for one in build_overview(build_report(study, records)).health}
+    assert (found["seeds diverged"].text, found["seeds diverged"].alarm) == ("1 of 6", True)
+    assert (found["seeds lost"].text, found["seeds constant"].text) == ("1 of 6", "0 of 6")
+    assert found["rates at the edge"].text == "1 of 2"
+    text = shown(build_report(study, records), 300)
+    assert "The best rate was the highest tried for lora (1e-3): try higher rates." in text
+
+
+def test_costs_measured_on_a_busy_machine_are_counted() -> None:
+    study = fake.study(methods=["lora"], tasks=[fake.own_task("t")])
+    records = fake.whole(study)
+    fine = build_overview(build_report(study, records)).health
+    assert not any("in doubt" in one.title for one in fine)
+    for place, record in enumerate(records):
+        if record.run.stage == "cost" and record.run.method.name == "lora":
+            found = {"own_step_seconds": 0.2, "runs": 3, "ratio": 4.2}
+            records[place] = replace(record, measured={**record.measured, "contradicted": found})
+    (told,) = (
+        o for o in build_overview(build_report(study, records)).health if "in doubt" in o.title
+    )
+    assert (told.text, told.alarm) == ("1 of 2", True)
+    assert "step times in doubt (busy machine): 1 of 2" in shown(build_report(study, records), 300)

@@ -1,0 +1,1 @@
+"""What several tests share: small studies, tiny models and fake parts."""

@@ -1,0 +1,58 @@
+"""Where the contract is walked: every method on every family and kind, by default some of them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from typing import Any
+
+import pytest
+
+from support.contract_walk import METHODS, PLACES, serves
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import KINDS
+
+TODAY = datetime.date.fromisoformat(os.environ["PARETUNE_TEST_DAY"]).toordinal()
+ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]
+REFUSED = {("bitfit", "modernbert"): "has no biases", ("bitfit", "t5"): "has no biases"}
+"""Pairs that a method cannot do, and what its refusal says."""
+
+
+def combinations() -> list[Any]:
+    """All that there is to walk; what is not walked by default is marked as slow."""
+    return [
+        _named(*place, () if _always(*place) else pytest.mark.slow)
+        for place in _everywhere()
+        if serves(place[0], place[2]) and place[:2] not in REFUSED
+    ]
+
+
+def refused() -> list[Any]:
+    """Where a method finds nothing in the model to train."""
+    return [_named(*place) for place in _everywhere() if place[:2] in REFUSED]
+
+
+def unserved() -> list[Any]:
+    """Where no study can ask for a method."""
+    return [_named(*place) for place in _everywhere() if not serves(place[0], place[2])]
+
+
+def _everywhere() -> list[tuple[str, str, str]]:
+    return [
+        (method, family, kind)
+        for family, kinds in PLACES.items()
+        for kind in kinds
+        for method in METHODS
+    ]
+
+
+def _always(method: str, family: str, kind: str) -> bool:
+    if family not in FAMILIES:
+        return family == "marian"
+    # One segment or two makes no difference to a model's classes.
+    common = (family == "bert" or method in ("lora", "prompt")) and kind != "classification"
+    return (family, kind) == ROTATING or common
+
+
+def _named(method: str, family: str, kind: str, marks: Any = ()) -> Any:
+    return pytest.param((method, family, kind), id=f"{method}-{family}-{kind}", marks=marks)

@@ -1,0 +1,318 @@
+"""One method on one model and task, walked through once: what the contract's tests look at.
+
+It is injected, stepped three times, run as a whole, taken out, and loaded again from what the run
+left. What needs a model of its own (float64, a fleet, an export) the tests make from the walk.
+
+What a translation model answers is looked at twice: the logits of every token of the targets, each
+told the right ones before it, and the translations by beam search.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paretune import methods
+from paretune.data.batch import IGNORE_INDEX
+from paretune.exporting.restore import TaskSignature, restore_run
+from paretune.methods.core import options as method_options
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel, reset_head
+from paretune.models.packing.encoder_decoder import lm_head
+from paretune.study import Generation, Run
+from paretune.training.caches import ProcessCache
+from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.predict import mean_token_loss, predict_logits
+from paretune.training.forward.packed import enable_packing
+from paretune.training.forward.seq2seq import packed_states
+from paretune.training.objective import collate_tensors
+from paretune.training.optimiser import make_adamw
+from paretune.training.outcome import Outcome
+from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.trainer import train_run
+from support.guarantees import REAL, REAL_TRANSLATOR
+from support.tiny_marian import tiny_pairs
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import KINDS, silent, small, tiny_run, tiny_task
+from support.translator_folders import TRANSLATORS
+
+METHODS = tuple(n for n, method in methods.available().items() if methods.trains_a_model(method))
+TRANSLATION = "translation"
+PLACES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(FAMILIES, KINDS),
+    REAL: KINDS[:1],
+    **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), (TRANSLATION,)),
+}
+"""The kinds of task of each family, and of the real models."""
+IN_PEFT = ("dora", "ia3", "layer_norm", "loha", "lokr", "lora", "p_tuning", "prompt")
+MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack")
+"""Methods whose export PEFT opens, and those that become a part of the weights."""
+
+
+def serves(method: str, kind: str) -> bool:
+    """Whether a method may stand in a study of such a task."""
+    return methods.refusal(methods.get(method), kind, tabular=False) == ""
+
+
+def nothing() -> Tensor:
+    return torch.empty(0)
+
+
+def told(found: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    """The logits that mean something: of a translation (target tokens, vocabulary), no padding."""
+    return found[batch["labels"] != IGNORE_INDEX] if "labels" in batch else found
+
+
+@dataclass
+class Walk:
+    """What was seen of one method on one model and task."""
+
+    method: str
+    run: Run
+    bench: ProcessCache
+    base: Tensor = field(default_factory=nothing)
+    count: int = 0
+    trained: dict[str, int] = field(default_factory=dict)
+    head: tuple[str, ...] = ()
+    start: Tensor = field(default_factory=nothing)
+    moved_frozen: list[str] = field(default_factory=list)
+    without_gradient: list[str] = field(default_factory=list)
+    unmoved: list[str] = field(default_factory=list)
+    batched: Tensor = field(default_factory=nothing)
+    padded: Tensor = field(default_factory=nothing)
+    single: Tensor = field(default_factory=nothing)
+    undone: Tensor = field(default_factory=nothing)
+    same_names: bool = False
+    pristine: tuple[str, str] = ("", "")
+    outcome: Outcome = field(default_factory=Outcome)
+    again: Tensor = field(default_factory=nothing)
+    packed: Tensor = field(default_factory=nothing)
+    loss: float = 0.0
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    """Translations of the test part at the stages above; of other kinds none."""
+
+    @property
+    def module(self) -> ModuleType:
+        return methods.get(self.method)
+
+    @property
+    def task(self) -> TaskSignature:
+        """What an export has to know of the task."""
+        dataset = self.bench.dataset(self.run.task)
+        return TaskSignature(dataset.kind, dataset.labels, dataset.languages)
+
+    def loaded(self) -> LoadedModel:
+        """The base that all walks share; the head is drawn from the run's seed."""
+        loaded = self.bench.model(self.run.model, self.bench.dataset(self.run.task))
+        reset_head(loaded, self.run.seed)
+        return loaded
+
+    def copied(self) -> LoadedModel:
+        """A copy of the base, to do with as one likes."""
+        loaded = self.loaded()
+        return replace(loaded, model=copy.deepcopy(loaded.model))
+
+    def prepared(self, loaded: LoadedModel, **changes: Any) -> PreparedModel:
+        """The method inside ``loaded``, without dropout; ``changes`` are made to the run."""
+        still = self.run.training.model_copy(update={"dropout": 0.0})
+        return prepare(self.run.model_copy(update={"training": still, **changes}), loaded)
+
+    def restored(self) -> PreparedModel:
+        """A fresh base with the weights that the run left; another seed, so nothing else fits."""
+        run, source = self.run.model_copy(update={"seed": 99}), self.bench.source(self.run.model)
+        return restore_run(run, self.task, source, self.outcome.blobs["weights"])
+
+    def batch(self, loaded: LoadedModel, part: str = "test", rows: range | None = None) -> Any:
+        """Some rows of a part, all by default, as the model is given them."""
+        encoded = self.encoded(loaded, part)
+        chosen = list(rows or range(len(encoded.lengths)))
+        return collate_tensors(encoded, chosen, loaded.anatomy.pad_id or 0, "cpu")
+
+    def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
+        examples = getattr(self.bench.parts(self.run), part)
+        return self.bench.encode(examples, loaded, self.bench.source(self.run.model), 64)
+
+    def asked(self, loaded: LoadedModel, fleet: Fleet | None) -> dict[str, Any]:
+        """How a run asks its model."""
+        pad_id = loaded.anatomy.pad_id or 0
+        return {"fleet": fleet or Fleet(), "pad_id": pad_id, "device": "cpu", "precision": "fp32"}
+
+    def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
+        """Logits of the test part, (examples, labels); see :func:`told`."""
+        if self.task.kind == TRANSLATION:
+            if fleet is not None and fleet.packing is not None:
+                return self.packed_answers(loaded, fleet)
+            batch = self.batch(loaded)
+            (fleet or Fleet()).share([len(batch["input_ids"])])
+            with torch.inference_mode():
+                return told(loaded.model.eval()(**batch).logits, batch)
+        found = predict_logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
+        return torch.from_numpy(found)
+
+    def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
+        """The same of translations by a packed model, which takes the longest texts first."""
+        encoded, labels = self.encoded(loaded), self.batch(loaded)["labels"]
+        rows = range(len(encoded.lengths))
+        order = sorted(rows, key=lambda i: (-encoded.lengths[i], -len(encoded.ids[i][0])))
+        with torch.inference_mode():
+            ((hidden, tokens),) = packed_states(
+                loaded.model.eval(), [(encoded, rows)], fleet, "cpu"
+            )
+            scores = nn.functional.linear(hidden, *lm_head(loaded.model))
+        targets = [labels[i][labels[i] != IGNORE_INDEX] for i in order]
+        assert torch.equal(tokens, torch.cat(targets)), "another order than the longest first"
+        of_row = dict(zip(order, torch.split(scores, [len(t) for t in targets]), strict=True))
+        return torch.cat([of_row[i] for i in rows])
+
+    def translated(
+        self, loaded: LoadedModel, fleet: Fleet | None = None, rows: Any = None
+    ) -> list[str]:
+        """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
+        if self.task.kind != TRANSLATION:
+            return []
+        encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).select(rows)
+        generation = self.run.generation or Generation()
+        return generate(loaded, encoded, generation, **self.asked(loaded, fleet))
+
+    def beams(self, loaded: LoadedModel, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
+        """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
+        if self.task.kind != TRANSLATION:
+            return []
+        given = {name: value for name, value in batch.items() if name != "labels"}
+        settings = generation_config(loaded, self.run.generation or Generation())
+        with torch.inference_mode():
+            tokens = model.eval().generate(**given, generation_config=settings)
+        texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+    def look(self, stage: str, loaded: LoadedModel, fleet: Fleet | None = None) -> None:
+        """Write down what the model answers at a stage."""
+        setattr(self, stage, self.answers(loaded, fleet))
+        self.texts[stage] = self.translated(loaded, fleet)
+
+
+def walk_of(
+    method: str, kind: str, model: Path, folder: Path, options: Any = None, **changes: Any
+) -> Run:
+    """The run that is walked through, on a task of ``kind``."""
+    chosen = small(method) if options is None else options
+    if kind == TRANSLATION:
+        task = tiny_pairs(folder, train=30, test=6)
+        changes["generation"] = Generation(num_beams=2, max_new_tokens=8)
+    else:
+        task = tiny_task(folder, kind, train=30, test=6)
+    return tiny_run(task, model, method, options=chosen, **changes)
+
+
+def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
+    """Take a method through a whole run."""
+    method = run.method.name
+    seen = Walk(method, run, bench)
+    loaded = seen.loaded()
+    seen.look("base", loaded)
+    before, pristine = list(dict(loaded.model.named_parameters())), loaded.backbone_digest()
+    options = method_options.parse_options(method, seen.module.Options, run.method.options)
+    seen.count = seen.module.parameter_count(loaded.model, loaded.anatomy, options)
+    prepared = prepare(run, loaded)
+    seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
+    seen.head = loaded.head_parameters
+    seen.look("start", loaded, prepared.fleet)
+    three_steps(prepared, seen)
+    seen.look("batched", loaded, prepared.fleet)
+    one_by_one(prepared, seen)
+    prepared.undo()
+    if method == "full":
+        bench.drop_model()
+    seen.outcome = train_run(
+        run, checkpoint=folder / "x", report=silent, caches=bench, keep_bytes=None
+    )
+    loaded = seen.loaded()
+    seen.look("undone", loaded)
+    seen.same_names = list(dict(loaded.model.named_parameters())) == before
+    seen.pristine = (pristine, loaded.backbone_digest())
+    kept = seen.restored()
+    seen.look("again", kept.loaded, kept.fleet)
+    enable_packing(kept)  # as the run itself answered
+    seen.look("packed", kept.loaded, kept.fleet)
+    if seen.task.kind == TRANSLATION:
+        asked = seen.asked(kept.loaded, kept.fleet)
+        seen.loss = mean_token_loss(kept.loaded.model, seen.encoded(kept.loaded), **asked)
+    return seen
+
+
+def objective(logits: Tensor) -> Tensor:
+    """A loss that the logits of every kind of task have; every single one of them feels it."""
+    wanted = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    return (logits - wanted.to(logits)).square().sum()
+
+
+def unsettle(parameters: Any, by: float = 0.2) -> None:
+    """Move tensors from where they start, where an update is 0."""
+    draw = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * by)
+
+
+def three_steps(prepared: PreparedModel, seen: Walk) -> None:
+    """Three steps of AdamW, dropout on; what has moved and what has not."""
+    model, trained = prepared.loaded.model, prepared.trained
+    if not trained:
+        return  # the untuned model
+    names = {id(p): n for n, p in trained.items()}
+    frozen = {n: p for n, p in model.named_parameters() if id(p) not in names}
+    frozen |= dict(model.named_buffers())
+    copies = {n: t.detach().clone() for n, t in frozen.items()}
+    starts = {n: p.detach().clone() for n, p in trained.items()}
+    graded: set[str] = set()
+
+    def note(name: str) -> Any:
+        return lambda gradient: graded.add(name) if gradient.abs().max() > 0 else None
+
+    hooks = [p.register_hook(note(n)) for n, p in trained.items()]
+    optimizer = make_adamw(trained, 0.0)
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-2
+    model.train()
+    for step in range(3):
+        torch.manual_seed(step)
+        batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
+        prepared.fleet.row_partitions = []
+        objective(told(model(**batch).logits, batch)).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    for hook in hooks:
+        hook.remove()
+    model.eval()
+    seen.without_gradient = sorted(set(trained) - graded)
+    seen.moved_frozen = [n for n, t in frozen.items() if not torch.equal(t, copies[n])]
+    seen.unmoved = [n for n, p in trained.items() if torch.equal(p, starts[n])]
+
+
+def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
+    """Answers to each example alone, and to all with twelve more padding tokens (targets too)."""
+    loaded, model = prepared.loaded, prepared.loaded.model
+    given, single = seen.batch(loaded), []
+    prepared.fleet.row_partitions = []
+    with torch.inference_mode():
+        for row in range(len(given["input_ids"])):
+            alone = seen.batch(loaded, rows=range(row, row + 1))
+            single.append(told(model(**alone).logits, alone))
+        fillers = {"input_ids": prepared.pad_id, "labels": IGNORE_INDEX}
+        for name, value in given.items():
+            given[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
+        seen.padded = told(model(**given).logits, given)
+    seen.single = torch.cat(single)
+    seen.texts["padded"] = seen.beams(loaded, model, given)
+    seen.texts["single"] = [
+        text
+        for row in range(len(given["input_ids"]))
+        for text in seen.translated(loaded, prepared.fleet, [row])
+    ]

@@ -1,0 +1,122 @@
+"""Collects what the contract's tests found, and writes docs/guarantees.md (``--guarantees=PAGE``).
+
+(With "=": before it knows this option, pytest would take a page that stands alone for a test file.)
+
+A test marked ``guarantee(LETTER)`` proves that clause for the place in its parameters: a tuple
+(method, family, kind). It may record ``EXCUSED`` (the method may not do this: it passed because
+the refusal is as it should be), ``NOTE`` (it is proven, in a certain form) or ``UNSERVED`` (no
+study may ask for it there), each with its words.
+
+Under pytest-xdist the processes that run tests write what each test is asked to prove on its
+report, and only the one that hears all reports collects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLAUSES = {
+    "S": "starts where its file says: at the base model bit for bit, or away from it",
+    "T": "trains the tensors that it declares; their count is the formula's",
+    "H": "the whole head is trained, kept and counted",
+    "F": "frozen tensors keep their bits",
+    "G": "every trained tensor gets a gradient, and moves",
+    "N": "through the whole model in float64, gradients are those of finite differences",
+    "L": "saved and loaded, a run answers bit for bit as it did",
+    "M": "merged into a plain checkpoint, opened by `transformers`: the same logits",
+    "U": "taken out, it leaves the base bit for bit, and a next run on it is not disturbed",
+    "X": "PEFT opens the export, head included, with the same logits, saves it, and it comes back",
+    "Z": "without effect, it is the base",
+    "P": "padding and batch size do not change logits",
+    "B": "beside another run on the same backbone: logits and gradients (float64) as alone",
+}
+REAL, REAL_TRANSLATOR = "e5-small-sl-en", "marian-small-sl-en"
+"""The real models, in the folder of development data."""
+EXCUSED, NOTE, UNSERVED = "excused", "note", "unserved"
+
+ASKED = "guarantees"
+"""Where a report has the clauses of its test, each with its place."""
+
+Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one clause fared in one place.
+
+    ``proven``, ``excused``, ``unserved``, ``skipped`` or ``failed``.
+    """
+
+    outcome: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass
+class Collector:
+    """What was found so far, by clause and place."""
+
+    page: Path
+    found: dict[tuple[str, Place], Finding] = field(default_factory=dict)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for clause, place in getattr(report, ASKED, ()):
+            self.note(clause, tuple(place), report)
+
+    def note(self, clause: str, place: Place, report: pytest.TestReport) -> None:
+        """What a test says of a clause; what went wrong first stays."""
+        told = dict(report.user_properties)
+        if report.failed:
+            finding = Finding("failed", (f"{report.nodeid} failed in its {report.when}",))
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+            finding = Finding("skipped", (f"not run: {str(reason).removeprefix('Skipped: ')}",))
+        elif report.when != "call":
+            return
+        elif EXCUSED in told:
+            finding = Finding("excused", (told[EXCUSED],))
+        elif UNSERVED in told:
+            finding = Finding("unserved", (told[UNSERVED],))
+        else:
+            finding = Finding("proven", tuple(w for n, w in report.user_properties if n == NOTE))
+        for letter in CLAUSES if clause == "*" else clause:
+            before = self.found.get((letter, place))
+            if before is None or before.outcome != "failed":
+                self.found[letter, place] = finding
+
+    def pytest_sessionfinish(self) -> None:
+        from support.guarantees_page import everything, page
+
+        self.page.write_text(page(self.found, everything()), encoding="utf-8")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        terminalreporter.write_line(f"{self.page} written")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--guarantees", type=Path, metavar="PAGE", help="write what the contract's tests found"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    page = config.getoption("--guarantees")
+    if page and not hasattr(config, "workerinput"):  # what xdist gives the processes that it starts
+        config.pluginmanager.register(Collector(page))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Write on the report what its test is asked to prove."""
+    report = yield
+    asked = [mark.args[0] for mark in item.iter_markers("guarantee")]
+    if asked:
+        given = item.callspec.params  # type: ignore[attr-defined]
+        setattr(
+            report, ASKED, [(clause, given.get("walk", given.get("place"))) for clause in asked]
+        )
+    return report

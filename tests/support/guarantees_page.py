@@ -1,0 +1,204 @@
+"""docs/guarantees.md: from what was found to the page, and from the page to what it lacks."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from support.guarantees import CLAUSES, REAL, REAL_TRANSLATOR, Finding, Place
+
+Found = Mapping[tuple[str, Place], Finding]
+FAILED, HOLE, SKIPPED, EXCUSED = "!", "?", "~", "-"
+REFUSED, UNSERVED = "refused", "not served"
+WORDS = (REFUSED, UNSERVED)
+"""What stands in a cell that has no letters."""
+COMMAND = "make guarantees"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the page has to speak of: the kinds of each family, and the methods."""
+
+    methods: tuple[str, ...]
+    kinds: Mapping[str, tuple[str, ...]]
+
+
+def everything() -> Scope:
+    """All methods, and all families and real models with their kinds."""
+    from support.contract_walk import METHODS, PLACES
+
+    return Scope(tuple(sorted(METHODS)), PLACES)
+
+
+@dataclass
+class Footnotes:
+    """Numbers for texts, in the order in which they are first needed."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def signs(self, texts: list[str]) -> str:
+        self.texts += [text for text in texts if text not in self.texts]
+        return "".join(f"[^{self.texts.index(text) + 1}]" for text in texts)
+
+
+def page(found: Found, scope: Scope) -> str:
+    """The whole page."""
+    notes = Footnotes()
+    cells = {(m, f): cell(found, m, f, scope.kinds[f]) for m in scope.methods for f in scope.kinds}
+    table = [
+        f"| method | {' | '.join(scope.kinds)} |",
+        f"|---{'|---' * len(scope.kinds)}|",
+        *(row(method, [cells[method, f] for f in scope.kinds], notes) for method in scope.methods),
+    ]
+    lines = [
+        "# What is guaranteed",
+        "",
+        f"Written by `{COMMAND}` on {datetime.date.today()} from what the contract's tests",
+        f"(`tests/methods/test_contract.py`) found: Python {platform.python_version()}, "
+        f"{', '.join(f'{name} {version(name)}' for name in ('torch', 'transformers', 'peft'))}.",
+        *verdict(found, scope),
+        "",
+        spoken_of(scope),
+        "Families are tiny models with random weights; deberta-v2 is the architecture of",
+        f"DeBERTa-v3. Real models: {REAL}, {REAL_TRANSLATOR}.",
+        "A capital letter: proven for all kinds of task. A small one: for some, with the reason",
+        f"for the others in a footnote. `{EXCUSED}`: for none, with the reason.",
+        f"`{SKIPPED}`: not run, with the reason. `{HOLE}`: a hole. `{FAILED}`: failed.",
+        f"{UNSERVED}: no study can ask the method for such a task.",
+        "",
+        "Of a translation, logits are those of every token of the reference, told the right ones",
+        "before it; and wherever logits are compared, the translations by beam search are too (not",
+        "in N and B).",
+        "",
+        "Where no bits are named, the same logits means within 1e-5 in fp32 and 1e-10 in float64",
+        "(DeBERTa with an empty prefix: 1e-7, since `transformers` rounds its scale to fp32). In",
+        "float64 ModernBERT's rotary positions and T5's norms are computed without the detour by",
+        "fp32 that `transformers` makes there.",
+        "",
+        "With PEFT's options (`exclude_modules`, `rank_pattern`, `modules_to_save` ...) LoRA,",
+        "DoRA, LoHa and LoKr are asked all clauses but N and Z by",
+        "`tests/methods/test_targeting.py`, on one family and kind each, in every default run of",
+        "the tests; they are not in the table.",
+        "",
+        "| letter | clause |",
+        "|---|---|",
+        *(f"| {letter} | {says} |" for letter, says in CLAUSES.items()),
+        "",
+        *table,
+        "",
+        *(f"[^{i}]: {text}" for i, text in enumerate(notes.texts, 1)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def spoken_of(scope: Scope) -> str:
+    """The kinds of task: those of the first family, and what others have beside them."""
+    common = next(iter(scope.kinds.values()))
+    others: dict[str, list[str]] = {}
+    for family, kinds in scope.kinds.items():
+        for kind in kinds:
+            if kind not in common:
+                others.setdefault(kind, []).append(family)
+    said = [", ".join(common), *(f"{kind} on {', '.join(on)}" for kind, on in others.items())]
+    return f"Task kinds: {'; '.join(said)}."
+
+
+def row(method: str, cells: list[tuple[str, list[str]]], notes: Footnotes) -> str:
+    """One method; what is said of it everywhere stands behind its name."""
+    full = [texts for letters, texts in cells if letters not in WORDS]
+    shared = [text for text in full[0] if all(text in texts for texts in full)] if full else []
+    shown = [f"`{method}`{notes.signs(shared)}"]
+    for letters, texts in cells:
+        own = notes.signs([text for text in texts if text not in shared])
+        shown.append(f"{letters if letters in WORDS else f'`{letters}`'}{own}")
+    return f"| {' | '.join(shown)} |"
+
+
+def cell(found: Found, method: str, family: str, kinds: tuple[str, ...]) -> tuple[str, list[str]]:
+    """The letters of one cell and the texts of its footnotes."""
+    letters, said = "", dict[str, str]()
+    for letter in CLAUSES:
+        here = {kind: found.get((letter, (method, family, kind))) for kind in kinds}
+        letters += sign(letter, [one.outcome if one else "" for one in here.values()])
+        told_of = [one for one in here.values() if one and one.outcome != "failed"]
+        for text in dict.fromkeys(word for one in told_of for word in one.words):
+            where = [kind for kind, one in here.items() if one and text in one.words]
+            told = text if len(where) == len(kinds) else f"on {', '.join(where)}: {text}"
+            said[told] = said.get(told, "") + letter
+    everywhere = "".join(CLAUSES)
+    texts = [text if of == everywhere else f"{of}: {text}" for text, of in said.items()]
+    if set(letters) == {EXCUSED} and everywhere in said.values():
+        whole = [found["S", (method, family, kind)].outcome for kind in kinds]
+        letters = UNSERVED if set(whole) == {"unserved"} else REFUSED
+    return letters, texts
+
+
+def sign(letter: str, outcomes: list[str]) -> str:
+    """How a clause fared over the kinds of task, worst first."""
+    if "failed" in outcomes:
+        return FAILED
+    if "" in outcomes:
+        return HOLE
+    if "skipped" in outcomes:
+        return SKIPPED
+    if set(outcomes) == {"proven"}:
+        return letter
+    return letter.lower() if "proven" in outcomes else EXCUSED
+
+
+def verdict(found: Found, scope: Scope) -> list[str]:
+    """How many clauses hold where, and what failed."""
+    places = [(m, f, kind) for m in scope.methods for f, kinds in scope.kinds.items()
+              for kind in kinds]  # fmt: skip
+    count = Counter(
+        one.outcome if (one := found.get((letter, place))) else "hole"
+        for letter in CLAUSES
+        for place in places
+    )
+    said = (
+        f"**{count['proven']} clauses proven, {count['excused']} excused with their reason, "
+        f"{count['skipped']} not run with their reason, {count['hole']} holes, "
+        f"{count['failed']} failed.**"
+    )
+    failures = sorted({w for one in found.values() if one.outcome == "failed" for w in one.words})
+    return ["", said, *(["", "FAILED:", ""] if failures else []), *(f"- `{f}`" for f in failures)]
+
+
+def complaints(text: str, scope: Scope) -> list[str]:
+    """What a page lacks or shows that a release may not have; empty: it is as it should be."""
+    rows = [
+        [part.strip() for part in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith(("| method |", "| `"))
+    ]
+    if not rows:
+        return ["has no table"]
+    found = [f"does not speak of {one}" for one in scope.kinds if one not in rows[0]]
+    named = {match[1] for line in rows[1:] if (match := re.match(r"`(\w+)`", line[0]))}
+    found += [f"has no method {method}" for method in scope.methods if method not in named]
+    kinds = spoken_of(scope)
+    found += [] if kinds in text else [f"does not say: {kinds}"]
+    found += [
+        f"has no clause {one}" for one in CLAUSES if f"\n| {one} | {CLAUSES[one]}" not in text
+    ]
+    said = set(re.findall(r"^\[\^(\d+)\]: \S", text, re.MULTILINE))
+    for line in rows[1:]:
+        for family, shown in zip(rows[0][1:], line[1:], strict=True):
+            where = f"{line[0].partition('[')[0]} on {family}"
+            asked = set(re.findall(r"\[\^(\d+)\]", line[0] + shown))
+            found += [f"{where}: footnote {n} is missing" for n in sorted(asked - said)]
+            letters = re.match(r"`([^`]*)`", shown)
+            if letters is None and not shown.startswith(tuple(f"{word}[^" for word in WORDS)):
+                found.append(f"{where}: the cell is empty")
+            elif letters and FAILED in letters[1]:
+                found.append(f"{where}: failed ({letters[1]})")
+            elif letters and HOLE in letters[1]:
+                found.append(f"{where}: a hole that nothing explains ({letters[1]})")
+            elif letters and len(letters[1]) != len(CLAUSES):
+                found.append(f"{where}: {letters[1]} is not of {len(CLAUSES)} clauses")
+    return found

@@ -1,0 +1,276 @@
+"""Model folders in exactly the layout that the hub's cache has after a download, made here.
+
+Four models that the paper's readers take: files, formats, names of tensors (old ones too), special
+tokens and shapes are those of the hub's listings; the weights are random, and the tokenizers are
+trained on text made here, filled up with pieces that no text has to the vocabulary's real size.
+``small`` makes the same layout with few and narrow layers and without the filling.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import torch
+import transformers
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from support.tiny_models import SENTENCES
+
+SMALL = 1000
+"""Pieces of a small vocabulary, before the special tokens."""
+CAMEMBERT = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED")
+"""What fairseq put before the pieces of CamemBERT's SentencePiece model, whose own <unk> goes."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One repository: its name, its commit, and who writes its files."""
+
+    name: str
+    commit: str
+    write: Callable[[Path, bool], None]
+
+
+def hub_layout(name: str, cache: Path, *, small: bool) -> Path:
+    """Put a model into the cache of the hub, as a download does; the snapshot's folder."""
+    layout = LAYOUTS[name]
+    home = cache / f"models--{name.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(layout.commit)
+    fresh, snapshot, blobs = home / "fresh", home / "snapshots" / layout.commit, home / "blobs"
+    for folder in (fresh, snapshot, blobs):
+        folder.mkdir(parents=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layout.write(fresh, small)
+    for path in sorted(fresh.iterdir()):
+        with path.open("rb") as file:
+            blob = blobs / hashlib.file_digest(file, "sha256").hexdigest()
+        path.rename(blob)
+        (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+    fresh.rmdir()
+    return snapshot
+
+
+def copied(snapshot: Path, folder: Path) -> Path:
+    """The files of a snapshot in a folder of their own, for tests that change them."""
+    folder.mkdir(parents=True)
+    for path in snapshot.iterdir():
+        shutil.copyfile(path, folder / path.name)
+    return folder
+
+
+def texts(count: int, seed: int) -> list[str]:
+    """Lines of words that look Slovene, with capitals, numbers and marks; real ones among them."""
+    rng = random.Random(seed)  # noqa: S311 (made-up words, no secret)
+    starts = ("b", "č", "d", "g", "k", "l", "m", "n", "p", "pr", "r", "s", "st", "š", "t", "v", "ž")
+    words = [
+        "".join(rng.choice(starts) + rng.choice("aeiou") for _ in range(rng.randint(1, 4)))
+        for _ in range(500)
+    ]
+    lines = []
+    for _ in range(count):
+        line = [rng.choice(words) + rng.choice(("", "", "", ",", "j", "n")) for _ in range(9)]
+        line[0] = line[0].capitalize()
+        if rng.random() < 0.3:
+            line.insert(rng.randrange(9), str(rng.randrange(3000)))
+        lines.append(" ".join(line) + rng.choice((".", "!", "?", "; »in«.")))
+    return [*SENTENCES, *lines]
+
+
+def sentencepiece_model(
+    path: Path, model_type: str, pieces: int, size: int | None = None, **trainer: Any
+) -> sentencepiece.SentencePieceProcessor:
+    """Train a SentencePiece model of ``pieces`` pieces, filled up to ``size``, and write it."""
+    corpus = path.with_suffix(".txt")
+    corpus.write_text("\n".join(texts(1500, seed=1)), encoding="utf-8")
+    prefix = path.with_suffix(".made")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(prefix), vocab_size=pieces, model_type=model_type,
+        num_threads=1, minloglevel=2, **trainer,
+    )  # fmt: skip
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(prefix.with_suffix(".made.model").read_bytes())
+    worst = min(piece.score for piece in proto.pieces)
+    for n in range(len(proto.pieces), size or 0):
+        # Letters of the private use area: no text has them, and no two of them are one piece.
+        proto.pieces.add(piece="".join(chr(0xE000 + int(d)) for d in str(n)), score=worst - n)
+    for made in path.parent.glob(f"{path.stem}.*"):
+        made.unlink()
+    path.write_bytes(proto.SerializeToString())
+    return sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+
+def camembert_bpe(model_file: Path) -> Tokenizer:
+    """The tokenizer.json that transformers 4 wrote for a CamemBERT with a BPE model."""
+    spm = sentencepiece.SentencePieceProcessor(model_file=str(model_file))
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model_file.read_bytes())
+    own = [spm.id_to_piece(i) for i in range(1, len(spm))]
+    vocabulary = {piece: i for i, piece in enumerate([*CAMEMBERT, *own, "<mask>"])}
+    ranked = sorted(
+        (-spm.get_score(i), i, piece[:cut], piece[cut:])
+        for i, piece in ((i, spm.id_to_piece(i)) for i in range(1, len(spm)))
+        for cut in range(1, len(piece))
+        if piece[:cut] in vocabulary and piece[cut:] in vocabulary
+    )
+    merges = [(left, right) for _, _, left, right in ranked]
+    core = Tokenizer(models.BPE(vocabulary, merges, unk_token=CAMEMBERT[3], fuse_unk=True))
+    core.normalizer = normalizers.Sequence(
+        [
+            normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap),
+            normalizers.Strip(left=False, right=True),
+            normalizers.Replace(Regex(" {2,}"), "▁"),
+        ]
+    )
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
+    )
+    core.decoder = decoders.Metaspace()
+    core.add_special_tokens([*CAMEMBERT[:4], "<s>", "</s>", "<mask>"])
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])],
+    )
+    return core
+
+
+def _json(folder: Path, name: str, **content: Any) -> None:
+    (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _shape(small: bool, **rest: Any) -> dict[str, Any]:
+    width, layers, heads, inner = (32, 2, 4, 48) if small else (768, 12, 12, 3072)
+    sizes = {"hidden_size": width, "num_hidden_layers": layers}
+    return sizes | {"num_attention_heads": heads, "intermediate_size": inner} | rest
+
+
+def _sloberta(folder: Path, small: bool) -> None:
+    """A CamemBERT whose tokenizer is SentencePiece BPE; weights as .bin only, no pooler."""
+    spm = folder / "sentencepiece.bpe.model"
+    size = SMALL if small else 32_000
+    sentencepiece_model(spm, "bpe", SMALL if small else 1500, size)
+    camembert_bpe(spm).save(str(folder / "tokenizer.json"))
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>",
+             "pad_token": "<pad>", "cls_token": "<s>"}  # fmt: skip
+    unused = {"additional_special_tokens": ["<s>NOTUSED", "</s>NOTUSED"]}
+    _json(folder, "special_tokens_map.json", **named | {"mask_token": "<mask>"}, **unused)
+    mask = {"content": "<mask>", "single_word": False, "lstrip": True, "rstrip": False,
+            "normalized": True, "__type": "AddedToken"}  # fmt: skip
+    _json(folder, "tokenizer_config.json", **named, mask_token=mask, **unused,
+          model_max_length=512, special_tokens_map_file=None, name_or_path="./",
+          tokenizer_class="CamembertTokenizer")  # fmt: skip
+    shape = _shape(small, vocab_size=size + 5, max_position_embeddings=514, type_vocab_size=1,
+                   pad_token_id=1, bos_token_id=5, eos_token_id=6, layer_norm_eps=1e-5)  # fmt: skip
+    _json(folder, "config.json", architectures=["CamembertForMaskedLM"], model_type="camembert",
+          attention_probs_dropout_prob=0.1, hidden_act="gelu", hidden_dropout_prob=0.1,
+          initializer_range=0.02, **shape)  # fmt: skip
+    model = transformers.CamembertForMaskedLM(transformers.CamembertConfig(**shape))
+    state = dict(model.state_dict())
+    state["roberta.embeddings.position_ids"] = torch.arange(514)[None]
+    torch.save(state, folder / "pytorch_model.bin")
+
+
+def _crosloengual(folder: Path, small: bool) -> None:
+    """A BERT from TensorFlow, cased, with heads, pooler and the old names of its norms."""
+    pieces = dict.fromkeys(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"))
+    letters = sorted(set("".join(texts(50, seed=1))) - {" "})
+    pieces |= dict.fromkeys([*letters, *(f"##{letter}" for letter in letters)])
+    pieces |= dict.fromkeys(word.strip(".,?!;") for text in SENTENCES for word in text.split())
+    while not small and len(pieces) < 49_601:
+        pieces[f"[unused{len(pieces)}]"] = None
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    _json(folder, "tokenizer_config.json", do_lower_case=False)
+    shape = _shape(small, vocab_size=len(pieces), max_position_embeddings=512, type_vocab_size=2)
+    _json(folder, "config.json", architectures=["BertForPreTraining"], model_type="bert",
+          attention_probs_dropout_prob=0.1, hidden_act="gelu", hidden_dropout_prob=0.1,
+          initializer_range=0.02, **shape)  # fmt: skip
+    model = transformers.BertForPreTraining(transformers.BertConfig(**shape))
+    state = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): tensor
+        for name, tensor in model.state_dict().items()
+    }
+    state["bert.embeddings.position_ids"] = torch.arange(512)[None]
+    torch.save(state, folder / "pytorch_model.bin")
+
+
+def _xlm_roberta(folder: Path, small: bool) -> None:
+    """An XLM-R with safetensors; ids are those of a Unigram model, moved by one."""
+    spm = folder / "sentencepiece.bpe.model"
+    size = SMALL if small else 250_000
+    trained = sentencepiece_model(spm, "unigram", SMALL if small else 1500, size)
+    pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(3, len(trained))]
+    special = [(token, 0.0) for token in ("<s>", "<pad>", "</s>", "<unk>")]
+    vocabulary = [*special, *pieces, ("<mask>", 0.0)]
+    transformers.XLMRobertaTokenizer(
+        vocab=vocabulary, _spm_precompiled_charsmap=_charsmap(spm), model_max_length=512
+    ).save_pretrained(folder)
+    _json(folder, "tokenizer_config.json", model_max_length=512)
+    shape = _shape(small, vocab_size=size + 2, max_position_embeddings=514, type_vocab_size=1,
+                   pad_token_id=1, bos_token_id=0, eos_token_id=2, layer_norm_eps=1e-5)  # fmt: skip
+    _json(folder, "config.json", architectures=["XLMRobertaForMaskedLM"],
+          model_type="xlm-roberta", **shape)  # fmt: skip
+    model = transformers.XLMRobertaForMaskedLM(transformers.XLMRobertaConfig(**shape))
+    told = (folder / "config.json").read_bytes()
+    model.save_pretrained(folder)
+    (folder / "config.json").write_bytes(told)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+
+
+def _charsmap(model_file: Path) -> bytes:
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model_file.read_bytes())
+    return bytes(proto.normalizer_spec.precompiled_charsmap)
+
+
+def _opus_mt(folder: Path, small: bool) -> None:
+    """A Marian of many Slavic languages into English; four names of one table in its .bin."""
+    for name in ("source.spm", "target.spm"):
+        sentencepiece_model(folder / name, "unigram", SMALL, bos_id=-1, eos_id=0, unk_id=1)
+    told = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+    pieces = [told.id_to_piece(i) for i in range(len(told))]
+    pieces += [f"unused{n}" for n in range(len(pieces), SMALL if small else 58_800)]
+    vocabulary = {piece: i for i, piece in enumerate([*pieces, "<pad>"])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
+    _json(folder, "tokenizer_config.json", target_lang="en", source_lang="sla",
+          model_max_length=512)  # fmt: skip
+    pad = vocabulary["<pad>"]
+    width, layers, heads, inner = (32, 2, 4, 64) if small else (512, 6, 8, 2048)
+    shape = {
+        "d_model": width, "encoder_layers": layers, "decoder_layers": layers,
+        "encoder_attention_heads": heads, "decoder_attention_heads": heads,
+        "encoder_ffn_dim": inner, "decoder_ffn_dim": inner, "vocab_size": len(vocabulary),
+        "max_position_embeddings": 512, "scale_embedding": True, "static_position_embeddings": True,
+        "add_bias_logits": False, "add_final_layer_norm": False, "normalize_before": False,
+        "normalize_embedding": False, "activation_function": "swish", "dropout": 0.1,
+        "pad_token_id": pad, "decoder_start_token_id": pad, "eos_token_id": 0, "bos_token_id": 0,
+        "num_beams": 6, "max_length": 512, "bad_words_ids": [[pad]], "num_hidden_layers": layers,
+        "extra_pos_embeddings": pad + 1,
+    }  # fmt: skip
+    _json(folder, "config.json", architectures=["MarianMTModel"], model_type="marian",
+          is_encoder_decoder=True, **shape)  # fmt: skip
+    model = transformers.MarianMTModel(transformers.MarianConfig(**shape))
+    torch.save(dict(model.state_dict()), folder / "pytorch_model.bin")
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("EMBEDDIA/sloberta", "49db152a" + "0" * 32, _sloberta),
+        Layout("EMBEDDIA/crosloengual-bert", "750255b6" + "0" * 32, _crosloengual),
+        Layout("FacebookAI/xlm-roberta-base", "e73636d4" + "0" * 32, _xlm_roberta),
+        Layout("Helsinki-NLP/opus-mt-sla-en", "43502859" + "0" * 32, _opus_mt),
+    )
+}

@@ -1,0 +1,108 @@
+"""A method inside a tiny translation model, with a batch to answer: what the tests look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paretune import methods
+from paretune.methods.core import options as method_options
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.anatomy import Anatomy, read_anatomy
+from support.contract_walk import unsettle
+from support.tiny_translators import WORDS, tiny_translator
+
+SMALL = {"rank": 2, "num_virtual_tokens": 3, "reduction_factor": 8, "encoder_hidden_size": 8}
+TRAINED = tuple(
+    name
+    for name, method in methods.available().items()
+    if methods.trains_a_model(method) and "translation" in method.KINDS
+)
+ROWS, SOURCE, TARGET = 4, 9, 6
+
+
+@dataclass
+class Case:
+    """A model and a method's module and options; ``inject`` puts the method in."""
+
+    method: ModuleType
+    options: Any
+    model: Any
+    anatomy: Anatomy
+
+    def inject(self, fleet: Fleet | None = None) -> Injection:
+        """The method inside the model, without a gradient for anything else."""
+        fleet = fleet or Fleet()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        seeds = list(range(1, fleet.runs + 1))
+        injection: Injection = self.method.inject(
+            self.model, self.anatomy, self.options, fleet, seeds
+        )
+        for parameter in injection.parameters.values():
+            parameter.requires_grad_(True)
+        return injection
+
+    def injected(self) -> Injection:
+        """The method inside the model, moved from where it starts."""
+        injection = self.inject()
+        self.unsettle(injection)
+        return injection
+
+    def unsettle(self, injection: Injection) -> None:
+        """Move what is trained from where it starts."""
+        unsettle(injection.parameters.values(), by=0.1)
+
+    def batch(self, rows: int = ROWS, pad: int = 0) -> dict[str, Tensor]:
+        """Sources of unlike lengths, ``pad`` more padding than needed, and targets."""
+        draw = torch.Generator().manual_seed(5)
+        source = torch.randint(4, WORDS, (rows, SOURCE + pad), generator=draw)
+        seen = torch.zeros_like(source)
+        for row in range(rows):
+            seen[row, : SOURCE - 2 * row] = 1
+        pad_id = self.anatomy.pad_id
+        target = torch.randint(4, WORDS, (rows, TARGET), generator=draw)
+        ids = torch.where(seen.bool(), source, torch.tensor(pad_id))
+        return {"input_ids": ids, "attention_mask": seen, "labels": target}
+
+    def logits(self, **batch: Tensor) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = self.model(**(batch or self.batch())).logits
+        return found
+
+    def translations(self, **batch: Tensor) -> list[list[int]]:
+        """By beam search, without what stands behind the end."""
+        given = batch or self.batch()
+        given.pop("labels", None)
+        found = self.model.generate(**given, num_beams=3, max_new_tokens=6)
+        return [[t for t in row if t != self.anatomy.pad_id] for row in found.tolist()]
+
+
+def case(method: str, family: str, **given: Any) -> Case:
+    """The method with small options on a fresh model."""
+    module = methods.get(method)
+    known = method_options.option_defaults(module.Options)
+    options = {name: value for name, value in SMALL.items() if name in known} | given
+    if method == "stack" and not given:
+        options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
+    model = tiny_translator(family)
+    parsed = method_options.parse_options(method, module.Options, options)
+    return Case(module, parsed, model, read_anatomy(model))
+
+
+def traces(model: Any) -> list[Any]:
+    """Names of all parts, their hooks, what was put on them, and how attention is computed."""
+    return [
+        (
+            name,
+            len(module._forward_hooks) + len(module._forward_pre_hooks),
+            sorted(vars(module)),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ] + [name for name, _ in model.named_parameters()]

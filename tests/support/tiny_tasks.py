@@ -1,0 +1,109 @@
+"""Tiny tasks in files, and runs on them: random words of the tiny models, of many lengths."""
+
+from __future__ import annotations
+
+import csv
+import random
+from pathlib import Path
+from typing import Any
+
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
+from support.tiny_models import SENTENCES
+
+WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
+KINDS = ("classification", "pair", "multiple_choice", "regression")
+SMALL = {"rank": 2, "num_virtual_tokens": 4}
+"""Options that keep a method small."""
+
+
+def tiny_task(
+    folder: Path, kind: str = "classification", *, train: int = 40, test: int = 12, seed: int = 0
+) -> TaskSpec:
+    """A task with ``train`` and ``test`` rows; three labels, two choices, or a number.
+
+    The word "water" stands in every text of label b and in every right choice, and makes the number
+    larger by 1: it can be learnt.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(f"{kind} {seed}")  # noqa: S311 (a toy's words, no secret)
+    for part, rows in (("train", train), ("test", test)):
+        with (folder / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(_columns(kind))
+            writer.writerows(_row(kind, i, rng) for i in range(rows))
+    shape: dict[str, Any] = {"text": "text", "label": "label"}
+    if kind == "pair":
+        shape["text_pair"] = "second"
+    if kind == "multiple_choice":
+        shape["choices"] = ("one", "two")
+    return TaskSpec(
+        name="tiny",
+        kind=kind,  # type: ignore[arg-type]  # pydantic checks the word
+        train=str(folder / "train.csv"),
+        test=str(folder / "test.csv"),
+        **shape,
+    )
+
+
+def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) -> Run:
+    """A final run of a few steps; ``options`` are the method's, ``training`` overrides settings."""
+    options = changes.pop("options", small(method))
+    training = {
+        "batch_size": 8,
+        "max_steps": 3,
+        "max_length": 64,
+        "precision": "fp32",
+        **changes.pop("training", {}),
+    }
+    given: dict[str, Any] = {"stage": "final", "seed": 1, "learning_rate": 1e-2, **changes}
+    return Run(
+        task=task,
+        model=ModelSpec(name=str(model), label="tiny"),
+        method=MethodSpec(name=method, **options),
+        training=Training(**training),
+        **given,
+    )
+
+
+def small(method: str) -> dict[str, Any]:
+    """Options that make ``method`` small."""
+    if method in ("houlsby", "pfeiffer", "parallel", "adapterdrop"):
+        return {"reduction_factor": 8}
+    if method == "mam":
+        return {"num_virtual_tokens": 4, "reduction_factor": 8}
+    if method == "unipelt":
+        return {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8}
+    if method == "stack":
+        return {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
+    names = {
+        **dict.fromkeys(("lora", "dora", "loha", "lokr"), "rank"),
+        **dict.fromkeys(("prompt", "p_tuning", "prefix"), "num_virtual_tokens"),
+    }
+    return {names[method]: SMALL[names[method]]} if method in names else {}
+
+
+def silent(progress: dict[str, Any]) -> None:
+    """A report that nobody reads."""
+
+
+def _columns(kind: str) -> list[str]:
+    extra = {"pair": ["second"], "multiple_choice": ["one", "two"]}
+    return ["text", *extra.get(kind, []), "label"]
+
+
+def _row(kind: str, i: int, rng: random.Random) -> list[str]:
+    def words(low: int, high: int) -> list[str]:
+        return [w for w in rng.choices(WORDS, k=rng.randint(low, high)) if w != "water"]
+
+    def marked(text: list[str], mark: bool) -> str:
+        return " ".join([*text[:1], "water", *text[1:]] if mark else text)
+
+    if kind == "multiple_choice":
+        right = i % 2
+        sides = [marked(words(2, 8), choice == right) for choice in (0, 1)]
+        return [" ".join(words(2, 10)), *sides, str(right)]
+    if kind == "regression":
+        return [marked(words(2, 18), i % 2 == 1), f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
+    label = "abc"[i % 3]
+    second = [" ".join(words(1, 10))] if kind == "pair" else []
+    return [marked(words(2, 18), label == "b"), *second, label]

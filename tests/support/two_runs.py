@@ -1,0 +1,150 @@
+"""Two runs of one method: each alone, and together on one backbone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from paretune import methods
+from paretune.data.batch import shuffle_order
+from paretune.methods.core import options as method_options
+from paretune.methods.core.relative_positions import split_position_tables
+from paretune.methods.core.run_axis import Fleet, PerRunModule
+from paretune.models.load import LoadedModel, reset_head, set_dropout
+from paretune.objectives.encoding import Encoded
+from paretune.study import Run
+from paretune.training.objective import collate_tensors, weight
+from paretune.training.prepare import prepare
+from support.contract_walk import told
+
+SEEDS = (1, 2)
+
+
+def replace(model: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    """Put ``new`` where the submodule ``name`` is; returns the old one."""
+    parent_name, _, leaf = name.rpartition(".")
+    parent = model.get_submodule(parent_name)
+    old = model.get_submodule(name)
+    setattr(parent, leaf, new)
+    return old
+
+
+class Both:
+    """The same two runs, alone and together, on models of their own; dropout is off.
+
+    ``fresh`` gives the base anew, ``data`` are the encoded examples of both runs.
+    """
+
+    def __init__(
+        self, run: Run, fresh: Callable[[], LoadedModel], data: Encoded, dtype: torch.dtype
+    ) -> None:
+        self.data, self.choices = data, len(data.ids[0])
+        still = run.training.model_copy(update={"dropout": 0.0})
+        self.solo = []
+        for seed in SEEDS:
+            of_seed = run.model_copy(update={"seed": seed, "training": still})
+            self.solo.append(prepare(of_seed, fresh()))
+            self.solo[-1].loaded.model.to(dtype)
+        self.joint, self.fleet = fresh(), Fleet(runs=2)
+        set_dropout(self.joint.model, 0.0)
+        self.heads = self._heads_of_both()
+        module = methods.get(run.method.name)
+        options = method_options.parse_options(run.method.name, module.Options, run.method.options)
+        for parameter in self.joint.model.parameters():
+            parameter.requires_grad_(False)
+        self.injection = module.inject(
+            self.joint.model, self.joint.anatomy, options, self.fleet, list(SEEDS)
+        )
+        split_position_tables(self.joint.model, self.joint.anatomy, self.fleet)
+        self.joint.model.to(dtype)
+        for copies in self.heads.values():
+            copies.requires_grad_(True)
+        for name in self.injection.parameters:
+            # Model.to() may have given the parameters new storage, never new identities.
+            assert self.injection.parameters[name] is self.joint.model.get_parameter(name)
+
+    def _heads_of_both(self) -> dict[str, PerRunModule]:
+        """Each head module once for each run, drawn from that run's seed."""
+        names = sorted({name.rpartition(".")[0] for name in self.joint.head_parameters})
+        copies: dict[str, list[nn.Module]] = {name: [] for name in names}
+        for seed in SEEDS:
+            reset_head(self.joint, seed)
+            for name in names:
+                copies[name].append(copy.deepcopy(self.joint.model.get_submodule(name)))
+        heads = {name: PerRunModule(made, self.fleet) for name, made in copies.items()}
+        for name, head in heads.items():
+            replace(self.joint.model, name, head)
+        return heads
+
+    def unsettle(self) -> None:
+        """Move the method's tensors from the start, where an update is 0, in both alike."""
+        draw = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for name, parameter in self.injection.parameters.items():
+                parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter) * 0.2)
+                if name.endswith(".D_bias"):
+                    parameter.add_(1.0)  # or all four units of a small bottleneck may be shut
+                for r, alone in enumerate(self.solo):
+                    alone.injection.parameters[name].copy_(parameter[r : r + 1])
+
+    def alone(self, r: int, rows: list[int]) -> Tensor:
+        self.solo[r].fleet.share([len(rows) * self.choices])
+        batch = self.batch(rows)
+        return told(self.solo[r].loaded.model(**batch).logits, batch)
+
+    def together(self, rows: list[list[int]]) -> list[Tensor]:
+        """Logits of both runs from one pass, padded to the longest of all."""
+        self.fleet.share([len(own) * self.choices for own in rows], [1, 1])
+        batch = self.batch([*rows[0], *rows[1]])
+        found = told(self.joint.model(**batch).logits, batch)
+        return list(found.split([weight(self.data, own) for own in rows]))
+
+    def batch(self, rows: list[int]) -> dict[str, Tensor]:
+        return collate_tensors(self.data, rows, self.joint.anatomy.pad_id or 0, "cpu")
+
+    def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
+        """Each run's own order, as the training loop draws it."""
+        found = [shuffle_order(len(self.data.lengths), seed, step) for seed in SEEDS]
+        return [own[:share] for own, share in zip(found, shares, strict=True)]
+
+    def trained(self, r: int) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """The joint model's tensors of run ``r`` and their gradients, by their solo names."""
+        found = {
+            name: (p[r : r + 1], None if p.grad is None else p.grad[r : r + 1])
+            for name, p in self.injection.parameters.items()
+        }
+        for name, head in self.heads.items():
+            for own, p in head.copies[r].named_parameters():
+                found[f"{name}.{own}"] = (p, p.grad)
+        return found
+
+    def equal(self, shares: tuple[int, int], loss: Callable[[Tensor, list[int]], Tensor]) -> None:
+        """Logits and all gradients of each run are the same alone and together, in float64.
+
+        Gradients larger than 1 as a share of the largest of their tensor.
+        """
+        for model in (self.joint.model, *(one.loaded.model for one in self.solo)):
+            model.zero_grad(set_to_none=True)
+        rows = self.rows(shares)
+        together = self.together(rows)
+        losses = [loss(logits, own) for logits, own in zip(together, rows, strict=True)]
+        (losses[0] + losses[1]).backward()
+        assert not torch.allclose(together[0][:2], together[1][:2])  # two different runs
+        for r, own in enumerate(rows):
+            alone = self.alone(r, own)
+            torch.testing.assert_close(together[r], alone, rtol=0, atol=1e-10)
+            loss(alone, own).backward()
+            joint = self.trained(r)
+            assert set(joint) == set(self.solo[r].trained)
+            for name, parameter in self.solo[r].trained.items():
+                value, gradient = joint[name]
+                assert torch.equal(value, parameter)
+                assert parameter.grad is not None and gradient is not None
+                # Where single scores are compared, their bias has no effect and no gradient.
+                assert parameter.grad.any() or parameter.numel() == 1
+                # Of sums over thousands of logits, gradients are large, and so is their rounding.
+                atol = 1e-10 * max(1.0, float(parameter.grad.abs().max()))
+                torch.testing.assert_close(gradient, parameter.grad, rtol=0, atol=atol, msg=name)

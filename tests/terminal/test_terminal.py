@@ -1,0 +1,215 @@
+"""Nothing that comes from a file can steer the terminal, whichever verb prints it."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.table import Table
+from support.tiny_study import as_file, command, small
+
+import paretune
+from paretune.cli import GROUPS, VERBS
+from paretune.study import Study
+from paretune.terminal import console, echo, echo_json, sanitise_tracebacks_and_warnings
+from paretune.terminal.console import Terminal
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202enekaj\u200f"
+"""A window's title, a cleared screen, a C1 control, and text that reads backwards."""
+
+
+def steers(text: str) -> list[str]:
+    """Everything in a text that a terminal would obey."""
+    return sorted({ascii(c) for c in text if c != "\n" and not c.isprintable()})
+
+
+def test_no_other_module_prints() -> None:
+    root = Path(paretune.__file__).parent
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        if path.is_relative_to(root / "terminal"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if isinstance(node, ast.Attribute):
+                name = ast.unparse(node)
+            if name in PRINTS:
+                found.append(f"{path.relative_to(root)}:{node.lineno}: {name}")
+    assert found == []
+
+
+PRINTS = {
+    *("print", "rich.print", "Console", "rich.console.Console", "logging.getLogger"),
+    *("typer.echo", "typer.secho", "click.echo", "click.secho"),
+    *("sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"),
+}
+
+
+def test_the_console_cleans_text_wherever_it_stands_and_keeps_its_own_styles() -> None:
+    stream = io.StringIO()
+    out = Terminal(file=stream, width=60)
+    table = Table(title=EVIL, caption=EVIL)
+    table.add_column(EVIL)
+    table.add_row(f"[red]{EVIL}[/red] :smile: [link=http://x]")
+    out.print(EVIL, table, style="bold")
+    said = stream.getvalue()
+    assert steers(said) == []
+    assert "[red]" in said and ":smile:" in said  # taken literally
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, width=60, force_terminal=True)
+    terminal.print(EVIL, style="bold")
+    assert shown.getvalue().count("\x1b") == 2 and "\x1b]0" not in shown.getvalue()
+
+
+def test_json_for_scripts_escapes_and_loses_nothing(capsys: Any) -> None:
+    echo_json({EVIL: ["č", EVIL, "😀\U000e0001"]})
+    out = capsys.readouterr().out
+    assert steers(out) == [] and "č" in out
+    assert json.loads(out) == {EVIL: ["č", EVIL, "😀\U000e0001"]}
+
+
+def test_warnings_and_tracebacks_of_libraries_are_cleaned(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    sanitise_tracebacks_and_warnings()
+    warnings.showwarning(UserWarning(EVIL), UserWarning, "x.py", 1)
+    try:
+        raise KeyError(EVIL, EVIL.encode()) from ValueError(EVIL)
+    except KeyError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    err = capsys.readouterr().err
+    assert "UserWarning" in err and "ValueError" in err and steers(err) == []
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
+    """A folder with a study of hostile file names, columns, labels and texts."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for part, count in (("train", 40), ("test", 20)):
+        with (folder / f"{EVIL}{part}.csv").open("w", encoding="utf-8", newline="") as handle:
+            rows = [(f"{EVIL}text", f"{EVIL}label")]
+            rows += [
+                (f"a cat {part[:2]} {i // 2 * 2}{EVIL}", f"{EVIL}{i % 2}") for i in range(count)
+            ]
+            csv.writer(handle).writerows(rows)
+    (folder / "model").symlink_to(tiny_model("bert"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study_file(hostile: Path) -> Path:
+    """The study file, in a store of which all runs have ended."""
+    task = {
+        "name": "words", "kind": "classification", "text": f"{EVIL}text", "label": f"{EVIL}label",
+        "train": str(hostile / f"{EVIL}train.csv"), "test": str(hostile / f"{EVIL}test.csv"),
+        "labels": [f"{EVIL}0", f"{EVIL}1"],
+    }  # fmt: skip
+    study = small(
+        hostile / "unused",
+        hostile / "model",
+        tasks=[task],
+        methods=["majority"],
+    )
+    refused = {**study.model_dump(mode="json", exclude_none=True), "models": [f"{EVIL}model"]}
+    (hostile / "refused.yaml").write_text(json.dumps(refused), encoding="utf-8")
+    return as_file(study, hostile / "hostile.yaml")
+
+
+def asked(verb: str) -> list[list[object]]:
+    """Command lines of a verb that print names, in the study's folder; some of them are refused."""
+    study, store = "hostile.yaml", ["--store", "store"]
+    file = f"{EVIL}train.csv"
+    named: dict[str, list[list[object]]] = {
+        "new": [["new", file], ["new", f"{EVIL}none.csv"], ["new", file, "--label", EVIL]],
+        "check": [["check", study], ["check", f"{EVIL}.yaml"], ["check", "refused.yaml"]],
+        "plan": [
+            ["plan", study, *store],
+            ["plan", study, *store, "--every"],
+            ["plan", f"{EVIL}.yaml"],
+        ],
+        "run": [["run", study, "--store", "fresh", "--workers", "1"], ["run", EVIL]],
+        "watch": [["watch", study, *store, "--once"]],
+        "track": [["track", study, *store, "--to", "tensorboard", "--into", EVIL]],
+        "report": [["report", study, *store, "--page", f"{EVIL}.html", "--tables", EVIL]],
+        "why": [["why", study, EVIL, "majority", *store], ["why", study, "a", "b", *store]],
+        "peft-results": [["peft-results", "."], ["peft-results", EVIL]],
+        "recommend": [["recommend", study, *store], ["recommend", study, *store, "--task", EVIL]],
+        "compare": [["compare", study, "majority", EVIL, *store]],
+        "export": [["export", study, *store, "--method", EVIL], ["export", EVIL]],
+        "export slobench": [["export", "slobench", study, *store, "--release", EVIL]],
+        "ls": [["ls"], ["ls", EVIL]],
+        "doctor": [["doctor", "--json"], ["doctor", EVIL]],
+        "data": [["data", "fetch", EVIL], ["data", EVIL]],
+        "slobench": [
+            ["slobench", "check", file],
+            ["slobench", "check", EVIL],
+            ["slobench", "score", file, "--reference", EVIL],
+        ],
+    }
+    return named.get(verb, [[verb, study, *store], [verb, EVIL]])  # a verb that came later
+
+
+@pytest.mark.parametrize("verb", [*VERBS, *GROUPS])
+def test_no_verb_lets_an_escape_through(
+    verb: str, hostile: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Also what workers say, and what the libraries do, which share the streams."""
+    monkeypatch.chdir(hostile)
+    if not Path("store").exists():
+        _run_all(study_file)
+        capfd.readouterr()
+    said = 0
+    for arguments in asked(verb):
+        code, out, err = command(capfd, *arguments)
+        assert steers(out) == [] and steers(err) == [], arguments
+        assert "Traceback" not in err, arguments
+        said += "owned" in out + err
+        assert code in range(8) and code != 1
+    assert said or verb in ("doctor", "watch", "track", "peft-results", "export slobench")
+
+
+def _run_all(study_file: Path) -> None:
+    from support.tiny_study import finish
+
+    finish(Study.load(study_file), Path("store"), costs=0).close()
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["report", "hostile.yaml", "--store", "store"],
+                                       ["new", "--help"], ["ls", "nothing"]])  # fmt: skip
+def test_a_closed_pipe_ends_quietly(
+    arguments: list[str], hostile: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(hostile)
+    if not Path("store").exists():
+        _run_all(study_file)
+    code = (
+        "import os, subprocess, sys\n"
+        "end = os.pipe()\n"
+        "os.close(end[0])\n"
+        "done = subprocess.run([sys.executable, '-m', 'paretune', *sys.argv[1:]], stdout=end[1], "
+        "stderr=subprocess.PIPE, text=True)\n"
+        "print(done.returncode, repr(done.stderr))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    if arguments == ["ls", "nothing"]:  # its message goes to stderr, where somebody reads
+        assert done.stdout.startswith("2 ") and "Traceback" not in done.stdout
+    else:
+        assert done.stdout == "130 ''\n"
+
+
+def test_nothing_is_written_where_the_stream_was_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    echo("nobody hears it")
+    assert console().file is not None

@@ -1,0 +1,256 @@
+"""Translation runs: the loss that is learnt, the beams that answer, and what a run leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+import torch
+from support.tiny_marian import tiny_marian, tiny_pairs
+from transformers.trainer_pt_utils import LabelSmoother
+
+from paretune.data.batch import pad_batch
+from paretune.errors import MissingDependencyError, ModelError, StudyError
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.load import LoadedModel, load_model
+from paretune.models.sources.resolve import resolve_source
+from paretune.objectives.encoding import encode_texts
+from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
+from paretune.tasks import load_dataset as load_task
+from paretune.training import caches
+from paretune.training.evaluation.generate import generate, generation_config
+from paretune.training.evaluation.predict import mean_token_loss
+from paretune.training.objective import collate_tensors, translation_loss, weight
+from paretune.training.outcome import Outcome
+from paretune.training.trainer import train_run
+
+
+@pytest.fixture(scope="module")
+def marian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_marian(tmp_path_factory.mktemp("tiny-marian"))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> TaskSpec:
+    return tiny_pairs(tmp_path_factory.mktemp("words"))
+
+
+@pytest.fixture
+def loaded(marian: Path) -> LoadedModel:
+    source = resolve_source(ModelSpec(name=str(marian)), offline=True)
+    return load_model(source, kind="translation", languages=("sl", "en"))
+
+
+def a_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
+    return Run(
+        **{
+            "stage": "final",
+            "task": task,
+            "model": ModelSpec(name=str(model)),
+            "method": MethodSpec(name="lora", rank=2),
+            "learning_rate": 1e-3,
+            "seed": 1,
+            "training": Training(batch_size=8, max_steps=4, eval_every=2, precision="fp32"),
+            "generation": Generation(max_new_tokens=12),
+            **changes,
+        }
+    )
+
+
+def finished(run: Run, folder: Path) -> Outcome:
+    return train_run(run, checkpoint=folder / "state", report=lambda _: None)
+
+
+def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: TaskSpec) -> None:
+    examples = load_task(words).train[:5]
+    encoded = encode_texts(examples, loaded.tokenizer, 64)
+    rows = list(range(5))
+    given = collate_tensors(encoded, rows, loaded.anatomy.pad_id or 0, "cpu")
+    with torch.no_grad():
+        out = loaded.model(**given)
+        wanted = LabelSmoother(epsilon=0.1)(out, given["labels"])
+        ours = translation_loss(
+            loaded.model, encoded, rows, pad_id=loaded.anatomy.pad_id or 0, device="cpu",
+            label_smoothing=0.1,
+        )  # fmt: skip
+        plain = translation_loss(
+            loaded.model, encoded, rows, pad_id=loaded.anatomy.pad_id or 0, device="cpu"
+        )
+    tokens = weight(encoded, rows)
+    assert tokens == int((given["labels"] >= 0).sum())
+    torch.testing.assert_close(ours / tokens, wanted)
+    torch.testing.assert_close(plain / tokens, out.loss)
+
+
+def test_micro_batches_of_tokens_make_the_same_gradient(
+    loaded: LoadedModel, words: TaskSpec
+) -> None:
+    encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
+    loaded.model.double().train()
+    gradients = []
+    for cut in ([range(6)], [range(2), range(2, 5), range(5, 6)]):
+        loaded.model.zero_grad()
+        for part in cut:
+            loss = translation_loss(
+                loaded.model, encoded, list(part), pad_id=loaded.anatomy.pad_id or 0, device="cpu"
+            )
+            (loss / weight(encoded, range(6))).backward()
+        gradients.append([p.grad.clone() for p in loaded.model.parameters() if p.grad is not None])
+    # Dropout is 0 in this model. Its loss is taken in fp32, whatever the model computes in.
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-5)
+
+
+def test_padding_of_targets_is_passed_over(loaded: LoadedModel, words: TaskSpec) -> None:
+    encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
+    batch = pad_batch(encoded, [0, 1, 2], 7)
+    assert batch["labels"].shape[1] == max(len(encoded.targets[i]) for i in range(3))  # type: ignore[index]
+    asked: dict[str, Any] = {
+        "fleet": Fleet(), "pad_id": loaded.anatomy.pad_id or 0, "device": "cpu",
+        "precision": "fp32",
+    }  # fmt: skip
+    together = mean_token_loss(loaded.model, encoded, **asked)
+    sums = [
+        mean_token_loss(loaded.model, encoded.select([i]), **asked) * weight(encoded, [i])
+        for i in range(6)
+    ]
+    assert together == pytest.approx(sum(sums) / weight(encoded, range(6)), rel=1e-5)
+
+
+def test_long_texts_are_cut_on_both_sides_and_counted(loaded: LoadedModel, words: TaskSpec) -> None:
+    examples = load_task(words).train[:20]
+    whole, cut = (encode_texts(examples, loaded.tokenizer, n) for n in (64, 5))
+    assert not any(whole.truncated) and any(cut.truncated)
+    assert cut.targets is not None
+    assert max(map(len, cut.targets)) == 5 == max(cut.source_lengths)
+    end = loaded.tokenizer.eos_token_id
+    assert all(ids[0][-1] == end for ids in cut.ids)
+    assert all(ids[-1] == end for ids in cut.targets)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_translations_are_those_of_generate_one_by_one(
+    loaded: LoadedModel, words: TaskSpec, beams: int
+) -> None:
+    examples = load_task(words).train[:12]
+    encoded = encode_texts(examples, loaded.tokenizer, 64)
+    settings = Generation(num_beams=beams, max_new_tokens=9)
+    found = generate(
+        loaded, encoded, settings, fleet=Fleet(), pad_id=loaded.anatomy.pad_id or 0,
+        device="cpu", precision="fp32",
+    )  # fmt: skip
+    for example, text in zip(examples, found, strict=True):
+        given = loaded.tokenizer(example.segments[0][0], return_tensors="pt")
+        tokens = loaded.model.generate(**given, num_beams=beams, max_new_tokens=9, max_length=None)
+        alone = loaded.tokenizer.decode(tokens[0], skip_special_tokens=True)
+        assert text == " ".join(alone.split())
+
+
+def test_the_search_is_the_checkpoints_own_unless_the_study_says(loaded: LoadedModel) -> None:
+    assert generation_config(loaded, Generation()).num_beams == 2
+    changed = generation_config(
+        loaded, Generation(num_beams=5, length_penalty=0.6, max_new_tokens=7)
+    )
+    assert (changed.num_beams, changed.length_penalty, changed.max_length) == (5, 0.6, 8)
+
+
+def test_a_run_leaves_translations_scores_and_signatures(
+    words: TaskSpec, marian: Path, tmp_path: Path
+) -> None:
+    outcome = finished(a_run(words, marian), tmp_path)
+    told = json.loads(outcome.blobs["predictions"])["test"]
+    dataset = load_task(words)
+    assert told["label"] == [e.target for e in dataset.test]
+    bleu = sacrebleu.corpus_bleu(told["prediction"], [told["label"]]).score
+    assert outcome.result["scores"]["test"]["primary"] == pytest.approx(bleu)
+    assert outcome.result["signatures"]["bleu"].startswith("nrefs:1|")
+    assert outcome.result["outcome"] in ("ok", "collapsed")
+    first, last = (point["selection"]["loss"] for point in outcome.result["curve"])
+    assert last < first
+    best = outcome.result["scores"]["selection"]["loss"]
+    assert best == pytest.approx(last, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_language_is_learnt(words: TaskSpec, marian: Path, tmp_path: Path) -> None:
+    task = tiny_pairs(tmp_path, train=400, test=20)
+    run = a_run(
+        task,
+        marian,
+        method=MethodSpec(name="full"),
+        learning_rate=4e-3,
+        training=Training(batch_size=16, epochs=30, precision="fp32", patience=None),
+    )
+    outcome = finished(run, tmp_path)
+    # The model knows nothing at first: an untrained one scores under 1.
+    assert outcome.result["scores"]["test"]["bleu"] > 90
+
+
+def test_the_selection_part_of_a_translation_is_cut_whole(
+    words: TaskSpec, marian: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = caches.ProcessCache()
+    whole = bench.parts(a_run(words, marian))
+    monkeypatch.setattr(caches, "MAX_SELECTION_PAIRS", 5)
+    cut = bench.parts(a_run(words, marian))
+    assert len(whole.selection) == 12 and len(cut.selection) == 5
+    assert len(cut.train) == len(whole.train) + 7
+    names = {e.uid for e in cut.train} | {e.uid for e in cut.selection}
+    assert names == {e.uid for e in whole.train} | {e.uid for e in whole.selection}
+
+
+def test_same_bits_twice_and_no_head(words: TaskSpec, marian: Path, tmp_path: Path) -> None:
+    one, two = (finished(a_run(words, marian), tmp_path / name) for name in "ab")
+    assert one.blobs == two.blobs and one.result == two.result
+    assert one.result["head_parameters"] == 0
+
+
+def test_metrics_beside_bleu_are_asked_for_or_refused(
+    words: TaskSpec, marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paretune.training.evaluation import optional_metrics
+
+    def missing(language: str) -> Any:
+        raise MissingDependencyError("words are cut by NLTK, which is not installed.")
+
+    monkeypatch.setattr(optional_metrics, "load_tokeniser", missing)
+    run = a_run(words, marian, generation=Generation(metrics=("meteor",)))
+    with pytest.raises(MissingDependencyError, match="NLTK"):
+        finished(run, tmp_path)
+    monkeypatch.setattr(optional_metrics, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(optional_metrics, "find_wordnet", lambda folder: Synonyms())
+    outcome = finished(run, tmp_path)
+    told = json.loads(outcome.blobs["predictions"])["test"]["segment"]["meteor"]
+    assert len(told) == 10 and all(0 <= one <= 1 for one in told)
+    assert outcome.result["scores"]["test"]["meteor"] == pytest.approx(sum(told) / 10)
+
+
+class Synonyms:
+    """A WordNet without words."""
+
+    def synonyms(self, word: str) -> frozenset[str]:
+        return frozenset()
+
+
+def test_bertscore_and_its_model_go_together() -> None:
+    raw = {
+        "study": "s",
+        "tasks": ["rte"],
+        "models": ["m"],
+        "methods": ["lora"],
+        "generation": {"metrics": ["bertscore"]},
+    }
+    with pytest.raises(StudyError, match="bertscore_model"):
+        Study.parse(raw)
+
+
+def test_an_encoder_does_not_translate(tiny_model: Any, marian: Path) -> None:
+    bert = resolve_source(ModelSpec(name=str(tiny_model("bert"))), offline=True)
+    with pytest.raises(ModelError, match="cannot translate"):
+        load_model(bert, kind="translation", languages=("sl", "en"))
+    translator = resolve_source(ModelSpec(name=str(marian)), offline=True)
+    with pytest.raises(ModelError, match="translation model"):
+        load_model(translator, kind="pair", num_labels=2)

@@ -1,0 +1,73 @@
+"""How many runs may train together, and which of their passes are one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tiny_tasks import silent, tiny_run, tiny_task
+
+from paretune.data.batch import stack_passes
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.capacity import count_slots
+from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
+from paretune.training.trainer import train_run
+
+
+def test_who_trains_alone(tmp_path: Path, tiny_model: Any) -> None:
+    """What changes the base, what decides for a whole batch, and what is not known to share."""
+    task, bench = tiny_task(tmp_path), ProcessCache()
+
+    def places(family: str, method: str, **changes: Any) -> int:
+        run = tiny_run(task, tiny_model(family), method, **changes)
+        return count_slots(run, bench, "cpu", 8, 1 << 30)
+
+    assert places("bert", "lora") == places("deberta-v2", "lora") == 8
+    for method in ("full", "dora", "unipelt", "peft:vera"):
+        assert places("bert", method) == places("deberta-v2", method) == 1, method
+    assert places("bert", "lora", stage="cost") == 1
+    assert places("bert", "adapterdrop", options={"robust": True, "reduction_factor": 8}) == 1
+
+
+@pytest.mark.parametrize("family", ["bert", "deberta-v2"])
+def test_seats_are_what_memory_bears_and_where_they_pay(
+    family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = ProcessCache()
+    run = tiny_run(tiny_task(tmp_path), tiny_model(family), "lora")
+    size = train_run(run, checkpoint=tmp_path / "alone", report=silent).result["trained_parameters"]
+    assert count_slots(run, bench, "cpu", 8, 3 * 24 * size) == 3
+    assert count_slots(run, bench, "cpu", 8, 0) == 1
+    asked: dict[str, Any] = {"where_it_pays": True}
+    monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 10_000)
+    assert count_slots(run, bench, "cpu", 8, 1 << 30, **asked) == 8
+    monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 50)  # a step has more than 25 tokens
+    assert count_slots(run, bench, "cpu", 8, 1 << 30, **asked) == 1
+    assert count_slots(run, bench, "cpu", 8, 1 << 30) == 8
+
+
+def test_stacks() -> None:
+    """Every pass once, no run twice in a stack, no more tokens than asked, and little padding."""
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        sides = [
+            [(int(rows), int(length)) for rows, length in draw.integers(1, 12, (int(count), 2))]
+            for count in draw.integers(0, 5, 6)
+        ]
+        stacks = stack_passes(sides, 100, 9)
+        found = sorted((run, part) for stack in stacks for run, part in stack.items())
+        assert found == [(r, p) for r, own in enumerate(sides) for p in range(len(own))]
+        for stack in stacks:
+            held = [sides[r][p] for r, p in stack.items()]
+            longest = max(length for _, length in held)
+            assert len(stack) == 1 or sum(rows for rows, _ in held) * longest <= 100
+            assert all(rows * (longest - length) <= 9 for rows, length in held)
+    packed = [[(60, 1), (30, 1)], [(50, 1)], [(40, 1)]]
+    assert stack_passes(packed, 100, 0) == [{0: 0, 2: 0}, {1: 0, 0: 1}]
+    unlike = [[(2, 30)], [(2, 12)], [(2, 29)], [(2, 11)]]
+    assert stack_passes(unlike, 1000, 4) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
+    assert stack_passes(unlike, 200, 9, overhead_tokens=20) == [{0: 0, 2: 0}, {1: 0, 3: 0}]
+    assert stack_passes(unlike, 200, 9, overhead_tokens=21) == [{0: 0}, {2: 0}, {1: 0, 3: 0}]
+    assert stack_passes(unlike, 1000, 0) == [{0: 0}, {2: 0}, {1: 0}, {3: 0}]

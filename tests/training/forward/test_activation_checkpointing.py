@@ -1,0 +1,77 @@
+"""Computing activations again: the same bits, fewer bytes, with every method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load as from_bytes
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import silent, tiny_run, tiny_task
+
+from paretune import methods
+from paretune.study import Study, compute_run_id
+from paretune.training.caches import ProcessCache
+from paretune.training.prepare import prepare
+from paretune.training.trainer import train_run
+
+METHODS = tuple(
+    n
+    for n, m in methods.available().items()
+    if methods.trains_a_model(m) and "classification" in m.KINDS
+)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str) -> None:
+    """Dropout is on: the second forward pass draws the same masks."""
+    task, bench = tiny_task(tmp_path / "data"), ProcessCache()
+    found = []
+    for asked in (False, True):
+        training = {"activation_checkpointing": asked}
+        run = tiny_run(task, tiny_model("bert"), method, training=training)
+        outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
+        found.append((outcome.result["curve"], from_bytes(outcome.blobs["weights"])))
+    assert found[0][0] == found[1][0]
+    for name, tensor in found[0][1].items():
+        assert torch.equal(tensor, found[1][1][name]), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_less_is_kept_for_the_backward_pass(tiny_model: Any, tmp_path: Path, family: str) -> None:
+    task, bench = tiny_task(tmp_path / "data"), ProcessCache()
+    kept = []
+    for asked in (True, False):  # the second run must not inherit it
+        training = {"activation_checkpointing": asked}
+        run = tiny_run(task, tiny_model(family), "houlsby", training=training)
+        loaded = bench.model(run.model, bench.dataset(task))
+        prepared = prepare(run, loaded)
+        saved: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor, saved: dict[int, int] = saved) -> torch.Tensor:
+            saved[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        ids = torch.full((4, 24), 7)
+        loaded.model.train()
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loaded.model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        kept.append(sum(saved.values()))
+        prepared.undo()
+    assert kept[0] < 0.7 * kept[1]
+
+
+def test_runs_of_before_keep_their_identity(tiny_model: Any, tmp_path: Path) -> None:
+    task = tiny_task(tmp_path / "data")
+    hashes = {"data_hash": "d", "weights_hash": "w", "code_epoch": 1}
+    plain = tiny_run(task, tiny_model("bert"))
+    asked = tiny_run(task, tiny_model("bert"), training={"activation_checkpointing": True})
+    assert compute_run_id(plain, **hashes) != compute_run_id(asked, **hashes)
+    raw = {"study": "s", "tasks": ["cb"], "models": ["m"], "methods": ["lora"]}
+    # As computed by the version that did not know the setting.
+    assert Study.parse(raw).study_hash == BEFORE
+
+
+BEFORE = "d69825c71929215c"

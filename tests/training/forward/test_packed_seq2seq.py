@@ -1,0 +1,370 @@
+"""Packed translations give what padded ones give: logits, gradients, losses, the same search."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load as from_bytes
+from support.seq2seq_walk import TRAINED, Case, case, traces
+from support.tiny_marian import tiny_marian, tiny_pairs
+from support.tiny_tasks import silent, tiny_run
+from support.tiny_translators import WORDS
+from support.translator_folders import translator_folder
+from torch import Tensor
+
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout.rng import drop
+from paretune.models.load import LoadedModel
+from paretune.models.packing.encoder_decoder import lm_head
+from paretune.objectives.encoding import Encoded
+from paretune.study import Generation, Training
+from paretune.training.caches import ProcessCache
+from paretune.training.evaluation.generate import generate
+from paretune.training.evaluation.predict import mean_token_loss
+from paretune.training.forward import packed, seq2seq
+from paretune.training.forward.seq2seq import is_ambiguous, packed_states
+from paretune.training.loop import train_step
+from paretune.training.objective import collate_tensors, shift_right, translation_loss, weight
+from paretune.training.optimiser import make_adamw
+from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.run_config import RunConfig
+from paretune.training.trainer import train_run
+
+PACKED = ("marian", "bart", "mbart", "m2m100")
+METHODS = tuple(name for name in TRAINED if name not in ("unipelt", "untuned"))
+EVERYWHERE = ("full", "lora", "prefix", "prompt")
+PLACES = [
+    pytest.param(
+        family,
+        method,
+        id=f"{family}-{method}",
+        marks=() if family == "marian" or method in EVERYWHERE else pytest.mark.slow,
+    )
+    for family in PACKED
+    for method in METHODS
+]
+COUNT = 9
+
+
+def pairs_of(count: int, seed: int = 0) -> Encoded:
+    """Sources and targets of every length, down to one token."""
+    rng = random.Random(seed)  # noqa: S311 (a toy's words, no secret)
+
+    def text(most: int) -> list[int]:
+        return [rng.randrange(4, WORDS) for _ in range(rng.randint(1, most))]
+
+    ids, targets = [[text(20)] for _ in range(count)], [text(18) for _ in range(count)]
+    lengths = [len(one[0]) + len(other) for one, other in zip(ids, targets, strict=True)]
+    return Encoded(ids, None, lengths, [None] * count, [False] * count, targets)
+
+
+def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
+    """The method inside the model, moved from where it starts."""
+    fleet = fleet or Fleet()
+    injection = one.inject(fleet)
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in injection.parameters.values():
+            parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.1)
+    loaded = LoadedModel(one.model, None, one.anatomy, head_parameters=(), notes=())
+    trained = dict(injection.parameters)
+    return PreparedModel(
+        loaded, one.method, injection, fleet, {}, trained, 64, one.anatomy.pad_id or 0
+    )
+
+
+def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]:
+    """Scores and tokens of a padded batch, one target after another, without its padding."""
+    given = collate_tensors(data, order, one.anatomy.pad_id or 0, "cpu")
+    labels = given.pop("labels")
+    logits = one.model(**given, decoder_input_ids=shift_right(one.model, labels)).logits
+    return logits[labels >= 0], labels[labels >= 0]
+
+
+def scored(one: Case, shares: list[packed.MicroBatch], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
+    """Scores and tokens of each run's pairs, packed."""
+    weight, bias = lm_head(one.model)
+    found = packed_states(one.model, shares, fleet, "cpu")
+    return [(torch.nn.functional.linear(h, weight, bias), tokens) for h, tokens in found]
+
+
+def longest_first(data: Encoded) -> list[int]:
+    each = range(len(data.ids))
+    return sorted(each, key=lambda i: (-data.lengths[i], -len(data.ids[i][0])))
+
+
+@pytest.mark.parametrize(("family", "method"), PLACES)
+def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: str) -> None:
+    """float64; then, in fp32, the logits; then everything is as it was before."""
+    one, data = case(method, family), pairs_of(COUNT)
+    before = traces(one.model)
+    made = prepared(one)
+    one.model.double()
+    wanted = list(made.trained.values())
+
+    def asked() -> tuple[Tensor, Tensor, list[Tensor]]:
+        if made.fleet.packing is None:
+            made.fleet.share([COUNT])
+            scores, tokens = in_rows(one, data, longest_first(data))
+        else:
+            ((scores, tokens),) = scored(one, [(data, range(COUNT))], made.fleet)
+        # In its own precision: ours is taken in fp32.
+        loss = torch.nn.functional.cross_entropy(
+            scores, tokens, reduction="sum", label_smoothing=0.1
+        )
+        found = torch.autograd.grad(loss, wanted, allow_unused=True)
+        return scores.detach(), tokens, [torch.zeros(1) if g is None else g for g in found]
+
+    padded = asked()
+    assert packed.enable_packing(made)
+    packed_outputs = asked()
+    assert torch.equal(packed_outputs[1], padded[1])
+    torch.testing.assert_close(packed_outputs[0], padded[0], rtol=0, atol=1e-10)
+    assert any(g.abs().max() > 1e-3 for g in padded[2])
+    for name, mine, other in zip(made.trained, packed_outputs[2], padded[2], strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=1e-10, msg=name)
+    one.model.float()
+    near = scored(one, [(data, range(COUNT))], made.fleet)[0][0]
+    torch.testing.assert_close(near, packed_outputs[0].float(), rtol=0, atol=1e-5)
+    made.undo()
+    assert made.fleet.packing is None and made.fleet.chance is None
+    assert traces(one.model) == before
+
+
+@pytest.mark.parametrize("family", [*PACKED, "t5"])
+def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
+    """Also M2M100's, which has no function for it."""
+    one, data = case("untuned", family), pairs_of(5)
+    told: dict[str, Any] = {"pad_id": one.anatomy.pad_id or 0, "device": "cpu"}
+    with torch.no_grad():
+        ours = translation_loss(one.model, data, list(range(5)), **told)
+        wanted = one.model(**collate_tensors(data, list(range(5)), told["pad_id"], "cpu")).loss
+    torch.testing.assert_close(ours / weight(data, range(5)), wanted)
+
+
+def test_what_cannot_be_packed_is_padded() -> None:
+    for family, method in (("t5", "lora"), ("mt5", "lora"), ("marian", "unipelt")):
+        made = prepared(case(method, family))
+        assert not packed.enable_packing(made) and made.fleet.packing is None
+    told_padding = case("lora", "m2m100")
+    told_padding.model.config.decoder_start_token_id = told_padding.anatomy.pad_id
+    assert not packed.enable_packing(prepared(told_padding))
+
+
+def plan_of(made: PreparedModel, **training: Any) -> RunConfig:
+    settings = Training(batch_size=8, max_steps=20, precision="fp32", **training)
+    return RunConfig(settings, 0.0, 1, 8, WORDS, made.pad_id, "cpu", "fp32", Path())
+
+
+@pytest.mark.parametrize("family", PACKED)
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+def test_losses_of_20_steps_are_those_of_padded_batches(
+    family: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, draw = pairs_of(40), random.Random(2)  # noqa: S311
+    batches = [draw.sample(range(40), 8) for _ in range(20)]
+    found = []
+    for packs in (True, False):
+        one = case(method, family)
+        made = prepared(one)
+        for module in one.model.modules():  # a layer that is left out is so for a whole pass
+            if hasattr(module, "layerdrop"):
+                module.layerdrop = 0.0
+        set_dropout(one.model, 0.0)
+        if not packs:
+            monkeypatch.setattr(packed, "can_pack", lambda model: False)
+        assert packed.enable_packing(made) == packs
+        optimizer, plan = make_adamw(made.trained, 0.0), plan_of(made)
+        one.model.train()
+        found.append(
+            [
+                train_step(
+                    one.model, made.trained, optimizer, data, batch, step, 3e-3, plan, made.fleet
+                )
+                for step, batch in enumerate(batches)
+            ]
+        )
+    assert len(set(found[0])) == 20 and found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["marian", "mbart"])
+def test_a_run_is_that_of_padded_batches(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses, evaluation, and translations, which are searched in the same way; and twice."""
+    task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
+    training = {"dropout": 0.0, "max_steps": 6, "eval_every": 3}
+    run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=8))
+    seen: list[int] = []
+
+    def noted(*given: Any) -> list[tuple[Tensor, Tensor]]:
+        found = packed_states(*given)
+        seen.append(len(found[0][1]))
+        return found
+
+    monkeypatch.setattr(seq2seq, "packed_states", noted)
+    packed_run = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert len(seen) >= 6 + 2 + 2  # steps, judgements, and the losses beside the translations
+    again = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert (packed_run.result, packed_run.blobs) == (again.result, again.blobs)
+    seen.clear()
+    monkeypatch.setattr(packed, "can_pack", lambda model: False)
+    padded = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert not seen
+    for one, other in zip(packed_run.result["curve"], padded.result["curve"], strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
+        mine, theirs = (point["selection"]["loss"] for point in (one, other))
+        assert mine == pytest.approx(theirs, abs=1e-5)
+    assert texts(packed_run) == texts(padded)
+
+
+def texts(outcome: Any) -> list[str]:
+    found: list[str] = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
+    return found
+
+
+def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As near as one of padded batches."""
+    task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+
+    def losses(precision: str) -> list[float]:
+        told: list[float] = []
+        training = {"dropout": 0.0, "precision": precision, "max_steps": 4}
+        run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=4))
+        train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
+        return told
+
+    exact, packed_loss = losses("fp32"), losses("bf16")
+    monkeypatch.setattr(packed, "can_pack", lambda model: False)
+    padded = losses("bf16")
+    assert exact != packed_loss
+    assert packed_loss == pytest.approx(exact, abs=0.01) and padded == pytest.approx(
+        exact, abs=0.01
+    )
+
+
+@pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
+def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: Path) -> None:
+    """And a packed model is packed again after its search, which goes step by step."""
+    task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
+    run, bench = tiny_run(task, model, method), ProcessCache()
+    loaded = bench.model(run.model, bench.dataset(task))
+    made = prepare(run, loaded)
+    with torch.no_grad():
+        for parameter in made.injection.parameters.values():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    data = bench.encode(bench.parts(run).test, loaded, bench.source(run.model), made.max_length)
+    asked: dict[str, Any] = {"fleet": made.fleet, "pad_id": made.pad_id}
+    asked |= {"device": "cpu", "precision": "fp32"}
+    settings = Generation(max_new_tokens=9)
+    loss = mean_token_loss(loaded.model, data, **asked)
+    found = generate(loaded, data, settings, **asked)
+    before = traces(loaded.model)
+    assert packed.enable_packing(made)
+    inside = traces(loaded.model)
+    assert inside != before
+    assert mean_token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
+    assert generate(loaded, data, settings, **asked) == found
+    assert traces(loaded.model) == inside
+    assert mean_token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
+    with pytest.raises(ZeroDivisionError), packed.packing_disabled(loaded, made.fleet):
+        assert traces(loaded.model) == before
+        raise ZeroDivisionError
+    assert traces(loaded.model) == inside and made.fleet.packing is not None
+
+
+@pytest.mark.parametrize(
+    ("family", "method"), [("marian", "lora"), ("marian", "full"), ("mbart", "lora")]
+)
+def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
+    family: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
+    asked: list[float] = []
+    monkeypatch.setattr(
+        "paretune.models.dropout.patch.drop",
+        lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
+    )
+
+    def trained(**training: Any) -> tuple[Any, dict[str, Tensor]]:
+        given = {"dropout": 0.1, **training}
+        run = tiny_run(task, model, method, training=given, generation=Generation(max_new_tokens=4))
+        outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+        return outcome.result["curve"], from_bytes(outcome.blobs["weights"])
+
+    plain = trained()
+    # In each of three steps: two before the layers, three in each of three of the encoder, four in
+    # each of two of the decoder.
+    assert len(asked) == 3 * (2 + 3 * 3 + 2 * 4) and {*asked} == {0.1}
+    for other in (trained(), trained(activation_checkpointing=True)):
+        assert other[0] == plain[0]
+        for name, tensor in plain[1].items():
+            assert torch.equal(tensor, other[1][name]), name
+    assert trained(dropout=0.0)[0] != plain[0]
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "prompt", "prefix", "houlsby"])
+@pytest.mark.parametrize("equal", [False, True], ids=["told-apart", "as-many-rows"])
+def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
+    """Losses and gradients, with dropout; also where rows do not tell whose they are."""
+    data = pairs_of(COUNT, seed=4)
+    if equal:  # as many tokens in all sources as in all targets, but not in each run
+        data = same_rows(data, 5, prompts=3 if method == "prompt" else 0)
+    shares: list[packed.MicroBatch] = [(data, [4, 0, 2, 1, 3]), (data, [8, 6, 7, 5])]
+    one = case(method, "marian")
+    fleet = Fleet(2)
+    made = prepared(one, fleet)
+    assert packed.enable_packing(made)
+    set_dropout(one.model, 0.2)
+    one.model.train()
+    fleet.draw([11, 12])
+    with fleet.dropout_context():
+        both = scored(one, shares, fleet)
+        packing = fleet.packing
+        assert packing is not None and (packing.layout.run_sequences[0] == 0) == equal
+        loss = sum(s.logsumexp(-1).sum() for s, _ in both)
+        torch.autograd.backward(loss)
+    values = {n: (p.detach().clone(), p.grad) for n, p in made.trained.items()}
+    made.undo()
+    for run, seed in enumerate((11, 12)):
+        alone = prepared(one)
+        for name, parameter in alone.trained.items():
+            parameter.data.copy_(values[name][0][run : run + 1])
+        assert packed.enable_packing(alone)
+        set_dropout(one.model, 0.2)
+        alone.fleet.draw([seed])
+        with alone.fleet.dropout_context():
+            ((scores, tokens),) = scored(one, [shares[run]], alone.fleet)
+            torch.autograd.backward(scores.logsumexp(-1).sum())
+        assert torch.equal(tokens, both[run][1])
+        torch.testing.assert_close(scores, both[run][0], rtol=0, atol=1e-5)
+        for name, parameter in alone.trained.items():
+            wanted = values[name][1]
+            assert wanted is not None and parameter.grad is not None
+            torch.testing.assert_close(
+                parameter.grad, wanted[run : run + 1], rtol=1e-5, atol=1e-5, msg=name
+            )
+        alone.undo()
+
+
+def same_rows(data: Encoded, other_run: int, prompts: int) -> Encoded:
+    """Targets so long that all have as many tokens as all sources, but not those of each run."""
+    ids = data.ids
+    targets = [[*one[0], *[9] * prompts] for one in ids]
+    targets[0] += [9, 9]
+    targets[other_run] = targets[other_run][:-2]
+    assert targets[other_run]
+    lengths = [len(one[0]) + len(other) for one, other in zip(ids, targets, strict=True)]
+    return Encoded(ids, None, lengths, data.labels, data.truncated, targets)
+
+
+def test_ways_that_tell_rows_apart() -> None:
+    assert not is_ambiguous([[5, 3], [1, 1], [4, 6]])
+    assert not is_ambiguous([[5, 3], [1, 1], [5, 3]])
+    assert is_ambiguous([[5, 3], [1, 1], [4, 4]])

@@ -1,0 +1,71 @@
+"""On a GPU a micro-batch is one pass: what a CPU finds faster says nothing of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.tiny_tasks import tiny_run, tiny_task
+
+from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
+from paretune.models.packing import Packing
+from paretune.objectives.encoding import Encoded
+from paretune.training.caches import ProcessCache
+from paretune.training.estimate_cost import ModelShape, estimate_cost
+from paretune.training.evaluation.predict import evaluation_tokens
+from paretune.training.fleet import capacity
+from paretune.training.fleet.capacity import count_slots
+from paretune.training.forward.packed import training_passes
+from paretune.training.prepare import pass_tokens
+
+LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
+SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
+
+
+def examples() -> Encoded:
+    ids = [[[1] * n] for n in LENGTHS]
+    return Encoded(ids, None, list(LENGTHS), [0] * len(ids), [False] * len(ids))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("micro_batch", "passes"), [(64, 1), (16, 4), (24, 3), (1, 64)])
+def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
+    packed: bool, micro_batch: int, passes: int
+) -> None:
+    packing, batch = Packing() if packed else None, list(range(64))
+    whole = pass_tokens(1, 10, "cuda")
+    cut = training_passes(examples(), batch, micro_batch, whole, packing)
+    assert sorted(i for one in cut for i in one) == batch
+    assert len(cut) == passes and max(map(len, cut)) <= micro_batch
+    on_cpu = training_passes(examples(), batch, 64, pass_tokens(1, 10, "cpu"), packing)
+    assert len(on_cpu) > 4
+
+
+def test_the_cost_of_a_pass_by_device() -> None:
+    assert pass_tokens(0, 10, "cpu") == PASS_OVERHEAD_TOKENS < NEVER_SPLIT
+    assert pass_tokens(0, 10, "cuda:1") == pass_tokens(10, 10, "mps") == NEVER_SPLIT
+    assert evaluation_tokens("cpu") < evaluation_tokens("cuda:1")
+
+
+def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> None:
+    run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
+    run = run.model_copy(update={"training": run.training.model_copy(update={"batch_size": 64})})
+    cpu, gpu = (estimate_cost(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda"))
+    assert gpu.saved_bytes > 4 * cpu.saved_bytes
+    assert cpu.held_bytes - gpu.held_bytes == 4 * 1000  # the best weights so far
+
+
+def test_no_fleet_is_formed_unasked_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is a model opened to find that out."""
+
+    def refused(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a model was put together")
+
+    monkeypatch.setattr(capacity, "SharedModel", refused)
+    run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
+    assert count_slots(run, ProcessCache(), "cuda", 8, 1 << 40, where_it_pays=True) == 1
+    assert not capacity.fleet_pays(1.0, "cuda") and capacity.fleet_pays(1.0, "cpu")
