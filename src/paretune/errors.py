@@ -47,6 +47,10 @@ class StudyError(ParetuneError):
     exit_code = 2
 
 
+class PluginError(StudyError):
+    """An installed plug-in cannot be used."""
+
+
 class DataError(ParetuneError):
     """A data file is missing, unreadable or does not say what the study expects."""
 

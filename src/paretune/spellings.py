@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
+
+from paretune import plugins
 
 TRAINING_ALIASES = {
     "num_train_epochs": "epochs",
@@ -147,7 +148,7 @@ def canonical_method_name(name: str) -> str:
     own = re.sub(r"[ -]", "_", name.strip()).casefold()
     if own == name:
         return METHOD_ALIASES.get(name, name)
-    if any(entry.name == name for entry in entry_points(group="paretune.methods")):
+    if name in plugins.names(plugins.METHODS):
         return name
     return METHOD_ALIASES.get(own, own)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from paretune import methods, spellings
+from paretune import methods, plugins, spellings
 from paretune.errors import MethodError, StudyError
 from paretune.methods.core.options import option_defaults, parse_options
 from paretune.specs import MethodSpec, ModelSpec, TaskSpec
@@ -116,12 +117,9 @@ def test_both_spellings_are_one_too_many(name: str) -> None:
         Study.parse({**BASE, "training": {"num_train_epochs": 4, "epochs": 4}})
 
 
-def test_a_plug_in_keeps_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Entry:
-        name = "MyLoRA"
-
-    monkeypatch.setattr(spellings, "entry_points", lambda group: [Entry()])
-    assert MethodSpec(name="MyLoRA").name == "MyLoRA"
+def test_a_plug_in_keeps_its_name() -> None:
+    with plugins.registered(plugins.METHODS, SimpleNamespace(name="MyLoRA")):
+        assert MethodSpec(name="MyLoRA").name == "MyLoRA"
     assert MethodSpec(name="LoRA").name == "lora"
 
 
