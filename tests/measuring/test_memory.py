@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import subprocess
 import sys
 import time
@@ -30,7 +31,10 @@ NOISE = 15 * MIB
 
 def _touch(mebibytes: int, meter: PeakMeter | None = None) -> np.ndarray:
     """Memory that is resident until the sampler of ``meter``, if it has one, has read it."""
-    touched = np.ones(mebibytes * MIB, dtype=np.uint8)
+    # Mapped, not allocated: an allocator may hand out pages that were resident all along (glibc
+    # does below 32 MiB), and then the resident set does not grow.
+    touched = np.frombuffer(mmap.mmap(-1, mebibytes * MIB), dtype=np.uint8)
+    touched[:] = 1
     counter = None if meter is None else meter._counter
     if isinstance(counter, SampledGauge):
         # The read that is under way may have begun before; the one after it has not.
