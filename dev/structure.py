@@ -1,0 +1,261 @@
+"""Figures about the source: what a reader stumbles over, counted from the code itself.
+
+    python dev/structure.py [FOLDER ...]      # `src/paretune` of this checkout, or of others
+
+Counts by the abstract syntax tree, nothing is imported:
+
+- functions with eight or more parameters (``self`` and ``cls`` do not count)
+- comparisons with a task kind or a model topology outside ``objectives/`` and
+  ``models/structure/``
+- calls of ``hasattr`` and ``getattr``
+- bindings (variables, parameters, functions, attributes) named by a word of
+  :data:`PRIVATE_WORDS`
+- folders with more than fifteen siblings, import circles, files and lines
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_PARAMETERS = 7
+MAX_SIBLINGS = 15
+
+PRIVATE_WORDS = frozenset(
+    (
+        "found",
+        "said",
+        "told",
+        "given",
+        "held",
+        "asked",
+        "beside",
+        "spoken",
+        "heavy",
+        "heavier",
+        "course",
+        "crew",
+        "door",
+        "cautious",
+        "sense",
+        "around",
+        "meant",
+        "wanted",
+        "shown",
+        "made",
+        "noted",
+        "taken",
+        "stands",
+        "needed",
+    )
+)
+"""Names that say nothing to a reader who knows the field: participles and private metaphors."""
+
+KINDS = frozenset(
+    (
+        "classification",
+        "pair",
+        "span_pair",
+        "multiple_choice",
+        "regression",
+        "answer_sets",
+        "translation",
+    )
+)
+ROOMS = ("objectives", "models/structure")
+"""Where a kind or a topology may be asked for."""
+
+
+def parse_files(folder: Path) -> dict[Path, ast.Module]:
+    """The syntax trees of ``folder``'s files, by path."""
+    return {
+        path: ast.parse(path.read_bytes())
+        for path in sorted(folder.rglob("*.py"))
+        if "__pycache__" not in path.parts
+    }
+
+
+def find_long_signatures(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Functions with more than :data:`MAX_PARAMETERS` parameters: line, name with their number."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = node.args
+            names = [a.arg for a in arguments.posonlyargs + arguments.args + arguments.kwonlyargs]
+            count = len([name for name in names if name not in ("self", "cls")])
+            count += sum(a is not None for a in (arguments.vararg, arguments.kwarg))
+            if count > MAX_PARAMETERS:
+                yield node.lineno, f"{node.name} ({count})"
+
+
+def find_kind_comparisons(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Comparisons of ``.kind`` with a task kind, and questions for a decoder."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            words = {
+                leaf.value
+                for side in sides
+                for leaf in ast.walk(side)
+                if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
+            }
+            names = {
+                leaf.attr if isinstance(leaf, ast.Attribute) else leaf.id
+                for side in sides
+                for leaf in ast.walk(side)
+                if isinstance(leaf, ast.Attribute | ast.Name)
+            }
+            if words & KINDS or names & {"kind", "KINDS", "decoder", "is_encoder_decoder"}:
+                yield node.lineno, ast.unparse(node)
+        elif (
+            isinstance(node, ast.Attribute)
+            and node.attr in ("translates", "is_encoder_decoder")
+            and isinstance(node.ctx, ast.Load)
+        ):
+            yield node.lineno, ast.unparse(node)
+
+
+def find_probes(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Calls of ``hasattr`` and ``getattr``."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("hasattr", "getattr")
+        ):
+            yield node.lineno, ast.unparse(node)
+
+
+def find_private_words(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Bindings named by a private word."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                pass
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                pass
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                pass
+            case _:
+                continue
+        if name.strip("_") in PRIVATE_WORDS:
+            yield node.lineno, name
+
+
+def find_import_circles(trees: dict[Path, ast.Module], root: Path) -> list[list[str]]:
+    """Modules that import each other in a circle, imports inside functions included."""
+    package = root.name
+    modules = {}
+    for path in trees:
+        parts = path.relative_to(root).with_suffix("").parts
+        modules[".".join([package, *(p for p in parts if p != "__init__")])] = path
+    edges: dict[str, set[str]] = defaultdict(set)
+    for module, path in modules.items():
+        for node in walk_runtime(trees[path]):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    name = f"{node.module}.{alias.name}"
+                    target = name if name in modules else node.module
+                    if target in modules and target != module:
+                        edges[module].add(target)
+            elif isinstance(node, ast.Import):
+                edges[module].update(a.name for a in node.names if a.name in modules)
+    return [sorted(group) for group in find_components(edges) if len(group) > 1]
+
+
+def walk_runtime(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those below ``if TYPE_CHECKING``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        yield node
+        yield from walk_runtime(node)
+
+
+def find_components(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    components = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for target in edges.get(node, ()):
+            if target not in index:
+                visit(target)
+                low[node] = min(low[node], low[target])
+            elif target in stack:
+                low[node] = min(low[node], index[target])
+        if low[node] == index[node]:
+            component = []
+            while True:
+                component.append(stack.pop())
+                if component[-1] == node:
+                    break
+            components.append(component)
+
+    for node in list(edges):
+        if node not in index:
+            visit(node)
+    return components
+
+
+def count_siblings(root: Path) -> Counter[str]:
+    """How many files and folders stand in each folder."""
+    siblings: Counter[str] = Counter()
+    for folder in [root, *(p for p in root.rglob("*") if p.is_dir())]:
+        if "__pycache__" not in folder.parts and (folder / "__init__.py").exists():
+            names = [
+                p
+                for p in folder.iterdir()
+                if p.suffix == ".py" or (p.is_dir() and (p / "__init__.py").exists())
+            ]
+            siblings[str(folder.relative_to(root))] = len(names) - 1
+    return siblings
+
+
+def report_figures(root: Path, *, details: bool) -> None:
+    """Print the figures of one source folder."""
+    sys.setrecursionlimit(10_000)
+    trees = parse_files(root)
+    rows: dict[str, list[str]] = {}
+    for title, find in (
+        (f"functions with more than {MAX_PARAMETERS} parameters", find_long_signatures),
+        ("kind or topology comparisons outside their rooms", find_kind_comparisons),
+        ("hasattr and getattr", find_probes),
+        ("bindings named by a private word", find_private_words),
+    ):
+        rows[title] = [
+            f"{path.relative_to(root)}:{line} {what}"
+            for path, tree in trees.items()
+            for line, what in find(tree)
+            if find is not find_kind_comparisons
+            or not path.relative_to(root).as_posix().startswith(ROOMS)
+        ]
+    rows[f"folders with more than {MAX_SIBLINGS} siblings"] = [
+        f"{name} ({count})" for name, count in count_siblings(root).items() if count > MAX_SIBLINGS
+    ]
+    rows["import circles"] = [" ".join(circle) for circle in find_import_circles(trees, root)]
+    print(root)
+    for title, entries in rows.items():
+        print(f"  {len(entries):6} {title}")
+        if details:
+            print(*(f"           {entry}" for entry in entries), sep="\n")
+    lines = [len(path.read_bytes().splitlines()) for path in trees]
+    print(f"  {len(lines):6} files\n  {sum(lines):6} lines")
+
+
+def main() -> None:
+    """Print the figures of each folder that is named."""
+    arguments = [a for a in sys.argv[1:] if a != "--details"]
+    default = Path(__file__).parents[1] / "src" / "paretune"
+    for folder in [Path(a) for a in arguments] or [default]:
+        report_figures(folder, details="--details" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()
