@@ -207,7 +207,7 @@ def test_gradients_are_those_of_finite_differences(
     unsettle(trained, by=0.1)
     if walk.method == "dora":
         record_property(NOTE, "DoRA's norms held constant, as its gradient has them")
-        for part in prepared.injection.parts.values():
+        for part in prepared.injection.adapters.values():
             part.lengths = partial(torch.Tensor.detach, part.lengths())
     still = _rows_without_gradient(model, trained)
     if still and getattr(model.config, "decoder_start_token_id", None) == prepared.pad_id:

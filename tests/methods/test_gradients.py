@@ -37,7 +37,7 @@ MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
 def test_gradcheck(name: str, shares: list[int]) -> None:
     make, options = MAKERS[name]
     fleet = Fleet(len(shares))
-    fleet.share(shares)
+    fleet.set_row_counts(shares)
     torch.manual_seed(0)
     draws = [make_generator(seed) for seed in range(len(shares))]
     layer = make(nn.Linear(6, 4).double(), options, fleet, draws).double()
@@ -62,7 +62,7 @@ def test_the_update_is_the_delta(name: str) -> None:
     """What the forward pass adds is what ``delta`` says, run by run."""
     make, options = MAKERS[name]
     fleet = Fleet(2)
-    fleet.share([1, 1])
+    fleet.set_row_counts([1, 1])
     layer = make(
         nn.Linear(6, 4).double(), options, fleet, [make_generator(1), make_generator(2)]
     ).double()

@@ -125,7 +125,7 @@ def test_loraplus_is_pefts(case: Any) -> None:
     mine = case("lora", double=False, rank=4, loraplus_lr_ratio=16.0)
     base = mine.fresh()
     config = peft.LoraConfig(
-        r=4, lora_alpha=8, target_modules=list(mine.ours.injection.parts),
+        r=4, lora_alpha=8, target_modules=list(mine.ours.injection.adapters),
         modules_to_save=["classifier"],
     )  # fmt: skip
     theirs = peft.get_peft_model(base.model, config)
@@ -216,7 +216,7 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
         nn.init.normal_(parameter, 0, 0.5)
     batch, _ = mine.batches[0]
     whole = model(**batch).logits
-    parts = mine.ours.injection.parts
+    parts = mine.ours.injection.adapters
     mine.ours.injection.undo()
     for layer in mine.ours.loaded.anatomy.layers:
         part = parts[layer.down]
@@ -228,7 +228,7 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
 
 def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(case: Any) -> None:
     mine = case("adapterdrop", reduction_factor=8, robust=True, drop=1)
-    parts = list(mine.ours.injection.parts.values())
+    parts = list(mine.ours.injection.adapters.values())
     assert len(parts) == 2  # in all layers
     fleet, drawn = mine.ours.fleet, set()
     for step in range(20):

@@ -185,7 +185,7 @@ def test_a_run_beside_it_changes_nothing(pair: tuple[str, str]) -> None:
     one, fleet = case(*pair), Fleet(2)
     injection = one.inject(fleet)
     unsettle(injection.parameters.values(), by=0.1)
-    fleet.share([3, 1])
+    fleet.set_row_counts([3, 1])
     together = one.logits()
     values = {name: p.detach().clone() for name, p in injection.parameters.items()}
     injection.undo()

@@ -79,7 +79,7 @@ def test_an_adapter_reads_the_norm_that_another_member_trains(prepared: Any) -> 
     unsettle(found)
     with torch.no_grad():
         before = found.loaded.model(**batch).logits
-        (module, held) = found.injection.held[1]
+        (module, held) = found.injection.members[1]
         module.merge(found.loaded.model, held)  # only the norms; the adapter stays
         after = found.loaded.model(**batch).logits
     torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
@@ -91,7 +91,7 @@ def test_the_second_adapter_reads_what_the_first_gives(prepared: Any) -> None:
     unsettle(found)
     layer = found.loaded.anatomy.layers[0]
     norm = found.loaded.model.get_submodule(layer.norm)
-    first, second = (held.parts[layer.down] for _, held in found.injection.held)
+    first, second = (held.adapters[layer.down] for _, held in found.injection.members)
     before = torch.randn(2, 3, 32)
     between = before + first.compute_change(norm.forward(before))
     changed = between + second.compute_change(norm.forward(between))

@@ -236,7 +236,7 @@ def test_the_numbers_notice_an_option_that_is_wrong(case: str, wrong: dict[str, 
 
 def test_the_numbers_notice_an_adapter_that_reads_before_the_norm() -> None:
     mine = Case("bert", "pfeiffer")
-    parts: dict[str, nn.Module] = mine.injection.parts
+    parts: dict[str, nn.Module] = mine.injection.adapters
     mine.injection.undo()
     for name, part in parts.items():
         mine.model.get_submodule(name).register_forward_hook(

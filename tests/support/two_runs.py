@@ -91,13 +91,13 @@ class Both:
                     alone.injection.parameters[name].copy_(parameter[r : r + 1])
 
     def alone(self, r: int, rows: list[int]) -> Tensor:
-        self.solo[r].fleet.share([len(rows) * self.choices])
+        self.solo[r].fleet.set_row_counts([len(rows) * self.choices])
         batch = self.batch(rows)
         return told(self.solo[r].loaded.model(**batch).logits, batch)
 
     def together(self, rows: list[list[int]]) -> list[Tensor]:
         """Logits of both runs from one pass, padded to the longest of all."""
-        self.fleet.share([len(own) * self.choices for own in rows], [1, 1])
+        self.fleet.set_row_counts([len(own) * self.choices for own in rows], [1, 1])
         batch = self.batch([*rows[0], *rows[1]])
         found = told(self.joint.model(**batch).logits, batch)
         return list(found.split([weight(self.data, own) for own in rows]))

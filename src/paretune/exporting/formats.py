@@ -82,7 +82,7 @@ def write_peft_adapter(
     common = {"modules_to_save": whole or None, "task_type": task.peft_type}
     theirs = _method(run).to_peft(base.model, options, ours.injection, common)
     with torch.no_grad():
-        in_full = {name: ours.injection.parameters[name] for name in ours.injection.base}
+        in_full = {name: ours.injection.parameters[name] for name in ours.injection.base_weights}
         for name, parameter in {**ours.head, **in_full}.items():
             module = next(m for m in whole if name.startswith(f"{m}."))
             saved = theirs.get_base_model().get_submodule(module).modules_to_save["default"]

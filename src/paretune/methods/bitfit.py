@@ -76,7 +76,7 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
 def merge(model: nn.Module, injection: Injection) -> None:
     """Add each shift to the frozen bias beside it and take the method out."""
     with torch.no_grad():
-        for name, part in injection.parts.items():
+        for name, part in injection.adapters.items():
             module, shift = model.get_submodule(name), part
             bias: Any = module.bias
             bias += next(shift.parameters())[0]

@@ -116,8 +116,8 @@ def to_peft(
         lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_dora=True,
-        target_modules=sorted(injection.parts),
-        **options.peft_patterns(list(injection.parts)),
+        target_modules=sorted(injection.adapters),
+        **options.peft_patterns(list(injection.adapters)),
         **common,
     )
     return fill_peft_layers(
@@ -139,7 +139,7 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
 def merge(model: nn.Module, injection: Injection) -> None:
     """Put the weight that is in effect in the place of each frozen one; take the method out."""
     with torch.no_grad():
-        for name, part in injection.parts.items():
+        for name, part in injection.adapters.items():
             given: Any = part
             get_linear(model, name).weight.copy_(given.merged_weight())
-    injection.leave()
+    injection.finish_merge()

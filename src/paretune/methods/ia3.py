@@ -98,7 +98,7 @@ def to_peft(
     """
     import peft
 
-    parts: dict[str, Any] = injection.parts
+    parts: dict[str, Any] = injection.adapters
     inner = [name for name, part in parts.items() if isinstance(part, InputScale)]
     config = peft.IA3Config(
         target_modules=sorted(parts), feedforward_modules=sorted(inner), **common
@@ -124,7 +124,7 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
 def merge(model: nn.Module, injection: Injection) -> None:
     """Multiply the scales into the frozen weights and take the method out."""
     with torch.no_grad():
-        for name, part in injection.parts.items():
+        for name, part in injection.adapters.items():
             given: Any = part
             layer = get_linear(model, name)
             if isinstance(part, InputScale):

@@ -77,9 +77,9 @@ def to_peft(
     """The same by PEFT, on a fresh base; ``common`` goes to its config."""
     import peft
 
-    config = peft.LNTuningConfig(target_modules=sorted(injection.parts), **common)
+    config = peft.LNTuningConfig(target_modules=sorted(injection.adapters), **common)
     theirs = wrap_in_peft(model, config)
-    for name, part in injection.parts.items():
+    for name, part in injection.adapters.items():
         held: Any = theirs.base_model.model.get_submodule(name).ln_tuning_layers["default"]
         given: Any = part
         copy_run_tensor(held.weight, held.weight + given.gain_bias)
@@ -96,7 +96,7 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
 def merge(model: nn.Module, injection: Injection) -> None:
     """Add the changes to the frozen gains and shifts and take the method out."""
     with torch.no_grad():
-        for name, part in injection.parts.items():
+        for name, part in injection.adapters.items():
             norm: Any = model.get_submodule(name)
             given: Any = part
             norm.weight += given.gain_bias[0]

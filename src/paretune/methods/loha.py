@@ -125,8 +125,8 @@ def to_peft(
     config = peft.LoHaConfig(
         r=options.rank,
         alpha=options.effective_alpha,
-        target_modules=sorted(injection.parts),
-        **options.peft_patterns(list(injection.parts)),
+        target_modules=sorted(injection.adapters),
+        **options.peft_patterns(list(injection.adapters)),
         **common,
     )
     return fill_peft_layers(

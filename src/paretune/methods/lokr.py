@@ -124,8 +124,8 @@ def to_peft(
         r=options.rank,
         alpha=options.effective_alpha,
         decompose_factor=options.decompose_factor,
-        target_modules=sorted(injection.parts),
-        **options.peft_patterns(list(injection.parts)),
+        target_modules=sorted(injection.adapters),
+        **options.peft_patterns(list(injection.adapters)),
         **common,
     )
     return fill_peft_layers(

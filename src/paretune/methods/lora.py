@@ -133,8 +133,8 @@ def to_peft(
         lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_rslora=options.use_rslora,
-        target_modules=sorted(injection.parts),
-        **options.peft_patterns(list(injection.parts)),
+        target_modules=sorted(injection.adapters),
+        **options.peft_patterns(list(injection.adapters)),
         **common,
     )
     return fill_peft_layers(model, config, injection, NAME, {"A": "lora_A", "B": "lora_B"})

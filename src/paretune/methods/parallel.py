@@ -71,7 +71,7 @@ class ParallelBottleneck(houlsby.Bottleneck):
 
     def remember_input(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         """Hook before the first layer of the feed-forward part: remember its input."""
-        self._given = [self.fleet.own(given[0])]
+        self._given = [self.fleet.own_rows(given[0])]
 
 
 def inject(

@@ -155,7 +155,7 @@ def inject(
             injection.undo()
 
     whole.undo = undo
-    whole.held = tuple(held)
+    whole.members = tuple(held)
     return whole
 
 
@@ -172,9 +172,9 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    if reason := _unmergeable(module for module, _ in injection.held):
+    if reason := _unmergeable(module for module, _ in injection.members):
         raise MethodError(f"{reason}.", where=f"method {NAME}")
-    for module, held in injection.held:
+    for module, held in injection.members:
         module.merge(model, held)
 
 

@@ -67,7 +67,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
         train_step(loaded.model, prepared.trained, optimizer, encoded, longest, 0, 0.0, plan, fleet)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
-        beside = len(prepared.injection.parts)
+        beside = len(prepared.injection.adapters)
         said = f"in {beside} layers, " if beside else ""
         said += f"{extra} virtual tokens, " if extra else ""
         said = f"{said}{method:,} method + {head:,} head parameters"

@@ -103,7 +103,7 @@ def gradients(
     fleet.step_seed = derive_seed(plan.seed, "method", step)
     cut = training_passes(data, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
     for part, indices in enumerate(cut):
-        fleet.draw([derive_seed(plan.seed, "dropout", step, part)])
+        fleet.seed_dropout([derive_seed(plan.seed, "dropout", step, part)])
         with fleet.dropout_context():  # and where the backward pass computes activations again
             loss = plan.loss(model, data, indices, fleet) / weight(data, batch)
             torch.autograd.backward(loss)

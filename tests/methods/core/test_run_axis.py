@@ -118,7 +118,7 @@ def test_a_run_starts_in_a_fleet_as_alone(both: Any, method: str) -> None:
 @pytest.mark.parametrize("shares", [[3, 3], [5, 1]])
 def test_each_runs_rows_meet_its_own_matrix(shares: list[int]) -> None:
     fleet = Fleet(runs=2)
-    fleet.share(shares)
+    fleet.set_row_counts(shares)
     x, weight = torch.randn(6, 4, 3).double(), torch.randn(2, 5, 3).double()
     told = torch.cat([x[: shares[0]] @ weight[0].T, x[shares[0] :] @ weight[1].T])
     torch.testing.assert_close(per_run_linear(x, weight, fleet), told, rtol=0, atol=1e-12)
@@ -130,7 +130,7 @@ def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
 ) -> None:
     """As ``repeat_interleave`` would, whose gradient is a sum in no fixed order on a GPU."""
     fleet = Fleet(3)
-    fleet.share(counts)
+    fleet.set_row_counts(counts)
     shares, total = torch.tensor(counts), sum(counts)
     vector, values = torch.randn(3, 4, requires_grad=True), torch.randn(3, 5, 4, requires_grad=True)
     wanted = [t.repeat_interleave(shares, 0) for t in (vector, values)]

@@ -143,7 +143,7 @@ def test_same_logits_and_same_training(
     pair: Any, method: str, given: dict[str, Any], family: str, kind: str
 ) -> None:
     both = pair(method, family, kind, **given)
-    part: Any = next(iter(both.ours.injection.parts.values()))
+    part: Any = next(iter(both.ours.injection.adapters.values()))
     if method == "loha" and family != "modernbert":  # there the fused layer is 96 x 32
         assert part.factorised == (given["rank"] == 2)
     if method == "lokr" and family != "modernbert":

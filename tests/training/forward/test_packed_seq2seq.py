@@ -110,7 +110,7 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
 
     def asked() -> tuple[Tensor, Tensor, list[Tensor]]:
         if made.fleet.packing is None:
-            made.fleet.share([COUNT])
+            made.fleet.set_row_counts([COUNT])
             scores, tokens = in_rows(one, data, longest_first(data))
         else:
             ((scores, tokens),) = scored(one, [(data, range(COUNT))], made.fleet)
@@ -323,7 +323,7 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
     assert packed.enable_packing(made)
     set_dropout(one.model, 0.2)
     one.model.train()
-    fleet.draw([11, 12])
+    fleet.seed_dropout([11, 12])
     with fleet.dropout_context():
         both = scored(one, shares, fleet)
         packing = fleet.packing
@@ -338,7 +338,7 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
             parameter.data.copy_(values[name][0][run : run + 1])
         assert packed.enable_packing(alone)
         set_dropout(one.model, 0.2)
-        alone.fleet.draw([seed])
+        alone.fleet.seed_dropout([seed])
         with alone.fleet.dropout_context():
             ((scores, tokens),) = scored(one, [shares[run]], alone.fleet)
             torch.autograd.backward(scores.logsumexp(-1).sum())

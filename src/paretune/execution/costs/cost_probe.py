@@ -211,7 +211,7 @@ def _measure_components(
     model = prepared.loaded.model
     fleet = prepared.fleet
     cut = training_passes(encoded, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
-    fleet.draw([0])
+    fleet.seed_dropout([0])
     with ActivationMeter(model) as activations, fleet.dropout_context():
         loss = plan.loss(model, encoded, cut[0], fleet) / weight(encoded, cut[0])
     torch.autograd.backward(loss)

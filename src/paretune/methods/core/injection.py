@@ -21,11 +21,11 @@ class Injection:
         virtual_tokens: how many positions of a sequence the method takes for itself.
         learning_rate_factors: by name, what the learning rate of a tensor is multiplied by, where
             not by 1.
-        held: the members of a stack with their own injections, in order.
-        parts: what stands beside which module of the model, by that module's name.
+        members: the members of a stack with their own injections, in order.
+        adapters: what stands beside which module of the model, by that module's name.
         supports_packing: whether the method serves packed batches too (models.packing).
         modules_to_save: names of the base's modules that are trained in full beside the method.
-        base: by name, the base's own weights of these, which ``undo`` puts back.
+        base_weights: by name, the base's own weights of these, which ``undo`` puts back.
         placeholder_id: the token that stands where ``virtual_tokens`` of a prompt go.
     """
 
@@ -33,16 +33,16 @@ class Injection:
     undo: Callable[[], None]
     virtual_tokens: int = 0
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    held: tuple[tuple[ModuleType, Injection], ...] = ()
-    parts: dict[str, nn.Module] = field(default_factory=dict)
+    members: tuple[tuple[ModuleType, Injection], ...] = ()
+    adapters: dict[str, nn.Module] = field(default_factory=dict)
     supports_packing: bool = True
     placeholder_id: int = 0
     modules_to_save: tuple[str, ...] = ()
-    base: dict[str, torch.Tensor] = field(default_factory=dict)
+    base_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def leave(self) -> None:
+    def finish_merge(self) -> None:
         """Take the method out of a merged model: what was trained in full stays."""
-        self.base.clear()
+        self.base_weights.clear()
         self.undo()
 
 
@@ -89,7 +89,7 @@ def attach(
         for module, child in children:
             delattr(module, child)
 
-    return Injection(parameters, undo, parts=dict(parts))
+    return Injection(parameters, undo, adapters=dict(parts))
 
 
 def add_undo_steps(injection: Injection, *steps: Callable[[], None]) -> Injection:
@@ -117,7 +117,7 @@ def _make_hook(part: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
 def merge(model: nn.Module, injection: Injection) -> None:
     """Add each part's ``delta()`` to the frozen weight beside it and take the method out."""
     with torch.no_grad():
-        for name, part in injection.parts.items():
+        for name, part in injection.adapters.items():
             given: Any = part
             get_linear(model, name).weight += given.delta()
-    injection.leave()
+    injection.finish_merge()

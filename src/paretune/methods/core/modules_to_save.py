@@ -68,15 +68,15 @@ def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) 
     """Give each module weights of its own for the run, and let them be trained with the method."""
     for name in names:
         for own, parameter in model.get_submodule(name).named_parameters():
-            injection.base[f"{name}.{own}"] = parameter.data
+            injection.base_weights[f"{name}.{own}"] = parameter.data
             parameter.data = parameter.data.clone()
             injection.parameters[f"{name}.{own}"] = parameter
     injection.modules_to_save = tuple(names)
 
     def put_back() -> None:
-        for name, data in injection.base.items():
+        for name, data in injection.base_weights.items():
             model.get_parameter(name).data = data
-        injection.base.clear()
+        injection.base_weights.clear()
 
     return add_undo_steps(injection, put_back) if names else injection
 

@@ -27,7 +27,7 @@ def fill_peft_layers(
     """
     theirs = wrap_in_peft(model, config)
     for name, parameter in injection.parameters.items():
-        if name in injection.base:  # trained in full, saved as the head is
+        if name in injection.base_weights:  # trained in full, saved as the head is
             continue
         place, _, own = name.rpartition(f".{key}.")
         held = getattr(theirs.base_model.model.get_submodule(place), names[own])["default"]

@@ -76,7 +76,7 @@ def _attention_biases(
     for run, own_query, own_key, table in zip(present, *texts, tables, strict=True):
         if fleet.chance is not None:
             fleet.chance.offset = place  # no run's dropouts count for another
-        with fleet.only(run):
+        with fleet.single_run(run):
             found.append(plain(own_query, own_key, relative, table, terms))
     return torch.cat(found)
 

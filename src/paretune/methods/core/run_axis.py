@@ -34,7 +34,8 @@ class Fleet:
     of a translation in tokens of targets too, and in sequences where a tensor has a row for each.
     ``step_seed`` is what a method draws from that decides by chance once in a training step.
     ``packing`` is there where batches are packed, ``chance`` where dropout that is no module is
-    drawn by it, packed or not. A fleet may be a part of a ``whole`` one, from the run ``first`` on.
+    drawn by it, packed or not. A fleet may be a part of its ``parent``, from the run
+    ``first_run`` on.
     """
 
     runs: int = 1
@@ -42,14 +43,14 @@ class Fleet:
     step_seed: int = 0
     packing: Packing | None = None
     chance: DropoutRng | None = None
-    whole: Fleet | None = None
-    first: int = 0
-    parts: list[Fleet] = field(default_factory=list)
+    parent: Fleet | None = None
+    first_run: int = 0
+    subfleets: list[Fleet] = field(default_factory=list)
 
-    def part(self, first: int, runs: int) -> Fleet:
+    def make_subfleet(self, first_run: int, runs: int) -> Fleet:
         """Those of the runs that train one method: a fleet of its own, within this one."""
-        self.parts.append(Fleet(runs, whole=self, first=first))
-        return self.parts[-1]
+        self.subfleets.append(Fleet(runs, parent=self, first_run=first_run))
+        return self.subfleets[-1]
 
     def apply_to_own_rows(self, change: Callable[..., Tensor], *given: Tensor) -> Tensor:
         """What ``change`` makes of the fleet's rows; the rows of others stay as they are.
@@ -58,24 +59,24 @@ class Fleet:
             change: called with this fleet's rows of each tensor, gives those of the last one anew.
             given: tensors with the rows of all runs.
         """
-        if self.whole is None:
+        if self.parent is None:
             return change(*given)
         before, _, after = self._split(given[-1])
         own = [self._split(x)[1] for x in given]
         return torch.cat([before, change(*own), after]) if len(own[-1]) else given[-1]
 
-    def own(self, x: Tensor) -> Tensor:
+    def own_rows(self, x: Tensor) -> Tensor:
         """The fleet's rows of a tensor with the rows of all runs."""
-        return x if self.whole is None else self._split(x)[1]
+        return x if self.parent is None else self._split(x)[1]
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Rows of the runs before this fleet's, its own, and those behind."""
-        assert self.whole is not None  # noqa: S101  (asked of a part)
-        way = self.whole.rows(len(x))
-        start, stop = way[self.first].start, way[self.first + self.runs - 1].stop
+        assert self.parent is not None  # noqa: S101  (asked of a part)
+        way = self.parent.rows(len(x))
+        start, stop = way[self.first_run].start, way[self.first_run + self.runs - 1].stop
         return torch.split(x, [start, stop - start, len(x) - stop])
 
-    def share(self, *ways: list[int]) -> None:
+    def set_row_counts(self, *ways: list[int]) -> None:
         """Give the next ``way[r]`` rows to run ``r``, in order; a tensor is shared as it fits."""
         self.row_partitions = []
         for way in ways:
@@ -83,20 +84,22 @@ class Fleet:
                 raise ValueError(f"{len(way)} shares for a fleet of {self.runs} runs")
             starts = [sum(way[:r]) for r in range(self.runs)]
             self.row_partitions.append([slice(s, s + n) for s, n in zip(starts, way, strict=True)])
-        for part in self.parts:
-            part.share(*(way[part.first : part.first + part.runs] for way in ways))
+        for subfleet in self.subfleets:
+            subfleet.set_row_counts(
+                *(way[subfleet.first_run : subfleet.first_run + subfleet.runs] for way in ways)
+            )
 
     @contextmanager
-    def only(self, run: int) -> Iterator[None]:
+    def single_run(self, run: int) -> Iterator[None]:
         """While it is open, what comes as a single row is this run's, and so is what is drawn."""
         before = [[own.stop - own.start for own in way] for way in self.row_partitions]
-        self.share([int(r == run) for r in range(self.runs)])
+        self.set_row_counts([int(r == run) for r in range(self.runs)])
         chance = self.chance
         try:
             with chance.single_run(run) if isinstance(chance, PaddedDropoutRng) else nullcontext():
                 yield
         finally:
-            self.share(*before)
+            self.set_row_counts(*before)
 
     def active_runs(self) -> list[int]:
         """The runs that have rows in this pass."""
@@ -119,7 +122,7 @@ class Fleet:
         """Read padded batches, with torch's own dropout, from now on."""
         self.packing = self.chance = None
 
-    def draw(self, seeds: list[int]) -> None:
+    def seed_dropout(self, seeds: list[int]) -> None:
         """What dropout draws from in the next pass: one seed for each run."""
         chance = self.chance if self.packing is None else self.packing.dropout_rng
         if chance is not None:
@@ -138,7 +141,7 @@ class Fleet:
             return padded.patch_padded_dropout(self.chance)
         return nullcontext() if self.chance is None else patch_dropout(self.chance)
 
-    def each(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
+    def map_runs(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
         """``run(r, rows of x)`` for every run, put together again along the rows."""
         if self.runs == 1:
             return run(0, x)
@@ -164,7 +167,7 @@ def per_run_linear(x: Tensor, weight: Tensor, fleet: Fleet) -> Tensor:
         stacked = x.reshape(fleet.runs, -1, x.shape[-1])
         return torch.bmm(stacked, weight.transpose(1, 2)).reshape(*x.shape[:-1], weight.shape[1])
     weights = weight.unbind(0)
-    return fleet.each(x, lambda r, rows: F.linear(rows, weights[r]))
+    return fleet.map_runs(x, lambda r, rows: F.linear(rows, weights[r]))
 
 
 def per_run_vector(x: Tensor, vector: Tensor, fleet: Fleet) -> Tensor:
@@ -208,4 +211,4 @@ class PerRunModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, ..., in) -> (rows, ..., out)."""
-        return self.fleet.each(x, lambda r, rows: self.copies[r](rows))
+        return self.fleet.map_runs(x, lambda r, rows: self.copies[r](rows))

@@ -83,7 +83,7 @@ class VirtualTokens:
             front = prompts[run].to(own).expand(len(own), -1, -1)
             return torch.cat([front, own[:, front.shape[1] :]], 1)
 
-        return self.fleet.each(looked_up, placed)
+        return self.fleet.map_runs(looked_up, placed)
 
     def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the table of positions: the text's from the first on, the prompt none."""

@@ -145,7 +145,7 @@ def wrap_model(
     return PeftInjection(
         parameters,
         before.restore,
-        parts=parts,
+        adapters=parts,
         supports_packing=False,
         tuner=made,
         settings=settings,

@@ -45,7 +45,7 @@ def generate(
         for batch in split_for_evaluation(
             lengths, BATCH_TOKENS["cpu" if device == "cpu" else "cuda"]
         ):
-            fleet.share([len(batch)])
+            fleet.set_row_counts([len(batch)])
             given = collate_tensors(encoded, batch, pad_id, device)
             given.pop("labels", None)
             tokens = model.generate(**given, generation_config=settings)

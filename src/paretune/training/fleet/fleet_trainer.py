@@ -265,7 +265,7 @@ class FleetTrainer:
             seeds.append(
                 derive_seed(seat.plan.seed, "dropout", seat.course.progress.step, part or 0)
             )
-        formation.fleet.draw(seeds)
+        formation.fleet.seed_dropout(seeds)
         plan = self._seats[0].plan
         with (
             formation.fleet.dropout_context()

@@ -126,11 +126,11 @@ class SharedModel:
         alike = [list(own) for _, own in groupby(members, lambda m: method_key(m.run))]
         first = 0
         for own in alike:
-            fleet = self.fleet if len(alike) == 1 else self.fleet.part(first, len(own))
+            fleet = self.fleet if len(alike) == 1 else self.fleet.make_subfleet(first, len(own))
             first += len(own)
             injection = self._inject(own, fleet)
             whole.parameters |= injection.parameters
-            whole.parts |= injection.parts
+            whole.adapters |= injection.adapters
             whole.supports_packing &= injection.supports_packing
             whole.virtual_tokens = injection.virtual_tokens
             whole.placeholder_id = injection.placeholder_id

@@ -86,7 +86,7 @@ def enable_activation_cache(
         return []
     if anatomy.decoder is not None:  # two stacks, neither of which is a trunk of the other
         return []
-    depth = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.parts])
+    depth = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
     # ELECTRA may widen its embeddings on the way to the first layer.
     if depth == 0 or has_dropout(model) or anatomy.embedding_width != anatomy.width:
         return []

@@ -136,7 +136,7 @@ def outputs(
     """Logits of some examples of a fleet of one: (examples, labels), or (examples, choices)."""
     choices = len(encoded.ids[indices[0]])
     if fleet.packing is None:
-        fleet.share([len(indices) * choices])
+        fleet.set_row_counts([len(indices) * choices])
         logits: Tensor = model(**collate_tensors(encoded, list(indices), pad_id, device)).logits
         return logits
     return packed_outputs(model, [(encoded, indices)], fleet, device)[0]
@@ -197,7 +197,7 @@ def packed_inputs(
         texts.append(own)
     packing.layout.begin_batch(lengths, [len(own) for own in texts], device, targets)
     ways = row_counts(packing)
-    fleet.share(*ways)
+    fleet.set_row_counts(*ways)
     packing.dropout_rng.begin_pass(packing.dropout_rng.seeds, ways)
     return texts, _rows(shares, texts, packing, device)
 

@@ -103,7 +103,7 @@ def padded_outputs(
     lengths = [batch["input_ids"].shape[-1] if batch else 0 for batch in batches]
     sequences = [len(indices) * len(encoded.ids[0]) for encoded, indices in shares]
     # A table that is there once for each run has one row for each that is present.
-    fleet.share(sequences, [min(1, own) for own in sequences])
+    fleet.set_row_counts(sequences, [min(1, own) for own in sequences])
     assert isinstance(fleet.chance, PaddedDropoutRng)  # noqa: S101  (padded fleets only)
     fleet.chance.begin_pass(fleet.chance.seeds, [sequences])
     fleet.chance.lengths = lengths

@@ -35,7 +35,7 @@ def pairs_loss(
         ((hidden, tokens),) = packed_states(model, [share], fleet, device)
         return chunked_cross_entropy(hidden, *lm_head(model), tokens, label_smoothing)
     encoded, indices = share
-    fleet.share([len(indices)])
+    fleet.set_row_counts([len(indices)])
     return translation_loss(
         model,
         encoded,
