@@ -127,9 +127,9 @@ def scored_labels(task: str, source: str | None) -> Counter[str]:
         DataError: the data is not there.
     """
     from paretune import tasks
-    from paretune.contrib.paper.preset import load_preset
+    from paretune.contrib.paper.preset import read_settings
 
-    limit = load_preset()["tasks"][task].get("limit")
+    limit = read_settings()["tasks"][task].get("limit")
     folder = None if source is None else here(source)
     data = tasks.load_dataset(TaskSpec(name=task, language="sl", source=folder, limit=limit))
     return Counter(data.labels[int(e.label)] for e in data.test if e.label is not None)

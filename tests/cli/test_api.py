@@ -19,7 +19,7 @@ def test_the_verbs_are_functions_whatever_is_imported_later() -> None:
     from paretune.reporting.text import formatting
 
     assert (
-        callable(paretune.reporting)
+        callable(paretune.report)
         and formatting.sanitise_line("a\n") == "a\N{REPLACEMENT CHARACTER}"
     )
     assert {name for name in paretune.__all__ if not hasattr(paretune, name)} == set()
@@ -49,7 +49,7 @@ def test_check_plan_run_and_report_return_values(
     assert sum(ran.summary.outcomes.values()) == 4 and ran.summary.failed == ()
     assert paretune.plan(study, store=store).done == 4
 
-    shown = paretune.reporting(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
+    shown = paretune.report(study, store=store, page=tmp_path / "p.html", figures=tmp_path / "f")
     assert [task.key for task in shown.tasks] == ["words"]
     assert [finding.code for finding in shown.findings] == ["small-test"]
     assert (tmp_path / "p.html").is_file() and list((tmp_path / "f").iterdir())

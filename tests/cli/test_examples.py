@@ -33,13 +33,13 @@ def test_the_examples_are_the_shipped_files() -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's preset with two steps a run."""
     training = {
-        **preset.load_preset()["training"],
+        **preset.read_settings()["training"],
         "max_steps": 2,
         "eval_every": 2,
         "max_length": 64,
     }
-    fast = {**preset.load_preset(), "training": training}
-    monkeypatch.setattr(preset, "load_preset", lambda: fast)
+    fast = {**preset.read_settings(), "training": training}
+    monkeypatch.setattr(preset, "read_settings", lambda: fast)
 
 
 def smaller(path: Path, folder: Path, model: Path) -> Study:

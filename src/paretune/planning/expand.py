@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from paretune import methods
 from paretune.analysis.cells import methods_with_probe, model_free_baselines
 from paretune.analysis.lr_selection import select_learning_rate
-from paretune.contrib.paper import preset
 from paretune.errors import StudyError
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
+from paretune.planning.presets import load_preset
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
 
@@ -66,8 +66,9 @@ def _plan_runs(
     for task in study.tasks:
         for method in study.methods:
             context.check_method_serves(method, task)
-    if study.protocol.preset == "paper":
-        return [PlannedRun(context.identify(run), run) for run in preset.expand_preset(study)]
+    preset = load_preset(study.protocol.preset)
+    if preset is not None:
+        return [PlannedRun(context.identify(run), run) for run in preset.expand(study)]
     planned: list[PlannedRun] = []
     for task in study.tasks:
         for name in model_free_baselines(task):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from paretune.analysis.cells import methods_with_probe
 from paretune.planning.context import StudyContext, choose_learning_rates
 from paretune.planning.expand import PlannedRun, expand_study
+from paretune.planning.presets import load_preset
 from paretune.store.record import Record
 from paretune.study import Run, Study
 
@@ -19,7 +20,7 @@ def plan_pending_runs(
     A waiting run carries the middle rate on trial, which is enough to predict its cost.
     """
     ready = expand_study(study, context, records)
-    if study.protocol.preset == "paper":
+    if load_preset(study.protocol.preset) is not None:
         return ready, []
     final = {p.run.cell for p in ready if p.run.stage == "final"}
     ended = {r.run_id for r in records}

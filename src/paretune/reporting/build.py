@@ -16,12 +16,12 @@ from paretune.analysis.pairwise_ranks import Pair, RankRange
 from paretune.analysis.pareto.recommend import recommend
 from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.planning.presets import load_preset
 from paretune.reporting.figures.pareto import ParetoTable, build_pareto_table
 from paretune.reporting.tables.cost_columns import Cost, CostTable, build_cost_table, summarise_cost
 from paretune.reporting.tables.translation import Grid, build_translation_grids
 from paretune.reporting.text import conclusions, formatting
 from paretune.reporting.text.interval_caveats import find_interval_caveats
-from paretune.reporting.text.paper_departures import read_departures
 from paretune.reporting.text.recommendation import Advice, write_advice
 from paretune.reporting.text.run_metadata import (
     Failure,
@@ -282,6 +282,7 @@ def build_report(
     tasks = tuple(
         _task(t, [c for c in cells if c.task == t.key], i) for i, t in enumerate(study.tasks)
     )
+    preset = load_preset(study.protocol.preset)
     return Report(
         name=formatting.sanitise_line(study.study),
         study_hash=study.study_hash,
@@ -289,7 +290,7 @@ def build_report(
         tasks=tasks,
         unfinished=tuple(conclusions.describe_unfinished(c) for c in cells if not c.finished),
         failures=tuple(collect_failures(cells)),
-        departures=read_departures(study),
+        departures=preset.departures() if preset else (),
         findings=tuple(findings),
         notes=(*unknown, *find_interval_caveats(cells), *collect_notes(cells)),
         environment=tuple(collect_environment(records)),

@@ -50,7 +50,7 @@ def test_a_pass_that_saves_more_than_the_step_kept_is_not_told_apart() -> None:
     found = parts(100, 40, 5, 10, 90)
     assert (found.working, found.rest) == (45 * MIB, None)
     assert found.stacked_parts[-1] == ("working", 45 * MIB)
-    assert sum(size for _, size in found.stack) == found.peak
+    assert sum(size for _, size in found.stacked_parts) == found.peak
 
 
 def test_parts_beyond_the_peak_or_unknown_make_no_stack() -> None:

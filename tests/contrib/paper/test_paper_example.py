@@ -22,13 +22,13 @@ SCRIPT = run_path(str(EXAMPLES / "paper_reread.py"))
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The paper's preset with two steps a run."""
     training = {
-        **preset.load_preset()["training"],
+        **preset.read_settings()["training"],
         "max_steps": 2,
         "eval_every": 2,
         "max_length": 48,
     }
-    fast = {**preset.load_preset(), "training": training}
-    monkeypatch.setattr(preset, "load_preset", lambda: fast)
+    fast = {**preset.read_settings(), "training": training}
+    monkeypatch.setattr(preset, "read_settings", lambda: fast)
 
 
 def shorter(name: str, path: Path, **changes: Any) -> Path:

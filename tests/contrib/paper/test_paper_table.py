@@ -9,7 +9,7 @@ from support import made_up_paper as made_up
 from paretune import tasks
 from paretune.contrib.paper import published
 from paretune.contrib.paper.claims import load_claims
-from paretune.contrib.paper.preset import load_preset
+from paretune.contrib.paper.preset import read_settings
 from paretune.contrib.paper.published import PublishedRun
 from paretune.contrib.paper.table import read_published_runs
 from paretune.errors import DataError
@@ -71,7 +71,7 @@ def test_the_authors_own_table(shared: Path) -> None:
     source = str(shared / "data" / "superglue-sl")
 
     def labels(task: str) -> Counter[str]:
-        limit = load_preset()["tasks"][task].get("limit")
+        limit = read_settings()["tasks"][task].get("limit")
         data = tasks.load_dataset(TaskSpec(name=task, language="sl", source=source, limit=limit))
         return Counter(data.labels[int(e.label)] for e in data.test if e.label is not None)
 

@@ -9,23 +9,23 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from paretune.analysis.cells import methods_with_probe, model_free_baselines
+from paretune.analysis.cells import NO_MODEL, methods_with_probe, model_free_baselines
 from paretune.errors import StudyError
-from paretune.planning.context import NO_MODEL
+from paretune.planning.presets import Preset
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
 
 
 @cache
-def load_preset() -> Mapping[str, Any]:
-    """The preset that the project ships, as plain values."""
-    text = (files("paretune.planning") / "paper.yaml").read_text(encoding="utf-8")
+def read_settings() -> Mapping[str, Any]:
+    """The content of ``preset.yaml``."""
+    text = (files("paretune.contrib.paper") / "preset.yaml").read_text(encoding="utf-8")
     loaded: Mapping[str, Any] = YAML(typ="safe", pure=True).load(text)
     return loaded
 
 
-def list_departures() -> list[str]:
-    """Where the preset departs from the paper on purpose, in sentences."""
-    return [str(sentence).strip() for sentence in load_preset()["departures"]]
+def list_departures() -> tuple[str, ...]:
+    """Sentences on where the preset departs from the paper on purpose."""
+    return tuple(" ".join(str(sentence).split()) for sentence in read_settings()["departures"])
 
 
 def expand_preset(study: Study) -> list[Run]:
@@ -34,94 +34,106 @@ def expand_preset(study: Study) -> list[Run]:
     Raises:
         StudyError: a task or method that the paper did not have, or a setting of the study's own.
     """
-    _nothing_of_its_own(study)
-    runs = list(_runs(study))
+    _refuse_own_settings(study)
     order = {"tune": 0, "final": 1, "cost": 2}
-    return sorted(runs, key=lambda run: order[run.stage])
+    return sorted(_expand_tasks(study), key=lambda run: order[run.stage])
 
 
-def _runs(study: Study) -> Iterator[Run]:
-    preset = load_preset()
-    for asked in study.tasks:
-        if asked.has_own_data or asked.name not in preset["tasks"]:
-            known = ", ".join(preset["tasks"])
+PRESET = Preset("paper", expand_preset, list_departures)
+
+
+def _expand_tasks(study: Study) -> Iterator[Run]:
+    settings = read_settings()
+    for spec in study.tasks:
+        if spec.has_own_data or spec.name not in settings["tasks"]:
             raise StudyError(
-                f"protocol paper has no task {asked.name}.", remedy=f"Its tasks: {known}."
+                f"protocol paper has no task {spec.name}.",
+                remedy=f"Its tasks: {', '.join(settings['tasks'])}.",
             )
-        own = preset["tasks"][asked.name]
+        of_task = settings["tasks"][spec.name]
         changes = {
-            "template": own.get("template", "paper"),
-            "limit": own.get("limit"),
-            "split": own.get("split", asked.split),
+            "template": of_task.get("template", "paper"),
+            "limit": of_task.get("limit"),
+            "split": of_task.get("split", spec.split),
         }
-        task = asked.model_copy(update=changes)
+        task = spec.model_copy(update=changes)
         for name in model_free_baselines(task):
-            yield _baseline(study, task, preset, name)
+            yield _make_run(
+                study,
+                "final",
+                task,
+                ModelSpec(name=NO_MODEL),
+                MethodSpec(name=name),
+                None,
+                settings["training"],
+            )
         for model in study.models:
             for method in methods_with_probe(study, task):
-                if method.name not in preset["methods"]:
-                    known = ", ".join(preset["methods"])
+                if method.name not in settings["methods"]:
                     raise StudyError(
                         f"protocol paper has no method {method.name}.",
-                        remedy=f"Its methods: {known}.",
+                        remedy=f"Its methods: {', '.join(settings['methods'])}.",
                     )
-                yield from _cell(study, task, model, method)
+                yield from _expand_cell(study, task, model, method)
 
 
-def _nothing_of_its_own(study: Study) -> None:
-    """Refuse settings that would be passed over, since the preset has every run's own."""
-    given = [f"training.{name}" for name in sorted(study.training.model_fields_set)]
+def _refuse_own_settings(study: Study) -> None:
+    """Refuse settings that would have no effect, since the preset fixes those of every run."""
+    names = [f"training.{name}" for name in sorted(study.training.model_fields_set)]
     fixed = study.protocol.model_fields_set - {"preset", "as_run"}
-    given += [f"protocol.{name}" for name in sorted(fixed)]
+    names += [f"protocol.{name}" for name in sorted(fixed)]
     for method in study.methods:
-        names = [*method.options, *(["learning_rates"] if method.learning_rates else [])]
-        given += [f"{name} of method {method.key}" for name in names]
-    if given:
+        options = [*method.options, *(["learning_rates"] if method.learning_rates else [])]
+        names += [f"{name} of method {method.key}" for name in options]
+    if names:
         raise StudyError(
-            f"protocol paper has settings for every run, and the study gives {', '.join(given)}.",
+            f"protocol paper has settings for every run, and the study gives {', '.join(names)}.",
             remedy="Remove them, or use the fair protocol.",
         )
 
 
-def _baseline(study: Study, task: TaskSpec, preset: Mapping[str, Any], name: str) -> Run:
-    return Run(
-        stage="final",
-        task=task,
-        model=NO_MODEL,
-        method=MethodSpec(name=name),
-        learning_rate=None,
-        seed=preset["seed"],
-        selection="test",
-        training=Training(**preset["training"]),
-        generation=study.generation if task.is_translation else None,
-    )
-
-
-def _cell(study: Study, task: TaskSpec, model: ModelSpec, method: MethodSpec) -> Iterator[Run]:
-    preset = load_preset()
-    known = {hub: short for short, names in preset["models"].items() for hub in names}
-    settings_of = known.get(model.name, preset["other_models"])
-    rate = preset["learning_rate"]
-    options = dict(preset["methods"][method.name])
-    training = preset["training"] | preset["tasks"][task.name].get("training", {})
-    entries = [*preset["exceptions"], *(preset["as_run"] if study.protocol.as_run else ())]
-    for entry in entries:
-        here = {"task": task.name, "model": settings_of, "method": method.name}
-        if all(entry.get(key, value) == value for key, value in here.items()):
+def _expand_cell(
+    study: Study, task: TaskSpec, model: ModelSpec, method: MethodSpec
+) -> Iterator[Run]:
+    settings = read_settings()
+    short_names = {hub: short for short, names in settings["models"].items() for hub in names}
+    cell = {
+        "task": task.name,
+        "model": short_names.get(model.name, settings["other_models"]),
+        "method": method.name,
+    }
+    rate = settings["learning_rate"]
+    options = dict(settings["methods"][method.name])
+    training = settings["training"] | settings["tasks"][task.name].get("training", {})
+    for entry in [*settings["exceptions"], *(settings["as_run"] if study.protocol.as_run else ())]:
+        if all(entry.get(key, value) == value for key, value in cell.items()):
             rate = entry.get("learning_rate", rate)
             options |= entry.get("options", {})
             training = training | entry.get("training", {})
-    named = MethodSpec(name=method.name, label=method.label, **options)
+    spec = MethodSpec(name=method.name, label=method.label, **options)
     stages: tuple[Stage, ...] = ("final", "cost")
     for stage in stages:
-        yield Run(
-            stage=stage,
-            task=task,
-            model=model,
-            method=named,
-            learning_rate=None if method.name == "untuned" else rate,
-            seed=preset["seed"],
-            selection="test",
-            training=Training(**training),
-            generation=study.generation if task.is_translation else None,
-        )
+        own_rate = None if method.name == "untuned" else rate
+        yield _make_run(study, stage, task, model, spec, own_rate, training)
+
+
+def _make_run(
+    study: Study,
+    stage: Stage,
+    task: TaskSpec,
+    model: ModelSpec,
+    method: MethodSpec,
+    rate: float | None,
+    training: Mapping[str, Any],
+) -> Run:
+    return Run(
+        stage=stage,
+        task=task,
+        model=model,
+        method=method,
+        learning_rate=rate,
+        seed=read_settings()["seed"],
+        selection="test",
+        training=Training(**training),
+        generation=study.generation if task.is_translation else None,
+    )

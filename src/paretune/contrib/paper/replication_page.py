@@ -223,16 +223,17 @@ def render_replication_page(evidence: Sequence[Evidence]) -> str:
 
     Without the paper's own numbers it says how to get them in.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+    packages = ("paretune.contrib.paper", "paretune.reporting.html")  # the latter for style.css
     jinja = Environment(
-        loader=PackageLoader("paretune.reporting.html"),
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return jinja.get_template("reread.html.j2").render(
+    return jinja.get_template("replication.html.j2").render(
         evidence=evidence,
         claims=load_claims(),
         title=paper_title(),

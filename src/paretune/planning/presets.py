@@ -1,0 +1,54 @@
+"""Protocol presets: ``protocol.preset`` of a study file as a value. No torch.
+
+``fair`` is what :mod:`paretune.planning.expand` plans. Any other preset fixes the settings of every
+run itself; it is found by its entry point in the group ``paretune.protocols``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from paretune import plugins
+from paretune.errors import StudyError
+from paretune.study import Run, Study
+
+PROTOCOLS = "paretune.protocols"
+"""Group of entry points."""
+DEFAULT = "fair"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """All runs of a study with settings that are not the study's own.
+
+    Attributes:
+        name: as ``protocol.preset`` has it.
+        expand: all runs for the tasks, models and methods of a study, in the order to run them.
+            Raises StudyError where the study names something that the preset does not have, or
+            sets what the preset fixes.
+        departures: sentences for the report: where the preset departs from what it reproduces.
+    """
+
+    name: str
+    expand: Callable[[Study], list[Run]]
+    departures: Callable[[], tuple[str, ...]]
+
+
+def load_preset(name: str) -> Preset | None:
+    """The preset of this name; None for ``fair``.
+
+    Raises:
+        StudyError: no installed package has it.
+        PluginError: it cannot be loaded.
+    """
+    if name == DEFAULT:
+        return None
+    known = plugins.names(PROTOCOLS)
+    if name not in known:
+        raise StudyError(
+            f'no installed package has the preset "{name}".',
+            where="protocol.preset",
+            remedy=f"Installed: {', '.join((DEFAULT, *known))}. Reinstalling paretune restores its own.",
+        )
+    return plugins.load(PROTOCOLS, name, Preset)
