@@ -13,9 +13,17 @@ from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
 from paretune.exporting.restore import TaskSignature
 from paretune.models.sources.resolve import ModelSource
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_examples,
+    format_interval,
+    format_seconds,
+    format_units,
+    pluralise,
+)
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
 
 
 def render_model_card(
@@ -50,11 +58,11 @@ def render_model_card(
     # A folder's path means nothing to whoever reads this elsewhere; the study calls it by a label.
     base = source.name if source.revision or source.name.startswith("package:") else run.model.key
     lines = [
-        f"# {formatting.sanitise_line(cell.method)} for {formatting.sanitise_line(cell.task)}",
+        f"# {sanitise_line(cell.method)} for {sanitise_line(cell.task)}",
         "",
-        f"`{formatting.sanitise_line(base)}` trained by {formatting.sanitise_line(run.method.key)} on "
-        f"`{formatting.sanitise_line(cell.task)}` by [paretune](https://pypi.org/project/paretune/). "
-        f"Licence of the data: {formatting.sanitise_line(licence)}.",
+        f"`{sanitise_line(base)}` trained by {sanitise_line(run.method.key)} on "
+        f"`{sanitise_line(cell.task)}` by [paretune](https://pypi.org/project/paretune/). "
+        f"Licence of the data: {sanitise_line(licence)}.",
         "",
         *(line for warning in warnings for line in (f"> **Warning**: {warning}", "")),
         "## Using it",
@@ -73,7 +81,7 @@ def render_model_card(
         "",
         *_cost_lines(cell),
         "## How it was trained",
-        f"Seed {run.seed} of {formatting.pluralise(len(cell.final), 'final run')}, chosen by its score on "
+        f"Seed {run.seed} of {pluralise(len(cell.final), 'final run')}, chosen by its score on "
         "the selection part, never by the test part.",
         "",
         "```yaml",
@@ -81,9 +89,9 @@ def render_model_card(
         "```",
         "",
         "```",
-        f"paretune run STUDY_FILE    # study {formatting.sanitise_line(study.study)}, {study.study_hash}",
-        f"paretune export STUDY_FILE --task {formatting.sanitise_line(cell.task)} --model "
-        f"{formatting.sanitise_line(cell.model)} --method {formatting.sanitise_line(cell.method)} --seed {run.seed} "
+        f"paretune run STUDY_FILE    # study {sanitise_line(study.study)}, {study.study_hash}",
+        f"paretune export STUDY_FILE --task {sanitise_line(cell.task)} --model "
+        f"{sanitise_line(cell.model)} --method {sanitise_line(cell.method)} --seed {run.seed} "
         f"--form {form}{' --allow-collapsed' if warnings else ''}",
         "```",
         "",
@@ -100,7 +108,7 @@ def _score_lines(study: Study, cell: Cell, cells: Sequence[Cell], record: Record
         if one.interval is not None:
             found = one.interval
             lines.append(
-                f"| {formatting.sanitise_line(one.method)} | {formatting.format_interval(found)} | {formatting.format_units(found)} "
+                f"| {sanitise_line(one.method)} | {format_interval(found)} | {format_units(found)} "
                 f"| {found.n_seeds} |"
             )
     answers = record.predictions.get("test")
@@ -109,7 +117,7 @@ def _score_lines(study: Study, cell: Cell, cells: Sequence[Cell], record: Record
         own = score_interval([answers], cell.metric)
         lines += [
             "",
-            f"This run alone: {formatting.format_interval(own)} on {formatting.format_examples(own)}, one seed: its "
+            f"This run alone: {format_interval(own)} on {format_examples(own)}, one seed: its "
             "interval is over the examples only.",
         ]
     if cell.selected_on_test:
@@ -126,9 +134,9 @@ def _cost_lines(cell: Cell) -> list[str]:
     step = measured.get("step_seconds")
     said = []
     if peak is not None:
-        said.append(f"{formatting.format_bytes(peak)} at its peak in training")
+        said.append(f"{format_bytes(peak)} at its peak in training")
     if step is not None:
-        said.append(f"{formatting.format_seconds(step['median'], step['q1'], step['q3'])} a step")
+        said.append(f"{format_seconds(step['median'], step['q1'], step['q3'])} a step")
     if not said:
         return []
     conditions = (

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paretune.data.example import Dataset
-from paretune.reporting.text import formatting
 from paretune.study import Generation, Run, TaskSpec
+from paretune.terminal.sanitise import sanitise_line
 from paretune.training.evaluation.generate import generation_config
 from paretune.training.prepare import PreparedModel
 
@@ -228,4 +228,4 @@ def _render_call(example: object) -> str:
 
 def _escape_code(text: str) -> str:
     """Inside Markdown's code marks: one line, no such mark."""
-    return re.sub(r"\s+", " ", formatting.sanitise_line(text)).replace("`", "'")
+    return re.sub(r"\s+", " ", sanitise_line(text)).replace("`", "'")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paretune.errors import StoreError
 from paretune.execution.progress.describe import format_duration
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_bytes
 from paretune.store import Store
 from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Record
@@ -38,7 +38,7 @@ def check_weights_kept(records: Sequence[Record], store: Store) -> None:
 
 def describe_retraining(record: Record) -> str:
     """``418 MiB, 12 min of training``: what a run's weights take, and took."""
-    said = [formatting.format_bytes(int(record.result.get("trained_bytes", 0)))]
+    said = [format_bytes(int(record.result.get("trained_bytes", 0)))]
     seconds = record.measured.get("wall_seconds", {}).get("train")
     if seconds is not None:
         said.append(f"{format_duration(float(seconds))} of training")

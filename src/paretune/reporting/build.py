@@ -20,7 +20,8 @@ from paretune.planning.presets import load_preset
 from paretune.reporting.figures.pareto import ParetoTable, build_pareto_table
 from paretune.reporting.tables.cost_columns import Cost, CostTable, build_cost_table, summarise_cost
 from paretune.reporting.tables.translation import Grid, build_translation_grids
-from paretune.reporting.text import conclusions, formatting
+from paretune.reporting.text import conclusions
+from paretune.reporting.text.formatting import format_examples, format_rate, join_names, pluralise
 from paretune.reporting.text.interval_caveats import find_interval_caveats
 from paretune.reporting.text.recommendation import Advice, write_advice
 from paretune.reporting.text.run_metadata import (
@@ -33,6 +34,7 @@ from paretune.reporting.text.run_metadata import (
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.store.status import RunStatus
 from paretune.study import REGRESSION_METRICS, Study, TaskSpec
+from paretune.terminal.sanitise import sanitise_line
 
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -84,12 +86,12 @@ class Row:
     @property
     def method(self) -> str:
         """Printable name of the method."""
-        return formatting.sanitise_line(self.cell.method)
+        return sanitise_line(self.cell.method)
 
     @property
     def model(self) -> str:
         """Printable name of the model."""
-        return formatting.sanitise_line(self.cell.model)
+        return sanitise_line(self.cell.model)
 
     @property
     def collapsed(self) -> bool:
@@ -101,7 +103,7 @@ class Row:
         """The learning rate with its marks, in words."""
         marks = ["runner-up close"] if self.cell.undecided else []
         marks += [f"{end} tried"] if (end := rate_edge_of(self.cell)) else []
-        text = formatting.format_rate(self.cell.rate)
+        text = format_rate(self.cell.rate)
         return f"{text} ({', '.join(marks)})" if marks else text
 
 
@@ -204,7 +206,7 @@ class TaskReport:
             found.setdefault(row.cost.conditions, []).append(row.title)
         if not self.conditions_differ:
             return "".join(found)
-        return "; ".join(f"{formatting.join_names(of)}: {how}" for how, of in found.items())
+        return "; ".join(f"{join_names(of)}: {how}" for how, of in found.items())
 
     @property
     def conditions_differ(self) -> bool:
@@ -250,8 +252,8 @@ class Report:
     def audit_summary(self) -> str:
         """``2 warnings``: what the audit found that is more than a note; empty for nothing."""
         counts = Counter(finding.severity for finding in self.findings)
-        said = [formatting.pluralise(counts[s], s) for s in ("error", "warning") if counts[s]]
-        return formatting.join_names(said)
+        said = [pluralise(counts[s], s) for s in ("error", "warning") if counts[s]]
+        return join_names(said)
 
 
 def build_report(
@@ -284,7 +286,7 @@ def build_report(
     )
     preset = load_preset(study.protocol.preset)
     return Report(
-        name=formatting.sanitise_line(study.study),
+        name=sanitise_line(study.study),
         study_hash=study.study_hash,
         protocol=conclusions.describe_protocol(study),
         tasks=tasks,
@@ -311,7 +313,7 @@ def _date(states: Sequence[RunStatus]) -> str:
 
 
 def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskReport:
-    key = formatting.sanitise_line(task.key)
+    key = sanitise_line(task.key)
     decided = PairwiseComparisons(cells)
     ranks = {
         (model, method): rank
@@ -340,7 +342,7 @@ def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskReport:
         advice=write_advice(recommend(cells, comparisons=decided)),
         front=build_pareto_table((*methods, *baselines), index, HIGHEST.get(cells[0].metric, 1.0)),
         pairs=tuple(
-            ModelPairs(formatting.sanitise_line(model), pairs)
+            ModelPairs(sanitise_line(model), pairs)
             for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL)
             if (pairs := decided.pairs(model))
         ),
@@ -359,9 +361,9 @@ def _basis(rows: Sequence[Row]) -> list[str]:
     if not found:
         return []
     fewest, most = (pick(i.n_seeds for i in found) for pick in (min, max))
-    seeds = formatting.pluralise(most, "seed")
+    seeds = pluralise(most, "seed")
     return [
-        formatting.format_examples(found[0], "test "),
+        format_examples(found[0], "test "),
         seeds if fewest == most else f"{fewest} to {seeds}",
     ]
 
@@ -372,17 +374,15 @@ def _row(
     several = len({other.model for other in beside} - {NO_MODEL}) > 1
     alone = cell.model == NO_MODEL or not several
     title = cell.method if alone else f"{cell.method} on {cell.model}"
-    verdict = decided.verdict(cell, formatting.sanitise_line)
-    untuned = {
-        formatting.sanitise_line(other.method) for other in beside if other.name == "untuned"
-    }
+    verdict = decided.verdict(cell, sanitise_line)
+    untuned = {sanitise_line(other.method) for other in beside if other.name == "untuned"}
     loses = verdict is not None and any(
         one.baseline in untuned and one.standing == "below" for one in verdict.comparisons
     )
     flags = [*(["loses what the base model knows"] if loses else []), *_flags(cell)]
     return Row(
         cell,
-        formatting.sanitise_line(title),
+        sanitise_line(title),
         summarise_cost(cell),
         verdict,
         tuple(flags),
@@ -412,4 +412,4 @@ def _flags(cell: Cell) -> Iterable[str]:
         if found := record.measured.get("contradicted"):
             yield f"step in doubt: {found['ratio']:.1f} times its own runs'"
     if cell.other_settings:
-        yield f"{formatting.pluralise(cell.other_settings, 'run')} of other settings or data left out"
+        yield f"{pluralise(cell.other_settings, 'run')} of other settings or data left out"

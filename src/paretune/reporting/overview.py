@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from paretune.analysis.cells import NO_MODEL, PROBES
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_interval,
+    format_parameters,
+    join_names,
+    pluralise,
+)
 from paretune.store.record import UNSCORED_OUTCOMES
 
 if TYPE_CHECKING:
@@ -113,7 +119,7 @@ def _lines(tasks: Sequence[TaskReport]) -> Iterable[OverviewRow]:
         if not any(marks):
             continue
         peaks = [r.cost.memory.value for r in rows.values() if r.cost.memory.value is not None]
-        memory = formatting.format_bytes(max(peaks)) if peaks else "" if model == NO_MODEL else "–"
+        memory = format_bytes(max(peaks)) if peaks else "" if model == NO_MODEL else "–"
         yield OverviewRow(first.model, first.method, first.cell.baseline, marks, memory)
 
 
@@ -129,7 +135,7 @@ def _mark(row: Row, task: TaskReport) -> OverviewScore | None:
         sign += "*"
     if row.collapsed and found:
         sign += "c"
-    return OverviewScore(row, formatting.format_interval(found) if found else "no score", sign)
+    return OverviewScore(row, format_interval(found) if found else "no score", sign)
 
 
 def _sentence(tasks: Sequence[TaskReport]) -> str:
@@ -139,7 +145,7 @@ def _sentence(tasks: Sequence[TaskReport]) -> str:
         if task.advice is not None:
             scored = any(row.cell.interval for row in task.all_rows)
             by_kind.setdefault(task.advice.kind if scored else "", []).append(task)
-    of = f"of {formatting.pluralise(len(tasks), 'task')}"
+    of = f"of {pluralise(len(tasks), 'task')}"
     said = []
     if found := by_kind.get("method"):
         said.append(
@@ -168,7 +174,7 @@ def _taken(tasks: Sequence[TaskReport]) -> str:
 def _named(tasks: Sequence[TaskReport]) -> str:
     if len(tasks) > _MOST_NAMED:
         return f"{len(tasks)} tasks"
-    return formatting.join_names([task.key for task in tasks])
+    return join_names([task.key for task in tasks])
 
 
 def _health(report: Report) -> Iterable[HealthItem]:
@@ -212,7 +218,7 @@ def format_health(found: Overview) -> str:
     fine = [one for one in found.health if not one.alarm and one.title.startswith("seeds ")]
     said = [f"{one.title}: {one.text}" for one in found.health if one not in fine]
     if fine:
-        names = formatting.join_names([one.title.removeprefix("seeds ") for one in fine], "or")
+        names = join_names([one.title.removeprefix("seeds ") for one in fine], "or")
         said.insert(1, f"seeds {names}: none of {fine[0].text.split()[-1]}")
     return "; ".join(said)
 
@@ -224,12 +230,10 @@ def _facts(report: Report) -> Iterable[tuple[str, str]]:
     known = count_model_parameters(rows)
     models = {row.cell.model: row.model for row in rows if row.cell.model != NO_MODEL}
     said = [
-        f"{name} ({formatting.format_parameters(known[key][0])} parameters)"
-        if key in known
-        else name
+        f"{name} ({format_parameters(known[key][0])} parameters)" if key in known else name
         for key, name in models.items()
     ]
-    yield "model" if len(said) == 1 else "models", formatting.join_names(said)
+    yield "model" if len(said) == 1 else "models", join_names(said)
     machine = dict(report.environment)
     named = [machine.get("device_name") or machine.get("processor"), machine.get("device")]
     if said := [text for text in named if text]:

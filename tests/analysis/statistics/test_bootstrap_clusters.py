@@ -17,7 +17,7 @@ from paretune.analysis.statistics.score_interval import bootstrap_score, score_i
 from paretune.errors import StoreError
 from paretune.metrics import answer_sets
 from paretune.reporting.build import build_report
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_basis, format_units
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.record import Predictions, Record
 
@@ -168,15 +168,12 @@ def test_groups_that_two_records_name_differently_are_not_guessed() -> None:
 
 def test_what_an_interval_stands_on_is_told() -> None:
     found = score_interval([passages(), passages(seed=1)], "f1a_em")
-    assert formatting.format_basis(found) == "480 answers to 120 questions in 15 groups, 2 seeds"
-    assert formatting.format_units(found) == "480 in 15"
+    assert format_basis(found) == "480 answers to 120 questions in 15 groups, 2 seeds"
+    assert format_units(found) == "480 in 15"
     spans = score_interval([replace(passages(), question=())], "accuracy")
-    assert formatting.format_basis(spans) == "480 examples in 15 groups, 1 seed"
+    assert format_basis(spans) == "480 examples in 15 groups, 1 seed"
     plain = score_interval([fake.answers(0.6)], "accuracy")
-    assert (
-        formatting.format_basis(plain) == "60 examples, 1 seed"
-        and formatting.format_units(plain) == "60"
-    )
+    assert format_basis(plain) == "60 examples, 1 seed" and format_units(plain) == "60"
 
 
 def test_stored_answers_name_what_belongs_together() -> None:

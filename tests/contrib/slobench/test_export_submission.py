@@ -25,7 +25,7 @@ from paretune.contrib.slobench.superglue_rows import NAMES
 from paretune.errors import DataError, StoreError, StudyError
 from paretune.exporting.predict import predict_labels
 from paretune.planning.context import StudyContext
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_examples, format_interval, pluralise
 from paretune.store import Store
 from paretune.tasks import available
 from paretune.verbs import report as reports
@@ -149,13 +149,10 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
         assert own.n_examples == scores["selection"]["n"] and own.n_seeds == 1
         assert mean is not None and mean.estimate == pytest.approx(part.by.mean)
         assert (
-            f"| {formatting.format_interval(own)} ({TITLES[part.by.cell.metric]} on {formatting.format_examples(own)})"
+            f"| {format_interval(own)} ({TITLES[part.by.cell.metric]} on {format_examples(own)})"
             in readme
         )
-        assert (
-            f"| {formatting.format_interval(mean)} ({formatting.pluralise(mean.n_seeds, 'seed')}) |"
-            in readme
-        )
+        assert f"| {format_interval(mean)} ({pluralise(mean.n_seeds, 'seed')}) |" in readme
     assert "that of a run over the examples alone" in readme
     assert "These are no test scores" in readme and "`qa_test.zip::WSC.jsonl`, sha256" in readme
 

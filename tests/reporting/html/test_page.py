@@ -17,7 +17,7 @@ from paretune.analysis.statistics.bootstrap import bootstrap_weights
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.html.page import write_page
-from paretune.reporting.text import formatting
+from paretune.terminal.sanitise import sanitise_line
 
 
 def page(tmp_path: Path, study, records, states=(), **more) -> str:
@@ -103,7 +103,7 @@ def test_hostile_text_cannot_run(tmp_path: Path) -> None:
     blocks = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', text, re.S)
     assert len(blocks) == text.count("<script") - 3 == 4
     assert not any(c in block for block in blocks for c in "<>&")
-    assert formatting.sanitise_line(EVIL) in str([json.loads(block) for block in blocks])
+    assert sanitise_line(EVIL) in str([json.loads(block) for block in blocks])
     assert not any(name.startswith("on") for _, a in tags.seen for name in a)
 
 

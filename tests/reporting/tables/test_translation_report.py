@@ -21,7 +21,7 @@ from paretune.reporting.build import Report, build_report
 from paretune.reporting.figures import bars, learning_curves
 from paretune.reporting.figures.mpl_bars import write_figures
 from paretune.reporting.html.page import write_page
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_interval
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 from paretune.study import Study
@@ -55,7 +55,7 @@ def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
     ]
     assert found is not None and found.estimate == pytest.approx(sum(own) / 3, abs=1e-9)
     text = f"{found.estimate:.1f} [{found.low:.1f}, {found.high:.1f}]"
-    assert formatting.format_interval(found) == text
+    assert format_interval(found) == text
     assert text in told(build_report(study, records)) and text in page(study, records, tmp_path)
 
 
@@ -80,7 +80,7 @@ def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
     row = next(r for r in report.tasks[0].rows if r.method == "prompt")
     assert row.collapsed and row.below_untuned
     assert row.cell.interval is not None
-    assert formatting.format_interval(row.cell.interval) == "0.0 [0.0, 0.0]"
+    assert format_interval(row.cell.interval) == "0.0 [0.0, 0.0]"
     assert "One text was answered by prompt, with 3 of 3 seeds." in " ".join(
         told(report, 400).split()
     )

@@ -3,7 +3,16 @@ from dataclasses import replace
 import pytest
 
 from paretune.analysis.statistics.score_interval import Interval
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_estimate,
+    format_interval,
+    format_parameters,
+    format_rate,
+    format_seconds,
+    join_names,
+    pluralise,
+)
 
 
 @pytest.mark.parametrize(
@@ -11,7 +20,7 @@ from paretune.reporting.text import formatting
     [(1e-3, "1e-3"), (2.5e-5, "2.5e-5"), (3e-4, "3e-4"), (0.0316, "3.16e-2"), (None, "–")],
 )
 def test_rates(value: float | None, text: str) -> None:
-    assert formatting.format_rate(value) == text
+    assert format_rate(value) == text
 
 
 @pytest.mark.parametrize(
@@ -25,27 +34,27 @@ def test_rates(value: float | None, text: str) -> None:
     ],
 )
 def test_sizes(value: float, text: str) -> None:
-    assert formatting.format_bytes(value) == text
+    assert format_bytes(value) == text
 
 
 def test_seconds_keep_the_unit_of_the_median() -> None:
-    assert formatting.format_seconds(0.84, 0.82, 1.1) == "840 ms (820–1100)"
-    assert formatting.format_seconds(12.34) == "12.3 s"
-    assert formatting.format_seconds(0.00012) == "120 µs"
+    assert format_seconds(0.84, 0.82, 1.1) == "840 ms (820–1100)"
+    assert format_seconds(12.34) == "12.3 s"
+    assert format_seconds(0.00012) == "120 µs"
 
 
 def test_parameters_and_lists() -> None:
-    assert formatting.format_parameters(117_653_763) == "118 M"
-    assert formatting.format_parameters(296_067) == "296 k"
-    assert formatting.format_parameters(999_600) == "1.00 M"
-    assert formatting.format_parameters(42) == "42"
-    assert formatting.join_names(["a", "b", "c"]) == "a, b and c"
-    assert formatting.join_names(["a"]) == "a"
-    assert formatting.pluralise(1, "seed") == "1 seed"
+    assert format_parameters(117_653_763) == "118 M"
+    assert format_parameters(296_067) == "296 k"
+    assert format_parameters(999_600) == "1.00 M"
+    assert format_parameters(42) == "42"
+    assert join_names(["a", "b", "c"]) == "a, b and c"
+    assert join_names(["a"]) == "a"
+    assert pluralise(1, "seed") == "1 seed"
 
 
 def test_what_rounds_to_nothing_has_no_sign() -> None:
     found = Interval(-0.001, -0.004, 0.03, n_examples=60, n_seeds=3, share_seeds=0.1)
-    assert formatting.format_interval(found) == "0.00 [0.00, 0.03]"
-    assert formatting.format_interval(replace(found, estimate=-0.01)) == "-0.01 [0.00, 0.03]"
-    assert formatting.format_estimate(found) == "0.00"
+    assert format_interval(found) == "0.00 [0.00, 0.03]"
+    assert format_interval(replace(found, estimate=-0.01)) == "-0.01 [0.00, 0.03]"
+    assert format_estimate(found) == "0.00"

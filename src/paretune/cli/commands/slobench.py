@@ -100,7 +100,7 @@ def score(
     What cannot be computed says why and how to get what it needs; nothing is fetched.
     """
     from paretune.contrib.slobench.evaluate import score as compute
-    from paretune.reporting.text import formatting
+    from paretune.reporting.text.formatting import format_examples, format_interval
     from paretune.study import ModelSpec
 
     bert = ModelSpec(name=bert_model, revision=bert_revision) if bert_model else None
@@ -116,7 +116,7 @@ def score(
     echo("As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:")
     for name in got.scores:
         found = got.intervals[name]
-        shown = f"{formatting.format_interval(found, 4)}  {formatting.format_examples(found)}"
+        shown = f"{format_interval(found, 4)}  {format_examples(found)}"
         echo(f"  {name.ljust(18)}{shown}")
     for name, why in got.missing.items():
         echo(f"  {name.ljust(18)}not computed: {sanitise_line(why)}")
@@ -126,6 +126,6 @@ def score(
         echo("By sacreBLEU (0 to 100):")
     for signature, found in got.sacrebleu_intervals.items():
         name, _, rest = signature.partition("|")
-        shown = f"{formatting.format_interval(found, 2)}  {formatting.format_examples(found)}"
+        shown = f"{format_interval(found, 2)}  {format_examples(found)}"
         echo(f"  {name.ljust(18)}{shown}  {rest}")
     echo("One set of answers: what another seed would change is in no interval.")

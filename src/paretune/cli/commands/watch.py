@@ -187,12 +187,12 @@ def _cell_table(standings: list[CellProgress]) -> Table:
 
 def _format_score(standing: CellProgress) -> tuple[str, str]:
     """Never a score without its interval and what it stands on."""
-    from paretune.reporting.text import formatting
+    from paretune.reporting.text.formatting import format_interval, format_units
 
     found = standing.cell.interval
     if found is None:
         return "-", "-"
-    return formatting.format_interval(found), f"{formatting.format_units(found)} x {found.n_seeds}"
+    return format_interval(found), f"{format_units(found)} x {found.n_seeds}"
 
 
 def _legend_lines(view: StudyProgress) -> Iterator[str]:

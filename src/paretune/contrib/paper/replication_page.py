@@ -18,13 +18,22 @@ from paretune.contrib.paper.judging import (
     Standing,
     Verdict,
 )
-from paretune.reporting.text import formatting
 from paretune.reporting.text.conclusions import describe_protocol
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_interval,
+    format_p_value,
+    format_parameters,
+    format_units,
+    join_names,
+    pluralise,
+)
 from paretune.reporting.text.sample_sizes import approximate
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record
 from paretune.store.status import RunStatus
 from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
 
 MARKS: dict[Verdict, str] = {
     "holds": "✓",
@@ -90,7 +99,7 @@ class Evidence:
         """``2 hold, 3 do not hold ...``: the verdicts, counted."""
         counts = Counter(one.verdict for one in self.judged)
         said = [f"{counts[v]} {_COUNTED[v][counts[v] != 1]}" for v in VERDICTS if counts[v]]
-        return formatting.join_names(said)
+        return join_names(said)
 
     def cases(self, one: ClaimVerdict) -> str:
         """``Of 6 cases 4 rest on a constant answer ...; to hold it needs 6 of 6``."""
@@ -101,13 +110,9 @@ class Evidence:
             for kind, forms in _CASES.items()
             if one.cases[kind]
         ]
-        other = (
-            f" The paper says it of {formatting.join_names(one.claim.models)}."
-            if one.stand_in
-            else ""
-        )
+        other = f" The paper says it of {join_names(one.claim.models)}." if one.stand_in else ""
         return (
-            f"Of {formatting.pluralise(sum(one.cases.values()), 'case')} {formatting.join_names(said)}; "
+            f"Of {pluralise(sum(one.cases.values()), 'case')} {join_names(said)}; "
             f"to hold it needs {one.wanted} of {one.total}.{other}"
         )
 
@@ -119,11 +124,11 @@ class Evidence:
         values, beside, basis = ("–", "–"), "–", "–"
         if one.scores is not None and one.difference is not None:
             values = (
-                formatting.format_interval(one.scores[0]),
-                formatting.format_interval(one.scores[1]),
+                format_interval(one.scores[0]),
+                format_interval(one.scores[1]),
             )
-            beside = formatting.format_interval(one.difference)
-            basis = f"{formatting.format_units(one.difference)} × {one.difference.n_seeds}"
+            beside = format_interval(one.difference)
+            basis = f"{format_units(one.difference)} × {one.difference.n_seeds}"
         elif one.amounts is not None:
             values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
             beside = f"{one.amounts[0] / one.amounts[1]:.2f} times"
@@ -132,24 +137,22 @@ class Evidence:
         more = [one.why, describe_sample_size(one.needed, one.examples)]
         detail = "; ".join(text for text in more if text)
         return Row(
-            formatting.sanitise_line(one.task),
-            formatting.sanitise_line(one.model),
-            formatting.sanitise_line(one.more),
-            formatting.sanitise_line(one.less),
+            sanitise_line(one.task),
+            sanitise_line(one.model),
+            sanitise_line(one.more),
+            sanitise_line(one.less),
             values,
             beside,
             basis,
-            "–" if one.p_holm is None else formatting.format_p_value(one.p_holm),
-            formatting.sanitise_line(f"{said}: {detail}" if detail else said),
+            "–" if one.p_holm is None else format_p_value(one.p_holm),
+            sanitise_line(f"{said}: {detail}" if detail else said),
             one.standing,
         )
 
     def _amount(self, claim: Claim, value: float) -> str:
         if claim.kind == "parameters":
-            return formatting.format_parameters(value)
-        return (
-            f"{value / published.GIGA:.1f} GB" if self.of_paper else formatting.format_bytes(value)
-        )
+            return format_parameters(value)
+        return f"{value / published.GIGA:.1f} GB" if self.of_paper else format_bytes(value)
 
 
 def _readings(counts: tuple[int, int]) -> str:
@@ -157,8 +160,8 @@ def _readings(counts: tuple[int, int]) -> str:
     if not any(counts):
         return "counted"
     if counts[0] == counts[1]:
-        return f"{formatting.pluralise(counts[0], 'reading')} each"
-    return f"{counts[0]} and {formatting.pluralise(counts[1], 'reading')}"
+        return f"{pluralise(counts[0], 'reading')} each"
+    return f"{counts[0]} and {pluralise(counts[1], 'reading')}"
 
 
 def describe_sample_size(needed: SampleSize | None, examples: int | None) -> str:
@@ -182,7 +185,7 @@ def describe_sample_size(needed: SampleSize | None, examples: int | None) -> str
 def published_evidence(runs: Sequence[published.PublishedRun]) -> Evidence:
     """The paper's own numbers, from its published runs."""
     sizes = {r.task: r.n for r in runs if r.n}
-    rows = formatting.join_names([f"{n} ({task})" for task, n in sizes.items()]) or "no"
+    rows = join_names([f"{n} ({task})" for task, n in sizes.items()]) or "no"
     return Evidence(
         title="The paper’s own numbers",
         basis=f"One seed; {rows} validation rows, which also selected the checkpoint. Right "
@@ -198,7 +201,7 @@ def study_evidence(
 ) -> Evidence:
     """What a study's records say; ``page`` is the file of its own report, beside this one."""
     cells = group_into_cells(study, records, states)
-    models = formatting.join_names([formatting.sanitise_line(m.key) for m in study.models])
+    models = join_names([sanitise_line(m.key) for m in study.models])
     by_paper = study.protocol.preset == "paper"
     return Evidence(
         title=f"{'The paper’s' if by_paper else 'The fair'} protocol on {models}",
@@ -241,5 +244,5 @@ def render_replication_page(evidence: Sequence[Evidence]) -> str:
         marks=MARKS,
         margin=f"{MARGIN:.2f}",
         close=f"{measured.CLOSE:.0%}",
-        words=formatting,
+        pluralise=pluralise,
     )

@@ -17,7 +17,16 @@ from paretune.contrib.peft_comparison.result_files import Experiment
 from paretune.errors import DataError
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.study_tables import Table, Value, interval_values
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_basis,
+    format_bytes,
+    format_interval,
+    format_parameters,
+    format_seconds,
+    join_names,
+    pluralise,
+)
+from paretune.terminal.sanitise import sanitise_line
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ def _right(one: Experiment, n: int) -> int | None:
     if found is None:
         raise DataError(
             f"its accuracy {one.accuracy} is no whole part of {n} examples.",
-            where=formatting.sanitise_line(one.name),
+            where=sanitise_line(one.name),
             remedy="Give the number of test examples of these files.",
         )
     return found
@@ -108,15 +117,15 @@ def write_sentences(found: Sequence[ExperimentStanding]) -> tuple[str, ...]:
 
 def _conclusions(model: str, found: Sequence[ExperimentStanding]) -> Iterable[str]:
     ended = [one for one in found if one.score is not None]
-    name = formatting.sanitise_line(model) or "this model"
+    name = sanitise_line(model) or "this model"
     if not ended or ended[0].score is None:
         yield f"On {name}, no experiment has a test accuracy."
         yield from _other_measures(found)
         return
     yield (
-        f"On {name}, the highest of {formatting.pluralise(len(ended), 'experiment')} is "
-        f"{formatting.sanitise_line(ended[0].experiment.name)}, {formatting.format_interval(ended[0].score, 3)} "
-        f"({formatting.format_basis(ended[0].score)})."
+        f"On {name}, the highest of {pluralise(len(ended), 'experiment')} is "
+        f"{sanitise_line(ended[0].experiment.name)}, {format_interval(ended[0].score, 3)} "
+        f"({format_basis(ended[0].score)})."
     )
     equal = [one for one in ended[1:] if not one.clearly_below]
     others = len(ended) - 1
@@ -129,8 +138,8 @@ def _conclusions(model: str, found: Sequence[ExperimentStanding]) -> Iterable[st
     weighed = [one for one in [ended[0], *equal] if one.experiment.reserved_bytes is not None]
     if len(weighed) > 1:
         least = min(weighed, key=lambda one: one.experiment.reserved_bytes or 0)
-        reserved = formatting.format_bytes(least.experiment.reserved_bytes or 0)
-        yield f"Of these, {formatting.sanitise_line(least.experiment.name)} took the least memory: {reserved}."
+        reserved = format_bytes(least.experiment.reserved_bytes or 0)
+        yield f"Of these, {sanitise_line(least.experiment.name)} took the least memory: {reserved}."
 
 
 def _other_measures(found: Sequence[ExperimentStanding]) -> Iterable[str]:
@@ -140,7 +149,7 @@ def _other_measures(found: Sequence[ExperimentStanding]) -> Iterable[str]:
     if names:
         over = f" over {max(t for t in tested if t)} examples" if len(tested) == 1 else ""
         yield (
-            f"There is {formatting.join_names([formatting.sanitise_line(name) for name in names])} instead, a mean{over} "
+            f"There is {join_names([sanitise_line(name) for name in names])} instead, a mean{over} "
             "of one run. Without its single values it has no interval, so it is not shown, and "
             "nothing is told apart by it."
         )
@@ -164,9 +173,7 @@ def _basis(found: Sequence[ExperimentStanding]) -> Iterable[str]:
         ("seeds", {str(one.experiment.seed) for one in found}),
     ):
         if len(values) > 1:
-            names = formatting.join_names(
-                sorted(formatting.sanitise_line(v or "unknown") for v in values)
-            )
+            names = join_names(sorted(sanitise_line(v or "unknown") for v in values))
             yield f"They come from several {what} ({names}): what differs may be due to that."
     if any(one.experiment.has_duplicates for one in found):
         yield "Some experiments have several files: each is a row, under its file's name."
@@ -174,11 +181,9 @@ def _basis(found: Sequence[ExperimentStanding]) -> Iterable[str]:
     for given in (one.experiment for one in found if one.score is None):
         why = f"{given.status}: {given.error_message}" if given.error_message else given.status
         if not given.other_metrics or given.error_message:
-            lost.setdefault(formatting.sanitise_line(why), []).append(
-                formatting.sanitise_line(given.name)
-            )
+            lost.setdefault(sanitise_line(why), []).append(sanitise_line(given.name))
     for why, experiments in lost.items():
-        yield f"Without a test accuracy ({why}): {formatting.join_names(experiments)}."
+        yield f"Without a test accuracy ({why}): {join_names(experiments)}."
 
 
 def build_table(found: Sequence[ExperimentStanding]) -> Table:
@@ -199,9 +204,9 @@ def build_table(found: Sequence[ExperimentStanding]) -> Table:
 def _values(one: ExperimentStanding) -> dict[str, Value]:
     given, score, behind = one.experiment, one.score, one.behind
     return {
-        "model": formatting.sanitise_line(given.model),
-        "method": formatting.sanitise_line(given.name),
-        "outcome": formatting.sanitise_line(given.status),
+        "model": sanitise_line(given.model),
+        "method": sanitise_line(given.name),
+        "outcome": sanitise_line(given.status),
         **interval_values(score),
         **_behind(behind),
         "p_holm": one.p_holm,
@@ -223,18 +228,18 @@ def _behind(found: Interval | None) -> dict[str, Value]:
 def _texts(one: ExperimentStanding) -> tuple[str, ...]:
     given = one.experiment
     if one.score is None:
-        beside = "no accuracy" if given.other_metrics else formatting.sanitise_line(given.status)
+        beside = "no accuracy" if given.other_metrics else sanitise_line(given.status)
     elif one.behind is None:
         beside = "the highest"
     else:
         clear = "below" if one.clearly_below else "not told apart"
-        beside = f"{clear}, by {formatting.format_interval(one.behind, 3)}"
+        beside = f"{clear}, by {format_interval(one.behind, 3)}"
     return (
-        formatting.sanitise_line(given.name),
-        formatting.format_interval(one.score, 3) if one.score else "no score",
+        sanitise_line(given.name),
+        format_interval(one.score, 3) if one.score else "no score",
         beside,
-        "–" if given.reserved_bytes is None else formatting.format_bytes(given.reserved_bytes),
-        "–" if given.seconds is None else formatting.format_seconds(given.seconds),
-        "–" if given.size is None else formatting.format_bytes(given.size),
-        "–" if given.trained is None else formatting.format_parameters(given.trained),
+        "–" if given.reserved_bytes is None else format_bytes(given.reserved_bytes),
+        "–" if given.seconds is None else format_seconds(given.seconds),
+        "–" if given.size is None else format_bytes(given.size),
+        "–" if given.trained is None else format_parameters(given.trained),
     )

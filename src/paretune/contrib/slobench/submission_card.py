@@ -11,8 +11,14 @@ from paretune.analysis.run_selection import SelectedRun
 from paretune.analysis.scores import TITLES
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.slobench.submission import File, Submission
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_examples,
+    format_interval,
+    format_rate,
+    pluralise,
+)
 from paretune.study import Run, Study
+from paretune.terminal.sanitise import sanitise_line
 
 COLUMNS = (
     "task", "rows", "model", "method", "rate", "seed", "its selection score", "mean of seeds",
@@ -43,21 +49,13 @@ class SubmittedTask:
         """``0.71 [0.49, 0.94] (accuracy on 18 examples)``: the run's own selection score."""
         found = self.by.run_interval
         metric = TITLES.get(self.by.cell.metric, self.by.cell.metric)
-        return (
-            f"{formatting.format_interval(found)} ({metric} on {formatting.format_examples(found)})"
-            if found
-            else "–"
-        )
+        return f"{format_interval(found)} ({metric} on {format_examples(found)})" if found else "–"
 
     @property
     def mean(self) -> str:
         """``0.70 [0.52, 0.88] (5 seeds)``: the cell's, on the same examples."""
         found: Interval | None = self.by.interval
-        return (
-            f"{formatting.format_interval(found)} ({formatting.pluralise(found.n_seeds, 'seed')})"
-            if found
-            else "–"
-        )
+        return f"{format_interval(found)} ({pluralise(found.n_seeds, 'seed')})" if found else "–"
 
 
 def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
@@ -75,7 +73,7 @@ def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) ->
     if by.seeds < by.cell.expected_runs:
         found.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
     if by.failed_seeds:
-        what = formatting.pluralise(by.failed_seeds, "seed")
+        what = pluralise(by.failed_seeds, "seed")
         found.append(f"{what} diverged or did not fit, and counted as the lowest score.")
     if run.selection == "test":
         found.append("Chosen on the published validation part, as the study's protocol has it.")
@@ -93,7 +91,7 @@ def render_submission_card(
     """The README as Markdown."""
     paper = any(part.by.record.run.selection == "test" for part in parts)
     lines = [
-        f"# A submission to SloBench, made by the study {formatting.sanitise_line(study.study)}",
+        f"# A submission to SloBench, made by the study {sanitise_line(study.study)}",
         "",
         "For each task one run answered: of the model and method with the highest mean score on "
         "the selection part over their seeds, the seed that scored highest there. "
@@ -108,9 +106,7 @@ def render_submission_card(
         "which a run was chosen is too good on average.",
         "",
     ]
-    told = [
-        f"- {part.name}: {formatting.sanitise_line(note)}" for part in parts for note in part.notes
-    ]
+    told = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
     lines += [*told, ""] if told else []
     source = (
         " --source FILE" if any(part.by.record.run.task.is_translation for part in parts) else ""
@@ -130,16 +126,16 @@ def render_submission_card(
 
 def _place(release: Submission, file: File) -> str:
     alone = release.path.name == file.name
-    return formatting.sanitise_line(file.name if alone else f"{release.path.name}::{file.name}")
+    return sanitise_line(file.name if alone else f"{release.path.name}::{file.name}")
 
 
 def _row(part: SubmittedTask) -> str:
     run = part.by.record.run
     cells = (
-        part.name, f"{part.rows:,}", _model(run), run.method.key, formatting.format_rate(run.learning_rate),
+        part.name, f"{part.rows:,}", _model(run), run.method.key, format_rate(run.learning_rate),
         str(run.seed), part.quality, part.mean, f"`{part.by.record.run_id}`",
     )  # fmt: skip
-    return f"| {' | '.join(formatting.sanitise_line(cell) for cell in cells)} |"
+    return f"| {' | '.join(sanitise_line(cell) for cell in cells)} |"
 
 
 def _model(run: Run) -> str:

@@ -15,7 +15,7 @@ from paretune.errors import DataError
 from paretune.exporting.predict import translate_sentences
 from paretune.metrics.nltk_words import make_readable
 from paretune.planning.context import StudyContext
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import pluralise
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def prepare_translation(name: str, by: SelectedRun, source: Submission) -> Trans
     empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
     if empty:
         raise DataError(
-            f"{formatting.pluralise(len(empty), 'line')} empty (the first is line {empty[0]}).",
+            f"{pluralise(len(empty), 'line')} empty (the first is line {empty[0]}).",
             where=str(source.path),
             remedy="A submission has a line for each line of the source, and none is empty.",
         )
@@ -66,7 +66,7 @@ def answer_translation(
     said = list_notes(task.by, cut=given.cut, rows=len(texts), constant=None)
     if empty:
         some = ", ".join(map(str, empty[:5])) + (" ..." if len(empty) > 5 else "")
-        what = formatting.pluralise(len(empty), "translation")
+        what = pluralise(len(empty), "translation")
         said = (*said, f"{what} empty, where the source stands instead (line {some}).")
     safe = [make_readable(text) for text in texts]
     said += tuple(

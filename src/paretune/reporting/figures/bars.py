@@ -13,7 +13,12 @@ from itertools import accumulate
 
 from paretune.analysis.cells import NO_MODEL
 from paretune.reporting.build import Row, TaskReport
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_basis,
+    format_bytes,
+    format_estimate,
+    format_interval,
+)
 
 WIDTH, NARROW = 440.0, 320.0
 LINE, TALL = 22.0, 36.0
@@ -252,13 +257,13 @@ def _score_bar(row: Row) -> Bar:
         kind = standing if clear else "unclear"
     symbol = _SYMBOLS.get(kind, "")
     constant = row.cell.outcomes.get("collapsed", 0) if row.cell.name != "majority" else 0
-    marks = [formatting.format_estimate(found), symbol]
+    marks = [format_estimate(found), symbol]
     if constant:
         seeds = len(row.cell.final)
         marks.append("const." if constant == seeds else f"const. {constant}/{seeds}")
     return Bar(
         label=row.method,
-        name=f"{row.title}, {formatting.format_interval(found)}, {formatting.format_basis(found)}",
+        name=f"{row.title}, {format_interval(found)}, {format_basis(found)}",
         y=0,
         kind=kind,
         length=found.estimate,
@@ -274,7 +279,7 @@ def _memory_bar(row: Row) -> Bar:
     if found.value is None:
         return Bar(row.method, row.title, 0, "none", note=found.text)
     whisker = None if found.low is None or found.high is None else (found.low, found.high)
-    value = formatting.format_bytes(found.value)
+    value = format_bytes(found.value)
     name = f"{row.title}, {found.text}"
     return Bar(row.method, name, 0, "memory", found.value, whisker, value=value)
 

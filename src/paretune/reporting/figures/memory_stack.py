@@ -5,7 +5,7 @@ from __future__ import annotations
 from paretune.analysis.resources.memory_breakdown import break_down_memory
 from paretune.reporting.build import Row, TaskReport
 from paretune.reporting.figures.bars import Bar, BarFigure, byte_ticks, group_by_model, lay_out_bars
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_bytes
 
 SEGMENT_TITLES = {
     "weights": "weights",
@@ -51,9 +51,7 @@ def _bar(row: Row) -> Bar | None:
     if not parts.stacked_parts:
         return Bar(row.method, row.title, 0, "none", note="parts do not add up to the peak")
     said = ", ".join(
-        f"{SEGMENT_TITLES[kind]} {formatting.format_bytes(size)}"
-        for kind, size in parts.stacked_parts
-        if size
+        f"{SEGMENT_TITLES[kind]} {format_bytes(size)}" for kind, size in parts.stacked_parts if size
     )
     return Bar(
         label=row.method,
@@ -61,6 +59,6 @@ def _bar(row: Row) -> Bar | None:
         y=0,
         kind="memory",
         length=parts.peak,
-        value=formatting.format_bytes(parts.peak),
+        value=format_bytes(parts.peak),
         segments=parts.stacked_parts,
     )

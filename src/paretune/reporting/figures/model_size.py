@@ -18,7 +18,13 @@ from paretune.reporting.build import Row, TaskReport
 from paretune.reporting.figures.bars import byte_ticks
 from paretune.reporting.figures.pareto import round_ticks
 from paretune.reporting.tables.translation import Grid
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_basis,
+    format_interval,
+    format_parameters,
+    format_units,
+    join_names,
+)
 
 WIDTH, LEFT, RIGHT = 230.0, 52.0, 222.0
 TOP, MIDDLE, LOWER, BOTTOM, HEIGHT = 6.0, 106.0, 128.0, 198.0, 222.0
@@ -159,8 +165,7 @@ def _figure(
         compared=" ".join(_compared(every, known, unknown)),
         panels=tuple(panel(name, rows) for name, rows in methods.items()),
         x_ticks=tuple(
-            (x(math.log10(c)), formatting.format_parameters(c))
-            for c in dict.fromkeys((ends[0], ends[-1]))
+            (x(math.log10(c)), format_parameters(c)) for c in dict.fromkeys((ends[0], ends[-1]))
         ),
         score_ticks=tuple((y(value), text) for value, text in scores),
         memory_ticks=tuple((memory(v), t) for v, t in (ticks[0], ticks[-1])) if memory else (),
@@ -192,12 +197,8 @@ def _weight(x: float, row: Row, y: Callable[[float], float]) -> SizePoint:
 
 def _said(row: Row, known: dict[str, tuple[float, str]]) -> str:
     found = row.cell.interval
-    score = (
-        f"{formatting.format_interval(found)} ({formatting.format_basis(found)})"
-        if found
-        else "no score"
-    )
-    count = formatting.format_parameters(known[row.cell.model][0])
+    score = f"{format_interval(found)} ({format_basis(found)})" if found else "no score"
+    count = format_parameters(known[row.cell.model][0])
     return f"{row.model}, {count} parameters: {score}, {row.cost.memory.text}"
 
 
@@ -206,16 +207,14 @@ def _compared(
 ) -> Iterable[str]:
     models = {row.model: known[row.cell.model] for row in rows}
     order = sorted(models, key=lambda name: models[name][0])
-    said = [
-        f"{name} ({formatting.format_parameters(models[name][0])} parameters)" for name in order
-    ]
-    yield f"Compared: {formatting.join_names(said)}."
+    said = [f"{name} ({format_parameters(models[name][0])} parameters)" for name in order]
+    yield f"Compared: {join_names(said)}."
     yield "Whatever else differs between these models (family, data, tokenizer) is in it too."
     for how in dict.fromkeys(how for _, how in models.values()):
         of = [name for name in order if models[name][1] == how]
-        yield f"Parameters{'' if len(of) == len(order) else f' of {formatting.join_names(of)}'}: {how}."
+        yield f"Parameters{'' if len(of) == len(order) else f' of {join_names(of)}'}: {how}."
     if unknown:
-        yield f"Not shown, since no record says how large they are: {formatting.join_names(unknown)}."
+        yield f"Not shown, since no record says how large they are: {join_names(unknown)}."
 
 
 def _table(methods: dict[str, list[Row]], known: dict[str, tuple[float, str]]) -> Grid:
@@ -228,9 +227,9 @@ def _table(methods: dict[str, list[Row]], known: dict[str, tuple[float, str]]) -
             (
                 row,
                 (
-                    formatting.format_parameters(known[row.cell.model][0]),
-                    formatting.format_interval(found),
-                    f"{formatting.format_units(found)} × {found.n_seeds}",
+                    format_parameters(known[row.cell.model][0]),
+                    format_interval(found),
+                    f"{format_units(found)} × {found.n_seeds}",
                     row.cost.memory.text,
                 ),
             )

@@ -137,7 +137,7 @@ def _panel(axis: Any, panel: BarFigure) -> None:
     for bar in panel.bars:
         _bar(axis, bar, panel)
     for line in panel.lines:
-        axis.plot_width([line.x, line.x], [line.y, line.end], color="0.35", lw=1, ls=(0, (4, 3)))
+        axis.plot([line.x, line.x], [line.y, line.end], color="0.35", lw=1, ls=(0, (4, 3)))
     for y, heading in panel.headings:
         axis.text(0, y, f"{escape_mathtext(heading)} ", weight="bold", ha="right", va="center")
     axis.set_title(escape_mathtext(panel.title), loc="left", fontsize=10, weight="bold")

@@ -44,12 +44,10 @@ def _front(axis: Any, picture: ParetoFigure, metric: str) -> None:
     axis.step(xs, ys, where="post", color=_BLUE, lw=1, ls=(0, (2, 2)))
     for mark in picture.marks:
         colour = _BLUE if mark.on_front else _GREY
-        axis.plot_width(
-            [mark.x, right + 8], [mark.y, mark.label_y], color=_FAINT, lw=0.8, clip_on=False
-        )
-        axis.plot_width([mark.x, mark.x], [mark.low, mark.high], color="0.1", lw=1)
+        axis.plot([mark.x, right + 8], [mark.y, mark.label_y], color=_FAINT, lw=0.8, clip_on=False)
+        axis.plot([mark.x, mark.x], [mark.low, mark.high], color="0.1", lw=1)
         face = colour if mark.on_front else "white"
-        axis.plot_width(mark.x, mark.y, "o", ms=5.5, mec=colour, mfc=face, mew=1.5, zorder=3)
+        axis.plot(mark.x, mark.y, "o", ms=5.5, mec=colour, mfc=face, mew=1.5, zorder=3)
         axis.text(right + 11, mark.label_y, escape_mathtext(mark.label), va="center", fontsize=8)
     axis.set_title(escape_mathtext(picture.title), loc="left", fontsize=10, weight="bold")
     axis.set_xlabel(f"{AXIS_TITLES[picture.axis]}{', logarithmic' if picture.logarithmic else ''}")
@@ -94,8 +92,8 @@ def _size(axes: Sequence[Any], shown: ModelSizes, place: int) -> None:
         _line(axis, spots, _BLUE)
         for spot in spots:
             if spot.low is not None:
-                axis.plot_width([spot.x, spot.x], [spot.low, spot.high], color="0.1", lw=1)
-            axis.plot_width(spot.x, spot.y, "o", ms=4.5, color=_BLUE, zorder=3)
+                axis.plot([spot.x, spot.x], [spot.low, spot.high], color="0.1", lw=1)
+            axis.plot(spot.x, spot.y, "o", ms=4.5, color=_BLUE, zorder=3)
         _ticks(axis, shown.x_ticks, (shown.score_ticks, shown.memory_ticks)[kind])
         axis.set_xlim(model_size.LEFT, model_size.RIGHT)
         axis.set_ylim(
@@ -108,7 +106,7 @@ def _size(axes: Sequence[Any], shown: ModelSizes, place: int) -> None:
 
 
 def _line(axis: Any, spots: Sequence[SizePoint], colour: str) -> None:
-    axis.plot_width([s.x for s in spots], [s.y for s in spots], color=colour, lw=1.2)
+    axis.plot([s.x for s in spots], [s.y for s in spots], color=colour, lw=1.2)
 
 
 def _ticks(axis: Any, x: Sequence[tuple[float, str]], y: Sequence[tuple[float, str]]) -> None:

@@ -11,8 +11,8 @@ from paretune.analysis.pareto.costs import AXIS_TITLES, Axis, estimate_cost
 from paretune.analysis.pareto.front import ParetoPoint, draw_scores, pareto_front
 from paretune.analysis.score_with_failures import keep_comparable, score_with_failures
 from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.reporting.text import formatting
 from paretune.reporting.text.cost_amounts import format_amount, format_cost
+from paretune.reporting.text.formatting import format_basis, format_interval, format_units
 
 if TYPE_CHECKING:
     from paretune.reporting.build import Row
@@ -124,9 +124,9 @@ def build_pareto_table(rows: Sequence[Row], index: int, highest: float = 1.0) ->
     table = []
     for name in shown:
         interval = next(p[name].quality for p in found.values() if name in p)
-        basis = f"{formatting.format_units(interval)} x {interval.n_seeds}"
+        basis = f"{format_units(interval)} x {interval.n_seeds}"
         texts = tuple(_text(axis, points.get(name)) for axis, points in found.items())
-        table.append((titled[name], formatting.format_interval(interval), basis, texts))
+        table.append((titled[name], format_interval(interval), basis, texts))
     return ParetoTable(
         titles=tuple(AXIS_TITLES[axis] for axis in found),
         short=tuple(_SHORT[axis] for axis in found),
@@ -210,7 +210,7 @@ def _picture(
             point=p,
             row=ids[p.name],
             name=f"{p.name}, on front: {format_share(p.probability)} of draws; "
-            f"{formatting.format_interval(p.quality)}, {formatting.format_basis(p.quality)}; {format_cost(axis, p.cost)}",
+            f"{format_interval(p.quality)}, {format_basis(p.quality)}; {format_cost(axis, p.cost)}",
             label=f"{_short(p.name)}, on front: {format_share(p.probability)}",
             share=format_share(p.probability),
             x=x(p.cost.value),

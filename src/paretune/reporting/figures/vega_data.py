@@ -6,7 +6,7 @@ from typing import Any
 
 from paretune.analysis.pareto.costs import AXIS_TITLES, Axis
 from paretune.reporting.figures.pareto import TOP, ParetoFigure, ParetoMark, ParetoTable
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_basis, format_interval
 
 _UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
     "memory": (("KiB", 2**10), ("MiB", 2**20), ("GiB", 2**30)),
@@ -48,7 +48,7 @@ def _point(picture: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, 
         "name": mark.point.name,
         "row": mark.row,
         "told": mark.name,
-        "said": f"{formatting.format_interval(found)} ({formatting.format_basis(found)})",
+        "said": f"{format_interval(found)} ({format_basis(found)})",
         "share": f"on front: {mark.share}",
         "cost": _short(mark.point.cost.value / factor),
         "score": found.estimate,

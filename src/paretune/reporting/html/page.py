@@ -22,11 +22,19 @@ from paretune.reporting.tables.disagreement import find_disagreements
 from paretune.reporting.tables.memory_breakdown import build_memory_grid
 from paretune.reporting.tables.prediction_error import build_prediction_grids
 from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_interval,
+    format_p_value,
+    format_rank,
+    format_seconds,
+    format_units,
+    pluralise,
+)
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record
 from paretune.store.status import RunStatus
 from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
 
 
 def write_page(
@@ -73,6 +81,18 @@ def render_page(report: Report, bundle: Callable[[], str] = scripts.load_vega) -
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    jinja.globals |= {
+        write.__name__: write
+        for write in (
+            format_interval,
+            format_p_value,
+            format_rank,
+            format_seconds,
+            format_units,
+            pluralise,
+            sanitise_line,
+        )
+    }
     foresights = build_prediction_grids(report)
     found = build_overview(report)
     # However many translations a study has, their texts fit into one page.
@@ -105,7 +125,6 @@ def render_page(report: Report, bundle: Callable[[], str] = scripts.load_vega) -
         box=model_size,
         points=model_size.svg_points,
         parts=parts,
-        words=formatting,
         curve=(learning_curves.WIDTH, learning_curves.HEIGHT),
         segments=memory_stack.SEGMENT_TITLES,
         overview=found,

@@ -9,8 +9,9 @@ import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pareto.costs import count_trained_parameters, value_at
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_bytes, format_parameters, format_seconds
 from paretune.store.record import Record
+from paretune.terminal.sanitise import sanitise_line
 
 
 @dataclass(frozen=True)
@@ -82,22 +83,20 @@ def build_cost_table(costs: Sequence[Cost], only: Collection[str] = ()) -> CostT
 
 def summarise_cost(cell: Cell) -> Cost:
     """Everything that is known of a cell's cost."""
-    step = _measured(cell, ("step_seconds", "median"), formatting.format_seconds)
+    step = _measured(cell, ("step_seconds", "median"), format_seconds)
     if step.value is not None and len(cell.cost) == 1:
         q1, q3 = (value_at(cell.cost[0].measured, ("step_seconds", q)) for q in ("q1", "q3"))
-        step = CostValue(step.value, formatting.format_seconds(step.value, q1, q3))
+        step = CostValue(step.value, format_seconds(step.value, q1, q3))
     return Cost(
-        memory=_measured(cell, ("phases", "train", "peak_bytes"), formatting.format_bytes),
+        memory=_measured(cell, ("phases", "train", "peak_bytes"), format_bytes),
         step=step,
         trained=_trained(cell),
-        saved=_measured(cell, ("saved_bytes",), formatting.format_bytes),
-        evaluation=_measured(cell, ("phases", "evaluation", "peak_bytes"), formatting.format_bytes),
-        latency=_measured(
-            cell, ("inference", "unmerged_seconds_per_example"), formatting.format_seconds
-        ),
+        saved=_measured(cell, ("saved_bytes",), format_bytes),
+        evaluation=_measured(cell, ("phases", "evaluation", "peak_bytes"), format_bytes),
+        latency=_measured(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
         energy=_measured(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
         conditions=_conditions(cell),
-        counter=formatting.sanitise_line(str(cell.cost[-1].measured.get("peak_counter", "")))
+        counter=sanitise_line(str(cell.cost[-1].measured.get("peak_counter", "")))
         if cell.cost
         else "",
     )
@@ -128,14 +127,14 @@ def _reason(cell: Cell, key: tuple[str, ...]) -> str:
     # The most exact reason first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
     for depth in range(len(key), 0, -1):
         if reason := reasons.get(".".join(key[:depth])) or reasons.get(key[depth - 1]):
-            return formatting.sanitise_line(reason)
+            return sanitise_line(reason)
     return "the measurement does not have it"
 
 
 def _trained(cell: Cell) -> CostValue:
     count = count_trained_parameters(cell)
     if count is not None:
-        return CostValue(count, formatting.format_parameters(count))
+        return CostValue(count, format_parameters(count))
     if cell.model == NO_MODEL:
         return CostValue(None, "trains no model")
     return CostValue(None, "not known yet")
@@ -153,4 +152,4 @@ def _conditions(cell: Cell) -> str:
         "length": "{} tokens",
     }
     said = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
-    return formatting.sanitise_line(", ".join(said))
+    return sanitise_line(", ".join(said))

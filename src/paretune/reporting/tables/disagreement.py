@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.reporting.build import Row, TaskReport
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
 from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
+from paretune.terminal.sanitise import sanitise_line
 
 SHOWN = 25
 """Examples that are named for one pair."""
@@ -96,7 +97,7 @@ class Disagreement:
         """What a pair's counts stand on."""
         if not pair.runs:
             return "no seed that both have: nothing can be counted"
-        return f"{self.n:,} test {self.unit} × {formatting.pluralise(pair.runs, 'pair')} of runs"
+        return f"{self.n:,} test {self.unit} × {pluralise(pair.runs, 'pair')} of runs"
 
     def count(self, pair: PairAgreement, count: int) -> str:
         """One of the four counts; a dash where nothing was counted."""
@@ -175,7 +176,7 @@ def find_disagreements(task: TaskReport) -> Disagreement | None:
             for i, row in enumerate(rows)
         ),
         pairs=pairs,
-        examples=tuple((formatting.sanitise_line(first.uid[i]), int(label[i])) for i in kept),
+        examples=tuple((sanitise_line(first.uid[i]), int(label[i])) for i in kept),
         labels=_names(rows[0], int(max(label.max(), usual.max()))),
         shown=choose_shown_pair(rows, pairs),
     )
@@ -277,8 +278,4 @@ def _names(row: Row, highest: int) -> tuple[str, ...]:
     task = row.cell.final[0].run.task
     built_in = None if task.has_own_data else available().get(task.name)
     names = task.labels if task.has_own_data else built_in.labels if built_in else None
-    return (
-        tuple(formatting.sanitise_line(name) for name in names or ())
-        if highest < len(names or ())
-        else ()
-    )
+    return tuple(sanitise_line(name) for name in names or ()) if highest < len(names or ()) else ()

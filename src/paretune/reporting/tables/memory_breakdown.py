@@ -15,7 +15,13 @@ from paretune.analysis.resources.memory_breakdown import (
     peaks_differ,
 )
 from paretune.reporting.tables.translation import Grid
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_bytes,
+    format_parameters,
+    join_names,
+    pluralise,
+)
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from paretune.reporting.build import Row
@@ -63,14 +69,14 @@ def _texts(parts: MemoryBreakdown) -> tuple[str, ...]:
     told = dict(parts.stacked_parts)
     texts = [_size(parts.counted.get(name)) for name in RESIDENT_PARTS]
     if "working" in told:
-        texts += [MERGED, formatting.format_bytes(told["working"])]
+        texts += [MERGED, format_bytes(told["working"])]
     else:
         texts += [_size(parts.counted.get("activations")), _size(told.get("rest"))]
     return (*texts, _size(parts.peak))
 
 
 def _size(value: float | None) -> str:
-    return "–" if value is None else formatting.format_bytes(value) if value else "0"
+    return "–" if value is None else format_bytes(value) if value else "0"
 
 
 def _notes(shown: Sequence[tuple[Row, MemoryBreakdown]]) -> Iterable[str]:
@@ -82,27 +88,24 @@ def _notes(shown: Sequence[tuple[Row, MemoryBreakdown]]) -> Iterable[str]:
     together = [(row, p) for row, p in shown if p.stacked_parts and p.rest is None]
     longer = [(row, p) for row, p in together if "activations" in p.counted]
     if longer:
-        sizes = [
-            f"{formatting.format_bytes(p.counted['activations'])} for {row.title}"
-            for row, p in longer
-        ]
+        sizes = [f"{format_bytes(p.counted['activations'])} for {row.title}" for row, p in longer]
         yield (
-            f"{MERGED}: the pass that was counted saves more ({formatting.join_names(sizes)}) than there "
+            f"{MERGED}: the pass that was counted saves more ({join_names(sizes)}) than there "
             "was room for under the peak, as where a step takes its batch in shorter passes; so "
             "activations and temporary results cannot be told apart."
         )
     if beyond := [row.title for row, p in shown if p.peak is not None and not p.stacked_parts]:
         yield (
-            f"The parts of {formatting.join_names(beyond)} do not add up to the peak: one was not counted, "
+            f"The parts of {join_names(beyond)} do not add up to the peak: one was not counted, "
             "or pages that nobody touched are counted and not resident."
         )
     absent: dict[str, list[str]] = {}
     for row, parts in shown:
         for name, why in parts.missing.items():
-            said = f"{COLUMNS[name]}: {formatting.sanitise_line(why)}"
+            said = f"{COLUMNS[name]}: {sanitise_line(why)}"
             absent.setdefault(said, []).append(row.title)
     for said, names in absent.items():
-        yield f"Not known for {formatting.join_names(names)}: {said}."
+        yield f"Not known for {join_names(names)}: {said}."
 
 
 def explain_memory_difference(row: Row, other: Row) -> tuple[str, ...]:
@@ -115,8 +118,8 @@ def explain_memory_difference(row: Row, other: Row) -> tuple[str, ...]:
     a, b = (break_down_memory(one.cell.cost) for one in (row, other))
     if a is None or b is None or a.peak is None or b.peak is None:
         return tuple(_unknown([(row, a), (other, b)]))
-    first = f"{row.method} took {formatting.format_bytes(a.peak)} at its peak in training, {other.method} "
-    first += f"{formatting.format_bytes(b.peak)}: {_more(a.peak - b.peak)}."
+    first = f"{row.method} took {format_bytes(a.peak)} at its peak in training, {other.method} "
+    first += f"{format_bytes(b.peak)}: {_more(a.peak - b.peak)}."
     return (first, *_why(row.method, a, other.method, b))
 
 
@@ -124,7 +127,7 @@ def _unknown(pair: Sequence[tuple[Row, MemoryBreakdown | None]]) -> Iterable[str
     for row, parts in pair:
         if parts is None or parts.peak is None:
             reason = parts.missing["peak"] if parts else row.cost.memory.text
-            yield f"The peak of {row.method} in training is not known: {formatting.sanitise_line(reason)}."
+            yield f"The peak of {row.method} in training is not known: {sanitise_line(reason)}."
 
 
 def _why(name: str, a: MemoryBreakdown, beside: str, b: MemoryBreakdown) -> Iterable[str]:
@@ -134,7 +137,7 @@ def _why(name: str, a: MemoryBreakdown, beside: str, b: MemoryBreakdown) -> Iter
             f"{_CALLED.get(key, key)} {ours} against {theirs}" for key, ours, theirs in differing
         ]
         yield (
-            f"They were not measured under the same conditions ({formatting.join_names(said)}), so the "
+            f"They were not measured under the same conditions ({join_names(said)}), so the "
             "difference is not the methods' alone."
         )
     if a.peak != b.peak and not peaks_differ(a, b):
@@ -145,7 +148,7 @@ def _why(name: str, a: MemoryBreakdown, beside: str, b: MemoryBreakdown) -> Iter
     found = compare_breakdowns(a, b)
     if not found:
         who = [one for one, parts in ((name, a), (beside, b)) if parts.working is None]
-        yield f"Where it lies is not known: the parts of {formatting.join_names(who)} do not add up."
+        yield f"Where it lies is not known: the parts of {join_names(who)} do not add up."
         return
     yield "Where the difference lies, largest first; the lines add up to it:"
     for gap in found:
@@ -158,8 +161,8 @@ def _why(name: str, a: MemoryBreakdown, beside: str, b: MemoryBreakdown) -> Iter
         )
     if a.trained is not None and b.trained is not None and a.trained != b.trained:
         yield (
-            f"{name} trains {formatting.format_parameters(a.trained)} parameters, {beside} "
-            f"{formatting.format_parameters(b.trained)}: gradients and optimiser states follow from that."
+            f"{name} trains {format_parameters(a.trained)} parameters, {beside} "
+            f"{format_parameters(b.trained)}: gradients and optimiser states follow from that."
         )
 
 
@@ -167,7 +170,7 @@ def _basis(a: MemoryBreakdown, b: MemoryBreakdown) -> str:
     if a.measurements == b.measurements == 1:
         return "One solo measurement each, in a fresh process; no interval can be given."
     return (
-        f"Means of {formatting.pluralise(a.measurements, 'solo measurement')} and of {b.measurements}, "
+        f"Means of {pluralise(a.measurements, 'solo measurement')} and of {b.measurements}, "
         "each in a fresh process."
     )
 
@@ -175,4 +178,4 @@ def _basis(a: MemoryBreakdown, b: MemoryBreakdown) -> str:
 def _more(difference: float) -> str:
     if abs(difference) < 0.5:
         return "no difference"
-    return f"{formatting.format_bytes(abs(difference))} {'more' if difference > 0 else 'less'}"
+    return f"{format_bytes(abs(difference))} {'more' if difference > 0 else 'less'}"

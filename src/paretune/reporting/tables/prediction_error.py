@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from paretune.analysis.resources.forecast import Backtest, backtest_predictions
 from paretune.reporting.build import Report, Row
 from paretune.reporting.tables.translation import Grid
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_bytes, format_seconds, pluralise
 
 TITLES = (
     "peak: predicted",
@@ -52,8 +52,8 @@ def _grid(pairs: Sequence[tuple[Row, Backtest]]) -> Grid:
 
 def _texts(one: Backtest) -> tuple[str, ...]:
     return (
-        *_three(one.peaks, formatting.format_bytes),
-        *_three(one.seconds, formatting.format_seconds),
+        *_three(one.peaks, format_bytes),
+        *_three(one.seconds, format_seconds),
     )
 
 
@@ -69,7 +69,7 @@ def _three(
 def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
     """``1.03 (0.97 to 1.10, 3 runs)``: median and range of predicted to measured."""
     found = sorted(predicted / measured for predicted, measured in pairs)
-    middle, runs = f"{statistics.median(found):.2f}", formatting.pluralise(len(found), "run")
+    middle, runs = f"{statistics.median(found):.2f}", pluralise(len(found), "run")
     if len(found) == 1:
         return f"{middle} ({runs})"
     return f"{middle} ({found[0]:.2f} to {found[-1]:.2f}, {runs})"

@@ -27,8 +27,9 @@ from paretune.reporting.tables.disagreement import (
     match_seeds,
     rows_on_common_examples,
 )
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
+from paretune.terminal.sanitise import sanitise_line
 
 SHOWN = 10
 """Segments that are shown of one pair."""
@@ -106,7 +107,7 @@ class SegmentDifferences:
         """What a pair's counts stand on."""
         if not pair.runs:
             return "no seed that both have: nothing can be counted"
-        return f"{self.n:,} test segments × {formatting.pluralise(pair.runs, 'pair')} of runs"
+        return f"{self.n:,} test segments × {pluralise(pair.runs, 'pair')} of runs"
 
     def count(self, count: int, pair: SegmentPair) -> str:
         """One of the three counts; a dash where nothing was counted."""
@@ -237,7 +238,7 @@ class _Texts:
 def _shown(text: str) -> str:
     """Printable, and not longer than a few lines."""
     kept = text if len(text) <= LONGEST else f"{text[:LONGEST]} […]"
-    return formatting.sanitise_line(kept)
+    return sanitise_line(kept)
 
 
 def _said(row: Row) -> dict[int, Predictions]:

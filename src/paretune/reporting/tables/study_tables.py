@@ -16,7 +16,7 @@ from paretune.reporting.tables import learning_rates
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.cost_columns import build_cost_table
 from paretune.reporting.tables.memory_breakdown import build_memory_grid
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_interval, format_rate, format_units
 
 Value = str | float | int | bool | None
 
@@ -105,7 +105,7 @@ def interval_values(found: Interval | None, name: str = "score") -> dict[str, Va
 
 
 def _n_by_seeds(found: Interval | None) -> str:
-    return f"{formatting.format_units(found)} x {found.n_seeds}" if found else ""
+    return f"{format_units(found)} x {found.n_seeds}" if found else ""
 
 
 _BASIS = (
@@ -134,7 +134,7 @@ def _scores(report: Report) -> Table:
                     "verdict": verdict,
                     "flags": flags,
                 }
-                said = formatting.format_interval(found) if found else "no score"
+                said = format_interval(found) if found else "no score"
                 beside = "; ".join(text for text in (verdict, flags) if text)
                 yield (
                     values,
@@ -167,7 +167,7 @@ def _comparisons(report: Report) -> Table:
                         "p_holm": one.p_holm,
                         "standing": one.standing,
                     }
-                    said = formatting.format_interval(found)
+                    said = format_interval(found)
                     p = f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "under 0.001"
                     basis = _n_by_seeds(found)
                     yield (
@@ -303,9 +303,9 @@ def _rates(report: Report) -> Table:
                         "lost": trial.failed,
                         "chosen": chosen,
                     }
-                    said = formatting.format_interval(found) if found else "no score"
+                    said = format_interval(found) if found else "no score"
                     texts = (said, _n_by_seeds(found), str(trial.folds), str(trial.failed))
-                    names = (*_texts(task, row), formatting.format_rate(trial.rate))
+                    names = (*_texts(task, row), format_rate(trial.rate))
                     yield values, (*names, *texts, "chosen" if chosen else "")
 
     titles = (*_NAMES, "rate", "selection score [95 %]", "n x seeds", "folds", "lost", "chosen")

@@ -15,8 +15,15 @@ from paretune.analysis.statistics.score_interval import (
 from paretune.contrib.slobench import cell_intervals
 from paretune.metrics.nltk_words import LANGUAGES
 from paretune.metrics.translation import signatures
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    format_examples,
+    format_interval,
+    format_units,
+    join_names,
+    pluralise,
+)
 from paretune.study import TaskSpec
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from paretune.reporting.build import Row
@@ -72,7 +79,7 @@ def _scores(rows: Sequence[Row]) -> Grid:
             for name in ("bleu", "chrf", "ter")
         ]
         means = [_beside(row, name) for name in beside]
-        shown = [*map(formatting.format_interval, whole), *map(_of_segments, means)]
+        shown = [*map(format_interval, whole), *map(_of_segments, means)]
         table.append((row, tuple(shown)))
         numbers.append((*whole, *means))
     return Grid(
@@ -93,7 +100,7 @@ def _score_notes(rows: Sequence[Row], beside: Sequence[str]) -> Iterable[str]:
         + "."
     )
     theirs = {
-        formatting.sanitise_line(version)
+        sanitise_line(version)
         for row in rows
         for record in row.cell.final
         for name, version in record.result.get("signatures", {}).items()
@@ -106,24 +113,24 @@ def _score_notes(rows: Sequence[Row], beside: Sequence[str]) -> Iterable[str]:
         )
     if absent := [OPTIONAL_METRICS[name] for name in OPTIONAL_METRICS if name not in beside]:
         yield (
-            f"{formatting.join_names(absent)}: not computed, since generation.metrics of the study does "
+            f"{join_names(absent)}: not computed, since generation.metrics of the study does "
             "not ask for it."
         )
     if "bertscore" in beside:
         models = {
-            formatting.sanitise_line(record.run.generation.bertscore_model)
+            sanitise_line(record.run.generation.bertscore_model)
             for row in rows
             for record in row.cell.final
             if record.run.generation and record.run.generation.bertscore_model
         }
-        yield f"BERTScore (F1) by {formatting.join_names(sorted(models))}."
+        yield f"BERTScore (F1) by {join_names(sorted(models))}."
 
 
 def _slobench(rows: Sequence[Row], language: str) -> Grid:
     """As the paper's Table 1: one row for each method, in SloBench's own definitions."""
     title = "SloBench's own numbers"
     if language not in LANGUAGES:
-        why = f"Not computed: SloBench translates into {formatting.join_names([*LANGUAGES], 'or')} only."
+        why = f"Not computed: SloBench translates into {join_names([*LANGUAGES], 'or')} only."
         return Grid(title, "", (), (), (why,))
     found = [(row, _numbers(row, language)) for row in rows]
     names = [
@@ -137,18 +144,15 @@ def _slobench(rows: Sequence[Row], language: str) -> Grid:
     ]
     reasons: dict[str, list[str]] = {}
     for name, why in {n: why for _, one in found for n, why in one.missing.items()}.items():
-        reasons.setdefault(formatting.sanitise_line(why), []).append(SLOBENCH.get(name, name))
-    notes = [
-        f"Not computed: {formatting.join_names(of)}. {_sentence(why)}"
-        for why, of in reasons.items()
-    ]
+        reasons.setdefault(sanitise_line(why), []).append(SLOBENCH.get(name, name))
+    notes = [f"Not computed: {join_names(of)}. {_sentence(why)}" for why, of in reasons.items()]
     if "BERTScore" not in names:
         notes.append(
             f"BERTScore as SloBench has it: generation with metrics: [bertscore] and "
             f"bertscore_model: {BERTSCORE_MODELS[language]}."
         )
     if said := dict.fromkeys(data for _, one in found for data in one.data):
-        notes.append(f"Computed from {formatting.join_names(list(said))}.")
+        notes.append(f"Computed from {join_names(list(said))}.")
     return Grid(
         title=title,
         above=f"{_basis(rows)} From 0 to 1, as the paper's Table 1 has them: by the definitions of "
@@ -191,7 +195,7 @@ def _beside(row: Row, name: str) -> Interval | None:
 
 
 def _of_segments(found: Interval | None) -> str:
-    return formatting.format_interval(found, digits=3) if found else "–"
+    return format_interval(found, digits=3) if found else "–"
 
 
 def _basis(rows: Sequence[Row]) -> str:
@@ -200,17 +204,15 @@ def _basis(rows: Sequence[Row]) -> str:
     shown: dict[str, Interval] = {}
     for row in rows:
         if found := row.cell.interval:
-            key = f"{formatting.format_units(found)} x {found.n_seeds}"
+            key = f"{format_units(found)} x {found.n_seeds}"
             groups.setdefault(key, []).append(row)
             shown[key] = found
     usual = max(groups, key=lambda key: len(groups[key]))
-    examples = formatting.format_examples(shown[usual], "test ")
+    examples = format_examples(shown[usual], "test ")
     others = [
-        f"; {formatting.join_names(_called(of, rows))} on {key}"
-        for key, of in groups.items()
-        if key != usual
+        f"; {join_names(_called(of, rows))} on {key}" for key, of in groups.items() if key != usual
     ]
-    seeds = formatting.pluralise(shown[usual].n_seeds, "seed")
+    seeds = pluralise(shown[usual].n_seeds, "seed")
     return f"Mean over seeds [95 %], on {examples} x {seeds}{''.join(others)}."
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
 from paretune.study import TRANSLATION_METRICS, Study
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from paretune.reporting.build import Row
@@ -110,10 +111,10 @@ def _together(rows: Sequence[Row], models: int) -> str:
         alike.setdefault(tuple(names), []).append(model)
     said = []
     for shared, where in alike.items():
-        place = f" on {formatting.join_names(where)}"
+        place = f" on {join_names(where)}"
         if len(where) == models:
             place = " on every model" if models > 1 else ""
-        said.append(formatting.join_names(shared) + place)
+        said.append(join_names(shared) + place)
     return said[0] if len(said) == 1 else ", and ".join([", ".join(said[:-1]), said[-1]])
 
 
@@ -128,7 +129,7 @@ def _scored(row: Row) -> str:
     if found is None:
         return row.title
     flattered = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
-    return f"{row.title}, {formatting.format_interval(found)} ({formatting.format_basis(found)}{flattered})"
+    return f"{row.title}, {format_interval(found)} ({format_basis(found)}{flattered})"
 
 
 def _estimate(row: Row) -> float:
@@ -148,7 +149,7 @@ def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:
         hit = [r for r in rows if r.cell.outcomes.get(outcome, 0)]
         if hit:
             count = sum(r.cell.outcomes[outcome] for r in hit)
-            total = formatting.pluralise(sum(len(r.cell.final) for r in hit), "seed")
+            total = pluralise(sum(len(r.cell.final) for r in hit), "seed")
             yield f"{form} {_together(hit, models)}, with {count} of {total}."
     if hopeless := [r for r in rows if r.cell.all_trials_failed]:
         yield f"No rate that was tried could train {_together(hopeless, models)}."
@@ -162,7 +163,7 @@ def describe_protocol(study: Study) -> str:
             "Protocol of the paper: its own settings and one seed. The checkpoint was selected on "
             "the test part, so every score here is flattered."
         )
-    seeds = formatting.pluralise(len(asked.seeds), "fresh seed")
+    seeds = pluralise(len(asked.seeds), "fresh seed")
     claim = "" if len(asked.seeds) >= 5 else " A claim needs at least five."
     if asked.trials == 1:
         return (
@@ -175,7 +176,7 @@ def describe_protocol(study: Study) -> str:
         else "one selection part of train"
     )
     return (
-        f"Fair protocol: every method tried {formatting.pluralise(asked.trials, 'learning rate')} with a "
+        f"Fair protocol: every method tried {pluralise(asked.trials, 'learning rate')} with a "
         f"tuning seed on {folds}; scores are of {seeds} at the chosen rate, on a test part that no "
         f"choice has seen.{claim}"
     )
@@ -194,4 +195,4 @@ def describe_unfinished(cell: Cell) -> str:
         if total and (running or todo or ended or stage == "final"):
             more = f", {running} running" if running else ""
             said.append(f"{title} {ended} of {total}{more}")
-    return formatting.sanitise_line(f"{name}: {'; '.join(said)}")
+    return sanitise_line(f"{name}: {'; '.join(said)}")

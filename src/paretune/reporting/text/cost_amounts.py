@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paretune.analysis.pareto.costs import Axis, CostEstimate
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_bytes, format_parameters, format_seconds
 
 LEAST_TITLES: dict[Axis, str] = {
     "memory": "the least peak memory",
@@ -34,9 +34,9 @@ def format_cost(axis: Axis, found: CostEstimate) -> str:
 def format_amount(axis: Axis, value: float) -> str:
     """A cost in the unit that suits it."""
     if axis in ("memory", "saved"):
-        return formatting.format_bytes(value)
+        return format_bytes(value)
     if axis == "parameters":
-        return formatting.format_parameters(value)
+        return format_parameters(value)
     if axis == "time" and value >= 120:
         return f"{value / 3600:.1f} h" if value >= 7200 else f"{value / 60:.1f} min"
-    return formatting.format_seconds(value)
+    return format_seconds(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paretune.reporting.text.formatting import sanitise_line
+from paretune.terminal.sanitise import sanitise_line
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from paretune.terminal.sanitise import sanitise_line as sanitise_line
-
 if TYPE_CHECKING:
     from paretune.analysis.baseline_comparison import Standing
     from paretune.analysis.pairwise_ranks import RankRange

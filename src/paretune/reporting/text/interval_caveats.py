@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from paretune.analysis.cells import Cell
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import join_names
 from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
 
 SEEDS, EXAMPLES = 10, 100
@@ -20,7 +20,7 @@ def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
     shown = [(cell, cell.interval) for cell in cells if cell.interval is not None]
     few = {i.n_seeds for cell, i in shown if 1 < i.n_seeds < SEEDS}
     if few:
-        counts = formatting.join_names([str(count) for count in sorted(few)], "or")
+        counts = join_names([str(count) for count in sorted(few)], "or")
         yield (
             f"Intervals over {counts} seeds hold the true score in at least 93 % of simulated "
             "studies where seeds scatter around their mean. Where a method succeeds with most "

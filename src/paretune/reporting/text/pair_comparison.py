@@ -6,8 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from paretune.analysis.pairwise_ranks import Pair
 from paretune.analysis.statistics.sample_size import SampleSize
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import (
+    describe_standing,
+    format_basis,
+    format_interval,
+    format_p_value,
+)
 from paretune.reporting.text.sample_sizes import POWER_NOTE, describe_needed, names_number
+from paretune.terminal.sanitise import sanitise_line
 
 
 def describe_pair(
@@ -22,25 +28,25 @@ def describe_pair(
         blind: whether one seed leaves open what seeds move.
     """
     a, b, found = (
-        formatting.sanitise_line(pair.a),
-        formatting.sanitise_line(pair.b),
+        sanitise_line(pair.a),
+        sanitise_line(pair.b),
         pair.difference,
     )
-    yield f"{a} minus {b}: {formatting.format_interval(found)} ({formatting.format_basis(found)})."
+    yield f"{a} minus {b}: {format_interval(found)} ({format_basis(found)})."
     over = "not corrected: it is the only such pair"
     if pair.family > 1:
-        over = f"corrected over {pair.family} pairs (Holm); {formatting.format_p_value(found.p)} uncorrected"
-    yield f"{formatting.describe_standing(a, b, pair.standing)} (p {formatting.format_p_value(pair.p_holm)}, {over})."
+        over = f"corrected over {pair.family} pairs (Holm); {format_p_value(found.p)} uncorrected"
+    yield f"{describe_standing(a, b, pair.standing)} (p {format_p_value(pair.p_holm)}, {over})."
     if blind:
         yield "One side has one seed, so the interval does not show how much seeds differ."
     if (exact := pair.mcnemar) is not None:
         yield (
             f"McNemar's exact test of accuracy, these two runs: {exact.only_a} examples only {a} "
             f"answers rightly, {exact.only_b} only {b}, of {found.n_examples:,} examples x 1 seed; "
-            f"p {formatting.format_p_value(exact.p)}."
+            f"p {format_p_value(exact.p)}."
         )
     if needed is not None:
         yield f"Would decide between them: {describe_needed(needed)}."
         if names_number(needed):
             yield POWER_NOTE
-    yield from (formatting.sanitise_line(text) for text in lost)
+    yield from (sanitise_line(text) for text in lost)

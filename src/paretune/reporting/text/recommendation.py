@@ -9,10 +9,18 @@ from dataclasses import dataclass
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.learning_check import TRIVIAL_BASELINES
 from paretune.analysis.pareto.recommend import Candidate, Recommendation
-from paretune.reporting.text import formatting, unlearned
+from paretune.reporting.text import unlearned
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
 from paretune.reporting.text.cost_amounts import format_cost
+from paretune.reporting.text.formatting import (
+    format_basis,
+    format_interval,
+    format_p_value,
+    join_names,
+    pluralise,
+)
 from paretune.reporting.text.recommendation_changes import ChangeWriter
+from paretune.terminal.sanitise import sanitise_line
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def write_advice(found: Recommendation, study: str = "STUDY", store: str | None 
         "none": said.nothing,
     }[found.kind]
     return Advice(
-        task=formatting.sanitise_line(found.task),
+        task=sanitise_line(found.task),
         take=said.title(found.chosen) if found.chosen else "",
         reasons=tuple(reasons()),
         changes=tuple(said.changes()),
@@ -66,7 +74,7 @@ class _AdviceWriter(ChangeWriter):
 
     @property
     def _task(self) -> str:
-        return formatting.sanitise_line(self.found.task)
+        return sanitise_line(self.found.task)
 
     @property
     def _inside(self) -> str:
@@ -80,7 +88,7 @@ class _AdviceWriter(ChangeWriter):
         how = {"guess": "best guess", "baseline": "take the baseline"}.get(self.found.kind, "take")
         said = [
             f"{how} {self.title(chosen)}",
-            formatting.format_interval(chosen.interval),
+            format_interval(chosen.interval),
             *self._costs(chosen),
         ]
         return f"{self._task}: {', '.join(said)}"
@@ -108,7 +116,7 @@ class _AdviceWriter(ChangeWriter):
             return
         best, gap = found.best_alternative.candidate, found.best_alternative.difference
         named = f"the highest, {self.title(best)}"
-        minus = f"{self.title(best)} minus {self.title(chosen)}: {formatting.format_interval(gap)}"
+        minus = f"{self.title(best)} minus {self.title(chosen)}: {format_interval(gap)}"
         if found.budget.max_loss_points is None:
             yield (
                 f"Of those clearly above every baseline{self._inside} it has {self.least}; "
@@ -130,12 +138,12 @@ class _AdviceWriter(ChangeWriter):
         if rival is None:
             return
         name, gap = (
-            formatting.sanitise_line(found.hardest_baseline),
-            formatting.format_interval(rival.difference),
+            sanitise_line(found.hardest_baseline),
+            format_interval(rival.difference),
         )
         yield (
             f"It is not proven: {self.title(chosen)} minus {name} is {gap}, no clear difference "
-            f"(p {formatting.format_p_value(rival.p)}, corrected)."
+            f"(p {format_p_value(rival.p)}, corrected)."
         )
         if safe := self._safe():
             yield f"If a wrong choice is costly, stay with {safe}."
@@ -163,8 +171,8 @@ class _AdviceWriter(ChangeWriter):
         if top is not None and top.verdict is not None:
             yield (
                 f"No method{self._inside} scores above all baselines; the highest is "
-                f"{self.title(top)}, {formatting.format_interval(top.interval)}: "
-                f"{formatting.sanitise_line(top.verdict.summary)}."
+                f"{self.title(top)}, {format_interval(top.interval)}: "
+                f"{sanitise_line(top.verdict.summary)}."
             )
         elif not methods:
             yield "No method was trained beside the baselines."
@@ -186,9 +194,7 @@ class _AdviceWriter(ChangeWriter):
                 "protocol: fair avoids that."
             )
         elif found.missing and any(not c.cell.baseline for c in found.candidates):
-            names = formatting.join_names(
-                [formatting.sanitise_line(name) for name in found.missing]
-            )
+            names = join_names([sanitise_line(name) for name in found.missing])
             yield f"On {self._task}, nothing is recommended before these baselines: {names}."
         elif found.trivial_score is not None and any(
             c.cell.model != NO_MODEL for c in found.candidates
@@ -211,7 +217,7 @@ class _AdviceWriter(ChangeWriter):
         cheaper = [c for c in pool if mine and by in c.costs and c.costs[by].value < mine.value]
         if not cheaper:
             return "none is known to be cheaper"
-        said = formatting.join_names([self.title(c) for c in cheaper])
+        said = join_names([self.title(c) for c in cheaper])
         if self.found.budget.max_loss_points is not None:
             return f"what is cheaper loses more than is allowed: {said}"
         return f"what is cheaper is clearly below it: {said}"
@@ -219,7 +225,7 @@ class _AdviceWriter(ChangeWriter):
     def _scored(self, candidate: Candidate) -> str:
         costs = self._costs(candidate)
         said = f"{self.title(candidate)}: {_score(candidate)}"
-        return f"{said}, {formatting.join_names(costs)}" if costs else said
+        return f"{said}, {join_names(costs)}" if costs else said
 
     def _costs(self, candidate: Candidate) -> list[str]:
         return [
@@ -235,12 +241,12 @@ def _there(candidate: Candidate | None) -> Candidate:
 
 
 def _points(value: float) -> str:
-    return formatting.pluralise(1, "point") if value == 1 else f"{value:g} points"
+    return pluralise(1, "point") if value == 1 else f"{value:g} points"
 
 
 def _score(candidate: Candidate) -> str:
     flattered = f"; {SELECTED_ON_TEST}" if candidate.cell.selected_on_test else ""
-    return f"{formatting.format_interval(candidate.interval)} ({formatting.format_basis(candidate.interval)}{flattered})"
+    return f"{format_interval(candidate.interval)} ({format_basis(candidate.interval)}{flattered})"
 
 
 def _command(cell: Cell, study: str, store: str | None) -> str:
@@ -251,4 +257,4 @@ def _command(cell: Cell, study: str, store: str | None) -> str:
     parts = ["paretune", "export", study]
     for option, value in asked.items():
         parts += [f"--{option}", value] if value is not None else []
-    return formatting.sanitise_line(shlex.join(parts))
+    return sanitise_line(shlex.join(parts))

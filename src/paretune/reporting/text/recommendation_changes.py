@@ -9,9 +9,11 @@ from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pareto.costs import AXIS_TITLES
 from paretune.analysis.pareto.recommend import Candidate, Recommendation
 from paretune.analysis.statistics.sample_size import SampleSize
-from paretune.reporting.text import formatting, unlearned
+from paretune.reporting.text import unlearned
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
+from paretune.reporting.text.formatting import format_interval, join_names, pluralise
 from paretune.reporting.text.sample_sizes import POWER_NOTE, describe_needed, names_number
+from paretune.terminal.sanitise import sanitise_line
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class ChangeWriter:
         """The same of a cell."""
         models = {c.cell.model for c in self.found.candidates} - {NO_MODEL}
         alone = cell.model == NO_MODEL or len(models) < 2
-        return formatting.sanitise_line(cell.method if alone else f"{cell.method} on {cell.model}")
+        return sanitise_line(cell.method if alone else f"{cell.method} on {cell.model}")
 
     @property
     def least(self) -> str:
@@ -54,14 +56,14 @@ class ChangeWriter:
         yield from self._mishaps()
         chosen = self.found.chosen
         if self.found.kind == "method" and chosen and chosen.interval.n_seeds < 3:
-            seeds = formatting.pluralise(chosen.interval.n_seeds, "seed")
+            seeds = pluralise(chosen.interval.n_seeds, "seed")
             yield f"With {seeds} few differences are clear, so cheap ones stay; a claim needs 5."
         if any(names_number(needed) for needed in counted):
             yield POWER_NOTE
 
     def _unfinished(self) -> Iterable[str]:
         if self.found.unfinished:
-            count = formatting.pluralise(len(self.found.unfinished), "cell")
+            count = pluralise(len(self.found.unfinished), "cell")
             yield f"{count} of this task not finished yet."
 
     def _other_budgets(self) -> Iterable[str]:
@@ -70,14 +72,14 @@ class ChangeWriter:
             chance = "clearly" if rival.clear else "not clearly"
             yield (
                 f"A larger budget: {self.title(rival.candidate)} ({self._over(rival.candidate)}) "
-                f"scores {chance} higher, by {formatting.format_interval(rival.difference)}."
+                f"scores {chance} higher, by {format_interval(rival.difference)}."
             )
         outside = [c for c in found.candidates if c.clear and c.exceeded and by in c.costs]
         if found.kind != "method" and outside:
             least = min(outside, key=lambda c: c.costs[by].value)
             yield (
                 f"Clearly above every baseline, with {self.least}: {self.title(least)}, "
-                f"{formatting.format_interval(least.interval)} ({self._over(least)})."
+                f"{format_interval(least.interval)} ({self._over(least)})."
             )
 
     def _undecided(self) -> Iterable[tuple[str, SampleSize]]:
@@ -87,7 +89,7 @@ class ChangeWriter:
             best, chosen = self.title(rival.candidate), self.title(found.chosen)
             yield f"Would decide between {best} and {chosen}", rival.sample_size
         if (rival := found.hardest_comparison) is not None:
-            name = formatting.sanitise_line(found.hardest_baseline)
+            name = sanitise_line(found.hardest_baseline)
             yield (
                 f"Would decide between {self.title(rival.candidate)} and {name}",
                 rival.sample_size,
@@ -109,17 +111,17 @@ class ChangeWriter:
                 and c.costs[by].value < most
             ]
             if unclear:
-                yield f"Cheaper, but not clearly above every baseline: {formatting.join_names(unclear)}."
+                yield f"Cheaper, but not clearly above every baseline: {join_names(unclear)}."
         if found.unmeasured_candidates:
             said = [
-                f"{self.title(c)} ({formatting.join_names([AXIS_TITLES[a] for a in c.unmeasured])})"
+                f"{self.title(c)} ({join_names([AXIS_TITLES[a] for a in c.unmeasured])})"
                 for c in found.unmeasured_candidates
             ]
             yield f"Not considered, since a limited cost was not measured: {'; '.join(said)}."
 
     def _mishaps(self) -> Iterable[str]:
         for candidate in self.found.candidates:
-            cell, total = candidate.cell, formatting.pluralise(len(candidate.cell.final), "seed")
+            cell, total = candidate.cell, pluralise(len(candidate.cell.final), "seed")
             collapsed = cell.outcomes.get("collapsed", 0)
             if candidate.failed_seeds:
                 yield (
@@ -141,7 +143,7 @@ class ChangeWriter:
 
     def _over(self, candidate: Candidate) -> str:
         if not candidate.exceeded:
-            return f"{formatting.join_names([AXIS_TITLES[axis] for axis in candidate.unmeasured])} not measured"
-        return formatting.join_names(
-            [format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded]
-        )
+            return (
+                f"{join_names([AXIS_TITLES[axis] for axis in candidate.unmeasured])} not measured"
+            )
+        return join_names([format_cost(axis, candidate.costs[axis]) for axis in candidate.exceeded])

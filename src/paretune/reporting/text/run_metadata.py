@@ -11,9 +11,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from paretune.analysis.cells import Cell
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import join_names, pluralise
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.study import Study
+from paretune.terminal.sanitise import sanitise_line
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,9 @@ def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
     for cell in cells:
         for record in (*cell.tuning, *cell.final, *cell.cost):
             if record.outcome in UNSCORED_OUTCOMES:
-                where = (
-                    f"{formatting.sanitise_line(' / '.join(record.run.cell))}, {record.run.stage}"
-                )
+                where = f"{sanitise_line(' / '.join(record.run.cell))}, {record.run.stage}"
                 said = record.message or "; ".join(record.result.get("notes", ()))
-                seen[(where, record.outcome.replace("_", " "), formatting.sanitise_line(said))] += 1
+                seen[(where, record.outcome.replace("_", " "), sanitise_line(said))] += 1
     for (where, outcome, said), runs in seen.items():
         yield Failure(where, outcome, runs, said)
 
@@ -55,12 +54,10 @@ def collect_notes(cells: Sequence[Cell]) -> Iterable[str]:
                 most |= Counter(parts)
                 cut[(cell.task, cell.model)] = most
     for note, runs in said.most_common():
-        yield formatting.sanitise_line(f"{note} ({formatting.pluralise(runs, 'run')})")
+        yield sanitise_line(f"{note} ({pluralise(runs, 'run')})")
     for (task, model), parts_cut in cut.items():
-        amounts = formatting.join_names([f"{count:,} {part}" for part, count in parts_cut.items()])
-        yield formatting.sanitise_line(
-            f"{task}, {model}: {amounts} examples were cut to the longest length."
-        )
+        amounts = join_names([f"{count:,} {part}" for part, count in parts_cut.items()])
+        yield sanitise_line(f"{task}, {model}: {amounts} examples were cut to the longest length.")
 
 
 def collect_environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
@@ -71,8 +68,8 @@ def collect_environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
             seen.setdefault(key, Counter())[value] += 1
     for key, values in sorted(seen.items()):
         yield (
-            formatting.sanitise_line(key),
-            formatting.sanitise_line("; ".join(value for value, _ in values.most_common())),
+            sanitise_line(key),
+            sanitise_line("; ".join(value for value, _ in values.most_common())),
         )
 
 
@@ -94,9 +91,7 @@ def format_settings(study: Study) -> str:
     out = io.StringIO()
     form = study.canonical_form()
     if study.overrides:
-        out.write(
-            f"# From the command line: {formatting.sanitise_line(' '.join(study.overrides))}\n"
-        )
+        out.write(f"# From the command line: {sanitise_line(' '.join(study.overrides))}\n")
     if study.protocol.preset == "paper":
         out.write("# Seed, rates and training are the preset's, for each run its own.\n")
         form["protocol"] = {name: form["protocol"].get(name) for name in ("preset", "as_run")}

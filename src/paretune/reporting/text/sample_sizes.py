@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paretune.analysis.statistics.sample_size import POWER, SampleSize
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import pluralise
 
 LARGEST_NAMED = {"seed": 1_000, "example": 100_000}
 """Above this many a number says only that two are practically equal."""
@@ -53,4 +53,4 @@ def approximate(count: int, noun: str) -> str:
     if count > most:
         return f"more than {most:,} {noun}s"
     step = 10 ** max(len(str(count)) - 2, 0)
-    return f"about {formatting.pluralise(-(-count // step) * step, noun)}"
+    return f"about {pluralise(-(-count // step) * step, noun)}"

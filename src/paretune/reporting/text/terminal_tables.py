@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from paretune.reporting.build import Finding, Report, Row, TaskReport
 from paretune.reporting.tables.memory_breakdown import build_memory_grid
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_interval, format_rank, format_units
+from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,9 +75,7 @@ def print_tables(report: Report, console: Console) -> None:
 
 
 def _finding(found: Finding) -> str:
-    return formatting.sanitise_line(
-        f"{found.severity}: {found.where}: {found.what} {found.remedy}".rstrip()
-    )
+    return sanitise_line(f"{found.severity}: {found.where}: {found.what} {found.remedy}".rstrip())
 
 
 def _layouts(width: int, *, several: bool) -> list[list[Column]]:
@@ -86,7 +85,7 @@ def _layouts(width: int, *, several: bool) -> list[list[Column]]:
         name.insert(0, ("model", lambda r: r.model))
     quality: list[Column] = [
         ("score [95 %]", _score),
-        ("rank", lambda r: formatting.format_rank(r.rank)),
+        ("rank", lambda r: format_rank(r.rank)),
         ("n x seeds", _basis),
         ("rate", lambda r: r.rate),
         (VERDICT, _verdict),
@@ -190,12 +189,12 @@ def _shown(row: Row, quality: bool) -> bool:
 
 
 def _score(row: Row) -> str:
-    return formatting.format_interval(row.cell.interval) if row.cell.interval else "no score"
+    return format_interval(row.cell.interval) if row.cell.interval else "no score"
 
 
 def _basis(row: Row) -> str:
     found = row.cell.interval
-    return f"{formatting.format_units(found)} x {found.n_seeds}" if found else ""
+    return f"{format_units(found)} x {found.n_seeds}" if found else ""
 
 
 def _verdict(row: Row) -> str:

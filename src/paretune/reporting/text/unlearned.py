@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from paretune.analysis.cells import Cell
 from paretune.analysis.learning_check import CollapsedCells, TrivialScore, rate_edge_of
-from paretune.reporting.text import formatting
+from paretune.reporting.text.formatting import format_rate, join_names, pluralise
 from paretune.study import TRANSLATION_METRICS
 
 
@@ -19,7 +19,7 @@ def warn_unlearned(found: CollapsedCells, titles: Sequence[str], of_all: bool) -
         of_all: whether these are all methods of the task.
     """
     one = "one text" if found.cells[0].metric in TRANSLATION_METRICS else "constant"
-    who = "Nothing learned" if of_all else f"Nothing learned by {formatting.join_names(titles)}"
+    who = "Nothing learned" if of_all else f"Nothing learned by {join_names(titles)}"
     after = ""
     if found.steps:
         fewest, most = found.steps
@@ -28,7 +28,7 @@ def warn_unlearned(found: CollapsedCells, titles: Sequence[str], of_all: bool) -
         )
     verb = "is" if found.constant == 1 else "are"
     return (
-        f"{who}: {found.constant} of {formatting.pluralise(found.seeds, 'seed')} {verb} {one}{after}; "
+        f"{who}: {found.constant} of {pluralise(found.seeds, 'seed')} {verb} {one}{after}; "
         f"{suggest_remedy(found)}."
     )
 
@@ -37,10 +37,10 @@ def suggest_remedy(found: CollapsedCells) -> str:
     """What may help: steps, and the learning rate in the direction that was not tried."""
     tried = [trial.rate for c in found.cells for trial in c.choice.table]
     if found.edges == {"lowest"}:
-        rate = formatting.format_rate(min(tried))
+        rate = format_rate(min(tried))
         return f"train longer or lower the learning rate ({rate} is the lowest tried)"
     if "highest" in found.edges:
-        rate = formatting.format_rate(max(tried))
+        rate = format_rate(max(tried))
         return f"train longer or raise the learning rate ({rate} is the highest tried)"
     return "train longer or raise the learning rate"
 
@@ -50,10 +50,10 @@ def describe_edge_rates(cells: Iterable[tuple[str, Cell]]) -> Iterable[str]:
     found: dict[str, list[str]] = {}
     for title, cell in cells:
         if end := rate_edge_of(cell):
-            found.setdefault(end, []).append(f"{title} ({formatting.format_rate(cell.rate)})")
+            found.setdefault(end, []).append(f"{title} ({format_rate(cell.rate)})")
     for place, names in found.items():
         better = "higher" if place == "highest" else "lower"
-        yield f"The best rate was the {place} tried for {formatting.join_names(names)}: try {better} rates."
+        yield f"The best rate was the {place} tried for {join_names(names)}: try {better} rates."
 
 
 def describe_floor(floor: TrivialScore) -> str:
