@@ -8,7 +8,7 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.check(study).errors                 # what stands in the way; () if nothing does
     paretune.plan(study).seconds_left            # before anything starts
     paretune.run(study).summary                  # trains in processes of its own; can be resumed
-    for task in paretune.reporting(study).tasks:    # scores with intervals, costs, verdicts
+    for task in paretune.report(study).tasks:    # scores with intervals, costs, verdicts
         print(task.sentences)
     paretune.why(study, "full", "lora")          # where the difference in memory lies
     paretune.watch(study).seconds_left           # how it stands, while another process runs it
@@ -16,17 +16,13 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.verify(study).problems              # what changed in the store since it was written
     for advice in paretune.recommend(study, max_memory="4GiB"):
         print(advice.reasons, advice.command)
-    paretune.exporting(study).folder                # the best method's run, as a PEFT adapter
+    paretune.export(study).folder                # the best method's run, as a PEFT adapter
     paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
 Only names are imported here; torch and the rest come when a verb needs them.
 """
 
-# Two rooms have a verb's name. Loading a package sets its name in its parent, once: so they are
-# loaded before, and `paretune.reporting` and `paretune.exporting` stay the functions.
-import paretune.exporting
-import paretune.reporting  # noqa: F401 (loaded for its order)
 from paretune.contrib.slobench.export_submission import export_slobench
 from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.study import Study

@@ -99,7 +99,7 @@ def test_every_form_that_can_be_answers_the_same(study: Any, tmp_path: Path, met
 def test_auto_takes_the_best_method_and_says_which(study: Any, tmp_path: Path) -> None:
     asked, store = study
     best = max(
-        (row for row in paretune.reporting(asked, store=store).tasks[0].rows),
+        (row for row in paretune.report(asked, store=store).tasks[0].rows),
         key=lambda row: row.cell.interval.estimate,
     )
     done = export(asked, store=store, to=tmp_path / "best")

@@ -229,7 +229,7 @@ def test_python_says_nothing_of_progress_on_stderr(collapsed: Any, tmp_path: Pat
     code = (
         "import sys, paretune\n"
         "for form in ('peft', 'merged', 'paretune'):\n"
-        "    paretune.exporting(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form,\n"
+        "    paretune.export(sys.argv[1], store=sys.argv[2], form=form, to=sys.argv[3] + form,\n"
         "                    method='lora', allow_collapsed=True)\n"
     )
     source = Path(__file__).resolve().parents[2] / "src"

@@ -162,7 +162,7 @@ def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) ->
     store.close()
     assert set(records) == {"majority", "tfidf", "gradient_boosting", "lora", "head_only"}
     assert records["gradient_boosting"].result["scores"]["test"]["primary"] > 0.6
-    report = paretune.reporting(study, store=tmp_path / "store")
+    report = paretune.report(study, store=tmp_path / "store")
     (part,) = report.tasks
     assert part.metric == "R²" and part.constant is None
     assert [row.method for row in part.baselines] == [

@@ -229,19 +229,17 @@ def test_a_study_compares_one_with_ours(
     assert "method + " in said["words x tiny x peft:vera"]
     assert paretune.plan(asked, store=tmp_path / "store") is not None
     finish(asked, tmp_path / "store", costs=0).close()
-    rows = paretune.reporting(asked, store=tmp_path / "store").tasks[0].rows
+    rows = paretune.report(asked, store=tmp_path / "store").tasks[0].rows
     assert {"lora", "peft:vera"} <= {row.cell.method for row in rows}
     # Two steps: whether it has learnt something is no matter here.
     given: dict[str, Any] = {"store": tmp_path / "store", "allow_collapsed": True}
-    done = paretune.exporting(asked, **given, method="peft:vera")
+    done = paretune.export(asked, **given, method="peft:vera")
     assert done.folder == Path("exports", "small", "words-tiny-peft-vera")
     assert done.form == "peft" and done.largest_difference < 1e-5
     assert "peft:vera for words" in done.card
-    own = paretune.exporting(
-        asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own"
-    )
+    own = paretune.export(asked, **given, method="peft:vera", form="paretune", to=tmp_path / "own")
     assert own.largest_difference == 0
-    merged = paretune.exporting(
+    merged = paretune.export(
         asked, **given, method="peft:vera", form="merged", to=tmp_path / "merged"
     )
     assert merged.largest_difference < 1e-5

@@ -245,7 +245,7 @@ def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> Non
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
-    ids = [given["id"] for _, given in tags.items if "id" in given]
+    ids = [given["id"] for _, given in tags.seen if "id" in given]
     assert len(ids) == len(set(ids))
     assert 'id="grid-1-2"' in text
     drawn = write_figures(study, records, [], tmp_path, formats=("svg",))

@@ -14,7 +14,8 @@ from paretune.verbs.report import load_results
 from paretune.verbs.watch import open_progress
 
 if TYPE_CHECKING:
-    from paretune.contrib.trackers import Entry, Tracker
+    from paretune.contrib.trackers.entry import Entry
+    from paretune.contrib.trackers.tracker import Tracker
     from paretune.verbs.report import StudyResults
 
 
@@ -43,7 +44,7 @@ def track(
         TrackerError: the tracker's library is not installed.
         TrackerError: the tracker did not take something; the same call goes on.
     """
-    from paretune.contrib.trackers import open_tracker
+    from paretune.contrib.trackers.tracker import open_tracker
 
     found = load_results(study, store)
     return _mirror_results(found, open_tracker(to, str(into), found.study.study))
@@ -63,7 +64,7 @@ def follow_study(
     Raises:
         ParetuneError: as there.
     """
-    from paretune.contrib.trackers import open_tracker
+    from paretune.contrib.trackers.tracker import open_tracker
 
     ended = -1
     with open_progress(study, store) as look:

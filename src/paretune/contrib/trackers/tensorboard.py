@@ -25,7 +25,7 @@ def open_in(into: str, study: str) -> TensorBoard:
 
 
 class TensorBoard:
-    """See :class:`paretune.contrib.trackers.Tracker`."""
+    """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,11 +33,11 @@ class TensorBoard:
         self._known = {p.name.rpartition("_")[2] for p in found if not p.name.startswith(_PART)}
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.Tracker`."""
+        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
         return identity in self._known
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.Tracker`."""
+        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
         cell = Path(*(_safe(str(entry.settings[k])) for k in ("task", "model", "method")))
         part = self._folder / cell / f"{_PART}{entry.identity}"
         try:

@@ -27,18 +27,18 @@ def open_in(into: str, study: str) -> Wandb:
 
 
 class Wandb:
-    """See :class:`paretune.contrib.trackers.Tracker`."""
+    """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
 
     def __init__(self, folder: Path, project: str) -> None:
         self._folder, self._project = folder, project
         self._written: list[Path] = []
 
     def has(self, identity: str) -> bool:
-        """See :class:`paretune.contrib.trackers.Tracker`."""
+        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
         return any((found / _WHOLE).exists() for found in self._folders(identity))
 
     def write(self, entry: Entry) -> None:
-        """See :class:`paretune.contrib.trackers.Tracker`."""
+        """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
         import wandb
 
         try:
