@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from scipy import stats
 from support import fake_records as fake
+from support.paired import difference
 
 from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
 from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.paired_difference import difference, holm_correction
+from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.score_interval import bootstrap_score
 from paretune.errors import StoreError
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.paired import difference
 
 from paretune.analysis.constant_answers import answers_are_constant, is_collapsed
 from paretune.analysis.numbers import columns, from_sums
-from paretune.analysis.statistics.paired_difference import difference
 from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
 from paretune.metrics.regression import PRIMARY, scores
 from paretune.store.record import Predictions

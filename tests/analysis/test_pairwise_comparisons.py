@@ -12,7 +12,7 @@ from support import fake_records as fake
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pairwise_ranks import Pair
-from paretune.analysis.statistics.paired_difference import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.reporting.build import build_report
 from paretune.verbs.compare import compare
 from paretune.verbs.report import StudyResults

@@ -7,7 +7,8 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs, mcnemar_test, rank_ranges
-from paretune.analysis.statistics.paired_difference import holm_correction, student_difference
+from paretune.analysis.statistics.multiple_testing import holm_correction
+from paretune.analysis.statistics.paired_difference import student_difference
 from paretune.analysis.statistics.score_interval import bootstrap_score
 
 

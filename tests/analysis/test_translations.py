@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
+from support.paired import difference
 
 from paretune.analysis import translations
 from paretune.analysis.constant_answers import is_collapsed
-from paretune.analysis.statistics.paired_difference import difference
 from paretune.analysis.statistics.score_interval import (
     bootstrap_score,
     confidence_interval,

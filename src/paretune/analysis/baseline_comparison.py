@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from paretune.analysis.statistics.paired_difference import ALPHA
+from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.score_interval import Interval
 
 Standing = Literal["above", "unclear", "below"]

@@ -28,7 +28,7 @@ from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.pairwise_ranks import Pair, RankRange, compare_all_pairs, flip, rank_ranges
 from paretune.analysis.score_with_failures import score_with_failures, scores_on_model
 from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.paired_difference import holm_correction
+from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.score_interval import Interval
 
 

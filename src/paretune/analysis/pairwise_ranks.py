@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from paretune.analysis.baseline_comparison import Standing, standing_of
 from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.paired_difference import holm_correction
+from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.score_interval import BootstrapScore, Interval
 
 

@@ -81,7 +81,7 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
     from paretune.analysis.score_with_failures import count_failed_seeds, scores_on_model
     from paretune.analysis.scores import TITLES
-    from paretune.analysis.statistics.paired_difference import ALPHA
+    from paretune.analysis.statistics.multiple_testing import ALPHA
     from paretune.analysis.statistics.sample_size import estimate_sample_size
     from paretune.reporting.text.formatting import pluralise
 

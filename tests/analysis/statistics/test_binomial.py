@@ -60,5 +60,5 @@ def test_how_many_examples_a_share_can_be_of() -> None:
     assert smallest_example_count([0.48218347232752085, 0.5003790750568613]) == 1319
     assert smallest_example_count([0.5, 0.25, 1.0]) == 4
     assert smallest_example_count([0.1234567890123456]) is None
-    with pytest.raises(ValueError, match="5 right answers of 4"):
+    with pytest.raises(ValueError, match="5 correct answers of 4"):
         wilson_interval(5, 4)

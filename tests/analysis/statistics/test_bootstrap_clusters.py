@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support import fake_records as fake
+from support.paired import difference
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.lr_selection import select_learning_rate
 from paretune.analysis.scores import primary_metric
-from paretune.analysis.statistics.paired_difference import difference
 from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
 from paretune.errors import StoreError
 from paretune.metrics import answer_sets

@@ -17,9 +17,9 @@ from paretune.analysis.pairwise_ranks import compare_all_pairs, rank_ranges
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.front import pareto_front
 from paretune.analysis.statistics.conservative_difference import conservative_difference
+from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.paired_difference import (
-    holm_correction,
-    shared_variance,
+    shared_example_variance,
     student_difference,
 )
 from paretune.analysis.statistics.sample_size import estimate_sample_size
@@ -159,7 +159,7 @@ def test_a_planted_difference_is_found_as_often_as_theory_says(
         a, b = cells["0"], cells["1"]
         gaps.append(a.estimate - b.estimate)
         between.append(a.seed_variance + b.seed_variance)
-        examples.append(shared_variance(a, b))
+        examples.append(shared_example_variance(a, b))
         found += conservative_difference(a, b).p < LEVEL
     gap, error = truth(skill, spread) - truth(0.0, spread), float(np.std(gaps))
     theory = power(gap, error, seeds, float(np.mean(between)), float(np.mean(examples)), n)

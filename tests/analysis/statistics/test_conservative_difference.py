@@ -9,7 +9,10 @@ from paretune.analysis.statistics.conservative_difference import (
     conservative_difference,
     smallest_clear_difference,
 )
-from paretune.analysis.statistics.paired_difference import shared_variance, student_difference
+from paretune.analysis.statistics.paired_difference import (
+    shared_example_variance,
+    student_difference,
+)
 from paretune.analysis.statistics.score_interval import BootstrapScore, bootstrap_score
 
 
@@ -46,7 +49,7 @@ def test_seeds_that_are_alike_by_chance_prove_little() -> None:
     assert found.high - found.low > usual.high - usual.low
     # p and interval say the same.
     half = (found.high - found.low) / 2
-    v, s = shared_variance(a, b), a.seed_variance + b.seed_variance
+    v, s = shared_example_variance(a, b), a.seed_variance + b.seed_variance
     assert half > (stats.t.ppf(0.975, 2) ** 2 * s + 1.96**2 * v) ** 0.5
     for other in (cell(0.7), cell(0.75, noise=30), cell(0.79, noise=60)):
         found = conservative_difference(a, other)

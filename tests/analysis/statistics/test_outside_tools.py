@@ -16,7 +16,8 @@ from paretune.analysis.statistics.conservative_difference import (
     conservative_difference,
     smallest_clear_difference,
 )
-from paretune.analysis.statistics.paired_difference import holm_correction, student_difference
+from paretune.analysis.statistics.multiple_testing import holm_correction
+from paretune.analysis.statistics.paired_difference import student_difference
 from paretune.analysis.statistics.score_interval import (
     BootstrapScore,
     bootstrap_score,

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
-from paretune.analysis.statistics.paired_difference import shared_variance
+from paretune.analysis.statistics.paired_difference import shared_example_variance
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.score_interval import bootstrap_score
 from paretune.reporting.text.sample_sizes import describe_needed
@@ -22,7 +22,7 @@ def made(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 
 
 def test_the_number_is_the_smallest_that_the_formula_takes() -> None:
     a, b = made(0.80, 0.05), made(0.76, 0.03, noise=50)
-    v = shared_variance(a, b)
+    v = shared_example_variance(a, b)
 
     def least(seeds: int, examples: float) -> float:
         of_seeds = (0.05**2 + 0.03**2) / seeds

@@ -45,7 +45,7 @@ from paretune.analysis.score_with_failures import (
     score_with_failures,
 )
 from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.paired_difference import ALPHA
+from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.score_interval import (
     BootstrapScore,

@@ -1,18 +1,17 @@
-"""The difference of two cells where many are compared and seeds are few.
+"""The difference of two cells when many pairs are compared and seeds are few (Banerjee).
 
-Welch and Satterthwaite's degrees of freedom (:mod:`paretune.analysis.statistics.paired_difference`)
-are right on
-average. With two or three seeds, though, the seeds of a cell are now and then alike by chance: then
-their variance looks like nothing, the degrees of freedom like those of the many examples, and the
-p-value like certainty. At 0.05 that hardly shows; at the strict levels of many comparisons it does:
-with eight methods of two seeds it called something better that was not in up to 26 % of simulated
-studies (docs/statistics.md). So here each part keeps a quantile of its own (Banerjee 1960, "On
+The Welch-Satterthwaite degrees of freedom (:mod:`paretune.analysis.statistics.paired_difference`)
+are right on average. With two or three seeds, though, the seeds of a cell sometimes agree by
+chance. Then their variance vanishes, the degrees of freedom become those of the many examples, and
+the p-value becomes tiny. At 0.05 that hardly matters; at the strict levels of many comparisons it
+does: with eight methods of two seeds, up to 26 % of simulated studies claimed a difference that did
+not exist (docs/statistics.md). So here each part keeps its own quantile (Banerjee 1960, "On
 confidence interval for two-means problem based on separate estimates of variances")::
 
     half^2 = t_seeds^2 (s_a^2 / S_a + s_b^2 / S_b) + t_examples^2 v_examples
 
-which holds its level whatever the variances are to one another. ``t_seeds`` has Welch's degrees of
-freedom of the two seeds' parts alone, ``t_examples`` one less than the examples (or clusters).
+which holds its level for any ratio of the variances. ``t_seeds`` has Welch's degrees of freedom of
+the two seed variances alone, ``t_examples`` one less than the number of examples (or clusters).
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from dataclasses import replace
 
 from scipy import special
 
+from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.paired_difference import (
-    ALPHA,
-    shared_variance,
+    shared_example_variance,
     student_difference,
 )
 from paretune.analysis.statistics.score_interval import BootstrapScore, Interval
@@ -37,23 +36,23 @@ _SMALLEST_P = 1e-12
 
 
 def conservative_difference(a: BootstrapScore, b: BootstrapScore) -> Interval:
-    """Score of ``a`` less score of ``b``, 95 %, and its p-value, by the rule above.
+    """Score of ``a`` minus score of ``b``: 95 % interval and p-value by the rule above.
 
     Raises:
-        StoreError: they answered different examples.
+        StoreError: ``a`` and ``b`` answered different examples.
     """
-    plain = student_difference(a, b)
+    student = student_difference(a, b)
     if a.units < 2:
-        return plain
+        return student
     seeds = [(c.seed_variance, len(c.seeds) - 1.0) for c in (a, b) if len(c.seeds) > 1]
-    examples = (shared_variance(a, b), a.units - 1.0)
+    examples = (shared_example_variance(a, b), a.units - 1.0)
     half = smallest_clear_difference(seeds, examples, ALPHA)
     widest = a.highest - a.lowest
     return replace(
-        plain,
-        low=max(-widest, plain.estimate - half),
-        high=min(widest, plain.estimate + half),
-        p=_p_value(abs(plain.estimate), seeds, examples),
+        student,
+        low=max(-widest, student.estimate - half),
+        high=min(widest, student.estimate + half),
+        p=_p_value(abs(student.estimate), seeds, examples),
     )
 
 
@@ -70,7 +69,7 @@ def smallest_clear_difference(
 
 
 def _p_value(gap: float, seeds: Sequence[VarianceTerm], examples: VarianceTerm) -> float:
-    """The level at which ``gap`` would just be clear, by halving the interval of its logarithm."""
+    """The level at which ``gap`` would just be clear, by bisection of its logarithm."""
     if sum(v for v, _ in seeds) + examples[0] <= 0:
         return float(gap == 0)
     if gap <= 0:

@@ -17,7 +17,7 @@ from paretune.analysis.pareto.costs import count_trained_parameters, estimate_co
 from paretune.analysis.run_selection import add_failed_seeds
 from paretune.analysis.score_with_failures import count_failed_seeds
 from paretune.analysis.statistics.conservative_difference import conservative_difference
-from paretune.analysis.statistics.paired_difference import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
 from paretune.analysis.statistics.score_interval import (
     BootstrapScore,

@@ -19,7 +19,7 @@ from scipy import special
 
 from paretune.analysis.scores import score
 from paretune.analysis.statistics.binomial import newcombe_difference, wilson_interval
-from paretune.analysis.statistics.paired_difference import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.contrib.paper.claims import MARGIN, Claim
 from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge

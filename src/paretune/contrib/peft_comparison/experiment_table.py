@@ -11,7 +11,7 @@ from paretune.analysis.statistics.binomial import (
     smallest_example_count,
     wilson_interval,
 )
-from paretune.analysis.statistics.paired_difference import ALPHA, holm_correction
+from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.peft_comparison.result_files import Experiment
 from paretune.errors import DataError
