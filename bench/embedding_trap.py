@@ -28,11 +28,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import peft
 import torch
 
-from paretune.data.batch import pad_batch, shuffle_order
+from paretune.data.batch import shuffle_order
 from paretune.methods.core.run_axis import Fleet
-from paretune.metrics.translation import scores, signatures
+from paretune.metrics.translation import BLEU, signature
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
@@ -147,10 +148,10 @@ def main() -> None:
     test = encode_texts(examples, loaded.tokenizer, LONGEST)
     data = encode_texts(dataset.train, loaded.tokenizer, LONGEST)
     references = [str(e.target) for e in examples]
-    print(f"{len(references)} texts, greedy; BLEU|{signatures()['bleu']}")
+    print(f"{len(references)} texts, greedy; BLEU|{signature('bleu')}")
 
     def say(what: str, texts: list[str]) -> None:
-        print(f"{what:62} BLEU {scores(texts, references, 'bleu')['bleu']:6.2f}", flush=True)
+        print(f"{what:62} BLEU {BLEU.compute(references, texts, ()):6.2f}", flush=True)
 
     width = loaded.model.config.d_model
     say("untuned, through tokens", _plain(loaded, test, Fleet()))

@@ -45,9 +45,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from paretune.data.batch import pad_batch
 from paretune.models.load import load_model, reset_head, set_dropout
 from paretune.models.structure.anatomy import find_target_modules
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.caches import ProcessCache

@@ -7,9 +7,7 @@ import pytest
 from support.paired import difference
 
 from paretune.analysis.constant_answers import answers_are_constant, is_collapsed
-from paretune.analysis.numbers import columns, from_sums
-from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
-from paretune.metrics.regression import PRIMARY, scores
+from paretune.analysis.statistics.score_interval import score_interval
 from paretune.store.record import Predictions
 
 
@@ -26,27 +24,6 @@ def world(rng: np.random.Generator, n: int, noise: float, seeds: int) -> list[Pr
     return [
         part(label, label + 0.9 * shared + rng.normal(0, 0.436 * noise, n)) for _ in range(seeds)
     ]
-
-
-@pytest.mark.parametrize("metric", PRIMARY)
-def test_sums_give_the_scores(metric: str) -> None:
-    rng = np.random.default_rng(0)
-    label = rng.normal(1e4, 3.0, 30)
-    answer = label + rng.normal(0, 2.0, 30)
-    found = from_sums(metric, columns(metric, label, answer).sum(axis=0))
-    assert float(found) == pytest.approx(scores(label, answer, metric)["primary"], abs=1e-9)
-    one = bootstrap_score([part(label, answer)], metric)  # type: ignore[arg-type]
-    assert one.estimate == pytest.approx(scores(label, answer, metric)["primary"], abs=1e-9)
-
-
-def test_a_resample_is_that_sample() -> None:
-    rng = np.random.default_rng(1)
-    label, answer = rng.normal(0, 1, 20), rng.normal(0, 1, 20)
-    drawn = rng.integers(0, 20, 20)
-    weights = np.bincount(drawn, minlength=20)
-    for metric in ("r2", "pearson"):
-        found = from_sums(metric, weights @ columns(metric, label, answer))
-        assert float(found) == pytest.approx(scores(label[drawn], answer[drawn], metric)["primary"])
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -9,15 +9,14 @@ import pytest
 from sacrebleu.metrics import BLEU, CHRF, TER
 from support.paired import difference
 
-from paretune.analysis import translations
+from paretune import metrics
 from paretune.analysis.constant_answers import is_collapsed
 from paretune.analysis.statistics.score_interval import (
     bootstrap_score,
     confidence_interval,
     score_interval,
 )
-from paretune.analysis.translations import columns, from_sums, score
-from paretune.metrics.translation import Name, Statistics, statistic
+from paretune.metrics import translation
 from paretune.store.record import Predictions
 
 METRICS = {"bleu": BLEU(force=True), "chrf": CHRF(), "ter": TER()}
@@ -49,16 +48,16 @@ TRANSLATIONS = {
 
 @pytest.mark.parametrize("texts", TRANSLATIONS)
 @pytest.mark.parametrize("name", METRICS)
-def test_resampled_scores_are_sacrebleus(name: Name, texts: str) -> None:
-    given = TRANSLATIONS[texts]
-    table = columns(name, given, REFERENCES)
+def test_resampled_scores_are_sacrebleus(name: str, texts: str) -> None:
+    given, metric = TRANSLATIONS[texts], metrics.get(name)
+    (table,) = metric.statistics(REFERENCES, [given], ())
     rng = np.random.default_rng(3)
     drawn = [np.arange(6), *(rng.integers(6, size=6) for _ in range(60)), [3] * 6, [2, 3] * 3]
-    ours = from_sums(name, np.stack([table[list(d)].sum(axis=0) for d in drawn]))
+    ours = metric.from_sums(np.stack([table[list(d)].sum(axis=0) for d in drawn]))
     for value, chosen in zip(ours, drawn, strict=True):
         told, wanted = ([t[i] for i in chosen] for t in (given, REFERENCES))
         assert value == pytest.approx(METRICS[name].corpus_score(told, [wanted]).score, abs=1e-9)
-    assert score(name, given, REFERENCES) == pytest.approx(ours[0])
+    assert metric.score(REFERENCES, given) == pytest.approx(ours[0])
 
 
 def predictions(translations: tuple[str, ...], references: tuple[str, ...]) -> Predictions:
@@ -87,23 +86,17 @@ def test_scores_that_no_draw_moves_have_no_width(texts: str, value: float) -> No
     assert found.share_seeds == 0 and found.p == (0.0 if value else 1.0)
 
 
-def test_texts_are_read_once_however_often_they_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_read_once_however_often_they_are_drawn() -> None:
     """What makes many cells take seconds: draws are of sums, not of texts."""
     rng = np.random.default_rng(0)
     words = np.array([f"w{i}" for i in range(500)])
     wanted = tuple(" ".join(rng.choice(words, 12)) for _ in range(200))
     told = tuple(" ".join(rng.permutation(text.split())) for text in wanted)
-    read: list[tuple[str, int]] = []
-
-    def counted(name: Name, texts: tuple[str, ...], references: tuple[str, ...]) -> Statistics:
-        read.append((name, len(texts)))
-        return statistic(name, texts, references)
-
-    monkeypatch.setattr(translations, "statistic", counted)
+    before = translation._corpus_table.cache_info().misses
     for name in METRICS:
         for _ in range(2):
-            assert len(bootstrap_score([predictions(told, wanted)], name).draws) > 1000  # type: ignore[arg-type]
-    assert read == [(name, 200) for name in METRICS]
+            assert len(bootstrap_score([predictions(told, wanted)], name).draws) > 1000
+    assert translation._corpus_table.cache_info().misses == before + len(METRICS)
 
 
 def test_one_segment_says_nothing() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from paretune.data.batch import pad_batch
 from paretune.data.example import Example
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import count_tokens, encode_texts
 
 

@@ -14,12 +14,12 @@ from support.tiny_models import FAMILIES
 from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
-from paretune.data.batch import pad_batch
 from paretune.errors import MethodError
 from paretune.methods import prefix
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
+from paretune.objectives.collate import pad_batch
 from paretune.study import ModelSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.optimiser import make_adamw

@@ -11,10 +11,10 @@ from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune import methods
-from paretune.data.batch import pad_batch
 from paretune.errors import MethodError
 from paretune.methods import stack
 from paretune.methods.core import options as method_options
+from paretune.objectives.collate import pad_batch
 from paretune.planning.context import choose_learning_rates
 from paretune.study import MethodSpec
 from paretune.training.caches import ProcessCache

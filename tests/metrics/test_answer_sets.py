@@ -10,53 +10,48 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from paretune.analysis.scores import score
-from paretune.metrics import answer_sets
+from paretune import metrics
+from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
+
+F1A_EM = metrics.get("f1a_em")
 
 
 def test_by_hand() -> None:
-    label = [1, 0, 1, 0, 1, 1]
-    answer = [1, 0, 1, 1, 1, 0]
-    found = answer_sets.scores(label, answer, [0, 0, 0, 1, 1, 2], "f1a_em")
-    assert found["f1a"] == pytest.approx(2 * 3 / (4 + 4))
-    assert found["em"] == pytest.approx(1 / 3)
-    assert found["primary"] == pytest.approx((0.75 + 1 / 3) / 2)
-    assert (found["n"], found["questions"]) == (6, 3)
-    assert found["accuracy"] == pytest.approx(4 / 6)
+    label, answer = [1, 0, 1, 0, 1, 1], [1, 0, 1, 1, 1, 0]
+    questions = [0, 0, 0, 1, 1, 2]
+    assert f1a(label, answer, questions) == pytest.approx(2 * 3 / (4 + 4))
+    assert exact_match(label, answer, questions) == pytest.approx(1 / 3)
+    assert f1a_em(label, answer, questions) == pytest.approx((0.75 + 1 / 3) / 2)
 
 
 def test_a_question_need_not_stand_together() -> None:
-    label, answer = [1, 0, 1, 0], [1, 1, 1, 0]
-    apart = answer_sets.scores(label, answer, [0, 1, 0, 1], "f1a_em")
-    assert apart["em"] == 0.5
-    assert score(label, answer, "f1a_em", [0, 1, 0, 1]) == apart["primary"]
+    label, answer, questions = [1, 0, 1, 0], [1, 1, 1, 0], [0, 1, 0, 1]
+    assert exact_match(label, answer, questions) == 0.5
+    assert F1A_EM.score(label, answer, questions) == f1a_em(label, answer, questions)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_f1a_is_scikit_learns_and_the_analysis_agrees(seed: int) -> None:
+def test_f1a_is_scikit_learns_and_sums_agree(seed: int) -> None:
     rng = np.random.default_rng(seed)
     label, answer = rng.integers(0, 2, 60), rng.integers(0, 2, 60)
-    question = [int(q) for q in rng.integers(0, 15, 60)]
-    found = answer_sets.scores(label, answer, question, "f1a_em")
-    assert found["f1a"] == pytest.approx(f1_score(label, answer))
-    whole = [all((label == answer)[np.array(question) == q]) for q in sorted(set(question))]
-    assert found["em"] == pytest.approx(np.mean(whole))
-    assert score(label, answer, "f1a_em", question) == pytest.approx(found["primary"])
+    questions = [int(q) for q in rng.integers(0, 15, 60)]
+    assert f1a(label, answer, questions) == pytest.approx(f1_score(label, answer))
+    whole = [all((label == answer)[np.array(questions) == q]) for q in sorted(set(questions))]
+    assert exact_match(label, answer, questions) == pytest.approx(np.mean(whole))
+    for metric in (metrics.get("f1a"), metrics.get("em"), F1A_EM):
+        exact = metric.compute(label, answer, questions)
+        assert metric.score(label, answer, questions) == pytest.approx(exact)
 
 
 def test_nothing_right_and_nothing_called_right() -> None:
-    found = answer_sets.scores([0, 0], [0, 0], [0, 1], "f1a_em")
-    assert (found["f1a"], found["em"], found["primary"]) == (0, 1, 0.5)
-    assert score([0, 0], [0, 0], "f1a_em", [0, 1]) == 0.5
+    nothing = ([0, 0], [0, 0], [0, 1])
+    assert (f1a(*nothing), exact_match(*nothing), f1a_em(*nothing)) == (0, 1, 0.5)
+    assert F1A_EM.score(*nothing) == 0.5
 
 
-def test_other_metrics_decide_where_they_are_asked_for() -> None:
-    found = answer_sets.scores([1, 0], [1, 1], [0, 0], "accuracy")
-    assert (found["primary"], found["em"]) == (0.5, 0)
-    with pytest.raises(ValueError, match="not one of answer sets"):
-        answer_sets.scores([1, 0], [1, 1], [0, 0], "r2")
-    with pytest.raises(ValueError, match="2 labels but 1 questions"):
-        answer_sets.scores([1, 0], [1, 1], [0], "f1a_em")
+def test_every_answer_needs_a_question() -> None:
+    with pytest.raises(ValueError, match="2 references but 1 questions"):
+        f1a_em([1, 0], [1, 1], [0])
 
 
 def judged(path: Path) -> dict[tuple[int, int, int], int]:
@@ -75,8 +70,8 @@ def test_slobenchs_sample(shared: Path) -> None:
     truth = judged(folder / "sample_reference_dataset" / "MultiRC.jsonl")
     given = judged(folder / "sample_submission" / "MultiRC.jsonl")
     assert truth.keys() == given.keys()
-    questions: dict[tuple[int, int], int] = {}
-    asked = [questions.setdefault(key[:2], len(questions)) for key in truth]
-    found = answer_sets.scores(list(truth.values()), [given[key] for key in truth], asked, "f1a_em")
-    assert (found["f1a"], found["em"]) == (pytest.approx(0.4), 0)
-    assert found["primary"] == pytest.approx(0.2)
+    numbers: dict[tuple[int, int], int] = {}
+    questions = [numbers.setdefault(key[:2], len(numbers)) for key in truth]
+    compared = ([*truth.values()], [given[key] for key in truth], questions)
+    assert (f1a(*compared), exact_match(*compared)) == (pytest.approx(0.4), 0)
+    assert f1a_em(*compared) == pytest.approx(0.2)

@@ -1,73 +1,91 @@
-"""Scores against numbers worked out by hand, and against the values of constant answers."""
+"""Label metrics against numbers worked out by hand, and against the values of constant answers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
 
-from paretune.metrics.classification import PRIMARY, scores
+from paretune import metrics
+from paretune.metrics.classification import METRICS
 
 
-def test_boolq_always_yes_scores_what_the_published_bars_show():
-    labels = np.array([1] * 14 + [0] * 4)
-    got = scores(labels, np.ones(18, dtype=int), 2, "accuracy")
+def compute(name: str, references: Sequence[int], predictions: Sequence[int]) -> float:
+    return metrics.get(name).compute(references, predictions, ())
+
+
+def test_boolq_always_yes_scores_what_the_published_bars_show() -> None:
+    references, predictions = [1] * 14 + [0] * 4, [1] * 18
     # F1 of "yes" is 2*14/(14+18) = 0.875, of "no" 0: macro 0.4375, weighted 0.875 * 14/18.
-    assert got["accuracy"] == got["primary"] == pytest.approx(14 / 18)
-    assert got["macro_f1"] == pytest.approx(0.4375)
-    assert got["weighted_f1"] == pytest.approx(0.875 * 14 / 18)
-    assert round(float(got["accuracy"]), 4) == 0.7778
-    assert round(float(got["weighted_f1"]), 4) == 0.6806
-    assert got["n"] == 18
+    assert compute("accuracy", references, predictions) == pytest.approx(14 / 18)
+    assert compute("macro_f1", references, predictions) == pytest.approx(0.4375)
+    assert compute("weighted_f1", references, predictions) == pytest.approx(0.875 * 14 / 18)
+    assert round(compute("accuracy", references, predictions), 4) == 0.7778
+    assert round(compute("weighted_f1", references, predictions), 4) == 0.6806
 
 
-def test_cb_always_entailment_scores_what_the_published_bars_show():
-    labels = np.array([0] * 7 + [1] * 13 + [2] * 2)
-    got = scores(labels, np.zeros(22, dtype=int), 3, "accuracy_f1")
-    assert round(float(got["accuracy"]), 4) == 0.3182
-    assert round(float(got["weighted_f1"]), 4) == 0.1536
+def test_cb_always_entailment_scores_what_the_published_bars_show() -> None:
+    references, predictions = [0] * 7 + [1] * 13 + [2] * 2, [0] * 22
+    assert round(compute("accuracy", references, predictions), 4) == 0.3182
+    assert round(compute("weighted_f1", references, predictions), 4) == 0.1536
     macro = (2 * 7 / (7 + 22)) / 3
-    assert got["macro_f1"] == pytest.approx(macro)
-    assert got["primary"] == pytest.approx((7 / 22 + macro) / 2)
+    assert compute("macro_f1", references, predictions) == pytest.approx(macro)
+    assert compute("accuracy_f1", references, predictions) == pytest.approx((7 / 22 + macro) / 2)
 
 
-def test_copa_always_the_first_choice():
-    labels = np.array([0] * 55 + [1] * 45)
-    got = scores(labels, np.zeros(100, dtype=int), 2, "weighted_f1")
-    assert round(float(got["primary"]), 4) == 0.3903
+def test_copa_always_the_first_choice() -> None:
+    assert round(compute("weighted_f1", [0] * 55 + [1] * 45, [0] * 100), 4) == 0.3903
 
 
-def test_three_labels_by_hand():
-    #  label 0: tp 2, asked 3, answered 2 -> 4/5; label 1: tp 2, asked 2, answered 3 -> 4/5;
-    #  label 2: tp 1, asked 1, answered 1 -> 1.
-    got = scores([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 2], 3, "macro_f1")
-    assert got["accuracy"] == pytest.approx(5 / 6)
-    assert got["macro_f1"] == pytest.approx((4 / 5 + 4 / 5 + 1) / 3)
-    assert got["weighted_f1"] == pytest.approx((3 * 4 / 5 + 2 * 4 / 5 + 1) / 6)
+def test_three_labels_by_hand() -> None:
+    #  label 0: tp 2, references 3, predictions 2 -> 4/5; label 1: tp 2, 2, 3 -> 4/5; label 2: 1.
+    references, predictions = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 2]
+    assert compute("accuracy", references, predictions) == pytest.approx(5 / 6)
+    assert compute("macro_f1", references, predictions) == pytest.approx((4 / 5 + 4 / 5 + 1) / 3)
+    weighted = (3 * 4 / 5 + 2 * 4 / 5 + 1) / 6
+    assert compute("weighted_f1", references, predictions) == pytest.approx(weighted)
 
 
-def test_a_label_that_nobody_asks_or_answers_is_left_out_of_the_macro_mean():
-    assert scores([0, 1], [0, 1], 3, "macro_f1")["macro_f1"] == 1.0
-    # Answered but never asked: it counts, with F1 0.
-    assert scores([0, 1], [0, 2], 3, "macro_f1")["macro_f1"] == pytest.approx(1 / 3)
+def test_a_label_that_nobody_has_or_predicts_is_left_out_of_the_macro_mean() -> None:
+    assert compute("macro_f1", [0, 1], [0, 1]) == 1.0
+    # Predicted but never a reference: it counts, with F1 0.
+    assert compute("macro_f1", [0, 1], [0, 2]) == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("metric", PRIMARY)
-def test_every_primary_metric_is_perfect_on_perfect_answers(metric):
-    assert scores([0, 1, 2, 0], [0, 1, 2, 0], 3, metric)["primary"] == 1.0
+@pytest.mark.parametrize("seed", range(12))
+def test_sums_give_scikit_learns_scores(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = int(rng.integers(2, 7))
+    label = rng.integers(0, labels, 40)
+    # Some seeds never predict the last label, or predict one that nobody has.
+    answer = rng.integers(0, labels - 1 + (seed % 3), 40)
+    accuracy = accuracy_score(label, answer)
+    f1 = {a: f1_score(label, answer, average=a, zero_division=0) for a in ("macro", "weighted")}
+    expected = {
+        "accuracy": accuracy,
+        "macro_f1": f1["macro"],
+        "weighted_f1": f1["weighted"],
+        "accuracy_f1": (accuracy + f1["macro"]) / 2,
+    }
+    for name, value in expected.items():
+        assert metrics.get(name).score(label, answer) == pytest.approx(value, abs=1e-12)
 
 
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 @pytest.mark.parametrize(
-    ("labels", "predictions", "num_labels", "metric", "says"),
+    ("references", "predictions", "message"),
     [
-        ([0, 1], [0, 1], 2, "f1", "accuracy_f1"),
-        ([0, 1], [0], 2, "accuracy", "2 labels but 1"),
-        ([], [], 2, "accuracy", "at least one"),
-        ([0, 2], [0, 1], 2, "accuracy", "0..1"),
-        ([0, 1], [0, -1], 2, "accuracy", "predictions must lie"),
-        ([0.5, 1.0], [0, 1], 2, "accuracy", "integers"),
-        ([[0], [1]], [0, 1], 2, "accuracy", "shape"),
+        ([0, 1], [0], "2 references but 1"),
+        ([], [], "at least one"),
+        ([0, 1], [0, -1], "predictions: expected label indices"),
+        ([0.5, 1.0], [0, 1], "references: expected label indices"),
+        ([[0], [1]], [0, 1], "expected .examples,."),
     ],
 )
-def test_what_cannot_be_scored_is_refused(labels, predictions, num_labels, metric, says):
-    with pytest.raises(ValueError, match=says):
-        scores(labels, predictions, num_labels, metric)
+def test_what_cannot_be_scored_is_refused(
+    metric: metrics.Metric, references: list[int], predictions: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        metric.compute(references, predictions, ())

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from paretune import methods
-from paretune.data.batch import IGNORE_INDEX
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
 from paretune.models.packing.encoder_decoder import lm_head
+from paretune.objectives.collate import IGNORE_INDEX
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate, generation_config

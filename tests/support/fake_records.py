@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paretune.analysis.scores import score
+from paretune import metrics
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, ModelSpec, Run, Study
@@ -113,9 +113,10 @@ def constant(n: int = 60, labels: int = 3, answer: int = 0) -> Predictions:
 def scores(given: Predictions, metric: str, loss: float = 0.7) -> dict[str, Any]:
     """What a record says of answers."""
     found = {
-        m: score(given.label, given.prediction, m) for m in ("accuracy", "macro_f1", "weighted_f1")
+        m: metrics.get(m).score(given.label, given.prediction)
+        for m in ("accuracy", "macro_f1", "weighted_f1")
     }
-    primary = score(given.label, given.prediction, metric)  # type: ignore[arg-type]
+    primary = metrics.get(metric).score(given.label, given.prediction)
     return {**found, "primary": primary, "loss": loss, "n": len(given.uid)}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from paretune import metrics
 from paretune.metrics import translation
 from paretune.store.record import Predictions, Record
 from paretune.study import Run, Study
@@ -72,7 +73,7 @@ def record(run: Run, parts: Mapping[str, Predictions], loss: float = 1.2) -> Rec
     """What a run of a translation leaves."""
     scores = {
         name: {
-            **translation.scores([*map(str, p.prediction)], [*map(str, p.label)], "bleu"),
+            **_scores(p),
             "loss": loss,
         }
         for name, p in parts.items()
@@ -85,7 +86,7 @@ def record(run: Run, parts: Mapping[str, Predictions], loss: float = 1.2) -> Rec
     trained = run.learning_rate is not None
     result = {
         "scores": scores,
-        "signatures": translation.signatures(),
+        "signatures": metrics.signatures(("bleu", "chrf", "ter")),
         "curve": curve if trained else [],
         "trained_parameters": fake.PARAMETERS.get(run.method.name) if trained else 0,
     }
@@ -118,6 +119,11 @@ def cell(
         found.append(record(run, {"test": part}, 2 - quality + seed / 50))
     run = fake.make_run(given, "cost", method, seeds[0], learning_rate=1e-3, **changes)
     return [*found, fake.cost(run, MEGABYTES.get(method, 190.0))]
+
+
+def _scores(given: Predictions) -> dict[str, float]:
+    found = {m.name: m.compute(given.label, given.prediction, ()) for m in translation.METRICS}
+    return {**found, "primary": found["bleu"], "n": len(given.label)}
 
 
 def whole(

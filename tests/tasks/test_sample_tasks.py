@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from paretune import tasks
-from paretune.data.checks import audit
+from paretune.data.checks.audit import audit
 from paretune.errors import StudyError
 from paretune.study import TaskSpec
 

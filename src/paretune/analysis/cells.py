@@ -10,7 +10,7 @@ from typing import Any
 
 from paretune.analysis.constant_answers import is_collapsed
 from paretune.analysis.lr_selection import RateSelection, select_learning_rate
-from paretune.analysis.scores import primary_metric
+from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.score_interval import (
     BootstrapScore,
     Interval,
@@ -20,7 +20,7 @@ from paretune.analysis.statistics.score_interval import (
 from paretune.analysis.together import with_groups
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
-from paretune.study import MethodSpec, Metric, Run, Study, TaskSpec
+from paretune.study import MethodSpec, Run, Study, TaskSpec
 
 __all__ = [
     "BASELINES",
@@ -78,7 +78,7 @@ class Cell:
     model: str
     method: str
     name: str
-    metric: Metric
+    metric: str
     final: tuple[Record, ...] = ()
     tuning: tuple[Record, ...] = ()
     cost: tuple[Record, ...] = ()
@@ -178,9 +178,9 @@ def group_into_cells(
     for state in states:
         if not state.ended:
             waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
-    metrics: dict[str, Metric] = {t.key: "bleu" for t in study.tasks if t.is_translation}
+    metrics: dict[str, str] = {t.key: "bleu" for t in study.tasks if t.is_translation}
     for task, found in by_task.items():
-        if (metric := primary_metric(found)) is not None:
+        if (metric := find_primary_metric(found)) is not None:
             metrics[task] = metric
     return [
         _build_cell(
@@ -209,7 +209,7 @@ def _build_cell(
     study: Study,
     key: tuple[str, str, str],
     name: str,
-    metric: Metric | None,
+    metric: str | None,
     records: Sequence[Record],
     waiting: Mapping[tuple[str, str], int],
 ) -> Cell:
@@ -223,7 +223,7 @@ def _build_cell(
     return Cell(
         *key,
         name=name,
-        metric=metric or "accuracy",
+        metric=metric or DEFAULT,
         final=tuple(sorted(final, key=lambda r: r.run.seed)),
         tuning=tuple(tuning),
         cost=tuple(cost),

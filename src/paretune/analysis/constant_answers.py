@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paretune.analysis.scores import score
+from paretune import metrics
 from paretune.store.record import Predictions
-from paretune.study import Answer, Metric
+from paretune.study import Answer
 
 CONSTANT_SPREAD = 1e-3
 """Numbers that vary by less than this share of what the labels vary by are one answer."""
@@ -34,14 +34,15 @@ def is_collapsed(predictions: Predictions) -> bool:
 
 
 def score_constants(
-    labels: Sequence[int], metric: Metric, question: Sequence[int] = ()
+    labels: Sequence[int], metric: str, question: Sequence[int] = ()
 ) -> dict[int, float]:
     """What answering one label always would score, for each label that occurs."""
     n = len(labels)
-    return {label: score(labels, [label] * n, metric, question) for label in sorted(set(labels))}
+    score = metrics.get(metric).score
+    return {label: score(labels, [label] * n, question) for label in sorted(set(labels))}
 
 
-def find_best_constant(labels: Sequence[int], metric: Metric, question: Sequence[int] = ()) -> int:
+def find_best_constant(labels: Sequence[int], metric: str, question: Sequence[int] = ()) -> int:
     """The constant answer that scores highest; the smaller label where two score the same."""
     scores = score_constants(labels, metric, question)
     return max(scores, key=lambda label: (scores[label], -label))

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.analysis.constant_answers import find_best_constant
-from paretune.analysis.scores import score
-from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
 
 TRIVIAL_BASELINES = ("majority", "copy_source")
 """Baselines that answer without looking: to be beaten, and never to be taken."""
@@ -98,11 +97,11 @@ def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
 
 def _best_label_score(cell: Cell) -> float | None:
     found = cell.bootstrap
-    if found is None or cell.metric in (*REGRESSION_METRICS, *TRANSLATION_METRICS):
+    if found is None or metrics.get(cell.metric).credit is None:
         return None
     labels = [int(label) for label in found.label]
     best = find_best_constant(labels, cell.metric, found.question)
-    return score(labels, [best] * len(labels), cell.metric, found.question)
+    return metrics.get(cell.metric).score(labels, [best] * len(labels), found.question)
 
 
 def _count_collapsed(cell: Cell) -> int:

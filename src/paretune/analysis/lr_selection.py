@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paretune.analysis.scores import LOWEST, METRICS, primary_metric
+from paretune import metrics
+from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.score_interval import bootstrap_score, bootstrap_variance
 from paretune.store.record import UNSCORED_RESULTS, Predictions, Record
-from paretune.study import Metric
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
     with an unexpected error says nothing of its rate and does not count. Ties go to the lower
     mean selection loss, then to the smaller rate.
     """
-    worst = LOWEST.get(primary_metric(tuning) or METRICS[0], 0.0)
+    worst = metrics.get(find_primary_metric(tuning) or DEFAULT).lowest
     by_rate: dict[float, list[Record]] = {}
     for record in tuning:
         if record.run.learning_rate is not None and _selection(record, worst) is not None:
@@ -101,7 +101,7 @@ def _is_undecided(
     if not folds:
         # Nothing to pair: clear only where every trial of the runner-up was lost.
         return second.failed < second.folds
-    metric = primary_metric([*best_runs, *second_runs]) or METRICS[0]
+    metric = find_primary_metric([*best_runs, *second_runs]) or DEFAULT
     errors = [_paired_error(a[fold], b[fold], metric) for fold in folds]
     return gap < math.sqrt(sum(error**2 for error in errors)) / len(folds)
 
@@ -114,7 +114,7 @@ def _by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
     }
 
 
-def _paired_error(a: Predictions, b: Predictions, metric: Metric) -> float:
+def _paired_error(a: Predictions, b: Predictions, metric: str) -> float:
     """Standard error of the difference of two answers to the same selection part."""
     one, other = bootstrap_score([a], metric), bootstrap_score([b], metric)
     return math.sqrt(bootstrap_variance(one, one.draws - other.draws))

@@ -9,8 +9,8 @@ from statistics import fmean
 
 import numpy as np
 
+from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.scores import LOWEST
 from paretune.analysis.statistics.score_interval import (
     BootstrapScore,
     Interval,
@@ -72,7 +72,7 @@ def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
 
 def _interval_of_runs(records: Sequence[Record], cell: Cell, lost: int) -> Interval | None:
     answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
-    worst = LOWEST.get(cell.metric, 0.0)
+    worst = metrics.get(cell.metric).lowest
     # A mean that a lost seed takes to minus infinity (R²) has no interval.
     if len(answers) < len(records) or (lost and not math.isfinite(worst)):
         return None
@@ -104,7 +104,7 @@ def _scored_runs(cell: Cell) -> list[Record]:
 
 def _mean(cell: Cell) -> tuple[float, float]:
     found = [_quality(record) for record in _scored_runs(cell)]
-    worst = LOWEST.get(cell.metric, 0.0)
+    worst = metrics.get(cell.metric).lowest
     lost = [(worst, -math.inf) for record in cell.final if record.outcome in UNSCORED_RESULTS]
     return fmean(s for s, _ in (*found, *lost)), fmean(rest for _, rest in (*found, *lost))
 

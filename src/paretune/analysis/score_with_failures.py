@@ -13,9 +13,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.run_selection import add_failed_seeds
-from paretune.analysis.scores import LOWEST
 from paretune.analysis.statistics.score_interval import BootstrapScore
 from paretune.store.record import UNSCORED_RESULTS
 
@@ -32,7 +32,7 @@ def score_with_failures(cell: Cell) -> BootstrapScore | None:
     """
     if cell.bootstrap is None:
         return None
-    lost, worst = count_failed_seeds(cell), LOWEST.get(cell.metric, 0.0)
+    lost, worst = count_failed_seeds(cell), metrics.get(cell.metric).lowest
     if not lost:
         return cell.bootstrap
     return add_failed_seeds(cell.bootstrap, lost, worst) if math.isfinite(worst) else None

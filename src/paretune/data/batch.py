@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from paretune.objectives.encoding import Encoded
 from paretune.study import derive_seed
-
-Array = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def shuffle_order(n: int, seed: int, epoch: int) -> list[int]:
@@ -19,8 +15,6 @@ def shuffle_order(n: int, seed: int, epoch: int) -> list[int]:
     return [int(i) for i in generator.permutation(n)]
 
 
-IGNORE_INDEX = -100
-"""Where a batch of targets has no token; torch's losses pass over it."""
 PASS_OVERHEAD_TOKENS = 40
 """What one more pass through a model costs beside its tokens, in tokens, on a CPU (docs/log.md)."""
 NEVER_SPLIT = 1 << 40
@@ -185,34 +179,3 @@ def stack_passes(
             stacks.append({run: number})
             held.append((rows, length))
     return stacks
-
-
-def pad_batch(encoded: Encoded, indices: Sequence[int], pad_id: int) -> dict[str, Array]:
-    """One batch as int64 arrays, padded on the right to its own longest choice.
-
-    Returns:
-        ``input_ids``, ``attention_mask``, and ``token_type_ids`` where the model has them (their
-        padding is 0): (batch, tokens), or (batch, choices, tokens) for several choices. Where
-        there are targets, ``labels`` too, (batch, target tokens), padded with -100.
-    """
-    choices = len(encoded.ids[indices[0]])
-    longest = max(len(tokens) for i in indices for tokens in encoded.ids[i])
-    shape = (len(indices), choices, longest)
-    ids, mask = np.full(shape, pad_id, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    types = None if encoded.type_ids is None else np.zeros(shape, dtype=np.int64)
-    for row, i in enumerate(indices):
-        for c, tokens in enumerate(encoded.ids[i]):
-            ids[row, c, : len(tokens)] = tokens
-            mask[row, c, : len(tokens)] = 1
-            if types is not None and encoded.type_ids is not None:
-                types[row, c, : len(tokens)] = encoded.type_ids[i][c]
-    batch = {"input_ids": ids, "attention_mask": mask}
-    if types is not None:
-        batch["token_type_ids"] = types
-    batch = {k: v[:, 0] for k, v in batch.items()} if choices == 1 else batch
-    if encoded.targets is not None:
-        width = max(len(encoded.targets[i]) for i in indices)
-        batch["labels"] = np.full((len(indices), width), IGNORE_INDEX, dtype=np.int64)
-        for row, i in enumerate(indices):
-            batch["labels"][row, : len(encoded.targets[i])] = encoded.targets[i]
-    return batch

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from ruamel.yaml import YAML
 
+from paretune import metrics
 from paretune.analysis.cells import Cell
-from paretune.analysis.scores import TITLES
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
 from paretune.exporting.restore import TaskSignature
@@ -101,7 +101,10 @@ def render_model_card(
 
 def _score_lines(study: Study, cell: Cell, cells: Sequence[Cell], record: Record) -> list[str]:
     """The cell's score and those of the baselines, each with interval, examples and seeds."""
-    lines = [f"On the test part; score: {TITLES[cell.metric]}, with its 95% interval.", ""]
+    lines = [
+        f"On the test part; score: {metrics.get(cell.metric).title}, with its 95% interval.",
+        "",
+    ]
     lines += ["| method | score | examples | seeds |", "|---|---|---|---|"]
     beside = [c for c in cells if c.baseline and c.model in ("-", cell.model) and c is not cell]
     for one in (cell, *beside):

@@ -1,1 +1,59 @@
-"""Scores of answers: classification, numbers, translations; SloBench's own beside them."""
+"""Metrics: values with a name, a range and how they are computed (:mod:`.metric`).
+
+A built-in metric stands in the list ``METRICS`` of its file; an installed package adds its own by
+the entry point group ``paretune.metrics``, each pointing to a :class:`Metric`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from paretune import plugins
+from paretune.errors import StudyError
+from paretune.metrics import answer_sets, classification, regression, translation
+from paretune.metrics.metric import Array, Metric, Value
+from paretune.metrics.translation import TEXT
+
+__all__ = ["TEXT", "Array", "Metric", "Value", "built_in", "get", "names", "of_types"]
+
+_BUILT_IN: dict[str, Metric] = {
+    metric.name: metric
+    for module in (answer_sets, classification, regression, translation)
+    for metric in module.METRICS
+}
+"""Answer sets come first: where records have theirs, it is no chance."""
+
+
+def built_in() -> tuple[Metric, ...]:
+    """The metrics of this package."""
+    return tuple(_BUILT_IN.values())
+
+
+def names() -> tuple[str, ...]:
+    """Names of all metrics; those of installed packages are not loaded for it."""
+    return (*_BUILT_IN, *(name for name in plugins.names(plugins.METRICS) if name not in _BUILT_IN))
+
+
+def get(name: str) -> Metric:
+    """The metric with this name.
+
+    Raises:
+        StudyError: there is none.
+        PluginError: an installed package offers it, but it cannot be loaded.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if name in plugins.names(plugins.METRICS):
+        return plugins.load(plugins.METRICS, name, Metric)
+    raise StudyError(f'unknown metric "{name}".', remedy=f"Known are {', '.join(names())}.")
+
+
+def signatures(names: Collection[str]) -> dict[str, str]:
+    """How these metrics are computed, by name, where they have a signature."""
+    return {name: signature() for name in names if (signature := get(name).signature)}
+
+
+def of_types(target_types: Collection[str]) -> tuple[str, ...]:
+    """Names of the built-in metrics that may be primary for these types of target."""
+    every = _BUILT_IN.values()
+    return tuple(m.name for m in every if m.selectable and m.target_type in target_types)

@@ -1,54 +1,147 @@
-"""Scores of answer sets: F1 over all answers (F1a), whole questions right (EM), and their mean.
+"""Metrics of answer sets: F1 over all answers (F1a), questions answered fully right (EM), their mean.
 
 MultiRC's metric (Khashabi et al. 2018) as SuperGLUE and SloBench compute it: F1a is the F1 of the
 label "right" over every answer of every question; EM is the share of questions all of whose answers
-are judged rightly.
+are judged rightly. Without questions every answer is to a question of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from paretune.metrics import classification
+from paretune.metrics.classification import label_arrays
+from paretune.metrics.metric import Array, Metric, Value
 
+ANSWER_SET = "answer_set"
 RIGHT = 1
-"""The label of an answer that is right; 0 is the other."""
+"""The label of a right answer; 0 is the other."""
 
 
-def scores(
-    labels: ArrayLike, predictions: ArrayLike, questions: Sequence[int], metric: str
-) -> dict[str, float | int]:
-    """Score ``predictions`` against ``labels``.
+def f1a(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """F1 of the label "right"; 0 where nothing is right and nothing is called right."""
+    label, predicted = label_arrays(references, predictions)
+    both = int((label == RIGHT).sum() + (predicted == RIGHT).sum())
+    return 2 * int(((label == RIGHT) & (predicted == RIGHT)).sum()) / both if both else 0.0
 
-    Args:
-        labels: (answers,), 1 for a right answer and 0 for a wrong one.
-        predictions: (answers,), the same.
-        questions: (answers,), which question each belongs to.
-        metric: ``f1a_em``, or one of :data:`paretune.metrics.classification.PRIMARY`.
 
-    Returns:
-        What classification has, with ``n`` answers; ``f1a``, ``em``, and ``questions``, their
-        number.
-
-    Raises:
-        ValueError: as classification; or not one question for each answer.
-    """
-    primary = metric if metric in classification.PRIMARY else "accuracy"
-    found = classification.scores(labels, predictions, 2, primary)
-    label, answer = np.asarray(labels), np.asarray(predictions)
+def exact_match(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Share of questions whose answers are all judged rightly."""
+    label, predicted = label_arrays(references, predictions)
+    questions = _own_questions(label, questions)
     if len(questions) != len(label):
-        raise ValueError(f"{len(label)} labels but {len(questions)} questions")
-    if metric != primary and metric != "f1a_em":
-        raise ValueError(f"metric {metric!r} is not one of answer sets")
-    both = int((label == RIGHT).sum() + (answer == RIGHT).sum())
-    # Nothing right and nothing called right: 0, as scikit-learn's f1_score says.
-    f1a = 2 * int(((label == RIGHT) & (answer == RIGHT)).sum()) / both if both else 0.0
-    asked = set(questions)
-    failed = {q for q, good in zip(questions, label == answer, strict=True) if not good}
-    em = 1 - len(failed) / len(asked)
-    if metric == "f1a_em":
-        found["primary"] = (f1a + em) / 2
-    return {**found, "f1a": f1a, "em": em, "questions": len(asked)}
+        raise ValueError(f"{len(label)} references but {len(questions)} questions")
+    failed = {q for q, right in zip(questions, label == predicted, strict=True) if not right}
+    return 1 - len(failed) / len(set(questions))
+
+
+def f1a_em(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Mean of F1a and EM."""
+    both = (references, predictions, questions)
+    return (f1a(*both) + exact_match(*both)) / 2
+
+
+def count_answers(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """(runs, examples, 5): right and called right, called right, right; right questions, questions.
+
+    The last two stand at the first answer of each question.
+    """
+    label = np.array(references)
+    questions = _own_questions(label, questions)
+    return np.stack([_count_run(label, np.array(run), questions) for run in predictions])
+
+
+def credit_questions(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """Mean of a question's share of right answers and of 1 where all are; (runs, questions)."""
+    label = np.array(references)
+    questions = _own_questions(label, questions)
+    shares = [_questions(label == np.array(run), questions)[1] for run in predictions]
+    return np.stack([(share + (share == 1)) / 2 for share in shares])
+
+
+def _count_run(label: Array, predicted: Array, questions: Sequence[int]) -> Array:
+    first, share = _questions(label == predicted, questions)
+    table = np.zeros((len(label), 5))
+    table[:, 0] = (label == RIGHT) & (predicted == RIGHT)
+    table[:, 1] = predicted == RIGHT
+    table[:, 2] = label == RIGHT
+    table[first, 3] = share == 1
+    table[first, 4] = 1
+    return table
+
+
+def _own_questions(label: Array, questions: Sequence[int]) -> Sequence[int]:
+    return questions or range(len(label))
+
+
+def _questions(right: Array, questions: Sequence[int]) -> tuple[Array, Array]:
+    """Where each question begins, and its share of right answers; (questions,) both."""
+    _, first, member = np.unique(np.asarray(questions), return_index=True, return_inverse=True)
+    share = np.bincount(member, weights=right) / np.bincount(member)
+    order = np.argsort(first)
+    return first[order], share[order]
+
+
+def _f1a_from_sums(sums: Array) -> Array:
+    hits, given, true = np.moveaxis(np.asarray(sums), -1, 0)[:3]
+    both = given + true
+    return np.asarray(np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0))
+
+
+def _exact_match_from_sums(sums: Array) -> Array:
+    return np.asarray(sums[..., 3] / sums[..., 4])
+
+
+def _f1a_em_from_sums(sums: Array) -> Array:
+    return np.asarray((_f1a_from_sums(sums) + _exact_match_from_sums(sums)) / 2)
+
+
+_OF_SETS: dict[str, Any] = {
+    "target_type": ANSWER_SET,
+    "statistics": count_answers,
+    "credit": credit_questions,
+}
+F1A = Metric(
+    name="f1a",
+    title="F1a",
+    description='F1 of the label "right" over all answers',
+    compute=f1a,
+    from_sums=_f1a_from_sums,
+    selectable=False,
+    **_OF_SETS,
+)
+EXACT_MATCH = Metric(
+    name="em",
+    title="EM",
+    description="share of questions whose answers are all judged rightly",
+    compute=exact_match,
+    from_sums=_exact_match_from_sums,
+    selectable=False,
+    **_OF_SETS,
+)
+F1A_EM = Metric(
+    name="f1a_em",
+    title="mean of F1a and EM",
+    description="mean of F1a and EM (MultiRC, as SuperGLUE scores it)",
+    compute=f1a_em,
+    from_sums=_f1a_em_from_sums,
+    parts=("f1a", "em"),
+    **_OF_SETS,
+)
+METRICS = (F1A_EM, F1A, EXACT_MATCH)

@@ -1,82 +1,172 @@
-"""Accuracy and F1 of a part's answers, and which of them is the task's primary score.
+"""Accuracy and F1: metrics of labels, and of choices, whose label is the index of the right one.
 
-Every classification record has all three of accuracy, macro F1 and weighted F1; a task names the
-one that decides (:data:`PRIMARY`). Multiple choice is scored the same way: the label is the index
-of the right choice.
+All are functions of three counts per label: hits, predictions, and references. F1 is averaged over
+the labels that occur as reference or prediction, as scikit-learn and SuperGLUE do: a label that
+occurs in neither has no F1; one that occurs in only one of them has F1 0 and counts in the mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-PRIMARY: Mapping[str, str] = {
-    "accuracy": "share of examples answered right (BoolQ, COPA, RTE, WSC)",
-    "macro_f1": "unweighted mean of the F1 of each label",
-    "weighted_f1": "mean of the F1 of each label, weighted by its examples (the paper's figures)",
-    "accuracy_f1": "mean of accuracy and macro F1 (CB, as SuperGLUE scores it)",
-}
-"""The primary metrics that a task may declare, and what each one means."""
+from paretune.metrics.metric import Array, Metric, Value
+
+LABEL = "label"
 
 
-def scores(
-    labels: ArrayLike, predictions: ArrayLike, num_labels: int, metric: str
-) -> dict[str, float | int]:
-    """Score ``predictions`` against ``labels``.
+def accuracy(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Share of examples whose prediction is the reference."""
+    label, predicted = label_arrays(references, predictions)
+    return float(np.mean(label == predicted))
 
-    F1 is averaged over the labels that occur among ``labels`` or ``predictions``, as scikit-learn
-    and SuperGLUE do: a label that nobody asked for and nobody answered has no F1. One that is
-    only asked, or only answered, has F1 0 and counts in the macro mean.
 
-    Args:
-        labels: (examples,), integers in ``range(num_labels)``.
-        predictions: (examples,), integers in ``range(num_labels)``.
-        num_labels: how many labels (or choices) there are.
-        metric: one of :data:`PRIMARY`.
+def macro_f1(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Unweighted mean of the F1 of each label, by scikit-learn."""
+    return _f1(references, predictions, "macro")
 
-    Returns:
-        ``accuracy``, ``macro_f1``, ``weighted_f1``, ``primary`` (all in 0..1) and ``n``.
+
+def weighted_f1(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Mean of the F1 of each label, weighted by its references, by scikit-learn."""
+    return _f1(references, predictions, "weighted")
+
+
+def accuracy_f1(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Mean of accuracy and macro F1."""
+    return (accuracy(references, predictions) + macro_f1(references, predictions)) / 2
+
+
+def label_counts(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
+    label, predicted = np.array(references), np.array(predictions)
+    one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=np.float32)
+    true, given = one_hot[label], one_hot[predicted]
+    return np.concatenate([given * true, given, np.broadcast_to(true, given.shape)], axis=-1)
+
+
+def split_counts(sums: Array) -> tuple[Array, Array, Array]:
+    """Hits, predictions and references per label, from sums of :func:`label_counts`."""
+    hits, given, true = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
+    return hits, given, true
+
+
+def credit_labels(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """1 where the prediction is the reference; (runs, examples)."""
+    return np.asarray(np.array(predictions) == np.array(references))
+
+
+def label_arrays(
+    references: Sequence[Value], predictions: Sequence[Value]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Both as checked integer arrays.
 
     Raises:
-        ValueError: no examples, shapes that differ, an index outside the labels, or a metric
-            that does not exist.
+        ValueError: no examples, different lengths, or values that are no indices.
     """
-    from sklearn.metrics import f1_score
-
-    if metric not in PRIMARY:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(PRIMARY)}")
-    asked = _indices("labels", labels, num_labels)
-    answered = _indices("predictions", predictions, num_labels)
-    if asked.shape != answered.shape:
-        raise ValueError(f"{len(asked)} labels but {len(answered)} predictions")
-    accuracy = float(np.mean(asked == answered))
-    macro = float(f1_score(asked, answered, average="macro", zero_division=0.0))
-    weighted = float(f1_score(asked, answered, average="weighted", zero_division=0.0))
-    primary = {
-        "accuracy": accuracy,
-        "macro_f1": macro,
-        "weighted_f1": weighted,
-        "accuracy_f1": (accuracy + macro) / 2,
-    }[metric]
-    return {
-        "accuracy": accuracy,
-        "macro_f1": macro,
-        "weighted_f1": weighted,
-        "primary": primary,
-        "n": len(asked),
-    }
+    label, predicted = _indices("references", references), _indices("predictions", predictions)
+    if label.shape != predicted.shape:
+        raise ValueError(f"{len(label)} references but {len(predicted)} predictions")
+    return label, predicted
 
 
-def _indices(name: str, values: ArrayLike, num_labels: int) -> NDArray[np.int64]:
+def _indices(name: str, values: Sequence[Value]) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must be (examples,) with at least one; got shape {array.shape}")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} must be integers; got {array.dtype}")
-    if array.min() < 0 or array.max() >= num_labels:
-        raise ValueError(
-            f"{name} must lie in 0..{num_labels - 1}; got {array.min()}..{array.max()}"
-        )
+        raise ValueError(f"{name}: expected (examples,) with at least one; got {array.shape}")
+    if not np.issubdtype(array.dtype, np.integer) or array.min() < 0:
+        raise ValueError(f"{name}: expected label indices; got {array.dtype}, {array.min()} ...")
     return array.astype(np.int64)
+
+
+def _f1(references: Sequence[Value], predictions: Sequence[Value], average: str) -> float:
+    from sklearn.metrics import f1_score
+
+    label, predicted = label_arrays(references, predictions)
+    return float(f1_score(label, predicted, average=average, zero_division=0.0))
+
+
+def _accuracy_from_counts(sums: Array) -> Array:
+    hits, _, true = split_counts(sums)
+    return np.asarray(hits.sum(axis=-1) / true.sum(axis=-1))
+
+
+def _label_f1(sums: Array) -> tuple[Array, Array, Array]:
+    """F1 of each label, whether the label occurs, and its references."""
+    hits, given, true = split_counts(sums)
+    both = given + true
+    f1 = np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0)
+    return f1, both > 0, true
+
+
+def _macro_f1_from_counts(sums: Array) -> Array:
+    f1, occurs, _ = _label_f1(sums)
+    return np.asarray(f1.sum(axis=-1) / occurs.sum(axis=-1))
+
+
+def _weighted_f1_from_counts(sums: Array) -> Array:
+    f1, _, true = _label_f1(sums)
+    return np.asarray((f1 * true).sum(axis=-1) / true.sum(axis=-1))
+
+
+def _accuracy_f1_from_counts(sums: Array) -> Array:
+    return np.asarray((_accuracy_from_counts(sums) + _macro_f1_from_counts(sums)) / 2)
+
+
+_OF_LABELS: dict[str, Any] = {
+    "target_type": LABEL,
+    "statistics": label_counts,
+    "credit": credit_labels,
+}
+ACCURACY = Metric(
+    name="accuracy",
+    title="accuracy",
+    description="share of examples answered right (BoolQ, COPA, RTE, WSC)",
+    compute=accuracy,
+    from_sums=_accuracy_from_counts,
+    **_OF_LABELS,
+)
+MACRO_F1 = Metric(
+    name="macro_f1",
+    title="macro F1",
+    description="unweighted mean of the F1 of each label",
+    compute=macro_f1,
+    from_sums=_macro_f1_from_counts,
+    **_OF_LABELS,
+)
+WEIGHTED_F1 = Metric(
+    name="weighted_f1",
+    title="weighted F1",
+    description="mean of the F1 of each label, weighted by its examples",
+    compute=weighted_f1,
+    from_sums=_weighted_f1_from_counts,
+    **_OF_LABELS,
+)
+ACCURACY_F1 = Metric(
+    name="accuracy_f1",
+    title="mean of accuracy and macro F1",
+    description="mean of accuracy and macro F1 (CB, as SuperGLUE scores it)",
+    compute=accuracy_f1,
+    from_sums=_accuracy_f1_from_counts,
+    parts=("accuracy", "macro_f1"),
+    **_OF_LABELS,
+)
+METRICS = (ACCURACY, MACRO_F1, WEIGHTED_F1, ACCURACY_F1)

@@ -1,60 +1,202 @@
-"""Scores of a run's answers where the labels are numbers."""
+"""Metrics of numbers. R², Pearson and Spearman are functions of sums over examples of
+1, y, y², a, a², ya and |a - y|, with y the reference and a the prediction.
+
+What is constant has no correlation with anything: Pearson and Spearman are 0 then, and where all
+references are the same, R² is 0 unless the predictions are exact.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-PRIMARY: Mapping[str, str] = {
-    "r2": "1 - squared error / variance: 1 is exact, 0 is the mean answer, and below is worse",
-    "pearson": "linear correlation of answers and labels",
-    "spearman": "correlation of their ranks",
-}
-"""The primary metrics that a regression may declare, and what each one means."""
+from paretune.metrics.metric import Array, Metric, Value
+
+NUMBER = "number"
+Numbers = NDArray[np.float64]
 
 
-def scores(labels: ArrayLike, predictions: ArrayLike, metric: str) -> dict[str, float | int]:
-    """Score ``predictions`` against ``labels``, in the labels' unit.
+def r2(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """1 - squared error / variance, by scikit-learn."""
+    from sklearn.metrics import r2_score
 
-    What is constant has no correlation with anything: ``pearson`` and ``spearman`` are 0 then, and
-    where every label is the same, ``r2`` is 0 unless the answers are exact.
+    return float(r2_score(*_finite(references, predictions)))
 
-    Args:
-        labels: (examples,) numbers.
-        predictions: (examples,) numbers.
-        metric: one of :data:`PRIMARY`.
 
-    Returns:
-        ``r2``, ``pearson``, ``spearman``, ``rmse``, ``mae`` (these two in the labels' unit),
-        ``primary`` and ``n``.
+def pearson(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Linear correlation."""
+    return _correlate(*_finite(references, predictions))
 
-    Raises:
-        ValueError: no examples, shapes that differ, a number that is not finite, or a metric that
-            does not exist.
-    """
+
+def spearman(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Correlation of ranks."""
     from scipy.stats import rankdata
-    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-    if metric not in PRIMARY:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(PRIMARY)}")
-    asked, answered = np.asarray(labels, dtype=float), np.asarray(predictions, dtype=float)
-    if asked.ndim != 1 or asked.size == 0 or asked.shape != answered.shape:
-        raise ValueError(f"labels {asked.shape} and predictions {answered.shape}")
-    if not (np.isfinite(asked).all() and np.isfinite(answered).all()):
-        raise ValueError("a label or a prediction is not finite")
-    found = {
-        "r2": float(r2_score(asked, answered)),
-        "pearson": _correlation(asked, answered),
-        "spearman": _correlation(rankdata(asked), rankdata(answered)),
-        "rmse": float(root_mean_squared_error(asked, answered)),
-        "mae": float(mean_absolute_error(asked, answered)),
-    }
-    return {**found, "primary": found[metric], "n": len(asked)}
+    return _correlate(*map(rankdata, _finite(references, predictions)))
 
 
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def rmse(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Root mean squared error, in the references' unit, by scikit-learn."""
+    from sklearn.metrics import root_mean_squared_error
+
+    return float(root_mean_squared_error(*_finite(references, predictions)))
+
+
+def mae(
+    references: Sequence[Value], predictions: Sequence[Value], questions: Sequence[int] = ()
+) -> float:
+    """Mean absolute error, in the references' unit, by scikit-learn."""
+    from sklearn.metrics import mean_absolute_error
+
+    return float(mean_absolute_error(*_finite(references, predictions)))
+
+
+def moments(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """1, y, y², a, a², ya of each example; (runs, examples, 6).
+
+    Both are moved by the references' mean, which changes no score and keeps the sums small.
+    """
+    label = np.array(references, dtype=float)
+    return np.stack([_moments(label, np.array(run, dtype=float)) for run in predictions])
+
+
+def rank_moments(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """:func:`moments` of ranks among all examples, also when some are resampled."""
+    from scipy.stats import rankdata
+
+    label = rankdata(np.array(references, dtype=float))
+    return np.stack([_moments(label, rankdata(np.array(run, dtype=float))) for run in predictions])
+
+
+def absolute_errors(
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """1 and the absolute error of each example; (runs, examples, 2)."""
+    errors = np.abs(np.array(predictions, dtype=float) - np.array(references, dtype=float))
+    return np.stack([np.ones_like(errors), errors], axis=-1)
+
+
+def _finite(references: Sequence[Value], predictions: Sequence[Value]) -> tuple[Numbers, Numbers]:
+    label, predicted = np.asarray(references, dtype=float), np.asarray(predictions, dtype=float)
+    if label.ndim != 1 or label.size == 0 or label.shape != predicted.shape:
+        raise ValueError(f"references {label.shape} and predictions {predicted.shape}")
+    if not (np.isfinite(label).all() and np.isfinite(predicted).all()):
+        raise ValueError("a reference or a prediction is not finite")
+    return label, predicted
+
+
+def _correlate(a: Numbers, b: Numbers) -> float:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
+
+
+def _moments(label: Numbers, predicted: Numbers) -> Numbers:
+    centre = label.mean()
+    y, a = label - centre, predicted - centre
+    return np.stack([np.ones_like(y), y, y * y, a, a * a, y * a], axis=1)
+
+
+def _r2_from_sums(sums: Array) -> Array:
+    n, y, yy, _, aa, ya = np.moveaxis(sums, -1, 0)
+    return np.asarray(1 - _divide(yy - 2 * ya + aa, yy - y * y / n, otherwise=1.0))
+
+
+def _correlation_from_sums(sums: Array) -> Array:
+    n, y, yy, a, aa, ya = np.moveaxis(sums, -1, 0)
+    variances = (yy - y * y / n) * (aa - a * a / n)
+    return _divide(ya - y * a / n, np.sqrt(np.maximum(variances, 0.0)), otherwise=0.0)
+
+
+def _rmse_from_sums(sums: Array) -> Array:
+    n, _, yy, _, aa, ya = np.moveaxis(sums, -1, 0)
+    return np.asarray(np.sqrt(np.maximum(yy - 2 * ya + aa, 0.0) / n))
+
+
+def _mae_from_sums(sums: Array) -> Array:
+    return np.asarray(sums[..., 1] / sums[..., 0])
+
+
+def _divide(part: Array, whole: Array, *, otherwise: float) -> Array:
+    # What rounding leaves of a difference of equal sums is no variance.
+    there = whole > 1e-12
+    return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), otherwise), where=there))
+
+
+R2 = Metric(
+    name="r2",
+    title="R²",
+    description="1 - squared error / variance: 1 is exact, 0 is the mean, below is worse",
+    target_type=NUMBER,
+    compute=r2,
+    statistics=moments,
+    from_sums=_r2_from_sums,
+    lowest=-math.inf,
+)
+PEARSON = Metric(
+    name="pearson",
+    title="Pearson correlation",
+    description="linear correlation of predictions and references",
+    target_type=NUMBER,
+    compute=pearson,
+    statistics=moments,
+    from_sums=_correlation_from_sums,
+    lowest=-1.0,
+)
+SPEARMAN = Metric(
+    name="spearman",
+    title="Spearman correlation",
+    description="correlation of the ranks of predictions and references",
+    target_type=NUMBER,
+    compute=spearman,
+    statistics=rank_moments,
+    from_sums=_correlation_from_sums,
+    lowest=-1.0,
+)
+_ERROR: dict[str, Any] = {
+    "target_type": NUMBER,
+    "highest": math.inf,
+    "greater_is_better": False,
+    "selectable": False,
+}
+RMSE = Metric(
+    name="rmse",
+    title="RMSE",
+    description="root mean squared error, in the label's unit",
+    compute=rmse,
+    statistics=moments,
+    from_sums=_rmse_from_sums,
+    **_ERROR,
+)
+MAE = Metric(
+    name="mae",
+    title="MAE",
+    description="mean absolute error, in the label's unit",
+    compute=mae,
+    statistics=absolute_errors,
+    from_sums=_mae_from_sums,
+    **_ERROR,
+)
+METRICS = (R2, PEARSON, SPEARMAN, RMSE, MAE)

@@ -1,136 +1,180 @@
-"""BLEU, chrF and TER by sacreBLEU, with signatures, and what a bootstrap needs of each segment.
+"""BLEU, chrF and TER as sacreBLEU computes them, from statistics of each segment.
 
-A corpus score is a function of sums over segments (matched n-grams, lengths, edits). Those
-statistics are kept by segment, so that the score of any resampled corpus costs one sum:
-
->>> bleu, chrf, ter = statistics(["a b c d"], ["a b c d"])
->>> round(bleu.score(), 1), bleu.signature.split("|")[0]
-(100.0, 'nrefs:1')
-
-Seeds of one method often give a segment the same translation, so a segment is counted once and
-remembered. TER's edits are counted by :mod:`paretune.metrics.ter_edits`, which has sacreBLEU's
-numbers sooner.
+A corpus score is a function of sums over segments: matched n-grams, lengths, edits. What is counted
+in a segment is sacreBLEU's, with its defaults (13a tokens and exponential smoothing for BLEU,
+chrF2), and is cached, since several runs of one method often translate a segment alike. TER's edits
+are counted by :mod:`paretune.metrics.ter_edits`, which gives sacreBLEU's numbers faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from paretune.metrics.metric import Array, Metric, Value
 from paretune.metrics.ter_edits import count_edits
 
+TEXT = "text"
+SACREBLEU_NAMES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
+"""How sacreBLEU calls them, in front of their signatures."""
 Name = Literal["bleu", "chrf", "ter"]
-_SEGMENTS = 1 << 17
-_REFERENCES = 1 << 13
+_CACHED_SEGMENTS = 1 << 17
+_CACHED_REFERENCES = 1 << 13
+_CACHED_CORPORA = 512
 
 
-@dataclass(frozen=True)
-class Statistics:
-    """One metric's sufficient statistics.
-
-    Attributes:
-        name: ``BLEU``, ``chrF2`` or ``TER``, as sacreBLEU calls it.
-        signature: how it was computed, sacreBLEU's version included.
-        higher_is_better: false for TER, which counts edits.
-        table: (segments, statistics); a corpus is their sum.
-    """
-
-    name: str
-    signature: str
-    higher_is_better: bool
-    table: NDArray[np.float64]
-    metric: Any
-
-    def score(self, segments: ArrayLike | None = None) -> float:
-        """The corpus score in 0..100 (TER may exceed it).
-
-        Args:
-            segments: indices of the segments that make up the corpus, with repetitions; None: all.
-        """
-        chosen = self.table if segments is None else self.table[np.asarray(segments)]
-        # The way sacreBLEU's own bootstrap goes; its public functions take texts only. The tests
-        # hold it against them.
-        return float(self.metric._compute_score_from_stats(chosen.sum(axis=0).tolist()).score)
-
-
-def statistics(
-    hypotheses: Sequence[str], references: Sequence[str]
-) -> tuple[Statistics, Statistics, Statistics]:
-    """Statistics of BLEU (13a tokens, exponential smoothing), chrF2 and TER, sacreBLEU's defaults.
-
-    Args:
-        hypotheses: translations, not tokenised.
-        references: one for each.
+def corpus_score(
+    name: Name,
+    references: Sequence[Value],
+    predictions: Sequence[Value],
+    questions: Sequence[int] = (),
+) -> float:
+    """The corpus score, 0 to 100 (TER may exceed it), by sacreBLEU's own arithmetic.
 
     Raises:
-        ValueError: different numbers of lines, or none.
+        ValueError: different numbers of segments, or none.
     """
-    return (
-        statistic("bleu", hypotheses, references),
-        statistic("chrf", hypotheses, references),
-        statistic("ter", hypotheses, references),
-    )
+    table = _corpus_table(name, _texts(predictions), _texts(references))
+    sums = table.sum(axis=0).tolist()
+    # As sacreBLEU's own bootstrap does it; its public functions take texts only.
+    return float(_sacrebleu(name)._compute_score_from_stats(sums).score)
 
 
-def statistic(name: Name, hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
-    """One of the three of :func:`statistics`.
+def segment_statistics(
+    name: Name,
+    references: Sequence[Value],
+    predictions: Sequence[Sequence[Value]],
+    questions: Sequence[int] = (),
+) -> Array:
+    """SacreBLEU's statistics of each segment; (runs, segments, columns).
 
     Raises:
-        ValueError: different numbers of lines, or none.
+        ValueError: different numbers of segments, or none.
     """
-    if len(hypotheses) != len(references) or not references:
-        raise ValueError(f"{len(hypotheses)} hypotheses, {len(references)} references")
-    metric = _metric(name)
-    pairs = zip(hypotheses, references, strict=True)
-    table = np.array([_segment(name, *pair) for pair in pairs], dtype=float)
-    title = metric._compute_score_from_stats(table.sum(axis=0).tolist()).name
-    return Statistics(title, signature(name), name != "ter", table, metric)
-
-
-def scores(hypotheses: Sequence[str], references: Sequence[str], metric: str) -> dict[str, float]:
-    """BLEU, chrF and TER of a corpus, 0 to 100; ``primary`` is that of ``metric``."""
-    bleu, chrf, ter = (one.score() for one in statistics(hypotheses, references))
-    found = {"bleu": bleu, "chrf": chrf, "ter": ter}
-    return {**found, "primary": found[metric], "n": len(references)}
-
-
-def signatures() -> dict[str, str]:
-    """How :func:`scores` are computed, by metric: sacreBLEU's signatures."""
-    return {"bleu": signature("bleu"), "chrf": signature("chrf"), "ter": signature("ter")}
+    expected = _texts(references)
+    return np.stack([_corpus_table(name, _texts(run), expected) for run in predictions])
 
 
 @cache
 def signature(name: Name) -> str:
-    """How the metric is computed, as sacreBLEU writes it, its version included."""
-    return str(_metric(name).get_signature())
+    """SacreBLEU's signature, with its version."""
+    return str(_sacrebleu(name).get_signature())
+
+
+def _texts(values: Sequence[Value]) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)
+
+
+@lru_cache(maxsize=_CACHED_CORPORA)
+def _corpus_table(name: Name, predictions: tuple[str, ...], references: tuple[str, ...]) -> Array:
+    if len(predictions) != len(references) or not references:
+        raise ValueError(f"{len(predictions)} translations, {len(references)} references")
+    pairs = zip(predictions, references, strict=True)
+    table = np.array([_segment(name, *pair) for pair in pairs], dtype=float)
+    table.flags.writeable = False  # it is cached
+    return table
+
+
+@lru_cache(maxsize=_CACHED_SEGMENTS)
+def _segment(name: Name, prediction: str, reference: str) -> tuple[float, ...]:
+    metric, info = _sacrebleu(name), _reference(name, reference)
+    text = metric._preprocess_segment(prediction)
+    if name == "ter":
+        words = info["ref_words"][0]
+        return count_edits(text.split(), words), len(words)
+    return tuple(metric._compute_segment_statistics(text, info))
+
+
+@lru_cache(maxsize=_CACHED_REFERENCES)
+def _reference(name: Name, reference: str) -> Any:
+    metric = _sacrebleu(name)
+    return metric._extract_reference_info([metric._preprocess_segment(reference)])
 
 
 @cache
-def _metric(name: Name) -> Any:
+def _sacrebleu(name: Name) -> Any:
     from sacrebleu.metrics import BLEU, CHRF, TER
 
-    # force: otherwise it warns in its log of lines that end in " .", which may be as they should.
+    # force: otherwise it warns of lines that end in " .", which may be meant so.
     metric = {"bleu": lambda: BLEU(force=True), "chrf": CHRF, "ter": TER}[name]()
     metric.num_refs = 1  # what its signature says
     return metric
 
 
-@lru_cache(maxsize=_SEGMENTS)
-def _segment(name: Name, hypothesis: str, reference: str) -> tuple[float, ...]:
-    metric, theirs = _metric(name), _reference(name, reference)
-    ours = metric._preprocess_segment(hypothesis)
-    if name == "ter":
-        words = theirs["ref_words"][0]
-        return count_edits(ours.split(), words), len(words)
-    return tuple(metric._compute_segment_statistics(ours, theirs))
+def _bleu_from_sums(sums: Array) -> Array:
+    """Geometric mean of n-gram precisions, with exponential smoothing, times the brevity penalty.
+
+    Columns: length, reference length, matched n-grams and all n-grams of four orders.
+    """
+    sums = np.asarray(sums, dtype=float)
+    length, expected = sums[..., 0], sums[..., 1]
+    matched, counted = sums[..., 2:6], sums[..., 6:]
+    missed = matched == 0
+    # The k-th order without a match counts as half a match, as a quarter, an eighth ...
+    smoothed = np.where(missed, 0.5 ** np.cumsum(missed, axis=-1), matched)
+    # An order that no segment is long enough for has no precision, and the score is 0.
+    there = counted > 0
+    logs = np.log(np.divide(smoothed, counted, out=np.ones(counted.shape), where=there))
+    ratio = np.divide(expected, length, out=np.ones(length.shape), where=length > 0)
+    score = 100 * np.exp(np.minimum(0.0, 1 - ratio) + logs.mean(axis=-1))
+    return np.asarray(np.where(there.all(axis=-1) & matched.any(axis=-1), score, 0.0))
 
 
-@lru_cache(maxsize=_REFERENCES)
-def _reference(name: Name, reference: str) -> Any:
-    metric = _metric(name)
-    return metric._extract_reference_info([metric._preprocess_segment(reference)])
+def _chrf_from_sums(sums: Array) -> Array:
+    """F2 of the means of precision and recall over the orders that both sides have.
+
+    Columns: n-grams of the prediction, of the reference, and matched, for each of six orders.
+    """
+    sums = np.asarray(sums, dtype=float)
+    given, expected, matched = (sums[..., k::3] for k in range(3))
+    there = (given > 0) & (expected > 0)
+    orders = np.maximum(there.sum(axis=-1), 1)
+    precision, recall = (
+        np.divide(matched, of, out=np.zeros(matched.shape), where=there).sum(axis=-1) / orders
+        for of in (given, expected)
+    )
+    below = 4 * precision + recall
+    share = np.divide(5 * precision * recall, below, out=np.zeros(below.shape), where=below > 0)
+    return np.asarray(100 * share)
+
+
+def _ter_from_sums(sums: Array) -> Array:
+    """Edits per word of the reference. Columns: edits, reference words."""
+    sums = np.asarray(sums, dtype=float)
+    edits, words = sums[..., 0], sums[..., 1]
+    empty = np.where(edits > 0, 1.0, 0.0)
+    return np.asarray(100 * np.divide(edits, words, out=empty, where=words > 0))
+
+
+def _metric(
+    name: Name, title: str, description: str, from_sums: Callable[[Array], Array], **facts: Any
+) -> Metric:
+    return Metric(
+        name=name,
+        title=title,
+        description=description,
+        target_type=TEXT,
+        compute=partial(corpus_score, name),
+        statistics=partial(segment_statistics, name),
+        from_sums=from_sums,
+        signature=partial(signature, name),
+        **{"highest": 100.0, **facts},
+    )
+
+
+BLEU = _metric("bleu", "BLEU", "n-gram precision, 0 to 100 (sacreBLEU)", _bleu_from_sums)
+CHRF = _metric("chrf", "chrF", "character n-gram F2, 0 to 100 (sacreBLEU)", _chrf_from_sums)
+TER = _metric(
+    "ter",
+    "TER",
+    "edits per 100 words of the reference (sacreBLEU)",
+    _ter_from_sums,
+    highest=math.inf,
+    greater_is_better=False,
+    selectable=False,
+)
+METRICS = (BLEU, CHRF, TER)

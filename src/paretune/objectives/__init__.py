@@ -1,1 +1,68 @@
-"""Objectives: see the modules."""
+"""Objectives: what each kind of task means, one file each (:mod:`.objective` has the contract).
+
+An installed package adds its own by the entry point group ``paretune.objectives``, each pointing to
+an :class:`Objective`. No other room compares kinds: it asks ``objectives.get(kind)``.
+"""
+
+from __future__ import annotations
+
+from paretune import plugins
+from paretune.errors import StudyError
+from paretune.objectives import answer_sets, multiple_choice, regression, seq2seq_lm
+from paretune.objectives.head_spec import HeadSpec
+from paretune.objectives.objective import Objective
+from paretune.objectives.predictions import Predictions
+from paretune.objectives.sequence_classification import CLASSIFICATION, PAIR, SPAN_PAIR
+from paretune.objectives.target_scale import LossOptions, TargetScale
+
+__all__ = [
+    "HeadSpec",
+    "LossOptions",
+    "Objective",
+    "Predictions",
+    "TargetScale",
+    "available",
+    "get",
+    "guess",
+    "names",
+]
+
+_BUILT_IN = {
+    objective.name: objective
+    for objective in (
+        CLASSIFICATION,
+        PAIR,
+        multiple_choice.OBJECTIVE,
+        regression.OBJECTIVE,
+        seq2seq_lm.OBJECTIVE,
+        SPAN_PAIR,
+        answer_sets.OBJECTIVE,
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of all objectives; those of installed packages are not loaded for it."""
+    return (
+        *_BUILT_IN,
+        *(name for name in plugins.names(plugins.OBJECTIVES) if name not in _BUILT_IN),
+    )
+
+
+def get(name: str) -> Objective:
+    """The objective of this kind of task.
+
+    Raises:
+        StudyError: there is none.
+        PluginError: an installed package offers it, but it cannot be loaded.
+    """
+    if name in _BUILT_IN:
+        return _BUILT_IN[name]
+    if name in plugins.names(plugins.OBJECTIVES):
+        return plugins.load(plugins.OBJECTIVES, name, Objective)
+    raise StudyError(f'unknown kind "{name}".', remedy=f"Known are {', '.join(names())}.")
+
+
+def guess(*, between_languages: bool) -> Objective:
+    """The objective of a task whose definition is gone: records outlive the package of a task."""
+    return seq2seq_lm.OBJECTIVE if between_languages else CLASSIFICATION

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from paretune.data.example import Example
-from paretune.study import Label
+if TYPE_CHECKING:
+    from paretune.data.example import Example
+    from paretune.study import Label
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
-    """Token ids, special tokens included.
+    """Token ids, special tokens included. Equal only to itself, so that it can be a key.
 
     Shapes: ``ids`` and ``type_ids`` (None where the tokenizer makes none) are
-    (examples, choices, tokens), ragged in tokens; ``count_tokens`` (tokens of the longest choice),
-    ``labels`` and ``truncated`` (any choice was cut) are (examples,). Of a translation,
-    ``targets`` are the references (examples, tokens), and ``count_tokens`` counts both texts.
+    (examples, choices, tokens), ragged in tokens; ``lengths`` (tokens of the longest choice),
+    ``labels`` and ``truncated`` (any choice was cut) are (examples,). With ``targets``
+    (examples, tokens), ``lengths`` counts text and target.
     """
 
     ids: list[list[list[int]]]
@@ -29,8 +30,18 @@ class Encoded:
 
     @property
     def source_lengths(self) -> list[int]:
-        """Tokens of each example's longest choice; of a translation, of the source alone."""
+        """Tokens of each example's longest choice, without its target."""
         return [max(len(tokens) for tokens in choices) for choices in self.ids]
+
+    def require_targets(self) -> list[list[int]]:
+        """The targets.
+
+        Raises:
+            ValueError: the examples have none.
+        """
+        if self.targets is None:
+            raise ValueError("these examples were encoded without targets")
+        return self.targets
 
     def select(self, indices: Sequence[int]) -> Encoded:
         """Some of the examples."""
@@ -47,14 +58,19 @@ class Encoded:
 def encode_texts(
     examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str = ""
 ) -> Encoded:
-    """Encode every choice of every example, and where all have a target, the targets.
+    """Encode every choice of every example, and the targets where all examples have one.
 
-    Everything is tokenised whole in one call, which tells the true lengths; only what is longer
+    All texts are tokenised whole in one call, which gives their true lengths; only what is longer
     than ``max_length`` is tokenised again, cut from the longer of its two texts (so a short
-    question survives a long passage). A target is cut at ``max_length`` too. ``prefix`` stands
-    before every text.
+    question survives a long passage). A target is cut at ``max_length`` too.
+
+    Args:
+        examples: any; their labels are taken over as they are.
+        tokenizer: a fast tokenizer.
+        max_length: tokens of a text at most, special tokens included.
+        prefix: stands before every first text.
     """
-    pairs = [(prefix + first, second) for example in examples for first, second in example.segments]
+    pairs = _pairs(examples, prefix)
     if not pairs:
         return Encoded([], None, [], [], [])
     whole = _tokenise(tokenizer, pairs, None)
@@ -68,57 +84,68 @@ def encode_texts(
             if types is not None:
                 types[i] = cut["token_type_ids"][place]
     over = set(long)
-    ends: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for example in examples:
-        start = ends[-1][1] if ends else 0
-        ends.append((start, start + len(example.segments)))
+        start = spans[-1][1] if spans else 0
+        spans.append((start, start + len(example.segments)))
     encoded = Encoded(
-        ids=[ids[a:b] for a, b in ends],
-        type_ids=None if types is None else [types[a:b] for a, b in ends],
-        lengths=[max(len(t) for t in ids[a:b]) for a, b in ends],
+        ids=[ids[a:b] for a, b in spans],
+        type_ids=None if types is None else [types[a:b] for a, b in spans],
+        lengths=[max(len(t) for t in ids[a:b]) for a, b in spans],
         labels=[e.label for e in examples],
-        truncated=[any(i in over for i in range(a, b)) for a, b in ends],
+        truncated=[any(i in over for i in range(a, b)) for a, b in spans],
     )
-    texts = [e.target for e in examples if e.target is not None]
-    if len(texts) < len(examples):
+    targets = [e.target for e in examples if e.target is not None]
+    if len(targets) < len(examples):
         return encoded
-    return _encode_targets(encoded, texts, tokenizer, max_length)
+    return _encode_targets(encoded, targets, tokenizer, max_length)
 
 
 def _encode_targets(
     encoded: Encoded, texts: Sequence[str], tokenizer: Any, max_length: int
 ) -> Encoded:
-    whole: list[list[int]] = tokenizer(text_target=list(texts), verbose=False)["input_ids"]
-    long = [i for i, tokens in enumerate(whole) if len(tokens) > max_length]
+    targets: list[list[int]] = tokenizer(text_target=list(texts), verbose=False)["input_ids"]
+    long = [i for i, tokens in enumerate(targets) if len(tokens) > max_length]
     if long:
         cut = tokenizer(
             text_target=[texts[i] for i in long], truncation=True, max_length=max_length
         )
         for place, i in enumerate(long):
-            whole[i] = cut["input_ids"][place]
+            targets[i] = cut["input_ids"][place]
     over = set(long)
     return replace(
         encoded,
         type_ids=None,
-        targets=whole,
-        lengths=[a + len(b) for a, b in zip(encoded.lengths, whole, strict=True)],
+        targets=targets,
+        lengths=[a + len(b) for a, b in zip(encoded.lengths, targets, strict=True)],
         truncated=[cut or i in over for i, cut in enumerate(encoded.truncated)],
     )
 
 
 def count_tokens(examples: Sequence[Example], tokenizer: Any, prefix: str = "") -> list[int]:
     """Tokens of each example's longest choice before any cut, special tokens included."""
-    pairs = [(prefix + first, second) for example in examples for first, second in example.segments]
+    pairs = _pairs(examples, prefix)
     sizes = iter([len(t) for t in _tokenise(tokenizer, pairs, None)["input_ids"]] if pairs else [])
     return [max(next(sizes) for _ in example.segments) for example in examples]
 
 
 def count_target_tokens(examples: Sequence[Example], tokenizer: Any) -> list[int]:
-    """Tokens of each example's reference before any cut, its end token included."""
+    """Tokens of each example's target before any cut, its end token included."""
     texts = [example.target or "" for example in examples]
-    return (
-        [len(t) for t in tokenizer(text_target=texts, verbose=False)["input_ids"]] if texts else []
-    )
+    if not texts:
+        return []
+    return [len(tokens) for tokens in tokenizer(text_target=texts, verbose=False)["input_ids"]]
+
+
+def text_lengths(
+    examples: Sequence[Example], tokenizer: Any, prefix: str = ""
+) -> dict[str, list[int]]:
+    """``{"rows": count_tokens(...)}``: what a pass reads of each example."""
+    return {"rows": count_tokens(examples, tokenizer, prefix)}
+
+
+def _pairs(examples: Sequence[Example], prefix: str) -> list[tuple[str, str | None]]:
+    return [(prefix + first, second) for example in examples for first, second in example.segments]
 
 
 def _tokenise(
@@ -129,7 +156,7 @@ def _tokenise(
         "add_special_tokens": True,
         "truncation": "longest_first" if max_length else False,
         "max_length": max_length,
-        "verbose": False,  # whole texts may be longer than the model takes: that is the point
+        "verbose": False,  # texts may be longer than the model takes: that is the point
     }
     alone = [i for i, (_, second) in enumerate(pairs) if second is None]
     if len(alone) == len(pairs):

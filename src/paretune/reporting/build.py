@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from paretune import metrics
 from paretune.analysis.baseline_comparison import Verdict
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.learning_check import is_mostly_collapsed, rate_edge_of
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.analysis.pairwise_ranks import Pair, RankRange
 from paretune.analysis.pareto.recommend import recommend
-from paretune.analysis.scores import HIGHEST, TITLES, primary_metric
+from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.planning.presets import load_preset
 from paretune.reporting.figures.pareto import ParetoTable, build_pareto_table
@@ -33,7 +34,7 @@ from paretune.reporting.text.run_metadata import (
 )
 from paretune.store.record import UNSCORED_OUTCOMES, Record
 from paretune.store.status import RunStatus
-from paretune.study import REGRESSION_METRICS, Study, TaskSpec
+from paretune.study import Study, TaskSpec
 from paretune.terminal.sanitise import sanitise_line
 
 _MONTHS = (
@@ -272,12 +273,14 @@ def build_report(
     """
     cells = group_into_cells(study, records, states)
     metrics_known = {
-        t.key: primary_metric([r for c in cells if c.task == t.key for r in c.final + c.tuning])
+        t.key: find_primary_metric(
+            [r for c in cells if c.task == t.key for r in c.final + c.tuning]
+        )
         for t in study.tasks
     }
     unknown = [
         f"{key}: the primary score in the records is none that the report knows; "
-        f"{TITLES[next(c.metric for c in cells if c.task == key)]} is shown."
+        f"{metrics.get(next(c.metric for c in cells if c.task == key)).title} is shown."
         for key, metric in metrics_known.items()
         if metric is None and any(c.task == key and c.bootstrap for c in cells)
     ]
@@ -328,19 +331,21 @@ def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskReport:
         basis.append(conclusions.SELECTED_ON_TEST)
     return TaskReport(
         key=key,
-        metric=TITLES[cells[0].metric],
+        metric=metrics.get(cells[0].metric).title,
         rows=methods,
         baselines=baselines,
         constant_score=_constant(baselines),
         sentences=tuple(conclusions.write_conclusions(key, methods, baselines, decided)),
         basis=", ".join(basis),
         decisions=decided,
-        highest=HIGHEST.get(cells[0].metric, 1.0),
+        highest=metrics.get(cells[0].metric).highest,
         translates=task.is_translation,
         languages=(task.source_lang or "", task.target_lang or ""),
         grids=build_translation_grids(task, (*methods, *baselines)),
         advice=write_advice(recommend(cells, comparisons=decided)),
-        front=build_pareto_table((*methods, *baselines), index, HIGHEST.get(cells[0].metric, 1.0)),
+        front=build_pareto_table(
+            (*methods, *baselines), index, metrics.get(cells[0].metric).highest
+        ),
         pairs=tuple(
             ModelPairs(sanitise_line(model), pairs)
             for model in dict.fromkeys(c.model for c in cells if c.model != NO_MODEL)
@@ -352,7 +357,7 @@ def _task(task: TaskSpec, cells: Sequence[Cell], index: int) -> TaskReport:
 def _constant(baselines: Sequence[Row]) -> Interval | None:
     found = next((row.cell for row in baselines if row.cell.name == "majority"), None)
     # Of numbers it is their mean, which is no class and stands there as a baseline like others.
-    return None if found is None or found.metric in REGRESSION_METRICS else found.interval
+    return None if found is None or metrics.get(found.metric).credit is None else found.interval
 
 
 def _basis(rows: Sequence[Row]) -> list[str]:

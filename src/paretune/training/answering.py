@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from paretune import metrics, objectives
 from paretune.data.example import Dataset, Example, dependence_groups
-from paretune.data.target_scale import TargetScale
-from paretune.metrics import answer_sets, classification, regression, translation
-from paretune.study import Answer
-from paretune.training.objective import Scores, answers, mean_loss
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Answers to the examples of one part.
-
-    Attributes:
-        prediction: one for each example.
-        scores: model outputs behind each; of a translation none.
-        loss: mean, in nats; None where nothing gives one.
-        segment: of a translation, by metric what each segment scores.
-    """
-
-    prediction: list[Answer]
-    scores: list[list[float]]
-    loss: float | None
-    segment: dict[str, list[float]] = field(default_factory=dict)
+from paretune.objectives import Predictions
+from paretune.objectives.logits import Scores, predict_labels, predict_numbers
+from paretune.objectives.target_scale import TargetScale
 
 
 def from_scores(
     scores: Scores, examples: Sequence[Example], scale: TargetScale | None
 ) -> Predictions:
     """Answers from the outputs of a model or a baseline, (examples, labels)."""
-    labels = [e.label for e in examples if e.label is not None]
-    rows = [[float(s) for s in row] for row in scores]
-    return Predictions([*answers(scores, scale)], rows, mean_loss(scores, labels, scale))
+    predict = predict_labels if scale is None else predict_numbers
+    return predict(scores, examples, scale)
 
 
 def from_texts(
@@ -48,21 +29,9 @@ def from_texts(
 
 def score(given: Predictions, examples: Sequence[Example], dataset: Dataset) -> dict[str, float]:
     """The scores of a part by name, ``primary`` and ``loss`` among them."""
-    labels = [e.label for e in examples if e.label is not None]
-    found: dict[str, float]
-    if dataset.kind == "translation":
-        texts = [str(text) for text in given.prediction]
-        found = translation.scores(texts, references(examples), dataset.metric)
-        found |= {name: sum(each) / len(each) for name, each in given.segment.items()}
-    elif dataset.kind == "regression":
-        found = regression.scores(labels, _numbers(given), dataset.metric)
-    elif dataset.kind == "answer_set":
-        questions = dependence_groups(examples, clustered=False)["question"]
-        found = answer_sets.scores(labels, _numbers(given), questions, dataset.metric)
-    else:
-        classes = len(dataset.labels)
-        found = classification.scores(labels, _numbers(given), classes, dataset.metric)
-    return found if given.loss is None else {**found, "loss": given.loss}
+    objective = objectives.get(dataset.kind)
+    questions = dependence_groups(examples, clustered=False).get("question", ())
+    return objective.score(given, examples, metrics.get(dataset.metric), questions)
 
 
 def to_table(given: Predictions, examples: Sequence[Example], dataset: Dataset) -> dict[str, Any]:
@@ -81,7 +50,3 @@ def to_table(given: Predictions, examples: Sequence[Example], dataset: Dataset) 
 def references(examples: Sequence[Example]) -> list[str]:
     """The targets of examples that all have one."""
     return [e.target for e in examples if e.target is not None]
-
-
-def _numbers(given: Predictions) -> list[Any]:
-    return list(given.prediction)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paretune.data.target_scale import fit_target_scale
 from paretune.methods.core.run_axis import Fleet
+from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import mean_token_loss

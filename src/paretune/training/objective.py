@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from paretune.data.batch import IGNORE_INDEX, pad_batch
-from paretune.data.target_scale import TargetScale
+from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.target_scale import TargetScale
 from paretune.study import Label
 
 Scores = NDArray[np.float32] | NDArray[np.float64]

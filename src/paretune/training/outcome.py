@@ -10,14 +10,15 @@ from typing import Any
 from safetensors.torch import save as safetensors_bytes
 from torch import nn
 
+from paretune import metrics
 from paretune.analysis.constant_answers import answers_are_constant
 from paretune.data.example import Dataset
-from paretune.data.target_scale import TargetScale
 from paretune.measuring.file_size import count_tensor_bytes
-from paretune.metrics.translation import signatures
+from paretune.objectives import Predictions
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.target_scale import TargetScale
 from paretune.study import Run
-from paretune.training.answering import Predictions, score, to_table
+from paretune.training.answering import score, to_table
 from paretune.training.caches import Parts
 from paretune.training.evaluation.evaluator import Evaluator
 from paretune.training.run_config import RunConfig
@@ -121,7 +122,7 @@ def write_scores(
         name: score(answers, examples[name], dataset) for name, answers in given.items()
     }
     if dataset.kind == "translation":
-        outcome.result["signatures"] = signatures()
+        outcome.result["signatures"] = metrics.signatures(("bleu", "chrf", "ter"))
     tables: dict[str, dict[str, Any]] = {
         name: to_table(answers, examples[name], dataset) for name, answers in given.items()
     }

@@ -10,9 +10,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from paretune.data.batch import PASS_OVERHEAD_TOKENS
-from paretune.data.target_scale import TargetScale
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.target_scale import TargetScale
 from paretune.study import Training
 from paretune.training.forward.packed import outputs
 from paretune.training.forward.seq2seq import pairs_loss

@@ -12,9 +12,9 @@ from typing import Any
 
 from paretune import methods
 from paretune.data.example import Dataset
-from paretune.data.target_scale import fit_target_scale
 from paretune.measuring.environment import describe_environment
 from paretune.methods.core import options as method_options
+from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation, Run
 from paretune.training import out_of_memory
 from paretune.training.answering import from_scores, from_texts, references

@@ -77,17 +77,17 @@ def compare(
 
 
 def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonResult:
+    from paretune import metrics
     from paretune.analysis.cells import NO_MODEL
     from paretune.analysis.pairwise_comparisons import PairwiseComparisons
     from paretune.analysis.score_with_failures import count_failed_seeds, scores_on_model
-    from paretune.analysis.scores import TITLES
     from paretune.analysis.statistics.multiple_testing import ALPHA
     from paretune.analysis.statistics.sample_size import estimate_sample_size
     from paretune.reporting.text.formatting import pluralise
 
     there = scores_on_model(cells, model)
     here = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
-    metric = TITLES[cells[0].metric]
+    metric = metrics.get(cells[0].metric).title
     absent = [name for name in (a, b) if name not in there]
     if absent:
         why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"

@@ -12,10 +12,10 @@ from support.paired import difference
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.lr_selection import select_learning_rate
-from paretune.analysis.scores import primary_metric
+from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
 from paretune.errors import StoreError
-from paretune.metrics import answer_sets
+from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
 from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_basis, format_units
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
@@ -59,9 +59,9 @@ def test_clusters_make_intervals_wider_than_answers_would(metric: str) -> None:
 
 def test_the_score_itself_does_not_depend_on_what_is_resampled() -> None:
     given = passages()
-    found = answer_sets.scores(given.label, given.prediction, given.question, "f1a_em")
+    exact = f1a_em(given.label, given.prediction, given.question)
     for one in (given, replace(given, cluster=())):
-        assert score_interval([one], "f1a_em").estimate == pytest.approx(found["primary"])
+        assert score_interval([one], "f1a_em").estimate == pytest.approx(exact)
 
 
 def test_the_bootstrap_is_that_of_whole_passages() -> None:
@@ -75,8 +75,7 @@ def test_the_bootstrap_is_that_of_whole_passages() -> None:
         drawn = [np.flatnonzero(cluster == c) for c in rng.integers(0, 30, 30)]
         rows = np.concatenate(drawn)
         asked = np.concatenate([question[r] + 1000 * i for i, r in enumerate(drawn)])
-        found = answer_sets.scores(label[rows], answer[rows], list(asked), "f1a_em")
-        slow.append(found["primary"])
+        slow.append(f1a_em(label[rows], answer[rows], list(asked)))
     draws = bootstrap_score([given], "f1a_em").draws
     assert draws.std() == pytest.approx(np.std(slow), rel=0.12)
     assert draws.mean() == pytest.approx(np.mean(slow), abs=0.01)
@@ -193,11 +192,12 @@ def test_the_metric_is_known_from_the_records_and_rates_are_chosen_by_it() -> No
     tuning = []
     for rate, skill in ((1e-4, -1.0), (1e-3, 2.0), (1e-2, 0.0)):
         given = passages(skill, seed=int(rate * 1e4))
-        found = answer_sets.scores(given.label, given.prediction, given.question, "f1a_em")
+        compared = (given.label, given.prediction, given.question)
+        found = {"f1a": f1a(*compared), "em": exact_match(*compared), "primary": f1a_em(*compared)}
         run = fake.make_run(asked, "tune", "lora", 0, learning_rate=rate)
         run = run.model_copy(update={"task": run.task.model_copy(update={"metric": None})})
         scores = {"scores": {"selection": {**found, "loss": 1.0 - skill / 10}}}
         tuning.append(fake.record(run, {"selection": given}, result=scores))
-    assert primary_metric(tuning) == "f1a_em"
+    assert find_primary_metric(tuning) == "f1a_em"
     choice = select_learning_rate(tuning)
     assert (choice.rate, choice.undecided, choice.edge) == (1e-3, False, False)

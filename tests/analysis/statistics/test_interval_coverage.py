@@ -16,7 +16,6 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
-from paretune.analysis import translations
 from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
 from paretune.analysis.statistics.score_interval import (
     LEVEL,
@@ -26,6 +25,7 @@ from paretune.analysis.statistics.score_interval import (
     confidence_interval,
     plus_four_variance,
 )
+from paretune.metrics.translation import BLEU
 from paretune.store.record import Predictions
 
 Array = NDArray[np.float64]
@@ -209,7 +209,7 @@ def bleu_sums(rng: np.random.Generator, p: Array, n: int) -> Array:
 
 def bleu(sums: Array) -> Array:
     """From 0 to 1."""
-    return translations.from_sums("bleu", sums) / 100
+    return BLEU.from_sums(sums) / 100
 
 
 @pytest.mark.slow

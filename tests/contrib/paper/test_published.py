@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.analysis.scores import score
 from paretune.contrib.paper import published
 from paretune.contrib.paper.claims import Claim, load_claims
 from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, judge
 from paretune.contrib.paper.published import PublishedRun
+from paretune.metrics.classification import WEIGHTED_F1
 
 CLAIMS = {claim.id: claim for claim in load_claims()}
 
@@ -46,7 +46,7 @@ def test_a_constant_answer_is_known_by_its_accuracy_and_its_f1() -> None:
     rows = [i for i, count in enumerate(labels.values()) for _ in range(count)]
     for i, (name, (right, f1)) in enumerate(published.score_constant_labels(labels).items()):
         assert right == labels[name]
-        assert f1 == score(rows, [i] * 10, "weighted_f1")
+        assert f1 == WEIGHTED_F1.score(rows, [i] * 10)
         assert (
             published.find_constant_label(right, int(f1 * 1e4) / 1e4, labels) == name
         )  # cut, as printed

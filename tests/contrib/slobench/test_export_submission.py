@@ -14,7 +14,7 @@ import pytest
 from support.six_tasks import UNLABELLED, release, six
 from support.tiny_study import as_file, command, finish
 
-from paretune.analysis.scores import TITLES
+from paretune import metrics
 from paretune.contrib.slobench import superglue_rows, superglue_zip
 from paretune.contrib.slobench.evaluate import check
 from paretune.contrib.slobench.export_submission import export_slobench
@@ -149,7 +149,7 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
         assert own.n_examples == scores["selection"]["n"] and own.n_seeds == 1
         assert mean is not None and mean.estimate == pytest.approx(part.by.mean)
         assert (
-            f"| {format_interval(own)} ({TITLES[part.by.cell.metric]} on {format_examples(own)})"
+            f"| {format_interval(own)} ({metrics.get(part.by.cell.metric).title} on {format_examples(own)})"
             in readme
         )
         assert f"| {format_interval(mean)} ({pluralise(mean.n_seeds, 'seed')}) |" in readme

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from paretune.data import audit_truncation
-from paretune.data.checks import audit
+from paretune.data.checks.audit import audit, audit_truncation
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding
 from paretune.study import Checks

@@ -14,12 +14,12 @@ from support.peft_tensors import TENSORS, tensors
 from support.tiny_tasks import tiny_run, tiny_task
 from torch import Tensor, nn
 
-from paretune.data.batch import pad_batch
 from paretune.errors import MethodError
 from paretune.methods import loha
 from paretune.methods.core import options as method_options
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
+from paretune.objectives.collate import pad_batch
 from paretune.study import ModelSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare

@@ -14,7 +14,7 @@ from support import fake_records as fake
 from support import fake_translations as made
 from support.html_tags import Tags
 
-from paretune.analysis.scores import HIGHEST
+from paretune import metrics
 from paretune.contrib.slobench import official_scores
 from paretune.errors import MissingDependencyError
 from paretune.reporting.build import Report, build_report
@@ -211,7 +211,7 @@ def test_the_figure_has_bleu_beside_memory_and_the_untuned_line_in_its_group() -
     assert figure is not None and memory is not None
     highest = max(row.cell.interval.high for row in task.all_rows if row.cell.interval)
     last = float(figure.ticks[-1][1])
-    assert highest <= last <= highest + 20 and last <= HIGHEST["bleu"]
+    assert highest <= last <= highest + 20 and last <= metrics.get("bleu").highest
     lora = next(b for b in figure.bars if b.label == "lora")
     found = next(r for r in task.rows if r.method == "lora").cell.interval
     assert found is not None and lora.length is not None

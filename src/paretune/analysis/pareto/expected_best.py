@@ -20,15 +20,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from paretune.analysis.scores import HIGHEST, LOWEST, Array
+from paretune import metrics
 from paretune.analysis.statistics.score_interval import (
     LEVEL,
     Interval,
     bootstrap_score,
     bootstrap_variance,
 )
+from paretune.metrics import Array
 from paretune.store.record import UNSCORED_RESULTS, Record
-from paretune.study import Metric
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class RateScore:
     draws: Array
     examples: int
 
-    def interval(self, metric: Metric) -> Interval | None:
+    def interval(self, metric: str) -> Interval | None:
         """Over the examples of the selection parts, one seed; None where every fold was lost."""
         if not self.examples:
             return None
         return _interval(np.array([self.estimate]), self.draws[None], 1, self.examples, metric)
 
 
-def score_rates(tuning: Sequence[Record], metric: Metric) -> dict[float, RateScore | None]:
+def score_rates(tuning: Sequence[Record], metric: str) -> dict[float, RateScore | None]:
     """Every rate on trial, as it was first tried; None where a trial's answers are not stored.
 
     A trial that diverged or did not fit has the lowest score there is; None too where that is minus
@@ -76,7 +76,7 @@ def score_rates(tuning: Sequence[Record], metric: Metric) -> dict[float, RateSco
 
 
 def expected_best_scores(
-    tuning: Sequence[Record], metric: Metric, trials: Mapping[float, RateScore | None] | None = None
+    tuning: Sequence[Record], metric: str, trials: Mapping[float, RateScore | None] | None = None
 ) -> tuple[ExpectedBest, ...]:
     """For one to all of the rates that were tried; empty where fewer than two were.
 
@@ -115,8 +115,8 @@ def expected_maximum(values: Array, n: int) -> Array:
     return np.asarray(np.tensordot(np.diff(upto), np.sort(values, axis=0), axes=1))
 
 
-def _score_rate(records: Sequence[Record], metric: Metric) -> RateScore | None:
-    worst = LOWEST.get(metric, 0.0)
+def _score_rate(records: Sequence[Record], metric: str) -> RateScore | None:
+    worst = metrics.get(metric).lowest
     estimates, draws, examples = [], [], 0
     for record in records:
         if record.outcome in UNSCORED_RESULTS:
@@ -138,14 +138,14 @@ def _score_rate(records: Sequence[Record], metric: Metric) -> RateScore | None:
     return RateScore(float(np.mean(estimates)), np.mean(whole, axis=0), examples)
 
 
-def _interval(estimates: Array, draws: Array, n: int, examples: int, metric: Metric) -> Interval:
+def _interval(estimates: Array, draws: Array, n: int, examples: int, metric: str) -> Interval:
     estimate = float(expected_maximum(estimates, n))
     error = float(expected_maximum(draws, n).std(ddof=1))
     half = float(special.stdtrit(max(examples - 1, 1), (1 + LEVEL) / 2)) * error
-    highest = HIGHEST.get(metric, 1.0)
+    highest = metrics.get(metric).highest
     return Interval(
         estimate=estimate,
-        low=max(LOWEST.get(metric, 0.0), estimate - half),
+        low=max(metrics.get(metric).lowest, estimate - half),
         high=min(highest, estimate + half),
         n_examples=examples,
         n_seeds=1,

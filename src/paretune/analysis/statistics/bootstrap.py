@@ -9,18 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal, cast
 
 import numpy as np
 
-from paretune.analysis import answer_sets, numbers, translations
-from paretune.analysis.scores import Array, from_counts
-from paretune.metrics.translation import Name
+from paretune.metrics import Array, Metric
 from paretune.store.record import Predictions
-from paretune.study import ANSWER_SET_METRICS, REGRESSION_METRICS, TRANSLATION_METRICS, Metric
-
-ScoredMetric = Metric | Literal["ter"]
-"""What can be scored: the metrics that may be primary, and TER, which is shown beside them."""
 
 DRAWS = 2000
 MAX_UNITS = 4000
@@ -30,88 +23,22 @@ Resample = Callable[[Array | None], Array]
 """Scores of the examples as they are (None) or resampled with these weights; (seeds, draws)."""
 
 
-def scorer(
-    metric: ScoredMetric,
-) -> Callable[[Sequence[Predictions], ScoredMetric], tuple[Resample, Array | None]]:
-    """How answers under this metric are scored: what gives :data:`Resample`, and the share right.
+def resample_metric(
+    predictions: Sequence[Predictions], metric: Metric
+) -> tuple[Resample, Array | None]:
+    """How a metric's scores are resampled, and how right each unit is on average over the seeds.
 
-    The share is (examples,), of seeds that answer rightly; None for numbers and texts.
+    The latter is (examples,), of answer sets (questions,); None where the metric has no credit.
     """
-    if metric in ANSWER_SET_METRICS:
-        return _of_sets
-    if metric in (*TRANSLATION_METRICS, "ter"):
-        return _of_texts
-    return _of_numbers if metric in REGRESSION_METRICS else _of_classes
-
-
-def _of_classes(predictions: Sequence[Predictions], metric: ScoredMetric) -> tuple[Resample, Array]:
-    label = np.array(predictions[0].label)
-    answer = np.array([p.prediction for p in predictions])
-    size = 1 + max(int(label.max()), int(answer.max()))
-    eye = np.eye(size, dtype=np.float32)
-    true, given = eye[label], eye[answer]
-    hit = given * true
-    units = [sum_by_unit(part, predictions[0]) for part in (*hit, *given, true)]
+    first = predictions[0]
+    compared = first.label, [run.prediction for run in predictions], first.question
+    tables = [sum_by_unit(table, first) for table in metric.statistics(*compared)]
+    credit = None if metric.credit is None else metric.credit(*compared).mean(axis=0)
 
     def scores(weights: Array | None) -> Array:
-        # A column of counts for every seed and label; examples first, for one product each.
-        counts = [resample_sums(part, weights) for part in units]
-        seeds = len(predictions)
-        return from_counts(
-            cast(Metric, metric),
-            np.stack(counts[:seeds]),
-            np.stack(counts[seeds:-1]),
-            counts[-1],
-        )
+        return metric.from_sums(np.stack([resample_sums(table, weights) for table in tables]))
 
-    return scores, (answer == label).mean(axis=0)
-
-
-def _of_numbers(predictions: Sequence[Predictions], metric: ScoredMetric) -> tuple[Resample, None]:
-    label = np.array(predictions[0].label, dtype=float)
-    parts = [
-        sum_by_unit(numbers.columns(metric, label, np.array(p.prediction, dtype=float)), p)
-        for p in predictions
-    ]
-    return (
-        lambda weights: numbers.from_sums(
-            metric, np.stack([resample_sums(part, weights) for part in parts])
-        ),
-        None,
-    )
-
-
-def _of_sets(predictions: Sequence[Predictions], metric: ScoredMetric) -> tuple[Resample, Array]:
-    label = np.array(predictions[0].label)
-    # Without questions every answer is one of its own.
-    question = predictions[0].question or range(len(label))
-    answers = [np.array(p.prediction) for p in predictions]
-    parts = [
-        sum_by_unit(answer_sets.columns(label, answer, question), predictions[0])
-        for answer in answers
-    ]
-    credit = [answer_sets.credit(label, answer, question) for answer in answers]
-    return (
-        lambda weights: answer_sets.from_sums(
-            np.stack([resample_sums(part, weights) for part in parts])
-        ),
-        np.mean(credit, axis=0),
-    )
-
-
-def _of_texts(predictions: Sequence[Predictions], metric: ScoredMetric) -> tuple[Resample, None]:
-    name = cast(Name, metric)
-    references = tuple(str(label) for label in predictions[0].label)
-    parts = [
-        sum_by_unit(translations.columns(name, tuple(str(t) for t in p.prediction), references), p)
-        for p in predictions
-    ]
-    return (
-        lambda weights: translations.from_sums(
-            name, np.stack([resample_sums(part, weights) for part in parts])
-        ),
-        None,
-    )
+    return scores, credit
 
 
 def sum_by_unit(part: Array, given: Predictions) -> Array:

@@ -30,20 +30,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from paretune.analysis.scores import HIGHEST, LOWEST, Array
+from paretune import metrics
 from paretune.analysis.statistics.bootstrap import (
     MAX_UNITS,
     Resample,
-    ScoredMetric,
     bootstrap_weights,
+    resample_metric,
     resample_sums,
-    scorer,
     sum_by_unit,
 )
 from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
 from paretune.errors import StoreError
+from paretune.metrics import Array
 from paretune.store.record import Predictions
-from paretune.study import Answer, Metric
+from paretune.study import Answer
 
 LEVEL = 0.95
 
@@ -113,7 +113,7 @@ class BootstrapScore:
         return float(self.seeds.var(ddof=1)) / count if count > 1 else 0.0
 
 
-def bootstrap_score(predictions: Sequence[Predictions], metric: ScoredMetric) -> BootstrapScore:
+def bootstrap_score(predictions: Sequence[Predictions], metric: str) -> BootstrapScore:
     """Score every seed and resample the examples, or whole clusters of them.
 
     Equal numbers of units are resampled equally, so draws of two cells are paired.
@@ -123,8 +123,10 @@ def bootstrap_score(predictions: Sequence[Predictions], metric: ScoredMetric) ->
 
     """
     _check_seeds(predictions)
-    bounds = LOWEST.get(metric, 0.0), HIGHEST.get(metric, 1.0)
-    return _resample(predictions, *scorer(metric)(predictions, metric), bounds)
+    value = metrics.get(metric)
+    return _resample(
+        predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
+    )
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
@@ -202,7 +204,7 @@ def _resample(
     return replace(cell, draws=scores(weights).mean(axis=0))
 
 
-def score_interval(predictions: Sequence[Predictions], metric: Metric) -> Interval:
+def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
     """The mean score of the seeds (one :class:`Predictions` each, same examples), 95 %."""
     return confidence_interval(bootstrap_score(predictions, metric))
 

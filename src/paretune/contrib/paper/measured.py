@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
 from paretune.analysis.run_selection import add_failed_seeds
@@ -26,7 +27,7 @@ from paretune.analysis.statistics.score_interval import (
 )
 from paretune.contrib.paper.claims import MARGIN, Claim, hub_names
 from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
-from paretune.study import TRANSLATION_METRICS, Study
+from paretune.study import Study
 
 CLOSE = 0.05
 """Peaks of memory that differ by less may be the same: full fine-tuning measured again on a CPU
@@ -116,9 +117,8 @@ def _f1(cell: Cell) -> BootstrapScore | None:
     """Weighted F1 (of a translation its own score), lost seeds counted as the lowest."""
     if not cell.answers:
         return None
-    found = bootstrap_score(
-        cell.answers, cell.metric if cell.metric in TRANSLATION_METRICS else "weighted_f1"
-    )
+    of_texts = metrics.get(cell.metric).target_type == metrics.TEXT
+    found = bootstrap_score(cell.answers, cell.metric if of_texts else "weighted_f1")
     lost = count_failed_seeds(cell)
     return add_failed_seeds(found, lost, 0.0) if lost else found
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 
 from scipy import special
 
-from paretune.analysis.scores import score
 from paretune.analysis.statistics.binomial import newcombe_difference, wilson_interval
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import POWER
 from paretune.contrib.paper.claims import MARGIN, Claim
 from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
+from paretune.metrics.classification import WEIGHTED_F1
 
 GIGA = 1e9
 STEP = 1.01e-4
@@ -59,7 +59,7 @@ def score_constant_labels(labels: Mapping[str, int]) -> dict[str, tuple[int, flo
     """Of each label: right answers and weighted F1 of answering nothing else."""
     rows = [i for i, count in enumerate(labels.values()) for _ in range(count)]
     return {
-        name: (count, score(rows, [i] * len(rows), "weighted_f1"))
+        name: (count, WEIGHTED_F1.score(rows, [i] * len(rows)))
         for i, (name, count) in enumerate(labels.items())
     }
 

@@ -125,7 +125,8 @@ def score(
             intervals=with_intervals.superglue_intervals(answers, known),
         )
     from paretune.contrib.slobench.official_scores import score_segments
-    from paretune.metrics.translation import statistics
+    from paretune.metrics import signatures
+    from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
 
     ours, found = translation_zip.read_translations(given, right)
     _refuse_errors(found)
@@ -141,16 +142,16 @@ def score(
         values, said = _score_bertscore(ours, theirs, bert, layer, online=online)
         intervals["BERT score"] = with_intervals.mean_interval(values)
         data = (*data, said)
-    public = {f"{one.name}|{one.signature}": one for one in statistics(ours, theirs)}
+    signed = {m.name: f"{SACREBLEU_NAMES[m.name]}|{signatures([m.name])[m.name]}" for m in METRICS}
     by_name = with_intervals.sacrebleu_intervals(ours, theirs)
     return ScoredSubmission(
         "translation",
         {name: one.estimate for name, one in intervals.items()},
         missing,
         data,
-        {signature: one.score() for signature, one in public.items()},
+        {signed[metric.name]: metric.compute(theirs, ours, ()) for metric in METRICS},
         intervals,
-        {signature: by_name[one.name] for signature, one in public.items()},
+        {signature: by_name[SACREBLEU_NAMES[name]] for name, signature in signed.items()},
     )
 
 

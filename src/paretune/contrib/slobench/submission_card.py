@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from paretune import metrics
 from paretune.analysis.run_selection import SelectedRun
-from paretune.analysis.scores import TITLES
 from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.slobench.submission import File, Submission
 from paretune.reporting.text.formatting import (
@@ -48,7 +48,7 @@ class SubmittedTask:
     def quality(self) -> str:
         """``0.71 [0.49, 0.94] (accuracy on 18 examples)``: the run's own selection score."""
         found = self.by.run_interval
-        metric = TITLES.get(self.by.cell.metric, self.by.cell.metric)
+        metric = metrics.get(self.by.cell.metric).title
         return f"{format_interval(found)} ({metric} on {format_examples(found)})" if found else "–"
 
     @property

@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from paretune.analysis.scores import Array
 from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
 from paretune.analysis.statistics.score_interval import (
     LEVEL,
@@ -26,10 +25,9 @@ from paretune.analysis.statistics.score_interval import (
 )
 from paretune.contrib.slobench import nltk_ngrams
 from paretune.contrib.slobench.official_scores import CORPUS_BLEU, LABELS, Answers, SegmentScores
+from paretune.metrics import Array
+from paretune.metrics.translation import SACREBLEU_NAMES
 from paretune.store.record import Predictions
-
-SACREBLEU_NAMES = {"BLEU": "bleu", "chrF2": "chrf", "TER": "ter"}
-"""sacreBLEU's names, and ours."""
 
 
 def superglue_intervals(
@@ -89,11 +87,11 @@ def mean_interval(values: Sequence[float]) -> Interval:
 def sacrebleu_intervals(
     translations: Sequence[str], references: Sequence[str]
 ) -> dict[str, Interval]:
-    """By sacreBLEU's names, its scores, 0 to 100."""
+    """SacreBLEU's scores by its own names, 0 to 100."""
     given = _texts(translations, references)
     return {
-        name: confidence_interval(bootstrap_score([given], ours))  # type: ignore[arg-type]
-        for name, ours in SACREBLEU_NAMES.items()
+        title: confidence_interval(bootstrap_score([given], name))
+        for name, title in SACREBLEU_NAMES.items()
     }
 
 

@@ -19,7 +19,7 @@ from paretune.analysis.statistics.score_interval import (
     confidence_interval,
 )
 from paretune.store import Record
-from paretune.study import Metric, Study, digest
+from paretune.study import Study, digest
 
 Setting = str | int | float | bool
 
@@ -47,7 +47,7 @@ class Entry:
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_entry(study: Study, record: Record, metric: Metric) -> Entry:
+def run_entry(study: Study, record: Record, metric: str) -> Entry:
     """An ended run: its settings, curve, scores, costs, environment and how it ended."""
     run, result = record.run, record.result
     rate = "" if run.learning_rate is None else f" rate {run.learning_rate:g}"

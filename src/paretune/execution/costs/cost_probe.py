@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from paretune.data.target_scale import fit_target_scale
 from paretune.measuring.clock import MIN_STEPS, StepClock
 from paretune.measuring.components import ActivationMeter, measure_components
 from paretune.measuring.energy import EnergyMeter
@@ -22,6 +21,7 @@ from paretune.measuring.file_size import count_safetensors_bytes
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation, Run
 from paretune.training import out_of_memory
 from paretune.training.caches import ProcessCache

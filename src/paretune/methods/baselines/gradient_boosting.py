@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.example import Example
-from paretune.data.target_scale import fit_target_scale
 from paretune.methods.baselines import majority
+from paretune.objectives.target_scale import fit_target_scale
 
 NAME = "gradient_boosting"
 TITLE = "gradient boosting"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.example import Example
-from paretune.data.target_scale import fit_target_scale
 from paretune.methods.core.options import ENCODER_KINDS
+from paretune.objectives.target_scale import fit_target_scale
 
 NAME = "majority"
 TITLE = "majority answer"

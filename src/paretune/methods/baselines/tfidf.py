@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.example import Example
-from paretune.data.target_scale import fit_target_scale
 from paretune.methods.baselines import majority
 from paretune.methods.core.options import ENCODER_KINDS
+from paretune.objectives.target_scale import fit_target_scale
 
 NAME = "tfidf"
 TITLE = "TF-IDF + logistic regression"

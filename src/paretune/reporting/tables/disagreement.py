@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paretune import metrics
 from paretune.reporting.build import Row, TaskReport
 from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
-from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
 from paretune.terminal.sanitise import sanitise_line
 
 SHOWN = 25
@@ -185,7 +185,7 @@ def find_disagreements(task: TaskReport) -> Disagreement | None:
 def _comparable(rows: Sequence[Row]) -> list[Row]:
     """Those that answered the same examples with labels."""
     return rows_on_common_examples(
-        [r for r in rows if r.cell.metric not in (*REGRESSION_METRICS, *TRANSLATION_METRICS)]
+        [r for r in rows if metrics.get(r.cell.metric).credit is not None]
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune.analysis.translations import columns, from_sums
+from paretune.metrics.translation import CHRF
 from paretune.reporting.build import Row, TaskReport
 from paretune.reporting.html import scripts
 from paretune.reporting.tables.disagreement import (
@@ -261,7 +261,7 @@ def _runs(
 def _chrf(given: Predictions) -> Scores:
     """SacreBLEU's chrF of each segment alone, 0 to 100; (segments,)."""
     texts, references = (tuple(map(str, of)) for of in (given.prediction, given.label))
-    return np.asarray(from_sums("chrf", columns("chrf", texts, references)))
+    return CHRF.from_sums(CHRF.statistics(references, [texts], ())[0])
 
 
 def _largest(difference: Scores) -> NDArray[np.int64]:

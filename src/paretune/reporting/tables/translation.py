@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from paretune import metrics
 from paretune.analysis.statistics.score_interval import (
     Interval,
     bootstrap_score,
@@ -14,7 +15,7 @@ from paretune.analysis.statistics.score_interval import (
 )
 from paretune.contrib.slobench import cell_intervals
 from paretune.metrics.nltk_words import LANGUAGES
-from paretune.metrics.translation import signatures
+from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
 from paretune.reporting.text.formatting import (
     format_examples,
     format_interval,
@@ -28,7 +29,6 @@ from paretune.terminal.sanitise import sanitise_line
 if TYPE_CHECKING:
     from paretune.reporting.build import Row
 
-METRIC_TITLES = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
 OPTIONAL_METRICS = {"meteor": "METEOR", "bertscore": "BERTScore"}
 """What is scored segment by segment, where a study asks for it."""
 SLOBENCH = {"CHRF (avg)": "CHRF (avg = corpus)"}
@@ -75,8 +75,7 @@ def _scores(rows: Sequence[Row]) -> Grid:
     table, numbers = [], []
     for row in rows:
         whole = [
-            confidence_interval(bootstrap_score(row.cell.answers, name))
-            for name in ("bleu", "chrf", "ter")
+            confidence_interval(bootstrap_score(row.cell.answers, name)) for name in SACREBLEU_NAMES
         ]
         means = [_beside(row, name) for name in beside]
         shown = [*map(format_interval, whole), *map(_of_segments, means)]
@@ -85,7 +84,10 @@ def _scores(rows: Sequence[Row]) -> Grid:
     return Grid(
         title="Every score of the translations",
         above=f"{_basis(rows)} TER counts edits: less is better.",
-        titles=("BLEU", "chrF", "TER", *(OPTIONAL_METRICS[name] for name in beside)),
+        titles=(
+            *(metric.title for metric in METRICS),
+            *(OPTIONAL_METRICS[name] for name in beside),
+        ),
         rows=tuple(table),
         notes=tuple(_score_notes(rows, beside)),
         intervals=tuple(numbers),
@@ -93,10 +95,10 @@ def _scores(rows: Sequence[Row]) -> Grid:
 
 
 def _score_notes(rows: Sequence[Row], beside: Sequence[str]) -> Iterable[str]:
-    ours = signatures()
+    ours = metrics.signatures(SACREBLEU_NAMES)
     yield (
         "sacreBLEU's signatures: "
-        + "; ".join(f"{METRIC_TITLES[k]} {v}" for k, v in ours.items())
+        + "; ".join(f"{SACREBLEU_NAMES[k]} {v}" for k, v in ours.items())
         + "."
     )
     theirs = {

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
-from paretune.study import TRANSLATION_METRICS, Study
+from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _estimate(row: Row) -> float:
 
 def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:
     # Names are written as they are, so no sentence begins with one.
-    texts = any(r.cell.metric in TRANSLATION_METRICS for r in rows)
+    texts = any(metrics.get(r.cell.metric).target_type == metrics.TEXT for r in rows)
     forms = {
         "collapsed": f"One {'text' if texts else 'constant'} was answered by",
         "diverged": "Training diverged for",

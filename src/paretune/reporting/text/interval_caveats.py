@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.reporting.text.formatting import join_names
-from paretune.study import REGRESSION_METRICS, TRANSLATION_METRICS
 
 SEEDS, EXAMPLES = 10, 100
 """From so many on, no simulated study held the true score in less than 93 %."""
@@ -29,9 +29,7 @@ def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
     small = {
         cell.bootstrap.units
         for cell, i in shown
-        if i.examples_only
-        and cell.bootstrap
-        and cell.metric not in (*REGRESSION_METRICS, *TRANSLATION_METRICS)
+        if i.examples_only and cell.bootstrap and metrics.get(cell.metric).credit is not None
     }
     if small and min(small) < EXAMPLES:
         yield (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.analysis.learning_check import CollapsedCells, TrivialScore, rate_edge_of
 from paretune.reporting.text.formatting import format_rate, join_names, pluralise
-from paretune.study import TRANSLATION_METRICS
 
 
 def warn_unlearned(found: CollapsedCells, titles: Sequence[str], of_all: bool) -> str:
@@ -18,7 +18,9 @@ def warn_unlearned(found: CollapsedCells, titles: Sequence[str], of_all: bool) -
         titles: of its cells.
         of_all: whether these are all methods of the task.
     """
-    one = "one text" if found.cells[0].metric in TRANSLATION_METRICS else "constant"
+    one = (
+        "one text" if metrics.get(found.cells[0].metric).target_type == metrics.TEXT else "constant"
+    )
     who = "Nothing learned" if of_all else f"Nothing learned by {join_names(titles)}"
     after = ""
     if found.steps:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from paretune.data.example import Dataset
+from paretune.objectives import Predictions
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, Run
-from paretune.training.answering import Predictions, from_scores, from_texts, references, score
+from paretune.training.answering import from_scores, from_texts, references, score
 from paretune.training.caches import Parts, ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
 from paretune.training.run_config import RunConfig

@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from paretune.data.target_scale import fit_target_scale
 from paretune.errors import StaleClaimError
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.environment import describe_environment
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation, derive_seed
 from paretune.training.caches import Parts, ProcessCache
 from paretune.training.estimate_cost import estimate_cost, measure_shape

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paretune.data.batch import PASS_OVERHEAD_TOKENS, pad_batch
+from paretune.data.batch import PASS_OVERHEAD_TOKENS
 from paretune.methods.core.injection import add_undo_steps
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.padded import PaddedDropoutRng
 from paretune.models.packing.apply import PACKED_ENCODERS, can_pack
 from paretune.models.packing.encoder_decoder import can_pack_encoder_decoder
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.training.estimate_cost import SAVED_WIDTHS
 from paretune.training.forward.packed import MicroBatch, enable_packing, use_seeded_dropout

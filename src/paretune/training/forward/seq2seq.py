@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paretune.data.batch import IGNORE_INDEX, pad_batch
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.encoder_decoder import lm_head
+from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
 from paretune.training.forward.packed import MicroBatch, packed_inputs, row_counts
 from paretune.training.objective import shift_right, translation_loss

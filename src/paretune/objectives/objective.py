@@ -1,0 +1,269 @@
+"""The contract of an objective: what a kind of task means, from texts to scores.
+
+An objective is a frozen value. It says how examples become token ids and batches, what training
+minimises, how model outputs become predictions and these become scores, and which methods, metrics
+and forms of export go with it. Other rooms are named and not imported: baselines, metrics, readers
+and checks by their names. Nothing here needs torch until a loss is computed.
+
+One step of training and one evaluation use it like this::
+
+    data = objective.encode(examples, tokenizer, max_length, prefix)
+    inputs = objective.collate(data, indices, pad_id)             # a padded batch, as arrays
+    loss = objective.loss(outputs, data, indices, options)        # summed, divided by the weight
+    collector = objective.collector(data); collector.add(indices, outputs)
+    predictions = objective.predict(collector.result(), examples, options.target_scale)
+    scores = objective.score(predictions, examples, metric)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from paretune import metrics
+from paretune.metrics import Metric
+from paretune.objectives.collate import Batch, pad_batch
+from paretune.objectives.encoding import Encoded, encode_texts, text_lengths
+from paretune.objectives.head_spec import HeadSpec
+from paretune.objectives.logits import LogitsCollector, count_examples, label_of, no_target_scale
+from paretune.objectives.predictions import Predictions
+from paretune.objectives.target_scale import LossOptions, TargetScale
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paretune.data.example import Example
+    from paretune.study import Answer
+
+
+class Encode(Protocol):
+    """Tokenises examples."""
+
+    def __call__(
+        self, examples: Sequence[Example], tokenizer: Any, max_length: int, prefix: str
+    ) -> Encoded:
+        """Token ids; texts longer than ``max_length`` are cut, ``prefix`` stands before each."""
+
+
+class TextLengths(Protocol):
+    """Counts tokens before any cut."""
+
+    def __call__(
+        self, examples: Sequence[Example], tokenizer: Any, prefix: str
+    ) -> dict[str, list[int]]:
+        """Tokens of each example's longest text, special tokens included, by what is counted.
+
+        The keys are nouns for messages (``rows``; ``sources`` and ``references``); each value has
+        one number per example. A pass over an example takes the sum over the keys.
+        """
+
+
+class Collate(Protocol):
+    """Makes a padded batch."""
+
+    def __call__(self, data: Encoded, indices: Sequence[int], pad_id: int) -> Batch:
+        """Model inputs of some examples, padded to the longest of them; ``labels`` of targets."""
+
+
+class Loss(Protocol):
+    """What training minimises."""
+
+    def __call__(
+        self, outputs: Any, data: Encoded, indices: Sequence[int], options: LossOptions, /
+    ) -> Tensor:
+        """The loss summed over the examples, in nats, in fp32 or finer; a scalar with a gradient.
+
+        Args:
+            outputs: of a forward pass over these examples: logits (examples, labels | choices),
+                or :class:`~paretune.objectives.token_outputs.TokenOutputs`.
+            data: where the examples are from.
+            indices: which; at least one.
+            options: chosen for the run.
+        """
+
+
+class Collector(Protocol):
+    """Gathers the outputs of an evaluation, pass by pass, in any order."""
+
+    def add(self, indices: Sequence[int], outputs: Any) -> None:
+        """Take the outputs for some examples, computed in evaluation mode."""
+
+    def result(self) -> Any:
+        """All of them: logits (examples, labels), or the mean loss of a target token, in nats."""
+
+
+class Predict(Protocol):
+    """Turns what a model or a baseline gives into predictions."""
+
+    def __call__(
+        self, outputs: Any, examples: Sequence[Example], target_scale: TargetScale | None, /
+    ) -> Predictions:
+        """Predictions in the labels' own unit.
+
+        Args:
+            outputs: logits (examples, labels), or generated texts (examples,).
+            examples: with their references.
+            target_scale: what training standardised targets with, if anything.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What a kind of task means.
+
+    Attributes:
+        name: the ``kind`` of study files, tasks and records.
+        title: one line for readers.
+
+        own_data: whether a study may name the kind for files of its own.
+        required: keys of the study file that such a task must have (``features`` stand for
+            ``text``).
+        excluded: keys that it must not have, each with the reason.
+        between_languages: whether it has ``source_lang`` and ``target_lang``.
+
+        reader: how rows of own data become examples: a name in :mod:`paretune.tasks.own_data`.
+        checks: what the audit looks at: names in :mod:`paretune.data.checks.audit`.
+        describe: what is predicted, in a few words, from labels and languages.
+        max_selection_examples: most examples that select a checkpoint; None: all of the part.
+
+        head: the kind of head that a model gets (:class:`HeadSpec`).
+        problem_type: see :class:`HeadSpec`.
+        draws_head: whether the head is new, drawn by each run; otherwise the checkpoint's own.
+        num_logits: logits for one text, from the number of labels.
+
+        baselines: methods without a model that are always run beside others.
+        tabular_baselines: those that are added where the data are a table.
+        probe: the method that shows what each model knows before it is trained.
+
+        target_types: which metrics fit (:attr:`Metric.target_type`).
+        default_metric: the primary one where the study names none.
+        recorded_metrics: what every record has beside the primary one.
+
+        generates: predictions are texts, generated once at the end; while training, selection
+            compares the loss.
+        predicts_labels: predictions are labels: right or wrong, example by example.
+        label_smoothing: where the study does not say.
+        encode, text_lengths, collate, loss, collector, predict: see the Protocols.
+        weight: what a summed loss is divided by: number of examples, or of target tokens.
+        reference: what the prediction for an example is compared with; None where it has none.
+        fit_target: the scale of the targets, from the training part; None where there is none.
+
+        auto_model: the class of transformers that opens an exported model.
+        peft_task_type: PEFT's name of the kind; None where it has none.
+        usage: which snippet of :mod:`paretune.exporting.usage_snippets` shows an export's use.
+        answer_noun, answer_code: what its function returns, and the expression that makes it of
+            ``logits``, for snippets that have logits.
+    """
+
+    name: str
+    title: str
+
+    own_data: bool = True
+    required: tuple[str, ...] = ("text", "label")
+    excluded: Mapping[str, str] = field(default_factory=dict, hash=False)
+    between_languages: bool = False
+
+    reader: str = "labels"
+    checks: tuple[str, ...] = ("labels", "texts")
+    describe: Callable[[Sequence[str], Sequence[str]], str]
+    max_selection_examples: int | None = None
+
+    head: str = "sequence_classification"
+    problem_type: str | None = "single_label_classification"
+    draws_head: bool = True
+    num_logits: Callable[[int], int] = int
+
+    baselines: tuple[str, ...] = ("majority", "tfidf")
+    tabular_baselines: tuple[str, ...] = ("gradient_boosting",)
+    probe: str = "head_only"
+
+    target_types: tuple[str, ...]
+    default_metric: str
+    recorded_metrics: tuple[str, ...]
+
+    generates: bool = False
+    predicts_labels: bool = False
+    label_smoothing: float = 0.0
+    encode: Encode = encode_texts
+    text_lengths: TextLengths = text_lengths
+    collate: Collate = pad_batch
+    weight: Callable[[Encoded, Sequence[int]], int] = count_examples
+    loss: Loss
+    collector: Callable[[Encoded], Collector] = LogitsCollector
+    predict: Predict
+    reference: Callable[[Example], Answer | None] = label_of
+    fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
+
+    auto_model: str = "AutoModelForSequenceClassification"
+    peft_task_type: str | None = "SEQ_CLS"
+    usage: str = "texts"
+    answer_noun: str = "label"
+    answer_code: str = "[model.config.id2label[i] for i in logits.argmax(-1).tolist()]"
+
+    def head_spec(self, labels: Sequence[str], languages: Sequence[str] = ()) -> HeadSpec:
+        """The head that a model needs for these labels or languages."""
+        return HeadSpec(
+            kind=self.head,
+            purpose=self.name.replace("_", " "),
+            logits=self.num_logits(len(labels)),
+            labels=tuple(labels),
+            problem_type=self.problem_type,
+            languages=tuple(languages),
+        )
+
+    def loss_options(
+        self, train: Sequence[Example], label_smoothing: float | None = None
+    ) -> LossOptions:
+        """What the loss of a run needs, from its training part and its settings."""
+        smoothing = self.label_smoothing if label_smoothing is None else label_smoothing
+        return LossOptions(self.fit_target(train), smoothing)
+
+    @property
+    def selectable_metrics(self) -> tuple[str, ...]:
+        """Names of the built-in metrics that a study may name."""
+        return metrics.of_types(self.target_types)
+
+    def accepts(self, metric: Metric) -> bool:
+        """Whether the metric can be the primary one."""
+        return metric.selectable and metric.target_type in self.target_types
+
+    def references(self, examples: Sequence[Example]) -> list[Answer]:
+        """References of the examples that have one."""
+        return [r for example in examples if (r := self.reference(example)) is not None]
+
+    def score(
+        self,
+        predictions: Predictions,
+        examples: Sequence[Example],
+        metric: Metric,
+        questions: Sequence[int] = (),
+    ) -> dict[str, float]:
+        """Scores of a part by name: ``primary``, the recorded metrics, ``n`` and ``loss``.
+
+        Args:
+            predictions: of the part.
+            examples: of the part.
+            metric: the primary one.
+            questions: which question each example answers, for answer sets; otherwise empty.
+        """
+        references = self.references(examples)
+        compared = (references, predictions.prediction, questions)
+        scores: dict[str, float] = {}
+        for name in dict.fromkeys((*self.recorded_metrics, *metric.recorded_as)):
+            scores[name] = metrics.get(name).compute(*compared)
+        primary = scores.get(metric.name)
+        scores["primary"] = metric.compute(*compared) if primary is None else primary
+        scores["n"] = len(references)
+        if questions:
+            scores["questions"] = len(set(questions))
+        for name, values in predictions.segment.items():
+            scores[name] = sum(values) / len(values)
+        if predictions.loss is not None:
+            scores["loss"] = predictions.loss
+        return scores
+
+    def signatures(self) -> dict[str, str]:
+        """How the recorded metrics were computed, where they have a signature."""
+        every = (metrics.get(name) for name in self.recorded_metrics)
+        return {metric.name: metric.signature() for metric in every if metric.signature}

@@ -1,0 +1,27 @@
+"""Predictions of one part: one form for labels, numbers and texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paretune.study import Answer
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the examples of one part, in their order.
+
+    Attributes:
+        prediction: an index, a number or a text for each example.
+        scores: the model outputs behind each; empty lists for generated texts.
+        loss: mean over the examples (for texts, over the target tokens), in nats; None where
+            nothing gives one.
+        segment: scores of single segments by metric, for metrics that need a model of their own.
+    """
+
+    prediction: list[Answer]
+    scores: list[list[float]]
+    loss: float | None
+    segment: dict[str, list[float]] = field(default_factory=dict)

@@ -1,0 +1,116 @@
+"""Sequence-to-sequence language modelling: translation of a source into a target text.
+
+Loss: cross-entropy of the target tokens with teacher forcing, summed over the tokens and divided by
+their number. While training, the loss selects; translations are generated once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from paretune.objectives.encoding import (
+    Encoded,
+    count_target_tokens,
+    count_tokens,
+)
+from paretune.objectives.objective import Objective
+from paretune.objectives.predictions import Predictions
+from paretune.objectives.target_scale import LossOptions, TargetScale
+from paretune.objectives.token_outputs import TokenOutputs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paretune.data.example import Example
+    from paretune.study import Answer
+
+LABEL_SMOOTHING = 0.1
+"""Vaswani et al. 2017, arXiv:1706.03762, section 5.4."""
+MAX_SELECTION_EXAMPLES = 500
+"""Selection reads them at every evaluation, and they are generated at the end."""
+
+
+def count_target(data: Encoded, indices: Sequence[int]) -> int:
+    """Target tokens of the examples."""
+    targets = data.require_targets()
+    return sum(len(targets[i]) for i in indices)
+
+
+def _loss(
+    outputs: TokenOutputs, data: Encoded, indices: Sequence[int], options: LossOptions
+) -> Tensor:
+    return outputs.summed_loss(options.label_smoothing)
+
+
+class TokenLossCollector:
+    """Sums losses; the result is the mean loss of a target token, in nats, without smoothing."""
+
+    def __init__(self, data: Encoded) -> None:
+        self._data, self._total = data, 0.0
+
+    def add(self, indices: Sequence[int], outputs: TokenOutputs) -> None:
+        """Take the outputs for the target tokens of some examples."""
+        self._total += float(outputs.summed_loss(0.0))
+
+    def result(self) -> float:
+        """Mean loss of a target token."""
+        return self._total / count_target(self._data, range(len(self._data.lengths)))
+
+
+def _predict(
+    outputs: Sequence[str], examples: Sequence[Example], target_scale: TargetScale | None
+) -> Predictions:
+    return Predictions([*outputs], [[] for _ in outputs], None)
+
+
+def _count_both(examples: Sequence[Example], tokenizer: Any, prefix: str) -> dict[str, list[int]]:
+    return {
+        "sources": count_tokens(examples, tokenizer, prefix),
+        "references": count_target_tokens(examples, tokenizer),
+    }
+
+
+def _target(example: Example) -> Answer | None:
+    return example.target
+
+
+def _describe(labels: Sequence[str], languages: Sequence[str]) -> str:
+    return " to ".join(languages)
+
+
+OBJECTIVE = Objective(
+    name="translation",
+    title="a text in another language",
+    required=(),
+    excluded={
+        key: f"a translation has no {key}; remove it"
+        for key in ("text_pair", "choices", "question", "features", "labels", "language")
+    },
+    between_languages=True,
+    reader="parallel",
+    checks=("parallel",),
+    describe=_describe,
+    max_selection_examples=MAX_SELECTION_EXAMPLES,
+    head="seq2seq_lm",
+    problem_type=None,
+    draws_head=False,
+    num_logits=lambda labels: 0,
+    baselines=("copy_source",),
+    tabular_baselines=(),
+    probe="untuned",
+    target_types=("text",),
+    default_metric="bleu",
+    recorded_metrics=("bleu", "chrf", "ter"),
+    generates=True,
+    label_smoothing=LABEL_SMOOTHING,
+    text_lengths=_count_both,
+    weight=count_target,
+    loss=_loss,
+    collector=TokenLossCollector,
+    predict=_predict,
+    reference=_target,
+    auto_model="AutoModelForSeq2SeqLM",
+    peft_task_type="SEQ_2_SEQ_LM",
+    usage="generation",
+)

@@ -1,0 +1,64 @@
+"""What a forward pass of a sequence-to-sequence model gives: enough for the loss of its targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from paretune.objectives.collate import IGNORE_INDEX
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TokenOutputs(Protocol):
+    """Outputs for the target tokens of some examples."""
+
+    def summed_loss(self, label_smoothing: float) -> Tensor:
+        """Cross-entropy summed over the target tokens, in nats."""
+
+
+@dataclass(frozen=True)
+class TokenLogits:
+    """Logits of a padded batch.
+
+    Shapes: ``logits`` (batch, target tokens, vocabulary), ``labels`` (batch, target tokens), padded
+    with -100.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+    def summed_loss(self, label_smoothing: float) -> Tensor:
+        """Cross-entropy summed over the target tokens, in nats; padding is ignored."""
+        import torch.nn.functional as F
+
+        return F.cross_entropy(
+            self.logits.flatten(0, 1).float(),
+            self.labels.flatten(),
+            ignore_index=IGNORE_INDEX,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """Last hidden states and the LM head, where logits of all tokens are never held at once.
+
+    Shapes: ``hidden`` (tokens, width), ``weight`` (vocabulary, width), ``bias`` (vocabulary,) or
+    None, ``labels`` (tokens,).
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    labels: Tensor
+
+    def summed_loss(self, label_smoothing: float) -> Tensor:
+        """Cross-entropy summed over the tokens, in nats."""
+        from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
+
+        return chunked_cross_entropy(
+            self.hidden, self.weight, self.bias, self.labels, label_smoothing
+        )
