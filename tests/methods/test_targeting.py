@@ -230,7 +230,7 @@ def test_the_head_is_trained_anyway(bench: ProcessCache, checkpoint: Any, tmp_pa
 def test_spellings_of_all_linear_layers_are_one(
     bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
-    from paretune.specs import MethodSpec
+    from paretune.study import MethodSpec
 
     for family in ("bert", "distilbert", "electra", "modernbert"):
         loaded = loaded_of(bench, checkpoint, family, tmp_path)

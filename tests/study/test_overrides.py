@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from support.tiny_study import as_file, command, finish, small
 
 from paretune.errors import StudyError
-from paretune.overrides import apply_overrides
+from paretune.study.overrides import apply_overrides
 from paretune.store import Store
 from paretune.study import Study
 from paretune.verbs import study_input

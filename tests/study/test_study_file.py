@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from paretune.errors import StudyError
-from paretune.specs import TaskSpec
+from paretune.study import TaskSpec
 from paretune.study import MAX_COUNTS, Study
-from paretune.study_file import MAX_VALUES
+from paretune.study.study_file import MAX_VALUES
 from paretune.verbs import study_input
 
 GOOD = "study: s\ntasks: cb\nmodels: m\nmethods: [lora]\n"

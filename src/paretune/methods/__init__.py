@@ -31,9 +31,9 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from paretune import spellings
 from paretune.errors import MethodError
 from paretune.methods.core.options import DEFAULT_TARGETS
+from paretune.study import aliases
 
 PEFT = "peft:"
 """What a method's name begins with where ``peft``'s own code trains."""
@@ -79,10 +79,10 @@ def _unknown(name: str, known: Mapping[str, ModuleType]) -> MethodError:
     """What to write instead: the method of another name, the nearest, or all there are."""
     from paretune.methods.peft.supported import SUPPORTED
 
-    if name in spellings.METHOD_HINTS:
-        return MethodError(f'method "{name}" is not known: {spellings.METHOD_HINTS[name]}.')
+    if name in aliases.METHOD_HINTS:
+        return MethodError(f'method "{name}" is not known: {aliases.METHOD_HINTS[name]}.')
     tuners = {tuner: f"{PEFT}{tuner}" for tuner in SUPPORTED if tuner not in known}
-    near = spellings.suggest(name, known, {**tuners, **spellings.METHOD_ALIASES})
+    near = aliases.suggest(name, known, {**tuners, **aliases.METHOD_ALIASES})
     every = f"Known methods: {', '.join(sorted(known))}; and {PEFT}NAME, peft's own tuners."
     return MethodError(f'method "{name}" is not known.', remedy=near or every)
 

@@ -19,7 +19,7 @@ from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.normalise import normalise_text
 from paretune.data.task import Task
 from paretune.errors import StudyError
-from paretune.specs import metrics_for_kind
+from paretune.study.task_spec import metrics_for_kind
 from paretune.study import TaskSpec
 
 __all__ = ["Task", "available", "hub_source", "load_dataset"]

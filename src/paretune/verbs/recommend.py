@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paretune import amounts
 from paretune.errors import StudyError
 from paretune.study import Study
+from paretune.study.quantities import parse_duration, parse_points, parse_size
 from paretune.verbs.report import load_results
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def _budget(
         )
     limits: dict[Axis, float] = {}
     if max_memory is not None:
-        limits["memory"] = amounts.parse_size(max_memory, "--max-memory")
+        limits["memory"] = parse_size(max_memory, "--max-memory")
     if max_time is not None:
-        limits["time"] = amounts.parse_duration(max_time, "--max-time")
+        limits["time"] = parse_duration(max_time, "--max-time")
     if max_bytes is not None:
-        limits["saved"] = amounts.parse_size(max_bytes, "--max-bytes")
-    most = None if within is None else amounts.parse_points(within, "--within")
+        limits["saved"] = parse_size(max_bytes, "--max-bytes")
+    most = None if within is None else parse_points(within, "--within")
     return Budget(limits, most, axis)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
-from paretune import spellings
+from paretune.study.aliases import OPTION_ALIASES, suggest
 from paretune.errors import MethodError
 
 DEFAULT_TARGETS = ("query", "value")
@@ -75,14 +75,14 @@ def parse_options(method: str, options: type, given: Mapping[str, Any]) -> Any:
 
 def _suggest_option(method: str, name: str, known: Iterable[str]) -> str:
     """The option that was likely meant, or all there are."""
-    aliases = spellings.OPTION_ALIASES.get(method, {})
+    aliases = OPTION_ALIASES.get(method, {})
     if method.startswith("peft:"):  # it has peft's names; whoever writes ours there means them
-        pairs = spellings.OPTION_ALIASES["lora"].items()
+        pairs = OPTION_ALIASES["lora"].items()
         aliases = {ours: theirs for theirs, ours in pairs if theirs in known}
     if name in aliases:
         return f"Did you mean {aliases[name]}?"
     listed = ", ".join(known) or "none"
-    near = spellings.suggest(name, known, aliases)
+    near = suggest(name, known, aliases)
     return f"{near} Its options: {listed}." if near else f"Its options: {listed}."
 
 

@@ -1,8 +1,7 @@
 """Reading a study file (YAML 1.2) into plain values that remember their lines. No torch.
 
-A file is read only as far as a study can go: its size, depth and number of values are limited, so
-that one with 100,000 methods, brackets in brackets without end, or aliases of aliases is refused
-in a second.
+Size, depth and number of values are limited, so that a file with 100,000 methods, endless nesting
+or aliases of aliases is refused within a second.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ MAX_BYTES = 1_000_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 16
 DATA_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".tmx", ".zip", ".xlsx", ".gz")
-"""How the names of data files end."""
+"""Suffixes of data files."""
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands: ``("tasks", 0, "text")``."""
+"""Path of keys to a value: ``("tasks", 0, "text")``."""
 
 
 @dataclass(frozen=True)
 class StudyFile:
-    """What a study file says.
+    """The content of a study file.
 
     Attributes:
         values: plain values.
         where: the file, for messages.
-        lines: of each place in it, the line, from 1.
+        lines: line of each key path, from 1.
     """
 
     values: dict[str, Any]
@@ -56,7 +55,7 @@ def read_study_file(path: Path) -> StudyFile:
     """Read a study file.
 
     Raises:
-        StudyError: there is none, it cannot be read, is no YAML, or larger than a study can be.
+        StudyError: it is missing, cannot be read, is no YAML, or exceeds the limits.
     """
     where = str(path)
     if path.suffix.casefold() in DATA_SUFFIXES:
@@ -117,15 +116,12 @@ def _read_text(path: Path) -> str:
             remedy="Save it as UTF-8.",
         ) from None
     except OSError as error:
-        said = error.strerror or str(error)
-        raise StudyError(f"cannot be read ({said}).", where=where) from None
+        reason = error.strerror or str(error)
+        raise StudyError(f"cannot be read ({reason}).", where=where) from None
 
 
 def _refuse_large(text: str, where: str) -> None:
-    """Stop at the first value that no study has, before a tree is built of them.
-
-    An alias counts as all that it stands for.
-    """
+    """Refuse a file beyond the limits before a tree is built; an alias counts as its content."""
     depth = count = 0
     anchors: dict[str, int] = {}
     opened: list[tuple[str | None, int]] = []
@@ -142,7 +138,7 @@ def _refuse_large(text: str, where: str) -> None:
         elif isinstance(event, AliasEvent):
             if any(anchor == event.anchor for anchor, _ in opened):
                 raise StudyError(
-                    f"*{event.anchor} stands inside of what it names.",
+                    f"*{event.anchor} stands inside its own anchor.",
                     where=f"{where} line {event.start_mark.line + 1}",
                     remedy="Write the value out.",
                 )
@@ -150,20 +146,20 @@ def _refuse_large(text: str, where: str) -> None:
         elif isinstance(event, ScalarEvent):
             count += 1
         if depth > MAX_DEPTH:
-            said = f"lists and groups stand more than {MAX_DEPTH} deep in one another."
+            what = f"lists and groups are nested more than {MAX_DEPTH} deep."
         elif count > MAX_VALUES:
-            said = f"holds more than {MAX_VALUES:,} values, more than one study can have."
+            what = f"holds more than {MAX_VALUES:,} values, more than one study can have."
         else:
             continue
         raise StudyError(
-            said,
+            what,
             where=f"{where} line {event.start_mark.line + 1}",
             remedy="Split it into several studies." if count > MAX_VALUES else "Write it flat.",
         )
 
 
 def _iterate_lines(node: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, int]]:
-    """Each place with its line; of a key, that of the key."""
+    """Each key path with its line; of a key, that of the key."""
     if not place:
         yield place, node.start_mark.line + 1
     if isinstance(node, MappingNode):
@@ -179,28 +175,28 @@ def _iterate_lines(node: Any, place: KeyPath = ()) -> Iterator[tuple[KeyPath, in
 
 
 def _yaml_error(error: YAMLError, path: Path) -> StudyError:
-    """What is likely wrong, and the line, in our own words."""
+    """The line and the likely cause, without the parser's jargon."""
     mark = getattr(error, "problem_mark", None)
     began = getattr(error, "context_mark", None)
-    said, remedy = _explain_yaml_error(error, None if began is None else began.line + 1)
-    # What was never closed is wrong where it was opened.
-    line = began if began is not None and "not closed" in said else mark
+    what, remedy = _explain_yaml_error(error, None if began is None else began.line + 1)
+    # A bracket or quote that is not closed is wrong where it was opened.
+    line = began if began is not None and "not closed" in what else mark
     where = str(path) if line is None else f"{path} line {line.line + 1}"
-    return StudyError(f"is not valid YAML: {said}.", where=where, remedy=remedy)
+    return StudyError(f"is not valid YAML: {what}.", where=where, remedy=remedy)
 
 
 def _explain_yaml_error(error: YAMLError, began: int | None) -> tuple[str, str]:
-    """What is likely wrong, and what to do."""
+    """The likely cause, and what to do."""
     problem = str(getattr(error, "problem", None) or error)
     context = str(getattr(error, "context", None) or "")
     if twice := re.match(r'found duplicate key "(.*)" with', problem, re.DOTALL):
-        return f'the key "{twice[1]}" stands there twice', "Remove one of them."
+        return f'the key "{twice[1]}" is given twice', "Remove one of them."
     if "\\t" in problem or "\t" in problem:
         return "a tab stands where spaces belong", "Indent with spaces."
     if "quoted scalar" in context and "end of stream" in problem:
         return "the quote that opens here is not closed", "Close it."
-    if found := re.search("expected the node content, but found '(.)'", problem):
-        return f"{found[1]} stands where a value belongs", "Give a value, or remove it."
+    if match := re.search("expected the node content, but found '(.)'", problem):
+        return f"{match[1]} stands where a value belongs", "Give a value, or remove it."
     if "flow" in context:
         bracket = "}" if "mapping" in context else "]"
         return "the bracket that opens here is not closed before the next key or the end", (

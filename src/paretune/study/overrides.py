@@ -1,6 +1,6 @@
 """Settings of a study that the command line gives: ``training.epochs=3``. No torch.
 
-A key is a path with dots. In ``tasks``, ``models`` and ``methods`` an entry goes by its name or
+A key is a path with dots. In ``tasks``, ``models`` and ``methods`` an entry is named by its name or
 label, or by its number from 1: ``methods.lora.rank=16``. A value is YAML.
 """
 
@@ -14,8 +14,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from paretune.errors import StudyError
-from paretune.spellings import canonical_method_name, suggest
-from paretune.study_file import KeyPath
+from paretune.study.aliases import canonical_method_name, suggest
+from paretune.study.study_file import KeyPath
 
 LIST_KEYS = ("tasks", "models", "methods")
 EXAMPLE = "Write key=value, as training.epochs=3 or protocol.seeds=[1,2]."
@@ -24,22 +24,22 @@ EXAMPLE = "Write key=value, as training.epochs=3 or protocol.seeds=[1,2]."
 def apply_overrides(
     overrides: Iterable[str], values: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    """The values of a study with the overrides in them, and where each of these stands.
+    """The values of a study with the overrides in them, and the text of each override by its key.
 
     Raises:
         StudyError: an override is no ``key=value``, or names an entry that is not there.
     """
     changed: dict[str, Any] = copy.deepcopy(dict(values))
-    places: dict[KeyPath, str] = {}
+    texts: dict[KeyPath, str] = {}
     for text in overrides:
         key, equals, written = text.partition("=")
         if not equals or not all(key.split(".")):
             raise StudyError(f'"{text}" is no setting.', where="command line", remedy=EXAMPLE)
         place = _set_value(changed, key.split("."), _parse_value(text, written), text)
-        if place in places:
-            raise StudyError(f"{key} is given twice.", where="command line", remedy="Keep one.")
-        places[place] = text
-    return changed, places
+        if place in texts:
+            raise StudyError(f"{key} is set twice.", where="command line", remedy="Keep one.")
+        texts[place] = text
+    return changed, texts
 
 
 def _parse_value(text: str, written: str) -> Any:
@@ -55,7 +55,7 @@ def _parse_value(text: str, written: str) -> Any:
 
 
 def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -> KeyPath:
-    """Put the value there; the place, with numbers for entries of lists."""
+    """Put the value there; return its key path, with numbers for entries of lists."""
     group: Any = values
     place: list[str | int] = []
     for depth, part in enumerate(path[:-1]):
@@ -81,36 +81,40 @@ def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -
     return (*place, path[-1])
 
 
-def _as_entries(given: Any) -> list[Any]:
-    items = given if isinstance(given, list) else [given]
+def _as_entries(value: Any) -> list[Any]:
+    items = value if isinstance(value, list) else [value]
     return [{"name": item} if isinstance(item, str) else item for item in items]
 
 
-def _entry_names(item: dict[str, Any], of: str) -> list[str]:
-    """What an entry of a list may be called: as in the tables, or as in the file."""
+def _entry_names(item: dict[str, Any], section: str) -> list[str]:
+    """Names of an entry: as in the tables, or as in the file."""
     name = str(item.get("name", ""))
-    if of == "tasks":  # the label of a task is a column
+    if section == "tasks":  # the label of a task is a column
         languages = [str(item[k]) for k in ("language", "source_lang", "target_lang") if k in item]
         return ["-".join([name, *languages]), name]
-    short = canonical_method_name(name) if of == "methods" else name.rstrip("/").split("/")[-1]
+    short = (
+        canonical_method_name(name) if section == "methods" else name.rstrip("/").split("/")[-1]
+    )
     return [str(one) for one in (item.get("label"), short, name) if one]
 
 
-def _find_entry(items: list[Any], word: str, of: str, text: str) -> tuple[dict[str, Any], int]:
-    named = [
+def _find_entry(
+    items: list[Any], word: str, section: str, text: str
+) -> tuple[dict[str, Any], int]:
+    numbers = [
         number
         for number, item in enumerate(items)
-        if isinstance(item, dict) and word in _entry_names(item, of)
+        if isinstance(item, dict) and word in _entry_names(item, section)
     ]
-    if not named and word.isdecimal() and 0 < int(word) <= len(items):
-        named = [int(word) - 1]
-    if len(named) != 1 or not isinstance(items[named[0]], dict):
-        there = [_entry_names(item, of)[0] for item in items if isinstance(item, dict)]
-        said = "names several" if named else "is none"
-        near = "" if named else suggest(word, there)
+    if not numbers and word.isdecimal() and 0 < int(word) <= len(items):
+        numbers = [int(word) - 1]
+    if len(numbers) != 1 or not isinstance(items[numbers[0]], dict):
+        names = [_entry_names(item, section)[0] for item in items if isinstance(item, dict)]
+        what = "names several" if numbers else "is none"
+        suggestion = "" if numbers else suggest(word, names)
         raise StudyError(
-            f'"{word}" {said} of the {of}.',
+            f'"{word}" {what} of the {section}.',
             where=text,
-            remedy=near or f"There are: {', '.join(there)}; or give the number, from 1.",
+            remedy=suggestion or f"There are: {', '.join(names)}; or give the number, from 1.",
         )
-    return items[named[0]], named[0]
+    return items[numbers[0]], numbers[0]

@@ -1,23 +1,33 @@
-"""What a study names: tasks, models and methods, each checked for its shape only. No torch."""
+"""A task as a study names it: a built-in one, or data of the user's own. Shape only; no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from paretune import spellings
+from paretune.study import aliases
+from paretune.study.base import FrozenModel
+
 
 CustomTaskKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
 """What data of one's own may be."""
+
+
 TaskKind = Literal[CustomTaskKind, "span_pair", "answer_set"]
 """What a task may be: a span pair is a text with two marked spans; the examples of an answer set
 are answers to questions, and a question counts as a whole too."""
+
+
 Label = int | float
 """An index into the labels (or choices), or the number that a regression is to find."""
+
+
 Answer = Label | str
 """A label, or the text of a translation."""
+
+
 Metric = Literal[
     "accuracy",
     "macro_f1",
@@ -30,10 +40,13 @@ Metric = Literal[
     "bleu",
     "chrf",
 ]
+
 REGRESSION_METRICS = ("r2", "pearson", "spearman")
 """The metrics of a regression."""
+
 ANSWER_SET_METRICS = ("f1a_em",)
 """The metrics of answer sets alone."""
+
 TRANSLATION_METRICS = ("bleu", "chrf")
 """The metrics of a translation, 0 to 100; all that are named nowhere are of classes and choices."""
 
@@ -46,32 +59,6 @@ def metrics_for_kind(kind: str) -> tuple[Metric, ...]:
         return tuple(m for m in every if m in own[kind])
     sets = () if kind == "answer_set" else ANSWER_SET_METRICS
     return tuple(m for m in every if m not in (*REGRESSION_METRICS, *TRANSLATION_METRICS, *sets))
-
-
-class FrozenModel(BaseModel):
-    """A frozen value that refuses what it does not know.
-
-    ``ALIASES``: other spellings of its keys, which mean the same.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    ALIASES: ClassVar[Mapping[str, str]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rename_aliases(cls, values: Any) -> Any:
-        return spellings.apply_aliases(values, cls.ALIASES)
-
-
-class Checks(FrozenModel):
-    """What the audit of the data lets pass as a warning; above it, the study does not run.
-
-    ``max_leaked``: share of test rows that train holds too. ``max_unlearnable``: share of test
-    rows whose label no train row has.
-    """
-
-    max_leaked: float = Field(default=0.1, ge=0, le=1)
-    max_unlearnable: float = Field(default=0.1, ge=0, le=1)
 
 
 class TaskSpec(FrozenModel):
@@ -90,7 +77,7 @@ class TaskSpec(FrozenModel):
     has it (``corpus`` for ``corpus.sl`` and ``corpus.en``).
     """
 
-    ALIASES = spellings.TASK_ALIASES
+    ALIASES = aliases.TASK_ALIASES
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     language: str | None = None
@@ -222,52 +209,3 @@ class TaskSpec(FrozenModel):
             raise ValueError(
                 "features: name the columns that the label is told from, not the label"
             )
-
-
-class ModelSpec(FrozenModel):
-    """A hub name with revision, a folder, or ``package:NAME`` (weights in a Python package).
-
-    ``source_prefix`` is put before every text to translate, as T5 was trained with
-    (``"translate English to German: "``).
-    """
-
-    ALIASES = spellings.MODEL_ALIASES
-
-    name: str = Field(min_length=1)
-    revision: str | None = None
-    label: str | None = None
-    source_prefix: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Short name for tables: the label, or the last part of the name."""
-        return self.label or self.name.rstrip("/").removeprefix("package:").split("/")[-1]
-
-
-class MethodSpec(BaseModel):
-    """A method by name, its options beside it: ``{name: lora, rank: 8, alpha: 16}``.
-
-    Options are checked against the method by planning, which may import torch; here only that
-    they are plain values. Names that others give to the same (``r``, ``LoRA``) become ours.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    name: str = Field(min_length=1)
-    learning_rates: tuple[Annotated[float, Field(gt=0, lt=10)], ...] | None = None
-    label: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _rename_aliases(cls, values: Any) -> Any:
-        return spellings.apply_method_aliases(values)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The method's own options, as written."""
-        return dict(self.model_extra or {})
-
-    @property
-    def key(self) -> str:
-        """Short name for tables: the label or the method's name."""
-        return self.label or self.name

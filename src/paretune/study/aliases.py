@@ -1,7 +1,7 @@
-"""Words of PEFT, of transformers' Trainer and of its scripts beside our own. No torch.
+"""Names that PEFT, transformers' Trainer and its scripts use for keys and methods. No torch.
 
-A word whose meaning is exactly that of one of ours is an alias: it is read as ours, so the study
-and its runs are the same. One that means something near is answered with what to write instead.
+A name with exactly the meaning of one of ours is an alias: it is replaced, so the study and its
+runs are the same. For a name with a similar meaning the error says what to write instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRAINING_ALIASES = {
     "early_stopping_patience": "patience",
     "eval_steps": "eval_every",
 }
-"""Keys of ``training``. Trainer's batch is that of a device; a run here has one device."""
+"""Keys of ``training``. Trainer's batch is per device; a run has one device."""
 TASK_ALIASES = {
     "train_file": "train",
     "test_file": "test",
@@ -41,7 +41,7 @@ MODEL_ALIASES = {"model_name_or_path": "name"}
 GENERATION_ALIASES = {"generation_num_beams": "num_beams"}
 
 _RATE = "learning rates belong to a method: {name: lora, learning_rates: [1e-4, 3e-4, 1e-3]}"
-_STEPS = "the share of all steps is given here: warmup_fraction"
+_STEPS = "write the share of all steps: warmup_fraction"
 KEY_HINTS: Mapping[str, str] = {
     "learning_rate": _RATE,
     "learning_rates": _RATE,
@@ -52,7 +52,7 @@ KEY_HINTS: Mapping[str, str] = {
     "num_warmup_steps": _STEPS,
     "gradient_accumulation_steps": "batch_size is the whole batch of a step, micro_batch the part "
     "of it that is computed at once",
-    "per_device_eval_batch_size": "answers are computed in batches that fit; nothing is to be set",
+    "per_device_eval_batch_size": "evaluation batches are chosen to fit; there is nothing to set",
     "bf16": "write precision: bf16",
     "fp16": "fp16 is not supported; write precision: bf16, fp32 or auto",
     "seed": "seeds belong to the protocol: protocol: {seeds: [1, 2, 3, 4, 5]}",
@@ -64,7 +64,7 @@ KEY_HINTS: Mapping[str, str] = {
     "validation_file": "the selection part is cut from train; name the file to report on as test",
     "output_dir": "results go to studies/NAME; another folder is an option: --store FOLDER",
 }
-"""Keys whose meaning is near to something of ours, with what to write instead."""
+"""Keys with a similar meaning to one of ours, and what to write instead."""
 
 METHOD_ALIASES = {
     "prompt_tuning": "prompt",
@@ -74,7 +74,7 @@ METHOD_ALIASES = {
     "full_finetuning": "full",
     "linear_probe": "head_only",
 }
-"""Names of methods, in small letters with underscores."""
+"""Names of methods, in lower case with underscores."""
 METHOD_HINTS: Mapping[str, str] = {
     "qlora": "quantised bases are not supported yet; take lora",
     "rslora": "write {name: lora, use_rslora: true}",
@@ -86,7 +86,7 @@ METHOD_HINTS: Mapping[str, str] = {
     "adapter": "take pfeiffer, houlsby or parallel",
     "adapters": "take pfeiffer, houlsby or parallel",
 }
-"""Methods that go by another name or are not here, and what to write."""
+"""Methods with another name or not available, and what to write."""
 
 _LORA = {"r": "rank", "lora_rank": "rank", "lora_r": "rank", "lora_alpha": "alpha"}
 _ANY_METHOD = {"learning_rate": "learning_rates", "lr": "learning_rates"}
@@ -96,16 +96,16 @@ OPTION_ALIASES: Mapping[str, Mapping[str, str]] = {
     "loha": {"r": "rank"},
     "lokr": {"r": "rank"},
 }
-"""Options of methods. Of all methods: one learning rate is a list of one."""
+"""Options by method."""
 KEY_ALIASES = (TRAINING_ALIASES, TASK_ALIASES, MODEL_ALIASES, GENERATION_ALIASES, _ANY_METHOD)
-"""All of them that are keys of a study file."""
+"""All aliases of keys of a study file."""
 
 
 def apply_aliases(values: Any, aliases: Mapping[str, str]) -> Any:
-    """The values under our own keys.
+    """Replace aliases of keys.
 
     Raises:
-        ValueError: a key stands there in two spellings.
+        ValueError: a key is given in two spellings.
     """
     if not isinstance(values, Mapping) or not any(key in aliases for key in values):
         return values
@@ -120,10 +120,10 @@ def apply_aliases(values: Any, aliases: Mapping[str, str]) -> Any:
 
 
 def apply_method_aliases(values: Any) -> Any:
-    """A method and its options under our own names, and those of the members of a stack.
+    """Replace aliases in a method and its options, and in those of the members of a stack.
 
     Raises:
-        ValueError: an option stands there in two spellings.
+        ValueError: an option is given in two spellings.
     """
     if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
         return values
@@ -144,7 +144,7 @@ def apply_method_aliases(values: Any) -> Any:
 
 
 def canonical_method_name(name: str) -> str:
-    """``LoRA`` is ``lora`` and ``prompt-tuning`` is ``prompt``; a plug-in's name stays as it is."""
+    """``lora`` for ``LoRA``, ``prompt`` for ``prompt-tuning``; a plug-in's name stays as it is."""
     own = re.sub(r"[ -]", "_", name.strip()).casefold()
     if own == name:
         return METHOD_ALIASES.get(name, name)
@@ -153,11 +153,11 @@ def canonical_method_name(name: str) -> str:
     return METHOD_ALIASES.get(own, own)
 
 
-def _canonical_targets(given: Any) -> Any:
-    """PEFT spells it ``all-linear``."""
-    if isinstance(given, list | tuple):
-        return [_canonical_targets(one) for one in given]
-    return "all_linear" if given == "all-linear" else given
+def _canonical_targets(targets: Any) -> Any:
+    """``all_linear`` for PEFT's ``all-linear``."""
+    if isinstance(targets, list | tuple):
+        return [_canonical_targets(one) for one in targets]
+    return "all_linear" if targets == "all-linear" else targets
 
 
 def suggest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
@@ -168,5 +168,5 @@ def suggest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None =
     near = difflib.get_close_matches(word.casefold().replace("-", "_"), list(low), n=1, cutoff=0.6)
     if not near:
         return ""
-    found = low[near[0]]
-    return f"Did you mean {aliases.get(found, found)}?"
+    match = low[near[0]]
+    return f"Did you mean {aliases.get(match, match)}?"

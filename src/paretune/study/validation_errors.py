@@ -1,4 +1,4 @@
-"""What is wrong with a study, in sentences: where, what, and what to do. No torch."""
+"""Turns pydantic's errors about a study into sentences: where, what, and what to do. No torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from paretune.errors import StudyError
-from paretune.spellings import KEY_ALIASES, KEY_HINTS, suggest
-from paretune.study_file import KeyPath, StudyFile
+from paretune.study.aliases import KEY_ALIASES, KEY_HINTS, suggest
+from paretune.study.base import FrozenModel
+from paretune.study.study_file import KeyPath, StudyFile
 
 SINGULAR = {"tasks": "task", "models": "model", "methods": "method"}
 NAME_RULE = "begins with a letter or digit and holds letters, digits, dots, - and _ only"
 MAX_FAULTS = 20
-"""So many faults are named; more of them come from one cause."""
+"""So many faults are named; more of them have one cause."""
 _TYPE_MESSAGES = {
     "missing": "is missing",
     "int": "is not a whole number",
@@ -28,14 +29,20 @@ _TYPE_MESSAGES = {
     "invalid_key": "is a key that is not a word",
     "finite": "is not a finite number",
 }
-"""What is said of pydantic's types of error, by what they begin with."""
+"""Messages by the beginning of pydantic's type of error."""
+_BOUND_MESSAGES = {
+    "greater_than_equal": ("is less than", "ge"),
+    "greater_than": ("is not above", "gt"),
+    "less_than_equal": ("is more than", "le"),
+    "less_than": ("is not below", "lt"),
+}
 
 
 def build_study_error(
     error: ValidationError,
     model: type[BaseModel],
     file: StudyFile,
-    overridden: Mapping[KeyPath, str],
+    overrides: Mapping[KeyPath, str],
 ) -> StudyError:
     """The error of a study, one line for each fault.
 
@@ -43,38 +50,36 @@ def build_study_error(
         error: pydantic's.
         model: of the whole study.
         file: its values and the lines where they stand.
-        overridden: places that the command line set, with what was written there.
+        overrides: text of each override of the command line, by its key.
     """
-    found = []
+    faults = []
     for fault in error.errors(include_url=False):
         place: KeyPath = tuple(part for part in fault["loc"] if part != "[key]")
         what, remedy = _describe_fault(fault, place, model)
-        at = _describe_place(
-            place[:-1] if fault["type"] in ("missing", "extra_forbidden") else place, file
-        )
-        number, home = _find_line(place, file, overridden)
-        if home in overridden.values():
-            at = ""  # what was typed says where it stands
-        where = ": ".join(part for part in (home, at) if part)
-        found.append((number, " ".join(part for part in (f"{where}: {what}.", remedy) if part)))
-    found.sort(key=lambda pair: pair[0])
-    lines = list(dict.fromkeys(line for _, line in found))
+        outer = place[:-1] if fault["type"] in ("missing", "extra_forbidden") else place
+        number, line = _find_line(place, file, overrides)
+        # An override itself says where it stands.
+        at = "" if line in overrides.values() else _describe_place(outer, file)
+        where = ": ".join(part for part in (line, at) if part)
+        faults.append((number, " ".join(part for part in (f"{where}: {what}.", remedy) if part)))
+    faults.sort(key=lambda pair: pair[0])
+    lines = list(dict.fromkeys(line for _, line in faults))
     if len(lines) > MAX_FAULTS:
         lines[MAX_FAULTS:] = [f"and {len(lines) - MAX_FAULTS} faults more."]
     return StudyError("\n".join(lines))
 
 
 def _find_line(
-    place: KeyPath, file: StudyFile, overridden: Mapping[KeyPath, str]
+    place: KeyPath, file: StudyFile, overrides: Mapping[KeyPath, str]
 ) -> tuple[int, str]:
-    """The line where a place is, or the nearest around it, and how to call it."""
-    for of, text in overridden.items():
-        if of[: len(place)] == place or place[: len(of)] == of:
+    """The line of a place, or the nearest around it, as a number and as text."""
+    for key, text in overrides.items():
+        if key[: len(place)] == place or place[: len(key)] == key:
             return 0, text
     for end in range(len(place), -1, -1):
-        for spelled in _iterate_spellings(place[:end]):
-            if spelled in file.lines:
-                line = file.lines[spelled]
+        for spelling in _iterate_spellings(place[:end]):
+            if spelling in file.lines:
+                line = file.lines[spelling]
                 return line, f"{file.where} line {line}" if end else file.where
     return 0, file.where
 
@@ -83,34 +88,34 @@ def _iterate_spellings(place: KeyPath) -> Iterator[KeyPath]:
     """A place, and what it may be called in the file instead."""
     yield place
     if place:
-        for word in (
-            word for words in KEY_ALIASES for word, own in words.items() if own == place[-1]
-        ):
-            yield (*place[:-1], word)
+        for aliases in KEY_ALIASES:
+            for alias, name in aliases.items():
+                if name == place[-1]:
+                    yield (*place[:-1], alias)
 
 
 def _describe_place(place: KeyPath, file: StudyFile) -> str:
     """``task 2 "topics", key text``; ``training.epochs``."""
     if not place:
         return ""
-    head, *rest = place
-    if head in SINGULAR and rest and isinstance(rest[0], int):
+    section, *rest = place
+    if section in SINGULAR and rest and isinstance(rest[0], int):
         number, rest = rest[0], rest[1:]
-        called = _describe_entry(str(head), file.values.get(str(head)), number)
-        said = f"{SINGULAR[str(head)]} {number + 1}{called}"
+        name = _describe_entry(str(section), file.values.get(str(section)), number)
+        entry = f"{SINGULAR[str(section)]} {number + 1}{name}"
         key = _join_keys(rest)
-        return f"{said}, key {key}" if key else said
+        return f"{entry}, key {key}" if key else entry
     return _join_keys(place)
 
 
 def _describe_entry(section: str, items: Any, number: int) -> str:
-    """Its label or name; the label of a task is a column."""
+    """Its label or name in quotes; the label of a task is a column."""
     name = items[number] if isinstance(items, list | tuple) and number < len(items) else items
     if isinstance(name, Mapping):
         label = None if section == "tasks" else name.get("label")
         name = label or name.get("name")
-    fit = isinstance(name, str) and len(name) < 80 and name.isprintable()
-    return f' "{name}"' if fit else ""
+    fits = isinstance(name, str) and len(name) < 80 and name.isprintable()
+    return f' "{name}"' if fits else ""
 
 
 def _join_keys(place: Collection[str | int]) -> str:
@@ -130,16 +135,10 @@ def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple
         return str(limits.get("error", fault["msg"])).rstrip("."), ""
     if kind == "literal_error":
         words = limits["expected"].replace("'", "").replace(" or ", ", ")
-        near = suggest(str(value), words.split(", ")) if isinstance(value, str) else ""
-        return f"{_format_value(value)} is not one of {words}", near
-    bounds = {
-        "greater_than_equal": ("is less than", "ge"),
-        "greater_than": ("is not above", "gt"),
-        "less_than_equal": ("is more than", "le"),
-        "less_than": ("is not below", "lt"),
-    }
-    if kind in bounds:
-        words, key = bounds[kind]
+        suggestion = suggest(str(value), words.split(", ")) if isinstance(value, str) else ""
+        return f"{_format_value(value)} is not one of {words}", suggestion
+    if kind in _BOUND_MESSAGES:
+        words, key = _BOUND_MESSAGES[kind]
         return f"{_format_value(value)} {words} {limits[key]}", ""
     if kind in ("too_long", "string_too_long"):
         length, unit = len(value), "entries" if kind == "too_long" else "characters"
@@ -148,44 +147,40 @@ def _describe_fault(fault: Any, place: KeyPath, model: type[BaseModel]) -> tuple
         return "is empty", "Name at least one."
     if kind == "string_pattern_mismatch":
         return f"{_format_value(value)} is no name", f"A name {NAME_RULE}."
-    for begins, said in _TYPE_MESSAGES.items():
-        if kind.startswith(begins):
-            return f"{_format_value(value)} {said}", ""
-    return (
-        f"{_format_value(value)} is not what belongs here",
-        "See `paretune new` for the keys there are.",
-    )
+    for prefix, message in _TYPE_MESSAGES.items():
+        if kind.startswith(prefix):
+            return f"{_format_value(value)} {message}", ""
+    return f"{_format_value(value)} is not valid here", "See `paretune new` for the keys there are."
 
 
 def _describe_unknown_key(key: str, place: KeyPath, model: type[BaseModel]) -> tuple[str, str]:
-    said = f'unknown key "{key}"'
+    what = f'unknown key "{key}"'
     if len(place) > 1 and key in KEY_HINTS:
-        return said, f"{KEY_HINTS[key][0].upper()}{KEY_HINTS[key][1:].rstrip('.?')}" + (
-            "?" if KEY_HINTS[key].endswith("?") else "."
-        )
-    owner = _find_model(model, place[:-1])
-    if owner is None:
-        return said, ""
-    near = suggest(key, owner.model_fields, getattr(owner, "ALIASES", {}))
-    return said, near or f"There are: {', '.join(owner.model_fields)}."
+        hint = KEY_HINTS[key]
+        end = "?" if hint.endswith("?") else "."
+        return what, f"{hint[0].upper()}{hint[1:].rstrip('.?')}{end}"
+    group = _find_model(model, place[:-1])
+    if group is None:
+        return what, ""
+    aliases = group.ALIASES if issubclass(group, FrozenModel) else {}
+    suggestion = suggest(key, group.model_fields, aliases)
+    return what, suggestion or f"There are: {', '.join(group.model_fields)}."
 
 
 def _find_model(model: type[BaseModel], place: KeyPath) -> type[BaseModel] | None:
     """The class of the group of keys at a place."""
-    found: Any = model
+    group: type[BaseModel] | None = model
     for part in place:
         if isinstance(part, int):
             continue
-        if not (isinstance(found, type) and issubclass(found, BaseModel)):
+        if group is None or part not in group.model_fields:
             return None
-        if part not in found.model_fields:
-            return None
-        found = next(_nested_models(found.model_fields[part].annotation), None)
-    return found if isinstance(found, type) else None
+        group = next(_nested_models(group.model_fields[part].annotation), None)
+    return group
 
 
 def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The classes of keys in a field's type: of ``tuple[TaskSpec, ...]`` that of a task."""
+    """The groups of keys in a field's type: of ``tuple[TaskSpec, ...]`` that of a task."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):

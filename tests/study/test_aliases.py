@@ -7,11 +7,20 @@ from typing import Any
 
 import pytest
 
-from paretune import methods, plugins, spellings
+from paretune import methods, plugins
 from paretune.errors import MethodError, StudyError
 from paretune.methods.core.options import option_defaults, parse_options
-from paretune.specs import MethodSpec, ModelSpec, TaskSpec
-from paretune.study import Generation, Run, Study, Training, compute_run_id
+from paretune.study import (
+    Generation,
+    MethodSpec,
+    ModelSpec,
+    Run,
+    Study,
+    TaskSpec,
+    Training,
+    aliases,
+    compute_run_id,
+)
 
 BASE: dict[str, Any] = {"study": "s", "tasks": "cb", "models": "m", "methods": "lora"}
 
@@ -93,24 +102,24 @@ def test_the_study_and_its_runs_are_the_same(theirs: dict[str, Any], ours: dict[
 
 def test_aliases_name_something_that_is_there() -> None:
     tables = [
-        (spellings.TRAINING_ALIASES, Training.model_fields),
-        (spellings.TASK_ALIASES, TaskSpec.model_fields),
-        (spellings.MODEL_ALIASES, ModelSpec.model_fields),
-        (spellings.GENERATION_ALIASES, Generation.model_fields),
+        (aliases.TRAINING_ALIASES, Training.model_fields),
+        (aliases.TASK_ALIASES, TaskSpec.model_fields),
+        (aliases.MODEL_ALIASES, ModelSpec.model_fields),
+        (aliases.GENERATION_ALIASES, Generation.model_fields),
     ]
-    for name, table in spellings.OPTION_ALIASES.items():
+    for name, table in aliases.OPTION_ALIASES.items():
         tables.append((table, option_defaults(methods.get(name).Options)))
     for table, fields in tables:
         assert set(table.values()) <= set(fields)
         assert not set(table) & set(fields)
-    assert set(spellings.METHOD_ALIASES.values()) <= set(methods.available())
-    assert not (set(spellings.METHOD_ALIASES) | set(spellings.METHOD_HINTS)) & set(
+    assert set(aliases.METHOD_ALIASES.values()) <= set(methods.available())
+    assert not (set(aliases.METHOD_ALIASES) | set(aliases.METHOD_HINTS)) & set(
         methods.available()
     )
 
 
 @pytest.mark.parametrize("name", ["r", "lora_rank"])
-def test_both_spellings_are_one_too_many(name: str) -> None:
+def test_both_aliases_are_one_too_many(name: str) -> None:
     with pytest.raises(StudyError, match=f"{name} and rank mean the same"):
         Study.parse({**BASE, "methods": [{"name": "lora", name: 4, "rank": 4}]})
     with pytest.raises(StudyError, match="num_train_epochs and epochs mean the same"):

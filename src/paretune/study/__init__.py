@@ -1,0 +1,50 @@
+"""What a user asks for, checked for shape only: no data is read, no model is opened, no torch.
+
+A :class:`Study` is a file. A :class:`Run` is one task x model x method x learning rate x seed: the
+unit of work. Both are frozen. A run's :meth:`Run.canonical_form`, with the content of its data, the
+weights of its model and the epoch of its method's code, is its identity (:func:`compute_run_id`).
+Everything that the rest of the package needs is exported here.
+"""
+
+from paretune.study.identity import derive_seed, digest
+from paretune.study.method_spec import MethodSpec
+from paretune.study.model_spec import ModelSpec
+from paretune.study.protocol import DEFAULT_COST_SECONDS, NUM_FOLDS, Checks, Protocol
+from paretune.study.run import Run, Stage, compute_run_id
+from paretune.study.study import Study
+from paretune.study.task_spec import (
+    ANSWER_SET_METRICS,
+    REGRESSION_METRICS,
+    TRANSLATION_METRICS,
+    Answer,
+    Label,
+    Metric,
+    TaskKind,
+    TaskSpec,
+)
+from paretune.study.training_options import Generation, Training
+
+__all__ = [
+    "ANSWER_SET_METRICS",
+    "DEFAULT_COST_SECONDS",
+    "NUM_FOLDS",
+    "REGRESSION_METRICS",
+    "TRANSLATION_METRICS",
+    "Answer",
+    "Checks",
+    "Generation",
+    "Label",
+    "MethodSpec",
+    "Metric",
+    "ModelSpec",
+    "Protocol",
+    "Run",
+    "Stage",
+    "Study",
+    "TaskKind",
+    "TaskSpec",
+    "Training",
+    "compute_run_id",
+    "derive_seed",
+    "digest",
+]

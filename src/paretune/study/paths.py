@@ -1,0 +1,84 @@
+"""Paths in a study file: relative to that file, and part of its hash only as they are written.
+
+So a study that is moved or copied with its data is still the same study.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paretune.study.model_spec import ModelSpec
+from paretune.study.task_spec import TaskSpec
+
+FILE_KEYS = ("train", "test", "train_target", "test_target")
+PATH_KEYS = ("source", *FILE_KEYS)
+"""The keys of a task that are paths."""
+
+
+class PathResolver:
+    """Makes the relative paths of a study file absolute.
+
+    ``written_paths`` maps the absolute paths back to those that were written.
+    """
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.written_paths: dict[str, str] = {}
+
+    def resolve_task(self, spec: TaskSpec) -> TaskSpec:
+        """The task with absolute paths."""
+        is_stem = spec.is_translation
+        update = {key: self._resolve_file(getattr(spec, key), stem=is_stem) for key in FILE_KEYS}
+        return spec.model_copy(update={**update, "source": self._resolve_folder(spec.source)})
+
+    def resolve_model(self, spec: ModelSpec) -> ModelSpec:
+        """The model with an absolute path; its label stays what it was called by."""
+        label = spec.key if (spec.label or is_path(spec.name)) else None
+        return spec.model_copy(update={"name": self._resolve_folder(spec.name), "label": label})
+
+    def _resolve_file(self, value: str | None, *, stem: bool) -> str | None:
+        """``stem``: the file may be named without its extension."""
+        if value is None or Path(value).is_absolute():
+            return value
+        path = self.base / value
+        if not (stem or path.exists() or "." in Path(value).name):
+            return value
+        return self._remember(str(path.resolve()), posixpath.normpath(value))
+
+    def _resolve_folder(self, name: str | None) -> str | None:
+        if name is None or not is_path(name):
+            return name
+        resolved = str((self.base / Path(name).expanduser()).resolve())
+        if name.startswith("/"):
+            return resolved
+        written = name if name.startswith("~") else _with_leading_dot(name)
+        return self._remember(resolved, written)
+
+    def _remember(self, absolute: str, written: str) -> str:
+        self.written_paths[absolute] = written
+        return absolute
+
+
+def is_path(name: str) -> bool:
+    """Whether a model or source is a folder; all else is a name of the hub or of a package."""
+    return name.startswith((".", "/", "~"))
+
+
+def restore_written_paths(form: dict[str, Any], written: Mapping[str, str]) -> dict[str, Any]:
+    """A study's canonical form with its paths as the study file has them."""
+
+    def restore(section: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+        return {k: written.get(v, v) if k in keys and v else v for k, v in section.items()}
+
+    tasks = [restore(task, PATH_KEYS) for task in form["tasks"]]
+    models = [restore(model, ("name",)) for model in form["models"]]
+    return {**form, "tasks": tasks, "models": models}
+
+
+def _with_leading_dot(name: str) -> str:
+    """``./models//tiny`` as ``./models/tiny``: a leading dot tells a folder from a hub name."""
+    normal = posixpath.normpath(name)
+    return normal if normal.startswith("..") else f"./{normal}"

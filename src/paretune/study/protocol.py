@@ -1,0 +1,73 @@
+"""What makes a comparison fair: seeds, folds and trials; and what the data audit tolerates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from paretune.errors import StudyError
+from paretune.study import quantities
+from paretune.study.base import FrozenModel
+
+MAX_COUNTS = {"tasks": 100, "models": 100, "methods": 300, "seeds": 100, "runs": 20_000}
+"""Limits of one study: more is a mistake, or several studies."""
+DEFAULT_COST_SECONDS = 20.0
+"""For timing the steps of one cost."""
+NUM_FOLDS = 5
+"""Train is always split into this many stratified parts; part 0 is the selection part."""
+
+
+def _parse_bytes(value: Any) -> Any:
+    """Bytes of ``4GiB``, or of a bare number."""
+    try:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return round(quantities.parse_size(value if number else str(value), "keep_weights"))
+    except StudyError as error:
+        raise ValueError(f"{error.what} {error.remedy}".strip()) from None
+
+
+class Checks(FrozenModel):
+    """Limits of the data audit: below them a warning, above them the study does not run.
+
+    ``max_leaked``: share of test rows that are in train too. ``max_unlearnable``: share of test
+    rows whose label no train row has.
+    """
+
+    max_leaked: float = Field(default=0.1, ge=0, le=1)
+    max_unlearnable: float = Field(default=0.1, ge=0, le=1)
+
+
+class Protocol(FrozenModel):
+    """What makes the comparison fair; see docs/protocol.md.
+
+    ``folds``: how many of the five parts of train take a turn as selection part when learning rates
+    are chosen (5 for a claim, 1 for a quick look). ``trials``: number of learning rates that every
+    method may try. ``cost_seconds``: for timing the steps of one cost, and half of it for its
+    inference; a cost that is known well enough takes less. ``keep_weights`` (``4GiB``; a bare
+    number is bytes): limit for the trained weights in the store; it changes no result, so it is no
+    part of the study's hash.
+    """
+
+    preset: Literal["fair", "paper"] = "fair"
+    seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = (1, 2, 3, 4, 5)
+    tuning_seed: int = 0
+    folds: int = Field(default=5, ge=1, le=NUM_FOLDS)
+    trials: int = Field(default=3, ge=1, le=20)
+    split_seed: int = 0
+    as_run: bool = False
+    cost_seconds: float = Field(default=DEFAULT_COST_SECONDS, gt=0)
+    keep_weights: Annotated[int, BeforeValidator(_parse_bytes), Field(ge=0)] = 4 * 2**30
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Protocol:
+        if not self.seeds:
+            raise ValueError("seeds: at least one is needed (five for a claim)")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)} names a seed twice")
+        if self.preset == "fair" and self.tuning_seed in self.seeds:
+            raise ValueError(
+                f"tuning_seed {self.tuning_seed} is also among seeds; "
+                "final seeds must be fresh, or the chosen rate is flattered"
+            )
+        return self

@@ -1,0 +1,79 @@
+"""A run: one task x model x method x learning rate x seed, the unit of work. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from paretune.study.base import FrozenModel
+from paretune.study.identity import digest, omit_defaults
+from paretune.study.method_spec import MethodSpec
+from paretune.study.model_spec import ModelSpec
+from paretune.study.paths import PATH_KEYS, is_path
+from paretune.study.protocol import NUM_FOLDS
+from paretune.study.task_spec import TaskSpec
+from paretune.study.training_options import Generation, Training
+
+Stage = Literal["tune", "final", "cost"]
+
+
+class Run(FrozenModel):
+    """One task x model x method x learning rate x seed.
+
+    ``stage``: ``tune`` (a learning rate on trial: scored on the selection part, test labels
+    unseen), ``final`` (a fresh seed at the chosen rate) or ``cost`` (measured alone in a fresh
+    process). ``fold``: the part of train that selects; 0 in the final stage. ``learning_rate`` is
+    None for methods that do not train by gradient. ``generation`` is None but for translations.
+    ``selection: test`` is the paper's way, and the report says so.
+    """
+
+    stage: Stage
+    task: TaskSpec
+    model: ModelSpec
+    method: MethodSpec
+    learning_rate: float | None
+    seed: int
+    fold: int = Field(default=0, ge=0, lt=NUM_FOLDS)
+    split_seed: int = 0
+    selection: Literal["fold", "test"] = "fold"
+    training: Training = Training()
+    generation: Generation | None = None
+
+    def canonical_form(self) -> dict[str, Any]:
+        """Plain values that identify the run; names for display and paths are left out."""
+        form = self.model_dump(mode="json")
+        form["method"] = {"name": self.method.name, "options": self.method.options}
+        name = self.model.name
+        form["model"] = {"name": Path(name).name if is_path(name) else name}
+        form["task"].pop("licence", None)
+        for key in PATH_KEYS:
+            form["task"].pop(key, None)
+        if self.model.source_prefix is not None:
+            form["source_prefix"] = self.model.source_prefix
+        return omit_defaults(form)
+
+    @property
+    def cell(self) -> tuple[str, str, str]:
+        """Task, model and method keys: the runs that are analysed together."""
+        return self.task.key, self.model.key, self.method.key
+
+
+def compute_run_id(run: Run, *, data_hash: str, weights_hash: str, code_epoch: int) -> str:
+    """Identity of a run: 20 hexadecimal digits over everything that can change its result.
+
+    Args:
+        run: what to do.
+        data_hash: of the content of its data.
+        weights_hash: of its model's weights; "" without a model.
+        code_epoch: of its method's code.
+    """
+    return digest(
+        {
+            "run": {**run.canonical_form(), "model": None},
+            "data": data_hash,
+            "weights": weights_hash,
+            "code_epoch": code_epoch,
+        }
+    )[:20]

@@ -1,0 +1,218 @@
+"""A study file: many runs under one protocol. Checked for shape only: no data, no model, no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from paretune.study.base import FrozenModel
+from paretune.study.identity import digest, omit_defaults
+from paretune.study.method_spec import MethodSpec
+from paretune.study.model_spec import ModelSpec
+from paretune.study.overrides import apply_overrides
+from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
+from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
+from paretune.study.run import Run
+from paretune.study.study_file import StudyFile, read_study_file
+from paretune.study.task_spec import TaskSpec
+from paretune.study.training_options import Generation, Training
+from paretune.study.validation_errors import build_study_error
+
+MAX_NAME_LENGTH = 100
+
+
+def _as_entries(value: Any) -> Any:
+    """``methods: [full, lora]`` and ``models: NAME`` in the long form."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return tuple({"name": item} if isinstance(item, str) else item for item in items)
+
+
+def _limit_entries(section: str) -> BeforeValidator:
+    """Refuse a list that is too long before each of its entries is validated."""
+
+    def check(value: Any) -> Any:
+        limit = MAX_COUNTS[section]
+        if isinstance(value, list | tuple) and len(value) > limit:
+            raise ValueError(
+                f"{len(value)} {section} are more than one study may have ({limit}); "
+                "split it into several studies"
+            )
+        return _as_entries(value)
+
+    return BeforeValidator(check)
+
+
+def _check_label(spec: Any) -> Any:
+    """Labels become parts of paths: printable, short, without separators."""
+    if spec.label is not None and len(spec.label) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"its label has {len(spec.label)} characters; {MAX_NAME_LENGTH} are the most"
+        )
+    for key, name in (("label", spec.label), ("name", spec.key)):
+        _check_path_part(key, name, "give it another label")
+    return spec
+
+
+def _check_task_name(task: TaskSpec) -> TaskSpec:
+    """Languages are a part of a task's name."""
+    if len(task.name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"its name has {len(task.name)} characters; {MAX_NAME_LENGTH} are the most"
+        )
+    for key in ("language", "source_lang", "target_lang"):
+        _check_path_part(key, getattr(task, key), "write it as sl or slv_Latn")
+    return task
+
+
+def _check_path_part(key: str, name: str | None, remedy: str) -> None:
+    if name is None:
+        return
+    if not name.isprintable():
+        raise ValueError(f"its {key} holds a character that cannot be printed; remove it")
+    if "/" in name or "\\" in name or name.strip(" .") != name or not name:
+        raise ValueError(
+            f'its {key} "{name}" holds a slash, or a dot or space at an end; folders are named '
+            f"by it, so {remedy}"
+        )
+
+
+class Study(FrozenModel):
+    """A study file: many runs under one protocol and budget."""
+
+    study: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    tasks: Annotated[
+        tuple[Annotated[TaskSpec, AfterValidator(_check_task_name)], ...],
+        _limit_entries("tasks"),
+        Field(min_length=1),
+    ]
+    models: Annotated[
+        tuple[Annotated[ModelSpec, AfterValidator(_check_label)], ...],
+        _limit_entries("models"),
+        Field(min_length=1),
+    ]
+    methods: Annotated[
+        tuple[Annotated[MethodSpec, AfterValidator(_check_label)], ...],
+        _limit_entries("methods"),
+        Field(min_length=1),
+    ]
+    protocol: Protocol = Protocol()
+    training: Training = Training()
+    generation: Generation = Generation()
+    checks: Checks = Checks()
+    _written_paths: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _overrides: tuple[str, ...] = PrivateAttr(())
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Study:
+        for section, items in (("tasks", self.tasks), ("models", self.models)):
+            for key in _find_repeated(item.key for item in items):
+                raise ValueError(f"{section}: {key} is named twice; give one another name")
+        for key in _find_repeated(method.key for method in self.methods):
+            raise ValueError(f"methods: {key} is named twice; give each a label of its own")
+        cells = len(self.tasks) * len(self.models) * len(self.methods)
+        protocol = self.protocol
+        runs = cells * (protocol.trials * protocol.folds + len(protocol.seeds) + 1)
+        if runs > MAX_COUNTS["runs"]:
+            raise ValueError(
+                f"it asks for {runs} runs, more than one study may have ({MAX_COUNTS['runs']}); "
+                "split it into several studies"
+            )
+        return self
+
+    @classmethod
+    def load(cls, path: Path | str, overrides: Iterable[str] = ()) -> Study:
+        """Read a study file (YAML 1.2: ``1e-3`` is a number and ``no`` is a word).
+
+        Args:
+            path: of the file; paths in it are relative to it.
+            overrides: settings in place of the file's: ``training.epochs=3``.
+
+        Raises:
+            StudyError: unreadable, not YAML, or not of the form of a study; it names every fault
+                with its line.
+        """
+        return cls._from_file(read_study_file(Path(path)), tuple(overrides), Path(path).parent)
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:
+        """Build a study from plain values.
+
+        Args:
+            raw: as a study file has them.
+            where: name of the study in errors.
+            base: folder that paths are relative to.
+
+        Raises:
+            StudyError: with one line for each fault.
+        """
+        return cls._from_file(StudyFile(dict(raw), where), (), base)
+
+    @classmethod
+    def _from_file(cls, file: StudyFile, overrides: tuple[str, ...], base: Path) -> Study:
+        values, places = apply_overrides(overrides, file.values)
+        try:
+            study = cls.model_validate(values)
+        except ValidationError as error:
+            raise build_study_error(error, cls, file, places) from None
+        study = study._resolve_paths(base)
+        study._overrides = overrides
+        return study
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Settings from the command line, as written there."""
+        return self._overrides
+
+    def _resolve_paths(self, base: Path) -> Study:
+        resolver = PathResolver(base)
+        tasks = tuple(resolver.resolve_task(task) for task in self.tasks)
+        models = tuple(resolver.resolve_model(model) for model in self.models)
+        study = self.model_copy(update={"tasks": tasks, "models": models})
+        study._written_paths = resolver.written_paths
+        return study
+
+    def relocate(self, run: Run) -> Run:
+        """A stored run with its data and model where this study has them now."""
+        task = next((t for t in self.tasks if t.key == run.task.key), run.task)
+        model = next((m for m in self.models if m.key == run.model.key), run.model)
+        update: dict[str, Any] = {}
+        moved = {
+            key: getattr(task, key)
+            for key in PATH_KEYS
+            if getattr(run.task, key) != getattr(task, key)
+        }
+        if moved:
+            update["task"] = run.task.model_copy(update=moved)
+        if model.name != run.model.name and is_path(model.name) and is_path(run.model.name):
+            update["model"] = run.model.model_copy(update={"name": model.name})
+        return run.model_copy(update=update) if update else run
+
+    def canonical_form(self) -> dict[str, Any]:
+        """Plain values, defaults included; equal studies have equal canonical forms.
+
+        Paths stand in it as they were written, relative to the study file.
+        """
+        # What the audit tolerates, what is kept and how long a measurement may take change no run.
+        ignored: Any = {"checks": True, "protocol": {"keep_weights", "cost_seconds"}}
+        form = self.model_dump(mode="json", exclude=ignored)
+        return restore_written_paths(omit_defaults(form), self._written_paths)
+
+    @property
+    def study_hash(self) -> str:
+        """Sixteen hexadecimal digits of the canonical form's sha256."""
+        return digest(self.canonical_form())[:16]
+
+
+def _find_repeated(keys: Iterable[str]) -> list[str]:
+    return [key for key, count in Counter(keys).items() if count > 1]

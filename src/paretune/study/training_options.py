@@ -1,0 +1,68 @@
+"""How every run of a study trains, and how translations are generated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from paretune.study import aliases
+from paretune.study.base import FrozenModel
+
+
+class Training(FrozenModel):
+    """How every run of the study trains. Lengths in tokens, schedule in optimiser steps.
+
+    ``label_smoothing`` None is the objective's default. ``interpolate``: points between the initial
+    and the best weights (0: initial, 1: best) that are scored on the selection part after training.
+    """
+
+    ALIASES = aliases.TRAINING_ALIASES
+
+    batch_size: int = Field(default=16, ge=1)
+    micro_batch: int | None = Field(default=None, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    eval_every: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=3, ge=1)
+    max_length: int = Field(default=256, ge=8)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    activation_checkpointing: bool = False
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+
+    @model_validator(mode="after")
+    def _check_micro_batch(self) -> Training:
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} is larger than batch_size {self.batch_size}"
+            )
+        return self
+
+
+class Generation(FrozenModel):
+    """How translations are generated, and metrics beside BLEU, chrF and TER.
+
+    ``num_beams`` and ``length_penalty`` None are the checkpoint's own. ``metrics`` that need
+    optional packages are computed only where they are named; ``bertscore_model`` goes with
+    ``bertscore``.
+    """
+
+    ALIASES = aliases.GENERATION_ALIASES
+
+    num_beams: int | None = Field(default=None, ge=1, le=64)
+    length_penalty: float | None = None
+    max_new_tokens: int = Field(default=256, ge=1)
+    metrics: tuple[Literal["meteor", "bertscore"], ...] = ()
+    bertscore_model: str | None = None
+
+    @model_validator(mode="after")
+    def _check_bertscore(self) -> Generation:
+        if ("bertscore" in self.metrics) != (self.bertscore_model is not None):
+            raise ValueError("metrics: [bertscore] and bertscore_model: MODEL go together")
+        return self
