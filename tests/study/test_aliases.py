@@ -113,9 +113,7 @@ def test_aliases_name_something_that_is_there() -> None:
         assert set(table.values()) <= set(fields)
         assert not set(table) & set(fields)
     assert set(aliases.METHOD_ALIASES.values()) <= set(methods.available())
-    assert not (set(aliases.METHOD_ALIASES) | set(aliases.METHOD_HINTS)) & set(
-        methods.available()
-    )
+    assert not (set(aliases.METHOD_ALIASES) | set(aliases.METHOD_HINTS)) & set(methods.available())
 
 
 @pytest.mark.parametrize("name", ["r", "lora_rank"])

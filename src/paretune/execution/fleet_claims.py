@@ -1,52 +1,35 @@
-"""A worker that trains several claimed runs at once, and gives every one its own end."""
+"""Claims of one worker as jobs: one for a run alone, several for a fleet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from paretune.errors import StaleClaimError
 from paretune.execution.lease import Lease
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
-from paretune.execution.run_executor import FleetExecutor, Outcome, ReportProgress, RunExecutor
+from paretune.execution.run_executor import FleetLimits, Outcome, RunExecutor
 from paretune.execution.signals import StopRequest
 from paretune.measuring.devices import read_free_bytes
 from paretune.measuring.processor import read_available_bytes
-from paretune.store import Claim, Store
+from paretune.store import Claim, Storage
 from paretune.study import Run
 
 FLEET_MEMORY_PARTS = 4
-"""A fleet's runs may hold one part in so many of the memory that is free, beside their model."""
-DEFAULT_FLEET_SIZE = 8
-"""Most runs that train together in one worker, where nobody says."""
-FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
-DEVICE_LOST_NOTE = "a CUDA error ended its fleet, so it was trained alone"
-
-
-@dataclass(frozen=True)
-class FleetLimits:
-    """How large fleets may be.
-
-    ``max_runs`` runs; ``workers`` share the runs and the memory. ``even_if_slower``: also where the
-    runs are no
-    faster together, as a user who asks for fleets wants. ``device``: whose memory it is.
-    """
-
-    max_runs: int = 1
-    workers: int = 1
-    even_if_slower: bool = False
-    device: str = "cpu"
-
-
-NO_FLEETS = FleetLimits()
-"""No fleets."""
+"""The runs of a fleet may hold one part in so many of the free memory, beside their model."""
+HALVE_PREFIX = "halve/"
+"""A setting of the store for each run: how often its micro-batch is halved."""
+ALONE_PREFIX = "alone/"
+"""A setting of the store for each run that has left its fleet: why."""
+NO_FLEET_PREFIXES = (HALVE_PREFIX, ALONE_PREFIX, ISOLATED_PREFIX)
+"""A run with one of these settings joins no fleet."""
 
 
 def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
-    """What the runs of one fleet may hold now, where so many workers share the device's memory."""
+    """Bytes that the runs of one fleet may hold where ``workers`` share the device's memory."""
     on_gpu = device.startswith("cuda")
     free = read_free_bytes(device) if on_gpu else read_available_bytes()
     return free // (FLEET_MEMORY_PARTS * workers)
@@ -54,17 +37,39 @@ def fleet_budget_bytes(workers: int, device: str = "cpu") -> int:
 
 @dataclass(eq=False)
 class ClaimedJob:
-    """A claimed run as the fleet's job, its lease renewed as long as it is open."""
+    """A claimed run as a job; its lease is renewed while the context is open."""
 
     claim: Claim
     checkpoint: Path
     lease: Lease
-    report: ReportProgress
+    stop: StopRequest
+
+    @classmethod
+    def of(cls, store: Storage, claim: Claim, stop: StopRequest) -> Self:
+        """The job of a claim."""
+        return cls(claim, store.checkpoint_path(claim.run_id), Lease(store, claim), stop)
 
     @property
     def run(self) -> Run:
         """What to do."""
         return self.claim.run
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Take the newest progress.
+
+        Raises:
+            KeyboardInterrupt: a stop was requested.
+            StoreError: the lease was lost, or the store cannot be written.
+        """
+        self.stop.check()
+        self.lease.report(progress)
+
+    def __enter__(self) -> Self:
+        self.lease.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lease.__exit__()
 
 
 class FleetClaims:
@@ -73,109 +78,91 @@ class FleetClaims:
     Args:
         store: opened by this thread.
         study_hash: whose runs.
-        fleets: what trains them.
-        asked: how many at once.
-        stop: asked at every step.
-        say: told what a user should know.
+        executor: what trains them.
+        limits: how large the fleet may be.
+        stop: checked at every step.
+        warn: told what a user should know.
     """
 
     def __init__(
         self,
-        store: Store,
+        store: Storage,
         study_hash: str,
-        fleets: FleetExecutor,
-        asked: FleetLimits,
+        executor: RunExecutor,
+        limits: FleetLimits,
         stop: StopRequest,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
     ) -> None:
-        self._store, self._study_hash, self._fleets = store, study_hash, fleets
-        self._asked, self._stop, self._say = asked, stop, say
-        self._open: list[ClaimedJob] = []
+        self._store, self._study_hash, self._executor = store, study_hash, executor
+        self._limits, self._stop, self._warn = limits, stop, warn
+        self._jobs: list[ClaimedJob] = []
 
     def gather(self, first: Claim) -> int:
-        """Claim runs to train with this one; how many there are in all.
+        """Claim runs that train with this one; return the number of all.
 
         Raises:
             ParetuneError: the data, the model or the method cannot be used.
         """
-        self._start_lease(first)  # before the model is opened, which may take longer than a lease
-        asked, budget = self._asked, fleet_budget_bytes(self._asked.workers, self._asked.device)
-        most = self._fleets.capacity(
-            first.run, asked.max_runs, budget, where_it_pays=not asked.even_if_slower
-        )
-        self._claim_more(first, most - 1)
-        return len(self._open)
+        self._start(first)  # before the model is opened, which may take longer than a lease
+        budget = fleet_budget_bytes(self._limits.workers, self._limits.device)
+        capacity = self._executor.fleet_capacity(first.run, self._limits, budget)
+        self._claim_more(first, capacity - 1)
+        return len(self._jobs)
 
-    def train(self) -> None:
-        """Train all that is held, and what comes after it.
+    def execute(self) -> None:
+        """Execute all claimed runs, and those that take their places.
 
         Raises:
-            TooMuchError: memory ended; :meth:`give_up` says what is still to be done.
+            FleetOutOfMemoryError: memory ended; :meth:`stop_renewing` gives what is left to do.
             KeyboardInterrupt: stopped.
         """
-        first = self._open[0].claim
+        first = self._jobs[0].claim
         with self._stop.interruptible():
-            self._fleets.train(
-                list(self._open), lambda most: self._claim_more(first, most), self._finish
+            self._executor.execute_fleet(
+                list(self._jobs), lambda limit: self._claim_more(first, limit), self._finish
             )
 
     def stop_renewing(self) -> list[Claim]:
-        """Stop renewing; the claims of runs that have not ended."""
-        for job in self._open:
-            job.lease.__exit__()
-        claims, self._open = [job.claim for job in self._open], []
+        """Stop renewing; return the claims of runs that have not ended."""
+        for job in self._jobs:
+            job.__exit__()
+        claims, self._jobs = [job.claim for job in self._jobs], []
         return claims
 
-    def _claim_more(self, first: Claim, most: int) -> list[ClaimedJob]:
-        if most < 1 or self._stop.asked:
+    def _claim_more(self, first: Claim, limit: int) -> list[ClaimedJob]:
+        if limit < 1 or self._stop.requested:
             return []
-        kind = self._fleets.kind(first.run)
-        ways = ("halve/", "alone/", ISOLATED_PREFIX)
-        not_together = {run_id for way in ways for run_id in self._store.settings(way)}
+        key = self._executor.fleet_key(first.run)
+        excluded = {
+            run_id for prefix in NO_FLEET_PREFIXES for run_id in self._store.get_settings(prefix)
+        }
 
-        def alike(run_id: str, run: Run) -> bool:
-            fits = run.stage != "cost" and run_id not in not_together
-            return fits and self._fleets.kind(run) == kind
+        def matches(run_id: str, run: Run) -> bool:
+            eligible = run.stage != "cost" and run_id not in excluded
+            return eligible and self._executor.fleet_key(run) == key
 
         with self._stop.deferred():
-            taken = self._store.claim_matching(
+            claims = self._store.claim_matching(
                 first.owner,
                 self._study_hash,
-                alike,
-                most=most,
-                workers=self._asked.workers,
+                matches,
+                limit=limit,
+                workers=self._limits.workers,
                 lease_seconds=first.lease_seconds,
             )
-            return [self._start_lease(claim) for claim in taken]
+            return [self._start(claim) for claim in claims]
 
-    def _start_lease(self, claim: Claim) -> ClaimedJob:
-        lease = Lease(self._store.folder, claim)
-
-        def report(progress: dict[str, Any]) -> None:
-            self._stop.check()
-            lease.report(progress)
-
-        job = ClaimedJob(claim, self._store.checkpoint(claim.run_id), lease, report)
-        lease.__enter__()
-        self._open.append(job)
+    def _start(self, claim: Claim) -> ClaimedJob:
+        job = ClaimedJob.of(self._store, claim, self._stop)
+        job.__enter__()
+        self._jobs.append(job)
         return job
 
     def _finish(self, job: Any, outcome: Outcome) -> None:
         with self._stop.deferred():
-            self._open.remove(job)
-            job.lease.__exit__()
+            self._jobs.remove(job)
+            job.__exit__()
             try:
                 self._store.finish(job.claim, outcome.result, outcome.measured, outcome.blobs)
             except StaleClaimError as error:
-                self._say(f"{describe_run(job.run)}: {error}")
-
-
-def add_note(execute: RunExecutor, why: str) -> RunExecutor:
-    """The same, telling in the result why the run left its fleet."""
-
-    def run_alone(run: Run, *, checkpoint: Path, report: ReportProgress, halvings: int) -> Outcome:
-        outcome = execute(run, checkpoint=checkpoint, report=report, halvings=halvings)
-        outcome.result["notes"] = [*outcome.result.get("notes", []), why]
-        return outcome
-
-    return run_alone
+                self._warn(f"{describe_run(job.run)}: {error}")

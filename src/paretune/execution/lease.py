@@ -1,14 +1,13 @@
-"""Keeping a claim alive while a run executes, however long one of its steps takes."""
+"""Keeps a claim alive while a run executes, however long one of its steps takes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from paretune.errors import StoreError
-from paretune.store import Claim, Store
+from paretune.store import Claim, Storage
 
 PROGRESS_SECONDS = 2.0
 
@@ -17,12 +16,12 @@ class Lease:
     """Renews a claim from a thread of its own, with its own connection; a context manager.
 
     The thread writes progress at most every two seconds, and renews at least four times in a
-    lease. Where the store says that the run has passed to another worker, or cannot be written,
-    the next :meth:`report` raises it.
+    lease. Where the run has passed to another worker, or the store cannot be written, the next
+    :meth:`report` raises that error.
     """
 
-    def __init__(self, folder: Path, claim: Claim) -> None:
-        self._folder, self._claim = folder, claim
+    def __init__(self, store: Storage, claim: Claim) -> None:
+        self._store, self._claim = store, claim
         self._latest: dict[str, Any] | None = None
         self._error: StoreError | None = None
         self._stopped = threading.Event()
@@ -52,7 +51,7 @@ class Lease:
         pause = min(renewal, PROGRESS_SECONDS)
         written, idle = None, 0.0
         try:
-            with Store.open(self._folder) as store:
+            with self._store.reopen() as store:
                 while not self._stopped.wait(pause):
                     latest, idle = self._latest, idle + pause
                     if latest is not written or idle >= renewal:

@@ -1,7 +1,7 @@
-"""Drives a study on this machine: worker processes train, then each cost is measured alone.
+"""Executes a study on this machine: worker processes train, then each cost is measured alone.
 
 The parent imports no torch and executes nothing; it starts workers, watches the store, asks for
-more runs when those there are have ended, and replaces workers that die.
+more runs when the known ones have ended, and replaces workers that die.
 """
 
 from __future__ import annotations
@@ -9,214 +9,185 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paretune.execution.fleet_claims import DEFAULT_FLEET_SIZE, FleetLimits
+from paretune.execution.executor import StudyCallbacks, StudySummary
 from paretune.execution.memory_budget import MemoryBudget
-from paretune.execution.progress.observer import Observer, take_snapshot
+from paretune.execution.progress.observer import Observer
+from paretune.execution.progress.snapshot import take_snapshot
+from paretune.execution.run_executor import FleetLimits
 from paretune.execution.signals import interrupt_on_signals
 from paretune.execution.worker_crashes import WorkerCrashes
-from paretune.execution.worker_pool import WORKER, WorkerPool
+from paretune.execution.worker_pool import WORKER, WorkerPool, WorkerSettings
 from paretune.measuring.processor import count_usable_cores
 from paretune.store import RunStatus, Store
 from paretune.study import DEFAULT_COST_SECONDS
 
 POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
+DEFAULT_FLEET_SIZE = 8
+"""Runs that train together in one worker at most, where nobody says."""
 
 
 @dataclass(frozen=True)
-class StudySummary:
-    """How a study ended. ``outcomes`` counts its ended runs by outcome; ``seconds``: wall clock.
+class LocalExecutor:
+    """Worker processes on this machine; see :class:`~paretune.execution.executor.Executor`.
 
-    ``ended`` counts the runs that ended while this process watched; ``failed`` are those that
-    stopped with an unexpected error.
-    """
-
-    total: int
-    ended: int
-    outcomes: Mapping[str, int]
-    failed: tuple[RunStatus, ...]
-    seconds: float
-
-
-@interrupt_on_signals()
-def run_study(
-    store: Store,
-    study_hash: str,
-    *,
-    workers: int,
-    threads: int,
-    observer: Observer,
-    expand: Callable[[], int],
-    stages: Sequence[str] = STAGES,
-    device: str = "cpu",
-    planned: int = 0,
-    command: Sequence[str] = WORKER,
-    lease_seconds: float = 60.0,
-    fleet: int | None = 1,
-    memory_bytes: int | None = None,
-    cost_seconds: float = DEFAULT_COST_SECONDS,
-    keep_bytes: int | None = None,
-    tidy: Callable[[], object] = lambda: None,
-) -> StudySummary:
-    """Execute all runs of a study, and those that ``expand`` asks for as results come in.
-
-    Returns when no run is todo or running, here or in another process, and ``expand`` adds none.
-    Runs that another process holds are waited for, and taken over if it dies.
-
-    Args:
-        store: with the study saved in it.
-        study_hash: the study.
-        workers: worker processes that train at the same time.
-        threads: threads of each; a cost run is measured with all processors of the machine.
-        observer: told how it goes on.
-        expand: adds the runs that the records make possible, and returns how many are new.
-        stages: only runs of these stages.
+    Attributes:
+        workers: processes that train at the same time.
+        threads: of each; a cost is measured with all processors of the machine.
         device: of the workers: ``cpu``, ``cuda``, ``cuda:1`` ...
-        planned: how many runs the study will have in all; 0: unknown.
-        command: starts a worker.
-        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         fleet: at most so many runs train together in one worker; None: where it pays.
-        memory_bytes: what the runs of all workers may take together
-        (paretune.execution.memory_budget);
-            None: no run waits for memory.
-        cost_seconds: for timing the steps of one cost.
+        stages: only runs of these stages.
+        memory_bytes: what the runs of all workers may take together; None: no run waits for memory.
         keep_bytes: trained weights up to this size are kept of a run; None: whatever their size.
-        tidy: called whenever final runs have ended.
-
-    Raises:
-        KeyboardInterrupt: told to stop (paretune.execution.signals), after the workers have given
-            their runs back; the same call continues.
-        ParetuneError: workers cannot start, or the store cannot be used.
+        cost_seconds: for timing the steps of one cost.
+        lease_seconds: how long a claim outlives a worker that nobody can prove dead.
+        command: starts a worker.
     """
-    started = time.monotonic()
-    asked = FleetLimits(
-        DEFAULT_FLEET_SIZE if fleet is None else fleet, workers, even_if_slower=fleet is not None
-    )
-    crew = WorkerPool(store.folder, study_hash, device, lease_seconds, command, asked, keep_bytes)
-    crew.memory_bytes, crew.cost_seconds = memory_bytes, cost_seconds
-    watch = _ProgressWatcher(observer, WorkerCrashes(store, observer.note), workers, planned)
-    asked_at = tidied_at = -1
-    try:
-        while True:
-            gone = crew.reap()
-            states = store.load_statuses(study_hash)
-            if gone:
-                watch.losses.handle_exits(gone, states)
-                states = store.load_statuses(study_hash)
-            watch.look(states)
-            ended = sum(state.ended for state in states)
-            final = sum(state.ended for state in states if state.stage == "final")
-            if final != tidied_at:
-                tidy()
-                tidied_at = final
-            waiting = [s for s in states if s.stage in stages and not s.ended]
-            training = [s for s in waiting if s.stage != "cost"]
-            if ended != asked_at and all(s.state != "todo" for s in training):
-                expand()
-                # The states are read again before anything is concluded from them: another
-                # process may have added the same runs first.
-                asked_at = ended
-                continue
-            if not waiting:
-                break
-            _start_workers(crew, store, waiting, stages, workers, threads)
-            time.sleep(POLL_SECONDS)
-        crew.stop()
-    except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is told
-        _stop_workers(crew, observer)
-        raise
-    finally:
-        crew.kill()
-    return watch.summary(states, time.monotonic() - started)
+
+    workers: int
+    threads: int = 1
+    device: str = "cpu"
+    fleet: int | None = 1
+    stages: Sequence[str] = STAGES
+    memory_bytes: int | None = None
+    keep_bytes: int | None = None
+    cost_seconds: float = DEFAULT_COST_SECONDS
+    lease_seconds: float = 60.0
+    command: Sequence[str] = WORKER
+
+    @interrupt_on_signals()
+    def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
+        """As :class:`~paretune.execution.executor.Executor` says."""
+        started = time.monotonic()
+        observer = callbacks.observer
+        pool = WorkerPool(store.folder, study_hash, self._worker_settings())
+        crashes = WorkerCrashes(store, observer.note)
+        watcher = _Watcher(observer, crashes, self.workers, callbacks.planned_runs)
+        expanded_at = finals_at = -1  # numbers of ended runs at the last call back
+        try:
+            while True:
+                exits = pool.reap()
+                statuses = store.load_statuses(study_hash)
+                if exits:
+                    crashes.handle_exits(exits, statuses)
+                    statuses = store.load_statuses(study_hash)
+                watcher.look(statuses)
+                ended = sum(status.ended for status in statuses)
+                finals = sum(status.ended for status in statuses if status.stage == "final")
+                if finals != finals_at:
+                    callbacks.after_final_runs()
+                    finals_at = finals
+                waiting = [s for s in statuses if s.stage in self.stages and not s.ended]
+                to_train = [s for s in waiting if s.stage != "cost"]
+                if ended != expanded_at and all(s.state != "todo" for s in to_train):
+                    callbacks.add_runs()
+                    # The statuses are read again before anything is concluded from them: another
+                    # process may have added the same runs first.
+                    expanded_at = ended
+                    continue
+                if not waiting:
+                    break
+                self._start_workers(pool, store, waiting)
+                time.sleep(POLL_SECONDS)
+            pool.stop()
+        except (KeyboardInterrupt, OSError):  # OSError: nobody reads any more what is printed
+            _stop_workers(pool, observer)
+            raise
+        finally:
+            pool.kill()
+        return watcher.summarise(statuses, time.monotonic() - started)
+
+    def _worker_settings(self) -> WorkerSettings:
+        max_runs = DEFAULT_FLEET_SIZE if self.fleet is None else self.fleet
+        return WorkerSettings(
+            device=self.device,
+            lease_seconds=self.lease_seconds,
+            fleets=FleetLimits(max_runs, self.workers, self.fleet is not None, self.device),
+            keep_bytes=self.keep_bytes,
+            memory_bytes=self.memory_bytes,
+            cost_seconds=self.cost_seconds,
+            command=self.command,
+        )
+
+    def _start_workers(self, pool: WorkerPool, store: Store, waiting: Sequence[RunStatus]) -> None:
+        """Start the workers that the waiting runs need; training goes before costs."""
+        to_train = [status for status in waiting if status.stage != "cost"]
+        if to_train:
+            needed = self.workers
+            if pool.training_count < self.workers:
+                busy = sum(status.owner in pool.owners for status in to_train)
+                needed = min(self.workers, busy + self._count_admitted(store, to_train))
+            for _ in range(pool.training_count, needed):
+                pool.start([stage for stage in self.stages if stage != "cost"], self.threads)
+        elif pool.training_count:
+            pool.stop()
+        elif not pool.owners and any(status.is_claimable for status in waiting):
+            pool.start(["cost"], count_usable_cores(), solo=True)
+
+    def _count_admitted(self, store: Store, to_train: Sequence[RunStatus]) -> int:
+        """How many claimable runs may start now, each in a worker of its own."""
+        budget = MemoryBudget.load(store, self.memory_bytes)
+        by_owner: dict[str, list[str]] = {}
+        for status in to_train:
+            if status.state == "running" and not status.is_claimable:
+                by_owner.setdefault(status.owner or "", []).append(status.run_id)
+        running, admitted = list(by_owner.values()), 0
+        for status in to_train:
+            full = admitted == self.workers
+            if not full and status.is_claimable and budget.admits(status.run_id, running):
+                running.append([status.run_id])
+                admitted += 1
+        return admitted
 
 
-def _start_workers(
-    crew: WorkerPool,
-    store: Store,
-    waiting: Sequence[RunStatus],
-    stages: Sequence[str],
-    workers: int,
-    threads: int,
-) -> None:
-    """Start the workers that the waiting runs need; those that train go before costs are taken."""
-    training = [state for state in waiting if state.stage != "cost"]
-    if training:
-        needed = workers
-        if crew.training_count < workers:
-            held = sum(state.owner in crew.owners for state in training)
-            needed = min(workers, held + _count_admitted(crew, store, training, workers))
-        for _ in range(crew.training_count, needed):
-            crew.start([stage for stage in stages if stage != "cost"], threads)
-    elif crew.training_count:
-        crew.stop()
-    elif not crew.owners and any(state.free for state in waiting):
-        crew.start(["cost"], count_usable_cores(), solo=True)
-
-
-def _count_admitted(
-    crew: WorkerPool, store: Store, training: Sequence[RunStatus], most: int
-) -> int:
-    """How many of the free runs may start now, each in a worker of its own; at most ``most``."""
-    room, held = MemoryBudget.of(store, crew.memory_bytes), dict[str, list[str]]()
-    for state in training:
-        if state.state == "running" and not state.free:
-            held.setdefault(state.owner or "", []).append(state.run_id)
-    running, found = list(held.values()), 0
-    for state in training:
-        if found < most and state.free and room.admits(state.run_id, running):
-            running.append([state.run_id])
-            found += 1
-    return found
-
-
-def _stop_workers(crew: WorkerPool, observer: Observer) -> None:
-    def tell(text: str) -> None:
+def _stop_workers(pool: WorkerPool, observer: Observer) -> None:
+    def note(text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal or the pipe may be gone
             observer.note(text)
 
     try:
-        crew.request_stop()
-        tell("Stopping: workers keep their runs as they are (Ctrl-C again ends them at once).")
-        crew.stop()
+        pool.request_stop()
+        note("Stopping: workers save their runs (Ctrl-C again kills them at once).")
+        pool.stop()
     except KeyboardInterrupt:
-        crew.kill()
-        tell("Ended at once: runs in hand go on from their last checkpoint.")
-    tell("Stopped. Nothing is lost: the same command continues.")
+        pool.kill()
+        note("Killed: their runs go on from the last checkpoint.")
+    note("Stopped. Nothing is lost: the same command continues.")
 
 
-class _ProgressWatcher:
+class _Watcher:
     """Tells the observer what has changed since the last look."""
 
     def __init__(
-        self, observer: Observer, losses: WorkerCrashes, workers: int, planned: int
+        self, observer: Observer, crashes: WorkerCrashes, workers: int, planned_runs: int
     ) -> None:
-        self.losses = losses
-        self._observer, self._workers, self._planned = observer, workers, planned
-        self._before: set[str] | None = None
-        self._new = 0
+        self._observer, self._crashes = observer, crashes
+        self._workers, self._planned_runs = workers, planned_runs
+        self._ended_before: set[str] | None = None
+        self._newly_ended = 0
 
-    def look(self, states: Sequence[RunStatus]) -> None:
-        ended = {state.run_id for state in states if state.ended}
-        snapshot = take_snapshot(states, self._workers, self._planned)
-        if self._before is None and ended:
+    def look(self, statuses: Sequence[RunStatus]) -> None:
+        ended = {status.run_id for status in statuses if status.ended}
+        snapshot = take_snapshot(statuses, self._workers, self._planned_runs)
+        if self._ended_before is None and ended:
             self._observer.note(f"{len(ended)} of {snapshot.total} runs are done already.")
-        elif self._before is not None:
-            for state in states:
-                if state.run_id in ended - self._before:
-                    self._observer.ended(state, snapshot)
-                    self.losses.reset_idle_crashes()
-                    self._new += 1
-        self._before = ended
+        elif self._ended_before is not None:
+            for status in statuses:
+                if status.run_id in ended - self._ended_before:
+                    self._observer.ended(status, snapshot)
+                    self._crashes.reset_idle_crashes()
+                    self._newly_ended += 1
+        self._ended_before = ended
         self._observer.update(snapshot)
 
-    def summary(self, states: Sequence[RunStatus], seconds: float) -> StudySummary:
+    def summarise(self, statuses: Sequence[RunStatus], seconds: float) -> StudySummary:
         return StudySummary(
-            total=len(states),
-            ended=self._new,
-            outcomes=dict(Counter(state.outcome or "ok" for state in states if state.ended)),
-            failed=tuple(s for s in states if s.state == "failed" and s.outcome == "error"),
+            total=len(statuses),
+            ended=self._newly_ended,
+            outcomes=dict(Counter(s.outcome or "ok" for s in statuses if s.ended)),
+            failed=tuple(s for s in statuses if s.state == "failed" and s.outcome == "error"),
             seconds=seconds,
         )

@@ -1,9 +1,9 @@
-"""Which runs may train side by side: those that memory bears together, by what each needs.
+"""Which runs may train side by side: those that fit in memory together.
 
 The parent predicts what a run needs before it is claimed and keeps it in the store
-(``memory/RUN_ID``, bytes of its worker). A run that the system killed beside others trains by
-itself from then on (``by-itself/RUN_ID``). What would not fit waits, whoever asks for it; where
-nothing else runs, any run may.
+(``memory/RUN_ID``, bytes of its worker). A run that the system killed beside others runs in
+isolation from then on (``by-itself/RUN_ID``). A run that would not fit waits, whichever worker
+asks for it; where nothing else runs, any run may start.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paretune.planning.worker_count import MEMORY_PREFIX
-from paretune.store import Store
+from paretune.store import Storage
 
 ISOLATED_PREFIX = "by-itself/"
 DEFAULT_RUN_BYTES = 2 * 2**30
-"""What a run is taken to need of which nobody said anything."""
+"""Assumed need of a run without a prediction."""
 
 
 @dataclass
 class MemoryBudget:
-    """Memory for the runs of all workers; None: whoever started them knows what they do.
+    """Memory for the runs of all workers.
 
-    ``has_refused`` says whether the last question had a no among its answers.
+    Attributes:
+        budget_bytes: None: whoever started the workers chose their number.
+        run_bytes: predicted need of a run's worker, by run id.
+        isolated: ids of runs that run with nothing beside them.
+        has_refused: whether a run was refused since this was loaded.
     """
 
     budget_bytes: int | None
@@ -32,29 +36,29 @@ class MemoryBudget:
     has_refused: bool = False
 
     @classmethod
-    def of(cls, store: Store, budget_bytes: int | None) -> MemoryBudget:
-        """As the store has it now."""
-        needs = store.settings(MEMORY_PREFIX) if budget_bytes is not None else {}
+    def load(cls, store: Storage, budget_bytes: int | None) -> MemoryBudget:
+        """With the needs that the store has now."""
+        needs = store.get_settings(MEMORY_PREFIX) if budget_bytes is not None else {}
         return cls(
             budget_bytes,
             {run_id: int(value) for run_id, value in needs.items()},
-            frozenset(store.settings(ISOLATED_PREFIX)),
+            frozenset(store.get_settings(ISOLATED_PREFIX)),
         )
 
     def admits(self, run_id: str, running: Sequence[Iterable[str]]) -> bool:
         """Whether a run fits beside those that run now, listed by worker.
 
-        Runs of one worker are a fleet: they share a model, and what they hold beside it has a
+        The runs of one worker are a fleet: they share a model, and what they hold beside it has a
         budget of its own (:mod:`paretune.execution.fleet_claims`).
         """
         if not running:
             return True
-        admitted = self._fits(run_id, [list(held) for held in running])
+        admitted = self._fits(run_id, [list(fleet) for fleet in running])
         self.has_refused |= not admitted
         return admitted
 
     def _fits(self, run_id: str, running: Sequence[Sequence[str]]) -> bool:
-        if self.isolated & {run_id, *(held for fleet in running for held in fleet)}:
+        if self.isolated & {run_id, *(other for fleet in running for other in fleet)}:
             return False
         if self.budget_bytes is None:
             return True

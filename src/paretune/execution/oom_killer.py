@@ -1,4 +1,4 @@
-"""Has the kernel killed a process for want of memory? Its own counters tell; nothing is guessed."""
+"""Whether the kernel has killed a process for memory, by its own counters."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def count_oom_kills(vmstat: Path = VMSTAT, cgroup: Path = CGROUP, root: Path = C
     """How many processes the kernel has killed for memory, as far as this process can see.
 
     The machine's counter (``/proc/vmstat``) and those of the control groups around this process, of
-    version 2 (``memory.events``) and 1 (``memory.oom_control``); only a rise means anything. 0 for
-    ever where there is none (not Linux).
+    version 2 (``memory.events``) and 1 (``memory.oom_control``). Only a rise means anything; always
+    0 where there is none (not Linux).
     """
     counters = [vmstat]
     for folder in list_cgroup_folders("memory", cgroup, root):

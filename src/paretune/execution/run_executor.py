@@ -1,25 +1,28 @@
-"""What a worker asks of whatever executes a run; the real one is training's ``execute_run``."""
+"""RunExecutor: what a worker process asks to execute the runs that it has claimed.
+
+Training implements it; tests put something faster in its place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from paretune.errors import ParetuneError
 from paretune.study import DEFAULT_COST_SECONDS, Run
 from paretune.training.job import Job
 
-ReportProgress = Callable[[dict[str, Any]], None]
+if TYPE_CHECKING:
+    from paretune.training.caches import ProcessCache
 
 
 class Outcome(Protocol):
-    """What a run leaves; see :mod:`paretune.store.record` for the keys."""
+    """What a run leaves; keys as in :mod:`paretune.store.record`."""
 
     @property
     def result(self) -> dict[str, Any]:
-        """What must come out the same when the run is repeated."""
+        """What is the same when the run is repeated."""
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -30,134 +33,161 @@ class Outcome(Protocol):
         """Large values; the result names them by sha256."""
 
 
-class RunExecutor(Protocol):
-    """What executes runs. Results such as diverged and out_of_memory are outcomes.
+@dataclass(frozen=True)
+class FleetLimits:
+    """How large fleets may be.
 
-    An exception is an obstacle (ParetuneError) or a defect; the run is then recorded as failed.
+    Attributes:
+        max_runs: runs that train together at most; 1: no fleets.
+        workers: worker processes that share the runs and the memory.
+        even_if_slower: also where runs are no faster together, as a user may ask for.
+        device: whose memory they share.
     """
 
-    def __call__(
-        self, run: Run, *, checkpoint: Path, report: ReportProgress, halvings: int
-    ) -> Outcome:
-        """Execute one run.
+    max_runs: int = 1
+    workers: int = 1
+    even_if_slower: bool = False
+    device: str = "cpu"
 
-        Args:
-            run: what to do.
-            checkpoint: where the run's state lies and is to be kept.
-            report: to be told ``step``, ``steps``, ``loss`` and at times ``note`` about every
-                step; it raises where the run must not go on, and that must not be caught.
-            halvings: how often the micro-batch is halved from the start, because the system
-                killed earlier attempts for their memory.
-        """
+
+NO_FLEETS = FleetLimits()
 
 
 class FleetOutOfMemoryError(Exception):
     """A fleet did not fit in memory. Its runs go on alone."""
 
 
-class FleetExecutor(Protocol):
-    """What trains several runs at once."""
+class RunExecutor(Protocol):
+    """Executes runs in this process.
 
-    def kind(self, run: Run) -> str:
-        """Runs of the same kind may train together."""
+    ``diverged`` and ``out_of_memory`` are outcomes. An exception is an obstacle (ParetuneError) or
+    a defect, and the run is recorded as failed. What ``job.report`` raises must not be caught: the
+    run has to stop.
+    """
 
-    def capacity(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
-        """How many like this one may, at most ``most``, holding ``budget_bytes`` beside the model.
+    def execute(self, job: Job, halvings: int = 0) -> Outcome:
+        """Execute one run.
 
-        ``where_it_pays``: only where they are faster together.
+        Args:
+            job: the run, its checkpoint, and the callback told ``step``, ``steps``, ``loss`` and
+                at times ``note``.
+            halvings: how often the micro-batch is halved from the start, after the system killed
+                earlier attempts for their memory.
+        """
+
+    def fleet_key(self, run: Run) -> str:
+        """Runs with the same key may train together."""
+
+    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+        """How many runs like this one train together within ``budget_bytes`` beside the model.
 
         Raises:
             ParetuneError: the data, the model or the method cannot be used.
         """
 
-    def release_memory(self) -> None:
-        """Give back what is kept for further runs: others need the memory."""
-
-    def train(
+    def execute_fleet(
         self,
         jobs: Sequence[Job],
-        more: Callable[[int], Sequence[Job]],
+        next_jobs: Callable[[int], Sequence[Job]],
         finish: Callable[[Job, Outcome], None],
     ) -> None:
-        """Train them, and as many more as seats become free.
+        """Execute runs together, and further ones as places become free.
 
         Args:
             jobs: the first ones.
-            more: asked for at most so many further jobs when some have ended.
-            finish: given each run that has ended and what it leaves. A job whose ``report`` raises
-                StaleClaimError ends without.
+            next_jobs: asked for at most so many further jobs whenever some have ended.
+            finish: given each run that has ended, with what it leaves. A job whose ``report``
+                raises StaleClaimError ends without.
 
         Raises:
-            TooMuchError: memory ended.
+            FleetOutOfMemoryError: memory ended; the runs that have not ended go on alone.
         """
+
+    def release_memory(self) -> None:
+        """Free what is cached for further runs: others need the memory."""
 
 
 @dataclass(frozen=True)
 class TrainingExecutor:
-    """Training and the cost probe on a device, with models kept warm; and fleets."""
+    """Training and the cost probe on one device, with models cached between runs."""
 
     device: str
-    caches: Any
+    caches: ProcessCache
     keep_bytes: int | None = None
     cost_seconds: float = DEFAULT_COST_SECONDS
     _capacities: dict[str, int] = field(default_factory=dict)
 
-    def __call__(
-        self, run: Run, *, checkpoint: Path, report: ReportProgress, halvings: int
-    ) -> Outcome:
-        """As :class:`RunExecutor` says."""
+    def execute(self, job: Job, halvings: int = 0) -> Outcome:
+        """Train a run, or measure its cost."""
         from paretune.execution.costs.cost_probe import measure_cost
         from paretune.training.trainer import train_run
 
-        asked: dict[str, Any] = {"checkpoint": checkpoint, "report": report}
-        asked |= {"device": self.device, "halvings": halvings}
-        if run.stage == "cost":
-            return measure_cost(run, limit_seconds=self.cost_seconds, **asked)
-        return train_run(run, caches=self.caches, keep_bytes=self.keep_bytes, **asked)
+        if job.run.stage == "cost":
+            return measure_cost(
+                job.run,
+                report=job.report,
+                device=self.device,
+                checkpoint=job.checkpoint,
+                halvings=halvings,
+                limit_seconds=self.cost_seconds,
+            )
+        return train_run(
+            job.run,
+            report=job.report,
+            checkpoint=job.checkpoint,
+            device=self.device,
+            halvings=halvings,
+            caches=self.caches,
+            keep_bytes=self.keep_bytes,
+        )
 
-    def kind(self, run: Run) -> str:
-        """As :class:`FleetExecutor` says."""
+    def fleet_key(self, run: Run) -> str:
+        """Runs of one model, task and shape of batch."""
         from paretune.training.fleet.capacity import fleet_key
 
         return fleet_key(run)
 
-    def capacity(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
-        """As :class:`FleetExecutor` says; found once for each kind and method, since it takes a
-        model.
-        """
+    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+        """Computed once for each key and method, since it opens the model."""
         from paretune.training.fleet.capacity import count_slots, fleet_key
 
         key = f"{fleet_key(run)} {run.method.model_dump_json()}"
         if key not in self._capacities:
-            asked = (run, self.caches, self.device, most, budget_bytes)
-            self._capacities[key] = count_slots(*asked, where_it_pays=where_it_pays)
+            self._capacities[key] = count_slots(
+                run,
+                self.caches,
+                self.device,
+                limits.max_runs,
+                budget_bytes,
+                where_it_pays=not limits.even_if_slower,
+            )
         return self._capacities[key]
 
-    def release_memory(self) -> None:
-        """As :class:`FleetExecutor` says."""
-        if self.caches.loaded:
-            from paretune.measuring.memory import release_memory
-
-            self.caches.drop_model()
-            release_memory()
-
-    def train(
+    def execute_fleet(
         self,
         jobs: Sequence[Job],
-        more: Callable[[int], Sequence[Job]],
+        next_jobs: Callable[[int], Sequence[Job]],
         finish: Callable[[Job, Outcome], None],
     ) -> None:
-        """As :class:`FleetExecutor` says."""
+        """Train runs on one shared backbone."""
         from paretune.training.fleet.fleet_trainer import FleetTrainer
         from paretune.training.out_of_memory import is_out_of_memory
 
         try:
             fleet = FleetTrainer(self.caches, self.device, finish, keep_bytes=self.keep_bytes)
-            fleet.train(jobs, more)
+            fleet.train(jobs, next_jobs)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise FleetOutOfMemoryError from error
             raise
+
+    def release_memory(self) -> None:
+        """Drop the cached model."""
+        if self.caches.loaded:
+            from paretune.measuring.memory import release_memory
+
+            self.caches.drop_model()
+            release_memory()
 
 
 def make_training_executor(
@@ -168,8 +198,11 @@ def make_training_executor(
 ) -> TrainingExecutor:
     """Training on ``device``; imports torch.
 
-    ``keep_bytes``: of trained weights, None for all. ``cost_seconds``: for timing the steps of one
-    cost.
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1`` ...
+        threads: of this process.
+        keep_bytes: of trained weights, None for all.
+        cost_seconds: for timing the steps of one cost.
 
     Raises:
         ParetuneError: the device cannot be used, so no run is to be claimed.

@@ -1,6 +1,6 @@
-"""Being told to stop: by a signal, or because the process that started this one is gone.
+"""Stopping: by a signal, or because the parent process is gone.
 
-Four signals ask for it: SIGINT (Ctrl-C), SIGTERM, SIGQUIT and SIGHUP (the terminal is
+Four signals request a stop: SIGINT (Ctrl-C), SIGTERM, SIGQUIT and SIGHUP (the terminal is
 closed). Where SIGHUP is ignored, as under ``nohup``, it stays so.
 """
 
@@ -21,14 +21,14 @@ STOP_SIGNALS = tuple(
     if hasattr(signal, name)
 )
 REPEAT_SECONDS = 5.0
-"""A worker is told again so often: an exception raised in a library's callback can be lost."""
+"""Pause between two signals to a worker: an exception raised in a library's callback can be lost."""
 KILL_AFTER_SECONDS = 60.0
-"""A worker whose parent is gone, and which does not end by itself, is ended after so long."""
+"""A worker whose parent is gone, and which does not end by itself, is killed after this time."""
 
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """Where every one of the signals interrupts as Ctrl-C does; a closed terminal does so once.
+    """Every stop signal interrupts as Ctrl-C does; a closed terminal does so once.
 
     Outside the main thread, which alone receives signals, nothing changes.
 
@@ -44,41 +44,41 @@ def interrupt_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)  # the kernel and the shell may both send it
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number in STOP_SIGNALS:
-        if before[number] != signal.SIG_IGN:
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number, handler in handlers.items():
+        if handler != signal.SIG_IGN:
             signal.signal(number, receive)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 class StopRequest:
-    """Turns the signals into an interrupt, but only where one is safe.
+    """Turns stop signals into an interrupt, but only where one is safe.
 
     Inside :meth:`interruptible` (a run executes) a signal raises KeyboardInterrupt at once;
-    elsewhere (the store is written) it is only noted in ``asked``.
+    elsewhere (the store is written) it only sets ``requested``.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._interruptible = False
 
     def install(self) -> None:
-        """Take over the signals of this process; to be called in its main thread."""
+        """Handle the signals of this process; to be called in its main thread."""
         for number in STOP_SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._receive)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if a stop was asked for.
+        """Raise KeyboardInterrupt if a stop was requested.
 
         Raises:
             KeyboardInterrupt: also where the one raised by the signal was lost in a callback.
         """
-        if self.asked:
+        if self.requested:
             interrupt()
 
     @contextmanager
@@ -102,7 +102,7 @@ class StopRequest:
         self.check()
 
     def _receive(self, *_: object) -> None:
-        self.asked = True
+        self.requested = True
         if self._interruptible:
             interrupt()
 
@@ -117,8 +117,8 @@ def stop_when_orphaned(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
-        ends = time.monotonic() + KILL_AFTER_SECONDS
-        while time.monotonic() < ends:
+        deadline = time.monotonic() + KILL_AFTER_SECONDS
+        while time.monotonic() < deadline:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(REPEAT_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -7,117 +7,119 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
+from paretune.execution.fleet_claims import HALVE_PREFIX
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.oom_killer import count_oom_kills
 from paretune.execution.progress.describe import describe_run
 from paretune.execution.worker_pool import WorkerExit
-from paretune.store import Claim, RunStatus, Store
+from paretune.store import Claim, RunStatus, Storage
 
 MAX_CRASHES = 3
-"""So many deaths end a run, or the study where no run is to blame."""
+"""So many crashes fail a run, or the study where no run is to blame."""
 
 
 @dataclass
 class WorkerCrashes:
-    """What this parent knows of its workers' deaths.
+    """What one parent knows about its workers' crashes.
 
-    Deaths for memory are kept in the store. A run that died beside others has no fault of its own:
-    it goes on by itself (:mod:`paretune.execution.memory_budget`). One that was alone is halved
-    (``halve/RUN_ID``: how often its micro-batch is).
-    Deaths for another reason count only as long as the run gets no further between them: who kills
-    a worker of a long run now and then loses nothing.
+    Kills for memory are kept in the store. A run that was killed beside others is not to blame: it
+    runs in isolation from then on (:mod:`paretune.execution.memory_budget`). The micro-batch of one
+    that was alone is halved (setting ``halve/RUN_ID``). Crashes for another reason count only while
+    the run gets no further between them: killing the worker of a long run now and then loses
+    nothing.
     """
 
-    store: Store
+    store: Storage
     note: Callable[[str], None]
     _oom_kills: int = field(default_factory=lambda: count_oom_kills())
     _crashes: dict[str, tuple[int, int]] = field(default_factory=dict)
     _idle_crashes: int = 0
 
-    def handle_exits(self, gone: Sequence[WorkerExit], states: Sequence[RunStatus]) -> None:
-        """Draw the consequences of the ends of workers; ``states`` as of after them.
+    def handle_exits(self, exits: Sequence[WorkerExit], statuses: Sequence[RunStatus]) -> None:
+        """Draw the consequences of workers' exits; ``statuses`` as of after them.
 
         Raises:
             ParetuneError: workers die again and again before they have a run.
             StoreError: the worker ended because the store cannot be used.
         """
-        seen, self._oom_kills = self._oom_kills, count_oom_kills()
-        for ended in gone:
-            self._handle_exit(ended, states, for_memory=self._oom_kills > seen)
+        kills_before, self._oom_kills = self._oom_kills, count_oom_kills()
+        for worker_exit in exits:
+            self._handle_exit(worker_exit, statuses, out_of_memory=self._oom_kills > kills_before)
 
     def _handle_exit(
-        self, ended: WorkerExit, states: Sequence[RunStatus], *, for_memory: bool
+        self, worker_exit: WorkerExit, statuses: Sequence[RunStatus], *, out_of_memory: bool
     ) -> None:
-        if ended.code in (0, 130):
+        if worker_exit.code in (0, 130):
             return
-        if ended.code == StoreError.exit_code:
-            raise StoreError(f"a worker cannot use the store:\n{ended.said}")
-        if ended.code == DeviceLostError.exit_code:
+        if worker_exit.code == StoreError.exit_code:
+            raise StoreError(f"a worker cannot use the store:\n{worker_exit.output}")
+        if worker_exit.code == DeviceLostError.exit_code:
             self.note("A CUDA error left a worker without its GPU; another one goes on.")
             return
-        held = [s for s in states if s.state == "running" and s.owner == ended.owner]
-        if not held:
-            self._handle_idle_crash(ended)
-        # Of a fleet any run may be the cause: what follows is drawn for all.
-        beside = sum(s.state == "running" for s in states) - 1
-        for state in held:
-            if ended.code == -signal.SIGKILL and for_memory and beside:
-                self._isolate(state, beside)
-            elif ended.code == -signal.SIGKILL and for_memory:
-                self._halve_micro_batch(state)
+        running = [status for status in statuses if status.state == "running"]
+        in_hand = [status for status in running if status.owner == worker_exit.owner]
+        if not in_hand:
+            self._handle_idle_crash(worker_exit)
+        killed = worker_exit.code == -signal.SIGKILL and out_of_memory
+        others = len(running) - 1
+        for status in in_hand:  # of a fleet, any run may be the cause
+            if killed and others:
+                self._isolate(status, others)
+            elif killed:
+                self._halve_micro_batch(status)
             else:
-                self._retry_or_fail(state, ended)
+                self._retry_or_fail(status, worker_exit)
 
     def reset_idle_crashes(self) -> None:
-        """Workers do work: deaths without a run start from none again."""
+        """A run has ended: crashes without a run are counted from none again."""
         self._idle_crashes = 0
 
-    def _handle_idle_crash(self, ended: WorkerExit) -> None:
+    def _handle_idle_crash(self, worker_exit: WorkerExit) -> None:
         self._idle_crashes += 1
         if self._idle_crashes >= MAX_CRASHES:
             raise ParetuneError(
-                f"workers end before they take a run ({ended.how}):\n{ended.said}",
+                f"workers end before they take a run ({worker_exit.reason}):\n{worker_exit.output}",
                 remedy="paretune doctor shows what this machine has.",
             )
 
-    def _isolate(self, state: RunStatus, beside: int) -> None:
-        self.store.set_setting(f"{ISOLATED_PREFIX}{state.run_id}", str(beside))
-        others = f"{beside} other run{'s' * (beside != 1)}"
+    def _isolate(self, status: RunStatus, others: int) -> None:
+        self.store.set_setting(f"{ISOLATED_PREFIX}{status.run_id}", str(others))
+        runs = f"{others} other run{'s' * (others != 1)}"
         self.note(
-            f"{describe_run(state.run)}: its worker was killed by the system for want of memory, "
-            f"beside {others}; it goes on with nothing beside it, as it was."
+            f"{describe_run(status.run)}: its worker was killed by the system for lack of memory, "
+            f"beside {runs}; it goes on unchanged, with nothing beside it."
         )
 
-    def _halve_micro_batch(self, state: RunStatus) -> None:
-        kills = int(self.store.get_setting(f"halve/{state.run_id}") or 0) + 1
+    def _halve_micro_batch(self, status: RunStatus) -> None:
+        key = f"{HALVE_PREFIX}{status.run_id}"
+        kills = int(self.store.get_setting(key) or 0) + 1
         if kills >= MAX_CRASHES:
-            message = f"the system killed it for want of memory {kills} times"
-            self._fail(state, "out_of_memory", message)
+            message = f"the system killed it for lack of memory {kills} times"
+            self._fail(status, "out_of_memory", message)
             return
-        self.store.set_setting(f"halve/{state.run_id}", str(kills))
+        self.store.set_setting(key, str(kills))
         times = "once" if kills == 1 else "twice"
         self.note(
-            f"{describe_run(state.run)}: its worker was killed by the system for want of memory, "
+            f"{describe_run(status.run)}: its worker was killed by the system for lack of memory, "
             f"with nothing beside it; it goes on with its micro-batch halved {times}."
         )
 
-    def _retry_or_fail(self, state: RunStatus, ended: WorkerExit) -> None:
-        deaths, furthest = self._crashes.get(state.run_id, (0, -1))
-        step = int(state.progress.get("step", 0))
-        deaths = 1 if step > furthest else deaths + 1
-        self._crashes[state.run_id] = deaths, max(step, furthest)
-        if deaths < MAX_CRASHES:
-            self.note(
-                f"{describe_run(state.run)}: its worker ended by {ended.how}; it is tried again."
-            )
+    def _retry_or_fail(self, status: RunStatus, worker_exit: WorkerExit) -> None:
+        crashes, furthest = self._crashes.get(status.run_id, (0, -1))
+        step = int(status.progress.get("step", 0))
+        crashes = 1 if step > furthest else crashes + 1
+        self._crashes[status.run_id] = crashes, max(step, furthest)
+        reason = worker_exit.reason
+        if crashes < MAX_CRASHES:
+            self.note(f"{describe_run(status.run)}: its worker ended by {reason}; retrying.")
             return
-        said = f"\n{ended.said}" if ended.said else ""
-        message = f"its worker ended {deaths} times at the same place, by {ended.how}{said}"
-        self._fail(state, "error", message)
+        output = f"\n{worker_exit.output}" if worker_exit.output else ""
+        message = f"its worker ended {crashes} times at the same place, by {reason}{output}"
+        self._fail(status, "error", message)
 
-    def _fail(self, state: RunStatus, kind: str, message: str) -> None:
-        claim = Claim(state.run_id, state.run, state.owner or "", state.attempt, 0.0)
+    def _fail(self, status: RunStatus, kind: str, message: str) -> None:
+        claim = Claim(status.run_id, status.run, status.owner or "", status.attempt, 0.0)
         try:
             self.store.fail(claim, kind, message, {})
         except StaleClaimError:
-            self.note(f"{describe_run(state.run)}: another process has taken it over.")
+            self.note(f"{describe_run(status.run)}: another process has taken it over.")

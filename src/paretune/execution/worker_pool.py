@@ -1,4 +1,4 @@
-"""Worker processes as their parent sees them: started, watched, asked to stop."""
+"""Worker processes as their parent sees them: started, watched, stopped."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from paretune.execution.costs import fork_server
-from paretune.execution.fleet_claims import NO_FLEETS, FleetLimits
+from paretune.execution.costs.fork_server import can_fork
+from paretune.execution.run_executor import NO_FLEETS, FleetLimits
 from paretune.execution.signals import REPEAT_SECONDS
 from paretune.store.owner import owner_of
 from paretune.study import DEFAULT_COST_SECONDS
@@ -23,15 +23,58 @@ _TAIL_BYTES = 4000
 
 
 @dataclass(frozen=True)
+class WorkerSettings:
+    """What every worker of a pool is started with.
+
+    Attributes:
+        device: where it trains.
+        lease_seconds: of its claims.
+        fleets: how many runs train together.
+        keep_bytes: of a run's trained weights, None for all.
+        memory_bytes: for the runs of all workers together; None: unlimited.
+        cost_seconds: for timing the steps of one cost.
+        command: starts a worker.
+    """
+
+    device: str = "cpu"
+    lease_seconds: float = 60.0
+    fleets: FleetLimits = NO_FLEETS
+    keep_bytes: int | None = None
+    memory_bytes: int | None = None
+    cost_seconds: float = DEFAULT_COST_SECONDS
+    command: Sequence[str] = WORKER
+
+    def arguments(self, *, solo: bool) -> list[str]:
+        """Of the worker's command line; ``solo``: it measures costs, each in a process apart."""
+        arguments = ["--device", self.device, "--lease", str(self.lease_seconds)]
+        if self.keep_bytes is not None:
+            arguments += ["--keep", str(self.keep_bytes)]
+        if self.memory_bytes is not None:
+            arguments += ["--memory", str(self.memory_bytes)]
+        if solo:
+            arguments += ["--cost-seconds", str(self.cost_seconds)]
+            return [*arguments, *(["--apart"] if can_fork(self.device) else ["--limit", "1"])]
+        fleets = self.fleets
+        arguments += ["--wait", "--fleet", str(fleets.max_runs), "--workers", str(fleets.workers)]
+        return [*arguments, *(["--always"] if fleets.even_if_slower else [])]
+
+
+@dataclass(frozen=True)
 class WorkerExit:
-    """A worker that is gone. ``code`` as subprocess has it: negative for a signal."""
+    """A worker that has ended.
+
+    Attributes:
+        owner: its owner string.
+        code: as subprocess has it: negative for a signal.
+        output: the end of what it printed.
+    """
 
     owner: str
     code: int
-    said: str
+    output: str
 
     @property
-    def how(self) -> str:
+    def reason(self) -> str:
         """``signal SIGKILL`` or ``exit code 3``."""
         if self.code >= 0:
             return f"exit code {self.code}"
@@ -55,14 +98,8 @@ class WorkerPool:
 
     folder: Path
     study_hash: str
-    device: str
-    lease_seconds: float
-    command: Sequence[str] = WORKER
-    asked: FleetLimits = NO_FLEETS
-    keep_bytes: int | None = None
-    memory_bytes: int | None = None
-    cost_seconds: float = DEFAULT_COST_SECONDS
-    _workers: list[_Worker] = field(default_factory=list)
+    settings: WorkerSettings = field(default_factory=WorkerSettings)
+    _workers: list[_Worker] = field(default_factory=list, init=False)
     _stop_requested: set[str] = field(default_factory=set, init=False)
 
     @property
@@ -72,26 +109,17 @@ class WorkerPool:
 
     @property
     def training_count(self) -> int:
-        """How many workers train, as against the one that measures alone."""
+        """Number of workers that train, as against the one that measures costs."""
         return sum(not worker.solo for worker in self._workers)
 
     def start(self, stages: Sequence[str], threads: int, *, solo: bool = False) -> None:
-        """Start a worker; ``solo``: for runs that each have a process that has seen no other."""
+        """Start a worker; ``solo``: for costs, each in a process that has seen no other run."""
         arguments = [str(self.folder), self.study_hash, "--stages", ",".join(stages)]
-        arguments += ["--threads", str(threads), "--device", self.device]
-        arguments += ["--lease", str(self.lease_seconds), "--parent", str(os.getpid())]
-        if self.keep_bytes is not None:
-            arguments += ["--keep", str(self.keep_bytes)]
-        fleet = ["--fleet", str(self.asked.max_runs), "--workers", str(self.asked.workers)]
-        fleet += ["--always"] if self.asked.even_if_slower else []
-        if self.memory_bytes is not None:
-            arguments += ["--memory", str(self.memory_bytes)]
-        arguments += ["--cost-seconds", str(self.cost_seconds)] if solo else []
-        alone = ["--apart"] if fork_server.can_fork(self.device) else ["--limit", "1"]
-        arguments += alone if solo else ["--wait", *fleet]
+        arguments += ["--threads", str(threads), "--parent", str(os.getpid())]
+        arguments += self.settings.arguments(solo=solo)
         log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the worker is reaped)
         process = subprocess.Popen(  # noqa: S603 (our own module, by the same interpreter)
-            [*self.command, *arguments],
+            [*self.settings.command, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -101,26 +129,26 @@ class WorkerPool:
 
     def reap(self) -> list[WorkerExit]:
         """Workers that have ended since the last call."""
-        ended = []
+        exits = []
         for worker in list(self._workers):
             code = worker.process.poll()
             if code is not None:
                 self._workers.remove(worker)
                 with worker.log as log:
                     log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                    said = log.read().decode(errors="replace").strip()
-                ended.append(WorkerExit(worker.owner, code, said))
-        return ended
+                    output = log.read().decode(errors="replace").strip()
+                exits.append(WorkerExit(worker.owner, code, output))
+        return exits
 
     def request_stop(self) -> None:
-        """Ask all to stop, each once: a second signal would come while it keeps its runs."""
+        """Ask all to stop, each once: a second signal would come while it saves its runs."""
         for worker in self._workers:
             if worker.owner not in self._stop_requested:
                 self._stop_requested.add(worker.owner)
                 worker.process.terminate()
 
     def stop(self) -> None:
-        """Ask all to stop, and wait: runs in hand are kept as they are and given back."""
+        """Ask all to stop, and wait: the runs in hand are saved and given back."""
         self.request_stop()
         for worker in self._workers:
             while True:
@@ -132,7 +160,7 @@ class WorkerPool:
         self.reap()
 
     def kill(self) -> None:
-        """End all at once; their runs are free as soon as they are gone."""
+        """Kill all; their runs are claimable as soon as they are gone."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:

@@ -28,28 +28,28 @@ def make_precision_resolver(store: Store | None, device: str) -> Callable[[int |
 
     So a store that is continued on another machine computes as it did before.
     """
-    key = f"precision/{device.split(':')[0]}"
-    # Stores of paretune 0.1.0 hold one precision for all models.
-    whole = store.get_setting(key) if store is not None else None
+    prefix = f"precision/{device.split(':')[0]}"
+    # Stores of paretune 0.1.0 have one precision for all models.
+    for_all_models = store.get_setting(prefix) if store is not None else None
 
-    def decided(width: int | None) -> Precision:
-        own = f"{key}/{width}"
-        found = whole or (store.get_setting(own) if store is not None else None)
-        if found is None:
-            found = resolve_auto_precision(device, width).precision
+    def resolve(width: int | None) -> Precision:
+        key = f"{prefix}/{width}"
+        precision = for_all_models or (store.get_setting(key) if store is not None else None)
+        if precision is None:
+            precision = resolve_auto_precision(device, width).precision
             if store is not None and store.is_writable:
-                found = store.set_default_setting(own, found)
-        return "bf16" if found == "bf16" else "fp32"
+                precision = store.set_default_setting(key, precision)
+        return "bf16" if precision == "bf16" else "fp32"
 
-    return decided
+    return resolve
 
 
 def check_optional_metrics(study: Study, context: StudyContext) -> None:
-    """Look for what ``generation.metrics`` needs, before anything is trained for them.
+    """Check that what ``generation.metrics`` needs is there, before anything is trained for them.
 
     Raises:
-        MissingError: NLTK, its data or WordNet is not here, or does not know the language.
-        ModelError: the encoder of BERTScore cannot be had.
+        MissingDependencyError: NLTK, its data or WordNet is missing, or lacks the language.
+        ModelError: the encoder of BERTScore is missing.
     """
     if not study.generation.metrics:
         return
@@ -67,19 +67,19 @@ def check_models(runs: Iterable[Run], context: StudyContext) -> None:
     Raises:
         ModelError: naming each model that cannot be used.
     """
-    pairs = {(run.model.model_dump_json(), run.task.model_dump_json()): run for run in runs}
-    found: dict[str, ModelError] = {}
-    for run in pairs.values():
+    distinct = {(run.model.model_dump_json(), run.task.model_dump_json()): run for run in runs}
+    errors: dict[str, ModelError] = {}
+    for run in distinct.values():
         if run.model == NO_MODEL:
             continue
         try:
             context.caches.outline(run.model, context.dataset(run.task))
         except ModelError as error:
-            found.setdefault(str(error), error)
-    if len(found) > 1:
-        listed = "\n".join(f"  {said}" for said in found)
-        raise ModelError(f"{len(found)} models cannot be used:\n{listed}")
-    for only in found.values():
+            errors.setdefault(str(error), error)
+    if len(errors) > 1:
+        lines = "\n".join(f"  {message}" for message in errors)
+        raise ModelError(f"{len(errors)} models cannot be used:\n{lines}")
+    for only in errors.values():
         raise only
 
 
@@ -97,18 +97,18 @@ def audit_study(study: Study, context: StudyContext) -> Iterator[Finding]:
     if errors:
         raise DataError(
             f"{errors} error{'s' * (errors > 1)} in the data, listed above.",
-            remedy="Mend them, then run again.",
+            remedy="Fix them and rerun.",
         )
 
 
 def add_missing_runs(
     study: Study, context: StudyContext, store: Store, predictor: CostPredictor | None = None
 ) -> int:
-    """Add the runs that the study asks for and the store does not have; how many are new.
+    """Add the runs that the study asks for and the store does not have; return how many are new.
 
-    ``predictor`` says what memory each needs, from what has ended so far.
+    ``predictor`` predicts the memory that each needs, from what has ended so far.
     """
-    # With data and model where they lie now: a moved study was stored with other paths.
+    # With data and model where they are now: a moved study was stored with other paths.
     records = [
         replace(record, run=study.relocate(record.run))
         for record in store.load_records(study.study_hash, predictions=True)
@@ -117,16 +117,14 @@ def add_missing_runs(
     if predictor is not None:
         predictor.fit(records)
         ended = {record.run_id for record in records}
-        coming = [one for one in planned if one.run_id not in ended and one.run.stage != "cost"]
-        needs = {one.run_id: worker_bytes(predictor.predict_peak_bytes(one.run)) for one in coming}
-        store.set_settings(
-            {f"{MEMORY_PREFIX}{run_id}": str(size) for run_id, size in needs.items()}
-        )
+        to_train = [p for p in planned if p.run_id not in ended and p.run.stage != "cost"]
+        needs = {p.run_id: worker_bytes(predictor.predict_peak_bytes(p.run)) for p in to_train}
+        store.set_settings({f"{MEMORY_PREFIX}{key}": str(size) for key, size in needs.items()})
     return store.add_runs(study.study_hash, [(p.run_id, p.run) for p in planned])
 
 
 def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> int:
-    """Leave out the study's runs of other data, models or code than now; how many there are."""
+    """Leave out the study's runs of other data, models or code than now; return their number."""
     return store.leave_out(study.study_hash, find_possible_run_ids(study, context))
 
 

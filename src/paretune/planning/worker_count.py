@@ -1,9 +1,8 @@
-"""How many workers train at once: one for each core, as long as memory bears their runs.
+"""How many workers train at once: one for each core, as long as their runs fit in memory.
 
-What a run needs is predicted (:mod:`paretune.planning.predicted_cost`). The count is what cores
-allow and
-the smallest of the coming runs fit in; a larger run is claimed only where it fits beside those that
-run (:mod:`paretune.execution.memory_budget`), so nobody is killed for a choice of ours.
+The need of a run is predicted (:mod:`paretune.planning.predicted_cost`). The count is what cores
+allow and the smallest of the coming runs fit in; a larger run is claimed only where it fits beside
+those that run (:mod:`paretune.execution.memory_budget`), so none is killed for a choice of ours.
 """
 
 from __future__ import annotations
@@ -17,19 +16,23 @@ from paretune.measuring.processor import count_usable_cores, read_available_byte
 MEMORY_PREFIX = "memory/"
 """A setting of the store for each run: bytes of the worker that trains it."""
 PROCESS_BYTES = 384 * 2**20
-"""What a worker holds before it opens a model: its libraries (280 MiB of its own were measured)."""
+"""Bytes of a worker before it opens a model: its libraries (280 MiB of its own were measured)."""
 MEMORY_SHARE = 3 / 4
-"""Of the memory that is free, for runs: fleets have a quarter for what they hold beside a model,
-and where none forms it is for what a prediction misses (docs/statistics.md)."""
+"""Of the free memory, for runs: fleets have a quarter for what they hold beside a model, and
+without fleets it is for errors of the prediction (docs/statistics.md)."""
 
 
 @dataclass(frozen=True)
 class WorkerCount:
-    """How many train at once, and why.
+    """How many workers train at once, and why.
 
-    ``cores`` of them would have one each. ``memory_bytes`` is what their runs may take together,
-    None where nobody asks (a GPU has one worker, and whoever says how many knows what they do);
-    ``least_bytes`` and ``most_bytes``: what the smallest and the largest of the runs need.
+    Attributes:
+        count: number of workers.
+        cores: number that the cores allow.
+        memory_bytes: for all runs together; None where memory does not limit them (a GPU has one
+            worker, and a user who gives a number knows what they do).
+        least_bytes: need of the smallest run.
+        most_bytes: need of the largest run.
     """
 
     count: int
@@ -38,23 +41,23 @@ class WorkerCount:
     least_bytes: int = 0
     most_bytes: int = 0
 
-    def beside(self, need: int) -> int:
+    def count_fitting(self, run_bytes: int) -> int:
         """How many runs with this need train at once."""
         if self.memory_bytes is None:
             return self.count
-        return max(1, min(self.count, self.memory_bytes // need))
+        return max(1, min(self.count, self.memory_bytes // run_bytes))
 
 
 def worker_bytes(peak_bytes: int | None) -> int:
-    """Bytes of a worker whose run is predicted to peak so far above it; None: without a model."""
+    """Bytes of a worker, from the predicted peak of its run; None: a run without a model."""
     return PROCESS_BYTES + max(0, peak_bytes or 0)
 
 
-def choose_worker_count(needs: Iterable[int], device: str, threads: int) -> WorkerCount:
+def choose_worker_count(run_bytes: Iterable[int], device: str, threads: int) -> WorkerCount:
     """As many workers as cores and memory allow; one on a GPU.
 
     Args:
-        needs: of the runs to come (:func:`worker_bytes`).
+        run_bytes: needs of the coming runs (:func:`worker_bytes`).
         device: where they train.
         threads: of each worker.
     """
@@ -64,9 +67,9 @@ def choose_worker_count(needs: Iterable[int], device: str, threads: int) -> Work
         max(1, count_usable_cores() // threads),
         int(MEMORY_SHARE * read_available_bytes()),
     )
-    asked = sorted(needs)
-    if not asked:
+    needs = sorted(run_bytes)
+    if not needs:
         return WorkerCount(cores, cores)
-    fitting = sum(together <= memory for together in accumulate(asked))
-    count = cores if fitting == len(asked) else min(cores, max(1, fitting))
-    return WorkerCount(count, cores, memory, asked[0], asked[-1])
+    fitting = sum(total <= memory for total in accumulate(needs))
+    count = cores if fitting == len(needs) else min(cores, max(1, fitting))
+    return WorkerCount(count, cores, memory, needs[0], needs[-1])

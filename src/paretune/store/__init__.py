@@ -1,7 +1,12 @@
-"""The truth about a study: one SQLite file, and blobs beside it by the hash of their content."""
+"""The store of a study: one SQLite file is the truth, blobs lie beside it by content hash.
+
+``storage.py`` is the contract, ``store.py`` its implementation by SQLite; ``sqlite/`` holds the
+tables and statements. No torch.
+"""
 
 from paretune.store.record import Predictions, Record
 from paretune.store.status import Claim, RunStatus, StudyEntry
+from paretune.store.storage import Storage
 from paretune.store.store import Store
 
-__all__ = ["Claim", "Predictions", "Record", "RunStatus", "Store", "StudyEntry"]
+__all__ = ["Claim", "Predictions", "Record", "RunStatus", "Storage", "Store", "StudyEntry"]

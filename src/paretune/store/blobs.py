@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import uuid
 from pathlib import Path
 
+from paretune.atomic_write import replace_file, sync_folder
 from paretune.errors import StoreError
 from paretune.store.owner import current_owner, is_provably_dead
 
@@ -15,7 +15,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def blob_path(folder: Path, sha256: object) -> Path:
-    """Where the blob lies (whether or not it exists).
+    """Path of a blob, whether or not it exists.
 
     Raises:
         StoreError: that is no name of a blob.
@@ -40,21 +40,13 @@ def write_blob(folder: Path, content: bytes) -> str:
     try:
         if path.exists() and _hash_file(path) == sha256:
             return sha256
-        path.parent.mkdir(parents=True, exist_ok=True)
         parts = folder / "part"
-        parts.mkdir(exist_ok=True)
+        parts.mkdir(parents=True, exist_ok=True)
+        # The owner in the name lets remove_stale_parts know what a killed process left.
         part = parts / f"{current_owner()}:{uuid.uuid4().hex}"
-        try:
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        for changed in (path.parent, folder):
-            sync_folder(changed)
+        with replace_file(path, part=part):
+            part.write_bytes(content)
+        sync_folder(folder)
     except OSError as error:
         raise StoreError(
             f"a blob cannot be written ({error.strerror or error}).",
@@ -65,7 +57,7 @@ def write_blob(folder: Path, content: bytes) -> str:
 
 
 def read_blob(folder: Path, sha256: str) -> bytes:
-    """The content, proven to be what was stored.
+    """The content, verified to be what was stored.
 
     Raises:
         StoreError: missing, unreadable, or changed since it was written.
@@ -84,7 +76,7 @@ def read_blob(folder: Path, sha256: str) -> bytes:
 
 
 def remove_stale_parts(folder: Path) -> None:
-    """Remove unfinished blob files of processes of this machine that are certainly gone."""
+    """Remove unfinished blob files of processes of this machine that are provably dead."""
     for part in (folder / "part").glob("*"):
         if is_provably_dead(part.name.rpartition(":")[0]):
             part.unlink(missing_ok=True)
@@ -93,12 +85,3 @@ def remove_stale_parts(folder: Path) -> None:
 def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
 """Plain values as canonical JSON: the one way in which values enter the store.
 
 What comes out equals what went in: floats keep every bit (Python writes the shortest text that
-reads back as the same number), and what JSON cannot hold is refused, never bent into shape.
+reads back as the same number), and what JSON cannot hold is refused, never converted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def to_canonical_json(value: Any, name: str) -> str:
 
     Args:
         value: dicts with text keys, lists, tuples (they come back as lists), text, numbers, None.
-        name: what the value is called, for the error.
+        name: what the value is called in errors.
 
     Raises:
         ValueError: a NaN or an infinity, a key that is no text, or an object that is not plain;

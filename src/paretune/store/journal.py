@@ -1,9 +1,9 @@
-"""Which runs have ended, in a file beside the database: ``done.jsonl``, one line for each.
+"""The journal of ended runs, in a file beside the database: ``done.jsonl``, a line for each.
 
-A damaged write-ahead log takes the last commits back without a word. Here each is noted after its
-commit, on disk before the next step, so what the database lost is known. A kill between commit and
-note leaves a note too few, never one too many, and the next start of the study adds it. Each line
-has its own check, and one that is torn or damaged says nothing.
+A damaged write-ahead log silently takes back the last commits. Each ended run is written here after
+its commit, on disk before the next step, so that what the database lost is known. A kill between
+commit and journal leaves a line too few, never one too many, and the next start of the study adds
+it. Each line has its own check; one that is torn or damaged is ignored.
 """
 
 from __future__ import annotations
@@ -15,43 +15,43 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from paretune.atomic_write import sync_folder
 from paretune.errors import StoreError
-from paretune.store.blobs import sync_folder
 
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run that was done for a study, or ``failed``; ``what`` says which it is."""
+    """A run that was done for a study, or ``failed``; ``description`` says which it is."""
 
     study_hash: str
     run_id: str
-    what: str
+    description: str
     failed: bool = False
 
     def __str__(self) -> str:
         how = "had failed" if self.failed else "was done"
-        return f"run {self.run_id} ({self.what}) {how}, and the database has lost it"
+        return f"run {self.run_id} ({self.description}) {how}, and the database has lost it"
 
 
 def append_ended_runs(path: Path, runs: Iterable[EndedRun]) -> None:
-    """Add lines; on disk when this returns.
+    """Append lines; on disk when this returns.
 
     Raises:
         StoreError: the disk is full or the file cannot be written.
     """
-    # Each line begins with its end: what a power cut tore before it stays a line of its own.
+    # Each line begins with a line break: what a power cut tore before it stays a line of its own.
     lines = b"".join(b"\n" + _encode_line(run) for run in runs)
     if not lines:
         return
     try:
-        new = not path.exists()
+        is_new = not path.exists()
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, lines)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if new:
+        if is_new:
             sync_folder(path.parent)
     except OSError as error:
         raise StoreError(
@@ -62,7 +62,7 @@ def append_ended_runs(path: Path, runs: Iterable[EndedRun]) -> None:
 
 
 def read_ended_runs(path: Path) -> list[EndedRun]:
-    """All runs that were noted, in order; damaged lines are left out.
+    """All runs in the journal, in order; damaged lines are left out.
 
     Raises:
         StoreError: the file is there and cannot be read.
@@ -81,14 +81,15 @@ def read_ended_runs(path: Path) -> list[EndedRun]:
 
 
 def _encode_line(run: EndedRun) -> bytes:
-    said = json.dumps([run.study_hash, run.run_id, run.what, *([True] if run.failed else [])])
-    return f"{_line_checksum(said)} {said}".encode()
+    values = [run.study_hash, run.run_id, run.description, *([True] if run.failed else [])]
+    text = json.dumps(values)
+    return f"{_line_checksum(text)} {text}".encode()
 
 
 def _decode_line(line: bytes) -> EndedRun | None:
-    check, _, said = line.decode(errors="replace").partition(" ")
-    return EndedRun(*json.loads(said)) if check == _line_checksum(said) else None
+    checksum, _, text = line.decode(errors="replace").partition(" ")
+    return EndedRun(*json.loads(text)) if checksum == _line_checksum(text) else None
 
 
-def _line_checksum(said: str) -> str:
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+def _line_checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

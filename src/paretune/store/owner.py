@@ -1,9 +1,9 @@
-"""Who holds a run: a process of a machine since its last start, ``host:boot:pid:start``.
+"""Owners of claims: a process of a machine since its last start, ``host:boot:pid:start``.
 
-A process that was killed cannot say so. Its owner string lets another process on the same
-machine prove that it is gone, so that its run is taken up at once instead of after the lease.
-Proof is strict: whatever cannot be seen from here (another machine, another container, another
-start of the machine) counts as alive, and its lease must run out.
+A process that was killed cannot give its run back. Its owner string lets another process on the
+same machine prove that it is gone, so that its run is claimable at once instead of after the lease.
+The proof is strict: whatever cannot be seen from here (another machine, another container, another
+boot of the machine) counts as alive, and its lease must run out.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def is_provably_dead(owner: str) -> bool:
 
 
 def _boot_id() -> str:
-    """The machine's present start and the process namespace: a pid means nothing outside them."""
+    """The machine's boot and the process namespace: a pid means nothing outside them."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
@@ -55,7 +55,7 @@ def _boot_id() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """When the process started (in ticks, exactly, where there is a /proc); None: cannot be seen.
+    """Start of a process (in exact ticks where there is a /proc); None: it cannot be seen.
 
     A process that ended but was not yet waited for (a zombie) has ended.
     """

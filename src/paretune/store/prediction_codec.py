@@ -1,4 +1,4 @@
-"""Per-example answers as one blob of canonical JSON: written and read here, nowhere else."""
+"""Per-example predictions as one blob of canonical JSON: encoded and decoded here, nowhere else."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from paretune.store.record import Predictions
 from paretune.study import Answer
 
 GROUPING_COLUMNS = ("cluster", "question")
-"""Columns that are there only where examples belong together."""
+"""Columns that are stored only where examples belong together."""
 
 
 def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
     """``{"selection": {"uid", "label", "prediction", "scores"}, "test": ...}`` in UTF-8.
 
-    Beside these stand ``cluster`` and ``question`` where examples belong together, and
-    ``segment`` where something was scored segment by segment.
+    With ``cluster`` and ``question`` where examples belong together, and ``segment`` where
+    something was scored by segment.
 
     Raises:
         ValueError: a score is NaN or infinite (a diverged run has no predictions), or the
@@ -32,14 +32,14 @@ def encode_predictions(parts: Mapping[str, Predictions]) -> bytes:
             "label": part.label,
             "prediction": part.prediction,
             "scores": part.scores,
-            **{key: numbers for key in GROUPING_COLUMNS if (numbers := getattr(part, key))},
+            **_grouping(part),
             **({"segment": dict(part.segment)} if part.segment else {}),
         }
     return to_canonical_json(form, "predictions").encode()
 
 
 def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
-    """The inverse of :func:`encode_predictions`.
+    """The inverse of :func:`encode_predictions`; ``where`` names the run in errors.
 
     Raises:
         StoreError: the content is not of that form.
@@ -51,9 +51,7 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
                 label=tuple(_parse_answer(label) for label in part["label"]),
                 prediction=tuple(_parse_answer(answer) for answer in part["prediction"]),
                 scores=tuple(tuple(float(s) for s in row) for row in part["scores"]),
-                **{
-                    key: tuple(int(n) for n in part[key]) for key in GROUPING_COLUMNS if key in part
-                },
+                **{k: tuple(int(n) for n in part[k]) for k in GROUPING_COLUMNS if k in part},
                 segment={
                     str(key): tuple(float(v) for v in values)
                     for key, values in part.get("segment", {}).items()
@@ -71,13 +69,18 @@ def decode_predictions(content: bytes, where: str) -> dict[str, Predictions]:
 
 
 def _parse_answer(value: Answer) -> Answer:
-    """An index stays an int, a number a float, a translation a text."""
+    """An index as an int, a number as a float, a translation as a text."""
     return value if isinstance(value, float | str) else int(value)
+
+
+def _grouping(part: Predictions) -> dict[str, tuple[int, ...]]:
+    columns = {"cluster": part.cluster, "question": part.question}
+    return {name: numbers for name, numbers in columns.items() if numbers}
 
 
 def _check_lengths(name: str, part: Predictions) -> None:
     lengths = {len(part.uid), len(part.label), len(part.prediction), len(part.scores)}
-    lengths |= {len(numbers) for key in GROUPING_COLUMNS if (numbers := getattr(part, key))}
+    lengths |= {len(numbers) for numbers in _grouping(part).values()}
     lengths |= {len(values) for values in part.segment.values()}
     if len(lengths) > 1:
         raise ValueError(f"predictions.{name}: fields of different lengths {sorted(lengths)}")

@@ -1,55 +1,214 @@
-"""What a run left: plain values, no torch.
+"""Records: what an ended run leaves, as typed values. No torch.
 
-``result`` is what must come out the same bit for bit when the run is repeated (scores, curve,
-predictions); ``measured`` is what belongs to this machine and moment (seconds, bytes).
-
-``result`` keys: ``outcome`` (``ok``, ``collapsed``, ``diverged``, ``out_of_memory``), ``steps``,
-``best_step``, ``scores`` (``selection`` and, in the final stage, ``test``: each ``accuracy``,
-``macro_f1``, ``weighted_f1``, or for a regression ``r2``, ``pearson``, ``spearman``, ``rmse``,
-``mae``, for an answer set also ``f1a``, ``em``, ``questions``, for a translation ``bleu``,
-``chrf``, ``ter`` and what ``generation.metrics`` names; ``primary``, ``loss``, ``n``),
-``signatures`` (of a translation: sacreBLEU's, by metric),
-``curve`` (list of ``step``,
-``epoch``, ``loss``, ``selection``), ``trained_parameters``, ``method_parameters``,
-``head_parameters``, ``micro_batch``, ``truncated`` (``train``, ``selection``, ``test``: examples
-cut), ``interpolated`` (where ``training.interpolate`` asked: the ``share`` that was taken, and
-``tried``: each ``share`` with its selection scores), ``target`` (of a regression: ``mean`` and
-``deviation`` of the numbers in train), ``notes``, ``predictions`` and ``weights`` (sha256 of
-blobs, or absent).
-
-``measured`` keys of tune and final runs: ``wall_seconds`` (``load``, ``train``, ``evaluation``),
-``environment``, ``fleet`` (how many runs it trained with at its end; its seconds are its part of
-theirs, by tokens). Of cost runs: see :mod:`paretune.measuring`. Of both ``work``, known before:
-what the run was to do and hold (:class:`paretune.analysis.resources.forecast.ComputeCost`).
+``result`` is the same bit for bit when the run is repeated on the same machine; ``measured``
+belongs to one machine and moment. Both are stored as JSON under the keys of :class:`RunResult` and
+:class:`Measurements`; a key that does not apply to a run is absent.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from paretune.study import Answer, Run
 
 UNSCORED_RESULTS = ("diverged", "out_of_memory")
-"""Outcomes that are results and leave no score: the method counts as the lowest there is."""
+"""Outcomes that are results without a score: the method counts as the lowest possible."""
 UNSCORED_OUTCOMES = (*UNSCORED_RESULTS, "error")
-"""With what stopped for another reason, which says nothing of the method."""
+"""With runs that stopped for another reason, which says nothing about the method."""
+
+PartScores = dict[str, Any]
+"""Scores of one part by metric, with ``primary``, ``loss`` (or None) and ``n`` (examples).
+
+Classification: ``accuracy``, ``macro_f1``, ``weighted_f1``; answer sets also ``f1a``, ``em``,
+``questions``; regression: ``r2``, ``pearson``, ``spearman``, ``rmse``, ``mae``; translation:
+``bleu``, ``chrf``, ``ter`` and the metrics that the study names.
+"""
+
+
+class CurvePoint(TypedDict):
+    """One evaluation on the selection part during training. ``loss``: mean training loss since."""
+
+    step: int
+    epoch: float
+    loss: float
+    selection: PartScores
+
+
+class TriedShare(TypedDict):
+    """A point between start and best weights, with its scores on the selection part."""
+
+    share: float
+    selection: PartScores
+
+
+class Interpolated(TypedDict):
+    """Weight interpolation (``training.interpolate``): the share taken and those tried."""
+
+    share: float
+    tried: list[TriedShare]
+
+
+class StoredTargetScale(TypedDict):
+    """Mean and standard deviation of a regression's targets in train."""
+
+    mean: float
+    deviation: float
+
+
+class RunResult(TypedDict, total=False):
+    """The reproducible part of a record.
+
+    Attributes:
+        outcome: ``ok``, ``collapsed``, ``diverged`` or ``out_of_memory``.
+        steps: optimiser steps taken.
+        best_step: step of the best weights; -1: none.
+        scores: of ``selection`` and, in the final stage, ``test``.
+        signatures: sacreBLEU's, by metric.
+        curve: evaluations during training.
+        trained_parameters: of the method and the head.
+        method_parameters: of the method alone.
+        head_parameters: of the head alone.
+        trained_bytes: bytes of the trained tensors.
+        micro_batch: examples computed at once, after halving.
+        truncated: truncated examples of each part.
+        interpolated: weight interpolation.
+        target: scale of a regression's targets.
+        notes: sentences for the report.
+        predictions: sha256 of the blob of per-example predictions.
+        weights: sha256 of the blob of trained weights.
+    """
+
+    outcome: str
+    steps: int
+    best_step: int
+    scores: dict[str, PartScores]
+    signatures: dict[str, str]
+    curve: list[CurvePoint]
+    trained_parameters: int
+    method_parameters: int
+    head_parameters: int
+    trained_bytes: int
+    micro_batch: int
+    truncated: dict[str, int]
+    interpolated: Interpolated
+    target: StoredTargetScale
+    notes: list[str]
+    predictions: str
+    weights: str
+
+
+class StepSeconds(TypedDict):
+    """Seconds of a step: median, quartiles and number of steps timed.
+
+    ``timed_out``: time was up before the quartiles were close.
+    """
+
+    median: float
+    q1: float
+    q3: float
+    n: int
+    timed_out: NotRequired[bool]
+
+
+class Contradiction(TypedDict):
+    """What the study's own steps say against a measurement: ``ratio`` of its step to theirs."""
+
+    own_step_seconds: float
+    runs: int
+    ratio: float
+
+
+class Inference(TypedDict):
+    """Seconds an example takes in evaluation, without merging: median; and its quartiles."""
+
+    unmerged_seconds_per_example: float
+    unmerged: StepSeconds
+
+
+class EstimatedWork(TypedDict):
+    """What the run was to do and hold, computed beforehand: operations of a step, and bytes."""
+
+    operations: float
+    held_bytes: int
+    saved_bytes: int
+
+
+class Environment(TypedDict, total=False):
+    """Machine and versions of the packages that a result depends on."""
+
+    python: str
+    system: str
+    processor: str
+    threads: int
+    compiled: str | None
+    packages: dict[str, str]
+    device: str
+    device_name: str
+
+
+class Measurements(TypedDict, total=False):
+    """The measured part of a record. Cost runs: see :mod:`paretune.measuring`.
+
+    Attributes:
+        wall_seconds: of ``load``, ``train`` and ``evaluation``.
+        fleet: number of runs that trained together at the end; seconds are this run's share.
+        kept_activations: how activations were cached between epochs.
+        environment: machine and packages.
+        work: computed beforehand.
+        phases: peaks of ``load``, ``train`` and ``evaluation``.
+        measured_again: the slower of two measurements, where the first was contradicted.
+        contradicted: what in the study contradicts this measurement.
+        not_measured: reasons, by what is missing.
+        traceback: of a run that stopped with an error.
+    """
+
+    wall_seconds: dict[str, float]
+    fleet: int
+    kept_activations: bool
+    environment: Environment
+    work: EstimatedWork
+    phases: dict[str, dict[str, int]]
+    peak_counter: str
+    components: dict[str, int]
+    step_seconds: StepSeconds | None
+    energy: dict[str, Any]
+    inference: Inference
+    not_measured: dict[str, str]
+    trained_parameters: int
+    batch_size: int
+    micro_batch: int
+    length: int
+    batch_tokens: int
+    mean_batch_tokens: float
+    examples_per_second: float
+    tokens_per_second: float
+    saved_bytes: int
+    device: str
+    device_name: str
+    threads: int
+    precision: str
+    measured_again: dict[str, float]
+    contradicted: Contradiction
+    traceback: str
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Per-example answers of one part, in the order of the data.
+    """Per-example predictions of one part, in the order of the data.
 
-    Shapes: ``uid``, ``label``, ``prediction`` are (examples,), ``scores`` is (examples, labels):
-    logits, or log-probabilities for baselines. Of a regression, labels and predictions are floats,
-    and the one score is the model's output before it is brought to the label's unit.
-    ``cluster`` and ``question`` (examples,) number what belongs together, and are empty where
-    nothing does: examples of one cluster depend on one another, those of one question are answers
-    to it. A cluster holds whole questions.
-    Of a translation, labels are references, predictions are translations, there are no scores
-    (examples, 0), and ``segment`` holds by name what was scored segment by segment (``meteor``,
-    ``bertscore``), each (examples,).
+    Attributes:
+        uid: (examples,)
+        label: (examples,): index, number (regression) or reference (translation).
+        prediction: (examples,): of the same kind.
+        scores: (examples, labels): logits, or log-probabilities of baselines; of a regression the
+            one output before it is scaled to the label's unit; of a translation (examples, 0).
+        cluster: (examples,) or empty: examples of one cluster depend on one another.
+        question: (examples,) or empty: examples of one question are answers to it. A cluster holds
+            whole questions.
+        segment: scores by segment (``meteor``, ``bertscore``), each (examples,).
     """
 
     uid: tuple[str, ...]
@@ -63,15 +222,15 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Record:
-    """One ended run. ``predictions`` maps ``selection`` and ``test`` to answers."""
+    """One ended run. ``predictions`` maps ``selection`` and ``test`` to per-example predictions."""
 
     run_id: str
     run: Run
     state: str
     fail_kind: str | None
     message: str | None
-    result: Mapping[str, Any] = field(default_factory=dict)
-    measured: Mapping[str, Any] = field(default_factory=dict)
+    result: RunResult = field(default_factory=RunResult)
+    measured: Measurements = field(default_factory=Measurements)
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
 
     @property
@@ -79,4 +238,44 @@ class Record:
         """``ok``, ``collapsed``, ``diverged``, ``out_of_memory``, or ``error``."""
         if self.state == "failed":
             return self.fail_kind or "error"
-        return str(self.result.get("outcome", "ok"))
+        return self.result.get("outcome", "ok")
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it diverged or did not fit in memory: a result without a score."""
+        return self.outcome in UNSCORED_RESULTS
+
+    @property
+    def selection_score(self) -> tuple[float, float] | None:
+        """Primary score on the selection part, then minus its loss, for comparing runs."""
+        scores = self.result.get("scores", {}).get("selection")
+        if scores is None:
+            return None
+        loss = scores.get("loss")
+        return float(scores["primary"]), -math.inf if loss is None else -float(loss)
+
+    @property
+    def steps(self) -> int | None:
+        """Optimiser steps taken."""
+        return self.result.get("steps")
+
+    @property
+    def trained_parameters(self) -> int | None:
+        """Of the method and the head."""
+        return self.result.get("trained_parameters")
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Wall-clock seconds of training."""
+        return self.measured.get("wall_seconds", {}).get("train")
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Peak memory of training, of a cost run."""
+        return self.measured.get("phases", {}).get("train", {}).get("peak_bytes")
+
+    @property
+    def median_step_seconds(self) -> float | None:
+        """Median seconds of a training step, of a cost run."""
+        step_seconds = self.measured.get("step_seconds")
+        return None if step_seconds is None else step_seconds["median"]

@@ -1,4 +1,4 @@
-"""What the store hands out beside records: claims, states, studies."""
+"""What the store tells about runs and studies, beside records: claims, statuses, study files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ State = Literal["todo", "running", "done", "failed"]
 class Claim:
     """The right to execute one run, for ``lease_seconds`` from its last renewal.
 
-    ``attempt`` counts the claims of the run: whoever comes back with an old number is refused.
+    ``attempt`` counts the claims of the run; a writer with an older number is refused.
     """
 
     run_id: str
@@ -27,18 +27,27 @@ class Claim:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """How a run stands, for progress. ``free``: a claim would take it (todo, or abandoned).
+    """The status of one run, for progress.
 
-    ``seconds``: wall-clock seconds of the last attempt, so far or in all; None before the first.
-    ``outcome`` as in :class:`~paretune.store.record.Record`, None before the end; ``score``: the
-    primary score, on test where there is one, otherwise on the selection part. ``ended_at``:
-    seconds since 1970.
+    Attributes:
+        run_id: its identity.
+        run: what to do, as this study asks for it.
+        state: ``todo``, ``running``, ``done`` or ``failed``.
+        is_claimable: whether a claim would take it: todo, or abandoned by its worker.
+        owner: process that holds it (:mod:`paretune.store.owner`).
+        attempt: number of claims so far.
+        progress: last reported ``step``, ``steps``, ``loss``, ``note``.
+        seconds: wall-clock seconds of the last attempt; None before the first.
+        outcome: as of :class:`~paretune.store.record.Record`; None before the end.
+        score: primary score, on test where there is one, otherwise on the selection part.
+        message: why it failed.
+        ended_at: seconds since 1970.
     """
 
     run_id: str
     run: Run
     state: State
-    free: bool
+    is_claimable: bool
     owner: str | None
     attempt: int
     progress: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The store of studies: ``study.db`` is the truth, ``blobs`` and ``checkpoints`` lie beside it.
+"""The store of studies: one SQLite file is the truth, blobs and checkpoints lie beside it.
 
 A run goes ``todo -> running (owner, attempt, lease) -> done | failed(kind)``. Result and state
 change in one transaction, on the condition that the writer still holds the claim; done rows never
@@ -7,91 +7,120 @@ change (triggers in the schema see to it). Several processes may work on one sto
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from paretune.errors import StaleClaimError
-from paretune.store.blobs import write_blob
+from paretune.store.blobs import blob_path, read_blob, remove_stale_parts, write_blob
 from paretune.store.canonical_json import to_canonical_json
-from paretune.store.identity import known_as
-from paretune.store.journal import append_ended_runs
-from paretune.store.open_folder import OpenFolder
+from paretune.store.journal import EndedRun, append_ended_runs, read_ended_runs
 from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Predictions, Record
+from paretune.store.sqlite import claims, dropped_weights, queries, writes
 from paretune.store.sqlite.checksums import write_checksums
-from paretune.store.sqlite.claims import AdmissionCheck, claim_first, claim_matching
-from paretune.store.sqlite.open_database import OpenDatabase
-from paretune.store.sqlite.queries import (
-    check_new_rows,
-    load_ended_runs,
-    load_records,
-    load_run_statuses,
-    load_studies,
-)
-from paretune.store.sqlite.writes import adopt, leave_out, put_runs, put_study
+from paretune.store.sqlite.database import transaction
+from paretune.store.sqlite.open_database import OpenDatabase, open_database
+from paretune.store.sqlite.set_aside import set_aside_damaged_rows
+from paretune.store.sqlite.verify import find_problems
 from paretune.store.status import Claim, RunStatus, StudyEntry
-from paretune.study import Run, Study
+from paretune.store.storage import Matches, MayStart
+from paretune.study import Run
 
 _HELD = "WHERE run_id = ? AND state = 'running' AND owner = ? AND attempt = ?"
 
 
-class Store(OpenFolder):
-    """One folder with the studies that ran in it. Use :meth:`open`; one thread, one Store."""
+class Store:
+    """One folder with the studies that ran in it: SQLite's :class:`~paretune.store.Storage`.
 
-    def __init__(self, folder: Path, opened: OpenDatabase) -> None:
-        super().__init__(folder, opened)
-        self._runs: dict[tuple[str, str], tuple[str, Run]] = {}
-        self._checked: set[str] = set()
+    Use :meth:`open`; a store belongs to one thread. What the methods of ``Storage`` promise is said
+    there; docstrings here say what is the store's own.
+    """
 
-    # What is asked for
+    def __init__(self, folder: Path, database: OpenDatabase) -> None:
+        self.folder = folder
+        self._database = database
+        self._db = database.connection
+        self._db.row_factory = sqlite3.Row
+        self._parsed_runs: dict[tuple[str, str], tuple[str, Run]] = {}
+        self._checked_rows: set[str] = set()
+
+    @classmethod
+    def open(cls, folder: Path, create: bool = False) -> Self:
+        """Open the store in ``folder``; with ``create``, make what is missing.
+
+        Where the folder cannot be written, the store is opened for reading.
+
+        Raises:
+            StoreError: there is none, it is damaged, busy, another program's, or not of a version
+                that this paretune reads.
+        """
+        database = open_database(folder, create=create)
+        try:
+            store = cls(folder, database)
+            if create:
+                store._recover()
+        except BaseException:  # nothing stays open
+            database.close()
+            raise
+        return store
+
+    @contextmanager
+    def reopen(self) -> Iterator[Self]:
+        """Another connection to the same folder, for another thread."""
+        with type(self).open(self.folder) as store:
+            yield store
+
+    def close(self) -> None:
+        """Close the connection; the store stays as it is."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether something can be kept here; a store on read-only storage can only be read."""
+        return os.access(self.folder, os.W_OK) and os.access(self._file, os.W_OK)
+
+    # Studies and their runs
 
     def save_study(
         self, study_hash: str, name: str, text: str, canonical: Mapping[str, Any]
     ) -> None:
         """Keep a study file: its text, and the canonical form that its hash belongs to."""
         with self._write() as db:
-            put_study(db, study_hash, name, text, canonical)
+            writes.put_study(db, study_hash, name, text, canonical)
 
     def list_studies(self) -> list[StudyEntry]:
         """All versions of all study files that ran here, oldest first."""
         with self._read() as db:
-            return load_studies(db, self._file)
-
-    def known_as(self, study: Study) -> str:
-        """The hash under which this store has the study's runs.
-
-        That is the study's own, or that of the same study kept with absolute paths, as older
-        versions did.
-        """
-        with self._read() as db:
-            return known_as(db, study)
-
-    def adopt(self, study: Study) -> None:
-        """Give the study the runs that it has here under an older hash; those stay there too."""
-        with self._write() as db:
-            adopt(db, study, self._file)
+            return queries.load_studies(db, self._file)
 
     def add_runs(self, study_hash: str, runs: Iterable[tuple[str, Run]]) -> int:
-        """Add runs to a study in the given order, behind those it has; return how many are new.
+        """Add runs to a study; return how many are new.
 
-        A run that another study already has is shared, done or not: it is one run. One that the
-        study has already is kept with the paths that it is given now.
+        A run that the study has already is kept with the paths that it is given now.
         """
         with self._write() as db:
-            return put_runs(db, study_hash, runs)
+            return writes.put_runs(db, study_hash, runs)
 
-    def leave_out(self, study_hash: str, askable: Collection[str]) -> int:
-        """Leave out the runs of a study that it would no longer ask for; how many there are.
+    def leave_out(self, study_hash: str, possible_run_ids: Collection[str]) -> int:
+        """Leave out the runs of a study that it would no longer ask for; return their number.
 
         They were made with data, a model or code that have changed since. They are never claimed
-        and not among the study's records, and they are back when they are askable again.
+        and not among the study's records, and come back when they are possible again.
         """
         with self._write() as db:
-            return leave_out(db, study_hash, askable)
+            return writes.leave_out(db, study_hash, possible_run_ids)
 
     # Claims
 
@@ -101,62 +130,44 @@ class Store(OpenFolder):
         study_hash: str,
         stages: tuple[str, ...] | None = None,
         lease_seconds: float = 60.0,
-        admits: AdmissionCheck | None = None,
+        may_start: MayStart | None = None,
     ) -> Claim | None:
-        """Take the first free run of the study, or None where there is none.
-
-        Free is a run that is todo, or that was abandoned: its lease ran out, or its owner was a
-        process of this machine that is provably dead. A run of stage ``cost`` is measured
-        alone: it is free only while nothing else runs in this store, and keeps all others
-        waiting.
+        """Claim the first claimable run of the study, in its order; None where there is none.
 
         Args:
             owner: see :func:`paretune.store.owner.current_owner`.
             study_hash: whose runs.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.
-            admits: asked of a run and of those that each worker executes now, in any study of the
+            may_start: of a run and of those that each worker executes now, in any study of the
                 store: whether it may start beside them.
         """
+        claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
-            return claim_first(db, owner, study_hash, stages, lease_seconds, self._run, admits)
+            return claims.claim_first(db, claimant, self._parse_run, stages, may_start)
 
     def claim_matching(
         self,
         owner: str,
         study_hash: str,
-        alike: Callable[[str, Run], bool],
+        matches: Matches,
         *,
-        most: int,
+        limit: int,
         workers: int = 1,
         lease_seconds: float = 60.0,
     ) -> list[Claim]:
-        """Take free runs that go together, in the order of the study.
-
-        Args:
-            owner: see :func:`paretune.store.owner.current_owner`.
-            study_hash: whose runs.
-            alike: of a run and its id: whether it is one of them.
-            most: at most so many.
-            workers: who may want their part of them; no more are taken than leave each a part.
-            lease_seconds: how long the claims hold without :meth:`renew`.
-        """
+        """Claim up to ``limit`` claimable runs that match, in the order of the study."""
+        claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
-            return claim_matching(
-                db, owner, study_hash, alike, most, workers, lease_seconds, self._run
-            )
+            return claims.claim_matching(db, claimant, self._parse_run, matches, limit, workers)
 
     def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None) -> None:
-        """Prolong the lease and, where given, write the progress.
-
-        Raises:
-            StaleClaimError: the run has passed to another worker.
-        """
-        said = None if progress is None else to_canonical_json(dict(progress), "progress")
+        """Prolong the lease and, where given, keep the progress."""
+        text = None if progress is None else to_canonical_json(dict(progress), "progress")
         self._change(
             claim,
             "lease_until = ?, progress = coalesce(?, progress)",
-            (time.time() + claim.lease_seconds, said),
+            (time.time() + claim.lease_seconds, text),
         )
 
     def finish(
@@ -166,45 +177,35 @@ class Store(OpenFolder):
         measured: Mapping[str, Any],
         blobs: Mapping[str, bytes],
     ) -> None:
-        """Write the result: blobs first, then result and state in one transaction.
+        """End the run as done: blobs first, then result and state in one transaction.
 
-        ``result[name]`` becomes the sha256 of ``blobs[name]``. The checkpoint is deleted.
-
-        Raises:
-            StaleClaimError: the run has passed to another worker; nothing was changed.
-            ValueError: a NaN or a value that is not plain.
+        The checkpoint is deleted.
         """
         if taken := sorted(set(result) & set(blobs)):
             raise ValueError(f"result and blobs both name {', '.join(taken)}")
         to_canonical_json(dict(result), "result")
-        facts = to_canonical_json(dict(measured), "measured")
+        measured_json = to_canonical_json(dict(measured), "measured")
         hashes = {name: write_blob(self._blobs, content) for name, content in blobs.items()}
         self._change(
             claim,
             "state = 'done', owner = NULL, lease_until = NULL, ended = ?, result = ?, measured = ?",
-            (time.time(), to_canonical_json({**result, **hashes}, "result"), facts),
-            then=lambda db: self._hold(db, claim.run_id, blobs, hashes),
+            (time.time(), to_canonical_json({**result, **hashes}, "result"), measured_json),
+            then=lambda db: self._restore_dropped(db, claim.run_id, blobs, hashes),
         )
-        self._note_ended(claim)
-        self.checkpoint(claim.run_id).unlink(missing_ok=True)
+        self._end(claim)
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
-        """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``.
-
-        Raises:
-            StaleClaimError: the run has passed to another worker; nothing was changed.
-        """
+        """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``."""
         self._change(
             claim,
             "state = 'failed', owner = NULL, lease_until = NULL, ended = ?, fail_kind = ?, "
             "message = ?, measured = ?",
             (time.time(), kind, message, to_canonical_json(dict(measured), "measured")),
         )
-        self._note_ended(claim)
-        self.checkpoint(claim.run_id).unlink(missing_ok=True)
+        self._end(claim)
 
     def release(self, claim: Claim) -> bool:
-        """Give the run back as todo (its checkpoint stays); False where it was lost already."""
+        """Give the run back as todo, its checkpoint kept; False where the claim is stale."""
         try:
             self._change(claim, "state = 'todo', owner = NULL, lease_until = NULL", ())
         except StaleClaimError:
@@ -214,40 +215,160 @@ class Store(OpenFolder):
     def retry(self, study_hash: str) -> int:
         """Make todo again, from the beginning, what failed with an error; return how many."""
         with self._write() as db:
-            return db.execute(
-                "UPDATE runs SET state = 'todo', checksum = NULL, fail_kind = NULL, "
-                "message = NULL, measured = NULL, ended = NULL, progress = NULL "
-                "WHERE fail_kind = 'error' AND "
-                "run_id IN (SELECT run_id FROM study_runs WHERE study_hash = ?)",
-                (study_hash,),
-            ).rowcount
+            return writes.retry_failed_runs(db, study_hash)
 
-    # What is there
+    # Statuses and records
+
+    def load_statuses(self, study_hash: str) -> list[RunStatus]:
+        """The status of every run of the study, in order.
+
+        Raises:
+            StoreError: a run changed since it was written.
+        """
+        with self._read() as db:
+            queries.check_new_rows(db, study_hash, self._checked_rows, self._file)
+            return queries.load_run_statuses(db, study_hash, self._parse_run)
 
     def load_records(self, study_hash: str, predictions: bool = False) -> list[Record]:
-        """The ended runs of a study, in the order in which they were asked for.
+        """The records of ended runs, in the order in which the study asked for them.
 
         Raises:
             StoreError: a record changed since it was written, or a blob of predictions is missing
                 or damaged.
         """
         with self._read() as db:
-            bare = load_records(db, study_hash, self._run, self._file)
+            records = queries.load_records(db, study_hash, self._parse_run, self._file)
         if not predictions:
-            return bare
-        return [replace(record, predictions=self._predictions(record)) for record in bare]
+            return records
+        return [replace(record, predictions=self._predictions(record)) for record in records]
 
-    def load_statuses(self, study_hash: str) -> list[RunStatus]:
-        """How each run of the study stands, in order.
+    def count_ended(self) -> int:
+        """How many runs have ended, of all studies."""
+        with self._read() as db:
+            ended = db.execute("SELECT count(*) FROM runs WHERE ended IS NOT NULL").fetchone()
+        return int(ended[0])
+
+    # Settings, blobs, checkpoints
+
+    def get_setting(self, key: str) -> str | None:
+        """A value kept with the store, or None.
 
         Raises:
-            StoreError: a run changed since it was written.
+            StoreError: it changed since it was written.
         """
         with self._read() as db:
-            check_new_rows(db, study_hash, self._checked, self._file)
-            return load_run_statuses(db, study_hash, self._run)
+            return queries.load_settings(db, self._file, key).get(key)
 
-    # Behind the doors
+    def get_settings(self, prefix: str) -> dict[str, str]:
+        """The values of all keys that begin with ``prefix``, by the rest of the key."""
+        with self._read() as db:
+            settings = queries.load_settings(db, self._file)
+        return {k.removeprefix(prefix): v for k, v in settings.items() if k.startswith(prefix)}
+
+    def set_setting(self, key: str, value: str) -> None:
+        """Keep a value with the store."""
+        self.set_settings({key: value})
+
+    def set_settings(self, values: Mapping[str, str]) -> None:
+        """Keep several values with the store, all or none."""
+        with self._write() as db:
+            for key, value in values.items():
+                writes.put_setting(db, key, value)
+
+    def set_default_setting(self, key: str, value: str) -> str:
+        """Keep a value unless there is one; return the one that is kept (the first writer's)."""
+        with self._write() as db:
+            writes.put_setting(db, key, value, if_absent=True)
+            return queries.load_settings(db, self._file, key)[key]
+
+    def read_blob(self, sha256: str) -> bytes:
+        """A blob's content, its hash verified.
+
+        Raises:
+            StoreError: missing or damaged.
+        """
+        return read_blob(self._blobs, sha256)
+
+    def blob_path(self, sha256: str) -> Path:
+        """The blob's file, for readers that map it; its hash is not verified."""
+        return blob_path(self._blobs, sha256)
+
+    def checkpoint_path(self, run_id: str) -> Path:
+        """Where the run's checkpoint lies while it is running."""
+        return self.folder / "checkpoints" / f"{run_id}.safetensors"
+
+    # Trained weights within a budget
+
+    def sum_weight_bytes(self, study_hash: str) -> int:
+        """Bytes of the trained weights of a study that are kept here."""
+        with self._read() as db:
+            return dropped_weights.sum_weight_bytes(db, study_hash)
+
+    def list_dropped_runs(self) -> set[str]:
+        """Ids of the runs whose trained weights were dropped (:meth:`drop_weights`)."""
+        with self._read() as db:
+            return dropped_weights.list_dropped_runs(db)
+
+    def drop_weights(self, study_hash: str, run_ids: Sequence[str]) -> list[str]:
+        """Drop the trained weights of runs; the ids of those that lost them.
+
+        Weights of runs that a study of another name asks for too stay.
+        """
+        with self._read() as db:
+            droppable = dropped_weights.find_droppable(db, study_hash, run_ids)
+        self.set_settings(
+            {f"{dropped_weights.DROPPED_PREFIX}{run}": sha256 for run, sha256 in droppable.items()}
+        )
+        with self._write() as db:
+            dropped_weights.remove_dropped_blobs(db, self._blobs)
+        return list(droppable)
+
+    # Integrity
+
+    def verify(self) -> list[str]:
+        """Everything that is wrong with the store, one sentence each; empty where all is well."""
+        journal = read_ended_runs(self._journal)
+        with self._read() as db:
+            lost = queries.find_lost_runs(db, journal)
+            return [*find_problems(db, self._blobs), *map(str, lost)]
+
+    def set_aside(self) -> list[str]:
+        """Move every damaged row into the table ``set_aside``, so that it is made again.
+
+        Returns:
+            One sentence for each row.
+        """
+        with self._write() as db:
+            return set_aside_damaged_rows(db)
+
+    def find_lost_runs(self, study_hash: str | None = None) -> list[EndedRun]:
+        """Runs that had ended for a study (None: for any) and have not in the database.
+
+        A damaged write-ahead log, or an older copy of the database, has taken them back.
+        """
+        journal = read_ended_runs(self._journal)  # first: a run may end meanwhile
+        with self._read() as db:
+            return queries.find_lost_runs(db, journal, study_hash)
+
+    # Internals
+
+    @property
+    def _blobs(self) -> Path:
+        return self.folder / "blobs"
+
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "done.jsonl"
+
+    @property
+    def _file(self) -> str:
+        return str(self.folder / "study.db")
+
+    def _write(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self.folder / "study.db", "IMMEDIATE")
+
+    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
+        return transaction(self._db, self.folder / "study.db", "DEFERRED")
 
     def _change(
         self,
@@ -256,6 +377,7 @@ class Store(OpenFolder):
         values: tuple[Any, ...],
         then: Callable[[sqlite3.Connection], object] = lambda db: None,
     ) -> None:
+        """Change the row of a claimed run, where the claim still holds."""
         with self._write() as db:
             changed = db.execute(
                 f"UPDATE runs SET {assignments} {_HELD}",  # noqa: S608 (constants of this file)
@@ -270,10 +392,42 @@ class Store(OpenFolder):
                 where=f"run {claim.run_id}, attempt {claim.attempt}",
             )
 
-    def _note_ended(self, claim: Claim) -> None:
+    def _end(self, claim: Claim) -> None:
+        """After the commit: note that the run has ended, and delete its checkpoint."""
         with self._read() as db:
-            runs = load_ended_runs(db, claim.run_id)
-        append_ended_runs(self._done, runs)
+            runs = queries.load_ended_runs(db, claim.run_id)
+        append_ended_runs(self._journal, runs)
+        self.checkpoint_path(claim.run_id).unlink(missing_ok=True)
+
+    def _restore_dropped(
+        self,
+        db: sqlite3.Connection,
+        run_id: str,
+        blobs: Mapping[str, bytes],
+        hashes: Mapping[str, str],
+    ) -> None:
+        """Write blobs of a run again that were there before its commit and were dropped since."""
+        dropped_weights.clear_dropped_mark(db, run_id)
+        for name, content in blobs.items():
+            if not blob_path(self._blobs, hashes[name]).exists():
+                write_blob(self._blobs, content)
+
+    def _recover(self) -> None:
+        """Tidy what killed processes left: parts, checkpoints of ended runs, a journal too short."""
+        remove_stale_parts(self._blobs)
+        checkpoints = {p.stem: p for p in (self.folder / "checkpoints").glob("*.safetensors")}
+        journal = {(r.study_hash, r.run_id, r.failed) for r in read_ended_runs(self._journal)}
+        with self._read() as db:
+            ended = queries.load_ended_runs(db)
+            dropped = dropped_weights.list_dropped_runs(db)
+        if dropped:
+            with self._write() as db:
+                dropped_weights.remove_dropped_blobs(db, self._blobs)
+        for run in ended:
+            if run.run_id in checkpoints:
+                checkpoints[run.run_id].unlink(missing_ok=True)
+        missing = [r for r in ended if (r.study_hash, r.run_id, r.failed) not in journal]
+        append_ended_runs(self._journal, missing)
 
     def _predictions(self, record: Record) -> dict[str, Predictions]:
         sha256 = record.result.get("predictions")
@@ -281,8 +435,8 @@ class Store(OpenFolder):
             return {}
         return decode_predictions(self.read_blob(sha256), f"run {record.run_id}")
 
-    def _run(self, study_hash: str, run_id: str, text: str) -> Run:
-        known = self._runs.get((study_hash, run_id))  # progress asks twice a second
+    def _parse_run(self, study_hash: str, run_id: str, text: str) -> Run:
+        known = self._parsed_runs.get((study_hash, run_id))  # progress asks twice a second
         if known is None or known[0] != text:
-            known = self._runs[(study_hash, run_id)] = (text, Run.model_validate_json(text))
+            known = self._parsed_runs[(study_hash, run_id)] = (text, Run.model_validate_json(text))
         return known[1]

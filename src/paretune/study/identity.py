@@ -39,7 +39,9 @@ def omit_defaults(form: dict[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in section.items() if k not in defaults or v != defaults[k]}
 
     reduced: dict[str, Any] = {
-        key: reduce(form[key], defaults) for key, defaults in OMITTED_DEFAULTS.items() if key in form
+        key: reduce(form[key], defaults)
+        for key, defaults in OMITTED_DEFAULTS.items()
+        if key in form
     }
     if "tasks" in form:  # a study's form
         reduced["tasks"] = [reduce(task, OMITTED_DEFAULTS["task"]) for task in form["tasks"]]

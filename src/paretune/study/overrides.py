@@ -92,15 +92,11 @@ def _entry_names(item: dict[str, Any], section: str) -> list[str]:
     if section == "tasks":  # the label of a task is a column
         languages = [str(item[k]) for k in ("language", "source_lang", "target_lang") if k in item]
         return ["-".join([name, *languages]), name]
-    short = (
-        canonical_method_name(name) if section == "methods" else name.rstrip("/").split("/")[-1]
-    )
+    short = canonical_method_name(name) if section == "methods" else name.rstrip("/").split("/")[-1]
     return [str(one) for one in (item.get("label"), short, name) if one]
 
 
-def _find_entry(
-    items: list[Any], word: str, section: str, text: str
-) -> tuple[dict[str, Any], int]:
+def _find_entry(items: list[Any], word: str, section: str, text: str) -> tuple[dict[str, Any], int]:
     numbers = [
         number
         for number, item in enumerate(items)

@@ -26,7 +26,9 @@ BYTE_UNITS: Mapping[str, float] = {
     **{f"{prefix[0]}b": 1e3**n for n, prefix in enumerate(_PREFIXES, 1)},
     **{f"{prefix[0]}ib": 2.0 ** (10 * n) for n, prefix in enumerate(_BINARY_PREFIXES, 1)},
     **{f"{p}byte{s}": 1e3**n for n, p in enumerate(_PREFIXES, 1) for s in ("", "s")},
-    **{f"{p}byte{s}": 2.0 ** (10 * n) for n, p in enumerate(_BINARY_PREFIXES, 1) for s in ("", "s")},
+    **{
+        f"{p}byte{s}": 2.0 ** (10 * n) for n, p in enumerate(_BINARY_PREFIXES, 1) for s in ("", "s")
+    },
 }
 SECOND_UNITS: Mapping[str, float] = {
     **_name_units("s sec secs second seconds", 1.0),
@@ -101,9 +103,7 @@ def _parse(value: str | float, quantity: _Quantity, option: str) -> float:
             remedy=f"Write it with a point or without a comma, e.g. {quantity.examples}.",
         )
     if re.fullmatch(r"\s*[\d.,]+\s*", value):
-        raise StudyError(
-            f'"{value}" has no unit: expected e.g. {quantity.examples}.', where=option
-        )
+        raise StudyError(f'"{value}" has no unit: expected e.g. {quantity.examples}.', where=option)
     terms = _TERM.findall(value) if re.fullmatch(f"(?:{_TERM.pattern})+", value) else []
     if not terms or any(unit.lower() not in quantity.units for _, unit in terms):
         raise invalid

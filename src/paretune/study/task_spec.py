@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from paretune.study import aliases
 from paretune.study.base import FrozenModel
 
-
 CustomTaskKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
 """What data of one's own may be."""
 

@@ -19,8 +19,8 @@ from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.normalise import normalise_text
 from paretune.data.task import Task
 from paretune.errors import StudyError
-from paretune.study.task_spec import metrics_for_kind
 from paretune.study import TaskSpec
+from paretune.study.task_spec import metrics_for_kind
 
 __all__ = ["Task", "available", "hub_source", "load_dataset"]
 

@@ -69,7 +69,7 @@ class Plan:
         """
         left = [run for run in self.runs if not run.done]
         costs = total_seconds([run for run in left if run.run.stage == "cost"])
-        side_by_side = self.worker_plan.beside
+        side_by_side = self.worker_plan.count_fitting
         shared = [
             None
             if run.seconds is None
@@ -139,7 +139,8 @@ def plan(
     given = study_input.resolve_study(
         study
     )  # before torch is imported: a slip of the pen costs no seconds
-    from paretune.execution.fleet_claims import DEFAULT_FLEET_SIZE, fleet_budget_bytes
+    from paretune.execution.fleet_claims import fleet_budget_bytes
+    from paretune.execution.local import DEFAULT_FLEET_SIZE
     from paretune.measuring.devices import resolve_device
     from paretune.measuring.speed import measure_matmul_speed
     from paretune.planning import preflight

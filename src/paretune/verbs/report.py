@@ -41,7 +41,7 @@ def load_results(study: Study | Path | str, store: Path | str | None = None) -> 
     folder = study_input.store_folder(given, store)
     with Store.open(folder) as opened:
         states = load_states(opened, given)
-        noted = load_findings(opened, opened.known_as(given))
+        noted = load_findings(opened, given.study_hash)
         return StudyResults(given, folder, study_input.load_records(given, opened), states, noted)
 
 
@@ -53,7 +53,7 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
     """
     from paretune.verbs.stored_findings import find_lost_runs
 
-    states = opened.load_statuses(opened.known_as(study))
+    states = opened.load_statuses(study.study_hash)
     if states:
         return states
     for lost in find_lost_runs(opened, study.study_hash):

@@ -11,7 +11,7 @@ from paretune.verbs import study_input
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.execution.local import StudySummary
+    from paretune.execution.executor import StudySummary
     from paretune.execution.progress.observer import Observer
     from paretune.planning.context import StudyContext
     from paretune.store import Store
@@ -69,7 +69,8 @@ def run(
         study_input.resolve_study(study),
         study_input.study_file_text(study),
     )  # before torch is imported
-    from paretune.execution.local import run_study
+    from paretune.execution.executor import StudyCallbacks
+    from paretune.execution.local import LocalExecutor
     from paretune.execution.progress.observer import SilentObserver
     from paretune.execution.weight_budget import drop_excess_weights
     from paretune.measuring.devices import resolve_device
@@ -90,7 +91,6 @@ def run(
     with Store.open(folder, create=True) as opened:
         context.auto_precision = preflight.make_precision_resolver(opened, device)
         preflight.check_optional_metrics(given, context)
-        opened.adopt(given)
         records = study_input.load_records(given, opened)
         ready, waiting = plan_pending_runs(given, context, records)
         ended = {r.run_id for r in records if not (retry and r.outcome == "error")}
@@ -124,21 +124,22 @@ def run(
         )
         if said := explain_worker_count(employed):
             observer.note(said)
-        summary = run_study(
-            opened,
-            given.study_hash,
+        executor = LocalExecutor(
             workers=employed.count,
             threads=threads,
-            observer=observer,
-            expand=lambda: preflight.add_missing_runs(given, context, opened, predictor),
-            memory_bytes=employed.memory_bytes,
-            cost_seconds=given.protocol.cost_seconds,
             device=device,
-            planned=planned,
             fleet=fleet,
+            memory_bytes=employed.memory_bytes,
             keep_bytes=given.protocol.keep_weights,
-            tidy=lambda: drop_excess_weights(given, opened),
+            cost_seconds=given.protocol.cost_seconds,
         )
+        callbacks = StudyCallbacks(
+            observer=observer,
+            add_runs=lambda: preflight.add_missing_runs(given, context, opened, predictor),
+            after_final_runs=lambda: drop_excess_weights(given, opened),
+            planned_runs=planned,
+        )
+        summary = executor.execute(opened, given.study_hash, callbacks)
     return RunResult(given, folder, summary)
 
 

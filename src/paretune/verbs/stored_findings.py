@@ -32,10 +32,10 @@ def _stored_fields(finding: Finding) -> dict[str, str]:
 
 def find_lost_runs(store: Store, study_hash: str) -> list[Finding]:
     """What had ended for the study and the database has lost: one warning, or nothing."""
-    lost = store.lost(study_hash)
+    lost = store.find_lost_runs(study_hash)
     if not lost:
         return []
-    named = "; ".join(run.what for run in lost[:MAX_SHOWN])
+    named = "; ".join(run.description for run in lost[:MAX_SHOWN])
     more = f"; and {len(lost) - MAX_SHOWN} more" if len(lost) > MAX_SHOWN else ""
     runs, them = ("1 run", "it") if len(lost) == 1 else (f"{len(lost)} runs", "them")
     return [

@@ -123,7 +123,7 @@ class _ProgressReader:
         self._cells: list[Cell] = []
 
     def read(self) -> StudyProgress:
-        from paretune.execution.progress.observer import take_snapshot
+        from paretune.execution.progress.snapshot import take_snapshot
 
         seen = load_states(self._store, self._study)
         left_behind = tuple(state for state in seen if _is_abandoned(state))
@@ -156,7 +156,7 @@ class _ProgressReader:
 
         ended = frozenset(state.run_id for state in states if state.ended)
         if ended != self._ended:
-            records = self._store.load_records(self._store.known_as(self._study), predictions=True)
+            records = self._store.load_records(self._study.study_hash, predictions=True)
             # What ended since the states were read is not counted yet, and not scored yet either.
             counted = [record for record in records if record.run_id in ended]
             self._cells, self._ended = group_into_cells(self._study, counted), ended
@@ -168,7 +168,7 @@ def _is_abandoned(state: RunStatus) -> bool:
     """A claim would take it, or would if no cost were being measured: its worker is gone."""
     from paretune.store.owner import is_provably_dead
 
-    return state.state == "running" and (state.free or is_provably_dead(state.owner or ""))
+    return state.state == "running" and (state.is_claimable or is_provably_dead(state.owner or ""))
 
 
 def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) -> int:

@@ -21,6 +21,6 @@ def explain_worker_count(workers: WorkerCount) -> str:
     if workers.count < workers.cores:
         cores = f"{workers.cores} cores would have work for as many"
         return f"{said}, so {workers.count} train at once where {cores}."
-    if workers.beside(workers.most_bytes) < workers.count:
+    if workers.count_fitting(workers.most_bytes) < workers.count:
         return f"{said}: runs wait where they would not fit beside others."
     return f"{said}."

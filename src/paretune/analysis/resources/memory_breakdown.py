@@ -132,10 +132,12 @@ def break_down_memory(cost: Sequence[Record]) -> MemoryBreakdown | None:
         missing=missing,
         measurements=len(there),
         trained=next((int(count) for count in trained if count is not None), None),
-        conditions=tuple(
-            dict.fromkeys(tuple((key, m[key]) for key in CONDITIONS if key in m) for m in there)
-        ),
+        conditions=tuple(dict.fromkeys(_conditions(measured) for measured in there)),
     )
+
+
+def _conditions(measured: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    return tuple((key, measured[key]) for key in CONDITIONS if key in measured)
 
 
 _PEAK_REASONS = ("phases.train.peak_bytes", "phases.train", "peak_bytes", "train", "phases")

@@ -52,7 +52,7 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
     run, result = record.run, record.result
     rate = "" if run.learning_rate is None else f" rate {run.learning_rate:g}"
     fold = f" fold {run.fold}" if run.stage == "tune" and run.fold else ""
-    numbers = {f"result/{k}": v for k, v in _flat({k: result[k] for k in _kept(result)})}
+    numbers = {f"result/{k}": v for k, v in _flat(_kept(result))}
     numbers |= dict(_flat(_without(record.measured, "environment"), "measured/"))
     for part, found in result.get("scores", {}).items():
         numbers |= dict(_flat({k: v for k, v in found.items() if k != "n"}, f"{part}/"))
@@ -125,8 +125,8 @@ def _numbers(found: Interval, name: str) -> dict[str, float]:
     return {f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def _kept(result: Mapping[str, Any]) -> list[str]:
-    return [key for key in result if key not in _APART]
+def _kept(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in _APART}
 
 
 def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""A cost that the study's own steps contradict is measured again, in another process, once.
+"""A cost that the study's own steps contradict is measured once more, in another process.
 
-Somebody else may have used the machine just then. The faster of the two measurements is kept: what
-else a machine does only makes it slower. Where the study's own steps contradict that one too, it is
-kept with what contradicts it, for the report to show.
+Something else may have used the machine at that moment. The faster of the two measurements is kept:
+whatever else a machine does only makes it slower. Where the study's steps contradict that one too,
+it is kept together with what contradicts it, for the report to show.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ import json
 from typing import Any
 
 from paretune.execution.run_executor import Outcome
-from paretune.store import Claim, Store
+from paretune.store import Claim, Storage
 from paretune.store.canonical_json import to_canonical_json
 
 REPEAT_PREFIX = "again/"
 """A setting of the store for a cost that is measured again: what was measured first."""
 
 
-def needs_repeat(store: Store, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
-    """Whether the run is to be measured once more; otherwise the outcome is what is kept of it."""
+def needs_repeat(store: Storage, study_hash: str, claim: Claim, outcome: Outcome) -> bool:
+    """Whether the cost is to be measured once more; if not, ``outcome`` gets what is kept."""
     from paretune.analysis.pareto.costs import find_contradiction
 
-    before = store.get_setting(f"{REPEAT_PREFIX}{claim.run_id}")
-    own = [r for r in store.load_records(study_hash) if r.run.cell == claim.run.cell]
-    found = find_contradiction(outcome.measured, claim.run, own)
-    if found and before is None:
-        first = to_canonical_json(dict(outcome.measured), "measured")
-        store.set_setting(f"{REPEAT_PREFIX}{claim.run_id}", first)
+    key = f"{REPEAT_PREFIX}{claim.run_id}"
+    stored = store.get_setting(key)
+    cell = [r for r in store.load_records(study_hash) if r.run.cell == claim.run.cell]
+    contradicted = find_contradiction(outcome.measured, claim.run, cell)
+    if contradicted and stored is None:
+        store.set_setting(key, to_canonical_json(dict(outcome.measured), "measured"))
         return True
-    if before is not None:
-        first_measured: dict[str, Any] = json.loads(before)
-        both = sorted((dict(outcome.measured), first_measured), key=_step_seconds)
+    if stored is not None:
+        first: dict[str, Any] = json.loads(stored)
+        faster, slower = sorted((dict(outcome.measured), first), key=_step_seconds)
         outcome.measured.clear()
-        outcome.measured.update(both[0])
-        outcome.measured["measured_again"] = {"other_step_seconds": _step_seconds(both[1])}
-        found = find_contradiction(outcome.measured, claim.run, own)
-    if found:
-        outcome.measured["contradicted"] = found
+        outcome.measured.update(faster)
+        outcome.measured["measured_again"] = {"other_step_seconds": _step_seconds(slower)}
+        contradicted = find_contradiction(outcome.measured, claim.run, cell)
+    if contradicted:
+        outcome.measured["contradicted"] = contradicted
     return False
 
 

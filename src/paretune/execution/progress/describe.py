@@ -1,4 +1,4 @@
-"""Runs, ends and durations in a few words, for progress and messages."""
+"""Runs, their ends and durations in a few words, for progress and messages."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ def describe_run(run: Run) -> str:
     return f"{' x '.join(run.cell)}{rate}, seed {run.seed}{fold} ({run.stage})"
 
 
-def describe_end(state: RunStatus) -> str:
+def describe_end(status: RunStatus) -> str:
     """How a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
-    if state.state == "failed":
-        return f"failed ({state.outcome}): {state.message}"
-    digits = 1 if state.run.task.is_translation else 3
-    score = "" if state.score is None else f", {state.score:.{digits}f}"
-    seconds = "" if state.seconds is None else f", {format_duration(state.seconds)}"
-    return f"{state.outcome}{score}{seconds}"
+    if status.state == "failed":
+        return f"failed ({status.outcome}): {status.message}"
+    digits = 1 if status.run.task.is_translation else 3
+    score = "" if status.score is None else f", {status.score:.{digits}f}"
+    seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
+    return f"{status.outcome}{score}{seconds}"
 
 
-def describe_step(state: RunStatus) -> str:
-    """Where a running run stands: ``step 12 of 400, loss 0.53``."""
-    told = state.progress
+def describe_step(status: RunStatus) -> str:
+    """Where a running run is: ``step 12 of 400, loss 0.53``."""
+    progress = status.progress
     parts = []
-    if "step" in told:
-        parts.append(f"step {told['step']}" + (f" of {told['steps']}" if "steps" in told else ""))
-    if told.get("loss") is not None:
-        parts.append(f"loss {told['loss']:.3g}")
-    if told.get("note"):
-        parts.append(str(told["note"]))
+    if "step" in progress:
+        steps = f" of {progress['steps']}" if "steps" in progress else ""
+        parts.append(f"step {progress['step']}{steps}")
+    if progress.get("loss") is not None:
+        parts.append(f"loss {progress['loss']:.3g}")
+    if progress.get("note"):
+        parts.append(str(progress["note"]))
     return ", ".join(parts) or "starting"
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
-from paretune.study.aliases import OPTION_ALIASES, suggest
 from paretune.errors import MethodError
+from paretune.study.aliases import OPTION_ALIASES, suggest
 
 DEFAULT_TARGETS = ("query", "value")
 ENCODER_KINDS = (

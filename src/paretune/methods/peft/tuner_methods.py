@@ -30,8 +30,8 @@ from paretune.methods.peft.config_options import LAYER_OPTIONS, make_options, no
 from paretune.methods.peft.supported import REFUSED, SUPPORTED, SupportedTuner
 from paretune.methods.peft.wrapping import PeftInjection
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study.aliases import suggest
 from paretune.study import derive_seed
+from paretune.study.aliases import suggest
 
 CODE_EPOCH = 1
 

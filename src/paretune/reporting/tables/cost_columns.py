@@ -143,7 +143,7 @@ def _trained(cell: Cell) -> CostValue:
 def _conditions(cell: Cell) -> str:
     if not cell.cost:
         return ""
-    measured = cell.cost[-1].measured
+    measured: Mapping[str, object] = cell.cost[-1].measured
     forms = {
         "device": "{}",
         "device_name": "{}",

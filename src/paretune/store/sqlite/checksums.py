@@ -1,7 +1,7 @@
-"""A checksum for each column of what results rest on, written in the transaction of the row.
+"""A checksum for each column that results rest on, written in the transaction of the row.
 
 Whatever is read is first compared with what was written: a digit that changed on the disk or by
-another program's hand is told by run and column, and is never shown as a result.
+another program is reported by run and column, and never shown as a result.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ PROTECTED_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "study_runs": ("position", "left_out", "run"),
     "settings": ("value",),
 }
-"""What is protected. A run that has not ended has no checksum yet: nothing of it is a result."""
+"""By table. A run that has not ended has no checksum yet: nothing of it is a result."""
 _WHOLE_ROW = ""
 SET_ASIDE_REMEDY = (
-    "Restore study.db from a copy; without one, `paretune verify STUDY --set-aside` puts away what "
-    "is damaged, and `paretune run` makes it again."
+    "Restore study.db from a copy; without one, `paretune verify STUDY --set-aside` sets the "
+    "damaged rows aside, and `paretune run` makes them again."
 )
 
 
 def write_checksums(
     db: sqlite3.Connection, table: str, where: str, values: Sequence[Any] = ()
 ) -> None:
-    """Write the checksums of the rows of a table, as they now are in this transaction."""
+    """Write the checksums of the rows of a table, as they are now in this transaction."""
     columns = ", ".join((*KEY_COLUMNS[table], *PROTECTED_COLUMNS[table]))
     db.execute(
         f"UPDATE {table} SET checksum = row_checksum('{table}', {columns}) WHERE {where}",  # noqa: S608 (constants)
@@ -59,7 +59,7 @@ def write_checksums(
 
 
 def register_checksum_function(connection: sqlite3.Connection) -> None:
-    """Make ``row_checksum`` known to the connection; bytes that are no text are read as damage."""
+    """Give the connection ``row_checksum``; bytes that are no text are read as damage."""
     connection.text_factory = lambda content: content.decode("utf-8", "replace")
     connection.create_function("row_checksum", -1, _compute_checksum, deterministic=True)
 
@@ -73,10 +73,9 @@ def find_changed_columns(table: str, row: sqlite3.Row, checksum: str | None) -> 
     except (ValueError, TypeError):
         return ["checksum"]
     key = [row[name] for name in KEY_COLUMNS[table]]
-    # All at once is enough where nothing changed; column by column says what did.
-    if written.get(_WHOLE_ROW) == _hash_value(
-        table, key, _WHOLE_ROW, [row[name] for name in PROTECTED_COLUMNS[table]]
-    ):
+    # One hash of the row is enough where nothing changed; one of each column says what did.
+    values = [row[name] for name in PROTECTED_COLUMNS[table]]
+    if written.get(_WHOLE_ROW) == _hash_value(table, key, _WHOLE_ROW, values):
         return []
     return [
         column
@@ -86,21 +85,21 @@ def find_changed_columns(table: str, row: sqlite3.Row, checksum: str | None) -> 
 
 
 def find_run_damage(row: sqlite3.Row) -> list[str]:
-    """What changed in a run of a study: a row of ``runs`` with ``run`` of ``study_runs``.
+    """The changed columns of a run of a study: a row of ``runs`` with ``run`` of ``study_runs``.
 
     ``row`` has all columns of both, and their checksums as ``checksum`` and ``asked_checksum``;
     those of ``runs`` are null where it is not found there.
     """
     if row["state"] is None:
         return ["record"]
-    found = find_changed_columns("study_runs", row, row["asked_checksum"])
+    columns = find_changed_columns("study_runs", row, row["asked_checksum"])
     if row["checksum"] is not None or row["state"] in ("done", "failed"):
-        found += find_changed_columns("runs", row, row["checksum"])
-    return found
+        columns += find_changed_columns("runs", row, row["checksum"])
+    return columns
 
 
 def describe_stored_run(text: str) -> str:
-    """Which run it is: ``cb-sl x tiny x lora, final, seed 3``; empty where it cannot be read."""
+    """Which run it is: ``cb-sl x tiny x lora, final, seed 3``; "" where it cannot be read."""
     try:
         run = Run.model_validate_json(text)
     except ValidationError:
@@ -111,26 +110,26 @@ def describe_stored_run(text: str) -> str:
 def describe_run_damage(row: sqlite3.Row, columns: Sequence[str]) -> str:
     """``run ID (which it is): its result changed after it was written``."""
     which = describe_stored_run(row["run"])
-    name = row["run_id"] or row["asked_id"]
-    return f"run {name}{f' ({which})' if which else ''}: its {_format_columns(columns)}"
+    run_id = row["run_id"] or row["asked_id"]
+    return f"run {run_id}{f' ({which})' if which else ''}: its {_format_columns(columns)}"
 
 
 def describe_row_damage(table: str, row: sqlite3.Row, columns: Sequence[str]) -> str:
-    """The same of a row that is no run."""
+    """The same of a study or a setting."""
     what = {"studies": "study", "settings": "setting"}[table]
     return f"{what} {row[KEY_COLUMNS[table][0]]}: its {_format_columns(columns)}"
 
 
-def raise_if_damaged(found: Sequence[str], where: str) -> None:
-    """Raise where something was found.
+def raise_if_damaged(damages: Sequence[str], where: str) -> None:
+    """Raise where there is damage.
 
     Raises:
-        StoreError: it names up to three of them, and says how many there are.
+        StoreError: it names up to three of them, and how many there are.
     """
-    if not found:
+    if not damages:
         return
-    more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    raise StoreError(f"{'; '.join(found[:3])}{more}.", where=where, remedy=SET_ASIDE_REMEDY)
+    more = f"; and {len(damages) - 3} more" if len(damages) > 3 else ""
+    raise StoreError(f"{'; '.join(damages[:3])}{more}.", where=where, remedy=SET_ASIDE_REMEDY)
 
 
 def _format_columns(columns: Sequence[str]) -> str:
@@ -141,9 +140,9 @@ def _format_columns(columns: Sequence[str]) -> str:
 def _compute_checksum(table: str, *values: Any) -> str:
     keys, columns = len(KEY_COLUMNS[table]), PROTECTED_COLUMNS[table]
     key, rest = list(values[:keys]), values[keys:]
-    digits = {c: _hash_value(table, key, c, v) for c, v in zip(columns, rest, strict=True)}
-    digits[_WHOLE_ROW] = _hash_value(table, key, _WHOLE_ROW, list(rest))
-    return json.dumps(digits, separators=(",", ":"), sort_keys=True)
+    hashes = {c: _hash_value(table, key, c, v) for c, v in zip(columns, rest, strict=True)}
+    hashes[_WHOLE_ROW] = _hash_value(table, key, _WHOLE_ROW, list(rest))
+    return json.dumps(hashes, separators=(",", ":"), sort_keys=True)
 
 
 def _hash_value(table: str, key: list[Any], column: str, value: Any) -> str:

@@ -1,10 +1,11 @@
-"""Which run a claim may take. All functions run inside the caller's transaction."""
+"""Which run a claim takes. All functions run inside the caller's write transaction."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from paretune.store.owner import is_provably_dead
 from paretune.store.sqlite.checksums import (
@@ -13,12 +14,11 @@ from paretune.store.sqlite.checksums import (
     raise_if_damaged,
 )
 from paretune.store.status import Claim
+from paretune.store.storage import Matches, MayStart
 from paretune.study import Run
 
-AdmissionCheck = Callable[[str, list[list[str]]], bool]
-"""``(run_id, runs of each worker) -> bool``: whether a run may start beside those."""
 RunParser = Callable[[str, str, str], Run]
-"""``(study_hash, run_id, json) -> Run``: the store parses each row's run once."""
+"""``(study_hash, run_id, json) -> Run``: the store parses the run of each row once."""
 
 _OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, study_hash, position,
     left_out, run, study_runs.checksum AS asked_checksum FROM study_runs JOIN runs USING (run_id)
@@ -26,56 +26,70 @@ _OPEN_RUNS = """SELECT run_id, stage, state, owner, attempt, lease_until, study_
     ORDER BY position"""
 
 
+@dataclass(frozen=True)
+class Claimant:
+    """Who claims runs of which study, and for how long without renewal."""
+
+    owner: str
+    study_hash: str
+    lease_seconds: float
+
+
 def claim_first(
     db: sqlite3.Connection,
-    owner: str,
-    study_hash: str,
+    claimant: Claimant,
+    parse_run: RunParser,
     stages: tuple[str, ...] | None,
-    lease_seconds: float,
-    run_of: RunParser,
-    admits: AdmissionCheck | None = None,
+    may_start: MayStart | None,
 ) -> Claim | None:
-    """Mark the first free run as running by ``owner``; None where none is free and admitted."""
-    alive, held = running_stages(db), _runs_by_worker(db)
-    for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall():
-        free = (stages is None or row["stage"] in stages) and is_claimable(row, alive)
-        if free and (admits is None or admits(row["run_id"], held)):
-            return _mark_running(db, row, owner, study_hash, lease_seconds, run_of)
+    """Mark the first claimable run as running; None where none is claimable and may start."""
+    running, by_worker = running_stages(db), _runs_by_worker(db)
+    for row in db.execute(_OPEN_RUNS, (claimant.study_hash,)).fetchall():
+        eligible = (stages is None or row["stage"] in stages) and is_claimable(row, running)
+        if eligible and (may_start is None or may_start(row["run_id"], by_worker)):
+            return _mark_running(db, row, claimant, parse_run)
     return None
 
 
 def claim_matching(
     db: sqlite3.Connection,
-    owner: str,
-    study_hash: str,
-    alike: Callable[[str, Run], bool],
-    most: int,
+    claimant: Claimant,
+    parse_run: RunParser,
+    matches: Matches,
+    limit: int,
     workers: int,
-    lease_seconds: float,
-    run_of: RunParser,
 ) -> list[Claim]:
-    """Mark the first free runs that are alike as running by ``owner``, in the order of the study.
+    """Mark up to ``limit`` claimable runs that match as running, in the order of the study.
 
-    At most ``most``, and no more than leaves each of ``workers`` its part.
+    At most one part in ``workers`` of them, rounded up.
     """
-    alive = running_stages(db)
-    free = [
+    running = running_stages(db)
+    study_hash = claimant.study_hash
+    rows = [
         row
         for row in db.execute(_OPEN_RUNS, (study_hash,)).fetchall()
-        if is_claimable(row, alive)
-        and alike(row["run_id"], run_of(study_hash, row["run_id"], row["run"]))
+        if is_claimable(row, running)
+        and matches(row["run_id"], parse_run(study_hash, row["run_id"], row["run"]))
     ]
-    taken = free[: min(most, -(-len(free) // workers))]
-    return [_mark_running(db, row, owner, study_hash, lease_seconds, run_of) for row in taken]
+    share = -(-len(rows) // workers)
+    return [_mark_running(db, row, claimant, parse_run) for row in rows[: min(limit, share)]]
+
+
+def running_stages(db: sqlite3.Connection) -> set[str]:
+    """Stages of the runs that are being executed now, of all studies in the store."""
+    rows = db.execute("SELECT stage, owner, lease_until FROM runs WHERE state = 'running'")
+    return {row["stage"] for row in rows if not _is_abandoned(row)}
+
+
+def is_claimable(row: sqlite3.Row, running: set[str]) -> bool:
+    """Whether a claim may take this todo or running row while stages ``running`` are executed."""
+    if "cost" in running or (row["stage"] == "cost" and running):
+        return False
+    return row["state"] == "todo" or _is_abandoned(row)
 
 
 def _mark_running(
-    db: sqlite3.Connection,
-    row: sqlite3.Row,
-    owner: str,
-    study_hash: str,
-    lease_seconds: float,
-    run_of: RunParser,
+    db: sqlite3.Connection, row: sqlite3.Row, claimant: Claimant, parse_run: RunParser
 ) -> Claim:
     if columns := find_changed_columns("study_runs", row, row["asked_checksum"]):
         raise_if_damaged([describe_run_damage(row, columns)], "study.db")
@@ -83,37 +97,24 @@ def _mark_running(
     db.execute(
         "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
         "lease_until = ?, started = ?, "
-        # Until it tells its step, this attempt is at the one that the last attempt has told.
+        # Until it reports a step, this attempt stands where the last one has reported to be.
         "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
         "'$.step'), 0)) "
         "WHERE run_id = ?",
-        (owner, now + lease_seconds, now, row["run_id"]),
+        (claimant.owner, now + claimant.lease_seconds, now, row["run_id"]),
     )
-    run = run_of(study_hash, row["run_id"], row["run"])
-    return Claim(row["run_id"], run, owner, row["attempt"] + 1, lease_seconds)
-
-
-def running_stages(db: sqlite3.Connection) -> set[str]:
-    """Stages of the runs that are being executed now, of all studies in the store."""
-    running = "SELECT stage, owner, lease_until FROM runs WHERE state = 'running'"
-    return {row["stage"] for row in db.execute(running) if not _is_abandoned(row)}
+    run = parse_run(claimant.study_hash, row["run_id"], row["run"])
+    return Claim(row["run_id"], run, claimant.owner, row["attempt"] + 1, claimant.lease_seconds)
 
 
 def _runs_by_worker(db: sqlite3.Connection) -> list[list[str]]:
     """The runs of every worker that executes some now, of all studies in the store."""
     running = "SELECT run_id, owner, lease_until FROM runs WHERE state = 'running'"
-    found: dict[str, list[str]] = {}
+    by_owner: dict[str, list[str]] = {}
     for row in db.execute(running):
         if not _is_abandoned(row):
-            found.setdefault(row["owner"], []).append(row["run_id"])
-    return list(found.values())
-
-
-def is_claimable(row: sqlite3.Row, alive: set[str]) -> bool:
-    """Whether a claim may take this todo or running row while ``alive`` stages are executed."""
-    if "cost" in alive or (row["stage"] == "cost" and alive):
-        return False
-    return row["state"] == "todo" or _is_abandoned(row)
+            by_owner.setdefault(row["owner"], []).append(row["run_id"])
+    return list(by_owner.values())
 
 
 def _is_abandoned(row: sqlite3.Row) -> bool:

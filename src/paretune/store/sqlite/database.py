@@ -1,4 +1,4 @@
-"""Opening the SQLite file, transactions, and what its errors mean for the user."""
+"""SQLite connections and transactions, and what SQLite's errors mean for the user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_immutable(path: Path) -> sqlite3.Connection:
-    """A connection that only reads, to a file that nobody writes and that has no log beside it.
+    """A read-only connection to a file that nobody writes and that has no log beside it.
 
     Raises:
         StoreError: the file cannot be opened or is damaged.
@@ -78,15 +78,20 @@ def translate_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except UnicodeDecodeError as error:  # of SQLite's own message, which quotes what it found
+    except UnicodeDecodeError as error:  # of SQLite's own message, which quotes the damaged text
         what, remedy = _DAMAGED
         raise StoreError(f"{what}.", where=str(path), remedy=remedy) from error
     except sqlite3.DatabaseError as error:
-        name = str(getattr(error, "sqlite_errorname", ""))
+        name = error_name(error)
         for prefix, (what, remedy) in _ERROR_MESSAGES.items():
             if name.startswith(prefix):
                 raise StoreError(f"{what} ({error}).", where=str(path), remedy=remedy) from error
         raise
+
+
+def error_name(error: BaseException | None) -> str:
+    """SQLite's name of an error (``SQLITE_BUSY``); "" of any other."""
+    return str(getattr(error, "sqlite_errorname", ""))  # not there of errors of the module itself
 
 
 _DAMAGED = (
@@ -115,14 +120,14 @@ _ERROR_MESSAGES = {
 
 def _enable_wal(connection: sqlite3.Connection, path: Path) -> None:
     # The change to WAL does not honour the busy timeout, and two processes may create at once.
-    patience = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
     while True:
         try:
             mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             break
         except sqlite3.OperationalError as error:
-            locked = str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
-            if not locked or time.monotonic() > patience:
+            locked = error_name(error).startswith("SQLITE_BUSY")
+            if not locked or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
     if mode != "wal":

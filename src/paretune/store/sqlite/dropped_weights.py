@@ -1,8 +1,8 @@
-"""Trained weights that a study's budget no longer holds: marked first, then removed.
+"""Trained weights beyond a study's budget: marked first, then removed.
 
 A run that is done never changes, so its result goes on naming the blob; a setting says that it was
-let go. A blob is removed when every run that names it was marked, in a write transaction: a run
-that ends at the same moment looks for its blobs in one too (:meth:`paretune.store.Store.finish`).
+dropped. A blob is removed when every run that names it was marked, in a write transaction: a run
+that ends at the same moment checks its blobs in one too (:meth:`paretune.store.Store.finish`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 from paretune.store.blobs import blob_path
 
 DROPPED_PREFIX = "dropped weights/"
-"""Settings by run id; the value is the blob's sha256."""
+"""Of settings by run id; the value is the blob's sha256."""
 _WEIGHTS = "CASE WHEN json_valid(result) THEN json_extract(result, '$.weights') END"
 
 
 def sum_weight_bytes(db: sqlite3.Connection, study_hash: str) -> int:
-    """What the weights of a study's runs take, as far as they are there."""
+    """Bytes of the weights of a study's runs that are kept."""
     row = db.execute(
         "SELECT coalesce(sum(json_extract(result, '$.trained_bytes')), 0) AS bytes "  # noqa: S608
         f"FROM study_runs JOIN runs USING (run_id) WHERE study_hash = ? AND {_WEIGHTS} IS NOT NULL "
@@ -33,7 +33,7 @@ def find_droppable(
     db: sqlite3.Connection, study_hash: str, run_ids: Sequence[str]
 ) -> dict[str, str]:
     """The weights' sha256 of those runs that no study of another name asks for."""
-    found = {}
+    droppable = {}
     for run_id in run_ids:
         row = db.execute(
             f"SELECT {_WEIGHTS} AS weights FROM runs "  # noqa: S608 (constants)
@@ -43,8 +43,8 @@ def find_droppable(
             (run_id, study_hash),
         ).fetchone()
         if row is not None and row["weights"]:
-            found[run_id] = str(row["weights"])
-    return found
+            droppable[run_id] = str(row["weights"])
+    return droppable
 
 
 def clear_dropped_mark(db: sqlite3.Connection, run_id: str) -> None:
@@ -60,14 +60,14 @@ def list_dropped_runs(db: sqlite3.Connection) -> set[str]:
 
 def remove_dropped_blobs(db: sqlite3.Connection, blobs: Path) -> None:
     """Remove the blobs of marked runs that no other run names; in a write transaction."""
-    marked = list_dropped_runs(db)
-    named: dict[str, bool] = {}
+    dropped = list_dropped_runs(db)
+    removable: dict[str, bool] = {}
     for row in db.execute(
         f"SELECT run_id, {_WEIGHTS} AS weights FROM runs WHERE state = 'done' "  # noqa: S608
         f"AND {_WEIGHTS} IS NOT NULL"
     ):
-        free = named.get(row["weights"], True) and row["run_id"] in marked
-        named[row["weights"]] = free
-    for sha256, free in named.items():
-        if free:
+        sha256 = row["weights"]
+        removable[sha256] = removable.get(sha256, True) and row["run_id"] in dropped
+    for sha256, is_removable in removable.items():
+        if is_removable:
             blob_path(blobs, sha256).unlink(missing_ok=True)

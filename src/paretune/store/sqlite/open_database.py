@@ -9,8 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paretune.errors import StoreError
-from paretune.store.sqlite.database import connect, connect_immutable, transaction, translate_errors
-from paretune.store.sqlite.schema import APPLICATION_ID, MIGRATIONS, check_tables, create_or_migrate
+from paretune.store.sqlite.database import (
+    connect,
+    connect_immutable,
+    error_name,
+    transaction,
+    translate_errors,
+)
+from paretune.store.sqlite.schema import (
+    APPLICATION_ID,
+    check_tables,
+    create_or_migrate,
+    current_version,
+)
 
 
 @dataclass
@@ -28,11 +39,11 @@ class OpenDatabase:
 
 
 def open_database(folder: Path, *, create: bool) -> OpenDatabase:
-    """The database of a folder, up to date; what may only be read is opened for reading.
+    """The database of a folder, of the current version; read-only where it cannot be written.
 
     Raises:
-        StoreError: there is none, it is damaged, busy, another program's, or newer than this
-            version of paretune.
+        StoreError: there is none, it is damaged, busy, another program's, or of a version that
+            this paretune does not read.
     """
     path = folder / "study.db"
     try:
@@ -62,14 +73,14 @@ def open_database(folder: Path, *, create: bool) -> OpenDatabase:
 def _check_current(
     connection: sqlite3.Connection, path: Path, *, create: bool
 ) -> sqlite3.Connection:
-    """The connection, its tables brought up to date where they are older."""
+    """The connection, its tables created or migrated where they are not current."""
     try:
         if not _is_current(connection, path):
             with transaction(connection, path, "IMMEDIATE"):
                 create_or_migrate(connection, str(path), create=create)
         with translate_errors(path):
             check_tables(connection, str(path))
-    except BaseException:  # whatever it is goes on up; nothing stays open
+    except BaseException:  # nothing stays open
         connection.close()
         raise
     return connection
@@ -78,25 +89,25 @@ def _check_current(
 def _is_current(connection: sqlite3.Connection, path: Path) -> bool:
     with translate_errors(path):
         version = connection.execute("PRAGMA user_version").fetchone()[0]
-        mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    return bool((version, mark) == (len(MIGRATIONS), APPLICATION_ID))
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+    return bool((version, application) == (current_version(), APPLICATION_ID))
 
 
 def _is_read_only_error(error: StoreError) -> bool:
     """Whether SQLite may not write where it must to open the file in the usual way."""
-    name = str(getattr(error.__cause__, "sqlite_errorname", ""))
+    name = error_name(error.__cause__)
     return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"))
 
 
 def _open_read_only(path: Path) -> OpenDatabase:
-    """The file itself where it is whole, else a copy: an older one, or one with a log beside it."""
+    """The file itself where it is current, else a copy: an older one, or one with a log beside."""
     log = path.with_name(f"{path.name}-wal")
     if not (log.exists() and log.stat().st_size):
         connection = connect_immutable(path)
         try:
             if _is_current(connection, path):
                 return OpenDatabase(connection)
-        except BaseException:  # whatever it is goes on up; nothing stays open
+        except BaseException:  # nothing stays open
             connection.close()
             raise
         connection.close()
@@ -114,7 +125,7 @@ def _open_read_only(path: Path) -> OpenDatabase:
     except OSError as error:
         copy.cleanup()
         raise _copy_error(path, error) from error
-    except BaseException:  # whatever it is goes on up; nothing stays open
+    except BaseException:  # nothing stays open
         copy.cleanup()
         raise
     return OpenDatabase(connection, copy)
@@ -122,7 +133,7 @@ def _open_read_only(path: Path) -> OpenDatabase:
 
 def _copy_error(path: Path, error: OSError) -> StoreError:
     return StoreError(
-        f"may only be read, and cannot be copied to be read ({error.strerror or error}).",
+        f"is read-only, and cannot be copied to be read ({error.strerror or error}).",
         where=str(path),
-        remedy=f"Make room in {tempfile.gettempdir()}, or name another folder by TMPDIR.",
+        remedy=f"Free space in {tempfile.gettempdir()}, or name another folder by TMPDIR.",
     )

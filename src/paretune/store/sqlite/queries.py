@@ -1,4 +1,4 @@
-"""From rows to values. All functions run inside the caller's transaction: one consistent state."""
+"""From rows to values; inside the caller's transaction, which is one consistent state."""
 
 from __future__ import annotations
 
@@ -21,25 +21,18 @@ from paretune.store.sqlite.claims import RunParser, is_claimable, running_stages
 from paretune.store.status import RunStatus, StudyEntry
 
 _RUN_STATUS_SQL = """SELECT position, run_id, run, stage, state, owner, attempt, lease_until,
-progress,
-    started, ended, fail_kind, message, json_extract(result, '$.outcome') AS outcome,
+    progress, started, ended, fail_kind, message, json_extract(result, '$.outcome') AS outcome,
     json_extract(result, '$.scores.test.primary') AS test,
     json_extract(result, '$.scores.selection.primary') AS selection
     FROM study_runs NOT INDEXED JOIN runs USING (run_id) WHERE study_hash = ? AND NOT left_out"""
 RUN_ROWS_SQL = """SELECT runs.*, study_hash, position, left_out, run,
     study_runs.checksum AS asked_checksum, study_runs.run_id AS asked_id
     FROM study_runs NOT INDEXED LEFT JOIN runs USING (run_id)"""
-"""Runs with all that is kept of them, and both checksums.
+"""Runs with all their columns and both checksums.
 
-The table of what studies ask for is read itself: a damaged page of an index would leave out runs
-without a word. Where a run is not found by its index, all its columns are null.
+The table ``study_runs`` is read itself: a damaged page of an index would silently leave out runs.
+Where a run is not found by its index, all its columns are null.
 """
-_STUDY_RUN_ROWS_SQL = f"{RUN_ROWS_SQL} WHERE study_hash = ?"
-
-
-def _sort_by_position(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
-    """By position, sorted here: SQLite would move whole results about to do it."""
-    return sorted(rows, key=lambda row: str(row["position"]).rjust(20))
 
 
 def load_checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> list[sqlite3.Row]:
@@ -48,15 +41,20 @@ def load_checked_rows(db: sqlite3.Connection, study_hash: str, where: str) -> li
     Raises:
         StoreError: some changed since; they are named.
     """
-    rows = _sort_by_position(db.execute(_STUDY_RUN_ROWS_SQL, (study_hash,)))
-    raise_if_damaged(
-        [describe_run_damage(r, found) for r in rows if (found := find_run_damage(r))], where
-    )
+    rows = _sort_by_position(db.execute(f"{RUN_ROWS_SQL} WHERE study_hash = ?", (study_hash,)))
+    damages = [describe_run_damage(r, columns) for r in rows if (columns := find_run_damage(r))]
+    raise_if_damaged(damages, where)
     return rows
 
 
-def check_new_rows(db: sqlite3.Connection, study_hash: str, seen: set[str], where: str) -> None:
-    """Check the runs of a study again where one of them is not among those ``seen`` in this state.
+def check_new_rows(db: sqlite3.Connection, study_hash: str, checked: set[str], where: str) -> None:
+    """Check the runs of a study again where one of them was not checked yet in its present state.
+
+    Args:
+        db: the connection.
+        study_hash: whose runs.
+        checked: what was checked so far; grows.
+        where: the file, for the error.
 
     Raises:
         StoreError: some changed since they were written; they are named.
@@ -70,9 +68,9 @@ def check_new_rows(db: sqlite3.Connection, study_hash: str, seen: set[str], wher
             (study_hash,),
         )
     }
-    if not now <= seen:
+    if not now <= checked:
         load_checked_rows(db, study_hash, where)
-        seen |= now
+        checked |= now
 
 
 def load_studies(db: sqlite3.Connection, where: str) -> list[StudyEntry]:
@@ -82,10 +80,7 @@ def load_studies(db: sqlite3.Connection, where: str) -> list[StudyEntry]:
         StoreError: some changed since they were written; they are named.
     """
     rows = db.execute("SELECT * FROM studies ORDER BY created, study_hash").fetchall()
-    found = [(row, find_changed_columns("studies", row, row["checksum"])) for row in rows]
-    raise_if_damaged(
-        [describe_row_damage("studies", row, columns) for row, columns in found if columns], where
-    )
+    _check_rows("studies", rows, where)
     counts: dict[str, dict[str, int]] = {}
     for row in db.execute(
         "SELECT study_hash, state, count(*) AS n FROM study_runs NOT INDEXED "
@@ -106,9 +101,9 @@ def load_studies(db: sqlite3.Connection, where: str) -> list[StudyEntry]:
 
 
 def load_records(
-    db: sqlite3.Connection, study_hash: str, run_of: RunParser, where: str
+    db: sqlite3.Connection, study_hash: str, parse_run: RunParser, where: str
 ) -> list[Record]:
-    """The ended runs of a study in position order, without their predictions.
+    """The records of the ended runs of a study in position order, without their predictions.
 
     Raises:
         StoreError: some changed since they were written; they are named.
@@ -116,7 +111,7 @@ def load_records(
     return [
         Record(
             run_id=row["run_id"],
-            run=run_of(study_hash, row["run_id"], row["run"]),
+            run=parse_run(study_hash, row["run_id"], row["run"]),
             state=row["state"],
             fail_kind=row["fail_kind"],
             message=row["message"],
@@ -129,16 +124,16 @@ def load_records(
 
 
 def load_run_statuses(
-    db: sqlite3.Connection, study_hash: str, run_of: RunParser
+    db: sqlite3.Connection, study_hash: str, parse_run: RunParser
 ) -> list[RunStatus]:
-    """How each run of a study stands, in position order."""
-    alive, now = running_stages(db), time.time()
+    """The status of each run of a study, in position order."""
+    running, now = running_stages(db), time.time()
     return [
         RunStatus(
             run_id=row["run_id"],
-            run=run_of(study_hash, row["run_id"], row["run"]),
+            run=parse_run(study_hash, row["run_id"], row["run"]),
             state=row["state"],
-            free=row["ended"] is None and is_claimable(row, alive),
+            is_claimable=row["ended"] is None and is_claimable(row, running),
             owner=row["owner"],
             attempt=row["attempt"],
             progress=json.loads(row["progress"] or "{}"),
@@ -161,10 +156,7 @@ def load_settings(db: sqlite3.Connection, where: str, key: str | None = None) ->
         StoreError: some changed since they were written; they are named.
     """
     rows = db.execute("SELECT * FROM settings WHERE key = ? OR ? IS NULL", (key, key)).fetchall()
-    found = [(row, find_changed_columns("settings", row, row["checksum"])) for row in rows]
-    raise_if_damaged(
-        [describe_row_damage("settings", row, columns) for row, columns in found if columns], where
-    )
+    _check_rows("settings", rows, where)
     return {str(row["key"]): str(row["value"]) for row in rows}
 
 
@@ -178,25 +170,25 @@ def load_ended_runs(db: sqlite3.Connection, run_id: str | None = None) -> list[E
     )
     return [
         EndedRun(
-            row["study_hash"],
-            row["run_id"],
-            describe_stored_run(row["run"]),
-            row["state"] == "failed",
+            study_hash=row["study_hash"],
+            run_id=row["run_id"],
+            description=describe_stored_run(row["run"]),
+            failed=row["state"] == "failed",
         )
         for row in rows
     ]
 
 
 def find_lost_runs(
-    db: sqlite3.Connection, noted: Iterable[EndedRun], study_hash: str | None = None
+    db: sqlite3.Connection, journal: Iterable[EndedRun], study_hash: str | None = None
 ) -> list[EndedRun]:
-    """Those of the runs noted as done that are no longer done, each once.
+    """Those runs of the journal that the database no longer has as ended, each once.
 
-    A run that failed may be tried again: it is lost only where the study no longer has it. Those
+    A run that failed may be tried again: it is lost only where the study no longer has it. Runs
     that were set aside are not lost: they wait to be made again. The table itself is read: an
     index may go on naming a row that a damaged page has lost.
     """
-    there = {
+    present = {
         (row["study_hash"], row["run_id"]): row["state"] == "done"
         for row in db.execute(
             "SELECT study_hash, run_id, state FROM study_runs NOT INDEXED "
@@ -212,10 +204,24 @@ def find_lost_runs(
     }
     lost = {
         run.run_id: run
-        for run in noted
-        if not there.get((run.study_hash, run.run_id), False)
-        and not (run.failed and (run.study_hash, run.run_id) in there)
+        for run in journal
+        if not present.get((run.study_hash, run.run_id), False)
+        and not (run.failed and (run.study_hash, run.run_id) in present)
         and run.run_id not in aside
         and study_hash in (None, run.study_hash)
     }
     return list(lost.values())
+
+
+def _sort_by_position(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Sorted here, not by SQLite, which would move whole results about to do it."""
+    return sorted(rows, key=lambda row: str(row["position"]).rjust(20))
+
+
+def _check_rows(table: str, rows: Iterable[sqlite3.Row], where: str) -> None:
+    damages = [
+        describe_row_damage(table, row, columns)
+        for row in rows
+        if (columns := find_changed_columns(table, row, row["checksum"]))
+    ]
+    raise_if_damaged(damages, where)

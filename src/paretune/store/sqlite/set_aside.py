@@ -1,4 +1,4 @@
-"""Putting away what is damaged, so that it is made again. The rows are kept as they are."""
+"""Damaged rows are set aside, so that they are made again. They are kept as they are."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ from paretune.store.sqlite.schema import TRIGGERS
 
 
 def set_aside_damaged_rows(db: sqlite3.Connection) -> list[str]:
-    """Move damaged rows into the table ``set_aside_damaged_rows``; one sentence for each.
+    """Move damaged rows into the table ``set_aside``; inside a write transaction.
 
-    A damaged run is todo again, from its beginning. What a study asks for, its text and what was
-    set are written again by the next ``run``. To be called inside a write transaction.
+    A damaged run is todo again, from its beginning. What a study asks for, its text and settings
+    are written again by the next ``run``.
+
+    Returns:
+        One sentence for each row.
 
     Raises:
         StoreError: two rows claim one key, so that the indexes cannot be made again.
     """
-    said: list[str] = []
     try:
         db.execute("REINDEX")
     except sqlite3.IntegrityError as error:
@@ -36,44 +38,54 @@ def set_aside_damaged_rows(db: sqlite3.Connection) -> list[str]:
             where="study.db",
             remedy="Restore study.db from a copy; done.jsonl beside it names what was done.",
         ) from error
+    sentences = []
     for name in find_missing_triggers(db):
         db.execute(TRIGGERS[name])
-        said.append(f"study.db: {name}, which guards what is done, was gone")
-    begun: set[str] = set()
-    for row in db.execute(RUN_ROWS_SQL).fetchall():
-        ended = row["checksum"] is not None or row["ended"] is not None
-        columns = find_changed_columns("runs", row, row["checksum"]) if ended else []
-        if columns and row["run_id"] not in begun:
-            begun.add(row["run_id"])
-            said.append(describe_run_damage(row, columns))
-            _keep_row(db, "runs", row)
-            _reset_run(db, row["run_id"])
-        there = row["state"] is not None
-        columns = (
-            find_changed_columns("study_runs", row, row["asked_checksum"]) if there else ["record"]
-        )
-        if columns:
-            said.append(describe_run_damage(row, columns))
-            _keep_row(db, "study_runs", row)
-            key = (row["study_hash"], row["asked_id"])
-            db.execute("DELETE FROM study_runs WHERE study_hash = ? AND run_id = ?", key)
+        sentences.append(f"study.db: {name}, which guards what is done, was gone")
+    sentences += _set_runs_aside(db)
     for row in db.execute("SELECT * FROM settings").fetchall():
         if columns := find_changed_columns("settings", row, row["checksum"]):
-            said.append(describe_row_damage("settings", row, columns))
+            sentences.append(describe_row_damage("settings", row, columns))
             _keep_row(db, "settings", row)
             db.execute("DELETE FROM settings WHERE key = ?", (row["key"],))
     for row in db.execute("SELECT * FROM studies").fetchall():
         if columns := find_changed_columns("studies", row, row["checksum"]):
-            said.append(describe_row_damage("studies", row, columns))
+            sentences.append(describe_row_damage("studies", row, columns))
             _keep_row(db, "studies", row)
             write_checksums(db, "studies", "study_hash = ?", (row["study_hash"],))
-    return said
+    return sentences
 
 
 def find_missing_triggers(db: sqlite3.Connection) -> list[str]:
-    """The triggers that are gone: another program took them away."""
-    there = {row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
-    return [name for name in TRIGGERS if name not in there]
+    """The triggers that another program removed."""
+    rows = db.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
+    present = {row[0] for row in rows}
+    return [name for name in TRIGGERS if name not in present]
+
+
+def _set_runs_aside(db: sqlite3.Connection) -> list[str]:
+    sentences = []
+    reset: set[str] = set()
+    for row in db.execute(RUN_ROWS_SQL).fetchall():
+        ended = row["checksum"] is not None or row["ended"] is not None
+        columns = find_changed_columns("runs", row, row["checksum"]) if ended else []
+        if columns and row["run_id"] not in reset:
+            reset.add(row["run_id"])
+            sentences.append(describe_run_damage(row, columns))
+            _keep_row(db, "runs", row)
+            _reset_run(db, row["run_id"])
+        is_missing = row["state"] is None
+        columns = ["record"] if is_missing else _find_changed_request(row)
+        if columns:
+            sentences.append(describe_run_damage(row, columns))
+            _keep_row(db, "study_runs", row)
+            key = (row["study_hash"], row["asked_id"])
+            db.execute("DELETE FROM study_runs WHERE study_hash = ? AND run_id = ?", key)
+    return sentences
+
+
+def _find_changed_request(row: sqlite3.Row) -> list[str]:
+    return find_changed_columns("study_runs", row, row["asked_checksum"])
 
 
 def _keep_row(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
@@ -86,12 +98,12 @@ def _keep_row(db: sqlite3.Connection, table: str, row: sqlite3.Row) -> None:
 
 def _reset_run(db: sqlite3.Connection, run_id: str) -> None:
     """Make a run todo, also one that is done, which no other statement may change."""
-    guard = "done_runs_never_change"
-    db.execute(f"DROP TRIGGER IF EXISTS {guard}")
+    trigger = "done_runs_never_change"
+    db.execute(f"DROP TRIGGER IF EXISTS {trigger}")
     db.execute(
         "UPDATE runs SET state = 'todo', checksum = NULL, owner = NULL, lease_until = NULL, "
         "progress = NULL, fail_kind = NULL, message = NULL, result = NULL, measured = NULL, "
         "ended = NULL WHERE run_id = ?",
         (run_id,),
     )
-    db.execute(TRIGGERS[guard])
+    db.execute(TRIGGERS[trigger])

@@ -1,4 +1,4 @@
-"""Does the store still say what was written? Every row and every blob is read."""
+"""Whether the store still holds what was written: every row and every blob is read."""
 
 from __future__ import annotations
 
@@ -26,45 +26,45 @@ _BLOBS = ("predictions", "weights")
 
 def find_problems(db: sqlite3.Connection, blobs: Path) -> list[str]:
     """One sentence for each fault of the database, its rows and the blobs they name."""
-    found = [
+    problems = [
         f"study.db: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok"
     ]
-    found += [
+    problems += [
         f"study.db: a row of {row[0]} points at a missing row of {row[2]}"
         for row in db.execute("PRAGMA foreign_key_check")
     ]
-    found += [
+    problems += [
         f"study.db: {name}, which guards what is done, is gone"
         for name in find_missing_triggers(db)
     ]
     for table, order in (("studies", "created"), ("settings", "key")):
         for row in db.execute(f"SELECT * FROM {table} ORDER BY {order}"):  # noqa: S608 (constants)
             if columns := find_changed_columns(table, row, row["checksum"]):
-                found.append(describe_row_damage(table, row, columns))
-            elif table == "studies" and not _is_its_hash(row):
-                found.append(f"study {row['study_hash']}: its form does not give its hash")
+                problems.append(describe_row_damage(table, row, columns))
+            elif table == "studies" and not _matches_hash(row):
+                problems.append(f"study {row['study_hash']}: its form does not give its hash")
     for row in db.execute(f"{RUN_ROWS_SQL} ORDER BY study_hash, position"):
         if columns := find_run_damage(row):
-            found.append(describe_run_damage(row, columns))
+            problems.append(describe_run_damage(row, columns))
     dropped = list_dropped_runs(db)
     for row in db.execute("SELECT run_id, result FROM runs WHERE state = 'done' ORDER BY run_id"):
         names = _BLOBS[:1] if row["run_id"] in dropped else _BLOBS
-        found += _result_problems(row["run_id"], row["result"], blobs, names)
-    return found
+        problems += _find_blob_problems(row["run_id"], row["result"], blobs, names)
+    return problems
 
 
-def _is_its_hash(row: sqlite3.Row) -> bool:
+def _matches_hash(row: sqlite3.Row) -> bool:
     return bool(digest(json.loads(row["canonical"]))[:16] == row["study_hash"])
 
 
-def _result_problems(run_id: str, text: str, blobs: Path, names: Sequence[str]) -> Iterator[str]:
+def _find_blob_problems(run_id: str, text: str, blobs: Path, names: Sequence[str]) -> Iterator[str]:
     try:
         result: Any = json.loads(text)
-        named = [result[name] for name in names if name in result]
+        hashes = [result[name] for name in names if name in result]
     except (ValueError, TypeError) as error:
         yield f"run {run_id}: its result is no JSON ({error})"
         return
-    for sha256 in named:
+    for sha256 in hashes:
         try:
             read_blob(blobs, sha256)
         except StoreError as error:
