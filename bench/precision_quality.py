@@ -17,7 +17,7 @@ from paretune.analysis.statistics.paired_difference import student_difference
 from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study
@@ -51,10 +51,10 @@ def scored_cells(precision: str, options: argparse.Namespace) -> dict[str, objec
                 store,
                 study.study_hash,
                 make_training_executor("cpu", 1),
-                stop=StopRequest(),
-                stages=("tune", "final"),
+                StopRequest(),
+                WorkerOptions(("tune", "final")),
             )
-        cells = group_into_cells(study, store.records(study.study_hash, predictions=True))
+        cells = group_into_cells(study, store.load_records(study.study_hash, predictions=True))
     return {cell.method: cell for cell in cells if cell.name in METHODS}
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.older_store import tamper
+from support.tampering import tamper
 from support.tiny_study import as_file, command, finish, small
 
 from paretune.execution import local
 from paretune.execution.progress.observer import SilentObserver
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.store import Store
 from paretune.store.sqlite.checksums import register_checksum_function, write_checksums
 from paretune.study import Study
@@ -87,11 +87,9 @@ def test_verify_says_that_all_is_well_or_what_is_not_and_sets_it_aside(
     assert (code, err) == (0, "") and out.count("set aside: run ") == 6
     assert "0 ended runs, all as written; `paretune run` makes what was set aside again." in out
     with Store.open(copy / "store") as store:
-        stages = ("tune", "final")
+        options = WorkerOptions(("tune", "final"))
         again = Study.load(copy / "s.yaml").study_hash
-        run_worker(
-            store, again, make_training_executor("cpu", 1), stop=StopRequest(), stages=stages
-        )
+        run_worker(store, again, make_training_executor("cpu", 1), StopRequest(), options)
     code, out, err = command(capsys, *asked)
     assert code == 0 and "6 ended runs, all as written." in out, err
 
@@ -116,7 +114,7 @@ def test_report_and_run_say_which_runs_were_lost(
     notes: list[str] = []
     observer = SilentObserver()
     monkeypatch.setattr(observer, "note", notes.append)
-    monkeypatch.setattr(local, "run_study", lambda *args, **more: None)
+    monkeypatch.setattr(local.LocalExecutor, "execute", lambda *args: None)
     run(copy / "s.yaml", store=copy / "store", observer=observer)
     assert any(said in note and "makes it again" in note for note in notes)
 

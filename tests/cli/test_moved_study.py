@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.older_store import as_version_1, tamper
 from support.tiny_study import command, digests, finish, two_files
 
 from paretune.planning import preflight
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store import Store
-from paretune.study import Study, digest
+from paretune.study import Study
 from paretune.verbs.recommend import recommend
 from paretune.verbs.report import load_results
 
@@ -59,7 +58,7 @@ def moved(tmp_path_factory: Any, tiny_model: Any) -> Path:
 
 def kept(folder: Path) -> dict[str, str]:
     with Store.open(folder / "store") as store:
-        return digests(store, store.known_as(Study.load(folder / "words.yaml")))
+        return digests(store, Study.load(folder / "words.yaml").study_hash)
 
 
 def attempts(folder: Path) -> dict[str, tuple[str, int]]:
@@ -117,53 +116,6 @@ def test_a_copy_with_other_data_under_the_same_path_has_runs_of_its_own(
     after = attempts(other)
     ended = [run for run, (state, _) in after.items() if state == "done"]
     assert len(ended) == 2 * len(before) and set(before) < set(ended)
-
-
-def as_before(store: Path, study: Study) -> str:
-    """Turn the store into one of version 1, which kept absolute paths; the study's older hash."""
-    form = study.canonical_form()
-    for task, spec in zip(form["tasks"], study.tasks, strict=True):
-        task |= {"train": spec.train, "test": spec.test}
-    form["models"][0]["name"] = study.models[0].name
-    old = digest(form)[:16]
-    as_version_1(store)
-    text = json.dumps(form, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    tamper(store, "UPDATE studies SET study_hash = ?, canonical = ?", old, text)
-    tamper(store, "UPDATE study_runs SET study_hash = ?", old)
-    return old
-
-
-def test_a_store_that_kept_absolute_paths_is_found_where_it_was_and_elsewhere(
-    capsys: Any, tmp_path: Path, moved: Path
-) -> None:
-    first = tmp_path / "first"
-    shutil.copytree(moved, first)
-    study = Study.load(first / "words.yaml")
-    before = kept(first)
-    old = as_before(first / "store", study)
-    second = tmp_path / "elsewhere" / "second"
-    shutil.copytree(first, second)
-    for folder in (first, second):
-        assert kept(folder) == before
-        assert len(load_results(folder / "words.yaml", folder / "store").records) == 6
-        with Store.open(folder / "store") as store:
-            here = Study.load(folder / "words.yaml")
-            assert store.known_as(here) == old
-            store.adopt(here)
-            assert store.known_as(here) == here.study_hash
-            assert digests(store, here.study_hash) == digests(store, old) == before
-
-
-def test_paths_of_another_folder_are_another_study(tmp_path: Path, moved: Path) -> None:
-    first = tmp_path / "first"
-    shutil.copytree(moved, first)
-    as_before(first / "store", Study.load(first / "words.yaml"))
-    mixed = {**RAW, "tasks": [{**RAW["tasks"][0], "test": "other/test.csv"}]}
-    (first / "other").mkdir()
-    shutil.copy(first / "data" / "test.csv", first / "other" / "test.csv")
-    other = Study.parse(mixed, base=first)
-    with Store.open(first / "store") as store:
-        assert store.known_as(other) == other.study_hash
 
 
 def test_a_study_with_absolute_paths_that_are_edited_takes_its_runs_over(

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.older_store import as_version_1
 from support.tiny_study import as_file, command, finish, small
 
 from paretune.errors import StoreError
@@ -28,7 +27,7 @@ VERBS = [
     ["verify", "s.yaml"],
     ["export", "s.yaml", "--method", "lora", "--to"],
 ]
-STATES = ("closed", "log", "log without index", "version 1", "version 1 with a log")
+STATES = ("closed", "log", "log without index")
 
 ALL = """
 import json, os, sys
@@ -77,8 +76,6 @@ def a_copy(finished: Path, folder: Path, state: str) -> Path:
     folder.mkdir()
     shutil.copytree(finished / "store", folder / "store")
     shutil.copy(finished / "s.yaml", folder)
-    if "version 1" in state:
-        as_version_1(folder / "store")
     if "log" in state:
         # Copied while it is open: what a killed process leaves.
         there = folder / "store" / "study.db"
@@ -143,7 +140,7 @@ def test_where_sqlite_may_not_write_the_store_is_read_and_nothing_in_it_changes(
     study = Study.load(folder / "s.yaml")
     with Store.open(folder / "store") as store:
         assert len(store.load_records(study.study_hash, predictions=True)) == 6
-        assert store.verify() == [] and store.lost() == []
+        assert store.verify() == [] and store.find_lost_runs() == []
         with pytest.raises(StoreError, match="cannot be written"):
             store.set_setting("a", "b")
     code, out, err = command(capsys, "recommend", folder / "s.yaml", "--store", folder / "store")

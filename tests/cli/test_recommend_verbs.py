@@ -13,11 +13,11 @@ from ruamel.yaml import YAML
 from support import fake_records as fake
 
 import paretune
-from paretune.study import quantities
 from paretune.cli import main
 from paretune.errors import StudyError
 from paretune.store import Store
 from paretune.store.prediction_codec import encode_predictions
+from paretune.study import quantities
 from paretune.verbs import compare, recommend
 from paretune.verbs.report import StudyResults
 

@@ -224,13 +224,13 @@ def test_a_run_that_stops_with_an_error_ends_in_8(
     model = tiny_model("bert", tmp_path / "model")
     study = small(tmp_path, model, methods=["head_only"], protocol={"trials": 1, "seeds": [1]})
     file = as_file(study, tmp_path / "s.yaml")
-    start = local.run_study
+    start = local.LocalExecutor.execute
 
     def without_model(*given: Any, **more: Any) -> Any:
         (model / "model.safetensors").unlink()
         return start(*given, **more)
 
-    monkeypatch.setattr(local, "run_study", without_model)
+    monkeypatch.setattr(local.LocalExecutor, "execute", without_model)
     code, out, err = command(capsys, "run", file, "--store", tmp_path / "store", "--workers", "1")
     assert code == 8
     assert "runs stopped with an error" in err and "holds no weights" in err

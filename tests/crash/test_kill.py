@@ -18,12 +18,13 @@ FAKE = Path(__file__).parents[1] / "support" / "fake_worker.py"
 STUDY_COMMAND = """
 import sys
 from pathlib import Path
-from paretune.execution.local import run_study
-from paretune.execution.progress.observer import observing
+from paretune.execution.executor import StudyCallbacks
+from paretune.execution.local import LocalExecutor
+from paretune.execution.progress.observer import open_observer
 from paretune.store import Store
-with Store.open(Path(sys.argv[1]), create=True) as store, observing(sys.stdout) as observer:
-    run_study(store, sys.argv[3], workers=2, threads=1, observer=observer, expand=lambda: 0,
-              command=(sys.executable, sys.argv[2]))
+with Store.open(Path(sys.argv[1]), create=True) as store, open_observer(sys.stdout) as observer:
+    executor = LocalExecutor(workers=2, command=(sys.executable, sys.argv[2]))
+    executor.execute(store, sys.argv[3], StudyCallbacks(observer, add_runs=lambda: 0))
 """
 
 

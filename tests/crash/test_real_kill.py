@@ -48,7 +48,7 @@ def in_hand(folder: Path, study: Study) -> bool:
         return False
     with Store.open(folder, create=True) as store:
         states = store.load_statuses(study.study_hash)
-    return any(state.state == "running" and not state.free for state in states)
+    return any(state.state == "running" and not state.is_claimable for state in states)
 
 
 def ended(folder: Path, study: Study) -> int:

@@ -46,7 +46,7 @@ def gone(family: list[psutil.Process]) -> bool:
 
 
 def in_hand(store: Store, study: str = STUDY) -> list[RunStatus]:
-    return [s for s in store.load_statuses(study) if s.state == "running" and not s.free]
+    return [s for s in store.load_statuses(study) if s.state == "running" and not s.is_claimable]
 
 
 def holding(tmp_path: Path, stage: str = "tune") -> tuple[Store, Callable[[], bool]]:
@@ -149,7 +149,7 @@ def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
     assert process.wait(timeout=120) == 130
     with Store.open(folder) as store:
         assert {s.state for s in store.load_statuses(study.study_hash)} <= {"todo", "done"}
-        kept = {run_id: read_progress(store.checkpoint(run_id)) for run_id in reached}
+        kept = {run_id: read_progress(store.checkpoint_path(run_id)) for run_id in reached}
     for run_id, progress in kept.items():
         assert progress is not None and progress.step >= reached[run_id]
     assert len({p.step for p in kept.values() if p is not None}) == 1

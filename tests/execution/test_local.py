@@ -9,7 +9,8 @@ from support.tiny_runs import STUDY, a_run, a_store, runs
 
 from paretune.errors import ParetuneError, StoreError
 from paretune.execution import worker_crashes
-from paretune.execution.local import run_study
+from paretune.execution.executor import StudyCallbacks
+from paretune.execution.local import LocalExecutor
 from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring import processor
 from paretune.planning.worker_count import choose_worker_count
@@ -32,9 +33,10 @@ class Heard:
         self.notes.append(text)
 
 
-def drive(store, observer=None, **more):
-    asked = {"workers": 2, "threads": 1, "expand": lambda: 0, "command": COMMAND, **more}
-    return run_study(store, STUDY, observer=observer or Heard(), **asked)
+def drive(store, observer=None, *, add_runs=lambda: 0, planned_runs=0, **settings):
+    executor = LocalExecutor(**{"workers": 2, "command": COMMAND, **settings})
+    callbacks = StudyCallbacks(observer or Heard(), add_runs, planned_runs=planned_runs)
+    return executor.execute(store, STUDY, callbacks)
 
 
 def lines(folder: Path) -> list[list[str]]:
@@ -44,14 +46,14 @@ def lines(folder: Path) -> list[list[str]]:
 def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
     store, heard = a_store(tmp_path, runs(4, sleep=0.01)), Heard()
 
-    def expand():
+    def add_runs():
         new = store.add_runs(STUDY, runs(2, "cost", "cost")) if finals() else 0
         return new + store.add_runs(STUDY, runs(2, "final", "final"))
 
     def finals():
         return any(s.stage == "final" and s.ended for s in store.load_statuses(STUDY))
 
-    summary = drive(store, heard, expand=expand, planned=8)
+    summary = drive(store, heard, add_runs=add_runs, planned_runs=8)
     assert (summary.total, summary.ended, summary.outcomes) == (8, 8, {"ok": 8})
     assert sorted(heard.ends) == sorted(s.run_id for s in store.load_statuses(STUDY))
     assert heard.snapshots[-1].ended == heard.snapshots[-1].total == 8
@@ -118,7 +120,7 @@ def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_
         in summary.failed[0].message
     )
     assert store.load_statuses(STUDY)[0].attempt == 3
-    assert sum("tried again" in note for note in heard.notes) == 2
+    assert sum("retrying" in note for note in heard.notes) == 2
 
 
 @pytest.mark.parametrize(("needs", "outcome"), [(1, "ok"), (2, "ok"), (3, "out_of_memory")])
@@ -132,7 +134,7 @@ def test_a_kill_for_memory_halves_and_the_third_is_a_result(tmp_path, monkeypatc
     halvings = [line[4] for line in lines(tmp_path) if line[0] == "start"]
     assert halvings == [str(n) for n in range(min(needs, 2) + 1)]
     assert store.get_setting("halve/big") == str(min(needs, 2))
-    assert sum("want of memory" in note for note in heard.notes) == min(needs, 2)
+    assert sum("lack of memory" in note for note in heard.notes) == min(needs, 2)
 
 
 def test_a_kill_without_a_sign_of_the_kernel_is_no_memory_kill(tmp_path):
@@ -222,7 +224,7 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
     process = SimpleNamespace(
         terminate=lambda: told.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
-    crew = WorkerPool(tmp_path, "study", "cpu", 60.0)
+    crew = WorkerPool(tmp_path, "study")
     crew._workers.append(_Worker(process, "one", None, solo=False))  # type: ignore[arg-type]
     crew.request_stop()
     crew.stop()

@@ -101,15 +101,15 @@ def test_killed_beside_others_it_goes_on_by_itself_and_whole(
     kernel[0] = 2
     watch.handle_exits([killed("one"), killed("two")], store.load_statuses(STUDY))
     assert len(notes) == 2
-    assert all("want of memory, beside 1 other run; it goes on with nothing" in n for n in notes)
-    assert store.settings("halve/") == {}
-    assert set(store.settings(ISOLATED_PREFIX)) == {"run000", "run001"}
+    assert all("lack of memory, beside 1 other run; it goes on unchanged" in n for n in notes)
+    assert store.get_settings("halve/") == {}
+    assert set(store.get_settings(ISOLATED_PREFIX)) == {"run000", "run001"}
     # Alone now, and killed again: it is too large itself.
     states = [s for s in store.load_statuses(STUDY) if s.run_id == "run000"]
     kernel[0] = 3
     watch.handle_exits([killed("one")], states)
     assert "with nothing beside it; it goes on with its micro-batch halved once" in notes[-1]
-    assert store.settings("halve/") == {"run000": "1"}
+    assert store.get_settings("halve/") == {"run000": "1"}
 
 
 def test_a_kill_that_was_not_for_memory_is_none(tmp_path: Path, kernel: list[int]) -> None:
@@ -118,8 +118,8 @@ def test_a_kill_that_was_not_for_memory_is_none(tmp_path: Path, kernel: list[int
     for owner in ("one", "two"):
         store.claim(owner, STUDY)
     watch.handle_exits([killed("one")], store.load_statuses(STUDY))
-    assert "ended by signal SIGKILL; it is tried again" in notes[-1]
-    assert store.settings(ISOLATED_PREFIX) == store.settings("halve/") == {}
+    assert "ended by signal SIGKILL; retrying" in notes[-1]
+    assert store.get_settings(ISOLATED_PREFIX) == store.get_settings("halve/") == {}
 
 
 def test_what_runs_by_itself_has_nothing_beside_it(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
     assert choose_worker_count([xlmr_full] * 5, "cpu", 1).count == 1
     assert choose_worker_count([lora] * 20, "cpu", 1).count == 8
     mixed = choose_worker_count([xlmr_full] * 5 + [lora] * 5, "cpu", 1)
-    assert (mixed.count, mixed.beside(xlmr_full), mixed.beside(lora)) == (5, 1, 5)
+    assert (mixed.count, mixed.count_fitting(xlmr_full), mixed.count_fitting(lora)) == (5, 1, 5)
     assert choose_worker_count([lora] * 20, "cpu", 4).count == 2  # threads of each
     assert choose_worker_count([], "cpu", 1).count == 8
     assert choose_worker_count([worker_bytes(200 * GIB)], "cpu", 1).count == 1
@@ -186,7 +186,7 @@ def test_what_a_run_needs_is_kept_before_it_can_be_claimed(tmp_path: Path, tiny_
         store.save_study(study.study_hash, study.study, "", study.canonical_form())
         predictor = CostPredictor(context, {})
         preflight.add_missing_runs(study, context, store, predictor)
-        needs = store.settings(MEMORY_PREFIX)
+        needs = store.get_settings(MEMORY_PREFIX)
         for state in store.load_statuses(study.study_hash):
             if state.stage == "cost":
                 assert state.run_id not in needs

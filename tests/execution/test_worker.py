@@ -95,12 +95,12 @@ def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
 def test_a_signal_gives_the_run_back_and_the_next_worker_goes_on(tmp_path, number):
     store = a_store(tmp_path, runs(1, hold=True))
     worker = start(tmp_path)
-    until(store, lambda states: store.checkpoint("run000").exists())
+    until(store, lambda states: store.checkpoint_path("run000").exists())
     worker.send_signal(number)
     assert worker.wait() == 130
     state = store.load_statuses(STUDY)[0]
     assert (state.state, state.owner) == ("todo", None)
-    assert store.checkpoint("run000").exists()
+    assert store.checkpoint_path("run000").exists()
     (tmp_path / "go").touch()
     assert start(tmp_path).wait() == 0
     assert store.load_statuses(STUDY)[0].attempt == 2
@@ -136,7 +136,7 @@ def test_a_stopped_worker_loses_its_lease_and_its_late_finish_is_refused(tmp_pat
     slow = start(tmp_path, "--lease", "0.6")
     until(store, lambda states: "step" in states[0].progress)
     os.kill(slow.pid, signal.SIGSTOP)
-    until(store, lambda states: states[0].free)
+    until(store, lambda states: states[0].is_claimable)
     quick = store.claim("quick", STUDY)
     store.finish(quick, {"outcome": "ok", "by": "quick"}, {}, {})
     os.kill(slow.pid, signal.SIGCONT)
@@ -150,7 +150,7 @@ def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
     worker = start(tmp_path, "--lease", "1.5")
     until(store, lambda states: states[0].state == "running")
     while worker.poll() is None:
-        assert not store.load_statuses(STUDY)[0].free or store.load_statuses(STUDY)[0].ended
+        assert not store.load_statuses(STUDY)[0].is_claimable or store.load_statuses(STUDY)[0].ended
         time.sleep(0.02)
     assert store.load_statuses(STUDY)[0].attempt == 1
     assert store.load_statuses(STUDY)[0].outcome == "ok"
@@ -159,7 +159,7 @@ def test_the_heartbeat_outlives_a_step_longer_than_the_lease(tmp_path):
 def test_a_lost_lease_is_raised_in_the_run(tmp_path):
     store = a_store(tmp_path, runs(1))
     claim = store.claim("slow", STUDY, lease_seconds=0.2)
-    with pytest.raises(StaleClaimError), Lease(tmp_path, claim) as lease:
+    with pytest.raises(StaleClaimError), Lease(store, claim) as lease:
         store.release(claim)
         for step in range(6000):
             lease.report({"step": step})

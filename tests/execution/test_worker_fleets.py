@@ -9,41 +9,42 @@ from typing import Any
 
 import pytest
 from support import fake_worker
-from support.fake_worker import Outcome
+from support.fake_worker import FakeExecutor, Outcome
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import DataError, DeviceLostError, StaleClaimError
-from paretune.execution.fleet_claims import DEVICE_LOST_NOTE, FLEET_OUT_OF_MEMORY_NOTE, FleetLimits
-from paretune.execution.run_executor import FleetOutOfMemoryError
+from paretune.execution.run_executor import FleetLimits, FleetOutOfMemoryError
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import (
+    DEVICE_LOST_NOTE,
+    FLEET_OUT_OF_MEMORY_NOTE,
+    WorkerOptions,
+    run_worker,
+)
 from paretune.store import Store
 from paretune.study import Run
 
 
-class Fleets:
+class FleetExecutor(FakeExecutor):
     """Runs of one ``group`` go together, a step each in turn; ``act`` says what else happens."""
 
     def __init__(self, act: str | None = None, between: Callable[[], None] | None = None) -> None:
         self.act, self.between = act, between
         self.together: list[list[int]] = []
 
-    def kind(self, run: Run) -> str:
+    def fleet_key(self, run: Run) -> str:
         return f"{run.method.name} {run.method.options.get('group')}"
 
-    def seats(self, run: Run, most: int, budget_bytes: int, *, where_it_pays: bool) -> int:
+    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
         assert budget_bytes > 0
         if self.act == "obstacle":
             raise DataError("no such file.", where="train.csv", remedy="Look again.")
-        return 1 if run.method.options.get("group") == "alone" else most
+        return 1 if run.method.options.get("group") == "alone" else limits.max_runs
 
-    def rest(self) -> None:
-        pass
-
-    def train(
+    def execute_fleet(
         self,
         jobs: Sequence[Any],
-        more: Callable[[int], Sequence[Any]],
+        next_jobs: Callable[[int], Sequence[Any]],
         finish: Callable[[Any, Any], None],
     ) -> None:
         held = [(job, job.run.method.options.get("steps", 2)) for job in jobs]
@@ -72,16 +73,18 @@ class Fleets:
                     finish(job, Outcome(result, {}, {}))
             held = staying
             if len(held) < places:
-                held += [(job, step + 2) for job in more(places - len(held))]
+                held += [(job, step + 2) for job in next_jobs(places - len(held))]
 
 
 def go(
-    store: Store, fleets: Fleets, most: int, workers: int = 1, stop: StopRequest | None = None
+    store: Store,
+    executor: FleetExecutor,
+    max_runs: int,
+    workers: int = 1,
+    stop: StopRequest | None = None,
 ) -> None:
-    asked = FleetLimits(most, workers)
-    run_worker(
-        store, STUDY, fake_worker.execute, stop=stop or StopRequest(), fleets=fleets, asked=asked
-    )
+    options = WorkerOptions(fleets=FleetLimits(max_runs, workers))
+    run_worker(store, STUDY, executor, stop or StopRequest(), options)
 
 
 def outcomes(store: Store) -> list[str]:
@@ -90,31 +93,33 @@ def outcomes(store: Store) -> list[str]:
 
 def test_runs_of_a_kind_go_together_and_the_next_takes_a_seat(tmp_path: Path) -> None:
     asked = [*runs(5, group="a"), *runs(2, prefix="other", group="b"), *runs(1, "cost", "cost")]
-    store, fleets = a_store(tmp_path, asked), Fleets()
-    go(store, fleets, most=3)
-    assert fleets.together == [[0, 1, 2]] * 2 + [[3, 4]] * 2 + [[0, 1]] * 2
+    store, executor = a_store(tmp_path, asked), FleetExecutor()
+    go(store, executor, max_runs=3)
+    assert executor.together == [[0, 1, 2]] * 2 + [[3, 4]] * 2 + [[0, 1]] * 2
     assert outcomes(store) == ["ok"] * 8
     assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
 
 
 def test_each_worker_is_left_its_part(tmp_path: Path) -> None:
-    store, fleets = a_store(tmp_path, runs(6, group="a")), Fleets()
-    go(store, fleets, most=8, workers=2)
+    store, executor = a_store(tmp_path, runs(6, group="a")), FleetExecutor()
+    go(store, executor, max_runs=8, workers=2)
     # The first and half of the five that are left; then half of what is left, each time.
-    assert fleets.together[0] == [0, 1, 2, 3]
+    assert executor.together[0] == [0, 1, 2, 3]
     assert outcomes(store) == ["ok"] * 6
 
 
-@pytest.mark.parametrize(("most", "group"), [(1, "a"), (4, "alone")])
-def test_without_seats_every_run_is_executed_alone(tmp_path: Path, most: int, group: str) -> None:
-    store, fleets = a_store(tmp_path, runs(3, group=group)), Fleets()
-    go(store, fleets, most=most)
-    assert fleets.together == [] and outcomes(store) == ["ok"] * 3
+@pytest.mark.parametrize(("max_runs", "group"), [(1, "a"), (4, "alone")])
+def test_without_seats_every_run_is_executed_alone(
+    tmp_path: Path, max_runs: int, group: str
+) -> None:
+    store, executor = a_store(tmp_path, runs(3, group=group)), FleetExecutor()
+    go(store, executor, max_runs=max_runs)
+    assert executor.together == [] and outcomes(store) == ["ok"] * 3
 
 
 def test_where_memory_ends_its_runs_go_on_alone_and_say_so(tmp_path: Path) -> None:
-    store, fleets = a_store(tmp_path, runs(3, group="a")), Fleets("memory")
-    go(store, fleets, most=3)
+    store, executor = a_store(tmp_path, runs(3, group="a")), FleetExecutor("memory")
+    go(store, executor, max_runs=3)
     assert outcomes(store) == ["ok"] * 3
     assert all(
         FLEET_OUT_OF_MEMORY_NOTE in record.result["notes"] for record in store.load_records(STUDY)
@@ -122,10 +127,10 @@ def test_where_memory_ends_its_runs_go_on_alone_and_say_so(tmp_path: Path) -> No
 
 
 def test_a_run_that_was_too_large_before_is_in_no_fleet(tmp_path: Path) -> None:
-    store, fleets = a_store(tmp_path, runs(4, group="a")), Fleets()
+    store, executor = a_store(tmp_path, runs(4, group="a")), FleetExecutor()
     store.set_setting("halve/run001", "1")
-    go(store, fleets, most=4)
-    assert fleets.together == [[0, 2, 3]] * 2
+    go(store, executor, max_runs=4)
+    assert executor.together == [[0, 2, 3]] * 2
     assert outcomes(store) == ["ok"] * 4
 
 
@@ -134,16 +139,16 @@ def test_a_cuda_error_in_a_fleet_gives_its_runs_back_to_be_trained_alone(
 ) -> None:
     """Any of them may be the cause; alone in the next worker, only that one fails."""
     asked = [*runs(2, group="a"), *runs(1, prefix="sticky", group="a", act="sticky")]
-    store, fleets = a_store(tmp_path, asked), Fleets("sticky")
+    store, executor = a_store(tmp_path, asked), FleetExecutor("sticky")
     monkeypatch.setattr(fake_worker, "lost", [])
     with pytest.raises(DeviceLostError):
-        go(store, fleets, most=3)
-    assert fleets.together == [[0, 1, 0]] * 2
-    assert [(s.state, s.free) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3
+        go(store, executor, max_runs=3)
+    assert executor.together == [[0, 1, 0]] * 2
+    assert [(s.state, s.is_claimable) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3
     monkeypatch.setattr(fake_worker, "lost", [])  # the next process
     with pytest.raises(DeviceLostError):
-        go(store, fleets, most=3)
-    assert fleets.together == [[0, 1, 0]] * 2
+        go(store, executor, max_runs=3)
+    assert executor.together == [[0, 1, 0]] * 2
     assert outcomes(store) == ["ok", "ok", "error"]
     assert all(
         DEVICE_LOST_NOTE in record.result["notes"] for record in store.load_records(STUDY)[:2]
@@ -155,7 +160,7 @@ def test_what_stops_a_fleet_is_told_of_each_of_its_runs(
     tmp_path: Path, act: str, said: str
 ) -> None:
     store = a_store(tmp_path, runs(2, group="a"))
-    go(store, Fleets(act), most=2)
+    go(store, FleetExecutor(act), max_runs=2)
     assert outcomes(store) == ["error"] * 2
     assert all(said in str(record.message) for record in store.load_records(STUDY))
 
@@ -166,8 +171,8 @@ def test_told_to_stop_all_runs_are_given_back(tmp_path: Path) -> None:
     def signalled() -> None:
         stop._receive(signal.SIGTERM)
 
-    go(store, Fleets(between=signalled), most=2, stop=stop)
-    assert [(s.state, s.free) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3
+    go(store, FleetExecutor(between=signalled), max_runs=2, stop=stop)
+    assert [(s.state, s.is_claimable) for s in store.load_statuses(STUDY)] == [("todo", True)] * 3
 
 
 def test_a_run_that_was_lost_ends_elsewhere(tmp_path: Path) -> None:
@@ -180,5 +185,5 @@ def test_a_run_that_was_lost_ends_elsewhere(tmp_path: Path) -> None:
             with store._write() as db:
                 db.execute("UPDATE runs SET attempt = 2, owner = 'x' WHERE run_id = 'run000'")
 
-    go(store, Fleets(between=taken), most=2)
+    go(store, FleetExecutor(between=taken), max_runs=2)
     assert [s.state for s in store.load_statuses(STUDY)] == ["running", "done"]

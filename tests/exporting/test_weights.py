@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,13 +145,13 @@ def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_mode
 
     from paretune.execution.run_executor import make_training_executor
 
-    execute = make_training_executor("cpu", 1, keep_bytes=20_000)
+    executor = make_training_executor("cpu", 1, keep_bytes=20_000)
     task = tiny_task(tmp_path / "data")
     for method, stage, there in (
         ("lora", "final", True), ("full", "final", False), ("lora", "tune", False),
     ):  # fmt: skip
         run = tiny_run(task, tiny_model("bert"), method, stage=stage)
-        left = execute(run, checkpoint=tmp_path / "x", report=silent, halvings=0)
+        left = executor.execute(SimpleNamespace(run=run, checkpoint=tmp_path / "x", report=silent))
         assert ("weights" in left.blobs) is there
         assert (left.result["trained_bytes"] <= 20_000) is (method == "lora")
         assert not any("not kept" in note for note in left.result["notes"])

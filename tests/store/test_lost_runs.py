@@ -6,28 +6,29 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.older_store import tamper
+from support.tampering import tamper
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
-from paretune.store import Store, open_folder
+from paretune.store import Store
+from paretune.store import store as store_module
 from paretune.store.journal import EndedRun, append_ended_runs, read_ended_runs
 
 FINISH = """
 import os, signal, sys
 from pathlib import Path
-from paretune.store import Store, done, store as module
-from paretune.store.owner import this_owner
+from paretune.store import Store, journal, store as module
+from paretune.store.owner import current_owner
 folder, study, many, where = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 store = Store.open(folder)
 for n in range(many):
     if n == many - 1 and where == "before the note":
-        module.note = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        module.append_ended_runs = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if n == many - 1 and where == "in the commit":
-        module.seal = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        module.write_checksums = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if n == many - 1 and where == "in the note":
-        done.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
-    store.finish(store.claim(this_owner(), study), {"outcome": "ok"}, {}, {})
+        journal.os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+    store.finish(store.claim(current_owner(), study), {"outcome": "ok"}, {}, {})
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -48,18 +49,18 @@ def test_runs_that_a_damaged_log_takes_back_are_told_by_name_until_they_are_made
     with Store.open(tmp_path) as store:
         left = {record.run_id for record in store.load_records(STUDY)}
         assert 0 < len(left) < 5
-        lost = store.lost(STUDY)
+        lost = store.find_lost_runs(STUDY)
         assert {run.run_id for run in lost} == {f"run{n:03d}" for n in range(5)} - left
-        assert lost[-1].what == "cb-sl x tiny x lora, tune, seed 4"
+        assert lost[-1].description == "cb-sl x tiny x lora, tune, seed 4"
         assert [
-            f"run {run.run_id} ({run.what}) was done, and the database has lost it" in said
+            f"run {run.run_id} ({run.description}) was done, and the database has lost it" in said
             for run, said in zip(lost, store.verify(), strict=True)
         ] == [True] * len(lost)
-        assert store.lost("another study") == []
+        assert store.find_lost_runs("another study") == []
         store.add_runs(STUDY, runs(6))
         while (claim := store.claim("a", STUDY)) is not None:
             store.finish(claim, {"outcome": "ok"}, {}, {})
-        assert store.lost() == [] and store.verify() == []
+        assert store.find_lost_runs() == [] and store.verify() == []
 
 
 def test_a_lost_database_is_told(tmp_path):
@@ -68,7 +69,7 @@ def test_a_lost_database_is_told(tmp_path):
     for file in tmp_path.glob("study.db*"):
         file.unlink()
     with a_store(tmp_path, runs(2)) as store:
-        assert [run.run_id for run in store.lost(STUDY)] == ["run000", "run001"]
+        assert [run.run_id for run in store.find_lost_runs(STUDY)] == ["run000", "run001"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_a_kill_at_any_moment_is_no_alarm_and_what_was_not_noted_is_noted_later(
     assert len(read_ended_runs(tmp_path / "done.jsonl")) == told
     with Store.open(tmp_path) as store:
         assert len(store.load_records(STUDY)) == done
-        assert store.lost() == [] and store.verify() == []
+        assert store.find_lost_runs() == [] and store.verify() == []
     Store.open(tmp_path, create=True).close()
     assert len(read_ended_runs(tmp_path / "done.jsonl")) == done
 
@@ -103,9 +104,9 @@ def test_a_run_of_two_studies_is_noted_for_both_and_a_retried_one_is_not_lost(tm
         (run.study_hash, run.run_id, run.failed) for run in read_ended_runs(tmp_path / "done.jsonl")
     ]
     assert notes == [(STUDY, "run000", False), ("other", "run000", False), (STUDY, "run001", True)]
-    assert store.retry(STUDY) == 1 and store.lost() == []
+    assert store.retry(STUDY) == 1 and store.find_lost_runs() == []
     store.finish(store.claim("a", STUDY), {"outcome": "ok"}, {}, {})
-    assert store.lost() == [] and len(read_ended_runs(tmp_path / "done.jsonl")) == 4
+    assert store.find_lost_runs() == [] and len(read_ended_runs(tmp_path / "done.jsonl")) == 4
 
 
 def test_a_failed_run_that_the_study_no_longer_has_is_lost(tmp_path):
@@ -113,22 +114,24 @@ def test_a_failed_run_that_the_study_no_longer_has_is_lost(tmp_path):
         store.fail(store.claim("a", STUDY), "out_of_memory", "too large", {})
     tamper(tmp_path, "DELETE FROM study_runs")
     with Store.open(tmp_path) as store:
-        (lost,) = store.lost(STUDY)
+        (lost,) = store.find_lost_runs(STUDY)
         assert str(lost).startswith("run run000 (cb-sl x tiny x lora, tune, seed 0) had failed")
         store.add_runs(STUDY, runs(1))
-        assert store.lost() == []
+        assert store.find_lost_runs() == []
 
 
 def test_a_run_that_another_process_ends_meanwhile_is_not_lost(tmp_path, monkeypatch):
     store, other = a_store(tmp_path, runs(3)), Store.open(tmp_path)
-    usual = open_folder.read_ended_runs
+    usual = store_module.read_ended_runs
 
     def late(path):
         other.finish(other.claim("b", STUDY), {"outcome": "ok"}, {}, {})
         return usual(path)
 
-    monkeypatch.setattr(open_folder, "read_ended_runs", late)
-    assert store.lost() == [] and store.verify() == [] and store.lost(STUDY) == []
+    monkeypatch.setattr(store_module, "read_ended_runs", late)
+    assert (
+        store.find_lost_runs() == [] and store.verify() == [] and store.find_lost_runs(STUDY) == []
+    )
 
 
 def test_a_torn_or_damaged_line_says_nothing_and_spoils_no_other(tmp_path):
@@ -159,5 +162,5 @@ def test_a_full_disk_loses_the_note_and_not_the_run(tmp_path, monkeypatch):
     assert [record.outcome for record in store.load_records(STUDY)] == ["ok"]
     store.close()
     with Store.open(tmp_path, create=True) as store:
-        assert store.lost() == []
+        assert store.find_lost_runs() == []
     assert len(read_ended_runs(tmp_path / "done.jsonl")) == 1

@@ -107,7 +107,7 @@ def test_a_write_killed_half_way_leaves_no_half_blob_and_its_part_is_swept(tmp_p
 import os, signal, sys
 from pathlib import Path
 from paretune.store import Store, blobs
-from paretune.store.owner import this_owner
+from paretune.store.owner import current_owner
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 blobs.write_blob(Path(sys.argv[1]) / "blobs", b"tensors" * 1000)
 """
@@ -125,10 +125,10 @@ def test_checkpoints_of_ended_runs_are_swept_others_stay(tmp_path):
     done, held = store.claim("a", STUDY), store.claim("a", STUDY)
     store.finish(done, {"outcome": "ok"}, {}, {})
     for claim in (done, held):
-        store.checkpoint(claim.run_id).write_bytes(b"state")
+        store.checkpoint_path(claim.run_id).write_bytes(b"state")
     Store.open(tmp_path, create=True).close()
-    assert not store.checkpoint(done.run_id).exists()
-    assert store.checkpoint(held.run_id).exists()
+    assert not store.checkpoint_path(done.run_id).exists()
+    assert store.checkpoint_path(held.run_id).exists()
 
 
 def test_there_is_no_store(tmp_path):
@@ -165,21 +165,19 @@ def test_another_programs_database_is_refused(tmp_path):
         Store.open(tmp_path, create=True)
 
 
-def test_a_store_of_version_1_is_still_opened(tmp_path):
-    (tmp_path / "blobs").mkdir()
+def test_a_store_of_before_the_frozen_format_is_refused_untouched(tmp_path):
+    finished(tmp_path).close()
     db = sqlite3.connect(tmp_path / "study.db")
-    db.executescript((Path(__file__).parent / "version1.sql").read_text(encoding="utf-8"))
+    db.execute("PRAGMA user_version = 1")
     db.close()
-    store = Store.open(tmp_path)
-    assert [r.outcome for r in store.load_records("2dcf1b1e9a2d8e0f")] == ["ok", "error"]
-    assert store.load_records("2dcf1b1e9a2d8e0f")[0].run.method.options == {"rank": 4}
+    with pytest.raises(StoreError, match=r"before 0\.1\.0 \(store version 1.*nothing was changed"):
+        Store.open(tmp_path, create=True)
 
 
 def test_an_older_store_is_migrated_forward_and_keeps_its_rows(tmp_path, monkeypatch):
     finished(tmp_path).close()
     extra = ("ALTER TABLE runs ADD COLUMN host TEXT", "CREATE TABLE notes (text TEXT) STRICT")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, extra))
-    monkeypatch.setattr("paretune.store.sqlite.open_database.MIGRATIONS", schema.MIGRATIONS)
     assert [r.outcome for r in Store.open(tmp_path).load_records(STUDY)] == ["ok"]
     db = sqlite3.connect(tmp_path / "study.db")
     assert db.execute("PRAGMA user_version").fetchone() == (3,)
@@ -190,7 +188,6 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     finished(tmp_path).close()
     broken = ("CREATE TABLE notes (text TEXT) STRICT", "ALTER TABLE missing ADD COLUMN x")
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
-    monkeypatch.setattr("paretune.store.sqlite.open_database.MIGRATIONS", schema.MIGRATIONS)
     with pytest.raises(sqlite3.OperationalError, match="no such table"):
         Store.open(tmp_path)
     monkeypatch.undo()

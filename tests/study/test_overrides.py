@@ -10,9 +10,9 @@ from ruamel.yaml import YAML
 from support.tiny_study import as_file, command, finish, small
 
 from paretune.errors import StudyError
-from paretune.study.overrides import apply_overrides
 from paretune.store import Store
 from paretune.study import Study
+from paretune.study.overrides import apply_overrides
 from paretune.verbs import study_input
 
 TEXT = """study: s
@@ -92,7 +92,7 @@ def test_entries_go_by_their_names_in_the_tables(entry: str) -> None:
 
 
 def test_twice_is_once_too_often(file: Path) -> None:
-    with pytest.raises(StudyError, match=r"training\.epochs is given twice"):
+    with pytest.raises(StudyError, match=r"training\.epochs is set twice"):
         Study.load(file, ["training.epochs=1", "training.epochs=2"])
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from paretune.errors import StudyError
-from paretune.study import TaskSpec
-from paretune.study import MAX_COUNTS, Study
+from paretune.study import Study, TaskSpec
+from paretune.study.protocol import MAX_COUNTS
 from paretune.study.study_file import MAX_VALUES
 from paretune.verbs import study_input
 
@@ -38,7 +38,7 @@ def said(path: Path, text: str) -> str:
         ("study: s\ntasks:\n\t- cb\n", 3, "a tab stands where spaces belong"),
         ("study: s\ntasks: [cb\nmodels: m\n", 2, "the bracket that opens here is not closed"),
         ("study: s\ntasks: {name: cb\nmodels: m\n", 2, "the bracket that opens here is not clos"),
-        ("study: a\nstudy: b\n", 2, 'the key "study" stands there twice'),
+        ("study: a\nstudy: b\n", 2, 'the key "study" is given twice'),
         ("tasks:\n  - cb\n models: m\n", 3, "the line begins in another column"),
         ("study: 'x\ntasks: cb\n", 1, "the quote that opens here is not closed"),
         ("study: !!python/object/apply:os.system ['true']\n", 1, "! begins a tag"),
@@ -183,7 +183,7 @@ def test_too_many_seeds_and_runs(tmp_path: Path) -> None:
             + "".join(f"{b}: &{b} [{f'*{a},' * 10}]\n" for a, b in pairwise("abcdefghi")),
             "more than 20,000 values",
         ),
-        ("study: &a [*a]\n", "stands inside of what it names"),
+        ("study: &a [*a]\n", "stands inside its own anchor"),
     ],
 )  # fmt: skip
 def test_nests_and_bombs_end_in_one_sentence(tmp_path: Path, text: str, what: str) -> None:

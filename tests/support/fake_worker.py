@@ -23,8 +23,9 @@ from typing import Any
 from paretune.errors import DataError
 from paretune.execution import worker
 from paretune.execution.costs import fork_server
-from paretune.execution.run_executor import ReportProgress
+from paretune.execution.run_executor import FleetLimits
 from paretune.study import Run
+from paretune.training.job import Job, Report
 
 REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
 """Set, a worker that is copied imports what real runs need, before it is: seconds for each."""
@@ -41,7 +42,7 @@ lost: list[int] = []
 """Seeds of the runs that took this process its GPU."""
 
 
-def execute(run: Run, *, checkpoint: Path, report: ReportProgress, halvings: int) -> Outcome:
+def execute(run: Run, *, checkpoint: Path, report: Report, halvings: int) -> Outcome:
     options = run.method.options
     steps, act = options.get("steps", 4), options.get("act")
     note(checkpoint, f"start {run.stage} {run.seed} {os.getpid()} {halvings}")
@@ -80,6 +81,25 @@ def execute(run: Run, *, checkpoint: Path, report: ReportProgress, halvings: int
     return Outcome(result, measured, {"weights": state.encode() * 100})
 
 
+class FakeExecutor:
+    """Executes runs by :func:`execute`, each alone."""
+
+    def execute(self, job: Job, halvings: int = 0) -> Outcome:
+        return execute(job.run, checkpoint=job.checkpoint, report=job.report, halvings=halvings)
+
+    def fleet_key(self, run: Run) -> str:
+        return run.method.name
+
+    def fleet_capacity(self, run: Run, limits: FleetLimits, budget_bytes: int) -> int:
+        return 1
+
+    def execute_fleet(self, jobs: Any, next_jobs: Any, finish: Any) -> None:
+        raise AssertionError("there are no fleets")
+
+    def release_memory(self) -> None:
+        pass
+
+
 def lose_device(seed: int) -> None:
     """What torch raises at a device-side assertion, and at all that comes after it."""
     import torch
@@ -89,7 +109,7 @@ def lose_device(seed: int) -> None:
     raise accelerator(f"CUDA error: device-side assert triggered (run {lost[0]})")
 
 
-def wait_until(condition: Callable[[], bool], report: ReportProgress, step: int) -> None:
+def wait_until(condition: Callable[[], bool], report: Report, step: int) -> None:
     while not condition():
         time.sleep(0.01)
         report({"step": step})
@@ -109,4 +129,4 @@ def note(checkpoint: Path, line: str) -> None:
 if __name__ == "__main__":
     if REAL_IMPORTS not in os.environ:
         fork_server.PRELOADED_MODULES = ()
-    sys.exit(worker.main(execute=execute))
+    sys.exit(worker.main(executor=FakeExecutor()))

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study, digest
@@ -62,13 +62,14 @@ def finish(study: Study, folder: Path, *, costs: int | None = None) -> Store:
     store = Store.open(folder, create=True)
     context = preflight.make_context(store, "cpu")
     store.save_study(study.study_hash, study.study, "", study.canonical_form())
-    execute = make_training_executor("cpu", 1)
+    executor = make_training_executor("cpu", 1)
     while preflight.add_missing_runs(study, context, store):
-        run_worker(store, study.study_hash, execute, stop=StopRequest(), stages=("tune", "final"))
-    if costs != 0:
         run_worker(
-            store, study.study_hash, execute, stop=StopRequest(), stages=("cost",), limit=costs
+            store, study.study_hash, executor, StopRequest(), WorkerOptions(("tune", "final"))
         )
+    if costs != 0:
+        options = WorkerOptions(("cost",), limit=costs)
+        run_worker(store, study.study_hash, executor, StopRequest(), options)
     return store
 
 

@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 from support import fake_records, tiny_study
+from support.fake_worker import FakeExecutor
 from support.tiny_runs import STUDY, a_run, a_store, runs
 from support.tiny_tasks import tiny_run, tiny_task
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction
 from paretune.execution.signals import StopRequest
-from paretune.execution.worker import run_worker
+from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
 from paretune.reporting.build import _flags
 from paretune.store import Store
 from paretune.store.record import Record
-from paretune.study import Run
+from paretune.training.job import Job
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
 
@@ -85,13 +86,14 @@ def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
     """Train one run with steps of 5 s, then measure its cost as often as it is asked for."""
     left = list(steps)
 
-    def execute(run: Run, **_: Any) -> Outcome:
-        if run.stage != "cost":
-            return Outcome(dict(own(5.0).measured))
-        return Outcome(solo(left.pop(0)))
+    class Measuring(FakeExecutor):
+        def execute(self, job: Job, halvings: int = 0) -> Any:
+            if job.run.stage != "cost":
+                return Outcome(dict(own(5.0).measured))
+            return Outcome(solo(left.pop(0)))
 
-    run_worker(store, STUDY, execute, stop=StopRequest(), stages=("final",))
-    run_worker(store, STUDY, execute, stop=StopRequest(), stages=("cost",))
+    run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("final",)))
+    run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("cost",)))
     assert not left
     return [dict(r.measured) for r in store.load_records(STUDY) if r.run.stage == "cost"]
 

@@ -48,7 +48,7 @@ def test_a_copy_that_is_killed_is_seen_and_its_run_is_free(
     store = a_store(tmp_path, runs(2, "cost", act=act))
     assert apart_worker(tmp_path).wait() == -number
     first, second = store.load_statuses(STUDY)
-    assert (first.state, first.free, first.attempt) == ("running", True, 1)
+    assert (first.state, first.is_claimable, first.attempt) == ("running", True, 1)
     assert (second.state, second.attempt) == ("todo", 0)
 
 

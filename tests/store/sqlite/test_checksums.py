@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from support.older_store import as_version_1, tamper
+from support.tampering import tamper
 from support.tiny_runs import FORM, STUDY, a_store, runs
 
 from paretune.errors import StoreError
@@ -107,7 +107,7 @@ def test_settings_and_studies_are_protected(tmp_path):
     with Store.open(tmp_path) as store:
         for read in (
             lambda: store.get_setting("precision/cpu"),
-            lambda: store.settings("precision/"),
+            lambda: store.get_settings("precision/"),
         ):
             with pytest.raises(StoreError, match="setting precision/cpu: its value changed"):
                 read()
@@ -155,7 +155,7 @@ def test_a_guard_that_was_taken_away_is_told_and_put_back(tmp_path):
     db.close()
     with Store.open(tmp_path) as store:
         assert len(store.verify()) == 4 and len(store.set_aside()) == 4
-        assert store.verify() == [] and store.lost() == []
+        assert store.verify() == [] and store.find_lost_runs() == []
         with pytest.raises(sqlite3.IntegrityError, match="never changes"):
             store._db.execute("UPDATE runs SET attempt = 9 WHERE run_id = 'run001'")
 
@@ -169,19 +169,6 @@ def test_runs_that_are_done_still_never_change(tmp_path):
     db.close()
 
 
-def test_an_older_store_gets_its_checksums_when_it_is_opened(tmp_path):
-    store = a_finished_store(tmp_path)
-    before = store.load_records(STUDY)
-    store.close()
-    as_version_1(tmp_path)
-    with Store.open(tmp_path) as store:
-        assert store.load_records(STUDY) == before
-        assert store.verify() == []
-    tamper(tmp_path, "UPDATE runs SET attempt = 3 WHERE run_id = 'run000'")
-    with Store.open(tmp_path) as store, pytest.raises(StoreError, match=r"run000.*attempt"):
-        store.load_records(STUDY)
-
-
 def test_many_states_are_read_without_reading_all_results_again(tmp_path):
     with a_finished_store(tmp_path) as store:
         store.load_statuses(STUDY)
@@ -193,7 +180,7 @@ def test_many_states_are_read_without_reading_all_results_again(tmp_path):
         assert len(asked) <= 6
 
 
-@pytest.mark.parametrize("read", ["records", "states"])
+@pytest.mark.parametrize("read", ["load_records", "load_statuses"])
 def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
     asked = {}
     for number in (2, 40):
@@ -212,7 +199,7 @@ def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
 def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path, flips):
     with a_finished_store(tmp_path) as store:
         whole = {record.run_id: record for record in store.load_records(STUDY)}
-        precision = store.settings("precision/")
+        precision = store.get_settings("precision/")
     content, draw = (tmp_path / "study.db").read_bytes(), random.Random(flips)  # noqa: S311
     told = 0
     for _ in range(flips):
@@ -224,8 +211,8 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path,
         try:
             with Store.open(tmp_path) as store:
                 shown = {record.run_id: record for record in store.load_records(STUDY)}
-                lost = {run.run_id for run in store.lost(STUDY)}
-                assert store.settings("precision/") == precision
+                lost = {run.run_id for run in store.find_lost_runs(STUDY)}
+                assert store.get_settings("precision/") == precision
                 store.load_statuses(STUDY), store.list_studies(), store.verify()
         except StoreError:
             told += 1  # any other error would be a traceback, and fails here

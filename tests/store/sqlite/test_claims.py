@@ -108,7 +108,7 @@ def test_a_dead_owner_on_this_machine_loses_its_run_at_once(tmp_path):
     child.kill()
     while not is_provably_dead(owner):  # a zombie: not yet waited for, and gone all the same
         time.sleep(0.01)
-    assert store.load_statuses(STUDY)[0].free
+    assert store.load_statuses(STUDY)[0].is_claimable
     assert store.claim("other", STUDY).attempt == 2
     child.wait()
     child.stdin.close()
@@ -129,7 +129,7 @@ def test_a_cost_run_is_alone(tmp_path):
     store = a_store(tmp_path, [*runs(1, "cost", "cost"), *runs(2)])
     training = store.claim("a", STUDY, stages=("tune",))
     assert store.claim("b", STUDY, stages=("cost",)) is None
-    assert [s.free for s in store.load_statuses(STUDY)] == [False, False, True]
+    assert [s.is_claimable for s in store.load_statuses(STUDY)] == [False, False, True]
     store.finish(training, {"outcome": "ok"}, {}, {})
     cost = store.claim("b", STUDY, stages=("cost",))
     assert cost.run_id == "cost000"
@@ -144,10 +144,10 @@ def test_release_and_retry(tmp_path):
     assert store.release(first)
     assert store.claim("b", STUDY).run_id == first.run_id
     second, third = store.claim("a", STUDY), store.claim("a", STUDY)
-    store.checkpoint(second.run_id).write_bytes(b"state")
+    store.checkpoint_path(second.run_id).write_bytes(b"state")
     store.fail(second, "error", "a defect", {"traceback": "..."})
     store.fail(third, "out_of_memory", "too big", {})
-    assert not store.checkpoint(second.run_id).exists()
+    assert not store.checkpoint_path(second.run_id).exists()
     assert [r.outcome for r in store.load_records(STUDY)] == ["error", "out_of_memory"]
     assert store.retry(STUDY) == 1
     assert [s.state for s in store.load_statuses(STUDY)] == ["running", "todo", "failed"]
@@ -177,9 +177,9 @@ _RACER = """
 import sys
 from pathlib import Path
 from paretune.store import Store
-from paretune.store.owner import this_owner
+from paretune.store.owner import current_owner
 store = Store.open(Path(sys.argv[1]))
-while (claim := store.claim(this_owner(), sys.argv[2])) is not None:
+while (claim := store.claim(current_owner(), sys.argv[2])) is not None:
     print(claim.run_id)
     result = {"outcome": "ok", "owner": claim.owner}
     store.finish(claim, result, {}, {"weights": claim.run_id.encode()})
