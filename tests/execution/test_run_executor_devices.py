@@ -42,7 +42,7 @@ def test_cublas_has_fixed_workspaces(tmp_path: Path) -> None:
     """Read when CUDA begins, so it is set before torch is imported."""
     code = (
         "import os, sys; from paretune.execution import worker; "
-        f"worker.main([{str(tmp_path / 'none')!r}, {STUDY!r}], execute=lambda *a, **k: None); "
+        f"worker.main([{str(tmp_path / 'none')!r}, {STUDY!r}], executor=object()); "
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -25,7 +25,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
         forward = BertForSequenceClassification.forward
 
         def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
-            packing = self.bert.encoder.layer[0].self_attention.self.packing
+            packing = self.bert.encoder.layer[0].attention.self.packing
             if self.training and len(packing.layout.lengths) > rows:
                 held = torch.ones(256 * MIB // 4)
                 time.sleep(0.05)

@@ -12,8 +12,8 @@ from paretune.execution.progress.observer import (
     BarObserver,
     LineObserver,
     open_observer,
-    take_snapshot,
 )
+from paretune.execution.progress.snapshot import take_snapshot
 from paretune.store import RunStatus
 
 
@@ -57,15 +57,15 @@ def test_cost_runs_are_counted_before_the_first_of_them():
     trained = done(0, 120.0, progress={"step": 40, "steps": 40})  # 3 s a step
     snapshot = take_snapshot([trained, state(1), *costs], 1, 0)
     assert snapshot.seconds_left == pytest.approx(120 + 5 * (5 + 30))
-    assert snapshot.left == "about 5 min left"
+    assert snapshot.time_left == "about 5 min left"
     quick = take_snapshot([done(0, 1.5), costs[0]], 1, 0)
     assert quick.seconds_left == pytest.approx(5 + 1.5)
     slow = done(0, 2320.0, progress={"step": 40, "steps": 40})  # 58 s a step: two are timed
     assert take_snapshot([slow, costs[0]], 1, 0).seconds_left == pytest.approx(5 + 3 * 58)
-    assert take_snapshot([done(0, 120.0)], 1, 0).left == ""  # at the end, not "about 0 s left"
+    assert take_snapshot([done(0, 120.0)], 1, 0).time_left == ""  # at the end, not "about 0 s left"
     # The first that ended says what the others will take; so does one that is well under way.
     snapshot = take_snapshot([trained, done(9, 30.0, stage="cost"), *costs], 1, 0)
-    assert (snapshot.left, snapshot.seconds_left) == ("about 2 min left", pytest.approx(150))
+    assert (snapshot.time_left, snapshot.seconds_left) == ("about 2 min left", pytest.approx(150))
 
 
 def test_a_run_that_goes_on_has_its_steps_behind_it():
@@ -98,8 +98,8 @@ def test_a_claim_goes_on_where_the_last_attempt_was(tmp_path):
 
 def test_what_a_cost_run_took_says_nothing_of_training():
     states = [done(9, 4.0, stage="cost"), state(1)]
-    assert take_snapshot(states, 1, 0).left == ""
-    assert take_snapshot(states[:1], 1, 8).left == ""
+    assert take_snapshot(states, 1, 0).time_left == ""
+    assert take_snapshot(states[:1], 1, 8).time_left == ""
 
 
 def test_runs_under_way_tell_how_long_their_like_will_take():
@@ -117,7 +117,7 @@ def test_baselines_that_train_nothing_tell_nothing():
 def test_nothing_is_known_before_the_first_run_ended():
     snapshot = take_snapshot([state(0)], 1, 0)
     assert snapshot.seconds_left is None
-    assert snapshot.left == ""
+    assert snapshot.time_left == ""
 
 
 def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
