@@ -38,7 +38,7 @@ models:
   - {{name: ./bert, label: bert}}
   - {{name: ./roberta, label: roberta}}
 methods: [{methods}]
-protocol: {{trials: 1, folds: 1, seeds: [1, 2]}}
+protocol: {{trials: 1, folds: 1, seeds: [1, 2], cost_seconds: 0.1}}
 training: {{batch_size: 8, epochs: 2, max_length: 32, precision: {precision}}}
 """
 MEASURED = {"measured", "environment", "seconds", "conditions", "machine", "timing"}
@@ -128,7 +128,9 @@ def strip_measured(value: Any) -> Any:
 def read_digests(store: Path) -> list[str]:
     """A line for each run, by id."""
     database = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
-    rows = database.execute("SELECT run_id, state, result FROM runs ORDER BY run_id").fetchall()
+    rows = database.execute(
+        "SELECT run_id, state, result FROM runs WHERE stage <> 'cost' ORDER BY run_id"
+    ).fetchall()
     lines = []
     for run_id, state, result in rows:
         kept = strip_measured(json.loads(result)) if result else None
