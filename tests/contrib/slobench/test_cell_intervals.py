@@ -23,7 +23,7 @@ SEEDS = [made.translated(0.8, n=200, seed=seed) for seed in (1, 2, 3)]
 def words_by_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """No data of NLTK is needed, and nothing comes from or stays in the cache."""
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    monkeypatch.setattr(intervals, "_segments", official_scores.score_segments)
+    monkeypatch.setattr(intervals, "_score_texts", official_scores.score_segments)
 
 
 def texts(given: Predictions) -> tuple[list[str], list[str]]:
