@@ -185,9 +185,9 @@ def test_identity_is_the_same_in_another_process(ask: Any, tmp_path: Path) -> No
     file.write_text(study.model_dump_json(exclude_none=True))
     code = (
         "import sys; from paretune.study import Study; "
-        "from paretune.planning.context import Context; "
-        "from paretune.planning.expand import expand; "
-        "print(*[p.run_id for p in expand(Study.load(sys.argv[1]), Context(), [])])"
+        "from paretune.planning.context import StudyContext; "
+        "from paretune.planning.expand import expand_study; "
+        "print(*[p.run_id for p in expand_study(Study.load(sys.argv[1]), StudyContext(), [])])"
     )
     there = subprocess.run(
         [sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True
