@@ -51,7 +51,7 @@ def gate(
             trained in fp32 by paretune.
         precisions: in which paretune is to be timed; bf16 is only looked at where it is one.
     """
-    rates = methods.get(method).LEARNING_RATES
+    rates = methods.get(method).learning_rates
     rate = float(rates[len(rates) // 2])
     apart: dict[str, float] = {}
     theirs, plain, ours = [], [], []

@@ -95,7 +95,7 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
             parameter.requires_grad_(False)
         if side != "peft":
             module = methods.get(method)
-            own = method_options.parse_options(method, module.Options, OPTIONS[method])
+            own = method_options.parse_options(method, module.options, OPTIONS[method])
             injection = module.inject(model, loaded.anatomy, own, Fleet(), [1])
             names = dict(model.named_parameters())
             trained = [*injection.parameters.values(), *(names[n] for n in loaded.head)]

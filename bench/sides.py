@@ -199,7 +199,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
         return model
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    options = method_options.parse_options(method, module.Options, work.options)
+    options = method_options.parse_options(method, module.options, work.options)
     # Injected for its weights alone, and taken out again: `to_peft` copies them.
     injection = module.inject(model, loaded.anatomy, options, Fleet(), [seed])
     injection.undo()

@@ -102,7 +102,7 @@ def study_of(folder: Path, model: str, options: argparse.Namespace) -> dict[str,
     words = vocabulary(resolve_source(ModelSpec(name=model)).folder)
     tried = []
     for name in options.methods.split(","):
-        rates = methods.get(name).LEARNING_RATES
+        rates = methods.get(name).learning_rates
         middle = len(rates) // 2
         kept = rates if options.rates >= len(rates) else rates[middle : middle + options.rates]
         tried.append({"name": name, "learning_rates": list(kept)})

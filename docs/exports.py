@@ -66,7 +66,7 @@ def page() -> str:
 
 def forms() -> list[str]:
     """Method x form, for kinds of task that do not differ together."""
-    found = sorted((n, m) for n, m in methods.available().items() if methods.trains_a_model(m))
+    found = sorted((n, m) for n, m in methods.available().items() if isinstance(m, methods.Method))
     kinds: dict[tuple[str, ...], list[str]] = {}
     for kind in typing.get_args(TaskKind):
         told = tuple(reason for name, _ in found for reason in reasons(name, kind).values())
@@ -248,16 +248,17 @@ def missing() -> list[Attempt]:
     def ask(name: str) -> None:
         peft.get_peft_config({"peft_type": name.upper(), "task_type": "SEQ_CLS"})
 
-    lacking = [
-        name
+    lacking = {
+        name: module
         for name, module in sorted(methods.available().items())
-        if methods.trains_a_model(module)
-        and not hasattr(module, "to_peft")
-        and name not in (*formats.PLAIN, "prefix", "stack")
-    ]
+        if isinstance(module, methods.Method)
+        and module.to_peft is None
+        and module.trains is methods.Trains.ADAPTER
+        and name not in ("prefix", "stack")
+    }
     found = []
-    for name in lacking:
-        own = "a merged checkpoint" if hasattr(methods.get(name), "merge") else "its own folder"
+    for name, method in lacking.items():
+        own = "a merged checkpoint" if method.merge is not None else "its own folder"
         why = f"PEFT has no such method; paretune exports {own}"
         found.append(Attempt(name, f"peft_type {name.upper()}", "any", why, partial(ask, name)))
     return found

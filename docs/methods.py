@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import runpy
+import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
@@ -55,7 +56,7 @@ STACKED = {"stack": {"methods": ["lora", "bitfit"]}}
 def page() -> str:
     """The whole page."""
     found = sorted(methods.available().items())
-    trained = {name: module for name, module in found if methods.trains_a_model(module)}
+    trained = {name: module for name, module in found if isinstance(module, methods.Method)}
     counts = bert_base_counts(trained)
     lines = [
         "# The methods",
@@ -69,9 +70,9 @@ def page() -> str:
         "|---|---|---|---|---|",
     ]
     for name, module in trained.items():
-        starts = "yes" if module.STARTS_AS_BASE else "no"
-        merges = "yes" if hasattr(module, "merge") else "no"
-        shown = f"[{module.TITLE}](#{anchor(module)}) `{name}`"
+        starts = "yes" if module.starts_as_base else "no"
+        merges = "yes" if module.merge is not None else "no"
+        shown = f"[{module.title}](#{anchor(module)}) `{name}`"
         lines.append(f"| {shown} | {counts[name]} | {starts} | {merges} | {code_lines(module)} |")
     lines += ["", *LAYERS.split("\n"), "", *cost_section()]
     for _, module in found:
@@ -80,11 +81,11 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def section(module: ModuleType) -> list[str]:
+def section(module: methods.Method | methods.Baseline) -> list[str]:
     """What one file says of its method."""
-    title, _, rest = inspect.getdoc(module).partition("\n")  # type: ignore[union-attr]
-    lines = [f"## {module.TITLE}", "", title, ""]
-    given = method_options.option_defaults(module.Options)
+    title, _, rest = inspect.getdoc(file_of(module)).partition("\n")  # type: ignore[union-attr]
+    lines = [f"## {module.title}", "", title, ""]
+    given = method_options.option_defaults(module.options)
     for block in rest.strip().split("\n\n"):
         for label, text in labelled(block):
             lines.append(f"- **{label}**: {text}" if label else text)
@@ -92,7 +93,7 @@ def section(module: ModuleType) -> list[str]:
     if given:
         shown = ", ".join(f"`{name}: {value_of(value)}`" for name, value in given.items())
         lines += [f"Options: {shown}.", ""]
-    if rates := getattr(module, "LEARNING_RATES", None):
+    if isinstance(module, methods.Method) and (rates := module.learning_rates):
         lines += [f"Learning rates on trial: {', '.join(f'{rate:g}' for rate in rates)}.", ""]
     return lines[:-1]
 
@@ -121,7 +122,7 @@ def peft_section() -> list[str]:
     ]
     for name, known in sorted(SUPPORTED.items()):
         rates = ", ".join(f"{rate:g}" for rate in known.rates)
-        needs = f" (with `{known.needs}`)" if known.needs else ""
+        needs = f" (with `{known.required_option}`)" if known.required_option else ""
         lines.append(
             f"| `peft:{name}` {known.title}{needs} | {', '.join(known.targets)} "
             f"| {rates} | {known.head_learning_rate_factor:g} |"
@@ -164,7 +165,7 @@ def labelled(block: str) -> list[tuple[str, str]]:
 def escaped(text: str) -> str:
     """Markdown's own signs as they stand, and code as code."""
     text = text.replace("``", "`")
-    text = re.sub(r":mod:`paretune\.methods\.(\w+)`", r"`\1`", text)
+    text = re.sub(r":mod:`paretune\.methods\.(?:\w+\.)?(\w+)`", r"`\1`", text)
     return text.replace("*", r"\*").replace("<-", "&larr;")
 
 
@@ -177,30 +178,37 @@ def value_of(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def bert_base_counts(trained: dict[str, ModuleType]) -> dict[str, str]:
+def bert_base_counts(trained: dict[str, methods.Method]) -> dict[str, str]:
     """Trained parameters of each method by its own formula."""
     with torch.device("meta"):
         model = BertForSequenceClassification(BertConfig(num_labels=2)).eval()
     parts = read_anatomy(model)
     counts = {}
     for name, module in trained.items():
-        options = method_options.parse_options(name, module.Options, STACKED.get(name, {}))
-        number = module.parameter_count(model, parts, options)
+        options = method_options.parse_options(name, module.options, STACKED.get(name, {}))
+        number = module.count_parameters(model, parts, options)
         note = " (lora, bitfit)" if name in STACKED else ""
         counts[name] = f"{number:,}{note}"
     return counts
 
 
-def code_lines(module: ModuleType) -> int:
+def file_of(method: methods.Method | methods.Baseline) -> ModuleType:
+    """The module that a method is the value of."""
+    function = method.inject if isinstance(method, methods.Method) else method.fit
+    return sys.modules[function.__module__]
+
+
+def code_lines(module: methods.Method | methods.Baseline) -> int:
     """Lines of the file without its docstring and blank lines."""
-    source = inspect.getsource(module)
-    body = source.replace(f'"""{module.__doc__}"""', "", 1)
+    file = file_of(module)
+    source = inspect.getsource(file)
+    body = source.replace(f'"""{file.__doc__}"""', "", 1)
     return sum(bool(line.strip()) for line in body.splitlines())
 
 
-def anchor(module: ModuleType) -> str:
+def anchor(module: methods.Method | methods.Baseline) -> str:
     """Where a heading's link leads."""
-    return re.sub(r"[^a-z0-9 -]", "", module.TITLE.lower()).replace(" ", "-")
+    return re.sub(r"[^a-z0-9 -]", "", module.title.lower()).replace(" ", "-")
 
 
 if __name__ == "__main__":

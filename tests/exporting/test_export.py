@@ -31,7 +31,11 @@ from paretune.models.sources.resolve import resolve_source
 from paretune.store import Store
 from paretune.verbs.export import export as export_if_learnt
 
-TRAINED = [name for name in METHODS if "classification" in methods.get(name).KINDS]
+TRAINED = [
+    name
+    for name in METHODS
+    if not methods.refusal(methods.get(name), "classification", tabular=False)
+]
 export = partial(export_if_learnt, allow_collapsed=True)
 """Two steps: some of the runs have learnt nothing, which is no matter here."""
 TEXTS = ["The cat sat on the mat.", "Ice turns into water"]

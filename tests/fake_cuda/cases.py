@@ -29,6 +29,7 @@ from paretune.methods.core import options as method_options
 from paretune.models.load import LoadedModel
 from paretune.models.structure.anatomy import read_anatomy
 from paretune.objectives.encoding import Encoded
+from paretune.study import MethodSpec
 
 DEVICE = "cuda:0"
 WORDS, PLACES = 100, 96
@@ -91,7 +92,7 @@ IMPOSSIBLE = {("modernbert", "bitfit")}
 def small_options(method: str) -> dict[str, Any]:
     """Options that keep a method small, of those that it has."""
     small = {"rank": 2, "num_virtual_tokens": 4, "reduction_factor": 8, "bottleneck": 4}
-    fields = getattr(methods.get(method).Options, "__dataclass_fields__", {})
+    fields = getattr(methods.get(method).options, "__dataclass_fields__", {})
     return {name: value for name, value in small.items() if name in fields}
 
 
@@ -101,9 +102,11 @@ def method_names(family: str) -> list[str]:
     found = []
     for name in sorted(methods.available()):
         module = methods.get(name)
-        serves = methods.trains_a_model(module) and not methods.refusal(module, kind, tabular=False)
+        serves = isinstance(module, methods.Method) and not methods.refusal(
+            module, kind, tabular=False
+        )
         if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
-            method_options.parse_options(name, module.Options, small_options(name))
+            method_options.parse_options(name, module.options, small_options(name))
             found.append(name)
     return found
 
@@ -150,10 +153,10 @@ def every_case(family: str) -> list[str]:
     """Each method in both precisions, alone, padded where told, and in a fleet where it may be."""
     found = []
     for method in method_names(family):
-        module = methods.get(method)
-        options = method_options.parse_options(method, module.Options, small_options(method))
+        spec = MethodSpec(name=method, **small_options(method))
         hows = ["alone", *(["padded"] if family in PADDED else [])]
-        hows += [] if methods.trains_alone(module, options) else ["fleet"]
+        alone = methods.configure_method(spec).trains_alone
+        hows += [] if alone else ["fleet"]
         found += [f"{family}/{method}/{p}/{how}" for p in ("fp32", "bf16") for how in hows]
     return found
 

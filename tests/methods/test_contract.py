@@ -40,6 +40,7 @@ from support.two_runs import Both
 from support.zero_effect import ZERO, without_effect
 from torch import Tensor
 
+from paretune import methods
 from paretune.errors import MethodError
 from paretune.exporting import formats
 from paretune.planning.context import StudyContext
@@ -149,7 +150,7 @@ def test_a_plan_refuses_what_it_does_not_serve(
 @pytest.mark.guarantee("S")
 def test_it_starts_where_it_says(walk: Walk) -> None:
     assert any(walk.texts["base"]) == (walk.task.kind == TRANSLATION)
-    if walk.module.STARTS_AS_BASE:
+    if walk.module.starts_as_base:
         assert torch.equal(walk.start, walk.base)
         assert walk.texts["start"] == walk.texts["base"]
     else:
@@ -208,7 +209,7 @@ def test_gradients_are_those_of_finite_differences(
     if walk.method == "dora":
         record_property(NOTE, "DoRA's norms held constant, as its gradient has them")
         for part in prepared.injection.adapters.values():
-            part.lengths = partial(torch.Tensor.detach, part.lengths())
+            part.row_norms = partial(torch.Tensor.detach, part.row_norms())
     still = _rows_without_gradient(model, trained)
     if still and getattr(model.config, "decoder_start_token_id", None) == prepared.pad_id:
         record_property(NOTE, "the row of the padding token, which starts every target, held still")
@@ -269,7 +270,9 @@ def _as_base(walk: Walk, found: Tensor) -> bool:
 def test_merged_equals_unmerged(walk: Walk, tmp_path: Path, record_property: Any) -> None:
     """On disk: a checkpoint that transformers opens without us."""
     ours, reason = walk.restored(), formats.explain_forms(walk.run, walk.task)["merged"]
-    assert bool(reason) == (walk.method not in (*MERGED, *formats.PLAIN))
+    assert bool(reason) == (
+        walk.method not in MERGED and walk.module.trains is methods.Trains.ADAPTER
+    )
     if reason:
         with pytest.raises(MethodError, match=reason):
             formats.write_merged_model(walk.run, ours, tmp_path)

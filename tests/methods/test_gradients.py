@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call
 
 from paretune.methods import bitfit, dora, houlsby, ia3, loha, lokr, lora
-from paretune.methods.core.injection import make_generator
+from paretune.methods.core.initialise import make_generator
 from paretune.methods.core.run_axis import Fleet
 
 MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
@@ -19,12 +19,7 @@ MAKERS: dict[str, tuple[Callable[..., nn.Module], Any]] = {
     "dora": (dora.DoraUpdate, dora.Options(rank=3)),
     "lokr-low-rank": (lokr.LokrUpdate, lokr.Options(rank=1, decompose_factor=2)),
     "lokr-full": (lokr.LokrUpdate, lokr.Options(rank=4, decompose_factor=2)),
-    "houlsby": (
-        lambda layer, options, fleet, draws: houlsby.Bottleneck(
-            4, options, fleet, draws, layer.weight.device
-        ),
-        houlsby.Options(reduction_factor=2),
-    ),
+    "houlsby": (houlsby.Bottleneck, houlsby.Options(reduction_factor=2)),
     "bitfit": (lambda layer, _, fleet, __: bitfit.BiasShift(layer.bias.detach(), fleet), None),
     "ia3": (lambda layer, _, fleet, __: ia3.Scale(2, 2, fleet, layer.weight.device), None),
     "loha-factorised": (loha.LohaUpdate, loha.Options(rank=1)),
@@ -47,8 +42,8 @@ def test_gradcheck(name: str, shares: list[int]) -> None:
     for parameter in own.values():  # away from the start, where half of them are 0
         nn.init.normal_(parameter)
     if name == "dora":  # the norm is a constant to the gradient, by the paper's section 4.3
-        lengths = layer.lengths()
-        layer.lengths = lambda: lengths  # type: ignore[method-assign]
+        norms = layer.row_norms()
+        layer.row_norms = lambda: norms  # type: ignore[method-assign]
     x = torch.randn(sum(shares), 2, 6, dtype=torch.float64, requires_grad=True)
 
     def answer(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:

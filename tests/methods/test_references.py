@@ -88,12 +88,12 @@ def test_layer_norm_is_training_the_norms(case: Any, family: str) -> None:
         f"{name}.{own}"
         for name, module in plain.model.named_modules()
         if isinstance(module, nn.LayerNorm)
-        and not any(f"{name}.".startswith(f"{head}.") for head in plain.anatomy.head)
+        and not any(f"{name}.".startswith(f"{head}.") for head in plain.anatomy.head_modules)
         for own, _ in module.named_parameters()
     }
     trained = {}
     for name, parameter in plain.model.named_parameters():
-        parameter.requires_grad_(name in norms or name in plain.head)
+        parameter.requires_grad_(name in norms or name in plain.head_parameters)
         if parameter.requires_grad:
             trained[name] = parameter
     assert len(mine.ours.trained) == len(trained)
@@ -110,8 +110,10 @@ def test_bitfit_is_training_the_biases(case: Any, family: str) -> None:
     plain.model.double()
     for name, parameter in plain.model.named_parameters():
         # A pooler that comes with the checkpoint lies behind the backbone and stays as it is.
-        behind = any(name.startswith(f"{module}.") for module in plain.anatomy.head)
-        parameter.requires_grad_(name in plain.head or (name.endswith(".bias") and not behind))
+        behind = any(name.startswith(f"{module}.") for module in plain.anatomy.head_modules)
+        parameter.requires_grad_(
+            name in plain.head_parameters or (name.endswith(".bias") and not behind)
+        )
     biases = [n for n, p in plain.model.named_parameters() if p.requires_grad]
     assert len(mine.ours.trained) == len(biases)
     trained = {n: p for n, p in plain.model.named_parameters() if p.requires_grad}
@@ -142,7 +144,7 @@ def test_loraplus_is_pefts(case: Any) -> None:
         theirs, torch.optim.AdamW, lr=5e-3, loraplus_lr_ratio=16.0, weight_decay=0.0,
         loraplus_weight_decay=0.0,
     )  # fmt: skip
-    ours = make_adamw(trained, 0.0, mine.ours.injection.rate_factors)
+    ours = make_adamw(trained, 0.0, mine.ours.injection.learning_rate_factors)
     assert sorted({g["rate_factor"] for g in ours.param_groups}) == [1.0, 16.0]
     mine.ours.loaded.model.train(), theirs.train()
     told = mine.losses(mine.ours.loaded.model, ours, 5e-3)
@@ -164,15 +166,15 @@ def bert_by_the_paper(model: Any, batch: dict[str, torch.Tensor], method: str) -
         return low @ part.U[0].T + part.U_bias[0]
 
     bert = model.bert
-    h = bert.word_embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
+    h = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
     seen = batch["attention_mask"][:, None, None, :].bool()
     for depth, layer in enumerate(bert.encoder.layer):
-        attention = layer.self_attention.self(h, seen)[0]
-        dense = layer.self_attention.output.dense
+        attention = layer.attention.self(h, seen)[0]
+        dense = layer.attention.output.dense
         a = attention @ dense.weight.T + dense.bias
         if method == "houlsby":
             a = a + bottleneck(dense.houlsby, F.silu, a)
-        h1 = layer.self_attention.output.LayerNorm(a + h)
+        h1 = layer.attention.output.LayerNorm(a + h)
         inner = F.gelu(layer.intermediate.dense(h1))
         f = inner @ layer.output.dense.weight.T + layer.output.dense.bias
         norm = layer.output.LayerNorm.forward  # without what hooks do before it
@@ -210,7 +212,7 @@ def test_where_a_layer_normalises_first_the_adapter_reads_the_feed_forward_outpu
 ) -> None:
     mine = case("pfeiffer", "modernbert", reduction_factor=8)
     model = mine.ours.loaded.model.eval()
-    assert {layer.norm for layer in mine.ours.loaded.anatomy.layers} == {None}
+    assert {layer.output_norm for layer in mine.ours.loaded.anatomy.layers} == {None}
     torch.manual_seed(5)
     for parameter in mine.ours.injection.parameters.values():
         nn.init.normal_(parameter, 0, 0.5)
@@ -233,10 +235,10 @@ def test_robust_adapterdrop_leaves_out_one_random_depth_a_step(case: Any) -> Non
     fleet, drawn = mine.ours.fleet, set()
     for step in range(20):
         fleet.step_seed = step
-        depths = {part.train().left_out() for part in parts}
+        depths = {part.train().count_dropped() for part in parts}
         assert len(depths) == 1  # one draw for the whole step
         drawn |= depths
-        assert {part.eval().left_out() for part in parts} == {1}
+        assert {part.eval().count_dropped() for part in parts} == {1}
     assert drawn == {0, 1}
     first, last = parts
     h = torch.randn(2, 3, 32, dtype=torch.float64)
@@ -276,7 +278,7 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
     loaded, (batch, labels) = mine.fresh(), mine.batches[0]
     loaded.model.set_attn_implementation(attention)
     options = prefix.Options(num_virtual_tokens=5, **given)
-    count = prefix.parameter_count(loaded.model, loaded.anatomy, options)
+    count = prefix.count_parameters(loaded.model, loaded.anatomy, options)
     injection = prefix.inject(loaded.model, loaded.anatomy, options, Fleet(), [1])
     model = loaded.model.double().eval()
     parameters = injection.parameters
@@ -286,7 +288,7 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
         nn.init.normal_(parameter, 0, 0.5)
 
     def own(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        part = layer.self_attention.self.prefix
+        part = layer.attention.self.prefix
         if not projected:
             return part.K[0], part.V[0]
         front = model.prefix_front
@@ -295,11 +297,9 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
 
     def written_out() -> torch.Tensor:
         bert = model.bert
-        h = bert.word_embeddings(
-            input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]
-        )
+        h = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
         for layer in bert.encoder.layer:
-            at = layer.self_attention.self
+            at = layer.attention.self
             keys, values = own(layer)
             rows = []
             for row, seen in zip(h, batch["attention_mask"].bool(), strict=True):
@@ -309,8 +309,8 @@ def test_prefix_tuning_is_the_papers_equation(case: Any, projected: bool, attent
                 q = at.query(row).unflatten(-1, (4, 8))
                 shares = torch.softmax(torch.einsum("ihd,jhd->hij", q, k) / 8**0.5, dim=-1)
                 rows.append(torch.einsum("hij,jhd->ihd", shares, v).flatten(-2))
-            a = layer.self_attention.output.dense(torch.stack(rows))
-            h1 = layer.self_attention.output.LayerNorm(a + h)
+            a = layer.attention.output.dense(torch.stack(rows))
+            h1 = layer.attention.output.LayerNorm(a + h)
             h = layer.output.LayerNorm(
                 layer.output.dense(F.gelu(layer.intermediate.dense(h1))) + h1
             )
@@ -345,7 +345,7 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
 
     def of_row(h: torch.Tensor) -> torch.Tensor:
         for layer in model.bert.encoder.layer:
-            at = layer.self_attention.self
+            at = layer.attention.self
             part = at.unipelt_prefix
             g = opened(part.gate, h)
             k = torch.cat([g * part.K[0], at.key(h)]).unflatten(-1, (4, 8))
@@ -353,7 +353,7 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
             q = gated_linear(at.query, h).unflatten(-1, (4, 8))
             shares = torch.softmax(torch.einsum("ihd,jhd->hij", q, k) / 8**0.5, dim=-1)
             a = torch.einsum("hij,jhd->ihd", shares, v).flatten(-2)
-            h1 = layer.self_attention.output.LayerNorm(layer.self_attention.output.dense(a) + h)
+            h1 = layer.attention.output.LayerNorm(layer.attention.output.dense(a) + h)
             dense = layer.output.dense
             f = F.gelu(layer.intermediate.dense(h1)) @ dense.weight.T + dense.bias
             part = dense.unipelt_adapter
@@ -365,9 +365,7 @@ def test_unipelt_is_the_papers_equations(case: Any) -> None:
         return h
 
     bert = model.bert
-    start = bert.word_embeddings(
-        input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"]
-    )
+    start = bert.embeddings(input_ids=batch["input_ids"], token_type_ids=batch["token_type_ids"])
     seen = batch["attention_mask"].bool()
     assert not seen.all()  # some rows are padded, and padding opens no gate
     last = [of_row(row[own])[:1] for row, own in zip(start, seen, strict=True)]

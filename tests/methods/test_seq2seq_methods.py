@@ -50,7 +50,7 @@ def test_it_starts_where_it_says(pair: tuple[str, str]) -> None:
     one = case(*pair)
     logits, texts = one.logits(), one.translations()
     one.inject()
-    if one.method.STARTS_AS_BASE:
+    if one.method.starts_as_base:
         assert torch.equal(one.logits(), logits)
         assert one.translations() == texts
     else:
@@ -74,7 +74,7 @@ def test_without_effect_it_is_the_base(pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize("pair", pairs())
 def test_every_trained_tensor_is_counted_and_gets_a_gradient(pair: tuple[str, str]) -> None:
     one = case(*pair)
-    count = one.method.parameter_count(one.model, one.anatomy, one.options)
+    count = one.method.count_parameters(one.model, one.anatomy, one.options)
     injection = one.injected()
     assert sum(p.numel() for p in injection.parameters.values()) == count
     if not count:
@@ -295,7 +295,7 @@ def test_prefixes_stand_in_all_three_attentions(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_prefix_is_the_same_however_attention_is_computed(family: str, projected: bool) -> None:
     one = case("prefix", family, prefix_projection=projected)
-    count = one.method.parameter_count(one.model, one.anatomy, one.options)
+    count = one.method.count_parameters(one.model, one.anatomy, one.options)
     injection = one.injected()
     assert sum(p.numel() for p in injection.parameters.values()) == count
     by_kernel, texts = one.logits(), one.translations()

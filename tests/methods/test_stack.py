@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods import stack
+from paretune.methods import bitfit, prompt, stack
 from paretune.methods.core import options as method_options
 from paretune.objectives.collate import pad_batch
 from paretune.planning.context import choose_learning_rates
@@ -90,7 +91,7 @@ def test_the_second_adapter_reads_what_the_first_gives(prepared: Any) -> None:
     found, _ = prepared({"name": "pfeiffer", **small}, {"name": "adapterdrop", "drop": 0, **small})
     unsettle(found)
     layer = found.loaded.anatomy.layers[0]
-    norm = found.loaded.model.get_submodule(layer.norm)
+    norm = found.loaded.model.get_submodule(layer.output_norm)
     first, second = (held.adapters[layer.down] for _, held in found.injection.members)
     before = torch.randn(2, 3, 32)
     between = before + first.compute_change(norm.forward(before))
@@ -110,12 +111,13 @@ def test_what_does_not_merge_says_so_and_stays(prepared: Any) -> None:
 def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
     found, _ = prepared({"name": "lora", "loraplus_lr_ratio": 4.0}, "prompt", "bitfit")
     paces = {
-        name.rsplit(".", 2)[-2] + name[-2:]: found.injection.rate_factors.get(name, 1.0)
+        name.rsplit(".", 2)[-2] + name[-2:]: found.injection.learning_rate_factors.get(name, 1.0)
         for name in found.injection.parameters
     }
     assert paces == {"lora.A": 1.0, "lora.B": 4.0, "virtual_prompt.P": 10.0, "bitfitas": 1.0}
     spec = MethodSpec(name="stack", methods=["prompt", "lora"])  # type: ignore[call-arg]
-    assert choose_learning_rates(spec, stack, 3) == methods.get("prompt").LEARNING_RATES
+    configured = methods.configure_method(spec)
+    assert choose_learning_rates(spec, configured.learning_rates, 3) == prompt.METHOD.learning_rates
 
 
 @pytest.mark.parametrize(
@@ -124,8 +126,8 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
         (["lora"], "at least two"),
         (["lora", {"name": "lora", "rank": 4}], "lora is named twice"),
         (["lora", "full"], "full: it trains everything already"),
-        (["prompt", "p_tuning"], "both stand before the text"),
-        (["lora", "dora"], "so it comes first"),
+        (["prompt", "p_tuning"], "both put virtual tokens before the text"),
+        (["lora", "dora"], "dora has to come first"),
         (["lora", "tfidf"], "tfidf trains no model"),
         (["lora", "lara"], '"lara" is not known'),
         (["lora"] * 10_000, "10000 methods; 20 are the most"),
@@ -136,7 +138,7 @@ def test_every_member_learns_at_its_own_pace(prepared: Any) -> None:
 )
 def test_what_does_not_go_together_is_refused(members: list[Any], reason: str) -> None:
     with pytest.raises(MethodError, match=reason):
-        stack.resolve_members(
+        stack.configure_members(
             method_options.parse_options("stack", stack.Options, {"methods": members})
         )
 
@@ -159,6 +161,7 @@ def test_a_stack_is_another_run_when_a_members_code_has_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options = stack.Options(methods=({"name": "lora"}, {"name": "bitfit"}))
-    before = stack.code_epoch(options)
-    monkeypatch.setattr(methods.get("bitfit"), "CODE_EPOCH", methods.get("bitfit").CODE_EPOCH + 1)
-    assert stack.code_epoch(options) == before + 1
+    before = stack.METHOD.code_epoch_of(options)
+    newer = replace(bitfit.METHOD, code_epoch=bitfit.METHOD.code_epoch + 1)
+    monkeypatch.setattr(bitfit, "METHOD", newer)
+    assert stack.METHOD.code_epoch_of(options) == before + 1

@@ -20,6 +20,7 @@ from paretune.methods.core.injection import get_linear
 from paretune.methods.core.modules_to_save import find_modules_to_save
 from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
+from paretune.study import MethodSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet
 from paretune.training.prepare import prepare
@@ -97,9 +98,9 @@ def test_the_export_opens_in_peft_and_comes_back(
 
 def test_a_run_beside_it_changes_nothing(walk: Walk, float64: torch.dtype) -> None:
     """Ranks that differ from layer to layer are the same in every run of a fleet."""
-    options = parse_options(walk.method, walk.module.Options, walk.run.method.options)
-    if walk.method == "dora" or options.modules_to_save:
-        assert methods.trains_alone(walk.module, options) and not can_join_fleet(walk.run)
+    method = methods.configure_method(walk.run.method)
+    if walk.method == "dora" or method.options.modules_to_save:
+        assert method.trains_alone and not can_join_fleet(walk.run)
         return
     pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), float64)
     pair.unsettle()
@@ -143,10 +144,10 @@ def test_layers_ranks_and_alphas_are_those_of_peft(
 ) -> None:
     """PEFT is given the same options; what it wraps in the head is the head's, which we train."""
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
-    options = parse_options(method, methods.get(method).Options, {"rank": 4, "alpha": 6, **given})
+    options = parse_options(method, methods.get(method).options, {"rank": 4, "alpha": 6, **given})
     ours = {
         n: (options.for_layer(n).rank, options.for_layer(n).scaling)
-        for n in options.layers(loaded.anatomy)
+        for n in options.select_layers(loaded.anatomy)
     }
     config, alpha = CONFIGS[method]
     if "layers_to_transform" in given:
@@ -192,7 +193,7 @@ def test_what_means_nothing_is_told(
 ) -> None:
     loaded = loaded_of(bench, checkpoint, "bert", tmp_path)
     with pytest.raises(MethodError) as caught:
-        parse_options("lora", methods.get("lora").Options, given).layers(loaded.anatomy)
+        parse_options("lora", methods.get("lora").options, given).select_layers(loaded.anatomy)
     assert said in str(caught.value)
 
 
@@ -230,22 +231,19 @@ def test_the_head_is_trained_anyway(bench: ProcessCache, checkpoint: Any, tmp_pa
 def test_spellings_of_all_linear_layers_are_one(
     bench: ProcessCache, checkpoint: Any, tmp_path: Path
 ) -> None:
-    from paretune.study import MethodSpec
-
     for family in ("bert", "distilbert", "electra", "modernbert"):
         loaded = loaded_of(bench, checkpoint, family, tmp_path)
         found = []
         for word in ("all-linear", "all_linear", ["all-linear"]):
             spec = MethodSpec.model_validate({"name": "lora", "target_modules": word})
-            options = parse_options("lora", methods.get("lora").Options, spec.options)
-            found.append(options.layers(loaded.anatomy))
+            options = parse_options("lora", methods.get("lora").options, spec.options)
+            found.append(options.select_layers(loaded.anatomy))
         assert found[0] == found[1] == found[2]
         inside = [n for n in loaded.anatomy.linear_layers if "embeddings_project" not in n]
         assert found[0] == inside and all(get_linear(loaded.model, name) for name in inside)
 
 
 def test_fewer_layers_share_no_batch_with_other_methods() -> None:
-    module = methods.get("lora")
     for given, mixes in (
         ({}, True),
         ({"target_modules": ["all_linear"]}, True),
@@ -254,4 +252,5 @@ def test_fewer_layers_share_no_batch_with_other_methods() -> None:
         ({"layers_to_transform": [0]}, False),
         ({"target_modules": ".*query"}, False),
     ):
-        assert methods.mixes(module, parse_options("lora", module.Options, given)) == mixes
+        spec = MethodSpec.model_validate({"name": "lora", **given})
+        assert methods.configure_method(spec).mixes == mixes

@@ -90,7 +90,7 @@ class Case:
         method, given = OURS[case]
         self.method = methods.get(method)
         self.options = method_options.parse_options(
-            method, self.method.Options, {**given, **changes}
+            method, self.method.options, {**given, **changes}
         )
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
@@ -184,7 +184,7 @@ def test_same_logits_in_fp32(family: str, case: str, kind: str, attention: str) 
 @pytest.mark.parametrize(("family", "case"), RECORDED)
 def test_as_many_trained_parameters(family: str, case: str) -> None:
     mine = Case(family, case)
-    count = mine.method.parameter_count(mine.model, mine.anatomy, mine.options)
+    count = mine.method.count_parameters(mine.model, mine.anatomy, mine.options)
     if case == "ia3_attention":
         count -= sum(p.numel() for p in mine.injection.parameters.values())
         count += sum(p.numel() for p in mine.ours.values())

@@ -12,6 +12,7 @@ import pytest
 from support.tiny_tasks import tiny_task
 
 from paretune.errors import MethodError, StudyError
+from paretune.methods import lora
 from paretune.planning.context import StudyContext, choose_learning_rates
 from paretune.planning.expand import PlannedRun, count_folds, expand_study
 from paretune.store.record import Record
@@ -142,10 +143,9 @@ def test_given_rates_are_taken_and_must_be_as_many_as_the_trials(ask: Any) -> No
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5])
 def test_rates_span_the_methods_own_range(number: int) -> None:
-    module, _ = StudyContext().method(MethodSpec(name="lora"))
-    rates = choose_learning_rates(MethodSpec(name="lora"), module, number)
+    low, middle, high = lora.METHOD.learning_rates
+    rates = choose_learning_rates(MethodSpec(name="lora"), (low, middle, high), number)
     assert len(rates) == number and list(rates) == sorted(set(rates))
-    low, middle, high = module.LEARNING_RATES
     assert rates == ((middle,) if number == 1 else (low, *rates[1:-1], high))
 
 

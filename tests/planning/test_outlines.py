@@ -27,7 +27,7 @@ from paretune.verbs.plan import plan
 COUNTING = [
     name
     for name, method in methods.available().items()
-    if methods.trains_a_model(method) and not name.startswith(methods.PEFT)
+    if isinstance(method, methods.Method) and not name.startswith(methods.PEFT_PREFIX)
 ]
 
 
@@ -49,11 +49,11 @@ def test_without_weights_a_model_looks_the_same(
     counted = 0
     for name in COUNTING:
         method = methods.get(name)
-        if dataset.kind not in method.KINDS:
+        if methods.refusal(method, dataset.kind, tabular=False):
             continue
-        options = method_options.parse_options(name, method.Options, small(name))
+        options = method_options.parse_options(name, method.options, small(name))
         counts = [
-            method.parameter_count(one.model, one.anatomy, options) for one in (whole, outline)
+            method.count_parameters(one.model, one.anatomy, options) for one in (whole, outline)
         ]
         assert counts[0] == counts[1], name
         counted += 1
@@ -66,11 +66,11 @@ def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_mod
     context = StudyContext()
     found = CostPredictor(context, {"fp32": 1.0})._count_trained(run)
     loaded = context.caches.model(run.model, context.dataset(run.task))
-    module, options = context.method(run.method)
+    method = methods.configure_method(run.method)
     head = sum(
         dict(loaded.model.named_parameters())[name].numel() for name in loaded.head_parameters
     )
-    assert found == module.parameter_count(loaded.model, loaded.anatomy, options) + head
+    assert found == method.count_parameters(loaded.model, loaded.anatomy) + head
 
 
 def six_tasks(tmp_path: Path, *models: Path) -> Study:
@@ -106,16 +106,16 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
         monkeypatch.setattr(where, name, counted)
 
     counting(caches, "load_model")
-    counting(__import__("paretune.models.load").models.load, "load_tokenizer")
-    counting(predicted_cost, "count_tokens")
-    counting(predicted_cost, "estimate_cost")
+    counting(__import__("paretune.models.load").models.load, "open_tokenizer")
+    counting(predicted_cost, "lengths")
+    counting(predicted_cost, "work")
     planned = plan(study, store=tmp_path / "none")
     assert len(planned.runs) > 400
     assert calls == {
-        "load_model": 3 * 2,
-        "load_tokenizer": 2,
-        "count_tokens": 6 * 2,
-        "estimate_cost": 6 * 2 * (2 * 3),  # full, lora and the probe beside them, training and cost
+        "load": 3 * 2,
+        "open_tokenizer": 2,
+        "lengths": 6 * 2,
+        "work": 6 * 2 * (2 * 3),  # full, lora and the probe beside them, training and cost
     }
 
 

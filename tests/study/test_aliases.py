@@ -108,7 +108,7 @@ def test_aliases_name_something_that_is_there() -> None:
         (aliases.GENERATION_ALIASES, Generation.model_fields),
     ]
     for name, table in aliases.OPTION_ALIASES.items():
-        tables.append((table, option_defaults(methods.get(name).Options)))
+        tables.append((table, option_defaults(methods.get(name).options)))
     for table, fields in tables:
         assert set(table.values()) <= set(fields)
         assert not set(table) & set(fields)
@@ -164,7 +164,7 @@ def test_methods_that_are_not_there(name: str, said: str) -> None:
 def test_options_that_are_not_there(method: str, option: str, said: str) -> None:
     module = methods.get(method)
     with pytest.raises(MethodError) as caught:
-        parse_options(module.NAME, module.Options, {option: 3})
+        parse_options(module.name, module.options, {option: 3})
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 

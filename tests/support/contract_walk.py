@@ -13,7 +13,6 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -43,7 +42,9 @@ from support.tiny_models import FAMILIES
 from support.tiny_tasks import KINDS, silent, small, tiny_run, tiny_task
 from support.translator_folders import TRANSLATORS
 
-METHODS = tuple(n for n, method in methods.available().items() if methods.trains_a_model(method))
+METHODS = tuple(
+    n for n, method in methods.available().items() if isinstance(method, methods.Method)
+)
 TRANSLATION = "translation"
 PLACES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(FAMILIES, KINDS),
@@ -99,7 +100,7 @@ class Walk:
     """Translations of the test part at the stages above; of other kinds none."""
 
     @property
-    def module(self) -> ModuleType:
+    def module(self) -> Any:
         return methods.get(self.method)
 
     @property
@@ -150,7 +151,7 @@ class Walk:
             if fleet is not None and fleet.packing is not None:
                 return self.packed_answers(loaded, fleet)
             batch = self.batch(loaded)
-            (fleet or Fleet()).share([len(batch["input_ids"])])
+            (fleet or Fleet()).set_row_counts([len(batch["input_ids"])])
             with torch.inference_mode():
                 return told(loaded.model.eval()(**batch).logits, batch)
         found = predict_logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
@@ -218,8 +219,8 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     loaded = seen.loaded()
     seen.look("base", loaded)
     before, pristine = list(dict(loaded.model.named_parameters())), loaded.backbone_digest()
-    options = method_options.parse_options(method, seen.module.Options, run.method.options)
-    seen.count = seen.module.parameter_count(loaded.model, loaded.anatomy, options)
+    options = method_options.parse_options(method, seen.module.options, run.method.options)
+    seen.count = seen.module.count_parameters(loaded.model, loaded.anatomy, options)
     prepared = prepare(run, loaded)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
     seen.head = loaded.head_parameters

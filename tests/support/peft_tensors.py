@@ -27,7 +27,7 @@ def tensors(ours: PreparedModel, theirs: Any) -> list[tuple[nn.Parameter, nn.Par
 
 
 def _theirs(name: str, ours: PreparedModel, theirs: Any) -> Any:
-    method = ours.method.NAME
+    method = ours.method.name
     for module in ours.injection.modules_to_save:
         if name.startswith(f"{module}."):
             saved = theirs.base_model.model.get_submodule(module).modules_to_save["default"]
@@ -60,11 +60,11 @@ def into_ours(ours: PreparedModel, theirs: Any) -> None:
 
 
 def _as_ours(name: str, parameter: Tensor, value: Tensor, ours: PreparedModel) -> Tensor:
-    if ours.method.NAME == "layer_norm":  # PEFT trains the norm itself, we train a change of it
+    if ours.method.name == "layer_norm":  # PEFT trains the norm itself, we train a change of it
         place, _, own = name.rpartition(".layer_norm.")
         norm = ours.loaded.model.get_submodule(place)
         value = value - norm.get_parameter(TENSORS["layer_norm"][own])
-    if ours.method.NAME == "prompt":  # PEFT keeps what the table's module would give
+    if ours.method.name == "prompt":  # PEFT keeps what the table's module would give
         words = ours.loaded.model.get_submodule(ours.loaded.anatomy.word_embeddings)
         value = value / virtual_tokens.embed_rows(words, torch.ones_like(value))
     # Of a projection that makes query, key and value, IA3 scales the latter two only.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,7 +20,8 @@ SMALL = {"rank": 2, "num_virtual_tokens": 3, "reduction_factor": 8, "encoder_hid
 TRAINED = tuple(
     name
     for name, method in methods.available().items()
-    if methods.trains_a_model(method) and "translation" in method.KINDS
+    if isinstance(method, methods.Method)
+    and not methods.refusal(method, "translation", tabular=False)
 )
 ROWS, SOURCE, TARGET = 4, 9, 6
 
@@ -30,7 +30,7 @@ ROWS, SOURCE, TARGET = 4, 9, 6
 class Case:
     """A model and a method's module and options; ``inject`` puts the method in."""
 
-    method: ModuleType
+    method: methods.Method
     options: Any
     model: Any
     anatomy: Anatomy
@@ -86,12 +86,12 @@ class Case:
 def case(method: str, family: str, **given: Any) -> Case:
     """The method with small options on a fresh model."""
     module = methods.get(method)
-    known = method_options.option_defaults(module.Options)
+    known = method_options.option_defaults(module.options)
     options = {name: value for name, value in SMALL.items() if name in known} | given
     if method == "stack" and not given:
         options = {"methods": [{"name": "lora", "rank": 2}, "ia3"]}
     model = tiny_translator(family)
-    parsed = method_options.parse_options(method, module.Options, options)
+    parsed = method_options.parse_options(method, module.options, options)
     return Case(module, parsed, model, read_anatomy(model))
 
 

@@ -52,7 +52,7 @@ class Both:
         set_dropout(self.joint.model, 0.0)
         self.heads = self._heads_of_both()
         module = methods.get(run.method.name)
-        options = method_options.parse_options(run.method.name, module.Options, run.method.options)
+        options = method_options.parse_options(run.method.name, module.options, run.method.options)
         for parameter in self.joint.model.parameters():
             parameter.requires_grad_(False)
         self.injection = module.inject(

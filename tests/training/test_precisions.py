@@ -17,22 +17,22 @@ from support.tiny_tasks import small, tiny_run, tiny_task
 from support.translator_folders import translator_folder
 
 from paretune import methods
-from paretune.methods.core import options as method_options
-from paretune.study import Run
+from paretune.study import MethodSpec, Run
 from paretune.training import dry_run
 from paretune.training.caches import ProcessCache
 from paretune.training.loop import train_step
 from paretune.training.outcome import Outcome
 from paretune.training.trainer import train_run
 
-TRAINED = [name for name, m in methods.available().items() if methods.trains_a_model(m)]
+TRAINED = [name for name, m in methods.available().items() if isinstance(m, methods.Method)]
 TRANSLATORS = ("marian", "t5")
 
 
 def trains(method: str, kind: str) -> bool:
     """Whether the method has learning rates and serves this kind of task."""
-    module = methods.available()[method]
-    return methods.has_rates(module) and methods.refusal(module, kind, tabular=False) is None
+    value = methods.get(method)
+    serves = not methods.refusal(value, kind, tabular=False)
+    return isinstance(value, methods.Method) and value.learning_rates is not None and serves
 
 
 def is_supported(family: str, method: str) -> bool:
@@ -99,10 +99,7 @@ def test_a_run_in_bf16_is_near_one_in_fp32(
 JOINING = [
     name
     for name in OF_FAMILIES
-    if not methods.trains_alone(
-        methods.available()[name],
-        method_options.parse_options(name, methods.available()[name].Options, small(name)),
-    )
+    if not methods.configure_method(MethodSpec(name=name, **small(name))).trains_alone
 ]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from paretune import methods
 from paretune.errors import MethodError
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.exporting.restore import load_base as opened_base
-from paretune.methods.core import options as method_options
+from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
-from paretune.models.load import LoadedModel
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource
 from paretune.study import Run
@@ -24,8 +24,6 @@ TOLERANCE = 1e-4
 """How far logits of the opened export may be from ours, in fp32."""
 FORMAT = 2
 """2: a base that is a folder goes by its label; 1 had its path, and is still read."""
-PLAIN = ("full", "head_only", "untuned")
-"""Methods that leave nothing but a model."""
 PATHS = {
     "task": ("source", "train", "test", "train_target", "test_target", "dataset"),
     "generation": ("bertscore_model",),
@@ -45,21 +43,23 @@ def explain_forms(
         task: its kind and labels.
         source: the base's files; without them, what depends on the model is not asked.
     """
-    method = _method(run)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
+    configured = methods.configure_method(run.method)
+    method, options = configured.method, configured.options
     reasons = {"peft": "", "merged": "", "paretune": ""}
-    if run.method.name in PLAIN:
-        reasons["peft"] = f"{method.TITLE} is no adapter: it leaves a whole model (merged)"
-    elif not hasattr(method, "to_peft"):
-        reasons["peft"] = f"{method.TITLE}: nothing of PEFT that runs here"
+    if method.trains is not Trains.ADAPTER:
+        reasons["peft"] = f"{method.title} is no adapter: it leaves a whole model (merged)"
+        return reasons
+    if method.to_peft is None:
+        reasons["peft"] = f"{method.title}: nothing of PEFT that runs here"
     else:
-        reasons["peft"] = method.not_in_peft(task.kind) if hasattr(method, "not_in_peft") else ""
-        if source is not None and not reasons["peft"] and hasattr(method, "not_in_peft_on"):
-            reasons["peft"] = method.not_in_peft_on(opened_base(task, source).model, options)
-    if run.method.name not in PLAIN and not hasattr(method, "merge"):
-        reasons["merged"] = f"{method.TITLE} cannot become a part of the weights"
-    elif hasattr(method, "not_merged"):
-        reasons["merged"] = method.not_merged(options)
+        reasons["peft"] = method.cannot_export_to_peft(options, task.kind, None)
+        if source is not None and not reasons["peft"]:
+            model = opened_base(task, source).model
+            reasons["peft"] = method.cannot_export_to_peft(options, task.kind, model)
+    if method.merge is None:
+        reasons["merged"] = f"{method.title} cannot become a part of the weights"
+    else:
+        reasons["merged"] = method.cannot_merge(options)
     return reasons
 
 
@@ -72,7 +72,9 @@ def write_peft_adapter(
         MethodError: PEFT cannot represent it; with the reason.
     """
     base = opened_base(task, source)
-    options = _options(run, base)
+    configured = methods.configure_method(run.method).with_tokenizer(base.tokenizer)
+    to_peft = configured.method.to_peft
+    assert to_peft is not None  # noqa: S101  (explain_forms was asked)
     heads = [
         m
         for m in base.anatomy.head_modules
@@ -80,7 +82,7 @@ def write_peft_adapter(
     ]
     whole = [*heads, *ours.injection.modules_to_save]
     common = {"modules_to_save": whole or None, "task_type": task.peft_type}
-    theirs = _method(run).to_peft(base.model, options, ours.injection, common)
+    theirs = to_peft(base.model, configured.options, ours.injection, common)
     with torch.no_grad():
         in_full = {name: ours.injection.parameters[name] for name in ours.injection.base_weights}
         for name, parameter in {**ours.head, **in_full}.items():
@@ -106,11 +108,11 @@ def write_merged_model(run: Run, ours: PreparedModel, folder: Path) -> None:
     Raises:
         MethodError: the method does not merge.
     """
-    method = _method(run)
-    if run.method.name not in PLAIN:
-        if not hasattr(method, "merge"):
+    method = methods.configure_method(run.method).method
+    if method.trains is Trains.ADAPTER:
+        if method.merge is None:
             raise MethodError(
-                f"{method.TITLE} cannot become a part of the weights.",
+                f"{method.title} cannot become a part of the weights.",
                 where=f"method {run.method.key}",
                 remedy="Export it as paretune's own folder.",
             )
@@ -226,17 +228,3 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
     import transformers
 
     return getattr(transformers, task.auto_class).from_pretrained(folder, local_files_only=True)
-
-
-def _method(run: Run) -> Any:
-    from paretune import methods
-
-    return methods.get(run.method.name)
-
-
-def _options(run: Run, base: LoadedModel) -> Any:
-    method = _method(run)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
-    if hasattr(method, "with_tokenizer"):
-        options = method.with_tokenizer(options, base.tokenizer)
-    return options

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from paretune import methods
 from paretune.data.example import Dataset, Example
 from paretune.exporting.restore import TaskSignature, restore_run
-from paretune.methods.core import options as method_options
+from paretune.methods import ConfiguredBaseline
 from paretune.objectives.encoding import Encoded
 from paretune.planning.context import StudyContext
 from paretune.study import Generation, Run
@@ -111,10 +111,10 @@ def _fit_and_predict(
     run: Run, dataset: Dataset, examples: Sequence[Example], context: StudyContext
 ) -> Any:
     """What a baseline gives: scores (examples, labels), or texts."""
-    method = methods.get(run.method.name)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
+    method = methods.configure(run.method)
+    assert isinstance(method, ConfiguredBaseline)  # noqa: S101  (its run has no model)
     train = context.caches.parts(run).train
-    return method.fit(train, len(dataset.labels), options, run.seed)(examples)
+    return method.fit(train, len(dataset.labels), run.seed)(examples)
 
 
 def _restore_and_encode(

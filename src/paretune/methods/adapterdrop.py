@@ -21,18 +21,15 @@ from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import houlsby, pfeiffer
-from paretune.methods.core.injection import Injection, get_linear, make_generator
-from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.initialise import init_generators
+from paretune.methods.core.injection import Injection, get_linear
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
 
 NAME = "adapterdrop"
-TITLE = "AdapterDrop"
-CODE_EPOCH = 2
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
 
 
 @dataclass(frozen=True)
@@ -49,33 +46,42 @@ class Options(houlsby.Options):
     robust_up_to: int | None = bounded(None, 0, 1000)
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """How many of a stack's first layers have no adapter, in evaluation and in a training step.
+
+    ``max_in_training`` None: the same as in evaluation; otherwise drawn in each step, up to it.
+    """
+
+    in_evaluation: int
+    max_in_training: int | None
+
+
 class DroppableBottleneck(pfeiffer.Bottleneck):
-    """A bottleneck that steps aside where the layers up to its own are left out."""
+    """A bottleneck that is skipped where the layers up to its own are dropped."""
 
     def __init__(
         self,
-        depth: int,
-        left_out: tuple[int, int | None],
-        width: int,
+        base: nn.Linear,
         options: Options,
         fleet: Fleet,
         generators: list[torch.Generator],
-        device: torch.device,
+        depth: int,
+        dropped: Dropped,
     ) -> None:
-        super().__init__(width, options, fleet, generators, device)
-        self.depth = depth
-        self.in_evaluation, self.up_to_in_training = left_out
+        super().__init__(base, options, fleet, generators)
+        self.depth, self.dropped = depth, dropped
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
-        """What is changed, with or without the bottleneck's change."""
+        """``out``, with or without the bottleneck's change."""
         return out if self.depth < self.count_dropped() else super().forward(h, out)
 
     def count_dropped(self) -> int:
-        """How many of the first layers are without adapters in this pass."""
-        if not self.training or self.up_to_in_training is None:
-            return self.in_evaluation
-        # Drawn from the step's seed: the same in all layers and micro-batches, and on resuming.
-        return derive_seed(self.fleet.step_seed, NAME) % (self.up_to_in_training + 1)
+        """How many of the first layers have no adapter in this pass."""
+        if not self.training or self.dropped.max_in_training is None:
+            return self.dropped.in_evaluation
+        # From the step's seed: the same in all layers and micro-batches, and after resuming.
+        return derive_seed(self.fleet.step_seed, NAME) % (self.dropped.max_in_training + 1)
 
 
 def inject(
@@ -86,46 +92,33 @@ def inject(
     Raises:
         MethodError: no layer would be left.
     """
-
-    def made(name: str, depth: int, left_out: tuple[int, int | None]) -> nn.Module:
-        layer = get_linear(model, name)
-        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
-        return DroppableBottleneck(
-            depth, left_out, layer.out_features, options, fleet, draws, layer.weight.device
+    adapters: dict[str, nn.Module] = {}
+    for name, (depth, dropped) in _adapter_positions(anatomy, options).items():
+        generators = init_generators(seeds, NAME, name)
+        adapters[name] = DroppableBottleneck(
+            get_linear(model, name), options, fleet, generators, depth, dropped
         )
-
-    places = _adapter_positions(anatomy, options)
-    parts = {name: made(name, depth, left_out) for name, (depth, left_out) in places.items()}
-    return pfeiffer.attach_behind_feed_forward(model, anatomy, NAME, parts)
+    return pfeiffer.attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 
-def trains_alone(options: Options) -> bool:
-    """Each step of ``robust`` leaves out other layers: for all rows of a pass alike."""
-    return options.robust
-
-
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width for each layer that has a bottleneck."""
-    return len(_adapter_positions(anatomy, options)) * houlsby.bottleneck_count(
-        anatomy.width, options
-    )
+    layers = len(_adapter_positions(anatomy, options))
+    return layers * houlsby.bottleneck_count(anatomy.width, options)
 
 
-def _adapter_positions(
-    anatomy: Anatomy, options: Options
-) -> dict[str, tuple[int, tuple[int, int | None]]]:
-    """Second feed-forward layers that get a bottleneck: depth in the stack, and what it loses."""
-    places = {}
+def _adapter_positions(anatomy: Anatomy, options: Options) -> dict[str, tuple[int, Dropped]]:
+    """Second feed-forward layers that get a bottleneck, with the depth in their stack."""
+    positions = {}
     for layer, depth in zip(anatomy.layers, anatomy.depths, strict=True):
-        size = sum(other.stack == layer.stack for other in anatomy.layers)
-        drop, up_to = _count_dropped(size, options)
-        if depth >= (drop if up_to is None else 0):
-            places[layer.down] = depth, (drop, up_to)
-    return places
+        stack_size = sum(other.stack == layer.stack for other in anatomy.layers)
+        dropped = _count_dropped(stack_size, options)
+        if options.robust or depth >= dropped.in_evaluation:
+            positions[layer.down] = depth, dropped
+    return positions
 
 
-def _count_dropped(layers: int, options: Options) -> tuple[int, int | None]:
-    """Layers left out in evaluation, and how many at most in training (None: the same)."""
+def _count_dropped(layers: int, options: Options) -> Dropped:
     drop = layers // 2 if options.drop is None else options.drop
     up_to = layers - 1 if options.robust_up_to is None else options.robust_up_to
     highest = max(drop, up_to) if options.robust else drop
@@ -135,4 +128,18 @@ def _count_dropped(layers: int, options: Options) -> tuple[int, int | None]:
             where=f"method {NAME}",
             remedy=f"Drop {layers - 1} at most.",
         )
-    return drop, up_to if options.robust else None
+    return Dropped(drop, up_to if options.robust else None)
+
+
+METHOD = Method(
+    name=NAME,
+    title="AdapterDrop",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    code_epoch=2,
+    # With ``robust`` a step leaves out the same layers for all rows of a pass.
+    trains_alone=lambda options: options.robust,
+)

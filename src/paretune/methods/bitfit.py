@@ -18,18 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, attach
-from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.injection import Injection, attach, is_within
+from paretune.methods.core.method import Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "bitfit"
-TITLE = "BitFit"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def inject(
     return attach(model, NAME, {name: BiasShift(bias, fleet) for name, bias in biases.items()})
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of all biases outside the head."""
     return sum(len(bias) for bias in _find_biases(model, anatomy).values())
 
@@ -76,19 +70,30 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
 def merge(model: nn.Module, injection: Injection) -> None:
     """Add each shift to the frozen bias beside it and take the method out."""
     with torch.no_grad():
-        for name, part in injection.adapters.items():
-            module, shift = model.get_submodule(name), part
-            bias: Any = module.bias
-            bias += next(shift.parameters())[0]
+        for name, shift in injection.adapters.items():
+            module: Any = model.get_submodule(name)
+            module.bias += next(shift.parameters())[0]
     injection.undo()
 
 
 def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
     """The bias of every linear layer and normalisation of the backbone, by its module."""
-    found = {}
-    for name, module in model.named_modules():
-        inside = any(name == head or name.startswith(f"{head}.") for head in anatomy.head_modules)
-        bias = getattr(module, "bias", None)
-        if isinstance(bias, nn.Parameter) and not inside:
-            found[name] = bias.detach()
-    return found
+    biases = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        module, _, own = name.rpartition(".")
+        if own == "bias" and not is_within(module, anatomy.head_modules):
+            biases[module] = parameter.detach()
+    return biases
+
+
+METHOD = Method(
+    name=NAME,
+    title="BitFit",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge,
+    mixes=always,
+)

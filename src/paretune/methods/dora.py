@@ -19,26 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora
-from paretune.methods.core.injection import Injection, attach, get_linear, make_generator
-from paretune.methods.core.modules_to_save import (
-    count_module_parameters,
-    find_modules_to_save,
-    train_modules,
-)
-from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.injection import Injection, get_linear
+from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
-from paretune.methods.core.targeting import LowRankOptions
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
 
 NAME = "dora"
-TITLE = "DoRA"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-READS_WEIGHTS = True
 
 
 @dataclass(frozen=True)
@@ -48,8 +37,8 @@ class Options(LowRankOptions):
     dropout: float = bounded(0.0, 0.0, 0.9)
 
     @property
-    def update(self) -> lora.Options:
-        """The same, as LoRA's options."""
+    def lora(self) -> lora.Options:
+        """The options of the low-rank update."""
         return lora.Options(rank=self.rank, alpha=self.alpha, dropout=self.dropout)
 
 
@@ -59,33 +48,34 @@ class DoraUpdate(lora.LoraUpdate):
     def __init__(
         self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
-        super().__init__(base, options.update, fleet, generators)
-        # In a tuple, so that the layer is not listed as a part of what stands beside it.
+        super().__init__(base, options.lora, fleet, generators)
+        # In a tuple, so that the layer does not become a child of its own update.
         self._base = (base,)
         self.m = nn.Parameter(self.row_norms())
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
         (base,) = self._base
-        plain = out if base.bias is None else out - base.bias
+        without_bias = out if base.bias is None else out - base.bias
         dropped = self.dropout(x)
-        # What dropout took from the input, the direction loses as well (as PEFT).
-        seen = plain if dropped is x or not self.training else F.linear(dropped, base.weight)
+        # The direction loses what dropout took from the input, as in PEFT.
+        kept = dropped is x or not self.training
+        directed = without_bias if kept else F.linear(dropped, base.weight)
         low = per_run_linear(dropped, self.A, self.fleet)
         update = per_run_linear(low, self.B, self.fleet) * self.scaling
         scale = per_run_vector(out, self.m / self.row_norms(), self.fleet)
-        return out + (scale - 1) * seen + scale * update
+        return out + (scale - 1) * directed + scale * update
 
     def row_norms(self) -> Tensor:
         """Norms of the rows of W + s B A, a constant to the gradient; (runs, out)."""
         (base,) = self._base
         with torch.no_grad(), torch.autocast(base.weight.device.type, enabled=False):
-            moved: Tensor = base.weight + self.scaling * self.B @ self.A
-            lengths: Tensor = torch.linalg.vector_norm(moved, dim=2)
-            return lengths
+            weights: Tensor = base.weight + self.scaling * self.B @ self.A
+            norms: Tensor = torch.linalg.vector_norm(weights, dim=2)
+            return norms
 
     def merged_weight(self) -> Tensor:
-        """The weight that run 0 has in effect, (out, in)."""
+        """The weight in effect of run 0, (out, in)."""
         (base,) = self._base
         weight: Tensor = base.weight + self.delta()
         return weight * (self.m / self.row_norms())[0, :, None]
@@ -94,21 +84,32 @@ class DoraUpdate(lora.LoraUpdate):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
+    """Put an update beside each target layer."""
+    return attach_updates(model, anatomy, options, fleet, seeds, NAME, DoraUpdate)
 
-    def made(name: str) -> DoraUpdate:
-        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
-        return DoraUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    names = options.select_layers(anatomy, in_full)
-    return train_modules(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Sum of rank * (in + out) + out over the target layers."""
+
+    def count_layer(layer: nn.Linear, own: Options) -> int:
+        return own.rank * (layer.in_features + layer.out_features) + layer.out_features
+
+    return count_updates(model, anatomy, options, count_layer)
+
+
+def merge(model: nn.Module, injection: Injection) -> None:
+    """Replace each frozen weight by the weight in effect and take the method out."""
+    with torch.no_grad():
+        for name, update in injection.adapters.items():
+            assert isinstance(update, DoraUpdate)  # noqa: S101  (put there by inject)
+            get_linear(model, name).weight.copy_(update.merged_weight())
+    injection.finish_merge()
 
 
 def to_peft(
     model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    """PEFT's DoRA with the same tensors."""
     import peft
 
     config = peft.LoraConfig(
@@ -116,30 +117,23 @@ def to_peft(
         lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_dora=True,
-        target_modules=sorted(injection.adapters),
-        **options.peft_patterns(list(injection.adapters)),
+        **options.peft_layers(injection),
         **common,
     )
-    return fill_peft_layers(
-        model, config, injection, NAME, {"A": "lora_A", "B": "lora_B", "m": "lora_magnitude_vector"}
-    )
+    names = {"A": "lora_A", "B": "lora_B", "m": "lora_magnitude_vector"}
+    return fill_peft_layers(model, config, injection, NAME, names)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """Sum of rank * (in + out) + out over the target layers."""
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    layers = {name: get_linear(model, name) for name in options.select_layers(anatomy, in_full)}
-    ranks = {name: options.for_layer(name).rank for name in layers}
-    return count_module_parameters(model, in_full) + sum(
-        ranks[name] * (m.out_features + m.in_features) + m.out_features
-        for name, m in layers.items()
-    )
-
-
-def merge(model: nn.Module, injection: Injection) -> None:
-    """Put the weight that is in effect in the place of each frozen one; take the method out."""
-    with torch.no_grad():
-        for name, part in injection.adapters.items():
-            given: Any = part
-            get_linear(model, name).weight.copy_(given.merged_weight())
-    injection.finish_merge()
+METHOD = Method(
+    name=NAME,
+    title="DoRA",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge,
+    to_peft=to_peft,
+    reads_base_weights=always,
+    first_in_stack="it measures the weights that it finds",
+)

@@ -15,17 +15,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.method import Method, Trains, always
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "full"
-TITLE = "full fine-tuning"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (2e-5, 6e-5, 2e-4)
-STARTS_AS_BASE = True
-READS_WEIGHTS = True
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,20 @@ def inject(
     return Injection(trained, undo=lambda: None)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """All parameters, the head included."""
     return sum(p.numel() for n, p in model.named_parameters() if n not in anatomy.untrainable)
+
+
+METHOD = Method(
+    name=NAME,
+    title="full fine-tuning",
+    options=Options,
+    learning_rates=(2e-5, 6e-5, 2e-4),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    trains=Trains.EVERYTHING,
+    reads_base_weights=always,
+    not_in_stack="it trains everything already",
+)

@@ -14,26 +14,21 @@ When: quality counts more than speed; two bottlenecks a layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, attach, get_linear, make_generator
-from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.initialise import draw_normal, init_generators
+from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
 
 NAME = "houlsby"
-TITLE = "Houlsby adapters"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-MIXES = True
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -52,23 +47,16 @@ class Options:
 
 
 class Bottleneck(nn.Module):
-    """U act(D h + d) + u for each run."""
+    """U act(D h + d) + u for each run, as wide as the output of ``base``."""
 
     def __init__(
-        self,
-        width: int,
-        options: Options,
-        fleet: Fleet,
-        generators: list[torch.Generator],
-        device: torch.device,
+        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
         super().__init__()
         self.fleet, self.act = fleet, _ACTIVATIONS[options.non_linearity]
+        width, device = base.out_features, base.weight.device
         size = bottleneck_size(width, options)
-        down = torch.empty(fleet.runs, size, width)
-        for r, draw in enumerate(generators):
-            down[r].normal_(0, 0.02, generator=draw)
-        self.D = nn.Parameter(down.to(device))
+        self.D = nn.Parameter(draw_normal((size, width), 0.02, generators).to(device))
         self.D_bias = nn.Parameter(torch.zeros(fleet.runs, size, device=device))
         self.U = nn.Parameter(torch.zeros(fleet.runs, width, size, device=device))
         self.U_bias = nn.Parameter(torch.zeros(fleet.runs, width, device=device))
@@ -81,7 +69,7 @@ class Bottleneck(nn.Module):
         return high + per_run_vector(high, self.U_bias, self.fleet)
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """What the sublayer gives, and the bottleneck's change of it."""
+        """The output of the sublayer and the bottleneck's change of it."""
         return out + self.compute_change(out)
 
 
@@ -89,30 +77,18 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind both sublayers of every layer."""
-    return attach_bottlenecks(model, NAME, _sublayer_outputs(anatomy), options, fleet, seeds)
+    adapters = {
+        name: Bottleneck(
+            get_linear(model, name), options, fleet, init_generators(seeds, NAME, name)
+        )
+        for name in _sublayer_outputs(anatomy)
+    }
+    return attach(model, NAME, adapters)
 
 
-def attach_bottlenecks(
-    model: nn.Module,
-    key: str,
-    places: Iterable[str],
-    options: Options,
-    fleet: Fleet,
-    seeds: list[int],
-) -> Injection:
-    """A bottleneck behind each of these linear layers."""
-
-    def made(name: str) -> Bottleneck:
-        layer = get_linear(model, name)
-        draws = [make_generator(derive_seed(seed, "init", key, name)) for seed in seeds]
-        return Bottleneck(layer.out_features, options, fleet, draws, layer.weight.device)
-
-    return attach(model, key, {name: made(name) for name in places})
-
-
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width, twice in each layer."""
-    return len(list(_sublayer_outputs(anatomy))) * bottleneck_count(anatomy.width, options)
+    return len(_sublayer_outputs(anatomy)) * bottleneck_count(anatomy.width, options)
 
 
 def bottleneck_size(width: int, options: Options) -> int:
@@ -126,5 +102,17 @@ def bottleneck_count(width: int, options: Options) -> int:
     return 2 * width * size + size + width
 
 
-def _sublayer_outputs(anatomy: Anatomy) -> Iterable[str]:
-    return [name for layer in anatomy.layers for name in (layer.self_attention.output, layer.down)]
+def _sublayer_outputs(anatomy: Anatomy) -> list[str]:
+    return [n for layer in anatomy.layers for n in (layer.self_attention.output, layer.down)]
+
+
+METHOD = Method(
+    name=NAME,
+    title="Houlsby adapters",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    mixes=always,
+)

@@ -21,19 +21,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
-from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.method import Method, always
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer
 
 NAME = "ia3"
-TITLE = "IA3"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Options:
 
 
 class Scale(nn.Module):
-    """One scale for each run and channel, on what a layer gives or on what it is given.
+    """One scale for each run and channel of a layer's output.
 
     ``start`` is the first channel that is scaled: in a projection that makes query, key and value
     at once, the query is left alone.
@@ -58,14 +52,14 @@ class Scale(nn.Module):
         return self.scale_channels(out)
 
     def scale_channels(self, x: Tensor) -> Tensor:
-        """Channels from ``start`` on, times the scale."""
-        rest = x[..., self.start :]
-        rest = rest * per_run_vector(rest, self.l, self.fleet)
-        return torch.cat([x[..., : self.start], rest], -1) if self.start else rest
+        """The channels from ``start`` on, times the scale."""
+        scaled = x[..., self.start :]
+        scaled = scaled * per_run_vector(scaled, self.l, self.fleet)
+        return torch.cat([x[..., : self.start], scaled], -1) if self.start else scaled
 
 
 class InputScale(Scale):
-    """A scale on what a layer is given; a hook before the layer applies it."""
+    """A scale of a layer's input, which a hook before the layer applies."""
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """The output as it is."""
@@ -76,43 +70,19 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Scale key, value and the input of the second feed-forward layer, in every layer."""
-    parts: dict[str, nn.Module] = {}
-    handles = []
+    scales: dict[str, nn.Module] = {}
+    removes: list[Callable[[], None]] = []
     for layer in anatomy.layers:
         for name, (channels, start) in _scaled_outputs(model, layer).items():
-            device = get_linear(model, name).weight.device
-            parts[name] = Scale(channels, start, fleet, device)
+            scales[name] = Scale(channels, start, fleet, get_linear(model, name).weight.device)
         down = get_linear(model, layer.down)
-        part = parts[layer.down] = InputScale(down.in_features, 0, fleet, down.weight.device)
-        handles.append(down.register_forward_pre_hook(_make_input_hook(part)))
-    return add_undo_steps(attach(model, NAME, parts), *(handle.remove for handle in handles))
+        scale = InputScale(down.in_features, 0, fleet, down.weight.device)
+        scales[layer.down] = scale
+        removes.append(down.register_forward_pre_hook(_make_input_hook(scale)).remove)
+    return add_undo_steps(attach(model, NAME, scales), *removes)
 
 
-def to_peft(
-    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
-) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config.
-
-    Where one layer makes query, key and value, PEFT scales the query too: by 1 here, and by what it
-    learns if PEFT trains the adapter further.
-    """
-    import peft
-
-    parts: dict[str, Any] = injection.adapters
-    inner = [name for name, part in parts.items() if isinstance(part, InputScale)]
-    config = peft.IA3Config(
-        target_modules=sorted(parts), feedforward_modules=sorted(inner), **common
-    )
-    whole = {
-        f"{name}.{NAME}.l": nn.Parameter(F.pad(part.l.detach(), (part.start, 0), value=1.0))
-        for name, part in parts.items()
-    }
-    return fill_peft_layers(
-        model, config, replace(injection, parameters=whole), NAME, {"l": "ia3_l"}
-    )
-
-
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """Widths of key, value and the inner feed-forward activations, over all layers."""
     return sum(
         sum(channels for channels, _ in _scaled_outputs(model, layer).values())
@@ -124,33 +94,71 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
 def merge(model: nn.Module, injection: Injection) -> None:
     """Multiply the scales into the frozen weights and take the method out."""
     with torch.no_grad():
-        for name, part in injection.adapters.items():
-            given: Any = part
+        for name, scale in injection.adapters.items():
+            assert isinstance(scale, Scale)  # noqa: S101  (put there by inject)
             layer = get_linear(model, name)
-            if isinstance(part, InputScale):
-                layer.weight *= given.l[0]
+            if isinstance(scale, InputScale):
+                layer.weight *= scale.l[0]
                 continue
-            layer.weight[given.start :] *= given.l[0, :, None]
+            layer.weight[scale.start :] *= scale.l[0, :, None]
             if layer.bias is not None:
-                layer.bias[given.start :] *= given.l[0]
+                layer.bias[scale.start :] *= scale.l[0]
     injection.undo()
 
 
+def to_peft(
+    model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
+) -> Any:
+    """PEFT's IA3 with the same tensors.
+
+    Where one layer makes query, key and value, PEFT scales the query too: by 1 here, and by what it
+    learns if PEFT trains the adapter further.
+    """
+    import peft
+
+    scales: dict[str, Any] = injection.adapters
+    inner = [name for name, scale in scales.items() if isinstance(scale, InputScale)]
+    config = peft.IA3Config(
+        target_modules=sorted(scales), feedforward_modules=sorted(inner), **common
+    )
+    padded = {
+        f"{name}.{NAME}.l": nn.Parameter(F.pad(scale.l.detach(), (scale.start, 0), value=1.0))
+        for name, scale in scales.items()
+    }
+    return fill_peft_layers(
+        model, config, replace(injection, parameters=padded), NAME, {"l": "ia3_l"}
+    )
+
+
 def _scaled_outputs(model: nn.Module, layer: Layer) -> dict[str, tuple[int, int]]:
-    """By name of the projection: how many channels are scaled, and from which on."""
+    """For each projection: how many channels are scaled, and the first of them."""
     scaled: dict[str, tuple[int, int]] = {}
     for attention in layer.attentions:
         if attention.fused:
             width = get_linear(model, attention.query).out_features // 3
             scaled[attention.query] = (2 * width, width)
         else:
-            parts = (attention.key, attention.value)
-            scaled |= {name: (get_linear(model, name).out_features, 0) for name in parts}
+            for name in (attention.key, attention.value):
+                scaled[name] = (get_linear(model, name).out_features, 0)
     return scaled
 
 
-def _make_input_hook(part: InputScale) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
-    return lambda module, given: (
-        part.fleet.apply_to_own_rows(part.scale_channels, given[0]),
-        *given[1:],
+def _make_input_hook(scale: InputScale) -> Callable[[nn.Module, tuple[Any, ...]], Any]:
+    return lambda module, args: (
+        scale.fleet.apply_to_own_rows(scale.scale_channels, args[0]),
+        *args[1:],
     )
+
+
+METHOD = Method(
+    name=NAME,
+    title="IA3",
+    options=Options,
+    learning_rates=(1e-3, 3e-3, 1e-2),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge,
+    to_peft=to_peft,
+    mixes=always,
+)

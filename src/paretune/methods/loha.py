@@ -16,46 +16,26 @@ operations for each token, and less memory; the result is the same function.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import (
-    Injection,
-    attach,
-    get_linear,
-    make_generator,
-    merge,
-)
-from paretune.methods.core.modules_to_save import (
-    count_module_parameters,
-    find_modules_to_save,
-    train_modules,
-)
-from paretune.methods.core.options import EVERY_KIND
+from paretune.methods.core.initialise import draw_uniform
+from paretune.methods.core.injection import Injection, merge_deltas
+from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
+from paretune.methods.core.method import Method
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear
-from paretune.methods.core.targeting import LowRankOptions, reads_weights
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
-
-__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "loha"
-TITLE = "LoHa"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
 class Options(LowRankOptions):
-    """Those of every update of low rank."""
+    """Those of every low-rank update."""
 
 
 class LohaUpdate(nn.Module):
@@ -66,20 +46,13 @@ class LohaUpdate(nn.Module):
     ) -> None:
         super().__init__()
         self.fleet, self.scaling = fleet, options.scaling
-        runs, rank = fleet.runs, options.rank
-        out, in_ = base.out_features, base.in_features
-        self.factorised = rank**2 * (in_ + out) < in_ * out
-        shapes = {"A1": (out, rank), "B1": (rank, in_), "A2": (out, rank)}
-        values = {name: torch.empty(runs, *shape) for name, shape in shapes.items()}
-        for r, draw in enumerate(generators):
-            for name, (_, fan_in) in shapes.items():
-                bound = 1 / math.sqrt(fan_in)
-                values[name][r].uniform_(-bound, bound, generator=draw)
+        rank, n_in, n_out = options.rank, base.in_features, base.out_features
+        self.factorised = rank**2 * (n_in + n_out) < n_in * n_out
         device = base.weight.device
-        self.A1 = nn.Parameter(values["A1"].to(device))
-        self.B1 = nn.Parameter(values["B1"].to(device))
-        self.A2 = nn.Parameter(values["A2"].to(device))
-        self.B2 = nn.Parameter(torch.zeros(runs, rank, in_, device=device))
+        self.A1 = nn.Parameter(draw_uniform((n_out, rank), rank, generators).to(device))
+        self.B1 = nn.Parameter(draw_uniform((rank, n_in), n_in, generators).to(device))
+        self.A2 = nn.Parameter(draw_uniform((n_out, rank), rank, generators).to(device))
+        self.B2 = nn.Parameter(torch.zeros(fleet.runs, rank, n_in, device=device))
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
@@ -105,44 +78,42 @@ class LohaUpdate(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
+    """Put an update beside each target layer."""
+    return attach_updates(model, anatomy, options, fleet, seeds, NAME, LohaUpdate)
 
-    def made(name: str) -> LohaUpdate:
-        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
-        return LohaUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    names = options.select_layers(anatomy, in_full)
-    return train_modules(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Sum of 2 * rank * (in + out) over the target layers."""
+
+    def count_layer(layer: nn.Linear, own: Options) -> int:
+        return 2 * own.rank * (layer.in_features + layer.out_features)
+
+    return count_updates(model, anatomy, options, count_layer)
 
 
 def to_peft(
     model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    """PEFT's LoHa with the same tensors."""
     import peft
 
     config = peft.LoHaConfig(
-        r=options.rank,
-        alpha=options.effective_alpha,
-        target_modules=sorted(injection.adapters),
-        **options.peft_patterns(list(injection.adapters)),
-        **common,
+        r=options.rank, alpha=options.effective_alpha, **options.peft_layers(injection), **common
     )
-    return fill_peft_layers(
-        model,
-        config,
-        injection,
-        NAME,
-        {"A1": "hada_w1_a", "B1": "hada_w1_b", "A2": "hada_w2_a", "B2": "hada_w2_b"},
-    )
+    names = {"A1": "hada_w1_a", "B1": "hada_w1_b", "A2": "hada_w2_a", "B2": "hada_w2_b"}
+    return fill_peft_layers(model, config, injection, NAME, names)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """Sum of 2 * rank * (in + out) over the target layers."""
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    layers = {name: get_linear(model, name) for name in options.select_layers(anatomy, in_full)}
-    numbers = (
-        options.for_layer(n).rank * (m.out_features + m.in_features) for n, m in layers.items()
-    )
-    return 2 * sum(numbers) + count_module_parameters(model, in_full)
+METHOD = Method(
+    name=NAME,
+    title="LoHa",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge_deltas,
+    to_peft=to_peft,
+    reads_base_weights=LowRankOptions.trains_base_modules,
+    mixes=LowRankOptions.covers_all_layers,
+)

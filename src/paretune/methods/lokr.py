@@ -23,34 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import (
-    Injection,
-    attach,
-    get_linear,
-    make_generator,
-    merge,
-)
-from paretune.methods.core.modules_to_save import (
-    count_module_parameters,
-    find_modules_to_save,
-    train_modules,
-)
-from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.initialise import draw_uniform
+from paretune.methods.core.injection import Injection, merge_deltas
+from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear
-from paretune.methods.core.targeting import LowRankOptions, reads_weights
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
-
-__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "lokr"
-TITLE = "LoKr"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
@@ -75,18 +57,15 @@ class LokrUpdate(nn.Module):
         self.register_parameter("D", None)
         self.fleet, self.scaling = fleet, options.scaling
         shapes = _tensor_shapes(base, options)
-        self.inner = shapes["C"][1]
+        self.inner_rows = shapes["C"][1]
         for name, shape in shapes.items():
-            values = torch.zeros(fleet.runs, *shape)
-            if name != "C":
-                for r, draw in enumerate(generators):
-                    bound = 1 / math.sqrt(shape[1])
-                    values[r].uniform_(-bound, bound, generator=draw)
+            zeros = torch.zeros(fleet.runs, *shape)
+            values = zeros if name == "C" else draw_uniform(shape, shape[1], generators)
             self.register_parameter(name, nn.Parameter(values.to(base.weight.device)))
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
         """(rows, tokens, in), (rows, tokens, out) -> (rows, tokens, out)."""
-        seen = x.reshape(*x.shape[:-1], self.inner, -1)
+        seen = x.reshape(*x.shape[:-1], self.inner_rows, -1)
         if self.D is not None:
             right = per_run_linear(seen, self.D, self.fleet)
         else:
@@ -103,47 +82,34 @@ class LokrUpdate(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
+    """Put an update beside each target layer."""
+    return attach_updates(model, anatomy, options, fleet, seeds, NAME, LokrUpdate)
 
-    def made(name: str) -> LokrUpdate:
-        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
-        return LokrUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
 
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    names = options.select_layers(anatomy, in_full)
-    return train_modules(model, attach(model, NAME, {name: made(name) for name in names}), in_full)
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
+
+    def count_layer(layer: nn.Linear, own: Options) -> int:
+        return sum(math.prod(shape) for shape in _tensor_shapes(layer, own).values())
+
+    return count_updates(model, anatomy, options, count_layer)
 
 
 def to_peft(
     model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    """PEFT's LoKr with the same tensors."""
     import peft
 
     config = peft.LoKrConfig(
         r=options.rank,
         alpha=options.effective_alpha,
         decompose_factor=options.decompose_factor,
-        target_modules=sorted(injection.adapters),
-        **options.peft_patterns(list(injection.adapters)),
+        **options.peft_layers(injection),
         **common,
     )
-    return fill_peft_layers(
-        model,
-        config,
-        injection,
-        NAME,
-        {"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"},
-    )
-
-
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """Sum of l * m + rank * (k + n), or l * m + k * n, over the target layers."""
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    names = options.select_layers(anatomy, in_full)
-    shapes = [_tensor_shapes(get_linear(model, n), options.for_layer(n)) for n in names]
-    own = sum(math.prod(shape) for layer in shapes for shape in layer.values())
-    return own + count_module_parameters(model, in_full)
+    names = {"C": "lokr_w1", "A": "lokr_w2_a", "B": "lokr_w2_b", "D": "lokr_w2"}
+    return fill_peft_layers(model, config, injection, NAME, names)
 
 
 def _tensor_shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, int]]:
@@ -157,13 +123,28 @@ def _tensor_shapes(base: nn.Linear, options: Options) -> dict[str, tuple[int, in
 
 
 def factorise(number: int, factor: int) -> tuple[int, int]:
-    """``bounded`` as a product, the smaller factor first: as near to its root as ``factor`` lets
-    it.
+    """``number`` as a product of two factors, the smaller first, as near to its root as it goes.
 
-    A ``factor`` that divides the number is itself the first, as in LyCORIS; -1 sets no bound.
+    A ``factor`` that divides the number is itself the first, as in LyCORIS; otherwise it bounds the
+    smaller one, and -1 sets no bound.
     """
     if factor > 0 and number % factor == 0:
         return factor, number // factor
     highest = math.isqrt(number) if factor < 1 else min(factor, math.isqrt(number))
     small = next(n for n in range(highest, 0, -1) if number % n == 0)
     return small, number // small
+
+
+METHOD = Method(
+    name=NAME,
+    title="LoKr",
+    options=Options,
+    learning_rates=(1e-3, 3e-3, 1e-2),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge_deltas,
+    to_peft=to_peft,
+    reads_base_weights=LowRankOptions.trains_base_modules,
+    mixes=LowRankOptions.covers_all_layers,
+)

@@ -20,41 +20,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import (
-    Injection,
-    attach,
-    get_linear,
-    make_generator,
-    merge,
-)
-from paretune.methods.core.modules_to_save import (
-    count_module_parameters,
-    find_modules_to_save,
-    train_modules,
-)
-from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.initialise import draw_uniform
+from paretune.methods.core.injection import Injection, merge_deltas
+from paretune.methods.core.low_rank import LowRankOptions, attach_updates, count_updates
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_linear
-from paretune.methods.core.targeting import LowRankOptions, reads_weights
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
-
-__all__ = ["Options", "inject", "merge", "parameter_count", "reads_weights"]
 
 NAME = "lora"
-TITLE = "LoRA"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
 class Options(LowRankOptions):
     """``dropout`` acts on the input of the update.
 
-    ``loraplus_lr_ratio``: B learns so many times as fast as A; 1 is plain LoRA.
+    ``loraplus_lr_ratio``: the learning rate of B over that of A; 1 is plain LoRA.
     """
 
     dropout: float = bounded(0.0, 0.0, 0.9)
@@ -68,7 +50,7 @@ class Options(LowRankOptions):
 
     @property
     def scaling(self) -> float:
-        """What the update is multiplied by."""
+        """The factor s of the update."""
         return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
 
 
@@ -80,15 +62,10 @@ class LoraUpdate(nn.Module):
     ) -> None:
         super().__init__()
         self.fleet, self.scaling = fleet, options.scaling
-        bound = 1 / math.sqrt(base.in_features)
-        down = torch.empty(fleet.runs, options.rank, base.in_features)
-        for r, draw in enumerate(generators):
-            down[r].uniform_(-bound, bound, generator=draw)
+        rank, n_in, n_out = options.rank, base.in_features, base.out_features
         device = base.weight.device
-        self.A = nn.Parameter(down.to(device))
-        self.B = nn.Parameter(
-            torch.zeros(fleet.runs, base.out_features, options.rank, device=device)
-        )
+        self.A = nn.Parameter(draw_uniform((rank, n_in), n_in, generators).to(device))
+        self.B = nn.Parameter(torch.zeros(fleet.runs, n_out, rank, device=device))
         self.dropout = nn.Dropout(options.dropout) if options.dropout else nn.Identity()
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
@@ -105,27 +82,27 @@ class LoraUpdate(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Put an update beside each target layer; ``seeds`` has one seed for each run of the fleet."""
-
-    def made(name: str) -> LoraUpdate:
-        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
-        return LoraUpdate(get_linear(model, name), options.for_layer(name), fleet, draws)
-
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    names = options.select_layers(anatomy, in_full)
-    injection = train_modules(
-        model, attach(model, NAME, {name: made(name) for name in names}), in_full
-    )
+    """Put an update beside each target layer."""
+    injection = attach_updates(model, anatomy, options, fleet, seeds, NAME, LoraUpdate)
     if options.loraplus_lr_ratio != 1.0:
-        faster = [name for name in injection.parameters if name.endswith(".B")]
-        injection.learning_rate_factors = dict.fromkeys(faster, options.loraplus_lr_ratio)
+        b_names = [name for name in injection.parameters if name.endswith(".B")]
+        injection.learning_rate_factors = dict.fromkeys(b_names, options.loraplus_lr_ratio)
     return injection
+
+
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """Sum of rank * (in + out) over the target layers."""
+
+    def count_layer(layer: nn.Linear, own: Options) -> int:
+        return own.rank * (layer.in_features + layer.out_features)
+
+    return count_updates(model, anatomy, options, count_layer)
 
 
 def to_peft(
     model: nn.Module, options: Options, injection: Injection, common: dict[str, Any]
 ) -> Any:
-    """The same by PEFT, on a fresh base; ``common`` goes to its config."""
+    """PEFT's LoRA with the same tensors."""
     import peft
 
     config = peft.LoraConfig(
@@ -133,18 +110,22 @@ def to_peft(
         lora_alpha=options.effective_alpha,
         lora_dropout=options.dropout,
         use_rslora=options.use_rslora,
-        target_modules=sorted(injection.adapters),
-        **options.peft_patterns(list(injection.adapters)),
+        **options.peft_layers(injection),
         **common,
     )
     return fill_peft_layers(model, config, injection, NAME, {"A": "lora_A", "B": "lora_B"})
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """Sum of rank * (in + out) over the target layers."""
-    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
-    layers = {name: get_linear(model, name) for name in options.select_layers(anatomy, in_full)}
-    numbers = (
-        options.for_layer(n).rank * (m.out_features + m.in_features) for n, m in layers.items()
-    )
-    return sum(numbers) + count_module_parameters(model, in_full)
+METHOD = Method(
+    name=NAME,
+    title="LoRA",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge_deltas,
+    to_peft=to_peft,
+    reads_base_weights=LowRankOptions.trains_base_modules,
+    mixes=lambda options: options.covers_all_layers() and not options.dropout,
+)

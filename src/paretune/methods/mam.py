@@ -16,16 +16,10 @@ from torch import nn
 
 from paretune.methods import parallel, stack
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
-
-NAME = "mam"
-TITLE = "MAM adapter"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = parallel.LEARNING_RATES
-STARTS_AS_BASE = False
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Options:
     scaling: float = bounded(4.0, 0.01, 1024.0)
 
     @property
-    def stacked(self) -> stack.Options:
+    def as_stack(self) -> stack.Options:
         """The same, as a stack."""
         prefix = {
             "name": "prefix",
@@ -59,9 +53,20 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put in both."""
-    return stack.inject(model, anatomy, options.stacked, fleet, seeds)
+    return stack.inject(model, anatomy, options.as_stack, fleet, seeds)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum of both."""
-    return stack.parameter_count(model, anatomy, options.stacked)
+    return stack.count_parameters(model, anatomy, options.as_stack)
+
+
+METHOD = Method(
+    name="mam",
+    title="MAM adapter",
+    options=Options,
+    learning_rates=parallel.METHOD.learning_rates,
+    starts_as_base=False,
+    inject=inject,
+    count_parameters=count_parameters,
+)

@@ -15,7 +15,6 @@ When: prompt tuning starts badly: the network makes its training steadier.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,20 +23,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import prompt
-from paretune.methods.core import virtual_tokens
-from paretune.methods.core.injection import Injection, make_generator
-from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.virtual_tokens import prepend_virtual_tokens
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
 
 NAME = "p_tuning"
-TITLE = "P-tuning"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = False
 
 
 @dataclass(frozen=True)
@@ -55,20 +50,13 @@ class Options:
 class PromptEncoder(nn.Module):
     """The network that makes the prompt of each run."""
 
-    def __init__(
-        self, options: Options, width: int, fleet: Fleet, generators: list[torch.Generator]
-    ) -> None:
+    def __init__(self, options: Options, width: int, generators: list[torch.Generator]) -> None:
         super().__init__()
         tokens, hidden = options.num_virtual_tokens, options.encoder_hidden_size or width
-        self.Z = nn.Parameter(torch.empty(fleet.runs, tokens, width))
-        for r, draw in enumerate(generators):
-            self.Z.data[r].normal_(0, 1, generator=draw)
-        for i, (into, out) in enumerate([(width, hidden), (hidden, hidden), (hidden, width)], 1):
-            bound = 1 / math.sqrt(into)
-            for name, shape in ((f"W{i}", (out, into)), (f"b{i}_bias", (1, out))):
-                values = torch.empty(fleet.runs, *shape)
-                for r, draw in enumerate(generators):
-                    values[r].uniform_(-bound, bound, generator=draw)
+        self.Z = nn.Parameter(draw_normal((tokens, width), 1, generators))
+        for i, (n_in, n_out) in enumerate([(width, hidden), (hidden, hidden), (hidden, width)], 1):
+            for name, shape in ((f"W{i}", (n_out, n_in)), (f"b{i}_bias", (1, n_out))):
+                values = draw_uniform(shape, n_in, generators)
                 self.register_parameter(name, nn.Parameter(values))
 
     def forward(self) -> Tensor:
@@ -84,11 +72,10 @@ class PromptEncoder(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Add the prompt at the door of the model; ``seeds`` has one seed for each run."""
-    draws = [make_generator(derive_seed(seed, "init", NAME)) for seed in seeds]
-    encoder = PromptEncoder(options, anatomy.embedding_width, fleet, draws)
+    """Prepend the prompt to the input embeddings."""
+    encoder = PromptEncoder(options, anatomy.embedding_width, init_generators(seeds, NAME))
     encoder.to(next(model.get_submodule(anatomy.word_embeddings).parameters()).device)
-    return virtual_tokens.prepend_virtual_tokens(
+    return prepend_virtual_tokens(
         model, anatomy, encoder, options.num_virtual_tokens, fleet, options.text_positions
     )
 
@@ -120,19 +107,23 @@ def to_peft(
     return theirs
 
 
-def not_in_peft(kind: str) -> str:
-    """Why PEFT cannot represent this method on a task of this kind, or ""."""
-    return prompt.not_in_peft(kind)
-
-
-def not_in_peft_on(model: Any, options: Any) -> str:
-    """Why PEFT cannot put this method before the texts of this model, or ""."""
-    return prompt.not_in_peft_on(model, options)
-
-
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The virtual tokens and the three layers behind them."""
     width = anatomy.embedding_width
     hidden = options.encoder_hidden_size or width
     tokens = options.num_virtual_tokens * width
     return tokens + 2 * width * hidden + hidden**2 + 2 * hidden + width
+
+
+METHOD = Method(
+    name=NAME,
+    title="P-tuning",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=False,
+    inject=inject,
+    count_parameters=count_parameters,
+    to_peft=to_peft,
+    cannot_export_to_peft=prompt.cannot_export_to_peft,
+    prepends_tokens=True,
+)

@@ -20,30 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
-from paretune.methods.core.injection import (
-    Injection,
-    add_undo_steps,
-    attach,
-    get_linear,
-    make_generator,
-)
-from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.initialise import init_generators
+from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
 
 NAME = "parallel"
-TITLE = "parallel adapter"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (1e-4, 3e-4, 1e-3)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
 class Options(houlsby.Options):
-    """``reduction_factor``: the width over the size; ``scaling``: what the change is times."""
+    """``reduction_factor``: the width over the size; ``scaling``: the factor of the change."""
 
     reduction_factor: int = bounded(2, 1, 4096)
     non_linearity: str = choice("relu", "silu", "gelu", "tanh")
@@ -51,45 +40,51 @@ class Options(houlsby.Options):
 
 
 class ParallelBottleneck(houlsby.Bottleneck):
-    """A bottleneck that reads what the feed-forward part was given."""
+    """A bottleneck that reads the input of the feed-forward part."""
 
     def __init__(
-        self,
-        width: int,
-        options: Options,
-        fleet: Fleet,
-        generators: list[torch.Generator],
-        device: torch.device,
+        self, base: nn.Linear, options: Options, fleet: Fleet, generators: list[torch.Generator]
     ) -> None:
-        super().__init__(width, options, fleet, generators, device)
+        super().__init__(base, options, fleet, generators)
         self.scaling = options.scaling
-        self._given: list[Tensor] = []
+        self._inputs: list[Tensor] = []
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
-        """What the feed-forward part gives, and the change by what it was given."""
-        return out + self.scaling * self.compute_change(self._given.pop())
+        """The output of the feed-forward part, and the change computed from its input."""
+        return out + self.scaling * self.compute_change(self._inputs.pop())
 
-    def remember_input(self, module: nn.Module, given: tuple[Any, ...]) -> None:
-        """Hook before the first layer of the feed-forward part: remember its input."""
-        self._given = [self.fleet.own_rows(given[0])]
+    def remember_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        """Hook before the first layer of the feed-forward part."""
+        self._inputs = [self.fleet.own_rows(args[0])]
 
 
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck beside the feed-forward part of every layer."""
-    parts: dict[str, nn.Module] = {}
+    adapters: dict[str, nn.Module] = {}
     removes: list[Callable[[], None]] = []
     for layer in anatomy.layers:
-        down = get_linear(model, layer.down)
-        draws = [make_generator(derive_seed(seed, "init", NAME, layer.down)) for seed in seeds]
-        part = ParallelBottleneck(down.out_features, options, fleet, draws, down.weight.device)
-        parts[layer.down] = part
-        hook = model.get_submodule(layer.up[0]).register_forward_pre_hook(part.remember_input)
-        removes.append(hook.remove)
-    return add_undo_steps(attach(model, NAME, parts), *removes)
+        generators = init_generators(seeds, NAME, layer.down)
+        adapter = ParallelBottleneck(get_linear(model, layer.down), options, fleet, generators)
+        adapters[layer.down] = adapter
+        first = model.get_submodule(layer.up[0])
+        removes.append(first.register_forward_pre_hook(adapter.remember_input).remove)
+    return add_undo_steps(attach(model, NAME, adapters), *removes)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width for each layer."""
     return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
+
+
+METHOD = Method(
+    name=NAME,
+    title="parallel adapter",
+    options=Options,
+    learning_rates=(1e-4, 3e-4, 1e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    mixes=always,
+)

@@ -21,25 +21,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from paretune.methods import houlsby
-from paretune.methods.core.injection import (
-    Injection,
-    add_undo_steps,
-    attach,
-    get_linear,
-    make_generator,
-)
-from paretune.methods.core.options import EVERY_KIND, bounded, choice
+from paretune.methods.core.initialise import init_generators
+from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
-from paretune.study import derive_seed
 
 NAME = "pfeiffer"
-TITLE = "Pfeiffer adapters"
-CODE_EPOCH = 2
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-MIXES = True
 
 
 @dataclass(frozen=True)
@@ -51,10 +40,10 @@ class Options(houlsby.Options):
 
 
 class Bottleneck(houlsby.Bottleneck):
-    """A bottleneck that reads one thing and changes another."""
+    """A bottleneck that reads one tensor and changes another."""
 
     def forward(self, h: Tensor, out: Tensor) -> Tensor:
-        """What is changed, and the bottleneck's change by what it reads."""
+        """``out`` and the bottleneck's change, computed from ``h``."""
         return out + self.compute_change(h)
 
 
@@ -62,58 +51,72 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Put a bottleneck behind the feed-forward part of every layer."""
-    parts: dict[str, nn.Module] = {}
-    for layer in anatomy.layers:
-        down = get_linear(model, layer.down)
-        draws = [make_generator(derive_seed(seed, "init", NAME, layer.down)) for seed in seeds]
-        parts[layer.down] = Bottleneck(down.out_features, options, fleet, draws, down.weight.device)
-    return attach_behind_feed_forward(model, anatomy, NAME, parts)
+    adapters = {
+        layer.down: Bottleneck(
+            get_linear(model, layer.down), options, fleet, init_generators(seeds, NAME, layer.down)
+        )
+        for layer in anatomy.layers
+    }
+    return attach_behind_feed_forward(model, anatomy, NAME, adapters)
 
 
 def attach_behind_feed_forward(
-    model: nn.Module, anatomy: Anatomy, key: str, parts: Mapping[str, nn.Module]
+    model: nn.Module, anatomy: Anatomy, key: str, adapters: Mapping[str, nn.Module]
 ) -> Injection:
-    """Let each part change the sum behind a layer's feed-forward part.
+    """Let each adapter change the sum behind a layer's feed-forward part.
 
-    ``parts`` are by the name of the second feed-forward layer, and stand beside it. A part is
-    called with the normalised sum and the sum, and gives the sum that is then normalised; where
-    the layer has no normalisation there, it is called with the feed-forward output twice.
+    ``adapters`` are by the name of the second feed-forward layer, and become its children ``key``.
+    An adapter is called with the normalised sum and the sum, and gives the sum that is then
+    normalised; where the layer has no normalisation there, it is called with the feed-forward
+    output twice.
     """
     removes = []
     for layer in anatomy.layers:
-        if layer.down not in parts:
+        if layer.down not in adapters:
             continue
-        part = parts[layer.down]
+        adapter = adapters[layer.down]
         if layer.output_norm is None:
-            hook = model.get_submodule(layer.down).register_forward_hook(_make_output_hook(part))
+            hook = model.get_submodule(layer.down).register_forward_hook(_make_output_hook(adapter))
         else:
-            hook = model.get_submodule(layer.output_norm).register_forward_pre_hook(
-                _make_sum_hook(part)
-            )
+            norm = model.get_submodule(layer.output_norm)
+            hook = norm.register_forward_pre_hook(_make_sum_hook(adapter))
         removes.append(hook.remove)
-    return add_undo_steps(attach(model, key, parts, hooked=False), *removes)
+    return add_undo_steps(attach(model, key, adapters, hooked=False), *removes)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * width * size + size + width for each layer."""
     return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
 
 
-def _make_output_hook(part: Any) -> Any:
-    return lambda module, given, out: part.fleet.apply_to_own_rows(part, out, out)
+def _make_output_hook(adapter: Any) -> Any:
+    return lambda module, args, out: adapter.fleet.apply_to_own_rows(adapter, out, out)
 
 
-def _make_sum_hook(part: Any) -> Any:
-    def changed(norm: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+def _make_sum_hook(adapter: Any) -> Any:
+    def change_sum(norm: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         # The normalisation is called as a module, with whatever a stack put beside it, so all
         # hooks of this kind meet that call: it is for reading, and none may change it.
         if getattr(norm, "being_read", False):
             return None
         norm.being_read = True
         try:
-            h = norm(given[0])
+            h = norm(args[0])
         finally:
             del norm.being_read
-        return (part.fleet.apply_to_own_rows(part, h, given[0]),)
+        return (adapter.fleet.apply_to_own_rows(adapter, h, args[0]),)
 
-    return changed
+    return change_sum
+
+
+METHOD = Method(
+    name=NAME,
+    title="Pfeiffer adapters",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    code_epoch=2,
+    mixes=always,
+)

@@ -17,14 +17,15 @@ When: the model may not be touched and prompt tuning is too weak.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, add_undo_steps, make_generator
-from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
+from paretune.methods.core.injection import Injection, add_undo_steps
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     attention_module_name,
@@ -32,14 +33,8 @@ from paretune.methods.core.prefix_attention import (
 )
 from paretune.methods.core.run_axis import Fleet, per_run_rows
 from paretune.models.structure.anatomy import Anatomy, Attention
-from paretune.study import derive_seed
 
 NAME = "prefix"
-TITLE = "prefix tuning"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (1e-3, 3e-3, 1e-2)
-STARTS_AS_BASE = False
 ENCODER_NAME = "prefix_front"
 
 
@@ -60,16 +55,13 @@ class FlatPrefix(nn.Module):
     ) -> None:
         super().__init__()
         self.fleet = fleet
-        for name in ("K", "V"):
-            values = torch.empty(fleet.runs, options.num_virtual_tokens, width)
-            for r, draw in enumerate(generators):
-                values[r].normal_(0, 0.02, generator=draw)
-            self.register_parameter(name, nn.Parameter(values))
+        shape = (options.num_virtual_tokens, width)
+        self.K = nn.Parameter(draw_normal(shape, 0.02, generators))
+        self.V = nn.Parameter(draw_normal(shape, 0.02, generators))
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
-        keys, values = self.get_parameter("K"), self.get_parameter("V")
-        return per_run_rows(keys, rows, self.fleet), per_run_rows(values, rows, self.fleet)
+        return per_run_rows(self.K, rows, self.fleet), per_run_rows(self.V, rows, self.fleet)
 
 
 class PrefixEncoder(nn.Module):
@@ -77,12 +69,10 @@ class PrefixEncoder(nn.Module):
 
     def __init__(self, width: int, options: Options, generators: list[torch.Generator]) -> None:
         super().__init__()
-        runs, hidden = len(generators), options.encoder_hidden_size
-        self.Z = nn.Parameter(torch.empty(runs, options.num_virtual_tokens, width))
-        for r, draw in enumerate(generators):
-            self.Z.data[r].normal_(0, 1, generator=draw)
-        self.W1 = nn.Parameter(_draw_uniform((hidden, width), width, generators))
-        self.W1_bias = nn.Parameter(_draw_uniform((1, hidden), width, generators))
+        hidden = options.encoder_hidden_size
+        self.Z = nn.Parameter(draw_normal((options.num_virtual_tokens, width), 1, generators))
+        self.W1 = nn.Parameter(draw_uniform((hidden, width), width, generators))
+        self.W1_bias = nn.Parameter(draw_uniform((1, hidden), width, generators))
 
     def forward(self) -> Tensor:
         """(runs, virtual, hidden)."""
@@ -105,8 +95,8 @@ class ProjectedPrefix(nn.Module):
         # In a tuple, so that the front is not listed as a part of every attention.
         self._front = (front,)
         hidden = options.encoder_hidden_size
-        self.W2 = nn.Parameter(_draw_uniform((2 * width, hidden), hidden, generators))
-        self.W2_bias = nn.Parameter(_draw_uniform((1, 2 * width), hidden, generators))
+        self.W2 = nn.Parameter(draw_uniform((2 * width, hidden), hidden, generators))
+        self.W2_bias = nn.Parameter(draw_uniform((1, 2 * width), hidden, generators))
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
@@ -127,13 +117,13 @@ def inject(
     device: torch.device = next(first.parameters()).device
     front = None
     if options.prefix_projection:
-        draws = [make_generator(derive_seed(seed, "init", NAME)) for seed in seeds]
+        draws = init_generators(seeds, NAME)
         front = PrefixEncoder(anatomy.width, options, draws).to(device)
         model.add_module(ENCODER_NAME, front)
     parts: dict[str, nn.Module] = {}
     for attention in _attentions(anatomy):
         name, width = attention_module_name(attention), prefix_width(model, attention)
-        draws = [make_generator(derive_seed(seed, "init", NAME, name)) for seed in seeds]
+        draws = init_generators(seeds, NAME, name)
         if front is None:
             part: nn.Module = FlatPrefix(width, options, fleet, draws)
         else:
@@ -146,7 +136,7 @@ def inject(
     return add_undo_steps(injection, lambda: delattr(model, ENCODER_NAME))
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """2 * num_virtual_tokens * width of the keys for each attention; more with the projection."""
     keys = sum(prefix_width(model, attention) for attention in _attentions(anatomy))
     tokens = options.num_virtual_tokens
@@ -160,9 +150,12 @@ def _attentions(anatomy: Anatomy) -> list[Attention]:
     return [attention for layer in anatomy.layers for attention in layer.attentions]
 
 
-def _draw_uniform(shape: tuple[int, ...], fan_in: int, generators: list[torch.Generator]) -> Tensor:
-    values = torch.empty(len(generators), *shape)
-    bound = 1 / math.sqrt(fan_in)
-    for r, draw in enumerate(generators):
-        values[r].uniform_(-bound, bound, generator=draw)
-    return values
+METHOD = Method(
+    name=NAME,
+    title="prefix tuning",
+    options=Options,
+    learning_rates=(1e-3, 3e-3, 1e-2),
+    starts_as_base=False,
+    inject=inject,
+    count_parameters=count_parameters,
+)

@@ -26,22 +26,21 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.core import virtual_tokens
-from paretune.methods.core.injection import Injection, make_generator
-from paretune.methods.core.options import EVERY_KIND, bounded, choice, derived_option
+from paretune.methods.core.initialise import init_generators
+from paretune.methods.core.injection import Injection
+from paretune.methods.core.method import Method
+from paretune.methods.core.options import bounded, choice, derived_option
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.anatomy import Anatomy, accepts_embeddings
-from paretune.models.structure.anatomy import read_anatomy as describe
+from paretune.methods.core.virtual_tokens import (
+    embed_rows,
+    keeps_text_positions,
+    prepend_virtual_tokens,
+)
+from paretune.models.structure.anatomy import Anatomy, accepts_embeddings, read_anatomy
 from paretune.models.structure.backbone import find_word_embeddings
-from paretune.study import derive_seed
 
 NAME = "prompt"
-TITLE = "prompt tuning"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-3, 1e-2, 3e-2)
-STARTS_AS_BASE = False
 
 
 @dataclass(frozen=True)
@@ -93,29 +92,31 @@ class PromptTable(nn.Module):
 def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
-    """Add the prompt at the door of the model; ``seeds`` has one seed for each run."""
-    embeddings = model.get_submodule(anatomy.word_embeddings)
-    table = next(embeddings.parameters())
+    """Prepend the prompt to the input embeddings."""
+    table = next(model.get_submodule(anatomy.word_embeddings).parameters())
     prompts = torch.empty(fleet.runs, options.num_virtual_tokens, anatomy.embedding_width)
-    for r, seed in enumerate(seeds):
-        draw = make_generator(derive_seed(seed, "init", NAME))
+    for run, generator in enumerate(init_generators(seeds, NAME)):
         if options.init == "random":
-            prompts[r].normal_(0, 1, generator=draw)
+            prompts[run].normal_(0, 1, generator=generator)
         else:
-            ids = _initial_token_ids(options, len(table), draw)
-            prompts[r] = table[ids.to(table.device)].detach().cpu()
-    made = PromptTable(prompts.to(table.device))
-    return virtual_tokens.prepend_virtual_tokens(
-        model, anatomy, made, options.num_virtual_tokens, fleet, options.text_positions
+            ids = _initial_token_ids(options, len(table), generator)
+            prompts[run] = table[ids.to(table.device)].detach().cpu()
+    return prepend_virtual_tokens(
+        model,
+        anatomy,
+        PromptTable(prompts.to(table.device)),
+        options.num_virtual_tokens,
+        fleet,
+        options.text_positions,
     )
 
 
-def _initial_token_ids(options: Options, vocabulary: int, draw: torch.Generator) -> Tensor:
+def _initial_token_ids(options: Options, vocabulary: int, generator: torch.Generator) -> Tensor:
     """The tokens whose embeddings the prompt starts from."""
     if options.init == "text":
         times = -(-options.num_virtual_tokens // len(options.init_ids))
         return torch.tensor(options.init_ids * times)[: options.num_virtual_tokens]
-    return torch.randint(vocabulary, (options.num_virtual_tokens,), generator=draw)
+    return torch.randint(vocabulary, (options.num_virtual_tokens,), generator=generator)
 
 
 def to_peft(
@@ -138,22 +139,23 @@ def to_peft(
 def embed_prompt(theirs: Any, ours: Tensor) -> Tensor:
     """Rows of our only run as the table's module gives its own; (1, n, embedding width)."""
     (words, *_) = find_word_embeddings(theirs.get_base_model())
-    return virtual_tokens.embed_rows(words, ours[0].to(words.weight))[None]
+    return embed_rows(words, ours[0].to(words.weight))[None]
 
 
-def not_in_peft(kind: str) -> str:
-    """Why PEFT cannot represent this method on a task of this kind, or ""."""
-    return "PEFT cannot put a prompt before several choices" if kind == "multiple_choice" else ""
+def cannot_export_to_peft(options: Any, kind: str, model: Any) -> str:
+    """Why PEFT cannot put this method before the texts of such a task or model, or ""."""
+    if kind == "multiple_choice":
+        return "PEFT cannot put a prompt before several choices"
+    return "" if model is None else _cannot_take_embeddings(options, model)
 
 
-def not_in_peft_on(model: Any, options: Any) -> str:
-    """Why PEFT cannot put this method before the texts of this model, or ""."""
+def _cannot_take_embeddings(options: Any, model: Any) -> str:
     if not accepts_embeddings(model):
         return (
             f"{type(model).__name__} scales the embeddings that it looks up itself, and PEFT's "
             "prompts hand it embeddings: prompt and text would be read unscaled"
         )
-    if virtual_tokens.keeps_text_positions(describe(model), options.text_positions):
+    if keeps_text_positions(read_anatomy(model), options.text_positions):
         return (
             "the text kept its positions, and PEFT moves it behind the prompt "
             "(text_positions: shifted can be exported)"
@@ -168,7 +170,7 @@ def peft_prompt_settings(model: Any, common: dict[str, Any], options: Any) -> di
         MethodError: PEFT hands the model embeddings, which this model would take for others, or
             moves a text that has kept its positions.
     """
-    if reason := not_in_peft_on(model, options):
+    if reason := _cannot_take_embeddings(options, model):
         raise MethodError(f"{reason}.", remedy="Export it as paretune's own folder, or train LoRA.")
     told = {
         "token_dim": model.get_input_embeddings().embedding_dim,
@@ -180,6 +182,21 @@ def peft_prompt_settings(model: Any, common: dict[str, Any], options: Any) -> di
     return {**told, **common}
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """num_virtual_tokens * embedding width."""
     return options.num_virtual_tokens * anatomy.embedding_width
+
+
+METHOD = Method(
+    name=NAME,
+    title="prompt tuning",
+    options=Options,
+    learning_rates=(3e-3, 1e-2, 3e-2),
+    starts_as_base=False,
+    inject=inject,
+    count_parameters=count_parameters,
+    with_tokenizer=with_tokenizer,
+    to_peft=to_peft,
+    cannot_export_to_peft=cannot_export_to_peft,
+    prepends_tokens=True,
+)

@@ -15,35 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from paretune import methods
 from paretune.errors import MethodError
-from paretune.methods.core import options as method_options
 from paretune.methods.core.injection import Injection
-from paretune.methods.core.options import EVERY_KIND, derived_option, methods_option
+from paretune.methods.core.method import Baseline, Method
+from paretune.methods.core.options import derived_option, methods_option, parse_options
+from paretune.methods.core.registry import ConfiguredMethod, get
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "stack"
-TITLE = "stack of methods"
-CODE_EPOCH = 1
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = True
-
-_ALONE = {
-    "full": "it trains everything already",
-    "head_only": "the head is trained with every method",
-    "stack": "name its members instead",
-    "untuned": "it trains nothing",
-}
 MAX_METHODS = 20
 """Methods in one model."""
-_DOORS = {"prompt", "p_tuning"}
 
 
 @dataclass(frozen=True)
@@ -51,78 +37,59 @@ class Options:
     """``methods``: names, or names with options, in the order in which they act."""
 
     methods: tuple[Mapping[str, Any], ...] = methods_option()
-    told: tuple[Any, ...] = derived_option()
+    member_options: tuple[Any, ...] = derived_option()
 
 
-def resolve_members(options: Options) -> list[tuple[ModuleType, Any]]:
-    """Each member's module and checked options.
+def configure_members(options: Options) -> list[ConfiguredMethod]:
+    """The members with their checked options, in order.
 
     Raises:
         MethodError: fewer than two members, one named twice, or some that do not go together.
     """
-    names = [str(given["name"]) for given in options.methods]
+    names = [str(member["name"]) for member in options.methods]
     if len(names) > MAX_METHODS:
         raise MethodError(
             f"{len(names)} methods; {MAX_METHODS} are the most.",
             where=f"method {NAME}",
             remedy="Name less.",
         )
-    reasons = [f"{name}: {_ALONE[name]}" for name in names if name in _ALONE]
+    members = [get(name) for name in names]
+    if reasons := _find_conflicts(names, members):
+        raise MethodError(
+            "; ".join(reasons) + ".", where=f"method {NAME}", remedy="Change the list of methods."
+        )
+    trained = [member for member in members if isinstance(member, Method)]
+    configured = options.member_options or [
+        parse_options(member.name, member.options, _member_options(values))
+        for member, values in zip(trained, options.methods, strict=True)
+    ]
+    return [ConfiguredMethod(m, own) for m, own in zip(trained, configured, strict=True)]
+
+
+def _find_conflicts(names: list[str], members: list[Method | Baseline]) -> list[str]:
+    """Why these methods cannot be in one model."""
+    reasons = []
     if len(names) < 2:
         reasons.append("a stack has at least two methods")
-    reasons += [
-        f"{name} is named twice" for name in sorted({n for n in names if names.count(n) > 1})
-    ]
-    if len(_DOORS.intersection(names)) > 1:
-        reasons.append(f"{' and '.join(sorted(_DOORS))} both stand before the text")
-    if "dora" in names[1:]:
-        reasons.append("dora measures the weights that it finds, so it comes first")
-    theirs = [name for name in names if name.startswith(methods.PEFT)]
-    reasons += [f"{name}: it takes the place of layers that others stand beside" for name in theirs]
-    modules = [methods.get(name) for name in names if name not in theirs]
-    reasons += [
-        f"{module.NAME} trains no model" for module in modules if not methods.trains_a_model(module)
-    ]
-    if reasons:
-        raise MethodError(
-            "; ".join(reasons) + ".", where=f"method {NAME}", remedy="Mend the list of methods."
-        )
-    if options.told:
-        return list(zip(modules, options.told, strict=True))
-    return [
-        (module, method_options.parse_options(module.NAME, module.Options, _member_options(given)))
-        for module, given in zip(modules, options.methods, strict=True)
-    ]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    reasons += [f"{name} is named twice" for name in repeated]
+    for position, member in enumerate(members):
+        if isinstance(member, Baseline):
+            reasons.append(f"{member.name} trains no model")
+        elif member.not_in_stack:
+            reasons.append(f"{member.name}: {member.not_in_stack}")
+        elif member.first_in_stack and position > 0:
+            reasons.append(f"{member.name} has to come first: {member.first_in_stack}")
+    before_text = sorted({m.name for m in members if isinstance(m, Method) and m.prepends_tokens})
+    if len(before_text) > 1:
+        reasons.append(f"{' and '.join(before_text)} both put virtual tokens before the text")
+    return reasons
 
 
 def with_tokenizer(options: Options, tokenizer: Any) -> Options:
-    """The options with the tokens of members that start from a text."""
-    told = [
-        module.with_tokenizer(own, tokenizer) if hasattr(module, "with_tokenizer") else own
-        for module, own in resolve_members(options)
-    ]
-    return replace(options, told=tuple(told))
-
-
-def learning_rates(options: Options) -> tuple[float, float, float]:
-    """Those of the first member."""
-    low, middle, high = resolve_members(options)[0][0].LEARNING_RATES
-    return low, middle, high
-
-
-def code_epoch(options: Options) -> int:
-    """The stack's own, and how often those of its members were raised."""
-    return CODE_EPOCH + sum(int(module.CODE_EPOCH) - 1 for module, _ in resolve_members(options))
-
-
-def reads_weights(options: Options) -> bool:
-    """Whether any member reads them."""
-    return any(methods.reads_weights(module, own) for module, own in resolve_members(options))
-
-
-def trains_alone(options: Options) -> bool:
-    """Whether any member does."""
-    return any(methods.trains_alone(module, own) for module, own in resolve_members(options))
+    """The options with the token ids of members that start from a text."""
+    members = [member.with_tokenizer(tokenizer) for member in configure_members(options)]
+    return replace(options, member_options=tuple(member.options for member in members))
 
 
 def inject(
@@ -130,40 +97,38 @@ def inject(
 ) -> Injection:
     """Inject every member, in order."""
     whole = Injection({}, undo=lambda: None)
-    first = learning_rates(options)[1]
-    held: list[tuple[ModuleType, Injection]] = []
-    for module, own in resolve_members(options):
+    members = configure_members(options)
+    injected: list[tuple[Method, Injection]] = []
+    for member in members:
         try:
-            injection: Injection = module.inject(model, anatomy, own, fleet, seeds)
-        except Exception:  # whatever it is, it goes on up; the members before must not stay
-            for _, earlier in reversed(held):
+            injection = member.inject(model, anatomy, fleet, seeds)
+        except Exception:  # it goes on up; the members before it must not stay
+            for _, earlier in reversed(injected):
                 earlier.undo()
             raise
-        held.append((module, injection))
+        injected.append((member.method, injection))
         whole.parameters |= injection.parameters
         whole.virtual_tokens += injection.virtual_tokens
         whole.supports_packing &= injection.supports_packing
         whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
-        pace = module.LEARNING_RATES[1] / first
+        pace = _middle_rate(member) / _middle_rate(members[0])
         for name in injection.parameters:
             factor = pace * injection.learning_rate_factors.get(name, 1.0)
             if factor != 1.0:
                 whole.learning_rate_factors[name] = factor
 
     def undo() -> None:
-        for _, injection in reversed(held):
+        for _, injection in reversed(injected):
             injection.undo()
 
     whole.undo = undo
-    whole.members = tuple(held)
+    whole.members = tuple(injected)
     return whole
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum over the members."""
-    return sum(
-        module.parameter_count(model, anatomy, own) for module, own in resolve_members(options)
-    )
+    return sum(m.count_parameters(model, anatomy) for m in configure_members(options))
 
 
 def merge(model: nn.Module, injection: Injection) -> None:
@@ -172,21 +137,43 @@ def merge(model: nn.Module, injection: Injection) -> None:
     Raises:
         MethodError: a member does not merge; nothing was changed.
     """
-    if reason := _unmergeable(module for module, _ in injection.members):
+    if reason := _describe_unmergeable(method for method, _ in injection.members):
         raise MethodError(f"{reason}.", where=f"method {NAME}")
-    for module, held in injection.members:
-        module.merge(model, held)
+    for method, own in injection.members:
+        if method.merge is not None:
+            method.merge(model, own)
 
 
-def not_merged(options: Options) -> str:
-    """Why a stack of these members cannot be merged, or ""."""
-    return _unmergeable(module for module, _ in resolve_members(options))
+def _describe_unmergeable(members: Iterable[Method]) -> str:
+    names = [method.name for method in members if method.merge is None]
+    return f"{', '.join(names)} cannot be merged" if names else ""
 
 
-def _unmergeable(modules: Iterable[ModuleType]) -> str:
-    firm = [module.NAME for module in modules if not hasattr(module, "merge")]
-    return f"{', '.join(firm)} cannot be merged" if firm else ""
+def _middle_rate(member: ConfiguredMethod) -> float:
+    rates = member.learning_rates
+    assert rates is not None  # noqa: S101  (what trains nothing is no member)
+    return rates[1]
 
 
-def _member_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in given.items() if name != "name"}
+def _member_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "name"}
+
+
+METHOD = Method(
+    name=NAME,
+    title="stack of methods",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    learning_rates_of=lambda options: configure_members(options)[0].learning_rates,
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    # Another member's new code is a new run too.
+    code_epoch_of=lambda options: 1 + sum(m.code_epoch - 1 for m in configure_members(options)),
+    reads_base_weights=lambda o: any(m.reads_base_weights for m in configure_members(o)),
+    trains_alone=lambda o: any(m.trains_alone for m in configure_members(o)),
+    with_tokenizer=with_tokenizer,
+    merge=merge,
+    cannot_merge=lambda o: _describe_unmergeable(m.method for m in configure_members(o)),
+    not_in_stack="name its members instead",
+)

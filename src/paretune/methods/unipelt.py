@@ -30,14 +30,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
-from paretune.methods.core.injection import (
-    Injection,
-    add_undo_steps,
-    attach,
-    get_linear,
-    make_generator,
-)
-from paretune.methods.core.options import EVERY_KIND, bounded
+from paretune.methods.core.initialise import draw_normal, init_generators
+from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.method import Method, always
+from paretune.methods.core.options import bounded
 from paretune.methods.core.prefix_attention import (
     attach_prefixes,
     attention_module_name,
@@ -45,14 +41,8 @@ from paretune.methods.core.prefix_attention import (
 )
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
-from paretune.study import derive_seed
 
 NAME = "unipelt"
-TITLE = "UniPELT"
-CODE_EPOCH = 2
-KINDS = EVERY_KIND
-LEARNING_RATES = (3e-4, 1e-3, 3e-3)
-STARTS_AS_BASE = False
 
 
 @dataclass(frozen=True)
@@ -115,10 +105,7 @@ class Gate(nn.Module):
     ) -> None:
         super().__init__()
         self.fleet, self._text, self.of_source = fleet, text, of_source
-        w = torch.empty(fleet.runs, width)
-        for r, draw in enumerate(generators):
-            w[r].normal_(0, 0.02, generator=draw)
-        self.w = nn.Parameter(w.to(device))
+        self.w = nn.Parameter(draw_normal((width,), 0.02, generators).to(device))
         self.c_bias = nn.Parameter(torch.zeros(fleet.runs, 1, device=device))
 
     def forward(self, h: Tensor) -> Tensor:
@@ -189,17 +176,21 @@ def inject(
     of_lora, of_prefix, of_adapter = options.three
     device = get_linear(model, anatomy.layers[0].down).weight.device
 
-    def draws(kind: str, name: str) -> list[torch.Generator]:
-        return [make_generator(derive_seed(seed, "init", NAME, kind, name)) for seed in seeds]
-
     def gate(name: str) -> Gate:
         of_source = anatomy.decoder is not None and name.startswith(f"{anatomy.decoder}.")
-        return Gate(anatomy.width, fleet, text, of_source, draws("gate", name), device)
+        return Gate(
+            anatomy.width,
+            fleet,
+            text,
+            of_source,
+            init_generators(seeds, NAME, "gate", name),
+            device,
+        )
 
     updates: dict[str, nn.Module] = {}
     for name in find_target_modules(anatomy, of_lora.target_modules):
         layer = get_linear(model, name)
-        update = GatedLora(layer, of_lora, fleet, draws("lora", name))
+        update = GatedLora(layer, of_lora, fleet, init_generators(seeds, NAME, "lora", name))
         update.gate = gate(name)
         updates[name] = update
     prefixes: dict[str, nn.Module] = {}
@@ -208,14 +199,15 @@ def inject(
     for one in anatomy.layers:
         for attention in one.attentions:
             name, width = attention_module_name(attention), prefix_width(model, attention)
-            keys = GatedPrefix(width, of_prefix, fleet, draws("prefix", name)).to(device)
+            keys = GatedPrefix(
+                width, of_prefix, fleet, init_generators(seeds, NAME, "prefix", name)
+            ).to(device)
             keys.gate = gate(name)
             prefixes[name] = keys
             query = get_linear(model, attention.query)
             removes.append(query.register_forward_pre_hook(keys.note).remove)
-        adapter = GatedBottleneck(
-            anatomy.width, of_adapter, fleet, draws("adapter", one.down), device
-        )
+        generators = init_generators(seeds, NAME, "adapter", one.down)
+        adapter = GatedBottleneck(get_linear(model, one.down), of_adapter, fleet, generators)
         adapter.gate = gate(one.down)
         adapters[one.down] = adapter
     first = attach_prefixes(model, anatomy, f"{NAME}_prefix", prefixes)
@@ -232,12 +224,7 @@ def inject(
     return add_undo_steps(first, *removes, second.undo, third.undo)
 
 
-def trains_alone(options: Options) -> bool:
-    """Its gates read one mask of the whole batch, which no fleet shares out."""
-    return True
-
-
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """The sum of the three, and of the gates."""
     of_lora, of_prefix, of_adapter = options.three
     prefixes = sum(len(layer.attentions) for layer in anatomy.layers)
@@ -246,12 +233,26 @@ def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int
     )
     return (
         gates * (anatomy.width + 1)
-        + lora.parameter_count(model, anatomy, of_lora)
-        + prefix.parameter_count(model, anatomy, of_prefix)
-        + pfeiffer.parameter_count(model, anatomy, of_adapter)
+        + lora.count_parameters(model, anatomy, of_lora)
+        + prefix.count_parameters(model, anatomy, of_prefix)
+        + pfeiffer.count_parameters(model, anatomy, of_adapter)
     )
 
 
 def _token_mask(mask: Tensor | None) -> Tensor | None:
     """The mask, if it is one of tokens and not of pairs of them."""
     return mask if mask is not None and mask.ndim == 2 else None
+
+
+METHOD = Method(
+    name=NAME,
+    title="UniPELT",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=False,
+    inject=inject,
+    count_parameters=count_parameters,
+    code_epoch=2,
+    # Its gates read one mask of the whole batch, which no fleet divides.
+    trains_alone=always,
+)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
 
 from paretune import methods, tasks
 from paretune.data.example import Dataset
 from paretune.data.sources import hub_datasets
 from paretune.errors import MethodError
 from paretune.measuring.auto_precision import Precision
-from paretune.methods.core import options as method_options
+from paretune.methods import ConfiguredBaseline, ConfiguredMethod, Rates
 from paretune.models.config import load_config
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.study import MethodSpec, ModelSpec, Run, Study, TaskSpec, Training, compute_run_id
@@ -92,14 +90,13 @@ class StudyContext:
             models.append(spec)
         return study.model_copy(update={"tasks": tuple(pinned), "models": tuple(models)})
 
-    def method(self, spec: MethodSpec) -> tuple[ModuleType, Any]:
-        """The method's module and its checked options.
+    def method(self, spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:
+        """The method with its options checked.
 
         Raises:
             MethodError: an unknown method, or an option that is not its own or out of range.
         """
-        module = methods.get(spec.name)
-        return module, method_options.parse_options(module.NAME, module.Options, spec.options)
+        return methods.configure(spec)
 
     def check_method_serves(self, method: MethodSpec, task: TaskSpec) -> None:
         """Check that the method can be asked to serve the task.
@@ -108,8 +105,9 @@ class StudyContext:
             MethodError: it cannot, and why.
         """
         dataset = self.dataset(task)
-        module = methods.get(method.name)
-        reason = methods.refusal(module, dataset.kind, tabular=bool(dataset.features))
+        reason = methods.refusal(
+            methods.get(method.name), dataset.kind, tabular=bool(dataset.features)
+        )
         if reason:
             raise MethodError(
                 f"{reason}.",
@@ -120,21 +118,20 @@ class StudyContext:
     def identify(self, run: Run) -> str:
         """The run's identity over its data, weights and method code."""
         weights = "" if run.model == NO_MODEL else self.source(run.model).weights_hash
-        module, options = self.method(run.method)
-        own = getattr(module, "code_epoch", None)  # of a method that is made of others
         return compute_run_id(
             run,
             data_hash=self.dataset(run.task).content_hash,
             weights_hash=weights,
-            code_epoch=own(options) if own else module.CODE_EPOCH,
+            code_epoch=self.method(run.method).code_epoch,
         )
 
 
-def choose_learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> tuple[float, ...]:
+def choose_learning_rates(spec: MethodSpec, rates: Rates, trials: int) -> tuple[float, ...]:
     """As many rates as every method may try, over the range that suits the method.
 
     The study's own list is taken as it stands and must have ``trials`` entries: the same tuning
-    budget for all. Otherwise ``trials`` rates at equal ratios from the method's low to its high.
+    budget for all. Otherwise ``trials`` rates at equal ratios from the method's low to its high
+    (``rates``).
 
     Raises:
         MethodError: the study gives more or fewer rates than ``protocol.trials``.
@@ -148,11 +145,7 @@ def choose_learning_rates(spec: MethodSpec, module: ModuleType, trials: int) -> 
                 remedy="List as many rates as protocol.trials says, or change trials.",
             )
         return spec.learning_rates
-    if hasattr(module, "learning_rates"):  # they follow from the options
-        options = method_options.parse_options(module.NAME, module.Options, spec.options)
-        low, middle, high = module.learning_rates(options)
-    else:
-        low, middle, high = module.LEARNING_RATES
+    low, middle, high = rates
     if trials == 1:
         return (middle,)
     if trials == 3:

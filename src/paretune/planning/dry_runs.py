@@ -57,7 +57,7 @@ def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> I
     ready, _ = plan_pending_runs(study, context, [])
     for planned in ready:
         run = planned.run
-        if run.stage != "cost" or not methods.trains_a_model(methods.get(run.method.name)):
+        if run.stage != "cost" or not isinstance(methods.get(run.method.name), methods.Method):
             continue
         try:
             stepped = take_dry_step(run, context.caches, device)

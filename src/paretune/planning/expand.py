@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from paretune import methods
 from paretune.analysis.cells import methods_with_probe, model_free_baselines
 from paretune.analysis.lr_selection import select_learning_rate
 from paretune.errors import StudyError
+from paretune.methods import ConfiguredBaseline
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
 from paretune.planning.presets import load_preset
 from paretune.store.record import Record
@@ -119,8 +119,8 @@ def _plan_cell(
     model: ModelSpec,
     method: MethodSpec,
 ) -> list[PlannedRun]:
-    module, _ = context.method(method)
-    if not methods.trains_a_model(module):
+    configured = context.method(method)
+    if isinstance(configured, ConfiguredBaseline):
         return []
     protocol = study.protocol
     training = _with_precision(study.training, model, context)
@@ -140,10 +140,10 @@ def _plan_cell(
         )
         return PlannedRun(context.identify(run), run)
 
-    if not methods.has_rates(module):
+    if configured.learning_rates is None:
         # Nothing is drawn and nothing tried: one run says all.
         return [planned(stage, None, protocol.seeds[0]) for stage in ("final", "cost")]
-    rates = choose_learning_rates(method, module, protocol.trials)
+    rates = choose_learning_rates(method, configured.learning_rates, protocol.trials)
     cost = planned("cost", rates[len(rates) // 2], protocol.seeds[0])
     if len(rates) == 1:
         return [*(planned("final", rates[0], seed) for seed in protocol.seeds), cost]

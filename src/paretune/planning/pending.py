@@ -35,8 +35,9 @@ def plan_pending_runs(
                 trials = [p for p in ready if p.run.cell == cell and p.run.stage == "tune"]
                 if all(p.run_id in ended for p in trials):
                     continue  # every trial failed: nothing will follow
-                module, _ = context.method(method)
-                rates = choose_learning_rates(method, module, study.protocol.trials)
+                own_rates = context.method(method).learning_rates
+                assert own_rates is not None  # noqa: S101  (it has trials)
+                rates = choose_learning_rates(method, own_rates, study.protocol.trials)
                 waiting += [
                     tune[cell].model_copy(
                         update={

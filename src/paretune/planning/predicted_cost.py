@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from paretune import methods
 from paretune.analysis.resources.forecast import CostModel, device_of, fit_cost_model
@@ -229,11 +228,12 @@ class CostPredictor:
         key = (id(known.loaded), run.method.model_dump_json())
         if key not in self._counts:
             loaded = known.loaded
-            if run.method.name.startswith(methods.PEFT):  # they are wrapped, and read weights
+            method = methods.configure_method(run.method)
+            if method.method.counts_by_wrapping:
                 loaded = self.context.caches.model(run.model, self.context.dataset(run.task))
-            module, options = self.context.method(run.method)
-            count: Any = module.parameter_count(loaded.model, loaded.anatomy, options)
-            self._counts[key] = int(count) if module.NAME == "full" else int(count) + known.head
+            count = method.count_parameters(loaded.model, loaded.anatomy)
+            head = 0 if method.trains is methods.Trains.EVERYTHING else known.head
+            self._counts[key] = count + head
         return self._counts[key]
 
 

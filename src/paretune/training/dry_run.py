@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import ModelSpec, Run, TaskSpec
@@ -77,7 +78,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     finally:
         loaded.model.eval()
         prepared.undo()
-        if prepared.method.NAME == "full":
+        if prepared.method.trains is Trains.EVERYTHING:
             caches.drop_model()
 
 

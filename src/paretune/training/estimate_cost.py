@@ -13,15 +13,24 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from paretune import methods
 from paretune.data.batch import NEVER_SPLIT, split_by_count, split_by_length
 from paretune.measuring.compute_cost import ComputeCost
+from paretune.methods import Trains
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import can_pack
 from paretune.objectives.losses.chunked_cross_entropy import chunk_tokens
 from paretune.study import Run
 from paretune.training.prepare import pass_tokens
 
-SAVED_WIDTHS = {"frozen": 16, "full": 20}
+PASS_OPERATIONS = {
+    Trains.EVERYTHING: 6.0,
+    Trains.ADAPTER: 4.0,
+    Trains.HEAD: 2.0,
+    Trains.NOTHING: 4.0,
+}
+"""Operations for each parameter of the backbone and token in one step."""
+SAVED_WIDTHS = {Trains.EVERYTHING: 20, Trains.ADAPTER: 16, Trains.HEAD: 16, Trains.NOTHING: 16}
 """Values of the layer's width that a layer keeps for each token until the backward pass."""
 
 
@@ -87,7 +96,7 @@ def estimate_cost(
     # output is laid beside every word.
     half = 2 if shape.vocabulary else 1
     a_token = (shape.backbone_parameters + shape.width * shape.vocabulary) / half
-    passes = {"full": 6.0, "head_only": 2.0}.get(run.method.name, 4.0)
+    passes = PASS_OPERATIONS[methods.configure_method(run.method).trains]
     # The best weights so far, which the probe does not keep, nor any run on a GPU.
     copies = 3 if run.stage == "cost" or device != "cpu" else 4
     return ComputeCost(
@@ -111,9 +120,10 @@ def _saved_bytes(
             cut = split_by_length(longest, range(len(longest)), rows, max(1, alone // choices))
         tokens, length = max((len(one) * longest[one[0]], longest[one[0]]) for one in cut)
     half = 2 if shape.vocabulary else 1
-    width = SAVED_WIDTHS["full" if run.method.name == "full" else "frozen"] * shape.width
+    trains = methods.configure_method(run.method).trains
+    width = SAVED_WIDTHS[trains] * shape.width
     # Of a frozen backbone below a head nothing is kept but what one layer computes with.
-    kept = 1 if run.method.name == "head_only" else shape.layers
+    kept = 1 if trains is Trains.HEAD else shape.layers
     value = 2 if run.training.precision == "bf16" else 4
     layers = kept * tokens * choices / half * (width + 2 * shape.heads * length / half)
     # Scores of all words and their gradient, in fp32; where batches are packed, a piece at a time.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -11,7 +10,7 @@ from torch import nn
 from paretune import methods
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
 from paretune.errors import MethodError
-from paretune.methods.core import options as method_options
+from paretune.methods import ConfiguredMethod
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
@@ -27,7 +26,7 @@ class PreparedModel:
     """A model with a method inside. ``trained`` are the method's tensors and the whole head."""
 
     loaded: LoadedModel
-    method: ModuleType
+    method: ConfiguredMethod
     injection: Injection
     fleet: Fleet
     head: dict[str, nn.Parameter]
@@ -73,7 +72,7 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
         MethodError: unknown method or option, a target that matches nothing, or a prompt that
             leaves no room for text.
     """
-    method, options = configure_model(run, loaded, device)
+    method = configure_model(run, loaded, device)
     model: Any = loaded.model
     reset_head(loaded, run.seed)
     fleet = Fleet()
@@ -82,7 +81,7 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
         parameter.requires_grad_(False)
         parameter.grad = None
     head = {name: parameters[name] for name in loaded.head_parameters}
-    injection = method.inject(model, loaded.anatomy, options, fleet, [run.seed])
+    injection = method.inject(model, loaded.anatomy, fleet, [run.seed])
     try:
         length = usable_length(run, loaded, injection.virtual_tokens)
     except MethodError:
@@ -103,39 +102,34 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
     )
 
 
-def configure_model(run: Run, loaded: LoadedModel, device: str) -> tuple[ModuleType, Any]:
-    """Bring a model into the state that a run's settings ask for; the method and its options.
+def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMethod:
+    """Bring a model into the state that a run's settings ask for; returns the run's method.
 
     Raises:
         MethodError: unknown method or option, or activations that cannot be computed again.
     """
-    method, options = parse_method(run, loaded)
+    method = parse_method(run, loaded)
     model: Any = loaded.model
     model.to(device)
     set_dropout(model, run.training.dropout)
     _choose_attention(model, device, run.training.precision)
     _checkpoint_activations(model, asked=run.training.activation_checkpointing)
-    return method, options
+    return method
 
 
-def parse_method(run: Run, loaded: LoadedModel) -> tuple[ModuleType, Any]:
-    """The run's method and its options.
+def parse_method(run: Run, loaded: LoadedModel) -> ConfiguredMethod:
+    """The run's method with its options.
 
     Raises:
         MethodError: unknown method or option.
     """
-    method = methods.get(run.method.name)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
-    if hasattr(method, "with_tokenizer"):
-        options = method.with_tokenizer(options, loaded.tokenizer)
-    return method, options
+    return methods.configure_method(run.method).with_tokenizer(loaded.tokenizer)
 
 
 def allows_bf16_weights(run: Run) -> bool:
     """Whether the base's matrices can be held in bf16 for this run, with the same bits."""
-    method = methods.get(run.method.name)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
-    return run.training.precision == "bf16" and not methods.reads_weights(method, options)
+    method = methods.configure_method(run.method)
+    return run.training.precision == "bf16" and not method.reads_base_weights
 
 
 def usable_length(run: Run, loaded: LoadedModel, extra_tokens: int) -> int:

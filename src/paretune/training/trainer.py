@@ -13,7 +13,7 @@ from typing import Any
 from paretune import methods
 from paretune.data.example import Dataset
 from paretune.measuring.environment import describe_environment
-from paretune.methods.core import options as method_options
+from paretune.methods import ConfiguredBaseline, Trains
 from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation, Run
 from paretune.training import out_of_memory
@@ -64,8 +64,9 @@ def train_run(
         ParetuneError: the data, the model or the method cannot be used.
     """
     caches = caches or ProcessCache()
-    if not methods.trains_a_model(methods.get(run.method.name)):
-        return _fit_baseline(run, caches)
+    method = methods.configure(run.method)
+    if isinstance(method, ConfiguredBaseline):
+        return _fit_baseline(run, method, caches)
     outcome = Outcome(result={"notes": []})
     seconds: dict[str, float] = {}
     micro_batch = run.training.micro_batch or run.training.batch_size
@@ -169,7 +170,7 @@ def _train_within_memory(
         if isinstance(error, RuntimeError | MemoryError) and out_of_memory.is_out_of_memory(error):
             return False
         raise
-    if prepared.method.NAME == "full":
+    if prepared.method.trains is Trains.EVERYTHING:
         bench.drop_model()
     else:
         prepared.undo()
@@ -241,14 +242,12 @@ def _train_and_score(
     )
 
 
-def _fit_baseline(run: Run, bench: ProcessCache) -> Outcome:
+def _fit_baseline(run: Run, method: ConfiguredBaseline, bench: ProcessCache) -> Outcome:
     """A baseline that fits on texts: no steps, no rate, no model."""
     dataset, parts = bench.dataset(run.task), bench.parts(run)
-    method = methods.get(run.method.name)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
     started = time.monotonic()
     scale = fit_target_scale(parts.train)
-    answer = method.fit(parts.train, len(dataset.labels), options, run.seed)
+    answer = method.fit(parts.train, len(dataset.labels), run.seed)
     outcome = Outcome(result={"notes": [], "steps": 0, "curve": [], "truncated": {}})
     fitted = time.monotonic()
     given = {}

@@ -226,19 +226,20 @@ def _check_method(
     spec: MethodSpec, trials: int, tasks: Sequence[TaskSpec], context: StudyContext
 ) -> CheckedItem:
     """Options, rates, and whether it serves the kinds of all tasks that can be read."""
-    from paretune import methods
     from paretune.planning.context import choose_learning_rates
 
     try:
-        module, _ = context.method(spec)
+        configured = context.method(spec)
         for task in tasks:
             context.check_method_serves(spec, task)
-        if not methods.has_rates(module):
-            return CheckedItem("method", spec.key, str(module.TITLE))
-        rates = choose_learning_rates(spec, module, trials)
+        title = configured.method.title
+        default_rates = configured.learning_rates
+        if default_rates is None:
+            return CheckedItem("method", spec.key, title)
+        rates = choose_learning_rates(spec, default_rates, trials)
     except ParetuneError as error:
         return CheckedItem("method", spec.key, error=error)
-    said = f"{module.TITLE}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
+    said = f"{title}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
     return CheckedItem("method", spec.key, said)
 
 

@@ -20,6 +20,6 @@ def test_it_answers_with_the_sources_as_they_are() -> None:
 
 def test_it_serves_translations_alone_and_needs_no_model() -> None:
     found = methods.get("copy_source")
-    assert not methods.trains_a_model(found) and not methods.has_rates(found)
+    assert isinstance(found, methods.Baseline)
     assert methods.refusal(found, "translation", tabular=False) == ""
     assert "not classification" in methods.refusal(found, "classification", tabular=False)

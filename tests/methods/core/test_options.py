@@ -48,7 +48,7 @@ def test_a_word_that_is_not_among_the_choices() -> None:
 
 def test_a_method_without_options_says_so() -> None:
     with pytest.raises(MethodError, match=r'full has no option "rank"\. Its options: none\.'):
-        parse_options("full", methods.get("full").Options, {"rank": 8})
+        parse_options("full", methods.get("full").options, {"rank": 8})
 
 
 def test_what_is_given_is_taken() -> None:
@@ -63,8 +63,8 @@ def test_what_is_given_is_taken() -> None:
 
 def test_defaults_are_within_their_own_range() -> None:
     for module in methods.available().values():
-        defaults = option_defaults(module.Options)
-        assert parse_options(module.NAME, module.Options, defaults) == module.Options()
+        defaults = option_defaults(module.options)
+        assert parse_options(module.name, module.options, defaults) == module.options()
 
 
 def test_unknown_method_lists_the_known() -> None:
@@ -76,11 +76,13 @@ def test_the_folder_is_the_list() -> None:
     found = methods.available()
     assert {"full", "head_only", "lora", "loha", "prompt", "majority", "tfidf"} <= set(found)
     for name, module in found.items():
-        assert name == module.NAME and module.TITLE and module.CODE_EPOCH >= 1
-        assert methods.trains_a_model(module) != hasattr(module, "fit")
-        if methods.trains_a_model(module):
-            assert callable(module.parameter_count)
-        if methods.has_rates(module):
-            low, middle, high = module.LEARNING_RATES
+        assert name == module.name and module.title and module.code_epoch >= 1
+        if isinstance(module, methods.Method) and module.learning_rates is not None:
+            low, middle, high = module.learning_rates
             assert 0 < low < middle < high
-    assert not methods.has_rates(found["untuned"]) and methods.has_rates(found["stack"])
+    without_rates = [
+        name
+        for name, method in found.items()
+        if isinstance(method, methods.Method) and method.learning_rates is None
+    ]
+    assert without_rates == ["untuned"]

@@ -14,9 +14,9 @@ from support.peft_tensors import TENSORS, tensors
 from support.tiny_tasks import tiny_run, tiny_task
 from torch import Tensor, nn
 
+from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods import loha
-from paretune.methods.core import options as method_options
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.collate import pad_batch
@@ -72,11 +72,11 @@ class Pair:
         ]
         several = self.data.kind == "multiple_choice"
         common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
-        method, given = self.ours.method, self.run.method.options
-        options = method_options.parse_options(method.NAME, method.Options, given)
-        if hasattr(method, "with_tokenizer"):
-            options = method.with_tokenizer(options, base.tokenizer)
-        return method.to_peft(base.model, options, self.ours.injection, common)
+        configured = methods.configure_method(self.run.method).with_tokenizer(base.tokenizer)
+        assert configured.method.to_peft is not None
+        return configured.method.to_peft(
+            base.model, configured.options, self.ours.injection, common
+        )
 
     def tensors(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
         return tensors(self.ours, self.theirs)

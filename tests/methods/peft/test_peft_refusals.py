@@ -54,7 +54,7 @@ def loaded(tiny_model: Any) -> Any:
 
 def parsed(tuner: str, **options: Any) -> tuple[Any, Any]:
     method = methods.get(f"peft:{tuner}")
-    return method, method_options.parse_options(method.NAME, method.Options, options)
+    return method, method_options.parse_options(method.name, method.options, options)
 
 
 @pytest.mark.parametrize("tuner", sorted(REFUSED))
@@ -179,7 +179,7 @@ def test_a_tuner_trains_alone(loaded: Any) -> None:
     with pytest.raises(MethodError, match="2 runs at once"):
         method.inject(loaded.model, loaded.anatomy, checked, Fleet(runs=2), [1, 2])
     stack = methods.get("stack")
-    asked = method_options.parse_options("stack", stack.Options, {"methods": ["lora", "peft:vera"]})
+    asked = method_options.parse_options("stack", stack.options, {"methods": ["lora", "peft:vera"]})
     with pytest.raises(MethodError, match="takes the place of layers"):
         stack.inject(loaded.model, loaded.anatomy, asked, Fleet(), [1])
 

@@ -200,7 +200,7 @@ def test_pissa_by_iterations_is_that_of_its_seed(
 def test_pissa_wants_a_number(word: str) -> None:
     module = methods.get("peft:lora")
     with pytest.raises(MethodError, match=f'"{re.escape(word)}" names no number. Write pissa_nite'):
-        parse_options(module.NAME, module.Options, {"init_lora_weights": word})
+        parse_options(module.name, module.options, {"init_lora_weights": word})
 
 
 @pytest.mark.slow

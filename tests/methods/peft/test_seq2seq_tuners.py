@@ -15,7 +15,11 @@ from paretune import methods
 from paretune.errors import MethodError
 from paretune.methods.peft.supported import SUPPORTED
 
-SERVING = [n for n in sorted(SUPPORTED) if "translation" in methods.get(f"peft:{n}").KINDS]
+SERVING = [
+    n
+    for n in sorted(SUPPORTED)
+    if not methods.refusal(methods.get(f"peft:{n}"), "translation", tabular=False)
+]
 
 
 def test_all_but_the_tuner_of_a_table_serve() -> None:
@@ -27,11 +31,11 @@ def test_a_tuner_trains_a_translator(tuner: str, tmp_path: Any) -> None:
     one = case(f"peft:{tuner}", "marian", **SMALL.get(tuner, {}))
     base, batch = one.logits(), one.batch()
     del batch["labels"]
-    count = one.method.parameter_count(one.model, one.anatomy, one.options)
+    count = one.method.count_parameters(one.model, one.anatomy, one.options)
     assert torch.equal(one.logits(), base)
     injection = one.inject()
     assert sum(p.numel() for p in injection.parameters.values()) == count
-    assert torch.allclose(one.logits(), base, atol=1e-5) == one.method.STARTS_AS_BASE
+    assert torch.allclose(one.logits(), base, atol=1e-5) == one.method.starts_as_base
     one.unsettle(injection)
     one.model(**one.batch()).loss.backward()
     assert [n for n, p in injection.parameters.items() if p.grad is None or not p.grad.any()] == []

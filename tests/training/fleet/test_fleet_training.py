@@ -14,8 +14,7 @@ from support.tiny_tasks import silent, small, tiny_run, tiny_task
 
 from paretune import methods, training
 from paretune.errors import StaleClaimError
-from paretune.methods.core import options as method_options
-from paretune.study import Run
+from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import shared_model
 from paretune.training.fleet.capacity import count_slots, fleet_key
@@ -31,13 +30,11 @@ MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfe
 JOINING = [
     name
     for name, method in methods.available().items()
-    if methods.trains_a_model(method)
-    and methods.has_rates(method)
-    and "classification" in method.KINDS
+    if isinstance(method, methods.Method)
+    and (method.learning_rates is not None)
+    and not methods.refusal(method, "classification", tabular=False)
     and name not in MIXING[1:]  # below, with others
-    and not methods.trains_alone(
-        method, method_options.parse_options(name, method.Options, small(name))
-    )
+    and not methods.configure_method(MethodSpec(name=name, **small(name))).trains_alone
 ]
 PLACES = [
     *(("bert", name, "pair") for name in ("lora", "prefix")),

@@ -20,7 +20,7 @@ from paretune.training.trainer import train_run
 METHODS = tuple(
     n
     for n, m in methods.available().items()
-    if methods.trains_a_model(m) and "classification" in m.KINDS
+    if isinstance(m, methods.Method) and not methods.refusal(m, "classification", tabular=False)
 )
 
 

@@ -34,7 +34,9 @@ ROWS = [3, 17, 8, 0, 21, 11, 5, 30, 2]
 METHODS = tuple(
     n
     for n, m in methods.available().items()
-    if methods.trains_a_model(m) and "classification" in m.KINDS and methods.has_rates(m)
+    if isinstance(m, methods.Method)
+    and not methods.refusal(m, "classification", tabular=False)
+    and (m.learning_rates is not None)
 )
 PLACES = (
     *(("bert", method, "pair") for method in METHODS if method != "unipelt"),

@@ -91,14 +91,17 @@ def _list_methods() -> Iterator[Entry]:
     from paretune.methods.peft.supported import SUPPORTED
 
     for name, method in sorted(methods.available().items()):
-        rates = ", ".join(f"{rate:g}" for rate in getattr(method, "LEARNING_RATES", ()))
-        said = f"{method.TITLE}" + (f"; learning rates {rates}" if rates else "")
+        learning_rates = method.learning_rates if isinstance(method, methods.Method) else None
+        rates = ", ".join(f"{rate:g}" for rate in learning_rates or ())
+        said = method.title + (f"; learning rates {rates}" if rates else "")
         shown = ", ".join(
-            f"{k}: {_format_value(v)}" for k, v in options.option_defaults(method.Options).items()
+            f"{k}: {_format_value(v)}" for k, v in options.option_defaults(method.options).items()
         )
         yield name, f"{said}\n{shown}" if shown else said
+    for name, fault in sorted(methods.broken_plugins().items()):
+        yield name, f"cannot be used: {fault}"
     yield (
-        f"{methods.PEFT}NAME",
+        f"{methods.PEFT_PREFIX}NAME",
         "peft's own tuners under peft's own option names, one run at a time: "
         f"{', '.join(sorted(SUPPORTED))}",
     )

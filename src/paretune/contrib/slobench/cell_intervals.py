@@ -1,8 +1,8 @@
-"""SloBench's official scores of a cell's stored translations, with intervals.
+"""SloBench's own numbers of a cell's translations, with their intervals, from the stored texts.
 
-Segments are resampled, as everywhere (:mod:`paretune.analysis.statistics.score_interval`): an
-average over segments is a ratio of two sums, and the corpus BLEU of a draw that of its summed
-counts.
+As everywhere, what is resampled are segments (:mod:`paretune.analysis.statistics.score_interval`):
+an average over
+segments is a ratio of two sums, and the corpus BLEU of a draw is that of its summed counts.
 """
 
 from __future__ import annotations
@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-from numpy.typing import NDArray
 
 from paretune.analysis.statistics.score_interval import (
     Interval,
@@ -25,19 +22,13 @@ from paretune.contrib.slobench.official_scores import CORPUS_BLEU, SegmentScores
 from paretune.store.record import Predictions
 
 NAMES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
-"""In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
-"CHRF (corpus)", which equals "CHRF (avg)", after them."""
+"""As its table has them; BERTScore, which needs a model, stands before them there, and behind them
+"CHRF (corpus)", which is "CHRF (avg)" once more."""
 
 
 @dataclass(frozen=True)
 class CellScores:
-    """Official scores of one cell.
-
-    Attributes:
-        intervals: by name, 0 to 1.
-        missing: the reason for each score that could not be computed.
-        data: the sources used: tokeniser, stems, synonyms.
-    """
+    """``intervals`` by name, 0 to 1; of what is lacking, why (``missing``); computed from what."""
 
     intervals: dict[str, Interval]
     missing: dict[str, str]
@@ -45,39 +36,36 @@ class CellScores:
 
 
 def score_cell(predictions: Sequence[Predictions], language: str) -> CellScores:
-    """Means over seeds; a score that one seed lacks is missing.
+    """Means over seeds; what one of them lacks is lacking.
 
     Args:
-        predictions: of each seed, at least one.
-        language: of the translations, ``sl`` or ``en``.
+        predictions: one for each seed, at least one.
+        language: into which was translated, ``sl`` or ``en``.
     """
-    seeds = [
-        _score_texts(
-            tuple(str(text) for text in seed.prediction),
-            tuple(str(text) for text in seed.label),
+    found = [
+        _segments(
+            tuple(str(text) for text in one.prediction),
+            tuple(str(text) for text in one.label),
             language,
         )
-        for seed in predictions
+        for one in predictions
     ]
-    missing = {name: reason for seed in seeds for name, reason in seed.missing.items()}
-    intervals = {
-        name: _compute_interval(predictions, [seed.columns[name] for seed in seeds], name)
-        for name in NAMES
-        if name not in missing
-    }
-    return CellScores(intervals, missing, seeds[0].data)
+    missing = {name: why for one in found for name, why in one.missing.items()}
+    intervals = {name: _interval(predictions, found, name) for name in NAMES if name not in missing}
+    return CellScores(intervals, missing, found[0].data)
 
 
-def _compute_interval(
-    predictions: Sequence[Predictions], columns: Sequence[NDArray[Any]], name: str
+def _interval(
+    predictions: Sequence[Predictions], found: Sequence[SegmentScores], name: str
 ) -> Interval:
+    columns = [one.columns[name] for one in found]
     if name == CORPUS_BLEU:
         return confidence_interval(bootstrap_sums(predictions, columns, from_sums))
     return confidence_interval(bootstrap_means(predictions, columns))
 
 
 @lru_cache(maxsize=512)
-def _score_texts(
+def _segments(
     translations: tuple[str, ...], references: tuple[str, ...], language: str
 ) -> SegmentScores:
     return score_segments(translations, references, language)

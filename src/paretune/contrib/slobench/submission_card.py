@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from paretune import metrics
 from paretune.analysis.run_selection import SelectedRun
+from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.slobench.submission import File, Submission
 from paretune.reporting.text.formatting import (
     format_examples,
@@ -32,8 +33,8 @@ class SubmittedTask:
     Attributes:
         name: SloBench's of a SuperGLUE task, the study's of a translation.
         file: the zip that holds it.
-        rows: number of answers or lines.
-        by: the run that answered, and its cell.
+        rows: how many answers or lines.
+        by: the run that answered, and of which cell.
         notes: sentences on what a reader would not expect.
     """
 
@@ -46,42 +47,42 @@ class SubmittedTask:
     @property
     def quality(self) -> str:
         """``0.71 [0.49, 0.94] (accuracy on 18 examples)``: the run's own selection score."""
-        score = self.by.run_interval
+        found = self.by.run_interval
         metric = metrics.get(self.by.cell.metric).title
-        return f"{format_interval(score)} ({metric} on {format_examples(score)})" if score else "–"
+        return f"{format_interval(found)} ({metric} on {format_examples(found)})" if found else "–"
 
     @property
     def mean(self) -> str:
-        """``0.70 [0.52, 0.88] (5 seeds)``: the cell's mean score on the same examples."""
-        score = self.by.interval
-        return f"{format_interval(score)} ({pluralise(score.n_seeds, 'seed')})" if score else "–"
+        """``0.70 [0.52, 0.88] (5 seeds)``: the cell's, on the same examples."""
+        found: Interval | None = self.by.interval
+        return f"{format_interval(found)} ({pluralise(found.n_seeds, 'seed')})" if found else "–"
 
 
 def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
-    """What a reader of a task's answers should know, as sentences.
+    """What is to be known of a task's answers.
 
     Args:
         by: the run that answered.
-        cut: number of texts that were truncated.
+        cut: texts that were longer than the run reads.
         rows: of the release.
-        constant: the label that every row got, if it is one.
+        constant: the one label that every row got, if so.
     """
-    run, notes = by.record.run, []
+    run, found = by.record.run, []
     if by.baseline:
-        notes.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
+        found.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
     if by.seeds < by.cell.expected_runs:
-        notes.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
+        found.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
     if by.failed_seeds:
-        count = pluralise(by.failed_seeds, "seed")
-        notes.append(f"{count} diverged or did not fit, and counted as the lowest score.")
+        what = pluralise(by.failed_seeds, "seed")
+        found.append(f"{what} diverged or did not fit, and counted as the lowest score.")
     if run.selection == "test":
-        notes.append("Chosen on the published validation part, as the study's protocol has it.")
+        found.append("Chosen on the published validation part, as the study's protocol has it.")
     if cut:
         limit = run.training.max_length
-        notes.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
+        found.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
     if constant is not None:
-        notes.append(f"Every row got the same answer, {constant}.")
-    return tuple(notes)
+        found.append(f"Every row got the same answer, {constant}.")
+    return tuple(found)
 
 
 def render_submission_card(
@@ -105,8 +106,8 @@ def render_submission_card(
         "which a run was chosen is too good on average.",
         "",
     ]
-    notes = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
-    lines += [*notes, ""] if notes else []
+    told = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
+    lines += [*told, ""] if told else []
     source = (
         " --source FILE" if any(part.by.record.run.task.is_translation for part in parts) else ""
     )

@@ -1,1 +1,27 @@
-"""Methods that every other method must beat."""
+"""What always stands beside the methods under comparison; which of them, an objective says.
+
+Nothing here imports torch, since analysis and reports ask which methods are baselines.
+"""
+
+from paretune.methods.baselines import (
+    copy_source,
+    gradient_boosting,
+    head_only,
+    majority,
+    tfidf,
+    untuned,
+)
+from paretune.methods.core.method import Method, Trains
+
+_ALL = (
+    *(majority.METHOD, tfidf.METHOD, gradient_boosting.METHOD, copy_source.METHOD),
+    *(head_only.METHOD, untuned.METHOD),
+)
+
+NAMES = frozenset(method.name for method in _ALL)
+WITH_MODEL = frozenset(method.name for method in _ALL if isinstance(method, Method))
+"""Those that use a model, and so stand beside the methods once for each model."""
+DRAWS_NOTHING = frozenset(
+    method.name for method in _ALL if isinstance(method, Method) and method.trains is Trains.NOTHING
+)
+"""Those of which every run is the same, whatever its seed."""

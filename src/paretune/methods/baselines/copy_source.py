@@ -11,11 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from paretune.data.example import Example
-
-NAME = "copy_source"
-TITLE = "the source, copied"
-CODE_EPOCH = 1
-KINDS = ("translation",)
+from paretune.methods.core.method import Baseline
 
 
 @dataclass(frozen=True)
@@ -28,3 +24,12 @@ def fit(
 ) -> Callable[[Sequence[Example]], list[str]]:
     """Returns a function from examples to texts: their sources."""
     return lambda examples: [example.segments[0][0] for example in examples]
+
+
+METHOD = Baseline(
+    name="copy_source",
+    title="the source, copied",
+    options=Options,
+    fit=fit,
+    kinds=("translation",),
+)

@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 
 from paretune.data.example import Example
 from paretune.methods.baselines import majority
+from paretune.methods.core.method import Baseline
 from paretune.objectives.target_scale import fit_target_scale
 
-NAME = "gradient_boosting"
-TITLE = "gradient boosting"
-CODE_EPOCH = 1
-KINDS = ("classification", "regression")
-NEEDS_FEATURES = True
 MAX_CATEGORIES = 200
 """Of one column, its most frequent; scikit-learn takes 255 at most. The rest counts as missing."""
 
@@ -95,3 +91,13 @@ def _build_matrix(
             elif isinstance(value, float):
                 rows[i, j] = value
     return rows
+
+
+METHOD = Baseline(
+    name="gradient_boosting",
+    title="gradient boosting",
+    options=Options,
+    fit=fit,
+    kinds=("classification", "regression"),
+    needs_features=True,
+)

@@ -11,20 +11,16 @@ When: never for its own sake: it is the baseline that every method has to beat.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
+from paretune.methods.core.method import Head, Method, Trains
 
-from paretune.methods.core.injection import Injection
-from paretune.methods.core.options import ENCODER_KINDS
-from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.anatomy import Anatomy
+if TYPE_CHECKING:
+    from torch import nn
 
-NAME = "head_only"
-TITLE = "linear probe (head only)"
-CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
-LEARNING_RATES = (1e-3, 5e-3, 2e-2)
-STARTS_AS_BASE = True
+    from paretune.methods.core.injection import Injection
+    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.structure.anatomy import Anatomy
 
 
 @dataclass(frozen=True)
@@ -36,9 +32,25 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Add nothing: the head is trained with every method."""
+    from paretune.methods.core.injection import Injection
+
     return Injection({}, undo=lambda: None)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """The method itself adds none; the head is counted apart."""
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """None: the head is counted apart."""
     return 0
+
+
+METHOD = Method(
+    name="head_only",
+    title="linear probe (head only)",
+    options=Options,
+    learning_rates=(1e-3, 5e-3, 2e-2),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    trains=Trains.HEAD,
+    head=Head.NEW,
+    not_in_stack="the head is trained with every method",
+)

@@ -14,13 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.data.example import Example
-from paretune.methods.core.options import ENCODER_KINDS
+from paretune.methods.core.method import Baseline
 from paretune.objectives.target_scale import fit_target_scale
-
-NAME = "majority"
-TITLE = "majority answer"
-CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
 
 
 @dataclass(frozen=True)
@@ -41,3 +36,12 @@ def fit(
     counts = np.bincount(labels, minlength=num_labels)
     scores = np.log((counts + 1) / (counts.sum() + num_labels))
     return lambda examples: np.tile(scores, (len(examples), 1))
+
+
+METHOD = Baseline(
+    name="majority",
+    title="majority answer",
+    options=Options,
+    fit=fit,
+    kinds=("classification", "pair", "multiple_choice", "regression", "span_pair", "answer_set"),
+)

@@ -16,13 +16,8 @@ from numpy.typing import NDArray
 
 from paretune.data.example import Example
 from paretune.methods.baselines import majority
-from paretune.methods.core.options import ENCODER_KINDS
+from paretune.methods.core.method import Baseline
 from paretune.objectives.target_scale import fit_target_scale
-
-NAME = "tfidf"
-TITLE = "TF-IDF + logistic regression"
-CODE_EPOCH = 1
-KINDS = ENCODER_KINDS
 
 
 @dataclass(frozen=True)
@@ -83,3 +78,12 @@ def fit(
 
 def _join_segment(segment: tuple[str, str | None]) -> str:
     return segment[0] if segment[1] is None else f"{segment[0]} {segment[1]}"
+
+
+METHOD = Baseline(
+    name="tfidf",
+    title="TF-IDF + logistic regression",
+    options=Options,
+    fit=fit,
+    kinds=("classification", "pair", "multiple_choice", "regression", "span_pair", "answer_set"),
+)

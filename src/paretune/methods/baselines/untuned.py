@@ -11,18 +11,16 @@ When: never for its own sake: it is the baseline that every method has to beat.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
+from paretune.methods.core.method import Head, Method, Trains
 
-from paretune.methods.core.injection import Injection
-from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.anatomy import Anatomy
+if TYPE_CHECKING:
+    from torch import nn
 
-NAME = "untuned"
-TITLE = "the untuned model"
-CODE_EPOCH = 1
-KINDS = ("translation",)
-STARTS_AS_BASE = True
+    from paretune.methods.core.injection import Injection
+    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.structure.anatomy import Anatomy
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,25 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Add nothing."""
+    from paretune.methods.core.injection import Injection
+
     return Injection({}, undo=lambda: None)
 
 
-def parameter_count(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
     """None."""
     return 0
+
+
+METHOD = Method(
+    name="untuned",
+    title="the untuned model",
+    options=Options,
+    learning_rates=None,
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    trains=Trains.NOTHING,
+    head=Head.PRETRAINED,
+    not_in_stack="it trains nothing",
+)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from paretune.methods.core.method import Method
 
 
 @dataclass
@@ -33,7 +35,7 @@ class Injection:
     undo: Callable[[], None]
     virtual_tokens: int = 0
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    members: tuple[tuple[ModuleType, Injection], ...] = ()
+    members: tuple[tuple[Method, Injection], ...] = ()
     adapters: dict[str, nn.Module] = field(default_factory=dict)
     supports_packing: bool = True
     placeholder_id: int = 0
@@ -46,16 +48,16 @@ class Injection:
         self.undo()
 
 
-def make_generator(seed: int) -> torch.Generator:
-    """A private CPU generator: what it draws depends on ``seed`` alone."""
-    return torch.Generator().manual_seed(seed)
-
-
 def get_linear(model: nn.Module, name: str) -> nn.Linear:
-    """The linear layer of this name, as ``targets`` of the anatomy gives them."""
+    """The linear layer of this name; the anatomy's targets are linear layers."""
     layer = model.get_submodule(name)
-    assert isinstance(layer, nn.Linear), name  # noqa: S101  (targets() resolves to linear layers)
+    assert isinstance(layer, nn.Linear), name  # noqa: S101  (targets resolve to linear layers)
     return layer
+
+
+def is_within(name: str, modules: Sequence[str]) -> bool:
+    """Whether a name is that of one of the modules, or of something inside it."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
 def attach(
@@ -114,10 +116,10 @@ def _make_hook(part: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
     return call
 
 
-def merge(model: nn.Module, injection: Injection) -> None:
-    """Add each part's ``delta()`` to the frozen weight beside it and take the method out."""
+def merge_deltas(model: nn.Module, injection: Injection) -> None:
+    """Add each adapter's ``delta()`` to the frozen weight beside it and take the method out."""
+    adapters: dict[str, Any] = injection.adapters
     with torch.no_grad():
-        for name, part in injection.adapters.items():
-            given: Any = part
-            get_linear(model, name).weight += given.delta()
+        for name, adapter in adapters.items():
+            get_linear(model, name).weight += adapter.delta()
     injection.finish_merge()

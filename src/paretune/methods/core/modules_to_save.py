@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, add_undo_steps
+from paretune.methods.core.injection import Injection, add_undo_steps, is_within
 from paretune.models.structure.anatomy import Anatomy
 
 OPTION = "modules_to_save"
@@ -42,7 +42,7 @@ def find_modules_to_save(
                 "embeddings is the table of words.",
             )
         found += hits
-    outside = [name for name in dict.fromkeys(found) if not _is_within(name, anatomy.head_modules)]
+    outside = [name for name in dict.fromkeys(found) if not is_within(name, anatomy.head_modules)]
     outermost = [n for n in outside if not any(n.startswith(f"{other}.") for other in outside)]
     for name in outermost:
         _refuse_tied(model, name)
@@ -84,7 +84,3 @@ def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) 
 def count_module_parameters(model: nn.Module, names: Sequence[str]) -> int:
     """How many numbers they have."""
     return sum(p.numel() for name in names for p in model.get_submodule(name).parameters())
-
-
-def _is_within(name: str, modules: Sequence[str]) -> bool:
-    return any(name == module or name.startswith(f"{module}.") for module in modules)

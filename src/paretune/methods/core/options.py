@@ -12,17 +12,6 @@ from paretune.errors import MethodError
 from paretune.study.aliases import OPTION_ALIASES, suggest
 
 DEFAULT_TARGETS = ("query", "value")
-ENCODER_KINDS = (
-    "classification",
-    "pair",
-    "multiple_choice",
-    "regression",
-    "span_pair",
-    "answer_set",
-)
-"""The kinds of task that an encoder with a head serves."""
-EVERY_KIND = (*ENCODER_KINDS, "translation")
-"""Those, and translation by an encoder and a decoder."""
 
 
 def bounded(default: float | None, low: float, high: float) -> Any:

@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from paretune.errors import MethodError
-from paretune.methods.core.options import DEFAULT_TARGETS, bounded, checked_option
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 
 REGEX_CHARACTERS = re.compile(r"[\\*+?\[\](){}|^$]")
 """What a regular expression has and the name of a module has not."""
-RANKS = (1, 1024)
-ALPHAS = (0.01, 4096)
 
 
 def check_modules(where: str, value: Any) -> Any:
@@ -64,7 +60,9 @@ def check_layers(where: str, value: Any) -> tuple[int, ...] | None:
     return tuple(numbers)
 
 
-def _pattern_check(low: float, high: float, kind: type) -> Callable[[str, Any], Any]:
+def pattern_check(low: float, high: float, kind: type) -> Callable[[str, Any], Any]:
+    """A check of numbers by the ends of modules' names, each of ``kind`` and within the bounds."""
+
     def check(where: str, value: Any) -> Any:
         if value is None:
             return None
@@ -96,98 +94,6 @@ def _check_regex(where: str, text: str) -> str:
             remedy="Names of modules go into a [list].",
         ) from None
     return text
-
-
-@dataclass(frozen=True)
-class LowRankOptions:
-    """``alpha`` None is twice ``rank``, whatever ``rank_pattern`` says.
-
-    ``target_modules``, ``exclude_modules``, ``layers_to_transform``, ``rank_pattern`` and
-    ``alpha_pattern`` as in PEFT; layers are counted through the whole model, and a target may be a
-    role. ``modules_to_save``: what of the base is trained in full beside the updates; the head
-    always is.
-    """
-
-    rank: int = bounded(8, *RANKS)
-    alpha: float | None = bounded(None, *ALPHAS)
-    target_modules: tuple[str, ...] | str = checked_option(DEFAULT_TARGETS, check_modules)
-    exclude_modules: tuple[str, ...] | str | None = checked_option(None, check_modules)
-    layers_to_transform: tuple[int, ...] | None = checked_option(None, check_layers)
-    rank_pattern: Mapping[str, int] | None = checked_option(None, _pattern_check(*RANKS, int))
-    alpha_pattern: Mapping[str, float] | None = checked_option(None, _pattern_check(*ALPHAS, float))
-    modules_to_save: tuple[str, ...] | None = checked_option(None, check_names)
-    allow_unmatched: bool = False
-    CLOSED: ClassVar[Mapping[str, str]] = {
-        "layers_pattern": "layers_to_transform counts the layers of every architecture",
-        "bias": "take a stack of lora and bitfit",
-    }
-
-    @property
-    def effective_alpha(self) -> float:
-        """Alpha, twice the rank where it is not given."""
-        return 2.0 * self.rank if self.alpha is None else self.alpha
-
-    @property
-    def scaling(self) -> float:
-        """What the update is multiplied by: alpha / rank."""
-        return self.effective_alpha / self.rank
-
-    def for_layer(self, name: str) -> Self:
-        """The options of one layer: its own rank and alpha."""
-        if not self.rank_pattern and not self.alpha_pattern:
-            return self
-        rank = _first_match(self.rank_pattern, name, self.rank)
-        alpha = _first_match(self.alpha_pattern, name, self.effective_alpha)
-        return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
-
-    def select_layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
-        """Names of the layers that the method stands beside, in the order of the model.
-
-        Args:
-            anatomy: of the model.
-            in_full: modules that are trained in full: nothing stands beside their layers.
-
-        Raises:
-            MethodError: a name or pattern matches nothing, or no layer is left.
-        """
-        names = select_layers(
-            anatomy,
-            self.target_modules,
-            self.exclude_modules,
-            self.layers_to_transform,
-            allow_unmatched=self.allow_unmatched,
-        )
-        beside = [n for n in names if not f"{n}.".startswith(tuple(f"{m}." for m in in_full))]
-        if names and not beside:
-            raise MethodError(
-                "no layer is left to stand beside: modules_to_save has them all.",
-                remedy="Name less there, or take full.",
-            )
-        for option in ("rank_pattern", "alpha_pattern"):
-            for key in getattr(self, option) or ():
-                if not any(_matches(key, name) for name in beside) and not self.allow_unmatched:
-                    raise MethodError(
-                        f'{option}: "{key}" matches none of the layers that the method is beside.',
-                        remedy=f"The first of these is {beside[0]}.",
-                    )
-        return beside
-
-    def peft_patterns(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Rank and alpha of the layers that have their own, as PEFT's config takes them."""
-        own = {name: self.for_layer(name) for name in names}
-        return {
-            "rank_pattern": {n: o.rank for n, o in own.items() if o.rank != self.rank},
-            "alpha_pattern": {
-                n: o.effective_alpha
-                for n, o in own.items()
-                if o.effective_alpha != self.effective_alpha
-            },
-        }
-
-
-def reads_weights(options: LowRankOptions) -> bool:
-    """What is trained in full is the base's own."""
-    return bool(options.modules_to_save)
 
 
 def select_layers(
@@ -250,9 +156,11 @@ def match_layers(
     return found
 
 
-def _matches(key: str, name: str) -> bool:
+def matches_end(key: str, name: str) -> bool:
+    """Whether a pattern's key matches the end of a name, whole between dots."""
     return re.fullmatch(rf"(.*\.)?({key})", name) is not None
 
 
-def _first_match(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:
-    return next((one for key, one in (pattern or {}).items() if _matches(key, name)), default)
+def first_match(pattern: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    """The value of the first key that matches the end of a name."""
+    return next((one for key, one in (pattern or {}).items() if matches_end(key, name)), default)

@@ -1,8 +1,8 @@
 """``peft:<name>``: the tuners of Hugging Face's ``peft`` as methods, with its own option names.
 
-Not one method but a maker of them: ``method("vera")`` is an object like the module of a method
-file. The tuner's own code trains, so what is measured is ``peft``'s VeRA, not ours; such a run is
-always alone. The head is ours: drawn, trained and saved as with every method.
+``make_method("vera")`` makes a :class:`Method` of one of them. The tuner's own code trains, so what
+is measured is ``peft``'s VeRA, not ours; such a run is always alone. The head is ours: drawn,
+trained and saved as with every method.
 
 Start: as ``peft`` draws it, from a seed of the run's own. Which tuners train here, and why others
 do not, is in :mod:`paretune.methods.peft.supported`.
@@ -11,17 +11,18 @@ do not, is in :mod:`paretune.methods.peft.supported`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from paretune.errors import MethodError
-from paretune.methods import PEFT
-from paretune.methods.core.options import ENCODER_KINDS, EVERY_KIND
+from paretune.methods.core.injection import Injection, is_within
+from paretune.methods.core.method import Head, Method, always
+from paretune.methods.core.registry import PEFT_PREFIX
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.targeting import match_layers
 from paretune.methods.layer_norm import find_norms
@@ -33,12 +34,10 @@ from paretune.models.structure.anatomy import Anatomy
 from paretune.study import derive_seed
 from paretune.study.aliases import suggest
 
-CODE_EPOCH = 1
-
 
 @cache
-def make_method(tuner: str) -> ModuleType:
-    """The method ``peft:<tuner>``, as if it had a file of its own.
+def make_method(tuner: str) -> Method:
+    """The method ``peft:<tuner>``.
 
     Raises:
         MethodError: the installed ``peft`` has no such tuner, or it does not train here, and why.
@@ -46,103 +45,115 @@ def make_method(tuner: str) -> ModuleType:
     import peft
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 
-    name = f"{PEFT}{tuner}"
+    name = f"{PEFT_PREFIX}{tuner}"
     installed = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
     if tuner in REFUSED:
         raise MethodError(f"cannot train here: {REFUSED[tuner].reason}.", where=f"method {name}")
     if tuner not in installed or tuner not in SUPPORTED:
         there = "is not known to this paretune" if tuner in installed else "is not known"
-        usable = [f"{PEFT}{one}" for one in sorted(SUPPORTED) if one in installed]
-        near = suggest(name, usable)
+        usable = [f"{PEFT_PREFIX}{one}" for one in sorted(SUPPORTED) if one in installed]
+        nearest = suggest(name, usable)
         raise MethodError(
             f'method "{name}" {there} (peft {peft.__version__} is installed).',
-            remedy=near or f"Its tuners that train here: {', '.join(usable)}.",
+            remedy=nearest or f"Its tuners that train here: {', '.join(usable)}.",
         )
-    kind, known = installed[tuner], SUPPORTED[tuner]
-    config: Any = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    made = ModuleType(f"{__name__}.{tuner}", f"{known.title}, by ``peft``.")
-    vars(made).update(_parts(name, known, config, PEFT_TYPE_TO_TUNER_MAPPING[kind]))
-    return made
+    kind, supported = installed[tuner], SUPPORTED[tuner]
+    config = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    own = _Tuner(name, supported, config, PEFT_TYPE_TO_TUNER_MAPPING[kind])
+    return Method(
+        name=name,
+        title=f"{supported.title} (peft)",
+        options=make_options(config, supported),
+        learning_rates=supported.rates,
+        starts_as_base=supported.starts_as_base,
+        inject=own.inject,
+        count_parameters=own.count_parameters,
+        counts_by_wrapping=True,
+        # peft follows the tables that a translation model ties together, and wraps one twice.
+        head=Head.NEW if supported.targets == ("embeddings",) else Head.ANY,
+        reads_base_weights=always,
+        merge=own.merge,
+        to_peft=own.to_peft,
+        cannot_export_to_peft=own.cannot_export_to_peft,
+        not_in_stack="it takes the place of layers that others stand beside",
+    )
 
 
-def _parts(name: str, known: SupportedTuner, config: Any, tuner: Any) -> dict[str, Any]:
-    """What a method file has, by name."""
-    counts: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
+@dataclass(frozen=True)
+class _Tuner:
+    """The functions of one tuner's method; ``config`` and ``tuner`` are ``peft``'s classes."""
+
+    name: str
+    supported: SupportedTuner
+    config: Callable[..., Any]
+    tuner: Callable[..., Any]
+    counts: WeakKeyDictionary[nn.Module, dict[str, int]] = field(default_factory=WeakKeyDictionary)
 
     def inject(
-        model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+        self, model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
     ) -> PeftInjection:
-        """Let ``peft`` put its layers in the place of the targets'."""
+        """Let ``peft`` put its layers in the place of the targets."""
+        where = f"method {self.name}"
         if fleet.runs != 1:
             raise MethodError(
-                f"{fleet.runs} runs at once; a tuner of peft trains alone.", where=f"method {name}"
+                f"{fleet.runs} runs at once; a tuner of peft trains alone.", where=where
             )
-        told = {
-            **non_default_settings(options),
-            **_layer_settings(name, model, anatomy, options, known),
-        }
-        if known.required_option and not told.get(known.required_option):
+        layers = _layer_settings(self.name, model, anatomy, options, self.supported)
+        settings = {**non_default_settings(options), **layers}
+        required = self.supported.required_option
+        if required and not settings.get(required):
             raise MethodError(
-                f"trains nothing without {known.required_option}.",
-                where=f"method {name}",
-                remedy=f"Give it: {{name: {name}, {known.required_option}: [...]}}.",
+                f"trains nothing without {required}.",
+                where=where,
+                remedy=f"Give it: {{name: {self.name}, {required}: [...]}}.",
             )
-        seed = derive_seed(seeds[0], "init", name)
-        rewrites = isinstance(told.get(known.rewriting_option), str)
-        made = wrapping.wrap_model(name, model, tuner, config, told, seed, rewrites=rewrites)
-        if known.head_learning_rate_factor != 1.0:
-            head = [
-                n for n in dict(model.named_parameters()) if _is_within(n, anatomy.head_modules)
-            ]
-            made.learning_rate_factors = dict.fromkeys(head, known.head_learning_rate_factor)
-        return made
+        injection = wrapping.wrap_model(
+            self.name,
+            model,
+            self.tuner,
+            self.config,
+            settings,
+            derive_seed(seeds[0], "init", self.name),
+            rewrites=isinstance(settings.get(self.supported.rewriting_option), str),
+        )
+        factor = self.supported.head_learning_rate_factor
+        if factor != 1.0:
+            names = [n for n, _ in model.named_parameters() if is_within(n, anatomy.head_modules)]
+            injection.learning_rate_factors = dict.fromkeys(names, factor)
+        return injection
 
-    def parameter_count(model: nn.Module, anatomy: Anatomy, options: Any) -> int:
+    def count_parameters(self, model: nn.Module, anatomy: Anatomy, options: Any) -> int:
         """By wrapping the model once and counting: each tuner has a formula of its own."""
-        found = counts.setdefault(model, {})
-        if repr(options) not in found:
-            made = inject(model, anatomy, options, Fleet(), [0])
-            found[repr(options)] = sum(p.numel() for p in made.parameters.values())
-            made.undo()
-        return found[repr(options)]
+        counts = self.counts.setdefault(model, {})
+        if repr(options) not in counts:
+            injection = self.inject(model, anatomy, options, Fleet(), [0])
+            counts[repr(options)] = sum(p.numel() for p in injection.parameters.values())
+            injection.undo()
+        return counts[repr(options)]
+
+    def merge(self, model: nn.Module, injection: Injection) -> None:
+        """Let the tuner become a part of the weights and take it out."""
+        wrapping.merge_tuner(self.name, model, injection)
 
     def to_peft(
-        model: nn.Module, options: Any, injection: PeftInjection, common: dict[str, Any]
+        self, model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
     ) -> Any:
         """The same as a ``PeftModel``, on a fresh base; ``common`` goes to its config."""
-        return wrapping.build_peft_model(model, config, injection, common)
+        assert isinstance(injection, PeftInjection)  # noqa: S101  (put there by inject)
+        return wrapping.build_peft_model(model, self.config, injection, common)
 
-    def merge(model: nn.Module, injection: PeftInjection) -> None:
-        """Let it become a part of the weights and take it out."""
-        wrapping.merge_tuner(name, model, injection)
-
-    def not_in_peft_on(model: nn.Module, options: Any) -> str:
-        """Why PEFT would open the adapter of these options with other weights, or ""."""
-        for option, begins in known.numbered_values.items():
-            if str(getattr(options, option)).startswith(begins):
+    def cannot_export_to_peft(self, options: Any, kind: str, model: nn.Module | None) -> str:
+        """Why PEFT cannot save the adapter, or would open it with other weights, or ""."""
+        if self.supported.not_in_peft or model is None:
+            return self.supported.not_in_peft
+        for option, prefix in self.supported.numbered_values.items():
+            value = str(getattr(options, option))
+            if value.startswith(prefix):
                 return (
-                    f"{option}: {getattr(options, option)} starts from random directions, which "
-                    "PEFT draws anew when it opens an adapter, so that its base would be another"
+                    f"{option}: {value} starts from random directions, which PEFT draws anew when "
+                    "it opens an adapter, so that its base would be another"
                 )
         return ""
-
-    return {
-        "NAME": name,
-        "TITLE": f"{known.title} (peft)",
-        "CODE_EPOCH": CODE_EPOCH,
-        # peft follows tables that a translation model ties together, and wraps one of them twice.
-        "KINDS": ENCODER_KINDS if known.targets == ("embeddings",) else EVERY_KIND,
-        "LEARNING_RATES": known.rates,
-        "STARTS_AS_BASE": known.starts_as_base,
-        "READS_WEIGHTS": True,
-        "Options": make_options(config, known),
-        "inject": inject,
-        "parameter_count": parameter_count,
-        "to_peft": to_peft,
-        "not_in_peft": lambda kind: known.not_in_peft,
-        "not_in_peft_on": not_in_peft_on,
-        "merge": merge,
-    }
 
 
 def _layer_settings(
@@ -170,7 +181,7 @@ def _layer_settings(
                 where=f"method {name}, option layers_to_transform",
             )
         inside = [anatomy.layers[i].name for i in chosen]
-        found = {role: [n for n in names if _is_within(n, inside)] for role, names in found.items()}
+        found = {role: [n for n in names if is_within(n, inside)] for role, names in found.items()}
         found["layers_to_transform"] = None
     if not found["target_modules"]:
         raise MethodError(
@@ -215,7 +226,3 @@ def _find_norms(
             )
         found += hits
     return [name for name in known if name in found]
-
-
-def _is_within(name: str, modules: Sequence[str]) -> bool:
-    return any(name == module or name.startswith(f"{module}.") for module in modules)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from paretune import methods
-from paretune.methods.core import options as method_options
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.evaluate import max_stack_tokens
@@ -25,9 +24,8 @@ def fleet_key(run: Run) -> str:
     Raises:
         MethodError: unknown method or option.
     """
-    method = methods.get(run.method.name)
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
-    alike = MethodSpec(name="any") if methods.mixes(method, options) else run.method
+    mixes = methods.configure_method(run.method).mixes
+    alike = MethodSpec(name="any") if mixes else run.method
     return run.model_copy(
         update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": alike}
     ).model_dump_json()
@@ -35,13 +33,10 @@ def fleet_key(run: Run) -> str:
 
 def can_join_fleet(run: Run) -> bool:
     """Whether runs like this one may share a backbone, as far as their description tells."""
-    method = methods.get(run.method.name)
-    if run.stage == "cost" or not methods.trains_a_model(method):
+    if run.stage == "cost" or run.learning_rate is None:
         return False
-    if run.method.name.startswith(methods.PEFT) or run.learning_rate is None:
-        return False
-    options = method_options.parse_options(method.NAME, method.Options, run.method.options)
-    return not methods.trains_alone(method, options)
+    method = methods.configure(run.method)
+    return isinstance(method, methods.ConfiguredMethod) and not method.trains_alone
 
 
 def count_slots(

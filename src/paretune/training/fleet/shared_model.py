@@ -142,7 +142,7 @@ class SharedModel:
         run = members[0].run
         self._prepared = PreparedModel(
             self.loaded,
-            parse_method(run, self.loaded)[0],
+            parse_method(run, self.loaded),
             whole,
             self.fleet,
             heads,
@@ -155,9 +155,9 @@ class SharedModel:
     def _inject(self, members: Sequence[RunParameters], fleet: Fleet) -> Injection:
         """Put the method of these members in, with what they have or draw."""
         model, anatomy = self.loaded.model, self.loaded.anatomy
-        method, options = parse_method(members[0].run, self.loaded)
+        method = parse_method(members[0].run, self.loaded)
         seeds = [member.run.seed for member in members]
-        injection: Injection = method.inject(model, anatomy, options, fleet, seeds)
+        injection: Injection = method.inject(model, anatomy, fleet, seeds)
         self._groups.append(MethodGroup(members, injection))
         for name, parameter in injection.parameters.items():
             parameter.requires_grad_(True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.data.batch import PASS_OVERHEAD_TOKENS
+from paretune.methods import Trains
 from paretune.methods.core.injection import add_undo_steps
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
@@ -68,7 +69,7 @@ def overhead_tokens(model: Any) -> int:
     longest = longest if longest > 0 else config.max_position_embeddings
     distances = 2 * (config.position_buckets if config.position_buckets > 0 else longest)
     kinds = sum(kind in config.pos_att_type for kind in ("c2p", "p2c"))
-    return int(kinds * distances // SAVED_WIDTHS["frozen"])
+    return int(kinds * distances // SAVED_WIDTHS[Trains.ADAPTER])
 
 
 def enable_sharing(prepared: PreparedModel) -> bool:

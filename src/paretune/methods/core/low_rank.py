@@ -1,0 +1,172 @@
+"""What LoRA, DoRA, LoHa and LoKr have in common: PEFT's options, and where the updates stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from torch import nn
+
+from paretune.errors import MethodError
+from paretune.methods.core.initialise import init_generators
+from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.modules_to_save import (
+    count_module_parameters,
+    find_modules_to_save,
+    train_modules,
+)
+from paretune.methods.core.options import DEFAULT_TARGETS, bounded, checked_option
+from paretune.methods.core.run_axis import Fleet
+from paretune.methods.core.targeting import (
+    check_layers,
+    check_modules,
+    check_names,
+    first_match,
+    matches_end,
+    pattern_check,
+    select_layers,
+)
+from paretune.models.structure.anatomy import Anatomy
+
+RANKS = (1, 1024)
+ALPHAS = (0.01, 4096)
+
+
+@dataclass(frozen=True)
+class LowRankOptions:
+    """``alpha`` None is twice ``rank``, whatever ``rank_pattern`` says.
+
+    ``target_modules``, ``exclude_modules``, ``layers_to_transform``, ``rank_pattern`` and
+    ``alpha_pattern`` as in PEFT; layers are counted through the whole model, and a target may be a
+    role. ``modules_to_save``: what of the base is trained in full beside the updates; the head
+    always is.
+    """
+
+    rank: int = bounded(8, *RANKS)
+    alpha: float | None = bounded(None, *ALPHAS)
+    target_modules: tuple[str, ...] | str = checked_option(DEFAULT_TARGETS, check_modules)
+    exclude_modules: tuple[str, ...] | str | None = checked_option(None, check_modules)
+    layers_to_transform: tuple[int, ...] | None = checked_option(None, check_layers)
+    rank_pattern: Mapping[str, int] | None = checked_option(None, pattern_check(*RANKS, int))
+    alpha_pattern: Mapping[str, float] | None = checked_option(None, pattern_check(*ALPHAS, float))
+    modules_to_save: tuple[str, ...] | None = checked_option(None, check_names)
+    allow_unmatched: bool = False
+    CLOSED: ClassVar[Mapping[str, str]] = {
+        "layers_pattern": "layers_to_transform counts the layers of every architecture",
+        "bias": "take a stack of lora and bitfit",
+    }
+
+    @property
+    def effective_alpha(self) -> float:
+        """Alpha, twice the rank where it is not given."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    @property
+    def scaling(self) -> float:
+        """What the update is multiplied by: alpha / rank."""
+        return self.effective_alpha / self.rank
+
+    def for_layer(self, name: str) -> Self:
+        """The options of one layer: its own rank and alpha."""
+        if not self.rank_pattern and not self.alpha_pattern:
+            return self
+        rank = first_match(self.rank_pattern, name, self.rank)
+        alpha = first_match(self.alpha_pattern, name, self.effective_alpha)
+        return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
+
+    def select_layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
+        """Names of the layers that the method stands beside, in the order of the model.
+
+        Args:
+            anatomy: of the model.
+            in_full: modules that are trained in full: nothing stands beside their layers.
+
+        Raises:
+            MethodError: a name or pattern matches nothing, or no layer is left.
+        """
+        names = select_layers(
+            anatomy,
+            self.target_modules,
+            self.exclude_modules,
+            self.layers_to_transform,
+            allow_unmatched=self.allow_unmatched,
+        )
+        beside = [n for n in names if not f"{n}.".startswith(tuple(f"{m}." for m in in_full))]
+        if names and not beside:
+            raise MethodError(
+                "no layer is left to stand beside: modules_to_save has them all.",
+                remedy="Name less there, or take full.",
+            )
+        for option in ("rank_pattern", "alpha_pattern"):
+            for key in getattr(self, option) or ():
+                if not any(matches_end(key, name) for name in beside) and not self.allow_unmatched:
+                    raise MethodError(
+                        f'{option}: "{key}" matches none of the layers that the method is beside.',
+                        remedy=f"The first of these is {beside[0]}.",
+                    )
+        return beside
+
+    def trains_base_modules(self) -> bool:
+        """Whether ``modules_to_save`` has modules of the base trained in full."""
+        return bool(self.modules_to_save)
+
+    def covers_all_layers(self) -> bool:
+        """Whether updates stand in every layer of the model, and nothing else is trained."""
+        chosen = (self.exclude_modules, self.layers_to_transform, self.modules_to_save)
+        return self.target_modules in (DEFAULT_TARGETS, ("all_linear",)) and not any(chosen)
+
+    def peft_layers(self, injection: Injection) -> dict[str, Any]:
+        """The fields of PEFT's config that name layers, their ranks and their alphas."""
+        own = {name: self.for_layer(name) for name in injection.adapters}
+        alpha = self.effective_alpha
+        return {
+            "target_modules": sorted(own),
+            "rank_pattern": {n: o.rank for n, o in own.items() if o.rank != self.rank},
+            "alpha_pattern": {
+                n: o.effective_alpha for n, o in own.items() if o.effective_alpha != alpha
+            },
+        }
+
+
+OptionsT = TypeVar("OptionsT", bound=LowRankOptions)
+
+
+def attach_updates(
+    model: nn.Module,
+    anatomy: Anatomy,
+    options: OptionsT,
+    fleet: Fleet,
+    seeds: list[int],
+    key: str,
+    make_update: Callable[[nn.Linear, OptionsT, Fleet, list[torch.Generator]], nn.Module],
+) -> Injection:
+    """Put an update beside each target layer, as its child ``key``.
+
+    ``modules_to_save`` are trained in full beside them.
+    """
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    updates = {
+        name: make_update(
+            get_linear(model, name),
+            options.for_layer(name),
+            fleet,
+            init_generators(seeds, key, name),
+        )
+        for name in options.select_layers(anatomy, in_full)
+    }
+    return train_modules(model, attach(model, key, updates), in_full)
+
+
+def count_updates(
+    model: nn.Module,
+    anatomy: Anatomy,
+    options: OptionsT,
+    count_layer: Callable[[nn.Linear, OptionsT], int],
+) -> int:
+    """Sum of ``count_layer`` over the target layers, and of what is trained in full beside."""
+    in_full = find_modules_to_save(model, anatomy, options.modules_to_save)
+    names = options.select_layers(anatomy, in_full)
+    updates = sum(count_layer(get_linear(model, n), options.for_layer(n)) for n in names)
+    return updates + count_module_parameters(model, in_full)

@@ -1,0 +1,192 @@
+"""What a method is: one value at the end of its file, ``METHOD = Method(...)``.
+
+Whatever the rest of the package has to know about a method is a field of this value; nothing asks
+for its name. What answers without a model is a :class:`Baseline`.
+
+Nothing here imports torch at run time, since analysis and reports read these facts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paretune.data.example import Example
+    from paretune.methods.core.injection import Injection
+    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.structure.anatomy import Anatomy
+Rates = tuple[float, float, float]
+"""A low, a middle and a high learning rate: the range that makes sense for a method."""
+
+
+class Trains(Enum):
+    """What training changes. Cost estimates, exports and stacks follow from it."""
+
+    EVERYTHING = "every parameter of the model"
+    ADAPTER = "parameters of its own beside the frozen model, and the head"
+    HEAD = "the head alone"
+    NOTHING = "nothing"
+
+
+class Head(Enum):
+    """Which head a method needs."""
+
+    ANY = "any"
+    NEW = "a head that is drawn for the task"
+    PRETRAINED = "a head that came with the checkpoint"
+
+
+class Inject(Protocol):
+    """Puts a method into a model."""
+
+    def __call__(
+        self, model: nn.Module, anatomy: Anatomy, options: Any, fleet: Fleet, seeds: list[int]
+    ) -> Injection:
+        """Add the method's modules and hooks.
+
+        Every trained tensor has the shape (runs, ...). Slice ``r`` is drawn from ``seeds[r]``
+        alone, by private generators. The base's own parameters are not changed, and
+        ``Injection.undo`` restores the model bit for bit.
+
+        Raises:
+            MethodError: the model or the options cannot be served; the model is as before.
+        """
+
+
+class CountParameters(Protocol):
+    """The formula for the number of trained parameters."""
+
+    def __call__(self, model: nn.Module, anatomy: Anatomy, options: Any) -> int:
+        """The trained parameters of one run without the head (EVERYTHING: with the head).
+
+        The model may be on the meta device.
+        """
+
+
+class Merge(Protocol):
+    """Folds a trained method into the weights."""
+
+    def __call__(self, model: nn.Module, injection: Injection) -> None:
+        """Merge the only run and take the method out: a plain model with the same logits."""
+
+
+class ToPeft(Protocol):
+    """Rebuilds a trained method with PEFT."""
+
+    def __call__(
+        self, model: nn.Module, options: Any, injection: Injection, common: dict[str, Any]
+    ) -> Any:
+        """A ``PeftModel`` around a fresh base, with the tensors of the only run.
+
+        ``common`` goes to PEFT's config (``task_type``, ``modules_to_save``).
+        """
+
+
+class Fit(Protocol):
+    """Fits a baseline."""
+
+    def __call__(
+        self, train: Sequence[Example], num_labels: int, options: Any, seed: int
+    ) -> Callable[[Sequence[Example]], Any]:
+        """A function from examples to scores (examples, labels), or to texts."""
+
+
+def always(options: Any) -> bool:
+    """Whatever the options are."""
+    return True
+
+
+def never(options: Any) -> bool:
+    """Whatever the options are."""
+    return False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fine-tune a model. Facts that depend on the options are functions of them.
+
+    Attributes:
+        name: in study files; also the name of the method's file, or of its entry point.
+        title: as people write it.
+        options: a frozen dataclass (:mod:`paretune.methods.core.options`).
+        inject: puts the method into a model.
+        count_parameters: the formula for the number of trained parameters.
+        learning_rates: low, middle, high; None where nothing is learnt.
+        starts_as_base: until the first step the model answers as the base does, bit for bit.
+        code_epoch: raised whenever the method's results change; it is part of a run's identity.
+        trains: what training changes.
+        head: which head it needs; tasks with another are refused.
+        reads_base_weights: trains, measures or rewrites the base's matrices; where no method does,
+            they may be held in bf16.
+        trains_alone: its runs cannot share a forward pass, even with their own kind.
+        mixes: its runs may share batches with runs of other methods that mix: it stands beside
+            layers, in all of them, and draws nothing during a step.
+        learning_rates_of: the rates where they follow from the options.
+        code_epoch_of: the epoch where it follows from the options.
+        with_tokenizer: the options, with the token ids of what they hold as text.
+        merge: folds the method into the weights; None: it cannot be merged.
+        cannot_merge: with these options, why not; or "".
+        to_peft: rebuilds it with PEFT; None: PEFT has nothing that runs here.
+        cannot_export_to_peft: with these options, for this kind of task, on this model (None: not
+            opened, so not asked), why not; or "".
+        not_in_stack: why it cannot be a member of a stack; or "".
+        first_in_stack: why it must be the first member of a stack; or "".
+        prepends_tokens: puts virtual tokens before the text, which one member of a stack may do.
+        counts_by_wrapping: ``count_parameters`` puts the method into the model, and so needs the
+            model's weights.
+    """
+
+    name: str
+    title: str
+    options: type
+    inject: Inject
+    count_parameters: CountParameters
+    learning_rates: Rates | None
+    starts_as_base: bool
+    code_epoch: int = 1
+    trains: Trains = Trains.ADAPTER
+    head: Head = Head.ANY
+    reads_base_weights: Callable[[Any], bool] = never
+    trains_alone: Callable[[Any], bool] = never
+    mixes: Callable[[Any], bool] = never
+    learning_rates_of: Callable[[Any], Rates | None] | None = None
+    code_epoch_of: Callable[[Any], int] | None = None
+    with_tokenizer: Callable[[Any, Any], Any] = lambda options, tokenizer: options
+    merge: Merge | None = None
+    cannot_merge: Callable[[Any], str] = lambda options: ""
+    to_peft: ToPeft | None = None
+    cannot_export_to_peft: Callable[[Any, str, nn.Module | None], str] = (
+        lambda options, kind, model: ""
+    )
+    not_in_stack: str = ""
+    first_in_stack: str = ""
+    prepends_tokens: bool = False
+    counts_by_wrapping: bool = False
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What answers without a model.
+
+    Attributes:
+        name: in study files; also the name of its file.
+        title: as people write it.
+        options: a frozen dataclass.
+        fit: fits it on the training part.
+        kinds: of task that it serves.
+        code_epoch: raised whenever its results change.
+        needs_features: reads the columns of a table instead of texts.
+    """
+
+    name: str
+    title: str
+    options: type
+    fit: Fit
+    kinds: tuple[str, ...]
+    code_epoch: int = 1
+    needs_features: bool = False

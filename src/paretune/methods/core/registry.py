@@ -1,0 +1,228 @@
+"""From a method's name and options in a study file to a method with checked options.
+
+Nothing here imports torch before a method is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from paretune import plugins
+from paretune.errors import MethodError, PluginError
+from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
+from paretune.methods.core.options import parse_options
+from paretune.methods.peft.supported import SUPPORTED
+from paretune.study import MethodSpec, aliases
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paretune.data.example import Example
+    from paretune.methods.core.injection import Injection
+    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.structure.anatomy import Anatomy
+
+PEFT_PREFIX = "peft:"
+"""What the names of ``peft``'s own tuners begin with."""
+
+
+@dataclass(frozen=True)
+class ConfiguredMethod:
+    """A method with checked options, and its facts for these options."""
+
+    method: Method
+    options: Any
+
+    @property
+    def name(self) -> str:
+        """As in study files."""
+        return self.method.name
+
+    @property
+    def trains(self) -> Trains:
+        """What training changes."""
+        return self.method.trains
+
+    @property
+    def learning_rates(self) -> Rates | None:
+        """Low, middle, high; None where nothing is learnt."""
+        rates_of = self.method.learning_rates_of
+        return self.method.learning_rates if rates_of is None else rates_of(self.options)
+
+    @property
+    def code_epoch(self) -> int:
+        """Part of a run's identity."""
+        epoch_of = self.method.code_epoch_of
+        return self.method.code_epoch if epoch_of is None else epoch_of(self.options)
+
+    @property
+    def reads_base_weights(self) -> bool:
+        """Whether the base's matrices must be there in full precision."""
+        return self.method.reads_base_weights(self.options)
+
+    @property
+    def trains_alone(self) -> bool:
+        """Whether a run cannot share the backbone with other runs."""
+        return self.reads_base_weights or self.method.trains_alone(self.options)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether runs may share batches with runs of other methods that mix."""
+        return self.method.mixes(self.options)
+
+    def inject(
+        self, model: nn.Module, anatomy: Anatomy, fleet: Fleet, seeds: list[int]
+    ) -> Injection:
+        """Put the method into a model; ``seeds`` has one seed for each run of the fleet."""
+        return self.method.inject(model, anatomy, self.options, fleet, seeds)
+
+    def count_parameters(self, model: nn.Module, anatomy: Anatomy) -> int:
+        """The trained parameters of one run."""
+        return self.method.count_parameters(model, anatomy, self.options)
+
+    def with_tokenizer(self, tokenizer: Any) -> ConfiguredMethod:
+        """The same, with the token ids of what the options hold as text."""
+        return replace(self, options=self.method.with_tokenizer(self.options, tokenizer))
+
+
+@dataclass(frozen=True)
+class ConfiguredBaseline:
+    """A baseline with checked options."""
+
+    method: Baseline
+    options: Any
+
+    @property
+    def learning_rates(self) -> Rates | None:
+        """None: it has no steps."""
+        return None
+
+    @property
+    def code_epoch(self) -> int:
+        """Part of a run's identity."""
+        return self.method.code_epoch
+
+    def fit(
+        self, train: Sequence[Example], num_labels: int, seed: int
+    ) -> Callable[[Sequence[Example]], Any]:
+        """A function from examples to scores (examples, labels), or to texts."""
+        return self.method.fit(train, num_labels, self.options, seed)
+
+
+def configure(spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:
+    """The method of a study file, its options checked.
+
+    Raises:
+        MethodError: an unknown method, or an option that is not its own or out of range.
+    """
+    method = get(spec.name)
+    options = parse_options(method.name, method.options, spec.options)
+    if isinstance(method, Baseline):
+        return ConfiguredBaseline(method, options)
+    return ConfiguredMethod(method, options)
+
+
+def configure_method(spec: MethodSpec) -> ConfiguredMethod:
+    """The same of a method that fine-tunes a model.
+
+    Raises:
+        MethodError: as above, or the method is a baseline without a model.
+    """
+    configured = configure(spec)
+    if isinstance(configured, ConfiguredBaseline):
+        raise MethodError("it trains no model.", where=f"method {spec.key}")
+    return configured
+
+
+def available() -> dict[str, Method | Baseline]:
+    """Every method by name: the files of this package, and the plug-ins that can be loaded."""
+    methods: dict[str, Method | Baseline] = {name: get(name) for name in _built_in()}
+    for name in set(plugins.names(plugins.METHODS)) - set(methods):
+        try:
+            methods[name] = plugins.load(plugins.METHODS, name, Method)
+        except PluginError:
+            continue  # broken_plugins() has the reason
+    return methods
+
+
+def broken_plugins() -> dict[str, str]:
+    """The plug-ins that cannot be used, by name, with the reason and what to do."""
+    _, errors = plugins.load_all(plugins.METHODS, Method)
+    taken = "paretune has a method of this name, which is taken instead"
+    return {
+        **{name: str(error) for name, error in errors.items()},
+        **{name: taken for name in plugins.names(plugins.METHODS) if name in _built_in()},
+    }
+
+
+def get(name: str) -> Method | Baseline:
+    """The method called ``name``; ``peft:vera`` is ``peft``'s own VeRA.
+
+    Raises:
+        MethodError: there is none, with the nearest name; or a tuner of ``peft`` that does not
+            train here, with the reason.
+        PluginError: an installed package offers it and cannot be used.
+    """
+    if name.startswith(PEFT_PREFIX):
+        from paretune.methods.peft import tuner_methods
+
+        return tuner_methods.make_method(name.removeprefix(PEFT_PREFIX))
+    if name in _built_in():
+        method: Method | Baseline = importlib.import_module(_built_in()[name]).METHOD
+        return method
+    if name in plugins.names(plugins.METHODS):
+        return plugins.load(plugins.METHODS, name, Method)
+    raise _unknown_method(name)
+
+
+@cache
+def _built_in() -> Mapping[str, str]:
+    """Module names of the methods by the methods' names: those of the files."""
+    from paretune import methods
+    from paretune.methods import baselines
+
+    return {
+        info.name: f"{package.__name__}.{info.name}"
+        for package in (methods, baselines)
+        for info in pkgutil.iter_modules(package.__path__)
+        if not info.ispkg
+    }
+
+
+def _unknown_method(name: str) -> MethodError:
+    """With the method of another name, the nearest name, or all there are."""
+    known = sorted({*_built_in(), *plugins.names(plugins.METHODS)})
+    if name in aliases.METHOD_HINTS:
+        return MethodError(f'method "{name}" is not known: {aliases.METHOD_HINTS[name]}.')
+    tuners = {tuner: f"{PEFT_PREFIX}{tuner}" for tuner in SUPPORTED if tuner not in known}
+    nearest = aliases.suggest(name, known, {**tuners, **aliases.METHOD_ALIASES})
+    every = f"Known methods: {', '.join(known)}; and {PEFT_PREFIX}NAME, peft's own tuners."
+    return MethodError(f'method "{name}" is not known.', remedy=nearest or every)
+
+
+def refusal(method: Method | Baseline, kind: str, *, tabular: bool) -> str:
+    """Why a method cannot serve a task, or "".
+
+    Args:
+        method: any.
+        kind: of the task.
+        tabular: whether the task is a table, with features behind its texts.
+    """
+    task = kind.replace("_", " ")
+    if isinstance(method, Baseline):
+        if kind not in method.kinds:
+            served = ", ".join(method.kinds).replace("_", " ")
+            return f"{method.title} serves {served}, not {task}"
+        if method.needs_features and not tabular:
+            return f"{method.title} reads the columns of a table, and the task has none (features:)"
+        return ""
+    new_head = kind != "translation"
+    if (method.head is Head.NEW and not new_head) or (method.head is Head.PRETRAINED and new_head):
+        has = "draws a new one" if new_head else "has that of the checkpoint"
+        return f"{method.title} needs {method.head.value}, and {task} {has}"
+    return ""
