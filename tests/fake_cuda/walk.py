@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paretune.models.bf16_weights import cast_to_bf16
-from paretune.models.dropout import padded, rng
+from paretune.models.dropout import masks, op
 from paretune.models.packing import attention
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training import run_config
@@ -74,10 +74,10 @@ def autocast(_: str, precision: str) -> Iterator[None]:
         torch.set_autocast_enabled("cuda", False)
 
 
-def kept(seed: int, place: Any, count: int, p: float, device: torch.device) -> Tensor:
+def draw_mask(seed: int, offsets: Any, count: int, p: float, device: torch.device) -> Tensor:
     """Which elements dropout keeps, without the generator that only a real GPU has."""
-    rng.seed_sequence(seed, place)
-    return torch.rand(count, device=device) < rng.keep_threshold(p) / 65536
+    masks.seed_sequence(seed, offsets)
+    return torch.rand(count, device=device) < masks.keep_threshold(p) / 65536
 
 
 def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
@@ -95,10 +95,10 @@ def moved(self: nn.Module, *args: Any, **kwargs: Any) -> nn.Module:
 
 def change_torch() -> None:
     """Put in its place what only a real GPU, or only a real number, can answer."""
-    for module in (rng, attention, padded):
-        module.kept = kept
+    for module in (op, attention):
+        module.draw_mask = draw_mask
     for module in (run_config, fleet_trainer, evaluate):
-        module.computing = autocast
+        module.autocast = autocast
     torch.manual_seed = lambda seed: None
     nn.Module.to = moved
     nn.init._no_grad_trunc_normal_ = lambda tensor, *args, **kwargs: tensor
@@ -148,7 +148,7 @@ def step(case: str) -> None:
 def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None:
     """One whole training step of a run alone, in one pass, as it is on a GPU."""
     if how == "alone":  # packed where the model and the method allow it
-        packed = family != "deberta-v2" and prepared.injection.packs
+        packed = family != "deberta-v2" and prepared.injection.supports_packing
         assert packed.enable_packing(prepared) == packed
     own = a_plan(run, prepared.pass_tokens, prepared.classes(2))
     packing, batch = prepared.fleet.packing, list(range(16))

@@ -51,7 +51,7 @@ def same(a, b):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_head_is_what_the_checkpoint_lacks(tiny_model, family, kind):
     loaded = opened(tiny_model(family), kind, labels=("a", "b", "c"))
-    modules = {name.rpartition(".")[0] for name in loaded.head}
+    modules = {name.rpartition(".")[0] for name in loaded.head_parameters}
     assert modules == HEADS[family][KINDS.index(kind)]
     assert loaded.notes == ()
     assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
@@ -101,26 +101,26 @@ def test_reset_head_draws_what_transformers_draws(tiny_model, family, kind):
 def test_reset_head_depends_on_the_seed_alone(tiny_model, family):
     loaded = opened(tiny_model(family))
     reset_head(loaded, 1)
-    first = bits(loaded, loaded.head)
+    first = bits(loaded, loaded.head_parameters)
     with torch.no_grad():
-        for name in loaded.head:
+        for name in loaded.head_parameters:
             loaded.model.get_parameter(name).add_(1)
     reset_head(loaded, 2)
-    other = bits(loaded, loaded.head)
-    weights = [n for n in loaded.head if n.endswith("weight")]
+    other = bits(loaded, loaded.head_parameters)
+    weights = [n for n in loaded.head_parameters if n.endswith("weight")]
     assert weights
     assert not any(torch.equal(first[n], other[n]) for n in weights)
     torch.rand(17)
     state = torch.get_rng_state()
     reset_head(loaded, 1)
-    assert same(first, bits(loaded, loaded.head))
+    assert same(first, bits(loaded, loaded.head_parameters))
     assert torch.equal(state, torch.get_rng_state())
 
 
 def test_reset_head_keeps_the_parameters_themselves(tiny_model):
     """An optimiser or a method that holds them must not be left with old ones."""
     loaded = opened(tiny_model("roberta"))
-    held = {name: loaded.model.get_parameter(name) for name in loaded.head}
+    held = {name: loaded.model.get_parameter(name) for name in loaded.head_parameters}
     reset_head(loaded, 1)
     assert all(loaded.model.get_parameter(name) is p for name, p in held.items())
 
@@ -153,7 +153,7 @@ def test_a_classifier_in_the_checkpoint_is_drawn_anew(tiny_model, tmp_path, labe
     tuned = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=3)
     tuned.save_pretrained(folder)
     loaded = opened(folder, num_labels=labels)
-    assert {name.rpartition(".")[0] for name in loaded.head} == DENSE
+    assert {name.rpartition(".")[0] for name in loaded.head_parameters} == DENSE
     assert "comes with a classifier" in loaded.notes[0]
     reset_head(loaded, 1)
     assert not torch.equal(loaded.model.classifier.dense.weight, tuned.classifier.dense.weight)
@@ -236,7 +236,7 @@ def test_a_slow_tokenizer(tiny_model, tmp_path):
 
 def test_the_model_of_the_development_data(shared):
     loaded = opened(shared / "models" / "e5-small-sl-en", num_labels=3)
-    assert {name.rpartition(".")[0] for name in loaded.head} == {"bert.pooler.dense", "classifier"}
+    assert {name.rpartition(".")[0] for name in loaded.head_parameters} == {"bert.pooler.dense", "classifier"}
     assert loaded.anatomy.max_length == 512
     assert len(loaded.anatomy.layers) == 12
     assert loaded.tokenizer("žaba")["input_ids"][0] == loaded.tokenizer.cls_token_id

@@ -38,4 +38,4 @@ def test_a_module_added_later_keeps_its_own(tiny_model):
     set_dropout(model, None)
     model.add_module("later", nn.Dropout(0.7))
     set_dropout(model, None)
-    assert model.unscheduled.p == 0.7
+    assert model.later.p == 0.7

@@ -7,14 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from paretune.models.dropout.padded import (
-    PaddedDropoutRng,
-    drop_padded,
-    drop_per_run,
-    patch_padded_dropout,
-)
+from paretune.models.dropout.patch import seeded_dropout
 from paretune.models.dropout.rng import DropoutRng
-from paretune.models.dropout.rng import drop as drop_alone
 
 SEEDS, ROWS, LENGTHS, P = [11, 22, 33], [2, 0, 3], [5, 0, 9], 0.3
 AXES = {
@@ -26,18 +20,18 @@ AXES = {
 }
 
 
-def beside() -> PaddedDropoutRng:
-    chance = PaddedDropoutRng()
-    chance.begin_pass(SEEDS, [ROWS])
-    chance.lengths = LENGTHS
-    return chance
+def shared_rng() -> DropoutRng:
+    rng = DropoutRng()
+    rng.begin_pass(SEEDS, [ROWS])
+    rng.run_lengths = LENGTHS
+    return rng
 
 
 def alone(seed: int, x: Tensor, passed: int = 0) -> Tensor:
-    chance = DropoutRng()
-    chance.begin_pass([seed], [])
-    chance.offset = passed
-    return drop_alone(x, chance, P)
+    rng = DropoutRng()
+    rng.begin_pass([seed], [])
+    rng.offset = passed
+    return rng.drop(x, P)
 
 
 @pytest.mark.parametrize("kind", AXES)
@@ -45,7 +39,7 @@ def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
     """Bit for bit, forward and backward; behind its length all falls away."""
     shape, _ = AXES[kind]
     x = (1 + torch.rand(sum(ROWS), *shape(max(LENGTHS)))).requires_grad_(True)
-    found = drop_padded(x, beside(), P)
+    found = shared_rng().drop(x, P)
     found.sum().backward()
     assert x.grad is not None
     at = 0
@@ -67,43 +61,41 @@ def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
 
 def test_the_next_dropout_draws_anew() -> None:
     """By its place in the pass, as alone."""
-    chance, x = beside(), torch.ones(5, 9, 7)
-    first, second = drop_padded(x, chance, P), drop_padded(x, chance, P)
+    rng, x = shared_rng(), torch.ones(5, 9, 7)
+    first, second = rng.drop(x, P), rng.drop(x, P)
     assert not torch.equal(first, second)
     assert torch.equal(second[2:], alone(SEEDS[2], x[2:], passed=1))
 
 
 def test_a_table_of_each_run_draws_as_the_one_alone() -> None:
     tables = torch.ones(2, 6, 7)
-    found = drop_per_run(tables, [0, 2], beside(), P)
+    found = shared_rng().drop_per_run(tables, [0, 2], P)
     for own, seed in zip(found, (11, 33), strict=True):
         assert torch.equal(own, alone(seed, tables[0]))
 
 
 def test_what_is_one_runs_alone_draws_as_alone() -> None:
-    chance, x = beside(), torch.ones(1, 4, 7)
-    with chance.single_run(2):
-        assert torch.equal(drop_padded(x, chance, P), alone(SEEDS[2], x))
-    assert torch.equal(
-        drop_padded(torch.ones(5, 9, 7), chance, P)[2:], alone(33, torch.ones(3, 9, 7), 1)
-    )
+    rng, x = shared_rng(), torch.ones(1, 4, 7)
+    with rng.single_run(2):
+        assert torch.equal(rng.drop(x, P), alone(SEEDS[2], x))
+    assert torch.equal(rng.drop(torch.ones(5, 9, 7), P)[2:], alone(33, torch.ones(3, 9, 7), 1))
 
 
 def test_without_probability_nothing_is_counted() -> None:
-    chance, x = beside(), torch.ones(5, 9, 7)
-    assert drop_padded(x, chance, 0.0) is x and chance.offset == 0
+    rng, x = shared_rng(), torch.ones(5, 9, 7)
+    assert rng.drop(x, 0.0) is x and rng.offset == 0
 
 
 def test_what_holds_no_texts_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no texts of 9 tokens"):
-        drop_padded(torch.ones(5, 8, 7), beside(), P)
+        shared_rng().drop(torch.ones(5, 8, 7), P)
     with pytest.raises(ValueError, match="4 rows are not those of the runs"):
-        drop_padded(torch.ones(4, 9, 7), beside(), P)
+        shared_rng().drop(torch.ones(4, 9, 7), P)
 
 
 def test_torch_draws_by_it_while_it_is_open() -> None:
     before, x = F.dropout, torch.ones(5, 9, 7)
-    with patch_padded_dropout(beside()):
-        assert torch.equal(F.dropout(x, P), drop_padded(x, beside(), P))
+    with seeded_dropout(shared_rng()):
+        assert torch.equal(F.dropout(x, P), shared_rng().drop(x, P))
         assert F.dropout(x, P, training=False) is x
     assert F.dropout is before

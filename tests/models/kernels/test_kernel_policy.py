@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import StudyError
-from paretune.models.dropout.rng import draw_mask, drop
+from paretune.models.dropout.masks import draw_mask
+from paretune.models.dropout.rng import DropoutRng
 from paretune.models.kernels import policy
-from paretune.models.packing import DropoutRng, Packing
 from paretune.models.packing.attention import compute_packed_attention
+from paretune.models.packing.attention_plan import AttentionSettings
 from paretune.models.packing.layout import AttentionRole
+from paretune.models.packing.state import Packing
 
 needs_numba = pytest.mark.skipif(
     importlib.util.find_spec("numba") is None, reason="needs numba: pip install numba"
@@ -67,11 +69,11 @@ def test_dropout_has_the_same_bits(p: float, switch: Switch) -> None:
     given = torch.randn(9, 1, 37, generator=draw)
 
     def compute() -> list[Tensor]:
-        chance = DropoutRng()
-        chance.begin_pass([5, 6], [[6, 3]])
+        rng = DropoutRng()
+        rng.begin_pass([5, 6], [[6, 3]])
         held = x.clone().requires_grad_()
-        out = drop(held, chance, p)
-        assert chance.used_kernels == policy.kernels_enabled()
+        out = rng.drop(held, p)
+        assert rng.used_kernels == policy.kernels_enabled()
         return [out.detach(), *torch.autograd.grad(out, held, given)]
 
     for one, other in zip(*both(switch, compute), strict=True):
@@ -79,8 +81,8 @@ def test_dropout_has_the_same_bits(p: float, switch: Switch) -> None:
 
 
 ATTENTIONS: list[tuple[AttentionRole, int | None]] = [
-    *(("own", None), ("own", 2), ("first", None), ("first", 2)),
-    ("across", None),
+    *(("self", None), ("self", 2), ("pooled", None), ("pooled", 2)),
+    ("cross", None),
 ]
 
 
@@ -89,12 +91,12 @@ def attended(
 ) -> list[Tensor]:
     """Output and gradients of attention over two runs' texts, and whether it was compiled."""
     packing = Packing()
-    packing.layout.begin_batch(LENGTHS, RUNS, targets=TARGETS if role == "across" else ())
+    packing.layout.begin_batch(LENGTHS, RUNS, targets=TARGETS if role == "cross" else ())
     packing.dropout_rng.begin_pass([11, 12], [])
     module: Any = nn.Module()
     module.packing = packing
     draw = torch.Generator().manual_seed(1)
-    rows = {"own": sum(LENGTHS), "first": len(LENGTHS), "across": sum(TARGETS)}[role]
+    rows = {"self": sum(LENGTHS), "pooled": len(LENGTHS), "cross": sum(TARGETS)}[role]
     shapes = [(rows, WIDTH), (sum(LENGTHS), WIDTH), (sum(LENGTHS), WIDTH)]
     shapes += [(len(LENGTHS), 3, WIDTH)] * 2 if front else []
     given = [torch.randn(*s, generator=draw).to(dtype).requires_grad_() for s in shapes]
@@ -102,10 +104,8 @@ def attended(
     if front:
         module.prefixes, module.ours = "ours", nn.Module()
         module.ours.keys_and_values = lambda rows: given[3:]
-    out = compute_packed_attention(
-        module, *given[:3], heads=HEADS, dropout=dropout, scaling=0.7, role=role,
-        sliding_window=window,
-    )  # fmt: skip
+    settings = AttentionSettings(HEADS, dropout, 0.7, role, window)
+    out = compute_packed_attention(module, *given[:3], settings)
     assert packing.dropout_rng.used_kernels == (dtype == torch.float32 and policy.kernels_enabled())
     return [out.detach(), *torch.autograd.grad(out, given, back)]
 
@@ -181,18 +181,18 @@ def test_residual_and_normalisation_are_those_of_float64(
         layer.bias.normal_(0, 0.3, generator=draw)
 
     def compute(dtype: torch.dtype) -> list[Tensor]:
-        chance = DropoutRng()
-        chance.begin_pass([5, 6], [[6, 3]])
+        rng = DropoutRng()
+        rng.begin_pass([5, 6], [[6, 3]])
         own = nn.LayerNorm(36, eps=1e-12, dtype=dtype)
         own.load_state_dict(layer.state_dict())
         own.requires_grad_(trained)
         x, y = (t.to(dtype).clone().requires_grad_() for t in (hidden, residual))
         if dtype == torch.float64:
-            out = own(y + drop(x, chance, p))
+            out = own(y + rng.drop(x, p))
         else:
             from paretune.models.kernels.add_norm import add_norm
 
-            out = add_norm(x, y, own, chance, p)
+            out = add_norm(x, y, own, rng.row_parts(len(x)), rng.next_offset(), p)
         wanted = [x, y, *(own.parameters() if trained else ())]
         return [out.detach(), *torch.autograd.grad(out, wanted, given.to(dtype))]
 
@@ -234,7 +234,7 @@ def test_the_switch(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_imports_numba_before_a_tensor_is_computed() -> None:
     said = (
         "import sys, paretune.cli, paretune.training.trainer, paretune.measuring.machine as m;"
-        "m.machine(); print('numba' in sys.modules)"
+        "m.describe_machine(); print('numba' in sys.modules)"
     )
     free = {name: value for name, value in os.environ.items() if name != policy.VARIABLE}
     asked = [sys.executable, "-c", said]

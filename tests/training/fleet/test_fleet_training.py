@@ -94,7 +94,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
     def noting(model: Any, shares: Any, fleet: Any, *given: Any) -> Any:
         outputs = padded.padded_outputs(model, shares, fleet, *given)
-        found.append([length for length in fleet.chance.lengths if length])
+        found.append([length for length in fleet.dropout_rng.run_lengths if length])
         return outputs
 
     monkeypatch.setattr(shared_model, "padded_outputs", noting)

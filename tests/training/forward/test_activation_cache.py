@@ -15,7 +15,8 @@ from support.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.errors import StudyError
 from paretune.models.load import load_model
 from paretune.models.packing import activation_cache as files
-from paretune.models.packing.activation_cache import count_frozen_layers, load_or_compute
+from paretune.models.packing.activation_cache import load_or_compute
+from paretune.models.packing.layer_skipping import count_frozen_layers
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.training import trainer
@@ -53,11 +54,11 @@ def test_a_run_from_kept_activations_learns_the_same(
         tiny_task(tmp_path, kind), tiny_model(family), method, options=options, training=training
     )
     noted: list[int] = []
-    cut_off = trainer.enable_activation_cache.__globals__["skip_layers"]
+    skip_layers = trainer.enable_activation_cache.__globals__["skip_layers"]
 
-    def note(model: Any, anatomy: Any, packing: Any, depth: int) -> Any:
-        noted.append(depth)
-        return cut_off(model, anatomy, packing, depth)
+    def note(*given: Any) -> None:
+        noted.append(given[-1])
+        skip_layers(*given)
 
     monkeypatch.setitem(trainer.enable_activation_cache.__globals__, "skip_layers", note)
     losses: list[list[float]] = []
@@ -147,7 +148,7 @@ def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> 
 
     for age, name in enumerate(("a", "b")):
         kept = asked(name)
-        assert kept.of([0]).shape == (4, 1, 8) and (kept.rows == 7).all()
+        assert kept.rows_of([0]).shape == (4, 1, 8) and (kept.rows == 7).all()
         os.utime(tmp_path / f"{name}.npy", (age, age))
     asked("a")  # used now: b is the oldest
     asked("c")

@@ -16,12 +16,14 @@ from torch import Tensor
 
 from paretune import methods
 from paretune.data.batch import split_packed, split_packed_for_evaluation
-from paretune.models.dropout.rng import draw_mask, drop, keep_scale, keep_threshold
+from paretune.models.dropout.masks import draw_mask, keep_scale, keep_threshold
+from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import reset_head
-from paretune.models.packing import DropoutRng, PackedLayout, Packing
-from paretune.models.packing.apply import PACKED_ENCODERS
 from paretune.models.packing.attention import compute_packed_attention
-from paretune.models.packing.layout import GROUP_OVERHEAD_SCORES, AttentionRole
+from paretune.models.packing.attention_plan import AttentionSettings
+from paretune.models.packing.encoder import PACKED_ENCODERS
+from paretune.models.packing.layout import GROUP_OVERHEAD_SCORES, AttentionRole, PackedLayout
+from paretune.models.packing.state import Packing
 from paretune.training import trainer
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import predict_logits
@@ -152,8 +154,8 @@ def test_losses_of_a_run_are_those_of_padded_batches(
     assert np.mean(with_dropout) == pytest.approx(np.mean(losses(dropout=0.1)), abs=0.3)
 
 
-LOOKING = [(role, w) for role in ("own", "first") for w in (None, 2)]
-LOOKING += [("causal", None), ("across", None)]
+LOOKING = [(role, w) for role in ("self", "pooled") for w in (None, 2)]
+LOOKING += [("causal", None), ("cross", None)]
 
 
 def attention(
@@ -169,10 +171,10 @@ def attention(
     draw = torch.Generator().manual_seed(1)
     whole, told = sum(lengths), sum(targets)
     rows, seen = {
-        "own": (whole, whole),
-        "first": (len(lengths), whole),
+        "self": (whole, whole),
+        "pooled": (len(lengths), whole),
         "causal": (told, told),
-        "across": (told, whole),
+        "cross": (told, whole),
     }[role]
     shapes = [(rows, width), (seen, width), (seen, width)]
     shapes += [(len(lengths), 3, width)] * 2 if front else []
@@ -188,10 +190,8 @@ def attention(
             prefix.keys_and_values = lambda rows: fronts  # type: ignore[assignment]
             module.ours = prefix
         packing.dropout_rng.begin_pass([11, 12], [])
-        return compute_packed_attention(
-            module, q, k, v, heads=heads, dropout=dropout, scaling=0.7, role=role,
-            sliding_window=window,
-        )  # fmt: skip
+        settings = AttentionSettings(heads, dropout, 0.7, role, window)
+        return compute_packed_attention(module, q, k, v, settings)
 
     return found, given
 
@@ -244,7 +244,7 @@ def test_attention_in_bf16_is_that_of_float64_rounded(
 @pytest.mark.parametrize("mixed", range(5))
 def test_attention_computes_in_one_dtype_under_autocast(mixed: int) -> None:
     """Whatever a method left in fp32; and its gradient is in fp32 again."""
-    found, given = attention("own", None, 0.0, front=True)
+    found, given = attention("self", None, 0.0, front=True)
     dtypes = [torch.float32 if i == mixed else torch.bfloat16 for i in range(len(given))]
     tensors = [
         x.detach().to(dtype).requires_grad_() for x, dtype in zip(given, dtypes, strict=True)
@@ -262,18 +262,18 @@ def test_attention_computes_in_one_dtype_under_autocast(mixed: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_dropout_drops_its_share_and_keeps_the_mean(p: float, dtype: torch.dtype) -> None:
     x = torch.full((400, 500), 3.0, dtype=dtype, requires_grad=True)
-    chance = DropoutRng()
-    chance.begin_pass([5], [])
-    out = drop(x, chance, p)
+    rng = DropoutRng()
+    rng.begin_pass([5], [])
+    out = rng.drop(x, p)
     gone = float((out == 0).double().mean())
     assert gone == pytest.approx(p, abs=4 * (p * (1 - p) / x.numel()) ** 0.5 + 1e-9)
     rest = out[out != 0].double()
     assert rest.eq(torch.tensor(3.0, dtype=dtype).mul(keep_scale(p)).double()).all()
     out.sum().backward()
     assert x.grad is not None and torch.equal(x.grad != 0, out != 0)
-    chance.begin_pass([5], [])
-    assert torch.equal(drop(x, chance, p), out)
-    again = drop(x, chance, p)  # the next place draws anew
+    rng.begin_pass([5], [])
+    assert torch.equal(rng.drop(x, p), out)
+    again = rng.drop(x, p)  # the next place draws anew
     assert p == 0 or not torch.equal(again, out)
 
 
@@ -294,15 +294,15 @@ def test_what_is_kept_is_independent_of_place_and_seed() -> None:
 
 def test_a_runs_dropout_does_not_depend_on_the_runs_beside_it() -> None:
     x = torch.randn(9, 4)
-    chance = DropoutRng()
-    chance.begin_pass([5, 6], [[6, 3], [2, 1]])
-    both, few = drop(x, chance, 0.5), drop(x[:3], chance, 0.5)
-    chance.begin_pass([6], [])
-    assert torch.equal(drop(x[6:], chance, 0.5), both[6:])
-    assert torch.equal(drop(x[2:3], chance, 0.5), few[2:])
-    chance.begin_pass([5, 6], [[6, 3]])
+    rng = DropoutRng()
+    rng.begin_pass([5, 6], [[6, 3], [2, 1]])
+    both, few = rng.drop(x, 0.5), rng.drop(x[:3], 0.5)
+    rng.begin_pass([6], [])
+    assert torch.equal(rng.drop(x[6:], 0.5), both[6:])
+    assert torch.equal(rng.drop(x[2:3], 0.5), few[2:])
+    rng.begin_pass([5, 6], [[6, 3]])
     with pytest.raises(ValueError, match="4 rows are not those of the runs"):
-        drop(x[:4], chance, 0.5)
+        rng.drop(x[:4], 0.5)
 
 
 def test_groups_are_the_cheapest() -> None:
@@ -312,7 +312,7 @@ def test_groups_are_the_cheapest() -> None:
         lengths = sorted(draw.integers(1, 130, draw.integers(1, 9)).tolist(), reverse=True)
         layout = PackedLayout()
         layout.begin_batch(lengths, [len(lengths)])
-        groups = layout.groups("own")
+        groups = layout.groups("self")
         assert [g.start for g in groups] == [0, *(g.stop for g in groups[:-1])]
         assert groups[-1].stop == len(lengths) and [g.index for g in groups] == [
             *range(len(groups))
@@ -329,7 +329,7 @@ def test_groups_are_the_cheapest() -> None:
         assert cost == lowest
 
 
-@pytest.mark.parametrize("role", ["own", "causal", "across"])
+@pytest.mark.parametrize("role", ["self", "causal", "cross"])
 def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
     """The same where two sides go together, of which only the sum is sorted, or neither is."""
     draw = np.random.default_rng(3)
@@ -341,9 +341,9 @@ def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
         layout.begin_batch(sources, [len(sides)], targets=targets)
         groups = layout.groups(role)
         asked, seen = {
-            "own": (sources, sources),
+            "self": (sources, sources),
             "causal": (targets, targets),
-            "across": (targets, sources),
+            "cross": (targets, sources),
         }[role]
         for group in groups:
             each = slice(group.start, group.stop)
@@ -365,8 +365,8 @@ def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
 def test_a_batch_without_targets_is_not_looked_at_from_them() -> None:
     layout = PackedLayout()
     layout.begin_batch([3, 2], [2])
-    with pytest.raises(ValueError, match="across, but the batch has no targets"):
-        layout.groups("across")
+    with pytest.raises(ValueError, match="cross, but the batch has no targets"):
+        layout.groups("cross")
 
 
 def test_packed_batches_are_partitions_within_their_limits() -> None:
@@ -402,14 +402,16 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "t5"])
-def test_what_is_padded_draws_its_dropout_by_chance_too(
+def test_padded_batches_draw_their_dropout_from_the_seed_too(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every dropout of a forward pass, also those that are no module; the same bits again."""
     asked: list[float] = []
+    drop = DropoutRng.drop
     monkeypatch.setattr(
-        "paretune.models.dropout.patch.drop",
-        lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
+        DropoutRng,
+        "drop",
+        lambda rng, x, p: asked.append(p) or drop(rng, x, p),  # type: ignore[func-returns-value]
     )
     if family == "t5":
         task, model = tiny_pairs(tmp_path / "data"), translator_folder("t5", tmp_path / "t5")

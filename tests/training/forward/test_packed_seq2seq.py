@@ -19,7 +19,7 @@ from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
-from paretune.models.dropout.rng import drop
+from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
 from paretune.models.packing.encoder_decoder import lm_head
 from paretune.objectives.encoding import Encoded
@@ -133,7 +133,7 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
     near = scored(one, [(data, range(COUNT))], made.fleet)[0][0]
     torch.testing.assert_close(near, packed_outputs[0].float(), rtol=0, atol=1e-5)
     made.undo()
-    assert made.fleet.packing is None and made.fleet.chance is None
+    assert made.fleet.packing is None and made.fleet.dropout_rng is None
     assert traces(one.model) == before
 
 
@@ -287,9 +287,11 @@ def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
 ) -> None:
     task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
     asked: list[float] = []
+    drop = DropoutRng.drop
     monkeypatch.setattr(
-        "paretune.models.dropout.patch.drop",
-        lambda x, chance, p: asked.append(p) or drop(x, chance, p),  # type: ignore[func-returns-value]
+        DropoutRng,
+        "drop",
+        lambda rng, x, p: asked.append(p) or drop(rng, x, p),  # type: ignore[func-returns-value]
     )
 
     def trained(**training: Any) -> tuple[Any, dict[str, Tensor]]:

@@ -10,7 +10,7 @@ import pytest
 from support.tiny_tasks import tiny_run, tiny_task
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
-from paretune.models.packing import Packing
+from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.training.caches import ProcessCache
 from paretune.training.estimate_cost import ModelShape, estimate_cost

@@ -16,20 +16,19 @@ import torch
 from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.padded import PaddedDropoutRng, drop_per_run
+from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
+from paretune.models.structure.names import parent_name
 
 
-def split_position_tables(model: Any, anatomy: Anatomy, fleet: Fleet) -> list[Callable[[], None]]:
-    """Give every run of the fleet its own table, where the model has one.
-
-    Returns:
-        What takes it back.
-    """
-    names = [layer.self_attention.query.rpartition(".")[0] for layer in anatomy.layers]
+def split_position_tables(
+    changes: ModelChanges, model: Any, anatomy: Anatomy, fleet: Fleet
+) -> None:
+    """Give every run of the fleet its own table, where the model has one."""
+    names = [parent_name(layer.self_attention.query) for layer in anatomy.layers]
     attentions: list[Any] = [model.get_submodule(name) for name in names]
     if fleet.runs == 1 or not getattr(attentions[0], "relative_attention", False):
-        return []
+        return
     encoder: Any = model.get_submodule(anatomy.layers[0].name.rpartition(".layer.")[0])
 
     def tables() -> Tensor:
@@ -37,51 +36,40 @@ def split_position_tables(model: Any, anatomy: Anatomy, fleet: Fleet) -> list[Ca
         table: Tensor = encoder.rel_embeddings.weight.expand(len(fleet.active_runs()), -1, -1)
         return encoder.LayerNorm(table) if "layer_norm" in encoder.norm_rel_ebd else table
 
-    encoder.get_rel_embedding = tables
-    steps: list[Callable[[], None]] = [partial(delattr, encoder, "get_rel_embedding")]
+    changes.set(encoder, "get_rel_embedding", tables)
     for attention in attentions:
-        attention.disentangled_attention_bias = partial(
-            _attention_biases,
-            attention.disentangled_attention_bias,
-            attention.num_attention_heads,
-            fleet,
-        )
-        steps.append(partial(delattr, attention, "disentangled_attention_bias"))
-        if isinstance(fleet.chance, PaddedDropoutRng):
-            attention.pos_dropout.forward = partial(
-                _drop_tables, attention.pos_dropout, fleet, fleet.chance
-            )
-            steps.append(partial(delattr, attention.pos_dropout, "forward"))
-    return steps
+        p = attention.pos_dropout.p
+        if fleet.dropout_rng is not None:
+            changes.set(attention.pos_dropout, "p", 0.0)  # drawn for each run, with its biases
+        plain = attention.disentangled_attention_bias
+        biases = partial(_attention_biases, attention, plain, p, fleet)
+        changes.set(attention, "disentangled_attention_bias", biases)
 
 
 def _attention_biases(
+    attention: Any,
     plain: Callable[..., Tensor],
-    heads: int,
+    p: float,
     fleet: Fleet,
     query: Tensor,
     key: Tensor,
-    relative: Tensor,
-    tables: Tensor,
-    terms: int,
+    *inputs: Any,
 ) -> Tensor:
-    """Biases of the scores, (rows * heads, tokens, tokens), of each run by its own table."""
-    present = fleet.active_runs()
-    shares = [
-        heads * (fleet.row_partitions[0][r].stop - fleet.row_partitions[0][r].start)
-        for r in present
-    ]
-    texts = torch.split(query, shares), torch.split(key, shares)
-    place, found = 0 if fleet.chance is None else fleet.chance.offset, []
-    for run, own_query, own_key, table in zip(present, *texts, tables, strict=True):
-        if fleet.chance is not None:
-            fleet.chance.offset = place  # no run's dropouts count for another
+    """Biases of the scores, (rows * heads, tokens, tokens), of each run by its own table.
+
+    ``inputs``: as the model gives them: distances, tables, number of terms.
+    """
+    distances, tables, terms = inputs
+    active, rng = fleet.active_runs(), fleet.dropout_rng
+    if rng is not None and attention.training:
+        tables = rng.drop_per_run(tables, active, p)
+    rows = [own.stop - own.start for own in fleet.row_partitions[0]]
+    counts = [attention.num_attention_heads * rows[run] for run in active]
+    texts = torch.split(query, counts), torch.split(key, counts)
+    offset, biases = 0 if rng is None else rng.offset, []
+    for run, own_query, own_key, table in zip(active, *texts, tables, strict=True):
+        if rng is not None:
+            rng.offset = offset  # no run's dropouts count for another
         with fleet.single_run(run):
-            found.append(plain(own_query, own_key, relative, table, terms))
-    return torch.cat(found)
-
-
-def _drop_tables(module: Any, fleet: Fleet, chance: PaddedDropoutRng, tables: Tensor) -> Tensor:
-    return (
-        drop_per_run(tables, fleet.active_runs(), chance, module.p) if module.training else tables
-    )
+            biases.append(plain(own_query, own_key, distances, table, terms))
+    return torch.cat(biases)

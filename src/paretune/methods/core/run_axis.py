@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.models.dropout import padded
-from paretune.models.dropout.padded import PaddedDropoutRng
-from paretune.models.dropout.patch import patch_dropout
-from paretune.models.packing import DropoutRng, Packing
+from paretune.models.dropout.patch import seeded_dropout
+from paretune.models.dropout.rng import DropoutRng
+from paretune.models.packing.state import Packing
 
 
 @dataclass
@@ -33,8 +32,8 @@ class Fleet:
     for each run, in runs (:mod:`paretune.methods.core.relative_positions`); a packed one in tokens,
     of a translation in tokens of targets too, and in sequences where a tensor has a row for each.
     ``step_seed`` is what a method draws from that decides by chance once in a training step.
-    ``packing`` is there where batches are packed, ``chance`` where dropout that is no module is
-    drawn by it, packed or not. A fleet may be a part of its ``parent``, from the run
+    ``packing`` is there where batches are packed, ``dropout_rng`` where dropout is drawn by it and
+    not by torch. A fleet may be a part of its ``parent``, from the run
     ``first_run`` on.
     """
 
@@ -42,7 +41,7 @@ class Fleet:
     row_partitions: list[list[slice]] = field(default_factory=list)
     step_seed: int = 0
     packing: Packing | None = None
-    chance: DropoutRng | None = None
+    dropout_rng: DropoutRng | None = None
     parent: Fleet | None = None
     first_run: int = 0
     subfleets: list[Fleet] = field(default_factory=list)
@@ -94,9 +93,9 @@ class Fleet:
         """While it is open, what comes as a single row is this run's, and so is what is drawn."""
         before = [[own.stop - own.start for own in way] for way in self.row_partitions]
         self.set_row_counts([int(r == run) for r in range(self.runs)])
-        chance = self.chance
+        rng = self.dropout_rng
         try:
-            with chance.single_run(run) if isinstance(chance, PaddedDropoutRng) else nullcontext():
+            with nullcontext() if rng is None else rng.single_run(run):
                 yield
         finally:
             self.set_row_counts(*before)
@@ -120,26 +119,24 @@ class Fleet:
 
     def stop_packing(self) -> None:
         """Read padded batches, with torch's own dropout, from now on."""
-        self.packing = self.chance = None
+        self.packing = self.dropout_rng = None
 
     def seed_dropout(self, seeds: list[int]) -> None:
         """What dropout draws from in the next pass: one seed for each run."""
-        chance = self.chance if self.packing is None else self.packing.dropout_rng
-        if chance is not None:
-            chance.begin_pass(seeds, [])
+        rng = self.dropout_rng if self.packing is None else self.packing.dropout_rng
+        if rng is not None:
+            rng.begin_pass(seeds, [])
         torch.manual_seed(seeds[0])  # what else a model or a tuner of peft draws
 
     @property
     def used_kernels(self) -> bool:
         """Whether a pass was compiled (paretune.models.kernels.policy) since batches are packed."""
-        chance = self.chance if self.packing is None else self.packing.dropout_rng
-        return chance is not None and chance.used_kernels
+        rng = self.dropout_rng if self.packing is None else self.packing.dropout_rng
+        return rng is not None and rng.used_kernels
 
     def dropout_context(self) -> AbstractContextManager[Any]:
         """The context for a forward and backward pass in training."""
-        if isinstance(self.chance, PaddedDropoutRng):
-            return padded.patch_padded_dropout(self.chance)
-        return nullcontext() if self.chance is None else patch_dropout(self.chance)
+        return nullcontext() if self.dropout_rng is None else seeded_dropout(self.dropout_rng)
 
     def map_runs(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
         """``run(r, rows of x)`` for every run, put together again along the rows."""

@@ -1,4 +1,4 @@
-"""The node of packed attention again, with compiled passes between torch's products.
+"""Packed attention again, with compiled kernels between torch's products.
 
 Equal to :mod:`paretune.models.packing.attention` but for rounding. Scores of a few sequences at a
 time go through product, softmax, dropout and product while they are in the second cache.
@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from paretune.models.dropout.rng import keep_scale, keep_threshold
+from paretune.models.dropout.masks import keep_scale, keep_threshold
 from paretune.models.kernels import heads as rows_of
 from paretune.models.kernels import softmax
 from paretune.models.kernels.dropout_rows import sfc64_state
+from paretune.models.packing.attention_plan import AttentionPlan
 from paretune.models.packing.layout import AttentionGroup, RowBlock
 
 SCORES_PER_STEP = 1 << 17
-"""Scores that are computed together: half a megabyte, beside as much of shares."""
+"""Scores that are computed together: half a megabyte, beside as much of probabilities."""
 _NOTHING = np.zeros(4, np.uint64)
 
 
@@ -34,122 +35,112 @@ class KernelAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        front_key: Tensor | None,
-        front_value: Tensor | None,
-        groups: list[AttentionGroup],
-        heads: int,
-        scaling: float,
-        drawn: tuple[list[int], int, float] | None,
-        window: int | None,
-        lengths: tuple[list[int], list[int]],
+        prefix_key: Tensor | None,
+        prefix_value: Tensor | None,
+        plan: AttentionPlan,
     ) -> Tensor:
-        """Shapes as there; ``lengths``: of every sequence, the rows that look, and those seen."""
+        """Shapes as there."""
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
-        kept: list[Tensor] = []
-        virtual = 0 if front_key is None else front_key.shape[1]
-        dropping = drawn is not None
-        for group in groups:
-            asking, asked = _group_lengths(group, lengths)
-            q = _split_rows(query, group.queries, asking, heads)
-            k = _keys_with_prefix(front_key, key, group, asked, heads)
-            v = _keys_with_prefix(front_value, value, group, asked, heads)
-            shares = torch.empty(len(q), q.shape[1], k.shape[1])
-            found = torch.empty_like(q)
-            step, seen = _scratch(shares, heads, dropping)
-            state = _NOTHING if drawn is None else _group_state(group, drawn)
-            for first in range(0, len(asking), step):
+        saved: list[Tensor] = []
+        virtual = 0 if prefix_key is None else prefix_key.shape[1]
+        heads, dropout = plan.heads, plan.dropout
+        threshold = 0 if dropout is None else keep_threshold(dropout.p)
+        factor = 1.0 if dropout is None else keep_scale(dropout.p)
+        for group in plan.groups:
+            query_lengths, key_lengths = _group_lengths(group, plan)
+            q = _split_rows(query, group.queries, query_lengths, heads)
+            k = _keys_with_prefix(prefix_key, key, group, key_lengths, heads)
+            v = _keys_with_prefix(prefix_value, value, group, key_lengths, heads)
+            probs = torch.empty(len(q), q.shape[1], k.shape[1])
+            attended = torch.empty_like(q)
+            step, scratch = _scratch(probs, heads, dropout is not None)
+            state = _NOTHING if dropout is None else sfc64_state(*dropout.stream(group))
+            for first in range(0, len(query_lengths), step):
                 some = slice(first, first + step)
                 own = slice(first * heads, (first + step) * heads)
-                part = shares[own]
-                left = seen[: len(part)] if dropping else part
+                part = probs[own]
+                dropped = part if dropout is None else scratch[: len(part)]
                 torch.bmm(q[own], k[own].mT, out=part)
                 softmax.forward(
-                    part.numpy(), left.numpy(), asking[some], asked[some], heads, virtual,
-                    window or 0, np.float32(scaling), dropping, state,
-                    0 if drawn is None else keep_threshold(drawn[2]),
+                    part.numpy(), dropped.numpy(), query_lengths[some], key_lengths[some], heads,
+                    virtual, plan.window or 0, np.float32(plan.scaling), dropout is not None, state,
+                    threshold,
                 )  # fmt: skip
-                torch.bmm(left, v[own], out=found[own])
-            factor = 1.0 if drawn is None else keep_scale(drawn[2])
-            _merge_rows(found, group.queries, asking, heads, out, factor=factor)
-            kept += [q, k, v, shares]
-        ctx.groups, ctx.heads, ctx.scaling, ctx.drawn = groups, heads, scaling, drawn
-        ctx.lengths, ctx.virtual = lengths, virtual
-        ctx.run_shapes = [None if x is None else x.shape for x in (query, key, value)]
-        ctx.virtual_rows = [None if x is None else x.shape for x in (front_key, front_value)]
-        ctx.save_for_backward(*kept)
+                torch.bmm(dropped, v[own], out=attended[own])
+            _merge_rows(attended, group.queries, query_lengths, heads, out, factor=factor)
+            saved += [q, k, v, probs]
+        ctx.plan, ctx.virtual = plan, virtual
+        tensors = (query, key, value, prefix_key, prefix_value)
+        ctx.shapes = [None if x is None else x.shape for x in tensors]
+        ctx.save_for_backward(*saved)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
         """Gradients of queries, keys, values and prefixes, where they are wanted."""
-        heads, virtual, dropping = ctx.heads, ctx.virtual, ctx.drawn is not None
-        wanted = ctx.needs_input_grad
-        rows = [torch.empty(s) if w else None for s, w in zip(ctx.run_shapes, wanted, strict=False)]
-        fronts = [
-            torch.empty(s) if w else None
-            for s, w in zip(ctx.virtual_rows, wanted[3:5], strict=True)
-        ]
+        plan: AttentionPlan = ctx.plan
+        heads, virtual, dropping = plan.heads, ctx.virtual, plan.dropout is not None
+        wanted = ctx.needs_input_grad[:5]
+        gradients = [torch.empty(s) if w else None for s, w in zip(ctx.shapes, wanted, strict=True)]
+        d_query, *d_rows = gradients[:3]
+        d_prefixes = gradients[3:]
         of_keys, of_values = wanted[1] or wanted[3], wanted[2] or wanted[4]
-        factor = (
-            keep_scale(ctx.drawn[2]) if dropping else 1.0
-        )  # sooner than of shares, which are more
-        for number, group in enumerate(ctx.groups):
-            q, k, v, shares = ctx.saved_tensors[4 * number : 4 * number + 4]
-            asking, asked = _group_lengths(group, ctx.lengths)
-            g = _split_rows(gradient, group.queries, asking, heads, factor=factor)
-            step, seen = _scratch(shares, heads, dropping)
-            given = torch.empty_like(shares[: step * heads])
+        # Here sooner than on the probabilities, which are more.
+        factor = 1.0 if plan.dropout is None else keep_scale(plan.dropout.p)
+        for number, group in enumerate(plan.groups):
+            q, k, v, probs = ctx.saved_tensors[4 * number : 4 * number + 4]
+            query_lengths, key_lengths = _group_lengths(group, plan)
+            g = _split_rows(gradient, group.queries, query_lengths, heads, factor=factor)
+            step, scratch = _scratch(probs, heads, dropping)
+            d_probs = torch.empty_like(probs[: step * heads])
             d_q, d_k, d_v = (
                 torch.empty_like(x) if w else None
                 for x, w in ((q, wanted[0]), (k, of_keys), (v, of_values))
             )
-            for first in range(0, len(asking), step):
+            for first in range(0, len(query_lengths), step):
                 some = slice(first, first + step)
                 own = slice(first * heads, (first + step) * heads)
-                part = shares[own]
-                left = seen[: len(part)] if dropping else part
-                back = given[: len(part)]
-                torch.bmm(g[own], v[own].mT, out=back)
+                part = probs[own]
+                dropped = scratch[: len(part)] if dropping else part
+                d_part = d_probs[: len(part)]
+                torch.bmm(g[own], v[own].mT, out=d_part)
                 softmax.backward(
-                    part.numpy(), back.numpy(), left.numpy(), asking[some], asked[some], heads,
-                    virtual, np.float32(ctx.scaling), dropping,
+                    part.numpy(), d_part.numpy(), dropped.numpy(), query_lengths[some],
+                    key_lengths[some], heads, virtual, np.float32(plan.scaling), dropping,
                 )  # fmt: skip
-                for made, one, other in ((d_q, back, k), (d_k, back.mT, q), (d_v, left.mT, g)):
-                    if made is not None:
-                        torch.bmm(one, other[own], out=made[own])
+                products = ((d_q, d_part, k), (d_k, d_part.mT, q), (d_v, dropped.mT, g))
+                for out, one, other in products:
+                    if out is not None:
+                        torch.bmm(one, other[own], out=out[own])
             if d_q is not None:
-                _merge_rows(d_q, group.queries, asking, heads, rows[0])
-            for made, own_rows, front in ((d_k, rows[1], fronts[0]), (d_v, rows[2], fronts[1])):
-                if made is not None and own_rows is not None:
-                    _merge_rows(made, group.keys, asked, heads, own_rows, virtual=virtual)
-                if made is not None and front is not None:
-                    _prefix_heads(front, group, heads).copy_(
-                        _prefix_positions(made, heads, virtual)
-                    )
-        return *rows, *fronts, None, None, None, None, None, None
+                _merge_rows(d_q, group.queries, query_lengths, heads, d_query)
+            for blocks, rows, prefix in zip((d_k, d_v), d_rows, d_prefixes, strict=True):
+                if blocks is not None and rows is not None:
+                    _merge_rows(blocks, group.keys, key_lengths, heads, rows, virtual=virtual)
+                if blocks is not None and prefix is not None:
+                    places = _prefix_positions(blocks, heads, virtual)
+                    _prefix_heads(prefix, group, heads).copy_(places)
+        return *gradients, None
 
 
-def _group_lengths(group: AttentionGroup, lengths: tuple[list[int], list[int]]) -> tuple[Any, Any]:
-    """Of each sequence of a group, the tokens that look and those that are looked at."""
-    asking, asked = (np.array(held[group.start : group.stop], np.int64) for held in lengths)
-    return asking, asked
+def _group_lengths(group: AttentionGroup, plan: AttentionPlan) -> tuple[Any, Any]:
+    """Numbers of queries and of keys of each sequence of a group; (sequences,) each."""
+    own = slice(group.start, group.stop)
+    lengths = (np.array(x[own], np.int64) for x in (plan.query_lengths, plan.key_lengths))
+    query_lengths, key_lengths = lengths
+    return query_lengths, key_lengths
 
 
-def _group_state(group: AttentionGroup, drawn: tuple[list[int], int, float]) -> Any:
-    seeds, place, _ = drawn
-    return sfc64_state(seeds[group.run], (place, group.index))
-
-
-def _scratch(shares: Tensor, heads: int, dropping: bool) -> tuple[int, Tensor]:
-    """How many sequences are computed at once, and room for the shares that dropout leaves them.
+def _scratch(probs: Tensor, heads: int, dropping: bool) -> tuple[int, Tensor]:
+    """How many sequences are computed at once, and room for their probabilities behind dropout.
 
     Their scores fill whole words of random bits, so that the next ones go on where they ended.
     """
-    each = heads * shares.shape[1] * shares.shape[2]
-    whole = 4 // gcd(each, 4)
-    step = max(1, SCORES_PER_STEP // (each * whole)) * whole
-    return step, torch.empty_like(shares[: step * heads]) if dropping else shares[:0]
+    per_sequence = heads * probs.shape[1] * probs.shape[2]
+    whole = 4 // gcd(per_sequence, 4)
+    step = max(1, SCORES_PER_STEP // (per_sequence * whole)) * whole
+    return step, torch.empty_like(probs[: step * heads]) if dropping else probs[:0]
 
 
 def _split_rows(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paretune.models.dropout.rng import keep_scale, keep_threshold, seed_sequence
+from paretune.models.dropout.masks import keep_scale, keep_threshold, seed_sequence
 from paretune.models.kernels.jit import jit_helper, jit_kernel
 
 BUFFER = 256

@@ -23,10 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from paretune.models.packing import Packing
-from paretune.models.structure.anatomy import Anatomy
+from torch import Tensor
 
 _INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64: np.uint64}
 
@@ -47,75 +44,6 @@ class CachedActivations:
         """The rows of these texts, one text after another; (rows, 1, width)."""
         parts = [self.rows[self.starts[t] : self.starts[t + 1]] for t in texts]
         return torch.from_numpy(np.concatenate(parts)).view(self.dtype)[:, None]
-
-
-class StopForward(Exception):  # noqa: N818 (not an error: the way out of a model half-way)
-    """What was asked for is computed."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        super().__init__()
-        self.hidden = hidden
-
-
-def count_frozen_layers(anatomy: Anatomy, touched: Iterable[str]) -> int:
-    """How many layers lie below everything that a method trains or stands beside.
-
-    Args:
-        anatomy: of an encoder.
-        touched: names of the trained tensors and of the modules that a method changed.
-
-    Returns:
-        0 where anything is outside the layers and the head; all layers where only the head is
-        trained.
-    """
-    lowest = len(anatomy.layers)
-    for name in touched:
-        if any(name == part or name.startswith(f"{part}.") for part in anatomy.head_modules):
-            continue
-        inside = [i for i, layer in enumerate(anatomy.layers) if name.startswith(f"{layer.name}.")]
-        lowest = min(lowest, inside[0] if inside else 0)
-    return lowest
-
-
-def skip_layers(model: Any, anatomy: Anatomy, packing: Packing, depth: int) -> Callable[[], None]:
-    """Let the model go on from ``packing.hidden`` at layer ``depth``; returns what undoes it."""
-    embeddings = model.get_submodule(anatomy.word_embeddings.rpartition(".")[0])
-    skipped = [model.get_submodule(layer.name) for layer in anatomy.layers[:depth]]
-
-    def kept(*args: Any, **kwargs: Any) -> Any:
-        return packing.cached_hidden
-
-    def passed_on(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return hidden_states
-
-    embeddings.forward = kept
-    for layer in skipped:
-        layer.forward = passed_on
-    packing.skipped_layers = depth
-
-    def undo() -> None:
-        packing.skipped_layers = 0
-        for module in (embeddings, *skipped):
-            del module.forward
-
-    return undo
-
-
-def compute_layer_input(model: Any, anatomy: Anatomy, depth: int, given: dict[str, Any]) -> Tensor:
-    """What enters layer ``depth``, or leaves the last one; (rows, 1, width)."""
-
-    def stop(module: nn.Module, args: Any, out: Tensor) -> None:
-        raise StopForward(out)
-
-    below = model.get_submodule(anatomy.layers[depth - 1].name)
-    handle = below.register_forward_hook(stop)
-    try:
-        model(**given)
-    except StopForward as enough:
-        return enough.hidden
-    finally:
-        handle.remove()
-    raise RuntimeError(f"{type(model).__name__} does not run layer {depth - 1}.")
 
 
 def cache_key(*told: Any, texts: Sequence[Sequence[int]]) -> str:

@@ -1,9 +1,9 @@
 """Softmax attention over packed sequences: no query meets a key of another sequence, or padding.
 
-Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the shares. Forward and
+Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the probabilities. Forward and
 backward are written out for all sequences of a batch, group by group, so that autograd keeps one
-node; the shares are kept for the backward pass, and what dropout took is drawn once more.
-The same with compiled passes is :mod:`paretune.models.kernels.attention`.
+node; the probabilities are kept for the backward pass, and their dropout is drawn once more.
+The same with compiled kernels is :mod:`paretune.models.kernels.attention`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from paretune.models.dropout.rng import apply_mask, draw_mask, keep_scale
+from paretune.models.dropout.masks import apply_mask, draw_mask, keep_scale
 from paretune.models.kernels import policy
-from paretune.models.packing.layout import AttentionGroup, AttentionRole
+from paretune.models.packing.attention_plan import (
+    AttentionDropout,
+    AttentionPlan,
+    AttentionSettings,
+)
+from paretune.models.packing.layout import AttentionGroup
+from paretune.models.packing.state import Packing
 
 IMPLEMENTATION = "paretune_packed"
 """Under which ``transformers`` finds it. No mask is registered with it: none is made."""
@@ -39,32 +45,23 @@ def packed_attention_forward(
     """``transformers``' attention interface, for a module with ``packing`` and ``packed_role``.
 
     Shapes: query (rows, heads, 1, width of a head), key and value likewise, with rows of the source
-    where a target looks at it; out (query rows, 1, heads, width of a head).
+    where targets attend to it; out (query rows, 1, heads, width of a head).
     """
     heads, width = query.shape[1], query.shape[3]
-    out = compute_packed_attention(
-        module,
-        *(x.reshape(len(x), heads * width) for x in (query, key, value)),
+    settings = AttentionSettings(
         heads=heads,
         dropout=dropout,
         scaling=width**-0.5 if scaling is None else scaling,
         role=module.packed_role,
         sliding_window=sliding_window,
     )
+    query, key, value = (x.reshape(len(x), heads * width) for x in (query, key, value))
+    out = compute_packed_attention(module, query, key, value, settings)
     return out.view(len(out), 1, heads, width), None
 
 
 def compute_packed_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    heads: int,
-    dropout: float,
-    scaling: float,
-    role: AttentionRole = "own",
-    sliding_window: int | None = None,
+    module: Any, query: Tensor, key: Tensor, value: Tensor, settings: AttentionSettings
 ) -> Tensor:
     """Attention of the queries of a role; (query rows, width), (rows, width) twice -> like query.
 
@@ -72,34 +69,42 @@ def compute_packed_attention(
     """
     packing = module.packing
     name = getattr(module, "prefixes", None)
-    front: tuple[Tensor | None, Tensor | None] = (None, None)
+    prefix: list[Tensor | None] = [None, None]
     if name is not None:
-        given = getattr(module, name).keys_and_values(len(packing.layout.lengths))
-        front = (given[0], given[1])
+        prefix = [*getattr(module, name).keys_and_values(len(packing.layout.lengths))]
     # One dtype on both sides of every product. Autocast's lists differ between devices (softmax is
     # fp32 under CUDA's, not under the CPU's) and do not reach into a backward pass, while a method
     # may leave any of the three in fp32 (DoRA's value, IA3's and BitFit's scales).
-    device = query.device.type
     dtype = _compute_dtype(query, key, value)
     query, key, value = (x.to(dtype) for x in (query, key, value))
-    front = tuple(x if x is None else x.to(dtype) for x in front)  # type: ignore[assignment]
-    groups = packing.layout.groups(role)
-    drawn = None
-    if dropout > 0:
-        drawn = (packing.dropout_rng.seeds, packing.dropout_rng.next_offset(), dropout)
-    # The compiled softmax knows ends of texts and windows, not that a target sees no later token.
-    if scaling > 0 and role != "causal" and policy.can_use_kernels(query, key, value):
+    prefix = [x if x is None else x.to(dtype) for x in prefix]
+    plan = _plan_attention(packing, settings)
+    # The kernels' softmax knows ends of texts and windows, not that a target sees no later token.
+    masks_by_length = settings.scaling > 0 and settings.role != "causal"
+    if masks_by_length and policy.can_use_kernels(query, key, value):
         from paretune.models.kernels.attention import KernelAttention
 
         packing.dropout_rng.used_kernels = True
-        lengths = packing.layout.attention_lengths(role)
-        return KernelAttention.apply(  # type: ignore[no-untyped-call,no-any-return]
-            query, key, value, *front, groups, heads, scaling, drawn, sliding_window, lengths
-        )
-    with torch.autocast(device, enabled=False):
-        return _PackedAttention.apply(  # type: ignore[no-untyped-call,no-any-return]
-            query, key, value, *front, groups, heads, scaling, drawn, sliding_window
-        )
+        return KernelAttention.apply(query, key, value, *prefix, plan)  # type: ignore[no-untyped-call,no-any-return]
+    with torch.autocast(query.device.type, enabled=False):
+        return _PackedAttention.apply(query, key, value, *prefix, plan)  # type: ignore[no-untyped-call,no-any-return]
+
+
+def _plan_attention(packing: Packing, settings: AttentionSettings) -> AttentionPlan:
+    dropout = None
+    if settings.dropout > 0:
+        rng = packing.dropout_rng
+        dropout = AttentionDropout(rng.seeds, rng.next_offset(), settings.dropout)
+    query_lengths, key_lengths = packing.layout.attention_lengths(settings.role)
+    return AttentionPlan(
+        groups=packing.layout.groups(settings.role),
+        heads=settings.heads,
+        scaling=settings.scaling,
+        window=settings.sliding_window,
+        dropout=dropout,
+        query_lengths=query_lengths,
+        key_lengths=key_lengths,
+    )
 
 
 def _compute_dtype(query: Tensor, key: Tensor, value: Tensor) -> torch.dtype:
@@ -117,74 +122,68 @@ class _PackedAttention(torch.autograd.Function):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        front_key: Tensor | None,
-        front_value: Tensor | None,
-        groups: list[AttentionGroup],
-        heads: int,
-        scaling: float,
-        drawn: tuple[list[int], int, float] | None,
-        window: int | None,
+        prefix_key: Tensor | None,
+        prefix_value: Tensor | None,
+        plan: AttentionPlan,
     ) -> Tensor:
+        heads = plan.heads
         out = torch.empty_like(query)
-        kept_shares = []
-        for group in groups:
+        all_probs = []
+        virtual = 0 if prefix_key is None else prefix_key.shape[1]
+        for group in plan.groups:
             q = _split_heads(group.queries.pad(query), heads)
-            k = _split_heads(_keys_with_prefix(group, key, front_key), heads)
-            v = _split_heads(_keys_with_prefix(group, value, front_value), heads)
-            virtual = 0 if front_key is None else front_key.shape[1]
-            mask = _cached_mask(group, heads, virtual, k.shape[1], q, window)
-            scores = torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=scaling)
-            shares = torch.softmax(scores, -1)
-            kept_shares.append(shares)
-            keep = _draw_group_mask(shares, group, drawn)
-            found = torch.bmm(shares if keep is None else apply_mask(shares, keep), v)
-            if drawn is not None:
-                found = found.mul_(keep_scale(drawn[2]))
-            group.queries.unpad_into(_merge_heads(found, heads), out)
-        ctx.groups, ctx.heads, ctx.scaling, ctx.drawn = groups, heads, scaling, drawn
-        ctx.save_for_backward(query, key, value, front_key, front_value, *kept_shares)
+            k = _split_heads(_keys_with_prefix(group, key, prefix_key), heads)
+            v = _split_heads(_keys_with_prefix(group, value, prefix_value), heads)
+            mask = _cached_mask(group, plan, virtual, k.shape[1], q)
+            scores = torch.baddbmm(mask, q, k.mT, beta=int(mask.numel() > 1), alpha=plan.scaling)
+            probs = torch.softmax(scores, -1)
+            all_probs.append(probs)
+            keep = _draw_group_mask(probs, group, plan.dropout)
+            attended = torch.bmm(probs if keep is None else apply_mask(probs, keep), v)
+            if plan.dropout is not None:
+                attended = attended.mul_(keep_scale(plan.dropout.p))
+            group.queries.unpad_into(_merge_heads(attended, heads), out)
+        ctx.plan = plan
+        ctx.save_for_backward(query, key, value, prefix_key, prefix_value, *all_probs)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        query, key, value, front_key, front_value, *kept_shares = ctx.saved_tensors
-        heads, scaling = ctx.heads, ctx.scaling
+        query, key, value, prefix_key, prefix_value, *all_probs = ctx.saved_tensors
+        plan: AttentionPlan = ctx.plan
+        heads, scaling = plan.heads, plan.scaling
         wanted = ctx.needs_input_grad
-        d_query, d_key, d_value = (
+        d_query, d_key, d_value, d_prefix_key, d_prefix_value = (
             torch.empty_like(x) if want else None
-            for x, want in zip((query, key, value), wanted, strict=False)
+            for x, want in zip((query, key, value, prefix_key, prefix_value), wanted, strict=False)
         )
-        fronts = [
-            torch.empty_like(x) if want else None
-            for x, want in zip((front_key, front_value), wanted[3:5], strict=True)
-        ]
         of_scores = wanted[0] or wanted[1] or wanted[3]
         none = gradient.new_zeros(1, 1, 1)
-        for group, shares in zip(ctx.groups, kept_shares, strict=True):
+        for group, probs in zip(plan.groups, all_probs, strict=True):
             g = _split_heads(_pad_gradient(group, gradient), heads)
-            keep = _draw_group_mask(shares, group, ctx.drawn)
-            if keep is not None:
-                g = g * keep_scale(ctx.drawn[2])  # the same as scaling shares, which are many more
+            keep = _draw_group_mask(probs, group, plan.dropout)
+            if plan.dropout is not None:
+                g = g * keep_scale(plan.dropout.p)  # the same as scaling probs, which are many more
             if wanted[2] or wanted[4]:
-                seen = shares if keep is None else apply_mask(shares, keep)
-                _unpad_gradient(torch.bmm(seen.mT, g), group, heads, d_value, fronts[1])
+                kept_probs = probs if keep is None else apply_mask(probs, keep)
+                _unpad_gradient(torch.bmm(kept_probs.mT, g), group, heads, d_value, d_prefix_value)
             if not of_scores:
                 continue
-            v = _split_heads(_keys_with_prefix(group, value, front_value), heads)
-            d_shares = torch.bmm(g, v.mT)
+            v = _split_heads(_keys_with_prefix(group, value, prefix_value), heads)
+            d_probs = torch.bmm(g, v.mT)
             if keep is not None:
-                d_shares = apply_mask(d_shares, keep, inplace=True)
-            d_scores = torch._softmax_backward_data(d_shares, shares, -1, shares.dtype)
+                d_probs = apply_mask(d_probs, keep, inplace=True)
+            d_scores = torch._softmax_backward_data(d_probs, probs, -1, probs.dtype)
             if d_query is not None:
-                k = _split_heads(_keys_with_prefix(group, key, front_key), heads)
+                k = _split_heads(_keys_with_prefix(group, key, prefix_key), heads)
                 d_q = torch.baddbmm(none, d_scores, k, beta=0, alpha=scaling)
                 group.queries.unpad_into(_merge_heads(d_q, heads), d_query)
-            if d_key is not None or fronts[0] is not None:
+            if d_key is not None or d_prefix_key is not None:
                 q = _split_heads(group.queries.pad(query), heads)
                 d_k = torch.baddbmm(none, d_scores.mT, q, beta=0, alpha=scaling)
-                _unpad_gradient(d_k, group, heads, d_key, fronts[0])
-        return d_query, d_key, d_value, *fronts, None, None, None, None, None
+                _unpad_gradient(d_k, group, heads, d_key, d_prefix_key)
+        return d_query, d_key, d_value, d_prefix_key, d_prefix_value, None
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:
@@ -198,86 +197,90 @@ def _merge_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(-1, heads, *x.shape[1:]).transpose(1, 2).flatten(2)
 
 
-def _keys_with_prefix(group: AttentionGroup, rows: Tensor, front: Tensor | None) -> Tensor:
+def _keys_with_prefix(group: AttentionGroup, rows: Tensor, prefix: Tensor | None) -> Tensor:
     """Keys or values of a group's sequences, behind their prefix, if there is one.
 
     Shape: (sequences, keys, width). In bf16 the keys are rounded up to :data:`BF16_LANES` by rows
-    of 0, which nobody sees: a softmax over other numbers takes up to five times as long.
+    of 0, which are masked: a softmax over other numbers takes up to five times as long.
     """
     own = group.keys.pad(rows)
-    if front is not None:
-        own = torch.cat([front[group.start : group.stop], own], 1)
+    if prefix is not None:
+        own = torch.cat([prefix[group.start : group.stop], own], 1)
     spare = -own.shape[1] % BF16_LANES if own.element_size() == 2 else 0
     return nn.functional.pad(own, (0, 0, 0, spare)) if spare else own
 
 
 def _unpad_gradient(
-    gradient: Tensor, group: AttentionGroup, heads: int, own: Tensor | None, front: Tensor | None
+    gradient: Tensor,
+    group: AttentionGroup,
+    heads: int,
+    d_rows: Tensor | None,
+    d_prefix: Tensor | None,
 ) -> None:
-    """Give keys (or values) and their prefix each its part of a gradient."""
+    """Write a group's gradient of keys (or values) into those of the rows and of the prefix."""
     whole = _merge_heads(gradient, heads)
     virtual = 0
-    if front is not None:
-        virtual = front.shape[1]
-        front[group.start : group.stop] = whole[:, :virtual]
-    if own is not None:
-        group.keys.unpad_into(whole[:, virtual : virtual + group.keys.length], own)
+    if d_prefix is not None:
+        virtual = d_prefix.shape[1]
+        d_prefix[group.start : group.stop] = whole[:, :virtual]
+    if d_rows is not None:
+        group.keys.unpad_into(whole[:, virtual : virtual + group.keys.length], d_rows)
 
 
 def _pad_gradient(group: AttentionGroup, gradient: Tensor) -> Tensor:
-    """What comes back to a group's queries: nothing to a place behind the end of a sequence."""
-    spread = group.queries.pad(gradient)
+    """The gradient of a group's outputs, padded: 0 behind the end of a sequence."""
+    padded = group.queries.pad(gradient)
     if group.queries.padding_mask is None:
-        return spread
-    return spread.masked_fill(group.queries.padding_mask.mT, 0)
+        return padded
+    return padded.masked_fill(group.queries.padding_mask.mT, 0)
 
 
 def _cached_mask(
-    group: AttentionGroup, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
+    group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    """What is added to the scores; of one element where nothing is hidden.
+    """What is added to the scores; of one element where nothing is masked.
 
-    Shape: (sequences * heads, 1 or queries, keys). Behind the end of a sequence nothing is seen,
-    nor, through a window, what is ``window`` places away or more, nor, of a target, what comes
-    later; a prefix always is. All layers of a kind share it, so the group keeps it.
+    Shape: (sequences * heads, 1 or queries, keys). Masked are the keys behind the end of a
+    sequence, through a window those ``window`` tokens away or more, and of a target those that come
+    later; a prefix never is. All layers of a kind share a mask, so the group keeps it.
     """
-    name = (heads, virtual, keys, like.dtype, window)
+    name = (plan.heads, virtual, keys, like.dtype, plan.window)
     if name not in group.masks:
-        group.masks[name] = _make_mask(group, heads, virtual, keys, like, window)
+        group.masks[name] = _make_mask(group, plan, virtual, keys, like)
     return group.masks[name]
 
 
 def _make_mask(
-    group: AttentionGroup, heads: int, virtual: int, keys: int, like: Tensor, window: int | None
+    group: AttentionGroup, plan: AttentionPlan, virtual: int, keys: int, like: Tensor
 ) -> Tensor:
-    hidden = group.keys.padding_mask
+    masked = group.keys.padding_mask
+    positions = torch.arange(group.keys.length, device=like.device)
     if group.causal:
         # Behind the end of a target is after each of its tokens: one triangle serves all.
-        at = torch.arange(group.keys.length, device=like.device)
-        hidden = (at[None] > at[:, None])[None] if len(at) > 1 else None
-    if window is not None:
-        at = torch.arange(group.keys.length, device=like.device)
-        looking = at if group.queries.length > 1 else at[:1]  # the first token looks
-        far = ((looking[:, None] - at[None]).abs() >= window)[None]
-        hidden = far if hidden is None else hidden | far
+        later = (positions[None] > positions[:, None])[None]
+        masked = later if len(positions) > 1 else None
+    if plan.window is not None:
+        queries = positions if group.queries.length > 1 else positions[:1]  # the pooled token
+        far = ((queries[:, None] - positions[None]).abs() >= plan.window)[None]
+        masked = far if masked is None else masked | far
     spare = keys - virtual - group.keys.length
-    if hidden is None and not spare:
+    if masked is None and not spare:
         return like.new_zeros(1, 1, 1)
-    if hidden is None:
-        hidden = torch.zeros(1, 1, group.keys.length, dtype=torch.bool, device=like.device)
-    hidden = nn.functional.pad(nn.functional.pad(hidden, (virtual, 0)), (0, spare), value=True)
-    shut = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
-    shut = shut.masked_fill_(hidden, torch.finfo(like.dtype).min)
-    if group.causal and window is None:
-        return shut
-    return shut.expand(group.keys.sequences, -1, -1).repeat_interleave(heads, 0)
+    if masked is None:
+        masked = torch.zeros(1, 1, group.keys.length, dtype=torch.bool, device=like.device)
+    masked = nn.functional.pad(nn.functional.pad(masked, (virtual, 0)), (0, spare), value=True)
+    mask = torch.zeros(masked.shape, dtype=like.dtype, device=like.device)
+    mask = mask.masked_fill_(masked, torch.finfo(like.dtype).min)
+    if group.causal and plan.window is None:
+        return mask
+    return mask.expand(group.keys.sequences, -1, -1).repeat_interleave(plan.heads, 0)
 
 
 def _draw_group_mask(
-    shares: Tensor, group: AttentionGroup, drawn: tuple[list[int], int, float] | None
+    probs: Tensor, group: AttentionGroup, dropout: AttentionDropout | None
 ) -> Tensor | None:
-    """Which shares dropout leaves; None where it leaves all."""
-    if drawn is None:
+    """Which probabilities dropout keeps; None where it keeps all."""
+    if dropout is None:
         return None
-    seeds, place, p = drawn
-    return draw_mask(seeds[group.run], (place, group.index), shares.numel(), p, shares.device)
+    seed, offsets = dropout.stream(group)
+    return draw_mask(seed, offsets, probs.numel(), dropout.p, probs.device)

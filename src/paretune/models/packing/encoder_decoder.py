@@ -1,4 +1,4 @@
-"""Translation models: a packed source and a packed target, rows of each apart.
+"""Packed batches of an encoder with a decoder: rows of sources, and rows of targets apart.
 
 Encoder and decoder are called as ever, (source rows, 1) and (target rows, 1). What differs from an
 encoder alone is where positions are looked up, since these models count them themselves.
@@ -12,27 +12,23 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from paretune.models.packing import Packing
 from paretune.models.packing.layout import PackedLayout
+from paretune.models.packing.state import Packing
 from paretune.models.structure.anatomy import Anatomy
-from paretune.models.structure.backbone import is_encoder_decoder
 
 PACKED_ENCODER_DECODERS = ("bart", "m2m_100", "marian", "mbart")
 """Architectures with absolute positions and attention without biases; NLLB is an M2M100."""
 
 
 def can_pack_encoder_decoder(model: Any) -> bool:
-    """Whether the model is a translation model whose batches can be packed."""
+    """Whether the model has an encoder and a decoder, and its batches can be packed."""
     config = model.config
-    if config.model_type not in PACKED_ENCODER_DECODERS or not getattr(
-        model, "_supports_sdpa", False
-    ):
+    packed = config.model_type in PACKED_ENCODER_DECODERS and config.is_encoder_decoder
+    if not packed or not getattr(model, "_supports_sdpa", False):
         return False
     # M2M100 gives padding no position, which a first token would be by name.
     first = config.model_type == "m2m_100" and config.decoder_start_token_id == config.pad_token_id
-    return (
-        is_encoder_decoder(model) and not first and type(model.get_output_embeddings()) is nn.Linear
-    )
+    return not first and type(model.get_output_embeddings()) is nn.Linear
 
 
 def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
@@ -44,18 +40,16 @@ def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
     return model.get_output_embeddings().weight, None if constant is None else constant[0]
 
 
-def set_row_positions(model: Any, anatomy: Anatomy, packing: Packing) -> list[Callable[[], None]]:
-    """Give each row the position that it has in its own sequence; returns what undoes it."""
+def pack_encoder_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
+    """Give each row, of sources and of targets, the position that it has in its own sequence."""
     if anatomy.position_embeddings is None or anatomy.decoder is None:
         raise ValueError(f"{type(model).__name__} has no tables of positions for two sides")
     own = anatomy.position_embeddings.removeprefix(anatomy.encoder)
-    undo: list[Callable[[], None]] = []
     for stack in (anatomy.encoder, anatomy.decoder):
         table: Any = model.get_submodule(f"{stack}{own}")
         of_targets = stack == anatomy.decoder
-        table.forward = partial(_look_up_positions, table, table.forward, packing, of_targets)
-        undo.append(partial(delattr, table, "forward"))
-    return undo
+        look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
+        packing.changes.set(table, "forward", look_up)
 
 
 def _look_up_positions(

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-AttentionRole = Literal["own", "first", "causal", "across"]
+AttentionRole = Literal["self", "pooled", "causal", "cross"]
 """Which queries look at what: every token at its own sequence, or only the first token of each; of
-a target, every token at itself and those before it (``causal``), or at its source (``across``)."""
+a target, every token at itself and those before it (``causal``), or at its source (``cross``)."""
 
 GROUP_OVERHEAD_SCORES = 4000
 """What one more group costs beside its scores, in scores of one head, on a CPU (docs/log.md)."""
@@ -190,8 +190,8 @@ class PackedLayout:
 
     def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
         """Whose rows ask, None for one row a sequence, and whose are looked at."""
-        if role in ("own", "first"):
-            return (self if role == "own" else None), self
+        if role in ("self", "pooled"):
+            return (self if role == "self" else None), self
         if self.target is None:
             raise ValueError(f"attention {role}, but the batch has no targets")
         return self.target, self.target if role == "causal" else self

@@ -15,15 +15,18 @@ from paretune.data.sources.cache_dir import data_home
 from paretune.errors import StudyError
 from paretune.measuring.environment import describe_device
 from paretune.methods.core.injection import add_undo_steps
+from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
 from paretune.models.packing.activation_cache import (
     CachedActivations,
     cache_key,
+    load_or_compute,
+    to_integers,
+)
+from paretune.models.packing.layer_skipping import (
     compute_layer_input,
     count_frozen_layers,
-    load_or_compute,
     skip_layers,
-    to_integers,
 )
 from paretune.objectives.encoding import Encoded
 from paretune.training.evaluation.predict import evaluation_tokens
@@ -90,7 +93,7 @@ def enable_activation_cache(
     # ELECTRA may widen its embeddings on the way to the first layer.
     if depth == 0 or has_dropout(model) or anatomy.embedding_width != anatomy.width:
         return []
-    kept: dict[int, CachedActivations] = {}
+    kept: dict[Encoded, CachedActivations] = {}
     dtype = _compute_hidden(prepared, parts[0][1], [0], depth, precision, device)[1].dtype
     for part, data in parts:
         texts = [text for choices in data.ids for text in choices]
@@ -112,15 +115,12 @@ def enable_activation_cache(
         )
         if isinstance(found, str):
             return [f"activations of the {part} part are not kept: {found}"]
-        kept[id(data)] = found
-    packing.activation_caches = kept
-    undo = skip_layers(model, anatomy, packing, depth)
-
-    def forget() -> None:
-        undo()
-        packing.activation_caches, packing.cached_hidden = {}, None
-
-    add_undo_steps(prepared.injection, forget)
+        kept[data] = found
+    changes = ModelChanges()
+    changes.set(packing, "activation_caches", kept)
+    changes.set(packing, "cached_hidden", None)
+    skip_layers(changes, model, anatomy, packing, depth)
+    add_undo_steps(prepared.injection, changes.undo)
     return []
 
 

@@ -26,10 +26,12 @@ from paretune.data.batch import (
 )
 from paretune.methods.core.injection import add_undo_steps
 from paretune.methods.core.run_axis import Fleet
+from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
+from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
-from paretune.models.packing import DropoutRng, Packing
 from paretune.models.packing.apply import apply_packing, can_pack, count_offsets_by_layer
+from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.training.objective import collate_tensors
 from paretune.training.prepare import PreparedModel
@@ -41,45 +43,43 @@ _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
 
-def enable_packing(prepared: PreparedModel, *, each_draws: bool = False) -> bool:
+def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) -> bool:
     """Let the run's batches be packed if they can be; whether they can. ``undo`` takes it back.
 
-    Where they cannot, dropout is still drawn by chance, on a CPU, where torch's own is slow.
+    Where they cannot, dropout is still drawn from the run's seed on a CPU, where torch's is slow.
 
     Args:
         prepared: the model with the method in it.
-        each_draws: by chance on every device: what torch draws in one pass depends on who is in it.
+        per_run_dropout: draw every dropout from the seeds of the runs, on every device: what torch
+            draws in one pass depends on who is in it. Alone on a GPU, torch's is one fast kernel.
     """
-    injection, model, anatomy = prepared.injection, prepared.loaded.model, prepared.loaded.anatomy
+    injection, model, fleet = prepared.injection, prepared.loaded.model, prepared.fleet
+    on_cpu = model.device.type == "cpu"
     if not injection.supports_packing or not can_pack(model):
-        if model.device.type == "cpu":
+        if on_cpu:
             use_seeded_dropout(prepared, DropoutRng())
         return False
     packing = Packing(
-        virtual_tokens=injection.virtual_tokens,
-        placeholder_id=injection.placeholder_id,
-        per_run_dropout=each_draws,
+        virtual_tokens=injection.virtual_tokens, placeholder_id=injection.placeholder_id
     )
-    packing.leave = apply_packing(model, anatomy, packing)
-    prepared.fleet.packing = packing
-    if anatomy.decoder is not None and (each_draws or model.device.type == "cpu"):
-        prepared.fleet.chance = packing.dropout_rng  # their dropouts are functions, not modules
-    add_undo_steps(injection, lambda: packing.leave(), prepared.fleet.stop_packing)
+    apply_packing(model, prepared.loaded.anatomy, packing)
+    fleet.packing = packing
+    if per_run_dropout or on_cpu:
+        fleet.dropout_rng = packing.dropout_rng
+    add_undo_steps(injection, packing.changes.undo, fleet.stop_packing)
     return True
 
 
-def use_seeded_dropout(prepared: PreparedModel, chance: DropoutRng) -> None:
-    """Let dropout of padded batches be drawn by ``chance``; ``undo`` takes it back."""
+def use_seeded_dropout(prepared: PreparedModel, rng: DropoutRng) -> None:
+    """Let dropout of padded batches be drawn by ``rng``; ``undo`` takes it back."""
     model, fleet = prepared.loaded.model, prepared.fleet
-    fleet.chance = chance
-    steps = [
-        handle.remove for handle in count_offsets_by_layer(model, prepared.loaded.anatomy, chance)
-    ]
-    before = getattr(model.config, "_attn_implementation", None)
-    if before in _EAGER and has_dropout(model):
-        model.set_attn_implementation(_EAGER[before])
-        steps.append(partial(model.set_attn_implementation, before))
-    add_undo_steps(prepared.injection, *steps, fleet.stop_packing)
+    fleet.dropout_rng = rng
+    changes = ModelChanges()
+    count_offsets_by_layer(changes, model, prepared.loaded.anatomy, rng)
+    attention = getattr(model.config, "_attn_implementation", None)
+    if attention in _EAGER and has_dropout(model):
+        changes.set_attention(model, _EAGER[attention])
+    add_undo_steps(prepared.injection, changes.undo, fleet.stop_packing)
 
 
 @contextmanager
@@ -89,12 +89,12 @@ def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
     if packing is None:
         yield
         return
-    packing.leave()
+    packing.changes.undo()
     fleet.packing = None
     try:
         yield
     finally:
-        packing.leave = apply_packing(loaded.model, loaded.anatomy, packing)
+        apply_packing(loaded.model, loaded.anatomy, packing)
         fleet.packing = packing
 
 
@@ -225,7 +225,7 @@ def _cached_activations(
         if own:
             choices = _choices(encoded)
             found.append(
-                packing.activation_caches[id(encoded)].rows_of(i * choices + c for i, c in own)
+                packing.activation_caches[encoded].rows_of(i * choices + c for i, c in own)
             )
     return torch.cat(found)
 

@@ -2,7 +2,7 @@
 
 Each run's part of a pass is what it has alone, made longer to the longest in the pass; which parts
 stand together is chosen so that little is added (:func:`paretune.data.batch.stack_passes`). Dropout
-is drawn for each run at its own length (:mod:`paretune.models.dropout.padded`).
+is drawn for each run at its own length (:mod:`paretune.models.dropout`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from paretune.methods import Trains
 from paretune.methods.core.injection import add_undo_steps
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.padded import PaddedDropoutRng
-from paretune.models.packing.apply import PACKED_ENCODERS, can_pack
+from paretune.models.changes import ModelChanges
+from paretune.models.dropout.rng import DropoutRng
+from paretune.models.packing.apply import can_pack
+from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.models.packing.encoder_decoder import can_pack_encoder_decoder
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
@@ -78,12 +80,14 @@ def enable_sharing(prepared: PreparedModel) -> bool:
     if not can_share(model):
         return False
     if injection.supports_packing and can_pack(model):
-        return enable_packing(prepared, each_draws=True)
+        return enable_packing(prepared, per_run_dropout=True)
     if can_pack_encoder_decoder(model):
         return False
     # On every device: what torch draws in one pass would depend on who is in it.
-    use_seeded_dropout(prepared, PaddedDropoutRng())
-    add_undo_steps(injection, *split_position_tables(model, prepared.loaded.anatomy, fleet))
+    use_seeded_dropout(prepared, DropoutRng())
+    changes = ModelChanges()
+    split_position_tables(changes, model, prepared.loaded.anatomy, fleet)
+    add_undo_steps(injection, changes.undo)
     return True
 
 
@@ -106,9 +110,10 @@ def padded_outputs(
     sequences = [len(indices) * len(encoded.ids[0]) for encoded, indices in shares]
     # A table that is there once for each run has one row for each that is present.
     fleet.set_row_counts(sequences, [min(1, own) for own in sequences])
-    assert isinstance(fleet.chance, PaddedDropoutRng)  # noqa: S101  (padded fleets only)
-    fleet.chance.begin_pass(fleet.chance.seeds, [sequences])
-    fleet.chance.lengths = lengths
+    rng = fleet.dropout_rng
+    assert rng is not None  # noqa: S101  (runs that share padded batches have one)
+    rng.begin_pass(rng.seeds, [sequences])
+    rng.run_lengths = lengths
     longest, there = max(lengths), [batch for batch in batches if batch]
     given = {
         name: torch.from_numpy(

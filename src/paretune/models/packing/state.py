@@ -1,0 +1,43 @@
+"""What a packed model knows of its present batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from paretune.models.changes import ModelChanges
+from paretune.models.dropout.rng import DropoutRng
+from paretune.models.packing.activation_cache import CachedActivations
+from paretune.models.packing.layout import PackedLayout
+from paretune.objectives.encoding import Encoded
+
+
+@dataclass
+class Packing:
+    """The state that a packed model, its methods and its attention share.
+
+    Attributes:
+        layout: of the present batch.
+        dropout_rng: what dropout is drawn from: that of attention always, all other where a pass
+            runs in :func:`paretune.models.dropout.patch.seeded_dropout`.
+        virtual_tokens: how many tokens stand before every sequence for a prompt.
+        placeholder_id: the token that stands in their place.
+        passes_position_ids: whether the model is given each row's position, instead of looking it
+            up in a table.
+        skipped_layers: how many layers are skipped, because ``cached_hidden`` has their output.
+        cached_hidden: (rows, 1, width); where all layers are skipped, only the first row of each
+            sequence.
+        activation_caches: outputs of the skipped layers for all texts, by the encoded examples.
+        changes: what makes the model read packed batches; undone, it reads padded ones.
+    """
+
+    layout: PackedLayout = field(default_factory=PackedLayout)
+    dropout_rng: DropoutRng = field(default_factory=DropoutRng)
+    virtual_tokens: int = 0
+    placeholder_id: int = 0
+    passes_position_ids: bool = False
+    skipped_layers: int = 0
+    cached_hidden: Tensor | None = None
+    activation_caches: dict[Encoded, CachedActivations] = field(default_factory=dict)
+    changes: ModelChanges = field(default_factory=ModelChanges)
