@@ -236,7 +236,10 @@ def test_a_slow_tokenizer(tiny_model, tmp_path):
 
 def test_the_model_of_the_development_data(shared):
     loaded = opened(shared / "models" / "e5-small-sl-en", num_labels=3)
-    assert {name.rpartition(".")[0] for name in loaded.head_parameters} == {"bert.pooler.dense", "classifier"}
+    assert {name.rpartition(".")[0] for name in loaded.head_parameters} == {
+        "bert.pooler.dense",
+        "classifier",
+    }
     assert loaded.anatomy.max_length == 512
     assert len(loaded.anatomy.layers) == 12
     assert loaded.tokenizer("žaba")["input_ids"][0] == loaded.tokenizer.cls_token_id
