@@ -14,14 +14,17 @@ same to the bit.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,7 @@ models:
   - {{name: ./bert, label: bert}}
   - {{name: ./roberta, label: roberta}}
 methods: [{methods}]
-protocol: {{trials: 1, folds: 1, seeds: [1, 2]}}
+protocol: {{trials: 1, folds: 1, seeds: [1, 2], cost_seconds: 0.1}}
 training: {{batch_size: 8, epochs: 2, max_length: 32, precision: {precision}}}
 """
 MEASURED = {"measured", "environment", "seconds", "conditions", "machine", "timing"}
@@ -128,13 +131,42 @@ def strip_measured(value: Any) -> Any:
 def read_digests(store: Path) -> list[str]:
     """A line for each run, by id."""
     database = sqlite3.connect(f"file:{store}?mode=ro", uri=True)
-    rows = database.execute("SELECT run_id, state, result FROM runs ORDER BY run_id").fetchall()
+    rows = database.execute(
+        "SELECT run_id, state, result FROM runs WHERE stage <> 'cost' ORDER BY run_id"
+    ).fetchall()
     lines = []
     for run_id, state, result in rows:
         kept = strip_measured(json.loads(result)) if result else None
         text = json.dumps(kept, sort_keys=True)
         lines.append(f"{run_id} {state} {hashlib.sha256(text.encode()).hexdigest()[:16]}")
     return lines
+
+
+def train(study: Path, store: Path, arguments: list[str], environment: dict[str, str]) -> None:
+    """Run a study until nothing is left but its costs, which are other numbers each time."""
+    command = [sys.executable, "-m", "paretune", "run", str(study), "--workers", "2"]
+    command += ["--store", str(store), "--no-report", *arguments]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
+    while process.poll() is None and not is_trained(store):
+        time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    if process.wait() not in (0, 130) or not is_trained(store):
+        sys.exit(f"the run of {study.name} ended with {process.returncode}")
+
+
+def is_trained(store: Path) -> bool:
+    """Whether every run that is no cost has ended."""
+    database = store / "study.db"
+    if not database.exists():
+        return False
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        try:
+            counts = opened.execute(
+                "SELECT count(*), sum(state IN ('done', 'failed')) FROM runs WHERE stage <> 'cost'"
+            ).fetchone()
+        except sqlite3.OperationalError:  # the tables are not there yet
+            return False
+    return counts[0] > 0 and counts[0] == counts[1]
 
 
 def main() -> None:
@@ -153,11 +185,7 @@ def main() -> None:
                 name = f"{precision}-{'alone' if arguments else 'fleets'}"
                 study = folder / f"{name}.yaml"
                 study.write_text(STUDY.format(methods=METHODS, precision=precision))
-                subprocess.run(  # noqa: S603
-                    [sys.executable, "-m", "paretune", "run", str(study), "--workers", "2",
-                     "--store", str(folder / name), *arguments],
-                    check=True, env=environment, stdout=subprocess.DEVNULL,
-                )  # fmt: skip
+                train(study, folder / name, arguments, environment)
                 (database,) = (folder / name).rglob("study.db")
                 print(*(f"{name} {line}" for line in read_digests(database)), sep="\n")
                 if options.keys:

@@ -163,7 +163,7 @@ def test_a_copy_that_cannot_be_made_is_one_sentence(
 
     monkeypatch.setattr(open_database, "connect", refused)
     monkeypatch.setattr(open_database.shutil, "copyfile", full)
-    with pytest.raises(StoreError, match=r"may only be read.*No space left.*TMPDIR"):
+    with pytest.raises(StoreError, match=r"is read-only.*No space left.*TMPDIR"):
         Store.open(folder / "store")
 
 

@@ -106,16 +106,16 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
         monkeypatch.setattr(where, name, counted)
 
     counting(caches, "load_model")
-    counting(__import__("paretune.models.load").models.load, "open_tokenizer")
-    counting(predicted_cost, "lengths")
-    counting(predicted_cost, "work")
+    counting(__import__("paretune.models.load").models.load, "load_tokenizer")
+    counting(predicted_cost, "count_tokens")
+    counting(predicted_cost, "estimate_cost")
     planned = plan(study, store=tmp_path / "none")
     assert len(planned.runs) > 400
     assert calls == {
-        "load": 3 * 2,
-        "open_tokenizer": 2,
-        "lengths": 6 * 2,
-        "work": 6 * 2 * (2 * 3),  # full, lora and the probe beside them, training and cost
+        "load_model": 3 * 2,
+        "load_tokenizer": 2,
+        "count_tokens": 6 * 2,
+        "estimate_cost": 6 * 2 * (2 * 3),  # full, lora and the probe beside them, training and cost
     }
 
 

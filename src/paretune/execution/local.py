@@ -116,11 +116,11 @@ class LocalExecutor:
         """Start the workers that the waiting runs need; training goes before costs."""
         to_train = [status for status in waiting if status.stage != "cost"]
         if to_train:
-            needed = self.workers
+            count = self.workers
             if pool.training_count < self.workers:
                 busy = sum(status.owner in pool.owners for status in to_train)
-                needed = min(self.workers, busy + self._count_admitted(store, to_train))
-            for _ in range(pool.training_count, needed):
+                count = min(self.workers, busy + self._count_admitted(store, to_train))
+            for _ in range(pool.training_count, count):
                 pool.start([stage for stage in self.stages if stage != "cost"], self.threads)
         elif pool.training_count:
             pool.stop()

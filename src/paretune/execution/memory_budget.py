@@ -62,8 +62,8 @@ class MemoryBudget:
             return False
         if self.budget_bytes is None:
             return True
-        taken = sum(max(map(self._need, fleet)) for fleet in running)
-        return taken + self._need(run_id) <= self.budget_bytes
+        used_bytes = sum(max(map(self._need, fleet)) for fleet in running)
+        return used_bytes + self._need(run_id) <= self.budget_bytes
 
     def _need(self, run_id: str) -> int:
         return self.run_bytes.get(run_id, DEFAULT_RUN_BYTES)

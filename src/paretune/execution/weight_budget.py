@@ -28,7 +28,9 @@ def drop_excess_weights(study: Study, store: Store) -> list[str]:
         scored_cells = group_into_cells(study, records)
         for task in study.tasks:
             advice = recommend([cell for cell in scored_cells if cell.task == task.key])
-            taken = [c.cell for c in (advice.chosen, advice.best) if c is not None]
-            recommended |= {(cell.task, cell.model, cell.method) for cell in taken}
+            for costed in (advice.chosen, advice.best):
+                if costed is not None:
+                    cell = costed.cell
+                    recommended.add((cell.task, cell.model, cell.method))
     excess = select_weights_to_drop(with_weights, cells, budget, recommended)
     return store.drop_weights(study.study_hash, [record.run_id for record in excess])

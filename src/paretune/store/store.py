@@ -181,8 +181,8 @@ class Store:
 
         The checkpoint is deleted.
         """
-        if taken := sorted(set(result) & set(blobs)):
-            raise ValueError(f"result and blobs both name {', '.join(taken)}")
+        if shared := sorted(set(result) & set(blobs)):
+            raise ValueError(f"result and blobs both name {', '.join(shared)}")
         to_canonical_json(dict(result), "result")
         measured_json = to_canonical_json(dict(measured), "measured")
         hashes = {name: write_blob(self._blobs, content) for name, content in blobs.items()}

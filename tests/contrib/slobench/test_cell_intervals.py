@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import fake_translations as made
+from support import slobench_scores
 
 from paretune.analysis.statistics.bootstrap import DRAWS
 from paretune.analysis.statistics.score_interval import bootstrap_sums
@@ -22,7 +23,7 @@ SEEDS = [made.translated(0.8, n=200, seed=seed) for seed in (1, 2, 3)]
 def words_by_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
     """No data of NLTK is needed, and nothing comes from or stays in the cache."""
     monkeypatch.setattr(official_scores, "load_tokeniser", lambda language: str.split)
-    monkeypatch.setattr(intervals, "_segments", official_scores.score_segments)
+    monkeypatch.setattr(intervals, "_score_texts", official_scores.score_segments)
 
 
 def texts(given: Predictions) -> tuple[list[str], list[str]]:
@@ -31,7 +32,7 @@ def texts(given: Predictions) -> tuple[list[str], list[str]]:
 
 def test_estimates_are_the_scorers_means_over_seeds() -> None:
     found = intervals.score_cell(SEEDS, "en")
-    each = [official_scores.score_translation(*texts(seed), "en").scores for seed in SEEDS]
+    each = [slobench_scores.score_translation(*texts(seed), "en").scores for seed in SEEDS]
     assert {"BLEU (avg)", "CHRF (avg)", "BLEU (corpus)"} <= set(found.intervals)
     assert set(found.intervals) | set(found.missing) == set(intervals.NAMES)
     for name, interval in found.intervals.items():
@@ -52,7 +53,7 @@ def test_draws_of_the_corpus_score_are_scores_of_drawn_corpora() -> None:
     drawn = []
     for _ in range(300):
         chosen = rng.integers(200, size=200)
-        drawn.append(nltk_ngrams.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
+        drawn.append(slobench_scores.bleu([ours[i] for i in chosen], [theirs[i] for i in chosen]))
     assert np.std(drawn) == pytest.approx(found.draws.std(), rel=0.15)
     assert np.mean(drawn) == pytest.approx(found.draws.mean(), abs=0.01)
 

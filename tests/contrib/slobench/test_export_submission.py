@@ -138,7 +138,7 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
     study, store, source = done
     made = export_slobench(study, store=store, to=tmp_path / "out", release=source)
     readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert readme == made.said and str(tmp_path) not in readme and str(source) not in readme
+    assert readme == made.readme and str(tmp_path) not in readme and str(source) not in readme
     for part in made.parts:
         record = part.by.record
         scores = record.result["scores"]
@@ -214,7 +214,7 @@ def test_baselines_answer_where_no_model_has_and_it_is_told(
     )
     made = export_slobench(study, store=store, to=tmp_path / "out")
     assert {part.by.record.run.method.name for part in made.parts} <= {"majority", "tfidf"}
-    assert made.said.count("No model has ended a run, so a baseline answers") == 6
+    assert made.readme.count("No model has ended a run, so a baseline answers") == 6
     assert check(tmp_path / "out" / "superglue.zip", source).findings == ()
 
 
@@ -302,7 +302,7 @@ def test_a_release_may_be_a_folder_for_each_task(done: Any, tmp_path: Path) -> N
             (folder / "test.jsonl").write_bytes(archive.read(name))
     made = export_slobench(study, store=store, to=tmp_path / "a", release=tmp_path / "folders")
     assert check(tmp_path / "a" / "superglue.zip", tmp_path / "folders").findings == ()
-    assert "- `folders::CB.jsonl`, sha256" in made.said
+    assert "- `folders::CB.jsonl`, sha256" in made.readme
     (tmp_path / "folders" / "WSC" / "test.jsonl").unlink()
     with pytest.raises(DataError, match=r"holds no WSC\.jsonl"):
         export_slobench(study, store=store, to=tmp_path / "b", release=tmp_path / "folders")
@@ -371,4 +371,4 @@ def test_the_official_test_files_are_answered_whole(
     seen = check(tmp_path / "out" / "superglue.zip", official)
     assert seen.findings == () and seen.answers == counts
     assert all(open_submission(official).files_named(f"{task}.jsonl") for task in counts)
-    assert "rows were cut to 48 tokens at most." in made.said
+    assert "rows were cut to 48 tokens at most." in made.readme

@@ -111,7 +111,7 @@ def test_where_no_model_has_ended_the_source_is_copied(
 
     monkeypatch.setattr(reports, "load_results", gather)
     made = export_slobench(study, store=store, source=source, to=tmp_path / "out")
-    assert "a baseline answers (copy_source)" in made.said
+    assert "a baseline answers (copy_source)" in made.readme
     written = lines_of(tmp_path / "out" / "words-sl-en.zip")
     assert written == source.read_text(encoding="utf-8").splitlines()
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from sacrebleu.metrics import BLEU
 from support import fake_records as fake
 from support import fake_translations as made
+from support import slobench_scores
 from support.html_tags import Tags
 
 from paretune import metrics
@@ -128,7 +129,7 @@ def test_slobenchs_table_is_its_own_scorers_numbers(monkeypatch: pytest.MonkeyPa
     assert {"BLEU (avg)", "CHRF (avg = corpus)", "BLEU (corpus)"} <= set(own.titles)
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
     each = [
-        official_scores.score_translation(
+        slobench_scores.score_translation(
             [str(t) for t in r.predictions["test"].prediction],
             [str(t) for t in r.predictions["test"].label],
             "en",

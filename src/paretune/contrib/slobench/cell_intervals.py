@@ -1,8 +1,8 @@
-"""SloBench's own numbers of a cell's translations, with their intervals, from the stored texts.
+"""SloBench's official scores of a cell's stored translations, with intervals.
 
-As everywhere, what is resampled are segments (:mod:`paretune.analysis.statistics.score_interval`):
-an average over
-segments is a ratio of two sums, and the corpus BLEU of a draw is that of its summed counts.
+Segments are resampled, as everywhere (:mod:`paretune.analysis.statistics.score_interval`): an
+average over segments is a ratio of two sums, and the corpus BLEU of a draw that of its summed
+counts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
+
+from numpy.typing import NDArray
 
 from paretune.analysis.statistics.score_interval import (
     Interval,
@@ -22,13 +25,19 @@ from paretune.contrib.slobench.official_scores import CORPUS_BLEU, SegmentScores
 from paretune.store.record import Predictions
 
 NAMES = ("BLEU (avg)", "METEOR (avg)", "CHRF (avg)", CORPUS_BLEU)
-"""As its table has them; BERTScore, which needs a model, stands before them there, and behind them
-"CHRF (corpus)", which is "CHRF (avg)" once more."""
+"""In SloBench's order. Its table also has BERTScore, which needs a model, before them, and
+"CHRF (corpus)", which equals "CHRF (avg)", after them."""
 
 
 @dataclass(frozen=True)
 class CellScores:
-    """``intervals`` by name, 0 to 1; of what is lacking, why (``missing``); computed from what."""
+    """Official scores of one cell.
+
+    Attributes:
+        intervals: by name, 0 to 1.
+        missing: the reason for each score that could not be computed.
+        data: the sources used: tokeniser, stems, synonyms.
+    """
 
     intervals: dict[str, Interval]
     missing: dict[str, str]
@@ -36,36 +45,39 @@ class CellScores:
 
 
 def score_cell(predictions: Sequence[Predictions], language: str) -> CellScores:
-    """Means over seeds; what one of them lacks is lacking.
+    """Means over seeds; a score that one seed lacks is missing.
 
     Args:
-        predictions: one for each seed, at least one.
-        language: into which was translated, ``sl`` or ``en``.
+        predictions: of each seed, at least one.
+        language: of the translations, ``sl`` or ``en``.
     """
-    found = [
-        _segments(
-            tuple(str(text) for text in one.prediction),
-            tuple(str(text) for text in one.label),
+    seeds = [
+        _score_texts(
+            tuple(str(text) for text in seed.prediction),
+            tuple(str(text) for text in seed.label),
             language,
         )
-        for one in predictions
+        for seed in predictions
     ]
-    missing = {name: why for one in found for name, why in one.missing.items()}
-    intervals = {name: _interval(predictions, found, name) for name in NAMES if name not in missing}
-    return CellScores(intervals, missing, found[0].data)
+    missing = {name: reason for seed in seeds for name, reason in seed.missing.items()}
+    intervals = {
+        name: _compute_interval(predictions, [seed.columns[name] for seed in seeds], name)
+        for name in NAMES
+        if name not in missing
+    }
+    return CellScores(intervals, missing, seeds[0].data)
 
 
-def _interval(
-    predictions: Sequence[Predictions], found: Sequence[SegmentScores], name: str
+def _compute_interval(
+    predictions: Sequence[Predictions], columns: Sequence[NDArray[Any]], name: str
 ) -> Interval:
-    columns = [one.columns[name] for one in found]
     if name == CORPUS_BLEU:
         return confidence_interval(bootstrap_sums(predictions, columns, from_sums))
     return confidence_interval(bootstrap_means(predictions, columns))
 
 
 @lru_cache(maxsize=512)
-def _segments(
+def _score_texts(
     translations: tuple[str, ...], references: tuple[str, ...], language: str
 ) -> SegmentScores:
     return score_segments(translations, references, language)

@@ -1,15 +1,21 @@
-"""``slobench``: a submission looked at as SloBench would, before it is handed in, and scored."""
+"""``slobench check`` and ``score``: a submission checked and scored as SloBench does."""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from paretune.contrib.slobench import superglue_zip, translation_zip
-from paretune.contrib.slobench.submission import File, Submission, check_packaging, open_submission
-from paretune.data.finding import Finding, raise_for_findings
+from paretune.contrib.slobench.submission import (
+    File,
+    Submission,
+    check_packaging,
+    open_submission,
+    raise_for_errors,
+)
+from paretune.data.finding import Finding
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import DataError, ModelError
 from paretune.study import ModelSpec
@@ -22,12 +28,12 @@ Kind = Literal["superglue", "translation"]
 
 @dataclass(frozen=True)
 class CheckedSubmission:
-    """What was looked at.
+    """What is wrong with a submission.
 
     Attributes:
         kind: ``superglue`` or ``translation``.
-        answers: how many answers or lines each file has.
-        findings: everything that is wrong; a warning does not make SloBench refuse it.
+        answers: number of answers or lines by file.
+        findings: all faults; SloBench accepts a submission with warnings.
     """
 
     kind: Kind
@@ -46,13 +52,13 @@ class ScoredSubmission:
 
     Attributes:
         kind: ``superglue`` or ``translation``.
-        scores: SloBench's own numbers under its names, in 0..1.
-        intervals: of each of them, 95 % over the examples that were answered. A submission is one
-            set of answers: what another seed would change is in none.
-        missing: what was not computed, and why.
-        data: with what data and which versions.
-        sacrebleu: sacreBLEU's scores in 0..100 by signature; of translations only.
-        sacrebleu_intervals: of each of these.
+        scores: official scores by SloBench's names, in 0..1.
+        missing: the reason for each score that could not be computed.
+        data: sources and their versions.
+        sacrebleu: sacreBLEU's scores by signature, in 0..100; of translations only.
+        intervals: of each of ``scores``, 95 % over the examples. A submission is one set of
+            answers, so the variance over seeds is not in them.
+        sacrebleu_intervals: of each of ``sacrebleu``.
     """
 
     kind: Kind
@@ -65,24 +71,25 @@ class ScoredSubmission:
 
 
 def check(submission: Path, release: Path | None = None) -> CheckedSubmission:
-    """Look at a submission as SloBench would.
+    """Check a submission as SloBench does.
 
     Args:
-        submission: the zip that is to be handed in.
+        submission: the zip to hand in.
         release: what it answers: SuperGLUE's ``qa_test.zip`` or a folder with it, or the one file
-            of a translation task, in a zip or alone. None: the Slovene SuperGLUE that
-            ``paretune data fetch superglue-sl`` fetched.
+            of a translation task, in a zip or alone. None: the Slovene SuperGLUE downloaded by
+            ``paretune data fetch superglue-sl``.
 
     Raises:
-        DataError: a file is missing or cannot be read; what is wrong inside is a finding.
+        DataError: a file is missing or cannot be read; faults inside are findings.
     """
-    return check_opened(open_submission(submission), open_release(release))
-
-
-def check_opened(given: Submission, wanted: Submission) -> CheckedSubmission:
-    """The same of what has been read."""
-    kind, answers, found = _read(given, wanted)
-    return CheckedSubmission(kind, answers, (*check_packaging(given), *found))
+    opened, rows = open_submission(submission), open_release(release)
+    if _kind_of(rows) == "superglue":
+        answers, faults = superglue_zip.read_answers(opened, rows)
+        counts = {task: len(answers[task]) for task in answers}
+        return CheckedSubmission("superglue", counts, (*check_packaging(opened), *faults))
+    lines, faults = translation_zip.read_translations(opened, rows)
+    counts = {"lines": len(lines)}
+    return CheckedSubmission("translation", counts, (*check_packaging(opened), *faults))
 
 
 def score(
@@ -99,127 +106,141 @@ def score(
 
     Args:
         submission: answers or translations, complete.
-        reference: the right ones, in the same form, with labels.
+        reference: the correct ones, in the same form, with labels.
         language: of a translation, ``sl`` or ``en``.
         wordnet: a folder of WordNet's files, for METEOR.
-        bert: the model of BERTScore; without it there is none.
+        bert: the model of BERTScore; without it there is no BERTScore.
         layer: whose output BERTScore compares; None: SloBench's for its models, else the last.
-        online: BERTScore's model may be fetched.
+        online: BERTScore's model may be downloaded.
 
     Raises:
         DataError: a file is missing, or the submission has errors.
-        ModelError: BERTScore's model cannot be had, or has no such layer.
+        ModelError: BERTScore's model is not available, or has no such layer.
     """
-    given, right = open_submission(submission), open_submission(reference)
-    from paretune.contrib.slobench import submission_intervals as with_intervals
+    opened, references = open_submission(submission), open_submission(reference)
+    if _kind_of(references) == "superglue":
+        return _score_superglue(opened, references)
+    lines, faults = translation_zip.read_translations(opened, references)
+    raise_for_errors(faults)
+    reference_lines = translation_zip.read_segments(references)
+    scored = _score_translation(lines, reference_lines, language, wordnet)
+    if bert is None:
+        scored.missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
+        return scored
+    from paretune.contrib.slobench.submission_intervals import mean_interval
 
-    if _kind(right) == "superglue":
-        from paretune.contrib.slobench.official_scores import score_superglue
+    values, source = _score_bertscore(lines, reference_lines, bert, layer, online=online)
+    interval = mean_interval(values)
+    return replace(
+        scored,
+        scores={**scored.scores, "BERT score": interval.estimate},
+        intervals={**scored.intervals, "BERT score": interval},
+        data=(*scored.data, source),
+    )
 
-        answers, found = superglue_zip.read_answers(given, right)
-        _refuse_errors(found)
-        known = superglue_zip.read_references(right)
-        return ScoredSubmission(
-            "superglue",
-            score_superglue(answers, known),
-            intervals=with_intervals.superglue_intervals(answers, known),
-        )
+
+def open_release(path: Path | None) -> Submission:
+    """The release at a path (see :func:`check`), or in CLARIN's layout: one folder per task.
+
+    Raises:
+        DataError: there is none.
+    """
+    if path is None:
+        path = data_home() / "superglue-sl"
+        if not (path / "qa_test.zip").is_file():
+            raise DataError(
+                "the release is not there.",
+                where=str(path),
+                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
+            )
+    for inside in (path / "qa_test.zip", path / "qa_test"):
+        if inside.exists():
+            return open_submission(inside)
+    tasks = {task: path / task / "test.jsonl" for task in superglue_zip.FILES}
+    if any(file.is_file() for file in tasks.values()):
+        files = [
+            File(superglue_zip.FILES[task], f"{task}/test.jsonl", file.read_bytes())
+            for task, file in tasks.items()
+            if file.is_file()
+        ]
+        return Submission(path, False, tuple(files), ())
+    return open_submission(path)
+
+
+def _kind_of(release: Submission) -> Kind:
+    """SuperGLUE if any of its six files is there."""
+    names = {file.name for file in release.files}
+    return "translation" if names.isdisjoint(superglue_zip.FILES.values()) else "superglue"
+
+
+def _score_superglue(submission: Submission, reference: Submission) -> ScoredSubmission:
+    from paretune.contrib.slobench.official_scores import score_superglue
+    from paretune.contrib.slobench.submission_intervals import superglue_intervals
+
+    answers, faults = superglue_zip.read_answers(submission, reference)
+    raise_for_errors(faults)
+    references = superglue_zip.read_references(reference)
+    return ScoredSubmission(
+        "superglue",
+        score_superglue(answers, references),
+        intervals=superglue_intervals(answers, references),
+    )
+
+
+def _score_translation(
+    lines: list[str], references: list[str], language: str, wordnet: Path | None
+) -> ScoredSubmission:
+    """All scores but BERTScore."""
     from paretune.contrib.slobench.official_scores import score_segments
+    from paretune.contrib.slobench.submission_intervals import (
+        sacrebleu_intervals,
+        segment_intervals,
+    )
     from paretune.metrics import signatures
     from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
 
-    ours, found = translation_zip.read_translations(given, right)
-    _refuse_errors(found)
-    theirs = translation_zip.read_segments(right)
-    parts = score_segments(ours, theirs, language, wordnet=wordnet)
-    missing, data = dict(parts.missing), parts.data
-    intervals = with_intervals.segment_intervals(parts, len(theirs))
+    segments = score_segments(lines, references, language, wordnet=wordnet)
+    missing = dict(segments.missing)
     if "CHRF (avg)" in missing:
         missing["CHRF (corpus)"] = missing["CHRF (avg)"]
-    if bert is None:
-        missing["BERT score"] = "it needs a model. Name one: --bert-model MODEL."
-    else:
-        values, said = _score_bertscore(ours, theirs, bert, layer, online=online)
-        intervals["BERT score"] = with_intervals.mean_interval(values)
-        data = (*data, said)
-    signed = {m.name: f"{SACREBLEU_NAMES[m.name]}|{signatures([m.name])[m.name]}" for m in METRICS}
-    by_name = with_intervals.sacrebleu_intervals(ours, theirs)
+    intervals = segment_intervals(segments, len(references))
+    own_names = [metric.name for metric in METRICS]
+    signed = {
+        name: f"{SACREBLEU_NAMES[name]}|{signature}"
+        for name, signature in signatures(own_names).items()
+    }
+    by_name = sacrebleu_intervals(lines, references)
     return ScoredSubmission(
         "translation",
-        {name: one.estimate for name, one in intervals.items()},
+        {name: interval.estimate for name, interval in intervals.items()},
         missing,
-        data,
-        {signed[metric.name]: metric.compute(theirs, ours, ()) for metric in METRICS},
+        segments.data,
+        {signed[metric.name]: metric.compute(references, lines, ()) for metric in METRICS},
         intervals,
         {signature: by_name[SACREBLEU_NAMES[name]] for name, signature in signed.items()},
     )
 
 
-def open_release(asked: Path | None) -> Submission:
-    """The release at a place as :func:`check` takes it, or in CLARIN's layout, a folder a task.
-
-    Raises:
-        DataError: there is none.
-    """
-    if asked is None:
-        asked = data_home() / "superglue-sl"
-        if not (asked / "qa_test.zip").is_file():
-            raise DataError(
-                "the release is not there.",
-                where=str(asked),
-                remedy="Run `paretune data fetch superglue-sl`, or name it: --release PATH.",
-            )
-    for inside in (asked / "qa_test.zip", asked / "qa_test"):
-        if inside.exists():
-            return open_submission(inside)
-    tasks = {task: asked / task / "test.jsonl" for task in superglue_zip.FILES}
-    if any(path.is_file() for path in tasks.values()):
-        files = [
-            File(superglue_zip.FILES[task], f"{task}/test.jsonl", path.read_bytes())
-            for task, path in tasks.items()
-            if path.is_file()
-        ]
-        return Submission(asked, False, tuple(files), ())
-    return open_submission(asked)
-
-
-def _read(given: Submission, wanted: Submission) -> tuple[Kind, dict[str, int], list[Finding]]:
-    kind = _kind(wanted)
-    if kind == "superglue":
-        answers, found = superglue_zip.read_answers(given, wanted)
-        return kind, {task: len(rows) for task, rows in answers.items()}, found
-    text, found = translation_zip.read_translations(given, wanted)
-    return kind, {"lines": len(text)}, found
-
-
-def _kind(wanted: Submission) -> Kind:
-    """SuperGLUE if any of its six files is there."""
-    names = {file.name for file in wanted.files}
-    return "translation" if names.isdisjoint(superglue_zip.FILES.values()) else "superglue"
-
-
-def _refuse_errors(found: list[Finding]) -> None:
-    raise_for_findings([finding for finding in found if finding.severity == "error"])
-
-
 def _score_bertscore(
-    ours: list[str], theirs: list[str], spec: ModelSpec, layer: int | None, *, online: bool
+    lines: list[str], references: list[str], spec: ModelSpec, layer: int | None, *, online: bool
 ) -> tuple[list[float], str]:
-    """BERTScore's F1 of each line, and what made it."""
+    """BERTScore's F1 of each line, and its source as a phrase."""
     from paretune.metrics.bertscore import default_layer, score_pairs
     from paretune.models.headless_encoder import load_headless_encoder
     from paretune.models.sources.resolve import resolve_source
 
     source = resolve_source(spec, offline=not online)
     model, tokenizer = load_headless_encoder(source)
-    layers = int(model.config.num_hidden_layers)
-    layer = default_layer(source.name, layers) if layer is None else layer
-    if layer > layers:
+    num_layers = int(model.config.num_hidden_layers)
+    layer = default_layer(source.name, num_layers) if layer is None else layer
+    if layer > num_layers:
         raise ModelError(
             f"has no layer {layer}.",
             where=f"model {source.name}",
-            remedy=f"Name one of 0 (the embeddings) to {layers}.",
+            remedy=f"Name one of 0 (the embeddings) to {num_layers}.",
         )
     pinned = f"@{source.revision}" if source.revision else f", files {source.weights_hash[:12]}"
-    said = f"BERTScore F1 of {source.name}{pinned}, layer {layer}, no idf, not rescaled"
-    return [float(value) for value in score_pairs(ours, theirs, model, tokenizer, layer)], said
+    phrase = f"BERTScore F1 of {source.name}{pinned}, layer {layer}, no idf, not rescaled"
+    return [
+        float(value) for value in score_pairs(lines, references, model, tokenizer, layer)
+    ], phrase

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from paretune.data.finding import Finding
 from paretune.errors import StoreError, StudyError
@@ -16,17 +16,38 @@ if TYPE_CHECKING:
     from paretune.analysis.run_selection import SelectedRun
     from paretune.contrib.slobench.submission_card import SubmittedTask
     from paretune.planning.context import StudyContext
-    from paretune.store import Store
+
+
+class SubmissionInputs(TypedDict, total=False):
+    """What SloBench wants answered.
+
+    Attributes:
+        release: SuperGLUE's ``qa_test.zip`` or a folder with it; by default the one from which the
+            study's tasks were read.
+        source: for a translation, SloBench's file to translate, one sentence per line.
+        task: the translation to which it belongs, if there are several.
+    """
+
+    release: Path | None
+    source: Path | None
+    task: str | None
 
 
 @dataclass(frozen=True)
-class Submitted:
-    """``folder`` holds the zips and their README (``said``); ``parts``: one for each task."""
+class SubmissionResult:
+    """A submission that was written and read back.
+
+    Attributes:
+        folder: holds the zips and their README.
+        parts: one for each task.
+        warnings: faults with which SloBench still accepts it.
+        readme: the text of the README.
+    """
 
     folder: Path
     parts: tuple[SubmittedTask, ...]
     warnings: tuple[Finding, ...]
-    said: str
+    readme: str
 
 
 def export_slobench(
@@ -34,13 +55,11 @@ def export_slobench(
     *,
     to: Path | str | None = None,
     store: Path | str | None = None,
-    release: Path | None = None,
-    source: Path | None = None,
-    task: str | None = None,
     train_again: bool = False,
     online: bool = False,
-    tell: Callable[[str], None] = lambda said: None,
-) -> Submitted:
+    tell: Callable[[str], None] = lambda sentence: None,
+    **inputs: Unpack[SubmissionInputs],
+) -> SubmissionResult:
     """Answer SloBench's test rows with the best run of each task, and check what was written.
 
     Args:
@@ -48,115 +67,133 @@ def export_slobench(
             a translation.
         to: the folder to make; ``exports/STUDY/slobench`` by default.
         store: folder of the results; ``studies/NAME`` by default.
-        release: SuperGLUE's ``qa_test.zip`` or a folder with it; by default the one that the
-            study's tasks were read from.
-        source: of a translation, SloBench's file to translate, a sentence a line.
-        task: the translation that it belongs to, where there are several.
-        train_again: where weights were not kept, train those runs once more.
-        online: models may be fetched from the hub.
-        tell: told in a sentence what is being done, since it may take minutes.
+        train_again: train a run once more if its weights were not kept.
+        online: models may be downloaded from the hub.
+        tell: called with a sentence before each step that may take minutes.
+        inputs: what is to be answered: ``release``, ``source``, ``task``
+            (:class:`SubmissionInputs`).
 
     Raises:
-        StudyError: a task of the six is missing, or the folder is there already.
-        StoreError: a task has no ended final run, or its weights were not kept.
+        StudyError: one of the six tasks is missing, or the folder exists.
+        StoreError: a task has no finished run, or its weights were not kept.
         DataError: what is to be answered cannot be read, or is not that of the study.
     """
-    from paretune.verbs import study_input
+    from paretune.verbs.study_input import resolve_study
 
-    given = study_input.resolve_study(study)  # before torch is imported
+    study = resolve_study(study)  # before torch is imported
+    release, source = inputs.get("release"), inputs.get("source")
     from paretune.analysis.cells import group_into_cells
-    from paretune.contrib.slobench import (
-        submission_card,
-        superglue_rows,
-        superglue_submission,
-        translation_submission,
-    )
+    from paretune.contrib.slobench import superglue_submission, translation_submission
     from paretune.contrib.slobench.evaluate import open_release
     from paretune.contrib.slobench.submission import open_submission
+    from paretune.contrib.slobench.submission_card import render_submission_card
+    from paretune.contrib.slobench.superglue_rows import common_source, find_superglue_tasks
     from paretune.exporting import atomic_folder, weights
     from paretune.planning.context import StudyContext
     from paretune.store import Store
     from paretune.verbs.report import load_results
 
-    six = superglue_rows.find_superglue_tasks(given)
-    pairs = _select_translation(given, source, task)
-    if six or not pairs:
-        superglue_rows.check_all_tasks(given, six)
-    elif release is not None:
-        raise StudyError(
-            "has no task of SuperGLUE, to which --release belongs.",
-            where=f"study {given.study}",
-            remedy="Leave it out; --source is the file to translate.",
-        )
-    target = Path(to) if to is not None else Path("exports", given.study, "slobench")
+    superglue = find_superglue_tasks(study)
+    translations = _select_translation(study, source, inputs.get("task"))
+    _check_tasks(study, superglue, translations, release)
+    target = Path(to) if to is not None else Path("exports", study.study, "slobench")
     atomic_folder.check_target(target)
-    found = load_results(given, store)
-    specs = {**six, **{spec.key: [spec] for spec in pairs}}
-    chosen = _select_runs(specs, group_into_cells(given, found.records), given)
+    results = load_results(study, store)
+    specs = {**superglue, **{spec.key: [spec] for spec in translations}}
+    selected = _select_runs(specs, group_into_cells(study, results.records), study)
     if not train_again:
-        with Store.open(found.folder) as stored:
-            weights.check_weights_kept(
-                [by.record for by in chosen.values() if not by.baseline], stored
-            )
+        with Store.open(results.folder) as opened:
+            trained = [run.record for run in selected.values() if not run.baseline]
+            weights.check_weights_kept(trained, opened)
     context = StudyContext(offline=not online)
-    # All that can be refused is, before anything is computed.
+    # Everything that can be refused is refused before anything is computed.
     releases = []
-    if six:
-        releases.append(open_release(release or superglue_rows.common_source(six)))
-    rows = [superglue_submission.prepare_superglue(n, chosen[n], releases[0], context) for n in six]
+    if superglue:
+        releases.append(open_release(release or common_source(superglue)))
+    label_requests = [
+        superglue_submission.prepare_superglue(name, selected[name], releases[0], context)
+        for name in superglue
+    ]
     if source is not None:
         releases.append(open_submission(source))
-    texts = [
-        translation_submission.prepare_translation(s.key, chosen[s.key], releases[-1])
-        for s in pairs
+    text_requests = [
+        translation_submission.prepare_translation(spec.key, selected[spec.key], releases[-1])
+        for spec in translations
     ]
-    for by in chosen.values():
-        _refuse_changed(by, context)
-    parts, answers, lines = [], {}, {}
-    with Store.open(found.folder) as stored:
-        for one in rows:
-            tell(_describe_start(one.name, len(one.rows), one.by))
-            saved = _weights(one.by, stored, train_again, tell)
-            answers[one.name], part = superglue_submission.answer_superglue(one, context, saved)
+    _refuse_changed(selected.values(), context)
+
+    parts: list[SubmittedTask] = []
+    answers, lines = {}, {}
+    with Store.open(results.folder) as opened:
+
+        def load_weights(name: str, num_rows: int, run: SelectedRun) -> bytes | None:
+            tell(f"{name}: {num_rows:,} rows by {' x '.join(run.record.run.cell)}")
+            if run.baseline:
+                return None
+            return weights.load_or_retrain(run.record, opened, train_again=train_again, tell=tell)
+
+        for request in label_requests:
+            trained_weights = load_weights(request.name, len(request.rows), request.by)
+            answers[request.name], part = superglue_submission.answer_superglue(
+                request, context, trained_weights
+            )
             parts.append(part)
-        for each in texts:
-            tell(_describe_start(each.name, len(each.sources), each.by))
-            saved = _weights(each.by, stored, train_again, tell)
-            lines[each.file], part = translation_submission.answer_translation(each, context, saved)
+        for text_request in text_requests:
+            num_rows = len(text_request.sources)
+            trained_weights = load_weights(text_request.name, num_rows, text_request.by)
+            lines[text_request.file], part = translation_submission.answer_translation(
+                text_request, context, trained_weights
+            )
             parts.append(part)
     warnings: list[Finding] = []
+    readme = render_submission_card(study, parts, releases)
     with atomic_folder.atomic_folder(target) as folder:
         if answers:
             warnings += superglue_submission.write_superglue(folder, answers, releases[0])
-        for name, translated in lines.items():
-            warnings += translation_submission.write_translation(
-                folder / name, translated, releases[-1]
-            )
-        said = submission_card.render_submission_card(given, parts, releases)
-        (folder / "README.md").write_text(said, encoding="utf-8")
-    return Submitted(target, tuple(parts), tuple(warnings), said)
+        for name, texts in lines.items():
+            warnings += translation_submission.write_translation(folder / name, texts, releases[-1])
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+    return SubmissionResult(target, tuple(parts), tuple(warnings), readme)
+
+
+def _check_tasks(
+    study: Study,
+    superglue: Mapping[str, Sequence[TaskSpec]],
+    translations: Sequence[TaskSpec],
+    release: Path | None,
+) -> None:
+    from paretune.contrib.slobench.superglue_rows import check_all_tasks
+
+    if superglue or not translations:
+        check_all_tasks(study, superglue)
+    elif release is not None:
+        raise StudyError(
+            "has no task of SuperGLUE, to which --release belongs.",
+            where=f"study {study.study}",
+            remedy="Leave it out; --source is the file to translate.",
+        )
 
 
 def _select_translation(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
-    """The translation that is asked for, if the study has one: SloBench's source has no name."""
-    found = [spec for spec in study.tasks if spec.is_translation and task in (None, spec.key)]
+    """The translation to answer, if the study has one: SloBench's source names none."""
+    specs = [spec for spec in study.tasks if spec.is_translation and task in (None, spec.key)]
     where = f"study {study.study}"
-    every = ", ".join(spec.key for spec in study.tasks if spec.is_translation)
-    if not found and (task is not None or source is not None):
+    names = ", ".join(spec.key for spec in study.tasks if spec.is_translation)
+    if not specs and (task is not None or source is not None):
         raise StudyError(
             f'has no translation "{task}".' if task else "has no translation.",
             where=where,
-            remedy=f"It has {every}." if every else "--source and --task belong to one.",
+            remedy=f"It has {names}." if names else "--source and --task belong to one.",
         )
-    if found and source is None:
+    if specs and source is None:
         raise StudyError(
-            f"is a translation ({every}), and what SloBench wants translated is not public.",
+            f"is a translation ({names}), and what SloBench wants translated is not public.",
             where=where,
             remedy="Name the file that you have from it: --source FILE, a sentence a line.",
         )
-    if len(found) > 1:
-        raise StudyError("has several translations.", where=where, remedy=f"Say --task: {every}.")
-    return found
+    if len(specs) > 1:
+        raise StudyError("has several translations.", where=where, remedy=f"Say --task: {names}.")
+    return specs
 
 
 def _select_runs(
@@ -165,42 +202,30 @@ def _select_runs(
     """The best run of each task."""
     from paretune.analysis.run_selection import select_run
 
-    found, waiting = {}, []
+    selected, unfinished = {}, []
     for name, variants in specs.items():
-        written = {spec.key: spec for spec in variants}
-        by = select_run([cell for cell in cells if cell.task in written])
-        if by is None:
-            waiting.append(" or ".join(written))
-            continue
-        found[name] = by
-    if waiting:
+        keys = {spec.key: spec for spec in variants}
+        run = select_run([cell for cell in cells if cell.task in keys])
+        if run is None:
+            unfinished.append(" or ".join(keys))
+        else:
+            selected[name] = run
+    if unfinished:
         raise StoreError(
-            f"no final run has ended with scores on {', '.join(waiting)}.",
+            f"no final run has ended with scores on {', '.join(unfinished)}.",
             where=f"study {study.study}",
             remedy="Run the study first; `paretune report` shows what there is.",
         )
-    return found
+    return selected
 
 
-def _refuse_changed(by: SelectedRun, context: StudyContext) -> None:
-    """A run is known by its data, its model's files and its method's code: they are the same."""
-    if context.identify(by.record.run) != by.record.run_id:
-        raise StoreError(
-            "its data, its model's files or the method's code are not those it was trained with.",
-            where=" x ".join(by.record.run.cell),
-            remedy="Run the study again: what is unchanged stays.",
-        )
-
-
-def _weights(
-    by: SelectedRun, stored: Store, train_again: bool, tell: Callable[[str], None]
-) -> bytes | None:
-    from paretune.exporting import weights
-
-    if by.baseline:
-        return None
-    return weights.load_or_retrain(by.record, stored, train_again=train_again, tell=tell)
-
-
-def _describe_start(name: str, rows: int, by: SelectedRun) -> str:
-    return f"{name}: {rows:,} rows by {' x '.join(by.record.run.cell)}"
+def _refuse_changed(runs: Iterable[SelectedRun], context: StudyContext) -> None:
+    """Check that data, model files and method code are those with which the runs were trained."""
+    for run in runs:
+        if context.identify(run.record.run) != run.record.run_id:
+            raise StoreError(
+                "its data, its model's files or the method's code are not those it was trained "
+                "with.",
+                where=" x ".join(run.record.run.cell),
+                remedy="Run the study again: what is unchanged stays.",
+            )

@@ -32,31 +32,25 @@ NO_MATCH = 1e-16
 Words = Sequence[str]
 
 
-def bleu(hypotheses: Sequence[Words], references: Sequence[Words]) -> float:
-    """BLEU-4 over all sentences together, in 0..1; of one sentence: give lists of one."""
-    each = [count_ngrams(*pair) for pair in zip(hypotheses, references, strict=True)]
-    return float(from_sums(np.array(each).sum(axis=0))) if each else 0.0
-
-
 def count_ngrams(hypothesis: Words, reference: Words) -> tuple[int, ...]:
-    """Of one sentence: length, the reference's, matched n-grams and all n-grams of four orders."""
-    matched, counted = [], []
+    """Of one sentence: its length, the reference's, matched and all n-grams of four orders."""
+    matched, totals = [], []
     for order in range(ORDERS):
         ours, theirs = (_grams(tuple(w), order + 1) for w in (hypothesis, reference))
         matched.append(_common(ours, theirs))
         # NLTK counts 1 where a sentence is too short for the order, also in a corpus.
-        counted.append(max(1, ours.total()))
-    return len(hypothesis), len(reference), *matched, *counted
+        totals.append(max(1, ours.total()))
+    return len(hypothesis), len(reference), *matched, *totals
 
 
 def from_sums(sums: ArrayLike) -> NDArray[Any]:
     """BLEU-4 for each leading index; the last axis is that of :func:`count_ngrams`, summed."""
     table = np.asarray(sums, dtype=float)
-    length, wanted = table[..., 0], table[..., 1]
-    matched, counted = table[..., 2 : 2 + ORDERS], table[..., 2 + ORDERS :]
-    short = np.divide(wanted, length, out=np.ones(length.shape), where=length > 0)
-    brevity = np.where(length > wanted, 0.0, 1 - short)
-    logs = np.log(np.where(matched > 0, matched, SMOOTHING) / counted)
+    length, reference_length = table[..., 0], table[..., 1]
+    matched, totals = table[..., 2 : 2 + ORDERS], table[..., 2 + ORDERS :]
+    ratio = np.divide(reference_length, length, out=np.ones(length.shape), where=length > 0)
+    brevity = np.where(length > reference_length, 0.0, 1 - ratio)
+    logs = np.log(np.where(matched > 0, matched, SMOOTHING) / totals)
     return np.where(matched[..., 0] > 0, np.exp(brevity + logs.mean(axis=-1)), 0.0)
 
 

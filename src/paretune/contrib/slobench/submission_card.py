@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 from paretune import metrics
 from paretune.analysis.run_selection import SelectedRun
-from paretune.analysis.statistics.score_interval import Interval
 from paretune.contrib.slobench.submission import File, Submission
 from paretune.reporting.text.formatting import (
     format_examples,
@@ -33,8 +32,8 @@ class SubmittedTask:
     Attributes:
         name: SloBench's of a SuperGLUE task, the study's of a translation.
         file: the zip that holds it.
-        rows: how many answers or lines.
-        by: the run that answered, and of which cell.
+        rows: number of answers or lines.
+        by: the run that answered, and its cell.
         notes: sentences on what a reader would not expect.
     """
 
@@ -47,42 +46,42 @@ class SubmittedTask:
     @property
     def quality(self) -> str:
         """``0.71 [0.49, 0.94] (accuracy on 18 examples)``: the run's own selection score."""
-        found = self.by.run_interval
+        score = self.by.run_interval
         metric = metrics.get(self.by.cell.metric).title
-        return f"{format_interval(found)} ({metric} on {format_examples(found)})" if found else "–"
+        return f"{format_interval(score)} ({metric} on {format_examples(score)})" if score else "–"
 
     @property
     def mean(self) -> str:
-        """``0.70 [0.52, 0.88] (5 seeds)``: the cell's, on the same examples."""
-        found: Interval | None = self.by.interval
-        return f"{format_interval(found)} ({pluralise(found.n_seeds, 'seed')})" if found else "–"
+        """``0.70 [0.52, 0.88] (5 seeds)``: the cell's mean score on the same examples."""
+        score = self.by.interval
+        return f"{format_interval(score)} ({pluralise(score.n_seeds, 'seed')})" if score else "–"
 
 
 def list_notes(by: SelectedRun, *, cut: int, rows: int, constant: str | None) -> tuple[str, ...]:
-    """What is to be known of a task's answers.
+    """What a reader of a task's answers should know, as sentences.
 
     Args:
         by: the run that answered.
-        cut: texts that were longer than the run reads.
+        cut: number of texts that were truncated.
         rows: of the release.
-        constant: the one label that every row got, if so.
+        constant: the label that every row got, if it is one.
     """
-    run, found = by.record.run, []
+    run, notes = by.record.run, []
     if by.baseline:
-        found.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
+        notes.append(f"No model has ended a run, so a baseline answers ({run.method.key}).")
     if by.seeds < by.cell.expected_runs:
-        found.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
+        notes.append(f"Of {by.cell.expected_runs} seeds, {by.seeds} have ended so far.")
     if by.failed_seeds:
-        what = pluralise(by.failed_seeds, "seed")
-        found.append(f"{what} diverged or did not fit, and counted as the lowest score.")
+        count = pluralise(by.failed_seeds, "seed")
+        notes.append(f"{count} diverged or did not fit, and counted as the lowest score.")
     if run.selection == "test":
-        found.append("Chosen on the published validation part, as the study's protocol has it.")
+        notes.append("Chosen on the published validation part, as the study's protocol has it.")
     if cut:
         limit = run.training.max_length
-        found.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
+        notes.append(f"{cut:,} of {rows:,} rows were cut to {limit} tokens at most.")
     if constant is not None:
-        found.append(f"Every row got the same answer, {constant}.")
-    return tuple(found)
+        notes.append(f"Every row got the same answer, {constant}.")
+    return tuple(notes)
 
 
 def render_submission_card(
@@ -106,8 +105,8 @@ def render_submission_card(
         "which a run was chosen is too good on average.",
         "",
     ]
-    told = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
-    lines += [*told, ""] if told else []
+    notes = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
+    lines += [*notes, ""] if notes else []
     source = (
         " --source FILE" if any(part.by.record.run.task.is_translation for part in parts) else ""
     )

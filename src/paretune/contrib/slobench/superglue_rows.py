@@ -1,4 +1,4 @@
-"""From a study's answers to SloBench's: which row is meant, and how its label is spelled."""
+"""From a study's tasks and answers to SloBench's SuperGLUE: row ids and spelling of labels."""
 
 from __future__ import annotations
 
@@ -16,35 +16,38 @@ LANGUAGE = "sl"
 
 
 def find_superglue_tasks(study: Study) -> dict[str, list[TaskSpec]]:
-    """The study's tasks whose test rows SloBench asks for, by SloBench's name, in its order."""
-    found: dict[str, list[TaskSpec]] = {}
-    for name, task in NAMES.items():
-        specs = [t for t in study.tasks if t.name == name and not t.has_own_data]
-        specs = [t for t in specs if t.language in (None, LANGUAGE)]
+    """The study's tasks that SloBench has, by SloBench's name and in its order."""
+    tasks: dict[str, list[TaskSpec]] = {}
+    for name, slobench_name in NAMES.items():
+        specs = [
+            spec
+            for spec in study.tasks
+            if spec.name == name and not spec.has_own_data and spec.language in (None, LANGUAGE)
+        ]
         if specs:
-            found[task] = specs
-    return found
+            tasks[slobench_name] = specs
+    return tasks
 
 
 def check_all_tasks(study: Study, specs: Mapping[str, Sequence[TaskSpec]]) -> None:
-    """Check that all six are there: SloBench refuses five.
+    """Check that all six tasks are there: SloBench refuses a submission without one of them.
 
     Raises:
-        StudyError: with those that are missing.
+        StudyError: names the missing ones.
     """
-    missing = [name for name, task in NAMES.items() if task not in specs]
+    missing = [name for name, slobench_name in NAMES.items() if slobench_name not in specs]
     if missing:
-        added = ", ".join(f"{{name: {name}, language: {LANGUAGE}}}" for name in missing)
+        entries = ", ".join(f"{{name: {name}, language: {LANGUAGE}}}" for name in missing)
         raise StudyError(
-            f"has {6 - len(missing)} of the six tasks that a submission answers; it lacks "
+            f"has {len(NAMES) - len(missing)} of the six tasks that a submission answers; it lacks "
             f"{', '.join(missing)}.",
             where=f"study {study.study}",
-            remedy=f"Add to its tasks {added}, and run it again: what has ended stays.",
+            remedy=f"Add to its tasks {entries}, and run it again: finished runs stay.",
         )
 
 
 def common_source(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
-    """The folder that all tasks are read from; None: the one that was fetched.
+    """The folder from which all tasks are read; None: the downloaded one.
 
     Raises:
         StudyError: there are several.
@@ -60,28 +63,30 @@ def common_source(specs: Mapping[str, Sequence[TaskSpec]]) -> Path | None:
     return None if source is None else Path(source)
 
 
-def match_rows(task: str, dataset: Dataset, wanted: Iterable[Key]) -> list[Key]:
-    """Which row of the release each of the dataset's unlabelled examples is, in their order.
+def match_rows(task: str, dataset: Dataset, release_keys: Iterable[Key]) -> list[Key]:
+    """The release's row of each unlabelled example of the dataset, in their order.
 
     Raises:
-        DataError: they are not the release's rows, all of them, each once.
+        DataError: the examples are not the rows of the release, all of them, each once.
     """
-    rows = set(wanted)
+    rows = set(release_keys)
     numbers = [example.uid.partition(":")[2] for example in dataset.unlabelled]
-    found = [_parse_key(task, number) for number in numbers]
-    missing = rows - set(found)
-    strange = [n for n, key in zip(numbers, found, strict=True) if key not in rows]
-    if missing or strange or len(found) != len(rows):
-        told = [f"{len(missing)} of {len(rows)} rows are not in the study's data"] * bool(missing)
-        if strange:
-            told.append(f"the study's data has {len(strange)} others (idx {strange[0]})")
+    keys = [_parse_key(task, number) for number in numbers]
+    num_missing = len(rows - set(keys))
+    unknown = [n for n, key in zip(numbers, keys, strict=True) if key not in rows]
+    if num_missing or unknown or len(keys) != len(rows):
+        faults = []
+        if num_missing:
+            faults.append(f"{num_missing} of {len(rows)} rows are not in the study's data")
+        if unknown:
+            faults.append(f"the study's data has {len(unknown)} others (idx {unknown[0]})")
         raise DataError(
-            f"{', '.join(told) or 'rows are repeated'}.",
+            f"{', '.join(faults) or 'rows are repeated'}.",
             where=f"{task}.jsonl of the release, task {dataset.task}",
             remedy="Every row needs an answer: give the task the source of this release, "
             "or name the release that it was read from: --release PATH.",
         )
-    return [key for key in found if key is not None]
+    return [key for key in keys if key is not None]
 
 
 def spell_labels(task: str, rows: Sequence[Key], labels: Sequence[int]) -> Answers:
@@ -90,7 +95,7 @@ def spell_labels(task: str, rows: Sequence[Key], labels: Sequence[int]) -> Answe
 
 
 def _parse_key(task: str, number: str) -> Key | None:
-    """``7``, or ``0/3/11`` of MultiRC; None where it is no idx of a release (``7#12``)."""
+    """``7``, or ``0/3/11`` of MultiRC; None for what is no idx of a release (``7#12``)."""
     parts = number.split("/")
     if not all(part.isdecimal() for part in parts):
         return None

@@ -9,10 +9,15 @@ from pathlib import Path
 from paretune.analysis.run_selection import SelectedRun
 from paretune.contrib.slobench import superglue_rows, superglue_zip
 from paretune.contrib.slobench.official_scores import Answers, Key
-from paretune.contrib.slobench.submission import Submission, check_packaging, open_submission
+from paretune.contrib.slobench.submission import (
+    Submission,
+    check_packaging,
+    open_submission,
+    raise_for_errors,
+)
 from paretune.contrib.slobench.submission_card import SubmittedTask, list_notes
 from paretune.data.example import Dataset
-from paretune.data.finding import Finding, raise_for_findings
+from paretune.data.finding import Finding
 from paretune.exporting.predict import predict_labels
 from paretune.planning.context import StudyContext
 
@@ -21,7 +26,14 @@ NAME = "superglue.zip"
 
 @dataclass(frozen=True)
 class SuperglueRequest:
-    """One of the six tasks: the run that answers, and the row that each unlabelled example is."""
+    """One of the six tasks to be answered.
+
+    Attributes:
+        name: SloBench's name of the task.
+        by: the run that answers.
+        dataset: its unlabelled examples are what is answered.
+        rows: the release's row of each of them.
+    """
 
     name: str
     by: SelectedRun
@@ -32,7 +44,7 @@ class SuperglueRequest:
 def prepare_superglue(
     name: str, by: SelectedRun, release: Submission, context: StudyContext
 ) -> SuperglueRequest:
-    """What one task asks for.
+    """Match the rows of one task with the study's data.
 
     Raises:
         DataError: the release has other rows than the study's data.
@@ -43,30 +55,30 @@ def prepare_superglue(
 
 
 def answer_superglue(
-    task: SuperglueRequest, context: StudyContext, weights: bytes | None
+    request: SuperglueRequest, context: StudyContext, weights: bytes | None
 ) -> tuple[Answers, SubmittedTask]:
-    """The answers to one task, and what is to be told of them."""
-    run, examples = task.by.record.run, task.dataset.unlabelled
-    given = predict_labels(run, task.dataset, examples, context, weights)
-    answers = superglue_rows.spell_labels(task.name, task.rows, given.labels)
-    one = str(next(iter(answers.values()))) if len(set(answers.values())) == 1 else None
-    said = list_notes(task.by, cut=given.cut, rows=len(answers), constant=one)
-    return answers, SubmittedTask(task.name, NAME, len(answers), task.by, said)
+    """The answers to one task, and its entry in the card."""
+    run, examples = request.by.record.run, request.dataset.unlabelled
+    predicted = predict_labels(run, request.dataset, examples, context, weights)
+    answers = superglue_rows.spell_labels(request.name, request.rows, predicted.labels)
+    distinct = set(answers.values())
+    constant = str(distinct.pop()) if len(distinct) == 1 else None
+    notes = list_notes(request.by, cut=predicted.cut, rows=len(answers), constant=constant)
+    return answers, SubmittedTask(request.name, NAME, len(answers), request.by, notes)
 
 
 def write_superglue(
     folder: Path, answers: Mapping[str, Answers], release: Submission
 ) -> list[Finding]:
-    """Write the zip, and read it back as SloBench would; the warnings.
+    """Write the zip, read it back as SloBench does, and return the warnings.
 
     Raises:
-        DataError: it would be refused.
+        DataError: SloBench would refuse it.
     """
-    path = superglue_zip.write_answers(folder / NAME, answers)
-    submission = open_submission(path)
-    read, found = superglue_zip.read_answers(submission, release)
-    found = [*check_packaging(submission), *found]
-    if read != answers and not found:
-        found.append(Finding("error", "read-back", NAME, "holds other answers.", ""))
-    raise_for_findings([finding for finding in found if finding.severity == "error"])
-    return found
+    submission = open_submission(superglue_zip.write_answers(folder / NAME, answers))
+    read_back, faults = superglue_zip.read_answers(submission, release)
+    findings = [*check_packaging(submission), *faults]
+    if read_back != answers and not findings:
+        findings.append(Finding("error", "read-back", NAME, "holds other answers.", ""))
+    raise_for_errors(findings)
+    return findings

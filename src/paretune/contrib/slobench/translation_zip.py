@@ -1,4 +1,4 @@
-"""A translation submission: exactly one text file in a zip, a line a segment."""
+"""A translation submission: exactly one text file in a zip, one line per segment."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def read_translations(
 
     Args:
         submission: what is handed in.
-        release: source or reference: as many lines in its one file.
+        release: source or reference: one file with as many lines.
 
     Raises:
-        DataError: the release has not one file of text.
+        DataError: the release is not one file of text.
     """
-    wanted = len(read_segments(release))
+    num_segments = len(read_segments(release))
     names = [file.name for file in submission.files]
-    found = [
+    findings = [
         Finding("error", "litter", f"{submission.path.name}::{name}", "was left by the system.",
                 "Leave it out (zip -X on macOS): SloBench refuses all but exactly one file.")
         for name in submission.litter
@@ -35,12 +35,12 @@ def read_translations(
     if len(names) != 1 or "/" in names[0]:
         what = f"holds {', '.join(names) or 'no file'}; SloBench takes exactly one, at the root."
         remedy = "Zip the one file of translations and nothing else."
-        found.append(Finding("error", "one-file", submission.path.name, what, remedy))
+        findings.append(Finding("error", "one-file", submission.path.name, what, remedy))
     if len(names) != 1:
-        return [], found
-    text, faults = read_lines(submission.files[0])
+        return [], findings
+    lines, faults = read_lines(submission.files[0])
     where = submission.files[0].where
-    for number, line in enumerate(text, 1):
+    for number, line in enumerate(lines, 1):
         if crashes_slobench(line):
             what = (
                 "begins with the end of a sentence; NLTK 3.6.6 stops there, and SloBench refuses "
@@ -51,19 +51,19 @@ def read_translations(
                 Finding("error", "stops-slobench", f"{where} line {number}", what, remedy)
             )
     for code in dict.fromkeys(fault.code for fault in faults):
-        found += truncate_findings([fault for fault in faults if fault.code == code])
-    if len(text) != wanted and not any(fault.code == "not-utf-8" for fault in faults):
-        what = f"has {len(text):,} lines; the release has {wanted:,}."
+        findings += truncate_findings([fault for fault in faults if fault.code == code])
+    if len(lines) != num_segments and not any(fault.code == "not-utf-8" for fault in faults):
+        what = f"has {len(lines):,} lines; the release has {num_segments:,}."
         remedy = "One line a segment, in the release's order."
-        found.append(Finding("error", "line-count", where, what, remedy))
-    return text, found
+        findings.append(Finding("error", "line-count", where, what, remedy))
+    return lines, findings
 
 
 def read_segments(release: Submission) -> list[str]:
-    """The lines of a release's or reference's one file.
+    """The lines of the one file of a release or reference.
 
     Raises:
-        DataError: it has not one, or no text.
+        DataError: there is not exactly one file, or it holds no text.
     """
     if len(release.files) != 1:
         names = ", ".join(file.name for file in release.files) or "nothing"
@@ -72,24 +72,26 @@ def read_segments(release: Submission) -> list[str]:
             where=str(release.path),
             remedy="Name the file, or a zip with it alone.",
         )
-    text, faults = read_lines(release.files[0])
-    # An empty segment is the release's own affair.
-    wrong = [fault for fault in faults if fault.code not in ("empty-line", "byte-order-mark")]
-    if wrong or not text:
-        where = wrong[0].where if wrong else release.files[0].where
-        raise DataError(wrong[0].what if wrong else "has no lines.", where=where)
-    return text
+    lines, faults = read_lines(release.files[0])
+    # A release may have empty segments.
+    errors = [fault for fault in faults if fault.code not in ("empty-line", "byte-order-mark")]
+    if errors:
+        raise DataError(errors[0].what, where=errors[0].where)
+    if not lines:
+        raise DataError("has no lines.", where=release.files[0].where)
+    return lines
 
 
 def write_translations(path: Path, translations: Sequence[str]) -> Path:
     """Write a submission; the same lines always give the same bytes.
 
     Args:
-        path: of the zip; what is there is replaced.
+        path: of the zip; an existing one is replaced.
         translations: in the release's order; none empty, each one line.
 
     Raises:
         ValueError: one is empty, or has a line break.
+        OSError: it cannot be written.
     """
     for number, line in enumerate(translations, 1):
         if not line.strip() or "\n" in line or "\r" in line:
