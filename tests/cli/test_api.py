@@ -33,7 +33,7 @@ def test_check_plan_run_and_report_return_values(
     )
     checked = paretune.check(study)
     assert checked.errors == () and checked.counts == {"note": 1}
-    assert [seen.what for seen in checked.items] == ["task", "model", "method", "step"]
+    assert [seen.kind for seen in checked.items] == ["task", "model", "method", "step"]
 
     store = tmp_path / "store"
     planned = paretune.plan(study, store=store, workers=1)

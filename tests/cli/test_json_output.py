@@ -74,7 +74,7 @@ def test_a_verb_gives_one_object_with_the_documented_fields(
     assert (code, out) == (0, "")
     assert set(json.loads(Path(f"{verb}.json").read_text("utf-8"))) == set(found)
     code, _, err = command(capsys, *ASKED[verb], "-o", "x.json")
-    assert code == 2 and "--output: goes with --json. Add --json." in err
+    assert code == 2 and "--output: needs --json. Add --json." in err
 
 
 def test_what_is_wrong_is_in_the_object_and_in_the_exit_code(

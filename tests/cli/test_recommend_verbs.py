@@ -14,10 +14,8 @@ from support import fake_records as fake
 
 import paretune
 from paretune.cli import main
-from paretune.errors import StudyError
 from paretune.store import Store
 from paretune.store.prediction_codec import encode_predictions
-from paretune.study import quantities
 from paretune.verbs import compare, recommend
 from paretune.verbs.report import StudyResults
 
@@ -58,12 +56,12 @@ def test_recommend_prints_reasons_changes_and_the_command(made: Any, capsys: Any
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--max-memory", "4Gi"], '--max-memory: "4Gi" is not a size. Write it as 4GiB, 500MB or'),
-        (["--max-memory", "4"], '"4" has no unit. Write one, as 4GiB, 500MB or 1.5 TB.'),
-        (["--max-time", "10"], '"10" has no unit. Write one, as 90s, 10min, 2h or 1 h 30 min.'),
-        (["--max-memory", "4,500MB"], "may be a decimal comma or thousands"),
-        (["--max-time", "-3min"], "as 90s, 10min, 2h or 1 h 30 min"),
-        (["--within", "1%"], "as 1pt or 0.5pt"),
+        (["--max-memory", "4Gi"], '--max-memory: invalid size "4Gi": expected e.g. 4GiB'),
+        (["--max-memory", "4"], '"4" has no unit: expected e.g. 4GiB'),
+        (["--max-time", "10"], '"10" has no unit: expected e.g. 90s'),
+        (["--max-memory", "4,500MB"], "decimal comma or thousands?"),
+        (["--max-time", "-3min"], 'invalid time "-3min"'),
+        (["--within", "1%"], "expected e.g. 1pt"),
         (["--by", "joules"], "There is memory, time, step"),
         (["--task", "weather"], "It has topics, entailment."),
     ],
@@ -114,27 +112,6 @@ def test_the_same_in_python(made: Any) -> None:
     assert first.pair is not None and second.pair is not None
     assert (first.pair.a, first.pair.b, first.pair.family) == ("lora", "full", 6)
     assert compare.compare is paretune.compare and recommend.recommend is paretune.recommend
-
-
-def test_amounts() -> None:
-    for text, value in {
-        "4GiB": 4 * 2**30, "500 MB": 5e8, "1.5kB": 1500, "20mib": 20 * 2**20, "3B": 3,
-        "1 TB": 1e12, "4,5GB": 4.5e9, "1.5TiB": 1.5 * 2**40, "4 GB": 4e9, "4 gigabytes": 4e9,
-        "2 gibibytes": 2**31, "1,25 MB": 1.25e6, " 7 bytes ": 7
-    }.items():  # fmt: skip
-        assert quantities.parse_size(text, "x") == value
-    assert [quantities.parse_duration(t, "x") for t in ("90s", "10min", "2h")] == [90, 600, 7200]
-    for text, value in {
-        "1 hour": 3600, "90 minutes": 5400, "1 h 30 min": 5400, "1h30min": 5400, "0,5 h": 1800,
-        "2 days": 172800, "1.5 Hours": 5400
-    }.items():  # fmt: skip
-        assert quantities.parse_duration(text, "x") == value
-    assert quantities.parse_points("0.5pt", "x") == 0.5
-    assert quantities.parse_size(12, "x") == 12
-    texts = ("", "GiB", "4 GiB 2", "4 GiBs", "4 m", "1e9B", "nanB", "infs")
-    for wrong in (*texts, -1, float("nan"), float("inf")):
-        with pytest.raises(StudyError, match="is not a size"):
-            quantities.parse_size(wrong, "x")
 
 
 def test_a_real_store_is_read_without_a_model_library(tmp_path: Path) -> None:

@@ -161,8 +161,8 @@ def test_check_counts_the_texts_that_virtual_tokens_leave_no_room_for(
         ],
     )
     seen = check(study).items
-    assert not [one for one in seen if one.what == "lengths"]  # max_length itself cuts nothing
-    steps = {one.name.rpartition(" ")[2]: one for one in seen if one.what == "step"}
+    assert not [one for one in seen if one.kind == "lengths"]  # max_length itself cuts nothing
+    steps = {one.name.rpartition(" ")[2]: one for one in seen if one.kind == "step"}
     assert all(one.error is None for one in steps.values())
     assert {name for name, one in steps.items() if one.findings} == {"prompt"}
     train, test = steps["prompt"].findings
@@ -185,7 +185,7 @@ def test_check_counts_what_is_longer_than_the_model_takes(tmp_path: Path, tiny_m
     texts = ["cat " * (2 * positions if i == 3 else 2) + str(i) for i in range(40)]
     rows = [f"{text},{'yes' if i % 2 else 'no'}" for i, text in enumerate(texts)]
     (tmp_path / "train.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
-    (told,) = [one for one in check(study).items if one.what == "lengths"]
+    (told,) = [one for one in check(study).items if one.kind == "lengths"]
     assert f"1 of 40 train rows are longer than {positions} tokens" in told.findings[0].what
 
 

@@ -84,7 +84,7 @@ def test_time_left_is_told_only_while_somebody_works(
     study: Study, half: Store, tmp_path: Path, capsys: Any
 ) -> None:
     idle = watch(study, store=tmp_path / "store")
-    assert idle.seconds_left is None and idle.workers == 0 and not idle.over
+    assert idle.seconds_left is None and idle.workers == 0 and not idle.finished
     said = command(capsys, "watch", tmp_path / "s.yaml", "--store", tmp_path / "store")[1]
     assert "Nobody works on it now: paretune run" in " ".join(said.split())
     take(half, study, current_owner(), step=12, steps=40)
@@ -122,7 +122,7 @@ def test_runs_to_come_are_counted_as_planning_counts_them(tmp_path: Path, tiny_m
             )
             view = watch(study, store=tmp_path / "store")
             assert view.total == len(ready) + len(waiting)
-            seen.append((view.ended, view.over))
+            seen.append((view.ended, view.finished))
             if not any(s.is_claimable for s in store.load_statuses(study.study_hash)):
                 break
             run_worker(store, study.study_hash, executor, StopRequest(), WorkerOptions(limit=1))
@@ -213,7 +213,7 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
             "watch", file, "--store", folder, "--every", "0.2", until="Done: paretune report"
         )
         assert worker.wait() == 0 and code == 0 and "Nobody works on it now" in said
-        assert watch(study, store=folder).over
+        assert watch(study, store=folder).finished
         assert all(s.ended for s in store.load_statuses(study.study_hash))
 
 

@@ -229,7 +229,7 @@ def test_check_refuses_what_a_method_cannot_serve(tmp_path: Path, tiny_model: An
     (error,) = seen.errors
     assert isinstance(error, MethodError)
     assert "reads the columns of a table, and the task has none" in str(error)
-    assert [s.name for s in seen.items if s.what == "step"] == ["words x tiny x head_only"]
+    assert [s.name for s in seen.items if s.kind == "step"] == ["words x tiny x head_only"]
     assert (
         methods.refusal(gradient_boosting.METHOD, "multiple_choice", tabular=False)
         == "gradient boosting serves classification, regression, not multiple choice"

@@ -1,17 +1,33 @@
-"""Arguments and options that several verbs share, so that they read the same everywhere."""
+"""Arguments and options that several commands share, so that they read the same everywhere."""
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from paretune.errors import StudyError
+
+if TYPE_CHECKING:
+    from paretune.study import Study
 
 StudyName = Annotated[
     str,
     typer.Argument(
         metavar="STUDY",
         help="A study file, or the name of a shipped one (paretune ls studies).",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Settings that replace those of the study file: training.epochs=3, "
+        "protocol.seeds=[1,2] or methods.lora.rank=16.",
         show_default=False,
     ),
 ]
@@ -25,19 +41,6 @@ AsJson = Annotated[
         "--json", help="For scripts: JSON on standard output, or in --output (docs/json.md)."
     ),
 ]
-JsonFile = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        metavar="N",
-        min=1,
-        help="Processes that train at once. [default: as many as cores and memory allow]",
-    ),
-]
-Threads = Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each worker.")]
 Device = Annotated[
     str,
     typer.Option(metavar="DEVICE", help="cpu, cuda or cuda:1; auto takes a GPU if there is one."),
@@ -46,3 +49,75 @@ Online = Annotated[
     bool,
     typer.Option("--online", help="Fetch models and hub datasets that are not here yet."),
 ]
+TrainAgain = Annotated[
+    bool,
+    typer.Option("--train-again", help="Train a run once more where its weights were not kept."),
+]
+
+
+@dataclass(frozen=True)
+class StudyArguments:
+    """A study as it is named on the command line, with settings that replace those of its file.
+
+    The study with other settings is a study of its own: a command that reads its results needs the
+    same settings as the one that ran it.
+    """
+
+    name: StudyName
+    overrides: Overrides = None
+
+    def load(self) -> Study | str:
+        """The study with the settings of the command line; without any, its name as it is.
+
+        Raises:
+            StudyError: no such study, or an invalid setting.
+        """
+        if not self.overrides:
+            return self.name
+        from paretune.study import Study
+        from paretune.verbs import study_input
+
+        return Study.load(study_input.find_study_file(self.name), self.overrides)
+
+    def as_typed(self, store: Path | None = None) -> str:
+        """How another command names the study, quoted for a shell; with ``--store`` if given."""
+        where = [] if store is None else ["--store", str(store)]
+        if not (self.overrides or where):
+            return self.name
+        return shlex.join([self.name, *(self.overrides or ()), *where])
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How many processes train, on what."""
+
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Processes that train at once. [default: as many as cores and memory allow]",
+        ),
+    ] = None
+    threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads of each worker.")] = 1
+    device: Device = "auto"
+    online: Online = False
+
+
+@dataclass(frozen=True)
+class JsonOptions:
+    """Whether the result is printed as JSON, and into which file.
+
+    Raises:
+        StudyError: a file is named without ``--json``, so nothing would go into it.
+    """
+
+    as_json: AsJson = False
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="With --json: write it here instead."),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.output is not None and not self.as_json:
+            raise StudyError("needs --json.", where="--output", remedy="Add --json.")

@@ -24,18 +24,18 @@ class CheckedItem:
     """One thing that was looked at.
 
     Attributes:
-        what: ``task``, ``model``, ``method``, ``metrics``,
+        kind: ``task``, ``model``, ``method``, ``metrics``,
             ``lengths``, ``direction`` or ``step``.
         name: which one, as the study calls it.
-        said: what it is, in a few words; empty where it cannot be used.
+        description: a few words; empty where it cannot be used.
         findings: what the audit found in it.
         error: why it cannot be used; None where it can. Rows of which no example can be made are
             among the findings then, each with its line.
     """
 
-    what: str
+    kind: str
     name: str
-    said: str = ""
+    description: str = ""
     findings: tuple[Finding, ...] = ()
     error: ParetuneError | None = None
 
@@ -70,7 +70,7 @@ class CheckResult:
     @property
     def failed(self) -> tuple[str, ...]:
         """What stands in the way, as ``task reviews``; empty: the study can run."""
-        return tuple(dict.fromkeys(f"{s.what} {s.name}" for s in self.items if s.errors))
+        return tuple(dict.fromkeys(f"{s.kind} {s.name}" for s in self.items if s.errors))
 
     @property
     def errors(self) -> tuple[ParetuneError, ...]:

@@ -62,7 +62,7 @@ class StudyProgress:
     seconds_left: float | None
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Every run that the study asks for has ended, and none will be added."""
         return not any(one.running or one.waiting for one in self.cells)
 

@@ -1,84 +1,95 @@
-"""``paretune check``: the audit and one dry step of everything; nothing is trained or kept."""
+"""``paretune check``: audit the data and try one step of everything; nothing is kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from paretune.cli.json_output import check_json_output, to_json_value, write_result
-from paretune.cli.options import AsJson, Device, JsonFile, Online, StudyName
-from paretune.cli.overrides import Overrides, load_overridden, study_command
+from paretune.cli.json_output import to_json_value, write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import Device, JsonOptions, Online, StudyArguments
 from paretune.terminal import echo, sanitise_line
 
 if TYPE_CHECKING:
     from paretune.verbs.check import CheckedItem, CheckResult
 
 MAX_FAILED = 5
-"""So many things that failed are named in the last line; the lines above have all."""
+"""How many failed items the last line names; the lines above have all."""
 
 
+@with_option_groups
 def check(
-    study: StudyName,
-    overrides: Overrides = None,
+    study: StudyArguments,
+    json: JsonOptions,
     online: Online = False,
     device: Device = "auto",
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """Audit the data; try every method on every model for one step.
 
-    Nothing is trained or kept. Every fault is named with file, line and remedy, and ends in the
-    exit code of the first. The data comes first; where none of it can be read, no model is opened.
+    Nothing is trained or kept. Every problem is shown with file, line and remedy; the exit code is
+    that of the first. The data comes first: if none of it can be read, no model is opened.
     """
-    from paretune.reporting.text.formatting import pluralise
-    from paretune.verbs.check import check as look
+    from paretune.verbs.check import check as run_checks
 
-    told = None if check_json_output(as_json, output) else _print_item
-    checked = look(load_overridden(study, overrides), online=online, device=device, on_item=told)
-    if as_json:
-        write_result("check", _json_fields(checked), output)
-        if checked.errors:
-            raise SystemExit(checked.errors[0].exit_code)
-        return
-    counts = checked.counts
-    said = [pluralise(counts[severity], severity) for severity in ("error", "warning", "note")]
-    if not checked.errors:
-        echo(f"{', '.join(said)}: the study can run. Nothing was trained.")
-        echo(f"Next: paretune plan {study_command(study, overrides)}")
-        return
-    failed = [sanitise_line(name) for name in checked.failed]
-    more = f" and {len(failed) - MAX_FAILED} more" if len(failed) > MAX_FAILED else ""
-    untried = (
-        "" if checked.models_checked else " Models and methods were not tried without the data."
-    )
-    echo(
-        f"{', '.join(said)}: the study cannot run. Failed: {', '.join(failed[:MAX_FAILED])}{more}."
-        f"{untried}"
-    )
-    raise SystemExit(checked.errors[0].exit_code)
+    on_item = None if json.as_json else _print_item
+    result = run_checks(study.load(), online=online, device=device, on_item=on_item)
+    if json.as_json:
+        write_result("check", _json_fields(result), json.output)
+    else:
+        _print_summary(result, study.as_typed())
+    if result.errors:
+        raise SystemExit(result.errors[0].exit_code)
 
 
-def _json_fields(checked: CheckResult) -> dict[str, Any]:
-    counts = checked.counts
+def _json_fields(result: CheckResult) -> dict[str, Any]:
+    counts = result.counts
     return {
-        "study": checked.study.study,
-        "can_run": not checked.errors,
+        "study": result.study.study,
+        "can_run": not result.errors,
         "errors": counts["error"],
         "warnings": counts["warning"],
         "notes": counts["note"],
-        "failed": checked.failed,
-        "tried": checked.models_checked,
-        "seen": [{**to_json_value(seen), "errors": seen.errors} for seen in checked.items],
+        "failed": result.failed,
+        "tried": result.models_checked,
+        "seen": [
+            {
+                "what": item.kind,
+                "name": item.name,
+                "said": item.description,
+                "findings": to_json_value(item.findings),
+                "error": to_json_value(item.error),
+                "errors": item.errors,
+            }
+            for item in result.items
+        ],
     }
 
 
-def _print_item(seen: CheckedItem) -> None:
-    name = f"{seen.what} {sanitise_line(seen.name)}"
-    if seen.error is None:
-        echo(f"{name}: {sanitise_line(seen.said)}")
-    elif not any(finding.severity == "error" for finding in seen.findings):
-        echo(f"{name}: ERROR {seen.error}")
+def _print_summary(result: CheckResult, study: str) -> None:
+    from paretune.reporting.text.formatting import pluralise
+
+    severities = ("error", "warning", "note")
+    counts = ", ".join(pluralise(result.counts[severity], severity) for severity in severities)
+    if not result.errors:
+        echo(f"{counts}: the study can run. Nothing was trained.")
+        echo(f"Next: paretune plan {study}")
+        return
+    failed = [sanitise_line(name) for name in result.failed]
+    more = f" and {len(failed) - MAX_FAILED} more" if len(failed) > MAX_FAILED else ""
+    untried = ""
+    if not result.models_checked:
+        untried = " Models and methods were not tried without the data."
+    names = ", ".join(failed[:MAX_FAILED])
+    echo(f"{counts}: the study cannot run. Failed: {names}{more}.{untried}")
+
+
+def _print_item(item: CheckedItem) -> None:
+    name = f"{item.kind} {sanitise_line(item.name)}"
+    if item.error is None:
+        echo(f"{name}: {sanitise_line(item.description)}")
+    elif not any(finding.severity == "error" for finding in item.findings):
+        echo(f"{name}: ERROR {item.error}")
     else:
         echo(f"{name}: cannot be used")
-    for finding in seen.findings:
+    for finding in item.findings:
         severity = "ERROR" if finding.severity == "error" else finding.severity
         echo(f"  {severity}: {sanitise_line(finding)}")

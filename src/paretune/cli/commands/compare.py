@@ -6,36 +6,36 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.json_output import check_json_output, write_result
-from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.json_output import write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments
 from paretune.terminal import console, sanitise_line
 
 
+@with_option_groups
 def compare(
-    study: StudyName,
+    study: StudyArguments,
     a: Annotated[str, typer.Argument(metavar="A", help="A method or baseline, as in the report.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    overrides: Overrides = None,
+    json: JsonOptions,
     store: StoreFolder = None,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """Compare two methods on every task and model, and say what would decide between them."""
     from paretune.reporting.text.pair_comparison import describe_pair
-    from paretune.verbs.compare import compare as beside
+    from paretune.verbs.compare import compare as compare_methods
 
-    check_json_output(as_json, output)
     out = console()
-    compared = beside(load_overridden(study, overrides), a, b, store=store)
-    if as_json:
-        write_result("compare", {"tasks": compared}, output)
+    results = compare_methods(study.load(), a, b, store=store)
+    if json.as_json:
+        write_result("compare", {"tasks": results}, json.output)
         return
-    for found in compared:
-        heading = sanitise_line(f"{found.model} on {found.task}: {found.metric}")
-        out.print(heading, style="bold")
-        said = [f"{sanitise_line(found.why)}."]
-        if found.pair is not None:
-            said = list(describe_pair(found.pair, found.needed, found.lost, blind=found.blind))
-        for text in said:
-            out.print(f"  {text}")
+    for result in results:
+        heading = f"{result.model} on {result.task}: {result.metric}"
+        out.print(sanitise_line(heading), style="bold")
+        sentences = [f"{sanitise_line(result.why)}."]
+        if result.pair is not None:
+            sentences = list(
+                describe_pair(result.pair, result.needed, result.lost, blind=result.blind)
+            )
+        for sentence in sentences:
+            out.print(f"  {sentence}")

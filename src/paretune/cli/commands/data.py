@@ -1,4 +1,4 @@
-"""``paretune data``: pinned public data, checked, into the cache; the shipped samples as files."""
+"""``paretune data``: download pinned public data into the cache; copy the shipped samples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fetch(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Where to. [default: $PARETUNE_HOME, or the cache]",
+            help="Where to. [default: $PARETUNE_HOME, or the cache folder]",
         ),
     ] = None,
     base_url: Annotated[
@@ -36,26 +36,26 @@ def fetch(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a pinned public data set, and check it.
+    """Download a pinned public data set, and verify it.
 
-    Each file's sha256 is known; what is there and right stays, what broke off is continued, and
-    there is never half a file.
+    Every file is compared with its known sha256. Files that are complete stay; an interrupted
+    download is resumed.
     """
     from paretune.data.sources.download import download_collection as download
 
-    shown: dict[str, int] = {}
+    printed: dict[str, int] = {}
 
-    def progress(file: str, held: int, total: int) -> None:
-        percent = 100 * held // max(1, total)
-        if percent >= shown.get(file, -25) + 25 or held == total:
-            shown[file] = percent
+    def progress(file: str, received: int, total: int) -> None:
+        percent = 100 * received // max(1, total)
+        if percent >= printed.get(file, -25) + 25 or received == total:
+            printed[file] = percent
             echo(f"{file}: {percent}% of {total:,} bytes", error=as_json)
 
     folder = download(name, output, base_url=base_url, progress=progress)
     if as_json:
         write_result("data fetch", {"name": name, "folder": folder})
         return
-    echo(f"{name}: complete and checked, in {folder}")
+    echo(f"{name}: complete and verified, in {folder}")
     if output is not None:
         echo(f"Studies find it with PARETUNE_HOME={output}, or source: {folder}.")
 
@@ -78,14 +78,14 @@ def sample(
 ) -> None:
     """Copy the train and test files of a sample task, to try things on.
 
-    They were written for paretune (CC0). Nothing is fetched or written over.
+    They were written for paretune (CC0). Nothing is downloaded or overwritten.
     """
     from paretune.data.sources.samples import copy_sample
 
-    made = copy_sample(name, output or Path(name))
+    files = copy_sample(name, output or Path(name))
     if as_json:
-        write_result("data sample", {"name": name, "files": made})
+        write_result("data sample", {"name": name, "files": files})
         return
-    for path in made:
+    for path in files:
         echo(f"Written: {path}")
-    echo(f"Next: paretune new {next(path for path in made if path.stem == 'train')}")
+    echo(f"Next: paretune new {next(path for path in files if path.stem == 'train')}")

@@ -4,43 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
-from paretune.cli.json_output import check_json_output, write_json
-from paretune.cli.options import AsJson, JsonFile
+from paretune.cli.json_output import write_json
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions
 from paretune.terminal import console
 
 
-def doctor(
-    as_json: AsJson = False,
-    output: JsonFile = None,
-) -> None:
+@with_option_groups
+def doctor(json: JsonOptions) -> None:
     """Show devices, precision, memory and energy counters, and versions."""
     from paretune.measuring.machine import describe_machine
 
-    found = describe_machine(devices=True)
-    if check_json_output(as_json, output):
-        write_json(found, output)
+    machine = describe_machine(devices=True)
+    if json.as_json:
+        write_json(machine, json.output)
         return
-    _print_table(found)
+    _print_table(machine)
 
 
-def _print_table(found: dict[str, Any]) -> None:
+def _print_table(machine: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title="This machine", show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _table_rows(found):
+    for name, value in _table_rows(machine):
         table.add_row(Text(name), Text(value))
     console().print(table)
 
 
-def _table_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
-    cpu, memory, torch = found["processor"], found["memory"], found["torch"]
+def _table_rows(machine: dict[str, Any]) -> list[tuple[str, str]]:
+    cpu, memory, torch = machine["processor"], machine["memory"], machine["torch"]
     quota = "" if cpu["quota"] is None else f", quota of {cpu['quota']:g}"
     limit = memory["limit"]
     rows = [
-        ("system", found["system"]),
+        ("system", machine["system"]),
         ("processor", cpu["name"]),
         (
             "cores",
@@ -67,22 +66,24 @@ def _table_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("torch threads", str(torch["threads"])),
         ("products", _format_speed(speed)),
     ]
-    numba = found["compiled"]
-    said = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
-    rows.append(("compiled", said + (f" ({numba['reason']})" if numba["reason"] else "")))
-    for name, counter in found["counters"].items():
-        said = counter["counter"] or f"cannot be measured: {counter['reason']}"
+    numba = machine["compiled"]
+    text = f"by numba {numba['version']}, with one thread in fp32" if numba["version"] else "no"
+    rows.append(("compiled", text + (f" ({numba['reason']})" if numba["reason"] else "")))
+    for name, counter in machine["counters"].items():
+        text = counter["counter"] or f"cannot be measured: {counter['reason']}"
         note = f" ({counter['reason']})" if counter["counter"] and counter["reason"] else ""
-        rows.append((name.replace("_", " "), said + note))
-    rows.append(("python", found["python"]))
-    rows.extend((name, number or "not installed") for name, number in found["packages"].items())
+        rows.append((name.replace("_", " "), text + note))
+    rows.append(("python", machine["python"]))
+    rows.extend((name, number or "not installed") for name, number in machine["packages"].items())
     return rows
 
 
 def _auto_precision(bf16: dict[str, Any]) -> str:
     auto = f"bf16 for models of width {bf16['min_width']} or more" if bf16["fast"] else "fp32"
-    timed = bf16["speedup"]
-    timing = "" if timed is None else f"; just now a layer was {timed:.2f} times as fast in bf16"
+    speedup = bf16["speedup"]
+    timing = (
+        "" if speedup is None else f"; just now a layer was {speedup:.2f} times as fast in bf16"
+    )
     return f"{auto} ({bf16['reason']}{timing})"
 
 

@@ -1,78 +1,102 @@
-"""``paretune export``: a trained run as a folder that others open."""
+"""``paretune export``: a trained run as a folder that other libraries open."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from paretune.cli.json_output import run_fields, write_result
-from paretune.cli.options import AsJson, Online, StoreFolder, StudyName
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import AsJson, Online, StoreFolder, StudyArguments, TrainAgain
 from paretune.terminal import echo
 
 
-def export(
-    study: StudyName,
-    overrides: Overrides = None,
+@dataclass(frozen=True)
+class RunSelection:
+    """Which final run of a study."""
+
+    task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None
+    model: Annotated[str | None, typer.Option(help="Where the study has several.")] = None
+    method: Annotated[
+        str | None, typer.Option(help="By default the one with the highest score.")
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(help="By default that of the best selection score.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is written, and where to."""
+
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Made anew. [default: exports/STUDY/...]"
+            "--output", "-o", metavar="FOLDER", help="A new folder. [default: exports/STUDY/...]"
         ),
-    ] = None,
-    store: StoreFolder = None,
-    task: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
-    model: Annotated[str | None, typer.Option(help="Where the study has several.")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="The one of the highest score by default.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="That of the best selection score by default.")
-    ] = None,
+    ] = None
     form: Annotated[
         str,
         typer.Option(
             help="peft (an adapter), merged (a whole checkpoint), paretune (our own folder), or "
-            "auto: the first that can be."
+            "auto: the first that is possible."
         ),
-    ] = "auto",
-    train_again: Annotated[
-        bool, typer.Option("--train-again", help="Where the weights were not kept.")
-    ] = False,
+    ] = "auto"
+    train_again: TrainAgain = False
     allow_collapsed: Annotated[
         bool,
         typer.Option(
             "--allow-collapsed", help="Also a model that gives every example the same answer."
         ),
-    ] = False,
-    online: Online = False,
+    ] = False
+    online: Online = False
+
+
+@with_option_groups
+def export(
+    study: StudyArguments,
+    selection: RunSelection,
+    options: ExportOptions,
+    store: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a final run as a folder that others open, with a card.
+    """Write a final run as a folder that other libraries open, with a model card.
 
-    What was written is opened again, and its logits are compared.
+    The folder is opened again and its logits are compared with the trained model's.
     """
-    from paretune.verbs.export import export as write
+    from paretune.verbs.export import export as export_run
 
-    done = write(
-        load_overridden(study, overrides),
-        to=output, store=store, task=task, model=model, method=method, seed=seed, form=form,
-        train_again=train_again, allow_collapsed=allow_collapsed, online=online,
-        tell=_progress if as_json else echo,
-    )  # fmt: skip
-    if as_json:
-        told = ("folder", "form", "largest_difference", "notes")
-        write_result("export", {**{n: getattr(done, n) for n in told}, "run": run_fields(done.run)})
-        return
-    run = " x ".join(done.run.cell)
-    echo(
-        f"Exported: {done.folder} ({done.form}): {run}, seed {done.run.seed}.\n"
-        f"Opened again, its logits differ by {done.largest_difference:.1g} at most.\n"
-        f"How to open it: {done.folder / 'README.md'}" + "".join(f"\n{note}" for note in done.notes)
+    result = export_run(
+        study.load(),
+        to=options.output,
+        store=store,
+        form=options.form,
+        train_again=options.train_again,
+        allow_collapsed=options.allow_collapsed,
+        online=options.online,
+        tell=_print_progress if as_json else echo,
+        **vars(selection),
     )
+    if as_json:
+        fields = {
+            "folder": result.folder,
+            "form": result.form,
+            "run": run_fields(result.run),
+            "largest_difference": result.largest_difference,
+            "notes": result.notes,
+        }
+        write_result("export", fields)
+        return
+    run = " x ".join(result.run.cell)
+    echo(f"Exported: {result.folder} ({result.form}): {run}, seed {result.run.seed}.")
+    echo(f"Opened again, its logits differ by {result.largest_difference:.1g} at most.")
+    echo(f"How to open it: {result.folder / 'README.md'}")
+    for note in result.notes:
+        echo(note)
 
 
-def _progress(text: str) -> None:
+def _print_progress(text: str) -> None:
     echo(text, error=True)

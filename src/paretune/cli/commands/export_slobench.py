@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from paretune.cli.json_output import run_fields, write_result
-from paretune.cli.options import AsJson, Online, StoreFolder, StudyName
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import AsJson, Online, StoreFolder, StudyArguments, TrainAgain
 from paretune.data.finding import MAX_SHOWN
 from paretune.terminal import echo, sanitise_line
 
 
-def export_slobench(
-    study: StudyName,
-    overrides: Overrides = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Made anew. [default: exports/STUDY/slobench]"
-        ),
-    ] = None,
-    store: StoreFolder = None,
+@dataclass(frozen=True)
+class SubmissionSources:
+    """What is to be answered or translated."""
+
     release: Annotated[
         Path | None,
         typer.Option(
             metavar="PATH",
             help="SuperGLUE's qa_test.zip or a folder with it. [default: where the tasks' data is]",
         ),
-    ] = None,
+    ] = None
     source: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Of a translation: what SloBench wants translated, a line each."
+            metavar="FILE",
+            help="Of a translation: what SloBench wants translated, one sentence a line.",
         ),
-    ] = None,
+    ] = None
     task: Annotated[
         str | None, typer.Option(help="The translation that it belongs to, of several.")
+    ] = None
+
+
+@with_option_groups
+def export_slobench(
+    study: StudyArguments,
+    sources: SubmissionSources,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="A new folder. [default: exports/STUDY/slobench]",
+        ),
     ] = None,
-    train_again: Annotated[
-        bool, typer.Option("--train-again", help="Where weights were too large to keep.")
-    ] = False,
+    store: StoreFolder = None,
+    train_again: TrainAgain = False,
     online: Online = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,36 +61,41 @@ def export_slobench(
     The best by the selection part, never by test labels. What was written is read back and checked
     as `paretune slobench check` does.
     """
-    from paretune.contrib.slobench.export_submission import export_slobench as write
+    from paretune.contrib.slobench.export_submission import export_slobench as export_submission
 
-    done = write(
-        load_overridden(study, overrides),
-        to=output, store=store, release=release, source=source, task=task,
-        train_again=train_again, online=online,
-        tell=lambda said: echo(sanitise_line(said), error=as_json),
-    )  # fmt: skip
+    result = export_submission(
+        study.load(),
+        to=output,
+        store=store,
+        train_again=train_again,
+        online=online,
+        tell=lambda text: echo(sanitise_line(text), error=as_json),
+        **vars(sources),
+    )
     if as_json:
         parts = [
             {
-                **{name: getattr(part, name) for name in ("name", "file", "rows", "notes")},
+                "name": part.name,
+                "file": part.file,
+                "rows": part.rows,
+                "notes": part.notes,
                 "run": run_fields(part.by.record.run),
             }
-            for part in done.parts
+            for part in result.parts
         ]
-        told = {"folder": done.folder, "parts": parts, "warnings": done.warnings}
-        write_result("export slobench", told)
+        fields = {"folder": result.folder, "parts": parts, "warnings": result.warnings}
+        write_result("export slobench", fields)
         return
-    for part in done.parts:
+    for part in result.parts:
         run = part.by.record.run
         echo(sanitise_line(f"{part.name}: seed {run.seed}, selection score {part.quality}."))
         for note in part.notes[:MAX_SHOWN]:
             echo(f"  {sanitise_line(note)}")
         if len(part.notes) > MAX_SHOWN:
             echo(f"  {len(part.notes) - MAX_SHOWN} more are in the README.")
-    for finding in done.warnings:
+    for finding in result.warnings:
         echo(f"{finding.severity}: {sanitise_line(finding)}")
-    for file in dict.fromkeys(part.file for part in done.parts):
-        rows = sum(part.rows for part in done.parts if part.file == file)
-        path = done.folder / file
-        echo(f"Ready to be handed in: {path} ({rows:,} rows, read back).")
-    echo(f"Which run answered what: {done.folder / 'README.md'}")
+    for file in dict.fromkeys(part.file for part in result.parts):
+        rows = sum(part.rows for part in result.parts if part.file == file)
+        echo(f"Ready to be handed in: {result.folder / file} ({rows:,} rows, read back).")
+    echo(f"Which run answered what: {result.folder / 'README.md'}")

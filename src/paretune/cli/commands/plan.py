@@ -8,61 +8,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paretune.cli.json_output import check_json_output, run_fields, write_result
-from paretune.cli.options import (
-    AsJson,
-    Device,
-    JsonFile,
-    Online,
-    StoreFolder,
-    StudyName,
-    Threads,
-    Workers,
-)
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.json_output import run_fields, write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, WorkerOptions
 from paretune.terminal import echo
 
 if TYPE_CHECKING:
     from paretune.verbs.plan import Plan, PredictedRun
 
-PLANNED = ("done", "seconds_left", "workers", "threads", "device", "precision")
 
-
+@with_option_groups
 def plan(
-    study: StudyName,
-    overrides: Overrides = None,
+    study: StudyArguments,
+    workers: WorkerOptions,
+    json: JsonOptions,
     store: StoreFolder = None,
-    workers: Workers = None,
-    threads: Threads = 1,
-    device: Device = "auto",
-    online: Online = False,
     every: Annotated[
         bool, typer.Option("--every", help="A line for every run, not for every cell.")
     ] = False,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """Show what a study would run, how long it takes and what it needs.
 
     Nothing is started or written. Runs that ended already are known from the store.
     """
     from paretune.execution.progress.describe import format_duration
-    from paretune.verbs.plan import plan as predict
+    from paretune.verbs.plan import plan as plan_study
 
-    check_json_output(as_json, output)
-    planned = predict(
-        load_overridden(study, overrides),
-        store=store,
-        workers=workers,
-        threads=threads,
-        device=device,
-        online=online,
-    )
-    if as_json:
-        write_result("plan", _json_fields(planned), output)
+    planned = plan_study(study.load(), store=store, **vars(workers))
+    if json.as_json:
+        write_result("plan", _json_fields(planned), json.output)
         return
     for line in _run_lines(planned) if every else _cell_lines(planned):
-        echo(f"{line}")
+        echo(line)
     last = planned.runs[-1]
     seconds = planned.seconds_left
     left = (
@@ -85,18 +62,30 @@ def _workers_sentence(plan: Plan) -> str:
     """A line on memory, where it was asked how many may train at once."""
     from paretune.verbs.worker_sentence import explain_worker_count
 
-    said = explain_worker_count(plan.worker_plan)
-    return f"{said}\n" if said else ""
+    sentence = explain_worker_count(plan.worker_plan)
+    return f"{sentence}\n" if sentence else ""
 
 
 def _json_fields(plan: Plan) -> dict[str, Any]:
-    told = ("done", "seconds", "peak_bytes", "basis", "memory_basis")
     return {
         "study": plan.study.study,
         "runs": [
-            {**run_fields(e.run), **{name: getattr(e, name) for name in told}} for e in plan.runs
+            {
+                **run_fields(run.run),
+                "done": run.done,
+                "seconds": run.seconds,
+                "peak_bytes": run.peak_bytes,
+                "basis": run.basis,
+                "memory_basis": run.memory_basis,
+            }
+            for run in plan.runs
         ],
-        **{name: getattr(plan, name) for name in PLANNED},
+        "done": plan.done,
+        "seconds_left": plan.seconds_left,
+        "workers": plan.workers,
+        "threads": plan.threads,
+        "device": plan.device,
+        "precision": plan.precision,
     }
 
 
@@ -123,8 +112,8 @@ def _cell_lines(plan: Plan) -> Iterable[str]:
 
     rows = []
     for (task, model, method), runs in plan.cells.items():
-        stages = Counter(expected.run.stage for expected in runs)
-        done = sum(expected.done for expected in runs)
+        stages = Counter(run.run.stage for run in runs)
+        done = sum(run.done for run in runs)
         rows.append(
             (
                 task,
@@ -138,77 +127,77 @@ def _cell_lines(plan: Plan) -> Iterable[str]:
         )
     titles = ("model", "method", "runs", "done", "time", "peak memory")
     widths = [max(len(row[i + 1]) for row in [("", *titles), *rows]) for i in range(len(titles))]
-    before = None
+    previous = None
     for task, *cells in rows:
-        if task != before:
+        if task != previous:
             yield f"{task}"
             yield _format_row(titles, widths)
-        before = task
+        previous = task
         yield _format_row(cells, widths)
     yield "runs 3+5+1: 3 rates on trial, 5 final seeds, 1 cost measurement; time: all, one worker"
 
 
 def _fleet_sentence(plan: Plan) -> str:
     """A line on fleets, or nothing where none would form."""
-    unasked, asked = (
-        sum(
-            len(runs) for runs in plan.fleets if all(r.fleet_by_default for r in runs) == by_default
-        )
-        for by_default in (True, False)
-    )
-    if not unasked + asked:
+    by_default = optional = 0
+    for runs in plan.fleets:
+        if all(run.fleet_by_default for run in runs):
+            by_default += len(runs)
+        else:
+            optional += len(runs)
+    if not by_default + optional:
         return ""
     most = max(min(len(runs), max(r.fleet_capacity for r in runs)) for runs in plan.fleets)
     left = len(plan.runs) - plan.done
-    if not unasked:
-        return f"With --fleet {most}, {asked} of {left} would train together, {most} at once.\n"
-    more = f"; with --fleet {most}, {asked} more" if asked else ""
-    return f"{unasked} of {left} train together on one backbone, {most} at once at most{more}.\n"
+    if not by_default:
+        return f"With --fleet {most}, {optional} of {left} would train together, {most} at once.\n"
+    more = f"; with --fleet {most}, {optional} more" if optional else ""
+    return f"{by_default} of {left} train together on one backbone, at most {most} at once{more}.\n"
 
 
 def _weights_sentence(plan: Plan) -> str:
     """A line on trained weights, so that nobody learns only afterwards which are not kept."""
     from paretune.reporting.text.formatting import format_bytes, pluralise
 
-    best, every = plan.weight_bytes
-    budget = plan.study.protocol.keep_weights
-    if every <= budget:
-        return f"Trained weights: {format_bytes(every)} for all final runs; all are kept.\n"
-    if best <= budget:
+    best_bytes, all_bytes = plan.weight_bytes
+    budget_bytes = plan.study.protocol.keep_weights
+    best, budget = format_bytes(best_bytes), format_bytes(budget_bytes)
+    if all_bytes <= budget_bytes:
+        return f"Trained weights: {format_bytes(all_bytes)} for all final runs; all are kept.\n"
+    if best_bytes <= budget_bytes:
         return (
-            f"Trained weights: {format_bytes(every)} for all final runs, {format_bytes(best)} for the best of each "
-            f"method; protocol.keep_weights keeps {format_bytes(budget)}, the best ones first.\n"
+            f"Trained weights: {format_bytes(all_bytes)} for all final runs, {best} for the best "
+            f"of each method; protocol.keep_weights keeps {budget}, the best ones first.\n"
         )
-    large = sum(max(e.weight_bytes for e in runs) > budget for runs in plan.cells.values())
-    alone = f" {pluralise(large, 'method')} alone take{'s' * (large == 1)} more than that." * bool(
-        large
+    too_large = sum(
+        max(run.weight_bytes for run in runs) > budget_bytes for runs in plan.cells.values()
     )
+    alone = ""
+    if too_large:
+        verb = "takes" if too_large == 1 else "take"
+        alone = f" {pluralise(too_large, 'method')} alone {verb} more than that."
     return (
-        f"Trained weights: {format_bytes(best)} for the best run of each method, and protocol.keep_weights "
-        f"keeps {format_bytes(budget)}, the recommended first; `export --train-again` trains the others "
-        f"once more.{alone}\n"
+        f"Trained weights: {best} for the best run of each method, and protocol.keep_weights "
+        f"keeps {budget}, the recommended first; `export --train-again` trains the others once "
+        f"more.{alone}\n"
     )
 
 
 def _format_row(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Names to the left, numbers to the right."""
-    shown = [
+    padded = [
         cell.ljust(width) if i < 2 else cell.rjust(width)
         for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
     ]
-    return ("  " + "  ".join(shown)).rstrip()
+    return ("  " + "  ".join(padded)).rstrip()
 
 
 def _run_lines(plan: Plan) -> Iterable[str]:
     from paretune.execution.progress.describe import describe_run
 
-    for expected in plan.runs:
-        state = (
-            "done"
-            if expected.done
-            else f"{_format_time(expected.seconds)}, {_format_peak([expected])}"
-        )
-        yield f"{describe_run(expected.run)}: {state}"
+    for run in plan.runs:
+        state = "done" if run.done else f"{_format_time(run.seconds)}, {_format_peak([run])}"
+        yield f"{describe_run(run.run)}: {state}"
 
 
 def _format_time(seconds: float | None) -> str:
@@ -220,5 +209,5 @@ def _format_time(seconds: float | None) -> str:
 def _format_peak(runs: Sequence[PredictedRun]) -> str:
     from paretune.reporting.text.formatting import format_bytes
 
-    peaks = [expected.peak_bytes for expected in runs if expected.peak_bytes is not None]
+    peaks = [run.peak_bytes for run in runs if run.peak_bytes is not None]
     return format_bytes(max(peaks)) if peaks else "-"

@@ -3,46 +3,52 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paretune.cli.options import AsJson, StoreFolder, StudyName
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import AsJson, StoreFolder, StudyArguments
 from paretune.terminal import console, echo, echo_json
 
 if TYPE_CHECKING:
     from paretune.verbs.report import StudyResults
 
 
-def report(
-    study: StudyName,
-    overrides: Overrides = None,
-    store: StoreFolder = None,
+@dataclass(frozen=True)
+class ReportFiles:
+    """Files and folders that are written beside what is printed."""
+
     page: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to write the page. [default: STORE/report.html]"),
-    ] = None,
+    ] = None
     figures: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write the figures here: PNG, SVG and PDF."),
-    ] = None,
+    ] = None
     tables: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER", help="Also write the tables here: LaTeX, Markdown, CSV, Parquet."
         ),
-    ] = None,
-    as_json: AsJson = False,
+    ] = None
     output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", metavar="FILE", help="The page; with --json, the JSON instead."
         ),
-    ] = None,
+    ] = None
+
+
+@with_option_groups
+def report(
+    study: StudyArguments,
+    files: ReportFiles,
+    store: StoreFolder = None,
+    as_json: AsJson = False,
     details: Annotated[
         bool, typer.Option("--details", help="Every table, in place of the first screen.")
     ] = False,
@@ -55,23 +61,17 @@ def report(
     from paretune.reporting.json.study_json import build_study_json
     from paretune.verbs.report import load_results, write_outputs
 
-    found = load_results(load_overridden(study, overrides), store)
-    more = {"figures": figures, "tables": tables}
+    found = load_results(study.load(), store)
+    more = {"figures": files.figures, "tables": files.tables}
     if not as_json:
-        named = study_command(study, overrides, store)
-        show_report(found, named, page or output, details=details, **more)
+        page = files.page or files.output
+        show_report(found, study.as_typed(store), page, details=details, **more)
         return
-    if output is None:
+    if files.output is None:
         given = (found.study, found.records, found.states, found.findings)
         echo_json(build_study_json(found.study, build_report(*given)))
-    for name, path in write_outputs(found, page, json=output, **more):
+    for name, path in write_outputs(found, files.page, json=files.output, **more):
         echo(f"{name}: {path}", error=True)
-
-
-def study_command(study: str, overrides: Sequence[str] | None, store: Path | None) -> str:
-    """A study as the user names it on the command line, for commands that are printed."""
-    where = [] if store is None else ["--store", str(store)]
-    return shlex.join([study, *(overrides or ()), *where])
 
 
 def show_report(

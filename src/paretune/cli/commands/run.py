@@ -6,29 +6,18 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.json_output import check_json_output, run_fields, write_result
-from paretune.cli.options import (
-    AsJson,
-    Device,
-    JsonFile,
-    Online,
-    StoreFolder,
-    StudyName,
-    Threads,
-    Workers,
-)
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.json_output import run_fields, write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments, WorkerOptions
 from paretune.terminal import error_stream
 
 
+@with_option_groups
 def run(
-    study: StudyName,
-    overrides: Overrides = None,
+    study: StudyArguments,
+    workers: WorkerOptions,
+    json: JsonOptions,
     store: StoreFolder = None,
-    workers: Workers = None,
-    threads: Threads = 1,
-    device: Device = "auto",
-    online: Online = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try runs again that stopped with an error.")
     ] = False,
@@ -36,51 +25,49 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="At most so many runs of one method train together; 1: each alone. [default: 8 "
+            help="How many runs of one method train together at most; 1: each alone. [default: 8 "
             "where that is faster on a CPU, 1 on a GPU]",
         ),
     ] = None,
     report: Annotated[bool, typer.Option(help="Show and write the comparison at the end.")] = True,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
-    """Run a study, or go on with it: what is done stays done.
+    """Run a study, or continue it: what is done stays done.
 
     After Ctrl-C, a crash or a power cut, the same command continues. Several processes may work
     on one study at once.
     """
-    from paretune.cli.commands.report import show_report, study_command
+    from paretune.cli.commands.report import show_report
     from paretune.errors import RunsFailedError
     from paretune.execution.progress.observer import open_observer
     from paretune.verbs.report import load_results
-    from paretune.verbs.run import run as go
+    from paretune.verbs.run import run as run_study
 
-    check_json_output(as_json, output)
-    with open_observer(error_stream() if as_json else None) as observer:
-        ran = go(
-            load_overridden(study, overrides),
+    with open_observer(error_stream() if json.as_json else None) as observer:
+        result = run_study(
+            study.load(),
             store=store,
-            workers=workers,
-            threads=threads,
-            device=device,
-            online=online,
             retry=retry,
             fleet=fleet,
             observer=observer,
+            **vars(workers),
         )
-    if as_json:
-        lost = [
-            {**run_fields(s.run), "run_id": s.run_id, "message": s.message}
-            for s in ran.summary.failed
-        ]
-        ended = sum(ran.summary.outcomes.values())
-        told = {"study": ran.study.study, "folder": ran.folder, "ended": ended, "failed": lost}
-        write_result("run", told, output)
+    failed = result.summary.failed
+    if json.as_json:
+        fields = {
+            "study": result.study.study,
+            "folder": result.folder,
+            "ended": sum(result.summary.outcomes.values()),
+            "failed": [
+                {**run_fields(one.run), "run_id": one.run_id, "message": one.message}
+                for one in failed
+            ],
+        }
+        write_result("run", fields, json.output)
     elif report:
-        show_report(load_results(ran.study, ran.folder), study_command(study, overrides, store))
-    if ran.summary.failed:
-        names = "\n".join(f"  {state.run_id}: {state.message}" for state in ran.summary.failed)
+        show_report(load_results(result.study, result.folder), study.as_typed(store))
+    if failed:
+        names = "\n".join(f"  {one.run_id}: {one.message}" for one in failed)
         raise RunsFailedError(
-            f"{len(ran.summary.failed)} runs stopped with an error:\n{names}\n",
+            f"{len(failed)} runs stopped with an error:\n{names}\n",
             remedy="`paretune run --retry` tries them again.",
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from paretune.cli.json_output import check_json_output, to_json_value, write_json, write_result
-from paretune.cli.options import AsJson, JsonFile, Online
+from paretune.cli.json_output import to_json_value, write_json, write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions, Online
 from paretune.terminal import echo, sanitise_line
 
 app = typer.Typer(no_args_is_help=True)
@@ -25,8 +27,10 @@ def slobench() -> None:
 
 
 @app.command()
+@with_option_groups
 def check(
     submission: Submission,
+    json: JsonOptions,
     release: Annotated[
         Path | None,
         typer.Option(
@@ -35,38 +39,50 @@ def check(
             "task. [default: the SuperGLUE that data fetch fetched]",
         ),
     ] = None,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
-    """Look at a submission as SloBench would, before it does.
+    """Check a submission as SloBench would, before it is handed in.
 
-    Every fault is named with file, line and remedy; any error ends in exit code 3.
+    Every problem is shown with file, line and remedy; any error ends in exit code 3.
     """
-    from paretune.contrib.slobench.evaluate import check as look
+    from paretune.contrib.slobench.evaluate import check as check_submission
     from paretune.errors import DataError
     from paretune.reporting.text.formatting import pluralise
 
-    check_json_output(as_json, output)
-    checked = look(submission, release)
-    if as_json:
-        errors, warnings = (checked.counts[severity] for severity in ("error", "warning"))
-        told = {**to_json_value(checked), "errors": errors, "warnings": warnings}
-        write_result("slobench check", told, output)
+    result = check_submission(submission, release)
+    errors, warnings = (result.counts[severity] for severity in ("error", "warning"))
+    if json.as_json:
+        fields = {**to_json_value(result), "errors": errors, "warnings": warnings}
+        write_result("slobench check", fields, json.output)
         if errors:
             raise SystemExit(DataError.exit_code)
         return
-    for finding in checked.findings:
+    for finding in result.findings:
         echo(f"{finding.severity}: {sanitise_line(finding)}")
-    sizes = ", ".join(f"{name} {count:,}" for name, count in checked.answers.items())
-    errors, warnings = (checked.counts[severity] for severity in ("error", "warning"))
-    said = f"{pluralise(errors, 'error')}, {pluralise(warnings, 'warning')}"
-    echo(f"{checked.kind} submission: {sizes or 'nothing'}. {said}.")
+    sizes = ", ".join(f"{name} {count:,}" for name, count in result.answers.items())
+    counts = f"{pluralise(errors, 'error')}, {pluralise(warnings, 'warning')}"
+    echo(f"{result.kind} submission: {sizes or 'nothing'}. {counts}.")
     if errors:
         raise SystemExit(DataError.exit_code)
     echo("Ready to be handed in.")
 
 
+@dataclass(frozen=True)
+class BertScoreOptions:
+    """The model of BERTScore; without one there is no BERTScore."""
+
+    bert_model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="For BERTScore: a folder, hub or package:NAME."),
+    ] = None
+    bert_revision: Annotated[str | None, typer.Option(metavar="COMMIT", help="Its commit.")] = None
+    bert_layer: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="[default: SloBench's for its models, or the last]"),
+    ] = None
+
+
 @app.command()
+@with_option_groups
 def score(
     submission: Submission,
     reference: Annotated[
@@ -75,6 +91,8 @@ def score(
             metavar="PATH", help="The right answers, in the same form.", show_default=False
         ),
     ],
+    bert: BertScoreOptions,
+    json: JsonOptions,
     language: Annotated[
         Literal["sl", "en"], typer.Option(help="Of a translation: sl or en.", metavar="LANGUAGE")
     ] = "sl",
@@ -82,50 +100,45 @@ def score(
         Path | None,
         typer.Option(metavar="FOLDER", help="WordNet 3.0's files, for METEOR. [default: found]"),
     ] = None,
-    bert_model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="For BERTScore: a folder, hub or package:NAME."),
-    ] = None,
-    bert_revision: Annotated[str | None, typer.Option(metavar="COMMIT", help="Its commit.")] = None,
-    bert_layer: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=0, help="[default: SloBench's for its models, or the last]"),
-    ] = None,
     online: Online = False,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """Score a submission as SloBench does.
 
     What cannot be computed says why and how to get what it needs; nothing is fetched.
     """
-    from paretune.contrib.slobench.evaluate import score as compute
+    from paretune.contrib.slobench.evaluate import score as score_submission
     from paretune.reporting.text.formatting import format_examples, format_interval
     from paretune.study import ModelSpec
 
-    bert = ModelSpec(name=bert_model, revision=bert_revision) if bert_model else None
-    check_json_output(as_json, output)
-    got = compute(
-        submission, reference, language=language, wordnet=wordnet, bert=bert, layer=bert_layer,
+    model = None
+    if bert.bert_model:
+        model = ModelSpec(name=bert.bert_model, revision=bert.bert_revision)
+    result = score_submission(
+        submission,
+        reference,
+        language=language,
+        wordnet=wordnet,
+        bert=model,
+        layer=bert.bert_layer,
         online=online,
-    )  # fmt: skip
-    if as_json:
+    )
+    if json.as_json:
         # TER has no highest value, so of one line its interval has no upper end: null.
-        write_json(to_json_value(got), output)
+        write_json(to_json_value(result), json.output)
         return
     echo("As SloBench computes it (0 to 1), with 95 % over the examples of this one submission:")
-    for name in got.scores:
-        found = got.intervals[name]
-        shown = f"{format_interval(found, 4)}  {format_examples(found)}"
-        echo(f"  {name.ljust(18)}{shown}")
-    for name, why in got.missing.items():
+    for name in result.scores:
+        interval = result.intervals[name]
+        text = f"{format_interval(interval, 4)}  {format_examples(interval)}"
+        echo(f"  {name.ljust(18)}{text}")
+    for name, why in result.missing.items():
         echo(f"  {name.ljust(18)}not computed: {sanitise_line(why)}")
-    for line in got.data:
+    for line in result.data:
         echo(f"  with {sanitise_line(line)}")
-    if got.sacrebleu:
+    if result.sacrebleu:
         echo("By sacreBLEU (0 to 100):")
-    for signature, found in got.sacrebleu_intervals.items():
+    for signature, interval in result.sacrebleu_intervals.items():
         name, _, rest = signature.partition("|")
-        shown = f"{format_interval(found, 2)}  {format_examples(found)}"
-        echo(f"  {name.ljust(18)}{shown}  {rest}")
+        text = f"{format_interval(interval, 2)}  {format_examples(interval)}"
+        echo(f"  {name.ljust(18)}{text}  {rest}")
     echo("One set of answers: what another seed would change is in no interval.")

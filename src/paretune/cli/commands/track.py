@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from paretune.cli.json_output import write_result
-from paretune.cli.options import AsJson, StoreFolder, StudyName
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import AsJson, StoreFolder, StudyArguments
 from paretune.terminal import echo
 
 
+@with_option_groups
 def track(
-    study: StudyName,
+    study: StudyArguments,
     to: Annotated[
         Literal["tensorboard", "wandb", "mlflow", "trackio"],
         typer.Option(help="The tracker; its package is installed apart.", show_default=False),
@@ -24,42 +25,40 @@ def track(
             "--output",
             "-o",
             metavar="FOLDER",
-            help="Folder that it is mirrored into; for mlflow also a server's address.",
+            help="Folder to mirror into; for mlflow also a server's address.",
             show_default=False,
         ),
     ],
-    overrides: Overrides = None,
     store: StoreFolder = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on until the study is done, or Ctrl-C.")
+        bool, typer.Option("--follow", help="Continue until the study is done, or Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.2, help="With --follow: between two looks.")
+        float, typer.Option(metavar="SECONDS", min=0.2, help="With --follow: polling interval.")
     ] = 5.0,
     as_json: AsJson = False,
 ) -> None:
     """Mirror a study into an experiment tracker: settings, curves, scores, costs.
 
-    The store stays the truth and is only read; what the tracker has already is left alone, so the
-    command may be repeated. Runs are mirrored when they have ended. Nothing is sent anywhere, but
-    to an address that --output names.
+    The store is only read; what the tracker has already is left alone, so the command may be
+    repeated. Runs are mirrored when they have ended. Nothing is sent anywhere, except to an address
+    that --output names.
     """
     from paretune.contrib.trackers.mirror import TrackResult, follow_study
     from paretune.contrib.trackers.mirror import track as mirror
 
-    def show(tracked: TrackResult) -> None:
+    def show(result: TrackResult) -> None:
         if as_json:
-            write_result("track", {"tracker": to, "output": output, **vars(tracked)})
+            fields = {"tracker": to, "output": output, "new": result.new, "there": result.there}
+            write_result("track", fields)
         else:
-            echo(f"{tracked.new} mirrored, {tracked.there} there before; {to} in {output}")
+            echo(f"{result.new} mirrored, {result.there} there before; {to} in {output}")
 
     if not follow:
-        show(mirror(load_overridden(study, overrides), to=to, into=output, store=store))
+        show(mirror(study.load(), to=to, into=output, store=store))
         return
     try:
-        for tracked in follow_study(
-            load_overridden(study, overrides), to=to, into=output, store=store, every=every
-        ):
-            show(tracked)
+        for result in follow_study(study.load(), to=to, into=output, store=store, every=every):
+            show(result)
     except KeyboardInterrupt:
-        echo("No longer followed; the same command goes on.")
+        echo("Stopped following; the same command continues.")

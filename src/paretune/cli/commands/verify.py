@@ -1,4 +1,4 @@
-"""``paretune verify``: whether a store still says what was written to it. Needs no torch."""
+"""``paretune verify``: compare a store with its checksums. Needs no torch."""
 
 from __future__ import annotations
 
@@ -6,49 +6,46 @@ from typing import Annotated
 
 import typer
 
-from paretune.cli.json_output import check_json_output, to_json_value, write_result
-from paretune.cli.options import AsJson, JsonFile, StoreFolder, StudyName
-from paretune.cli.overrides import Overrides, load_overridden
+from paretune.cli.json_output import to_json_value, write_result
+from paretune.cli.option_groups import with_option_groups
+from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments
 from paretune.terminal import echo, sanitise_line
 
 
+@with_option_groups
 def verify(
-    study: StudyName,
-    overrides: Overrides = None,
+    study: StudyArguments,
+    json: JsonOptions,
     store: StoreFolder = None,
     set_aside: Annotated[
         bool,
         typer.Option("--set-aside", help="Put damaged records away; `run` makes them again."),
     ] = False,
-    as_json: AsJson = False,
-    output: JsonFile = None,
 ) -> None:
     """Compare every record and every blob of a store with its checksum.
 
-    Names what changed since it was written, and runs that were done and are lost.
+    Names what changed since it was written, and runs that had ended and are lost.
     """
     from paretune.errors import StoreError
     from paretune.reporting.text.formatting import pluralise
-    from paretune.verbs.verify import verify as ask
+    from paretune.verbs.verify import verify as verify_store
 
-    check_json_output(as_json, output)
-    found = ask(load_overridden(study, overrides), store=store, set_aside=set_aside)
-    if as_json:
-        write_result("verify", to_json_value(found), output)
-        if found.problems:
+    result = verify_store(study.load(), store=store, set_aside=set_aside)
+    if json.as_json:
+        write_result("verify", to_json_value(result), json.output)
+        if result.problems:
             raise SystemExit(StoreError.exit_code)
         return
-    for what in found.set_aside:
-        echo(f"set aside: {sanitise_line(what)}")
-    if found.problems:
-        told = "\n".join(f"  {sanitise_line(problem)}" for problem in found.problems)
+    for record in result.set_aside:
+        echo(f"set aside: {sanitise_line(record)}")
+    if result.problems:
+        problems = "\n".join(f"  {sanitise_line(problem)}" for problem in result.problems)
         raise StoreError(
-            f"{pluralise(len(found.problems), 'problem')}:\n{told}\n",
-            where=str(found.folder),
+            f"{pluralise(len(result.problems), 'problem')}:\n{problems}\n",
+            where=str(result.folder),
             remedy="Restore what is damaged from a copy of the store; without one, --set-aside "
             "puts damaged records away. `paretune run` makes again what is lost or put away.",
         )
-    again = "; `paretune run` makes what was set aside again" if found.set_aside else ""
-    echo(
-        f"{sanitise_line(found.folder)}: {pluralise(found.runs, 'ended run')}, all as written{again}."
-    )
+    again = "; `paretune run` makes what was set aside again" if result.set_aside else ""
+    runs = pluralise(result.runs, "ended run")
+    echo(f"{sanitise_line(result.folder)}: {runs}, all as written{again}.")

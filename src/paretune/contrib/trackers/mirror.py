@@ -74,7 +74,7 @@ def follow_study(
             if view.ended != ended:
                 ended = view.ended
                 yield _mirror_results(load_results(study, store), tracker)
-            if view.over:
+            if view.finished:
                 return
             sleep(every)
             view = look()
