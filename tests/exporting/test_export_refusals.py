@@ -6,8 +6,8 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -181,17 +181,18 @@ def test_a_language_is_no_path_either(task: dict[str, Any], named: str) -> None:
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """``full_disk(n)``: from an export's first folder on, no file may grow beyond ``n`` bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    real = tempfile.mkdtemp
+    create = atomic_folder.create_folder
 
-    def give(size_bytes: int) -> None:
-        def mkdtemp(*given: Any, **options: Any) -> str:
-            folder = real(*given, **options)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-            return folder
+    def limit_files(size_bytes: int) -> None:
+        @contextmanager
+        def create_and_limit(target: Path) -> Iterator[Path]:
+            with create(target) as folder:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+                yield folder
 
-        monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp)
+        monkeypatch.setattr(atomic_folder, "create_folder", create_and_limit)
 
-    yield give
+    yield limit_files
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 

@@ -1,24 +1,23 @@
-"""A folder that is there whole or not at all, and never over what was there before."""
+"""The folder of an export: written whole or not at all, never over existing files."""
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from paretune.atomic_write import create_folder
 from paretune.errors import ParetuneError, StoreError, StudyError
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
 def make_safe_name(*parts: str) -> str:
-    """One name of a folder made of several: no path, no hidden one, none of a drive.
+    """One folder name made of several parts: no path, not hidden, no drive.
 
-    >>> safe_name("topics", "tiny", "../lora")
+    >>> make_safe_name("topics", "tiny", "../lora")
     'topics-tiny-lora'
     """
     names = (_NOT_IN_NAMES.sub("-", part).strip("-.") for part in parts)
@@ -26,37 +25,29 @@ def make_safe_name(*parts: str) -> str:
 
 
 def check_target(target: Path) -> None:
-    """Check that nothing is there, or an empty folder, and that a folder can be made there.
+    """Check that ``target`` is absent or an empty folder, and can be made.
 
     Raises:
-        StudyError: something is.
+        StudyError: it exists.
         StoreError: nothing can be written there.
     """
     if target.exists() and (target.is_file() or any(target.iterdir())):
         raise StudyError("is there already.", where=str(target), remedy="Name another --to.")
-    above = next(folder for folder in target.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise _write_error(target, f"{above} is not a folder that can be written to")
+    parent = next(folder for folder in target.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise _write_error(target, f"{parent} is not a folder that can be written to")
 
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside ``target`` that takes its place at the end, unless there was an error.
+    """A new folder beside ``target`` that takes its place at the end, unless there is an error.
 
     Raises:
         StoreError: it cannot be written, or the disk is full.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    except OSError as error:
-        raise _write_error(target, str(error.strerror)) from None
-    try:
-        yield part
-        if target.exists():
-            target.rmdir()  # it is empty
-        part.replace(target)
-        target.chmod(0o755)
+        with create_folder(target) as folder:
+            yield folder
     except ParetuneError:
         raise
     except Exception as error:
@@ -64,16 +55,14 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         if reason is None:
             raise
         raise _write_error(target, reason) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _disk_reason(error: Exception) -> str | None:
-    """What the system said of a file; libraries in Rust (safetensors, tokenizers) write it so."""
+    """The system's message about a file; libraries in Rust (safetensors, tokenizers) quote it."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.strerror
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return os.strerror(int(told[1])) if told else None
+    quoted = re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(quoted[1])) if quoted else None
 
 
 def _write_error(target: Path, reason: str) -> StoreError:

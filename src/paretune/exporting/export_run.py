@@ -1,0 +1,79 @@
+"""One export: the model in its form, checked by opening it again, with its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paretune.errors import StoreError
+from paretune.exporting import formats, loading_snippets, usage_snippets
+from paretune.exporting.exported_run import ExportedRun
+from paretune.exporting.model_card import render_model_card
+from paretune.exporting.restore import restore_run
+from paretune.models.load import quiet_transformers
+from paretune.planning.context import StudyContext
+from paretune.training.prepare import PreparedModel
+
+NUM_EXAMPLES = 8
+"""Examples whose logits are compared before and after."""
+
+
+def write_export(
+    export: ExportedRun, weights: bytes, context: StudyContext, folder: Path
+) -> tuple[str, float]:
+    """Write the model and its card, and open it again.
+
+    Args:
+        export: the run.
+        weights: its trained tensors, as safetensors.
+        context: reads its data.
+        folder: an existing folder.
+
+    Returns:
+        The card, and the largest difference of logits after it was opened again, relative to the
+        largest logit where that is above 1.
+
+    Raises:
+        MethodError: the run cannot take this form.
+        StoreError: the weights do not fit, or logits differ by more than ``formats.TOLERANCE``.
+    """
+    with quiet_transformers():
+        prepared = restore_run(export.run, export.task, export.source, weights)
+        batch = _make_batch(export, context, prepared)
+        before = formats.compute_logits(prepared.loaded.model, batch)
+        # Rendered first, since merging uses the model up.
+        usage = usage_snippets.render_usage(export.run, export.dataset, prepared)
+        program = loading_snippets.render_program(export.form, export.task, export.source, usage)
+        encoding = usage_snippets.describe_encoding(export.run, export.dataset, prepared)
+        _write_form(export, prepared, folder)
+        opened = formats.open_export(export.form, export.task, export.source, folder)
+        after = formats.compute_logits(opened, batch)
+    difference = float((after - before).abs().max() / before.abs().max().clamp(min=1.0))
+    if not difference <= formats.TOLERANCE:
+        raise StoreError(
+            f"opened again it answers differently (logits off by {difference:.2g}).",
+            where=f"export of {' x '.join(export.run.cell)}",
+            remedy="This is a defect of paretune or of the library: please report it.",
+        )
+    card = render_model_card(export, program, encoding)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return card, difference
+
+
+def _write_form(export: ExportedRun, prepared: PreparedModel, folder: Path) -> None:
+    if export.form == "peft":
+        formats.write_peft_adapter(export.run, export.task, export.source, prepared, folder)
+    elif export.form == "merged":
+        formats.write_merged_model(export.run, prepared, folder)
+    else:
+        formats.write_native_folder(export.run, export.task, export.source, prepared, folder)
+
+
+def _make_batch(
+    export: ExportedRun, context: StudyContext, prepared: PreparedModel
+) -> formats.Batch:
+    """A few examples of the task, as inputs of the model."""
+    from paretune.training.objective import collate_tensors
+
+    examples = list(export.dataset.test or export.dataset.train)[:NUM_EXAMPLES]
+    encoded = context.caches.encode(examples, prepared.loaded, export.source, prepared.max_length)
+    return collate_tensors(encoded, list(range(len(examples))), prepared.pad_id, "cpu")
