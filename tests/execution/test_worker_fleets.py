@@ -13,7 +13,7 @@ from support.fake_worker import FakeExecutor, Outcome
 from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import DataError, DeviceLostError, StaleClaimError
-from paretune.execution.run_executor import FleetLimits, FleetOutOfMemoryError
+from paretune.execution.run_executor import FleetLimits
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import (
     DEVICE_LOST_NOTE,
@@ -23,6 +23,7 @@ from paretune.execution.worker import (
 )
 from paretune.store import Store
 from paretune.study import Run
+from paretune.training.job import FleetOutOfMemoryError
 
 
 class FleetExecutor(FakeExecutor):

@@ -13,8 +13,6 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -27,11 +25,12 @@ from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.dropout import masks, op
 from paretune.models.packing import attention
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-from paretune.training import run_config
-from paretune.training.fleet import evaluate, fleet_trainer
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
-from paretune.training.loop import train_step
-from paretune.training.optimiser import make_adamw
+from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.select import forward_for, make_forward
+from paretune.training.loop import accumulate_gradients
+from paretune.training.optimiser import RunOptimizer
+from paretune.training.precision import Compute
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.run_config import RunConfig
 from paretune.training.tensor_copies import copy_tensors, copy_to_cpu
@@ -97,8 +96,7 @@ def change_torch() -> None:
     """Put in its place what only a real GPU, or only a real number, can answer."""
     for module in (op, attention):
         module.draw_mask = draw_mask
-    for module in (run_config, fleet_trainer, evaluate):
-        module.autocast = autocast
+    Compute.autocast = lambda self: autocast("", self.precision)
     torch.manual_seed = lambda seed: None
     nn.Module.to = moved
     nn.init._no_grad_trunc_normal_ = lambda tensor, *args, **kwargs: tensor
@@ -118,12 +116,14 @@ def a_run(method: str, precision: str, seed: int = 0) -> Run:
     )
 
 
-def a_plan(run: Run, pass_tokens: int, classes: int) -> RunConfig:
-    precision = "bf16" if run.training.precision == "bf16" else "fp32"
+def make_config(run: Run, pass_overhead_tokens: int, classes: int) -> RunConfig:
     return RunConfig(
-        run.training, 1e-3, run.seed, 16, classes, 0, DEVICE, precision, Path("none"),
-        pass_tokens=pass_tokens,
-    )  # fmt: skip
+        run=run,
+        device=DEVICE,
+        micro_batch=16,
+        num_classes=classes,
+        pass_overhead_tokens=pass_overhead_tokens,
+    )
 
 
 def step(case: str) -> None:
@@ -147,49 +147,48 @@ def step(case: str) -> None:
 
 def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None:
     """One whole training step of a run alone, in one pass, as it is on a GPU."""
+    compute = Compute.of(run, DEVICE)
     if how == "alone":  # packed where the model and the method allow it
-        packed = family != "deberta-v2" and prepared.injection.supports_packing
-        assert packed.enable_packing(prepared) == packed
-    own = a_plan(run, prepared.pass_tokens, prepared.classes(2))
-    packing, batch = prepared.fleet.packing, list(range(16))
-    assert len(packed.training_passes(data, batch, 16, own.pass_tokens, packing)) == 1
-    model, trained = prepared.loaded.model, prepared.trained
-    model.train()
-    optimizer = make_adamw(trained, 0.01)
+        forward = make_forward(prepared, compute)
+        packs = family != "deberta-v2" and prepared.injection.supports_packing
+        assert (prepared.fleet.packing is not None) == packs
+    else:
+        forward = forward_for(prepared.loaded, prepared.fleet, compute)
+    config = make_config(run, prepared.pass_tokens, prepared.num_classes(2))
+    batch = StepBatch(data, list(range(16)), 0, config)
+    assert len(forward.splitter.split_training([batch])) == 1
+    prepared.loaded.model.train()
+    optimizer = RunOptimizer(prepared.trained, config)
     with Strict():
-        train_step(model, trained, optimizer, data, batch, 0, 1e-3, own, prepared.fleet)
+        (loss,) = accumulate_gradients([batch], forward)
+        optimizer.step(0, 1e-3, loss)
 
 
 def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
     """Forward and backward of two runs in one pass, as a fleet does it, and their gradients."""
-    members = [RunParameters(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
-    formation = SharedModel(run, loaded, DEVICE)
+    runs = [RunParameters(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
+    model = SharedModel(run, loaded, DEVICE)
     try:
-        if not formation.form(members):
+        if not model.place(runs):
             raise ValueError("these runs cannot share batches")
-        one_pass(formation, members, data)
-        for member in members:
-            assert any(p.grad is not None for p in formation.trained(member).values())
+        one_pass(model, runs, data)
+        for own in runs:
+            assert any(p.grad is not None for p in own.trained.values())
     finally:
-        formation.dissolve()
+        model.remove_all()
 
 
-def one_pass(formation: SharedModel, members: Sequence[RunParameters], data: Any) -> None:
-    fleet: Any = fleet_trainer.FleetTrainer.__new__(fleet_trainer.FleetTrainer)
-    fleet._formation = formation
-    classes = formation.prepared.classes(2)
-    fleet._seats = [
-        SimpleNamespace(
-            plan=a_plan(member.run, formation.pass_tokens(member), classes),
-            course=SimpleNamespace(data=data, progress=SimpleNamespace(step=0)),
-        )
-        for member in members
+def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> None:
+    classes = model.prepared.num_classes(2)
+    batches = [
+        StepBatch(data, rows, 0, make_config(own.run, model.pass_overhead_tokens(own), classes))
+        for own, rows in zip(runs, (list(range(9)), list(range(4, 16))), strict=True)
     ]
-    formation.loaded.model.train()
-    batches = [list(range(9)), list(range(4, 16))]
+    model.loaded.model.train()
+    assert len(model.forward.splitter.split_training(batches)) == 1
     with Strict():
-        fleet._pass({0: 0, 1: 0}, [[batches[0]], [batches[1]]], batches, [0.0, 0.0])
-    formation.hand_out()
+        accumulate_gradients(batches, model.forward)
+    model.distribute_gradients()
 
 
 def keep_aside() -> None:
@@ -202,7 +201,7 @@ def keep_aside() -> None:
         copy_tensors(trained, kept)
         copy_tensors(kept, trained)
         scores = {"primary": 0.5, "loss": 1.0}
-        choose_share(trained, start, kept, [0.5], scores, lambda: scores, lambda new, old: True)
+        choose_share(trained, start, kept, [0.5], scores, lambda: scores)
         assert {p.device.type for p in trained.values()} == {"cuda"}
 
 

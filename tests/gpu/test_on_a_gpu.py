@@ -14,6 +14,7 @@ from safetensors.torch import load as from_bytes
 from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.measuring.devices import query_gpu, resolve_device
+from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.gpu
@@ -24,7 +25,9 @@ METHODS = ("lora", "full", "dora", "ia3", "bitfit", "prefix", "prompt", "houlsby
 def trained(tmp_path: Path, model: Path, method: str, device: str, precision: str) -> Any:
     training = {"dropout": 0.0, "precision": precision}
     run = tiny_run(tiny_task(tmp_path / "data"), model, method, training=training)
-    outcome = train_run(run, checkpoint=tmp_path / "none", report=silent, device=device)
+    outcome = train_run(
+        run, checkpoint=tmp_path / "none", report=silent, options=TrainerOptions(device)
+    )
     assert outcome.result["outcome"] in ("ok", "collapsed")
     return outcome
 

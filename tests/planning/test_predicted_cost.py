@@ -17,7 +17,7 @@ from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.training.fleet.capacity import count_slots
-from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
+from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
 SPEEDS = {"fp32": 1.0, "bf16": 2.0}
 """Gigaflops of a made-up machine."""

@@ -23,17 +23,17 @@ from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
-from paretune.models.packing.encoder_decoder import lm_head
 from paretune.objectives.collate import IGNORE_INDEX
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate, generation_config
-from paretune.training.evaluation.predict import mean_token_loss, predict_logits
-from paretune.training.forward.packed import enable_packing
-from paretune.training.forward.seq2seq import packed_states
+from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward.micro_batch import Forward, MicroBatch
+from paretune.training.forward.select import enable_packing, forward_for
+from paretune.training.job import Outcome
 from paretune.training.objective import collate_tensors
 from paretune.training.optimiser import make_adamw
-from paretune.training.outcome import Outcome
+from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.trainer import train_run
 from support.guarantees import REAL, REAL_TRANSLATOR
@@ -140,10 +140,9 @@ class Walk:
         examples = getattr(self.bench.parts(self.run), part)
         return self.bench.encode(examples, loaded, self.bench.source(self.run.model), 64)
 
-    def asked(self, loaded: LoadedModel, fleet: Fleet | None) -> dict[str, Any]:
-        """How a run asks its model."""
-        pad_id = loaded.anatomy.pad_id or 0
-        return {"fleet": fleet or Fleet(), "pad_id": pad_id, "device": "cpu", "precision": "fp32"}
+    def forward(self, loaded: LoadedModel, fleet: Fleet | None) -> Forward:
+        """The path of a run through the model as it is."""
+        return forward_for(loaded, fleet or Fleet(), Compute())
 
     def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
         """Logits of the test part, (examples, labels); see :func:`told`."""
@@ -154,7 +153,7 @@ class Walk:
             (fleet or Fleet()).set_row_counts([len(batch["input_ids"])])
             with torch.inference_mode():
                 return told(loaded.model.eval()(**batch).logits, batch)
-        found = predict_logits(loaded.model, self.encoded(loaded), **self.asked(loaded, fleet))
+        found = evaluate_alone(self.forward(loaded, fleet), self.encoded(loaded))
         return torch.from_numpy(found)
 
     def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
@@ -162,13 +161,14 @@ class Walk:
         encoded, labels = self.encoded(loaded), self.batch(loaded)["labels"]
         rows = range(len(encoded.lengths))
         order = sorted(rows, key=lambda i: (-encoded.lengths[i], -len(encoded.ids[i][0])))
+        loaded.model.eval()
         with torch.inference_mode():
-            ((hidden, tokens),) = packed_states(
-                loaded.model.eval(), [(encoded, rows)], fleet, "cpu"
-            )
-            scores = nn.functional.linear(hidden, *lm_head(loaded.model))
+            (states,) = self.forward(loaded, fleet)([MicroBatch(encoded, rows)])
+            scores = nn.functional.linear(states.hidden, states.weight, states.bias)
         targets = [labels[i][labels[i] != IGNORE_INDEX] for i in order]
-        assert torch.equal(tokens, torch.cat(targets)), "another order than the longest first"
+        assert torch.equal(states.tokens, torch.cat(targets)), (
+            "another order than the longest first"
+        )
         of_row = dict(zip(order, torch.split(scores, [len(t) for t in targets]), strict=True))
         return torch.cat([of_row[i] for i in rows])
 
@@ -180,7 +180,7 @@ class Walk:
             return []
         encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).select(rows)
         generation = self.run.generation or Generation()
-        return generate(loaded, encoded, generation, **self.asked(loaded, fleet))
+        return generate(loaded, fleet or Fleet(), Compute(), encoded, generation)
 
     def beams(self, loaded: LoadedModel, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
         """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
@@ -231,9 +231,7 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     prepared.undo()
     if method == "full":
         bench.drop_model()
-    seen.outcome = train_run(
-        run, checkpoint=folder / "x", report=silent, caches=bench, keep_bytes=None
-    )
+    seen.outcome = train_run(run, checkpoint=folder / "x", report=silent, caches=bench)
     loaded = seen.loaded()
     seen.look("undone", loaded)
     seen.same_names = list(dict(loaded.model.named_parameters())) == before
@@ -243,8 +241,8 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     enable_packing(kept)  # as the run itself answered
     seen.look("packed", kept.loaded, kept.fleet)
     if seen.task.kind == TRANSLATION:
-        asked = seen.asked(kept.loaded, kept.fleet)
-        seen.loss = mean_token_loss(kept.loaded.model, seen.encoded(kept.loaded), **asked)
+        forward = seen.forward(kept.loaded, kept.fleet)
+        seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded))
     return seen
 
 

@@ -15,9 +15,8 @@ from safetensors.torch import load as safetensors
 
 from paretune.study import Run
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.fleet_trainer import FleetTrainer
-from paretune.training.outcome import Outcome
-from paretune.training.trainer import train_run
+from paretune.training.job import Outcome
+from paretune.training.trainer import Trainer, train_run
 from support.tiny_tasks import silent
 
 
@@ -26,6 +25,7 @@ class Job:
     run: Run
     checkpoint: Path
     told: list[dict[str, Any]] = field(default_factory=list)
+    halvings: int = 0
 
     def report(self, progress: dict[str, Any]) -> None:
         self.told.append(progress)
@@ -50,12 +50,12 @@ def together(
     def finish(job: Any, outcome: Outcome) -> None:
         left[job.run.seed, job.run.learning_rate, job.run.fold] = outcome
 
-    FleetTrainer(bench or ProcessCache(), "cpu", finish).train(jobs[:places], more)
+    Trainer(bench).train_fleet(jobs[:places], more, finish)
     return left
 
 
-def alone(run: Run, folder: Path, **more: Any) -> Outcome:
-    return train_run(run, checkpoint=folder / "alone", report=silent, **more)
+def alone(run: Run, folder: Path, bench: ProcessCache | None = None) -> Outcome:
+    return train_run(run, checkpoint=folder / "alone", report=silent, caches=bench)
 
 
 def equal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from paretune.objectives.encoding import Encoded
 from paretune.training import checkpoint
-from paretune.training.checkpoint import Progress
+from paretune.training.checkpoint import MAX_SAVING_SHARE, CheckpointFile, Progress
 from paretune.training.run_config import RunConfig
-from paretune.training.run_state import CHECKPOINT_SHARE, RunState
+from paretune.training.run_state import RunState
+from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 
@@ -26,14 +28,16 @@ class StoppedError(Exception):
     """Stands for a worker that is killed."""
 
 
-def a_course(tmp_path: Path, seconds: float) -> RunState:
+def make_state(tmp_path: Path, seconds: float) -> RunState:
     run = tiny_run(tiny_task(tmp_path), tmp_path)
-    plan = RunConfig(run.training, 0.1, 1, 8, 2, 0, "cpu", "fp32", tmp_path / "kept", seconds)
+    config = RunConfig(run=run, device="cpu", micro_batch=8, num_classes=2)
     data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
-    return RunState({"w": nn.Parameter(torch.ones(2))}, data, lambda: {}, plan, silent)
+    checkpoint = CheckpointFile(tmp_path / "kept", seconds)
+    trained = {"w": nn.Parameter(torch.ones(2))}
+    return RunState(trained, data, config, checkpoint, silent, lambda: {})
 
 
-@pytest.mark.parametrize(("write_seconds", "between"), [(0.1, 60), (30.0, 30 / CHECKPOINT_SHARE)])
+@pytest.mark.parametrize(("write_seconds", "between"), [(0.1, 60), (30.0, 30 / MAX_SAVING_SHARE)])
 def test_writing_checkpoints_takes_a_small_share_of_the_time(
     write_seconds: float, between: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,16 +45,17 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(
     now, written = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def save(*_: Any) -> None:
+    def save(*_: Any, **__: Any) -> None:
         written.append(now[0])
         now[0] += write_seconds
+        (tmp_path / f"kept.{os.getpid()}.part").touch()
 
-    monkeypatch.setattr(checkpoint, "save", save)
-    course = a_course(tmp_path, 60.0)
-    course.progress.step = 1
+    monkeypatch.setattr(checkpoint, "save_file", save)
+    state = make_state(tmp_path, 60.0)
+    state.progress.step = 1
     while len(written) < 3:
         now[0] += 1.0
-        course.keep()
+        state.save_if_due()
     assert written[0] == 61
     pause = written[2] - written[1] - write_seconds
     assert between < pause <= between + 1
@@ -68,7 +73,7 @@ def test_tensors_that_own_their_memory_are_not_copied(
     clone = Tensor.clone
     monkeypatch.setattr(Tensor, "clone", lambda self: copied.append(self.shape) or clone(self))
     best = {"w": torch.full((5,), 7.0), "slice": tied, "again": parameter.detach(), "all": whole}
-    checkpoint.save(tmp_path / "kept", Progress(step=1), {"w": parameter}, best, optimizer)
+    CheckpointFile(tmp_path / "kept").save(Progress(step=1), {"w": parameter}, best, optimizer)
     assert len(copied) == 2  # the slice of a larger tensor, and the one that is there already
     found = load_file(tmp_path / "kept")
     assert found["best/slice"].tolist() == [4.0, 5.0, 6.0, 7.0]
@@ -84,7 +89,7 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        train_run(run, checkpoint=kept, report=stop, checkpoint_seconds=0)
+        train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))
     content = kept.read_bytes()
     here = train_run(run, checkpoint=kept, report=silent)
     assert not any("trained on" in note for note in here.result["notes"])

@@ -19,7 +19,7 @@ from paretune.exporting.weights import load_or_retrain
 from paretune.models.kernels import policy
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.record import Record
-from paretune.training.outcome import Outcome
+from paretune.training.job import Outcome
 from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.skipif(

@@ -12,22 +12,21 @@ from support.joint_runs import Job, equal
 from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
-from paretune.training import loop, run_state, trainer
-from paretune.training.caches import ProcessCache
-from paretune.training.fleet import fleet_trainer
-from paretune.training.fleet.fleet_trainer import FleetTrainer
+from paretune.training import loop, run_state, session
+from paretune.training.fleet import shared_model
 from paretune.training.interruption import defer_interrupts, interrupt
-from paretune.training.outcome import Outcome
-from paretune.training.trainer import train_run
+from paretune.training.job import Outcome
+from paretune.training.run_state import RunState
+from paretune.training.trainer import Trainer, train_run
 
 PLACES: dict[str, tuple[Any, str, int]] = {
-    "in a pass": (loop, "gradients", 5),
+    "in a pass": (loop, "accumulate_gradients", 5),
     "in the optimiser": (torch.optim.AdamW, "step", 5),
-    "in an evaluation": (trainer, "logits", 2),
-    "in the last evaluation": (trainer, "logits", 3),
-    "in its answers": (trainer, "answered", 1),
-    "between start and best": (trainer, "logits", 4),
-    "at the best of shares": (run_state, "settle", 1),
+    "in an evaluation": (shared_model, "evaluate", 2),
+    "in the last evaluation": (shared_model, "evaluate", 3),
+    "in its answers": (session, "predict_parts", 1),
+    "between start and best": (shared_model, "evaluate", 4),
+    "at the best of shares": (run_state, "choose_share", 1),
 }
 """A function, and which of its calls is interrupted. Evaluations are after 3, 6 and 8 steps."""
 
@@ -100,8 +99,8 @@ def test_a_run_that_stopped_early_does_not_go_on(
 
 @pytest.mark.parametrize(
     "place",
-    [(FleetTrainer, "_pass", 5), (FleetTrainer, "_descend", 9), (fleet_trainer, "evaluated", 2),
-     (fleet_trainer, "answered", 1), (fleet_trainer, "answered", 2)],
+    [(loop, "compute_losses", 5), (RunState, "step", 9), (shared_model, "evaluate", 2),
+     (session, "predict_parts", 1), (session, "predict_parts", 2)],
     ids=["in a pass", "between two runs", "in an evaluation", "in answers", "after one has ended"],
 )  # fmt: skip
 def test_every_run_of_a_fleet_keeps_the_same_step(
@@ -114,7 +113,7 @@ def test_every_run_of_a_fleet_keeps_the_same_step(
         finished[job.run.seed] = outcome
 
     def train(jobs: list[Job]) -> None:
-        FleetTrainer(ProcessCache(), "cpu", finish).train(jobs, lambda _: [])
+        Trainer().train_fleet(jobs, lambda _: [], finish)
 
     jobs = [Job(run, tmp_path / f"kept{run.seed}") for run in runs]
     with monkeypatch.context() as here:
@@ -144,7 +143,7 @@ def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as here:
-        here.setattr(run_state.time, "monotonic", lambda: now[0])
+        here.setattr(session.time, "monotonic", lambda: now[0])
         with pytest.raises(KeyboardInterrupt):
             train_run(run, checkpoint=tmp_path / "kept", report=report)
         now[0] = 5000.0

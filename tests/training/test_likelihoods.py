@@ -34,9 +34,7 @@ def taught(tmp_path: Path) -> Path:
         method=MethodSpec(name="full"),
         training=Training(batch_size=16, epochs=12, patience=None, precision="fp32"),
     )  # fmt: skip
-    outcome = train_run(
-        run, checkpoint=tmp_path / "state", report=lambda _: None, caches=bench, keep_bytes=None
-    )
+    outcome = train_run(run, checkpoint=tmp_path / "state", report=lambda _: None, caches=bench)
     from safetensors.torch import load as tensors_of
 
     prepared = prepare(run, bench.model(run.model, bench.dataset(task)))

@@ -10,34 +10,21 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
 from support.tiny_tasks import silent, tiny_run, tiny_task
-from torch import Tensor, nn
 from transformers import BertForSequenceClassification
 
-from paretune.data.batch import split_by_length
 from paretune.training.caches import ProcessCache
-from paretune.training.forward import packed
-from paretune.training.loop import train_step
+from paretune.training.forward import splitting
+from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.select import enable_packing, forward_for
+from paretune.training.job import Outcome
+from paretune.training.loop import accumulate_gradients
 from paretune.training.objective import collate_tensors
 from paretune.training.out_of_memory import is_out_of_memory, loses_device
-from paretune.training.outcome import Outcome
+from paretune.training.precision import Compute
 from paretune.training.prepare import prepare
 from paretune.training.run_config import RunConfig
+from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
-
-
-class Catcher:
-    """Stands where the optimiser is, and keeps the gradients of a step."""
-
-    def __init__(self, trained: dict[str, nn.Parameter]) -> None:
-        self.trained, self.param_groups = trained, []
-        self.gradients: dict[str, Tensor] = {}
-
-    def step(self) -> None:
-        self.gradients = {n: p.grad.clone() for n, p in self.trained.items() if p.grad is not None}
-
-    def zero_grad(self, set_to_none: bool) -> None:
-        for parameter in self.trained.values():
-            parameter.grad = None
 
 
 @pytest.fixture
@@ -52,7 +39,7 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
         given = input_ids if input_ids is not None else kwargs["inputs_embeds"]
         if self.training:
-            packing = getattr(self.bert.encoder.layer[0].self_attention.self, "packing", None)
+            packing = getattr(self.bert.encoder.layer[0].attention.self, "packing", None)
             rows = len(given) if packing is None else len(packing.layout.lengths)
             state["passes"].append(rows)
             if state["rows"] is not None and rows > state["rows"]:
@@ -93,9 +80,8 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
 ) -> None:
     """float64, against one plain pass over the whole padded batch."""
     if way == "tight-buckets":  # a pass costs nothing: only examples of one length together
-        monkeypatch.setattr(
-            packed, "split_by_length", lambda n, i, m, *_: split_by_length(n, i, m, 0)
-        )
+        cut = splitting.split_by_length
+        monkeypatch.setattr(splitting, "split_by_length", lambda n, i, m, *_: cut(n, i, m, 0))
     settings = {"dropout": 0.0, "max_grad_norm": None}
     run = tiny_run(tiny_task(tmp_path, kind), tiny_model("bert"), training=settings)
     bench = ProcessCache()
@@ -113,16 +99,16 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     labels = torch.tensor([data.labels[i] for i in rows])
     loss = F.cross_entropy(loaded.model(**collate_tensors(data, rows, 0, "cpu")).logits, labels)
     plain = torch.autograd.grad(loss, list(prepared.trained.values()))
-    assert way != "packed" or packed.enable_packing(prepared)
+    assert way != "packed" or enable_packing(prepared)
+    forward = forward_for(loaded, prepared.fleet, Compute())
     for micro_batch in (1, 2, 3, 8):
-        plan = RunConfig(run.training, 0.0, 1, micro_batch, 3, 0, "cpu", "fp32", Path("unused"))
-        caught = Catcher(prepared.trained)
-        found = train_step(
-            loaded.model, prepared.trained, caught, data, rows, 0, 0.0, plan, prepared.fleet
-        )
+        config = RunConfig(run=run, device="cpu", micro_batch=micro_batch, num_classes=3)
+        (found,) = accumulate_gradients([StepBatch(data, rows, 0, config)], forward)
         assert found == pytest.approx(loss.item(), abs=1e-12)
-        for name, gradient in zip(prepared.trained, plain, strict=True):
-            torch.testing.assert_close(caught.gradients[name], gradient, rtol=0, atol=1e-10)
+        for parameter, gradient in zip(prepared.trained.values(), plain, strict=True):
+            assert parameter.grad is not None
+            torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-10)
+            parameter.grad = None
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
@@ -183,7 +169,12 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
         if len(heard) == 3:
             small_memory(2)
 
-    found = train_run(asked, checkpoint=tmp_path / "b", report=report, checkpoint_seconds=0)
+    found = train_run(
+        asked,
+        checkpoint=tmp_path / "b",
+        report=report,
+        options=TrainerOptions(checkpoint_seconds=0),
+    )
     assert [p.get("step") for p in heard[:3]] == [1, 2, 3]  # checkpointed at micro-batch 8
     assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
     assert same_but_for_notes(found, told)
@@ -202,7 +193,12 @@ def test_a_resumed_run_keeps_the_micro_batch_it_had_come_to(
 
     small_memory(2)
     with pytest.raises(KeyboardInterrupt):
-        train_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
+        train_run(
+            run,
+            checkpoint=tmp_path / "b",
+            report=kill,
+            options=TrainerOptions(checkpoint_seconds=0),
+        )
     small_memory(None)  # now there would be room for more
     steps: list[dict[str, Any]] = []
     again = train_run(run, checkpoint=tmp_path / "b", report=steps.append)

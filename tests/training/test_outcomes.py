@@ -15,9 +15,12 @@ from support.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.errors import MethodError
 from paretune.study import TaskSpec
 from paretune.training.caches import ProcessCache
-from paretune.training.loop import train
+from paretune.training.checkpoint import CheckpointFile
+from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
 from paretune.training.run_config import RunConfig
+from paretune.training.run_state import RunState
 from paretune.training.trainer import train_run
 
 
@@ -104,15 +107,24 @@ def test_early_stopping_and_best_weights(
     snapshots: list[dict[str, torch.Tensor]] = []
 
     def select() -> dict[str, float]:
-        snapshots.append({n: p.detach().clone() for n, p in prepared.trained.items()})
+        snapshots.append({n: p.detach().clone() for n, p in own.trained.items()})
         primary, loss = scores[len(snapshots) - 1]
         return {"primary": primary, "loss": loss}
 
-    plan = RunConfig(run.training, 1e-2, 1, 8, 3, 0, "cpu", "fp32", tmp_path / "x")
-    found = train(loaded.model, prepared.trained, data, select, plan, prepared.fleet, silent)
-    assert (found.progress.step, found.progress.best_step) == (stops_at, best)
-    assert not loaded.model.training and found.diverged is None
-    for name, parameter in prepared.trained.items():
+    prepared.undo()
+    model, own = SharedModel(run, loaded, "cpu", alone=True), RunParameters(run)
+    assert model.place([own])
+    config = RunConfig(run=run, device="cpu", micro_batch=8, num_classes=3)
+    checkpoint = CheckpointFile(tmp_path / "x")
+    state = RunState(own.trained, data, config, checkpoint, silent, select)
+    while not state.finished:
+        train_step([state], [state.next_batch()], model)
+        if state.needs_evaluation:
+            state.evaluate()
+    state.finish()
+    assert (state.progress.step, state.progress.best_step) == (stops_at, best)
+    assert state.diverged is None
+    for name, parameter in own.trained.items():
         assert torch.equal(parameter, snapshots[best // 2 - 1][name])
     assert not torch.equal(snapshots[0]["classifier.weight"], snapshots[-1]["classifier.weight"])
 

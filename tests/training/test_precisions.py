@@ -20,8 +20,8 @@ from paretune import methods
 from paretune.study import MethodSpec, Run
 from paretune.training import dry_run
 from paretune.training.caches import ProcessCache
-from paretune.training.loop import train_step
-from paretune.training.outcome import Outcome
+from paretune.training.job import Outcome
+from paretune.training.loop import accumulate_gradients
 from paretune.training.trainer import train_run
 
 TRAINED = [name for name, m in methods.available().items() if isinstance(m, methods.Method)]
@@ -144,11 +144,13 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
     run = run_on("bert", "ia3", tmp_path, tiny_model, precision=precision)
     autocast: list[bool] = []
 
-    def step(*given: Any) -> float:
-        given[0].register_forward_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
-        return train_step(*given)
+    def step(*given: Any) -> list[float]:
+        given[1].model.register_forward_hook(
+            lambda *_: autocast.append(torch.is_autocast_enabled("cpu"))
+        )
+        return accumulate_gradients(*given)
 
-    monkeypatch.setattr(dry_run, "train_step", step)
+    monkeypatch.setattr(dry_run, "accumulate_gradients", step)
     bench = ProcessCache()
     assert "parameters" in dry_run.take_dry_step(run, bench).said
     assert autocast and set(autocast) == {precision == "bf16"}

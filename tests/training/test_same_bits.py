@@ -11,7 +11,8 @@ from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
 from paretune.training.caches import ProcessCache
-from paretune.training.outcome import Outcome
+from paretune.training.job import Outcome
+from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 METHODS = ("full", "lora", "loha", "prompt", "head_only")
@@ -84,15 +85,27 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     kept = tmp_path / "kept.safetensors"
     for last in (3, 6):
         with pytest.raises(KilledError):
-            train_run(run, checkpoint=kept, report=until(last), checkpoint_seconds=0)
-    ended = train_run(run, checkpoint=kept, report=until(-1), checkpoint_seconds=0)
+            train_run(
+                run,
+                checkpoint=kept,
+                report=until(last),
+                options=TrainerOptions(checkpoint_seconds=0),
+            )
+    ended = train_run(
+        run, checkpoint=kept, report=until(-1), options=TrainerOptions(checkpoint_seconds=0)
+    )
     assert seen == [1, 2, 3, 3, 4, 5, 6, 6, 7, 8]  # each time from the last checkpoint
     assert left(ended) == left(whole)
 
 
 def test_killed_after_the_last_step_it_only_scores(tmp_path: Path, tiny_model: Any) -> None:
     run = run_of("lora", tmp_path, tiny_model)
-    whole = train_run(run, checkpoint=tmp_path / "kept", report=silent, checkpoint_seconds=0)
+    whole = train_run(
+        run,
+        checkpoint=tmp_path / "kept",
+        report=silent,
+        options=TrainerOptions(checkpoint_seconds=0),
+    )
     steps: list[dict[str, Any]] = []
     again = train_run(run, checkpoint=tmp_path / "kept", report=steps.append)
     assert steps == []

@@ -14,14 +14,11 @@ from torch import nn
 
 from paretune.errors import StudyError
 from paretune.study import Study, Training
+from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 from paretune.training.weight_interpolation import Interpolation, choose_share, copy_start
 
 SHARES = (0.25, 0.5, 0.75)
-
-
-def higher(new: dict[str, float], old: dict[str, float]) -> bool:
-    return new["primary"] > old["primary"]
 
 
 @pytest.mark.parametrize(("optimum", "taken"), [(1.1, 0.5), (1.4, 0.75), (0.0, 0.25), (3.0, 1.0)])
@@ -35,10 +32,10 @@ def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float)
         held["head"].fill_(5.0)
 
     def select() -> dict[str, float]:
-        return {"primary": -abs(float(held["w"].detach()) - optimum)}
+        return {"primary": -abs(float(held["w"].detach()) - optimum), "loss": 1.0}
 
     end = {name: p.detach().clone() for name, p in held.items()}
-    between = choose_share(held, start, end, SHARES, select(), select, higher)
+    between = choose_share(held, start, end, SHARES, select(), select)
     assert float(end["w"]) == 2.0
     assert between.share == taken and float(held["w"]) == pytest.approx(2 * taken)
     assert float(held["head"]) == 5.0
@@ -99,7 +96,12 @@ def test_a_translation_is_mixed_by_its_loss_and_goes_on_after_a_kill(tmp_path: P
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_run(run, checkpoint=tmp_path / "b", report=kill, checkpoint_seconds=0)
+        train_run(
+            run,
+            checkpoint=tmp_path / "b",
+            report=kill,
+            options=TrainerOptions(checkpoint_seconds=0),
+        )
     again = train_run(run, checkpoint=tmp_path / "b", report=silent)
     assert (again.result, again.blobs) == (whole.result, whole.blobs)
 

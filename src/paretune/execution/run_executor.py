@@ -15,6 +15,7 @@ from paretune.training.job import Job
 
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
+    from paretune.training.trainer import Trainer
 
 
 class Outcome(Protocol):
@@ -51,10 +52,6 @@ class FleetLimits:
 
 
 NO_FLEETS = FleetLimits()
-
-
-class FleetOutOfMemoryError(Exception):
-    """A fleet did not fit in memory. Its runs go on alone."""
 
 
 class RunExecutor(Protocol):
@@ -120,7 +117,6 @@ class TrainingExecutor:
     def execute(self, job: Job, halvings: int = 0) -> Outcome:
         """Train a run, or measure its cost."""
         from paretune.execution.costs.cost_probe import measure_cost
-        from paretune.training.trainer import train_run
 
         if job.run.stage == "cost":
             return measure_cost(
@@ -131,15 +127,7 @@ class TrainingExecutor:
                 halvings=halvings,
                 limit_seconds=self.cost_seconds,
             )
-        return train_run(
-            job.run,
-            report=job.report,
-            checkpoint=job.checkpoint,
-            device=self.device,
-            halvings=halvings,
-            caches=self.caches,
-            keep_bytes=self.keep_bytes,
-        )
+        return self._make_trainer().train_run(job, halvings)
 
     def fleet_key(self, run: Run) -> str:
         """Runs of one model, task and shape of batch."""
@@ -170,16 +158,7 @@ class TrainingExecutor:
         finish: Callable[[Job, Outcome], None],
     ) -> None:
         """Train runs on one shared backbone."""
-        from paretune.training.fleet.fleet_trainer import FleetTrainer
-        from paretune.training.out_of_memory import is_out_of_memory
-
-        try:
-            fleet = FleetTrainer(self.caches, self.device, finish, keep_bytes=self.keep_bytes)
-            fleet.train(jobs, next_jobs)
-        except (RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                raise FleetOutOfMemoryError from error
-            raise
+        self._make_trainer().train_fleet(jobs, next_jobs, finish)
 
     def release_memory(self) -> None:
         """Drop the cached model."""
@@ -188,6 +167,12 @@ class TrainingExecutor:
 
             self.caches.drop_model()
             release_memory()
+
+    def _make_trainer(self) -> Trainer:
+        from paretune.training.slot import TrainerOptions
+        from paretune.training.trainer import Trainer
+
+        return Trainer(self.caches, TrainerOptions(self.device, keep_bytes=self.keep_bytes))
 
 
 def make_training_executor(

@@ -33,7 +33,6 @@ from paretune.execution.progress.describe import describe_run
 from paretune.execution.run_executor import (
     NO_FLEETS,
     FleetLimits,
-    FleetOutOfMemoryError,
     RunExecutor,
     make_training_executor,
 )
@@ -42,6 +41,7 @@ from paretune.store import Claim, Storage, Store
 from paretune.store.owner import current_owner
 from paretune.study import DEFAULT_COST_SECONDS
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
+from paretune.training.job import FleetOutOfMemoryError
 
 IDLE_SECONDS = 0.25
 FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"

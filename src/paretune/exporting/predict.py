@@ -14,7 +14,9 @@ from paretune.objectives.encoding import Encoded
 from paretune.planning.context import StudyContext
 from paretune.study import Generation, Run
 from paretune.training.evaluation.generate import generate
-from paretune.training.evaluation.predict import predict_logits
+from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward.select import forward_for
+from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel
 
 
@@ -54,16 +56,9 @@ def predict_labels(
         return PredictedLabels(
             tuple(int(i) for i in _fit_and_predict(run, dataset, examples, context).argmax(1)), 0
         )
-    precision = _precision(run)
-    ours, encoded = _restore_and_encode(run, dataset, examples, context, weights, precision)
-    scores = predict_logits(
-        ours.loaded.model,
-        encoded,
-        fleet=ours.fleet,
-        pad_id=ours.pad_id,
-        device="cpu",
-        precision=precision,
-    )
+    compute = Compute.of(run, "cpu")
+    ours, encoded = _restore_and_encode(run, dataset, examples, context, weights, compute.precision)
+    scores = evaluate_alone(forward_for(ours.loaded, ours.fleet, compute), encoded)
     return PredictedLabels(tuple(int(i) for i in scores.argmax(1)), sum(encoded.truncated))
 
 
@@ -89,22 +84,10 @@ def translate_sentences(
     ]
     if weights is None:
         return Translations(tuple(_fit_and_predict(run, dataset, examples, context)), 0)
-    precision = _precision(run)
-    ours, encoded = _restore_and_encode(run, dataset, examples, context, weights, precision)
-    texts = generate(
-        ours.loaded,
-        encoded,
-        run.generation or Generation(),
-        fleet=ours.fleet,
-        pad_id=ours.pad_id,
-        device="cpu",
-        precision=precision,
-    )
+    compute = Compute.of(run, "cpu")
+    ours, encoded = _restore_and_encode(run, dataset, examples, context, weights, compute.precision)
+    texts = generate(ours.loaded, ours.fleet, compute, encoded, run.generation or Generation())
     return Translations(tuple(texts), sum(encoded.truncated))
-
-
-def _precision(run: Run) -> Literal["fp32", "bf16"]:
-    return "bf16" if run.training.precision == "bf16" else "fp32"
 
 
 def _fit_and_predict(

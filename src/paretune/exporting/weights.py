@@ -80,9 +80,7 @@ def load_or_retrain(
     # The same rounding once more: as then, with or without the extra `fast`.
     as_then = policy.override_kernels(on=bool(trained_with.get("compiled")))
     with as_then, tempfile.TemporaryDirectory() as folder:
-        outcome = train_run(
-            record.run, checkpoint=Path(folder) / "state", report=lambda _: None, keep_bytes=None
-        )
+        outcome = train_run(record.run, checkpoint=Path(folder) / "state")
     if not _answers_match(outcome.blobs["predictions"], record, store):
         raise StoreError(
             "trained again it answers differently: another processor or other versions.",

@@ -26,7 +26,7 @@ from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run
 from paretune.training.estimate_cost import ModelShape, estimate_cost, measure_shape
 from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
-from paretune.training.forward.padded import can_share, overhead_tokens
+from paretune.training.forward.select import can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
 
 TYPICAL_FLOPS_SHARE = 0.35

@@ -13,7 +13,12 @@ from typing import Any
 from paretune.study.training_options import Generation
 
 OMITTED_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "training": {"activation_checkpointing": False, "label_smoothing": None, "interpolate": []},
+    "training": {
+        "activation_checkpointing": False,
+        "label_smoothing": None,
+        "interpolate": [],
+        "backend": "fast",
+    },
     "task": {
         "features": None,
         "train_target": None,

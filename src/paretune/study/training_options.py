@@ -15,6 +15,8 @@ class Training(FrozenModel):
 
     ``label_smoothing`` None is the objective's default. ``interpolate``: points between the initial
     and the best weights (0: initial, 1: best) that are scored on the selection part after training.
+    ``backend`` ``plain`` runs padded batches through ``transformers`` as it comes: slower, easy to
+    read, the same results but for rounding and the random numbers of dropout.
     """
 
     ALIASES = aliases.TRAINING_ALIASES
@@ -35,6 +37,7 @@ class Training(FrozenModel):
     activation_checkpointing: bool = False
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = ()
+    backend: Literal["fast", "plain"] = "fast"
 
     @model_validator(mode="after")
     def _check_micro_batch(self) -> Training:

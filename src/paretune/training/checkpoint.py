@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 FORMAT = 1
+MAX_SAVING_SHARE = 0.05
+"""Share of the training time that writing checkpoints may take."""
 
 
 @dataclass
@@ -40,28 +43,102 @@ class Progress:
     devices: list[str] = field(default_factory=list)
 
 
-def save(
-    path: Path,
-    progress: Progress,
-    trained: Mapping[str, nn.Parameter],
-    best: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write beside, sync, rename: a reader sees the old state or the new, never half of one."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in trained.items():
-        tensors[f"trained/{name}"] = parameter.detach()
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{key}/{name}"] = value
-    tensors |= {f"best/{name}": value for name, value in best.items()}
-    tensors = _own_memory(tensors)
-    header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file(tensors, part, metadata=header)
-    with part.open("rb") as handle:
-        os.fsync(handle.fileno())
-    part.replace(path)
+class CheckpointFile:
+    """The checkpoint of one run on disk.
+
+    Args:
+        path: of the file.
+        seconds: least time between two checkpoints; 0: one after every step.
+    """
+
+    def __init__(self, path: Path, seconds: float = 60.0) -> None:
+        self.path, self.seconds = path, seconds
+        self._saved_at, self._saving_seconds = time.monotonic(), 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last checkpoint is old enough.
+
+        Of a large model it is gigabytes: it is old enough when writing it took a small share of the
+        time since.
+        """
+        pause = self.seconds and max(self.seconds, self._saving_seconds / MAX_SAVING_SHARE)
+        return time.monotonic() - self._saved_at > pause
+
+    def save(
+        self,
+        progress: Progress,
+        trained: Mapping[str, nn.Parameter],
+        best: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        """Replace the file: a reader sees the old state or the new, never half of one."""
+        began = time.monotonic()
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in trained.items():
+            tensors[f"trained/{name}"] = parameter.detach()
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"{key}/{name}"] = value
+        tensors |= {f"best/{name}": value for name, value in best.items()}
+        header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(f".{os.getpid()}.part")
+        save_file(_own_memory(tensors), part, metadata=header)
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        part.replace(self.path)
+        self._saved_at = time.monotonic()
+        self._saving_seconds = self._saved_at - began
+
+    def load(
+        self,
+        trained: Mapping[str, nn.Parameter],
+        optimizer: torch.optim.Optimizer,
+        micro_batch: int,
+    ) -> tuple[Progress, dict[str, Tensor]] | None:
+        """Restore a run in place; None where there is no checkpoint of this format and micro-batch.
+
+        Another micro-batch sums in another order: such a run starts anew, and nothing is changed.
+
+        Returns:
+            The progress, and the best weights so far.
+        """
+        progress = read_progress(self.path)
+        if progress is None or progress.micro_batch != micro_batch:
+            return None
+        with safe_open(self.path, framework="pt") as handle:
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(tensors[f"trained/{name}"])
+                state = {
+                    key: tensors[f"{key}/{name}"]
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{key}/{name}" in tensors
+                }
+                if state:
+                    # A fused AdamW wants its step counter on the device of its parameter, too.
+                    device = parameter.device
+                    optimizer.state[parameter] = {k: v.to(device) for k, v in state.items()}
+        best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
+        return progress, best
+
+
+def saved_micro_batch(path: Path) -> int | None:
+    """The micro-batch that the checkpointed run has come down to; None without a checkpoint."""
+    progress = read_progress(path)
+    return None if progress is None else progress.micro_batch
+
+
+def read_progress(path: Path) -> Progress | None:
+    """The progress in a checkpoint; None without one, or in another format."""
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as handle:
+        header = handle.metadata() or {}
+    if header.get("format") != str(FORMAT):
+        return None
+    return Progress(**json.loads(header["progress"]))
 
 
 def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -80,52 +157,3 @@ def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             seen.add(storage.data_ptr())
         found[name] = held
     return found
-
-
-def saved_micro_batch(path: Path) -> int | None:
-    """The micro-batch that the checkpointed run has come down to; None without a checkpoint."""
-    progress = read_progress(path)
-    return None if progress is None else progress.micro_batch
-
-
-def load(
-    path: Path,
-    trained: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    micro_batch: int,
-) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Restore a run in place; None where there is no checkpoint of this format and micro-batch.
-
-    Another micro-batch sums in another order: such a run starts anew, and nothing is touched here.
-    Returns the progress and the best tensors so far.
-    """
-    progress = read_progress(path)
-    if progress is None or progress.micro_batch != micro_batch:
-        return None
-    with safe_open(path, framework="pt") as handle:
-        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    with torch.no_grad():
-        for name, parameter in trained.items():
-            parameter.copy_(tensors[f"trained/{name}"])
-            state = {
-                key: tensors[f"{key}/{name}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{key}/{name}" in tensors
-            }
-            if state:
-                # A fused AdamW wants its step counter where its parameter is, too.
-                device = parameter.device
-                optimizer.state[parameter] = {k: v.to(device) for k, v in state.items()}
-    best = {name[5:]: value for name, value in tensors.items() if name.startswith("best/")}
-    return progress, best
-
-
-def read_progress(path: Path) -> Progress | None:
-    """The progress in a checkpoint; None without one, or in another format."""
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as handle:
-        header = handle.metadata() or {}
-    if header.get("format") != str(FORMAT):
-        return None
-    return Progress(**json.loads(header["progress"]))

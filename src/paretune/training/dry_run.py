@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import mean_token_loss
-from paretune.training.forward.packed import enable_packing
-from paretune.training.loop import train_step
-from paretune.training.optimiser import make_adamw
-from paretune.training.out_of_memory import DivergedError
+from paretune.training.divergence import DivergedError
+from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.select import forward_for, make_forward
+from paretune.training.loop import accumulate_gradients
+from paretune.training.optimiser import RunOptimizer
+from paretune.training.precision import Compute
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.run_config import RunConfig
 
@@ -46,26 +47,26 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     parts = caches.parts(run)
     dataset = caches.dataset(run.task)
     loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
-    labels = len(dataset.labels)
     prepared = prepare(run, loaded, device)
-    enable_packing(prepared)
+    forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
     extra = prepared.injection.virtual_tokens
     try:
         encoded = caches.encode(
             parts.train[:16], loaded, caches.source(run.model), prepared.max_length
         )
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
-        plan = RunConfig(
-            run.training, 0.0, run.seed, 2, prepared.classes(labels), prepared.pad_id, device,
-            "bf16" if run.training.precision == "bf16" else "fp32",
-            Path(), scale=fit_target_scale(parts.train),
-        )  # fmt: skip
+        config = RunConfig(
+            run=run,
+            device=device,
+            micro_batch=2,
+            num_classes=prepared.num_classes(len(dataset.labels)),
+            target_scale=fit_target_scale(parts.train),
+        )
         if not prepared.trained:
             return DryStep("trains nothing", prepared.max_length, extra)
-        fleet: Fleet = prepared.fleet
-        optimizer = make_adamw(prepared.trained, 0.0)
         loaded.model.train()
-        train_step(loaded.model, prepared.trained, optimizer, encoded, longest, 0, 0.0, plan, fleet)
+        (loss,) = accumulate_gradients([StepBatch(encoded, longest, 0, config)], forward)
+        RunOptimizer(prepared.trained, config).step(0, 0.0, loss)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
         beside = len(prepared.injection.adapters)
@@ -100,25 +101,16 @@ class DirectionLosses:
         return self.reversed < self.as_asked - 0.5
 
 
-def compare_directions(task: TaskSpec, model: ModelSpec, bench: ProcessCache) -> DirectionLosses:
-    """Which way a model translates, asked of the model itself as it comes, on 64 training pairs."""
-    dataset = bench.dataset(task)
-    loaded = bench.model(model, dataset)
+def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -> DirectionLosses:
+    """Which way a model translates: its own losses, as it comes, on 64 training pairs."""
+    dataset = caches.dataset(task)
+    loaded = caches.model(model, dataset)
     pairs = [e for e in dataset.train if e.target is not None][:64]
     turned = [replace(e, segments=((str(e.target), None),), target=e.segments[0][0]) for e in pairs]
     length = min(128, loaded.anatomy.max_length or 128)
-    found = []
-    for examples in (pairs, turned):
-        encoded = bench.encode(examples, loaded, bench.source(model), length)
-        found.append(
-            mean_token_loss(
-                loaded.model,
-                encoded,
-                fleet=Fleet(),
-                pad_id=loaded.anatomy.pad_id or 0,
-                device="cpu",
-                precision="fp32",
-            )
-        )
-    asked, other = found
-    return DirectionLosses(asked, other, len(pairs))
+    forward = forward_for(loaded, Fleet(), Compute())
+    requested, other = (
+        evaluate_alone(forward, caches.encode(examples, loaded, caches.source(model), length))
+        for examples in (pairs, turned)
+    )
+    return DirectionLosses(requested, other, len(pairs))

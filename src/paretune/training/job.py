@@ -1,8 +1,9 @@
-"""A run that is to be trained with others, as whoever claims runs hands it over. Needs no torch."""
+"""What whoever executes runs exchanges with the trainer. Needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,12 +17,43 @@ class Job(Protocol):
 
     @property
     def run(self) -> Run:
-        """What to do."""
+        """What to do; its precision is concrete."""
 
     @property
     def checkpoint(self) -> Path:
-        """Where its state lies and is to be kept."""
+        """Where its state lies and is saved."""
 
     @property
     def report(self) -> Report:
-        """Told about every step; raises where the run must not go on."""
+        """Called with ``step``, ``steps``, ``loss`` after every step, and at times with ``note``.
+
+        Raises where the run must not go on: StaleClaimError ends this run only.
+        """
+
+
+@dataclass(frozen=True)
+class SingleJob:
+    """A run that nobody else waits for."""
+
+    run: Run
+    checkpoint: Path
+    report: Report = lambda progress: None
+
+
+@dataclass
+class Outcome:
+    """What a run leaves; see :mod:`paretune.store.record` for the keys.
+
+    Attributes:
+        result: what comes out the same when the run is repeated.
+        measured: what belongs to this machine and moment.
+        blobs: large values; the result names them by sha256.
+    """
+
+    result: dict[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+class FleetOutOfMemoryError(Exception):
+    """Several runs together did not fit in memory. Each goes on alone."""

@@ -1,4 +1,4 @@
-"""AdamW over the trained tensors, and the norm of their gradients."""
+"""AdamW over the trained parameters of one run, and the norm of their gradients."""
 
 from __future__ import annotations
 
@@ -6,6 +6,40 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
+
+from paretune.training.divergence import check_finite
+from paretune.training.run_config import RunConfig
+
+
+class RunOptimizer:
+    """The optimizer of one run.
+
+    Args:
+        trained: its trained parameters by name.
+        config: weight decay, clipping, learning rate factors.
+    """
+
+    def __init__(self, trained: Mapping[str, nn.Parameter], config: RunConfig) -> None:
+        decay, factors = config.training.weight_decay, config.learning_rate_factors
+        self.trained, self.config = trained, config
+        self.adamw = make_adamw(trained, decay, factors)
+
+    def step(self, step: int, learning_rate: float, loss: float) -> None:
+        """Clip the gradients that are there, change the weights, and drop the gradients.
+
+        Raises:
+            DivergedError: the loss or the gradient blew up; the weights are as they were.
+        """
+        norm = clip_gradients(self.trained, self.config.training.max_grad_norm)
+        check_finite(step, loss, norm, self.config.num_classes)
+        for group in self.adamw.param_groups:
+            group["lr"] = learning_rate * group["rate_factor"]
+        self.adamw.step()
+        self.zero_grad()
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        self.adamw.zero_grad(set_to_none=True)
 
 
 def make_adamw(

@@ -1,36 +1,11 @@
-"""What may go wrong in a run and is a result, not a crash: divergence, and memory that ends."""
+"""Memory that has ended: how it shows, and smaller micro-batches where it does."""
 
 from __future__ import annotations
 
-import math
+import gc
+from collections.abc import Callable
 
 import torch
-
-LOSS_CEILING = 50.0
-"""A mean loss this many times that of a uniform answer counts as blown up.
-
-The mean answer of a regression has a loss of a half, less than a uniform answer of two classes.
-"""
-
-
-class DivergedError(Exception):
-    """The run blew up: the loss or a gradient is not finite, or the loss exceeds the ceiling."""
-
-    def __init__(self, step: int, why: str) -> None:
-        self.step, self.why = step, why
-        super().__init__(f"step {step}: {why}")
-
-
-def check_finite(step: int, loss: float, gradient_norm: float, num_labels: int) -> None:
-    """Raise DivergedError when this step shows that the run has blown up."""
-    if not math.isfinite(loss):
-        raise DivergedError(step, f"the loss is {loss}")
-    if not math.isfinite(gradient_norm):
-        raise DivergedError(step, f"the gradient norm is {gradient_norm}")
-    ceiling = LOSS_CEILING * math.log(max(2, num_labels))
-    if loss > ceiling:
-        raise DivergedError(step, f"the loss is {loss:.1f}, above {ceiling:.0f}")
-
 
 OUT_OF_MEMORY_MESSAGES = (
     "can't allocate memory",
@@ -70,3 +45,35 @@ def loses_device(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+def fit_in_memory(
+    attempt: Callable[[int], None], micro_batch: int, on_halved: Callable[[int], None]
+) -> bool:
+    """Attempt with this micro-batch, halved as often as memory ends.
+
+    Args:
+        attempt: called with the micro-batch.
+        micro_batch: the first one.
+        on_halved: called with the next one.
+
+    Returns:
+        False where memory ended with a micro-batch of 1.
+    """
+    while not _fits(attempt, micro_batch):
+        gc.collect()
+        if micro_batch == 1:
+            return False
+        micro_batch //= 2
+        on_halved(micro_batch)
+    return True
+
+
+def _fits(attempt: Callable[[int], None], micro_batch: int) -> bool:
+    try:
+        attempt(micro_batch)
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            return False  # with the frames of the attempt its tensors go
+        raise
+    return True

@@ -34,7 +34,7 @@ class PreparedModel:
     max_length: int
     pad_id: int
 
-    def classes(self, labels: int) -> int:
+    def num_classes(self, labels: int) -> int:
         """How many answers there are to choose from: labels, or the tokens of a translation."""
         return labels or int(self.loaded.model.config.vocab_size)
 
@@ -112,7 +112,7 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
     model: Any = loaded.model
     model.to(device)
     set_dropout(model, run.training.dropout)
-    _choose_attention(model, device, run.training.precision)
+    _choose_attention(model, run, device)
     _checkpoint_activations(model, asked=run.training.activation_checkpointing)
     return method
 
@@ -129,7 +129,8 @@ def parse_method(run: Run, loaded: LoadedModel) -> ConfiguredMethod:
 def allows_bf16_weights(run: Run) -> bool:
     """Whether the base's matrices can be held in bf16 for this run, with the same bits."""
     method = methods.configure_method(run.method)
-    return run.training.precision == "bf16" and not method.reads_base_weights
+    fast_bf16 = run.training.precision == "bf16" and run.training.backend == "fast"
+    return fast_bf16 and not method.reads_base_weights
 
 
 def usable_length(run: Run, loaded: LoadedModel, extra_tokens: int) -> int:
@@ -171,11 +172,13 @@ def _checkpoint_activations(model: Any, *, asked: bool) -> None:
     model.disable_input_require_grads()
 
 
-def _choose_attention(model: Any, device: str, precision: str) -> None:
-    """Plain attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (docs/log.md).
+def _choose_attention(model: Any, run: Run, device: str) -> None:
+    """Eager attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (docs/log.md).
 
-    Models that know only one kind keep it; the numbers are the same to within rounding.
+    Models that know only one kind keep it, and the plain backend keeps ``transformers``' default;
+    the numbers are the same to within rounding.
     """
     if getattr(model, "_supports_sdpa", False):
-        plain = device == "cpu" and precision == "bf16"
-        model.set_attn_implementation("eager" if plain else "sdpa")
+        training = run.training
+        eager = device == "cpu" and training.precision == "bf16" and training.backend == "fast"
+        model.set_attn_implementation("eager" if eager else "sdpa")

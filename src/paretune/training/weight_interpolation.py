@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from paretune.training.tensor_copies import copy_to_cpu
 
+Scores = dict[str, float]
+"""``primary`` (the higher the better) and ``loss`` on the selection part."""
+
 
 @dataclass(frozen=True)
 class Interpolation:
@@ -38,33 +41,36 @@ def copy_start(
     return copy_to_cpu({name: p for name, p in trained.items() if name not in head})
 
 
+def is_better(new: Scores, old: Scores) -> bool:
+    """Whether the first selection scores are better: by the metric, then by the loss."""
+    return (new["primary"], -new["loss"]) > (old["primary"], -old["loss"])
+
+
 def choose_share(
     trained: Mapping[str, nn.Parameter],
     start: Mapping[str, Tensor],
     end: Mapping[str, Tensor],
     shares: Sequence[float],
-    best: Mapping[str, float],
-    select: Callable[[], dict[str, float]],
-    better: Callable[[dict[str, float], dict[str, float]], bool],
+    best_scores: Scores,
+    score_selection: Callable[[], Scores],
 ) -> Interpolation:
-    """Try each share and leave the best one in the model; all of the way where none beats it.
+    """Try each share and leave the best one in the model; the end where none beats it.
 
     Args:
-        trained: what moves.
+        trained: the parameters that move.
         start: what :func:`copy_start` copied.
-        end: the best weights of the training, which stay.
-        shares: of the way from start to best, each below 1.
-        best: selection scores of the weights as they are.
-        select: selection scores of the weights as they are when it is called.
-        better: whether the first scores are better than the second.
+        end: the best weights of the training; they stay as they are.
+        shares: of the way from start to end, each below 1.
+        best_scores: selection scores of the end.
+        score_selection: selection scores of the weights as they are when it is called.
     """
-    share, held, tried = 1.0, dict(best), []
-    for asked in shares:
-        _set_weights(trained, start, end, asked)
-        scores = select()
-        tried.append({"share": asked, **scores})
-        if better(scores, held):
-            share, held = asked, scores
+    share, scores, tried = 1.0, best_scores, []
+    for candidate in shares:
+        _set_weights(trained, start, end, candidate)
+        own = score_selection()
+        tried.append({"share": candidate, **own})
+        if is_better(own, scores):
+            share, scores = candidate, own
     _set_weights(trained, start, end, share)
     return Interpolation(share, tuple(tried))
 

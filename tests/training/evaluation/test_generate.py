@@ -22,9 +22,11 @@ from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSp
 from paretune.tasks import load_dataset as load_task
 from paretune.training import caches
 from paretune.training.evaluation.generate import generate, generation_config
-from paretune.training.evaluation.predict import mean_token_loss
+from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward.select import forward_for
+from paretune.training.job import Outcome
 from paretune.training.objective import collate_tensors, translation_loss, weight
-from paretune.training.outcome import Outcome
+from paretune.training.precision import Compute
 from paretune.training.trainer import train_run
 
 
@@ -108,15 +110,9 @@ def test_padding_of_targets_is_passed_over(loaded: LoadedModel, words: TaskSpec)
     encoded = encode_texts(load_task(words).train[:6], loaded.tokenizer, 64)
     batch = pad_batch(encoded, [0, 1, 2], 7)
     assert batch["labels"].shape[1] == max(len(encoded.targets[i]) for i in range(3))  # type: ignore[index]
-    asked: dict[str, Any] = {
-        "fleet": Fleet(), "pad_id": loaded.anatomy.pad_id or 0, "device": "cpu",
-        "precision": "fp32",
-    }  # fmt: skip
-    together = mean_token_loss(loaded.model, encoded, **asked)
-    sums = [
-        mean_token_loss(loaded.model, encoded.select([i]), **asked) * weight(encoded, [i])
-        for i in range(6)
-    ]
+    forward = forward_for(loaded, Fleet(), Compute())
+    together = evaluate_alone(forward, encoded)
+    sums = [evaluate_alone(forward, encoded.select([i])) * weight(encoded, [i]) for i in range(6)]
     assert together == pytest.approx(sum(sums) / weight(encoded, range(6)), rel=1e-5)
 
 
@@ -138,10 +134,7 @@ def test_translations_are_those_of_generate_one_by_one(
     examples = load_task(words).train[:12]
     encoded = encode_texts(examples, loaded.tokenizer, 64)
     settings = Generation(num_beams=beams, max_new_tokens=9)
-    found = generate(
-        loaded, encoded, settings, fleet=Fleet(), pad_id=loaded.anatomy.pad_id or 0,
-        device="cpu", precision="fp32",
-    )  # fmt: skip
+    found = generate(loaded, Fleet(), Compute(), encoded, settings)
     for example, text in zip(examples, found, strict=True):
         given = loaded.tokenizer(example.segments[0][0], return_tensors="pt")
         tokens = loaded.model.generate(**given, num_beams=beams, max_new_tokens=9, max_length=None)

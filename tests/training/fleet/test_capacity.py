@@ -12,7 +12,7 @@ from support.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.data.batch import stack_passes
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
-from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
+from paretune.training.forward.splitting import MAX_STACK_TOKENS
 from paretune.training.trainer import train_run
 
 

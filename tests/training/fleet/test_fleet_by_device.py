@@ -17,8 +17,8 @@ from support.tiny_tasks import tiny_run, tiny_task
 from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
-from paretune.training.forward.packed import enable_packing
-from paretune.training.forward.padded import SHAREABLE, enable_sharing
+from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward
+from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 
 CLASSES = {
@@ -99,12 +99,12 @@ def test_each_run_draws_for_itself_on_any_device(
     model = tiny_marian(tmp_path / "marian") if translates else tiny_model(family)
     run = tiny_run(task, model, training={"dropout": 0.1})
 
-    def draws(ready: Callable[[PreparedModel], bool]) -> bool:
+    def draws(ready: Callable[[PreparedModel, Compute], Any]) -> bool:
         bench.drop_model()
         made = prepare(run, bench.model(run.model, bench.dataset(task)), "cpu")
         made.loaded.model.to("meta")
-        assert ready(made) and made.fleet.packing is not None
+        assert ready(made, Compute()) and made.fleet.packing is not None
         return made.fleet.dropout_rng is made.fleet.packing.dropout_rng
 
-    assert not draws(enable_packing)
-    assert draws(enable_sharing)
+    assert not draws(make_forward)
+    assert draws(make_shared_forward)

@@ -14,9 +14,9 @@ from support.translator_folders import translator_folder
 
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet import shared_model
 from paretune.training.fleet.capacity import count_slots, fleet_key
-from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
+from paretune.training.forward.seq2seq import PackedSeq2SeqForward
+from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
 
 def runs_of(tmp_path: Path, family: str = "marian", **changes: Any) -> list[Run]:
@@ -43,12 +43,14 @@ def shared_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many runs had examples in each pass of a fleet."""
     found: list[int] = []
 
-    def noted(model: Any, given: Any, *more: Any) -> Any:
-        found.append(sum(bool(indices) for _, indices in given))
-        return packed_states(model, given, *more)
+    call = PackedSeq2SeqForward.__call__
 
-    packed_states = shared_model.packed_states
-    monkeypatch.setattr(shared_model, "packed_states", noted)
+    def noted(self: PackedSeq2SeqForward, micro_batches: Any) -> Any:
+        if self.splitter.alone is False:
+            found.append(sum(bool(one.indices) for one in micro_batches))
+        return call(self, micro_batches)
+
+    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", noted)
     return found
 
 

@@ -12,19 +12,18 @@ import pytest
 from support.joint_runs import Job, alone, equal, together
 from support.tiny_tasks import silent, small, tiny_run, tiny_task
 
-from paretune import methods, training
+from paretune import methods
 from paretune.errors import StaleClaimError
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import shared_model
 from paretune.training.fleet.capacity import count_slots, fleet_key
-from paretune.training.fleet.evaluate import MAX_STACK_TOKENS
-from paretune.training.fleet.fleet_trainer import FleetTrainer
-from paretune.training.forward import padded
-from paretune.training.forward.packed import training_passes
-from paretune.training.outcome import Outcome
+from paretune.training.forward.padded import PaddedForward
+from paretune.training.forward.splitting import MAX_STACK_TOKENS, PassSplitter
+from paretune.training.job import Outcome
 from paretune.training.prepare import prepare
-from paretune.training.trainer import train_run
+from paretune.training.slot import TrainerOptions
+from paretune.training.trainer import Trainer, train_run
 
 MIXING = ("lora", "loha", "lokr", "ia3", "bitfit", "layer_norm", "houlsby", "pfeiffer", "parallel")
 JOINING = [
@@ -91,13 +90,14 @@ def method_named(name: str) -> dict[str, Any]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Of each padded pass of several runs, how long the texts of each are; filled as they go."""
     found: list[list[int]] = []
+    call = PaddedForward.__call__
 
-    def noting(model: Any, shares: Any, fleet: Any, *given: Any) -> Any:
-        outputs = padded.padded_outputs(model, shares, fleet, *given)
-        found.append([length for length in fleet.dropout_rng.run_lengths if length])
+    def noting(self: PaddedForward, micro_batches: Any) -> Any:
+        outputs = call(self, micro_batches)
+        found.append([length for length in self.dropout_rng.run_lengths if length])
         return outputs
 
-    monkeypatch.setattr(shared_model, "padded_outputs", noting)
+    monkeypatch.setattr(PaddedForward, "__call__", noting)
     return found
 
 
@@ -311,9 +311,8 @@ def test_a_fleet_goes_on_from_its_checkpoints(tmp_path: Path, tiny_model: Any, f
 
     jobs = [Job(runs[0], tmp_path / "joint0"), Dying(runs[1], tmp_path / "joint1")]
     with pytest.raises(KilledError):
-        FleetTrainer(ProcessCache(), "cpu", lambda job, outcome: None, checkpoint_seconds=-1).train(
-            jobs, lambda free: []
-        )
+        trainer = Trainer(options=TrainerOptions(checkpoint_seconds=-1))
+        trainer.train_fleet(jobs, lambda free: [], lambda job, outcome: None)
     left = together(runs, tmp_path)
     for run in runs:
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
@@ -332,9 +331,7 @@ def test_a_run_that_another_worker_has_leaves_without_an_end(
     jobs = [Job(run, tmp_path / f"x{n}") for n, run in enumerate(runs)]
     jobs[1] = Lost(runs[1], tmp_path / "x1")
     left: dict[int, Outcome] = {}
-    FleetTrainer(ProcessCache(), "cpu", lambda job, o: left.update({job.run.seed: o})).train(
-        jobs, lambda free: []
-    )
+    Trainer().train_fleet(jobs, lambda free: [], lambda job, o: left.update({job.run.seed: o}))
     assert sorted(left) == [1, 3]
     for run in (runs[0], runs[2]):
         equal(left[run.seed], alone(run, tmp_path))
@@ -351,14 +348,16 @@ def test_a_run_is_cut_into_passes_as_alone(
     alone = prepared.pass_tokens
     prepared.undo()
 
-    def noting(data: Any, batch: Any, micro_batch: int, pass_tokens: int, packing: Any) -> Any:
-        told.add(pass_tokens)
-        return training_passes(data, batch, micro_batch, pass_tokens, packing)
+    split = PassSplitter.split_training
 
-    monkeypatch.setattr(training.together, "training_passes", noting)
+    def noting(self: PassSplitter, batches: Any) -> Any:
+        told.update(batch.config.pass_overhead_tokens for batch in batches)
+        return split(self, batches)
+
+    monkeypatch.setattr(PassSplitter, "split_training", noting)
     together(runs, tmp_path, bench=bench)
     assert told == {alone}
     many = shared_model.SharedModel(runs[0], loaded, "cpu")
-    assert many.form([shared_model.RunParameters(run) for run in runs])
+    assert many.place([shared_model.RunParameters(run) for run in runs])
     assert many.prepared.pass_tokens != alone  # it counts all of them
-    many.dissolve()
+    many.remove_all()

@@ -19,7 +19,9 @@ from paretune.models.packing.activation_cache import load_or_compute
 from paretune.models.packing.layer_skipping import count_frozen_layers
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
-from paretune.training import trainer
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet import shared_model
+from paretune.training.forward import activation_cache
 from paretune.training.forward.activation_cache import activation_cache_home, budget_bytes
 from paretune.training.trainer import train_run
 
@@ -54,18 +56,18 @@ def test_a_run_from_kept_activations_learns_the_same(
         tiny_task(tmp_path, kind), tiny_model(family), method, options=options, training=training
     )
     noted: list[int] = []
-    skip_layers = trainer.enable_activation_cache.__globals__["skip_layers"]
+    skip_layers = activation_cache.skip_layers
 
     def note(*given: Any) -> None:
         noted.append(given[-1])
         skip_layers(*given)
 
-    monkeypatch.setitem(trainer.enable_activation_cache.__globals__, "skip_layers", note)
+    monkeypatch.setattr(activation_cache, "skip_layers", note)
     losses: list[list[float]] = []
 
     def told() -> Any:
         losses.append([])
-        bench = trainer.ProcessCache()
+        bench = ProcessCache()
         found = train_run(
             run,
             checkpoint=tmp_path / "x",
@@ -79,7 +81,7 @@ def test_a_run_from_kept_activations_learns_the_same(
     with_trunk = told()
     assert noted == [depth]
     assert told().result == with_trunk.result  # from the files that the first left
-    monkeypatch.setattr(trainer, "enable_activation_cache", lambda *a: [])
+    monkeypatch.setattr(shared_model, "enable_activation_cache", lambda *a: [])
     without = told()
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], abs=1e-5) and len(set(losses[0])) == 12

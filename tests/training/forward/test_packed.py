@@ -24,11 +24,15 @@ from paretune.models.packing.attention_plan import AttentionSettings
 from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.models.packing.layout import GROUP_OVERHEAD_SCORES, AttentionRole, PackedLayout
 from paretune.models.packing.state import Packing
-from paretune.training import trainer
+from paretune.objectives.target_scale import fit_target_scale
+from paretune.training import session
 from paretune.training.caches import ProcessCache
-from paretune.training.evaluation.predict import predict_logits
-from paretune.training.forward import packed
+from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward import select
+from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.objective import sum_losses
+from paretune.training.precision import Compute
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
 
@@ -67,17 +71,18 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
     model = loaded.model.double().train()
     data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
     labels = [data.labels[i] for i in ROWS]
-    scale_of = trainer.fit_target_scale(bench.parts(run).train)
+    scale_of = fit_target_scale(bench.parts(run).train)
 
     def asked() -> tuple[Tensor, list[Tensor]]:
-        found = packed.outputs(model, data, ROWS, prepared.fleet, prepared.pad_id, "cpu")
+        forward = forward_for(loaded, prepared.fleet, Compute())
+        (found,) = forward([MicroBatch(data, ROWS)])
         loss = sum_losses(found, labels, scale_of)
         wanted = list(prepared.trained.values())
         made = torch.autograd.grad(loss, wanted, allow_unused=True)
         return found, [torch.zeros(1) if g is None else g for g in made]
 
     padded = asked()
-    assert packed.enable_packing(prepared)
+    assert enable_packing(prepared)
     packed_outputs = asked()
     torch.testing.assert_close(packed_outputs[0], padded[0], rtol=0, atol=1e-10)
     assert any(g.abs().max() > 1e-3 for g in padded[1])
@@ -95,7 +100,7 @@ def test_what_cannot_be_packed_is_padded(tmp_path: Path, tiny_model: Any) -> Non
         run = tiny_run(tiny_task(tmp_path), tiny_model(family), method)
         bench = ProcessCache()
         prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
-        assert not packed.enable_packing(prepared) and prepared.fleet.packing is None
+        assert not enable_packing(prepared) and prepared.fleet.packing is None
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
@@ -107,12 +112,16 @@ def test_a_prompt_leaves_the_text_where_it_was(
     run = tiny_run(tiny_task(tmp_path), tiny_model(family), "prompt", options=options)
     bench = ProcessCache()
     prepared = prepare(run, bench.model(run.model, bench.dataset(run.task)))
-    model = prepared.loaded.model.double().eval()
+    prepared.loaded.model.double().eval()
     data = bench.encode(bench.parts(run).train, prepared.loaded, bench.source(run.model), 64)
-    asked = (model, data, ROWS, prepared.fleet, prepared.pad_id, "cpu")
-    padded = packed.outputs(*asked)
-    assert packed.enable_packing(prepared)
-    torch.testing.assert_close(packed.outputs(*asked), padded, rtol=0, atol=1e-10)
+
+    def logits() -> Tensor:
+        forward = forward_for(prepared.loaded, prepared.fleet, Compute())
+        return forward([MicroBatch(data, ROWS)])[0]  # type: ignore[no-any-return]
+
+    padded = logits()
+    assert enable_packing(prepared)
+    torch.testing.assert_close(logits(), padded, rtol=0, atol=1e-10)
 
 
 def test_answers_do_not_depend_on_packing(tmp_path: Path, tiny_model: Any) -> None:
@@ -121,13 +130,10 @@ def test_answers_do_not_depend_on_packing(tmp_path: Path, tiny_model: Any) -> No
     loaded = bench.model(run.model, bench.dataset(run.task))
     prepared = prepare(run, loaded)
     data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
-    asked: dict[str, Any] = {"fleet": prepared.fleet, "pad_id": prepared.pad_id}
-    asked |= {"device": "cpu", "precision": "fp32"}
-    padded = predict_logits(loaded.model, data, **asked)
-    packed.enable_packing(prepared)
-    np.testing.assert_allclose(
-        predict_logits(loaded.model, data, **asked), padded, rtol=0, atol=1e-5
-    )
+    padded = evaluate_alone(forward_for(loaded, prepared.fleet, Compute()), data)
+    assert enable_packing(prepared)
+    packed = evaluate_alone(forward_for(loaded, prepared.fleet, Compute()), data)
+    np.testing.assert_allclose(packed, padded, rtol=0, atol=1e-5)
 
 
 def test_losses_of_a_run_are_those_of_padded_batches(
@@ -146,7 +152,7 @@ def test_losses_of_a_run_are_those_of_padded_batches(
     with_dropout = losses(dropout=0.1)
     assert with_dropout == losses(dropout=0.1)
     found.append(losses())
-    monkeypatch.setattr(trainer, "enable_packing", lambda prepared: False)
+    monkeypatch.setattr(select, "can_pack", lambda model: False)
     found.append(losses())
     assert len(set(found[0])) == 20 and found[0] == pytest.approx(found[1], abs=1e-5)
     # Dropout does something, and not much else than torch's own.
@@ -396,7 +402,7 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
     task = tiny_task(tmp_path)
     run = tiny_run(task, tiny_model("bert"), method, training={"precision": "bf16"})
     held = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    monkeypatch.setattr(trainer, "allows_bf16_weights", lambda run: False)
+    monkeypatch.setattr(session, "allows_bf16_weights", lambda run: False)
     cast = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert (held.result, held.blobs) == (cast.result, cast.blobs)
 

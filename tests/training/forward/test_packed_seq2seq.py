@@ -21,17 +21,20 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
-from paretune.models.packing.encoder_decoder import lm_head
 from paretune.objectives.encoding import Encoded
-from paretune.study import Generation, Training
+from paretune.study import Generation, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate
-from paretune.training.evaluation.predict import mean_token_loss
-from paretune.training.forward import packed, seq2seq
-from paretune.training.forward.seq2seq import is_ambiguous, packed_states
-from paretune.training.loop import train_step
+from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward import select
+from paretune.training.forward.micro_batch import MicroBatch, StepBatch
+from paretune.training.forward.select import enable_packing, forward_for, packing_disabled
+from paretune.training.forward.seq2seq import PackedSeq2SeqForward, is_ambiguous
+from paretune.training.forward.splitting import PassSplitter
+from paretune.training.loop import accumulate_gradients
 from paretune.training.objective import collate_tensors, shift_right, translation_loss, weight
-from paretune.training.optimiser import make_adamw
+from paretune.training.optimiser import RunOptimizer
+from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.run_config import RunConfig
 from paretune.training.trainer import train_run
@@ -87,11 +90,13 @@ def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]
     return logits[labels >= 0], labels[labels >= 0]
 
 
-def scored(one: Case, shares: list[packed.MicroBatch], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
+def scored(one: Case, batches: list[MicroBatch], fleet: Fleet) -> list[tuple[Tensor, Tensor]]:
     """Scores and tokens of each run's pairs, packed."""
-    weight, bias = lm_head(one.model)
-    found = packed_states(one.model, shares, fleet, "cpu")
-    return [(torch.nn.functional.linear(h, weight, bias), tokens) for h, tokens in found]
+    forward = PackedSeq2SeqForward(one.model, fleet, Compute(), PassSplitter(fleet, "cpu"))
+    return [
+        (torch.nn.functional.linear(own.hidden, own.weight, own.bias), own.tokens)
+        for own in forward(batches)
+    ]
 
 
 def longest_first(data: Encoded) -> list[int]:
@@ -113,7 +118,7 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
             made.fleet.set_row_counts([COUNT])
             scores, tokens = in_rows(one, data, longest_first(data))
         else:
-            ((scores, tokens),) = scored(one, [(data, range(COUNT))], made.fleet)
+            ((scores, tokens),) = scored(one, [MicroBatch(data, range(COUNT))], made.fleet)
         # In its own precision: ours is taken in fp32.
         loss = torch.nn.functional.cross_entropy(
             scores, tokens, reduction="sum", label_smoothing=0.1
@@ -122,16 +127,16 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
         return scores.detach(), tokens, [torch.zeros(1) if g is None else g for g in found]
 
     padded = asked()
-    assert packed.enable_packing(made)
-    packed_outputs = asked()
-    assert torch.equal(packed_outputs[1], padded[1])
-    torch.testing.assert_close(packed_outputs[0], padded[0], rtol=0, atol=1e-10)
+    assert enable_packing(made)
+    packed = asked()
+    assert torch.equal(packed[1], padded[1])
+    torch.testing.assert_close(packed[0], padded[0], rtol=0, atol=1e-10)
     assert any(g.abs().max() > 1e-3 for g in padded[2])
-    for name, mine, other in zip(made.trained, packed_outputs[2], padded[2], strict=True):
+    for name, mine, other in zip(made.trained, packed[2], padded[2], strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-10, msg=name)
     one.model.float()
-    near = scored(one, [(data, range(COUNT))], made.fleet)[0][0]
-    torch.testing.assert_close(near, packed_outputs[0].float(), rtol=0, atol=1e-5)
+    near = scored(one, [MicroBatch(data, range(COUNT))], made.fleet)[0][0]
+    torch.testing.assert_close(near, packed[0].float(), rtol=0, atol=1e-5)
     made.undo()
     assert made.fleet.packing is None and made.fleet.dropout_rng is None
     assert traces(one.model) == before
@@ -151,15 +156,10 @@ def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
 def test_what_cannot_be_packed_is_padded() -> None:
     for family, method in (("t5", "lora"), ("mt5", "lora"), ("marian", "unipelt")):
         made = prepared(case(method, family))
-        assert not packed.enable_packing(made) and made.fleet.packing is None
+        assert not enable_packing(made) and made.fleet.packing is None
     told_padding = case("lora", "m2m100")
     told_padding.model.config.decoder_start_token_id = told_padding.anatomy.pad_id
-    assert not packed.enable_packing(prepared(told_padding))
-
-
-def plan_of(made: PreparedModel, **training: Any) -> RunConfig:
-    settings = Training(batch_size=8, max_steps=20, precision="fp32", **training)
-    return RunConfig(settings, 0.0, 1, 8, WORDS, made.pad_id, "cpu", "fp32", Path())
+    assert not enable_packing(prepared(told_padding))
 
 
 @pytest.mark.parametrize("family", PACKED)
@@ -170,6 +170,8 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
     data, draw = pairs_of(40), random.Random(2)  # noqa: S311
     batches = [draw.sample(range(40), 8) for _ in range(20)]
     found = []
+    run = tiny_run(TaskSpec(name="none"), Path("none"), training={"batch_size": 8})
+    config = RunConfig(run=run, device="cpu", micro_batch=8, num_classes=WORDS)
     for packs in (True, False):
         one = case(method, family)
         made = prepared(one)
@@ -178,18 +180,16 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
                 module.layerdrop = 0.0
         set_dropout(one.model, 0.0)
         if not packs:
-            monkeypatch.setattr(packed, "can_pack", lambda model: False)
-        assert packed.enable_packing(made) == packs
-        optimizer, plan = make_adamw(made.trained, 0.0), plan_of(made)
+            monkeypatch.setattr(select, "can_pack", lambda model: False)
+        assert enable_packing(made) == packs
+        forward = forward_for(made.loaded, made.fleet, Compute())
+        optimizer = RunOptimizer(made.trained, config)
         one.model.train()
-        found.append(
-            [
-                train_step(
-                    one.model, made.trained, optimizer, data, batch, step, 3e-3, plan, made.fleet
-                )
-                for step, batch in enumerate(batches)
-            ]
-        )
+        losses = []
+        for step, batch in enumerate(batches):
+            losses += accumulate_gradients([StepBatch(data, batch, step, config)], forward)
+            optimizer.step(step, 3e-3, losses[-1])
+        found.append(losses)
     assert len(set(found[0])) == 20 and found[0] == pytest.approx(found[1], abs=1e-5)
 
 
@@ -202,26 +202,27 @@ def test_a_run_is_that_of_padded_batches(
     training = {"dropout": 0.0, "max_steps": 6, "eval_every": 3}
     run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=8))
     seen: list[int] = []
+    call = PackedSeq2SeqForward.__call__
 
-    def noted(*given: Any) -> list[tuple[Tensor, Tensor]]:
-        found = packed_states(*given)
-        seen.append(len(found[0][1]))
+    def noted(self: PackedSeq2SeqForward, batches: Any) -> Any:
+        found = call(self, batches)
+        seen.append(len(found[0].tokens))
         return found
 
-    monkeypatch.setattr(seq2seq, "packed_states", noted)
-    packed_run = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", noted)
+    packed = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert len(seen) >= 6 + 2 + 2  # steps, judgements, and the losses beside the translations
     again = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert (packed_run.result, packed_run.blobs) == (again.result, again.blobs)
+    assert (packed.result, packed.blobs) == (again.result, again.blobs)
     seen.clear()
-    monkeypatch.setattr(packed, "can_pack", lambda model: False)
+    monkeypatch.setattr(select, "can_pack", lambda model: False)
     padded = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert not seen
-    for one, other in zip(packed_run.result["curve"], padded.result["curve"], strict=True):
+    for one, other in zip(packed.result["curve"], padded.result["curve"], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], abs=1e-5)
         mine, theirs = (point["selection"]["loss"] for point in (one, other))
         assert mine == pytest.approx(theirs, abs=1e-5)
-    assert texts(packed_run) == texts(padded)
+    assert texts(packed) == texts(padded)
 
 
 def texts(outcome: Any) -> list[str]:
@@ -240,13 +241,11 @@ def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.M
         train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
         return told
 
-    exact, packed_loss = losses("fp32"), losses("bf16")
-    monkeypatch.setattr(packed, "can_pack", lambda model: False)
+    exact, packed = losses("fp32"), losses("bf16")
+    monkeypatch.setattr(select, "can_pack", lambda model: False)
     padded = losses("bf16")
-    assert exact != packed_loss
-    assert packed_loss == pytest.approx(exact, abs=0.01) and padded == pytest.approx(
-        exact, abs=0.01
-    )
+    assert exact != packed
+    assert packed == pytest.approx(exact, abs=0.01) and padded == pytest.approx(exact, abs=0.01)
 
 
 @pytest.mark.parametrize("method", ["lora", "prompt", "prefix"])
@@ -260,20 +259,24 @@ def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: P
         for parameter in made.injection.parameters.values():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
     data = bench.encode(bench.parts(run).test, loaded, bench.source(run.model), made.max_length)
-    asked: dict[str, Any] = {"fleet": made.fleet, "pad_id": made.pad_id}
-    asked |= {"device": "cpu", "precision": "fp32"}
     settings = Generation(max_new_tokens=9)
-    loss = mean_token_loss(loaded.model, data, **asked)
-    found = generate(loaded, data, settings, **asked)
+
+    def token_loss() -> Any:
+        return evaluate_alone(forward_for(loaded, made.fleet, Compute()), data)
+
+    def texts() -> list[str]:
+        return generate(loaded, made.fleet, Compute(), data, settings)
+
+    loss, found = token_loss(), texts()
     before = traces(loaded.model)
-    assert packed.enable_packing(made)
+    assert enable_packing(made)
     inside = traces(loaded.model)
     assert inside != before
-    assert mean_token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
-    assert generate(loaded, data, settings, **asked) == found
+    assert token_loss() == pytest.approx(loss, abs=1e-5)
+    assert texts() == found
     assert traces(loaded.model) == inside
-    assert mean_token_loss(loaded.model, data, **asked) == pytest.approx(loss, abs=1e-5)
-    with pytest.raises(ZeroDivisionError), packed.packing_disabled(loaded, made.fleet):
+    assert token_loss() == pytest.approx(loss, abs=1e-5)
+    with pytest.raises(ZeroDivisionError), packing_disabled(loaded, made.fleet):
         assert traces(loaded.model) == before
         raise ZeroDivisionError
     assert traces(loaded.model) == inside and made.fleet.packing is not None
@@ -318,11 +321,11 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
     data = pairs_of(COUNT, seed=4)
     if equal:  # as many tokens in all sources as in all targets, but not in each run
         data = same_rows(data, 5, prompts=3 if method == "prompt" else 0)
-    shares: list[packed.MicroBatch] = [(data, [4, 0, 2, 1, 3]), (data, [8, 6, 7, 5])]
+    shares = [MicroBatch(data, [4, 0, 2, 1, 3]), MicroBatch(data, [8, 6, 7, 5])]
     one = case(method, "marian")
     fleet = Fleet(2)
     made = prepared(one, fleet)
-    assert packed.enable_packing(made)
+    assert enable_packing(made)
     set_dropout(one.model, 0.2)
     one.model.train()
     fleet.seed_dropout([11, 12])
@@ -338,7 +341,7 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
         alone = prepared(one)
         for name, parameter in alone.trained.items():
             parameter.data.copy_(values[name][0][run : run + 1])
-        assert packed.enable_packing(alone)
+        assert enable_packing(alone)
         set_dropout(one.model, 0.2)
         alone.fleet.seed_dropout([seed])
         with alone.fleet.dropout_context():

@@ -10,15 +10,18 @@ import pytest
 from support.tiny_tasks import tiny_run, tiny_task
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
+from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
+from paretune.study import TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.estimate_cost import ModelShape, estimate_cost
-from paretune.training.evaluation.predict import evaluation_tokens
 from paretune.training.fleet import capacity
 from paretune.training.fleet.capacity import count_slots
-from paretune.training.forward.packed import training_passes
+from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.splitting import EVALUATION_TOKENS, PassSplitter, device_kind
 from paretune.training.prepare import pass_tokens
+from paretune.training.run_config import RunConfig
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
 SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
@@ -34,19 +37,30 @@ def examples() -> Encoded:
 def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
     packed: bool, micro_batch: int, passes: int
 ) -> None:
-    packing, batch = Packing() if packed else None, list(range(64))
-    whole = pass_tokens(1, 10, "cuda")
-    cut = training_passes(examples(), batch, micro_batch, whole, packing)
-    assert sorted(i for one in cut for i in one) == batch
+    fleet = Fleet(packing=Packing() if packed else None)
+
+    def split(device: str, size: int) -> list[list[int]]:
+        config = RunConfig(
+            run=tiny_run(TaskSpec(name="none"), Path("none")),
+            device=device,
+            micro_batch=size,
+            num_classes=2,
+            pass_overhead_tokens=pass_tokens(1, 10, device),
+        )
+        batch = StepBatch(examples(), range(64), 0, config)
+        split = PassSplitter(fleet, device).split_training([batch])
+        return [list(one.indices) for (one,) in split]
+
+    cut = split("cuda", micro_batch)
+    assert sorted(i for one in cut for i in one) == list(range(64))
     assert len(cut) == passes and max(map(len, cut)) <= micro_batch
-    on_cpu = training_passes(examples(), batch, 64, pass_tokens(1, 10, "cpu"), packing)
-    assert len(on_cpu) > 4
+    assert len(split("cpu", 64)) > 4
 
 
 def test_the_cost_of_a_pass_by_device() -> None:
     assert pass_tokens(0, 10, "cpu") == PASS_OVERHEAD_TOKENS < NEVER_SPLIT
     assert pass_tokens(0, 10, "cuda:1") == pass_tokens(10, 10, "mps") == NEVER_SPLIT
-    assert evaluation_tokens("cpu") < evaluation_tokens("cuda:1")
+    assert EVALUATION_TOKENS[device_kind("cpu")] < EVALUATION_TOKENS[device_kind("cuda:1")]
 
 
 def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ timed. Phases are apart: loading, training, evaluation. What could not be measur
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,16 @@ from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation, Run
-from paretune.training import out_of_memory
 from paretune.training.caches import ProcessCache
 from paretune.training.estimate_cost import estimate_cost, measure_shape
 from paretune.training.evaluation.generate import generate
-from paretune.training.forward.packed import enable_packing, outputs, training_passes
-from paretune.training.loop import train_step
-from paretune.training.objective import weight
-from paretune.training.optimiser import make_adamw
-from paretune.training.outcome import Outcome
-from paretune.training.precision import autocast
+from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
+from paretune.training.forward.select import make_forward
+from paretune.training.job import Outcome
+from paretune.training.loop import accumulate_gradients, compute_losses
+from paretune.training.optimiser import RunOptimizer
+from paretune.training.out_of_memory import fit_in_memory
+from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
 from paretune.training.run_config import RunConfig
 
@@ -78,54 +78,47 @@ def measure_cost(
         loaded = bench.model(run.model, dataset, bf16=allows_bf16_weights(run))
         shape = measure_shape(loaded)
         prepared = prepare(run, loaded, device)
-        enable_packing(prepared)
+        forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
     encoded = bench.encode(parts.train, loaded, source, prepared.max_length)
     longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
     batch, everything = longest[: run.training.batch_size], range(len(encoded.lengths))
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
-    while True:
-        plan = RunConfig(
-            run.training,
-            run.learning_rate or 0.0,
-            run.seed,
-            micro_batch,
-            prepared.classes(len(dataset.labels)),
-            prepared.pad_id,
-            device,
-            "bf16" if run.training.precision == "bf16" else "fp32",
-            checkpoint,
-            pass_tokens=prepared.pass_tokens,
-            rate_factors=prepared.injection.learning_rate_factors,
-            scale=fit_target_scale(parts.train),
+    measured: dict[str, Any] = {}
+
+    def attempt(micro_batch: int) -> None:
+        config = RunConfig(
+            run=run,
+            device=device,
+            micro_batch=micro_batch,
+            num_classes=prepared.num_classes(len(dataset.labels)),
+            target_scale=fit_target_scale(parts.train),
+            pass_overhead_tokens=prepared.pass_tokens,
+            learning_rate_factors=prepared.injection.learning_rate_factors,
         )
-        try:
-            found = _measure(
-                prepared, encoded, batch, plan, meter, report, run.generation, limit_seconds
-            )
-            break
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory.is_out_of_memory(error):
-                raise
-        if micro_batch == 1:
-            outcome.result["outcome"] = "out_of_memory"
-            found = {}
-            break
-        micro_batch //= 2
+        step_batch = StepBatch(encoded, batch, 0, config)
+        measured.update(_measure(prepared, forward, step_batch, meter, report, limit_seconds))
+
+    def note_halving(smaller: int) -> None:
+        nonlocal micro_batch
+        micro_batch = smaller
         # What the attempt that failed had reached is no cost of the run: it is measured anew.
         meter.forget("train", "evaluation")
         for parameter in prepared.trained.values():
             parameter.grad = None
-        outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {micro_batch}")
+        outcome.result["notes"].append(f"out of memory: the micro-batch is halved to {smaller}")
+
+    if not fit_in_memory(attempt, micro_batch, note_halving):
+        outcome.result["outcome"] = "out_of_memory"
     peaks = meter.result()
-    missing = {**peaks.pop("not_measured"), **found.pop("not_measured", {})}
+    missing = {**peaks.pop("not_measured"), **measured.pop("not_measured", {})}
     trained = sum(p.numel() for p in prepared.trained.values())
     outcome.result["trained_parameters"] = trained
     choices = len(encoded.ids[0])
     outcome.measured = {
         "work": asdict(estimate_cost(run, shape, trained, encoded.lengths, choices, device)),
         **peaks,
-        **found,
+        **measured,
         "not_measured": missing,
         **describe_device(device),
         "threads": torch.get_num_threads(),
@@ -143,43 +136,37 @@ def measure_cost(
 
 def _measure(
     prepared: PreparedModel,
-    encoded: Encoded,
-    batch: list[int],
-    plan: RunConfig,
+    forward: Forward,
+    batch: StepBatch,
     meter: PeakMeter,
     report: Callable[[dict[str, Any]], None],
-    generation: Generation | None,
     limit_seconds: float,
 ) -> dict[str, Any]:
     if not prepared.trained:
         with meter.phase("evaluation"):
-            latency = _measure_latency(
-                prepared, encoded, batch, plan, generation, limit_seconds / 2
-            )
+            latency = _measure_latency(prepared, forward, batch, limit_seconds / 2)
         nothing = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
         return {
             "step_seconds": None,
             "inference": latency,
             "not_measured": nothing,
         }
-    model = prepared.loaded.model
-    optimizer = make_adamw(prepared.trained, plan.settings.weight_decay, plan.rate_factors)
-    clock = StepClock(plan.device, warm_up=WARM_UP_STEPS)
-    model.train()
+    optimizer = RunOptimizer(prepared.trained, batch.config)
+    clock = StepClock(forward.compute.device, warm_up=WARM_UP_STEPS)
+    forward.model.train()
 
     def step() -> None:
         number = len(clock.seconds)
         report({"step": number, "steps": max(WARM_UP_STEPS + MIN_STEPS, number + 1)})
-        train_step(
-            model, prepared.trained, optimizer, encoded, batch, number, 0.0, plan, prepared.fleet
-        )
+        (loss,) = accumulate_gradients([replace(batch, step=number)], forward)
+        optimizer.step(number, 0.0, loss)
 
-    with meter.phase("train"), EnergyMeter(plan.device) as energy:
+    with meter.phase("train"), EnergyMeter(forward.compute.device) as energy:
         step_seconds = clock.repeat(step, limit_seconds)
-    parts, missing = _measure_components(prepared, encoded, batch, plan, optimizer)
-    optimizer.zero_grad(set_to_none=True)
+    parts, missing = _measure_components(forward, batch, optimizer)
+    optimizer.zero_grad()
     with meter.phase("evaluation"):
-        latency = _measure_latency(prepared, encoded, batch, plan, generation, limit_seconds / 2)
+        latency = _measure_latency(prepared, forward, batch, limit_seconds / 2)
     found: dict[str, Any] = {
         "components": parts,
         "step_seconds": step_seconds,
@@ -190,8 +177,9 @@ def _measure(
         found["not_measured"]["energy"] = energy.not_measured
     else:
         found["energy"] = {"joules": energy.joules / len(clock.seconds), "counter": energy.counter}
-    found["examples_per_second"] = len(batch) / step_seconds["median"]
-    found["tokens_per_second"] = _count_tokens(encoded, batch) / step_seconds["median"]
+    median = step_seconds["median"]
+    found["examples_per_second"] = len(batch.indices) / median
+    found["tokens_per_second"] = _count_tokens(batch.data, batch.indices) / median
     return found
 
 
@@ -201,44 +189,34 @@ def _count_tokens(encoded: Encoded, examples: Iterable[int]) -> int:
 
 
 def _measure_components(
-    prepared: PreparedModel,
-    encoded: Encoded,
-    batch: list[int],
-    plan: RunConfig,
-    optimizer: torch.optim.Optimizer,
+    forward: Forward, batch: StepBatch, optimizer: RunOptimizer
 ) -> tuple[dict[str, int], dict[str, str]]:
     """Where the bytes are, in one more pass over the first micro-batch of the longest examples."""
-    model = prepared.loaded.model
-    fleet = prepared.fleet
-    cut = training_passes(encoded, batch, plan.micro_batch, plan.pass_tokens, fleet.packing)
-    fleet.seed_dropout([0])
-    with ActivationMeter(model) as activations, fleet.dropout_context():
-        loss = plan.loss(model, encoded, cut[0], fleet) / weight(encoded, cut[0])
+    first, *_ = forward.splitter.split_training([batch])
+    forward.fleet.seed_dropout([0])
+    with ActivationMeter(forward.model) as activations, forward.fleet.dropout_context():
+        (loss,) = compute_losses(
+            [replace(batch, indices=first[0].indices)], first, forward
+        ).values()
     torch.autograd.backward(loss)
-    return measure_components(model, optimizer, activations)
+    return measure_components(forward.model, optimizer.adamw, activations)
 
 
 def _measure_latency(
-    prepared: PreparedModel,
-    encoded: Encoded,
-    batch: list[int],
-    plan: RunConfig,
-    generation: Generation | None,
-    limit_seconds: float,
+    prepared: PreparedModel, forward: Forward, batch: StepBatch, limit_seconds: float
 ) -> dict[str, Any]:
     """Seconds an example takes in evaluation, in the probe's own batch: median and quartiles."""
-    clock = StepClock(plan.device, warm_up=1)
-    prepared.loaded.model.eval()
-    model, fleet = prepared.loaded.model, prepared.fleet
+    clock = StepClock(forward.compute.device, warm_up=1)
+    forward.model.eval()
 
     def answer() -> None:
-        with torch.inference_mode(), autocast(plan.device, plan.precision):
-            outputs(model, encoded, batch, fleet, plan.pad_id, plan.device)
+        with torch.inference_mode(), forward.compute.autocast():
+            forward([MicroBatch(batch.data, batch.indices)])
 
-    if encoded.targets is not None:
-        answer = _make_translate(prepared, encoded, batch, plan, generation or Generation())
+    if batch.data.targets is not None:
+        answer = _make_translate(prepared, forward.compute, batch)
     found = clock.repeat(answer, limit_seconds)
-    each = {name: found[name] / len(batch) for name in ("median", "q1", "q3")}
+    each = {name: found[name] / len(batch.indices) for name in ("median", "q1", "q3")}
     return {
         "unmerged_seconds_per_example": each["median"],
         "unmerged": {**found, **each},
@@ -246,26 +224,15 @@ def _measure_latency(
 
 
 def _make_translate(
-    prepared: PreparedModel,
-    encoded: Encoded,
-    batch: list[int],
-    plan: RunConfig,
-    generation: Generation,
+    prepared: PreparedModel, compute: Compute, batch: StepBatch
 ) -> Callable[[], None]:
     """The same of a translation, which is made as long as the longest reference of the batch."""
-    given = encoded.select(batch)
-    longest = max(len(tokens) for tokens in given.targets or [])
+    data = batch.data.select(batch.indices)
+    longest = max(len(tokens) for tokens in data.targets or [])
+    generation = batch.config.run.generation or Generation()
     settings = generation.model_copy(update={"max_new_tokens": longest})
 
     def translate() -> None:
-        generate(
-            prepared.loaded,
-            given,
-            settings,
-            fleet=prepared.fleet,
-            pad_id=plan.pad_id,
-            device=plan.device,
-            precision=plan.precision,
-        )
+        generate(prepared.loaded, prepared.fleet, compute, data, settings)
 
     return translate

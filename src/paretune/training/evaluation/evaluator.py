@@ -1,136 +1,142 @@
-"""How a run is judged: while it trains, on the selection part, and when it has ended.
+"""How a run is scored: while it trains, on the selection part, and when it has ended.
 
-Classes, choices and numbers are judged by their answers each time. A translation takes longer to
-make than to learn from, so while it trains its loss judges, and the answers are made once.
+Classes, choices and numbers are scored by their predictions each time. Generating a translation
+takes longer than a training step on it, so while it trains its loss selects, and texts are
+generated once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from paretune.data.example import Dataset
 from paretune.objectives import Predictions
-from paretune.objectives.encoding import Encoded
-from paretune.study import Generation, Run
+from paretune.study import Generation
 from paretune.training.answering import from_scores, from_texts, references, score
 from paretune.training.caches import Parts, ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
 from paretune.training.run_config import RunConfig
-from paretune.training.run_state import TrainingResult
+from paretune.training.run_state import RunState
 
 
 class Evaluator(Protocol):
-    """Judges the weights as they are when it is asked."""
+    """Scores the weights as they are when it is called."""
 
-    def select(self) -> dict[str, float]:
+    @property
+    def generates(self) -> bool:
+        """Whether predictions are texts that are generated."""
+
+    def score_selection(self) -> dict[str, float]:
         """``primary`` (the higher the better) and ``loss`` on the selection part."""
 
-    def of_best(self, trained: TrainingResult) -> Predictions:
-        """Answers to the selection part by the best weights, which the model holds again."""
+    def predict_selection(self, state: RunState) -> Predictions:
+        """Predictions for the selection part by the best weights, which the model holds again."""
 
-    def answers(self, part: str) -> Predictions:
-        """Answers to a part."""
+    def predict(self, part: str) -> Predictions:
+        """Predictions for a part."""
+
+
+@dataclass(frozen=True)
+class WeightAccess:
+    """What an evaluator asks of the weights as they are.
+
+    Attributes:
+        evaluate: by the name of a part: its logits, (examples, labels), or of a generated text the
+            loss of a token in nats.
+        generate: by the name of a part: its generated texts.
+    """
+
+    evaluate: Callable[[str], Any]
+    generate: Callable[[str], list[str]]
 
 
 def make_evaluator(
-    run: Run,
-    dataset: Dataset,
-    parts: Parts,
-    encoded: Mapping[str, Encoded],
-    plan: RunConfig,
-    bench: ProcessCache,
-    evaluate: Callable[[Encoded], Any],
-    translate: Callable[[Encoded, Generation], list[str]],
+    config: RunConfig, dataset: Dataset, parts: Parts, caches: ProcessCache, weights: WeightAccess
 ) -> Evaluator:
-    """The judge for a kind of task.
-
-    Args:
-        run: that is judged.
-        dataset: of its task.
-        parts: of the dataset.
-        encoded: the parts that are judged, by name.
-        plan: what the run trains with.
-        bench: caches of this process.
-        evaluate: what the weights as they are make of a part: logits, (examples, labels), or of a
-            translation the loss of a token in nats.
-        translate: a part's translations by the weights as they are.
+    """The evaluator of a run.
 
     Raises:
         ParetuneError: a metric that the study asks for cannot be computed here.
     """
     if dataset.kind != "translation":
-        return PredictionEvaluator(dataset, parts, encoded, plan, evaluate)
-    settings = run.generation or Generation()
-    beside = OptionalMetrics(settings, dataset.languages[1], bench)
-    return LossEvaluator(parts, encoded, evaluate, lambda data: translate(data, settings), beside)
+        return PredictionEvaluator(config, dataset, parts, weights)
+    generation = config.run.generation or Generation()
+    optional = OptionalMetrics(generation, dataset.languages[1], caches)
+    return LossEvaluator(parts, weights, optional)
+
+
+def predict_parts(evaluator: Evaluator, state: RunState, parts: Parts) -> dict[str, Predictions]:
+    """Predictions by the best weights, which the model holds, for the parts that are reported."""
+    predictions: dict[str, Predictions] = {}
+    if state.has_best_weights:
+        predictions["selection"] = evaluator.predict_selection(state)
+        if parts.test:
+            predictions["test"] = evaluator.predict("test")
+    return predictions
 
 
 @dataclass
 class PredictionEvaluator:
     """Of classes, choices and numbers."""
 
+    config: RunConfig
     dataset: Dataset
     parts: Parts
-    encoded: Mapping[str, Encoded]
-    plan: RunConfig
-    logits: Callable[[Encoded], Any]
-    given: list[Predictions] = field(default_factory=list)
+    weights: WeightAccess
+    history: list[Predictions] = field(default_factory=list)
+    generates = False
 
-    def select(self) -> dict[str, float]:
+    def score_selection(self) -> dict[str, float]:
         """The task's own metric, and the loss."""
-        self.given.append(self.answers("selection"))
-        found = score(self.given[-1], self.parts.selection, self.dataset)
-        return {key: found[key] for key in ("primary", "loss")}
+        self.history.append(self.predict("selection"))
+        scores = score(self.history[-1], self.parts.selection, self.dataset)
+        return {key: scores[key] for key in ("primary", "loss")}
 
-    def of_best(self, trained: TrainingResult) -> Predictions:
-        """Those that were given then, unless that was before a resume."""
-        steps = [point["step"] for point in trained.progress.curve]
-        if not steps:
-            return self.answers("selection")
-        if trained.between.share != 1.0:
-            return self.answers("selection")
-        given = len(self.given) - len(trained.between.tried)
-        place = steps.index(trained.progress.best_step) - (len(steps) - given)
-        return self.given[place] if place >= 0 else self.answers("selection")
+    def predict_selection(self, state: RunState) -> Predictions:
+        """Those that were made then, unless that was before a resume."""
+        steps = [point["step"] for point in state.progress.curve]
+        if not steps or state.interpolation.share != 1.0:
+            return self.predict("selection")
+        in_training = len(self.history) - len(state.interpolation.tried)
+        place = steps.index(state.progress.best_step) - (len(steps) - in_training)
+        return self.history[place] if place >= 0 else self.predict("selection")
 
-    def answers(self, part: str) -> Predictions:
+    def predict(self, part: str) -> Predictions:
         """From the model's outputs."""
         examples = getattr(self.parts, part)
-        return from_scores(self.logits(self.encoded[part]), examples, self.plan.scale)
+        return from_scores(self.weights.evaluate(part), examples, self.config.target_scale)
 
 
 @dataclass(frozen=True)
 class LossEvaluator:
-    """Of translations. Where the test part selects, as in the paper, it is translated once."""
+    """Of translations. Where the test part selects, as in the paper, texts are generated once."""
 
     parts: Parts
-    encoded: Mapping[str, Encoded]
-    loss: Callable[[Encoded], float]
-    translate: Callable[[Encoded], list[str]]
-    beside: OptionalMetrics
-    made: dict[str, Predictions] = field(default_factory=dict)
+    weights: WeightAccess
+    optional_metrics: OptionalMetrics
+    generated: dict[str, Predictions] = field(default_factory=dict)
+    generates = True
 
-    def select(self) -> dict[str, float]:
+    def score_selection(self) -> dict[str, float]:
         """The loss of a token, in nats."""
-        loss = self.loss(self.encoded["selection"])
+        loss = self.weights.evaluate("selection")
         return {"primary": -loss, "loss": loss}
 
-    def of_best(self, trained: TrainingResult) -> Predictions:
-        """Made now: none were made while it trained."""
-        return self.answers("selection")
+    def predict_selection(self, state: RunState) -> Predictions:
+        """Generated now: none were while it trained."""
+        return self.predict("selection")
 
-    def answers(self, part: str) -> Predictions:
-        """By beam search; what is scored beside BLEU only on the part that is reported."""
+    def predict(self, part: str) -> Predictions:
+        """By beam search; the optional metrics only of the part that is reported."""
         if self.parts.selection == self.parts.test:
             part = "test"
-        if part not in self.made:
-            self.made[part] = self._generate(part)
-        return self.made[part]
+        if part not in self.generated:
+            self.generated[part] = self._generate(part)
+        return self.generated[part]
 
     def _generate(self, part: str) -> Predictions:
-        examples, data = getattr(self.parts, part), self.encoded[part]
-        texts = self.translate(data)
-        segment = self.beside.segments(texts, references(examples)) if part == "test" else {}
-        return from_texts(texts, self.loss(data), segment)
+        texts, targets = self.weights.generate(part), references(getattr(self.parts, part))
+        segment = self.optional_metrics.score_segments(texts, targets) if part == "test" else {}
+        return from_texts(texts, self.weights.evaluate(part), segment)

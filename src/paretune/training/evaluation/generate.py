@@ -1,13 +1,13 @@
-"""Translations by beam search, batched with sources of similar length.
+"""Texts by beam search, batched with sources of similar length.
 
 The search is ``transformers``' own. Beams that have ended wait for the longest of their batch, so
-sentences of like length go together, the longest first, and a batch holds so many beams that the
-products are large and the waiting stays short (docs/log.md).
+sentences of similar length go together, the longest first, and a batch holds so many beams that the
+matrix products are large and the waiting stays short (docs/log.md).
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -16,52 +16,52 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
-from paretune.training.forward.packed import packing_disabled
+from paretune.training.forward.select import packing_disabled
+from paretune.training.forward.splitting import device_kind
 from paretune.training.objective import collate_tensors
-from paretune.training.precision import autocast
+from paretune.training.precision import Compute
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Padded source tokens in one batch, all beams counted; on a GPU not measured."""
 
 
 def generate(
-    loaded: LoadedModel,
-    encoded: Encoded,
-    generation: Generation,
-    *,
-    fleet: Fleet,
-    pad_id: int,
-    device: str,
-    precision: Literal["fp32", "bf16"],
+    loaded: LoadedModel, fleet: Fleet, compute: Compute, data: Encoded, generation: Generation
 ) -> list[str]:
-    """One translation of each source, in their order; may be empty, never has a line break."""
+    """One text for each source, in their order; may be empty, never has a line break.
+
+    Args:
+        loaded: the model, with the method of one run in it.
+        fleet: of that run.
+        compute: device and precision.
+        data: the sources.
+        generation: beams, length.
+    """
     model: Any = loaded.model
-    settings = generation_config(loaded, generation)
+    config = generation_config(loaded, generation)
     was_training = model.training
     model.eval()
-    found = [""] * len(encoded.ids)
-    lengths = [length * settings.num_beams for length in encoded.source_lengths]
-    with torch.inference_mode(), autocast(device, precision), packing_disabled(loaded, fleet):
-        for batch in split_for_evaluation(
-            lengths, BATCH_TOKENS["cpu" if device == "cpu" else "cuda"]
-        ):
+    texts = [""] * len(data.ids)
+    lengths = [length * config.num_beams for length in data.source_lengths]
+    with torch.inference_mode(), compute.autocast(), packing_disabled(loaded, fleet):
+        for batch in split_for_evaluation(lengths, BATCH_TOKENS[device_kind(compute.device)]):
             fleet.set_row_counts([len(batch)])
-            given = collate_tensors(encoded, batch, pad_id, device)
-            given.pop("labels", None)
-            tokens = model.generate(**given, generation_config=settings)
-            texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-            for index, text in zip(batch, texts, strict=True):
-                found[index] = " ".join(text.split())
+            inputs = collate_tensors(data, batch, loaded.anatomy.pad_id or 0, compute.device)
+            inputs.pop("labels", None)
+            tokens = model.generate(**inputs, generation_config=config)
+            decoded = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+            for index, text in zip(batch, decoded, strict=True):
+                texts[index] = " ".join(text.split())
     model.train(was_training)
-    return found
+    return texts
 
 
 def generation_config(loaded: LoadedModel, generation: Generation) -> Any:
-    """The checkpoint's own search (a ``GenerationConfig``) with what the study asks for."""
+    """The checkpoint's own ``GenerationConfig`` with what the study asks for."""
     from transformers import GenerationConfig
 
     own = loaded.model.generation_config.to_dict()
-    # The first token is given; a checkpoint's own max_length would stand beside max_new_tokens.
+    # The first token is given; a checkpoint's own max_length would conflict with max_new_tokens.
     longest = generation.max_new_tokens + 1
     longest = min(longest, loaded.anatomy.max_length or longest)  # the decoder's positions
     own |= {"max_length": longest, "max_new_tokens": None, "do_sample": False}

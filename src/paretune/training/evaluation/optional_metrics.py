@@ -43,7 +43,7 @@ class OptionalMetrics:
         if "bertscore" in generation.metrics:
             self.scorers["bertscore"] = _bertscore(str(generation.bertscore_model), bench)
 
-    def segments(
+    def score_segments(
         self, hypotheses: Sequence[str], references: Sequence[str]
     ) -> dict[str, list[float]]:
         """By metric, each segment's score, 0 to 1."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from paretune import methods
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
-from paretune.training.fleet.evaluate import max_stack_tokens
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
-from paretune.training.forward.padded import overhead_tokens
+from paretune.training.forward.select import overhead_tokens
+from paretune.training.forward.splitting import MAX_STACK_TOKENS, device_kind
 from paretune.training.prepare import allows_bf16_weights
 
 COPIES = 6
@@ -33,7 +33,8 @@ def fleet_key(run: Run) -> str:
 
 def can_join_fleet(run: Run) -> bool:
     """Whether runs like this one may share a backbone, as far as their description tells."""
-    if run.stage == "cost" or run.learning_rate is None:
+    plain = run.training.backend == "plain"
+    if run.stage == "cost" or plain or run.learning_rate is None:
         return False
     method = methods.configure(run.method)
     return isinstance(method, methods.ConfiguredMethod) and not method.trains_alone
@@ -68,16 +69,15 @@ def count_slots(
     if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
         return 1
     loaded = caches.model(run.model, caches.dataset(run.task), bf16=allows_bf16_weights(run))
-    formation = SharedModel(run, loaded, device)
-    member = RunParameters(run)
+    model, own = SharedModel(run, loaded, device), RunParameters(run)
     try:
-        shared = formation.form([member])
+        shared = model.place([own])
     except BaseException:  # whatever it is goes on up
         caches.drop_model()  # a method may be half inside it
         raise
-    size = sum(p.numel() for p in formation.trained(member).values())
-    length = formation.prepared.max_length
-    formation.dissolve()
+    size = sum(p.numel() for p in own.trained.values())
+    length = model.prepared.max_length
+    model.remove_all()
     if not shared or (where_it_pays and not fleet_pays(_step_tokens(run, caches, length), device)):
         return 1
     return count_fitting_runs(size, limit, budget_bytes)
@@ -88,7 +88,9 @@ def fleet_pays(step_tokens: float, device: str) -> bool:
 
     On a GPU they are not: attention and dropout launch kernels for each run. Nobody measured it.
     """
-    return device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= max_stack_tokens(device)
+    return (
+        device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= MAX_STACK_TOKENS[device_kind(device)]
+    )
 
 
 def count_fitting_runs(trained: int, most: int, budget_bytes: int) -> int:
@@ -96,11 +98,11 @@ def count_fitting_runs(trained: int, most: int, budget_bytes: int) -> int:
     return max(1, min(most, budget_bytes // (4 * COPIES * trained)))
 
 
-def _step_tokens(run: Run, bench: ProcessCache, length: int) -> float:
+def _step_tokens(run: Run, caches: ProcessCache, length: int) -> float:
     """Tokens of a mean step, with what its texts hold beside them."""
-    loaded = bench.model(run.model, bench.dataset(run.task), bf16=allows_bf16_weights(run))
-    train = bench.parts(run).train
-    encoded = bench.encode(train, loaded, bench.source(run.model), length)
+    loaded = caches.model(run.model, caches.dataset(run.task), bf16=allows_bf16_weights(run))
+    train = caches.parts(run).train
+    encoded = caches.encode(train, loaded, caches.source(run.model), length)
     tokens = sum(
         overhead_tokens(loaded.model) + len(text) for choices in encoded.ids for text in choices
     )

@@ -1,9 +1,14 @@
-"""Whether a run can go on from kept activations, and where they are kept (models.packing.trunk)."""
+"""Whether runs can skip the layers below everything that is trained, and where those lie on disk.
+
+That is where all that is trained sits above some layer and no dropout is drawn below: what enters
+that layer is then the same in every epoch (:mod:`paretune.models.packing.activation_cache`).
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,139 +34,133 @@ from paretune.models.packing.layer_skipping import (
     skip_layers,
 )
 from paretune.objectives.encoding import Encoded
-from paretune.training.evaluation.predict import evaluation_tokens
-from paretune.training.forward import packed
-from paretune.training.precision import autocast
+from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.packed import Text, pack_inputs
+from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
+from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"
 BUDGET_BYTES = 4 * 2**30
-"""What kept activations may take on disk where :data:`BYTES_VARIABLE` does not say; 0 keeps
-none."""
+"""What cached activations may take on disk unless :data:`BYTES_VARIABLE` is set; 0: no cache."""
 
 
 def activation_cache_home() -> Path:
-    """Where activations are kept: beside fetched data."""
+    """The folder of the cache, beside downloaded data."""
     return data_home() / "trunk"
 
 
 def budget_bytes() -> int:
-    """What kept activations may take on disk.
+    """What cached activations may take on disk.
 
     Raises:
-        StudyError: the variable is no number of bytes.
+        StudyError: the environment variable is not a number of bytes.
     """
-    told = os.environ.get(BYTES_VARIABLE, "")
-    if not told:
+    value = os.environ.get(BYTES_VARIABLE, "")
+    if not value:
         return BUDGET_BYTES
-    if not told.isdigit():
+    if not value.isdigit():
         raise StudyError(
-            f'"{told}" is no number of bytes.', where=BYTES_VARIABLE, remedy="0 keeps nothing."
+            f'"{value}" is no number of bytes.', where=BYTES_VARIABLE, remedy="0 keeps nothing."
         )
-    return int(told)
+    return int(value)
 
 
 def enable_activation_cache(
     prepared: PreparedModel,
+    compute: Compute,
     parts: Sequence[tuple[str, Encoded]],
     weights_hash: str,
-    precision: str,
-    device: str,
 ) -> list[str]:
-    """Let a packed run go on from what is kept, where nothing below what it trains may change.
+    """Let packed runs start from cached activations, computed now where they are not on disk.
 
-    That is where everything that is trained sits above some layer and no dropout is drawn below.
-    ``undo`` of the run takes it back. Does nothing where it does not apply.
+    ``undo`` takes it back. Does nothing where it does not apply.
 
     Args:
         prepared: packed already.
-        parts: name and examples of each part, encoded; of several runs each once.
+        compute: device and precision.
+        parts: name and examples of each part; of several runs each once.
         weights_hash: of the checkpoint.
-        precision: in which the run computes.
-        device: where.
 
     Returns:
-        What a reader of the results should know: why nothing could be kept.
+        What a reader of the results should know: why nothing could be cached.
     """
     packing, model, anatomy = prepared.fleet.packing, prepared.loaded.model, prepared.loaded.anatomy
-    budget = budget_bytes()
-    if packing is None or packing.virtual_tokens or budget == 0 or not prepared.trained:
+    if packing is None or packing.virtual_tokens or not prepared.trained or budget_bytes() == 0:
         return []
-    if anatomy.decoder is not None:  # two stacks, neither of which is a trunk of the other
+    if anatomy.decoder is not None:  # two stacks, neither of which lies below the other
         return []
-    depth = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
+    layers = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
     # ELECTRA may widen its embeddings on the way to the first layer.
-    if depth == 0 or has_dropout(model) or anatomy.embedding_width != anatomy.width:
+    if layers == 0 or has_dropout(model) or anatomy.embedding_width != anatomy.width:
         return []
-    kept: dict[Encoded, CachedActivations] = {}
-    dtype = _compute_hidden(prepared, parts[0][1], [0], depth, precision, device)[1].dtype
+    frozen = _FrozenLayers(prepared, compute, layers, weights_hash)
+    caches: dict[Encoded, CachedActivations] = {}
     for part, data in parts:
-        texts = [text for choices in data.ids for text in choices]
-        only_first = depth == len(anatomy.layers)
-        starts = [0]
-        for text in texts:
-            starts.append(starts[-1] + (1 if only_first else len(text)))
-
-        def compute(rows: NDArray[Any], data: Encoded = data, starts: list[int] = starts) -> None:
-            _fill_rows(rows, starts, prepared, data, depth, precision, device)
-
-        kinds = [] if data.type_ids is None else [k for each in data.type_ids for k in each]
-        where = " ".join(describe_device(device).values())
-        told = (weights_hash, depth, only_first, precision, where, torch.__version__)
-        name = cache_key(*told, texts=texts + kinds)
-        width = anatomy.width
-        found = load_or_compute(
-            activation_cache_home(), name, starts, width, dtype, budget, compute
-        )
-        if isinstance(found, str):
-            return [f"activations of the {part} part are not kept: {found}"]
-        kept[data] = found
+        cached = frozen.load_or_compute(data)
+        if isinstance(cached, str):
+            return [f"activations of the {part} part are not kept: {cached}"]
+        caches[data] = cached
     changes = ModelChanges()
-    changes.set(packing, "activation_caches", kept)
+    changes.set(packing, "activation_caches", caches)
     changes.set(packing, "cached_hidden", None)
-    skip_layers(changes, model, anatomy, packing, depth)
+    skip_layers(changes, model, anatomy, packing, layers)
     add_undo_steps(prepared.injection, changes.undo)
     return []
 
 
-def _fill_rows(
-    rows: NDArray[Any],
-    starts: list[int],
-    prepared: PreparedModel,
-    data: Encoded,
-    depth: int,
-    precision: str,
-    device: str,
-) -> None:
-    """Compute what enters the lowest trained layer for every text of a part."""
-    choices = len(data.ids[0])
-    for batch in packed.evaluation_passes(data, evaluation_tokens(device), prepared.fleet.packing):
-        texts, hidden = _compute_hidden(prepared, data, batch, depth, precision, device)
-        found = to_integers(hidden)
-        at = 0
-        for i, c in texts:
-            text = i * choices + c
-            n = starts[text + 1] - starts[text]
-            rows[starts[text] : starts[text + 1]] = found[at : at + n]
-            at += n
+@dataclass(frozen=True)
+class _FrozenLayers:
+    """The ``layers`` lowest layers, which no run changes."""
 
+    prepared: PreparedModel
+    compute: Compute
+    layers: int
+    weights_hash: str
 
-def _compute_hidden(
-    prepared: PreparedModel,
-    data: Encoded,
-    batch: list[int],
-    depth: int,
-    precision: str,
-    device: str,
-) -> tuple[list[tuple[int, int]], Tensor]:
-    """The same for some examples: their texts, and (rows, 1, width), one text after another."""
-    model = prepared.loaded.model
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), autocast(device, "bf16" if precision == "bf16" else "fp32"):
-        # Below what is trained no run differs from another: the first one reads all.
-        none: list[packed.MicroBatch] = [(data, ())] * (prepared.fleet.runs - 1)
-        texts, given = packed.packed_inputs([(data, batch), *none], prepared.fleet, device)
-        hidden = compute_layer_input(model, prepared.loaded.anatomy, depth, given)
-    model.train(was_training)
-    return texts[0], hidden
+    def load_or_compute(self, data: Encoded) -> CachedActivations | str:
+        """What enters the lowest trained layer, for every text; a string: why it is not cached."""
+        anatomy = self.prepared.loaded.anatomy
+        texts = [text for choices in data.ids for text in choices]
+        only_first = self.layers == len(anatomy.layers)
+        starts = [0]
+        for text in texts:
+            starts.append(starts[-1] + (1 if only_first else len(text)))
+        types = [] if data.type_ids is None else [own for each in data.type_ids for own in each]
+        where = " ".join(describe_device(self.compute.device).values())
+        made_by = (self.weights_hash, self.layers, only_first, self.compute.precision, where)
+        return load_or_compute(
+            activation_cache_home(),
+            cache_key(*made_by, torch.__version__, texts=texts + types),
+            starts,
+            anatomy.width,
+            self._hidden(data, [0])[1].dtype,
+            budget_bytes(),
+            lambda rows: self._fill(rows, starts, data),
+        )
+
+    def _fill(self, rows: NDArray[Any], starts: Sequence[int], data: Encoded) -> None:
+        choices, packing = len(data.ids[0]), self.prepared.fleet.packing
+        tokens = EVALUATION_TOKENS[device_kind(self.compute.device)]
+        for batch in split_evaluation(data, tokens, packing):
+            texts, hidden = self._hidden(data, batch)
+            computed, at = to_integers(hidden), 0
+            for i, c in texts:
+                start, stop = starts[i * choices + c : i * choices + c + 2]
+                rows[start:stop] = computed[at : at + stop - start]
+                at += stop - start
+
+    def _hidden(self, data: Encoded, indices: Sequence[int]) -> tuple[list[Text], Tensor]:
+        """Some texts, and what they are to the lowest trained layer: (rows, 1, width)."""
+        model, fleet = self.prepared.loaded.model, self.prepared.fleet
+        was_training = model.training
+        model.eval()
+        with torch.no_grad(), self.compute.autocast():
+            # Below what is trained no run differs from another: the first one reads all.
+            others = [MicroBatch(data)] * (fleet.runs - 1)
+            batches = [MicroBatch(data, indices), *others]
+            texts, inputs = pack_inputs(batches, fleet, self.compute.device)
+            anatomy = self.prepared.loaded.anatomy
+            hidden = compute_layer_input(model, anatomy, self.layers, inputs)
+        model.train(was_training)
+        return texts[0], hidden

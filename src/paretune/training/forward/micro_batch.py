@@ -1,0 +1,90 @@
+"""What a forward pass is given, and what every forward path offers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paretune.methods.core.run_axis import Fleet
+from paretune.objectives.encoding import Encoded
+from paretune.training.objective import weight
+from paretune.training.precision import Compute
+from paretune.training.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """The examples of one optimizer step of one run.
+
+    ``indices`` is empty where the run takes no step now. ``step`` is 0-based.
+    """
+
+    data: Encoded
+    indices: Sequence[int]
+    step: int
+    config: RunConfig
+
+    @property
+    def weight(self) -> int:
+        """What the summed loss is divided by: examples, or their target tokens."""
+        return weight(self.data, self.indices)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the examples' longest choices, without padding."""
+        return sum(self.data.lengths[i] for i in self.indices)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The examples of one run in one forward pass.
+
+    ``indices`` is empty where the run has no examples in this pass. ``part`` is the number of the
+    pass among those of its step: dropout is seeded by it.
+    """
+
+    data: Encoded
+    indices: Sequence[int] = ()
+    part: int = 0
+
+
+class Splitter(Protocol):
+    """Decides which examples go through the model together."""
+
+    def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
+        """The passes of one optimizer step of each run: in each, one micro-batch of every run."""
+
+    def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
+        """The passes over all examples of each run; None: the run is not evaluated."""
+
+
+class Forward(Protocol):
+    """Runs the examples of one or several runs through a model.
+
+    Paths differ in speed, in rounding, and in the random numbers that dropout draws; in nothing
+    else. ``fleet`` tells the methods inside the model which rows of a pass belong to which run.
+    """
+
+    @property
+    def model(self) -> Any:
+        """A ``transformers`` model with the methods of all runs inside."""
+
+    @property
+    def fleet(self) -> Fleet:
+        """The run axis."""
+
+    @property
+    def compute(self) -> Compute:
+        """Device and precision."""
+
+    @property
+    def splitter(self) -> Splitter:
+        """Which examples go together."""
+
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
+        """The model's outputs for the examples of each run.
+
+        Logits, (examples, labels) or (examples, choices), in the order of ``indices``; of
+        sequence-to-sequence the scores of the target tokens (``TokenOutputs``).
+        """

@@ -1,0 +1,75 @@
+"""The plain forward path: padded batches through ``transformers`` as it comes.
+
+The easiest to read, and what every faster path is compared with in the tests
+(``training.backend: plain``). A step's batch is cut into consecutive micro-batches, each is padded
+to its longest text, the model computes its own attention, and dropout is torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paretune.methods.core.run_axis import Fleet
+from paretune.objectives.encoding import Encoded
+from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch
+from paretune.training.forward.token_outputs import TokenLogits
+from paretune.training.objective import collate_tensors, shift_right
+from paretune.training.precision import Compute
+
+EVALUATION_EXAMPLES = 32
+"""Examples of one evaluation pass."""
+
+
+class PlainSplitter:
+    """Cuts the batches of one run into consecutive micro-batches."""
+
+    def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
+        """Of at most ``micro_batch`` examples."""
+        (batch,) = batches
+        return _cut(batch.data, batch.indices, batch.config.micro_batch)
+
+    def split_evaluation(self, data: Sequence[Encoded | None]) -> list[list[MicroBatch]]:
+        """All examples in their order."""
+        (examples,) = data
+        if examples is None:
+            return []
+        return _cut(examples, range(len(examples.lengths)), EVALUATION_EXAMPLES)
+
+
+@dataclass(frozen=True)
+class PlainForward:
+    """Runs padded batches of one run through its model.
+
+    Args:
+        model: of ``transformers``, with a method inside.
+        fleet: of one run.
+        compute: device and precision.
+        pad_id: the padding token.
+        splitter: what goes together.
+    """
+
+    model: Any
+    fleet: Fleet
+    compute: Compute
+    pad_id: int
+    splitter: Splitter
+
+    def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
+        """Logits, (examples, labels) or (examples, choices); with targets, those of each token."""
+        (batch,) = micro_batches
+        indices, choices = list(batch.indices), len(batch.data.ids[0])
+        inputs = collate_tensors(batch.data, indices, self.pad_id, self.compute.device)
+        labels = inputs.pop("labels", None)
+        self.fleet.set_row_counts([len(indices) * choices])
+        if labels is None:
+            return [self.model(**inputs).logits]
+        inputs["decoder_input_ids"] = shift_right(self.model, labels)
+        logits = self.model(**inputs, use_cache=False).logits
+        return [TokenLogits(logits.flatten(0, 1), labels.flatten())]
+
+
+def _cut(data: Encoded, indices: Sequence[int], size: int) -> list[list[MicroBatch]]:
+    starts = range(0, len(indices), size)
+    return [[MicroBatch(data, indices[i : i + size], part)] for part, i in enumerate(starts)]

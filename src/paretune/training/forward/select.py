@@ -1,0 +1,185 @@
+"""Which forward path a model takes, decided once for each run or fleet.
+
+Where the architecture and the method allow it, batches are packed. Otherwise they are padded to
+their longest text, in tight micro-batches. On a CPU dropout is drawn from seeds, where torch's own
+is slow. The plain path leaves the model as ``transformers`` made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from paretune.methods import Trains
+from paretune.methods.core.injection import add_undo_steps
+from paretune.methods.core.relative_positions import split_position_tables
+from paretune.methods.core.run_axis import Fleet
+from paretune.models.changes import ModelChanges
+from paretune.models.dropout.rates import has_dropout
+from paretune.models.dropout.rng import DropoutRng
+from paretune.models.load import LoadedModel
+from paretune.models.packing.apply import apply_packing, can_pack, count_offsets_by_layer
+from paretune.models.packing.encoder import PACKED_ENCODERS
+from paretune.models.packing.encoder_decoder import can_pack_encoder_decoder
+from paretune.models.packing.state import Packing
+from paretune.training.estimate_cost import SAVED_WIDTHS
+from paretune.training.forward.micro_batch import Forward
+from paretune.training.forward.packed import PackedForward
+from paretune.training.forward.padded import PaddedForward
+from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.seq2seq import PackedSeq2SeqForward
+from paretune.training.forward.splitting import PassSplitter
+from paretune.training.precision import Compute
+from paretune.training.prepare import PreparedModel
+
+SHAREABLE = (
+    *PACKED_ENCODERS,
+    "albert",
+    "data2vec-text",
+    "deberta-v2",
+    "ernie",
+    "eurobert",
+    "megatron-bert",
+    "mpnet",
+    "nomic_bert",
+    "rembert",
+    "roberta-prelayernorm",
+    "roformer",
+)
+"""Architectures in whose padded batches every tensor's rows are texts, or known to be tables: joint
+runs are tested on each. Elsewhere a tensor may belong to no run, or padding may change what is
+computed (Nystromformer), so there runs train alone."""
+
+_EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
+"""With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
+
+
+def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast") -> Forward:
+    """The path of a run alone; the model is changed for it, and ``undo`` takes that back.
+
+    Args:
+        prepared: the model with the method in it.
+        compute: device and precision.
+        backend: ``plain``: padded batches through ``transformers`` as it comes; ``fast``: packed
+            where the model and the method allow it.
+    """
+    if backend == "plain":
+        loaded = prepared.loaded
+        return PlainForward(loaded.model, prepared.fleet, compute, _pad_id(loaded), PlainSplitter())
+    if not enable_packing(prepared) and prepared.loaded.model.device.type == "cpu":
+        use_seeded_dropout(prepared, DropoutRng())
+    return forward_for(prepared.loaded, prepared.fleet, compute)
+
+
+def forward_for(loaded: LoadedModel, fleet: Fleet, compute: Compute) -> Forward:
+    """The path of a run alone through a model as it is: packed, or padded in tight micro-batches."""
+    splitter = PassSplitter(fleet, compute.device)
+    if fleet.packing is not None:
+        return _make_packed(loaded, fleet, compute, splitter)
+    return PlainForward(loaded.model, fleet, compute, _pad_id(loaded), splitter)
+
+
+def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | None:
+    """The path of several runs; None where they cannot share batches of this model.
+
+    Dropout is drawn for each run from its own seed on every device: what torch draws in one pass
+    depends on who is in it.
+    """
+    loaded, fleet = prepared.loaded, prepared.fleet
+    model = loaded.model
+    if not can_share(model):
+        return None
+    virtual_tokens, overhead = prepared.injection.virtual_tokens, overhead_tokens(model)
+    splitter = PassSplitter(fleet, compute.device, virtual_tokens, False, overhead)
+    if enable_packing(prepared, per_run_dropout=True):
+        return _make_packed(loaded, fleet, compute, splitter)
+    if can_pack_encoder_decoder(model):
+        return None
+    rng, changes = DropoutRng(), ModelChanges()
+    use_seeded_dropout(prepared, rng)
+    split_position_tables(changes, model, loaded.anatomy, fleet)
+    add_undo_steps(prepared.injection, changes.undo)
+    return PaddedForward(model, fleet, compute, _pad_id(loaded), splitter, rng)
+
+
+def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) -> bool:
+    """Let the model read packed batches if it can; whether it can. ``undo`` takes it back.
+
+    Args:
+        prepared: the model with the method in it.
+        per_run_dropout: dropout is drawn from seeds on every device, not on a CPU alone.
+    """
+    injection, model, fleet = prepared.injection, prepared.loaded.model, prepared.fleet
+    if not injection.supports_packing or not can_pack(model):
+        return False
+    packing = Packing(
+        virtual_tokens=injection.virtual_tokens, placeholder_id=injection.placeholder_id
+    )
+    apply_packing(model, prepared.loaded.anatomy, packing)
+    fleet.packing = packing
+    if per_run_dropout or model.device.type == "cpu":
+        fleet.dropout_rng = packing.dropout_rng
+    add_undo_steps(injection, packing.changes.undo, fleet.stop_packing)
+    return True
+
+
+def use_seeded_dropout(prepared: PreparedModel, rng: DropoutRng) -> None:
+    """Let dropout of padded batches be drawn by ``rng``; ``undo`` takes it back."""
+    model, fleet = prepared.loaded.model, prepared.fleet
+    fleet.dropout_rng = rng
+    changes = ModelChanges()
+    count_offsets_by_layer(changes, model, prepared.loaded.anatomy, rng)
+    attention = getattr(model.config, "_attn_implementation", None)
+    if attention in _EAGER and has_dropout(model):
+        changes.set_attention(model, _EAGER[attention])
+    add_undo_steps(prepared.injection, changes.undo, fleet.stop_packing)
+
+
+@contextmanager
+def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
+    """While it is open, the model reads padded batches: a search makes its own, step by step."""
+    packing = fleet.packing
+    if packing is None:
+        yield
+        return
+    packing.changes.undo()
+    fleet.packing = None
+    try:
+        yield
+    finally:
+        apply_packing(loaded.model, loaded.anatomy, packing)
+        fleet.packing = packing
+
+
+def can_share(model: Any) -> bool:
+    """Whether runs can share batches of this model: packed or padded, of a translator packed."""
+    return can_pack_encoder_decoder(model) or model.config.model_type in SHAREABLE
+
+
+def overhead_tokens(model: Any) -> int:
+    """What each text of a padded batch holds beside its tokens, in tokens.
+
+    DeBERTa lays a copy of its projected table, a row for each distance, beside every text, once for
+    each kind of position that its attention knows, and keeps them until the backward pass.
+    """
+    config = model.config
+    if config.model_type != "deberta-v2" or not config.relative_attention:
+        return 0
+    longest = config.max_relative_positions
+    longest = longest if longest > 0 else config.max_position_embeddings
+    distances = 2 * (config.position_buckets if config.position_buckets > 0 else longest)
+    kinds = sum(kind in config.pos_att_type for kind in ("c2p", "p2c"))
+    return int(kinds * distances // SAVED_WIDTHS[Trains.ADAPTER])
+
+
+def _make_packed(
+    loaded: LoadedModel, fleet: Fleet, compute: Compute, splitter: PassSplitter
+) -> PackedForward | PackedSeq2SeqForward:
+    if loaded.anatomy.decoder is not None:
+        return PackedSeq2SeqForward(loaded.model, fleet, compute, splitter)
+    return PackedForward(loaded.model, fleet, compute, splitter)
+
+
+def _pad_id(loaded: LoadedModel) -> int:
+    return loaded.anatomy.pad_id or 0  # padding is masked: any token would do

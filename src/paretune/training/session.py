@@ -1,0 +1,264 @@
+"""Runs that train together now: their steps, evaluations and ends.
+
+Every run has its own data, order, dropout, learning rate, evaluations and early stopping
+(:class:`~paretune.training.run_state.RunState`); what they share is the passes through the model.
+One step of the session is one step of every run in it. A run that ends leaves, and the next one
+takes its place. A run alone is a session of one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from paretune.measuring.environment import describe_environment
+from paretune.methods import Trains
+from paretune.objectives import Predictions
+from paretune.objectives.encoding import Encoded
+from paretune.objectives.target_scale import fit_target_scale
+from paretune.study import Generation
+from paretune.training.caches import ProcessCache
+from paretune.training.checkpoint import CheckpointFile
+from paretune.training.estimate_cost import estimate_cost, measure_shape
+from paretune.training.evaluation.evaluator import (
+    WeightAccess,
+    make_evaluator,
+    predict_parts,
+)
+from paretune.training.evaluation.generate import generate
+from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
+from paretune.training.job import Job, Outcome
+from paretune.training.loop import train_step
+from paretune.training.outcome import write_outcome
+from paretune.training.prepare import allows_bf16_weights
+from paretune.training.run_config import RunConfig
+from paretune.training.run_state import RunState
+from paretune.training.slot import Attempt, Slot, TrainerOptions
+
+
+class Session:
+    """Trains runs on one model until all have ended.
+
+    Args:
+        caches: of this process.
+        options: of the trainer.
+        finish: called with every run that has ended, and its outcome.
+        alone: there is one run, whose method may change the model itself; else all runs are of one
+            kind (:func:`paretune.training.fleet.capacity.fleet_key`).
+    """
+
+    def __init__(
+        self,
+        caches: ProcessCache,
+        options: TrainerOptions,
+        finish: Callable[[Job, Outcome], None],
+        *,
+        alone: bool,
+    ) -> None:
+        self._caches, self._options, self._finish = caches, options, finish
+        self._alone = alone
+        self._slots: list[Slot] = []
+        self._precomputed: dict[tuple[RunParameters, str], Any] = {}
+        self._model: SharedModel
+
+    def train(
+        self, attempts: Sequence[Attempt], next_attempts: Callable[[int], Sequence[Attempt]]
+    ) -> None:
+        """Train these runs, and those that come while there are free slots.
+
+        Args:
+            attempts: at least one; there are as many slots.
+            next_attempts: at most so many further runs of the same kind; none: no more are asked
+                for until another run has ended.
+
+        Raises:
+            ValueError: these runs cannot share batches (:func:`paretune.training.fleet.capacity.count_slots`).
+            ParetuneError: the data, the model or the method cannot be used.
+            StaleClaimError: another worker has the run that is alone.
+        """
+        started, run = time.monotonic(), attempts[0].job.run
+        bf16 = allows_bf16_weights(run)
+        loaded = self._caches.model(run.model, self._caches.dataset(run.task), bf16=bf16)
+        self._shape = measure_shape(loaded)
+        self._model = SharedModel(run, loaded, self._options.device, alone=self._alone)
+        capacity, coming, changed = len(attempts), list(attempts), False
+        while coming or self._slots:
+            if coming:
+                self._admit(coming, started)
+            elif changed:
+                self._place([slot.parameters for slot in self._slots])
+                self._enable_activation_cache()
+            self._step()
+            self._evaluate()
+            finished = [slot for slot in self._slots if slot.state.finished]
+            coming, changed = [], bool(finished)
+            if finished:
+                self._finish_runs(finished)
+                started = time.monotonic()
+                coming = list(next_attempts(capacity - len(self._slots)))
+        if self._alone and self._model.prepared.method.trains is Trains.EVERYTHING:
+            self._caches.drop_model()
+        else:
+            self._model.remove_all()
+
+    def save_checkpoints(self) -> None:
+        """Write the checkpoint of every run that has not ended."""
+        for slot in self._slots:
+            if not slot.closed:
+                slot.state.save()
+
+    def _admit(self, attempts: Sequence[Attempt], started: float) -> None:
+        """Put new runs into the model, from their start or from their checkpoints."""
+        new = [(attempt, RunParameters(attempt.job.run)) for attempt in attempts]
+        # Those of one method next to one another; the sort is stable.
+        parameters = [slot.parameters for slot in self._slots] + [own for _, own in new]
+        parameters.sort(key=lambda own: method_key(own.run))
+        self._place(parameters)
+        slots = [self._make_slot(attempt, own) for attempt, own in new]
+        self._slots += slots
+        self._slots.sort(key=lambda slot: parameters.index(slot.parameters))
+        notes = self._enable_activation_cache()
+        for slot in slots:
+            slot.outcome.result["notes"].extend(notes)
+            slot.add_seconds("load", (time.monotonic() - started) / len(slots))
+
+    def _place(self, parameters: Sequence[RunParameters]) -> None:
+        if not self._model.place(parameters):
+            raise ValueError("these runs cannot share batches")
+
+    def _make_slot(self, attempt: Attempt, parameters: RunParameters) -> Slot:
+        run, job, prepared = attempt.job.run, attempt.job, self._model.prepared
+        dataset, parts = self._caches.dataset(run.task), self._caches.parts(run)
+        source = self._caches.source(run.model)
+        encoded = {
+            name: self._caches.encode(examples, prepared.loaded, source, prepared.max_length)
+            for name, examples in vars(parts).items()
+            if examples
+        }
+        config = RunConfig(
+            run=run,
+            device=self._options.device,
+            micro_batch=attempt.micro_batch,
+            num_classes=prepared.num_classes(len(dataset.labels)),
+            target_scale=fit_target_scale(parts.train),
+            pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
+            learning_rate_factors=parameters.learning_rate_factors,
+        )
+        generation = run.generation or Generation()
+        weights = WeightAccess(
+            evaluate=lambda part: self._compute(parameters, part, encoded[part]),
+            generate=lambda part: self._generate(parameters, encoded[part], generation),
+        )
+        evaluator = make_evaluator(config, dataset, parts, self._caches, weights)
+        checkpoint = CheckpointFile(job.checkpoint, self._options.checkpoint_seconds)
+        state = RunState(
+            parameters.trained,
+            encoded["train"],
+            config,
+            checkpoint,
+            job.report,
+            evaluator.score_selection,
+            prepared.loaded.head_parameters,
+        )
+        return Slot(job, parameters, parts, encoded, evaluator, state, attempt.outcome)
+
+    def _enable_activation_cache(self) -> list[str]:
+        """Let all skip the layers below everything that is trained, where that is the same."""
+        run = self._slots[0].job.run
+        weights_hash = self._caches.source(run.model).weights_hash
+        once = {data: name for slot in self._slots for name, data in slot.encoded.items()}
+        parts = [(name, data) for data, name in once.items()]
+        return self._model.enable_activation_cache(parts, weights_hash)
+
+    def _step(self) -> None:
+        """One optimizer step of every run; each is charged its share of the time, by tokens."""
+        started, states = time.monotonic(), [slot.state for slot in self._slots]
+        batches = [state.next_batch() for state in states]
+        tokens = [batch.tokens for batch in batches]
+        try:
+            train_step(states, batches, self._model)
+        finally:
+            seconds = time.monotonic() - started
+            for state, own in zip(states, tokens, strict=True):
+                state.progress.seconds += seconds * own / max(1, sum(tokens))
+
+    def _evaluate(self) -> None:
+        """Score the runs whose turn it is, all in the same passes."""
+        due = [slot for slot in self._slots if slot.state.needs_evaluation]
+        started = time.monotonic()
+        self._precompute(due, "selection")
+        for slot in due:
+            slot.state.evaluate()
+        for slot in due:
+            slot.state.progress.seconds += (time.monotonic() - started) / len(due)
+        for slot in self._slots:
+            slot.state.save_if_due()
+
+    def _finish_runs(self, finished: Sequence[Slot]) -> None:
+        """Write the outcomes of these runs, and take them out.
+
+        Raises:
+            StaleClaimError: another worker has the run that is alone.
+        """
+        lost = [slot.state.lost for slot in finished if slot.state.lost is not None]
+        if self._alone and lost:
+            raise lost[0]
+        owned = [slot for slot in finished if slot.state.lost is None]
+        started = time.monotonic()
+        for slot in owned:
+            slot.state.finish()
+        scored = [slot for slot in owned if slot.state.has_best_weights]
+        self._precompute(scored, "test")
+        if any(slot.evaluator.generates for slot in owned):
+            # Before the first of them is alone in the model, where it generates.
+            self._precompute(scored, "selection")
+        fleet = self._model.prepared.fleet
+        cached = fleet.packing is not None and bool(fleet.packing.activation_caches)
+        compiled = fleet.used_kernels
+        predictions = [predict_parts(slot.evaluator, slot.state, slot.parts) for slot in owned]
+        compiled |= self._model.prepared.fleet.used_kernels
+        seconds = (time.monotonic() - started) / max(1, len(owned))
+        for slot, predicted in zip(owned, predictions, strict=True):
+            slot.add_seconds("train", slot.state.progress.seconds)
+            slot.add_seconds("evaluation", seconds)
+            self._write_outcome(slot, predicted)
+            slot.outcome.measured |= {
+                "environment": describe_environment(self._options.device, compiled=compiled),
+                "kept_activations": cached,
+                **({} if self._alone else {"fleet": len(self._slots)}),
+            }
+            self._finish(slot.job, slot.outcome)
+            slot.closed = True
+        self._slots = [slot for slot in self._slots if slot not in finished]
+
+    def _write_outcome(self, slot: Slot, predicted: Mapping[str, Predictions]) -> None:
+        run, data = slot.job.run, slot.encoded["train"]
+        dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
+        write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)
+        trained, choices = slot.outcome.result["trained_parameters"], len(data.ids[0])
+        cost = estimate_cost(run, self._shape, trained, data.lengths, choices, self._options.device)
+        slot.outcome.measured["work"] = asdict(cost)
+
+    def _precompute(self, slots: Sequence[Slot], part: str) -> None:
+        """Compute in shared passes what the evaluators of several runs will ask for."""
+        asked = {slot.parameters: slot.encoded[part] for slot in slots if part in slot.encoded}
+        if asked and not self._alone:
+            for parameters, raw in self._model.evaluate(asked).items():
+                self._precomputed[parameters, part] = raw
+
+    def _compute(self, parameters: RunParameters, part: str, data: Encoded) -> Any:
+        """What the present weights make of a part (:func:`evaluation.predict.evaluate`)."""
+        if (parameters, part) in self._precomputed:
+            return self._precomputed.pop((parameters, part))
+        return self._model.evaluate({parameters: data})[parameters]
+
+    def _generate(
+        self, parameters: RunParameters, data: Encoded, generation: Generation
+    ) -> list[str]:
+        """The texts that a finished run generates, alone in the model: a search makes its batches."""
+        if not self._alone:
+            self._model.place([parameters])
+        prepared = self._model.prepared
+        return generate(prepared.loaded, prepared.fleet, self._model.compute, data, generation)
