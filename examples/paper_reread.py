@@ -92,7 +92,7 @@ def read_again(asked: argparse.Namespace) -> Path:
             failed += run(study, asked, asked.store / name)
         found = load_results(study, asked.store / name)
         beside = page.with_name(f"{page.stem}-{name}.html")
-        write_page(found.study, found.records, found.states, beside, found.findings)
+        write_page(found.build_report(), beside)
         evidence.append(
             replication_page.study_evidence(study, found.records, found.states, beside.name)
         )

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paretune.analysis.cells import NO_MODEL, PROBES
+from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.rows import Row
+from paretune.reporting.tables.model_sizes import count_model_parameters
 from paretune.reporting.text.formatting import (
     format_bytes,
     format_interval,
@@ -15,9 +18,6 @@ from paretune.reporting.text.formatting import (
     pluralise,
 )
 from paretune.store.record import UNSCORED_OUTCOMES
-
-if TYPE_CHECKING:
-    from paretune.reporting.build import Report, Row, TaskReport
 
 SIGNS = {
     "▲": "clearly above every baseline",
@@ -126,7 +126,7 @@ def _lines(tasks: Sequence[TaskReport]) -> Iterable[OverviewRow]:
 def _mark(row: Row, task: TaskReport) -> OverviewScore | None:
     if not (row.cell.final or row.cell.all_trials_failed):
         return None
-    found = row.cell.interval
+    found = row.interval
     sign = ""
     if row.verdict is not None and not row.cell.baseline:
         missing = row.verdict.standing == "above" and not row.verdict.above_all
@@ -143,7 +143,7 @@ def _sentence(tasks: Sequence[TaskReport]) -> str:
     by_kind: dict[str, list[TaskReport]] = {}
     for task in tasks:
         if task.advice is not None:
-            scored = any(row.cell.interval for row in task.all_rows)
+            scored = any(row.interval for row in task.all_rows)
             by_kind.setdefault(task.advice.kind if scored else "", []).append(task)
     of = f"of {pluralise(len(tasks), 'task')}"
     said = []
@@ -224,13 +224,11 @@ def format_health(found: Overview) -> str:
 
 
 def _facts(report: Report) -> Iterable[tuple[str, str]]:
-    from paretune.reporting.figures.model_size import count_model_parameters
-
     rows = [row for task in report.tasks for row in task.all_rows]
     known = count_model_parameters(rows)
     models = {row.cell.model: row.model for row in rows if row.cell.model != NO_MODEL}
     said = [
-        f"{name} ({format_parameters(known[key][0])} parameters)" if key in known else name
+        f"{name} ({format_parameters(known[key].value)} parameters)" if key in known else name
         for key, name in models.items()
     ]
     yield "model" if len(said) == 1 else "models", join_names(said)

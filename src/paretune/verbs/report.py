@@ -12,7 +12,7 @@ from paretune.verbs import study_input
 
 if TYPE_CHECKING:
     from paretune.data.finding import Finding
-    from paretune.reporting.build import Report
+    from paretune.reporting.model import Report
     from paretune.store import Record, RunStatus, Store
 
 
@@ -25,6 +25,12 @@ class StudyResults:
     records: list[Record]
     states: list[RunStatus]
     findings: list[Finding]
+
+    def build_report(self) -> Report:
+        """Everything that any output of the report shows."""
+        from paretune.reporting.build import build_report
+
+        return build_report(self.study, self.records, self.states, self.findings)
 
 
 def load_results(study: Study | Path | str, store: Path | str | None = None) -> StudyResults:
@@ -84,37 +90,36 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
 
 
 def write_outputs(
-    found: StudyResults,
+    report: Report,
     page: Path | str | None = None,
     *,
     figures: Path | str | None = None,
     tables: Path | str | None = None,
     json: Path | str | None = None,
 ) -> tuple[tuple[str, Path], ...]:
-    """Write what is wanted; what each file is, and its path.
+    """Write the outputs that are asked for; returns what each file is, and its path.
 
     Raises:
         StoreError: they cannot be written there.
     """
-    made: list[tuple[str, Path]] = []
-    given = (found.study, found.records, found.states)
+    written: list[tuple[str, Path]] = []
     if page is not None:
         from paretune.reporting.html.page import write_page
 
-        made.append(("Page", write_page(*given, Path(page), found.findings)))
+        written.append(("Page", write_page(report, Path(page))))
     if figures is not None:
-        from paretune.reporting.figures.mpl_bars import write_figures as draw
+        from paretune.reporting.figures.write_figures import write_figures
 
-        made += [("Figure", path) for path in draw(*given, Path(figures))]
+        written += [("Figure", path) for path in write_figures(report, Path(figures))]
     if tables is not None:
         from paretune.reporting.tables.table_files import write_tables
 
-        made += [("Table", path) for path in write_tables(*given, Path(tables))]
+        written += [("Table", path) for path in write_tables(report, Path(tables))]
     if json is not None:
         from paretune.reporting.json.study_json import write_json
 
-        made.append(("Study", write_json(*given, Path(json), found.findings)))
-    return tuple(made)
+        written.append(("Study", write_json(report, Path(json))))
+    return tuple(written)
 
 
 def report(
@@ -143,8 +148,6 @@ def report(
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    from paretune.reporting.build import build_report
-
-    found = load_results(study, store)
-    write_outputs(found, page, figures=figures, tables=tables, json=json)
-    return build_report(found.study, found.records, found.states, found.findings)
+    built = load_results(study, store).build_report()
+    write_outputs(built, page, figures=figures, tables=tables, json=json)
+    return built

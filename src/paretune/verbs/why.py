@@ -11,8 +11,8 @@ from paretune.errors import StudyError
 from paretune.study import Study
 
 if TYPE_CHECKING:
+    from paretune.analysis.cells import Cell
     from paretune.analysis.resources.memory_breakdown import PartDifference
-    from paretune.reporting.build import Report, Row
 
 
 @dataclass(frozen=True)
@@ -51,46 +51,47 @@ def why(
         StudyError: no such study, method, task or model, or twice the same method.
         StoreError: the store is missing or damaged, or never ran this study.
     """
+    from paretune.analysis.cells import NO_MODEL, group_into_cells
     from paretune.analysis.resources.memory_breakdown import break_down_memory, compare_breakdowns
-    from paretune.reporting.build import build_report
-    from paretune.reporting.tables.memory_breakdown import explain_memory_difference as said
+    from paretune.reporting.text.memory_difference import explain_memory_difference
+    from paretune.terminal.sanitise import sanitise_line
     from paretune.verbs.report import load_results
 
-    found = load_results(study, store)
-    report = build_report(found.study, found.records, found.states)
-    _check_names(report, method, other, task, model)
-    answers = []
-    for where, one, beside in _matching_rows(report, method, other, task, model):
-        a, b = (break_down_memory(row.cell.cost) for row in (one, beside))
-        between = compare_breakdowns(a, b) if a and b else ()
-        answers.append(MemoryExplanation(where, one.model, between, said(one, beside)))
-    return tuple(answers)
-
-
-def _matching_rows(
-    report: Report, method: str, other: str, task: str | None, model: str | None
-) -> Iterable[tuple[str, Row, Row]]:
-    for part in report.tasks:
-        rows = {(row.cell.model, row.cell.method): row for row in part.all_rows}
-        for of, name in rows:
-            beside = rows.get((of, other))
-            if name == method and beside and task in (None, part.key) and model in (None, of):
-                yield part.key, rows[(of, name)], beside
-
-
-def _check_names(
-    report: Report, method: str, other: str, task: str | None, model: str | None
-) -> None:
-    from paretune.analysis.cells import NO_MODEL
-
-    rows = [row for part in report.tasks for row in part.all_rows if row.cell.model != NO_MODEL]
-    _require_known("method", [method, other], [row.cell.method for row in rows])
-    _require_known("task", [task], [part.key for part in report.tasks])
-    _require_known("model", [model], [row.cell.model for row in rows])
+    results = load_results(study, store)
+    cells = [
+        cell
+        for cell in group_into_cells(results.study, results.records, results.states)
+        if cell.model != NO_MODEL
+    ]
+    _require_known("method", [method, other], [cell.method for cell in cells])
+    _require_known("task", [task], [cell.task for cell in cells])
+    _require_known("model", [model], [cell.model for cell in cells])
     if method == other:
         raise StudyError(
             "a method is not compared with itself.", where=method, remedy="Name two methods."
         )
+    explanations = []
+    for one, compared in _find_pairs(cells, method, other):
+        if task in (None, one.task) and model in (None, one.model):
+            a, b = break_down_memory(one.cost), break_down_memory(compared.cost)
+            explanations.append(
+                MemoryExplanation(
+                    task=sanitise_line(one.task),
+                    model=sanitise_line(one.model),
+                    gaps=compare_breakdowns(a, b) if a and b else (),
+                    sentences=explain_memory_difference(one, compared),
+                )
+            )
+    return tuple(explanations)
+
+
+def _find_pairs(cells: Sequence[Cell], method: str, other: str) -> Iterable[tuple[Cell, Cell]]:
+    """Cells of ``method``, each with that of ``other`` of the same task and model."""
+    by_place = {(cell.task, cell.model, cell.method): cell for cell in cells}
+    for (task, model, name), cell in by_place.items():
+        compared = by_place.get((task, model, other))
+        if name == method and compared is not None:
+            yield cell, compared
 
 
 def _require_known(what: str, asked: Sequence[str | None], known: Sequence[str]) -> None:

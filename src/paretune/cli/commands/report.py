@@ -14,7 +14,7 @@ from paretune.cli.options import AsJson, StoreFolder, StudyArguments
 from paretune.terminal import console, echo, echo_json
 
 if TYPE_CHECKING:
-    from paretune.verbs.report import StudyResults
+    from paretune.reporting.model import Report
 
 
 @dataclass(frozen=True)
@@ -57,58 +57,59 @@ def report(
 
     Works while the study runs, and on a machine without torch or models.
     """
-    from paretune.reporting.build import build_report
     from paretune.reporting.json.study_json import build_study_json
     from paretune.verbs.report import load_results, write_outputs
 
-    found = load_results(study.load(), store)
+    results = load_results(study.load(), store)
+    built = results.build_report()
     more = {"figures": files.figures, "tables": files.tables}
     if not as_json:
         page = files.page or files.output
-        show_report(found, study.as_typed(store), page, details=details, **more)
+        show_report(
+            built, results.folder, study.as_typed(store), page, details=details, **more
+        )
         return
     if files.output is None:
-        given = (found.study, found.records, found.states, found.findings)
-        echo_json(build_study_json(found.study, build_report(*given)))
-    for name, path in write_outputs(found, files.page, json=files.output, **more):
+        echo_json(build_study_json(built))
+    for name, path in write_outputs(built, files.page, json=files.output, **more):
         echo(f"{name}: {path}", error=True)
 
 
 def show_report(
-    found: StudyResults,
+    report: Report,
+    folder: Path,
     study: str,
     page: Path | None = None,
     *,
     details: bool = False,
     **more: Path | None,
 ) -> None:
-    """Print the answer, or all tables; write the page and, where wanted, what else ``write`` can.
+    """Print the first screen, or all tables; write the page and the other outputs.
 
     Args:
-        found: what the report is made of.
-        study: how the user calls the study.
-        page: where to write the page, if not beside the results.
+        report: all of the study.
+        folder: of the results; the page is written there by default.
+        study: the study as the user typed it.
+        page: where to write the page instead.
         details: print every table in place of the first screen.
         more: ``figures``, ``tables``, ``json``: where to write them.
     """
-    from paretune.reporting.build import build_report
     from paretune.reporting.text.terminal_screen import print_screen
-    from paretune.reporting.text.terminal_tables import print_tables as tables
+    from paretune.reporting.text.terminal_tables import print_tables
     from paretune.verbs.report import write_outputs
     from paretune.verbs.stored_findings import LOST_RUNS
 
     out = console()
-    for finding in found.findings:
-        if finding.code == LOST_RUNS:  # before the answer: it rests on fewer seeds
+    for finding in report.findings:
+        if finding.code == LOST_RUNS:  # first, since the report has fewer seeds without them
             out.print(f"{finding.severity}: {finding}")
-    built = build_report(found.study, found.records, found.states, found.findings)
     if details:
-        tables(built, out)
+        print_tables(report, out)
     else:
-        print_screen(built, out, study)
-    if page is None and os.access(found.folder, os.W_OK):
-        page = found.folder / "report.html"
+        print_screen(report, out, study)
+    if page is None and os.access(folder, os.W_OK):
+        page = folder / "report.html"
     if page is None:
         out.print("No page: the store may only be read. `--page FILE` writes it elsewhere.")
-    for name, path in write_outputs(found, page, **more):
+    for name, path in write_outputs(report, page, **more):
         out.print(f"{name}: {path}", soft_wrap=True)

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from paretune.analysis.cells import NO_MODEL
-from paretune.reporting.build import Row, TaskReport
+from paretune.reporting.figures.ticks import byte_ticks, ticks_from_zero
+from paretune.reporting.model import TaskReport
+from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import (
     format_basis,
     format_bytes,
@@ -94,8 +96,8 @@ def score_figure(task: TaskReport, index: int) -> BarFigure | None:
 
     It ends at 1; scores up to 100 are often all low, and their axis ends beyond the highest.
     """
-    bare = [r for r in task.baselines if r.cell.model == NO_MODEL and r.cell.interval]
-    groups = group_by_model(task, lambda row: row.cell.interval is not None or bool(row.cell.final))
+    bare = [r for r in task.baselines if r.cell.model == NO_MODEL and r.interval]
+    groups = group_by_model(task, lambda row: row.interval is not None or bool(row.cell.final))
     if not groups and not bare:
         return None
     return lay_out_bars(
@@ -112,10 +114,8 @@ def score_figure(task: TaskReport, index: int) -> BarFigure | None:
 def _score_ticks(task: TaskReport) -> list[tuple[float, str]]:
     if task.highest <= 1:
         return [(tick / 4, f"{tick / 4:g}") for tick in range(5)]
-    highest = max([row.cell.interval.high for row in task.all_rows if row.cell.interval] + [1.0])
-    step = _step(highest)
-    last = math.ceil(highest / step - 1e-9)
-    return [(i * step, f"{i * step:g}") for i in range(last + 1)]
+    highest = max([row.interval.high for row in task.all_rows if row.interval] + [1.0])
+    return ticks_from_zero(highest)
 
 
 def memory_figure(task: TaskReport, index: int) -> BarFigure | None:
@@ -131,16 +131,6 @@ def memory_figure(task: TaskReport, index: int) -> BarFigure | None:
         [(model, [_memory_bar(r) for r in rows]) for model, rows in groups],
         byte_ticks(highest),
     )
-
-
-def byte_ticks(highest: float) -> list[tuple[float, str]]:
-    """Ticks of an axis of bytes that ends beyond ``highest``, the last one with its unit."""
-    unit, name = (2**30, "GiB") if highest >= 1000 * 2**20 else (2**20, "MiB")
-    step = _step(highest / unit)
-    last = math.ceil(highest / unit / step - 1e-9)
-    return [
-        (i * step * unit, f"{i * step:g}{f' {name}' if i == last else ''}") for i in range(last + 1)
-    ]
 
 
 def group_by_model(task: TaskReport, keep: Callable[[Row], bool]) -> list[tuple[str, list[Row]]]:
@@ -247,7 +237,7 @@ def narrow_figure(wide: BarFigure) -> BarFigure:
 
 
 def _score_bar(row: Row) -> Bar:
-    found = row.cell.interval
+    found = row.interval
     if found is None:
         return Bar(row.method, row.title, 0, "none", note=", ".join(row.flags) or "no score yet")
     kind = "baseline"
@@ -287,10 +277,3 @@ def _memory_bar(row: Row) -> Bar:
 def _short(text: str, width: float) -> str:
     most = round((width - 10) / _CHARACTER)
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _step(highest: float) -> float:
-    """A round step (1, 2 or 5 x 10^k) that gives three to five ticks."""
-    rough = highest / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(f * power for f in (1, 2, 5, 10) if f * power >= rough)

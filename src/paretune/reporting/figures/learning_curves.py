@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.reporting.build import Row, TaskReport
+from paretune.reporting.model import TaskReport
+from paretune.reporting.rows import Row
 from paretune.store.record import Record
 
 WIDTH, HEIGHT = 150.0, 64.0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from paretune.analysis.resources.memory_breakdown import break_down_memory
-from paretune.reporting.build import Row, TaskReport
-from paretune.reporting.figures.bars import Bar, BarFigure, byte_ticks, group_by_model, lay_out_bars
+from paretune.reporting.figures.bars import Bar, BarFigure, group_by_model, lay_out_bars
+from paretune.reporting.figures.ticks import byte_ticks
+from paretune.reporting.model import TaskReport
+from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import format_bytes
 
 SEGMENT_TITLES = {
@@ -45,7 +46,7 @@ def stack_kinds(shown: BarFigure) -> tuple[str, ...]:
 
 
 def _bar(row: Row) -> Bar | None:
-    parts = break_down_memory(row.cell.cost)
+    parts = row.memory
     if parts is None or parts.peak is None:
         return None
     if not parts.stacked_parts:

@@ -1,34 +1,22 @@
-"""Quality and memory against model size, where a task has several models: a panel for each method.
-
-Records do not say how large a model is. Where full fine-tuning ran, it is what that trained: all
-parameters, head included. Elsewhere it is counted from a cost run in fp32: the bytes of weights and
-buffers, four to a number, less what the method added.
-"""
+"""Layout of the figure of score and memory against model size: one panel for each method."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.cells import NO_MODEL
-from paretune.analysis.pareto.costs import count_trained_parameters, value_at
-from paretune.analysis.statistics.score_interval import Interval
-from paretune.reporting.build import Row, TaskReport
-from paretune.reporting.figures.bars import byte_ticks
-from paretune.reporting.figures.pareto import round_ticks
-from paretune.reporting.tables.translation import Grid
-from paretune.reporting.text.formatting import (
-    format_basis,
-    format_interval,
-    format_parameters,
-    format_units,
-    join_names,
-)
+from paretune.reporting.figures.ticks import byte_ticks, round_ticks
+from paretune.reporting.model import TaskReport
+from paretune.reporting.rows import Row
+from paretune.reporting.tables.model_sizes import ModelSizes
+from paretune.reporting.text.formatting import format_basis, format_interval, format_parameters
 
 WIDTH, LEFT, RIGHT = 230.0, 52.0, 222.0
 TOP, MIDDLE, LOWER, BOTTOM, HEIGHT = 6.0, 106.0, 128.0, 198.0, 222.0
-"""In a panel scores lie between ``TOP`` and ``MIDDLE``, memory between ``LOWER`` and ``BOTTOM``."""
+"""Scores lie between ``TOP`` and ``MIDDLE`` of a panel, memory between ``LOWER`` and ``BOTTOM``."""
+
+Scale = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -52,189 +40,98 @@ class SizePanel:
 
 
 @dataclass(frozen=True)
-class ModelSizes:
-    """``others`` are the lines of all methods, faint behind each panel; ticks are places and texts.
-
-    ``left_out`` names models whose size is not known.
-    """
+class ModelSizeFigure:
+    """All panels of a task; ticks are places with their labels."""
 
     id: str
-    title: str
-    compared: str
     panels: tuple[SizePanel, ...]
     x_ticks: tuple[tuple[float, str], ...]
     score_ticks: tuple[tuple[float, str], ...]
     memory_ticks: tuple[tuple[float, str], ...]
-    table: Grid
 
     @property
-    def others(self) -> tuple[str, ...]:
-        """Each method's lines as SVG point lists."""
-        lines = [spots for panel in self.panels for spots in (panel.scores, panel.memory)]
+    def all_lines(self) -> tuple[str, ...]:
+        """The lines of every method as SVG point lists: they stand faint behind each panel."""
+        lines = [points for panel in self.panels for points in (panel.scores, panel.memory)]
         return tuple(svg_points(line) for line in lines if len(line) > 1)
 
 
 def svg_points(line: Sequence[SizePoint]) -> str:
-    """A line as SVG has it."""
-    return " ".join(f"{spot.x:.1f},{spot.y:.1f}" for spot in line)
+    """The ``points`` attribute of an SVG polyline."""
+    return " ".join(f"{point.x:.1f},{point.y:.1f}" for point in line)
 
 
-def build_model_sizes(task: TaskReport, index: int) -> ModelSizes | None:
-    """The figure and its table; None unless a method has scores on two models of known size.
+def lay_out_model_sizes(task: TaskReport, index: int) -> ModelSizeFigure | None:
+    """The figure of a task; None where it has no models to compare.
 
     Args:
         task: a task of the report.
-        index: its place, for the figure's id.
+        index: its place in the report, for the figure's id.
     """
-    there = [r for r in task.all_rows if r.cell.model != NO_MODEL and r.cell.interval is not None]
-    known = count_model_parameters(there)
-    methods: dict[str, list[Row]] = {}
-    for row in there:
-        if row.cell.model in known:
-            methods.setdefault(row.method, []).append(row)
-    shown = {n: sorted(rows, key=lambda r: known[r.cell.model][0]) for n, rows in methods.items()}
-    if not any(len(rows) > 1 for rows in shown.values()):
+    sizes = task.model_sizes
+    if sizes is None:
         return None
-    unknown = sorted({row.model for row in there if row.cell.model not in known})
-    return _figure(task, index, shown, known, unknown)
-
-
-def count_model_parameters(rows: Sequence[Row]) -> dict[str, tuple[float, str]]:
-    """Of each model (its key) that can be counted: how many parameters, and from what."""
-    found: dict[str, tuple[float, str]] = {}
-    for row in rows:
-        count = count_trained_parameters(row.cell) if row.cell.name == "full" else None
-        if count is not None:
-            found[row.cell.model] = count, "trained by full fine-tuning, head included"
-    for row in rows:
-        if row.cell.model not in found and (counted := _from_bytes(row)) is not None:
-            found[row.cell.model] = counted, "counted from the bytes of weights and buffers"
-    return found
-
-
-def _from_bytes(row: Row) -> float | None:
-    added = [r.result.get("method_parameters") for r in row.cell.final]
-    for record in row.cell.cost:
-        held = value_at(record.measured, ("components", "weights_bytes"))
-        if (
-            held is not None
-            and record.measured.get("precision") == "fp32"
-            and added
-            and added[0] is not None
-        ):
-            return held / 4 - float(added[0])
-    return None
-
-
-def _figure(
-    task: TaskReport,
-    index: int,
-    methods: dict[str, list[Row]],
-    known: dict[str, tuple[float, str]],
-    unknown: Sequence[str],
-) -> ModelSizes:
-    every = [row for rows in methods.values() for row in rows]
-    counts = {row.model: known[row.cell.model][0] for row in every}
-    x = _scale([math.log10(c) for c in counts.values()], LEFT + 12, RIGHT - 12)
-    found = [row.cell.interval for row in every if row.cell.interval]
-    scores = round_ticks(min(i.low for i in found), max(i.high for i in found), task.highest)
-    y = _scale([scores[0][0], scores[-1][0]], MIDDLE, TOP)
-    highest = max((_high(row) for row in every), default=0.0)
+    rows = [row for _, of_method in sizes.methods for row in of_method]
+    counts = sorted(sizes.size_of(row) for row in rows)
+    x = _linear_scale([math.log10(count) for count in counts], LEFT + 12, RIGHT - 12)
+    scores = [row.interval for row in rows if row.interval]
+    score_ticks = round_ticks(
+        min(score.low for score in scores), max(score.high for score in scores), task.highest
+    )
+    y = _linear_scale([score_ticks[0][0], score_ticks[-1][0]], MIDDLE, TOP)
+    highest = max((_highest_memory(row) for row in rows), default=0.0)
     ticks = byte_ticks(highest) if highest else []
-    memory = _scale([0.0, ticks[-1][0]], BOTTOM, LOWER) if ticks else None
+    y_memory = _linear_scale([0.0, ticks[-1][0]], BOTTOM, LOWER) if ticks else None
 
-    def place(row: Row) -> float:
-        return x(math.log10(known[row.cell.model][0]))
-
-    def panel(name: str, rows: Sequence[Row]) -> SizePanel:
+    def panel(name: str, of_method: Sequence[Row]) -> SizePanel:
+        placed = [(row, x(math.log10(sizes.size_of(row)))) for row in of_method]
+        weighed = [(row, at) for row, at in placed if row.cost.memory.value is not None]
         return SizePanel(
             title=name,
-            description=f"{name}: " + "; ".join(_said(row, known) for row in rows) + ".",
-            scores=tuple(_spot(place(r), r.cell.interval, y) for r in rows if r.cell.interval),
-            memory=tuple(
-                _weight(place(r), r, memory) for r in rows if r.cost.memory.value is not None
-            )
-            if memory
+            description=f"{name}: " + "; ".join(_describe(row, sizes) for row in of_method) + ".",
+            scores=tuple(_score_point(at, row, y) for row, at in placed),
+            memory=tuple(_memory_point(at, row, y_memory) for row, at in weighed)
+            if y_memory
             else (),
         )
 
-    ends = sorted(counts.values())
-    return ModelSizes(
+    return ModelSizeFigure(
         id=f"size-{index}",
-        title=f"Score and peak memory against model size on {task.key}",
-        compared=" ".join(_compared(every, known, unknown)),
-        panels=tuple(panel(name, rows) for name, rows in methods.items()),
+        panels=tuple(panel(name, of_method) for name, of_method in sizes.methods),
         x_ticks=tuple(
-            (x(math.log10(c)), format_parameters(c)) for c in dict.fromkeys((ends[0], ends[-1]))
+            (x(math.log10(count)), format_parameters(count))
+            for count in dict.fromkeys((counts[0], counts[-1]))
         ),
-        score_ticks=tuple((y(value), text) for value, text in scores),
-        memory_ticks=tuple((memory(v), t) for v, t in (ticks[0], ticks[-1])) if memory else (),
-        table=_table(methods, known),
+        score_ticks=tuple((y(value), text) for value, text in score_ticks),
+        memory_ticks=tuple((y_memory(v), t) for v, t in (ticks[0], ticks[-1])) if y_memory else (),
     )
 
 
-def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float], float]:
+def _linear_scale(values: Sequence[float], start: float, end: float) -> Scale:
     low, high = min(values), max(values)
     if high == low:
         return lambda value: (start + end) / 2
     return lambda value: start + (value - low) / (high - low) * (end - start)
 
 
-def _high(row: Row) -> float:
-    found = row.cost.memory
-    return max(found.value or 0.0, found.high or 0.0)
+def _highest_memory(row: Row) -> float:
+    memory = row.cost.memory
+    return max(memory.value or 0.0, memory.high or 0.0)
 
 
-def _spot(x: float, found: Interval, y: Callable[[float], float]) -> SizePoint:
-    return SizePoint(x, y(found.estimate), y(found.low), y(found.high))
+def _score_point(x: float, row: Row, y: Scale) -> SizePoint:
+    assert row.interval is not None  # noqa: S101 - only scored rows are compared
+    return SizePoint(x, y(row.interval.estimate), y(row.interval.low), y(row.interval.high))
 
 
-def _weight(x: float, row: Row, y: Callable[[float], float]) -> SizePoint:
-    found = row.cost.memory
-    low, high = (None if end is None else y(end) for end in (found.low, found.high))
-    return SizePoint(x, y(found.value or 0.0), low, high)
+def _memory_point(x: float, row: Row, y: Scale) -> SizePoint:
+    memory = row.cost.memory
+    low, high = (None if end is None else y(end) for end in (memory.low, memory.high))
+    return SizePoint(x, y(memory.value or 0.0), low, high)
 
 
-def _said(row: Row, known: dict[str, tuple[float, str]]) -> str:
-    found = row.cell.interval
-    score = f"{format_interval(found)} ({format_basis(found)})" if found else "no score"
-    count = format_parameters(known[row.cell.model][0])
-    return f"{row.model}, {count} parameters: {score}, {row.cost.memory.text}"
-
-
-def _compared(
-    rows: Sequence[Row], known: dict[str, tuple[float, str]], unknown: Sequence[str]
-) -> Iterable[str]:
-    models = {row.model: known[row.cell.model] for row in rows}
-    order = sorted(models, key=lambda name: models[name][0])
-    said = [f"{name} ({format_parameters(models[name][0])} parameters)" for name in order]
-    yield f"Compared: {join_names(said)}."
-    yield "Whatever else differs between these models (family, data, tokenizer) is in it too."
-    for how in dict.fromkeys(how for _, how in models.values()):
-        of = [name for name in order if models[name][1] == how]
-        yield f"Parameters{'' if len(of) == len(order) else f' of {join_names(of)}'}: {how}."
-    if unknown:
-        yield f"Not shown, since no record says how large they are: {join_names(unknown)}."
-
-
-def _table(methods: dict[str, list[Row]], known: dict[str, tuple[float, str]]) -> Grid:
-    rows = [row for of_method in methods.values() for row in of_method]
-    return Grid(
-        title="Model size, score and memory",
-        above="",
-        titles=("parameters", "score [95 %]", "n × seeds", "peak memory in training"),
-        rows=tuple(
-            (
-                row,
-                (
-                    format_parameters(known[row.cell.model][0]),
-                    format_interval(found),
-                    f"{format_units(found)} × {found.n_seeds}",
-                    row.cost.memory.text,
-                ),
-            )
-            for row in rows
-            if (found := row.cell.interval)
-        ),
-        notes=(),
-    )
+def _describe(row: Row, sizes: ModelSizes) -> str:
+    score = row.interval
+    text = f"{format_interval(score)} ({format_basis(score)})" if score else "no score"
+    count = format_parameters(sizes.size_of(row))
+    return f"{row.model}, {count} parameters: {text}, {row.cost.memory.text}"

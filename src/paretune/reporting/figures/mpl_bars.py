@@ -1,4 +1,4 @@
-"""The pictures of each task, for a README or a paper: bars, front, model size, where bytes go."""
+"""Draw bar figures with matplotlib."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import StoreError
-from paretune.reporting.build import build_report
-from paretune.reporting.figures import bars, memory_stack, model_size
 from paretune.reporting.figures.bars import Bar, BarFigure
 from paretune.reporting.figures.mpl_canvas import escape_mathtext, open_canvas
-from paretune.reporting.figures.mpl_pareto import draw_model_sizes, draw_pareto
-from paretune.reporting.tables.memory_breakdown import build_memory_grid
-from paretune.store.record import Record
-from paretune.store.status import RunStatus
-from paretune.study import Study
 
 COLOURS = {
     "above": "#0072b2",
@@ -32,7 +24,7 @@ COLOURS = {
 }
 """As on the page: apart for the colour-blind, and each with its own symbol beside it."""
 
-_MEANING = {
+STANDING_TITLES = {
     "above": "▲ clearly above every baseline",
     "unclear": "≈ no clear difference from one",
     "below": "▼ clearly below one",
@@ -40,75 +32,17 @@ _MEANING = {
 }
 
 
-def write_figures(
-    study: Study,
-    records: Sequence[Record],
-    states: Sequence[RunStatus],
-    folder: Path,
-    formats: Sequence[str] = ("png", "svg", "pdf"),
-) -> list[Path]:
-    """Write the pictures of each task in each format; returns the files.
+def draw_bars(
+    panels: Sequence[BarFigure], note: str, titles: Mapping[str, str], path: Path
+) -> None:
+    """Draw bar figures side by side.
 
-    ``TASK.png`` has quality beside peak memory, for a task that has scores; ``TASK-front.png`` the
-    scores over each cost, where two configurations have it; ``TASK-size.png`` score and memory
-    against model size, where there are several models; ``TASK-bytes.png`` where the bytes of
-    training go, where that was counted. The same records give the same bytes.
-
-    Raises:
-        StoreError: the folder cannot be written.
+    Args:
+        panels: of one task.
+        note: title of the legend.
+        titles: of the kinds of bars and segments, for the legend.
+        path: of the file.
     """
-    report = build_report(study, records, states)
-    written = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, task in enumerate(report.tasks):
-            flattered = ", selected on the test part" if task.selected_on_test else ""
-            note = f"n = {task.basis}; whiskers: 95 % over {task.interval_scope}{flattered}"
-            panels = [
-                p for p in (bars.score_figure(task, index), bars.memory_figure(task, index)) if p
-            ]
-            if panels:
-                written += _save(panels, note, _MEANING, folder / task.key, formats)
-            if task.front:
-                how = f"{note}; on front: share of resamples without a cheaper, better one"
-                for path in _paths(folder / f"{task.key}-front", formats):
-                    draw_pareto(task.front.pictures, task.metric, how, path)
-                    written.append(path)
-            if shown := model_size.build_model_sizes(task, index):
-                for path in _paths(folder / f"{task.key}-size", formats):
-                    draw_model_sizes(shown, note, path)
-                    written.append(path)
-            if stack := memory_stack.build_memory_stack(task, index):
-                counted = build_memory_grid(task.measured_rows)
-                note = counted.above if counted else ""
-                beside = folder / f"{task.key}-bytes"
-                written += _save([stack], note, memory_stack.SEGMENT_TITLES, beside, formats)
-    except OSError as error:
-        raise StoreError(
-            f"pictures cannot be written ({error.strerror}).", where=str(folder)
-        ) from None
-    return written
-
-
-def _save(
-    panels: Sequence[BarFigure],
-    note: str,
-    meaning: Mapping[str, str],
-    beside: Path,
-    formats: Sequence[str],
-) -> list[Path]:
-    """One picture in each format; ``beside`` is its path without the format's suffix."""
-    paths = _paths(beside, formats)
-    for path in paths:
-        _draw(panels, note, meaning, path)
-    return paths
-
-
-def _paths(beside: Path, formats: Sequence[str]) -> list[Path]:
-    return [beside.with_name(f"{beside.name}.{form}") for form in formats]
-
-
-def _draw(panels: Sequence[BarFigure], note: str, meaning: Mapping[str, str], path: Path) -> None:
     from matplotlib.patches import Patch
 
     height = max(panel.height for panel in panels) / 72 + 0.75
@@ -118,7 +52,7 @@ def _draw(panels: Sequence[BarFigure], note: str, meaning: Mapping[str, str], pa
             _panel(axis, panel)
         every = [bar for panel in panels for bar in panel.bars]
         kinds = {kind for bar in every for kind, _, _ in bar.stacked}
-        keys = [Patch(color=COLOURS[k], label=text) for k, text in meaning.items() if k in kinds]
+        keys = [Patch(color=COLOURS[k], label=text) for k, text in titles.items() if k in kinds]
         if any(bar.hatched for bar in every):
             keys.append(
                 Patch(facecolor="w", edgecolor="0.4", hatch="////", label="constant answer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,3 +44,12 @@ def open_canvas(path: Path, width: float, height: float) -> Iterator[Any]:
 def escape_mathtext(text: str) -> str:
     """Without dollar signs that matplotlib would take for mathematics."""
     return text.replace("$", r"\$")
+
+
+def set_ticks(axis: Any, x: Sequence[tuple[float, str]], y: Sequence[tuple[float, str]]) -> None:
+    """Set ticks, each a place with its label, and hide the box."""
+    axis.set_xticks([at for at, _ in x], [text for _, text in x])
+    axis.set_yticks([at for at, _ in y], [text for _, text in y])
+    axis.tick_params(length=2, labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_axisbelow(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paretune.analysis.pareto.costs import AXIS_TITLES, Axis
-from paretune.reporting.figures.pareto import TOP, ParetoFigure, ParetoMark, ParetoTable
+from paretune.reporting.figures.pareto import TOP, ParetoFigure, ParetoFigures, ParetoMark
 from paretune.reporting.text.formatting import format_basis, format_interval
 
 _UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
@@ -18,35 +18,35 @@ _UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
 """Units of an axis, smallest first; a budget is given in the one that suits the largest cost."""
 
 
-def pareto_data(front: ParetoTable) -> dict[str, Any]:
+def pareto_data(pareto: ParetoFigures) -> dict[str, Any]:
     """What the script needs of one task: its axes, each with its points.
 
     Costs are in ``unit``; ``label`` is the score at whose height a point's name stands, so that
     names do not overlap; ``row`` is the id of the point's row in the table.
     """
-    return {"axes": [_axis(picture) for picture in front.pictures]}
+    return {"axes": [_axis(figure) for figure in pareto.figures]}
 
 
-def _axis(picture: ParetoFigure) -> dict[str, Any]:
-    unit, factor = _unit(picture)
-    low, high = picture.costs
+def _axis(figure: ParetoFigure) -> dict[str, Any]:
+    unit, factor = _unit(figure)
+    low, high = figure.costs
     return {
-        "title": AXIS_TITLES[picture.axis],
+        "title": AXIS_TITLES[figure.axis],
         "unit": unit,
-        "log": picture.logarithmic,
+        "log": figure.logarithmic,
         "costs": [_short(max(low, 0.0) / factor), _short(high / factor)],
-        "scores": list(picture.scores),
-        "ticks": [[_score(picture, y), text] for y, text in picture.y_ticks],
-        "height": picture.bottom - TOP,
-        "points": [_point(picture, mark, factor) for mark in picture.marks],
+        "scores": list(figure.scores),
+        "ticks": [[_score(figure, y), text] for y, text in figure.y_ticks],
+        "height": figure.bottom - TOP,
+        "points": [_point(figure, mark, factor) for mark in figure.marks],
     }
 
 
-def _point(picture: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, Any]:
+def _point(figure: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, Any]:
     found = mark.point.quality
     return {
         "name": mark.point.name,
-        "row": mark.row,
+        "row": mark.row_id,
         "told": mark.name,
         "said": f"{format_interval(found)} ({format_basis(found)})",
         "share": f"on front: {mark.share}",
@@ -54,21 +54,21 @@ def _point(picture: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, 
         "score": found.estimate,
         "low": found.low,
         "high": found.high,
-        "label": _score(picture, mark.label_y),
+        "label": _score(figure, mark.label_y),
         "front": mark.on_front,
     }
 
 
-def _score(picture: ParetoFigure, y: float) -> float:
-    """The score that stands at a height of the picture."""
-    low, high = picture.scores
-    return low + (picture.bottom - y) / (picture.bottom - TOP) * (high - low)
+def _score(figure: ParetoFigure, y: float) -> float:
+    """The score that stands at a height of the figure."""
+    low, high = figure.scores
+    return low + (figure.bottom - y) / (figure.bottom - TOP) * (high - low)
 
 
-def _unit(picture: ParetoFigure) -> tuple[str, float]:
-    largest = max(mark.point.cost.value for mark in picture.marks)
-    fitting = [one for one in _UNITS[picture.axis] if largest >= one[1]]
-    return fitting[-1] if fitting else _UNITS[picture.axis][0]
+def _unit(figure: ParetoFigure) -> tuple[str, float]:
+    largest = max(mark.point.cost.value for mark in figure.marks)
+    fitting = [one for one in _UNITS[figure.axis] if largest >= one[1]]
+    return fitting[-1] if fitting else _UNITS[figure.axis][0]
 
 
 def _short(value: float) -> float:

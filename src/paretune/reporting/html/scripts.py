@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import StoreError
@@ -66,19 +64,6 @@ def _digest(text: str) -> str:
 def load_script(name: str) -> str:
     """One of our own scripts: ``front`` or ``disagree``."""
     return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
-
-
-def embed_json(values: Any) -> str:
-    """Values as JSON that can stand in a ``<script type="application/json">``.
-
-    No character in it can end the element, open another or be taken for markup: what could is
-    written as an escape, which JSON reads as the same text.
-
-    Raises:
-        ValueError: a number is NaN or infinite.
-    """
-    text = json.dumps(values, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 
 def content_security_policy(scripts: list[str]) -> str:

@@ -8,42 +8,35 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.pareto.expected_best import score_rates
-from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, break_down_memory
-from paretune.analysis.statistics.score_interval import Interval, score_interval
+from paretune.analysis.cells import NO_MODEL
+from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
 from paretune.errors import StoreError
-from paretune.reporting.build import Finding, Report, Row, TaskReport, build_report
 from paretune.reporting.json.json_fields import FIELDS, FORMAT, OPEN
-from paretune.reporting.tables import learning_rates
+from paretune.reporting.model import Finding, Report, TaskReport
+from paretune.reporting.rows import Row, RunScores
 from paretune.reporting.writing import write_file
 from paretune.store.record import Record
-from paretune.store.status import RunStatus
-from paretune.study import Study
+
+if TYPE_CHECKING:
+    from paretune.analysis.statistics.score_interval import Interval
 
 Json = dict[str, Any]
 _BASIS = ("score", "low", "high", "examples", "groups", "questions", "seeds")
 
 
-def write_json(
-    study: Study,
-    records: Sequence[Record],
-    states: Sequence[RunStatus],
-    path: Path,
-    findings: Iterable[Finding] = (),
-) -> Path:
+def write_json(report: Report, path: Path) -> Path:
     """Write the study to ``path``, whole or not at all.
 
     Raises:
         StoreError: it cannot be written there.
     """
-    document = build_study_json(study, build_report(study, records, states, findings))
-    return write_file(path, json.dumps(document, indent=1, allow_nan=False) + "\n", "the JSON")
+    text = json.dumps(build_study_json(report), indent=1, allow_nan=False)
+    return write_file(path, f"{text}\n", "the JSON")
 
 
 def read_json(path: Path) -> Json:
@@ -94,28 +87,26 @@ def field_paths(value: Any, at: str = "") -> Iterator[str]:
                 yield from (path for path in field_paths(item, f"{at}[]") if path != f"{at}[]")
 
 
-def build_study_json(study: Study, report: Report) -> Json:
-    """The study as plain values that JSON can hold.
-
-    Args:
-        study: what was asked for.
-        report: what was found, as :func:`~paretune.reporting.build.build_report` gathers it.
-    """
+def build_study_json(report: Report) -> Json:
+    """The study as plain values that JSON can hold."""
     document = {
         "format": FORMAT,
         "paretune": version("paretune"),
         "study": {
-            "name": study.study,
+            "name": report.study_settings["study"],
             "hash": report.study_hash,
             "protocol": report.protocol,
-            "settings": study.canonical_form(),
+            "settings": report.study_settings,
             "runs": report.ended_runs,
             "departures": list(report.departures),
         },
         "tasks": [_task(task) for task in report.tasks],
-        "failures": [_named(f, "failures") for f in report.failures],
+        "failures": [
+            {"where": f.where, "outcome": f.outcome, "runs": f.runs, "said": f.message}
+            for f in report.failures
+        ],
         "unfinished": list(report.unfinished),
-        "findings": [_named(f, "findings") for f in report.findings],
+        "findings": [_finding(finding) for finding in report.findings],
         "notes": list(report.notes),
         "environment": dict(report.environment),
     }
@@ -141,9 +132,9 @@ def _task(task: TaskReport) -> Json:
 def _cell(row: Row, task: TaskReport) -> Json:
     cell, verdict = row.cell, row.verdict
     score = None
-    if cell.interval is not None:
-        share = None if cell.interval.examples_only else cell.interval.share_seeds
-        score = {**_interval(cell.interval), "from_seeds": share}
+    if row.interval is not None:
+        share = None if row.interval.examples_only else row.interval.share_seeds
+        score = {**_interval(row.interval), "from_seeds": share}
     return {
         "model": None if cell.model == NO_MODEL else cell.model,
         "method": cell.method,
@@ -173,19 +164,17 @@ def _cell(row: Row, task: TaskReport) -> Json:
             for one in (verdict.comparisons if verdict else ())
         ],
         "flags": list(row.flags),
-        "runs": [_run(record, cell) for record in cell.final],
+        "runs": [_run(record, scores) for record, scores in zip(cell.final, row.runs, strict=True)],
         "costs": [_cost(record) for record in cell.cost],
-        "memory": _memory(cell),
+        "memory": _memory(row.memory),
     }
 
 
 def _tried(row: Row) -> Iterator[Json]:
     """Rates on trial, as the page has them: a score with its interval and basis, or none."""
-    known = score_rates(row.cell.tuning, row.cell.metric)
-    for trial in row.cell.choice.table:
-        found = learning_rates.tried_interval(trial, known, row)
-        scored = dict.fromkeys(_BASIS) if found is None else _interval(found, "score")
-        yield {"rate": trial.rate, **scored, "folds": trial.folds, "lost": trial.failed}
+    for trial in row.trials:
+        score = dict.fromkeys(_BASIS) if trial.score is None else _interval(trial.score, "score")
+        yield {"rate": trial.rate, **score, "folds": trial.folds, "lost": trial.failed}
 
 
 def _others(row: Row, task: TaskReport) -> Iterator[Json]:
@@ -208,7 +197,7 @@ def _interval(found: Interval, name: str = "estimate") -> Json:
     }
 
 
-def _run(record: Record, cell: Cell) -> Json:
+def _run(record: Record, alone: RunScores) -> Json:
     result = record.result
     scores = result.get("scores") or {}
     examples = (scores.get("selection") or {}).get("n")
@@ -219,20 +208,12 @@ def _run(record: Record, cell: Cell) -> Json:
         "steps": result.get("steps"),
         "best_step": result.get("best_step"),
         "trained_parameters": result.get("trained_parameters"),
-        "score": _alone(record, cell, "test"),
-        "selection": _alone(record, cell, "selection"),
+        "score": alone.test and _interval(alone.test),
+        "selection": alone.selection and _interval(alone.selection),
         "scores": scores.get("test"),
         "wall_seconds": record.measured.get("wall_seconds"),
         "curve": [_point(point, examples) for point in result.get("curve") or ()],
     }
-
-
-def _alone(record: Record, cell: Cell, part: str) -> Json | None:
-    """One run's primary score with its interval over the examples of a part."""
-    given = record.predictions.get(part)
-    if given is None or not given.uid:
-        return None
-    return _interval(score_interval([given], cell.metric))
 
 
 def _point(point: Mapping[str, Any], examples: int | None) -> Json:
@@ -254,16 +235,15 @@ def _cost(record: Record) -> Json:
     return {name: given.get(name) for name in _names("tasks[].cells[].costs")}
 
 
-def _memory(cell: Cell) -> Json | None:
-    found = break_down_memory(cell.cost)
-    if found is None:
+def _memory(memory: MemoryBreakdown | None) -> Json | None:
+    if memory is None:
         return None
     return {
-        "measurements": found.measurements,
-        "peak": found.peak,
-        **{name: found.counted.get(name) for name in (*RESIDENT_PARTS, "activations")},
-        "working": found.working,
-        "rest": found.rest,
+        "measurements": memory.measurements,
+        "peak": memory.peak,
+        **{name: memory.counted.get(name) for name in (*RESIDENT_PARTS, "activations")},
+        "working": memory.working,
+        "rest": memory.rest,
     }
 
 
@@ -273,8 +253,14 @@ def _names(of: str) -> list[str]:
     return [path.removeprefix(before) for path in FIELDS if path.startswith(before)]
 
 
-def _named(value: object, of: str) -> Json:
-    return {name: getattr(value, name) for name in _names(of)}
+def _finding(finding: Finding) -> Json:
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "where": finding.where,
+        "what": finding.what,
+        "remedy": finding.remedy,
+    }
 
 
 def _plain(value: Any) -> Any:

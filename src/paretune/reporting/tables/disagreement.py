@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune import metrics
-from paretune.reporting.build import Row, TaskReport
+from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
 from paretune.terminal.sanitise import sanitise_line
@@ -119,7 +119,7 @@ class Disagreement:
             "left out."
         )
 
-    def values(self) -> dict[str, Any]:
+    def script_data(self) -> dict[str, Any]:
         """For the page's script: all of it as plain values."""
         return {
             "n": self.n,
@@ -132,13 +132,13 @@ class Disagreement:
         }
 
 
-def find_disagreements(task: TaskReport) -> Disagreement | None:
+def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
     """Every pair of a task's configurations; None where answers are no labels, or fewer than two.
 
     Args:
-        task: a task of the report.
+        all_rows: of one task.
     """
-    rows = _comparable(task.all_rows)
+    rows = _comparable(all_rows)
     if len(rows) < 2:
         return None
     first = rows[0].cell.answers[0]
@@ -268,7 +268,7 @@ def choose_shown_pair(rows: Sequence[Row], pairs: Sequence[Sides]) -> Sides:
 
 
 def _estimate(row: Row) -> float:
-    return row.cell.interval.estimate if row.cell.interval else 0.0
+    return row.interval.estimate if row.interval else 0.0
 
 
 def _names(row: Row, highest: int) -> tuple[str, ...]:

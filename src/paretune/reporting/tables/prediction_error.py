@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
+from paretune.analysis.cells import Cell
 from paretune.analysis.resources.forecast import Backtest, backtest_predictions
-from paretune.reporting.build import Report, Row
-from paretune.reporting.tables.translation import Grid
+from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import format_bytes, format_seconds, pluralise
 
 TITLES = (
@@ -20,22 +20,28 @@ TITLES = (
 )
 
 
-def build_prediction_grids(report: Report) -> tuple[Grid | None, ...]:
+def build_prediction_grids(tasks: Sequence[Sequence[Row]]) -> tuple[Grid | None, ...]:
     """One for each task, None where nothing of it could have been predicted.
 
     Each method is predicted from the runs of the other methods on the same model and device, in
     all tasks of the study: what ``plan`` knew before the method's first run, had the others ended.
     """
-    cells = [row.cell for task in report.tasks for row in task.all_rows]
-    found = {id(one.cell): one for one in backtest_predictions(cells)}
+    backtests = {
+        _cell_key(one.cell): one
+        for one in backtest_predictions([row.cell for rows in tasks for row in rows])
+    }
     grids = []
-    for task in report.tasks:
-        pairs = [(row, found[id(row.cell)]) for row in task.all_rows if id(row.cell) in found]
-        grids.append(_grid(pairs) if pairs else None)
+    for rows in tasks:
+        known = [(row, one) for row in rows if (one := backtests.get(_cell_key(row.cell)))]
+        grids.append(_build_grid(known) if known else None)
     return tuple(grids)
 
 
-def _grid(pairs: Sequence[tuple[Row, Backtest]]) -> Grid:
+def _cell_key(cell: Cell) -> tuple[str, str, str]:
+    return cell.task, cell.model, cell.method
+
+
+def _build_grid(pairs: Sequence[tuple[Row, Backtest]]) -> Grid:
     return Grid(
         title="Predicted and measured",
         above=(

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paretune.metrics.translation import CHRF
-from paretune.reporting.build import Row, TaskReport
-from paretune.reporting.html import scripts
+from paretune.reporting.json.script_json import dump_script_json
+from paretune.reporting.rows import Row
 from paretune.reporting.tables.disagreement import (
     choose_shown_pair,
     match_seeds,
@@ -126,7 +126,7 @@ class SegmentDifferences:
         own = f"{shown.own[side]:.1f}"
         return own if seeds == 1 else f"{own}, mean of {seeds} seeds {shown.means[side]:.1f}"
 
-    def values(self) -> dict[str, Any]:
+    def script_data(self) -> dict[str, Any]:
         """For the page's script: all of it as plain values."""
         return {
             "n": self.n,
@@ -142,14 +142,17 @@ class SegmentDifferences:
         }
 
 
-def find_segment_differences(task: TaskReport, room: int = PAGE_BYTES) -> SegmentDifferences | None:
-    """Every pair of a translation's configurations; None of other tasks, or of fewer than two.
+def find_segment_differences(
+    all_rows: Sequence[Row], languages: tuple[str, str], text_bytes: int = PAGE_BYTES
+) -> SegmentDifferences | None:
+    """Compare every pair of configurations of a translation; None for fewer than two.
 
     Args:
-        task: a task of the report.
-        room: bytes that its texts may take on the page.
+        all_rows: of one task.
+        languages: of source and target.
+        text_bytes: the most that the texts may take on the page.
     """
-    rows = rows_on_common_examples(task.all_rows) if task.translates else []
+    rows = rows_on_common_examples(all_rows)
     if len(rows) < 2:
         return None
     said = [_said(row) for row in rows]
@@ -158,7 +161,7 @@ def find_segment_differences(task: TaskReport, room: int = PAGE_BYTES) -> Segmen
     pairs = list(combinations(range(len(rows)), 2))
     orders = [_largest(means[a] - means[b]) for a, b in pairs]
     runs = [_runs(rows[a], said[a], rows[b], said[b]) for a, b in pairs]
-    texts = _Texts(room)
+    texts = _Texts(text_bytes)
     chosen: list[list[ShownSegment]] = [[] for _ in pairs]
     sources = next((r.cell.answers[0].prediction for r in rows if r.cell.name == "copy_source"), ())
     # One of each pair before the second of any, so that little room is shared out evenly.
@@ -176,7 +179,7 @@ def find_segment_differences(task: TaskReport, room: int = PAGE_BYTES) -> Segmen
                 *(str(one.prediction[i]) for one in given),
             )
             uid = _shown(given[0].uid[i])
-            places = texts.places(wanted, len(scripts.embed_json(uid)))
+            places = texts.places(wanted, len(dump_script_json(uid)))
             if places is None:
                 continue
             *source, reference, mine, theirs = places
@@ -202,7 +205,7 @@ def find_segment_differences(task: TaskReport, room: int = PAGE_BYTES) -> Segmen
         ),
         pairs=beside,
         texts=tuple(texts.known),
-        languages=(_html(task.languages[0]), _html(task.languages[1])),
+        languages=(_html(languages[0]), _html(languages[1])),
         cut=texts.cut,
         shown=choose_shown_pair(rows, beside),
     )
@@ -225,7 +228,7 @@ class _Texts:
         """
         shown = [_shown(text) for text in wanted]
         fresh = [text for text in dict.fromkeys(shown) if text not in self.known]
-        taken = _ROW + beside + sum(len(scripts.embed_json(text)) + 1 for text in fresh)
+        taken = _ROW + beside + sum(len(dump_script_json(text)) + 1 for text in fresh)
         if taken > self._room:
             return None
         self._room -= taken

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from paretune.analysis.cells import NO_MODEL
-from paretune.analysis.pareto.expected_best import score_rates
-from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, break_down_memory
-from paretune.analysis.statistics.score_interval import Interval
-from paretune.reporting.build import Report, Row, TaskReport
-from paretune.reporting.figures import model_size
-from paretune.reporting.tables import learning_rates
+from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS
+from paretune.reporting.model import Report, TaskReport
+from paretune.reporting.rows import Row
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.cost_columns import build_cost_table
 from paretune.reporting.tables.memory_breakdown import build_memory_grid
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units
+
+if TYPE_CHECKING:
+    from paretune.analysis.statistics.score_interval import Interval
 
 Value = str | float | int | bool | None
 
@@ -120,7 +120,7 @@ def _scores(report: Report) -> Table:
             for row in task.all_rows:
                 if not row.cell.final and not row.cell.all_trials_failed:
                     continue
-                found = row.cell.interval
+                found = row.interval
                 marks = [name for name in ("undecided", "edge") if getattr(row.cell, name)]
                 verdict = row.verdict.summary if row.verdict else ""
                 flags = "; ".join(row.flags)
@@ -236,54 +236,51 @@ def _costs(report: Report) -> Table:
 
 
 def _bytes(report: Report) -> Table:
-    tasks = {id(row): task for task, row in _weighed(report)}
-    grid = build_memory_grid([row for _, row in _weighed(report)])
+    measured = _weighed(report)
+    grid = build_memory_grid([row for _, row in measured])
+    tasks = iter([task for task, row in measured if row.memory and row.memory.counted])
 
     def lines() -> Iterable[TableLine]:
-        for row, texts in grid.rows if grid else ():
-            task, parts = tasks[id(row)], break_down_memory(row.cell.cost)
-            if parts is not None:
-                sizes: dict[str, Any] = {
-                    f"{name}_bytes": parts.counted.get(name)
+        for task, (row, texts) in zip(tasks, grid.rows if grid else (), strict=True):
+            memory = row.memory
+            assert memory is not None  # noqa: S101 - it has a line
+            values: dict[str, Value] = {
+                **_cell(task, row),
+                "measurements": memory.measurements,
+                **{
+                    f"{name}_bytes": memory.counted.get(name)
                     for name in (*RESIDENT_PARTS, "activations")
-                }
-                values = {
-                    **_cell(task, row),
-                    "measurements": parts.measurements,
-                    **sizes,
-                    "working_bytes": parts.working,
-                    "rest_bytes": parts.rest,
-                    "peak_bytes": parts.peak,
-                }
-                yield values, (*_texts(task, row), *texts)
+                },
+                "working_bytes": memory.working,
+                "rest_bytes": memory.rest,
+                "peak_bytes": memory.peak,
+            }
+            yield values, (*_texts(task, row), *texts)
 
     notes = (grid.above, *grid.notes) if grid else ()
     return _table("bytes", (*_NAMES, *(grid.titles if grid else ())), lines(), *notes)
 
 
 def _sizes(report: Report) -> Table:
-    shown = [
-        (task, found) for task in report.tasks if (found := model_size.build_model_sizes(task, 0))
-    ]
+    compared = [(task, task.model_sizes) for task in report.tasks if task.model_sizes]
 
     def lines() -> Iterable[TableLine]:
-        for task, found in shown:
-            known = model_size.count_model_parameters([row for row, _ in found.table.rows])
-            for row, texts in found.table.rows:
-                count, how = known[row.cell.model]
+        for task, sizes in compared:
+            for row, texts in sizes.table.rows:
+                count = sizes.parameters[row.cell.model]
                 values: dict[str, Value] = {
                     **_cell(task, row),
-                    "model_parameters": count,
-                    "counted_from": how,
+                    "model_parameters": count.value,
+                    "counted_from": count.source,
                     "metric": task.metric,
-                    **interval_values(row.cell.interval),
+                    **interval_values(row.interval),
                     "measurements": len(row.cell.cost),
                     "peak_bytes": row.cost.memory.value,
                 }
                 yield values, (*_texts(task, row), *texts)
 
-    titles = shown[0][1].table.titles if shown else ()
-    notes = dict.fromkeys(f"{task.key}: {found.compared}" for task, found in shown)
+    titles = compared[0][1].table.titles if compared else ()
+    notes = dict.fromkeys(f"{task.key}: {sizes.comparison}" for task, sizes in compared)
     return _table("sizes", (*_NAMES, *titles), lines(), _BASIS, *notes)
 
 
@@ -291,22 +288,20 @@ def _rates(report: Report) -> Table:
     def lines() -> Iterable[TableLine]:
         for task in report.tasks:
             for row in task.tuned_rows:
-                known = score_rates(row.cell.tuning, row.cell.metric)
-                for trial in row.cell.choice.table:
-                    found = learning_rates.tried_interval(trial, known, row)
+                for trial in row.trials:
                     chosen = trial.rate == row.cell.rate
                     values: dict[str, Value] = {
                         **_cell(task, row),
                         "learning_rate": trial.rate,
-                        **interval_values(found, "selection_score"),
+                        **interval_values(trial.score, "selection_score"),
                         "folds": trial.folds,
                         "lost": trial.failed,
                         "chosen": chosen,
                     }
-                    said = format_interval(found) if found else "no score"
-                    texts = (said, _n_by_seeds(found), str(trial.folds), str(trial.failed))
+                    score = format_interval(trial.score) if trial.score else "no score"
+                    folds = (str(trial.folds), str(trial.failed), "chosen" if chosen else "")
                     names = (*_texts(task, row), format_rate(trial.rate))
-                    yield values, (*names, *texts, "chosen" if chosen else "")
+                    yield values, (*names, score, _n_by_seeds(trial.score), *folds)
 
     titles = (*_NAMES, "rate", "selection score [95 %]", "n x seeds", "folds", "lost", "chosen")
     return _table(
@@ -321,8 +316,8 @@ def _rates(report: Report) -> Table:
 def _failures(report: Report) -> Table:
     lines: list[TableLine] = [
         (
-            {"where": f.where, "outcome": f.outcome, "runs": f.runs, "said": f.said},
-            (f.where, f.outcome, str(f.runs), f.said),
+            {"where": f.where, "outcome": f.outcome, "runs": f.runs, "said": f.message},
+            (f.where, f.outcome, str(f.runs), f.message),
         )
         for f in report.failures
     ]

@@ -8,26 +8,20 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from paretune.reporting.build import build_report
+from paretune.reporting.model import Report
 from paretune.reporting.tables.column_types import COLUMNS
 from paretune.reporting.tables.study_tables import Table, Value, build_tables
 from paretune.reporting.text import escape
 from paretune.reporting.writing import write_file
-from paretune.store.record import Record
-from paretune.store.status import RunStatus
-from paretune.study import Study
 
 
-def write_tables(
-    study: Study, records: Sequence[Record], states: Sequence[RunStatus], folder: Path
-) -> list[Path]:
+def write_tables(report: Report, folder: Path) -> list[Path]:
     """Write every table that has rows in each format; returns the files.
 
     Raises:
         StoreError: a file cannot be written.
     """
-    shown = build_tables(build_report(study, records, states))
-    return [path for table in shown for path in write_table(table, folder)]
+    return [path for table in build_tables(report) for path in write_table(table, folder)]
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:

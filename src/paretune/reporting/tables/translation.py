@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from paretune import metrics
 from paretune.analysis.statistics.score_interval import (
@@ -16,6 +15,7 @@ from paretune.analysis.statistics.score_interval import (
 from paretune.contrib.slobench import cell_intervals
 from paretune.metrics.nltk_words import LANGUAGES
 from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
+from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_examples,
     format_interval,
@@ -26,30 +26,12 @@ from paretune.reporting.text.formatting import (
 from paretune.study import TaskSpec
 from paretune.terminal.sanitise import sanitise_line
 
-if TYPE_CHECKING:
-    from paretune.reporting.build import Row
-
 OPTIONAL_METRICS = {"meteor": "METEOR", "bertscore": "BERTScore"}
 """What is scored segment by segment, where a study asks for it."""
 SLOBENCH = {"CHRF (avg)": "CHRF (avg = corpus)"}
 """SloBench's corpus chrF is the mean over sentences: it shows one number under two names."""
 BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
 """The models with which SloBench computes BERTScore."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A further table of one task: a row for each cell, and what is said below.
-
-    ``intervals`` (rows, titles) are the scores that the texts show, where they are scores.
-    """
-
-    title: str
-    above: str
-    titles: tuple[str, ...]
-    rows: tuple[tuple[Row, tuple[str, ...]], ...]
-    notes: tuple[str, ...]
-    intervals: tuple[tuple[Interval | None, ...], ...] = ()
 
 
 def build_translation_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
@@ -205,7 +187,7 @@ def _basis(rows: Sequence[Row]) -> str:
     groups: dict[str, list[Row]] = {}
     shown: dict[str, Interval] = {}
     for row in rows:
-        if found := row.cell.interval:
+        if found := row.interval:
             key = f"{format_units(found)} x {found.n_seeds}"
             groups.setdefault(key, []).append(row)
             shown[key] = found

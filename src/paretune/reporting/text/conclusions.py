@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
 from paretune.study import Study
 from paretune.terminal.sanitise import sanitise_line
-
-if TYPE_CHECKING:
-    from paretune.reporting.build import Row
 
 SELECTED_ON_TEST = "selected on the test part"
 
@@ -23,10 +20,10 @@ def write_conclusions(
     task: str, rows: Sequence[Row], baselines: Sequence[Row], decided: PairwiseComparisons
 ) -> Iterable[str]:
     """Sentences on one task: what is above every baseline, what it costs, what collapsed."""
-    ended = [r for r in rows if r.cell.interval is not None]
+    ended = [r for r in rows if r.interval is not None]
     models = len({r.model for r in rows})
     if not ended:
-        highest = max((r for r in baselines if r.cell.interval), key=_estimate, default=None)
+        highest = max((r for r in baselines if r.interval), key=_estimate, default=None)
         if rows or highest is None:
             yield f"On {task}, no method has a score yet."
         else:
@@ -126,7 +123,7 @@ def _below(top: Row, others: Sequence[Row], decided: PairwiseComparisons) -> lis
 
 
 def _scored(row: Row) -> str:
-    found = row.cell.interval
+    found = row.interval
     if found is None:
         return row.title
     flattered = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
@@ -134,7 +131,7 @@ def _scored(row: Row) -> str:
 
 
 def _estimate(row: Row) -> float:
-    return row.cell.interval.estimate if row.cell.interval else -1.0
+    return row.interval.estimate if row.interval else -1.0
 
 
 def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:

@@ -12,59 +12,60 @@ if TYPE_CHECKING:
     from paretune.analysis.statistics.score_interval import Interval
 
 
-def format_interval(found: Interval, digits: int | None = None) -> str:
+def format_interval(score: Interval, digits: int | None = None) -> str:
     """``0.71 [0.60, 0.82]``; ``28.4 [26.1, 30.7]`` where the score goes to 100."""
-    wanted = _digits(found.highest) if digits is None else digits
-    ends = ", ".join(_written(end, wanted) for end in (found.low, found.high))
-    return f"{_written(found.estimate, wanted)} [{ends}]"
+    if digits is None:
+        digits = _score_digits(score.highest)
+    ends = ", ".join(_format_score(end, digits) for end in (score.low, score.high))
+    return f"{_format_score(score.estimate, digits)} [{ends}]"
 
 
-def format_estimate(found: Interval) -> str:
+def format_estimate(score: Interval) -> str:
     """``0.71``; ``28.4`` where the score goes to 100."""
-    return _written(found.estimate, _digits(found.highest))
+    return _format_score(score.estimate, _score_digits(score.highest))
 
 
-def _digits(highest: float) -> int:
+def _score_digits(highest: float) -> int:
     return 2 if highest <= 1 else 1
 
 
-def _written(value: float, digits: int) -> str:
-    # z: what rounds to nothing has no sign.
+def _format_score(value: float, digits: int) -> str:
+    # z: a value that rounds to 0 has no sign.
     return f"{value:z.{digits}f}" if math.isfinite(value) else "–"
 
 
-def format_basis(found: Interval) -> str:
-    """``56 examples, 3 seeds``: what an interval stands on."""
-    return f"{format_examples(found)}, {pluralise(found.n_seeds, 'seed')}"
+def format_basis(score: Interval) -> str:
+    """``56 examples, 3 seeds``: what an interval is computed on."""
+    return f"{format_examples(score)}, {pluralise(score.n_seeds, 'seed')}"
 
 
-def format_examples(found: Interval, part: str = "") -> str:
+def format_examples(score: Interval, part: str = "") -> str:
     """``56 examples``; ``145 answers to 33 questions in 3 groups``: how many are independent."""
-    several = f" in {pluralise(found.n_clusters, 'group')}" if found.n_clusters else ""
-    if found.n_questions:
-        asked = pluralise(found.n_questions, "question")
-        return f"{pluralise(found.n_examples, f'{part}answer')} to {asked}{several}"
-    return f"{pluralise(found.n_examples, f'{part}example')}{several}"
+    groups = f" in {pluralise(score.n_clusters, 'group')}" if score.n_clusters else ""
+    if score.n_questions:
+        questions = pluralise(score.n_questions, "question")
+        return f"{pluralise(score.n_examples, f'{part}answer')} to {questions}{groups}"
+    return f"{pluralise(score.n_examples, f'{part}example')}{groups}"
 
 
-def format_units(found: Interval) -> str:
+def format_units(score: Interval) -> str:
     """``56``; ``145 in 3``: examples, and the independent groups they are in."""
-    several = found.n_clusters or found.n_questions
-    return f"{found.n_examples} in {several}" if several else str(found.n_examples)
+    groups = score.n_clusters or score.n_questions
+    return f"{score.n_examples} in {groups}" if groups else str(score.n_examples)
 
 
-def format_rank(found: RankRange | None) -> str:
-    """``1``, ``2–4``: the ranks that it may have; a dash where it has none (baselines)."""
-    if found is None:
+def format_rank(rank: RankRange | None) -> str:
+    """``1``, ``2–4``: the possible ranks; a dash where there is none (baselines)."""
+    if rank is None:
         return "–"
-    return str(found.best) if found.best == found.worst else f"{found.best}–{found.worst}"
+    return str(rank.best) if rank.best == rank.worst else f"{rank.best}–{rank.worst}"
 
 
-def describe_standing(a: str, b: str, found: Standing) -> str:
-    """``full is clearly above lora``: what was decided of a pair, in every output's words."""
-    if found == "unclear":
+def describe_standing(a: str, b: str, standing: Standing) -> str:
+    """``full is clearly above lora``: the decision on a pair, in the words of every output."""
+    if standing == "unclear":
         return f"No clear difference between {a} and {b}"
-    return f"{a} is clearly above {b}" if found == "above" else f"{b} is clearly above {a}"
+    return f"{a} is clearly above {b}" if standing == "above" else f"{b} is clearly above {a}"
 
 
 def format_p_value(value: float) -> str:
@@ -85,37 +86,45 @@ def join_names(names: Sequence[str], last: str = "and") -> str:
 
 
 def format_rate(value: float | None) -> str:
-    """``1e-3``, ``2.5e-5``; a dash for methods without a rate."""
+    """``1e-3``, ``2.5e-5``; a dash for methods without a learning rate."""
     if value is None:
         return "–"
     mantissa, exponent = f"{value:.3e}".split("e")
     return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def format_bytes(bytes_: float) -> str:
+def format_bytes(size: float) -> str:
     """Bytes in KiB, MiB or GiB, three digits."""
     for unit, factor in (("KiB", 2**10), ("MiB", 2**20)):
-        if bytes_ < 1000 * factor:
-            return f"{_three(bytes_ / factor)} {unit}"
-    return f"{_three(bytes_ / 2**30)} GiB"
+        if size < 1000 * factor:
+            return f"{_three_digits(size / factor)} {unit}"
+    return f"{_three_digits(size / 2**30)} GiB"
+
+
+def format_part(size: float | None) -> str:
+    """Bytes of one part of a whole; ``0`` for none, a dash where they are not known."""
+    if size is None:
+        return "–"
+    return format_bytes(size) if size else "0"
 
 
 def format_seconds(value: float, low: float | None = None, high: float | None = None) -> str:
-    """Seconds in the unit that suits them, three digits: ``840 ms``, ``840 ms (820–900)``."""
+    """Seconds in µs, ms or s, three digits: ``840 ms``, ``840 ms (820–900)``."""
     factor, unit = (1e6, "µs") if value < 1e-3 else (1e3, "ms") if value < 1 else (1.0, "s")
+    text = f"{_three_digits(value * factor)} {unit}"
     if low is None or high is None:
-        return f"{_three(value * factor)} {unit}"
-    return f"{_three(value * factor)} {unit} ({_three(low * factor)}–{_three(high * factor)})"
+        return text
+    return f"{text} ({_three_digits(low * factor)}–{_three_digits(high * factor)})"
 
 
 def format_parameters(value: float) -> str:
     """``296 k``, ``118 M``."""
     for unit, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= factor * 0.9995:
-            return f"{_three(value / factor)} {unit}"
+            return f"{_three_digits(value / factor)} {unit}"
     return f"{value:.0f}"
 
 
-def _three(value: float) -> str:
+def _three_digits(value: float) -> str:
     digits = max(0, 2 - math.floor(math.log10(max(value, 1))))
     return f"{value:.{digits}f}"

@@ -19,12 +19,12 @@ from paretune.terminal.sanitise import sanitise_line
 
 @dataclass(frozen=True)
 class Failure:
-    """Runs of one cell and stage that ended without what was hoped for."""
+    """Runs of one cell and stage that ended without a score, with the same message."""
 
     where: str
     outcome: str
     runs: int
-    said: str
+    message: str
 
 
 def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:

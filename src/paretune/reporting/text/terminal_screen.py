@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.overview import (
     Overview,
     OverviewRow,
@@ -19,7 +20,6 @@ from paretune.reporting.overview import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from paretune.reporting.build import Report, TaskReport
 
 _SIGNS = 2
 """Columns behind a score."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from paretune.reporting.build import Finding, Report, Row, TaskReport
-from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.reporting.model import Finding, Report, TaskReport
+from paretune.reporting.rows import Grid, Row
+from paretune.reporting.tables.pareto_table import ParetoTable
 from paretune.reporting.text.formatting import format_interval, format_rank, format_units
 from paretune.terminal.sanitise import sanitise_line
 
@@ -14,81 +15,86 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from paretune.reporting.figures.pareto import ParetoTable
-    from paretune.reporting.tables.translation import Grid
-
     Column = tuple[str, Callable[[Row], str]]
 
 VERDICT = "beside the baselines"
 
 WIDE = 170
-"""Columns of a terminal that takes quality and cost in one table."""
+"""Columns of a terminal that has room for quality and cost in one table."""
 
 _PADDING = (0, 1, 0, 0)
-_APART = 2
-"""What parts columns with it: one column more is the box's."""
+_COLUMN_GAP = 2
+"""Columns of the terminal between two columns of a table: the padding and one of the box."""
 _EDGES = 2
-"""Columns that the box takes left and right."""
+"""Columns that the box takes at the left and right."""
 
 
 def print_tables(report: Report, console: Console) -> None:
     """Print every table of a report."""
-    from rich.text import Text
-
-    def say(text: str, style: str = "") -> None:
-        console.print(Text(text, style=style))
-
-    say(f"{report.name}", "bold")
-    say(report.protocol, "dim")
+    _print(console, report.name, "bold")
+    _print(console, report.protocol, "dim")
     for task in report.tasks:
-        say("")
-        models = dict.fromkeys(row.model for row in task.rows)
-        alone = f"{next(iter(models))} on " if len(models) == 1 else ""
-        heading = f"{alone}{task.key}: {task.metric}"
-        say(f"{heading}, {task.basis}" if task.basis else heading, "bold")
-        if task.advice and task.has_advice:
-            for text in (*task.advice.warnings, *task.advice.reasons):
-                say(text)
-        if task.front:
-            _front(task.front, console, several=len(models) > 1)
-        for sentence in task.further_sentences:
-            say(sentence)
-        for columns in _layouts(console.width, several=len(models) > 1):
-            table = _table(task, columns)
-            if table.row_count:
-                console.print(table)
-        for grid in filter(None, (*task.grids, build_memory_grid(task.measured_rows))):
-            _grid(grid, console, several=len(models) > 1)
+        _print(console, "")
+        _print_task(task, console)
+    failures = [f"{f.where}: {f.outcome}, {f.runs} x. {f.message}" for f in report.failures]
     for title, lines in (
         ("Not finished", report.unfinished),
-        ("Failed", [f"{f.where}: {f.outcome}, {f.runs} x. {f.said}" for f in report.failures]),
-        ("What the audit found in the data", [_finding(f) for f in report.findings]),
+        ("Failed", failures),
+        ("What the audit found in the data", [_format_finding(f) for f in report.findings]),
         ("Departures from the paper", report.departures),
         ("Notes", report.notes),
     ):
         if lines:
-            say(f"\n{title}", "bold")
+            _print(console, f"\n{title}", "bold")
             for line in lines:
-                say(f"  {line}")
+                _print(console, f"  {line}")
     if report.tasks:
-        say("\n" + _legend(report), "dim")
+        _print(console, "\n" + _write_legend(report), "dim")
 
 
-def _finding(found: Finding) -> str:
-    return sanitise_line(f"{found.severity}: {found.where}: {found.what} {found.remedy}".rstrip())
+def _print(console: Console, text: str, style: str = "") -> None:
+    from rich.text import Text
+
+    console.print(Text(text, style=style))
 
 
-def _layouts(width: int, *, several: bool) -> list[list[Column]]:
-    """Columns of one table, or of two; a model that stands alone is told in the heading."""
+def _print_task(task: TaskReport, console: Console) -> None:
+    models = list(dict.fromkeys(row.model for row in task.rows))
+    several = len(models) > 1
+    of_model = f"{models[0]} on " if len(models) == 1 else ""
+    heading = f"{of_model}{task.key}: {task.metric}"
+    _print(console, f"{heading}, {task.basis}" if task.basis else heading, "bold")
+    if task.advice and task.has_scores:
+        for text in (*task.advice.warnings, *task.advice.reasons):
+            _print(console, text)
+    if task.pareto:
+        _print_grid(_pareto_grid(task.pareto), console, several=several)
+    for sentence in task.further_sentences:
+        _print(console, sentence)
+    for columns in _choose_columns(console.width, several=several):
+        table = _build_table(task, columns)
+        if table.row_count:
+            console.print(table)
+    for grid in filter(None, (*task.grids, task.memory_table)):
+        _print_grid(grid, console, several=several)
+
+
+def _format_finding(finding: Finding) -> str:
+    text = f"{finding.severity}: {finding.where}: {finding.what} {finding.remedy}"
+    return sanitise_line(text.rstrip())
+
+
+def _choose_columns(width: int, *, several: bool) -> list[list[Column]]:
+    """Columns of one table, or of two; a single model is named in the heading only."""
     name: list[Column] = [("method", lambda r: r.method)]
     if several:
         name.insert(0, ("model", lambda r: r.model))
     quality: list[Column] = [
-        ("score [95 %]", _score),
+        ("score [95 %]", _format_row_score),
         ("rank", lambda r: format_rank(r.rank)),
-        ("n x seeds", _basis),
+        ("n x seeds", _format_row_basis),
         ("rate", lambda r: r.rate),
-        (VERDICT, _verdict),
+        (VERDICT, _format_verdict),
     ]
     costs: list[Column] = [
         ("peak memory", lambda r: r.cost.memory.text),
@@ -100,7 +106,7 @@ def _layouts(width: int, *, several: bool) -> list[list[Column]]:
     return [[*name, *quality], [*name, *costs]]
 
 
-def _table(task: TaskReport, columns: Sequence[Column]) -> Table:
+def _build_table(task: TaskReport, columns: Sequence[Column]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -115,36 +121,37 @@ def _table(task: TaskReport, columns: Sequence[Column]) -> Table:
         table.add_column(title, justify=justify, no_wrap=not words_too, overflow="fold")
     for rows in (task.rows, task.baselines):
         for row in rows:
-            if _shown(row, quality):
-                style = "dim" if row.cell.baseline else _style(row)
+            if _has_values(row, quality):
+                style = "dim" if row.cell.baseline else _row_style(row)
                 table.add_row(*(Text(write(row)) for _, write in columns), style=style)
         if rows is task.rows and table.row_count:
             table.add_section()
     return table
 
 
-def _front(front: ParetoTable, console: Console, *, several: bool) -> None:
-    """Costs with the probability of being on the front, as a grid."""
-    from paretune.reporting.tables.translation import Grid
-
+def _pareto_grid(pareto: ParetoTable) -> Grid:
+    """Costs with the probability of being on the front."""
     rows = tuple(
-        (row, (score, basis, *(text.replace(", on front: ", " | ") for text in texts)))
-        for row, score, basis, texts in front.rows
+        (
+            line.row,
+            (line.score, line.basis, *(t.replace(", on front: ", " | ") for t in line.costs)),
+        )
+        for line in pareto.rows
     )
-    titles = ("score [95 %]", "n x seeds", *front.short)
+    titles = ("score [95 %]", "n x seeds", *pareto.short_titles)
     title = "Pareto front: cost | probability of being on it"
-    _grid(Grid(title, "", titles, rows, (front.note,)), console, several=several)
+    return Grid(title, "", titles, rows, (pareto.note,))
 
 
-def _grid(grid: Grid, console: Console, *, several: bool) -> None:
-    """A further table of a translation, cut into several where it is too wide."""
+def _print_grid(grid: Grid, console: Console, *, several: bool) -> None:
+    """Print a grid, split into several tables where it is too wide."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     console.print(Text(f"{grid.title}. {grid.above}".rstrip(), style="bold"))
     names = ["model", "method"] if several else ["method"]
-    for part in _that_fit(grid, console.width, several=several):
+    for part in _split_columns(grid, console.width, several=several):
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=_PADDING)
         for title in names:
             table.add_column(title, overflow="fold")  # names give way, numbers never
@@ -159,8 +166,8 @@ def _grid(grid: Grid, console: Console, *, several: bool) -> None:
         console.print(Text(note, style="dim"))
 
 
-def _that_fit(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
-    """The columns of each table, by their places."""
+def _split_columns(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
+    """The columns of each table, as indices into the titles."""
     from rich.cells import cell_len
 
     def widest(title: str, texts: Iterable[str]) -> int:
@@ -168,11 +175,11 @@ def _that_fit(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
 
     named = widest("method", (row.method for row, _ in grid.rows))
     if several:
-        named += _APART + widest("model", (row.model for row, _ in grid.rows))
+        named += _COLUMN_GAP + widest("model", (row.model for row, _ in grid.rows))
     parts: list[list[int]] = []
     left = 0
     for place, title in enumerate(grid.titles):
-        needed = _APART + widest(title, (texts[place] for _, texts in grid.rows))
+        needed = _COLUMN_GAP + widest(title, (texts[place] for _, texts in grid.rows))
         if not parts or needed > left:
             parts.append([])
             left = width - _EDGES - named
@@ -181,34 +188,34 @@ def _that_fit(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
     return parts if grid.rows else []
 
 
-def _shown(row: Row, quality: bool) -> bool:
-    """A cell without any ended run is told under "Not finished" and needs no row."""
+def _has_values(row: Row, quality: bool) -> bool:
+    """A cell without any ended run is listed under "Not finished" and needs no row."""
     if quality:
         return bool(row.cell.final) or row.cell.all_trials_failed
     return bool(row.cell.cost)
 
 
-def _score(row: Row) -> str:
-    return format_interval(row.cell.interval) if row.cell.interval else "no score"
+def _format_row_score(row: Row) -> str:
+    return format_interval(row.interval) if row.interval else "no score"
 
 
-def _basis(row: Row) -> str:
-    found = row.cell.interval
-    return f"{format_units(found)} x {found.n_seeds}" if found else ""
+def _format_row_basis(row: Row) -> str:
+    score = row.interval
+    return f"{format_units(score)} x {score.n_seeds}" if score else ""
 
 
-def _verdict(row: Row) -> str:
+def _format_verdict(row: Row) -> str:
     said = [row.verdict.summary] if row.verdict else ["baseline"] if row.cell.baseline else []
     return "; ".join([*said, *row.flags])
 
 
-def _style(row: Row) -> str:
+def _row_style(row: Row) -> str:
     if row.verdict is None:
         return ""
     return {"above": "green", "below": "red"}.get(row.verdict.standing, "")
 
 
-def _legend(report: Report) -> str:
+def _write_legend(report: Report) -> str:
     said = [
         "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
         "seeds.",
@@ -218,7 +225,7 @@ def _legend(report: Report) -> str:
         "methods, Holm); baselines have none.",
         "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
     ]
-    every = [r.cell.interval for task in report.tasks for r in task.all_rows if r.cell.interval]
+    every = [r.interval for task in report.tasks for r in task.all_rows if r.interval]
     if any(found.n_clusters or found.n_questions for found in every):
         said.append("n in g: examples in groups that depend on one another, resampled as a whole.")
     rows = [r for task in report.tasks for r in task.rows]

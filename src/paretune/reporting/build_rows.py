@@ -1,0 +1,127 @@
+"""Rows of one task, with their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from paretune.analysis.baseline_comparison import Verdict
+from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.learning_check import is_mostly_collapsed
+from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.analysis.pairwise_ranks import RankRange
+from paretune.analysis.pareto.expected_best import expected_best_scores, score_rates
+from paretune.analysis.resources.memory_breakdown import break_down_memory
+from paretune.analysis.statistics.score_interval import Interval, score_interval
+from paretune.reporting.rows import RateTrial, Row, RunScores
+from paretune.reporting.tables.cost_columns import summarise_cost
+from paretune.reporting.text.conclusions import SELECTED_ON_TEST
+from paretune.reporting.text.formatting import pluralise
+from paretune.store.record import UNSCORED_OUTCOMES, Record
+from paretune.terminal.sanitise import sanitise_line
+
+
+def build_rows(cells: Sequence[Cell], comparisons: PairwiseComparisons) -> tuple[Row, ...]:
+    """A row for each cell of one task, in their order.
+
+    Args:
+        cells: of one task.
+        comparisons: of these cells.
+    """
+    ranks = {
+        (model, method): rank
+        for model in dict.fromkeys(cell.model for cell in cells)
+        for method, rank in comparisons.ranks(model).items()
+    }
+    builder = _RowBuilder(
+        comparisons=comparisons,
+        several_models=len({cell.model for cell in cells} - {NO_MODEL}) > 1,
+        untuned=frozenset(sanitise_line(c.method) for c in cells if c.name == "untuned"),
+    )
+    return tuple(builder.build(cell, ranks.get((cell.model, cell.method))) for cell in cells)
+
+
+@dataclass(frozen=True)
+class _RowBuilder:
+    """``untuned``: printable names of the task's untuned models."""
+
+    comparisons: PairwiseComparisons
+    several_models: bool
+    untuned: frozenset[str]
+
+    def build(self, cell: Cell, rank: RankRange | None) -> Row:
+        with_model = self.several_models and cell.model != NO_MODEL
+        title = f"{cell.method} on {cell.model}" if with_model else cell.method
+        verdict = self.comparisons.verdict(cell, sanitise_line)
+        below_untuned = self._is_below_untuned(verdict)
+        rate_scores = score_rates(cell.tuning, cell.metric)
+        tuned = bool(cell.choice.table)
+        return Row(
+            cell=cell,
+            title=sanitise_line(title),
+            interval=cell.interval,
+            cost=summarise_cost(cell),
+            memory=break_down_memory(cell.cost),
+            verdict=verdict,
+            flags=tuple(_list_flags(cell, below_untuned)),
+            trials=tuple(
+                RateTrial(
+                    rate=trial.rate,
+                    score=score.interval(cell.metric)
+                    if (score := rate_scores.get(trial.rate))
+                    else None,
+                    folds=trial.folds,
+                    failed=trial.failed,
+                )
+                for trial in cell.choice.table
+            ),
+            expected_best=expected_best_scores(cell.tuning, cell.metric, rate_scores)
+            if tuned
+            else (),
+            runs=tuple(
+                RunScores(_score_run(r, cell, "test"), _score_run(r, cell, "selection"))
+                for r in cell.final
+            ),
+            collapsed=is_mostly_collapsed(cell),
+            below_untuned=below_untuned,
+            rank=rank,
+        )
+
+    def _is_below_untuned(self, verdict: Verdict | None) -> bool:
+        return verdict is not None and any(
+            one.baseline in self.untuned and one.standing == "below" for one in verdict.comparisons
+        )
+
+
+def _score_run(record: Record, cell: Cell, part: str) -> Interval | None:
+    """One run's primary score with its interval over the examples of a part."""
+    predictions = record.predictions.get(part)
+    if predictions is None or not predictions.uid:
+        return None
+    return score_interval([predictions], cell.metric)
+
+
+def _list_flags(cell: Cell, below_untuned: bool) -> Iterable[str]:
+    total = len(cell.final)
+    if below_untuned:
+        yield "loses what the base model knows"
+    if cell.name == "majority":
+        yield "constant by design"
+    for outcome in (
+        UNSCORED_OUTCOMES if cell.name == "majority" else ("collapsed", *UNSCORED_OUTCOMES)
+    ):
+        if count := cell.outcomes.get(outcome, 0):
+            yield f"{outcome.replace('_', ' ')} {count}/{total}"
+    if cell.all_trials_failed:
+        yield "no rate could be trained"
+    if cell.final and total < cell.expected_runs:
+        yield f"{total} of {cell.expected_runs} seeds so far"
+    if cell.selected_on_test:
+        yield SELECTED_ON_TEST
+    if cell.interval and cell.interval.examples_only and not cell.deterministic:
+        yield "one seed: interval over examples only"
+    for record in cell.cost:
+        if contradiction := record.measured.get("contradicted"):
+            yield f"step in doubt: {contradiction['ratio']:.1f} times its own runs'"
+    if cell.other_settings:
+        yield f"{pluralise(cell.other_settings, 'run')} of other settings or data left out"

@@ -1,0 +1,186 @@
+"""A report as plain values: every number and sentence that any output shows, and no layout."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paretune.analysis.statistics.score_interval import Interval
+from paretune.reporting.rows import Grid, ModelPairs, Row
+from paretune.reporting.tables.cost_columns import CostTable, build_cost_table
+from paretune.reporting.tables.disagreement import Disagreement
+from paretune.reporting.tables.model_sizes import ModelSizes
+from paretune.reporting.tables.pareto_table import ParetoTable
+from paretune.reporting.tables.segment_differences import SegmentDifferences
+from paretune.reporting.text.formatting import join_names, pluralise
+from paretune.reporting.text.recommendation import Advice
+from paretune.reporting.text.run_metadata import Failure
+
+
+class Finding(Protocol):
+    """A finding of the data audit, as :class:`paretune.data.finding.Finding`."""
+
+    @property
+    def severity(self) -> str:
+        """``error``, ``warning`` or ``note``."""
+
+    @property
+    def code(self) -> str:
+        """The kind of finding."""
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+
+    @property
+    def what(self) -> str:
+        """What was found, as a sentence."""
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do."""
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """One task: methods and baselines, and what may be concluded.
+
+    Attributes:
+        metric: title of the primary metric.
+        constant_score: score of the constant answer (the baseline ``majority``); None before it
+            ran, and where answers are no classes.
+        sentences: conclusions on the task.
+        further_sentences: those that :attr:`advice` does not contain already.
+        basis: what the scores are computed on: ``56 test examples, 3 seeds``.
+        highest: highest possible score.
+        languages: source and target of a translation; empty otherwise.
+        grids: further tables of a translation.
+        advice: what to take without a budget.
+        pareto: None while fewer than two configurations have a score and a cost.
+        memory_table: bytes by part; None where no part was counted.
+        prediction_error: predicted and measured costs; None where nothing could be predicted.
+        model_sizes: None unless a method has scores on two models of known size.
+        disagreement: of labels, example by example; None of other answers.
+        segments: of translations, segment by segment; None of other tasks.
+    """
+
+    key: str
+    metric: str
+    rows: tuple[Row, ...]
+    baselines: tuple[Row, ...]
+    constant_score: Interval | None
+    sentences: tuple[str, ...]
+    further_sentences: tuple[str, ...]
+    basis: str
+    highest: float = 1.0
+    translates: bool = False
+    languages: tuple[str, str] = ("", "")
+    grids: tuple[Grid, ...] = ()
+    advice: Advice | None = None
+    pareto: ParetoTable | None = None
+    pairs: tuple[ModelPairs, ...] = ()
+    memory_table: Grid | None = None
+    prediction_error: Grid | None = None
+    model_sizes: ModelSizes | None = None
+    disagreement: Disagreement | None = None
+    segments: SegmentDifferences | None = None
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """Methods first, then baselines."""
+        return (*self.rows, *self.baselines)
+
+    @property
+    def tuned_rows(self) -> tuple[Row, ...]:
+        """Rows whose learning rate was selected among trials."""
+        return tuple(row for row in self.all_rows if row.trials)
+
+    @property
+    def measured_rows(self) -> tuple[Row, ...]:
+        """Rows with a cost measurement."""
+        return tuple(row for row in self.all_rows if row.cell.cost)
+
+    @property
+    def costs(self) -> CostTable:
+        """Costs of :attr:`measured_rows`."""
+        return build_cost_table([row.cost for row in self.measured_rows])
+
+    @property
+    def other_costs(self) -> CostTable:
+        """Costs of :attr:`measured_rows` that :attr:`pareto` does not have."""
+        return build_cost_table(
+            [row.cost for row in self.measured_rows], ("evaluation", "step", "energy")
+        )
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether checkpoints were selected on the part that is reported."""
+        return any(row.cell.selected_on_test for row in self.all_rows)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether any cell has a score."""
+        return any(row.interval for row in self.all_rows)
+
+    @property
+    def conditions(self) -> str:
+        """How costs were measured; where measurements differ, the rows of each."""
+        titles: dict[str, list[str]] = {}
+        for row in self.measured_rows:
+            titles.setdefault(row.cost.conditions, []).append(row.title)
+        if not self.conditions_differ:
+            return "".join(titles)
+        return "; ".join(f"{join_names(of)}: {conditions}" for conditions, of in titles.items())
+
+    @property
+    def conditions_differ(self) -> bool:
+        """Whether costs were measured under different conditions."""
+        return len({row.cost.conditions for row in self.measured_rows}) > 1
+
+    @property
+    def interval_scope(self) -> str:
+        """What the intervals of the methods' scores are over."""
+        seeds = {row.interval.n_seeds for row in self.rows if row.interval}
+        return "examples (one seed)" if seeds == {1} else "seeds and examples"
+
+    @property
+    def memory_counters(self) -> tuple[str, ...]:
+        """What the memory peaks were read from."""
+        return tuple(dict.fromkeys(r.cost.counter for r in self.measured_rows if r.cost.counter))
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of a study.
+
+    Attributes:
+        protocol: how the scores were obtained, as a sentence.
+        settings: the study as YAML, defaults included.
+        study_settings: the study in its canonical form.
+        ended_runs: number of runs that have ended; ``waiting_runs`` have not.
+        date: the day on which the last of them ended; empty where it is not known.
+    """
+
+    name: str
+    study_hash: str
+    protocol: str
+    tasks: tuple[TaskReport, ...]
+    unfinished: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    departures: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    settings: str
+    study_settings: Mapping[str, Any]
+    ended_runs: int
+    waiting_runs: int = 0
+    date: str = ""
+
+    @property
+    def audit_summary(self) -> str:
+        """``2 warnings``: findings of the audit that are more than a note; empty for none."""
+        counts = Counter(finding.severity for finding in self.findings)
+        return join_names([pluralise(counts[s], s) for s in ("error", "warning") if counts[s]])

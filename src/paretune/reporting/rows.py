@@ -1,0 +1,117 @@
+"""Rows of a report: one for each cell of the study, with every number that any output shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paretune.analysis.baseline_comparison import Verdict
+from paretune.analysis.cells import Cell
+from paretune.analysis.learning_check import rate_edge_of
+from paretune.analysis.pairwise_ranks import Pair, RankRange
+from paretune.analysis.pareto.expected_best import ExpectedBest
+from paretune.analysis.resources.memory_breakdown import MemoryBreakdown
+from paretune.analysis.statistics.score_interval import Interval
+from paretune.reporting.tables.cost_columns import Cost
+from paretune.reporting.text.formatting import format_interval, format_rate, format_units, pluralise
+from paretune.terminal.sanitise import sanitise_line
+
+
+@dataclass(frozen=True)
+class RateTrial:
+    """One learning rate on trial.
+
+    ``score`` is None where every trial failed, or where its answers are not stored.
+    """
+
+    rate: float
+    score: Interval | None
+    folds: int
+    failed: int
+
+    @property
+    def text(self) -> str:
+        """``1e-3: 0.71 [0.60, 0.82] (40 × 1, 1 fold)``."""
+        folds = pluralise(self.folds, "fold")
+        failed = f", {self.failed} lost" if self.failed else ""
+        if self.score is None:
+            score = "lost" if self.failed == self.folds else "no answers stored"
+            return f"{format_rate(self.rate)}: {score} ({folds}{failed})"
+        return (
+            f"{format_rate(self.rate)}: {format_interval(self.score)} "
+            f"({format_units(self.score)} × 1, {folds}{failed})"
+        )
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """Primary scores of one final run alone; None where it left no answers on that part."""
+
+    test: Interval | None
+    selection: Interval | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the study.
+
+    ``title`` names it in sentences: ``lora on e5-small``, or ``lora`` where there is one model.
+    ``verdict`` is None where there is no score, and for baselines without a model. ``collapsed``:
+    at least half of the scored seeds predict a constant. ``below_untuned``: a translation clearly
+    worse than the untuned model's. ``rank``: the ranks that it may have among the methods of its
+    model; None for baselines. ``runs`` are the scores of ``cell.final``, in that order.
+    """
+
+    cell: Cell
+    title: str
+    interval: Interval | None
+    cost: Cost
+    memory: MemoryBreakdown | None
+    verdict: Verdict | None
+    flags: tuple[str, ...]
+    trials: tuple[RateTrial, ...] = ()
+    expected_best: tuple[ExpectedBest, ...] = ()
+    runs: tuple[RunScores, ...] = ()
+    collapsed: bool = False
+    below_untuned: bool = False
+    rank: RankRange | None = None
+
+    @property
+    def method(self) -> str:
+        """Printable name of the method."""
+        return sanitise_line(self.cell.method)
+
+    @property
+    def model(self) -> str:
+        """Printable name of the model."""
+        return sanitise_line(self.cell.model)
+
+    @property
+    def rate(self) -> str:
+        """The learning rate with its marks: ``1e-3 (runner-up close, highest tried)``."""
+        marks = ["runner-up close"] if self.cell.undecided else []
+        marks += [f"{end} tried"] if (end := rate_edge_of(self.cell)) else []
+        text = format_rate(self.cell.rate)
+        return f"{text} ({', '.join(marks)})" if marks else text
+
+
+@dataclass(frozen=True)
+class ModelPairs:
+    """Every pair of methods and baselines on one model."""
+
+    model: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A further table of one task: its texts by row, and notes below.
+
+    ``intervals`` (rows, titles) are the scores behind the texts, where they are scores.
+    """
+
+    title: str
+    above: str
+    titles: tuple[str, ...]
+    rows: tuple[tuple[Row, tuple[str, ...]], ...]
+    notes: tuple[str, ...]
+    intervals: tuple[tuple[Interval | None, ...], ...] = ()
