@@ -63,7 +63,7 @@ class _RowBuilder:
             cost=summarise_cost(cell),
             memory=break_down_memory(cell.cost),
             verdict=verdict,
-            flags=tuple(_list_flags(cell, below_untuned)),
+            flags=tuple(list_flags(cell, below_untuned)),
             trials=tuple(
                 RateTrial(
                     rate=trial.rate,
@@ -101,7 +101,8 @@ def _score_run(record: Record, cell: Cell, part: str) -> Interval | None:
     return score_interval([predictions], cell.metric)
 
 
-def _list_flags(cell: Cell, below_untuned: bool) -> Iterable[str]:
+def list_flags(cell: Cell, below_untuned: bool = False) -> Iterable[str]:
+    """What else must be known of a cell: ``collapsed 1/3``, ``selected on the test part``."""
     total = len(cell.final)
     if below_untuned:
         yield "loses what the base model knows"

@@ -18,7 +18,7 @@ from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
-from paretune.reporting.build import _flags
+from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.training.job import Job
@@ -124,7 +124,7 @@ def test_where_it_persists_it_is_flagged_in_record_and_report(tmp_path: Path) ->
     record = next(r for r in store.load_records(STUDY) if r.run.stage == "cost")
     given = fake_records.study()
     (cell, *_) = [c for c in group_into_cells(given, fake_records.whole(given)) if c.name == "lora"]
-    shown = [list(_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
+    shown = [list(list_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
     assert "step in doubt: 2.7 times its own runs'" in shown[0]
     assert not any("in doubt" in flag for flag in shown[1])
 

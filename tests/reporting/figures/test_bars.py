@@ -6,7 +6,7 @@ from support import fake_records as fake
 
 from paretune.reporting.build import build_report
 from paretune.reporting.figures import bars
-from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.figures.write_figures import write_figures
 
 
 def test_nothing_overlaps_with_six_methods_and_three_models() -> None:
@@ -69,7 +69,7 @@ def test_several_measurements_show_their_range() -> None:
 
 def test_pictures_are_written_and_names_are_no_mathematics(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")], models=[{"name": "m", "label": r"a$\bad$"}])
-    written = write_figures(study, fake.whole(study), [], tmp_path)
+    written = write_figures(build_report(study, fake.whole(study)), tmp_path)
     assert [path.name for path in written] == [
         f"t{part}.{form}" for part in ("", "-front", "-bytes") for form in ("png", "svg", "pdf")
     ]
@@ -78,7 +78,7 @@ def test_pictures_are_written_and_names_are_no_mathematics(tmp_path: Path) -> No
 
 
 def test_a_task_without_scores_has_no_picture(tmp_path: Path) -> None:
-    assert write_figures(fake.study(), [], [], tmp_path) == []
+    assert write_figures(build_report(fake.study(), []), tmp_path) == []
 
 
 def test_on_a_phone_labels_stand_above_bars_of_the_same_proportions() -> None:

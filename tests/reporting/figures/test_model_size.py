@@ -12,9 +12,9 @@ from paretune.reporting.figures.model_size import (
     MIDDLE,
     RIGHT,
     TOP,
-    build_model_sizes,
+    lay_out_model_sizes,
 )
-from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.figures.write_figures import write_figures
 from paretune.reporting.html.page import write_page
 from paretune.reporting.tables.study_tables import build_tables
 
@@ -39,16 +39,16 @@ def several(methods=("full", "lora"), known=("small", "large")):
 
 def shown(study, records):
     (task,) = build_report(study, records).tasks
-    return build_model_sizes(task, 0)
+    return task.model_sizes, lay_out_model_sizes(task, 0)
 
 
 def test_sizes_are_what_full_fine_tuning_trained() -> None:
-    found = shown(*several())
-    assert found is not None
+    sizes, found = shown(*several())
+    assert sizes is not None and found is not None
     assert [panel.title for panel in found.panels] == ["full", "lora", "head_only"]
-    assert "small (118 M parameters) and large (353 M parameters)" in found.compared
-    assert "Parameters: trained by full fine-tuning, head included." in found.compared
-    assert "family" in found.compared
+    assert "small (118 M parameters) and large (353 M parameters)" in sizes.comparison
+    assert "Parameters: trained by full fine-tuning, head included." in sizes.comparison
+    assert "family" in sizes.comparison
     assert [text for _, text in found.x_ticks] == ["118 M", "353 M"]
     for panel in found.panels:
         assert len(panel.scores) == len(panel.memory) == 2
@@ -57,39 +57,41 @@ def test_sizes_are_what_full_fine_tuning_trained() -> None:
             assert TOP <= spot.high <= spot.y <= spot.low <= MIDDLE
         for spot in panel.memory:
             assert LOWER <= spot.y <= BOTTOM and spot.low is None
-    rows = {(row.method, row.model): texts for row, texts in found.table.rows}
+    rows = {(row.method, row.model): texts for row, texts in sizes.table.rows}
     assert rows["lora", "large"][0] == "353 M"
     assert rows["lora", "large"][1:3] == ("0.77 [0.67, 0.86]", "60 × 3")
 
 
 def test_without_full_they_are_counted_from_bytes_and_methods_are_taken_off() -> None:
-    found = shown(*several(methods=("lora",)))
-    assert found is not None
-    assert "small (50.0 M parameters) and large (150 M parameters)" in found.compared
-    assert "counted from the bytes of weights and buffers" in found.compared
+    sizes, _ = shown(*several(methods=("lora",)))
+    assert sizes is not None
+    assert "small (50.0 M parameters) and large (150 M parameters)" in sizes.comparison
+    assert "counted from the bytes of weights and buffers" in sizes.comparison
 
 
 @pytest.mark.parametrize("known", [("small",), ()])
 def test_what_is_not_known_is_not_drawn(known) -> None:
-    assert shown(*several(methods=("lora",), known=known)) is None
+    assert shown(*several(methods=("lora",), known=known)) == (None, None)
 
 
 def test_one_model_has_no_such_figure(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")])
-    assert shown(study, fake.whole(study)) is None
-    text = write_page(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
+    assert shown(study, fake.whole(study)) == (None, None)
+    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
+        "utf-8"
+    )
     assert "against model size" not in text
 
 
 def test_the_page_and_the_pictures_have_it(tmp_path: Path) -> None:
     study, records = several()
-    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(study, records), tmp_path / "r.html").read_text("utf-8")
     assert "Score and memory against model size" in text
     assert text.count('class="bars size"') == 3
     assert text.count('<g id="size-0">') == 1 and text.count('href="#size-0"') == 3
-    drawn = [path.name for path in write_figures(study, records, (), tmp_path, ("svg",))]
+    drawn = [path.name for path in write_figures(build_report(study, records), tmp_path, ("svg",))]
     assert drawn == ["t.svg", "t-front.svg", "t-size.svg", "t-bytes.svg"]
-    again = write_figures(study, records, (), tmp_path / "b", ("svg",))
+    again = write_figures(build_report(study, records), tmp_path / "b", ("svg",))
     assert [p.read_bytes() for p in again] == [(tmp_path / p.name).read_bytes() for p in again]
 
 

@@ -8,14 +8,17 @@ from support import fake_records as fake
 
 from paretune.analysis.pareto.front import pareto_front
 from paretune.reporting.build import build_report
-from paretune.reporting.figures.pareto import format_share
+from paretune.reporting.figures.pareto import lay_out_pareto
 from paretune.reporting.html.page import write_page
+from paretune.reporting.tables.pareto_table import format_share
 from paretune.reporting.text.terminal_tables import print_tables
 
 
 def test_the_page_begins_with_what_to_take_and_the_front(tmp_path: Path) -> None:
     study = fake.study()
-    text = write_page(study, fake.whole(study), (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
+        "utf-8"
+    )
     first = text.index("On topics, take lora")
     assert first < text.index("Clearly above every baseline: full and lora.")
     assert text.count("On topics, take lora") == 1  # the recommendation stands once
@@ -48,8 +51,9 @@ def test_marks_stay_in_the_picture_and_labels_apart() -> None:
         tasks=[fake.own_task("t")],
     )
     (task,) = build_report(study, fake.whole(study)).tasks
-    assert task.front is not None
-    picture = task.front.picture
+    pareto = lay_out_pareto(task, 0)
+    assert pareto is not None
+    picture = pareto.figures[0]
     assert len(picture.marks) == 15
     places = sorted(mark.label_y for mark in picture.marks)
     assert all(b - a >= 23.9 for a, b in pairwise(places))  # a finger's breadth
@@ -63,9 +67,9 @@ def test_no_front_without_two_that_are_measured() -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     records = [r for r in fake.whole(study) if r.run.method.name in ("majority", "tfidf", "lora")]
     (task,) = build_report(study, records).tasks
-    assert task.front is None
+    assert task.pareto is None
     (empty,) = build_report(study, []).tasks
-    assert empty.front is None and empty.advice is not None and empty.advice.take == ""
+    assert empty.pareto is None and empty.advice is not None and empty.advice.take == ""
 
 
 def test_shares_never_round_to_certainty() -> None:
@@ -82,24 +86,26 @@ def test_shares_never_round_to_certainty() -> None:
 def test_each_cost_has_its_picture() -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     (task,) = build_report(study, fake.whole(study)).tasks
-    assert task.front is not None
-    axes = [picture.axis for picture in task.front.pictures]
+    pareto = lay_out_pareto(task, 0)
+    assert pareto is not None
+    axes = [figure.axis for figure in pareto.figures]
     assert axes == ["memory", "time", "parameters", "saved", "inference"]
-    assert len({picture.id for picture in task.front.pictures}) == len(axes)
+    assert len({figure.id for figure in pareto.figures}) == len(axes)
 
 
 def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     records = fake.whole(study)
     (task,) = build_report(study, records).tasks
-    assert task.front is not None
-    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    pareto = lay_out_pareto(task, 0)
+    assert pareto is not None
+    text = write_page(build_report(study, records), tmp_path / "r.html").read_text("utf-8")
     wide = text[text.index('<svg class="bars front"') : text.index('<div class="narrow">')]
     start = text.index('<ol class="key"')
     below = text[start : text.index("<table", start)]
     for part in (wide, below):
         links = re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)">', part)
-        assert [link for link, _ in links] == [mark.row for mark in task.front.picture.listed]
+        assert [link for link, _ in links] == [mark.row_id for mark in pareto.figures[0].labelled_marks]
         for link, said in links:
             row = re.search(rf'<tr id="{link}".*?</tr>', text)
             assert row is not None and said.split(",")[0] in row[0]
@@ -116,9 +122,10 @@ def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> 
 def test_the_narrow_picture_has_the_same_points_in_a_phones_width() -> None:
     study = fake.study(tasks=[fake.own_task("t")], models=["a", "b", "c"])
     (task,) = build_report(study, fake.whole(study)).tasks
-    assert task.front is not None
-    wide, narrow = task.front.picture, task.front.narrow
+    pareto = lay_out_pareto(task, 0)
+    assert pareto is not None
+    wide, narrow = pareto.figures[0], pareto.narrow
     assert narrow.width == 320 and wide.width > 600
-    assert [m.row for m in narrow.listed] == [m.row for m in wide.listed]
+    assert [m.row_id for m in narrow.labelled_marks] == [m.row_id for m in wide.labelled_marks]
     assert all(46 <= mark.x <= 46 + narrow.plot_width < 300 for mark in narrow.marks)
     assert narrow.id != wide.id

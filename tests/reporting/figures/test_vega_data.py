@@ -5,15 +5,18 @@ import pytest
 from support import fake_records as fake
 
 from paretune.reporting.build import build_report
+from paretune.reporting.figures.pareto import lay_out_pareto
 from paretune.reporting.figures.vega_data import pareto_data
 from paretune.reporting.html import scripts
+from paretune.reporting.json.script_json import dump_script_json
 
 
 def axes(**changes) -> dict:
     study = fake.study(tasks=[fake.own_task("t")], **changes)
     (task,) = build_report(study, fake.whole(study)).tasks
-    assert task.front is not None
-    found = json.loads(scripts.embed_json(pareto_data(task.front)))["axes"]
+    pareto = lay_out_pareto(task, 0)
+    assert pareto is not None
+    found = json.loads(dump_script_json(pareto_data(pareto)))["axes"]
     return {axis["title"]: axis for axis in found}
 
 
@@ -48,11 +51,11 @@ def test_every_point_and_label_lies_in_its_chart() -> None:
 
 def test_json_in_a_page_cannot_end_its_element() -> None:
     hostile = "</script><!-- <script> & \u2028 \ud800"
-    text = scripts.embed_json({hostile: [hostile]})
+    text = dump_script_json({hostile: [hostile]})
     assert not set(text) & set("<>&\u2028")
     assert json.loads(text) == {hostile: [hostile]}
     with pytest.raises(ValueError, match="Out of range"):
-        scripts.embed_json(float("nan"))
+        dump_script_json(float("nan"))
 
 
 def test_without_scripts_the_policy_allows_none() -> None:

@@ -10,6 +10,7 @@ import pytest
 from support import fake_records as fake
 from support import fake_translations as made
 
+from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
 
 BROWSER = next(
@@ -41,7 +42,7 @@ def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None
         models=[{"name": "m", "label": EVIL}],
         methods=["full", {"name": "lora", "label": EVIL}],
     )
-    page = write_page(study, fake.whole(study), (), tmp_path / "r.html")
+    page = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html")
     found = dom(page, tmp_path / "browser")
     assert "<title>sample · paretune</title>" in found
     charts = re.findall(r'data-part="chart"[^>]*>\s*<svg', found)
@@ -60,7 +61,7 @@ def test_the_front_is_drawn_and_hostile_names_do_not_run(tmp_path: Path) -> None
 @needs_browser
 def test_a_page_without_a_front_has_no_library_and_no_error(tmp_path: Path) -> None:
     study = fake.study()
-    page = write_page(study, [], (), tmp_path / "r.html")
+    page = write_page(build_report(study, []), tmp_path / "r.html")
     assert "<script" not in page.read_text("utf-8")
     assert "no method has a score yet" in dom(page, tmp_path / "browser")
 
@@ -78,7 +79,7 @@ def test_hostile_translations_do_not_run(tmp_path: Path) -> None:
         )
         for r in made.whole(study)
     ]
-    found = dom(write_page(study, records, (), tmp_path / "r.html"), tmp_path / "browser")
+    found = dom(write_page(build_report(study, records), tmp_path / "r.html"), tmp_path / "browser")
     assert "<title>help · paretune</title>" in found
     assert "<img src=x" not in found.replace("&lt;", "<!")
     assert found.count("copy_source</option>") == 2

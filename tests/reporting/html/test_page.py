@@ -16,12 +16,15 @@ from paretune.analysis.statistics import score_interval
 from paretune.analysis.statistics.bootstrap import bootstrap_weights
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
+from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
 from paretune.terminal.sanitise import sanitise_line
 
 
 def page(tmp_path: Path, study, records, states=(), **more) -> str:
-    return write_page(study, records, states, tmp_path / "a" / "r.html", **more).read_text("utf-8")
+    return write_page(
+        build_report(study, records, states, **more), tmp_path / "a" / "r.html"
+    ).read_text("utf-8")
 
 
 def test_the_page_says_what_was_found(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_unfinished_cells_are_listed(tmp_path: Path) -> None:
 
 def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch) -> None:
     study = fake.study()
-    path = write_page(study, [], [], tmp_path / "r.html")
+    path = write_page(build_report(study, []), tmp_path / "r.html")
     before = path.read_bytes()
 
     def full(fd: int) -> None:
@@ -186,7 +189,7 @@ def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left"):
-        write_page(study, fake.whole(study), [], path)
+        write_page(build_report(study, fake.whole(study)), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -9,14 +9,12 @@ from support import fake_records as fake
 from support import fake_translations as made
 from support.docs_script import DOCS, docs_script
 
-from paretune.analysis.pareto.expected_best import score_rates
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
 from paretune.reporting.build import build_report
 from paretune.reporting.json.json_fields import FIELDS, OPEN
 from paretune.reporting.json.study_json import build_study_json, field_paths, read_json, write_json
-from paretune.reporting.tables import learning_rates
 
 EVIL = '"\n\x1b]0;x\x07<script>\ud7ff'
 
@@ -40,21 +38,20 @@ def full_of_everything() -> tuple[Any, list[Any], list[Finding]]:
 
 def test_it_loads_back_with_every_score_and_its_basis(tmp_path: Path) -> None:
     study, records, findings = full_of_everything()
-    path = write_json(study, records, [], tmp_path / "a" / "study.json", findings)
+    path = write_json(build_report(study, records, [], findings), tmp_path / "a" / "study.json")
     found = read_json(path)
     report = build_report(study, records, [], findings)
     for task, told in zip(report.tasks, found["tasks"], strict=True):
         for row, cell in zip(task.all_rows, told["cells"], strict=True):
             assert cell["method"] == row.cell.method
-            assert (cell["score"] is None) == (row.cell.interval is None)
-            if row.cell.interval is not None:
-                assert cell["score"]["estimate"] == row.cell.interval.estimate
-                assert cell["score"]["examples"] == row.cell.interval.n_examples
-                assert cell["score"]["seeds"] == row.cell.interval.n_seeds
+            assert (cell["score"] is None) == (row.interval is None)
+            if row.interval is not None:
+                assert cell["score"]["estimate"] == row.interval.estimate
+                assert cell["score"]["examples"] == row.interval.n_examples
+                assert cell["score"]["seeds"] == row.interval.n_seeds
                 assert cell["score"]["low"] <= cell["score"]["estimate"] <= cell["score"]["high"]
-            known = score_rates(row.cell.tuning, row.cell.metric)
-            for trial, one in zip(row.cell.choice.table, cell["tried"], strict=True):
-                basis = learning_rates.tried_interval(trial, known, row)
+            for trial, one in zip(row.trials, cell["tried"], strict=True):
+                basis = trial.score
                 assert (basis is None) == (one["score"] is None) == (one["examples"] is None)
                 if basis is not None:
                     assert one["score"] == basis.estimate and one["seeds"] == 1
@@ -89,7 +86,7 @@ def test_every_field_is_documented_and_every_documented_field_is_written() -> No
     chosen = replace(records[-1], predictions={"selection": fake.answers(0.6, part="selection")})
     assert chosen.run.stage == "final"
     for given, found in ((study, [*records, chosen]), (paper, []), (translation, said)):
-        document = build_study_json(given, build_report(given, found, [], findings))
+        document = build_study_json(build_report(given, found, [], findings))
         seen |= set(field_paths(document))
     assert seen == set(FIELDS)
     assert set(FIELDS) >= OPEN
@@ -100,7 +97,7 @@ def test_each_run_has_its_own_score_with_interval_and_says_of_how_many(tmp_path:
     run = fake.make_run(study, "final", "lora", 1)
     parts = {"test": fake.answers(0.7), "selection": fake.answers(0.6, n=40, part="selection")}
     silent = fake.record(fake.make_run(study, "final", "lora", 2), outcome="error")
-    path = write_json(study, [fake.record(run, parts), silent], [], tmp_path / "s.json")
+    path = write_json(build_report(study, [fake.record(run, parts), silent]), tmp_path / "s.json")
     lora = next(c for c in read_json(path)["tasks"][0]["cells"] if c["method"] == "lora")
     first, second = lora["runs"]
     for name, part in parts.items():
@@ -117,7 +114,7 @@ def test_each_run_has_its_own_score_with_interval_and_says_of_how_many(tmp_path:
 
 def test_a_file_of_before_these_fields_is_read(tmp_path: Path) -> None:
     study, records, findings = full_of_everything()
-    document = build_study_json(study, build_report(study, records, [], findings))
+    document = build_study_json(build_report(study, records, [], findings))
     for run in (r for t in document["tasks"] for c in t["cells"] for r in c["runs"]):
         del run["score"], run["selection"]
         for point in run["curve"]:
@@ -139,7 +136,7 @@ def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
     ]
     run = fake.make_run(study, "final", "lora", 1)
     records = [fake.record(run, {"test": fake.answers(0.7)}, loss=math.nan, result={"curve": bad})]
-    path = write_json(study, records, [], tmp_path / "s.json")
+    path = write_json(build_report(study, records), tmp_path / "s.json")
     text = path.read_text(encoding="utf-8")
     assert "NaN" not in text and "Infinity" not in text
     lora = next(c for c in read_json(path)["tasks"][0]["cells"] if c["method"] == "lora")
@@ -151,7 +148,9 @@ def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
 
 def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
     study, records, _ = full_of_everything()
-    first, second = (write_json(study, records, [], tmp_path / n).read_bytes() for n in "ab")
+    first, second = (
+        write_json(build_report(study, records), tmp_path / n).read_bytes() for n in "ab"
+    )
     assert first == second and first.isascii()
 
 
@@ -178,4 +177,4 @@ def test_what_is_no_study_is_refused(tmp_path: Path, text: str, said: str) -> No
 def test_nothing_is_left_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(StoreError, match="the JSON cannot be written"):
-        write_json(fake.study(), [], [], tmp_path / "file" / "s.json")
+        write_json(build_report(fake.study(), []), tmp_path / "file" / "s.json")

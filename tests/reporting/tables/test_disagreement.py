@@ -8,7 +8,6 @@ from support import fake_records as fake
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
 from paretune.reporting.tables import disagreement as beside
-from paretune.reporting.tables.disagreement import find_disagreements
 
 STUDY = {"tasks": [fake.own_task("t")], "protocol": {"seeds": [1, 2, 3]}}
 
@@ -27,7 +26,7 @@ def records_of(study, answers: dict[str, list[list[int]]], label: list[int]) -> 
 def found_in(answers, label, **changes):
     study = fake.study(**{**STUDY, **changes})
     (task,) = build_report(study, records_of(study, answers, label)).tasks
-    return find_disagreements(task)
+    return task.disagreement
 
 
 def test_counts_are_over_the_seeds_that_both_have() -> None:
@@ -69,7 +68,7 @@ def test_one_run_stands_beside_every_seed_and_strangers_beside_none() -> None:
     stranger = fake.make_run(study, "final", "lora", 9)
     records.append(fake.record(stranger, {"test": fake.predictions(label, [1, 1])}))
     (task,) = build_report(study, records).tasks
-    lonely = find_disagreements(task)
+    lonely = task.disagreement
     assert lonely.pairs[0].runs == 0
     assert lonely.count(lonely.pairs[0], 0) == "–"
     assert lonely.basis(lonely.pairs[0]) == "no seed that both have: nothing can be counted"
@@ -105,7 +104,7 @@ def test_labels_are_named_where_the_study_names_them() -> None:
 def test_the_two_highest_methods_stand_there_first() -> None:
     study = fake.study(**STUDY)
     (task,) = build_report(study, fake.whole(study)).tasks
-    found = find_disagreements(task)
+    found = task.disagreement
     names = {found.sides[found.shown.a].name, found.sides[found.shown.b].name}
     assert names == {"full", "lora"}
     for pair in found.pairs:
@@ -117,13 +116,13 @@ def test_numbers_and_single_methods_have_none() -> None:
     assert found_in({"full": [[0, 1]]}, [0, 1]) is None
     study = fake.study(**STUDY)
     (task,) = build_report(study, []).tasks
-    assert find_disagreements(task) is None
+    assert task.disagreement is None
 
 
 def test_the_page_has_the_pair_without_javascript(tmp_path: Path) -> None:
     study = fake.study(**STUDY)
     records = fake.whole(study)
-    text = write_page(study, records, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(study, records), tmp_path / "r.html").read_text("utf-8")
     assert "60 test examples × 3 pairs of runs" in text
     body = re.search(r'<tbody data-part="examples">(.*?)</tbody>', text, re.S)
     assert body is not None and 0 < body[1].count("<tr>") <= 25
@@ -134,5 +133,5 @@ def test_the_page_has_the_pair_without_javascript(tmp_path: Path) -> None:
     hostile = [
         fake.record(run, {"test": part}) for run, part in zip(runs, (evil, other), strict=True)
     ]
-    text = write_page(study, hostile, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(study, hostile), tmp_path / "r.html").read_text("utf-8")
     assert "<img src=x" not in text and "&lt;img src=x onerror=alert(1)&gt;" in text

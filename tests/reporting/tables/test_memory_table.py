@@ -10,9 +10,10 @@ from support import fake_records as fake
 from paretune.errors import StudyError
 from paretune.reporting.build import build_report
 from paretune.reporting.figures import memory_stack
-from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.figures.write_figures import write_figures
 from paretune.reporting.html.page import write_page
-from paretune.reporting.tables.memory_breakdown import build_memory_grid, explain_memory_difference
+from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.reporting.text.memory_difference import explain_memory_difference
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
 from paretune.verbs import report as gathering
@@ -33,13 +34,13 @@ def changed(records: list[Record], method: str, **measured: Any) -> list[Record]
 def test_why_full_is_heavier_in_words() -> None:
     study = fake.study()
     full, lora, _ = build_report(study, fake.whole(study)).tasks[0].rows
-    said = explain_memory_difference(full, lora)
+    said = explain_memory_difference(full.cell, lora.cell)
     assert said[0] == ("full took 1.85 GiB at its peak in training, lora 870 MiB: 1.00 GiB more.")
     assert said[1].startswith("One solo measurement each")
     assert said[3] == "  optimiser states: 895 MiB more (898 MiB against 2.26 MiB)"
     assert said[4].startswith("  gradients: 448 MiB more")
     assert said[-1].startswith("full trains 118 M parameters, lora 296 k")
-    assert "less" in explain_memory_difference(lora, full)[0]
+    assert "less" in explain_memory_difference(lora.cell, full.cell)[0]
 
 
 def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
@@ -47,18 +48,18 @@ def test_why_says_what_makes_a_comparison_unfair_or_impossible() -> None:
     records = changed(fake.whole(study), "lora", batch_size=4, not_measured={})
     full, lora, prompt = build_report(study, records).tasks[0].rows
     assert "not measured under the same conditions (batch 16 against 4)" in " ".join(
-        explain_memory_difference(full, lora)
+        explain_memory_difference(full.cell, lora.cell)
     )
     near = changed(records, "prompt", phases={"train": {"peak_bytes": 880 * 2**20}})
     rows = build_report(study, near).tasks[0].rows
-    assert "have not been told apart" in " ".join(explain_memory_difference(rows[1], rows[2]))
+    assert "cannot be told apart" in " ".join(explain_memory_difference(rows[1].cell, rows[2].cell))
     shut = changed(records, "prompt", phases={}, not_measured={"phases": "the counter is shut"})
     prompt = build_report(study, shut).tasks[0].rows[2]
-    assert explain_memory_difference(full, prompt) == (
+    assert explain_memory_difference(full.cell, prompt.cell) == (
         "The peak of prompt in training is not known: the counter is shut.",
     )
     none = build_report(study, [r for r in records if r.run.stage != "cost"]).tasks[0].rows[0]
-    assert "no solo measurement yet" in explain_memory_difference(none, lora)[0]
+    assert "no solo measurement yet" in explain_memory_difference(none.cell, lora.cell)[0]
 
 
 def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
@@ -66,7 +67,7 @@ def test_the_table_says_what_it_stands_on_and_what_it_cannot_tell() -> None:
     longer = {**fake.cost(fake.make_run(study, "cost", "lora", 1), 1.0).measured["components"]}
     longer["activations_bytes"] = 10**9
     records = changed(fake.whole(study), "lora", components=longer)
-    grid = build_memory_grid(build_report(study, records).tasks[0].measured_rows)
+    grid = build_report(study, records).tasks[0].memory_table
     assert grid is not None
     assert grid.above.startswith("One solo measurement each, in a fresh process.")
     texts = {row.method: texts for row, texts in grid.rows}
@@ -83,7 +84,9 @@ def test_terminal_and_page_show_where_the_bytes_go(tmp_path: Path) -> None:
     out = io.StringIO()
     print_tables(build_report(study, fake.whole(study)), Console(file=out, width=80))
     assert "Where the bytes go. One solo measurement each" in " ".join(out.getvalue().split())
-    text = write_page(study, fake.whole(study), [], tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
+        "utf-8"
+    )
     assert 'id="bytes-table-1">Where the bytes go</h3>' in text
     for kind in ("weights", "gradients", "optimizer", "activations", "rest"):
         assert f'<rect class="{kind}"' in text
@@ -99,7 +102,9 @@ def test_segments_are_to_scale_and_hostile_names_are_escaped(tmp_path: Path) -> 
     assert full.length is not None
     assert sum(length for _, length in full.segments) == pytest.approx(full.length)
     assert [x for _, x, _ in full.stacked][1] == pytest.approx(full.segments[0][1])
-    text = write_page(study, fake.whole(study), [], tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(study, fake.whole(study)), tmp_path / "r.html").read_text(
+        "utf-8"
+    )
     assert "<b onclick" not in text and "\x1b" not in text
 
 
@@ -107,7 +112,7 @@ def test_a_pdf_is_the_same_bytes_again_and_carries_no_date(tmp_path: Path) -> No
     study = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
     records = fake.cell(study, "lora", 0.7)
     first, second = (
-        write_figures(study, records, [], tmp_path / at, formats=("pdf",)) for at in "ab"
+        write_figures(build_report(study, records), tmp_path / at, formats=("pdf",)) for at in "ab"
     )
     assert [path.name for path in first] == ["t.pdf", "t-bytes.pdf"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]

@@ -6,7 +6,7 @@ from support import fake_records as fake
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page
-from paretune.reporting.tables.prediction_error import build_prediction_grids, format_ratios
+from paretune.reporting.tables.prediction_error import format_ratios
 from paretune.store.record import Record
 from paretune.study import Study
 
@@ -25,7 +25,7 @@ def worked(study: Study) -> list[Record]:
 def test_the_page_lays_prediction_beside_measurement() -> None:
     study = fake.study()
     report = build_report(study, worked(study))
-    grids = build_prediction_grids(report)
+    grids = [task.prediction_error for task in report.tasks]
     assert len(grids) == 2 and grids[0] is not None
     rows = {row.method: texts for row, texts in grids[0].rows}
     assert set(rows) == {"full", "lora", "prompt"}
@@ -41,7 +41,7 @@ def test_the_page_lays_prediction_beside_measurement() -> None:
 def test_without_a_basis_nothing_is_said() -> None:
     study = fake.study()
     report = build_report(study, fake.whole(study))
-    assert build_prediction_grids(report) == (None, None)
+    assert [task.prediction_error for task in report.tasks] == [None, None]
     assert "Prediction against measurement" not in render_page(report)
 
 

@@ -10,8 +10,8 @@ from sacrebleu.metrics import CHRF
 from support import fake_translations as made
 
 from paretune.reporting.build import build_report
-from paretune.reporting.html import scripts
 from paretune.reporting.html.page import write_page
+from paretune.reporting.json.script_json import dump_script_json
 from paretune.reporting.tables.segment_differences import LONGEST, SHOWN, find_segment_differences
 
 STUDY = made.study()
@@ -20,7 +20,9 @@ RECORDS = made.whole(STUDY)
 
 def found_in(records, **more):
     (task,) = build_report(STUDY, records).tasks
-    return find_segment_differences(task, **more)
+    if more:
+        return find_segment_differences(task.all_rows, task.languages, **more)
+    return task.segments
 
 
 def texts_of(method: str) -> dict[int, tuple[str, ...]]:
@@ -78,10 +80,10 @@ def test_sources_are_what_copy_source_said_and_lacking_where_it_has_not_run() ->
 
 
 def test_room_is_shared_between_pairs_and_never_exceeded() -> None:
-    found = found_in(RECORDS, room=6_000)
-    values = found.values()
+    found = found_in(RECORDS, text_bytes=6_000)
+    values = found.script_data()
     rows = [one for pair in values["pairs"] for one in pair["shown"]]
-    assert len(scripts.embed_json(values["texts"])) + len(scripts.embed_json(rows)) < 6_000
+    assert len(dump_script_json(values["texts"])) + len(dump_script_json(rows)) < 6_000
     shown = [len(pair.shown) for pair in found.pairs]
     assert max(shown) < SHOWN and max(shown) - min(shown) <= 1
     assert f"the {len(found.shown.shown)} with the largest difference are shown" in (
@@ -131,7 +133,7 @@ def test_hostile_and_endless_texts_are_text_and_cut(tmp_path: Path) -> None:
         )
         for r in records
     ]
-    text = write_page(STUDY, records, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(STUDY, records), tmp_path / "r.html").read_text("utf-8")
     assert "<img src=x" not in text and "\x1b" not in text and "\u202e" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text and "Long texts are cut" in text
     assert "a" * (LONGEST + 1) not in text
@@ -141,7 +143,7 @@ def test_hostile_and_endless_texts_are_text_and_cut(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_a_pair_without_javascript(tmp_path: Path) -> None:
-    text = write_page(STUDY, RECORDS, (), tmp_path / "r.html").read_text("utf-8")
+    text = write_page(build_report(STUDY, RECORDS), tmp_path / "r.html").read_text("utf-8")
     part = text[text.index('id="segments-1"') : text.index('class="disagree-data"')]
     assert "80 test segments × 3 pairs of runs" in part
     assert part.count("<li>") == SHOWN and part.count('lang="sl"') == SHOWN

@@ -40,13 +40,13 @@ def hostile() -> Table:
 def test_every_table_in_every_format(tmp_path: Path) -> None:
     study = fake.study(models=["a", "b"])
     bad = fake.record(fake.make_run(study, "final", "lora", 1), outcome="error", message=EVIL)
-    written = write_tables(study, [*fake.whole(study), bad], [], tmp_path / "t")
+    written = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "t")
     names = set(TABLES) - {"translations", "peft-results"}
     assert {path.name for path in written} == {
         f"{name}.{form}" for name in names for form in ("tex", "md", "csv", "parquet")
     }
-    assert write_tables(study, [], [], tmp_path / "none") == []
-    again = write_tables(study, [*fake.whole(study), bad], [], tmp_path / "again")
+    assert write_tables(build_report(study, []), tmp_path / "none") == []
+    again = write_tables(build_report(study, [*fake.whole(study), bad]), tmp_path / "again")
     assert [p.read_bytes() for p in written] == [p.read_bytes() for p in again]
 
 

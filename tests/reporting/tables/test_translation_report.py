@@ -18,10 +18,11 @@ from support.html_tags import Tags
 from paretune import metrics
 from paretune.contrib.slobench import official_scores
 from paretune.errors import MissingDependencyError
-from paretune.reporting.build import Report, build_report
+from paretune.reporting.build import build_report
 from paretune.reporting.figures import bars, learning_curves
-from paretune.reporting.figures.mpl_bars import write_figures
+from paretune.reporting.figures.write_figures import write_figures
 from paretune.reporting.html.page import write_page
+from paretune.reporting.model import Report
 from paretune.reporting.text.formatting import format_interval
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record
@@ -38,7 +39,7 @@ def told(report: Report, width: int = 80) -> str:
 
 
 def page(study: Study, records: list[Record], folder: Path) -> str:
-    return write_page(study, records, [], folder / "page.html").read_text("utf-8")
+    return write_page(build_report(study, records), folder / "page.html").read_text("utf-8")
 
 
 def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
@@ -249,7 +250,7 @@ def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> Non
     ids = [given["id"] for _, given in tags.seen if "id" in given]
     assert len(ids) == len(set(ids))
     assert 'id="grid-1-2"' in text
-    drawn = write_figures(study, records, [], tmp_path, formats=("svg",))
+    drawn = write_figures(build_report(study, records), tmp_path, formats=("svg",))
     # No picture of bytes: the made-up parts exceed the peak.
     assert [path.name for path in drawn] == ["help-sl-en.svg", "help-sl-en-front.svg"]
 

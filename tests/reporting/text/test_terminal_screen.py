@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from support import fake_records as fake
 
-from paretune.reporting.build import Report, build_report
+from paretune.reporting.build import build_report
+from paretune.reporting.model import Report
 from paretune.reporting.overview import build_overview
 from paretune.reporting.text.terminal_screen import print_screen
 
