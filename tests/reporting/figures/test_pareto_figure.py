@@ -105,7 +105,9 @@ def test_every_point_is_a_link_to_its_row_that_says_it_whole(tmp_path: Path) -> 
     below = text[start : text.index("<table", start)]
     for part in (wide, below):
         links = re.findall(r'<a href="#([^"]+)" aria-label="([^"]+)">', part)
-        assert [link for link, _ in links] == [mark.row_id for mark in pareto.figures[0].labelled_marks]
+        assert [link for link, _ in links] == [
+            mark.row_id for mark in pareto.figures[0].labelled_marks
+        ]
         for link, said in links:
             row = re.search(rf'<tr id="{link}".*?</tr>', text)
             assert row is not None and said.split(",")[0] in row[0]
