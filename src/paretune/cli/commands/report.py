@@ -65,9 +65,7 @@ def report(
     more = {"figures": files.figures, "tables": files.tables}
     if not as_json:
         page = files.page or files.output
-        show_report(
-            built, results.folder, study.as_typed(store), page, details=details, **more
-        )
+        show_report(built, results.folder, study.as_typed(store), page, details=details, **more)
         return
     if files.output is None:
         echo_json(build_study_json(built))
