@@ -67,8 +67,7 @@ def run(
         built = load_results(result.study, result.folder).build_report()
         show_report(built, result.folder, study.as_typed(store))
     if failed:
-        names = "
-".join(f"  {one.run_id}: {one.message}" for one in failed)
+        names = "\n".join(f"  {one.run_id}: {one.message}" for one in failed)
         raise RunsFailedError(
             f"{len(failed)} runs stopped with an error:\n{names}\n",
             remedy="`paretune run --retry` tries them again.",
