@@ -96,7 +96,7 @@ def test_plan_is_whole_at_80_columns_and_writes_nothing(
     assert row.split()[:4] == ["tiny", "lora-of-rank-two", "3+2+1", "0/6"]
     assert "20 runs, 0 done" in out
     # LoRA with LoRA, and head_only, which is always there, with itself.
-    assert "10 of 20 train together on one backbone, 5 at once at most.\n" in out
+    assert "10 of 20 train together on one backbone, at most 5 at once.\n" in out
     assert max(map(len, out.splitlines()[:-6])) <= 80
     _, every, _ = command(capsys, "plan", file, "--every")
     assert sum(line.startswith("words x ") for line in every.splitlines()) == 20
@@ -273,7 +273,7 @@ def test_new_writes_a_study_that_loads_and_never_over_another(
     assert study.tasks[0].labels == ("no", "yes")
     assert study.tasks[0].test == str(tmp_path / "test.csv")
     code, _, err = command(capsys, "new", "train.csv", "-o", "mine.yaml")
-    assert code == 2 and "is already there" in err
+    assert code == 2 and "exists already" in err
     for name in shipped_studies():
         code, _, _ = command(capsys, "new", name)
         assert code == 0

@@ -155,14 +155,14 @@ def test_workers_are_counted_by_what_the_coming_runs_need(machine: Any) -> None:
 
 
 def test_why_is_said(machine: Any) -> None:
-    from paretune.verbs.worker_sentence import explain_worker_count
+    from paretune.verbs.workers import explain_worker_count
 
     machine(2, 16 * GIB)
     large, small = worker_bytes(7 * GIB), worker_bytes(GIB)
-    assert "so 1 train at once where 2 cores" in explain_worker_count(
+    assert "so 1 train at once on 2 cores" in explain_worker_count(
         choose_worker_count([large] * 2, "cpu", 1)
     )
-    assert "runs wait where they would not fit" in explain_worker_count(
+    assert "runs wait while they would not fit" in explain_worker_count(
         choose_worker_count([small, small, large], "cpu", 1)
     )
     assert "may not fit" in explain_worker_count(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from paretune.planning.worker_count import WorkerCount, worker_bytes
 from paretune.study import Run, Study
 from paretune.verbs import study_input
+from paretune.verbs.workers import WorkerOptions, Workers
 
 if TYPE_CHECKING:
     from paretune.store.record import Record
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 class PredictedRun:
     """One run, whether it has ended, and what it takes.
 
-    ``seconds`` on one worker, alone, None where nothing tells them; ``peak_bytes`` above the
-    process before the model, None where the run needs no model; ``basis``: what the seconds rest
-    on, ``memory_basis``: what the bytes do. ``fleet_capacity``: how many runs like it may train
-    together on
-    one backbone, of which ``fleet_key`` (a name) are left; ``fleet_by_default``: without
-    ``--fleet``, as they
-    are faster together. ``weight_bytes``: of what a final run trains, 0 for all others.
+    Attributes:
+        run: the run.
+        done: whether it has ended.
+        seconds: on one worker, alone; None if nothing is known to predict them from.
+        peak_bytes: above the process before the model is loaded; None if it needs no model.
+        basis: what the seconds are predicted from.
+        memory_basis: what the bytes are predicted from.
+        weight_bytes: size of the weights that a final run trains; 0 for all others.
+        fleet_key: equal for runs that can train together; empty if it trains alone.
+        fleet_capacity: how many of them can train together on one backbone.
+        fleet_by_default: whether they do so without ``--fleet``, since it is faster.
     """
 
     run: Run
@@ -53,7 +58,7 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        """How many train at once."""
+        """How many processes train at once."""
         return self.worker_plan.count
 
     @property
@@ -99,111 +104,97 @@ class Plan:
     @property
     def cells(self) -> Mapping[tuple[str, str, str], tuple[PredictedRun, ...]]:
         """The runs by task, model and method, in the study's order of tasks."""
-        found: dict[tuple[str, str, str], list[PredictedRun]] = {}
-        for expected in self.runs:
-            found.setdefault(expected.run.cell, []).append(expected)
+        cells: dict[tuple[str, str, str], list[PredictedRun]] = {}
+        for run in self.runs:
+            cells.setdefault(run.run.cell, []).append(run)
         order = [task.key for task in self.study.tasks]
-        ordered = sorted(found, key=lambda cell: order.index(cell[0]))
-        return {cell: tuple(found[cell]) for cell in ordered}
+        ordered = sorted(cells, key=lambda cell: order.index(cell[0]))
+        return {cell: tuple(cells[cell]) for cell in ordered}
 
 
 def total_seconds(runs: Iterable[PredictedRun]) -> float | None:
-    """What they take in all, one after another; None where it is not known of one."""
-    known = [run.seconds for run in runs]
-    told = [seconds for seconds in known if seconds is not None]
-    return sum(told) if len(told) == len(known) else None
+    """Seconds of all, one after another; None if those of one are not known."""
+    seconds = [run.seconds for run in runs]
+    known = [one for one in seconds if one is not None]
+    return sum(known) if len(known) == len(seconds) else None
 
 
 def plan(
     study: Study | Path | str,
     *,
     store: Path | str | None = None,
-    workers: int | None = None,
-    threads: int = 1,
-    device: str = "auto",
-    online: bool = False,
+    **options: Unpack[WorkerOptions],
 ) -> Plan:
-    """Predict a study without starting, making or keeping anything.
+    """Predict a study without starting or writing anything.
 
     Args:
         study: a study, its file, or the name of a shipped one.
-        store: folder of the results; ``studies/NAME`` by default. What ended there is known.
-        workers: processes that train at once; as many as cores and memory allow by default.
-        threads: of each worker.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        online: models and data may be fetched from the hub.
+        store: folder of the results; ``studies/NAME`` by default. Runs that ended there are done.
+        options: ``workers``, ``threads``, ``device``, ``online`` (:class:`WorkerOptions`).
 
     Raises:
         ParetuneError: the study, its data, a model or a method cannot be used.
     """
-    given = study_input.resolve_study(
-        study
-    )  # before torch is imported: a slip of the pen costs no seconds
+    # Before torch is imported: a typing error costs no seconds.
+    study = study_input.resolve_study(study)
     from paretune.execution.fleet_claims import fleet_budget_bytes
     from paretune.execution.local import DEFAULT_FLEET_SIZE
-    from paretune.measuring.devices import resolve_device
     from paretune.measuring.speed import measure_matmul_speed
     from paretune.planning import preflight
     from paretune.planning.pending import plan_pending_runs
     from paretune.planning.predicted_cost import CostPredictor
-    from paretune.planning.worker_count import choose_worker_count
     from paretune.store import Store
     from paretune.training.fleet.capacity import fleet_key
 
-    folder = study_input.store_folder(given, store)
-    device = resolve_device(device)
+    folder = study_input.store_folder(study, store)
+    workers = Workers.resolve(**options)
     records: list[Record] = []
     if (folder / "study.db").is_file():
         with Store.open(folder) as opened:
-            context = preflight.make_context(opened, device, offline=not online)
-            records = study_input.load_records(given, opened)
+            context = preflight.make_context(opened, workers.device, offline=workers.offline)
+            records = study_input.load_records(study, opened)
     else:
-        context = preflight.make_context(None, device, offline=not online)
-    ready, waiting = plan_pending_runs(given, context, records)
+        context = preflight.make_context(None, workers.device, offline=workers.offline)
+    ready, waiting = plan_pending_runs(study, context, records)
     ended = {record.run_id for record in records}
-    cost_seconds = given.protocol.cost_seconds
+    cost_seconds = study.protocol.cost_seconds
     predictor = CostPredictor(
         context,
         preflight.select_matmul_speeds(measure_matmul_speed()),
         records,
-        device,
+        workers.device,
         cost_seconds,
     )
     coming = [p.run for p in ready if p.run_id not in ended] + waiting
-    needs = [
-        worker_bytes(predictor.predict_peak_bytes(run)) for run in coming if run.stage != "cost"
-    ]
-    employed = (
-        WorkerCount(workers, workers) if workers else choose_worker_count(needs, device, threads)
-    )
-    budget = fleet_budget_bytes(employed.count, device)
+    worker_count = workers.count(coming, predictor)
+    budget_bytes = fleet_budget_bytes(worker_count.count, workers.device)
 
-    def expected(run: Run, *, done: bool) -> PredictedRun:
-        found = predictor.predict(run)
-        seats, unasked = predictor.predict_fleet_size(run, DEFAULT_FLEET_SIZE, budget)
+    def predict(run: Run, *, done: bool) -> PredictedRun:
+        cost = predictor.predict(run)
+        capacity, by_default = predictor.predict_fleet_size(run, DEFAULT_FLEET_SIZE, budget_bytes)
         return PredictedRun(
             run,
             done,
-            found.seconds,
-            found.peak_bytes,
-            found.basis,
-            found.memory_basis,
-            predictor.predict_weight_bytes(run) if run.stage == "final" else 0,
-            fleet_key(run) if seats > 1 else "",
-            seats,
-            unasked,
+            cost.seconds,
+            cost.peak_bytes,
+            cost.basis,
+            cost.memory_basis,
+            weight_bytes=predictor.predict_weight_bytes(run) if run.stage == "final" else 0,
+            fleet_key=fleet_key(run) if capacity > 1 else "",
+            fleet_capacity=capacity,
+            fleet_by_default=by_default,
         )
 
     order = {"tune": 0, "final": 1, "cost": 2}
     runs = [(p.run, p.run_id in ended) for p in ready] + [(run, False) for run in waiting]
     return Plan(
-        study=given,
+        study=study,
         runs=tuple(
-            expected(run, done=done)
+            predict(run, done=done)
             for run, done in sorted(runs, key=lambda pair: order[pair[0].stage])
         ),
-        worker_plan=employed,
-        threads=threads,
-        device=device,
-        precision=context.describe_precisions(given),
+        worker_plan=worker_count,
+        threads=workers.threads,
+        device=workers.device,
+        precision=context.describe_precisions(study),
     )

@@ -60,7 +60,7 @@ def plan(
 
 def _workers_sentence(plan: Plan) -> str:
     """A line on memory, where it was asked how many may train at once."""
-    from paretune.verbs.worker_sentence import explain_worker_count
+    from paretune.verbs.workers import explain_worker_count
 
     sentence = explain_worker_count(plan.worker_plan)
     return f"{sentence}\n" if sentence else ""
