@@ -1,7 +1,5 @@
-"""From a file to token ids: read strictly, build, audit, split, encode, batch. No torch."""
+"""From a file to examples: read strictly, build, audit, split. Needs no torch.
 
-from paretune.data.checks.audit import audit, audit_truncation
-from paretune.data.example import Dataset, Example
-from paretune.data.finding import Finding
-
-__all__ = ["Dataset", "Example", "Finding", "audit", "audit_truncation"]
+``formats/`` reads files into rows, ``sources/`` finds and downloads them, ``build`` makes examples
+of rows, ``checks/`` audits a dataset, ``schema_inference/`` guesses what ``paretune new`` writes.
+"""

@@ -9,7 +9,7 @@ from paretune.data import labels as spelling
 from paretune.data import tabular
 from paretune.data.example import Example, Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.study import Label
 
 Texts = Mapping[str, str]

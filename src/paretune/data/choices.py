@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from paretune.data.build import InvalidLabel, LabelParser, Texts, make_missing_label
 from paretune.data.finding import Finding, raise_for_findings
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text, match_choice
 from paretune.errors import DataError
 

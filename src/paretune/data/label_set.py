@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text, fold_label, sort_labels
 from paretune.errors import DataError
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from paretune.data import labels as spelling
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.errors import StudyError
 from paretune.study import Label
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.study import TaskKind, TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]

@@ -20,7 +20,7 @@ from typing import Any
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
 from paretune.data.normalise import normalise_text
 from paretune.data.sources import superglue_release

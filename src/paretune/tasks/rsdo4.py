@@ -24,7 +24,7 @@ import numpy as np
 
 from paretune.data.finding import Finding
 from paretune.data.formats.parallel_corpus import read_parallel_corpus
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.sources import hub_datasets
 from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError

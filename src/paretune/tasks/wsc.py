@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from paretune.data.example import Segments
 from paretune.data.finding import Finding, truncate_findings
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.sources import superglue_release
 from paretune.data.spans import Span, find_span, mark_spans
 from paretune.data.task import Task

@@ -10,7 +10,8 @@ import pytest
 
 from paretune.data.formats.parallel_corpus import read_parallel_corpus
 from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
-from paretune.data.formats.read import Row, read_rows
+from paretune.data.formats.read import read_rows
+from paretune.data.formats.row import Row
 from paretune.data.formats.tmx import read_units
 from paretune.data.split import sample_held_out
 from paretune.errors import DataError

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from paretune.contrib.paper.claims import find_flaw, load_claims
 from paretune.contrib.paper.published import STEP, PublishedRun, find_constant_label
-from paretune.data.formats.read import Row, read_rows
+from paretune.data.formats.read import read_rows
+from paretune.data.formats.row import Row
 from paretune.errors import DataError
 
 COLUMNS = (

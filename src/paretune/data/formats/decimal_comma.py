@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.labels import cell_text
 from paretune.data.tabular import parse_number
 

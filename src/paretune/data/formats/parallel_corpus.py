@@ -20,7 +20,8 @@ from paretune.data.checks.language import (
 from paretune.data.formats import tmx
 from paretune.data.formats.csv import detect_delimiter, parse_rows
 from paretune.data.formats.plain_text import read_line_pairs
-from paretune.data.formats.read import EXTENSIONS, Row, list_members, read_rows, read_text
+from paretune.data.formats.read import EXTENSIONS, list_members, read_rows, read_text
+from paretune.data.formats.row import Row
 from paretune.errors import DataError
 
 _NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}

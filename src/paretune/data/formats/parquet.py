@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any
 
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.errors import DataError
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from paretune.data.formats.read import EXTENSIONS, Row, list_members, read_text
+from paretune.data.formats.read import EXTENSIONS, list_members, read_text
+from paretune.data.formats.row import Row
 from paretune.errors import DataError
 
 LanguagePair = tuple[str, str]

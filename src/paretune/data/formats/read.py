@@ -8,25 +8,15 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from paretune.data.formats import csv, jsonl, parquet
+from paretune.data.formats.row import Row
 from paretune.errors import DataError
 
 EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 MAX_MEMBER_BYTES = 1 << 30
 """Bytes that a zip member may unpack to; a zip that promises or delivers more is refused."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row: column name to value, and its place: ``train.csv line 412``.
-
-    The line is where the row begins in the file (rows of a Parquet file are counted from 1).
-    """
-
-    values: dict[str, object]
-    where: str
 
 
 def read_rows(path: Path | str) -> list[Row]:
@@ -35,8 +25,6 @@ def read_rows(path: Path | str) -> list[Row]:
     Raises:
         DataError: missing, empty, of an unknown ending, or not strictly what its ending says.
     """
-    from paretune.data.formats import csv, jsonl, parquet
-
     data, name = _read_file(str(path))
     ending = PurePosixPath(name).suffix.lower()
     if ending == ".parquet":
@@ -55,8 +43,6 @@ def read_declared_labels(path: Path | str, column: str) -> tuple[str, ...] | Non
     """Label names that a Parquet file written by `datasets` declares for a column, else None."""
     if PurePosixPath(str(path)).suffix.lower() != ".parquet":
         return None
-    from paretune.data.formats import parquet
-
     return parquet.parse_declared_labels(*_read_file(str(path)), column)
 
 

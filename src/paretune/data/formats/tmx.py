@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from paretune.data.checks.language import language_code
-from paretune.data.formats.read import Row, read_bytes
+from paretune.data.formats.read import read_bytes
+from paretune.data.formats.row import Row
 from paretune.errors import DataError
 
 _CODES = ("bpt", "ept", "ph", "it", "ut")

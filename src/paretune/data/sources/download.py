@@ -15,6 +15,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import IO
 
+from paretune.atomic_write import sync_folder
 from paretune.data.sources.cache_dir import data_home as default_home
 from paretune.errors import DataError, NetworkError
 
@@ -160,7 +161,7 @@ def _download_file(
                 "files, or the mirror is wrong.",
             )
         part.replace(target)
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 class _RetryableError(Exception):
@@ -244,16 +245,6 @@ def _matches(path: Path, file: PinnedFile) -> bool:
         return False
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":
-        return  # a folder cannot be opened there
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -12,8 +12,6 @@ same rows in every process and on every day, and only fetching needs the extra `
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from paretune.atomic_write import replace_file, write_atomically
 from paretune.data.finding import Finding
 from paretune.data.formats import parquet
-from paretune.data.formats.read import Row
+from paretune.data.formats.row import Row
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import DataError, NetworkError, ParetuneError
 from paretune.study import TaskSpec
@@ -123,10 +122,10 @@ def fetch_splits(spec: TaskSpec) -> None:
         for part, split in kept.splits.items():
             if not kept.file(part).is_file():
                 loaded = datasets.load_dataset(name, config, split=split, revision=commit, **place)
-                with _write_atomically(kept.file(part)) as fresh:
+                with replace_file(kept.file(part)) as fresh:
                     loaded.to_parquet(fresh)
-    _write_text(folder / "splits.json", json.dumps(held))
-    _write_text(_revision_file(spec), commit)
+    write_atomically(folder / "splits.json", json.dumps(held))
+    write_atomically(_revision_file(spec), commit)
 
 
 def _require_cached(spec: TaskSpec) -> _CachedDataset:
@@ -208,24 +207,6 @@ def _resolve_commit(name: str, revision: str | None) -> str:
     from huggingface_hub import HfApi
 
     return str(HfApi().dataset_info(name, revision=revision).sha)
-
-
-@contextmanager
-def _write_atomically(target: Path) -> Iterator[Path]:
-    """A path to write to, which becomes ``target`` in one step when all went well."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, fresh = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    os.close(handle)
-    try:
-        yield Path(fresh)
-        Path(fresh).replace(target)
-    finally:
-        Path(fresh).unlink(missing_ok=True)
-
-
-def _write_text(target: Path, text: str) -> None:
-    with _write_atomically(target) as fresh:
-        fresh.write_text(text)
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from paretune.data.finding import Finding
-from paretune.data.formats.read import Row, read_rows
+from paretune.data.formats.read import read_rows
+from paretune.data.formats.row import Row
 from paretune.data.sources.cache_dir import data_home as default_home
 from paretune.data.task import TaskRows
 from paretune.errors import DataError

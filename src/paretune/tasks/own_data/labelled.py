@@ -25,7 +25,8 @@ from paretune.data.choices import expand_choice_columns, make_choice_resolver
 from paretune.data.example import Dataset, Example, Segments
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.formats.decimal_comma import convert_decimal_commas
-from paretune.data.formats.read import Row, read_declared_labels, read_rows
+from paretune.data.formats.read import read_declared_labels, read_rows
+from paretune.data.formats.row import Row
 from paretune.data.label_set import (
     check_label_order,
     collapse_label_problems,

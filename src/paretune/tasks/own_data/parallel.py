@@ -15,7 +15,8 @@ from paretune.data.build import BuildResult, ColumnMapping, build_examples, make
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.formats.plain_text import read_line_pairs, resolve_pair_files
-from paretune.data.formats.read import Row, read_rows
+from paretune.data.formats.read import read_rows
+from paretune.data.formats.row import Row
 from paretune.data.formats.tmx import read_units
 from paretune.data.labels import cell_text
 from paretune.data.sources import hub_datasets
