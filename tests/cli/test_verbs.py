@@ -168,7 +168,7 @@ def test_check_counts_the_texts_that_virtual_tokens_leave_no_room_for(
     train, test = steps["prompt"].findings
     assert (train.code, train.severity) == ("less-room", "warning")
     assert train.what.startswith(
-        f"prompt: {positions - 9} virtual tokens leave 9 of {positions} positions to the text. "
+        f"prompt: {positions - 9} virtual tokens leave 9 of {positions} positions for the text. "
     )
     texts = load_dataset(study.tasks[0]).train
     longer = sum(n > 9 for n in count_tokens(texts, AutoTokenizer.from_pretrained(model)))

@@ -66,7 +66,7 @@ def test_the_untuned_model_may_be_named_and_the_probe_may_not(study: Study) -> N
     assert len(expand_study(named, StudyContext(), [])) == len(
         expand_study(study, StudyContext(), [])
     )
-    with pytest.raises(MethodError, match="not translation"):
+    with pytest.raises(MethodError, match="head that is drawn for the task"):
         probe = study.model_copy(update={"methods": _named("head_only")})
         expand_study(probe, StudyContext(), [])
 

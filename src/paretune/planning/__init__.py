@@ -1,1 +1,1 @@
-"""From a study to its runs: what is asked for, checked, identified, and predicted."""
+"""From a study to its runs: expanded, checked, identified, and their cost predicted."""

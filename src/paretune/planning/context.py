@@ -22,11 +22,13 @@ NO_MODEL = ModelSpec(name="-")
 
 @dataclass
 class StudyContext:
-    """Answers about one study on this machine; everything is read once.
+    """Data, models and methods of one study on this machine; everything is read once.
 
-    ``auto_precision`` gives what ``precision: auto`` means here for a model of some width (None
-    without a model); the store keeps what was decided.
-    ``offline`` False allows models and datasets to be fetched from the hub.
+    Attributes:
+        auto_precision: what ``precision: auto`` means here for a model of some width (None without
+            a model); the store keeps what was decided.
+        offline: whether nothing may be fetched from the hub.
+        caches: data and models of this process.
     """
 
     auto_precision: Callable[[int | None], Precision] = lambda width: "fp32"
@@ -41,23 +43,23 @@ class StudyContext:
 
     def describe_precisions(self, study: Study) -> str:
         """The precision of the study's runs; where its models differ, that of each."""
-        found = {model.key: self.resolve_precision(study.training, model) for model in study.models}
-        if len(set(found.values())) == 1:
-            return next(iter(found.values()))
-        return ", ".join(f"{precision} ({name})" for name, precision in found.items())
+        by_model = {m.key: self.resolve_precision(study.training, m) for m in study.models}
+        if len(set(by_model.values())) == 1:
+            return next(iter(by_model.values()))
+        return ", ".join(f"{precision} ({name})" for name, precision in by_model.items())
 
     def dataset(self, spec: TaskSpec) -> Dataset:
-        """The data of a task; may fetch it when not offline."""
-        asked = None if self.offline else tasks.hub_source(spec)
-        if asked is not None:
-            hub_datasets.fetch_splits(asked)
+        """The data of a task; fetches it when not offline."""
+        hub_source = None if self.offline else tasks.hub_source(spec)
+        if hub_source is not None:
+            hub_datasets.fetch_splits(hub_source)
         return self.caches.dataset(spec)
 
     def source(self, spec: ModelSpec) -> ModelSource:
-        """Where a model's files lie; may fetch them when not offline.
+        """The files of a model; fetches them when not offline.
 
         Raises:
-            ModelError: there is none, or its config is that of a model which is not trained here.
+            ModelError: it is missing, or its config is of a kind that is not supported.
         """
         key = spec.model_dump_json()
         if key not in self.caches.sources:
@@ -67,28 +69,29 @@ class StudyContext:
         return self.caches.sources[key]
 
     def pin_revisions(self, study: Study) -> Study:
-        """The study with every hub model and dataset at the commit that was found for it.
+        """The study with every hub model and dataset pinned to its present commit.
 
-        Workers look for that commit, so a branch that moves meanwhile changes nothing.
+        Workers use that commit, so a branch that moves meanwhile changes nothing.
         """
-        pinned = []
+        pinned_tasks = []
         for task in study.tasks:
-            asked = tasks.hub_source(task)
-            if asked is not None:
-                found = self.dataset(task)
-                task = task.model_copy(
-                    update={"revision": hub_datasets.pin_revision(asked).revision}
-                )
-                self.caches.datasets.setdefault(task.model_dump_json(), found)
-            pinned.append(task)
-        models = []
+            hub_source = tasks.hub_source(task)
+            if hub_source is not None:
+                dataset = self.dataset(task)
+                revision = hub_datasets.pin_revision(hub_source).revision
+                task = task.model_copy(update={"revision": revision})
+                self.caches.datasets.setdefault(task.model_dump_json(), dataset)
+            pinned_tasks.append(task)
+        pinned_models = []
         for spec in study.models:
             source = self.source(spec)
             if source.revision is not None and not spec.name.startswith("package:"):
                 spec = spec.model_copy(update={"revision": source.revision})
                 self.caches.sources[spec.model_dump_json()] = source
-            models.append(spec)
-        return study.model_copy(update={"tasks": tuple(pinned), "models": tuple(models)})
+            pinned_models.append(spec)
+        return study.model_copy(
+            update={"tasks": tuple(pinned_tasks), "models": tuple(pinned_models)}
+        )
 
     def method(self, spec: MethodSpec) -> ConfiguredMethod | ConfiguredBaseline:
         """The method with its options checked.
@@ -99,7 +102,7 @@ class StudyContext:
         return methods.configure(spec)
 
     def check_method_serves(self, method: MethodSpec, task: TaskSpec) -> None:
-        """Check that the method can be asked to serve the task.
+        """Check that the method can serve the task.
 
         Raises:
             MethodError: it cannot, and why.
@@ -112,7 +115,7 @@ class StudyContext:
             raise MethodError(
                 f"{reason}.",
                 where=f"method {method.key} on task {task.key}",
-                remedy="Take the method or the task out of the study.",
+                remedy="Remove the method or the task from the study.",
             )
 
     def identify(self, run: Run) -> str:
@@ -127,11 +130,10 @@ class StudyContext:
 
 
 def choose_learning_rates(spec: MethodSpec, rates: Rates, trials: int) -> tuple[float, ...]:
-    """As many rates as every method may try, over the range that suits the method.
+    """The learning rates that a method tries: ``trials`` of them, the same number for all methods.
 
-    The study's own list is taken as it stands and must have ``trials`` entries: the same tuning
-    budget for all. Otherwise ``trials`` rates at equal ratios from the method's low to its high
-    (``rates``).
+    The study's own list, which must have ``trials`` entries; otherwise rates at equal ratios from
+    the method's lowest to its highest (``rates``).
 
     Raises:
         MethodError: the study gives more or fewer rates than ``protocol.trials``.

@@ -1,4 +1,4 @@
-"""What ``check`` looks at beside the data: every method on every model on every task, one step."""
+"""What ``check`` tries beside the data: one step of every method on every model and task."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ from paretune.training.dry_run import DirectionLosses, DryStep, compare_directio
 
 @dataclass(frozen=True)
 class DryRun:
-    """How one cell's dry step went. ``error`` is None where it went well.
+    """Outcome of one cell's dry step.
 
-    ``findings``: texts that are cut because the method leaves less room than others do.
+    Attributes:
+        run: the cell's cost run.
+        summary: what was trained; "" after an error.
+        error: None where it went well.
+        findings: texts that are truncated because the method leaves them fewer positions.
     """
 
     run: Run
-    said: str
+    summary: str
     error: ParetuneError | None
     findings: tuple[Finding, ...] = ()
 
 
 def find_truncations(study: Study, context: StudyContext) -> Iterator[Finding]:
-    """What the study's length, or the model's own, would cut; with each model's own tokenizer."""
+    """Texts that exceed the study's or the model's length, by each model's tokenizer."""
     for model in study.models:
         for task in study.tasks:
             dataset = context.dataset(task)
@@ -43,7 +47,7 @@ def find_truncations(study: Study, context: StudyContext) -> Iterator[Finding]:
 def check_translation_directions(
     study: Study, context: StudyContext
 ) -> Iterator[tuple[str, DirectionLosses]]:
-    """For each translation and model, which way the model translates."""
+    """Losses of each translation model in both directions, by task and model."""
     for task in study.tasks:
         for model in study.models:
             if task.is_translation:
@@ -69,28 +73,28 @@ def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> I
 
 
 def _find_extra_truncations(run: Run, stepped: DryStep, context: StudyContext) -> Iterator[Finding]:
-    """Texts that this method cuts and methods without virtual tokens do not."""
+    """Texts that are truncated with this method, but not without its virtual tokens."""
     dataset = context.dataset(run.task)
     loaded = context.caches.model(run.model, dataset)
     if stepped.text_tokens >= _text_length(run.training.max_length, loaded):
         return
-    for found in audit_truncation(
+    for finding in audit_truncation(
         dataset, loaded.tokenizer, stepped.text_tokens, _source_prefix(loaded)
     ):
         what = (
             f"{run.method.key}: {stepped.virtual_tokens} virtual tokens leave "
-            f"{stepped.text_tokens} of {loaded.anatomy.max_length} positions to the text. "
+            f"{stepped.text_tokens} of {loaded.anatomy.max_length} positions for the text. "
         )
         yield replace(
-            found,
+            finding,
             code="less-room",
-            what=what + found.what,
+            what=what + finding.what,
             remedy="Use fewer virtual tokens, or compare it knowing that it reads less.",
         )
 
 
 def _text_length(max_length: int, loaded: LoadedModel) -> int:
-    """Tokens of text where a method takes none for itself."""
+    """Tokens of text without virtual tokens."""
     return min(max_length, loaded.anatomy.max_length or max_length)
 
 

@@ -1,8 +1,8 @@
-"""From a study and what its runs have left so far to all runs that should exist.
+"""From a study and the records so far to all runs that should exist.
 
-A pure question asked again and again: runs on trial come first; when all trials of a cell have
-ended, its rate is chosen and the final seeds appear; the solo measurement of its cost stands last.
-Asking twice gives the same runs, so the same command always continues.
+A pure function, called again whenever runs have ended: trials of learning rates come first; when
+all trials of a cell have ended, its rate is chosen and the final seeds appear; its cost comes last.
+The same input gives the same runs, so the same command always continues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
 
 MAX_ROWS_FOR_FOLDS = 500
-"""Under this many training rows, rates are chosen by the mean over folds."""
+"""Below this many training rows, rates are chosen by the mean over folds."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PlannedRun:
 def expand_study(
     study: Study, context: StudyContext, records: Sequence[Record]
 ) -> list[PlannedRun]:
-    """All runs that the study asks for, given the records that exist; in the order to run them.
+    """All runs of the study, given the records that exist, in the order to run them.
 
     Raises:
         StudyError: two cells of the study would be the same runs under two names.
@@ -46,22 +46,22 @@ def expand_study(
 
 
 def find_possible_run_ids(study: Study, context: StudyContext) -> frozenset[str]:
-    """Identities of all runs that the study may come to ask for with the data and models of now.
+    """Identities of all runs that the study can have with its present data, models and code.
 
-    They do not hang on what has ended: final runs count at every rate that may be chosen, and all
-    runs in every precision that ``auto`` may mean.
+    Independent of what has ended: final runs at every rate that may be chosen, and all runs in
+    every precision that ``auto`` may mean.
     """
     return frozenset(
         planned.run_id
-        for meant in (lambda _: "fp32", lambda _: "bf16")
-        for planned in _plan_runs(study, replace(context, auto_precision=meant), None)
+        for auto_precision in (lambda _: "fp32", lambda _: "bf16")
+        for planned in _plan_runs(study, replace(context, auto_precision=auto_precision), None)
     )
 
 
 def _plan_runs(
     study: Study, context: StudyContext, ended: dict[str, Record] | None
 ) -> list[PlannedRun]:
-    """The runs to come after those that have ended; with None, all that may ever come."""
+    """The runs of a study given those that have ended; with None, all that are possible."""
     study = context.pin_revisions(study)
     for task in study.tasks:
         for method in study.methods:
@@ -94,7 +94,7 @@ def _plan_runs(
 
 
 def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
-    """The same runs; an error where two cells differ in nothing but their names."""
+    """Return the runs unless two cells differ in nothing but their names."""
     first: dict[str, Run] = {}
     for one in planned:
         other = first.setdefault(one.run_id, one.run)
@@ -141,14 +141,14 @@ def _plan_cell(
         return PlannedRun(context.identify(run), run)
 
     if configured.learning_rates is None:
-        # Nothing is drawn and nothing tried: one run says all.
+        # No seed and no rate changes anything: one run is enough.
         return [planned(stage, None, protocol.seeds[0]) for stage in ("final", "cost")]
     rates = choose_learning_rates(method, configured.learning_rates, protocol.trials)
     cost = planned("cost", rates[len(rates) // 2], protocol.seeds[0])
     if len(rates) == 1:
         return [*(planned("final", rates[0], seed) for seed in protocol.seeds), cost]
-    turns = range(count_folds(study, len(context.dataset(task).train)))
-    trials = [planned("tune", rate, protocol.tuning_seed, f) for rate in rates for f in turns]
+    folds = range(count_folds(study, len(context.dataset(task).train)))
+    trials = [planned("tune", rate, protocol.tuning_seed, f) for rate in rates for f in folds]
     if ended is None:
         finals = [planned("final", rate, seed) for rate in rates for seed in protocol.seeds]
         return [*trials, *finals, cost]

@@ -1,4 +1,4 @@
-"""All runs of a study, those included whose rate is not chosen yet: for ``plan`` and time left."""
+"""All runs of a study, with those whose rate is not chosen yet: for ``plan`` and time left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plan_pending_runs(
 ) -> tuple[list[PlannedRun], list[Run]]:
     """The runs that exist or can start now, and final runs that wait for their rate.
 
-    A waiting run carries the middle rate on trial, which is enough to predict its cost.
+    A waiting run has the middle one of the rates on trial, which is enough to predict its cost.
     """
     ready = expand_study(study, context, records)
     if load_preset(study.protocol.preset) is not None:

@@ -189,7 +189,9 @@ def _check_models_and_methods(
     yield from _check_directions(usable, context)
     try:
         for dry in run_dry_steps(usable, context, device):
-            yield CheckedItem("step", " x ".join(dry.run.cell), dry.said, dry.findings, dry.error)
+            yield CheckedItem(
+                "step", " x ".join(dry.run.cell), dry.summary, dry.findings, dry.error
+            )
     except ParetuneError as error:
         yield CheckedItem("step", study.study, error=error)
 
