@@ -10,7 +10,7 @@ from typing import Any
 
 from paretune.analysis.constant_answers import is_collapsed
 from paretune.analysis.lr_selection import RateSelection, select_learning_rate
-from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
+from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.score_interval import (
     BootstrapScore,
     Interval,
@@ -21,6 +21,7 @@ from paretune.analysis.together import with_groups
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, Run, Study, TaskSpec
+from paretune.tasks import objective_of
 
 __all__ = [
     "BASELINES",
@@ -46,18 +47,14 @@ NO_MODEL = "-"
 
 
 def model_free_baselines(task: TaskSpec) -> tuple[str, ...]:
-    """The baselines of a task that need no model (gradient boosting where it is a table)."""
-    if task.is_translation:
-        return ("copy_source",)
-    return ("majority", "tfidf", *(("gradient_boosting",) if task.features else ()))
+    """The baselines of a task that need no model."""
+    objective = objective_of(task)
+    return objective.baselines + (objective.tabular_baselines if task.features else ())
 
 
 def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
-    """The study's methods that train a model, and what always stands beside them on each model.
-
-    Of a translation that is the untuned model, of all else the linear probe.
-    """
-    probe = "untuned" if task.is_translation else "head_only"
+    """The study's methods that train a model, and the probe that is always run on each model."""
+    probe = objective_of(task).probe
     asked = [m for m in study.methods if m.name == probe or m.name not in BASELINES]
     if not any(m.name == probe for m in asked):
         asked.append(MethodSpec(name=probe))
@@ -178,14 +175,12 @@ def group_into_cells(
     for state in states:
         if not state.ended:
             waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
-    metrics: dict[str, str] = {t.key: "bleu" for t in study.tasks if t.is_translation}
+    metrics = {task.key: objective_of(task).default_metric for task in study.tasks}
     for task, found in by_task.items():
         if (metric := find_primary_metric(found)) is not None:
             metrics[task] = metric
     return [
-        _build_cell(
-            study, key, name, metrics.get(key[0]), by_cell.get(key, ()), waiting.get(key, {})
-        )
+        _build_cell(study, key, name, metrics[key[0]], by_cell.get(key, ()), waiting.get(key, {}))
         for key, name in keys.items()
     ]
 
@@ -209,7 +204,7 @@ def _build_cell(
     study: Study,
     key: tuple[str, str, str],
     name: str,
-    metric: str | None,
+    metric: str,
     records: Sequence[Record],
     waiting: Mapping[tuple[str, str], int],
 ) -> Cell:
@@ -223,7 +218,7 @@ def _build_cell(
     return Cell(
         *key,
         name=name,
-        metric=metric or DEFAULT,
+        metric=metric,
         final=tuple(sorted(final, key=lambda r: r.run.seed)),
         tuning=tuple(tuning),
         cost=tuple(cost),

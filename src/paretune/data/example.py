@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from paretune import objectives
 from paretune.data.finding import Finding
+from paretune.objectives import Objective
 from paretune.study import Label, digest
 
 Segments = tuple[tuple[str, str | None], ...]
@@ -62,6 +64,11 @@ class Dataset:
     features: tuple[str, ...] = ()
     clustered: bool = False
     languages: tuple[str, ...] = ()
+
+    @property
+    def objective(self) -> Objective:
+        """What the kind of the task means."""
+        return objectives.get(self.kind)
 
     @cached_property
     def content_hash(self) -> str:

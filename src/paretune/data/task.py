@@ -9,7 +9,7 @@ from pathlib import Path
 from paretune.data.example import Segments
 from paretune.data.finding import Finding
 from paretune.data.formats.row import Row
-from paretune.study import TaskKind, TaskSpec
+from paretune.study import TaskSpec
 
 Template = Callable[[Mapping[str, str], str], Segments]
 """From a row's texts and the language to segments."""
@@ -35,7 +35,7 @@ class Task:
     Attributes:
         name: as a study file calls it.
         title: one line for `paretune ls tasks`.
-        kind: any but ``regression``.
+        kind: name of its objective.
         labels: names in the order of the model's outputs; of an answer set the second is "right";
             a translation has none.
         columns: columns whose text a template may use; of a translation one for each language.
@@ -58,7 +58,7 @@ class Task:
 
     name: str
     title: str
-    kind: TaskKind
+    kind: str
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...]
     metric: str

@@ -13,6 +13,7 @@ from paretune.models.load import LoadedModel
 from paretune.planning.context import StudyContext
 from paretune.planning.pending import plan_pending_runs
 from paretune.study import Run, Study
+from paretune.tasks import objective_of
 from paretune.training.dry_run import DirectionLosses, DryStep, compare_directions, take_dry_step
 
 
@@ -50,7 +51,7 @@ def check_translation_directions(
     """Losses of each translation model in both directions, by task and model."""
     for task in study.tasks:
         for model in study.models:
-            if task.is_translation:
+            if objective_of(task).between_languages:
                 context.dataset(task)
                 context.source(model)
                 yield f"{task.key} x {model.key}", compare_directions(task, model, context.caches)

@@ -18,6 +18,7 @@ from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_ra
 from paretune.planning.presets import load_preset
 from paretune.store.record import Record
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
+from paretune.tasks import objective_of
 
 MAX_ROWS_FOR_FOLDS = 500
 """Below this many training rows, rates are chosen by the mean over folds."""
@@ -81,7 +82,7 @@ def _plan_runs(
                 seed=study.protocol.seeds[0],
                 split_seed=study.protocol.split_seed,
                 training=_with_precision(study.training, NO_MODEL, context),
-                generation=study.generation if task.is_translation else None,
+                generation=study.generation if objective_of(task).generates else None,
             )
             planned.append(PlannedRun(context.identify(run), run))
         for model in study.models:
@@ -136,7 +137,7 @@ def _plan_cell(
             fold=fold,
             split_seed=protocol.split_seed,
             training=training,
-            generation=study.generation if task.is_translation else None,
+            generation=study.generation if objective_of(task).generates else None,
         )
         return PlannedRun(context.identify(run), run)
 

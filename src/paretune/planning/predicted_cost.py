@@ -20,7 +20,6 @@ from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.devices import query_gpu
 from paretune.models.bf16_weights import bf16_model_bytes
 from paretune.models.load import LoadedModel
-from paretune.objectives.encoding import count_target_tokens, count_tokens
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run
@@ -90,7 +89,7 @@ class CostPredictor:
         self._cost_seconds = cost_seconds
         self._gigaflops = gigaflops
         self._device = device
-        self._texts: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        self._texts: dict[tuple[str, str], list[list[int]]] = {}
         self._outlines: dict[nn.Module, _OutlinedModel] = {}
         self._works: dict[str, ComputeCost] = {}
         self._trained_counts: dict[tuple[nn.Module, str], int] = {}
@@ -207,16 +206,11 @@ class CostPredictor:
         dataset = self.context.dataset(run.task)
         if key not in self._texts:
             tokenizer = self._open_outline(run).loaded.tokenizer
-            targets = dataset.kind == "translation"
-            self._texts[key] = (
-                count_tokens(dataset.train, tokenizer),
-                count_target_tokens(dataset.train, tokenizer)
-                if targets
-                else [0] * len(dataset.train),
-            )
+            lengths = dataset.objective.text_lengths(dataset.train, tokenizer, "")
+            self._texts[key] = [*lengths.values()]
         return [
-            min(text, longest) + min(target, longest)
-            for text, target in zip(*self._texts[key], strict=True)
+            sum(min(tokens, longest) for tokens in example)
+            for example in zip(*self._texts[key], strict=True)
         ]
 
     def _count_steps(self, run: Run) -> int:

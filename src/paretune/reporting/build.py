@@ -42,6 +42,7 @@ from paretune.reporting.text.run_metadata import (
 from paretune.store.record import Record
 from paretune.store.status import RunStatus
 from paretune.study import Study, TaskSpec
+from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 
 _MONTHS = (
@@ -117,7 +118,7 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
         further_sentences=further,
         basis=", ".join(basis),
         highest=metric.highest,
-        translates=task.is_translation,
+        generates=objective_of(task).generates,
         languages=(task.source_lang or "", task.target_lang or ""),
         grids=build_translation_grids(task, all_rows),
         advice=advice,
@@ -137,10 +138,10 @@ def _add_joint_tables(tasks: Sequence[TaskReport]) -> Iterable[TaskReport]:
     """Add what is computed over all tasks together."""
     errors = build_prediction_grids([task.all_rows for task in tasks])
     # However many translations a study has, their texts fit into one page.
-    text_bytes = PAGE_BYTES // max(1, sum(task.translates for task in tasks))
+    text_bytes = PAGE_BYTES // max(1, sum(task.generates for task in tasks))
     for task, error in zip(tasks, errors, strict=True):
         segments = None
-        if task.translates:
+        if task.generates:
             segments = find_segment_differences(task.all_rows, task.languages, text_bytes)
         yield replace(task, prediction_error=error, segments=segments)
 

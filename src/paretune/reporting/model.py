@@ -75,7 +75,7 @@ class TaskReport:
     further_sentences: tuple[str, ...]
     basis: str
     highest: float = 1.0
-    translates: bool = False
+    generates: bool = False
     languages: tuple[str, str] = ("", "")
     grids: tuple[Grid, ...] = ()
     advice: Advice | None = None

@@ -1,7 +1,7 @@
 """Tasks, one file each; this package lists its own folder. See any file for how one is written.
 
-A module with a ``TASK`` is a task; others can add theirs by the entry point group
-``paretune.tasks``, each pointing to a :class:`paretune.data.task.Task`.
+A module with a ``TASK`` is a task. Installed packages add theirs by the entry point group
+``paretune.tasks``, each pointing to a :class:`paretune.data.task.Task`; a built-in name wins.
 """
 
 from __future__ import annotations
@@ -9,43 +9,74 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from importlib.metadata import entry_points
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from paretune import metrics, objectives, plugins
 from paretune.data.build import ColumnMapping, build_examples, class_label_parser
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.normalise import normalise_text
 from paretune.data.task import Task
 from paretune.errors import StudyError
+from paretune.objectives import Objective
 from paretune.study import TaskSpec
-from paretune.study.task_spec import metrics_for_kind
 
-__all__ = ["Task", "available", "hub_source", "load_dataset"]
+__all__ = ["Task", "available", "get", "hub_source", "load_dataset", "names", "objective_of"]
+
+
+@cache
+def _built_in() -> dict[str, Task]:
+    tasks: dict[str, Task] = {}
+    for info in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        if not info.ispkg:
+            task: Task = importlib.import_module(f"{__name__}.{info.name}").TASK
+            tasks[task.name] = task
+    return tasks
+
+
+def names() -> tuple[str, ...]:
+    """Names of all tasks; those of installed packages are not loaded for it."""
+    known = _built_in()
+    return (*known, *(name for name in plugins.names(plugins.TASKS) if name not in known))
 
 
 def available() -> dict[str, Task]:
-    """Every built-in task, then those of installed packages, by name.
+    """Every task by name: the built-in ones, then those of installed packages that can be used."""
+    return {**plugins.load_all(plugins.TASKS, Task)[0], **_built_in()}
+
+
+def get(name: str) -> Task:
+    """The task with this name.
 
     Raises:
-        StudyError: an installed package offers something that is no task, or a name that is taken.
+        StudyError: there is none.
+        PluginError: an installed package offers it, but it cannot be loaded.
     """
-    tasks: dict[str, Task] = {}
-    for found in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
-        task = getattr(importlib.import_module(f"{__name__}.{found.name}"), "TASK", None)
-        if isinstance(task, Task):
-            tasks[task.name] = task
-    for entry in entry_points(group="paretune.tasks"):
-        task = entry.load()
-        if not isinstance(task, Task) or task.name in tasks:
-            raise StudyError(
-                f"the installed task {entry.name} ({entry.value}) is "
-                + ("called like another." if isinstance(task, Task) else "not a Task."),
-                remedy="Update or remove the package that brings it.",
-            )
-        tasks[task.name] = task
-    return tasks
+    if name in _built_in():
+        return _built_in()[name]
+    if name in plugins.names(plugins.TASKS):
+        return plugins.load(plugins.TASKS, name, Task)
+    near = difflib.get_close_matches(name.casefold(), names(), n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise StudyError(
+        f'there is no task "{name}".',
+        remedy=f"{hint}There is {', '.join(names())}; data of your own needs train: FILE.",
+    )
+
+
+def objective_of(spec: TaskSpec) -> Objective:
+    """The objective of a task that a study or a run names; no data are read.
+
+    Records outlive the package that brought a task: one that is not installed any more is taken
+    for what its languages say.
+    """
+    if spec.has_own_data:
+        return objectives.get(str(spec.kind))
+    if spec.name in names():
+        return objectives.get(get(spec.name).kind)
+    return objectives.guess(between_languages=spec.target_lang is not None)
 
 
 def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
@@ -62,15 +93,15 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
             cannot become examples; all such rows are named at once.
     """
     if spec.has_own_data:
-        from paretune.tasks.own_data import labelled
+        from paretune.tasks.own_data import load_own_data
 
-        return labelled.load_own_data(spec)
-    task = _find_task(spec)
+        return load_own_data(spec)
+    task = get(spec.name)
     _check_spec(spec, task)
-    if task.kind == "translation":
-        from paretune.tasks.own_data import parallel
+    if objectives.get(task.kind).between_languages:
+        from paretune.tasks.own_data.parallel import load_built_in_pairs
 
-        return parallel.load_built_in_pairs(spec, task, data_home)
+        return load_built_in_pairs(spec, task, data_home)
     language = _choose_language(spec, task)
     template = task.templates.get(spec.template)
     if template is None:
@@ -78,9 +109,9 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
             f'task {spec.key} has no template "{spec.template}".',
             remedy=f"It has {', '.join(task.templates)}.",
         )
-    parts = task.read_rows(spec, language, data_home)
+    rows = task.read_rows(spec, language, data_home)
     group, question = task.group, task.question
-    recipe = ColumnMapping(
+    mapping = ColumnMapping(
         columns=task.columns,
         template=lambda texts: template(texts, language),
         label=task.label,
@@ -90,10 +121,10 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         question=lambda values: str(values[question]) if question else None,
         label_names=task.labels,
     )
-    train = build_examples(parts.train, recipe, "train")
-    test = build_examples(parts.test, recipe, "test")
-    unlabelled = build_examples(parts.unlabelled, recipe, "unlabelled", labelled=False)
-    unread = [finding for finding in parts.findings if finding.severity == "error"]
+    train = build_examples(rows.train, mapping, "train")
+    test = build_examples(rows.test, mapping, "test")
+    unlabelled = build_examples(rows.unlabelled, mapping, "unlabelled", labelled=False)
+    unread = [finding for finding in rows.findings if finding.severity == "error"]
     raise_for_findings([*unread, *train.errors, *test.errors, *unlabelled.errors])
     return Dataset(
         task=spec.key,
@@ -106,7 +137,7 @@ def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
         language=language,
         licence=spec.licence or task.licence[language],
         source=task.source[language],
-        findings=(*_language_note(spec, language), *parts.findings, *train.notes, *test.notes),
+        findings=(*_language_note(spec, language), *rows.findings, *train.notes, *test.notes),
         clustered=task.clustered,
     )
 
@@ -115,43 +146,36 @@ def hub_source(spec: TaskSpec) -> TaskSpec | None:
     """The task with the hub dataset that it is read from; None where it is read from files."""
     if spec.has_own_data:
         return spec if spec.dataset is not None else None
-    return _find_task(spec).hub_spec(spec)
+    return get(spec.name).hub_spec(spec)
 
 
 def _check_spec(spec: TaskSpec, task: Task) -> None:
-    """Metric, split and languages are such as the task has."""
-    if spec.metric is not None and spec.metric not in metrics_for_kind(task.kind):
+    """Check that metric, split and languages are such as the task has.
+
+    Raises:
+        StudyError: they are not.
+    """
+    objective = objectives.get(task.kind)
+    if spec.metric is not None and not objective.accepts(metrics.get(spec.metric)):
         raise StudyError(
             f"metric {spec.metric} does not fit task {spec.key}.",
-            remedy=f"Fitting are {', '.join(metrics_for_kind(task.kind))}.",
+            remedy=f"Fitting are {', '.join(objective.selectable_metrics)}.",
         )
     if spec.split not in task.splits:
         raise StudyError(
             f'task {spec.key} has no split "{spec.split}".',
             remedy="Remove it; its parts are fixed.",
         )
-    if spec.is_translation != (task.kind == "translation"):
-        languages = " and ".join(task.languages)
+    if objective.between_languages and spec.target_lang is None:
         raise StudyError(
-            f"task {spec.key} translates nothing."
-            if spec.is_translation
-            else f"task {spec.key} needs to know from which language into which.",
-            remedy="Remove source_lang and target_lang; language names the task's language."
-            if spec.is_translation
-            else f"Give it source_lang and target_lang, of {languages}.",
+            f"task {spec.key} needs to know from which language into which.",
+            remedy=f"Give it source_lang and target_lang, of {' and '.join(task.languages)}.",
         )
-
-
-def _find_task(spec: TaskSpec) -> Task:
-    tasks = available()
-    if spec.name in tasks:
-        return tasks[spec.name]
-    near = difflib.get_close_matches(spec.name.casefold(), tasks, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
-    raise StudyError(
-        f'there is no task "{spec.name}".',
-        remedy=f"{hint}There is {', '.join(tasks)}; data of your own needs train: FILE.",
-    )
+    if spec.target_lang is not None and not objective.between_languages:
+        raise StudyError(
+            f"task {spec.key} translates nothing.",
+            remedy="Remove source_lang and target_lang; language names the task's language.",
+        )
 
 
 def _choose_language(spec: TaskSpec, task: Task) -> str:

@@ -200,11 +200,7 @@ def _check_task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> CheckedItem
     from paretune.data.checks.audit import audit
     from paretune.data.example import describe_groups
 
-    what = f"labels {', '.join(dataset.labels)}"
-    if dataset.kind == "regression":
-        what = "a number"
-    elif dataset.kind == "translation":
-        what = " to ".join(dataset.languages)
+    what = dataset.objective.describe(dataset.labels, dataset.languages)
     size = ", ".join(
         f"{len(part)} {name}{describe_groups(dataset, part)}"
         for name, part in (("train", dataset.train), ("test", dataset.test))

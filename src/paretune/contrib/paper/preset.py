@@ -13,6 +13,7 @@ from paretune.analysis.cells import NO_MODEL, methods_with_probe, model_free_bas
 from paretune.errors import StudyError
 from paretune.planning.presets import Preset
 from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
+from paretune.tasks import objective_of
 
 
 @cache
@@ -135,5 +136,5 @@ def _make_run(
         seed=read_settings()["seed"],
         selection="test",
         training=Training(**training),
-        generation=study.generation if task.is_translation else None,
+        generation=study.generation if objective_of(task).generates else None,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from paretune.data.finding import Finding
 from paretune.errors import StoreError, StudyError
 from paretune.study import Study, TaskSpec
+from paretune.tasks import objective_of
 
 if TYPE_CHECKING:
     from paretune.analysis.cells import Cell
@@ -176,9 +177,10 @@ def _check_tasks(
 
 def _select_translation(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
     """The translation to answer, if the study has one: SloBench's source names none."""
-    specs = [spec for spec in study.tasks if spec.is_translation and task in (None, spec.key)]
+    translations = [spec for spec in study.tasks if objective_of(spec).between_languages]
+    specs = [spec for spec in translations if task in (None, spec.key)]
     where = f"study {study.study}"
-    names = ", ".join(spec.key for spec in study.tasks if spec.is_translation)
+    names = ", ".join(spec.key for spec in translations)
     if not specs and (task is not None or source is not None):
         raise StudyError(
             f'has no translation "{task}".' if task else "has no translation.",

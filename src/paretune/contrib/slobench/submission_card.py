@@ -17,6 +17,7 @@ from paretune.reporting.text.formatting import (
     pluralise,
 )
 from paretune.study import Run, Study
+from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 
 COLUMNS = (
@@ -108,7 +109,9 @@ def render_submission_card(
     notes = [f"- {part.name}: {sanitise_line(note)}" for part in parts for note in part.notes]
     lines += [*notes, ""] if notes else []
     source = (
-        " --source FILE" if any(part.by.record.run.task.is_translation for part in parts) else ""
+        " --source FILE"
+        if any(objective_of(part.by.record.run.task).between_languages for part in parts)
+        else ""
     )
     lines += ["```", f"paretune run STUDY_FILE              # {study.study}, {study.study_hash}",
               f"paretune export slobench STUDY_FILE{source}", "```", ""]  # fmt: skip

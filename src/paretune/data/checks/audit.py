@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from paretune.data.checks.audit_parallel import audit_parallel
-from paretune.data.checks.leaks import find_leaks, find_missing_classes
+from paretune.data.checks.leaks import find_leaks, find_missing_choices, find_missing_classes
 from paretune.data.example import Dataset, Example, count_groups, describe_groups
 from paretune.data.finding import Finding, summarise
 from paretune.data.normalise import normalise_text, text_key
-from paretune.objectives.encoding import count_target_tokens, count_tokens
 from paretune.study import Checks
 
 MIN_TRAIN_ROWS = 10
@@ -30,14 +29,8 @@ def audit(dataset: Dataset, checks: Checks = Checks()) -> list[Finding]:  # noqa
     """
     found = list(dataset.findings)
     found += _check_sizes(dataset)
-    if dataset.kind == "regression":
-        found += _check_numbers(dataset)
-    elif dataset.kind != "translation":
-        found += _check_classes(dataset, checks)
-    if dataset.kind == "translation":
-        found += audit_parallel(dataset, checks)
-    else:
-        found += _audit_examples(dataset, checks)
+    for name in dataset.objective.checks:
+        found += CHECKS[name](dataset, checks)
     found += _find_constant(dataset)
     rank = {"error": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda finding: rank[finding.severity])
@@ -60,17 +53,12 @@ def audit_truncation(
 ) -> list[Finding]:
     """How many rows of each part are cut at ``max_length`` tokens, and the worst of them.
 
-    Of a translation both sides are looked at, each for itself; ``prefix`` stands before sources.
+    Sources and references are looked at separately; ``prefix`` stands before texts or sources.
     """
     found = []
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
-        sides = {f"{part} rows": count_tokens(examples, tokenizer, prefix)}
-        if dataset.kind == "translation":
-            sides = {
-                f"{part} sources": count_tokens(examples, tokenizer, prefix),
-                f"{part} references": count_target_tokens(examples, tokenizer),
-            }
-        for name, sizes in sides.items():
+        lengths = dataset.objective.text_lengths(examples, tokenizer, prefix)
+        for name, sizes in lengths.items():
             cut = [i for i, size in enumerate(sizes) if size > max_length]
             if not cut:
                 continue
@@ -80,7 +68,7 @@ def audit_truncation(
                     "warning" if len(cut) > len(examples) / 10 else "note",
                     "truncated",
                     examples[worst].where,
-                    f"{len(cut)} of {len(examples)} {name} are longer than {max_length} tokens "
+                    f"{len(cut)} of {len(examples)} {part} {name} are longer than {max_length} tokens "
                     f"and are cut; this one is the longest, with {sizes[worst]}.",
                     f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
                 )
@@ -104,9 +92,9 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
         half = 0.98 / independent**0.5
         many = f"{groups}, within which they hang together" if groups else ""
         reach = (
-            "an interval on so few is wide."
-            if dataset.kind in ("regression", "translation")
-            else f"a 95% interval of accuracy reaches up to ±{half:.2f}."
+            f"a 95% interval of accuracy reaches up to ±{half:.2f}."
+            if dataset.objective.predicts_labels
+            else "an interval on so few is wide."
         )
         found.append(
             Finding(
@@ -121,8 +109,18 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
 
 
 def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
+    missing, rare = _rare_labels(dataset)
+    return [*find_missing_classes(dataset, missing, checks), *rare]
+
+
+def _check_choices(dataset: Dataset, checks: Checks) -> list[Finding]:
+    missing, rare = _rare_labels(dataset)
+    return [*find_missing_choices(dataset, missing), *rare]
+
+
+def _rare_labels(dataset: Dataset) -> tuple[list[int], list[Finding]]:
+    """Labels without a row in train, and findings on those that have one."""
     counts = Counter(e.label for e in dataset.train)
-    missing = [i for i in range(len(dataset.labels)) if not counts[i]]
     rare = [
         Finding(
             "warning",
@@ -134,13 +132,11 @@ def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
         for index, label in enumerate(dataset.labels)
         if counts[index] == 1
     ]
-    return [
-        *find_missing_classes(dataset, missing, checks),
-        *summarise(rare, f"of {len(dataset.labels)} labels' rows"),
-    ]
+    missing = [i for i in range(len(dataset.labels)) if not counts[i]]
+    return missing, summarise(rare, f"of {len(dataset.labels)} labels' rows")
 
 
-def _check_numbers(dataset: Dataset) -> list[Finding]:
+def _check_numbers(dataset: Dataset, checks: Checks) -> list[Finding]:
     """A part whose numbers are all the same, and numbers far from all others."""
     constant, far = [], []
     for name, examples in (("train", dataset.train), ("test", dataset.test)):
@@ -258,6 +254,16 @@ def _texts(example: Example) -> list[str]:
 def _label_name(dataset: Dataset, example: Example) -> str:
     if example.label is None:
         return ""
-    if dataset.kind == "regression":
+    if isinstance(example.label, float):
         return f"{example.label:g}"
     return dataset.labels[int(example.label)]
+
+
+CHECKS: dict[str, Callable[[Dataset, Checks], list[Finding]]] = {
+    "labels": _check_classes,
+    "choices": _check_choices,
+    "numbers": _check_numbers,
+    "texts": _audit_examples,
+    "parallel": audit_parallel,
+}
+"""Checks by name; which of them a dataset needs is a fact of its objective."""

@@ -44,11 +44,25 @@ def find_leaks(
     ]
 
 
-def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Checks) -> list[Finding]:
-    """Labels that no train row has: a classifier never answers with them.
+def find_missing_choices(dataset: Dataset, missing: Sequence[int]) -> list[Finding]:
+    """Places at which the right choice never stands in train; they can be learnt all the same.
 
     Args:
-        dataset: of classes, or a multiple choice (whose labels are places, which can be learnt).
+        dataset: a multiple choice.
+        missing: indices of choices.
+    """
+    if not missing:
+        return []
+    what = f"{_name_labels(dataset, missing, 'choice')} never the right one in train."
+    remedy = "Shuffle the choices of each row, unless that is meant."
+    return [Finding("warning", "missing-class", _place_of_train(dataset), what, remedy)]
+
+
+def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Checks) -> list[Finding]:
+    """Labels that no train row has: a classifier never predicts them.
+
+    Args:
+        dataset: of classes.
         missing: indices of labels.
         checks: ``max_unlearnable`` is the share of test rows that is a warning at most.
     """
@@ -56,14 +70,7 @@ def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Check
     lost = [e for e in dataset.test if e.label in missing]
     in_test = [i for i in missing if any(e.label == i for e in lost)]
     absent = [i for i in missing if i not in in_test]
-    somewhere = dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
     found = []
-    if dataset.kind == "multiple_choice":
-        if missing:
-            what = f"{_name_labels(dataset, missing, 'choice')} never the right one in train."
-            remedy = "Shuffle the choices of each row, unless that is meant."
-            found.append(Finding("warning", "missing-class", somewhere, what, remedy))
-        return found
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if in_test:
         what = (
@@ -76,8 +83,12 @@ def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Check
         found.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
     if absent:
         what = f"{_name_labels(dataset, absent)} no row in train."
-        found.append(Finding("warning", "missing-class", somewhere, what, remedy))
+        found.append(Finding("warning", "missing-class", _place_of_train(dataset), what, remedy))
     return found
+
+
+def _place_of_train(dataset: Dataset) -> str:
+    return dataset.train[0].where.rsplit(" ", 2)[0] if dataset.train else dataset.task
 
 
 def _name_labels(dataset: Dataset, labels: Sequence[int], noun: str = "label") -> str:

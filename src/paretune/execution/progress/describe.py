@@ -17,10 +17,17 @@ def describe_end(status: RunStatus) -> str:
     """How a run ended: ``ok, 0.714, 34 s`` (a BLEU: ``28.4``), or the message of a failed one."""
     if status.state == "failed":
         return f"failed ({status.outcome}): {status.message}"
-    digits = 1 if status.run.task.is_translation else 3
-    score = "" if status.score is None else f", {status.score:.{digits}f}"
+    score = "" if status.score is None else f", {_format_score(status.score, status.run)}"
     seconds = "" if status.seconds is None else f", {format_duration(status.seconds)}"
     return f"{status.outcome}{score}{seconds}"
+
+
+def _format_score(score: float, run: Run) -> str:
+    from paretune import metrics  # with numpy, which whoever only watches does not need
+    from paretune.tasks import objective_of
+
+    metric = metrics.get(run.task.metric or objective_of(run.task).default_metric)
+    return f"{score:.{1 if metric.highest > 1 else 3}f}"
 
 
 def describe_step(status: RunStatus) -> str:

@@ -39,10 +39,10 @@ class CurvePanels:
 
 def build_curve_panels(task: TaskReport) -> CurvePanels:
     """A panel for each cell whose final runs left a curve of two points or more."""
-    found = [(row, curves) for row in task.all_rows if (curves := _curves(row, task.translates))]
+    found = [(row, curves) for row in task.all_rows if (curves := _curves(row, task.generates))]
     low, high, what = 0.0, 1.0, "score"
     caption = "Selection score, 0 to 1, over training steps; one line for each seed."
-    if task.translates and found:
+    if task.generates and found:
         every = [value for _, curves in found for curve in curves for _, value in curve]
         low, high, what = min(every), max(every), "loss"
         caption = (

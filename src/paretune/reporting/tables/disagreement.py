@@ -273,9 +273,10 @@ def _estimate(row: Row) -> float:
 
 def _names(row: Row, highest: int) -> tuple[str, ...]:
     """The labels' names, as the study or the built-in task has them; none where they do not fit."""
-    from paretune.tasks import available
+    from paretune import tasks
 
     task = row.cell.final[0].run.task
-    built_in = None if task.has_own_data else available().get(task.name)
-    names = task.labels if task.has_own_data else built_in.labels if built_in else None
+    names = task.labels
+    if not task.has_own_data and task.name in tasks.names():
+        names = tasks.get(task.name).labels
     return tuple(sanitise_line(name) for name in names or ()) if highest < len(names or ()) else ()

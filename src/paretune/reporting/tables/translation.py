@@ -24,6 +24,7 @@ from paretune.reporting.text.formatting import (
     pluralise,
 )
 from paretune.study import TaskSpec
+from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 
 OPTIONAL_METRICS = {"meteor": "METEOR", "bertscore": "BERTScore"}
@@ -42,7 +43,7 @@ def build_translation_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, 
         rows: its cells, as they are shown.
     """
     there = [row for row in rows if row.cell.answers]
-    if not task.is_translation or not there:
+    if not objective_of(task).generates or not there:
         return ()
     return _scores(there), _slobench(there, str(task.target_lang))
 

@@ -1,18 +1,17 @@
-"""The user's own data: files or a hub dataset, with columns named in the study file.
+"""Own data with a label in each row: texts, or a table whose rows become sentences.
 
-Texts, or a table whose rows become sentences (:mod:`paretune.data.tabular`).
-
-Not a task itself (it has no ``TASK``). Labels are those that the study lists, or those that the
-file declares, or those that are found, sorted; which it was is noted. Without a test file a
-stratified fifth of train, groups together, becomes the test part, and that is noted too.
+Labels are those that the study lists, or those that the file declares, or those that are found,
+sorted; which it was is noted. Without a test file a stratified fifth of train, groups together,
+becomes the test part, and that is noted too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paretune import objectives
 from paretune.data.build import (
     BuildResult,
     ColumnMapping,
@@ -53,65 +52,80 @@ class _OwnRows:
     source: str
 
 
-def load_own_data(spec: TaskSpec) -> Dataset:
-    """Read the user's data and build its examples.
+@dataclass(frozen=True)
+class _Targets:
+    """How rows become examples with a label: rows as they are read, label names, notes."""
+
+    rows: _OwnRows
+    mapping: ColumnMapping
+    labels: tuple[str, ...]
+    notes: Sequence[Finding] = ()
+
+
+def read_labels(spec: TaskSpec, rows: _OwnRows) -> _Targets:
+    """Each row has one of several labels: listed in the study, declared in the file, or found."""
+    rows, notes = _convert_decimals(rows, spec.features or ())
+    labels, label_notes = determine_labels(
+        rows.train, rows.test or [], str(spec.label), spec.labels, rows.declared
+    )
+    mapping = replace(_make_mapping(spec, (), class_label_parser(labels)), label_names=labels)
+    return _Targets(rows, mapping, labels, [*notes, *label_notes])
+
+
+def read_choices(spec: TaskSpec, rows: _OwnRows) -> _Targets:
+    """Each row has several choices, and its label says which one is right."""
+    rows, options = _expand_choices(rows, spec.choices or ())
+    resolver = make_choice_resolver(options, spec.labels or rows.declared)
+    labels = tuple(str(i) for i in range(len(options)))
+    return _Targets(rows, _make_mapping(spec, options, resolver), labels)
+
+
+def read_numbers(spec: TaskSpec, rows: _OwnRows) -> _Targets:
+    """Each row has a number; its column gives the only label name."""
+    label = str(spec.label)
+    rows, notes = _convert_decimals(rows, [label, *(spec.features or ())])
+    return _Targets(rows, _make_mapping(spec, (), parse_number_label), (label,), notes)
+
+
+def load_labelled(
+    spec: TaskSpec, read_targets: Callable[[TaskSpec, _OwnRows], _Targets]
+) -> Dataset:
+    """Read texts or tables with a label in each row.
 
     Raises:
         StudyError: the study asks for a template that own data cannot have.
         DataError: unreadable files, a hub dataset that was never fetched, missing columns, rows
             that cannot become examples; all such rows are named at once.
     """
-    if spec.kind == "translation":
-        from paretune.tasks.own_data import parallel
-
-        return parallel.load_own_pairs(spec)
     if spec.template != "pair" and not spec.features:
         raise StudyError(
             f'task {spec.key} has no template "{spec.template}".',
             remedy="Texts of your own are encoded as they are: remove template.",
         )
-    read = _read_hub(spec) if spec.dataset is not None else _read_files(spec)
-    label = str(spec.label)
-    notes: list[Finding] = [*read.notes]
-    if spec.kind == "multiple_choice":
-        read, options = _expand_choices(read, spec.choices or ())
-        labels = tuple(str(i) for i in range(len(options)))
-        names = spec.labels or read.declared
-        recipe = _make_recipe(spec, options, make_choice_resolver(options, names))
-    elif spec.kind == "regression":
-        read, said = _convert_decimals(read, [label, *(spec.features or ())])
-        notes += said
-        labels = (label,)
-        recipe = _make_recipe(spec, (), parse_number_label)
-    else:
-        read, said = _convert_decimals(read, spec.features or ())
-        notes += said
-        labels, said = determine_labels(
-            read.train, read.test or [], label, spec.labels, read.declared
-        )
-        notes += said
-        recipe = replace(_make_recipe(spec, (), class_label_parser(labels)), label_names=labels)
-    train = build_examples(read.train, recipe, "train")
-    test = BuildResult() if read.test is None else build_examples(read.test, recipe, "test")
-    faults = collapse_label_problems(train.errors, read.train, label)
-    raise_for_findings([*faults, *collapse_label_problems(test.errors, read.test or [], label)])
-    notes += [*train.notes, *test.notes]
+    raw = _read_hub(spec) if spec.dataset is not None else _read_files(spec)
+    targets = read_targets(spec, raw)
+    rows, mapping, label = targets.rows, targets.mapping, str(spec.label)
+    train = build_examples(rows.train, mapping, "train")
+    test = BuildResult() if rows.test is None else build_examples(rows.test, mapping, "test")
+    errors = collapse_label_problems(train.errors, rows.train, label)
+    raise_for_findings([*errors, *collapse_label_problems(test.errors, rows.test or [], label)])
+    notes = [*rows.notes, *targets.notes, *train.notes, *test.notes]
     train_examples, test_examples = train.examples, test.examples
-    if read.test is None:
-        train_examples, test_examples, said_split = _hold_out(train.examples)
-        notes.append(said_split)
+    if rows.test is None:
+        train_examples, test_examples, note = _hold_out(train.examples)
+        notes.append(note)
     limit = spec.limit or {}
     return Dataset(
         task=spec.key,
         kind=str(spec.kind),
-        labels=labels,
+        labels=targets.labels,
         train=tuple(train_examples[: limit.get("train")]),
         test=tuple(test_examples[: limit.get("test")]),
-        metric=spec.metric or ("r2" if spec.kind == "regression" else "accuracy"),
+        metric=spec.metric or objectives.get(str(spec.kind)).default_metric,
         features=spec.features or (),
         language=spec.language,
         licence=spec.licence or "not stated",
-        source=read.source,
+        source=rows.source,
         findings=tuple(notes),
         clustered=spec.group is not None,
     )
@@ -161,7 +175,7 @@ def _phrase_question(spec: TaskSpec, text: str) -> str:
     return QUESTIONS.get(spec.language or "", {}).get(text, text)
 
 
-def _make_recipe(spec: TaskSpec, options: Sequence[str], resolve: LabelParser) -> ColumnMapping:
+def _make_mapping(spec: TaskSpec, options: Sequence[str], resolve: LabelParser) -> ColumnMapping:
     text, second, group = str(spec.text), spec.text_pair, spec.group
     question = spec.question
     beside = [column for column in (second if not options else None, question) if column]
@@ -198,7 +212,7 @@ def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Fi
     placed = assign_folds(examples, derive_seed(0, "hold out"))
     train = [e for e, part in zip(examples, placed, strict=True) if part != 0]
     test = [e for e, part in zip(examples, placed, strict=True) if part == 0]
-    said = Finding(
+    note = Finding(
         "note",
         "test-held-out",
         test[0].where if test else examples[0].where,
@@ -206,4 +220,4 @@ def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Fi
         "with groups together, are kept for the test (this is the first of them).",
         "Give the task test: FILE to decide it yourself.",
     )
-    return train, test, said
+    return train, test, note

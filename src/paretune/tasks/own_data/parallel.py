@@ -1,16 +1,17 @@
 """Translations: the user's own (tables, TMX, hub datasets, two files of plain text), and built-in.
 
-Not a task itself (it has no ``TASK``). Columns are called as the languages are, unless the study
-names others. Without test files some pairs of train, duplicates together, become the test part:
-a fifth, at most :data:`MAX_HELD_OUT_PAIRS`; and that is noted.
+Columns are called as the languages are, unless the study names others. Without test files some
+pairs of train, duplicates together, become the test part: a fifth, at most
+:data:`MAX_HELD_OUT_PAIRS`; and that is noted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paretune import objectives
 from paretune.data.build import BuildResult, ColumnMapping, build_examples, make_missing_label
 from paretune.data.example import Dataset, Example
 from paretune.data.finding import Finding, raise_for_findings
@@ -31,6 +32,17 @@ NESTED_COLUMN = "translation"
 """The column in which Hugging Face datasets keep a pair: ``{"sl": ..., "en": ...}``."""
 
 
+@dataclass(frozen=True)
+class _PairRows:
+    """What was read; ``test`` is None where pairs of train are to be held out."""
+
+    train: Sequence[Row]
+    test: Sequence[Row] | None
+    findings: Sequence[Finding]
+    source: str
+    licence: str = "not stated"
+
+
 def load_own_pairs(spec: TaskSpec) -> Dataset:
     """Read the user's pairs and build their examples.
 
@@ -44,18 +56,18 @@ def load_own_pairs(spec: TaskSpec) -> Dataset:
             f'task {spec.key} has no template "{spec.template}".',
             remedy="Texts of your own are encoded as they are: remove template.",
         )
-    notes: tuple[Finding, ...] = ()
     if spec.dataset is not None:
         loaded = hub_datasets.load_splits(spec)
-        rows, others, notes = loaded.train, loaded.test, loaded.findings
         source = f"{spec.dataset} at commit {loaded.commit} (hub)"
+        rows = _PairRows(loaded.train, loaded.test, loaded.findings, source)
     else:
-        rows, source = _read_files(spec, str(spec.train), spec.train_target)
-        others = None
+        train, source = _read_files(spec, str(spec.train), spec.train_target)
+        test = None
         if spec.test is not None:
-            others, beside = _read_files(spec, spec.test, spec.test_target)
-            source = f"{source}, {beside}"
-    return _build_dataset(spec, _column_names(spec), rows, others, notes, source=source)
+            test, test_source = _read_files(spec, spec.test, spec.test_target)
+            source = f"{source}, {test_source}"
+        rows = _PairRows(train, test, (), source)
+    return _build_dataset(spec, str(spec.kind), _column_names(spec), rows)
 
 
 def load_built_in_pairs(spec: TaskSpec, task: Task, data_home: Path | None) -> Dataset:
@@ -76,60 +88,43 @@ def load_built_in_pairs(spec: TaskSpec, task: Task, data_home: Path | None) -> D
             f'task {spec.key} has no template "{spec.template}".',
             remedy="Texts are translated as they are: remove template.",
         )
-    parts = task.read_rows(spec, languages[1], data_home)
+    read = task.read_rows(spec, languages[1], data_home)
+    source, licence = task.source[languages[1]], task.licence[languages[1]]
+    rows = _PairRows(read.train, read.test or None, read.findings, source, licence)
     columns = dict(zip(task.languages, task.columns, strict=True))
-    return _build_dataset(
-        spec,
-        (columns[languages[0]], columns[languages[1]]),
-        parts.train,
-        parts.test or None,
-        parts.findings,
-        source=task.source[languages[1]],
-        licence=task.licence[languages[1]],
-    )
+    return _build_dataset(spec, task.kind, (columns[languages[0]], columns[languages[1]]), rows)
 
 
-def _build_dataset(
-    spec: TaskSpec,
-    columns: tuple[str, str],
-    train_rows: Sequence[Row],
-    test_rows: Sequence[Row] | None,
-    notes: Sequence[Finding] = (),
-    *,
-    source: str,
-    licence: str = "not stated",
-) -> Dataset:
+def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _PairRows) -> Dataset:
     """The dataset from its rows; test pairs are held out where there are none.
 
     Raises:
         DataError: missing columns, or rows without a text.
     """
-    recipe = _make_recipe(spec, columns)
-    train = build_examples(_flatten_nested(train_rows), recipe, "train")
-    test = (
-        BuildResult()
-        if test_rows is None
-        else build_examples(_flatten_nested(test_rows), recipe, "test")
-    )
+    mapping = _make_mapping(spec, columns)
+    train = build_examples(_flatten_nested(rows.train), mapping, "train")
+    test = BuildResult()
+    if rows.test is not None:
+        test = build_examples(_flatten_nested(rows.test), mapping, "test")
     raise_for_findings([*train.errors, *test.errors])
-    kept, tested = train.examples, test.examples
-    said: list[Finding] = []
-    if test_rows is None:
-        kept, tested, note = _hold_out(train.examples)
-        said.append(note)
+    train_examples, test_examples = train.examples, test.examples
+    notes = [*rows.findings, *train.notes, *test.notes]
+    if rows.test is None:
+        train_examples, test_examples, note = _hold_out(train.examples)
+        notes.append(note)
     limit = spec.limit or {}
     return Dataset(
         task=spec.key,
-        kind="translation",
+        kind=kind,
         labels=(),
         languages=(str(spec.source_lang), str(spec.target_lang)),
-        train=tuple(kept[: limit.get("train")]),
-        test=tuple(tested[: limit.get("test")]),
-        metric=spec.metric or "bleu",
+        train=tuple(train_examples[: limit.get("train")]),
+        test=tuple(test_examples[: limit.get("test")]),
+        metric=spec.metric or objectives.get(kind).default_metric,
         language=spec.target_lang,
-        licence=spec.licence or licence,
-        source=source,
-        findings=(*notes, *train.notes, *test.notes, *said),
+        licence=spec.licence or rows.licence,
+        source=rows.source,
+        findings=tuple(notes),
         clustered=spec.group is not None,
     )
 
@@ -137,10 +132,10 @@ def _build_dataset(
 def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
     """Train and test: always the same pairs of the same rows."""
     wanted = min(len(examples) // 5, MAX_HELD_OUT_PAIRS)
-    held = sample_held_out(examples, wanted, derive_seed(0, "hold out"))
-    train = [e for i, e in enumerate(examples) if i not in held]
-    test = [e for i, e in enumerate(examples) if i in held]
-    said = Finding(
+    held_out = sample_held_out(examples, wanted, derive_seed(0, "hold out"))
+    train = [e for i, e in enumerate(examples) if i not in held_out]
+    test = [e for i, e in enumerate(examples) if i in held_out]
+    note = Finding(
         "note",
         "test-held-out",
         (test or examples)[0].where,
@@ -148,7 +143,7 @@ def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Fi
         "together, are kept for the test (this is the first of them).",
         "Nothing to do: they are always the same. Files of your own may name a test: FILE.",
     )
-    return train, test, said
+    return train, test, note
 
 
 def _read_files(spec: TaskSpec, train: str, target: str | None) -> tuple[list[Row], str]:
@@ -168,7 +163,7 @@ def _column_names(spec: TaskSpec) -> tuple[str, str]:
     return spec.text or str(spec.source_lang), spec.label or str(spec.target_lang)
 
 
-def _make_recipe(spec: TaskSpec, columns: tuple[str, str]) -> ColumnMapping:
+def _make_mapping(spec: TaskSpec, columns: tuple[str, str]) -> ColumnMapping:
     source, target = columns
     group = spec.group
     return ColumnMapping(
