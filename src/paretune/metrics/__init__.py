@@ -14,7 +14,18 @@ from paretune.metrics import answer_sets, classification, regression, translatio
 from paretune.metrics.metric import Array, Metric, Value
 from paretune.metrics.translation import TEXT
 
-__all__ = ["TEXT", "Array", "Metric", "Value", "built_in", "get", "names", "of_types"]
+__all__ = [
+    "TEXT",
+    "Array",
+    "Metric",
+    "Value",
+    "built_in",
+    "get",
+    "names",
+    "of_types",
+    "selectable_names",
+    "signatures",
+]
 
 _BUILT_IN: dict[str, Metric] = {
     metric.name: metric
@@ -32,6 +43,11 @@ def built_in() -> tuple[Metric, ...]:
 def names() -> tuple[str, ...]:
     """Names of all metrics; those of installed packages are not loaded for it."""
     return (*_BUILT_IN, *(name for name in plugins.names(plugins.METRICS) if name not in _BUILT_IN))
+
+
+def selectable_names() -> tuple[str, ...]:
+    """Names of the metrics that a study may name; of installed packages all."""
+    return tuple(n for n in names() if n not in _BUILT_IN or _BUILT_IN[n].selectable)
 
 
 def get(name: str) -> Metric:

@@ -25,6 +25,7 @@ __all__ = [
     "get",
     "guess",
     "names",
+    "own_data_names",
 ]
 
 _BUILT_IN = {
@@ -47,6 +48,11 @@ def names() -> tuple[str, ...]:
         *_BUILT_IN,
         *(name for name in plugins.names(plugins.OBJECTIVES) if name not in _BUILT_IN),
     )
+
+
+def own_data_names() -> tuple[str, ...]:
+    """Names of the objectives that a study may name for data of its own."""
+    return tuple(n for n in names() if n not in _BUILT_IN or _BUILT_IN[n].own_data)
 
 
 def get(name: str) -> Objective:

@@ -16,6 +16,7 @@ from paretune.objectives.encoding import (
 )
 from paretune.objectives.objective import Objective
 from paretune.objectives.predictions import Predictions
+from paretune.objectives.sequence_classification import NO_QUESTION
 from paretune.objectives.target_scale import LossOptions, TargetScale
 from paretune.objectives.token_outputs import TokenOutputs
 
@@ -83,10 +84,7 @@ OBJECTIVE = Objective(
     name="translation",
     title="a text in another language",
     required=(),
-    excluded={
-        key: f"a translation has no {key}; remove it"
-        for key in ("text_pair", "choices", "question", "features", "labels", "language")
-    },
+    excluded={"question": NO_QUESTION},
     between_languages=True,
     reader="parallel",
     checks=("parallel",),

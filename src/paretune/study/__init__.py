@@ -12,36 +12,22 @@ from paretune.study.model_spec import ModelSpec
 from paretune.study.protocol import DEFAULT_COST_SECONDS, NUM_FOLDS, Checks, Protocol
 from paretune.study.run import Run, Stage, compute_run_id
 from paretune.study.study import Study
-from paretune.study.task_spec import (
-    ANSWER_SET_METRICS,
-    REGRESSION_METRICS,
-    TRANSLATION_METRICS,
-    Answer,
-    Label,
-    Metric,
-    TaskKind,
-    TaskSpec,
-)
+from paretune.study.task_spec import Answer, Label, TaskSpec
 from paretune.study.training_options import Generation, Training
 
 __all__ = [
-    "ANSWER_SET_METRICS",
     "DEFAULT_COST_SECONDS",
     "NUM_FOLDS",
-    "REGRESSION_METRICS",
-    "TRANSLATION_METRICS",
     "Answer",
     "Checks",
     "Generation",
     "Label",
     "MethodSpec",
-    "Metric",
     "ModelSpec",
     "Protocol",
     "Run",
     "Stage",
     "Study",
-    "TaskKind",
     "TaskSpec",
     "Training",
     "compute_run_id",

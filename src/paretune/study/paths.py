@@ -30,7 +30,7 @@ class PathResolver:
 
     def resolve_task(self, spec: TaskSpec) -> TaskSpec:
         """The task with absolute paths."""
-        is_stem = spec.is_translation
+        is_stem = spec.languages is not None
         update = {key: self._resolve_file(getattr(spec, key), stem=is_stem) for key in FILE_KEYS}
         return spec.model_copy(update={**update, "source": self._resolve_folder(spec.source)})
 

@@ -3,61 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from paretune.study import aliases
 from paretune.study.base import FrozenModel
 
-CustomTaskKind = Literal["classification", "pair", "multiple_choice", "regression", "translation"]
-"""What data of one's own may be."""
-
-
-TaskKind = Literal[CustomTaskKind, "span_pair", "answer_set"]
-"""What a task may be: a span pair is a text with two marked spans; the examples of an answer set
-are answers to questions, and a question counts as a whole too."""
-
+if TYPE_CHECKING:
+    from paretune.objectives import Objective
 
 Label = int | float
 """An index into the labels (or choices), or the number that a regression is to find."""
-
-
 Answer = Label | str
 """A label, or the text of a translation."""
-
-
-Metric = Literal[
-    "accuracy",
-    "macro_f1",
-    "weighted_f1",
-    "accuracy_f1",
-    "r2",
-    "pearson",
-    "spearman",
-    "f1a_em",
-    "bleu",
-    "chrf",
-]
-
-REGRESSION_METRICS = ("r2", "pearson", "spearman")
-"""The metrics of a regression."""
-
-ANSWER_SET_METRICS = ("f1a_em",)
-"""The metrics of answer sets alone."""
-
-TRANSLATION_METRICS = ("bleu", "chrf")
-"""The metrics of a translation, 0 to 100; all that are named nowhere are of classes and choices."""
-
-
-def metrics_for_kind(kind: str) -> tuple[Metric, ...]:
-    """The metrics that fit a kind of task."""
-    every: tuple[Metric, ...] = get_args(Metric)
-    own = {"regression": REGRESSION_METRICS, "translation": TRANSLATION_METRICS}
-    if kind in own:
-        return tuple(m for m in every if m in own[kind])
-    sets = () if kind == "answer_set" else ANSWER_SET_METRICS
-    return tuple(m for m in every if m not in (*REGRESSION_METRICS, *TRANSLATION_METRICS, *sets))
 
 
 class TaskSpec(FrozenModel):
@@ -85,7 +45,7 @@ class TaskSpec(FrozenModel):
     split: Literal["published", "paper"] = "published"
     limit: Mapping[Literal["train", "test"], int] | None = None
 
-    kind: CustomTaskKind | None = None
+    kind: str | None = None
     train: str | None = None
     test: str | None = None
     train_target: str | None = None
@@ -103,15 +63,17 @@ class TaskSpec(FrozenModel):
     id: str | None = None
     group: str | None = None
     labels: tuple[str, ...] | None = None
-    metric: Metric | None = None
+    metric: str | None = None
     licence: str | None = None
     source_lang: str | None = None
     target_lang: str | None = None
 
     @property
-    def is_translation(self) -> bool:
-        """Whether the task is a translation."""
-        return self.target_lang is not None
+    def languages(self) -> tuple[str, str] | None:
+        """Source and target language, where the task has two."""
+        if self.source_lang is None or self.target_lang is None:
+            return None
+        return self.source_lang, self.target_lang
 
     @property
     def has_own_data(self) -> bool:
@@ -121,90 +83,112 @@ class TaskSpec(FrozenModel):
     @property
     def key(self) -> str:
         """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
-        if self.is_translation:
-            return f"{self.name}-{self.source_lang}-{self.target_lang}"
+        if self.languages is not None:
+            return "-".join((self.name, *self.languages))
         return f"{self.name}-{self.language}" if self.language else self.name
+
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str | None) -> str | None:
+        from paretune import objectives  # here: numpy comes with it
+
+        if kind is not None and kind not in (known := objectives.own_data_names()):
+            raise _not_one_of(known)
+        return kind
+
+    @field_validator("metric")
+    @classmethod
+    def _check_metric(cls, metric: str | None) -> str | None:
+        from paretune import metrics
+
+        if metric is not None and metric not in (known := metrics.selectable_names()):
+            raise _not_one_of(known)
+        return metric
 
     @model_validator(mode="after")
     def _check_shape(self) -> TaskSpec:
-        own_only = (
-            "kind",
-            "text",
-            "text_pair",
-            "choices",
-            "question",
-            "features",
-            "label",
-            "labels",
-            "id",
-            "group",
-        )
         self._check_languages()
         if not self.has_own_data:
-            files = ("test", "splits", "train_target", "test_target")
-            given = [k for k in (*own_only, *files) if getattr(self, k) is not None]
-            if given:
-                raise ValueError(
-                    f"{', '.join(given)} belong to a task with files of its own; "
-                    "add train: FILE or dataset: NAME, or remove them"
-                )
+            self._check_built_in()
             return self
         if self.train is not None and self.dataset is not None:
             raise ValueError("give either train: FILE or dataset: NAME, not both")
+        if self.split != "published":
+            raise ValueError("split goes with a built-in task; name your own parts as train, test")
         self._check_table()
-        needed = ("kind",) if self.is_translation else ("kind", "text", "label")
-        missing = [k for k in needed if getattr(self, k) is None]
-        if self.features and "text" in missing:
-            missing.remove("text")
-        if self.kind == "pair" and self.text_pair is None:
-            missing.append("text_pair")
-        if self.kind == "multiple_choice" and not self.choices:
-            missing.append("choices")
-        if self.question is not None and self.kind != "multiple_choice":
-            raise ValueError("question goes with kind multiple_choice; for two texts: text_pair")
-        if missing:
-            raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
-        numbers = self.kind == "regression"
-        fitting = metrics_for_kind(str(self.kind))
-        if self.metric is not None and self.metric not in fitting:
-            raise ValueError(f"metric {self.metric} is none of {self.kind}: {', '.join(fitting)}")
-        if numbers and self.labels is not None:
-            raise ValueError("labels: a regression has numbers; remove them, or change kind")
+        self._check_objective()
         return self
 
+    def _check_built_in(self) -> None:
+        """A built-in task has its own files, columns and labels."""
+        names = (
+            *("kind", "text", "text_pair", "choices", "question", "features", "label", "labels"),
+            *("id", "group", "test", "splits", "train_target", "test_target"),
+        )
+        given = [name for name in names if getattr(self, name) is not None]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)} belong to a task with files of its own; "
+                "add train: FILE or dataset: NAME, or remove them"
+            )
+
     def _check_languages(self) -> None:
-        """Both languages or none, and of a translation both; nothing else has two files."""
+        """Both languages or none; a task with two has none of the columns of other tasks."""
         if (self.source_lang is None) != (self.target_lang is None):
             raise ValueError("source_lang and target_lang go together")
         if self.source_lang is not None and self.source_lang == self.target_lang:
             raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
-        if self.has_own_data and self.is_translation != (self.kind == "translation"):
-            raise ValueError("kind: translation, source_lang and target_lang go together")
-        if self.has_own_data and self.split != "published":
-            raise ValueError("split goes with a built-in task; name your own parts as train, test")
-        if self.is_translation:
+        if self.languages is not None:
             names = ("text_pair", "choices", "features", "labels", "language")
-            given = [k for k in names if getattr(self, k) is not None]
+            given = [name for name in names if getattr(self, name) is not None]
             if given:
                 raise ValueError(f"a translation has no {', '.join(given)}; remove it")
-        for part in ("train", "test"):
-            if getattr(self, f"{part}_target") is None:
-                continue
-            if self.kind != "translation" or getattr(self, part) is None:
-                raise ValueError(f"{part}_target goes with {part} of a translation")
 
     def _check_table(self) -> None:
-        """Features stand in the place of a text."""
+        """Features take the place of a text."""
         if self.features is None:
             return
-        beside = [k for k in ("text", "text_pair", "choices") if getattr(self, k) is not None]
-        if beside:
-            raise ValueError(
-                f"features stand in the place of {', '.join(beside)}: give one of both"
-            )
-        if self.kind in ("pair", "multiple_choice"):
-            raise ValueError("features go with kind classification or regression")
+        texts = [k for k in ("text", "text_pair", "choices") if getattr(self, k) is not None]
+        if texts:
+            raise ValueError(f"features stand in the place of {', '.join(texts)}: give one of both")
         if not self.features or self.label in self.features:
             raise ValueError(
                 "features: name the columns that the label is told from, not the label"
             )
+
+    def _check_objective(self) -> None:
+        """Columns, languages and metric are such as the kind's objective has."""
+        from paretune import metrics
+
+        objective = self._objective()
+        if (self.languages is not None) != objective.between_languages:
+            raise ValueError("kind: translation, source_lang and target_lang go together")
+        for part in ("train", "test"):
+            if getattr(self, f"{part}_target") is not None and (
+                not objective.between_languages or getattr(self, part) is None
+            ):
+                raise ValueError(f"{part}_target goes with {part} of a translation")
+        for name, reason in objective.excluded.items():
+            if getattr(self, name) is not None:
+                raise ValueError(reason)
+        missing = [name for name in ("kind", *objective.required) if not getattr(self, name)]
+        if self.features and "text" in missing:
+            missing.remove("text")
+        if missing:
+            raise ValueError(f"a task with data of its own needs {', '.join(missing)}")
+        if self.metric is not None and not objective.accepts(metrics.get(self.metric)):
+            fitting = ", ".join(objective.selectable_metrics)
+            raise ValueError(f"metric {self.metric} is none of {self.kind}: {fitting}")
+
+    def _objective(self) -> Objective:
+        from paretune import objectives
+
+        if self.kind is None:
+            return objectives.guess(between_languages=self.languages is not None)
+        return objectives.get(self.kind)
+
+
+def _not_one_of(known: tuple[str, ...]) -> PydanticCustomError:
+    return PydanticCustomError(
+        "literal_error", "not one of {expected}", {"expected": ", ".join(known)}
+    )

@@ -76,7 +76,7 @@ def objective_of(spec: TaskSpec) -> Objective:
         return objectives.get(str(spec.kind))
     if spec.name in names():
         return objectives.get(get(spec.name).kind)
-    return objectives.guess(between_languages=spec.target_lang is not None)
+    return objectives.guess(between_languages=spec.languages is not None)
 
 
 def load_dataset(spec: TaskSpec, data_home: Path | None = None) -> Dataset:
@@ -166,12 +166,12 @@ def _check_spec(spec: TaskSpec, task: Task) -> None:
             f'task {spec.key} has no split "{spec.split}".',
             remedy="Remove it; its parts are fixed.",
         )
-    if objective.between_languages and spec.target_lang is None:
+    if objective.between_languages and spec.languages is None:
         raise StudyError(
             f"task {spec.key} needs to know from which language into which.",
             remedy=f"Give it source_lang and target_lang, of {' and '.join(task.languages)}.",
         )
-    if spec.target_lang is not None and not objective.between_languages:
+    if spec.languages is not None and not objective.between_languages:
         raise StudyError(
             f"task {spec.key} translates nothing.",
             remedy="Remove source_lang and target_lang; language names the task's language.",
