@@ -29,7 +29,7 @@ def render_study_file(
     if model is None and languages is not None:
         entry, said = _suggest_opus_mt(*languages)
     parts = _CLASSIFICATION_DEFAULTS if languages is None else _TRANSLATION_DEFAULTS
-    metric = _METRIC.get(kind, _METRIC["classification"])
+    metric = _metric_line(kind)
     task_text = "\n".join(task)
     return _TEMPLATE.format(
         name=name, task=task_text, metric=metric, model=entry, said=said, **parts
@@ -42,6 +42,18 @@ def quote_yaml(value: object) -> str:
         f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in str(value)
     ]
     return f'"{"".join(shown)}"'
+
+
+def _metric_line(kind: str) -> str:
+    """The primary metric, the others that it could be, and what is recorded besides."""
+    from paretune import metrics, objectives  # here: numpy comes with them
+
+    objective = objectives.get(kind)
+    names = objective.selectable_metrics
+    others = ", ".join(name for name in names if name != objective.default_metric)
+    besides = [metrics.get(n).title for n in objective.recorded_metrics if n not in names]
+    recorded = f"; records have {' and '.join(besides)} too" if besides else ""
+    return f"metric: {objective.default_metric}   # or {others}{recorded}"
 
 
 def _suggest_opus_mt(source: str, target: str) -> tuple[str, str]:
@@ -58,11 +70,6 @@ def _suggest_opus_mt(source: str, target: str) -> tuple[str, str]:
     ), f"{said}, if the hub has none such"
 
 
-_METRIC = {
-    "classification": "metric: accuracy   # or macro_f1, weighted_f1, accuracy_f1",
-    "regression": "metric: r2   # or pearson, spearman",
-    "translation": "metric: bleu   # or chrf; all records have BLEU, chrF and TER",
-}
 _CLASSIFICATION_DEFAULTS = {
     "more": "  - {name: loha, rank: 8}\n",
     "epochs": "10",

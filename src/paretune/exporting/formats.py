@@ -81,7 +81,7 @@ def write_peft_adapter(
         if any(n.startswith(f"{m}.") for n in base.head_parameters)
     ]
     whole = [*heads, *ours.injection.modules_to_save]
-    common = {"modules_to_save": whole or None, "task_type": task.peft_type}
+    common = {"modules_to_save": whole or None, "task_type": task.objective.peft_task_type}
     theirs = to_peft(base.model, configured.options, ours.injection, common)
     with torch.no_grad():
         in_full = {name: ours.injection.parameters[name] for name in ours.injection.base_weights}
@@ -227,4 +227,4 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
             return peft.PeftModel.from_pretrained(opened_base(task, source).model, str(folder))
     import transformers
 
-    return getattr(transformers, task.auto_class).from_pretrained(folder, local_files_only=True)
+    return getattr(transformers, task.objective.auto_model).from_pretrained(folder, local_files_only=True)

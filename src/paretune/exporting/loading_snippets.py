@@ -54,7 +54,7 @@ def render_program(
     form: str, task: TaskSignature, source: ModelSource, answering: UsageSnippet
 ) -> str:
     """A whole program: imports, opening, ``predict`` and a call of it, run where the card lies."""
-    imports = [line.format(auto=task.auto_class) for line in IMPORTS[form]] + list(
+    imports = [line.format(auto=task.objective.auto_model) for line in IMPORTS[form]] + list(
         answering.imports
     )
     lines = [FOLDER]
@@ -71,7 +71,9 @@ def render_program(
         imports += more
         lines += ["", finding.rstrip()] if finding else []
     labels, names = _label_lines(task)
-    opening = CODE[form].format(auto=task.auto_class, base=base, labels=labels, names=names)
+    opening = CODE[form].format(
+        auto=task.objective.auto_model, base=base, labels=labels, names=names
+    )
     lines += [opening, "", "", answering.code]
     own = sorted({i for i in imports if i.split()[1].split(".")[0] in STANDARD}, key=_import_order)
     others = sorted(set(imports) - set(own), key=_import_order)
@@ -88,7 +90,7 @@ def _label_lines(task: TaskSignature) -> tuple[str, str]:
     A ``config.json`` beside the adapter would hold them, but ``transformers`` would then take the
     folder for a whole model.
     """
-    if task.auto_class != "AutoModelForSequenceClassification":
+    if task.objective.problem_type is None:
         return "", ""
     listed = pprint.pformat(list(task.labels), width=90, compact=True)
     given = "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}"
@@ -97,7 +99,7 @@ def _label_lines(task: TaskSignature) -> tuple[str, str]:
 
 def describe_labels(form: str, task: TaskSignature) -> list[str]:
     """Where an adapter has the names of its labels, as paragraphs; nothing where all others are."""
-    if form != "peft" or task.auto_class != "AutoModelForSequenceClassification":
+    if form != "peft" or task.objective.problem_type is None:
         return []
     return [
         "",

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load as tensors_of
 
+from paretune import objectives
 from paretune.errors import StoreError
 from paretune.models.load import LoadedModel, load_model, rescale_regression_head
 from paretune.models.sources.resolve import ModelSource
+from paretune.objectives import Objective
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel, prepare
 
@@ -25,19 +27,9 @@ class TaskSignature:
     languages: tuple[str, ...] = ()
 
     @property
-    def auto_class(self) -> str:
-        """The class of ``transformers`` that opens a model for it."""
-        own = {
-            "multiple_choice": "AutoModelForMultipleChoice",
-            "translation": "AutoModelForSeq2SeqLM",
-        }
-        return own.get(self.kind, "AutoModelForSequenceClassification")
-
-    @property
-    def peft_type(self) -> str | None:
-        """PEFT's name of the kind of task; it has none for multiple choice."""
-        own = {"multiple_choice": None, "translation": "SEQ_2_SEQ_LM"}
-        return own.get(self.kind, "SEQ_CLS")
+    def objective(self) -> Objective:
+        """What the kind of the task means."""
+        return objectives.get(self.kind)
 
 
 def load_base(

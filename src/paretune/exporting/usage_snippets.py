@@ -89,17 +89,21 @@ def render_usage(run: Run, dataset: Dataset, ours: PreparedModel) -> UsageSnippe
         ours: the model as it was when the run was scored.
     """
     tokens = TOKENS.format(length=ours.max_length)
-    if dataset.kind == "translation":
-        return UsageSnippet(("import torch",), _render_translation(run, ours, tokens))
-    if dataset.kind == "multiple_choice":
-        choices = [f"Choice {i}." for i in range(len(dataset.labels))]
-        code = CHOICES.format(tokens=tokens) + _render_call([("A text.", choices)])
-        return UsageSnippet(("import torch",), code)
-    numbers = dataset.kind == "regression"
-    answer = "logits[:, 0].tolist()"
-    if not numbers:
-        answer = "[model.config.id2label[i] for i in logits.argmax(-1).tolist()]"
-    what = "number" if numbers else "label"
+    return SNIPPETS[dataset.objective.usage](run, dataset, ours, tokens)
+
+
+def _generation_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -> UsageSnippet:
+    return UsageSnippet(("import torch",), _render_translation(run, ours, tokens))
+
+
+def _choices_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -> UsageSnippet:
+    choices = [f"Choice {i}." for i in range(len(dataset.labels))]
+    code = CHOICES.format(tokens=tokens) + _render_call([("A text.", choices)])
+    return UsageSnippet(("import torch",), code)
+
+
+def _texts_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -> UsageSnippet:
+    what, answer = dataset.objective.answer_noun, dataset.objective.answer_code
     if dataset.features:
         code = _render_row_sentence(run.task, dataset.features) + ONE_TEXT.format(
             rows="rows", title=f"The {what} for each row.", tokens=tokens, answer=answer,
@@ -122,16 +126,20 @@ def render_usage(run: Run, dataset: Dataset, ours: PreparedModel) -> UsageSnippe
     return UsageSnippet(("import torch",), code + _render_call(["A text."]))
 
 
+SNIPPETS = {"texts": _texts_usage, "choices": _choices_usage, "generation": _generation_usage}
+"""By :attr:`paretune.objectives.Objective.usage`."""
+
+
 def describe_encoding(run: Run, dataset: Dataset, ours: PreparedModel) -> list[str]:
     """The card's paragraph on how a row becomes what ``predict`` takes, and what it returns."""
     said = [*describe_texts(run.task, dataset), f"More than {ours.max_length} tokens are cut"]
     said[-1] += ", from the longer text." if _has_pairs(dataset) else "."
-    if dataset.kind == "regression":
+    if dataset.objective.scales_targets:
         said.append(
             f"The answer is `{_escape_code(dataset.labels[0])}` in its own unit: the number was learnt "
             "in standard deviations from the mean of train, and the head was scaled back."
         )
-    elif dataset.kind not in ("translation", "multiple_choice"):
+    elif dataset.objective.predicts_labels and dataset.objective.problem_type is not None:
         names = [f"`{_escape_code(name)}`" for name in dataset.labels[:20]]
         rest = len(dataset.labels) - len(names)
         said.append(
@@ -149,22 +157,22 @@ def describe_encoding(run: Run, dataset: Dataset, ours: PreparedModel) -> list[s
 
 def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
     """How texts come about: of a user's own data by its columns, of a task by its template."""
-    if dataset.kind == "translation":
+    if dataset.languages:
         return [f"From `{dataset.languages[0]}` into `{dataset.languages[1]}`."]
     if dataset.features:
         return ["A row of the table becomes a sentence, as `sentence` does it."]
     if spec.has_own_data:
         first = f"`{_escape_code(str(spec.text))}`"
-        if dataset.kind == "multiple_choice":
+        if spec.choices:
             choices = ", ".join(f"`{_escape_code(name)}`" for name in spec.choices or ())
             return [f"The text is the column {first}; the choices are {choices}, in this order."]
         if spec.text_pair:
             second = _escape_code(spec.text_pair)
             return [f"The first text is the column {first}, the second is `{second}`."]
         return [f"The text is the column {first}, as it is."]
-    from paretune.tasks import available
+    from paretune import tasks
 
-    task = available()[spec.name]
+    task = tasks.get(spec.name)
     template = task.templates[spec.template]
     language = spec.language or task.languages[0]
     told = " ".join((template.__doc__ or "").split()).replace("``", "`")

@@ -220,6 +220,11 @@ class Objective:
         return LossOptions(self.fit_target(train), smoothing)
 
     @property
+    def scales_targets(self) -> bool:
+        """Whether training standardises the targets."""
+        return self.fit_target is not no_target_scale
+
+    @property
     def selectable_metrics(self) -> tuple[str, ...]:
         """Names of the built-in metrics that a study may name."""
         return metrics.of_types(self.target_types)

@@ -77,7 +77,7 @@ def _list_tasks() -> Iterator[Entry]:
     for name, task in sorted(tasks.available().items()):
         languages = " and ".join(task.languages)
         more = f"labels {', '.join(task.labels)}; templates {', '.join(task.templates)}"
-        if task.kind == "translation":
+        if not task.labels:
             more = f"splits {', '.join(task.splits)}"
         yield (
             name,

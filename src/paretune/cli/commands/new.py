@@ -126,6 +126,7 @@ def _draft_study(
     path: Path, output: Path | None, model: str | None, named: NamedColumns, source_lang: str | None
 ) -> tuple[str, str, list[str]]:
     """The study's name and text, and the guesses to look at."""
+    from paretune import objectives
     from paretune.data.schema_inference.infer_parallel import set_source_language
     from paretune.data.schema_inference.infer_task import infer_task
     from paretune.errors import StudyError
@@ -133,7 +134,7 @@ def _draft_study(
 
     inferred = infer_task(path, named)
     folder = (output or Path("x")).absolute().parent
-    translates = inferred.task["kind"] == "translation"
+    translates = objectives.get(str(inferred.task["kind"])).between_languages
     if source_lang is not None and not translates:
         raise StudyError(
             "is not parallel text, so it has no language to translate from.",
