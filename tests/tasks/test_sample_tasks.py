@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint
+from dataclasses import replace
 
 import pytest
 
-from paretune import tasks
+from paretune import plugins, tasks
 from paretune.data.checks.audit import audit
 from paretune.errors import StudyError
 from paretune.study import TaskSpec
@@ -47,14 +47,17 @@ def test_samples_take_no_source_and_have_no_paper_template() -> None:
         tasks.load_dataset(TaskSpec(name="routing", language="en", template="paper"))
 
 
-def test_an_installed_package_may_add_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offer(value: str) -> None:
-        entry = EntryPoint("mine", value, "paretune.tasks")
-        monkeypatch.setattr(tasks, "entry_points", lambda group: [entry])
+def test_an_installed_package_may_add_a_task() -> None:
+    mine = replace(tasks.get("routing"), name="mine", kind="pair")
+    spec = TaskSpec(name="mine")
+    with plugins.registered(plugins.TASKS, mine):
+        assert tasks.get("mine") is mine and tasks.available()["mine"] is mine
+        assert tasks.objective_of(spec).name == "pair"
+    with pytest.raises(StudyError, match='no task "mine"'):
+        tasks.get("mine")
+    assert tasks.objective_of(spec).name == "classification"  # records outlive the package
 
-    offer("paretune.tasks.routing:TASK")
-    with pytest.raises(StudyError, match="called like another"):
-        tasks.available()
-    offer("paretune.tasks.routing:pair")
-    with pytest.raises(StudyError, match="not a Task"):
-        tasks.available()
+
+def test_a_built_in_name_wins() -> None:
+    with plugins.registered(plugins.TASKS, replace(tasks.get("routing"), kind="pair")):
+        assert tasks.get("routing").kind == "classification"

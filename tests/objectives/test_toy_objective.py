@@ -1,0 +1,158 @@
+"""A kind of task that the package does not know, from the study file to the export.
+
+The objective counts words: targets are counts, the loss is Poisson's, and its metric is the share
+of counts that are right within one. This file is the plug-in: its values are registered as entry
+points of a distribution that the test lays on the path, so that worker processes find them too.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from paretune.metrics import Metric
+from paretune.objectives import Objective, Predictions
+
+ENTRY_POINTS = """\
+[paretune.objectives]
+word_count = test_toy_objective:WORD_COUNT
+[paretune.metrics]
+close_counts = test_toy_objective:CLOSE_COUNTS
+"""
+
+
+def is_close(references: Sequence[Any], predictions: Sequence[Any]) -> np.ndarray[Any, Any]:
+    return np.abs(np.array(predictions, dtype=float) - np.array(references, dtype=float)) <= 1
+
+
+def share_close(references: Any, predictions: Any, questions: Sequence[int] = ()) -> float:
+    return float(is_close(references, predictions).mean())
+
+
+def count_close(references: Any, predictions: Any, questions: Sequence[int] = ()) -> Any:
+    close = is_close(references, predictions).astype(float)
+    return np.stack([np.ones_like(close), close], axis=-1)
+
+
+CLOSE_COUNTS = Metric(
+    name="close_counts",
+    title="counts right within one",
+    description="share of counts that are right within one",
+    target_type="count",
+    compute=share_close,
+    statistics=count_close,
+    from_sums=lambda sums: sums[..., 1] / sums[..., 0],
+    credit=lambda references, predictions, questions: is_close(references, predictions),
+)
+
+
+def poisson_loss(outputs: Any, data: Any, indices: Sequence[int], options: Any) -> torch.Tensor:
+    counts = torch.tensor([data.labels[i] for i in indices], device=outputs.device)
+    return F.poisson_nll_loss(outputs.float().squeeze(-1), counts, reduction="sum")
+
+
+def predict_counts(outputs: Any, examples: Sequence[Any], target_scale: Any) -> Predictions:
+    log_rate = outputs.astype(np.float64)[:, 0]
+    counts = np.array([example.label for example in examples], dtype=float)
+    loss = float(np.mean(np.exp(log_rate) - counts * log_rate))
+    scores = [[float(value)] for value in log_rate]
+    return Predictions([float(np.rint(np.exp(value))) for value in log_rate], scores, loss)
+
+
+WORD_COUNT = Objective(
+    name="word_count",
+    title="how many words a text has",
+    reader="numbers",
+    checks=("numbers", "texts"),
+    describe=lambda labels, languages: "a count",
+    problem_type="regression",
+    num_logits=lambda labels: 1,
+    baselines=(),
+    tabular_baselines=(),
+    target_types=("count",),
+    default_metric="close_counts",
+    recorded_metrics=("close_counts",),
+    loss=poisson_loss,
+    predict=predict_counts,
+    answer_noun="count",
+    answer_code="logits[:, 0].exp().round().tolist()",
+)
+
+STUDY = """\
+study: counts
+tasks:
+  - {{name: words, kind: word_count, train: train.csv, test: test.csv, text: text, label: words}}
+models: [{{name: {model}, label: tiny}}]
+methods: [{{name: lora, rank: 2}}]
+protocol: {{trials: 1, folds: 1, seeds: [1, 2], cost_seconds: 0.5}}
+training: {{max_steps: 30, eval_every: 10, max_length: 32, precision: fp32, weight_decay: 0}}
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine on which the plug-in is installed."""
+    about = tmp_path / "site" / "toy_objective-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-objective\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(ENTRY_POINTS)
+    path = [about.parent, Path(__file__).parent, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+
+
+def write_texts(folder: Path) -> None:
+    words = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
+    for part, rows in (("train", 60), ("test", 24)):
+        lines = ["text,words"]
+        for i in range(rows):
+            count = 2 + i * 7 % 9
+            lines.append(f"{' '.join(words[(i + k) % 8] for k in range(count))},{count}")
+        (folder / f"{part}.csv").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_a_study_of_it_from_check_to_export(
+    tmp_path: Path, tiny_model: Any, environment: dict[str, str]
+) -> None:
+    write_texts(tmp_path)
+    (tmp_path / "counts.yaml").write_text(STUDY.format(model=tiny_model("bert")), encoding="utf-8")
+
+    def paretune(*arguments: str) -> str:
+        """Run the command line on the study and give what it printed."""
+        command = [sys.executable, "-m", "paretune", *arguments]
+        ran = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return " ".join(ran.stdout.split())
+
+    assert "60 train, 24 test, a count" in paretune("check", "counts.yaml")
+    assert "5 runs" in paretune("plan", "counts.yaml")
+    assert "Score: counts right within one" in paretune("run", "counts.yaml", "--workers", "1")
+    assert "lora" in paretune("report", "counts.yaml")
+    assert (tmp_path / "studies" / "counts" / "report.html").is_file()
+    assert "words" in paretune("recommend", "counts.yaml")
+    paretune("export", "counts.yaml", "--method", "lora", "--to", "exported")
+    card = (tmp_path / "exported" / "README.md").read_text(encoding="utf-8")
+    assert "logits[:, 0].exp().round().tolist()" in card
+
+
+def test_an_unknown_kind_is_named_with_those_that_there_are(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    text = STUDY.format(model="tiny").replace("word_count", "word_counts")
+    (tmp_path / "counts.yaml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "paretune", "check", "counts.yaml"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 2
+    assert "word_count" in ran.stderr and "regression" in ran.stderr
