@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.tiny_study import as_file, command, finish, small, superglue
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import render_page
 from paretune.study import Study, TaskSpec
@@ -86,5 +86,5 @@ def test_every_method_that_serves_pairs_serves_them(
     source = superglue(tmp_path, "folders")
     kind = load_dataset(TaskSpec(name=name, language=language, source=str(source))).kind
     for method in methods.available().values():
-        pairs = methods.refusal(method, "pair", tabular=False)
-        assert bool(methods.refusal(method, kind, tabular=False)) == bool(pairs)
+        pairs = methods.refusal(method, objectives.get("pair"), tabular=False)
+        assert bool(methods.refusal(method, objectives.get(kind), tabular=False)) == bool(pairs)

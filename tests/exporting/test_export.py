@@ -22,7 +22,7 @@ from support.tiny_tasks import tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
-from paretune import methods
+from paretune import methods, objectives
 from paretune.errors import MethodError, ModelError, StoreError, StudyError
 from paretune.exporting import export_selection, formats, loading_snippets
 from paretune.exporting.restore import TaskSignature, restore_run
@@ -34,7 +34,7 @@ from paretune.verbs.export import export as export_if_learnt
 TRAINED = [
     name
     for name in METHODS
-    if not methods.refusal(methods.get(name), "classification", tabular=False)
+    if not methods.refusal(methods.get(name), objectives.get("classification"), tabular=False)
 ]
 export = partial(export_if_learnt, allow_collapsed=True)
 """Two steps: some of the runs have learnt nothing, which is no matter here."""

@@ -24,7 +24,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.methods.core import options as method_options
 from paretune.models.load import LoadedModel
 from paretune.models.structure.anatomy import read_anatomy
@@ -103,7 +103,7 @@ def method_names(family: str) -> list[str]:
     for name in sorted(methods.available()):
         module = methods.get(name)
         serves = isinstance(module, methods.Method) and not methods.refusal(
-            module, kind, tabular=False
+            module, objectives.get(kind), tabular=False
         )
         if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
             method_options.parse_options(name, module.options, small_options(name))

@@ -12,7 +12,7 @@ from support.tiny_marian import tiny_marian, tiny_pairs
 from support.tiny_models import FAMILIES
 from support.tiny_tasks import small, tiny_run, tiny_task
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.errors import ModelError
 from paretune.methods.core import options as method_options
 from paretune.planning import predicted_cost, preflight
@@ -49,7 +49,7 @@ def test_without_weights_a_model_looks_the_same(
     counted = 0
     for name in COUNTING:
         method = methods.get(name)
-        if methods.refusal(method, dataset.kind, tabular=False):
+        if methods.refusal(method, objectives.get(dataset.kind), tabular=False):
             continue
         options = method_options.parse_options(name, method.options, small(name))
         counts = [

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
@@ -59,7 +59,7 @@ MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack"
 
 def serves(method: str, kind: str) -> bool:
     """Whether a method may stand in a study of such a task."""
-    return methods.refusal(methods.get(method), kind, tabular=False) == ""
+    return methods.refusal(methods.get(method), objectives.get(kind), tabular=False) == ""
 
 
 def nothing() -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.methods.core import options as method_options
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
@@ -21,7 +21,7 @@ TRAINED = tuple(
     name
     for name, method in methods.available().items()
     if isinstance(method, methods.Method)
-    and not methods.refusal(method, "translation", tabular=False)
+    and not methods.refusal(method, objectives.get("translation"), tabular=False)
 )
 ROWS, SOURCE, TARGET = 4, 9, 6
 

@@ -16,7 +16,7 @@ from support.tiny_models import FAMILIES
 from support.tiny_tasks import small, tiny_run, tiny_task
 from support.translator_folders import translator_folder
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.study import MethodSpec, Run
 from paretune.training import dry_run
 from paretune.training.caches import ProcessCache
@@ -31,7 +31,7 @@ TRANSLATORS = ("marian", "t5")
 def trains(method: str, kind: str) -> bool:
     """Whether the method has learning rates and serves this kind of task."""
     value = methods.get(method)
-    serves = not methods.refusal(value, kind, tabular=False)
+    serves = not methods.refusal(value, objectives.get(kind), tabular=False)
     return isinstance(value, methods.Method) and value.learning_rates is not None and serves
 
 

@@ -15,7 +15,7 @@ from support.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
-from paretune import methods
+from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
 from paretune.methods.baselines import gradient_boosting, majority, tfidf
@@ -231,6 +231,6 @@ def test_check_refuses_what_a_method_cannot_serve(tmp_path: Path, tiny_model: An
     assert "reads the columns of a table, and the task has none" in str(error)
     assert [s.name for s in seen.items if s.kind == "step"] == ["words x tiny x head_only"]
     assert (
-        methods.refusal(gradient_boosting.METHOD, "multiple_choice", tabular=False)
+        methods.refusal(gradient_boosting.METHOD, objectives.get("multiple_choice"), tabular=False)
         == "gradient boosting serves classification, regression, not multiple choice"
     )

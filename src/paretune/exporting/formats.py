@@ -227,4 +227,6 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
             return peft.PeftModel.from_pretrained(opened_base(task, source).model, str(folder))
     import transformers
 
-    return getattr(transformers, task.objective.auto_model).from_pretrained(folder, local_files_only=True)
+    return getattr(transformers, task.objective.auto_model).from_pretrained(
+        folder, local_files_only=True
+    )

@@ -109,7 +109,7 @@ class StudyContext:
         """
         dataset = self.dataset(task)
         reason = methods.refusal(
-            methods.get(method.name), dataset.kind, tabular=bool(dataset.features)
+            methods.get(method.name), dataset.objective, tabular=bool(dataset.features)
         )
         if reason:
             raise MethodError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.data.example import Example
 from paretune.methods.baselines import copy_source
 
@@ -21,5 +21,7 @@ def test_it_answers_with_the_sources_as_they_are() -> None:
 def test_it_serves_translations_alone_and_needs_no_model() -> None:
     found = methods.get("copy_source")
     assert isinstance(found, methods.Baseline)
-    assert methods.refusal(found, "translation", tabular=False) == ""
-    assert "not classification" in methods.refusal(found, "classification", tabular=False)
+    assert methods.refusal(found, objectives.get("translation"), tabular=False) == ""
+    assert "not classification" in methods.refusal(
+        found, objectives.get("classification"), tabular=False
+    )

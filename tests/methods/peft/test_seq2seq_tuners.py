@@ -11,14 +11,14 @@ from support.peft_small import SMALL
 from support.seq2seq_walk import case
 from support.tiny_translators import tiny_translator
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods.peft.supported import SUPPORTED
 
 SERVING = [
     n
     for n in sorted(SUPPORTED)
-    if not methods.refusal(methods.get(f"peft:{n}"), "translation", tabular=False)
+    if not methods.refusal(methods.get(f"peft:{n}"), objectives.get("translation"), tabular=False)
 ]
 
 

@@ -46,7 +46,7 @@ def test_scores_go_to_a_hundred_and_have_one_decimal(tmp_path: Path) -> None:
     study = made.study()
     records = made.whole(study)
     task = build_report(study, records).tasks[0]
-    assert (task.metric, task.highest, task.translates) == ("BLEU", 100.0, True)
+    assert (task.metric, task.highest, task.generates) == ("BLEU", 100.0, True)
     found = next(r for r in task.rows if r.method == "lora").cell.interval
     finals = [r for r in records if r.run.method.name == "lora" and r.run.stage == "final"]
     own = [

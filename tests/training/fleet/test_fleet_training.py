@@ -12,7 +12,7 @@ import pytest
 from support.joint_runs import Job, alone, equal, together
 from support.tiny_tasks import silent, small, tiny_run, tiny_task
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.errors import StaleClaimError
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
@@ -31,7 +31,7 @@ JOINING = [
     for name, method in methods.available().items()
     if isinstance(method, methods.Method)
     and (method.learning_rates is not None)
-    and not methods.refusal(method, "classification", tabular=False)
+    and not methods.refusal(method, objectives.get("classification"), tabular=False)
     and name not in MIXING[1:]  # below, with others
     and not methods.configure_method(MethodSpec(name=name, **small(name))).trains_alone
 ]

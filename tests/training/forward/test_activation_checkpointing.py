@@ -11,7 +11,7 @@ from safetensors.torch import load as from_bytes
 from support.tiny_models import FAMILIES
 from support.tiny_tasks import silent, tiny_run, tiny_task
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.study import Study, compute_run_id
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
@@ -20,7 +20,8 @@ from paretune.training.trainer import train_run
 METHODS = tuple(
     n
     for n, m in methods.available().items()
-    if isinstance(m, methods.Method) and not methods.refusal(m, "classification", tabular=False)
+    if isinstance(m, methods.Method)
+    and not methods.refusal(m, objectives.get("classification"), tabular=False)
 )
 
 

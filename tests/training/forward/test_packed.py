@@ -14,7 +14,7 @@ from support.tiny_tasks import silent, tiny_run, tiny_task
 from support.translator_folders import translator_folder
 from torch import Tensor
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.data.batch import split_packed, split_packed_for_evaluation
 from paretune.models.dropout.masks import draw_mask, keep_scale, keep_threshold
 from paretune.models.dropout.rng import DropoutRng
@@ -41,7 +41,7 @@ METHODS = tuple(
     n
     for n, m in methods.available().items()
     if isinstance(m, methods.Method)
-    and not methods.refusal(m, "classification", tabular=False)
+    and not methods.refusal(m, objectives.get("classification"), tabular=False)
     and (m.learning_rates is not None)
 )
 PLACES = (

@@ -31,5 +31,4 @@ METHOD = Baseline(
     title="the source, copied",
     options=Options,
     fit=fit,
-    kinds=("translation",),
 )

@@ -98,6 +98,4 @@ METHOD = Baseline(
     title="gradient boosting",
     options=Options,
     fit=fit,
-    kinds=("classification", "regression"),
-    needs_features=True,
 )

@@ -43,5 +43,4 @@ METHOD = Baseline(
     title="majority answer",
     options=Options,
     fit=fit,
-    kinds=("classification", "pair", "multiple_choice", "regression", "span_pair", "answer_set"),
 )

@@ -85,5 +85,4 @@ METHOD = Baseline(
     title="TF-IDF + logistic regression",
     options=Options,
     fit=fit,
-    kinds=("classification", "pair", "multiple_choice", "regression", "span_pair", "answer_set"),
 )

@@ -178,15 +178,11 @@ class Baseline:
         title: as people write it.
         options: a frozen dataclass.
         fit: fits it on the training part.
-        kinds: of task that it serves.
         code_epoch: raised whenever its results change.
-        needs_features: reads the columns of a table instead of texts.
     """
 
     name: str
     title: str
     options: type
     fit: Fit
-    kinds: tuple[str, ...]
     code_epoch: int = 1
-    needs_features: bool = False

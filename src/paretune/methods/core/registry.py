@@ -17,6 +17,7 @@ from paretune.errors import MethodError, PluginError
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import SUPPORTED
+from paretune.objectives import Objective
 from paretune.study import MethodSpec, aliases
 
 if TYPE_CHECKING:
@@ -205,23 +206,22 @@ def _unknown_method(name: str) -> MethodError:
     return MethodError(f'method "{name}" is not known.', remedy=nearest or every)
 
 
-def refusal(method: Method | Baseline, kind: str, *, tabular: bool) -> str:
+def refusal(method: Method | Baseline, objective: Objective, *, tabular: bool) -> str:
     """Why a method cannot serve a task, or "".
 
     Args:
         method: any.
-        kind: of the task.
+        objective: of the task.
         tabular: whether the task is a table, with features behind its texts.
     """
-    task = kind.replace("_", " ")
+    task = objective.name.replace("_", " ")
     if isinstance(method, Baseline):
-        if kind not in method.kinds:
-            served = ", ".join(method.kinds).replace("_", " ")
-            return f"{method.title} serves {served}, not {task}"
-        if method.needs_features and not tabular:
+        if method.name in objective.tabular_baselines and not tabular:
             return f"{method.title} reads the columns of a table, and the task has none (features:)"
+        if method.name not in (*objective.baselines, *objective.tabular_baselines):
+            return f"{method.title} serves other tasks, not {task}"
         return ""
-    new_head = kind != "translation"
+    new_head = objective.draws_head
     if (method.head is Head.NEW and not new_head) or (method.head is Head.PRETRAINED and new_head):
         has = "draws a new one" if new_head else "has that of the checkpoint"
         return f"{method.title} needs {method.head.value}, and {task} {has}"
