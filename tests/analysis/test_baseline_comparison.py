@@ -79,7 +79,7 @@ def test_verdicts_in_words() -> None:
     partial = above_baselines(parts(0.85), {"majority": low}, missing=["tfidf"])
     assert not partial.above_all
     assert partial.summary == "clearly above majority (tfidf not there yet)"
-    assert above_baselines(parts(0.85), {}).summary == "no baseline to stand beside yet"
+    assert above_baselines(parts(0.85), {}).summary == "no baseline to compare with yet"
 
 
 def test_other_examples_are_refused() -> None:

@@ -249,7 +249,7 @@ def state(run: Run, kind: str = "todo") -> RunStatus:
         run_id=hashlib.sha256(run.model_dump_json().encode()).hexdigest()[:20],
         run=run,
         state=kind,  # type: ignore[arg-type]
-        free=kind == "todo",
+        is_claimable=kind == "todo",
         owner=None,
         attempt=0,
     )

@@ -1,4 +1,4 @@
-"""Whether a cell is better than the baselines beside it."""
+"""Whether a cell is better than its baselines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Standing = Literal["above", "unclear", "below"]
 
 
 def standing_of(difference: Interval, p_holm: float) -> Standing:
-    """What a difference says: clear where the corrected p-value is under 0.05."""
+    """Above or below if the corrected p-value is under 0.05, otherwise unclear."""
     if p_holm >= ALPHA:
         return "unclear"
     return "above" if difference.estimate > 0 else "below"
@@ -21,7 +21,7 @@ def standing_of(difference: Interval, p_holm: float) -> Standing:
 
 @dataclass(frozen=True)
 class BaselineComparison:
-    """A cell beside one baseline: the difference, and what it says after Holm's correction."""
+    """A cell's score minus that of one baseline, with the p-value after Holm's correction."""
 
     baseline: str
     difference: Interval
@@ -29,15 +29,19 @@ class BaselineComparison:
 
     @property
     def standing(self) -> Standing:
-        """Above or below where the corrected p-value is under 0.05."""
+        """Above or below if the corrected p-value is under 0.05, otherwise unclear."""
         return standing_of(self.difference, self.p_holm)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of a cell beside its baselines. ``missing`` are those not there yet.
+    """A cell compared with all its baselines.
 
-    ``note`` says why there is no verdict, where that is not for want of baselines.
+    Attributes:
+        standing: clearly above all, clearly below one, or unclear; none without a comparison.
+        comparisons: with each baseline that has a score.
+        missing: names of baselines without a score.
+        note: why there is no verdict, if the reason is not a missing baseline.
     """
 
     standing: Standing | Literal["none"]
@@ -47,43 +51,41 @@ class Verdict:
 
     @property
     def summary(self) -> str:
-        """One phrase for a table."""
+        """A phrase for a table."""
         if not self.comparisons:
-            return self.note or "no baseline to stand beside yet"
+            return self.note or "no baseline to compare with yet"
         if self.standing == "above":
             text = "clearly above every baseline"
             if self.missing:
-                names = ", ".join(a.baseline for a in self.comparisons)
-                text = f"clearly above {names}"
+                text = f"clearly above {', '.join(c.baseline for c in self.comparisons)}"
         elif self.standing == "below":
-            text = f"clearly below {_join_baselines(self.comparisons, 'below')}"
+            text = f"clearly below {self._join_baselines('below')}"
         else:
-            text = f"no clear difference from {_join_baselines(self.comparisons, 'unclear')}"
+            text = f"no clear difference from {self._join_baselines('unclear')}"
         return f"{text} ({', '.join(self.missing)} not there yet)" if self.missing else text
 
     @property
     def above_all(self) -> bool:
-        """Clearly above every baseline, and none of them is missing."""
+        """Clearly above every baseline, none of which is missing."""
         return self.standing == "above" and not self.missing
 
+    def _join_baselines(self, standing: Standing) -> str:
+        return ", ".join(c.baseline for c in self.comparisons if c.standing == standing)
 
-def verdict_of(against: Sequence[BaselineComparison], missing: Sequence[str] = ()) -> Verdict:
-    """What decided pairs say together: above only if above each; below if below any; else unclear.
+
+def verdict_of(comparisons: Sequence[BaselineComparison], missing: Sequence[str] = ()) -> Verdict:
+    """Above only if above each baseline; below if below any; otherwise unclear.
 
     Args:
-        against: the cell beside each baseline.
-        missing: baselines that should stand beside it and have no scores yet.
+        comparisons: with each baseline.
+        missing: baselines that have no score yet.
     """
-    standings = {a.standing for a in against}
+    standings = {comparison.standing for comparison in comparisons}
     standing: Standing | Literal["none"] = "unclear"
-    if not against:
+    if not comparisons:
         standing = "none"
     elif "below" in standings:
         standing = "below"
     elif standings == {"above"}:
         standing = "above"
-    return Verdict(standing, tuple(against), tuple(missing))
-
-
-def _join_baselines(against: Sequence[BaselineComparison], standing: Standing) -> str:
-    return ", ".join(a.baseline for a in against if a.standing == standing)
+    return Verdict(standing, tuple(comparisons), tuple(missing))

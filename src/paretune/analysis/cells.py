@@ -17,7 +17,6 @@ from paretune.analysis.statistics.score_interval import (
     bootstrap_score,
     confidence_interval,
 )
-from paretune.analysis.together import with_groups
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, Run, Study, TaskSpec
@@ -168,7 +167,7 @@ def group_into_cells(
     keys = _cell_keys(study)
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
     by_task: dict[str, list[Record]] = {}
-    for record in with_groups(records):
+    for record in records:
         by_cell.setdefault(record.run.cell, []).append(record)
         by_task.setdefault(record.run.task.key, []).append(record)
     waiting: dict[tuple[str, str, str], Counter[tuple[str, str]]] = {}

@@ -1,4 +1,4 @@
-"""The constant answer: what it scores, and who gives it."""
+"""Constant answers: which predictions are one, and what the best of them scores."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from paretune.store.record import Predictions
 from paretune.study import Answer
 
 CONSTANT_SPREAD = 1e-3
-"""Numbers that vary by less than this share of what the labels vary by are one answer."""
+"""Numbers are constant if their spread is at most this share of the labels' spread."""
 
 
 def answers_are_constant(answers: Sequence[Answer], labels: Sequence[Answer]) -> bool:
-    """Whether two or more examples all got the same answer: nothing was learnt from the text.
+    """Whether two or more examples all got the same answer, so that nothing was learned.
 
-    Numbers count as the same where they vary by less than a thousandth of what the labels do;
-    translations where they are the same text, whatever the segments.
+    Numbers count as the same if their standard deviation is at most a thousandth of that of the
+    labels; translations if they are the same text, for any number of segments.
     """
     if len(answers) < 2:
         return False
     if not any(isinstance(label, float) for label in labels):
         return len(set(answers)) == 1
-    given, true = (np.asarray(numbers, dtype=float) for numbers in (answers, labels))
-    return bool(given.std() <= CONSTANT_SPREAD * true.std())
+    predicted, actual = (np.asarray(numbers, dtype=float) for numbers in (answers, labels))
+    return bool(predicted.std() <= CONSTANT_SPREAD * actual.std())
 
 
 def is_collapsed(predictions: Predictions) -> bool:
-    """:func:`answers_are_constant` of stored answers."""
+    """:func:`answers_are_constant` of stored predictions."""
     return answers_are_constant(predictions.prediction, predictions.label)
 
 

@@ -1,4 +1,4 @@
-"""Whether training taught a cell anything, and what a score must exceed to be worth taking."""
+"""Whether training taught a cell anything, and what a score must exceed to be useful."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from paretune.analysis.cells import Cell
 from paretune.analysis.constant_answers import find_best_constant
 
 TRIVIAL_BASELINES = ("majority", "copy_source")
-"""Baselines that answer without looking: to be beaten, and never to be taken."""
+"""Baselines that do not read their input: to be exceeded, and never recommended."""
 
 RateEdge = Literal["", "lowest", "highest"]
 
 
 @dataclass(frozen=True)
 class CollapsedCells:
-    """Cells in which at least half of the seeds answer a constant.
+    """Cells in which at least half of the seeds give a constant answer.
 
-    ``constant`` of ``seeds`` final runs do, after ``steps`` (fewest, most). ``edges``: whether the
-    rates that were chosen are the lowest or highest of those tried; empty: none is.
+    Attributes:
+        cells: of one task.
+        constant: number of final runs with a constant answer.
+        seeds: number of final runs with answers.
+        steps: fewest and most steps of these runs.
+        edges: whether selected learning rates are the lowest or highest of those tried.
     """
 
     cells: tuple[Cell, ...]
@@ -33,75 +37,69 @@ class CollapsedCells:
 
 @dataclass(frozen=True)
 class TrivialScore:
-    """What a score must exceed: that of ``answer``, which needs no training."""
+    """The score that must be exceeded, and the answer that reaches it without training."""
 
     value: float
     answer: Literal["majority", "label", "copy_source"]
 
 
 def is_mostly_collapsed(cell: Cell) -> bool:
-    """Whether at least half of the scored seeds answer a constant (the majority answer aside)."""
-    scored = len(cell.final) - cell.unscored_runs
-    return cell.name not in TRIVIAL_BASELINES and 2 * cell.outcomes.get("collapsed", 0) >= max(
-        scored, 1
-    )
+    """Whether at least half of the seeds with answers are constant; not for trivial baselines."""
+    half_collapsed = 2 * _count_collapsed(cell) >= max(_count_scored(cell), 1)
+    return half_collapsed and cell.name not in TRIVIAL_BASELINES
 
 
 def rate_edge_of(cell: Cell) -> RateEdge:
-    """Whether the cell's rate is the lowest or the highest of several that were tried."""
+    """Whether the cell's learning rate is the lowest or highest of several that were tried."""
     if not cell.edge:
         return ""
     return "lowest" if cell.rate == cell.choice.table[0].rate else "highest"
 
 
 def find_collapsed_cells(cells: Iterable[Cell]) -> CollapsedCells | None:
-    """What training left constant among the methods of a task; None where most seeds learned.
+    """The collapsed methods of a task; None if there are none.
 
-    It speaks of all methods together where at least half of all their seeds are constant,
-    otherwise of those methods alone of which at least half are.
+    All methods if at least half of all their seeds are constant, otherwise the methods of which at
+    least half are.
     """
     methods = [c for c in cells if not c.baseline and c.answers]
-    hit = [c for c in methods if is_mostly_collapsed(c)]
-    if not hit:
+    collapsed = [c for c in methods if is_mostly_collapsed(c)]
+    if not collapsed:
         return None
-    constant, seeds = (sum(map(count, methods)) for count in (_count_collapsed, _count_scored))
-    if 2 * constant >= seeds:
-        hit = methods
-    steps = sorted(int(r.result["steps"]) for c in hit for r in c.final if r.result.get("steps"))
+    if 2 * sum(map(_count_collapsed, methods)) >= sum(map(_count_scored, methods)):
+        collapsed = methods
+    steps = sorted(steps for c in collapsed for r in c.final if (steps := r.steps))
     return CollapsedCells(
-        cells=tuple(hit),
-        constant=sum(map(_count_collapsed, hit)),
-        seeds=sum(map(_count_scored, hit)),
+        cells=tuple(collapsed),
+        constant=sum(map(_count_collapsed, collapsed)),
+        seeds=sum(map(_count_scored, collapsed)),
         steps=(steps[0], steps[-1]) if steps else None,
-        edges=frozenset(found for c in hit if (found := rate_edge_of(c))),
+        edges=frozenset(edge for c in collapsed if (edge := rate_edge_of(c))),
     )
 
 
 def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
-    """What one answer for every example scores: the majority's or, if higher, the best label's.
+    """The score of one answer to every example: the majority's or, if higher, the best label's.
 
-    Of translations it is the untranslated source. None while nothing is known.
+    Of translations it is the untranslated source. None while no cell has a score.
     """
-    known = [c for c in cells if c.bootstrap is not None]
-    trivial = {
-        c.name: c.bootstrap.estimate for c in known if c.bootstrap and c.name in TRIVIAL_BASELINES
-    }
-    if "copy_source" in trivial:
-        return TrivialScore(trivial["copy_source"], "copy_source")
-    majority = trivial.get("majority")
-    best = _best_label_score(known[0]) if known else None
+    scores = {c.name: c.bootstrap for c in cells if c.bootstrap is not None}
+    if "copy_source" in scores:
+        return TrivialScore(scores["copy_source"].estimate, "copy_source")
+    majority = scores["majority"].estimate if "majority" in scores else None
+    best = next((_best_label_score(c) for c in cells if c.bootstrap is not None), None)
     if majority is not None and (best is None or majority >= best - 1e-9):
         return TrivialScore(majority, "majority")
     return None if best is None else TrivialScore(best, "label")
 
 
 def _best_label_score(cell: Cell) -> float | None:
-    found = cell.bootstrap
-    if found is None or metrics.get(cell.metric).credit is None:
+    score, metric = cell.bootstrap, metrics.get(cell.metric)
+    if score is None or metric.credit is None:
         return None
-    labels = [int(label) for label in found.label]
-    best = find_best_constant(labels, cell.metric, found.question)
-    return metrics.get(cell.metric).score(labels, [best] * len(labels), found.question)
+    labels = [int(label) for label in score.label]
+    best = find_best_constant(labels, cell.metric, score.question)
+    return metric.score(labels, [best] * len(labels), score.question)
 
 
 def _count_collapsed(cell: Cell) -> int:

@@ -1,4 +1,4 @@
-"""Which learning rate a method goes on with, and whether that was clear."""
+"""Which learning rate a method continues with, and whether that was clear."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ import numpy as np
 from paretune import metrics
 from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
 from paretune.analysis.statistics.score_interval import bootstrap_score, bootstrap_variance
-from paretune.store.record import UNSCORED_RESULTS, Predictions, Record
+from paretune.store.record import Predictions, Record
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate on trial: mean selection score and loss over ``folds``, ``failed`` of them lost."""
+    """One learning rate that was tried.
+
+    Attributes:
+        rate: the learning rate.
+        score: mean primary score on the selection parts.
+        loss: mean loss on the selection parts.
+        folds: number of runs.
+        failed: runs that diverged or did not fit.
+    """
 
     rate: float
     score: float
@@ -27,11 +35,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class RateSelection:
-    """The chosen rate and every trial, smallest rate first.
+    """The selected learning rate and all trials.
 
-    ``rate`` is None where nothing was tried, or where every trial diverged or did not fit.
-    ``undecided``: the best two differ by less than one paired standard error, or by nothing.
-    ``edge``: the best is the lowest or highest of several, so a better one may lie beyond.
+    Attributes:
+        rate: None if nothing was tried, or if every trial diverged or did not fit.
+        undecided: the best two differ by less than one paired standard error, or not at all.
+        edge: the best is the lowest or highest of several, so a better one may lie outside.
+        table: every trial, smallest rate first.
     """
 
     rate: float | None
@@ -43,16 +53,16 @@ class RateSelection:
 def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
     """The rate with the highest mean primary score on the selection parts.
 
-    A trial that diverged or did not fit counts as the lowest score there is; one that stopped
-    with an unexpected error says nothing of its rate and does not count. Ties go to the lower
+    A trial that diverged or did not fit counts with the metric's lowest score; one that stopped
+    with an unexpected error says nothing about its rate and does not count. Ties go to the lower
     mean selection loss, then to the smaller rate.
     """
-    worst = metrics.get(find_primary_metric(tuning) or DEFAULT).lowest
+    lowest = metrics.get(find_primary_metric(tuning) or DEFAULT).lowest
     by_rate: dict[float, list[Record]] = {}
     for record in tuning:
-        if record.run.learning_rate is not None and _selection(record, worst) is not None:
+        if record.run.learning_rate is not None and _selection_score(record, lowest) is not None:
             by_rate.setdefault(record.run.learning_rate, []).append(record)
-    table = tuple(_score_trial(rate, by_rate[rate], worst) for rate in sorted(by_rate))
+    table = tuple(_score_trial(rate, by_rate[rate], lowest) for rate in sorted(by_rate))
     if not table:
         return RateSelection(None, undecided=False, edge=False, table=())
     ranked = sorted(table, key=lambda t: (-t.score, t.loss, t.rate))
@@ -68,25 +78,24 @@ def select_learning_rate(tuning: Sequence[Record]) -> RateSelection:
     )
 
 
-def _selection(record: Record, worst: float) -> tuple[float, float] | None:
+def _selection_score(record: Record, lowest: float) -> tuple[float, float] | None:
     """Primary score and loss on the selection part; None if the run says nothing of its rate."""
-    if record.outcome in UNSCORED_RESULTS:
-        return worst, math.inf
-    scores = record.result.get("scores", {}).get("selection")
-    if not scores:
+    if record.is_lost:
+        return lowest, math.inf
+    if record.selection_score is None:
         return None
-    loss = scores.get("loss")
-    return float(scores["primary"]), math.inf if loss is None else float(loss)
+    score, minus_loss = record.selection_score
+    return score, -minus_loss
 
 
-def _score_trial(rate: float, records: Sequence[Record], worst: float) -> Trial:
-    values = [value for r in records if (value := _selection(r, worst)) is not None]
+def _score_trial(rate: float, records: Sequence[Record], lowest: float) -> Trial:
+    values = [value for r in records if (value := _selection_score(r, lowest)) is not None]
     return Trial(
         rate=rate,
         score=float(np.mean([score for score, _ in values])),
         loss=float(np.mean([loss for _, loss in values])),
         folds=len(values),
-        failed=sum(record.outcome in UNSCORED_RESULTS for record in records),
+        failed=sum(record.is_lost for record in records),
     )
 
 
@@ -96,17 +105,17 @@ def _is_undecided(
     gap = best.score - second.score
     if gap <= 0:
         return True
-    a, b = _by_fold(best_runs), _by_fold(second_runs)
+    a, b = _group_by_fold(best_runs), _group_by_fold(second_runs)
     folds = sorted(a.keys() & b.keys())
     if not folds:
-        # Nothing to pair: clear only where every trial of the runner-up was lost.
+        # Nothing to pair: clear only if every trial of the runner-up failed.
         return second.failed < second.folds
     metric = find_primary_metric([*best_runs, *second_runs]) or DEFAULT
     errors = [_paired_error(a[fold], b[fold], metric) for fold in folds]
     return gap < math.sqrt(sum(error**2 for error in errors)) / len(folds)
 
 
-def _by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
+def _group_by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
     return {
         record.run.fold: record.predictions["selection"]
         for record in records
@@ -115,6 +124,6 @@ def _by_fold(records: Sequence[Record]) -> dict[int, Predictions]:
 
 
 def _paired_error(a: Predictions, b: Predictions, metric: str) -> float:
-    """Standard error of the difference of two answers to the same selection part."""
+    """Standard error of the difference of two runs on the same selection part."""
     one, other = bootstrap_score([a], metric), bootstrap_score([b], metric)
     return math.sqrt(bootstrap_variance(one, one.draws - other.draws))

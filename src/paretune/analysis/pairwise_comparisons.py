@@ -1,17 +1,16 @@
-"""What is clear between the cells of a task: every pair is decided here, once, for every output.
+"""Which differences between the cells of a task are clear: every pair is decided here, once.
 
-The report's verdicts, ranks, ``recommend`` and ``compare`` all read these decisions, so they cannot
-disagree about a pair. A pair is clear where its corrected p-value is under 0.05. It is corrected
-(Holm 1979) over its family, and each pair belongs to one:
+The report's verdicts and ranks, ``recommend`` and ``compare`` all read these comparisons, so they
+cannot contradict one another. A pair is clear if its corrected p-value is under 0.05. P-values are
+corrected (Holm 1979) over a family, and each pair belongs to one:
 
-- a method and a baseline: the baselines beside that method;
+- a method and a baseline: all baselines of that method;
 - two methods on one model: all pairs of that model's methods;
-- the linear probe (or the untuned model) and a baseline without a model: the same for its row;
+- the linear probe (or the untuned model) and a baseline without a model: all of the former's;
 - two baselines without a model: all pairs of those.
 
-Lost seeds count as the lowest score (:mod:`paretune.analysis.score_with_failures`). P-values are
-those of
-:mod:`paretune.analysis.statistics.conservative_difference`.
+Failed seeds count with the lowest score (:mod:`paretune.analysis.score_with_failures`). P-values
+are those of :mod:`paretune.analysis.statistics.conservative_difference`.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ from paretune.analysis.statistics.score_interval import Interval
 
 
 class PairwiseComparisons:
-    """All pairs of one task's cells, decided; and what follows from them."""
+    """All pairs of one task's cells, and the verdicts and ranks that follow."""
 
     def __init__(self, cells: Sequence[Cell]) -> None:
-        """Compare all cells that stand on one model, with each other and with the baselines."""
+        """Compare all cells on one model, with each other and with the baselines."""
         self._cells = cells
         models = dict.fromkeys(c.model for c in cells if c.model != NO_MODEL) or (NO_MODEL,)
         self._scores = {model: scores_on_model(cells, model) for model in models}
@@ -47,7 +46,7 @@ class PairwiseComparisons:
         return self._pairs.get(model, ())
 
     def compare(self, a: Cell, b: Cell) -> Pair | None:
-        """``a`` minus ``b``; None where they are on different models or share no examples."""
+        """``a`` minus ``b``; None if they are on different models or share no examples."""
         for model, pairs in self._pairs.items():
             if not {a.model, b.model} <= {model, NO_MODEL}:
                 continue
@@ -59,59 +58,60 @@ class PairwiseComparisons:
         return None
 
     def verdict(self, cell: Cell, format_name: Callable[[str], str] = str) -> Verdict | None:
-        """``cell`` beside its baselines; None without a score, or where it needs no model.
+        """``cell`` compared with its baselines; None without a score or without a model.
 
         Args:
             cell: of the task.
-            format_name: how names are written.
+            format_name: formats the names of baselines.
         """
         if cell.bootstrap is None or cell.model == NO_MODEL:
             return None
         if score_with_failures(cell) is None:
-            return Verdict("none", (), note="no verdict: a lost seed has no score in this metric")
-        against, missing = [], []
+            return Verdict("none", (), note="no verdict: a failed seed has no score in this metric")
+        comparisons, missing = [], []
         for other in _baselines_of(cell, self._cells):
             pair = self.compare(cell, other)
             if pair is None:
                 missing.append(format_name(other.method))
             else:
-                against.append(
-                    BaselineComparison(format_name(other.method), pair.difference, pair.p_holm)
-                )
-        return verdict_of(against, missing)
+                name = format_name(other.method)
+                comparisons.append(BaselineComparison(name, pair.difference, pair.p_holm))
+        return verdict_of(comparisons, missing)
 
     def ranks(self, model: str) -> dict[str, RankRange]:
-        """The ranks that each method of a model may have among its methods; no baselines."""
+        """The possible ranks of each method of a model among its methods, without baselines."""
         methods = {c.method for c in self._cells if c.model == model and not c.baseline}
         names = [name for name in self._scores.get(model, ()) if name in methods]
         return rank_ranges(names, [p for p in self.pairs(model) if {p.a, p.b} <= methods])
 
     def find_clearly_below(self, best: Cell, others: Iterable[Cell]) -> list[Cell]:
-        """Those of ``others`` that ``best`` is clearly above.
+        """The cells of ``others`` that ``best`` is clearly above.
 
-        Cells on different models are no pair; they are compared with ``best`` here, corrected
+        Cells on other models form no pair with ``best``; they are compared with it here, corrected
         (Holm) over themselves.
         """
         below: list[Cell] = []
-        elsewhere: list[tuple[Cell, Interval]] = []
-        top = score_with_failures(best)
+        other_models: list[tuple[Cell, Interval]] = []
+        best_score = score_with_failures(best)
         for other in others:
             if (pair := self.compare(best, other)) is not None:
                 below += [other] if pair.standing == "above" else []
-            elif top and (theirs := score_with_failures(other)) and theirs.uid == top.uid:
-                elsewhere.append((other, conservative_difference(top, theirs)))
-        corrected = holm_correction([gap.p for _, gap in elsewhere])
-        for (other, gap), p in zip(elsewhere, corrected, strict=True):
-            below += [other] if standing_of(gap, p) == "above" else []
+                continue
+            score = score_with_failures(other)
+            if best_score and score and score.uid == best_score.uid:
+                other_models.append((other, conservative_difference(best_score, score)))
+        corrected = holm_correction([difference.p for _, difference in other_models])
+        for (other, difference), p in zip(other_models, corrected, strict=True):
+            below += [other] if standing_of(difference, p) == "above" else []
         return below
 
     def _compare_on(self, model: str) -> tuple[Pair, ...]:
-        here = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
-        return compare_all_pairs(self._scores[model], lambda a, b: _family_of(here[a], here[b]))
+        cells = {c.method: c for c in self._cells if c.model in (model, NO_MODEL)}
+        return compare_all_pairs(self._scores[model], lambda a, b: _family_of(cells[a], cells[b]))
 
 
 def _baselines_of(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
-    """The baselines beside a cell: those without a model, and what its own model knows."""
+    """The baselines of a cell: those without a model, and the probe of its own model."""
     return [
         other
         for other in cells
@@ -123,10 +123,10 @@ def _baselines_of(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _family_of(a: Cell, b: Cell) -> tuple[str, str]:
-    """What a pair's p-value is corrected over: pairs whose families are equal."""
+    """The family over which a pair's p-value is corrected."""
     if not a.baseline and not b.baseline:
         return "methods", ""
     rows = [c.method for c in (a, b) if not c.baseline]
     rows += [c.method for c in (a, b) if c.baseline and c.model != NO_MODEL]
-    # A method's row before the probe's, so that method and probe are in the method's.
-    return ("beside", rows[0]) if rows else ("baselines", "")
+    # The method before the probe, so that the pair of both is in the method's family.
+    return ("baselines of", rows[0]) if rows else ("baselines", "")

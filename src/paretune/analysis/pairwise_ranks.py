@@ -1,4 +1,4 @@
-"""All pairs of methods on one model and task: who is clearly above whom, and which ranks follow."""
+"""All pairs of methods on one model and task, and the ranks that follow from clear differences."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paretune.analysis.statistics.score_interval import BootstrapScore, Interval
 
 @dataclass(frozen=True)
 class McNemar:
-    """Examples that only one of two runs answers rightly, and the exact p-value of that."""
+    """Examples that only one of two runs answers correctly, and the exact p-value."""
 
     only_a: int
     only_b: int
@@ -37,7 +37,7 @@ class Pair:
 
     @property
     def standing(self) -> Standing:
-        """Whether ``a`` is above or below ``b``: clear where the corrected p is under 0.05."""
+        """Whether ``a`` is above or below ``b``: clear if the corrected p-value is under 0.05."""
         return standing_of(self.difference, self.p_holm)
 
 
@@ -55,79 +55,86 @@ def compare_all_pairs(
 ) -> tuple[Pair, ...]:
     """Every pair, in the order of ``cells``; p-values corrected within each family (Holm 1979).
 
-    So the chance that even one of a family's differences called clear is none, is at most 5 %; also
-    with few seeds, for which the p-values are made
+    So the probability of even one false claim in a family is at most 5 %; also with few seeds, for
+    which the p-values are conservative
     (:mod:`paretune.analysis.statistics.conservative_difference`).
 
     Args:
         cells: scores by name.
-        family: pairs for which it is equal are corrected together; all of them by default.
+        family: pairs with the same value are corrected together; all of them by default.
 
     Raises:
         StoreError: some answered different examples.
     """
     names = list(combinations(cells, 2))
-    found = [conservative_difference(cells[a], cells[b]) for a, b in names]
+    differences = [conservative_difference(cells[a], cells[b]) for a, b in names]
     families: dict[Hashable, list[int]] = {}
-    for place, (a, b) in enumerate(names):
-        families.setdefault(family(a, b), []).append(place)
+    for i, (a, b) in enumerate(names):
+        families.setdefault(family(a, b), []).append(i)
     corrected: dict[int, tuple[float, int]] = {}
-    for places in families.values():
-        p_holm = holm_correction([found[place].p for place in places])
-        corrected |= {i: (p, len(places)) for i, p in zip(places, p_holm, strict=True)}
+    for members in families.values():
+        p_holm = holm_correction([differences[i].p for i in members])
+        corrected |= {i: (p, len(members)) for i, p in zip(members, p_holm, strict=True)}
     return tuple(
-        Pair(a, b, found[i], corrected[i][0], mcnemar_test(cells[a], cells[b]), corrected[i][1])
+        Pair(
+            a,
+            b,
+            difference=differences[i],
+            p_holm=corrected[i][0],
+            mcnemar=mcnemar_test(cells[a], cells[b]),
+            family=corrected[i][1],
+        )
         for i, (a, b) in enumerate(names)
     )
 
 
 def flip(pair: Pair) -> Pair:
     """The same pair as ``b`` minus ``a``."""
-    found, exact = pair.difference, pair.mcnemar
+    old, exact = pair.difference, pair.mcnemar
     return replace(
         pair,
         a=pair.b,
         b=pair.a,
-        difference=replace(found, estimate=-found.estimate, low=-found.high, high=-found.low),
+        difference=replace(old, estimate=-old.estimate, low=-old.high, high=-old.low),
         mcnemar=exact and McNemar(exact.only_b, exact.only_a, exact.p),
     )
 
 
 def rank_ranges(names: Sequence[str], pairs: Sequence[Pair]) -> dict[str, RankRange]:
-    """The ranks that each method may have; methods that cannot be told apart share one.
+    """The possible ranks of each method; methods without a clear difference share at least one.
 
-    The rule: a method's best rank is one more than the number of methods that are clearly above it,
-    its worst the number of methods less those that are clearly below it. What is clear is clear
-    through others too: above one that is above a third is above the third. Hence
+    A method's best rank is one more than the number of methods that are clearly above it, its worst
+    rank the number of methods minus those that are clearly below it. "Clearly above" is
+    transitively closed. Hence
 
-    - two methods that cannot be told apart always share at least one rank;
-    - of two that can, the better one has the better best rank and the better worst rank;
-    - with probability 95 % all the true ranks lie in these ranges at once, since Holm's correction
-      bounds the chance of any false claim, and no false rank follows from true claims.
+    - two methods without a clear difference always share at least one rank;
+    - of two with one, the better method has the better best rank and the better worst rank;
+    - with probability 95 % all true ranks lie in these ranges simultaneously, since Holm's
+      correction bounds the chance of any false claim, and true claims imply no false rank.
 
     It is the confidence set of ranks of Mogstad, Romano, Shaikh and Wilhelm (2024, Review of
     Economic Studies 91), with Holm's correction in place of their bootstrap.
     """
-    place = {name: i for i, name in enumerate(names)}
+    index = {name: i for i, name in enumerate(names)}
     above = np.zeros((len(names), len(names)), dtype=bool)
     for pair in pairs:
         if pair.standing != "unclear":
             winner, loser = (pair.a, pair.b) if pair.standing == "above" else (pair.b, pair.a)
-            above[place[winner], place[loser]] = True
+            above[index[winner], index[loser]] = True
     for through in range(len(names)):
         above |= above[:, [through]] & above[[through], :]
     return {
         name: RankRange(1 + int(above[:, i].sum()), len(names) - int(above[i].sum()), len(names))
-        for name, i in place.items()
+        for name, i in index.items()
     }
 
 
 def mcnemar_test(a: BootstrapScore, b: BootstrapScore) -> McNemar | None:
-    """The exact test of McNemar (1947) on who alone is right where, for one run on each side.
+    """McNemar's exact test (1947) for one run on each side.
 
-    It speaks of accuracy, whatever the metric, and of these two runs rather than their methods:
-    seeds are not in it. None where a side has several seeds, where answers are no classes, or where
-    examples depend on one another.
+    It concerns accuracy, whatever the metric, and these two runs rather than their methods: the
+    variance over seeds is not in it. None if a side has several seeds, if answers are no classes,
+    or if examples depend on one another.
     """
     if len(a.seeds) > 1 or len(b.seeds) > 1 or a.credit is None or b.credit is None:
         return None

@@ -1,4 +1,4 @@
-"""The run that a task goes on with, chosen by the selection parts alone: no test label is seen."""
+"""Which run of a task to use: selected by the selection parts alone, without test labels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ from paretune.analysis.statistics.score_interval import (
     bootstrap_score,
     confidence_interval,
 )
-from paretune.store.record import UNSCORED_RESULTS, Record
+from paretune.store.record import Record
 
 
 @dataclass(frozen=True)
 class SelectedRun:
-    """The chosen ``record`` of the chosen ``cell``.
+    """The selected run of the selected cell.
 
-    ``mean`` is the cell's primary score on the selection part, over ``seeds`` final runs;
-    ``failed_seeds`` of them diverged or did not fit, and count as the lowest score there is.
+    Attributes:
+        cell: of the run.
+        record: of the run.
+        mean: the cell's primary score on the selection part, over its final seeds.
+        seeds: number of those seeds.
+        failed_seeds: seeds that diverged or did not fit, counted with the lowest score.
     """
 
     cell: Cell
@@ -36,81 +40,84 @@ class SelectedRun:
 
     @property
     def baseline(self) -> bool:
-        """Whether it needs no model, and so has trained nothing that was kept."""
+        """Whether it needs no model, so that there are no trained weights."""
         return self.cell.model == NO_MODEL
 
     @property
     def run_interval(self) -> Interval | None:
-        """The chosen run's score on the selection part: one seed, so of its examples alone.
-
-        None where its answers there are not stored.
-        """
+        """The run's score on the selection part, over its examples; None without its answers."""
         return _interval_of_runs([self.record], self.cell, 0)
 
     @property
     def interval(self) -> Interval | None:
-        """The ``mean`` with its interval; None where answers are not stored."""
+        """The mean with its interval; None without answers."""
         return _interval_of_runs(_scored_runs(self.cell), self.cell, self.failed_seeds)
 
 
 def select_run(cells: Sequence[Cell]) -> SelectedRun | None:
-    """The best cell by its mean over final seeds, and of it the seed of the best selection score.
+    """Of the cell with the highest mean over final seeds, the seed with the best selection score.
 
-    Baselines that need no model are taken only where no model has ended a run. Ties go to the
-    lower selection loss, then to the study's order. None where nothing has ended with scores.
+    Baselines without a model are selected only if no run with a model has ended. Ties go to the
+    lower selection loss, then to the study's order. None if nothing has ended with scores.
 
     Args:
-        cells: those of one task.
+        cells: of one task.
     """
     with_model = [cell for cell in cells if cell.model != NO_MODEL]
-    for among in (with_model, [cell for cell in cells if cell.model == NO_MODEL]):
-        usable = [cell for cell in among if _scored_runs(cell)]
-        if usable:
-            return _select_seed(max(usable, key=lambda cell: _mean(cell)))
+    without_model = [cell for cell in cells if cell.model == NO_MODEL]
+    for group in (with_model, without_model):
+        scored = [cell for cell in group if _scored_runs(cell)]
+        if scored:
+            return _select_seed(max(scored, key=_mean_selection_score))
     return None
 
 
-def _interval_of_runs(records: Sequence[Record], cell: Cell, lost: int) -> Interval | None:
-    answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
-    worst = metrics.get(cell.metric).lowest
-    # A mean that a lost seed takes to minus infinity (R²) has no interval.
-    if len(answers) < len(records) or (lost and not math.isfinite(worst)):
-        return None
-    return confidence_interval(add_failed_seeds(bootstrap_score(answers, cell.metric), lost, worst))
-
-
-def add_failed_seeds(found: BootstrapScore, lost: int, worst: float) -> BootstrapScore:
-    """The same with seeds that score the worst whichever examples are drawn."""
-    share = len(found.seeds) / (len(found.seeds) + lost)
+def add_failed_seeds(score: BootstrapScore, failed: int, lowest: float) -> BootstrapScore:
+    """The score with ``failed`` more seeds, which score ``lowest`` in every draw."""
+    share = len(score.seeds) / (len(score.seeds) + failed)
     return replace(
-        found,
-        seeds=np.append(found.seeds, [worst] * lost),
-        draws=share * found.draws + (1 - share) * worst,
-        credit=None if found.credit is None else share * found.credit,
+        score,
+        seeds=np.append(score.seeds, [lowest] * failed),
+        draws=share * score.draws + (1 - share) * lowest,
+        credit=None if score.credit is None else share * score.credit,
     )
 
 
+def selection_key(record: Record) -> tuple[float, float]:
+    """Sort key by which a run of a cell is selected: the score on the selection part, minus loss.
+
+    The lowest possible for a run that failed or has no such score.
+    """
+    lowest = (-math.inf, -math.inf)
+    return lowest if record.is_lost else record.selection_score or lowest
+
+
+def _interval_of_runs(records: Sequence[Record], cell: Cell, failed: int) -> Interval | None:
+    answers = [r.predictions["selection"] for r in records if "selection" in r.predictions]
+    lowest = metrics.get(cell.metric).lowest
+    # A failed seed takes the mean of R² to minus infinity, which has no interval.
+    if len(answers) < len(records) or (failed and not math.isfinite(lowest)):
+        return None
+    score = add_failed_seeds(bootstrap_score(answers, cell.metric), failed, lowest)
+    return confidence_interval(score)
+
+
 def _select_seed(cell: Cell) -> SelectedRun:
-    lost = sum(record.outcome in UNSCORED_RESULTS for record in cell.final)
-    best = max(_scored_runs(cell), key=_quality)
-    return SelectedRun(cell, best, _mean(cell)[0], len(_scored_runs(cell)) + lost, lost)
+    scored = _scored_runs(cell)
+    failed = sum(record.is_lost for record in cell.final)
+    best = max(scored, key=selection_key)
+    return SelectedRun(cell, best, _mean_selection_score(cell)[0], len(scored) + failed, failed)
 
 
 def _scored_runs(cell: Cell) -> list[Record]:
-    """Final runs that ended as they should, with a score on the selection part."""
-    ended = [r for r in cell.final if r.state == "done" and r.outcome not in UNSCORED_RESULTS]
-    return [r for r in ended if r.result.get("scores", {}).get("selection")]
+    """Final runs that ended without failure, with a score on the selection part."""
+    ended = [r for r in cell.final if r.state == "done" and not r.is_lost]
+    return [r for r in ended if r.selection_score is not None]
 
 
-def _mean(cell: Cell) -> tuple[float, float]:
-    found = [_quality(record) for record in _scored_runs(cell)]
-    worst = metrics.get(cell.metric).lowest
-    lost = [(worst, -math.inf) for record in cell.final if record.outcome in UNSCORED_RESULTS]
-    return fmean(s for s, _ in (*found, *lost)), fmean(rest for _, rest in (*found, *lost))
-
-
-def _quality(record: Record) -> tuple[float, float]:
-    """Primary score, and the loss the other way round: more is better of both."""
-    scores = record.result["scores"]["selection"]
-    loss = scores.get("loss")
-    return float(scores["primary"]), -math.inf if loss is None else -float(loss)
+def _mean_selection_score(cell: Cell) -> tuple[float, float]:
+    """Means over final seeds of primary score and minus loss."""
+    scores = [selection_key(record) for record in _scored_runs(cell)]
+    lowest = metrics.get(cell.metric).lowest
+    scores += [(lowest, -math.inf) for record in cell.final if record.is_lost]
+    return fmean(score for score, _ in scores), fmean(loss for _, loss in scores)

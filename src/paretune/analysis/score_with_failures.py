@@ -1,10 +1,10 @@
-"""A cell's score with its lost seeds counted.
+"""A cell's score in which failed seeds count.
 
-The score that tables show is of the seeds that left answers, with a flag for the others. Whoever
-chooses by that would be flattered by a method of which one seed in three survives: so verdicts,
-ranks, the front and the recommendation take a seed that diverged or did not fit, and left no
-answers, as the lowest score there is. A seed that collapsed has answers and is scored by them. One
-that stopped with an unexpected error says nothing of its method.
+The score in tables is the mean over seeds with answers, with a flag for the others. A choice by
+that score would favour a method of which one seed in three survives. So verdicts, ranks, the Pareto
+front and the recommendation give a seed that diverged or did not fit, and left no answers, the
+metric's lowest score. A collapsed seed has answers and is scored by them. A seed that stopped with
+an unexpected error says nothing about its method and does not count.
 """
 
 from __future__ import annotations
@@ -17,40 +17,39 @@ from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.run_selection import add_failed_seeds
 from paretune.analysis.statistics.score_interval import BootstrapScore
-from paretune.store.record import UNSCORED_RESULTS
 
 
 def count_failed_seeds(cell: Cell) -> int:
-    """Final seeds that diverged or did not fit and left no answers."""
-    return sum(r.outcome in UNSCORED_RESULTS and "test" not in r.predictions for r in cell.final)
+    """Final seeds that diverged or did not fit, and left no answers."""
+    return sum(r.is_lost and "test" not in r.predictions for r in cell.final)
 
 
 def score_with_failures(cell: Cell) -> BootstrapScore | None:
-    """The cell's score with lost seeds as the lowest score.
+    """The cell's score with failed seeds at the metric's lowest.
 
-    None where no seed has answers, or where the lowest is minus infinity (R²) and a seed was lost.
+    None if no seed has answers, or if a seed failed and the lowest is minus infinity (R²).
     """
     if cell.bootstrap is None:
         return None
-    lost, worst = count_failed_seeds(cell), metrics.get(cell.metric).lowest
-    if not lost:
+    failed, lowest = count_failed_seeds(cell), metrics.get(cell.metric).lowest
+    if not failed:
         return cell.bootstrap
-    return add_failed_seeds(cell.bootstrap, lost, worst) if math.isfinite(worst) else None
+    return add_failed_seeds(cell.bootstrap, failed, lowest) if math.isfinite(lowest) else None
 
 
 def keep_comparable(
-    cells: Iterable[tuple[str, BootstrapScore | None]],
+    scores: Iterable[tuple[str, BootstrapScore | None]],
 ) -> dict[str, BootstrapScore]:
-    """Those that answered the same examples: only they can be compared. The largest such group."""
-    there = {name: found for name, found in cells if found is not None}
-    kinds = Counter((found.uid, found.units) for found in there.values())
-    if not kinds:
+    """The largest group of scores on the same examples: only those can be compared."""
+    by_name = {name: score for name, score in scores if score is not None}
+    examples = Counter((score.uid, score.units) for score in by_name.values())
+    if not examples:
         return {}
-    ((usual, _),) = kinds.most_common(1)
-    return {name: found for name, found in there.items() if (found.uid, found.units) == usual}
+    ((most_common, _),) = examples.most_common(1)
+    return {name: s for name, s in by_name.items() if (s.uid, s.units) == most_common}
 
 
 def scores_on_model(cells: Sequence[Cell], model: str) -> Mapping[str, BootstrapScore]:
-    """Methods of one model and the baselines without one, by method key, on the same examples."""
-    here = [c for c in cells if c.model in (model, NO_MODEL)]
-    return keep_comparable((c.method, score_with_failures(c)) for c in here)
+    """By method key, on the same examples: methods of one model, and baselines without a model."""
+    on_model = [c for c in cells if c.model in (model, NO_MODEL)]
+    return keep_comparable((c.method, score_with_failures(c)) for c in on_model)

@@ -1,31 +1,30 @@
 """Which trained weights to keep within a budget of bytes. Pure; no torch.
 
-The order, most wanted first:
+Priority, highest first:
 
-1. of every recommended cell, its best final run by the selection part: what ``export`` takes;
+1. of every recommended cell, its best final run by the selection part: what ``export`` selects;
 2. of every other cell, its best run, small ones first, so that as many as possible can be exported;
 3. the other final runs, small ones first, and of equal size the better ones;
-4. all else that has weights: runs of settings that the study no longer has, and rates on trial of
-   stores that kept those too.
+4. all other runs with weights: of settings that the study no longer has.
 
-What does not fit any more is passed over, and what is smaller and comes later may still fit.
+What does not fit is skipped, and a smaller one of lower priority may still fit.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 
 from paretune.analysis.cells import Cell
-from paretune.store.record import UNSCORED_RESULTS, Record
+from paretune.analysis.run_selection import selection_key
+from paretune.store.record import Record
 
 CellKey = tuple[str, str, str]
 """Task, model and method."""
 
 
 def weight_bytes(record: Record) -> int:
-    """Bytes of the tensors that a run trained; 0 where it stored none."""
-    return int(record.result.get("trained_bytes", 0)) if record.result.get("weights") else 0
+    """Bytes of the tensors that a run trained; 0 if it stored none."""
+    return record.result.get("trained_bytes", 0) if record.result.get("weights") else 0
 
 
 def select_weights_to_drop(
@@ -34,52 +33,45 @@ def select_weights_to_drop(
     budget_bytes: int,
     recommended: Collection[CellKey] = (),
 ) -> list[Record]:
-    """The runs whose weights have to go so that the others take no more than the budget.
+    """The runs whose weights must be dropped so that the others fit in the budget.
 
     Args:
-        records: those whose weights are there.
+        records: runs with weights.
         cells: of the study that has the budget.
-        budget_bytes: what the weights may take in all.
-        recommended: cells that come first.
+        budget_bytes: for all weights together.
+        recommended: cells of the highest priority.
     """
-    left, drop = budget_bytes, []
+    bytes_left, dropped = budget_bytes, []
     for record in sort_by_priority(records, cells, recommended):
-        if weight_bytes(record) <= left:
-            left -= weight_bytes(record)
+        if weight_bytes(record) <= bytes_left:
+            bytes_left -= weight_bytes(record)
         else:
-            drop.append(record)
-    return drop
+            dropped.append(record)
+    return dropped
 
 
 def sort_by_priority(
     records: Sequence[Record], cells: Sequence[Cell], recommended: Collection[CellKey] = ()
 ) -> list[Record]:
     """The runs in the order above."""
-    there = {record.run_id for record in records}
     best, others = [], []
     for cell in cells:
-        final = sorted(cell.final, key=_selection_score, reverse=True)
+        final = sorted(cell.final, key=selection_key, reverse=True)
         if final:
             key = (cell.task, cell.model, cell.method)
             best.append((key not in recommended, weight_bytes(final[0]), final[0]))
             others += final[1:]
-    first = [record for _, _, record in sorted(best, key=lambda found: found[:2])]
-    first += sorted(others, key=lambda r: (weight_bytes(r), *(-q for q in _selection_score(r))))
-    known = {record.run_id for record in first}
-    rest = [record for record in records if record.run_id not in known]
-    return [r for r in first if r.run_id in there] + sorted(rest, key=weight_bytes)
+    current = [record for *_, record in sorted(best, key=lambda entry: entry[:2])]
+    current += sorted(others, key=lambda r: (weight_bytes(r), *(-k for k in selection_key(r))))
+    with_weights = {record.run_id for record in records}
+    current_ids = {record.run_id for record in current}
+    outdated = [record for record in records if record.run_id not in current_ids]
+    kept = [record for record in current if record.run_id in with_weights]
+    return kept + sorted(outdated, key=weight_bytes)
 
 
 def best_runs_fit(records: Sequence[Record], cells: Sequence[Cell], budget_bytes: int) -> bool:
-    """Whether the best run of every cell fits, so that no recommendation has to be asked for."""
-    there = {record.run_id for record in records}
-    best = [max(cell.final, key=_selection_score) for cell in cells if cell.final]
-    return sum(weight_bytes(r) for r in best if r.run_id in there) <= budget_bytes
-
-
-def _selection_score(record: Record) -> tuple[float, float]:
-    """As ``export`` chooses: the primary score on the selection part, then the lower loss."""
-    found = {} if record.outcome in UNSCORED_RESULTS else record.result.get("scores", {})
-    scores = found.get("selection", {})
-    loss = scores.get("loss")
-    return float(scores.get("primary", -math.inf)), -math.inf if loss is None else -float(loss)
+    """Whether the best run of every cell fits, so that no recommendation is needed."""
+    with_weights = {record.run_id for record in records}
+    best = [max(cell.final, key=selection_key) for cell in cells if cell.final]
+    return sum(weight_bytes(r) for r in best if r.run_id in with_weights) <= budget_bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,16 +9,14 @@ import pytest
 from support import fake_records as fake
 from support.paired import difference
 
-from paretune.analysis.cells import group_into_cells
 from paretune.analysis.lr_selection import select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
 from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
 from paretune.errors import StoreError
 from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
-from paretune.reporting.build import build_report
 from paretune.reporting.text.formatting import format_basis, format_units
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
-from paretune.store.record import Predictions, Record
+from paretune.store.record import Predictions
 
 
 def passages(
@@ -122,47 +119,6 @@ def test_three_passages_say_little_and_one_says_less() -> None:
 def test_clustered_and_loose_answers_are_not_compared() -> None:
     with pytest.raises(StoreError, match="name their clusters"):
         difference([passages()], [replace(passages(seed=3), cluster=(), question=())], "accuracy")
-
-
-def begun_before(cluster: tuple[int, ...], *, named: Sequence[str]) -> list[Record]:
-    """A study whose records of some methods name the groups of their examples, as newer ones do."""
-    return [
-        replace(
-            record,
-            predictions={
-                name: replace(part, cluster=cluster[: len(part.uid)])
-                for name, part in record.predictions.items()
-            },
-        )
-        if record.run.method.name in named
-        else record
-        for record in fake.whole(fake.study())
-    ]
-
-
-def test_records_from_before_groups_were_named_stand_beside_newer_ones() -> None:
-    study = fake.study()
-    pairs = tuple(i // 2 for i in range(60))
-    old = build_report(study, begun_before(pairs, named=()), ())
-    mixed = build_report(study, begun_before(pairs, named=("lora", "prompt")), ())
-    new = build_report(
-        study, begun_before(pairs, named=("full", "lora", "prompt", "head_only")), ()
-    )
-    basis = [[task.basis for task in found.tasks] for found in (old, mixed, new)]
-    assert "groups" not in basis[0][0]
-    assert "in 30 groups" in basis[1][0] and basis[1] == basis[2]
-    for task, whole in zip(mixed.tasks, new.tasks, strict=True):
-        for one, other in zip(task.rows, whole.rows, strict=True):
-            assert one.cell.interval == other.cell.interval
-
-
-def test_groups_that_two_records_name_differently_are_not_guessed() -> None:
-    """The column was changed in between: what older answers hang together by is not known."""
-    records = begun_before(tuple(i // 2 for i in range(60)), named=("lora",))
-    others = begun_before(tuple(i // 3 for i in range(60)), named=("prompt",))
-    both = [b if b.run.method.name == "prompt" else a for a, b in zip(records, others, strict=True)]
-    full = [c for c in group_into_cells(fake.study(), both) if c.method == "full"]
-    assert all(not answers.cluster for cell in full for answers in cell.answers)
 
 
 def test_what_an_interval_stands_on_is_told() -> None:
