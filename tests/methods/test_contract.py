@@ -142,9 +142,11 @@ def test_a_plan_refuses_what_it_does_not_serve(
 ) -> None:
     method, _, kind = place
     run = walk_of(method, kind, tmp_path, tmp_path)
-    with pytest.raises(MethodError, match=f" serves .*, not {kind.replace('_', ' ')}") as refusal:
+    with pytest.raises(
+        MethodError, match=f" needs a head .*, and {kind.replace('_', ' ')} "
+    ) as refusal:
         StudyContext().check_method_serves(run.method, run.task)
-    record_property(UNSERVED, str(refusal.value.what).partition(", not ")[0])
+    record_property(UNSERVED, str(refusal.value.what).partition(", and ")[0])
 
 
 @pytest.mark.guarantee("S")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, attach, is_within
+from paretune.methods.core.injection import Injection, attach, is_within_any
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy
@@ -81,7 +81,7 @@ def _find_biases(model: nn.Module, anatomy: Anatomy) -> dict[str, Tensor]:
     biases = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         module, _, own = name.rpartition(".")
-        if own == "bias" and not is_within(module, anatomy.head_modules):
+        if own == "bias" and not is_within_any(module, anatomy.head_modules):
             biases[module] = parameter.detach()
     return biases
 

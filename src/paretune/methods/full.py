@@ -32,7 +32,7 @@ def inject(
 ) -> Injection:
     """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
     trained = {n: p for n, p in model.named_parameters() if n not in anatomy.untrainable}
-    return Injection(trained, undo=lambda: None)
+    return Injection(trained)
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.peft_export import fill_peft_layers
 from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.layers import Layer
 
@@ -71,15 +72,17 @@ def inject(
 ) -> Injection:
     """Scale key, value and the input of the second feed-forward layer, in every layer."""
     scales: dict[str, nn.Module] = {}
-    removes: list[Callable[[], None]] = []
+    changes = ModelChanges()
     for layer in anatomy.layers:
         for name, (channels, start) in _scaled_outputs(model, layer).items():
             scales[name] = Scale(channels, start, fleet, get_linear(model, name).weight.device)
         down = get_linear(model, layer.down)
         scale = InputScale(down.in_features, 0, fleet, down.weight.device)
         scales[layer.down] = scale
-        removes.append(down.register_forward_pre_hook(_make_input_hook(scale)).remove)
-    return add_undo_steps(attach(model, NAME, scales), *removes)
+        changes.hook(down.register_forward_pre_hook(_make_input_hook(scale)))
+    injection = attach(model, NAME, scales)
+    injection.changes.absorb(changes)
+    return injection
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

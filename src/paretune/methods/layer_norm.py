@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paretune.methods.core.injection import Injection, attach, is_within
+from paretune.methods.core.injection import Injection, attach, is_within_any
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.peft_export import copy_run_tensor, wrap_in_peft
 from paretune.methods.core.run_axis import Fleet, per_run_vector
@@ -106,7 +106,7 @@ def find_norms(model: nn.Module, anatomy: Anatomy) -> dict[str, Any]:
         name: module
         for name, module in model.named_modules()
         if (isinstance(module, nn.LayerNorm) or _is_rms_norm(module))
-        and not is_within(name, anatomy.head_modules)
+        and not is_within_any(name, anatomy.head_modules)
     }
 
 

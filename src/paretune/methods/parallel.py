@@ -12,7 +12,6 @@ When: much may be trained, and the change is to stand beside the feed-forward pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +20,11 @@ from torch import Tensor, nn
 
 from paretune.methods import houlsby
 from paretune.methods.core.initialise import init_generators
-from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
+from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
 
 NAME = "parallel"
@@ -63,14 +63,16 @@ def inject(
 ) -> Injection:
     """Put a bottleneck beside the feed-forward part of every layer."""
     adapters: dict[str, nn.Module] = {}
-    removes: list[Callable[[], None]] = []
+    changes = ModelChanges()
     for layer in anatomy.layers:
         generators = init_generators(seeds, NAME, layer.down)
         adapter = ParallelBottleneck(get_linear(model, layer.down), options, fleet, generators)
         adapters[layer.down] = adapter
         first = model.get_submodule(layer.up[0])
-        removes.append(first.register_forward_pre_hook(adapter.remember_input).remove)
-    return add_undo_steps(attach(model, NAME, adapters), *removes)
+        changes.hook(first.register_forward_pre_hook(adapter.remember_input))
+    injection = attach(model, NAME, adapters)
+    injection.changes.absorb(changes)
+    return injection
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

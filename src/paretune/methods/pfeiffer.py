@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from paretune.methods import houlsby
 from paretune.methods.core.initialise import init_generators
-from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded, choice
 from paretune.methods.core.run_axis import Fleet
@@ -70,7 +70,7 @@ def attach_behind_feed_forward(
     normalised; where the layer has no normalisation there, it is called with the feed-forward
     output twice.
     """
-    removes = []
+    injection = attach(model, key, adapters, hooked=False)
     for layer in anatomy.layers:
         if layer.down not in adapters:
             continue
@@ -80,8 +80,8 @@ def attach_behind_feed_forward(
         else:
             norm = model.get_submodule(layer.output_norm)
             hook = norm.register_forward_pre_hook(_make_sum_hook(adapter))
-        removes.append(hook.remove)
-    return add_undo_steps(attach(model, key, adapters, hooked=False), *removes)
+        injection.changes.hook(hook)
+    return injection
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

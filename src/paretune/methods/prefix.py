@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from paretune.methods.core.initialise import draw_normal, draw_uniform, init_generators
-from paretune.methods.core.injection import Injection, add_undo_steps
+from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method
 from paretune.methods.core.options import bounded
 from paretune.methods.core.prefix_attention import (
@@ -119,7 +119,6 @@ def inject(
     if options.prefix_projection:
         draws = init_generators(seeds, NAME)
         front = PrefixEncoder(anatomy.width, options, draws).to(device)
-        model.add_module(ENCODER_NAME, front)
     parts: dict[str, nn.Module] = {}
     for attention in _attentions(anatomy):
         name, width = attention_module_name(attention), prefix_width(model, attention)
@@ -132,8 +131,9 @@ def inject(
     injection = attach_prefixes(model, anatomy, NAME, parts)
     if front is None:
         return injection
+    injection.changes.add_module(model, ENCODER_NAME, front)
     injection.parameters |= {f"{ENCODER_NAME}.{n}": p for n, p in front.named_parameters()}
-    return add_undo_steps(injection, lambda: delattr(model, ENCODER_NAME))
+    return injection
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

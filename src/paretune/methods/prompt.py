@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paretune import objectives
 from paretune.errors import MethodError
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection
@@ -144,7 +145,7 @@ def embed_prompt(theirs: Any, ours: Tensor) -> Tensor:
 
 def cannot_export_to_peft(options: Any, kind: str, model: Any) -> str:
     """Why PEFT cannot put this method before the texts of such a task or model, or ""."""
-    if kind == "multiple_choice":
+    if objectives.get(kind).peft_task_type is None:
         return "PEFT cannot put a prompt before several choices"
     return "" if model is None else _cannot_take_embeddings(options, model)
 

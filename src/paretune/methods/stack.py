@@ -96,32 +96,23 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Inject every member, in order."""
-    whole = Injection({}, undo=lambda: None)
+    whole = Injection({})
     members = configure_members(options)
     injected: list[tuple[Method, Injection]] = []
-    for member in members:
-        try:
+    with whole.changes.on_failure():
+        for member in members:
             injection = member.inject(model, anatomy, fleet, seeds)
-        except Exception:  # it goes on up; the members before it must not stay
-            for _, earlier in reversed(injected):
-                earlier.undo()
-            raise
-        injected.append((member.method, injection))
-        whole.parameters |= injection.parameters
-        whole.virtual_tokens += injection.virtual_tokens
-        whole.supports_packing &= injection.supports_packing
-        whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
-        pace = _middle_rate(member) / _middle_rate(members[0])
-        for name in injection.parameters:
-            factor = pace * injection.learning_rate_factors.get(name, 1.0)
-            if factor != 1.0:
-                whole.learning_rate_factors[name] = factor
-
-    def undo() -> None:
-        for _, injection in reversed(injected):
-            injection.undo()
-
-    whole.undo = undo
+            whole.changes.push(injection.undo)
+            injected.append((member.method, injection))
+            whole.parameters |= injection.parameters
+            whole.virtual_tokens += injection.virtual_tokens
+            whole.supports_packing &= injection.supports_packing
+            whole.placeholder_id = whole.placeholder_id or injection.placeholder_id
+            pace = _middle_rate(member) / _middle_rate(members[0])
+            for name in injection.parameters:
+                factor = pace * injection.learning_rate_factors.get(name, 1.0)
+                if factor != 1.0:
+                    whole.learning_rate_factors[name] = factor
     whole.members = tuple(injected)
     return whole
 

@@ -21,7 +21,6 @@ that is thrown away after training.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +30,7 @@ from torch import Tensor, nn
 
 from paretune.methods import lora, pfeiffer, prefix
 from paretune.methods.core.initialise import draw_normal, init_generators
-from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.methods.core.method import Method, always
 from paretune.methods.core.options import bounded
 from paretune.methods.core.prefix_attention import (
@@ -151,15 +150,15 @@ class GatedPrefix(prefix.FlatPrefix):
     """A prefix behind a gate, which reads the layer's input."""
 
     gate: Gate
-    _given: Tensor
+    _input: Tensor
 
-    def note(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+    def remember_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         """Hook before the query projection: its input is the layer's."""
-        self._given = args[0]
+        self._input = args[0]
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each."""
-        opened = self.gate(self._given)
+        opened = self.gate(self._input)
         keys, values = super().keys_and_values(rows)
         return opened * keys, opened * values
 
@@ -176,7 +175,7 @@ def inject(
     of_lora, of_prefix, of_adapter = options.three
     device = get_linear(model, anatomy.layers[0].down).weight.device
 
-    def gate(name: str) -> Gate:
+    def make_gate(name: str) -> Gate:
         of_source = anatomy.decoder is not None and name.startswith(f"{anatomy.decoder}.")
         return Gate(
             anatomy.width,
@@ -189,39 +188,41 @@ def inject(
 
     updates: dict[str, nn.Module] = {}
     for name in find_target_modules(anatomy, of_lora.target_modules):
-        layer = get_linear(model, name)
-        update = GatedLora(layer, of_lora, fleet, init_generators(seeds, NAME, "lora", name))
-        update.gate = gate(name)
+        generators = init_generators(seeds, NAME, "lora", name)
+        update = GatedLora(get_linear(model, name), of_lora, fleet, generators)
+        update.gate = make_gate(name)
         updates[name] = update
-    prefixes: dict[str, nn.Module] = {}
-    adapters: dict[str, nn.Module] = {}
-    removes: list[Callable[[], None]] = []
-    for one in anatomy.layers:
-        for attention in one.attentions:
+    prefixes: dict[str, GatedPrefix] = {}
+    bottlenecks: dict[str, nn.Module] = {}
+    queries: dict[str, str] = {}
+    for layer in anatomy.layers:
+        for attention in layer.attentions:
             name, width = attention_module_name(attention), prefix_width(model, attention)
-            keys = GatedPrefix(
-                width, of_prefix, fleet, init_generators(seeds, NAME, "prefix", name)
-            ).to(device)
-            keys.gate = gate(name)
-            prefixes[name] = keys
-            query = get_linear(model, attention.query)
-            removes.append(query.register_forward_pre_hook(keys.note).remove)
-        generators = init_generators(seeds, NAME, "adapter", one.down)
-        adapter = GatedBottleneck(get_linear(model, one.down), of_adapter, fleet, generators)
-        adapter.gate = gate(one.down)
-        adapters[one.down] = adapter
-    first = attach_prefixes(model, anatomy, f"{NAME}_prefix", prefixes)
-    second = attach(model, f"{NAME}_lora", updates)
-    third = pfeiffer.attach_behind_feed_forward(model, anatomy, f"{NAME}_adapter", adapters)
+            generators = init_generators(seeds, NAME, "prefix", name)
+            prefixes[name] = GatedPrefix(width, of_prefix, fleet, generators).to(device)
+            prefixes[name].gate = make_gate(name)
+            queries[name] = attention.query
+        generators = init_generators(seeds, NAME, "adapter", layer.down)
+        bottleneck = GatedBottleneck(get_linear(model, layer.down), of_adapter, fleet, generators)
+        bottleneck.gate = make_gate(layer.down)
+        bottlenecks[layer.down] = bottleneck
+    whole = attach_prefixes(model, anatomy, f"{NAME}_prefix", dict(prefixes))
+    for part in (
+        attach(model, f"{NAME}_lora", updates),
+        pfeiffer.attach_behind_feed_forward(model, anatomy, f"{NAME}_adapter", bottlenecks),
+    ):
+        whole.parameters |= part.parameters
+        whole.changes.absorb(part.changes)
+    for name, gated in prefixes.items():
+        query = model.get_submodule(queries[name])
+        whole.changes.hook(query.register_forward_pre_hook(gated.remember_input))
     reader = model.get_submodule(anatomy.encoder)
-    removes.append(reader.register_forward_pre_hook(text.note_mask, with_kwargs=True).remove)
+    whole.changes.hook(reader.register_forward_pre_hook(text.note_mask, with_kwargs=True))
     if anatomy.decoder is not None:
         decoder = model.get_submodule(anatomy.decoder)
-        hook = decoder.register_forward_pre_hook(text.note_source, with_kwargs=True)
-        removes.append(hook.remove)
-    first.parameters |= second.parameters | third.parameters
-    first.supports_packing = False  # a gate reads the mean of a whole text
-    return add_undo_steps(first, *removes, second.undo, third.undo)
+        whole.changes.hook(decoder.register_forward_pre_hook(text.note_source, with_kwargs=True))
+    whole.supports_packing = False  # a gate reads the mean of a whole text
+    return whole
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

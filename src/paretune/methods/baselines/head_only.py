@@ -34,7 +34,7 @@ def inject(
     """Add nothing: the head is trained with every method."""
     from paretune.methods.core.injection import Injection
 
-    return Injection({}, undo=lambda: None)
+    return Injection({})
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from paretune.models.changes import ModelChanges
+from paretune.models.structure.names import is_within
+
 if TYPE_CHECKING:
     from paretune.methods.core.method import Method
 
@@ -18,29 +21,32 @@ class Injection:
     """A method inside a model.
 
     Attributes:
-        parameters: the method's trained tensors by their names in the model, run axis first.
-        undo: takes the method out; the model is the base again, bit for bit.
+        parameters: the method's trained tensors by their names in the model, (runs, ...) each.
+        changes: what was done to the model.
         virtual_tokens: how many positions of a sequence the method takes for itself.
-        learning_rate_factors: by name, what the learning rate of a tensor is multiplied by, where
-            not by 1.
-        members: the members of a stack with their own injections, in order.
-        adapters: what stands beside which module of the model, by that module's name.
-        supports_packing: whether the method serves packed batches too (models.packing).
+        placeholder_id: the token id that stands where the virtual tokens go.
+        learning_rate_factors: by name, the factor of a tensor's learning rate, where it is not 1.
+        adapters: the modules that stand beside modules of the model, by those modules' names.
+        supports_packing: whether the method serves packed batches (:mod:`paretune.models.packing`).
         modules_to_save: names of the base's modules that are trained in full beside the method.
         base_weights: by name, the base's own weights of these, which ``undo`` puts back.
-        placeholder_id: the token that stands where ``virtual_tokens`` of a prompt go.
+        members: the members of a stack with their own injections, in order.
     """
 
     parameters: dict[str, nn.Parameter]
-    undo: Callable[[], None]
+    changes: ModelChanges = field(default_factory=ModelChanges)
     virtual_tokens: int = 0
+    placeholder_id: int = 0
     learning_rate_factors: dict[str, float] = field(default_factory=dict)
-    members: tuple[tuple[Method, Injection], ...] = ()
     adapters: dict[str, nn.Module] = field(default_factory=dict)
     supports_packing: bool = True
-    placeholder_id: int = 0
     modules_to_save: tuple[str, ...] = ()
     base_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    members: tuple[tuple[Method, Injection], ...] = ()
+
+    def undo(self) -> None:
+        """Take the method out; the model is the base again, bit for bit."""
+        self.changes.undo()
 
     def finish_merge(self) -> None:
         """Take the method out of a merged model: what was trained in full stays."""
@@ -55,65 +61,44 @@ def get_linear(model: nn.Module, name: str) -> nn.Linear:
     return layer
 
 
-def is_within(name: str, modules: Sequence[str]) -> bool:
-    """Whether a name is that of one of the modules, or of something inside it."""
-    return any(name == module or name.startswith(f"{module}.") for module in modules)
+def is_within_any(name: str, modules: Sequence[str]) -> bool:
+    """Whether a module or a parameter is one of the modules or a part of one."""
+    return any(is_within(name, module) for module in modules)
 
 
 def attach(
-    model: nn.Module, key: str, parts: Mapping[str, nn.Module], *, hooked: bool = True
+    model: nn.Module, key: str, adapters: Mapping[str, nn.Module], *, hooked: bool = True
 ) -> Injection:
-    """Put each part beside the module of its name, as its child ``key``.
+    """Put each adapter beside the module of its name, as that module's child ``key``.
 
-    A part is called with the module's input and output and gives the output that the model goes on
-    with: ``part(x, out)``. The module itself is left as it is, so methods can stand beside one
-    another, and taking one out leaves no trace. With ``hooked`` False the parts only stand there.
+    An adapter is called with the module's input and output and gives the output that the model goes
+    on with: ``adapter(x, out)``. The module itself is left as it is, so methods can stand beside
+    one another, and taking one out leaves no trace. With ``hooked`` False they only stand there.
     """
-    handles = []
+    changes = ModelChanges()
     parameters: dict[str, nn.Parameter] = {}
-    children: list[tuple[nn.Module, str]] = []
-    for name, part in parts.items():
+    for name, adapter in adapters.items():
         module = model.get_submodule(name)
         # In a fleet, runs of the same method with other options may stand there already.
         child, number = key, 1
-        while hasattr(module, child):
-            child, number = f"{key}_{number + 1}", number + 1
-        module.add_module(child, part)
-        children.append((module, child))
+        while child in dict(module.named_children()):
+            number += 1
+            child = f"{key}_{number}"
+        changes.add_module(module, child, adapter)
         if hooked:
-            handles.append(module.register_forward_hook(_make_hook(part)))
-        for own, parameter in part.named_parameters():
+            changes.hook(module.register_forward_hook(_make_hook(adapter)))
+        for own, parameter in adapter.named_parameters():
             parameters[f"{name}.{key}.{own}"] = parameter
-
-    def undo() -> None:
-        for handle in handles:
-            handle.remove()
-        for module, child in children:
-            delattr(module, child)
-
-    return Injection(parameters, undo, adapters=dict(parts))
+    return Injection(parameters, changes, adapters=dict(adapters))
 
 
-def add_undo_steps(injection: Injection, *steps: Callable[[], None]) -> Injection:
-    """The injection, whose ``undo`` takes these steps first."""
-    undo = injection.undo
-
-    def undo_all() -> None:
-        for step in steps:
-            step()
-        undo()
-
-    injection.undo = undo_all
-    return injection
-
-
-def _make_hook(part: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
-    def call(module: nn.Module, given: tuple[Any, ...], out: Any) -> Any:
+def _make_hook(adapter: Any) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+    def hook(module: nn.Module, args: tuple[Any, ...], out: Any) -> Any:
         # In the dtype of the module: under autocast a bf16 output must not come back in fp32, which
         # the model's own code (DeBERTa's masks, attention kernels) does not expect.
-        return part.fleet.apply_to_own_rows(part, given[0], out).to(out.dtype)
+        return adapter.fleet.apply_to_own_rows(adapter, args[0], out).to(out.dtype)
 
-    return call
+    return hook
 
 
 def merge_deltas(model: nn.Module, injection: Injection) -> None:

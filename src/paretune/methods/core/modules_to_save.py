@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, add_undo_steps, is_within
+from paretune.methods.core.injection import Injection, is_within_any
 from paretune.models.structure.anatomy import Anatomy
 
 OPTION = "modules_to_save"
@@ -30,19 +30,21 @@ def find_modules_to_save(
     Raises:
         MethodError: a name matches nothing, or a module whose weights are another's too.
     """
-    found: list[str] = []
-    every = dict(model.named_modules())
+    matched: list[str] = []
+    modules = dict(model.named_modules())
     for word in wanted or ():
         end = anatomy.word_embeddings if word == "embeddings" else word
-        hits = [name for name in every if name == end or name.endswith(f".{end}")]
-        if not any(list(every[name].parameters()) for name in hits):
+        hits = [name for name in modules if name == end or name.endswith(f".{end}")]
+        if not any(list(modules[name].parameters()) for name in hits):
             raise MethodError(
                 f'{OPTION}: "{word}" matches no module with weights.',
                 remedy=f"Name the end of a module's name, as {anatomy.layers[-1].name}; "
                 "embeddings is the table of words.",
             )
-        found += hits
-    outside = [name for name in dict.fromkeys(found) if not is_within(name, anatomy.head_modules)]
+        matched += hits
+    outside = [
+        name for name in dict.fromkeys(matched) if not is_within_any(name, anatomy.head_modules)
+    ]
     outermost = [n for n in outside if not any(n.startswith(f"{other}.") for other in outside)]
     for name in outermost:
         _refuse_tied(model, name)
@@ -51,10 +53,10 @@ def find_modules_to_save(
 
 def _refuse_tied(model: nn.Module, module: str) -> None:
     """Weights that two modules have in common would stay equal here, and not in PEFT."""
-    places: dict[int, list[str]] = {}
+    names_of: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        places.setdefault(id(parameter), []).append(name)
-    for names in places.values():
+        names_of.setdefault(parameter, []).append(name)
+    for names in names_of.values():
         inside = [name for name in names if name.startswith(f"{module}.")]
         if inside and len(inside) < len(names):
             other = next(name for name in names if name not in inside)
@@ -73,14 +75,16 @@ def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) 
             injection.parameters[f"{name}.{own}"] = parameter
     injection.modules_to_save = tuple(names)
 
-    def put_back() -> None:
+    def restore_base() -> None:
         for name, data in injection.base_weights.items():
             model.get_parameter(name).data = data
         injection.base_weights.clear()
 
-    return add_undo_steps(injection, put_back) if names else injection
+    if names:
+        injection.changes.push(restore_base)
+    return injection
 
 
 def count_module_parameters(model: nn.Module, names: Sequence[str]) -> int:
-    """How many numbers they have."""
+    """How many parameters the modules have."""
     return sum(p.numel() for name in names for p in model.get_submodule(name).parameters())

@@ -12,7 +12,6 @@ attention module is written out, and the prefix is met by content alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -23,7 +22,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, add_undo_steps, attach, get_linear
+from paretune.methods.core.injection import Injection, attach, get_linear
 from paretune.models.structure.anatomy import Anatomy, Attention
 
 _WITH_PREFIX = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
@@ -37,36 +36,32 @@ class Prefix(Protocol):
 
 
 def attach_prefixes(
-    model: Any, anatomy: Anatomy, key: str, parts: dict[str, nn.Module]
+    model: Any, anatomy: Anatomy, key: str, prefixes: dict[str, nn.Module]
 ) -> Injection:
-    """Let every attention of ``parts`` see its prefix.
+    """Let every attention see its prefix, of ``prefixes`` by the attention modules' names.
 
     Raises:
         MethodError: an architecture whose attention cannot be reached.
     """
-    injection = attach(model, key, parts, hooked=False)
-    modules: dict[str, Any] = {name: model.get_submodule(name) for name in parts}
-    removes: list[Callable[[], None]] = []
-    for module in modules.values():
-        module.prefixes = key
-        removes.append(partial(delattr, module, "prefixes"))
-    if all(hasattr(module, "disentangled_attention_bias") for module in modules.values()):
-        for module in modules.values():
-            module.forward = _make_deberta_forward(module)
-            removes.append(partial(delattr, module, "forward"))
-        return add_undo_steps(injection, *removes)
-    before = model.config._attn_implementation
-    if before not in _WITH_PREFIX or not getattr(model, "_supports_sdpa", False):
-        for remove in removes:
-            remove()
-        injection.undo()
-        raise MethodError(
-            f"the attention of {type(model).__name__} ({before}) takes no prefix.",
-            where=f"method {key}",
-            remedy="Take prompt tuning, or another method.",
-        )
-    model.set_attn_implementation(_WITH_PREFIX[before])
-    return add_undo_steps(injection, *removes, lambda: model.set_attn_implementation(before))
+    injection = attach(model, key, prefixes, hooked=False)
+    changes = injection.changes
+    modules: list[Any] = [model.get_submodule(name) for name in prefixes]
+    with changes.on_failure():
+        for module in modules:
+            changes.set(module, "prefixes", key)
+        if model.config.model_type == "deberta-v2":
+            for module in modules:
+                changes.set(module, "forward", _make_deberta_forward(module))
+            return injection
+        attention = model.config._attn_implementation
+        if attention not in _WITH_PREFIX or not getattr(model, "_supports_sdpa", False):
+            raise MethodError(
+                f"the attention of {type(model).__name__} ({attention}) takes no prefix.",
+                where=f"method {key}",
+                remedy="Take prompt tuning, or another method.",
+            )
+        changes.set_attention(model, _WITH_PREFIX[attention])
+    return injection
 
 
 def attention_module_name(attention: Attention) -> str:

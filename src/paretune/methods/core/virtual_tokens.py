@@ -27,24 +27,24 @@ from torch import Tensor, nn
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
+from paretune.models.changes import ModelChanges
 from paretune.models.structure.anatomy import Anatomy
 
 MODULE_NAME = "virtual_prompt"
 
 
 class VirtualTokens:
-    """Puts each run's prompt before its sequences.
+    """The hooks that put each run's prompt before its sequences.
 
-    ``prompts``, called, gives (runs, virtual, embedding width): rows as of the table ``words``.
+    ``prompts``, called, gives (runs, virtual, embedding width): rows as of the word embeddings.
     """
 
-    def __init__(
-        self, prompts: nn.Module, words: nn.Module, virtual: int, placeholder: int, fleet: Fleet
-    ) -> None:
-        self.prompts, self.words, self.fleet = prompts, words, fleet
-        self.virtual, self.placeholder = virtual, placeholder
-        self._entering: Tensor | None = None
-        self._standing = False
+    def __init__(self, prompts: nn.Module, virtual: int, placeholder_id: int, fleet: Fleet) -> None:
+        self.prompts, self.fleet = prompts, fleet
+        self.virtual, self.placeholder_id = virtual, placeholder_id
+        self._pending: Tensor | None = None
+        """Prompts of this pass that the embeddings do not have yet."""
+        self._shift_positions = False
 
     def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Forward pre-hook of what reads the text: ids, mask and types get longer."""
@@ -54,11 +54,11 @@ class VirtualTokens:
                 "without input_ids.",
                 remedy="Call the model with input_ids=...",
             )
-        self._entering = self.prompts()
-        self.virtual, self._standing = self._entering.shape[1], True
-        if self.fleet.packing is not None:  # whoever packs leaves the room
+        self._pending = self.prompts()
+        self.virtual, self._shift_positions = self._pending.shape[1], True
+        if self.fleet.packing is not None:  # packed batches come with the placeholders in them
             return args, kwargs
-        fronts = {"input_ids": self.placeholder, "attention_mask": 1, "token_type_ids": 0}
+        fronts = {"input_ids": self.placeholder_id, "attention_mask": 1, "token_type_ids": 0}
         for name, value in fronts.items():
             if kwargs.get(name) is not None:
                 kwargs[name] = self._prepend_value(kwargs[name], value)
@@ -67,9 +67,9 @@ class VirtualTokens:
     def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the table: the prompt in the place of the placeholders."""
         # A decoder may look its own words up in the same table, and so may anyone else.
-        if self._entering is None:
+        if self._pending is None:
             return None
-        rows, self._entering = self._entering, None
+        rows, self._pending = self._pending, None
         prompts = embed_rows(words, rows.flatten(0, 1)).reshape(rows.shape)
         if self.fleet.packing is not None:
             layout = self.fleet.packing.layout
@@ -87,9 +87,9 @@ class VirtualTokens:
 
     def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
         """Forward hook of the table of positions: the text's from the first on, the prompt none."""
-        if not self._standing:
+        if not self._shift_positions:
             return None
-        self._standing = False
+        self._shift_positions = False
         if self.fleet.packing is not None:
             # A row's own place is that of the row so many before it, in the same sequence.
             moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
@@ -127,39 +127,34 @@ def prepend_virtual_tokens(
     fleet: Fleet,
     text_positions: str = "auto",
 ) -> Injection:
-    """Put ``prompts`` at the door of the model; ``virtual`` is their length in tokens."""
-    model.add_module(MODULE_NAME, prompts)
+    """Prepend virtual tokens to the input embeddings.
+
+    Args:
+        model: the base.
+        anatomy: of it.
+        prompts: called, it gives (runs, virtual, embedding width).
+        virtual: how many virtual tokens.
+        fleet: whose runs have them.
+        text_positions: see :func:`keeps_text_positions`.
+    """
+    changes = ModelChanges()
+    changes.add_module(model, MODULE_NAME, prompts)
     words = model.get_submodule(anatomy.word_embeddings)
-    door = VirtualTokens(
-        prompts, words, virtual, _find_placeholder_id(model, len(words.weight)), fleet
-    )
+    placeholder_id = _find_placeholder_id(model, len(words.weight))
+    tokens = VirtualTokens(prompts, virtual, placeholder_id, fleet)
     # An encoder's head may read the mask too (ModernBERT's mean), so the whole model is the reader.
     reader = model if anatomy.decoder is None else model.get_submodule(anatomy.encoder)
-    handles = [
-        reader.register_forward_pre_hook(door.lengthen_inputs, with_kwargs=True),
-        words.register_forward_hook(door.insert_embeddings),
-    ]
+    changes.hook(reader.register_forward_pre_hook(tokens.lengthen_inputs, with_kwargs=True))
+    changes.hook(words.register_forward_hook(tokens.insert_embeddings))
     if keeps_text_positions(anatomy, text_positions):
         positions = model.get_submodule(str(anatomy.position_embeddings))
-        handles.append(positions.register_forward_hook(door.keep_positions))
+        changes.hook(positions.register_forward_hook(tokens.keep_positions))
     if anatomy.decoder is not None:
         decoder = model.get_submodule(anatomy.decoder)
-        handles.append(
-            decoder.register_forward_pre_hook(door.lengthen_encoder_mask, with_kwargs=True)
-        )
-
-    def undo() -> None:
-        for handle in handles:
-            handle.remove()
-        delattr(model, MODULE_NAME)
-
+        hook = tokens.lengthen_encoder_mask
+        changes.hook(decoder.register_forward_pre_hook(hook, with_kwargs=True))
     parameters = {f"{MODULE_NAME}.{name}": p for name, p in prompts.named_parameters()}
-    return Injection(
-        parameters,
-        undo,
-        virtual_tokens=virtual,
-        placeholder_id=door.placeholder,
-    )
+    return Injection(parameters, changes, virtual_tokens=virtual, placeholder_id=placeholder_id)
 
 
 def keeps_text_positions(anatomy: Anatomy, text_positions: str) -> bool:

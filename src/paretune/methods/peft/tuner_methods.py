@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from paretune.errors import MethodError
-from paretune.methods.core.injection import Injection, is_within
+from paretune.methods.core.injection import Injection, is_within_any
 from paretune.methods.core.method import Head, Method, always
 from paretune.methods.core.registry import PEFT_PREFIX
 from paretune.methods.core.run_axis import Fleet
@@ -118,7 +118,9 @@ class _Tuner:
         )
         factor = self.supported.head_learning_rate_factor
         if factor != 1.0:
-            names = [n for n, _ in model.named_parameters() if is_within(n, anatomy.head_modules)]
+            names = [
+                n for n, _ in model.named_parameters() if is_within_any(n, anatomy.head_modules)
+            ]
             injection.learning_rate_factors = dict.fromkeys(names, factor)
         return injection
 
@@ -181,7 +183,9 @@ def _layer_settings(
                 where=f"method {name}, option layers_to_transform",
             )
         inside = [anatomy.layers[i].name for i in chosen]
-        found = {role: [n for n in names if is_within(n, inside)] for role, names in found.items()}
+        found = {
+            role: [n for n in names if is_within_any(n, inside)] for role, names in found.items()
+        }
         found["layers_to_transform"] = None
     if not found["target_modules"]:
         raise MethodError(

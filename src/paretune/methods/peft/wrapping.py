@@ -19,6 +19,7 @@ from torch import nn
 
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection
+from paretune.models.changes import ModelChanges
 
 ADAPTER = "default"
 SHARED_MODULES = "peft_shared"
@@ -122,6 +123,8 @@ def wrap_model(
         MethodError: ``peft`` refuses; the text has what it says.
     """
     before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
+    changes = ModelChanges()
+    changes.push(before.restore)
     device = next(model.parameters()).device
     try:
         with isolated_rng(seed, device), _filter_warnings():
@@ -131,21 +134,21 @@ def wrap_model(
             model.add_module(SHARED_MODULES, nn.ModuleDict(shared).to(device))
         model.train(model.training)  # its layers are made in training mode
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        parts = {n: model.get_submodule(n) for n in made.targeted_module_names}
+        adapters = {n: model.get_submodule(n) for n in made.targeted_module_names}
     except PEFT_ERRORS as error:
-        before.restore()
+        changes.undo()
         raise MethodError(
             f"peft says: {_format_error(error)}",
             where=f"method {name}",
             remedy="Change its options; `paretune ls methods` and peft's manual have them.",
         ) from error
     except BaseException:
-        before.restore()
+        changes.undo()
         raise
     return PeftInjection(
         parameters,
-        before.restore,
-        adapters=parts,
+        changes,
+        adapters=adapters,
         supports_packing=False,
         tuner=made,
         settings=settings,
@@ -184,7 +187,7 @@ def merge_tuner(name: str, model: nn.Module, injection: Any) -> None:
             where=f"method {name}",
             remedy="Export it as PEFT's adapter or as paretune's own folder.",
         ) from error
-    if hasattr(model, SHARED_MODULES):
+    if SHARED_MODULES in dict(model.named_children()):
         delattr(model, SHARED_MODULES)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from paretune.methods.core.injection import Injection, add_undo_steps
+from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.encoding import Encoded
@@ -177,9 +177,8 @@ class SharedModel:
         fleet = Fleet(runs=len(runs))
         whole = self._inject_groups(runs, fleet)
         for name in modules:
-            original = model.get_submodule(name)
-            add_undo_steps(whole, partial(_replace_module, model, name, original))
-            _replace_module(model, name, PerRunModule([r.heads[name] for r in runs], fleet))
+            heads_of_runs = PerRunModule([run.heads[name] for run in runs], fleet)
+            whole.changes.replace_module(model, name, heads_of_runs)
         for run in runs:
             run.trained = {**run.method, **run.head(head)}
         heads = runs[0].head(head)  # all have the same names and shapes
@@ -197,7 +196,8 @@ class SharedModel:
 
     def _inject_groups(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
         """Put the methods of all runs in; one injection that stands for all of them."""
-        whole, first = Injection({}, self._remove_groups), 0
+        whole, first = Injection({}), 0
+        whole.changes.push(self._remove_groups)
         alike = [list(own) for _, own in groupby(runs, lambda own: method_key(own.run))]
         for own in alike:
             part = fleet if len(alike) == 1 else fleet.make_subfleet(first, len(own))
@@ -239,7 +239,3 @@ def method_key(run: Run) -> str:
     """Name and options of the run's method: what it has in common with its group."""
     return json.dumps([run.method.name, run.method.options], sort_keys=True)
 
-
-def _replace_module(model: Any, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, module)

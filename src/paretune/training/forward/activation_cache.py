@@ -19,7 +19,6 @@ from torch import Tensor
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import StudyError
 from paretune.measuring.environment import describe_device
-from paretune.methods.core.injection import add_undo_steps
 from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
 from paretune.models.packing.activation_cache import (
@@ -105,7 +104,7 @@ def enable_activation_cache(
     changes.set(packing, "activation_caches", caches)
     changes.set(packing, "cached_hidden", None)
     skip_layers(changes, model, anatomy, packing, layers)
-    add_undo_steps(prepared.injection, changes.undo)
+    prepared.injection.changes.absorb(changes)
     return []
 
 

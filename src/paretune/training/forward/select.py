@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from paretune.methods import Trains
-from paretune.methods.core.injection import add_undo_steps
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.changes import ModelChanges
@@ -96,10 +95,9 @@ def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | 
         return _make_packed(loaded, fleet, compute, splitter)
     if can_pack_encoder_decoder(model):
         return None
-    rng, changes = DropoutRng(), ModelChanges()
+    rng = DropoutRng()
     use_seeded_dropout(prepared, rng)
-    split_position_tables(changes, model, loaded.anatomy, fleet)
-    add_undo_steps(prepared.injection, changes.undo)
+    split_position_tables(prepared.injection.changes, model, loaded.anatomy, fleet)
     return PaddedForward(model, fleet, compute, _pad_id(loaded), splitter, rng)
 
 
@@ -120,7 +118,8 @@ def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) ->
     fleet.packing = packing
     if per_run_dropout or model.device.type == "cpu":
         fleet.dropout_rng = packing.dropout_rng
-    add_undo_steps(injection, packing.changes.undo, fleet.stop_packing)
+    injection.changes.push(fleet.stop_packing)
+    injection.changes.push(packing.changes.undo)
     return True
 
 
@@ -128,12 +127,12 @@ def use_seeded_dropout(prepared: PreparedModel, rng: DropoutRng) -> None:
     """Let dropout of padded batches be drawn by ``rng``; ``undo`` takes it back."""
     model, fleet = prepared.loaded.model, prepared.fleet
     fleet.dropout_rng = rng
-    changes = ModelChanges()
+    changes = prepared.injection.changes
+    changes.push(fleet.stop_packing)
     count_offsets_by_layer(changes, model, prepared.loaded.anatomy, rng)
     attention = getattr(model.config, "_attn_implementation", None)
     if attention in _EAGER and has_dropout(model):
         changes.set_attention(model, _EAGER[attention])
-    add_undo_steps(prepared.injection, changes.undo, fleet.stop_packing)
 
 
 @contextmanager
