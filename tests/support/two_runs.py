@@ -58,7 +58,9 @@ class Both:
         self.injection = module.inject(
             self.joint.model, self.joint.anatomy, options, self.fleet, list(SEEDS)
         )
-        split_position_tables(self.injection.changes, self.joint.model, self.joint.anatomy, self.fleet)
+        split_position_tables(
+            self.injection.changes, self.joint.model, self.joint.anatomy, self.fleet
+        )
         self.joint.model.to(dtype)
         for copies in self.heads.values():
             copies.requires_grad_(True)

@@ -12,7 +12,6 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -238,4 +237,3 @@ class SharedModel:
 def method_key(run: Run) -> str:
     """Name and options of the run's method: what it has in common with its group."""
     return json.dumps([run.method.name, run.method.options], sort_keys=True)
-

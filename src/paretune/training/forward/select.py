@@ -14,7 +14,6 @@ from typing import Any
 from paretune.methods import Trains
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
