@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from paretune.exporting.export_selection import selection_score
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.training.job import SingleJob
 from paretune.verbs.export import export
 from paretune.verbs.plan import plan
 
@@ -141,7 +141,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
-    from support.tiny_tasks import silent, tiny_run
+    from support.tiny_tasks import tiny_run
 
     from paretune.execution.run_executor import make_training_executor
 
@@ -151,7 +151,7 @@ def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_mode
         ("lora", "final", True), ("full", "final", False), ("lora", "tune", False),
     ):  # fmt: skip
         run = tiny_run(task, tiny_model("bert"), method, stage=stage)
-        left = executor.execute(SimpleNamespace(run=run, checkpoint=tmp_path / "x", report=silent))
+        left = executor.execute(SingleJob(run, tmp_path / "x"))
         assert ("weights" in left.blobs) is there
         assert (left.result["trained_bytes"] <= 20_000) is (method == "lora")
         assert not any("not kept" in note for note in left.result["notes"])

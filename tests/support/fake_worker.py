@@ -16,7 +16,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,10 @@ from paretune.execution import worker
 from paretune.execution.costs import fork_server
 from paretune.execution.run_executor import FleetLimits
 from paretune.study import Run
-from paretune.training.job import Job, Report
+from paretune.training.job import Job, Outcome, Report
 
 REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
 """Set, a worker that is copied imports what real runs need, before it is: seconds for each."""
-
-
-@dataclass
-class Outcome:
-    result: dict[str, Any] = field(default_factory=dict)
-    measured: dict[str, Any] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
 
 
 lost: list[int] = []

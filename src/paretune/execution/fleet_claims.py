@@ -11,12 +11,13 @@ from paretune.errors import StaleClaimError
 from paretune.execution.lease import Lease
 from paretune.execution.memory_budget import ISOLATED_PREFIX
 from paretune.execution.progress.describe import describe_run
-from paretune.execution.run_executor import FleetLimits, Outcome, RunExecutor
+from paretune.execution.run_executor import FleetLimits, RunExecutor
 from paretune.execution.signals import StopRequest
 from paretune.measuring.devices import read_free_bytes
 from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
 from paretune.study import Run
+from paretune.training.job import Outcome
 
 FLEET_MEMORY_PARTS = 4
 """The runs of a fleet may hold one part in so many of the free memory, beside their model."""

@@ -7,31 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from paretune.errors import ParetuneError
 from paretune.study import DEFAULT_COST_SECONDS, Run
-from paretune.training.job import Job
+from paretune.training.job import Job, Outcome
 
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
     from paretune.training.trainer import Trainer
-
-
-class Outcome(Protocol):
-    """What a run leaves; keys as in :mod:`paretune.store.record`."""
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """What is the same when the run is repeated."""
-
-    @property
-    def measured(self) -> dict[str, Any]:
-        """What belongs to this machine and moment."""
-
-    @property
-    def blobs(self) -> dict[str, bytes]:
-        """Large values; the result names them by sha256."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +103,7 @@ class TrainingExecutor:
         from paretune.execution.costs.cost_probe import measure_cost
 
         if job.run.stage == "cost":
-            return measure_cost(
-                job.run,
-                report=job.report,
-                device=self.device,
-                checkpoint=job.checkpoint,
-                halvings=halvings,
-                limit_seconds=self.cost_seconds,
-            )
+            return measure_cost(job, self.device, halvings, self.cost_seconds)
         return self._make_trainer().train_run(job, halvings)
 
     def fleet_key(self, run: Run) -> str:

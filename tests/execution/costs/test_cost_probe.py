@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_tasks import silent, tiny_run, tiny_task
+from support.tiny_tasks import tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
 from paretune.execution.costs.cost_probe import measure_cost
 from paretune.measuring.clock import MAX_STEPS, MIN_STEPS
+from paretune.training.job import SingleJob
 
 MIB = 2**20
 
@@ -39,7 +40,8 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def probed(tmp_path: Path, tiny_model: Any, **more: Any) -> Any:
     run = tiny_run(tiny_task(tmp_path / "data"), tiny_model("bert"), stage="cost")
-    return measure_cost(run, checkpoint=tmp_path / "none", report=silent, **more)
+    job = SingleJob(run, tmp_path / "none")
+    return measure_cost(job, **more)
 
 
 @pytest.mark.parametrize("seconds", [1e9, 0.0], ids=["in time", "no time"])

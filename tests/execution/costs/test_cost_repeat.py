@@ -21,7 +21,7 @@ from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
 from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
-from paretune.training.job import Job
+from paretune.training.job import Job, Outcome
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
 
@@ -76,10 +76,8 @@ def test_more_threads_before_are_reckoned_with() -> None:
     assert found(44.0, own(5.0, environment={"threads": 4})) is None  # 5 s by four, 10 by two
 
 
-class Outcome:
-    def __init__(self, measured: dict[str, Any]) -> None:
-        self.result: dict[str, Any] = {"outcome": "ok", "steps": 40}
-        self.measured, self.blobs = measured, dict[str, bytes]()
+def outcome(measured: dict[str, Any]) -> Outcome:
+    return Outcome({"outcome": "ok", "steps": 40}, measured)
 
 
 def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
@@ -89,8 +87,8 @@ def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
     class Measuring(FakeExecutor):
         def execute(self, job: Job, halvings: int = 0) -> Any:
             if job.run.stage != "cost":
-                return Outcome(dict(own(5.0).measured))
-            return Outcome(solo(left.pop(0)))
+                return outcome(dict(own(5.0).measured))
+            return outcome(solo(left.pop(0)))
 
     run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("final",)))
     run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("cost",)))

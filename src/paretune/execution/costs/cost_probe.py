@@ -1,14 +1,13 @@
-"""The solo cost probe: what one method costs, measured alone in a fresh process.
+"""The cost probe: what one method costs, measured alone in a fresh process.
 
-The longest batch that the run would ever see comes first and sets the peak; the same batch is then
-timed. Phases are apart: loading, training, evaluation. What could not be measured says why.
+The longest batch of the run sets the peak and is then timed. Loading, training and evaluation are
+separate phases. What cannot be measured has its reason instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,13 +21,13 @@ from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models.kernels import policy
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.target_scale import fit_target_scale
-from paretune.study import Generation, Run
+from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.estimate_cost import estimate_cost, measure_shape
 from paretune.training.evaluation.generate import generate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
-from paretune.training.job import Outcome
+from paretune.training.job import Job, Outcome, Report
 from paretune.training.loop import accumulate_gradients, compute_losses
 from paretune.training.optimiser import RunOptimizer
 from paretune.training.out_of_memory import fit_in_memory
@@ -41,47 +40,38 @@ WARM_UP_STEPS = 2
 
 
 def measure_cost(
-    run: Run,
-    *,
-    checkpoint: Path,
-    report: Callable[[dict[str, Any]], None],
-    device: str = "cpu",
-    halvings: int = 0,
-    limit_seconds: float = 20.0,
+    job: Job, device: str = "cpu", halvings: int = 0, limit_seconds: float = 20.0
 ) -> Outcome:
     """Measure a run's cost. Call it in a process that has done nothing else.
 
     Args:
-        run: of stage ``cost``.
-        checkpoint: not used; a probe is short and starts over.
-        report: told ``step`` and ``steps``.
+        job: a run of stage ``cost``; its checkpoint is not used, since a probe is short.
         device: where to measure.
         halvings: how often the micro-batch is halved, after the system killed earlier attempts.
-        limit_seconds: for timing steps, and half as much for timing answers; two of each are timed
+        limit_seconds: for timing steps, and half of it for timing inference; two of each are timed
             however long they take (:meth:`StepClock.repeat`).
 
     Returns:
         ``measured`` with the keys of :mod:`paretune.measuring`, and ``batch_size``,
         ``micro_batch``, ``length`` (tokens of the longest sequence), ``examples_per_second``,
         ``tokens_per_second``, ``saved_bytes``, ``inference``; ``batch_tokens`` of the timed batch
-        and ``mean_batch_tokens`` of an ordinary one.
+        and ``mean_batch_tokens`` of an average one.
     """
-    bench = ProcessCache()
-    dataset, parts = bench.dataset(run.task), bench.parts(run)
-    source = bench.source(run.model)
+    run, caches = job.run, ProcessCache()
+    dataset, parts = caches.dataset(run.task), caches.parts(run)
+    source = caches.source(run.model)
     warm_libraries(device, bf16=run.training.precision == "bf16")
     if device == "cpu" and run.training.precision == "fp32":
         policy.preload_kernels()
     meter = PeakMeter(device)
     meter.baseline()
     with meter.phase("load"):
-        loaded = bench.model(run.model, dataset, bf16=allows_bf16_weights(run))
+        loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
         shape = measure_shape(loaded)
         prepared = prepare(run, loaded, device)
         forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
-    encoded = bench.encode(parts.train, loaded, source, prepared.max_length)
-    longest = sorted(range(len(encoded.lengths)), key=lambda i: (-encoded.lengths[i], i))
-    batch, everything = longest[: run.training.batch_size], range(len(encoded.lengths))
+    encoded = caches.encode(parts.train, loaded, source, prepared.max_length)
+    batch = _longest_examples(encoded.lengths, run.training.batch_size)
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
     measured: dict[str, Any] = {}
@@ -97,12 +87,12 @@ def measure_cost(
             learning_rate_factors=prepared.injection.learning_rate_factors,
         )
         step_batch = StepBatch(encoded, batch, 0, config)
-        measured.update(_measure(prepared, forward, step_batch, meter, report, limit_seconds))
+        measured.update(_measure(prepared, forward, step_batch, meter, job.report, limit_seconds))
 
     def note_halving(smaller: int) -> None:
         nonlocal micro_batch
         micro_batch = smaller
-        # What the attempt that failed had reached is no cost of the run: it is measured anew.
+        # The peak of the attempt that failed is no cost of the run: it is measured anew.
         meter.forget("train", "evaluation")
         for parameter in prepared.trained.values():
             parameter.grad = None
@@ -111,15 +101,16 @@ def measure_cost(
     if not fit_in_memory(attempt, micro_batch, note_halving):
         outcome.result["outcome"] = "out_of_memory"
     peaks = meter.result()
-    missing = {**peaks.pop("not_measured"), **measured.pop("not_measured", {})}
+    reasons = {**peaks.pop("not_measured"), **measured.pop("not_measured", {})}
     trained = sum(p.numel() for p in prepared.trained.values())
     outcome.result["trained_parameters"] = trained
     choices = len(encoded.ids[0])
+    examples = range(len(encoded.lengths))
     outcome.measured = {
         "work": asdict(estimate_cost(run, shape, trained, encoded.lengths, choices, device)),
         **peaks,
         **measured,
-        "not_measured": missing,
+        "not_measured": reasons,
         **describe_device(device),
         "threads": torch.get_num_threads(),
         "precision": run.training.precision,
@@ -127,11 +118,15 @@ def measure_cost(
         "micro_batch": micro_batch,
         "length": encoded.lengths[batch[0]],
         "batch_tokens": _count_tokens(encoded, batch),
-        "mean_batch_tokens": _count_tokens(encoded, everything) * len(batch) / len(everything),
+        "mean_batch_tokens": _count_tokens(encoded, examples) * len(batch) / len(examples),
         "saved_bytes": count_safetensors_bytes(prepared.trained),
         "environment": describe_environment(device, compiled=prepared.fleet.used_kernels),
     }
     return outcome
+
+
+def _longest_examples(lengths: Sequence[int], count: int) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))[:count]
 
 
 def _measure(
@@ -139,18 +134,14 @@ def _measure(
     forward: Forward,
     batch: StepBatch,
     meter: PeakMeter,
-    report: Callable[[dict[str, Any]], None],
+    report: Report,
     limit_seconds: float,
 ) -> dict[str, Any]:
     if not prepared.trained:
         with meter.phase("evaluation"):
             latency = _measure_latency(prepared, forward, batch, limit_seconds / 2)
-        nothing = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
-        return {
-            "step_seconds": None,
-            "inference": latency,
-            "not_measured": nothing,
-        }
+        reasons = dict.fromkeys(("step_seconds", "train"), "nothing is trained")
+        return {"step_seconds": None, "inference": latency, "not_measured": reasons}
     optimizer = RunOptimizer(prepared.trained, batch.config)
     clock = StepClock(forward.compute.device, warm_up=WARM_UP_STEPS)
     forward.model.train()
@@ -163,24 +154,25 @@ def _measure(
 
     with meter.phase("train"), EnergyMeter(forward.compute.device) as energy:
         step_seconds = clock.repeat(step, limit_seconds)
-    parts, missing = _measure_components(forward, batch, optimizer)
+    components, reasons = _measure_components(forward, batch, optimizer)
     optimizer.zero_grad()
     with meter.phase("evaluation"):
         latency = _measure_latency(prepared, forward, batch, limit_seconds / 2)
-    found: dict[str, Any] = {
-        "components": parts,
+    median = step_seconds["median"]
+    measured: dict[str, Any] = {
+        "components": components,
         "step_seconds": step_seconds,
         "inference": latency,
-        "not_measured": missing,
+        "not_measured": reasons,
+        "examples_per_second": len(batch.indices) / median,
+        "tokens_per_second": _count_tokens(batch.data, batch.indices) / median,
     }
     if energy.joules is None:
-        found["not_measured"]["energy"] = energy.not_measured
+        reasons["energy"] = energy.not_measured
     else:
-        found["energy"] = {"joules": energy.joules / len(clock.seconds), "counter": energy.counter}
-    median = step_seconds["median"]
-    found["examples_per_second"] = len(batch.indices) / median
-    found["tokens_per_second"] = _count_tokens(batch.data, batch.indices) / median
-    return found
+        joules = energy.joules / len(clock.seconds)
+        measured["energy"] = {"joules": joules, "counter": energy.counter}
+    return measured
 
 
 def _count_tokens(encoded: Encoded, examples: Iterable[int]) -> int:
@@ -191,7 +183,7 @@ def _count_tokens(encoded: Encoded, examples: Iterable[int]) -> int:
 def _measure_components(
     forward: Forward, batch: StepBatch, optimizer: RunOptimizer
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Where the bytes are, in one more pass over the first micro-batch of the longest examples."""
+    """Bytes by component, in one more pass over the first micro-batch; and what has none, why."""
     first, *_ = forward.splitter.split_training([batch])
     forward.fleet.seed_dropout([0])
     with ActivationMeter(forward.model) as activations, forward.fleet.dropout_context():
@@ -205,28 +197,28 @@ def _measure_components(
 def _measure_latency(
     prepared: PreparedModel, forward: Forward, batch: StepBatch, limit_seconds: float
 ) -> dict[str, Any]:
-    """Seconds an example takes in evaluation, in the probe's own batch: median and quartiles."""
+    """Seconds of an example in evaluation, in the probe's own batch: median and quartiles."""
     clock = StepClock(forward.compute.device, warm_up=1)
     forward.model.eval()
 
-    def answer() -> None:
+    def predict() -> None:
         with torch.inference_mode(), forward.compute.autocast():
             forward([MicroBatch(batch.data, batch.indices)])
 
     if batch.data.targets is not None:
-        answer = _make_translate(prepared, forward.compute, batch)
-    found = clock.repeat(answer, limit_seconds)
-    each = {name: found[name] / len(batch.indices) for name in ("median", "q1", "q3")}
+        predict = _make_translate(prepared, forward.compute, batch)
+    seconds = clock.repeat(predict, limit_seconds)
+    each = {name: seconds[name] / len(batch.indices) for name in ("median", "q1", "q3")}
     return {
         "unmerged_seconds_per_example": each["median"],
-        "unmerged": {**found, **each},
+        "unmerged": {**seconds, **each},
     }
 
 
 def _make_translate(
     prepared: PreparedModel, compute: Compute, batch: StepBatch
 ) -> Callable[[], None]:
-    """The same of a translation, which is made as long as the longest reference of the batch."""
+    """A function that translates the batch, to the length of its longest reference."""
     data = batch.data.select(batch.indices)
     longest = max(len(tokens) for tokens in data.targets or [])
     generation = batch.config.run.generation or Generation()

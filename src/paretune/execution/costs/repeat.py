@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from paretune.execution.run_executor import Outcome
 from paretune.store import Claim, Storage
 from paretune.store.canonical_json import to_canonical_json
+from paretune.training.job import Outcome
 
 REPEAT_PREFIX = "again/"
 """A setting of the store for a cost that is measured again: what was measured first."""
