@@ -35,7 +35,8 @@ from turns import about, in_turn, quartiles, ratio, said, save
 from workload import Work, grouped_by_length, model_folder
 
 from paretune.measuring.auto_precision import is_bf16_fast
-from paretune.models.load import reset_head, set_dropout
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.load import reset_head
 from paretune.training.precision import autocast
 
 METHODS = ("lora", "ia3", "pfeiffer", "houlsby", "parallel", "prefix")

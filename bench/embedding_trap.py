@@ -28,6 +28,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import peft
 import torch
 
+from paretune import objectives
 from paretune.data.batch import shuffle_order
 from paretune.methods.core.run_axis import Fleet
 from paretune.metrics.translation import BLEU, signature
@@ -143,7 +144,7 @@ def main() -> None:
     dataset = load_task(task)
     spec = ModelSpec(name=given.model)
     source = resolve_source(spec, offline=True)
-    loaded = load_model(source, kind="translation", languages=dataset.languages)
+    loaded = load_model(source, objectives.get("translation").head_spec((), dataset.languages))
     examples = dataset.test[: given.texts]
     test = encode_texts(examples, loaded.tokenizer, LONGEST)
     data = encode_texts(dataset.train, loaded.tokenizer, LONGEST)
@@ -174,7 +175,7 @@ def main() -> None:
         )  # fmt: skip
         start, ours = by_paretune(run, loaded, data, test)
         say(f"{trained} by paretune, text {positions}", ours)
-    fresh = load_model(source, kind="translation", languages=dataset.languages)
+    fresh = load_model(source, objectives.get("translation").head_spec((), dataset.languages))
     say(f"{trained} by PEFT", by_peft(fresh, data, test, start, given))
 
 

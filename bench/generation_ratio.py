@@ -26,6 +26,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 
+from paretune import objectives
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
@@ -95,7 +96,7 @@ def main() -> None:
     )  # fmt: skip
     dataset = load_task(task)
     source = resolve_source(ModelSpec(name=given.model), offline=True)
-    loaded = load_model(source, kind="translation", languages=dataset.languages)
+    loaded = load_model(source, objectives.get("translation").head_spec((), dataset.languages))
     texts = [e.segments[0][0] for e in dataset.test[: given.texts]]
     generation = Generation(num_beams=given.beams, max_new_tokens=LONGEST)
 

@@ -70,12 +70,13 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """Peak bytes above the state before the model, median step seconds, trained parameters."""
     import torch
 
-    from paretune import methods
+    from paretune import methods, objectives
     from paretune.measuring.clock import StepClock
     from paretune.measuring.memory import PeakMeter, warm_libraries
     from paretune.methods.core import options as method_options
     from paretune.methods.core.run_axis import Fleet
-    from paretune.models.load import load_model, reset_head, set_dropout
+    from paretune.models.dropout.rates import set_dropout
+    from paretune.models.load import load_model, reset_head
     from paretune.models.sources.resolve import resolve_source
     from paretune.study import ModelSpec
 
@@ -87,7 +88,7 @@ def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     meter = PeakMeter("cpu")
     meter.baseline()
     with meter.phase("load"):
-        loaded = load_model(source, kind="pair", num_labels=2)
+        loaded = load_model(source, objectives.get("pair").head_spec(("a", "b")))
         model: Any = loaded.model
         set_dropout(model, 0.0)
         reset_head(loaded, 1)

@@ -21,8 +21,9 @@ from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.bf16_weights import cast_to_bf16
+from paretune.models.dropout.rates import set_dropout
 from paretune.models.kernels import policy
-from paretune.models.load import reset_head, set_dropout
+from paretune.models.load import reset_head
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.packed import enable_packing
 from paretune.training.loop import train_step

@@ -45,7 +45,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from paretune.models.load import load_model, reset_head, set_dropout
+from paretune import objectives
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.load import load_model, reset_head
 from paretune.models.structure.anatomy import find_target_modules
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded, encode_texts
@@ -93,9 +95,7 @@ class Setting(NamedTuple):
 def shared(run: Run, bench: ProcessCache, where: Path) -> Setting:
     """The head's modules and the targets, asked of paretune so that all sides train the same."""
     dataset, source = bench.dataset(run.task), bench.source(run.model)
-    ours = load_model(
-        source, kind=dataset.kind, num_labels=len(dataset.labels), labels=dataset.labels
-    )
+    ours = load_model(source, objectives.get(dataset.kind).head_spec(dataset.labels))
     head = sorted({name.rpartition(".")[0] for name in ours.head})
     wrapped = find_target_modules(ours.anatomy, ("query", "value"))
     return Setting(run, bench, where, tuple(wrapped), tuple(head), ours.anatomy.pad_id)
@@ -135,7 +135,8 @@ def trainer_model(setting: Setting) -> Any:
         model = AutoModelForSequenceClassification.from_pretrained(
             source.folder, dtype=torch.float32, num_labels=len(dataset.labels)
         )
-    set_dropout(model, run.training.dropout)
+    if run.training.dropout is not None:
+        set_dropout(model, run.training.dropout)
     if run.method.name == "lora":
         rank = int(run.method.options["rank"])
         config = LoraConfig(

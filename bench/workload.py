@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from paretune import objectives
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.encoding import Encoded
@@ -146,7 +147,7 @@ class Work:
         """The model anew, in fp32."""
         shape = self.shape
         names = tuple(f"label {i}" for i in range(shape.labels))
-        return load_model(self.source, kind=shape.kind, num_labels=shape.labels, labels=names)
+        return load_model(self.source, objectives.get(shape.kind).head_spec(names))
 
     def run(
         self, method: str, *, dropout: float, precision: str, rate: float, seed: int = 1

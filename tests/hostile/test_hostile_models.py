@@ -14,6 +14,7 @@ import transformers
 from support.tiny_models import _tokenizer
 from support.tiny_study import as_file, command, small
 
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
@@ -68,7 +69,10 @@ def test_other_files_that_are_no_json(
 def opens_or_says_why(folder: Path) -> str:
     """Whatever else is raised is a defect."""
     try:
-        load_model(resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2)
+        load_model(
+            resolve_source(ModelSpec(name=str(folder))),
+            objectives.get("classification").head_spec(("a", "b")),
+        )
     except ModelError as error:
         return str(error)
     return "it opens"

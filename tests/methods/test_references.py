@@ -14,6 +14,7 @@ from support.tiny_models import FAMILIES
 from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
+from paretune import objectives
 from paretune.errors import MethodError
 from paretune.methods import prefix
 from paretune.methods.core.run_axis import Fleet
@@ -47,7 +48,7 @@ class Case:
             self.batches.append((batch, torch.tensor([encoded.labels[i] for i in rows])))
 
     def fresh(self) -> LoadedModel:
-        loaded = load_model(self.source, kind=self.data.kind, num_labels=len(self.data.labels))
+        loaded = load_model(self.source, objectives.get(self.data.kind).head_spec(self.data.labels))
         reset_head(loaded, self.run.seed)
         for module in loaded.model.modules():
             if isinstance(module, nn.Dropout):

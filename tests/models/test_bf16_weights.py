@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.tiny_marian import tiny_marian
 
+from paretune import objectives
 from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
@@ -22,13 +23,14 @@ MAPS = Path("/proc/self/maps")
 
 def opened(folder: Path) -> LoadedModel:
     return load_model(
-        resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2
+        resolve_source(ModelSpec(name=str(folder))),
+        objectives.get("classification").head_spec(("a", "b")),
     )
 
 
 def translator(folder: Path) -> LoadedModel:
     source = resolve_source(ModelSpec(name=str(folder)))
-    return load_model(source, kind="translation", languages=("sl", "en"))
+    return load_model(source, objectives.get("translation").head_spec((), ("sl", "en")))
 
 
 @pytest.mark.skipif(not MAPS.is_file(), reason="needs Linux's /proc/self/maps")
@@ -78,7 +80,7 @@ from paretune.models.sources.resolve import resolve
 from paretune.study import ModelSpec
 
 def opened(folder):
-    loaded = load(resolve(ModelSpec(name=folder)), kind="classification", num_labels=2)
+    loaded = load(resolve(ModelSpec(name=folder)), objectives.get("classification").head_spec(("a", "b")))
     hold_bf16(loaded.model, loaded.anatomy)
     gc.collect()
     return loaded

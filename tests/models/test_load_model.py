@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from support.tiny_models import FAMILIES, SENTENCES
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
@@ -32,9 +33,9 @@ HEADS = {
 
 
 def opened(folder, kind="classification", num_labels=3, labels=()):
-    return load_model(
-        resolve_source(ModelSpec(name=str(folder))), kind=kind, num_labels=num_labels, labels=labels
-    )
+    names = labels or [f"LABEL_{i}" for i in range(num_labels)]
+    source = resolve_source(ModelSpec(name=str(folder)))
+    return load_model(source, objectives.get(kind).head_spec(names))
 
 
 def bits(loaded, names=None):

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoConfig, AutoTokenizer
 
 import paretune
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sentencepiece_model import require_same_tokenization
@@ -36,7 +37,8 @@ def folder(published, tmp_path):
 
 def opened(folder):
     return load_model(
-        resolve_source(ModelSpec(name=str(folder))), kind="classification", num_labels=2
+        resolve_source(ModelSpec(name=str(folder))),
+        objectives.get("classification").head_spec(("a", "b")),
     )
 
 

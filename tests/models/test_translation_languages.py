@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.tiny_marian import tiny_marian
 
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
@@ -95,8 +96,8 @@ def test_words_before_the_text_of_a_model_that_knows_no_languages() -> None:
 def test_a_marian_of_the_other_direction_is_refused(tmp_path: Path) -> None:
     source = resolve_source(ModelSpec(name=str(tiny_marian(tmp_path / "m"))), offline=True)
     assert (
-        load_model(source, kind="translation", languages=("sl", "en")).direction
+        load_model(source, objectives.get("translation").head_spec((), ("sl", "en"))).direction
         == TranslationDirection()
     )
     with pytest.raises(ModelError, match='translates from "sl", and the task is from "en"'):
-        load_model(source, kind="translation", languages=("en", "sl"))
+        load_model(source, objectives.get("translation").head_spec((), ("en", "sl")))

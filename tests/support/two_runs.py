@@ -13,7 +13,8 @@ from paretune.data.batch import shuffle_order
 from paretune.methods.core import options as method_options
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet, PerRunModule
-from paretune.models.load import LoadedModel, reset_head, set_dropout
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
 from paretune.training.objective import collate_tensors, weight

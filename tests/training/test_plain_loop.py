@@ -19,8 +19,10 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+from paretune import objectives
 from paretune.data.batch import shuffle_order
-from paretune.models.load import load_model, reset_head, set_dropout
+from paretune.models.dropout.rates import set_dropout
+from paretune.models.load import load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 from paretune.training.caches import ProcessCache
@@ -87,8 +89,8 @@ def test_the_whole_loop_is_a_plain_loop(tmp_path: Path, tiny_model: Any) -> None
     examples = bench.parts(run).train
     labels = torch.tensor([e.label for e in examples])
     source = resolve_source(ModelSpec(name=run.model.name))
-    start = prepare(run, load_model(source, kind="pair", num_labels=3))
-    base = load_model(source, kind="pair", num_labels=3)
+    start = prepare(run, load_model(source, objectives.get("pair").head_spec(("a", "b", "c"))))
+    base = load_model(source, objectives.get("pair").head_spec(("a", "b", "c")))
     set_dropout(base.model, 0.0)
     reset_head(base, run.seed)
     model = peft.get_peft_model(

@@ -9,7 +9,7 @@ from paretune.exporting import formats, loading_snippets, usage_snippets
 from paretune.exporting.exported_run import ExportedRun
 from paretune.exporting.model_card import render_model_card
 from paretune.exporting.restore import restore_run
-from paretune.models.load import quiet_transformers
+from paretune.models.config import quiet_transformers
 from paretune.planning.context import StudyContext
 from paretune.training.prepare import PreparedModel
 

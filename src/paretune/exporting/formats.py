@@ -117,11 +117,9 @@ def write_merged_model(run: Run, ours: PreparedModel, folder: Path) -> None:
                 remedy="Export it as paretune's own folder.",
             )
         method.merge(ours.loaded.model, ours.injection)
-    told = ours.loaded.direction
-    if (
-        told is not None and told.forced_bos_token_id is not None
-    ):  # or it would translate into another
-        ours.loaded.model.generation_config.forced_bos_token_id = told.forced_bos_token_id
+    first_token = ours.loaded.direction.forced_bos_token_id
+    if first_token is not None:  # or it would translate into another language
+        ours.loaded.model.generation_config.forced_bos_token_id = first_token
     ours.loaded.model.save_pretrained(folder)
     ours.loaded.tokenizer.save_pretrained(folder)
 

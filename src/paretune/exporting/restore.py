@@ -36,14 +36,8 @@ def load_base(
     task: TaskSignature, source: ModelSource, source_prefix: str | None = None
 ) -> LoadedModel:
     """The base for a task."""
-    return load_model(
-        source,
-        kind=task.kind,
-        num_labels=len(task.labels),
-        labels=task.labels,
-        languages=task.languages,
-        source_prefix=source_prefix,
-    )
+    head = objectives.get(task.kind).head_spec(task.labels, task.languages)
+    return load_model(source, head, source_prefix=source_prefix)
 
 
 def restore_run(

@@ -191,7 +191,7 @@ def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
 def _render_translation(run: Run, ours: PreparedModel, tokens: str) -> str:
     """What a model is told of the languages (mBART's codes, T5's words) is in no weights."""
     loaded = ours.loaded
-    told = loaded.direction
+    direction = loaded.direction
     by = generation_config(loaded, run.generation or Generation())
     settings = {
         "num_beams": by.num_beams,
@@ -200,10 +200,10 @@ def _render_translation(run: Run, ours: PreparedModel, tokens: str) -> str:
         "do_sample": False,
     }
     before = ""
-    if told is not None and told.forced_bos_token_id is not None:
-        settings["forced_bos_token_id"] = told.forced_bos_token_id
+    if direction.forced_bos_token_id is not None:
+        settings["forced_bos_token_id"] = direction.forced_bos_token_id
         before = f"tokenizer.src_lang = {loaded.tokenizer.src_lang!r}\n\n\n"
-    prefix = told.prefix if told is not None else ""
+    prefix = direction.prefix
     # A setting that is None is the library's own; to say so is an error.
     given = [f"{name}={value!r}" for name, value in settings.items() if value is not None]
     code = TRANSLATIONS.format(

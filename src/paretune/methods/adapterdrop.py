@@ -110,11 +110,11 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
 def _adapter_positions(anatomy: Anatomy, options: Options) -> dict[str, tuple[int, Dropped]]:
     """Second feed-forward layers that get a bottleneck, with the depth in their stack."""
     positions = {}
-    for layer, depth in zip(anatomy.layers, anatomy.depths, strict=True):
-        stack_size = sum(other.stack == layer.stack for other in anatomy.layers)
-        dropped = _count_dropped(stack_size, options)
-        if options.robust or depth >= dropped.in_evaluation:
-            positions[layer.down] = depth, dropped
+    for stack in anatomy.stacks:
+        dropped = _count_dropped(len(stack), options)
+        for depth, layer in enumerate(stack):
+            if options.robust or depth >= dropped.in_evaluation:
+                positions[layer.down] = depth, dropped
     return positions
 
 

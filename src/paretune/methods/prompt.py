@@ -39,7 +39,7 @@ from paretune.methods.core.virtual_tokens import (
     prepend_virtual_tokens,
 )
 from paretune.models.structure.anatomy import Anatomy, accepts_embeddings, read_anatomy
-from paretune.models.structure.backbone import find_word_embeddings
+from paretune.models.structure.topology import topology_of
 
 NAME = "prompt"
 
@@ -139,7 +139,8 @@ def to_peft(
 
 def embed_prompt(theirs: Any, ours: Tensor) -> Tensor:
     """Rows of our only run as the table's module gives its own; (1, n, embedding width)."""
-    (words, *_) = find_word_embeddings(theirs.get_base_model())
+    base = theirs.get_base_model()
+    (words, *_) = topology_of(base.config).word_embeddings(base)
     return embed_rows(words, ours[0].to(words.weight))[None]
 
 

@@ -40,6 +40,7 @@ from paretune.methods.core.prefix_attention import (
 )
 from paretune.methods.core.run_axis import Fleet, per_run_vector
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
+from paretune.models.structure.names import is_within
 
 NAME = "unipelt"
 
@@ -171,12 +172,12 @@ def inject(
     Raises:
         MethodError: an architecture whose attention takes no prefix.
     """
-    text = TextMask(may_grow=anatomy.decoder is not None)
+    text = TextMask(may_grow=bool(anatomy.source_readers))
     of_lora, of_prefix, of_adapter = options.three
     device = get_linear(model, anatomy.layers[0].down).weight.device
 
     def make_gate(name: str) -> Gate:
-        of_source = anatomy.decoder is not None and name.startswith(f"{anatomy.decoder}.")
+        of_source = any(is_within(name, reader) for reader in anatomy.source_readers)
         return Gate(
             anatomy.width,
             fleet,
@@ -218,9 +219,11 @@ def inject(
         whole.changes.hook(query.register_forward_pre_hook(gated.remember_input))
     reader = model.get_submodule(anatomy.encoder)
     whole.changes.hook(reader.register_forward_pre_hook(text.note_mask, with_kwargs=True))
-    if anatomy.decoder is not None:
-        decoder = model.get_submodule(anatomy.decoder)
-        whole.changes.hook(decoder.register_forward_pre_hook(text.note_source, with_kwargs=True))
+    for name in anatomy.source_readers:
+        hook = model.get_submodule(name).register_forward_pre_hook(
+            text.note_source, with_kwargs=True
+        )
+        whole.changes.hook(hook)
     whole.supports_packing = False  # a gate reads the mean of a whole text
     return whole
 

@@ -7,6 +7,7 @@ normalisations and biases stay as they are: autocast does not cast them either.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -22,9 +23,9 @@ def cast_to_bf16(model: Any, anatomy: Anatomy) -> None:
     What is not cast is copied: as opened, tensors are views into the mapped weight file, and one of
     them is enough to keep all of its pages, those of the cast matrices too, in memory.
     """
-    cast = {id(weight) for weight in _castable_matrices(model, anatomy)}
+    cast = {*_castable_matrices(model, anatomy)}
     for parameter in model.parameters():
-        dtype = torch.bfloat16 if id(parameter) in cast else torch.float32
+        dtype = torch.bfloat16 if parameter in cast else torch.float32
         parameter.data = parameter.data.to(dtype, copy=True)
     for module in model.modules():
         for name, buffer in module._buffers.items():
@@ -40,14 +41,13 @@ def bf16_model_bytes(model: Any, anatomy: Anatomy) -> int:
 
 
 def _castable_matrices(model: Any, anatomy: Anatomy) -> list[Tensor]:
-    uses: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module._parameters.values():
-            if parameter is not None:
-                uses[id(parameter)] = uses.get(id(parameter), 0) + 1
+    uses = Counter(
+        parameter
+        for module in model.modules()
+        for parameter in module._parameters.values()
+        if parameter is not None
+    )
     layers = [model.get_submodule(name) for name in anatomy.linear_layers]
     return [
-        layer.weight
-        for layer in layers
-        if isinstance(layer, nn.Linear) and uses[id(layer.weight)] == 1
+        layer.weight for layer in layers if isinstance(layer, nn.Linear) and uses[layer.weight] == 1
     ]

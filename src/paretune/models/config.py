@@ -8,6 +8,7 @@ from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.sources.resolve import ModelSource
+from paretune.models.structure.topology import require_known
 
 SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How anything of ``transformers`` is opened: nothing is fetched, no code of a folder runs."""
@@ -34,7 +35,7 @@ def load_config(source: ModelSource) -> Any:
             remedy="Its type may be newer than the installed transformers.",
         ) from None
     _refuse_quantised(config, where)
-    _refuse_decoder(config, where)
+    require_known(config, where)
     for name, count in vars(config).items():
         if name.endswith("layers") and isinstance(count, int) and count > MAX_LAYERS:
             raise ModelError(
@@ -54,23 +55,6 @@ def _refuse_quantised(config: Any, where: str) -> None:
         where=where,
         remedy="Take the same model without quantisation.",
     )
-
-
-def _refuse_decoder(config: Any, where: str) -> None:
-    """Models in which no word sees the words after it; encoders can mask words, decoders cannot."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    if getattr(config, "is_encoder_decoder", False):
-        return
-    alone = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-    alone = alone and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
-    if alone or getattr(config, "is_decoder", False):
-        raise ModelError(
-            f'is of type "{config.model_type}", a decoder alone; paretune does not train them yet.',
-            where=where,
-            remedy="Choose an encoder (BERT, RoBERTa, DeBERTa, ELECTRA, ModernBERT ...), or for "
-            "translation a model with encoder and decoder (OPUS-MT, mBART, NLLB, T5).",
-        )
 
 
 def first_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ def load_headless_encoder(source: ModelSource) -> tuple[Any, Any]:
     """
     from transformers import AutoModel, AutoTokenizer
 
-    from paretune.models.load import quiet_transformers
+    from paretune.models.config import quiet_transformers
 
     where = f"model {source.name}"
     plain = {"local_files_only": True, "trust_remote_code": False}

@@ -1,10 +1,11 @@
-"""Opening a pretrained model for a task, with a fresh head where it needs one."""
+"""Loading a pretrained model for a task, with a new head where it needs one."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,22 +13,20 @@ from torch import nn
 
 from paretune.errors import ModelError
 from paretune.models.config import SAFE_LOADING, first_line, load_config, quiet_transformers
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
+from paretune.models.structure.names import is_within
+from paretune.models.structure.topology import require_head
 from paretune.models.tokenizer import load_tokenizer
-from paretune.models.translation_languages import TranslationDirection, set_languages
+from paretune.models.translation_languages import (
+    NO_DIRECTION,
+    TranslationDirection,
+    set_languages,
+)
+from paretune.objectives.head_spec import HeadSpec
 from paretune.study import derive_seed
-
-__all__ = [
-    "LoadedModel",
-    "load_model",
-    "quiet_transformers",
-    "rescale_regression_head",
-    "reset_head",
-    "set_dropout",
-]
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class LoadedModel:
 
     Attributes:
         model: a ``PreTrainedModel`` in fp32 on the CPU, in evaluation mode.
-        tokenizer: its fast tokenizer.
+        tokenizer: its tokenizer.
         anatomy: where its parts are.
         head_parameters: names of the head's parameters: all that the checkpoint did not supply, and
-        the
-            classifier; a translation model has none.
+            the classifier; none where the head is the checkpoint's own.
         notes: what a reader of the results should know.
-        direction: of a translation model: what it is told of the languages.
+        direction: how a translation model is told the languages; empty for all others.
+        dropout_rates: the model's own.
     """
 
     model: Any
@@ -50,10 +49,11 @@ class LoadedModel:
     anatomy: Anatomy
     head_parameters: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    direction: TranslationDirection | None = None
+    direction: TranslationDirection = NO_DIRECTION
+    dropout_rates: DropoutRates = field(default_factory=dict)
 
     def backbone_digest(self) -> str:
-        """Sha256 over the bits of all parameters outside the head: the same after a run."""
+        """SHA-256 of the bits of all parameters outside the head: the same before and after a run."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.model.named_parameters()):
             if name not in self.head_parameters:
@@ -65,106 +65,91 @@ class LoadedModel:
 
 def load_model(
     source: ModelSource,
+    head: HeadSpec,
     *,
-    kind: str,
-    num_labels: int = 0,
-    labels: tuple[str, ...] = (),
-    languages: tuple[str, ...] = (),
     source_prefix: str | None = None,
     weights: bool = True,
     tokenizer: Any = None,
     dtype: torch.dtype = torch.float32,
 ) -> LoadedModel:
-    """Open a model for a kind of task; an encoder, and for a translation one with a decoder.
+    """Load a model with the head that an objective asks for.
 
-    The head is drawn here as ``transformers`` does, from the global generator; a run draws its own
+    A new head is drawn here as ``transformers`` does, from the global generator; a run draws its own
     with :func:`reset_head`.
 
     Args:
-        source: what ``resolve`` found.
-        kind: the task's kind.
-        num_labels: classes, 1 for a number; multiple choice has one score for each choice and
-            ignores it.
-        labels: their names, for the config.
-        languages: of a translation, from which into which.
+        source: where its files are.
+        head: what is needed behind the last hidden state.
         source_prefix: what a translation model wants before every text.
         weights: False leaves the tensors on the meta device: their names and shapes are checked
             against the files, and nothing is read. Enough to plan, and to know that runs can start.
-        tokenizer: this model's own, where it was opened already; a translation opens its own.
+        tokenizer: this model's own, where it was loaded already.
         dtype: of all tensors; another than fp32 only where the checkpoint is in it
             (:func:`checkpoint_dtype`).
 
     Raises:
-        ModelError: an architecture without such a head or without a known anatomy, weights that
+        ModelError: an architecture without such a head or with an unknown structure, weights that
             are missing or of the wrong shape in the backbone, a tokenizer that cannot be used, or
             languages that the model does not know.
     """
     where = f"model {source.name}"
-    if kind == "translation":
-        return _load_encoder_decoder(source, languages, source_prefix, where, weights, dtype)
-    with quiet_transformers():
-        opening = (source, kind, num_labels, labels, where)
-        model, info = _load_encoder(*opening, weights, dtype)
-        try:
-            parts = read_anatomy(
-                _traceable_model(model, lambda: _load_encoder(*opening, False, torch.float32)[0])
-            )
-        except ModelError as error:
-            raise ModelError(error.what, where=where, remedy=error.remedy) from None
-        tokenizer = tokenizer or load_tokenizer(source.folder, model, parts, where)
-    drawn = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
-    logits = 1 if kind == "multiple_choice" else num_labels
-    classifier = _find_classifier(model, parts, logits, where)
-    head, lost = [], []
-    for name, _ in model.named_parameters():
-        outside = any(_is_within(name, module) for module in parts.head_modules)
-        if name in drawn and not outside:
-            lost.append(name)
-        elif name in drawn or _is_within(name, classifier):
-            head.append(name)
-    _require_all_weights(lost, where)
-    notes = list(source.notes)
-    if any(name not in info["missing_keys"] for name in head):
-        notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
-    return LoadedModel(model.eval(), tokenizer, parts, tuple(head), tuple(notes))
-
-
-def _load_encoder_decoder(
-    source: ModelSource,
-    languages: tuple[str, ...],
-    source_prefix: str | None,
-    where: str,
-    weights: bool,
-    dtype: torch.dtype,
-) -> LoadedModel:
-    """An encoder with a decoder: nothing of it is drawn, so nothing may be missing."""
-    from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq2SeqLM
-
     with quiet_transformers():
         config = load_config(source)
-        if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
-            raise ModelError(
-                f'is of type "{config.model_type}" and cannot translate.',
-                where=where,
-                remedy="Choose a model with encoder and decoder (OPUS-MT, mBART, NLLB, T5).",
-            )
-        opening = (AutoModelForSeq2SeqLM, source, config, where)
-        model, info = _from_pretrained(*opening, weights, dtype)
+        auto_class = require_head(config, head, where)
+        if head.problem_type is not None:
+            names = head.labels or tuple(f"LABEL_{i}" for i in range(head.logits))
+            config.id2label = dict(enumerate(names))
+            config.label2id = {name: i for i, name in enumerate(names)}
+            config.problem_type = head.problem_type
+        open_model = partial(_from_pretrained, auto_class, source, config, where)
+        model, info = open_model(weights, dtype)
+        # Reading the anatomy runs the model, in fp32: one in half precision is read from its
+        # outline on the meta device.
+        traced = model if model.dtype == torch.float32 else open_model(False, torch.float32)[0]
         try:
-            parts = read_anatomy(
-                _traceable_model(model, lambda: _from_pretrained(*opening, False, torch.float32)[0])
-            )
+            anatomy = read_anatomy(traced)
         except ModelError as error:
             raise ModelError(error.what, where=where, remedy=error.remedy) from None
-        tokenizer = load_tokenizer(source.folder, model, parts, where, fast=False)
-        direction = set_languages(tokenizer, model, languages, source_prefix, where)
-    _require_all_weights(
-        [*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])], where
-    )
-    return LoadedModel(model.eval(), tokenizer, parts, (), source.notes, direction)
+        fast = anatomy.topology.requires_fast_tokenizer
+        tokenizer = tokenizer or load_tokenizer(source.folder, model, anatomy, where, fast=fast)
+        direction = NO_DIRECTION
+        if head.languages:
+            direction = set_languages(tokenizer, model, head.languages, source_prefix, where)
+    missing = info["missing_keys"]
+    drawn = [*missing, *(key for key, *_ in info["mismatched_keys"])]
+    parameters = _split_drawn(model, anatomy, head, drawn, where)
+    notes = list(source.notes)
+    if any(name not in missing for name in parameters):
+        notes.append(f"{source.name} comes with a classifier; every run draws its own instead")
+    rates = read_dropout_rates(model)
+    return LoadedModel(model.eval(), tokenizer, anatomy, parameters, tuple(notes), direction, rates)
 
 
-def _require_all_weights(lost: Sequence[str], where: str) -> None:
+def _split_drawn(
+    model: nn.Module, anatomy: Anatomy, head: HeadSpec, drawn: Sequence[str], where: str
+) -> tuple[str, ...]:
+    """Names of the head's parameters.
+
+    Raises:
+        ModelError: tensors that the checkpoint did not supply (``drawn``) belong to the backbone, or
+            no linear layer gives the logits.
+    """
+    if not head.logits:  # the checkpoint's own head: nothing may be missing
+        _require_none(drawn, where)
+        return ()
+    classifier = _find_classifier(model, anatomy, head.logits, where)
+    parameters, lost = [], []
+    for name, _ in model.named_parameters():
+        in_head = any(is_within(name, module) for module in anatomy.head_modules)
+        if name in drawn and not in_head:
+            lost.append(name)
+        elif name in drawn or is_within(name, classifier):
+            parameters.append(name)
+    _require_none(lost, where)
+    return tuple(parameters)
+
+
+def _require_none(lost: Sequence[str], where: str) -> None:
     if lost:
         shown = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
         raise ModelError(
@@ -202,55 +187,6 @@ def reset_head(loaded: LoadedModel, seed: int) -> None:
     for name, device in devices.items():
         parameter = model.get_parameter(name)
         parameter.data = parameter.data.to(device)
-
-
-def _load_encoder(
-    source: ModelSource,
-    kind: str,
-    num_labels: int,
-    labels: tuple[str, ...],
-    where: str,
-    weights: bool,
-    dtype: torch.dtype,
-) -> tuple[Any, dict[str, Any]]:
-    from transformers import (
-        MODEL_FOR_MULTIPLE_CHOICE_MAPPING,
-        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-        AutoModelForMultipleChoice,
-        AutoModelForSequenceClassification,
-    )
-
-    config = load_config(source)
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
-            f'is of type "{config.model_type}", a translation model with encoder and decoder, '
-            f"and cannot serve a {kind.replace('_', ' ')} task.",
-            where=where,
-            remedy="Choose an encoder (BERT, RoBERTa, DeBERTa, ELECTRA, ModernBERT ...).",
-        )
-    if kind == "multiple_choice":
-        opener, known = AutoModelForMultipleChoice, MODEL_FOR_MULTIPLE_CHOICE_MAPPING
-    else:
-        opener = AutoModelForSequenceClassification
-        known = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-        names = labels or tuple(f"LABEL_{i}" for i in range(num_labels))
-        config.id2label = dict(enumerate(names))
-        config.label2id = {name: i for i, name in enumerate(names)}
-        one = "regression" if kind == "regression" else "single_label_classification"
-        config.problem_type = one
-    if type(config) not in known:
-        raise ModelError(
-            f'is of type "{config.model_type}", for which transformers has no head for '
-            f"{kind.replace('_', ' ')}.",
-            where=where,
-            remedy="Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) have one.",
-        )
-    return _from_pretrained(opener, source, config, where, weights, dtype)
-
-
-def _traceable_model(model: Any, outline: Callable[[], Any]) -> Any:
-    """A model in fp32 for its anatomy, which runs it: in half precision, its outline on meta."""
-    return model if model.dtype == torch.float32 else outline()
 
 
 def checkpoint_dtype(source: ModelSource) -> torch.dtype:
@@ -316,7 +252,3 @@ def _find_classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) 
             where=where,
         )
     return giving[-1]
-
-
-def _is_within(name: str, module: str) -> bool:
-    return name == module or name.startswith(f"{module}.")

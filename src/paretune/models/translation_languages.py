@@ -52,6 +52,10 @@ class TranslationDirection:
     forced_bos_token_id: int | None = None
 
 
+NO_DIRECTION = TranslationDirection()
+"""Of a model that does not translate."""
+
+
 def set_languages(
     tokenizer: Any, model: Any, languages: tuple[str, ...], source_prefix: str | None, where: str
 ) -> TranslationDirection:

@@ -100,4 +100,4 @@ def _text_length(max_length: int, loaded: LoadedModel) -> int:
 
 
 def _source_prefix(loaded: LoadedModel) -> str:
-    return "" if loaded.direction is None else loaded.direction.prefix
+    return loaded.direction.prefix

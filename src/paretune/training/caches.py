@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from paretune import objectives
 from paretune.data.example import Dataset, Example
 from paretune.data.split import assign_folds, take_whole_groups
 from paretune.models.bf16_weights import cast_to_bf16
@@ -69,20 +70,12 @@ class ProcessCache:
             bf16: with the backbone's matrices held in bf16, for a method that never reads them.
         """
         source = self.source(spec)
-        spoken = (dataset.languages, spec.source_prefix)
-        key = (source.weights_hash, dataset.kind, dataset.labels, *spoken, bf16)
+        head = objectives.get(dataset.kind).head_spec(dataset.labels, dataset.languages)
+        key = (source.weights_hash, head, spec.source_prefix, bf16)
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
-            opened = partial(
-                load_model,
-                source,
-                kind=dataset.kind,
-                num_labels=len(dataset.labels),
-                labels=dataset.labels,
-                languages=dataset.languages,
-                source_prefix=spec.source_prefix,
-            )
+            opened = partial(load_model, source, head, source_prefix=spec.source_prefix)
             self.loaded[key] = _load_in_bf16(opened, source) if bf16 else opened()
         return self.loaded[key]
 
@@ -95,21 +88,19 @@ class ProcessCache:
         Raises:
             ModelError: it cannot be used; a run with it could not start.
         """
-        source, kind = self.source(spec), dataset.kind
-        head = kind if kind in ("multiple_choice", "regression", "translation") else "labels"
-        spoken = (dataset.languages, spec.source_prefix)
-        key = (source.weights_hash, head, len(dataset.labels), *spoken)
+        source = self.source(spec)
+        head = objectives.get(dataset.kind).head_spec(dataset.labels, dataset.languages)
+        key = (source.weights_hash, replace(head, purpose="", labels=()), spec.source_prefix)
         if key not in self.outlines:
             others = [one for known, one in self.outlines.items() if known[0] == key[0]]
+            # A tokenizer that was set to its languages is not shared.
+            shared = others[0].tokenizer if others and not head.languages else None
             self.outlines[key] = load_model(
                 source,
-                kind=kind,
-                num_labels=len(dataset.labels),
-                labels=dataset.labels,
-                languages=dataset.languages,
+                head,
                 source_prefix=spec.source_prefix,
                 weights=False,
-                tokenizer=others[0].tokenizer if others and kind != "translation" else None,
+                tokenizer=shared,
             )
         return self.outlines[key]
 
@@ -136,11 +127,10 @@ class ProcessCache:
     ) -> Encoded:
         """Token ids of the examples, made once for each tokenizer, list and length."""
         # The examples themselves, not their uids: two tasks both have a "train:0".
-        said = loaded.direction
-        key = (source.weights_hash, length, tuple(examples), said)
+        direction = loaded.direction
+        key = (source.weights_hash, length, tuple(examples), direction)
         if key not in self.encoded:
-            prefix = "" if said is None else said.prefix
-            self.encoded[key] = encode_texts(examples, loaded.tokenizer, length, prefix)
+            self.encoded[key] = encode_texts(examples, loaded.tokenizer, length, direction.prefix)
         return self.encoded[key]
 
 

@@ -66,7 +66,7 @@ def measure_shape(loaded: LoadedModel) -> ModelShape:
         width=width,
         layers=len(loaded.anatomy.layers),
         heads=int(heads),
-        vocabulary=0 if loaded.direction is None else int(model.config.vocab_size),
+        vocabulary=loaded.anatomy.topology.scored_vocabulary(model),
         packs=can_pack(model),
     )
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from paretune.models.structure.language_model import shift_right
 from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.objectives.target_scale import TargetScale
@@ -75,21 +76,6 @@ def weight(encoded: Encoded, indices: Sequence[int]) -> int:
     if encoded.targets is None:
         return len(indices)
     return sum(len(encoded.targets[i]) for i in indices)
-
-
-def shift_right(model: Any, labels: Tensor) -> Tensor:
-    """What the decoder is given to say these tokens: of each the right one before it.
-
-    Both (batch, target tokens), ``labels`` padded with -100.
-    """
-    if hasattr(model, "prepare_decoder_input_ids_from_labels"):
-        told: Tensor = model.prepare_decoder_input_ids_from_labels(labels=labels)
-        return told
-    # M2M100 keeps it to itself: the decoder's first token, then the others, one place later.
-    config = model.config
-    first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
-    shifted = torch.cat([first, labels[:, :-1]], 1)
-    return shifted.masked_fill(shifted == IGNORE_INDEX, config.pad_token_id)
 
 
 def _token_logits(model: Any, given: dict[str, Tensor], labels: Tensor) -> Tensor:

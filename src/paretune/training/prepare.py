@@ -13,7 +13,7 @@ from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout.rates import restore_dropout, set_dropout
 from paretune.models.load import LoadedModel, reset_head
 from paretune.study import Run
 
@@ -111,7 +111,10 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
     method = parse_method(run, loaded)
     model: Any = loaded.model
     model.to(device)
-    set_dropout(model, run.training.dropout)
+    if run.training.dropout is None:
+        restore_dropout(model, loaded.dropout_rates)
+    else:
+        set_dropout(model, run.training.dropout)
     _choose_attention(model, run, device)
     _checkpoint_activations(model, asked=run.training.activation_checkpointing)
     return method

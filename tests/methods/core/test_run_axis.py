@@ -12,6 +12,7 @@ from support.tiny_tasks import small, tiny_run, tiny_task
 from support.two_runs import Both
 from torch import Tensor
 
+from paretune import objectives
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_rows, per_run_vector
 from paretune.models.load import LoadedModel, load_model
 from paretune.study import derive_seed
@@ -39,7 +40,7 @@ def both(tiny_model: Any, tmp_path: Path) -> Any:
         dataset, source = bench.dataset(run.task), bench.source(run.model)
 
         def fresh() -> LoadedModel:
-            return load_model(source, kind=dataset.kind, num_labels=len(dataset.labels))
+            return load_model(source, objectives.get(dataset.kind).head_spec(dataset.labels))
 
         data = bench.encode(list(dataset.train), fresh(), source, 64)
         return Both(run, fresh, data, dtype)

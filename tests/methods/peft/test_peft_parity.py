@@ -14,7 +14,7 @@ from support.peft_tensors import TENSORS, tensors
 from support.tiny_tasks import tiny_run, tiny_task
 from torch import Tensor, nn
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods import loha
 from paretune.models.load import LoadedModel, load_model, reset_head
@@ -56,7 +56,7 @@ class Pair:
             self.batches.append((batch, torch.tensor([encoded.labels[i] for i in rows])))
 
     def fresh(self, source: ModelSource) -> LoadedModel:
-        loaded = load_model(source, kind=self.data.kind, num_labels=len(self.data.labels))
+        loaded = load_model(source, objectives.get(self.data.kind).head_spec(self.data.labels))
         for module in loaded.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0

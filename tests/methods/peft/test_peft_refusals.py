@@ -16,7 +16,7 @@ from test_peft_tuners import SMALL, peft_run
 from transformers import AutoModelForSequenceClassification
 
 import paretune
-from paretune import methods
+from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
@@ -48,7 +48,8 @@ ASKED: dict[str, dict[str, Any]] = {
 @pytest.fixture
 def loaded(tiny_model: Any) -> Any:
     return load_model(
-        resolve_source(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=3
+        resolve_source(ModelSpec(name=str(tiny_model("bert")))),
+        objectives.get("pair").head_spec(("a", "b", "c")),
     )
 
 
@@ -202,7 +203,9 @@ def test_the_draw_depends_on_the_seed_alone(tuner: str, loaded: Any) -> None:
 
 def test_a_head_may_learn_at_its_own_pace(tiny_model: Any, tmp_path: Path) -> None:
     run = peft_run(tmp_path, tiny_model("bert"), "c3a")
-    loaded = load_model(resolve_source(run.model), kind="pair", num_labels=3)
+    loaded = load_model(
+        resolve_source(run.model), objectives.get("pair").head_spec(("a", "b", "c"))
+    )
     prepared = prepare(run, loaded)
     factors = prepared.injection.learning_rate_factors
     assert {factors.get(name) for name in prepared.head} == {

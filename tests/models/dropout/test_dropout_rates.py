@@ -8,7 +8,7 @@ from support.tiny_models import FAMILIES
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from paretune.models.dropout.rates import set_dropout
+from paretune.models.dropout.rates import read_dropout_rates, restore_dropout, set_dropout
 
 IDS = torch.arange(5, 25)[None]
 
@@ -19,7 +19,7 @@ def test_without_dropout_training_equals_evaluation(tiny_model, family):
     extra = {"attention_dropout": 0.3, "mlp_dropout": 0.3} if family == "modernbert" else {}
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model(family), **extra)
     as_loaded = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
-    config = model.config.to_dict()
+    config, rates = model.config.to_dict(), read_dropout_rates(model)
     with torch.no_grad():
         quiet = model.eval()(IDS).logits
         assert not torch.allclose(model.train()(IDS).logits, quiet, atol=1e-5)
@@ -28,14 +28,14 @@ def test_without_dropout_training_equals_evaluation(tiny_model, family):
         set_dropout(model, 0.4)
         assert {m.p for m in model.modules() if isinstance(m, nn.Dropout)} == {0.4}
         assert not torch.allclose(model.train()(IDS).logits, quiet, atol=1e-5)
-    set_dropout(model, None)
+    restore_dropout(model, rates)
     assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == as_loaded
     assert model.config.to_dict() == config
 
 
 def test_a_module_added_later_keeps_its_own(tiny_model):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
-    set_dropout(model, None)
+    rates = read_dropout_rates(model)
     model.add_module("later", nn.Dropout(0.7))
-    set_dropout(model, None)
+    restore_dropout(model, rates)
     assert model.later.p == 0.7

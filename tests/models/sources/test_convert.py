@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from support.tiny_marian import tiny_marian
 
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
@@ -43,9 +44,11 @@ def test_the_converted_model_is_the_same(pickled, tiny_model, own_home):
     source = found(pickled)
     assert source.folder.is_relative_to(own_home)
     assert "only as .bin" in source.notes[0]
-    loaded = load_model(source, kind="classification", num_labels=2)
+    loaded = load_model(source, objectives.get("classification").head_spec(("a", "b")))
     assert loaded.notes == source.notes
-    plain = load_model(found(tiny_model("bert")), kind="classification", num_labels=2)
+    plain = load_model(
+        found(tiny_model("bert")), objectives.get("classification").head_spec(("a", "b"))
+    )
     assert loaded.backbone_digest() == plain.backbone_digest()
     assert loaded.tokenizer("Žaba skače") == plain.tokenizer("Žaba skače")
 
@@ -84,7 +87,7 @@ def as_pickle(folder, state, **config):
 
 
 def translator(folder):
-    return load_model(found(folder), kind="translation", languages=("sl", "en"))
+    return load_model(found(folder), objectives.get("translation").head_spec((), ("sl", "en")))
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -120,8 +123,10 @@ def test_tables_that_the_config_does_not_tie_are_all_written(tmp_path):
 def test_the_format_before_zip_archives(pickled, tiny_model):
     state = torch.load(pickled / "pytorch_model.bin", weights_only=True)
     torch.save(state, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    loaded = load_model(found(pickled), kind="classification", num_labels=2)
-    plain = load_model(found(tiny_model("bert")), kind="classification", num_labels=2)
+    loaded = load_model(found(pickled), objectives.get("classification").head_spec(("a", "b")))
+    plain = load_model(
+        found(tiny_model("bert")), objectives.get("classification").head_spec(("a", "b"))
+    )
     assert loaded.backbone_digest() == plain.backbone_digest()
 
 

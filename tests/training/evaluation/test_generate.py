@@ -12,6 +12,7 @@ import torch
 from support.tiny_marian import tiny_marian, tiny_pairs
 from transformers.trainer_pt_utils import LabelSmoother
 
+from paretune import objectives
 from paretune.errors import MissingDependencyError, ModelError, StudyError
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, load_model
@@ -43,7 +44,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> TaskSpec:
 @pytest.fixture
 def loaded(marian: Path) -> LoadedModel:
     source = resolve_source(ModelSpec(name=str(marian)), offline=True)
-    return load_model(source, kind="translation", languages=("sl", "en"))
+    return load_model(source, objectives.get("translation").head_spec((), ("sl", "en")))
 
 
 def a_run(task: TaskSpec, model: Path, **changes: Any) -> Run:
@@ -242,8 +243,8 @@ def test_bertscore_and_its_model_go_together() -> None:
 
 def test_an_encoder_does_not_translate(tiny_model: Any, marian: Path) -> None:
     bert = resolve_source(ModelSpec(name=str(tiny_model("bert"))), offline=True)
-    with pytest.raises(ModelError, match="cannot translate"):
-        load_model(bert, kind="translation", languages=("sl", "en"))
+    with pytest.raises(ModelError, match="an encoder, and cannot serve a translation task"):
+        load_model(bert, objectives.get("translation").head_spec((), ("sl", "en")))
     translator = resolve_source(ModelSpec(name=str(marian)), offline=True)
     with pytest.raises(ModelError, match="translation model"):
-        load_model(translator, kind="pair", num_labels=2)
+        load_model(translator, objectives.get("pair").head_spec(("a", "b")))

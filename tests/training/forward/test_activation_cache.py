@@ -12,6 +12,7 @@ import torch
 from support.joint_runs import together
 from support.tiny_tasks import silent, tiny_run, tiny_task
 
+from paretune import objectives
 from paretune.errors import StudyError
 from paretune.models.load import load_model
 from paretune.models.packing import activation_cache as files
@@ -184,7 +185,8 @@ def test_names_tell_texts_apart() -> None:
 
 def test_the_lowest_trained_layer(tiny_model: Any) -> None:
     loaded = load_model(
-        resolve_source(ModelSpec(name=str(tiny_model("bert")))), kind="pair", num_labels=2
+        resolve_source(ModelSpec(name=str(tiny_model("bert")))),
+        objectives.get("pair").head_spec(("a", "b")),
     )
     names = [name for name, _ in loaded.model.named_parameters()]
     lowest = {name: count_frozen_layers(loaded.anatomy, [name]) for name in names}

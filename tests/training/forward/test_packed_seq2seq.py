@@ -21,6 +21,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
+from paretune.models.structure.language_model import shift_right
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, TaskSpec
 from paretune.training.caches import ProcessCache
@@ -32,7 +33,7 @@ from paretune.training.forward.select import enable_packing, forward_for, packin
 from paretune.training.forward.seq2seq import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.loop import accumulate_gradients
-from paretune.training.objective import collate_tensors, shift_right, translation_loss, weight
+from paretune.training.objective import collate_tensors, translation_loss, weight
 from paretune.training.optimiser import RunOptimizer
 from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare

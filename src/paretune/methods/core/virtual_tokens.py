@@ -142,17 +142,16 @@ def prepend_virtual_tokens(
     words = model.get_submodule(anatomy.word_embeddings)
     placeholder_id = _find_placeholder_id(model, len(words.weight))
     tokens = VirtualTokens(prompts, virtual, placeholder_id, fleet)
-    # An encoder's head may read the mask too (ModernBERT's mean), so the whole model is the reader.
-    reader = model if anatomy.decoder is None else model.get_submodule(anatomy.encoder)
+    reader = model.get_submodule(anatomy.text_reader)
     changes.hook(reader.register_forward_pre_hook(tokens.lengthen_inputs, with_kwargs=True))
     changes.hook(words.register_forward_hook(tokens.insert_embeddings))
     if keeps_text_positions(anatomy, text_positions):
         positions = model.get_submodule(str(anatomy.position_embeddings))
         changes.hook(positions.register_forward_hook(tokens.keep_positions))
-    if anatomy.decoder is not None:
-        decoder = model.get_submodule(anatomy.decoder)
+    for name in anatomy.source_readers:
         hook = tokens.lengthen_encoder_mask
-        changes.hook(decoder.register_forward_pre_hook(hook, with_kwargs=True))
+        source_reader = model.get_submodule(name)
+        changes.hook(source_reader.register_forward_pre_hook(hook, with_kwargs=True))
     parameters = {f"{MODULE_NAME}.{name}": p for name, p in prompts.named_parameters()}
     return Injection(parameters, changes, virtual_tokens=virtual, placeholder_id=placeholder_id)
 
@@ -162,11 +161,11 @@ def keeps_text_positions(anatomy: Anatomy, text_positions: str) -> bool:
 
     Args:
         anatomy: of the model.
-        text_positions: ``kept``, ``shifted``, or ``auto``: kept in translation models.
+        text_positions: ``kept``, ``shifted``, or ``auto``: as the topology has it.
     """
     if anatomy.position_embeddings is None or text_positions == "shifted":
         return False
-    return text_positions == "kept" or anatomy.decoder is not None
+    return text_positions == "kept" or anatomy.topology.keeps_text_positions
 
 
 def _find_placeholder_id(model: Any, vocabulary: int) -> int:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-_loaded: WeakKeyDictionary[nn.Module, dict[tuple[str, str], float]] = WeakKeyDictionary()
-"""The probabilities of each model as it was loaded."""
+DropoutRates = dict[tuple[str, str], float]
+"""Dropout probabilities by the name of the module, or ``config``, and of its attribute."""
 
 
-def set_dropout(model: nn.Module, p: float | None) -> None:
-    """Set every dropout probability of the model to ``p``; None puts the model's own back.
+def read_dropout_rates(model: nn.Module) -> DropoutRates:
+    """All dropout probabilities of a model."""
+    return {place: value for place, value, _ in _list_rates(model)}
+
+
+def set_dropout(model: nn.Module, p: float) -> None:
+    """Set every dropout probability of the model to ``p``.
 
     Reaches ``nn.Dropout`` modules, the numbers that attention hands to its kernel (ModernBERT's
     ``attention_dropout``), and the config. A layer that was built without dropout (ModernBERT's
     and ELECTRA's where the config has 0) gets none.
     """
-    own = _loaded.setdefault(model, {place: value for place, value, _ in _list_rates(model)})
+    for _, _, put in _list_rates(model):
+        put(p)
+
+
+def restore_dropout(model: nn.Module, rates: DropoutRates) -> None:
+    """Set the probabilities that :func:`read_dropout_rates` read; modules added later keep theirs."""
     for place, value, put in _list_rates(model):
-        put(own.get(place, value) if p is None else p)
+        put(rates.get(place, value))
 
 
 def has_dropout(model: nn.Module) -> bool:

@@ -2,12 +2,14 @@
 
 Everything is done by hooks and by ``transformers``' own attention interface; no module is replaced
 and no weight is touched. What is computed is the model's own result for each sequence (tests: to
-rounding), with nothing spent on padding, and in an encoder's last layer only what the head reads.
+rounding), with nothing spent on padding, and in an encoder's last layer only what the head reads. A
+model's topology says which of :mod:`.encoder` and :mod:`.encoder_decoder` does the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,13 +25,28 @@ from paretune.models.packing.layout import AttentionRole
 from paretune.models.packing.state import Packing
 from paretune.models.structure.anatomy import Anatomy
 from paretune.models.structure.names import parent_name
+from paretune.models.structure.topology import ENCODER, ENCODER_DECODER, Topology, topology_of
 
 ALL_ATTENTION_FUNCTIONS.register(IMPLEMENTATION, packed_attention_forward)
 
 
+@dataclass(frozen=True)
+class Packer:
+    """What packing does in its own way in models of one topology."""
+
+    can_pack: Callable[[Any], bool]
+    pack: Callable[[Any, Anatomy, Packing], None]
+
+
+_PACKERS: dict[Topology, Packer] = {
+    ENCODER: Packer(can_pack_encoder, pack_encoder),
+    ENCODER_DECODER: Packer(can_pack_encoder_decoder, pack_encoder_decoder),
+}
+
+
 def can_pack(model: Any) -> bool:
     """Whether the model's batches can be packed."""
-    return can_pack_encoder_decoder(model) or can_pack_encoder(model)
+    return _PACKERS[topology_of(model.config)].can_pack(model)
 
 
 def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
@@ -47,10 +64,7 @@ def apply_packing(model: Any, anatomy: Anatomy, packing: Packing) -> None:
         changes.set(module, "packing", packing)
         changes.set(module, "packed_role", role)
     count_offsets_by_layer(changes, model, anatomy, packing.dropout_rng)
-    if anatomy.decoder is not None:
-        pack_encoder_decoder(model, anatomy, packing)
-    else:
-        pack_encoder(model, anatomy, packing)
+    _PACKERS[anatomy.topology].pack(model, anatomy, packing)
 
 
 def count_offsets_by_layer(

@@ -23,31 +23,23 @@ PACKED_ENCODER_DECODERS = ("bart", "m2m_100", "marian", "mbart")
 def can_pack_encoder_decoder(model: Any) -> bool:
     """Whether the model has an encoder and a decoder, and its batches can be packed."""
     config = model.config
-    packed = config.model_type in PACKED_ENCODER_DECODERS and config.is_encoder_decoder
-    if not packed or not getattr(model, "_supports_sdpa", False):
+    if config.model_type not in PACKED_ENCODER_DECODERS or not getattr(
+        model, "_supports_sdpa", False
+    ):
         return False
     # M2M100 gives padding no position, which a first token would be by name.
     first = config.model_type == "m2m_100" and config.decoder_start_token_id == config.pad_token_id
     return not first and type(model.get_output_embeddings()) is nn.Linear
 
 
-def lm_head(model: Any) -> tuple[Tensor, Tensor | None]:
-    """What makes scores of words from the last hidden state: (words, width), and (words,) or None.
-
-    The latter is added and never trained: a buffer of Marian, BART and mBART; M2M100 has none.
-    """
-    constant: Tensor | None = getattr(model, "final_logits_bias", None)
-    return model.get_output_embeddings().weight, None if constant is None else constant[0]
-
-
 def pack_encoder_decoder(model: Any, anatomy: Anatomy, packing: Packing) -> None:
     """Give each row, of sources and of targets, the position that it has in its own sequence."""
-    if anatomy.position_embeddings is None or anatomy.decoder is None:
-        raise ValueError(f"{type(model).__name__} has no tables of positions for two sides")
+    if anatomy.position_embeddings is None:
+        raise ValueError(f"{type(model).__name__} has no tables of positions")
     own = anatomy.position_embeddings.removeprefix(anatomy.encoder)
-    for stack in (anatomy.encoder, anatomy.decoder):
+    for stack in (anatomy.encoder, *anatomy.source_readers):
         table: Any = model.get_submodule(f"{stack}{own}")
-        of_targets = stack == anatomy.decoder
+        of_targets = stack != anatomy.encoder
         look_up = partial(_look_up_positions, table, table.forward, packing, of_targets)
         packing.changes.set(table, "forward", look_up)
 

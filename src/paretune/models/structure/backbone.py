@@ -1,4 +1,4 @@
-"""What of a model makes its last hidden state, and what comes after it: traced, not guessed.
+"""Which parameters make a model's last hidden state: traced, not guessed.
 
 The model is run once on four positions, and the graph that autograd noted is walked. So a pooler
 inside the base model is told apart from a final norm or an embedding projection without knowing
@@ -10,31 +10,30 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from paretune.errors import ModelError
 from paretune.models.structure.layers import SUPPORTED_FAMILIES
+from paretune.models.structure.topology import Topology
 
 
-def find_backbone_parameters(model: Any) -> frozenset[str]:
+def find_backbone_parameters(model: Any, topology: Topology) -> frozenset[str]:
     """Names of the parameters on which the last hidden state depends, word embeddings included.
 
-    Of a model with encoder and decoder, the last hidden state is the decoder's, and the embeddings
-    are those of both.
-
     Args:
-        model: just opened, nothing frozen yet.
+        model: just loaded, nothing frozen yet.
+        topology: of the model.
 
     Raises:
         ModelError: the model cannot be run from embeddings.
     """
-    tables = find_word_embeddings(model)
-    start = torch.zeros(1, 4, tables[0].weight.shape[1], device=tables[0].weight.device)
+    tables = topology.word_embeddings(model)
+    embeddings = torch.zeros(1, 4, tables[0].weight.shape[1], device=tables[0].weight.device)
     training = model.training
     model.eval()
     try:
         with torch.enable_grad():
-            hidden = _compute_last_hidden_state(model, start)
+            hidden = topology.last_hidden_state(model, embeddings)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{type(model).__name__} cannot be run from embeddings ({error}).",
@@ -42,8 +41,8 @@ def find_backbone_parameters(model: Any) -> frozenset[str]:
         ) from None
     finally:
         model.train(training)
-    reached = _find_leaves(hidden) | {id(p) for words in tables for p in words.parameters()}
-    return frozenset(name for name, p in model.named_parameters() if id(p) in reached)
+    reached = _find_leaves(hidden).union(*(table.parameters() for table in tables))
+    return frozenset(name for name, p in model.named_parameters() if p in reached)
 
 
 def find_untrainable_parameters(model: Any) -> tuple[str, ...]:
@@ -56,57 +55,18 @@ def find_untrainable_parameters(model: Any) -> tuple[str, ...]:
     return tuple(name for name, _ in model.named_parameters() if name in unsaved)
 
 
-def is_encoder_decoder(model: Any) -> bool:
-    """Whether the model has an encoder and a decoder."""
-    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-
-
-def find_word_embeddings(model: Any) -> list[Any]:
-    """The modules in which the model looks up words: the encoder's, then the decoder's."""
-    if is_encoder_decoder(model):
-        # The model's own table may be a third one, which shares their weights and is never called.
-        return [part.get_input_embeddings() for part in (model.get_encoder(), model.get_decoder())]
-    return [model.get_input_embeddings()]
-
-
-def _compute_last_hidden_state(model: Any, start: Tensor) -> Tensor:
-    if not is_encoder_decoder(model):
-        hidden: Tensor = model.base_model(inputs_embeds=start)[0]
-        return hidden
-    source = model.get_encoder()(inputs_embeds=start)[0]
-    # A mask of the attention itself: one that is made from none is looked at, which meta is not.
-    open_to_all = start.new_zeros(1, 1, start.shape[1], start.shape[1])
-    decoded: Tensor = model.get_decoder()(
-        inputs_embeds=start,
-        attention_mask=open_to_all,
-        encoder_hidden_states=source,
-        use_cache=False,
-    )[0]
-    return decoded
-
-
-def find_head_modules(model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
-    """The outermost modules with parameters, none of which belongs to the backbone."""
-    outside: list[str] = []
-    for name, module in model.named_modules():
-        own = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
-        inside = any(name.startswith(f"{outer}.") for outer in outside)
-        if own and not inside and not backbone.intersection(own):
-            outside.append(name)
-    return tuple(outside)
-
-
-def _find_leaves(hidden: Tensor) -> set[int]:
-    """Identities of the leaf tensors that ``hidden`` was computed from."""
+def _find_leaves(hidden: Tensor) -> set[Tensor]:
+    """The leaf tensors that ``hidden`` was computed from; tensors are hashed by identity."""
     seen: set[Any] = set()
-    leaves: set[int] = set()
+    leaves: set[Tensor] = set()
     waiting: list[Any] = [hidden.grad_fn]
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.add(id(node.variable))
+        leaf = getattr(node, "variable", None)  # only nodes that accumulate gradients have one
+        if leaf is not None:
+            leaves.add(leaf)
         waiting.extend(following for following, _ in node.next_functions)
     return leaves

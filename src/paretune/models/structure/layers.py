@@ -17,9 +17,10 @@ from paretune.errors import ModelError
 
 Stack = Literal["encoder", "decoder"]
 
+ENCODER_FAMILIES = "BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT"
+TRANSLATION_FAMILIES = "Marian, T5, mT5, BART, mBART, M2M100, NLLB"
 SUPPORTED_FAMILIES = (
-    "Encoders (BERT, RoBERTa, DistilBERT, DeBERTa, ELECTRA, ModernBERT) work, and so do "
-    "translation models (Marian, T5, mT5, BART, mBART, M2M100, NLLB)."
+    f"Encoders ({ENCODER_FAMILIES}) work, and so do translation models ({TRANSLATION_FAMILIES})."
 )
 """What to do about a model that is not understood."""
 

@@ -69,6 +69,6 @@ def generation_config(loaded: LoadedModel, generation: Generation) -> Any:
         own["num_beams"] = generation.num_beams
     if generation.length_penalty is not None:
         own["length_penalty"] = generation.length_penalty
-    if loaded.direction is not None and loaded.direction.forced_bos_token_id is not None:
+    if loaded.direction.forced_bos_token_id is not None:
         own["forced_bos_token_id"] = loaded.direction.forced_bos_token_id
     return GenerationConfig.from_dict(own)

@@ -87,7 +87,7 @@ def enable_activation_cache(
     packing, model, anatomy = prepared.fleet.packing, prepared.loaded.model, prepared.loaded.anatomy
     if packing is None or packing.virtual_tokens or not prepared.trained or budget_bytes() == 0:
         return []
-    if anatomy.decoder is not None:  # two stacks, neither of which lies below the other
+    if not anatomy.topology.can_cache_activations:
         return []
     layers = count_frozen_layers(anatomy, [*prepared.trained, *prepared.injection.adapters])
     # ELECTRA may widen its embeddings on the way to the first layer.

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from paretune.methods.core.run_axis import Fleet
+from paretune.models.structure.language_model import shift_right
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch
 from paretune.training.forward.token_outputs import TokenLogits
-from paretune.training.objective import collate_tensors, shift_right
+from paretune.training.objective import collate_tensors
 from paretune.training.precision import Compute
 
 EVALUATION_EXAMPLES = 32

@@ -19,7 +19,6 @@ from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import apply_packing, can_pack, count_offsets_by_layer
 from paretune.models.packing.encoder import PACKED_ENCODERS
-from paretune.models.packing.encoder_decoder import can_pack_encoder_decoder
 from paretune.models.packing.state import Packing
 from paretune.training.estimate_cost import SAVED_WIDTHS
 from paretune.training.forward.micro_batch import Forward
@@ -92,7 +91,7 @@ def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | 
     splitter = PassSplitter(fleet, compute.device, virtual_tokens, False, overhead)
     if enable_packing(prepared, per_run_dropout=True):
         return _make_packed(loaded, fleet, compute, splitter)
-    if can_pack_encoder_decoder(model):
+    if model.config.model_type not in SHAREABLE:
         return None
     rng = DropoutRng()
     use_seeded_dropout(prepared, rng)
@@ -151,8 +150,8 @@ def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
 
 
 def can_share(model: Any) -> bool:
-    """Whether runs can share batches of this model: packed or padded, of a translator packed."""
-    return can_pack_encoder_decoder(model) or model.config.model_type in SHAREABLE
+    """Whether runs can share batches of this model: packed or padded, of a translator only packed."""
+    return can_pack(model) or model.config.model_type in SHAREABLE
 
 
 def overhead_tokens(model: Any) -> int:
@@ -174,7 +173,7 @@ def overhead_tokens(model: Any) -> int:
 def _make_packed(
     loaded: LoadedModel, fleet: Fleet, compute: Compute, splitter: PassSplitter
 ) -> PackedForward | PackedSeq2SeqForward:
-    if loaded.anatomy.decoder is not None:
+    if loaded.anatomy.topology.scored_vocabulary(loaded.model):
         return PackedSeq2SeqForward(loaded.model, fleet, compute, splitter)
     return PackedForward(loaded.model, fleet, compute, splitter)
 

@@ -1,0 +1,386 @@
+"""How a model's stacks are laid out, and what follows from it. One value for each layout.
+
+Code outside of this folder never asks whether a model has a decoder: it asks ``anatomy.topology``,
+which :func:`topology_of` chooses from the model's config.
+
+A decoder-only layout is refused by :func:`require_known` for now. One that serves it answers
+everything of :class:`Topology`, of which these differ from both layouts here:
+
+- Its head reads the last real token of each sequence; an encoder's reads the first, and packing
+  computes the last layer for that one alone (:mod:`paretune.models.packing.encoder`).
+- Virtual tokens stand before the text once, not at every step of a generation with a cache, so its
+  ``text_reader`` has to tell the first step from the others.
+- An untied ``lm_head`` is the checkpoint's own and no new head; a classifier is one.
+- Generation pads on the left, and many tokenizers have no padding token.
+- Attention is causal within one sequence, often with fewer heads of keys and values than of
+  queries; packing has no such group yet (:mod:`paretune.models.packing`).
+- The checkpoint is loaded in its own precision, never by way of fp32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from paretune.errors import ModelError
+from paretune.models.structure.layers import (
+    ENCODER_FAMILIES,
+    SUPPORTED_FAMILIES,
+    TRANSLATION_FAMILIES,
+    Layer,
+    find_layers,
+)
+from paretune.models.structure.names import find_name
+from paretune.objectives.head_spec import HeadSpec
+
+
+@dataclass(frozen=True)
+class AutoClass:
+    """The class of ``transformers`` that opens a head, and its mapping from configs to models."""
+
+    name: str
+    mapping: str
+    remedy: str
+
+
+AUTO_CLASSES: dict[str, AutoClass] = {
+    "sequence_classification": AutoClass(
+        "AutoModelForSequenceClassification",
+        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
+        f"Choose an encoder ({ENCODER_FAMILIES}).",
+    ),
+    "multiple_choice": AutoClass(
+        "AutoModelForMultipleChoice",
+        "MODEL_FOR_MULTIPLE_CHOICE_MAPPING",
+        f"Choose an encoder ({ENCODER_FAMILIES}).",
+    ),
+    "seq2seq_lm": AutoClass(
+        "AutoModelForSeq2SeqLM",
+        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
+        f"Choose a model with encoder and decoder ({TRANSLATION_FAMILIES}).",
+    ),
+}
+"""By the kind of head; ``remedy`` names models that have it."""
+
+
+class Topology(Protocol):
+    """A layout of a model's stacks. Implementations have no state and compare as values."""
+
+    @property
+    def name(self) -> str:
+        """What such a model is, in words, for messages."""
+        ...
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Heads that a model of this layout can have."""
+        ...
+
+    @property
+    def can_cache_activations(self) -> bool:
+        """Whether a forward pass can start at a layer from what the layers below it gave."""
+        ...
+
+    @property
+    def keeps_text_positions(self) -> bool:
+        """Whether text keeps its positions behind virtual tokens, where a study does not say."""
+        ...
+
+    @property
+    def requires_fast_tokenizer(self) -> bool:
+        """Whether a tokenizer without a fast version is refused."""
+        ...
+
+    def find_layers(self, model: Any) -> tuple[Layer, ...]:
+        """The layers of all stacks, in the order in which they compute.
+
+        Raises:
+            ModelError: a stack that paretune does not understand.
+        """
+        ...
+
+    def word_embeddings(self, model: Any) -> list[Any]:
+        """The modules that look words up, one for each stack."""
+        ...
+
+    def last_hidden_state(self, model: Any, embeddings: Tensor) -> Tensor:
+        """The output of the last stack, where all stacks are given ``embeddings``.
+
+        Shapes: (rows, tokens, embedding width) -> (rows, tokens, width).
+        """
+        ...
+
+    def first_stack(self, model: Any) -> Any:
+        """The module that turns the input text into hidden states, without a head."""
+        ...
+
+    def text_reader(self, model: Any) -> str:
+        """Name of the module whose ids and mask grow by virtual tokens; "" is the model itself."""
+        ...
+
+    def source_readers(self, model: Any) -> tuple[str, ...]:
+        """Names of the modules that are given the mask of an encoded source."""
+        ...
+
+    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
+        """The outermost modules that training begins with new weights.
+
+        Args:
+            model: whole.
+            backbone: names of the parameters on which the last hidden state depends.
+        """
+        ...
+
+    def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
+        """Name of the module with a row for every absolute position; None where there is none.
+
+        Args:
+            model: whole.
+            word_embeddings: name of the first stack's word embeddings.
+        """
+        ...
+
+    def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
+        """Tokens that fit into a sequence, special tokens included; None where nothing limits."""
+        ...
+
+    def scored_vocabulary(self, model: Any) -> int:
+        """How many words the model scores for each target token; 0 where it scores none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """One stack in which every token attends to every other. A new head reads the first token."""
+
+    name: str = "an encoder"
+    heads: tuple[str, ...] = ("sequence_classification", "multiple_choice")
+    can_cache_activations: bool = True
+    keeps_text_positions: bool = False
+    requires_fast_tokenizer: bool = True
+
+    def find_layers(self, model: Any) -> tuple[Layer, ...]:
+        """The layers of the longest list of equal blocks."""
+        return find_layers(model)
+
+    def word_embeddings(self, model: Any) -> list[Any]:
+        """The one table."""
+        return [model.get_input_embeddings()]
+
+    def last_hidden_state(self, model: Any, embeddings: Tensor) -> Tensor:
+        """The base model's, before any pooler."""
+        hidden: Tensor = model.base_model(inputs_embeds=embeddings)[0]
+        return hidden
+
+    def first_stack(self, model: Any) -> Any:
+        """The base model."""
+        return model.base_model
+
+    def text_reader(self, model: Any) -> str:
+        """The model itself: a head may read the mask too (ModernBERT's mean)."""
+        return ""
+
+    def source_readers(self, model: Any) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
+        """The outermost modules with parameters, none of which belongs to the backbone."""
+        outermost: list[str] = []
+        for name, module in model.named_modules():
+            own = [f"{name}.{n}" if name else n for n, _ in module.named_parameters()]
+            inside = any(name.startswith(f"{outer}.") for outer in outermost)
+            if own and not inside and not backbone.intersection(own):
+                outermost.append(name)
+        return tuple(outermost)
+
+    def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
+        """An embedding beside the word embeddings, as long as the config says."""
+        limit = _position_limit(model)
+        home = word_embeddings.rpartition(".")[0]
+        for name, module in model.get_submodule(home).named_children():
+            is_table = isinstance(module, nn.Embedding) and module.num_embeddings == limit
+            if is_table and module is not model.get_submodule(word_embeddings):
+                return _join(home, name)
+        return None
+
+    def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
+        """Rows of the position table that tokens can use; the trained length of rotary positions."""
+        limit = _position_limit(model)
+        if position_embeddings is None:
+            return limit if any("inv_freq" in name for name, _ in model.named_buffers()) else None
+        padding = getattr(model.get_submodule(position_embeddings), "padding_idx", None)
+        if padding is None or limit is None:
+            return limit
+        return int(
+            limit - (padding + 1)
+        )  # RoBERTa counts from padding_idx + 1; no row before is used
+
+    def scored_vocabulary(self, model: Any) -> int:
+        """None."""
+        return 0
+
+
+@dataclass(frozen=True)
+class EncoderDecoder:
+    """An encoder of the source and a decoder that attends to it; all of it is pretrained.
+
+    Virtual tokens stand before the source. Their positions: a small translator of absolute
+    positions does not bear it when the source moves to later ones (dev/log.md: moved by five, even
+    without a prompt, Marian loses 1.3 nats a token), so the text keeps its own.
+    """
+
+    name: str = "a translation model with encoder and decoder"
+    heads: tuple[str, ...] = ("seq2seq_lm",)
+    can_cache_activations: bool = False
+    keeps_text_positions: bool = True
+    requires_fast_tokenizer: bool = False  # Marian's has no fast version
+
+    def find_layers(self, model: Any) -> tuple[Layer, ...]:
+        """The encoder's layers, then the decoder's, each of which attends to the source."""
+        encoder, decoder = self._stack_names(model)
+        layers = find_layers(model, encoder) + find_layers(model, decoder, "decoder")
+        blind = [one.name for one in layers if one.stack == "decoder" and not one.cross_attention]
+        if blind:
+            raise ModelError(
+                f"{type(model).__name__} has a decoder without attention to the source: "
+                f"{blind[0]}.",
+                remedy=SUPPORTED_FAMILIES,
+            )
+        return layers
+
+    def word_embeddings(self, model: Any) -> list[Any]:
+        """The encoder's table, then the decoder's.
+
+        The model's own may be a third one, which shares their weights and is never called.
+        """
+        return [
+            stack.get_input_embeddings() for stack in (model.get_encoder(), model.get_decoder())
+        ]
+
+    def last_hidden_state(self, model: Any, embeddings: Tensor) -> Tensor:
+        """The decoder's, over the encoder's."""
+        source = model.get_encoder()(inputs_embeds=embeddings)[0]
+        # A full mask: from no mask at all the model computes one by values, which meta has not.
+        length = embeddings.shape[1]
+        hidden: Tensor = model.get_decoder()(
+            inputs_embeds=embeddings,
+            attention_mask=embeddings.new_zeros(1, 1, length, length),
+            encoder_hidden_states=source,
+            use_cache=False,
+        )[0]
+        return hidden
+
+    def first_stack(self, model: Any) -> Any:
+        """The encoder."""
+        return model.get_encoder()
+
+    def text_reader(self, model: Any) -> str:
+        """The encoder: ``generate`` calls it once for each text."""
+        return self._stack_names(model)[0]
+
+    def source_readers(self, model: Any) -> tuple[str, ...]:
+        """The decoder."""
+        return self._stack_names(model)[1:]
+
+    def head_modules(self, model: nn.Module, backbone: frozenset[str]) -> tuple[str, ...]:
+        """None: what scores words came with the checkpoint."""
+        return ()
+
+    def find_position_embeddings(self, model: Any, word_embeddings: str) -> str | None:
+        """A table beside the encoder's word embeddings: learnt, or sines.
+
+        BART's has rows in front that no token uses, and sines may be a buffer.
+        """
+        limit = _position_limit(model) or 1
+        encoder = self._stack_names(model)[0]
+        for name, module in model.get_submodule(encoder).named_children():
+            tensors = (*module.parameters(False), *module.buffers(False))
+            is_table = any(t.ndim == 2 and len(t) >= limit for t in tensors)
+            if is_table and module is not model.get_submodule(word_embeddings):
+                return _join(encoder, name)
+        return None
+
+    def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
+        """What the config says, for source and target each; None for relative positions."""
+        return None if position_embeddings is None else _position_limit(model)
+
+    def scored_vocabulary(self, model: Any) -> int:
+        """All words, for every token of a target."""
+        return int(model.config.vocab_size)
+
+    def _stack_names(self, model: Any) -> tuple[str, str]:
+        return find_name(model, model.get_encoder()), find_name(model, model.get_decoder())
+
+
+ENCODER = Encoder()
+ENCODER_DECODER = EncoderDecoder()
+
+
+def topology_of(config: Any) -> Topology:
+    """The topology of the models of a config that :func:`require_known` knows."""
+    return ENCODER_DECODER if getattr(config, "is_encoder_decoder", False) else ENCODER
+
+
+def require_known(config: Any, where: str) -> None:
+    """Refuse decoder-only models: those in which no token sees the tokens after it.
+
+    Raises:
+        ModelError: the config is of such a model.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    if topology_of(config) is ENCODER_DECODER:
+        return
+    # Encoders can mask words, decoders cannot.
+    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    causal = causal and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    if causal or getattr(config, "is_decoder", False):
+        raise ModelError(
+            f'is of type "{config.model_type}", a decoder-only model, and paretune does not train '
+            "those yet.",
+            where=where,
+            remedy=f"Choose an encoder ({ENCODER_FAMILIES}), or for translation a model with "
+            f"encoder and decoder ({TRANSLATION_FAMILIES}).",
+        )
+
+
+def require_head(config: Any, head: HeadSpec, where: str) -> Any:
+    """The auto class of ``transformers`` that opens this head on a model of this config.
+
+    Args:
+        config: of the model.
+        head: what is asked for.
+        where: the model's name, for errors.
+
+    Raises:
+        ModelError: models of this topology, or of this type, have no such head.
+    """
+    import transformers
+
+    topology, auto_class = topology_of(config), AUTO_CLASSES[head.kind]
+    what = f'is of type "{config.model_type}", '
+    if head.kind not in topology.heads:
+        raise ModelError(
+            f"{what}{topology.name}, and cannot serve a {head.purpose} task.",
+            where=where,
+            remedy=auto_class.remedy,
+        )
+    if type(config) not in getattr(transformers, auto_class.mapping):
+        raise ModelError(
+            f"{what}for which transformers has no head for {head.purpose}.",
+            where=where,
+            remedy=auto_class.remedy,
+        )
+    return getattr(transformers, auto_class.name)
+
+
+def _position_limit(model: Any) -> int | None:
+    limit: int | None = getattr(model.config, "max_position_embeddings", None)
+    return limit
+
+
+def _join(parent: str, child: str) -> str:
+    return f"{parent}.{child}" if parent else child

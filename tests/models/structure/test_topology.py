@@ -1,0 +1,65 @@
+"""What a topology says of the models that have it, and which models have none yet."""
+
+from __future__ import annotations
+
+import pytest
+import transformers
+
+from paretune.errors import ModelError
+from paretune.models.structure.anatomy import read_anatomy
+from paretune.models.structure.topology import (
+    ENCODER,
+    ENCODER_DECODER,
+    require_head,
+    require_known,
+    topology_of,
+)
+from paretune.objectives.head_spec import HeadSpec
+
+
+@pytest.mark.parametrize(
+    ("config", "topology"),
+    [
+        (transformers.BertConfig(), ENCODER),
+        (transformers.ModernBertConfig(), ENCODER),
+        (transformers.T5Config(), ENCODER_DECODER),
+        (transformers.MarianConfig(), ENCODER_DECODER),
+    ],
+)
+def test_the_config_tells(config, topology):
+    require_known(config, "here")
+    assert topology_of(config) == topology
+
+
+@pytest.mark.parametrize(
+    "config", [transformers.GPT2Config(), transformers.BertConfig(is_decoder=True)]
+)
+def test_decoders_alone_are_refused(config):
+    with pytest.raises(ModelError, match="decoder-only model"):
+        require_known(config, "here")
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "message"),
+    [
+        (
+            transformers.T5Config(),
+            "sequence_classification",
+            "with encoder and decoder, and cannot",
+        ),
+        (transformers.BertConfig(), "seq2seq_lm", "an encoder, and cannot serve a toy task"),
+        (transformers.CLIPConfig(), "sequence_classification", "has no head for toy"),
+    ],
+)
+def test_a_head_that_a_model_cannot_have_is_refused(config, kind, message):
+    with pytest.raises(ModelError, match=message):
+        require_head(config, HeadSpec(kind, "toy", logits=2), "here")
+
+
+def test_an_encoder_is_read_whole(tiny_model):
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_model("bert"))
+    anatomy = read_anatomy(model)
+    assert anatomy.topology == ENCODER
+    assert (anatomy.text_reader, anatomy.source_readers) == ("", ())
+    assert anatomy.stacks == (anatomy.layers,)
+    assert ENCODER.scored_vocabulary(model) == 0
