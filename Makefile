@@ -1,7 +1,9 @@
 # make study        install, and run the sample study: a comparison here and as a page
 # make test         install with the tests' tools, and run the tests: a process for each core
 #                   (PROCESSES=1: one after another)
-# make check        formatter, linter, type checker, layer contracts
+# make quick        the tests of data, study files, analysis, store, reporting and planning that train
+#                   nothing: half a minute
+# make check        formatter, linter, type checker, layer contracts, names
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
@@ -25,13 +27,17 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test kernels check guarantees bench clean
+.PHONY: study test quick kernels check guarantees bench clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
 
 test: $(VENV)/dev
 	$(TESTS) $(PARALLEL)
+
+quick: $(VENV)/dev
+	$(TESTS) $(PARALLEL) -m "not slow and not thorough" \
+		tests/data tests/study tests/analysis tests/store tests/reporting tests/planning
 
 # Each library has a switch of its own: torch, oneDNN, MKL (the second one works on AMD too) and
 # OpenBLAS. They only lower what the processor has.
@@ -51,6 +57,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python dev/check_names.py
 
 # The library `adapters` pins an older transformers: it trains in an environment of its own.
 ADAPTERS := $(VENV)-adapters

@@ -178,6 +178,7 @@ def test_identity_does_not_depend_on_places_and_labels(
     assert [p.run_id for p in expand_study(other, StudyContext(), [])] == [p.run_id for p in one]
 
 
+@pytest.mark.thorough
 def test_identity_is_the_same_in_another_process(ask: Any, tmp_path: Path) -> None:
     study = ask(methods=["lora"])
     here = [p.run_id for p in expand_study(study, StudyContext(), [])]

@@ -24,6 +24,8 @@ from paretune.training.caches import ProcessCache
 from paretune.training.estimate_cost import measure_shape
 from paretune.verbs.plan import plan
 
+pytestmark = pytest.mark.thorough
+
 COUNTING = [
     name
     for name, method in methods.available().items()

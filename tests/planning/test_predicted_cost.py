@@ -19,6 +19,8 @@ from paretune.study import Study
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 
+pytestmark = pytest.mark.thorough
+
 SPEEDS = {"fp32": 1.0, "bf16": 2.0}
 """Gigaflops of a made-up machine."""
 

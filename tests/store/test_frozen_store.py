@@ -61,6 +61,7 @@ def test_it_is_reported(frozen: Path) -> None:
     assert {row.method for row in task.rows} >= {"lora", "full"}
 
 
+@pytest.mark.thorough
 def test_it_is_continued_with_the_same_runs(frozen: Path) -> None:
     study = Study.load(frozen / "study.yaml")
     with Store.open(frozen / "store") as store:

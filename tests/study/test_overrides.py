@@ -105,6 +105,7 @@ def test_the_stored_text_names_them_and_is_the_study(file: Path, tmp_path: Path)
     assert again.study_hash == study.study_hash
 
 
+@pytest.mark.thorough
 def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
     file = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "small.yaml")
     given = ("training.max_steps=1", "protocol.seeds=[3]")

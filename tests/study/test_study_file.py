@@ -228,6 +228,7 @@ def test_labels_that_are_no_paths_stay() -> None:
     assert tuple(m.key for m in study.methods) == labels
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["plan", "run", "check", "export", "export slobench", "report"])
 def test_a_slip_of_the_pen_costs_no_import_of_torch(tmp_path: Path, verb: str) -> None:
     (tmp_path / "s.yaml").write_text("study: a: b\n", encoding="utf-8")

@@ -61,6 +61,7 @@ def test_the_score_itself_does_not_depend_on_what_is_resampled() -> None:
         assert score_interval([one], "f1a_em").estimate == pytest.approx(exact)
 
 
+@pytest.mark.thorough
 def test_the_bootstrap_is_that_of_whole_passages() -> None:
     given = passages(count=30)
     label, answer = np.array(given.label), np.array(given.prediction)

@@ -45,6 +45,7 @@ def test_few_examples_stay_in_bounds(metric: str, n: int) -> None:
     assert np.isfinite([found.low, found.high]).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("n", "seeds", "metric"), [(60, 3, "accuracy"), (150, 5, "macro_f1")])
 def test_it_covers_the_truth_about_as_often_as_it_says(n: int, seeds: int, metric: str) -> None:
     rng = np.random.default_rng(5)

@@ -67,6 +67,7 @@ def test_several_measurements_show_their_range() -> None:
     assert next(b for b in figure.bars if b.label == "lora").whisker is not None
 
 
+@pytest.mark.thorough
 def test_pictures_are_written_and_names_are_no_mathematics(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")], models=[{"name": "m", "label": r"a$\bad$"}])
     written = write_figures(build_report(study, fake.whole(study)), tmp_path)

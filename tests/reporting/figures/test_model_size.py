@@ -74,6 +74,7 @@ def test_what_is_not_known_is_not_drawn(known) -> None:
     assert shown(*several(methods=("lora",), known=known)) == (None, None)
 
 
+@pytest.mark.thorough
 def test_one_model_has_no_such_figure(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")])
     assert shown(study, fake.whole(study)) == (None, None)
@@ -83,6 +84,7 @@ def test_one_model_has_no_such_figure(tmp_path: Path) -> None:
     assert "against model size" not in text
 
 
+@pytest.mark.thorough
 def test_the_page_and_the_pictures_have_it(tmp_path: Path) -> None:
     study, records = several()
     text = write_page(build_report(study, records), tmp_path / "r.html").read_text("utf-8")

@@ -13,6 +13,8 @@ from support import fake_translations as made
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
 
+pytestmark = pytest.mark.thorough
+
 BROWSER = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), ""
 )

@@ -200,6 +200,7 @@ def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
     assert page(tmp_path, study, records) == page(tmp_path, study, records)
 
 
+@pytest.mark.thorough
 def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +226,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
     assert text.count("University of Washington Interactive Data Lab") == 1
 
 
+@pytest.mark.thorough
 def test_reports_need_no_model_library() -> None:
     code = (
         "import sys, paretune.reporting.html.page, paretune.reporting.figures.mpl_bars, paretune.reporting.text.terminal_tables; "

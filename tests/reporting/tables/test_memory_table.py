@@ -108,6 +108,7 @@ def test_segments_are_to_scale_and_hostile_names_are_escaped(tmp_path: Path) -> 
     assert "<b onclick" not in text and "\x1b" not in text
 
 
+@pytest.mark.thorough
 def test_a_pdf_is_the_same_bytes_again_and_carries_no_date(tmp_path: Path) -> None:
     study = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
     records = fake.cell(study, "lora", 0.7)

@@ -164,6 +164,7 @@ def test_rows_of_other_seeds_are_named_one_by_one_where_not_all_of_a_method_are(
     assert "x 3 seeds; lora on two on 80 x 2; untuned and copy_source on 80 x 1." in scores.above
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("models", [["one"], ["one", "two"], ["long-" * 12, "two"]])
 def test_no_heading_and_no_number_is_cut_on_a_terminal(
     models: list[str], monkeypatch: pytest.MonkeyPatch
@@ -240,6 +241,7 @@ def test_curves_show_the_loss_on_one_axis() -> None:
     assert all(first <= learning_curves.HEIGHT for first in heights)
 
 
+@pytest.mark.thorough
 def test_the_page_and_pictures_of_a_translation_are_whole(tmp_path: Path) -> None:
     study = made.study(generation=ASKED)
     records = made.whole(study, segment=("meteor", "bertscore"))

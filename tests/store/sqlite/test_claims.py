@@ -186,6 +186,7 @@ while (claim := store.claim(current_owner(), sys.argv[2])) is not None:
 """
 
 
+@pytest.mark.thorough
 def test_two_processes_never_get_the_same_run(tmp_path):
     store = a_store(tmp_path, runs(60))
     racers = [
