@@ -15,14 +15,15 @@ from paretune.analysis.statistics.score_interval import Interval
 from paretune.planning.presets import load_preset
 from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
-from paretune.reporting.rows import ModelPairs, Row
+from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.disagreement import find_disagreements
 from paretune.reporting.tables.memory_breakdown import build_memory_grid
 from paretune.reporting.tables.model_sizes import build_model_sizes
 from paretune.reporting.tables.pareto_table import build_pareto_table
 from paretune.reporting.tables.prediction_error import build_prediction_grids
+from paretune.reporting.tables.report_table import build_report_tables
 from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
-from paretune.reporting.tables.translation import build_translation_grids
+from paretune.reporting.tables.translation import build_translation_table
 from paretune.reporting.text.conclusions import (
     SELECTED_ON_TEST,
     describe_protocol,
@@ -91,6 +92,11 @@ def build_report(
     )
 
 
+def _build_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
+    scores = build_translation_table(task, rows)
+    return (*((scores,) if scores else ()), *build_report_tables(task, rows))
+
+
 def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
     key, metric = sanitise_line(task.key), metrics.get(cells[0].metric)
     comparisons = PairwiseComparisons(cells)
@@ -120,7 +126,7 @@ def _build_task(task: TaskSpec, cells: Sequence[Cell]) -> TaskReport:
         highest=metric.highest,
         generates=objective_of(task).generates,
         languages=(task.source_lang or "", task.target_lang or ""),
-        grids=build_translation_grids(task, all_rows),
+        grids=_build_grids(task, all_rows),
         advice=advice,
         pareto=build_pareto_table(all_rows),
         pairs=tuple(

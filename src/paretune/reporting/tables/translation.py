@@ -1,9 +1,8 @@
-"""What a translation shows beside its primary score: two further tables, each with its notes."""
+"""All scores of a translation, beside its primary score: a further table with notes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from paretune import metrics
 from paretune.analysis.statistics.score_interval import (
@@ -12,8 +11,6 @@ from paretune.analysis.statistics.score_interval import (
     bootstrap_segment_scores,
     confidence_interval,
 )
-from paretune.contrib.slobench import cell_intervals
-from paretune.metrics.nltk_words import LANGUAGES
 from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
@@ -28,80 +25,96 @@ from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 
 OPTIONAL_METRICS = {"meteor": "METEOR", "bertscore": "BERTScore"}
-"""What is scored segment by segment, where a study asks for it."""
-SLOBENCH = {"CHRF (avg)": "CHRF (avg = corpus)"}
-"""SloBench's corpus chrF is the mean over sentences: it shows one number under two names."""
-BERTSCORE_MODELS = {"en": "roberta-large", "sl": "bert-base-multilingual-cased"}
-"""The models with which SloBench computes BERTScore."""
+"""Scored by segment if a study asks for it."""
 
 
-def build_translation_grids(task: TaskSpec, rows: Sequence[Row]) -> tuple[Grid, ...]:
-    """The further tables of a translation; none while nothing is translated.
-
-    Args:
-        task: what was translated.
-        rows: its cells, as they are shown.
-    """
-    there = [row for row in rows if row.cell.answers]
-    if not objective_of(task).generates or not there:
-        return ()
-    return _scores(there), _slobench(there, str(task.target_lang))
-
-
-def _scores(rows: Sequence[Row]) -> Grid:
-    """Every score with its interval, computed from the texts."""
-    beside = [
+def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
+    """All scores of a translation's cells; None of other tasks, or without translations."""
+    scored = [row for row in rows if row.cell.answers]
+    if not objective_of(task).generates or not scored:
+        return None
+    optional = [
         name
         for name in OPTIONAL_METRICS
-        if any(name in one.segment for r in rows for one in r.cell.answers)
+        if any(name in seed.segment for row in scored for seed in row.cell.answers)
     ]
-    table, numbers = [], []
-    for row in rows:
-        whole = [
+    table, intervals = [], []
+    for row in scored:
+        corpus = [
             confidence_interval(bootstrap_score(row.cell.answers, name)) for name in SACREBLEU_NAMES
         ]
-        means = [_beside(row, name) for name in beside]
-        shown = [*map(format_interval, whole), *map(_of_segments, means)]
-        table.append((row, tuple(shown)))
-        numbers.append((*whole, *means))
+        means = [segment_interval(row, name) for name in optional]
+        texts = (*map(format_interval, corpus), *map(format_segment_score, means))
+        table.append((row, texts))
+        intervals.append((*corpus, *means))
     return Grid(
         title="Every score of the translations",
-        above=f"{_basis(rows)} TER counts edits: less is better.",
+        above=f"{describe_basis(scored)} TER counts edits: less is better.",
         titles=(
             *(metric.title for metric in METRICS),
-            *(OPTIONAL_METRICS[name] for name in beside),
+            *(OPTIONAL_METRICS[name] for name in optional),
         ),
         rows=tuple(table),
-        notes=tuple(_score_notes(rows, beside)),
-        intervals=tuple(numbers),
+        notes=tuple(_list_notes(scored, optional)),
+        intervals=tuple(intervals),
     )
 
 
-def _score_notes(rows: Sequence[Row], beside: Sequence[str]) -> Iterable[str]:
-    ours = metrics.signatures(SACREBLEU_NAMES)
-    yield (
-        "sacreBLEU's signatures: "
-        + "; ".join(f"{SACREBLEU_NAMES[k]} {v}" for k, v in ours.items())
-        + "."
-    )
-    theirs = {
-        sanitise_line(version)
+def segment_interval(row: Row, name: str) -> Interval | None:
+    """The mean of stored scores by segment, with its interval; None unless all runs have them."""
+    answers = row.cell.answers
+    if any(name not in seed.segment for seed in answers):
+        return None
+    return confidence_interval(bootstrap_segment_scores(answers, name))
+
+
+def format_segment_score(interval: Interval | None) -> str:
+    """``0.712 [0.689, 0.735]``; a dash without a score."""
+    return format_interval(interval, digits=3) if interval else "–"
+
+
+def describe_basis(rows: Sequence[Row]) -> str:
+    """On how many examples and seeds the scores of a table are based; exceptions are named."""
+    groups: dict[str, list[Row]] = {}
+    examples: dict[str, Interval] = {}
+    for row in rows:
+        if interval := row.interval:
+            key = f"{format_units(interval)} x {interval.n_seeds}"
+            groups.setdefault(key, []).append(row)
+            examples[key] = interval
+    largest = max(groups, key=lambda key: len(groups[key]))
+    others = [
+        f"; {join_names(_name_rows(group, rows))} on {key}"
+        for key, group in groups.items()
+        if key != largest
+    ]
+    seeds = pluralise(examples[largest].n_seeds, "seed")
+    basis = f"{format_examples(examples[largest], 'test ')} x {seeds}"
+    return f"Mean over seeds [95 %], on {basis}{''.join(others)}."
+
+
+def _list_notes(rows: Sequence[Row], optional: Sequence[str]) -> Iterable[str]:
+    current = metrics.signatures(SACREBLEU_NAMES)
+    listed = "; ".join(f"{SACREBLEU_NAMES[name]} {text}" for name, text in current.items())
+    yield f"sacreBLEU's signatures: {listed}."
+    stored = {
+        sanitise_line(signature)
         for row in rows
         for record in row.cell.final
-        for name, version in record.result.get("signatures", {}).items()
-        if version != ours.get(name)
+        for name, signature in record.result.get("signatures", {}).items()
+        if signature != current.get(name)
     }
-    if theirs:
+    if stored:
         yield (
-            f"Some runs were scored otherwise when they ran ({'; '.join(sorted(theirs))}); "
+            f"Some runs were scored otherwise when they ran ({'; '.join(sorted(stored))}); "
             "the numbers here are computed anew from their texts."
         )
-    if absent := [OPTIONAL_METRICS[name] for name in OPTIONAL_METRICS if name not in beside]:
+    if absent := [title for name, title in OPTIONAL_METRICS.items() if name not in optional]:
         yield (
             f"{join_names(absent)}: not computed, since generation.metrics of the study does "
             "not ask for it."
         )
-    if "bertscore" in beside:
+    if "bertscore" in optional:
         models = {
             sanitise_line(record.run.generation.bertscore_model)
             for row in rows
@@ -111,102 +124,8 @@ def _score_notes(rows: Sequence[Row], beside: Sequence[str]) -> Iterable[str]:
         yield f"BERTScore (F1) by {join_names(sorted(models))}."
 
 
-def _slobench(rows: Sequence[Row], language: str) -> Grid:
-    """As the paper's Table 1: one row for each method, in SloBench's own definitions."""
-    title = "SloBench's own numbers"
-    if language not in LANGUAGES:
-        why = f"Not computed: SloBench translates into {join_names([*LANGUAGES], 'or')} only."
-        return Grid(title, "", (), (), (why,))
-    found = [(row, _numbers(row, language)) for row in rows]
-    names = [
-        name
-        for name in ("BERTScore", *cell_intervals.NAMES)
-        if any(name in one.intervals for _, one in found)
-    ]
-    numbers = [tuple(one.intervals.get(name) for name in names) for _, one in found]
-    table = [
-        (row, tuple(map(_of_segments, one))) for (row, _), one in zip(found, numbers, strict=True)
-    ]
-    reasons: dict[str, list[str]] = {}
-    for name, why in {n: why for _, one in found for n, why in one.missing.items()}.items():
-        reasons.setdefault(sanitise_line(why), []).append(SLOBENCH.get(name, name))
-    notes = [f"Not computed: {join_names(of)}. {_sentence(why)}" for why, of in reasons.items()]
-    if "BERTScore" not in names:
-        notes.append(
-            f"BERTScore as SloBench has it: generation with metrics: [bertscore] and "
-            f"bertscore_model: {BERTSCORE_MODELS[language]}."
-        )
-    if said := dict.fromkeys(data for _, one in found for data in one.data):
-        notes.append(f"Computed from {join_names(list(said))}.")
-    return Grid(
-        title=title,
-        above=f"{_basis(rows)} From 0 to 1, as the paper's Table 1 has them: by the definitions of "
-        "NLTK 3.6.6, not sacreBLEU's.",
-        titles=tuple(SLOBENCH.get(name, name) for name in names),
-        rows=tuple(table) if names else (),
-        notes=tuple(notes),
-        intervals=tuple(numbers) if names else (),
-    )
-
-
-def _numbers(row: Row, language: str) -> cell_intervals.CellScores:
-    """With BERTScore where the model was SloBench's, and METEOR wherever the runs computed it.
-
-    A run's METEOR is SloBench's, so where it cannot be computed here, theirs is shown.
-    """
-    found, name = cell_intervals.score_cell(row.cell.answers, language), "METEOR (avg)"
-    beside = {"BERTScore": _beside(row, "bertscore") if _by_its_model(row, language) else None}
-    if name in found.missing:
-        beside[name] = _beside(row, "meteor")
-    theirs = {name: interval for name, interval in beside.items() if interval}
-    missing = {name: why for name, why in found.missing.items() if name not in theirs}
-    return replace(found, intervals={**found.intervals, **theirs}, missing=missing)
-
-
-def _by_its_model(row: Row, language: str) -> bool:
-    """Whether every run's BERTScore is by the model that SloBench has it from."""
-    asked = [r.run.generation.bertscore_model if r.run.generation else None for r in row.cell.final]
-    # FacebookAI/roberta-large is roberta-large: the hub renamed it.
-    named = {model.rstrip("/").split("/")[-1] if model else None for model in asked}
-    return named == {BERTSCORE_MODELS[language]}
-
-
-def _beside(row: Row, name: str) -> Interval | None:
-    """What the runs scored segment by segment, where all of them did."""
-    given = row.cell.answers
-    if any(name not in one.segment for one in given):
-        return None
-    return confidence_interval(bootstrap_segment_scores(given, name))
-
-
-def _of_segments(found: Interval | None) -> str:
-    return format_interval(found, digits=3) if found else "–"
-
-
-def _basis(rows: Sequence[Row]) -> str:
-    """How many examples and seeds every number of a table stands on; what differs is named."""
-    groups: dict[str, list[Row]] = {}
-    shown: dict[str, Interval] = {}
-    for row in rows:
-        if found := row.interval:
-            key = f"{format_units(found)} x {found.n_seeds}"
-            groups.setdefault(key, []).append(row)
-            shown[key] = found
-    usual = max(groups, key=lambda key: len(groups[key]))
-    examples = format_examples(shown[usual], "test ")
-    others = [
-        f"; {join_names(_called(of, rows))} on {key}" for key, of in groups.items() if key != usual
-    ]
-    seeds = pluralise(shown[usual].n_seeds, "seed")
-    return f"Mean over seeds [95 %], on {examples} x {seeds}{''.join(others)}."
-
-
-def _called(some: Sequence[Row], rows: Sequence[Row]) -> list[str]:
-    """Methods, where these rows are all of the method's; else the rows one by one."""
-    titles = {row.title for row in some}
+def _name_rows(group: Sequence[Row], rows: Sequence[Row]) -> list[str]:
+    """By method where the group has all rows of the method, otherwise row by row."""
+    titles = {row.title for row in group}
     partly = {row.method for row in rows if row.title not in titles}
-    return list(dict.fromkeys(r.title if r.method in partly else r.method for r in some))
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return list(dict.fromkeys(r.title if r.method in partly else r.method for r in group))
