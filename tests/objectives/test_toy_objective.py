@@ -114,8 +114,9 @@ def write_texts(folder: Path) -> None:
     for part, rows in (("train", 60), ("test", 24)):
         lines = ["text,words"]
         for i in range(rows):
-            count = 2 + i * 7 % 9
-            lines.append(f"{' '.join(words[(i + k) % 8] for k in range(count))},{count}")
+            count = 3 + i * 7 % 9
+            text = " ".join([f"{part}{i}", *(words[(i + k) % 8] for k in range(count - 1))])
+            lines.append(f"{text},{count}")
         (folder / f"{part}.csv").write_text("\n".join(lines), encoding="utf-8")
 
 

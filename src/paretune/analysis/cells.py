@@ -17,6 +17,7 @@ from paretune.analysis.statistics.score_interval import (
     bootstrap_score,
     confidence_interval,
 )
+from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, Run, Study, TaskSpec
@@ -75,6 +76,7 @@ class Cell:
     method: str
     name: str
     metric: str
+    objective: Objective
     final: tuple[Record, ...] = ()
     tuning: tuple[Record, ...] = ()
     cost: tuple[Record, ...] = ()
@@ -174,12 +176,20 @@ def group_into_cells(
     for state in states:
         if not state.ended:
             waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
-    metrics = {task.key: objective_of(task).default_metric for task in study.tasks}
+    objectives = {task.key: objective_of(task) for task in study.tasks}
+    metrics = {task: objective.default_metric for task, objective in objectives.items()}
     for task, found in by_task.items():
         if (metric := find_primary_metric(found)) is not None:
             metrics[task] = metric
     return [
-        _build_cell(study, key, name, metrics[key[0]], by_cell.get(key, ()), waiting.get(key, {}))
+        _build_cell(
+            study,
+            (*key, name),
+            metrics[key[0]],
+            objectives[key[0]],
+            by_cell.get(key, ()),
+            waiting.get(key, {}),
+        )
         for key, name in keys.items()
     ]
 
@@ -201,9 +211,9 @@ def _cell_keys(study: Study) -> dict[tuple[str, str, str], str]:
 
 def _build_cell(
     study: Study,
-    key: tuple[str, str, str],
-    name: str,
+    key: tuple[str, str, str, str],
     metric: str,
+    objective: Objective,
     records: Sequence[Record],
     waiting: Mapping[tuple[str, str], int],
 ) -> Cell:
@@ -213,11 +223,11 @@ def _build_cell(
     final = _keep_same_examples(_keep_one_setting(every_final, study, choice.rate))
     cost = _keep_one_setting([r for r in records if r.run.stage == "cost"], study, None)
     # Texts alone decide a baseline without a model, and the paper had one seed.
-    one = key[1] == NO_MODEL or name in DETERMINISTIC or study.protocol.preset == "paper"
+    one = key[1] == NO_MODEL or key[3] in DETERMINISTIC or study.protocol.preset == "paper"
     return Cell(
         *key,
-        name=name,
         metric=metric,
+        objective=objective,
         final=tuple(sorted(final, key=lambda r: r.run.seed)),
         tuning=tuple(tuning),
         cost=tuple(cost),

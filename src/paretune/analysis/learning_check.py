@@ -95,7 +95,7 @@ def best_trivial_score(cells: Sequence[Cell]) -> TrivialScore | None:
 
 def _best_label_score(cell: Cell) -> float | None:
     score, metric = cell.bootstrap, metrics.get(cell.metric)
-    if score is None or metric.credit is None:
+    if score is None or not cell.objective.predicts_labels:
         return None
     labels = [int(label) for label in score.label]
     best = find_best_constant(labels, cell.metric, score.question)

@@ -1,4 +1,4 @@
-"""Orders and batches. Bucketing never changes which examples an optimiser step sees."""
+"""How examples are shuffled and split into passes; an optimiser step sees the same either way."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from paretune.study import derive_seed
 
 
 def shuffle_order(n: int, seed: int, epoch: int) -> list[int]:
-    """The order of ``n`` examples in an epoch, from a generator of its own."""
+    """A permutation of ``n`` examples for an epoch, from a generator of its own."""
     generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "order", epoch)))
     return [int(i) for i in generator.permutation(n)]
 
 
 PASS_OVERHEAD_TOKENS = 40
-"""What one more pass through a model costs beside its tokens, in tokens, on a CPU (docs/log.md)."""
+"""Fixed cost of a pass through a model on a CPU, in tokens (docs/log.md)."""
 NEVER_SPLIT = 1 << 40
-"""The same where nothing but the micro-batch is to cut a batch: more than all tokens there are."""
+"""A fixed cost so large that only the micro-batch splits a batch."""
 
 
 def split_by_length(
@@ -27,7 +27,7 @@ def split_by_length(
     micro_batch: int,
     pass_tokens: int = PASS_OVERHEAD_TOKENS,
 ) -> list[list[int]]:
-    """Cut one effective batch into micro-batches of examples of similar length, at least cost.
+    """Split one effective batch into micro-batches of similar length, at the least cost.
 
     The cost of a micro-batch is its padded tokens and ``pass_tokens`` for the pass itself; the cut
     with the lowest sum is found exactly, by dynamic programming over the sorted examples. The
@@ -62,7 +62,7 @@ def split_by_length(
 def split_by_count(
     lengths: Sequence[int], indices: Sequence[int], micro_batch: int
 ) -> list[list[int]]:
-    """Cut one effective batch only where ``micro_batch`` does, the longest examples first."""
+    """Split one effective batch into micro-batches, as few as possible, the longest examples first."""
     ordered = sorted(indices, key=lambda i: (-lengths[i], i))
     return [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
 
@@ -84,7 +84,7 @@ def split_for_evaluation(lengths: Sequence[int], max_tokens: int) -> list[list[i
 
 
 PACKED_PASS_TOKENS = 2560
-"""About the most tokens of a packed pass in training on a CPU: more is no faster, and takes memory
+"""About the most tokens of a packed training pass on a CPU: more is no faster, and takes memory
 (docs/log.md)."""
 
 
@@ -94,32 +94,31 @@ def split_packed(
     micro_batch: int,
     pass_tokens: int = PACKED_PASS_TOKENS,
 ) -> list[list[int]]:
-    """Cut one effective batch into passes of about equally many tokens, the longest examples first.
+    """Split one effective batch into passes of about equal tokens, the longest examples first.
 
     Args:
         tokens: of every example of the part, all choices together; (examples,).
         indices: the examples of this effective batch.
         micro_batch: most examples together.
-        pass_tokens: about the most tokens together; an example longer than that is a pass of its
-        own.
+        pass_tokens: about the most tokens together; a longer example is a pass of its own.
 
     Returns:
         A partition of ``indices``; the same for any order of ``indices``.
     """
     ordered = sorted(indices, key=lambda i: (-tokens[i], i))
-    whole = sum(tokens[i] for i in ordered)
-    passes = max(-(-whole // pass_tokens), -(-len(ordered) // micro_batch))
-    share = whole / passes
+    total = sum(tokens[i] for i in ordered)
+    passes = max(-(-total // pass_tokens), -(-len(ordered) // micro_batch))
+    share = total / passes
     batches: list[list[int]] = []
-    held = 0.0
+    filled = 0.0
     for i in ordered:
         last = batches[-1] if batches else None
         # A pass ends nearest to where its share does.
-        if last is None or len(last) == micro_batch or held + tokens[i] / 2 > share:
+        if last is None or len(last) == micro_batch or filled + tokens[i] / 2 > share:
             batches.append([])
-            held = 0.0
+            filled = 0.0
         batches[-1].append(i)
-        held += tokens[i]
+        filled += tokens[i]
     return batches
 
 
@@ -129,31 +128,32 @@ def split_packed_for_evaluation(tokens: Sequence[int], max_tokens: int) -> list[
     An example longer than that is a batch of its own.
     """
     batches: list[list[int]] = []
-    held = 0
+    filled = 0
     for i in sorted(range(len(tokens)), key=lambda i: (-tokens[i], i)):
-        if not batches or held + tokens[i] > max_tokens:
+        if not batches or filled + tokens[i] > max_tokens:
             batches.append([])
-            held = 0
+            filled = 0
         batches[-1].append(i)
-        held += tokens[i]
+        filled += tokens[i]
     return batches
 
 
 def stack_passes(
     passes: Sequence[Sequence[tuple[int, int]]], tokens: int, padding: int, overhead_tokens: int = 0
 ) -> list[dict[int, int]]:
-    """Put the passes of several runs on top of one another, each run once in a stack.
+    """Combine passes of several runs into shared passes, each run at most once in each.
 
     Args:
-        passes: of each run, how many rows each of its passes has, and of how many tokens each is. A
-            row of a packed pass is one token long.
-        tokens: most of a stack, all rows as long as its longest; a pass that has more stays alone.
-        padding: most tokens by which a pass may be made longer to stand in a stack.
-        overhead_tokens: what a row holds beside its tokens, in tokens.
+        passes: of each run, rows and tokens per row of each of its passes. A row of a packed pass
+            is one token long.
+        tokens: of a shared pass at most, padding included; a pass that has more stays alone.
+        padding: tokens by which a pass may grow at most to join a shared one.
+        overhead_tokens: memory of a row apart from its tokens, in tokens.
 
     Returns:
-        Stacks: by run, the number of its pass. Every pass is in one of them, the longest rows first
-        and of these the most, each where it still fits and is made longer the least.
+        Shared passes: by run, the number of its pass. Every pass is in one of them; passes with the
+        longest rows, and of these with the most rows, are placed first, each where it still fits
+        and grows the least.
     """
     each = [
         (-length, -rows, run, number)
@@ -161,12 +161,12 @@ def stack_passes(
         for number, (rows, length) in enumerate(own)
     ]
     stacks: list[dict[int, int]] = []
-    held: list[tuple[int, int]] = []  # rows so far, and the length of all
+    sizes: list[tuple[int, int]] = []  # rows so far, and the length of all
     for short, few, run, number in sorted(each):
         length, rows = -short, -few
         fitting = [
             (longest - length, place)
-            for place, (before, longest) in enumerate(held)
+            for place, (before, longest) in enumerate(sizes)
             if run not in stacks[place]
             and (before + rows) * (longest + overhead_tokens) <= tokens
             and rows * (longest - length) <= padding
@@ -174,8 +174,8 @@ def stack_passes(
         if fitting:
             _, place = min(fitting)
             stacks[place][run] = number
-            held[place] = (held[place][0] + rows, held[place][1])
+            sizes[place] = (sizes[place][0] + rows, sizes[place][1])
         else:
             stacks.append({run: number})
-            held.append((rows, length))
+            sizes.append((rows, length))
     return stacks

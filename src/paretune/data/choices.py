@@ -70,10 +70,10 @@ def make_choice_resolver(columns: Sequence[str], names: Sequence[str] | None) ->
     def resolve(value: object, texts: Texts) -> int | InvalidLabel:
         if cell_text(value) is None:
             return make_missing_label()
-        found = match_choice(value, columns, [texts[c] for c in columns], names)
-        if isinstance(found, int):
-            return found
+        choice = match_choice(value, columns, [texts[c] for c in columns], names)
+        if isinstance(choice, int):
+            return choice
         remedy = "Fix the row; labels that count from 1 are listed as labels: [1, 2, ...]."
-        return InvalidLabel("unknown-label", found, remedy)
+        return InvalidLabel("unknown-label", choice, remedy)
 
     return resolve

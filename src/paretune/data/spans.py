@@ -39,20 +39,20 @@ def find_span(text: str, words: str, index: object) -> Span | None:
     hits = list(re.finditer(rf"(?<!\w){pattern}(?!\w)", text, flags=re.IGNORECASE))
     if not hits:
         return None
-    starts = [word.start() for word in _WORD.finditer(text)]
-    asked = int(number) if (number := cell_text(index) or "").isdigit() else None
+    starts = [match.start() for match in _WORD.finditer(text)]
+    word = int(number) if (number := cell_text(index) or "").isdigit() else None
 
     def word_of(hit: re.Match[str]) -> int:
         return sum(start <= hit.start() for start in starts) - 1
 
-    at = [hit for hit in hits if word_of(hit) == asked]
+    at = [hit for hit in hits if word_of(hit) == word]
     if at:
         return Span(at[0].start(), at[0].end(), "at")
     if len(hits) == 1:
         return Span(hits[0].start(), hits[0].end(), "only")
-    if asked is None:
+    if word is None:
         return None
-    nearest = min(hits, key=lambda hit: abs(word_of(hit) - asked))
+    nearest = min(hits, key=lambda hit: abs(word_of(hit) - word))
     return Span(nearest.start(), nearest.end(), "nearest")
 
 

@@ -52,10 +52,10 @@ def explain_forms(
     if method.to_peft is None:
         reasons["peft"] = f"{method.title}: nothing of PEFT that runs here"
     else:
-        reasons["peft"] = method.cannot_export_to_peft(options, task.kind, None)
+        reasons["peft"] = method.cannot_export_to_peft(options, task.objective, None)
         if source is not None and not reasons["peft"]:
             model = opened_base(task, source).model
-            reasons["peft"] = method.cannot_export_to_peft(options, task.kind, model)
+            reasons["peft"] = method.cannot_export_to_peft(options, task.objective, model)
     if method.merge is None:
         reasons["merged"] = f"{method.title} cannot become a part of the weights"
     else:

@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune import objectives
 from paretune.errors import MethodError
 from paretune.methods.core.initialise import init_generators
 from paretune.methods.core.injection import Injection
@@ -40,6 +39,7 @@ from paretune.methods.core.virtual_tokens import (
 )
 from paretune.models.structure.anatomy import Anatomy, accepts_embeddings, read_anatomy
 from paretune.models.structure.topology import topology_of
+from paretune.objectives import Objective
 
 NAME = "prompt"
 
@@ -144,9 +144,9 @@ def embed_prompt(theirs: Any, ours: Tensor) -> Tensor:
     return embed_rows(words, ours[0].to(words.weight))[None]
 
 
-def cannot_export_to_peft(options: Any, kind: str, model: Any) -> str:
+def cannot_export_to_peft(options: Any, objective: Objective, model: Any) -> str:
     """Why PEFT cannot put this method before the texts of such a task or model, or ""."""
-    if objectives.get(kind).peft_task_type is None:
+    if objective.peft_task_type is None:
         return "PEFT cannot put a prompt before several choices"
     return "" if model is None else _cannot_take_embeddings(options, model)
 

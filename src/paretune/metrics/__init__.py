@@ -12,10 +12,8 @@ from paretune import plugins
 from paretune.errors import StudyError
 from paretune.metrics import answer_sets, classification, regression, translation
 from paretune.metrics.metric import Array, Metric, Value
-from paretune.metrics.translation import TEXT
 
 __all__ = [
-    "TEXT",
     "Array",
     "Metric",
     "Value",

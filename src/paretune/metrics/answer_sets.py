@@ -99,8 +99,8 @@ def _questions(right: Array, questions: Sequence[int]) -> tuple[Array, Array]:
 
 
 def _f1a_from_sums(sums: Array) -> Array:
-    hits, given, true = np.moveaxis(np.asarray(sums), -1, 0)[:3]
-    both = given + true
+    hits, called, true = np.moveaxis(np.asarray(sums), -1, 0)[:3]
+    both = called + true
     return np.asarray(np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0))
 
 

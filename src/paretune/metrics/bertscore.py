@@ -1,12 +1,12 @@
-"""BERTScore: how close the words of two sentences are inside a model.
+"""BERTScore: similarity of the tokens of two sentences in a model's hidden states.
 
 Zhang et al., 2020, "BERTScore: Evaluating Text Generation with BERT" (arXiv:1904.09675), as the
 authors' ``bert-score`` computes it without idf and without rescaling: every token of one sentence
-takes the largest cosine with a token of the other, the special tokens at both ends included as
-partners but not counted; precision over the translation's tokens, recall over the reference's,
-F1 of both by sentence, averaged.
+takes its largest cosine with a token of the other, special tokens included as partners but not
+counted; precision over the hypothesis' tokens, recall over the reference's, F1 by sentence,
+averaged.
 
-The number means nothing without its model and layer, so these belong to its name. SloBench takes
+A score depends on model and layer, so these belong to its name. SloBench uses
 ``bert-base-multilingual-cased``, layer 9, for Slovene and ``roberta-large``, layer 17, for English.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SLOBENCH_MODELS = {"sl": ("bert-base-multilingual-cased", 9), "en": ("roberta-large", 17)}
-"""What SloBench computes it with, by target language."""
+"""Model and layer that SloBench uses, by target language."""
 
 
 def default_layer(name: str, layers: int) -> int:
@@ -49,20 +49,21 @@ def score_pairs(
     """
     import torch
 
-    found: list[float] = []
+    scores: list[float] = []
     for start in range(0, len(references), batch):
         part = slice(start, start + batch)
         with torch.inference_mode():
-            ours = _embed_tokens(hypotheses[part], model, tokenizer, layer)
-            theirs = _embed_tokens(references[part], model, tokenizer, layer)
-        found += [_match_tokens(a, b) for a, b in zip(ours, theirs, strict=True)]
-    return found
+            hypothesis_tokens = _embed_tokens(hypotheses[part], model, tokenizer, layer)
+            reference_tokens = _embed_tokens(references[part], model, tokenizer, layer)
+        pairs = zip(hypothesis_tokens, reference_tokens, strict=True)
+        scores += [_match_tokens(hypothesis, reference) for hypothesis, reference in pairs]
+    return scores
 
 
 def _embed_tokens(
     texts: Sequence[str], model: Any, tokenizer: Any, layer: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """For each text the unit vectors of its tokens, and which of them count."""
+    """For each text the unit vectors of its tokens, and which of them are counted."""
     import torch
 
     longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
@@ -81,10 +82,10 @@ def _embed_tokens(
 
 
 def _match_tokens(hypothesis: tuple[Tensor, Tensor], reference: tuple[Tensor, Tensor]) -> float:
-    (ours, counted), (theirs, wanted) = hypothesis, reference
-    if not counted.any() or not wanted.any():
+    (vectors, counted), (reference_vectors, reference_counted) = hypothesis, reference
+    if not counted.any() or not reference_counted.any():
         return 0.0
-    cosines = ours @ theirs.T
+    cosines = vectors @ reference_vectors.T
     precision = cosines.max(dim=1).values[counted].mean()
-    recall = cosines.max(dim=0).values[wanted].mean()
+    recall = cosines.max(dim=0).values[reference_counted].mean()
     return float(2 * precision * recall / (precision + recall))

@@ -55,14 +55,14 @@ def label_counts(
     """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
     label, predicted = np.array(references), np.array(predictions)
     one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=np.float32)
-    true, given = one_hot[label], one_hot[predicted]
-    return np.concatenate([given * true, given, np.broadcast_to(true, given.shape)], axis=-1)
+    true, made = one_hot[label], one_hot[predicted]
+    return np.concatenate([made * true, made, np.broadcast_to(true, made.shape)], axis=-1)
 
 
 def split_counts(sums: Array) -> tuple[Array, Array, Array]:
     """Hits, predictions and references per label, from sums of :func:`label_counts`."""
-    hits, given, true = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
-    return hits, given, true
+    hits, predicted_counts, true = np.split(np.asarray(sums, dtype=np.float64), 3, axis=-1)
+    return hits, predicted_counts, true
 
 
 def credit_labels(
@@ -111,8 +111,8 @@ def _accuracy_from_counts(sums: Array) -> Array:
 
 def _label_f1(sums: Array) -> tuple[Array, Array, Array]:
     """F1 of each label, whether the label occurs, and its references."""
-    hits, given, true = split_counts(sums)
-    both = given + true
+    hits, predicted_counts, true = split_counts(sums)
+    both = predicted_counts + true
     f1 = np.divide(2 * hits, both, out=np.zeros(both.shape), where=both > 0)
     return f1, both > 0, true
 

@@ -1,14 +1,14 @@
-"""METEOR of one sentence pair, as NLTK 3.6.6 computes it, which is what SloBench shows.
+"""METEOR of one sentence pair, as NLTK 3.6.6 computes it and SloBench shows it.
 
 Lavie and Agarwal, 2007: "METEOR: An Automatic Metric for MT Evaluation with High Levels of
 Correlation with Human Judgments". Words are aligned in three rounds (equal, equal stems, synonyms);
 precision P and recall R of the aligned words and the number of chunks (runs of words that stand
 side by side in both) give ``(1 - 0.5 (chunks / aligned)^3) PR / (0.9 P + 0.1 R)``.
 
-Two things are NLTK's own, and kept: a word takes the last free word that matches, both read from
-their ends, where the paper asks for the fewest crossings; and the third round looks up stems.
-Stems are Porter's and synonyms WordNet's, both of English. SloBench shows it for Slovene too, where
-it is little more than the share of equal words.
+Two details are NLTK's: a word takes the last free word that matches, both read from their ends,
+where the paper asks for the fewest crossings; and the third round looks up stems. Stems are
+Porter's and synonyms WordNet's, both of English: for Slovene, which SloBench shows too, the score
+is little more than the share of equal words.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ def align_words(
     hypothesis: Words, reference: Words, stem: Stem, synonyms: Synonyms
 ) -> list[tuple[int, int]]:
     """Positions of aligned words, by position in the hypothesis."""
-    asked = {i: word.lower() for i, word in enumerate(hypothesis)}
-    free = {j: word.lower() for j, word in enumerate(reference)}
-    pairs = _match_words(asked, free, lambda word: frozenset((word,)))
-    asked = {i: stem(word) for i, word in asked.items()}
-    free = {j: stem(word) for j, word in free.items()}
-    pairs += _match_words(asked, free, lambda word: frozenset((word,)))
-    pairs += _match_words(asked, free, lambda word: synonyms(word) | {word})
+    unaligned = {i: word.lower() for i, word in enumerate(hypothesis)}
+    unaligned_reference = {j: word.lower() for j, word in enumerate(reference)}
+    pairs = _match_words(unaligned, unaligned_reference, lambda word: frozenset((word,)))
+    unaligned = {i: stem(word) for i, word in unaligned.items()}
+    unaligned_reference = {j: stem(word) for j, word in unaligned_reference.items()}
+    pairs += _match_words(unaligned, unaligned_reference, lambda word: frozenset((word,)))
+    pairs += _match_words(unaligned, unaligned_reference, lambda word: synonyms(word) | {word})
     return sorted(pairs)
 
 
 @cache
 def porter_stemmer() -> Stem:
-    """NLTK's Porter stemmer, which remembers its stems; it needs no data.
+    """NLTK's Porter stemmer with a cache of stems; it needs no data.
 
     Raises:
         MissingError: NLTK is not installed.
@@ -76,16 +76,23 @@ def porter_stemmer() -> Stem:
 
 
 def _match_words(
-    asked: dict[int, str], free: dict[int, str], equivalents: Synonyms
+    unaligned: dict[int, str], unaligned_reference: dict[int, str], equivalents: Synonyms
 ) -> list[tuple[int, int]]:
-    """Pair what matches, and take it out of both."""
+    """Pair the words that match, and remove them from both."""
     pairs = []
-    for i in sorted(asked, reverse=True):
-        words = equivalents(asked[i])
-        j = next((j for j in sorted(free, reverse=True) if free[j] in words), None)
+    for i in sorted(unaligned, reverse=True):
+        words = equivalents(unaligned[i])
+        j = next(
+            (
+                j
+                for j in sorted(unaligned_reference, reverse=True)
+                if unaligned_reference[j] in words
+            ),
+            None,
+        )
         if j is not None:
             pairs.append((i, j))
-            del asked[i], free[j]
+            del unaligned[i], unaligned_reference[j]
     return pairs
 
 

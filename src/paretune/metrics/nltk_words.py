@@ -1,10 +1,9 @@
-"""Words of a sentence as NLTK 3.6.6's ``word_tokenize`` cuts them: what SloBench counts.
+"""Word tokens as NLTK 3.6.6's ``word_tokenize`` makes them, which SloBench counts.
 
-NLTK does the work, and what it has changed since is undone here: newer versions treat an opening
-apostrophe otherwise, cut at dashes, let a curly quote close a sentence, and look for sentence ends
-from the left (seen in NLTK 3.10; each of them moves scores). Where a sentence may end is known from
-NLTK's Punkt models of Slovene and English, data that it does not bring along and paretune never
-fetches.
+An installed NLTK does the work, and its later changes are undone here: newer versions treat an
+opening apostrophe differently, split at dashes, let a curly quote close a sentence, and search for
+sentence ends from the left (seen in NLTK 3.10; each of them moves scores). Sentence ends come from
+NLTK's Punkt models of Slovene and English, data that are not part of NLTK and never fetched.
 """
 
 from __future__ import annotations
@@ -65,8 +64,7 @@ def load_tokeniser(language: str) -> Tokeniser:
     words = make_word_tokeniser()
 
     def tokenise(text: str) -> list[str]:
-        found = sentences.tokenize(text.strip())
-        return [word for sentence in found for word in words(sentence)]
+        return [word for sentence in sentences.tokenize(text.strip()) for word in words(sentence)]
 
     return tokenise
 
@@ -146,8 +144,8 @@ def _make_sentence_splitter(language: str) -> Any:
 
     class Cutter(PunktTokenizer):  # type: ignore[misc]
         def _match_potential_end_contexts(self, text: str) -> list[tuple[re.Match[str], str]]:
-            found = _find_sentence_ends(text, self._lang_vars.period_context_re())
-            return [(m, word + m.group() + m.group("after_tok")) for m, word in found][::-1]
+            ends = _find_sentence_ends(text, self._lang_vars.period_context_re())
+            return [(m, word + m.group() + m.group("after_tok")) for m, word in ends][::-1]
 
     cutter = Cutter(language)
     cutter._lang_vars = Ends()

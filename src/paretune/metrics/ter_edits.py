@@ -1,13 +1,13 @@
 """Edits of TER (Snover et al. 2006): insertions, deletions, substitutions, and shifts of phrases.
 
-Tercom's greedy search, with the limits that sacreBLEU gives it, and its numbers exactly: phrases of
-the translation that also stand elsewhere in the reference are moved, one at a time, wherever that
-lowers the edit distance most. Several times as fast as sacreBLEU's own, since
+Tercom's greedy search with sacreBLEU's limits, and exactly its numbers: phrases of the hypothesis
+that also occur elsewhere in the reference are moved, one at a time, wherever that lowers the edit
+distance most. Several times as fast as sacreBLEU, since
 
-- the distance never falls below that of the two bags of words, so a search whose best case is
-  reached already, or cannot be, is not begun;
-- the distance of a shifted translation is counted by bits (Hyyrö 2003), a whole column at once;
-  the table with its trace is made once for each shift that is done.
+- the distance is never below that of the two bags of words, so a search that cannot improve on it
+  is not begun;
+- the distance of a shifted hypothesis is computed bit-parallel (Hyyrö 2003), a column at once; the
+  table with its trace is made once for each shift that is done.
 """
 
 from __future__ import annotations
@@ -17,32 +17,30 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 MAX_SHIFT_WORDS = 10
-"""Words of a phrase that is moved, at most."""
+"""Longest phrase that is moved, in words."""
 MAX_SHIFT_DISTANCE = 50
-"""Words between where a phrase stands in the translation and in the reference, at most."""
+"""Largest distance over which a phrase is moved, in words."""
 BEAM_WIDTH = 25
-"""Half the width of the band of the table that is filled."""
+"""Half the width of the band of the table that is computed."""
 MAX_SHIFT_CANDIDATES = 1000
-"""Shifts that are looked at, at most."""
+"""Shifts that are tried at most."""
 _INFINITY = 1 << 60
 
 Words = Sequence[str]
 
 
 def count_edits(words: Words, reference: Words) -> int:
-    """The least edits and shifts that the greedy search finds from ``words`` to ``reference``."""
+    """The fewest edits and shifts that the greedy search finds from ``words`` to ``reference``."""
     if not reference:
         return len(words)
     now = list(words)
     least = max(len(now), len(reference)) - sum((Counter(now) & Counter(reference)).values())
     bits = _BitDistance(reference)
-    looked_at = shifts = 0
+    tried = shifts = 0
     distance, trace = _align_words(now, reference)
     while distance > least:
-        better, looked_at = _find_best_shift(
-            now, reference, distance, least, trace, bits, looked_at
-        )
-        if looked_at >= MAX_SHIFT_CANDIDATES or better is None:
+        better, tried = _find_best_shift(now, reference, distance, least, trace, bits, tried)
+        if tried >= MAX_SHIFT_CANDIDATES or better is None:
             break
         shifts += 1
         now = better
@@ -57,15 +55,15 @@ def _find_best_shift(
     least: int,
     trace: str,
     bits: _BitDistance,
-    looked_at: int,
+    tried: int,
 ) -> tuple[list[str] | None, int]:
-    """The words after the best shift, None where none gains; and how many were looked at so far.
+    """The words after the best shift, None where none gains; and how many were tried so far.
 
     Of equal gains the longest phrase is taken, then the first, then the one moved farthest left.
     """
     place, wrong_there, wrong_here = _read_alignment(trace)
     best: tuple[int, int, int, int] | None = None
-    found: list[str] | None = None
+    shifted: list[str] | None = None
     for start, there, length in _find_phrases(words, reference):
         if not any(wrong_here[start : start + length]):
             continue
@@ -79,7 +77,7 @@ def _find_best_shift(
             if target == before:
                 continue
             before = target
-            looked_at += 1
+            tried += 1
             key = (length, -start, -target)
             # In the best case the shift brings the distance to its least: would it win then?
             if best is not None and (distance - least, *key) <= best:
@@ -87,10 +85,10 @@ def _find_best_shift(
             moved = _apply_shift(words, start, length, target)
             gain = distance - bits.distance(moved)
             if best is None or (gain, *key) > best:
-                best, found = (gain, *key), moved
-        if looked_at >= MAX_SHIFT_CANDIDATES:
+                best, shifted = (gain, *key), moved
+        if tried >= MAX_SHIFT_CANDIDATES:
             break
-    return (found if best is not None and best[0] > 0 else None), looked_at
+    return (shifted if best is not None and best[0] > 0 else None), tried
 
 
 def _find_phrases(words: Words, reference: Words) -> Iterator[tuple[int, int, int]]:

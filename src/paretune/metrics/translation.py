@@ -130,12 +130,12 @@ def _chrf_from_sums(sums: Array) -> Array:
     Columns: n-grams of the prediction, of the reference, and matched, for each of six orders.
     """
     sums = np.asarray(sums, dtype=float)
-    given, expected, matched = (sums[..., k::3] for k in range(3))
-    there = (given > 0) & (expected > 0)
+    predicted, expected, matched = (sums[..., k::3] for k in range(3))
+    there = (predicted > 0) & (expected > 0)
     orders = np.maximum(there.sum(axis=-1), 1)
     precision, recall = (
         np.divide(matched, of, out=np.zeros(matched.shape), where=there).sum(axis=-1) / orders
-        for of in (given, expected)
+        for of in (predicted, expected)
     )
     below = 4 * precision + recall
     share = np.divide(5 * precision * recall, below, out=np.zeros(below.shape), where=below > 0)

@@ -1,9 +1,9 @@
-"""Synonyms from WordNet's own files: what METEOR asks, read as NLTK 3.6.6 reads them.
+"""Synonyms from WordNet's files for METEOR, read as NLTK 3.6.6 reads them.
 
 The files are Princeton's (``index.noun``, ``data.noun``, ``noun.exc`` ..., format wndb(5WN)).
-NLTK's reader is not used, for two reasons: since 3.7 it looks a word up otherwise (it strips an
-ending once, 3.6.6 strips until something is found), which gives other scores than SloBench's; and
-it refuses Debian's folder, which has no ``lexnames``.
+NLTK's reader is not used, for two reasons: since 3.7 it looks a word up differently (it strips one
+ending, 3.6.6 strips until something is found), which gives other scores than SloBench's; and it
+refuses Debian's folder, which has no ``lexnames``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ INSTALL_WORDNET = (
 
 
 class WordNet:
-    """A folder of WordNet's files.
+    """WordNet's files in a folder or an archive.
 
     Raises:
         DataError: a file of it is missing or not WordNet's.
@@ -66,8 +66,8 @@ class WordNet:
     def version(self) -> str:
         """``WordNet 3.0``, as the head of its files says; empty where they have none."""
         head = self._data["n"][:4096].decode("utf-8", "replace")
-        found = head.partition("WordNet ")[2][:3]
-        return f"WordNet {found}" if found[:1].isdigit() else ""
+        version = head.partition("WordNet ")[2][:3]
+        return f"WordNet {version}" if version[:1].isdigit() else ""
 
     @cached_property
     def _index(self) -> dict[str, dict[str, bytes]]:
@@ -100,11 +100,11 @@ class WordNet:
         if word in self._exceptions[pos]:
             return [form for form in [word, *self._exceptions[pos][word]] if form in index]
         forms = list(_strip_endings([word], pos))
-        found = [form for form in dict.fromkeys([word, *forms]) if form in index]
-        while forms and not found:
+        known = [form for form in dict.fromkeys([word, *forms]) if form in index]
+        while forms and not known:
             forms = list(dict.fromkeys(_strip_endings(forms, pos)))
-            found = [form for form in forms if form in index]
-        return found
+            known = [form for form in forms if form in index]
+        return known
 
     def _lemmas(self, pos: str, offset: int) -> Iterator[str]:
         data = self._data[pos]

@@ -175,7 +175,7 @@ def _format_date(states: Sequence[RunStatus]) -> str:
 def _find_constant_score(baselines: Sequence[Row]) -> Interval | None:
     majority = next((row for row in baselines if row.cell.name == "majority"), None)
     # For numbers `majority` predicts their mean, which is no constant class.
-    if majority is None or metrics.get(majority.cell.metric).credit is None:
+    if majority is None or not majority.cell.objective.predicts_labels:
         return None
     return majority.interval
 

@@ -25,8 +25,8 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
     ``cause`` is asked as "What was the cause of this?" ("Kaj je bil vzrok za to?"), ``effect`` as
     "What happened as a result?" ("Kaj se je zato zgodilo?"); another word is asked as it is.
     """
-    asked = QUESTIONS[language].get(row["question"], row["question"])
-    first = f"{row['premise']} {asked}"
+    question = QUESTIONS[language].get(row["question"], row["question"])
+    first = f"{row['premise']} {question}"
     return (first, row["choice1"]), (first, row["choice2"])
 
 

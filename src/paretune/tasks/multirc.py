@@ -58,7 +58,7 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
     An answer without a text, or to a question without one, is left out of train, and told; in the
     other parts every answer counts, so there it is an error.
     """
-    found = _Conversion()
+    conversion = _Conversion()
     groups: dict[str, str] = {}
     for position, row in enumerate(rows):
         passage = row.values.get("passage")
@@ -68,65 +68,70 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
         )
         if not isinstance(text, str) or questions is None:
             lacks = "text" if questions is not None else "questions"
-            found.faults.append(_make_fault(row.where, f"has no passage with {lacks}."))
+            conversion.faults.append(_make_fault(row.where, f"has no passage with {lacks}."))
             continue
         number = _normalise_index(row.values.get("idx"), str(position))
-        name = found.make_unique(number, str(position), row.where)
+        name = conversion.make_unique(number, str(position), row.where)
         # Passages of equal text are one group, however often it is printed.
         group = groups.setdefault(normalise_text(text), name)
         known = {"id": name, "passage": text, "group": group}
         for key, question in questions:
-            _expand_question(found, row, known, key, question)
-    return found.rows, [*found.faults, *_report_findings(found, rows, part)]
+            _expand_question(conversion, row, known, key, question)
+    return conversion.rows, [*conversion.faults, *_report_findings(conversion, rows, part)]
 
 
 def _expand_question(
-    found: _Conversion, row: Row, passage: Mapping[str, str], key: str, question: Any
+    conversion: _Conversion, row: Row, passage: Mapping[str, str], key: str, question: Any
 ) -> None:
     options = _list_entries(question.get("answers")) if isinstance(question, Mapping) else None
     if options is None:
-        found.faults.append(_make_fault(row.where, f"question {key} has no answers."))
+        conversion.faults.append(_make_fault(row.where, f"question {key} has no answers."))
         return
     number = _normalise_index(question.get("idx"), key)
-    name = found.make_unique(f"{passage['id']}/{number}", key, row.where)
-    asked = _find_text(found, row, question, "question", key)
+    name = conversion.make_unique(f"{passage['id']}/{number}", key, row.where)
+    question_text = _find_text(conversion, row, question, "question", key)
     for place, answer in options:
         if not isinstance(answer, Mapping):
-            found.faults.append(
+            conversion.faults.append(
                 _make_fault(row.where, f"question {key} has an answer without a text.")
             )
             continue
         index = _normalise_index(answer.get("idx"), place)
         where = f"{row.where} answer {number}/{index}"
-        told = _find_text(found, row, answer, "text", key, place)
-        if asked is None or told is None:
-            lacks = "its question has no text" if asked is None else "has no text"
+        answer_text = _find_text(conversion, row, answer, "text", key, place)
+        if question_text is None or answer_text is None:
+            lacks = "its question has no text" if question_text is None else "has no text"
             remedy = "Take SloBench's release, which has it, or add it."
-            found.left_out.append(Finding("warning", "left-out", where, lacks, remedy))
+            conversion.left_out.append(Finding("warning", "left-out", where, lacks, remedy))
             continue
         values = {
             **passage,
             "id": f"{name}/{index}",
             "asked": name,
-            "question": asked,
-            "answer": told,
+            "question": question_text,
+            "answer": answer_text,
             **({"label": _normalise_label(answer["label"])} if "label" in answer else {}),
         }
-        found.rows.append(Row(values, where))
+        conversion.rows.append(Row(values, where))
 
 
 def _find_text(
-    found: _Conversion, row: Row, holder: Mapping[str, Any], name: str, key: str, place: str = ""
+    conversion: _Conversion,
+    row: Row,
+    holder: Mapping[str, Any],
+    name: str,
+    key: str,
+    place: str = "",
 ) -> str | None:
     """A question's or an answer's text; a stray key that holds it too has the corrected one."""
-    for beside, value in row.values.items():
-        if beside == "passage" or not isinstance(value, Mapping):
+    for other_key, value in row.values.items():
+        if other_key == "passage" or not isinstance(value, Mapping):
             continue
         other: Any = dict(_list_entries(value.get("questions")) or ()).get(key)
         if place and isinstance(other, Mapping):
             other = dict(_list_entries(other.get("answers")) or ()).get(place)
         if isinstance(other, Mapping) and isinstance(other.get(name), str):
-            found.stray.append(f'{row.where} "{beside}"')
+            conversion.stray.append(f'{row.where} "{other_key}"')
             return str(other[name])
     own = holder.get(name)
     if isinstance(own, int | float) and not isinstance(own, bool) and own == own:
@@ -134,16 +139,16 @@ def _find_text(
     return own if isinstance(own, str) and own.strip() else None
 
 
-def _report_findings(found: _Conversion, rows: Sequence[Row], part: str) -> Iterator[Finding]:
-    if found.stray:
-        places = ", ".join(dict.fromkeys(found.stray))
-        what = f"{len(found.stray)} texts were taken from a key beside the passage ({places})."
+def _report_findings(conversion: _Conversion, rows: Sequence[Row], part: str) -> Iterator[Finding]:
+    if conversion.stray:
+        places = ", ".join(dict.fromkeys(conversion.stray))
+        what = f"{len(conversion.stray)} texts were taken from a key beside the passage ({places})."
         yield Finding("note", "stray-key", rows[0].where, what, "Nothing to do.")
-    if found.repeated:
-        what = f"an idx of a passage or question is repeated ({len(found.repeated)} in all)."
+    if conversion.repeated:
+        what = f"an idx of a passage or question is repeated ({len(conversion.repeated)} in all)."
         remedy = "Nothing to do: its position was added to the uids."
-        yield Finding("note", "repeated-id", found.repeated[0], what, remedy)
-    for one in found.left_out:
+        yield Finding("note", "repeated-id", conversion.repeated[0], what, remedy)
+    for one in conversion.left_out:
         if part == "train":
             yield Finding("warning", one.code, one.where, f"{one.what}: left out.", one.remedy)
         else:

@@ -46,16 +46,16 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
     if len(rows) != PAIRS:
         findings += (_count_key(rows),)
     # The paper took rows as they come, so the first are counted before any is left out.
-    taken = rows[:OF_THE_PAPER] if spec.split == "paper" else rows
-    filled = [row for row in taken if all(_text(row, column) for column in TASK.columns)]
+    candidates = rows[:OF_THE_PAPER] if spec.split == "paper" else rows
+    filled = [row for row in candidates if all(_text(row, column) for column in TASK.columns)]
     if not filled:
         raise DataError(
             "no row has a text in sl_seq and en_seq.",
             where=rows[0].where,
             remedy="Name RSDO4 itself as source.",
         )
-    if len(filled) < len(taken):
-        findings += (_left_out(taken),)
+    if len(filled) < len(candidates):
+        findings += (_left_out(candidates),)
     if spec.split == "paper":
         train, test = _split_as_paper(filled)
         return TaskRows(train, test, findings=findings)

@@ -51,7 +51,7 @@ def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]
             remedy = "Add them, or remove the row."
             wrong.append(Finding("error", "no-span", row.where, what, remedy))
             continue
-        spans, told = [], {}
+        spans, words_of = [], {}
         for name, sign in (("span1", "*"), ("span2", "#")):
             words, index = target.get(f"{name}_text"), target.get(f"{name}_index")
             span = find_span(text, words, index) if isinstance(words, str) else None
@@ -62,9 +62,9 @@ def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]
             if span.matched_by != "at":
                 moved.append(_describe_moved_span(row, name, index, text, span))
             spans.append((span, sign))
-            told[name] = str(words).strip()
+            words_of[name] = str(words).strip()
         if len(spans) == 2:
-            values = {**row.values, **told, "marked": mark_spans(text, spans)}
+            values = {**row.values, **words_of, "marked": mark_spans(text, spans)}
             out.append(Row(values, row.where))
     return out, [*wrong, *truncate_findings(moved)]
 
@@ -73,12 +73,12 @@ FIX_SPAN = "Mend the span, or remove the row; in SloBench's release every span i
 
 
 def _describe_moved_span(row: Row, name: str, index: object, text: str, span: Span) -> Finding:
-    words, around = text[span.start : span.end], text[max(0, span.start - 15) : span.end + 15]
+    words, context = text[span.start : span.end], text[max(0, span.start - 15) : span.end + 15]
     what = f'{name} "{words}" is not word {index} of the text; '
     if span.matched_by == "only":
-        what += f'it was found in the only place where it stands ("{around}").'
+        what += f'it was found in the only place where it stands ("{context}").'
         return Finding("note", "span-moved", row.where, what, "Nothing to do.")
-    what += f'of several places the nearest was taken ("{around}").'
+    what += f'of several places the nearest was taken ("{context}").'
     remedy = "Mend the index if that is wrong, or take SloBench's release."
     return Finding("warning", "span-unsure", row.where, what, remedy)
 

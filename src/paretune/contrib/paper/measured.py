@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
 from paretune.analysis.run_selection import add_failed_seeds
@@ -117,8 +116,9 @@ def _f1(cell: Cell) -> BootstrapScore | None:
     """Weighted F1 (of a translation its own score), lost seeds counted as the lowest."""
     if not cell.answers:
         return None
-    of_texts = metrics.get(cell.metric).target_type == metrics.TEXT
-    found = bootstrap_score(cell.answers, cell.metric if of_texts else "weighted_f1")
+    found = bootstrap_score(
+        cell.answers, "weighted_f1" if cell.objective.predicts_labels else cell.metric
+    )
     lost = count_failed_seeds(cell)
     return add_failed_seeds(found, lost, 0.0) if lost else found
 

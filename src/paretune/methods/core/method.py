@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from paretune.objectives import Objective
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -132,7 +134,7 @@ class Method:
         merge: folds the method into the weights; None: it cannot be merged.
         cannot_merge: with these options, why not; or "".
         to_peft: rebuilds it with PEFT; None: PEFT has nothing that runs here.
-        cannot_export_to_peft: with these options, for this kind of task, on this model (None: not
+        cannot_export_to_peft: with these options, for this objective, on this model (None: not
             opened, so not asked), why not; or "".
         not_in_stack: why it cannot be a member of a stack; or "".
         first_in_stack: why it must be the first member of a stack; or "".
@@ -160,8 +162,8 @@ class Method:
     merge: Merge | None = None
     cannot_merge: Callable[[Any], str] = lambda options: ""
     to_peft: ToPeft | None = None
-    cannot_export_to_peft: Callable[[Any, str, nn.Module | None], str] = (
-        lambda options, kind, model: ""
+    cannot_export_to_peft: Callable[[Any, Objective, nn.Module | None], str] = (
+        lambda options, objective, model: ""
     )
     not_in_stack: str = ""
     first_in_stack: str = ""

@@ -31,6 +31,7 @@ from paretune.methods.peft.config_options import LAYER_OPTIONS, make_options, no
 from paretune.methods.peft.supported import REFUSED, SUPPORTED, SupportedTuner
 from paretune.methods.peft.wrapping import PeftInjection
 from paretune.models.structure.anatomy import Anatomy
+from paretune.objectives import Objective
 from paretune.study import derive_seed
 from paretune.study.aliases import suggest
 
@@ -144,7 +145,9 @@ class _Tuner:
         assert isinstance(injection, PeftInjection)  # noqa: S101  (put there by inject)
         return wrapping.build_peft_model(model, self.config, injection, common)
 
-    def cannot_export_to_peft(self, options: Any, kind: str, model: nn.Module | None) -> str:
+    def cannot_export_to_peft(
+        self, options: Any, objective: Objective, model: nn.Module | None
+    ) -> str:
         """Why PEFT cannot save the adapter, or would open it with other weights, or ""."""
         if self.supported.not_in_peft or model is None:
             return self.supported.not_in_peft

@@ -16,7 +16,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from paretune import metrics
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
@@ -184,9 +183,7 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
 
 def _comparable(rows: Sequence[Row]) -> list[Row]:
     """Those that answered the same examples with labels."""
-    return rows_on_common_examples(
-        [r for r in rows if metrics.get(r.cell.metric).credit is not None]
-    )
+    return rows_on_common_examples([r for r in rows if r.cell.objective.predicts_labels])
 
 
 def rows_on_common_examples(rows: Sequence[Row]) -> list[Row]:

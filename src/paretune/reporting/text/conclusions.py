@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, PROBES, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
 from paretune.reporting.rows import Row
@@ -136,7 +135,7 @@ def _estimate(row: Row) -> float:
 
 def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:
     # Names are written as they are, so no sentence begins with one.
-    texts = any(metrics.get(r.cell.metric).target_type == metrics.TEXT for r in rows)
+    texts = any(row.cell.objective.generates for row in rows)
     forms = {
         "collapsed": f"One {'text' if texts else 'constant'} was answered by",
         "diverged": "Training diverged for",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.reporting.text.formatting import join_names
 
@@ -29,7 +28,7 @@ def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
     small = {
         cell.bootstrap.units
         for cell, i in shown
-        if i.examples_only and cell.bootstrap and metrics.get(cell.metric).credit is not None
+        if i.examples_only and cell.bootstrap and cell.objective.predicts_labels
     }
     if small and min(small) < EXAMPLES:
         yield (

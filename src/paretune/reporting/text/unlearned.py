@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.analysis.learning_check import CollapsedCells, TrivialScore, rate_edge_of
 from paretune.reporting.text.formatting import format_rate, join_names, pluralise
@@ -18,9 +17,7 @@ def warn_unlearned(found: CollapsedCells, titles: Sequence[str], of_all: bool) -
         titles: of its cells.
         of_all: whether these are all methods of the task.
     """
-    one = (
-        "one text" if metrics.get(found.cells[0].metric).target_type == metrics.TEXT else "constant"
-    )
+    one = "one text" if found.cells[0].objective.generates else "constant"
     who = "Nothing learned" if of_all else f"Nothing learned by {join_names(titles)}"
     after = ""
     if found.steps:

@@ -175,19 +175,20 @@ def _phrase_question(spec: TaskSpec, text: str) -> str:
     return QUESTIONS.get(spec.language or "", {}).get(text, text)
 
 
-def _make_mapping(spec: TaskSpec, options: Sequence[str], resolve: LabelParser) -> ColumnMapping:
+def _make_mapping(
+    spec: TaskSpec, options: Sequence[str], parse_label: LabelParser
+) -> ColumnMapping:
     text, second, group = str(spec.text), spec.text_pair, spec.group
     question = spec.question
-    beside = [column for column in (second if not options else None, question) if column]
-    told = (
-        make_row_template(spec.features, None if spec.template == "pair" else spec.template)
-        if (spec.features)
-        else None
-    )
+    others = [column for column in (second if not options else None, question) if column]
+    row_template = None
+    if spec.features:
+        own = None if spec.template == "pair" else spec.template
+        row_template = make_row_template(spec.features, own)
 
     def template(texts: Mapping[str, str]) -> Segments:
-        if told is not None:
-            return told(texts)
+        if row_template is not None:
+            return row_template(texts)
         if options:
             first = texts[text]
             if question is not None:
@@ -196,11 +197,11 @@ def _make_mapping(spec: TaskSpec, options: Sequence[str], resolve: LabelParser) 
         return ((texts[text], texts[second] if second else None),)
 
     return ColumnMapping(
-        columns=[] if told else [text, *beside, *options],
+        columns=[] if row_template else [text, *others, *options],
         features=spec.features or (),
         template=template,
         label=str(spec.label),
-        parse_label=resolve,
+        parse_label=parse_label,
         id=spec.id,
         group=(lambda values: cell_text(values.get(group))) if group else (lambda values: None),
         required_columns=[group] if group else [],

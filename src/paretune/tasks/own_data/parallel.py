@@ -131,8 +131,8 @@ def _build_dataset(spec: TaskSpec, kind: str, columns: tuple[str, str], rows: _P
 
 def _hold_out(examples: list[Example]) -> tuple[list[Example], list[Example], Finding]:
     """Train and test: always the same pairs of the same rows."""
-    wanted = min(len(examples) // 5, MAX_HELD_OUT_PAIRS)
-    held_out = sample_held_out(examples, wanted, derive_seed(0, "hold out"))
+    count = min(len(examples) // 5, MAX_HELD_OUT_PAIRS)
+    held_out = sample_held_out(examples, count, derive_seed(0, "hold out"))
     train = [e for i, e in enumerate(examples) if i not in held_out]
     test = [e for i, e in enumerate(examples) if i in held_out]
     note = Finding(
