@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,10 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(
     now, written = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
-    def save(*_: Any, **__: Any) -> None:
+    def save(_: Any, path: Path, **__: Any) -> None:
         written.append(now[0])
         now[0] += write_seconds
-        (tmp_path / f"kept.{os.getpid()}.part").touch()
+        path.touch()
 
     monkeypatch.setattr(checkpoint, "save_file", save)
     state = make_state(tmp_path, 60.0)

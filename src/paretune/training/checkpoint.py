@@ -8,7 +8,6 @@ step.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from paretune.atomic_write import replace_file
 
 FORMAT = 1
 MAX_SAVING_SHARE = 0.05
@@ -81,12 +82,8 @@ class CheckpointFile:
                 tensors[f"{key}/{name}"] = value
         tensors |= {f"best/{name}": value for name, value in best.items()}
         header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(f".{os.getpid()}.part")
-        save_file(_own_memory(tensors), part, metadata=header)
-        with part.open("rb") as handle:
-            os.fsync(handle.fileno())
-        part.replace(self.path)
+        with replace_file(self.path) as part:
+            save_file(_own_memory(tensors), part, metadata=header)
         self._saved_at = time.monotonic()
         self._saving_seconds = self._saved_at - began
 

@@ -25,6 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paretune.atomic_write import replace_file
+
 _INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64: np.uint64}
 
 
@@ -74,7 +76,7 @@ def load_or_compute(
         budget_bytes: what all files together may take; an older one goes for a new one.
         compute: fills an array of (rows, width), integers of the size of ``dtype``.
 
-    A file is written beside and renamed, so what is found is whole.
+    A file is written atomically, so one that is there is whole.
     """
     integers = _INTEGERS[dtype]
     size = starts[-1] * width * np.dtype(integers).itemsize
@@ -82,21 +84,15 @@ def load_or_compute(
         return f"{size / 2**20:.0f} MiB are more than the budget of {budget_bytes / 2**20:.0f} MiB"
     path = folder / f"{name}.npy"
     if not path.is_file():
-        part = folder / f"{name}.{os.getpid()}.part"
+        shape = (starts[-1], width)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _make_room(folder, budget_bytes - size)
-            rows = np.lib.format.open_memmap(
-                part, mode="w+", dtype=integers, shape=(starts[-1], width)
-            )
-            compute(rows)
-            rows.flush()
-            part.replace(path)
+            with replace_file(path) as part:
+                _make_room(folder, budget_bytes - size)
+                rows = np.lib.format.open_memmap(part, mode="w+", dtype=integers, shape=shape)
+                compute(rows)
+                rows.flush()
         except OSError as error:  # the disk is full, or not ours: no cache is worth a run
             return f"{folder} cannot be written ({error})"
-        finally:
-            if part.exists():  # the disk was full, or the run was stopped
-                part.unlink()
     with suppress(OSError):
         os.utime(path)  # used now
     return CachedActivations(np.load(path, mmap_mode="r", allow_pickle=False), starts, dtype)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from paretune.atomic_write import create_folder
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import ModelError
 from paretune.models.sources.files import SAFETENSORS, ModelFiles
@@ -31,25 +30,17 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
     if target.is_dir():
         return target
     tensors = _read_pickles(files)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    if files.config.get("tie_word_embeddings") is not False:
+        tensors = _drop_tied(tensors)
     try:
-        for path in (files.folder / "config.json", *files.tokenizer):
-            shutil.copyfile(path, fresh / path.name)
-        if files.config.get("tie_word_embeddings") is not False:
-            tensors = _drop_tied(tensors)
-        _write(tensors, fresh / SAFETENSORS)
-        for path in fresh.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        try:
-            fresh.rename(target)
-        except OSError:
-            # Another process was first; what it wrote has the same content.
-            if not target.is_dir():
-                raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        with create_folder(target) as folder:
+            for path in (files.folder / "config.json", *files.tokenizer):
+                shutil.copyfile(path, folder / path.name)
+            _write(tensors, folder / SAFETENSORS)
+    except OSError:
+        # Another process was first; what it wrote has the same content.
+        if not target.is_dir():
+            raise
     return target
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.atomic_write import write_atomically
 from paretune.data.sources.cache_dir import data_home
 from paretune.errors import ModelError
 from paretune.models.sources.resolve import ModelSource
@@ -24,10 +25,8 @@ def remember_path(source: ModelSource) -> None:
     Raises:
         OSError: the folder of fetched data cannot be written.
     """
-    place = _note_path(source.weights_hash)
-    place.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(source.name).expanduser().resolve()
-    place.write_text(f"{folder}\n", encoding="utf-8")
+    write_atomically(_note_path(source.weights_hash), f"{folder}\n")
 
 
 def recall_path(weights_hash: str, label: str, where: Path) -> str:
