@@ -14,6 +14,7 @@ from support.tiny_tasks import small, tiny_run, tiny_task
 
 from paretune import methods, objectives
 from paretune.errors import ModelError
+from paretune.measuring.cost_estimation import measure_shape
 from paretune.methods.core import options as method_options
 from paretune.planning import predicted_cost, preflight
 from paretune.planning.context import StudyContext
@@ -21,7 +22,6 @@ from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
 from paretune.training import caches
 from paretune.training.caches import ProcessCache
-from paretune.training.estimate_cost import measure_shape
 from paretune.verbs.plan import plan
 
 pytestmark = pytest.mark.thorough
@@ -110,14 +110,16 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
     counting(caches, "load_model")
     counting(__import__("paretune.models.load").models.load, "load_tokenizer")
     counting(predicted_cost, "count_tokens")
-    counting(predicted_cost, "estimate_cost")
+    counting(predicted_cost, "estimate_compute_cost")
     planned = plan(study, store=tmp_path / "none")
     assert len(planned.runs) > 400
     assert calls == {
         "load_model": 3 * 2,
         "load_tokenizer": 2,
         "count_tokens": 6 * 2,
-        "estimate_cost": 6 * 2 * (2 * 3),  # full, lora and the probe beside them, training and cost
+        "estimate_compute_cost": 6
+        * 2
+        * (2 * 3),  # full, lora and the probe beside them, training and cost
     }
 
 

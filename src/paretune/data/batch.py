@@ -19,6 +19,24 @@ PASS_OVERHEAD_TOKENS = 40
 """Fixed cost of a pass through a model on a CPU, in tokens (docs/log.md)."""
 NEVER_SPLIT = 1 << 40
 """A fixed cost so large that only the micro-batch splits a batch."""
+GRADIENT_OVERHEAD_TOKENS = 64
+"""What adding to the gradients of a whole model costs in one pass, in tokens (dev/log.md)."""
+
+
+def pass_overhead_tokens(trained: int, total: int, device: str) -> int:
+    """What a pass costs beside its tokens, in tokens: more, the more of the model is trained.
+
+    Every pass adds to all gradients that there are. A GPU takes a whole micro-batch at once: a pass
+    costs hundreds of launches there, and its peak memory is that of the batch that was asked for.
+
+    Args:
+        trained: number of trained parameters.
+        total: number of all parameters.
+        device: ``cpu``, ``cuda`` ...
+    """
+    if not device.startswith("cpu"):
+        return NEVER_SPLIT
+    return PASS_OVERHEAD_TOKENS + round(GRADIENT_OVERHEAD_TOKENS * trained / total)
 
 
 def split_by_length(

@@ -1,6 +1,6 @@
 """Predicted cost of a run before it starts: seconds and bytes.
 
-Operations and bytes are computed (:mod:`paretune.training.estimate_cost`); this store's records of
+Operations and bytes are computed (:mod:`paretune.measuring.cost_estimation`); this store's records of
 the same model on the same device give the machine's speed and the bytes beside the tensors
 (:mod:`paretune.analysis.resources.forecast`). Where no run has ended yet, the bytes are those of
 the tensors, and the speed is that of a matrix product on the CPU, measured now, times
@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 from paretune import methods
 from paretune.analysis.resources.forecast import CostModel, device_of, fit_cost_model
 from paretune.measuring.compute_cost import ComputeCost
+from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost, measure_shape
 from paretune.measuring.devices import query_gpu
 from paretune.models.bf16_weights import bf16_model_bytes
 from paretune.models.load import LoadedModel
 from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.store.record import Record
 from paretune.study import DEFAULT_COST_SECONDS, Run
-from paretune.training.estimate_cost import ModelShape, estimate_cost, measure_shape
 from paretune.training.fleet.capacity import can_join_fleet, count_fitting_runs, fleet_pays
 from paretune.training.forward.select import can_share, overhead_tokens
 from paretune.training.prepare import allows_bf16_weights
@@ -186,7 +186,9 @@ class CostPredictor:
                 weights_bytes = bf16_model_bytes(loaded.model, loaded.anatomy)
                 shape = replace(shape, weights_bytes=weights_bytes)
             lengths = self._text_lengths(run)
-            self._works[key] = estimate_cost(run, shape, trained, lengths, choices, self._device)
+            self._works[key] = estimate_compute_cost(
+                run, shape, trained, lengths, choices, self._device
+            )
         return self._works[key]
 
     def _open_outline(self, run: Run) -> _OutlinedModel:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from paretune import methods
-from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
+from paretune.data.batch import pass_overhead_tokens
 from paretune.errors import MethodError
 from paretune.methods import ConfiguredMethod
 from paretune.methods.core.injection import Injection
@@ -16,9 +16,6 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rates import restore_dropout, set_dropout
 from paretune.models.load import LoadedModel, reset_head
 from paretune.study import Run
-
-GRADIENT_TOKENS = 64
-"""What adding to the gradients of a whole model costs in one pass, in tokens (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +37,15 @@ class PreparedModel:
 
     @property
     def pass_tokens(self) -> int:
-        """What a pass costs beside its tokens, in tokens: more, the more of the model is trained.
-
-        Every pass adds to all gradients that there are (docs/log.md).
-        """
+        """What a pass costs beside its tokens, in tokens."""
         model = self.loaded.model
         everything: int = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in self.trained.values())
-        return pass_tokens(trained, everything, model.device.type)
+        return pass_overhead_tokens(trained, everything, model.device.type)
 
     def undo(self) -> None:
         """Take the method out and freeze nothing: the base is as it was loaded."""
         self.injection.undo()
-
-
-def pass_tokens(trained: int, everything: int, device: str) -> int:
-    """The same where so many of a model's numbers are trained on such a device.
-
-    A GPU takes a whole micro-batch at once: a pass costs hundreds of launches there, and its peak
-    memory is that of the batch which was asked for.
-    """
-    if not device.startswith("cpu"):
-        return NEVER_SPLIT
-    return PASS_OVERHEAD_TOKENS + round(GRADIENT_TOKENS * trained / everything)
 
 
 def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.environment import describe_environment
 from paretune.methods import Trains
 from paretune.objectives import Predictions
@@ -21,7 +22,6 @@ from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.checkpoint import CheckpointFile
-from paretune.training.estimate_cost import estimate_cost, measure_shape
 from paretune.training.evaluation.evaluator import (
     WeightAccess,
     make_evaluator,
@@ -238,7 +238,9 @@ class Session:
         dataset, source = self._caches.dataset(run.task), self._caches.source(run.model)
         write_outcome(slot, predicted, dataset, source.notes, self._options.keep_bytes)
         trained, choices = slot.outcome.result["trained_parameters"], len(data.ids[0])
-        cost = estimate_cost(run, self._shape, trained, data.lengths, choices, self._options.device)
+        cost = estimate_compute_cost(
+            run, self._shape, trained, data.lengths, choices, self._options.device
+        )
         slot.outcome.measured["work"] = asdict(cost)
 
     def _precompute(self, slots: Sequence[Slot], part: str) -> None:

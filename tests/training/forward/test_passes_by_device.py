@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 from support.tiny_tasks import tiny_run, tiny_task
 
-from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS
+from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
+from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.study import TaskSpec
 from paretune.training.caches import ProcessCache
-from paretune.training.estimate_cost import ModelShape, estimate_cost
 from paretune.training.fleet import capacity
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.splitting import EVALUATION_TOKENS, PassSplitter, device_kind
-from paretune.training.prepare import pass_tokens
 from paretune.training.run_config import RunConfig
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
@@ -45,7 +44,7 @@ def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
             device=device,
             micro_batch=size,
             num_classes=2,
-            pass_overhead_tokens=pass_tokens(1, 10, device),
+            pass_overhead_tokens=pass_overhead_tokens(1, 10, device),
         )
         batch = StepBatch(examples(), range(64), 0, config)
         split = PassSplitter(fleet, device).split_training([batch])
@@ -58,15 +57,19 @@ def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
 
 
 def test_the_cost_of_a_pass_by_device() -> None:
-    assert pass_tokens(0, 10, "cpu") == PASS_OVERHEAD_TOKENS < NEVER_SPLIT
-    assert pass_tokens(0, 10, "cuda:1") == pass_tokens(10, 10, "mps") == NEVER_SPLIT
+    assert pass_overhead_tokens(0, 10, "cpu") == PASS_OVERHEAD_TOKENS < NEVER_SPLIT
+    assert (
+        pass_overhead_tokens(0, 10, "cuda:1") == pass_overhead_tokens(10, 10, "mps") == NEVER_SPLIT
+    )
     assert EVALUATION_TOKENS[device_kind("cpu")] < EVALUATION_TOKENS[device_kind("cuda:1")]
 
 
 def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> None:
     run = tiny_run(tiny_task(tmp_path), tmp_path, "lora")
     run = run.model_copy(update={"training": run.training.model_copy(update={"batch_size": 64})})
-    cpu, gpu = (estimate_cost(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda"))
+    cpu, gpu = (
+        estimate_compute_cost(run, SHAPE, 1000, LENGTHS, 1, device) for device in ("cpu", "cuda")
+    )
     assert gpu.saved_bytes > 4 * cpu.saved_bytes
     assert cpu.held_bytes - gpu.held_bytes == 4 * 1000  # the best weights so far
 

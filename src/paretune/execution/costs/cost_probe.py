@@ -14,6 +14,7 @@ import torch
 
 from paretune.measuring.clock import MIN_STEPS, StepClock
 from paretune.measuring.components import ActivationMeter, measure_components
+from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.energy import EnergyMeter
 from paretune.measuring.environment import describe_device, describe_environment
 from paretune.measuring.file_size import count_safetensors_bytes
@@ -23,7 +24,6 @@ from paretune.objectives.encoding import Encoded
 from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
-from paretune.training.estimate_cost import estimate_cost, measure_shape
 from paretune.training.evaluation.generate import generate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
@@ -107,7 +107,9 @@ def measure_cost(
     choices = len(encoded.ids[0])
     examples = range(len(encoded.lengths))
     outcome.measured = {
-        "work": asdict(estimate_cost(run, shape, trained, encoded.lengths, choices, device)),
+        "work": asdict(
+            estimate_compute_cost(run, shape, trained, encoded.lengths, choices, device)
+        ),
         **peaks,
         **measured,
         "not_measured": reasons,

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import nn
 
+from paretune.data.batch import pass_overhead_tokens
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.load import LoadedModel, reset_head
@@ -31,7 +32,6 @@ from paretune.training.prepare import (
     PreparedModel,
     configure_model,
     parse_method,
-    pass_tokens,
     prepare,
     usable_length,
 )
@@ -132,7 +132,7 @@ class SharedModel:
         """What a pass costs a run beside its tokens: as alone, in tokens."""
         own = sum(p.numel() for p in run.trained.values())
         everything = self._total_parameters + sum(p.numel() for p in run.method.values())
-        return pass_tokens(own, everything, self.compute.device)
+        return pass_overhead_tokens(own, everything, self.compute.device)
 
     def enable_activation_cache(
         self, parts: Sequence[tuple[str, Encoded]], weights_hash: str

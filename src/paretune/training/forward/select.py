@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from paretune.measuring.cost_estimation import SAVED_WIDTHS
 from paretune.methods import Trains
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet
@@ -20,7 +21,6 @@ from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import apply_packing, can_pack, count_offsets_by_layer
 from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.models.packing.state import Packing
-from paretune.training.estimate_cost import SAVED_WIDTHS
 from paretune.training.forward.micro_batch import Forward
 from paretune.training.forward.packed import PackedForward
 from paretune.training.forward.padded import PaddedForward
