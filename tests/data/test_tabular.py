@@ -33,7 +33,7 @@ def test_a_value_that_looks_like_a_place_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("A {kind} of {room} rooms in {year}.", r'"{room}" is no feature; "{rooms}" is missing'),
+        ("A {kind} of {room} rooms in {year}.", r'"{room}" is not a feature; "{rooms}" is missing'),
         ("A house.", r'"{rooms}" is missing; "{kind}" is missing; "{year}" is missing'),
     ],
 )

@@ -1,4 +1,4 @@
-"""From rows to examples. What prevents building is collected, so that it is told all at once."""
+"""From rows to examples. All problems are collected, so that they are reported at once."""
 
 from __future__ import annotations
 
@@ -76,11 +76,11 @@ def build_examples(
     an id. With ``labelled`` false, labels are not looked at.
     """
     built = BuildResult()
-    wanted = [*mapping.columns, *mapping.features, *mapping.required_columns]
+    columns = [*mapping.columns, *mapping.features, *mapping.required_columns]
     labelled = labelled and mapping.target is None
-    wanted += [mapping.label] if labelled else []
-    wanted += [mapping.id] if mapping.id else []
-    if rows and (absent := _find_missing_columns(rows, wanted)):
+    columns += [mapping.label] if labelled else []
+    columns += [mapping.id] if mapping.id else []
+    if rows and (absent := _find_missing_columns(rows, columns)):
         built.errors += absent
         return built
     seen: set[str] = set()
@@ -92,11 +92,11 @@ def build_examples(
         faults += unfit
         label: Label | None = None
         if labelled and not faults:
-            found = _parse_label(row.values.get(mapping.label), mapping, texts)
-            if isinstance(found, InvalidLabel):
-                faults.append(Finding("error", found.code, row.where, found.what, found.remedy))
+            parsed = _parse_label(row.values.get(mapping.label), mapping, texts)
+            if isinstance(parsed, InvalidLabel):
+                faults.append(Finding("error", parsed.code, row.where, parsed.what, parsed.remedy))
             else:
-                label = found
+                label = parsed
         if faults:
             built.errors += faults
             continue
@@ -110,10 +110,10 @@ def build_examples(
             written = spelling.cell_text(row.values.get(mapping.label))
             respelt += [row] if written not in mapping.label_names else []
         group, question = mapping.group(row.values), mapping.question(row.values)
-        told = mapping.template(texts | tabular.feature_texts(row, mapping.features))
+        segments = mapping.template(texts | tabular.feature_texts(row, mapping.features))
         target = texts[mapping.target] if mapping.target else None
         built.examples.append(
-            Example(uid, told, label, row.where, group, features, question, target)
+            Example(uid, segments, label, row.where, group, features, question, target)
         )
     if repeated:
         built.notes.append(_repeated_ids_note(repeated, mapping.id or ""))
@@ -130,9 +130,9 @@ def class_label_parser(
     def resolve(value: object, texts: Texts) -> int | InvalidLabel:
         if spelling.cell_text(value) is None:
             return make_missing_label()
-        found = spelling.match_label(value, names, aliases)
-        if found is not None:
-            return found
+        index = spelling.match_label(value, names, aliases)
+        if index is not None:
+            return index
         return InvalidLabel(
             "unknown-label",
             f'label "{spelling.cell_text(value)}" is not one of {", ".join(names)}.',
@@ -197,11 +197,11 @@ def _read_texts(
     return texts, faults
 
 
-def _find_missing_columns(rows: Sequence[Row], wanted: Iterable[str]) -> list[Finding]:
+def _find_missing_columns(rows: Sequence[Row], columns: Iterable[str]) -> list[Finding]:
     """A column that no row has is one fault, not one for each row."""
-    held: dict[str, None] = {}
+    present: dict[str, None] = {}
     for row in rows:
-        held.update(dict.fromkeys(row.values))
+        present.update(dict.fromkeys(row.values))
     where = rows[0].where.rsplit(" ", 2)[0]
     return [
         Finding(
@@ -209,10 +209,10 @@ def _find_missing_columns(rows: Sequence[Row], wanted: Iterable[str]) -> list[Fi
             "no-column",
             where,
             f'has no column "{column}".',
-            f"Its columns are {', '.join(held)}; name one of them in the study file.",
+            f"Its columns are {', '.join(present)}; name one of them in the study file.",
         )
-        for column in dict.fromkeys(wanted)
-        if column not in held
+        for column in dict.fromkeys(columns)
+        if column not in present
     ]
 
 

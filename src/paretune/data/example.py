@@ -103,19 +103,19 @@ def dependence_groups(examples: Sequence[Example], *, clustered: bool) -> dict[s
     ``cluster`` where examples of one group depend on one another and some group has more than
     one of them, ``question`` where they are answers to questions; what does not apply is left out.
     """
-    found = {}
+    groups = {}
     if clustered and count_groups(examples) < len(examples):
-        found["cluster"] = _number_groups([e.group or f"{e.uid} alone" for e in examples])
+        groups["cluster"] = _number_groups([e.group or f"{e.uid} alone" for e in examples])
     if any(e.question is not None for e in examples):
-        found["question"] = _number_groups([e.question or f"{e.uid} alone" for e in examples])
-    return found
+        groups["question"] = _number_groups([e.question or f"{e.uid} alone" for e in examples])
+    return groups
 
 
 def describe_groups(dataset: Dataset, examples: Sequence[Example]) -> str:
     """`` in 10 groups`` where a part's intervals come from whole groups, otherwise nothing."""
-    found = count_groups(examples)
-    grouped = dataset.clustered and found < len(examples)
-    return f" in {found} group{'s' * (found != 1)}" if grouped else ""
+    count = count_groups(examples)
+    grouped = dataset.clustered and count < len(examples)
+    return f" in {count} group{'s' * (count != 1)}" if grouped else ""
 
 
 def count_groups(examples: Sequence[Example]) -> int:

@@ -83,9 +83,9 @@ def summarise_by_code(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     for one in findings:
         kinds.setdefault(one.code, []).append(one)
     return tuple(
-        found
+        finding
         for code, same in kinds.items()
-        for found in (same if code == "no-column" else summarise(same))
+        for finding in (same if code == "no-column" else summarise(same))
     )
 
 
@@ -95,11 +95,11 @@ def truncate_findings(findings: Sequence[Finding], max_shown: int = MAX_SHOWN) -
         return list(findings)
     first = findings[max_shown]
     rest = len(findings) - max_shown
-    said = Finding(
+    remainder = Finding(
         first.severity,
         first.code,
         first.where,
         f"{rest} more findings like those above begin here.",
-        "Mend those shown first; checking again shows the others.",
+        "Fix those shown first; checking again shows the others.",
     )
-    return [*findings[:max_shown], said]
+    return [*findings[:max_shown], remainder]

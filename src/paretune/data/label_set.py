@@ -21,7 +21,7 @@ def determine_labels(
     listed: Labels | None,
     declared: Labels | None,
 ) -> tuple[Labels, list[Finding]]:
-    """The task's labels, and what is to be said about them.
+    """The task's labels, and the findings about them.
 
     Args:
         train: rows; with ``test``, the labels are found in both.
@@ -31,36 +31,36 @@ def determine_labels(
         declared: label names that the data file declares (Parquet, hub); they come next.
 
     Raises:
-        DataError: a label is listed twice, only one label, or so many that it is no label column.
+        DataError: a label is listed twice, only one label, or too many for a label column.
     """
     values = [
         v for row in (*train, *test) if not isinstance(v := row.values.get(column), list | dict)
     ]
-    found = {s for s in map(cell_text, values) if s is not None}
+    values_seen = {s for s in map(cell_text, values) if s is not None}
     where = train[0].where.rsplit(" ", 2)[0]
     if listed is not None:
         return listed, _check_listed(listed, declared, where)
     if declared is not None:
         what = f'labels are those that the file declares for "{column}": {", ".join(declared)}.'
         return declared, [Finding("note", "labels-declared", where, what, "Nothing to do.")]
-    if not found:
+    if not values_seen:
         return (), []  # no column or no labels: building the examples says which rows
-    if len(found) == 1:
+    if len(values_seen) == 1:
         raise DataError(
-            f'every row has the same label, "{next(iter(found))}".',
+            f'every row has the same label, "{next(iter(values_seen))}".',
             where=where,
             remedy="There is nothing to learn: name another label column, or add rows.",
         )
-    if len(found) > max(2, len(values) / 2):
+    if len(values_seen) > max(2, len(values) / 2):
         raise DataError(
-            f'"{column}" holds {len(found)} different values in {len(values)} rows, '
-            "so it is hardly a label.",
+            f'"{column}" holds {len(values_seen)} different values in {len(values)} rows, '
+            "too many for a label.",
             where=where,
             remedy="Name another column, or list labels: [...] if they are right.",
         )
-    labels = sort_labels(found)
-    shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
-    what = f'labels were found in "{column}" and sorted: {shown}.'
+    labels = sort_labels(values_seen)
+    listing = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
+    what = f'labels were found in "{column}" and sorted: {listing}.'
     remedy = "List labels: [...] in the study file to fix them and their order."
     return labels, [
         Finding("note", "labels-found", where, what, remedy),
@@ -109,10 +109,8 @@ def collapse_label_problems(
         what = f'no row of all {len(rows)} has a label in "{column}".'
         remedy = "Name a file or split that has labels."
     else:
-        held = Counter(str(cell_text(row.values.get(column))) for row in rows).most_common(5)
-        what = (
-            f'no row has a label that is known; "{column}" holds {", ".join(v for v, _ in held)}.'
-        )
+        most_common = Counter(str(cell_text(row.values.get(column))) for row in rows).most_common(5)
+        what = f'no row has a label that is known; "{column}" holds {", ".join(v for v, _ in most_common)}.'
         remedy = "List these in labels: [...], or name another column."
     where = rows[0].where.rsplit(" ", 2)[0]
     return [Finding("error", "no-label-known", where, what, remedy)]
@@ -128,14 +126,14 @@ def _check_listed(listed: Labels, declared: Labels | None, where: str) -> list[F
         raise DataError(
             "labels lists one label only.", where=where, remedy="List two labels or more."
         )
-    said = check_label_order(listed, declared, where, "the study lists")
+    findings = check_label_order(listed, declared, where, "the study lists")
     if declared is None and sort_labels(set(listed)) != listed and all(s.isdigit() for s in listed):
         what = f"its labels are numbers, and the study lists them as {', '.join(listed)}."
         remedy = (
             f"Output 0 of the model will mean {listed[0]}; list them in order if that is not meant."
         )
-        said.append(Finding("warning", "label-order", where, what, remedy))
-    return said
+        findings.append(Finding("warning", "label-order", where, what, remedy))
+    return findings
 
 
 def _find_similar_labels(labels: Labels, where: str) -> list[Finding]:
@@ -148,7 +146,7 @@ def _find_similar_labels(labels: Labels, where: str) -> list[Finding]:
             "labels-alike",
             where,
             f'the labels "{same[0]}" and "{same[1]}" differ in spelling only, and count as two.',
-            "Mend the rows, or list labels: [...]: then case does not matter.",
+            "Fix the rows, or list labels: [...]: then case does not matter.",
         )
         for same in groups.values()
         if len(same) > 1

@@ -1,4 +1,4 @@
-"""From what a file says to an index: spellings of labels, and answers to multiple choice."""
+"""From the value in a file to an index: spellings of labels, and answers to multiple choice."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def match_choice(
     texts: Sequence[str],
     names: Sequence[str] | None = None,
 ) -> int | str:
-    """Index of the right choice, or a sentence that says why it cannot be told.
+    """Index of the right choice, or a sentence that says why it is not known.
 
     Args:
         value: an index from 0, the name of the choice's column, its text, or one of ``names``.
@@ -68,26 +68,30 @@ def match_choice(
     if text is None:
         return "has no label."
     if names is not None:
-        found = match_label(value, names)
-        return found if found is not None else f'label "{text}" is not one of {", ".join(names)}.'
+        index_of_name = match_label(value, names)
+        return (
+            index_of_name
+            if index_of_name is not None
+            else f'label "{text}" is not one of {", ".join(names)}.'
+        )
     index = int(fold_label(text)) if re.fullmatch(r"\d{1,6}", fold_label(text)) else None
     if index is not None and index >= len(texts):
         index = None
-    meant = {index} if index is not None else set()
-    meant |= {i for i, column in enumerate(columns) if column == text}
-    meant |= {i for i, option in enumerate(texts) if option.strip() == text}
-    if len(meant) == 1:
-        return meant.pop()
-    if meant:
+    candidates = {index} if index is not None else set()
+    candidates |= {i for i, column in enumerate(columns) if column == text}
+    candidates |= {i for i, option in enumerate(texts) if option.strip() == text}
+    if len(candidates) == 1:
+        return candidates.pop()
+    if candidates:
         return f'label "{text}" fits more than one choice.'
     return (
-        f'label "{text}" is no index from 0 to {len(texts) - 1}, '
+        f'label "{text}" is not an index from 0 to {len(texts) - 1}, '
         f"not one of {', '.join(columns)}, and not the text of a choice."
     )
 
 
-def sort_labels(found: set[str]) -> tuple[str, ...]:
+def sort_labels(labels: set[str]) -> tuple[str, ...]:
     """Labels that nobody listed, in a fixed order: by number if all are numbers, else by text."""
-    if all(re.fullmatch(r"-?\d{1,18}", label) for label in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    if all(re.fullmatch(r"-?\d{1,18}", label) for label in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))

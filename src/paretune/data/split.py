@@ -63,9 +63,11 @@ def take_whole_groups(
     examples: Sequence[Example], count: int
 ) -> tuple[list[Example], list[Example]]:
     """The first ``count`` examples with all that must stay with them, and the rest."""
-    first = {i for members in _groups(examples) if any(i < count for i in members) for i in members}
-    held = [e for i, e in enumerate(examples) if i in first]
-    return held, [e for i, e in enumerate(examples) if i not in first]
+    indices = {
+        i for members in _groups(examples) if any(i < count for i in members) for i in members
+    }
+    chosen = [e for i, e in enumerate(examples) if i in indices]
+    return chosen, [e for i, e in enumerate(examples) if i not in indices]
 
 
 def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[int]:
@@ -86,17 +88,17 @@ def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[i
             where=examples[0].where if examples else "train",
             remedy="Add rows, or give the task test: FILE.",
         )
-    held: set[int] = set()
+    chosen: set[int] = set()
     order = np.random.Generator(np.random.PCG64(derive_seed(seed, "split"))).permutation(
         len(groups)
     )
     for row in order:
-        if len(held) + len(groups[row]) <= count:
-            held.update(groups[row])
-        if len(held) == count:
+        if len(chosen) + len(groups[row]) <= count:
+            chosen.update(groups[row])
+        if len(chosen) == count:
             break
     smallest = min(groups, key=len)
-    return held or set(smallest)
+    return chosen or set(smallest)
 
 
 def _compute_strata(examples: Sequence[Example]) -> list[int]:
@@ -142,16 +144,16 @@ def _place_groups(
     sizes = counts.sum(axis=1)
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     totals, n = counts.sum(axis=0), sizes.sum()
-    held, held_size = np.zeros((folds, counts.shape[1])), np.zeros(folds)
+    label_counts, part_sizes = np.zeros((folds, counts.shape[1])), np.zeros(folds)
     placed = np.zeros(len(counts), dtype=np.int64)
     for row in order:
         # What the sum of squared shares grows by, less what is the same for every part.
-        labels = (held * counts[row] / totals**2).sum(axis=1)
-        size = held_size * sizes[row] / n**2
+        labels = (label_counts * counts[row] / totals**2).sum(axis=1)
+        size = part_sizes * sizes[row] / n**2
         part = int(np.argmin(np.round(labels + size, 12)))
         placed[row] = part
-        held[part] += counts[row]
-        held_size[part] += sizes[row]
+        label_counts[part] += counts[row]
+        part_sizes[part] += sizes[row]
     return placed
 
 

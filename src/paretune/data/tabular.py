@@ -1,4 +1,4 @@
-"""Rows of a table as sentences: language-interfaced fine-tuning for tasks without language.
+"""Rows of a table as sentences: language-interfaced fine-tuning (LIFT) for tabular tasks.
 
 Source: Dinh et al. 2022 (LIFT), arXiv:2206.06565, section 2: a row becomes a sentence by a
 template, and a language model learns from sentences.
@@ -18,7 +18,7 @@ from paretune.errors import StudyError
 from paretune.study import Label
 
 MISSING_VALUE = "unknown"
-"""What a template of the user's own says where a row has no value."""
+"""What a user's template shows where a row has no value."""
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -26,14 +26,14 @@ Value = Label | str | None
 
 
 def parse_number(value: object) -> float | None:
-    """A finite number, or the text of one; None for anything else (``true`` is no number)."""
+    """A finite number, or the text of one; None for anything else, ``true`` included."""
     if isinstance(value, bool):
         return None
     try:
-        found = float(value) if isinstance(value, int | float | str) else math.nan
+        number = float(value) if isinstance(value, int | float | str) else math.nan
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None
 
 
 def read_features(row: Row, columns: Sequence[str]) -> tuple[tuple[Value, ...], list[Finding]]:
@@ -45,15 +45,15 @@ def read_features(row: Row, columns: Sequence[str]) -> tuple[tuple[Value, ...], 
         if isinstance(value, list | dict):
             what = f'holds a {type(value).__name__} in "{column}"; a cell has one value.'
             faults.append(Finding("error", "not-a-value", row.where, what, "Give it one value."))
-        elif (found := parse_number(value)) is not None:
-            values.append(found)
+        elif (parsed := parse_number(value)) is not None:
+            values.append(parsed)
         else:
             values.append(spelling.cell_text(value))
     return tuple(values), faults
 
 
 def feature_texts(row: Row, columns: Sequence[str]) -> dict[str, str]:
-    """By column, what is written there, where anything is; a number 3.0 is written 3."""
+    """The text of each non-empty cell by column; a number 3.0 is written 3."""
     written = {column: spelling.cell_text(row.values.get(column)) for column in columns}
     return {column: text for column, text in written.items() if text is not None}
 
@@ -69,20 +69,20 @@ def make_row_template(
             and passes over what is missing: ``rooms: 4. year: 1972.``
 
     Raises:
-        StudyError: the template names a column that is no feature, or leaves one out.
+        StudyError: the template names a column that is not a feature, or omits one.
     """
     if template is None:
-        return lambda given: ((" ".join(f"{c}: {given[c]}." for c in columns if c in given), None),)
+        return lambda texts: ((" ".join(f"{c}: {texts[c]}." for c in columns if c in texts), None),)
     named = _PLACEHOLDER.findall(template)
     strange = [name for name in named if name not in columns]
     absent = [column for column in columns if column not in named]
     if strange or absent:
-        wrong = [f'"{{{name}}}" is no feature' for name in strange]
+        wrong = [f'"{{{name}}}" is not a feature' for name in strange]
         wrong += [f'"{{{name}}}" is missing' for name in absent]
         raise StudyError(
             f"template: {'; '.join(wrong)}.",
             remedy=f"Write each of {', '.join(f'{{{c}}}' for c in columns)} into it.",
         )
-    return lambda given: (
-        (_PLACEHOLDER.sub(lambda found: given.get(found.group(1), MISSING_VALUE), template), None),
+    return lambda texts: (
+        (_PLACEHOLDER.sub(lambda match: texts.get(match.group(1), MISSING_VALUE), template), None),
     )

@@ -81,5 +81,5 @@ class Task:
         if self.hub is None or spec.source is not None:
             return None
         dataset, revision = self.hub
-        asked = {"dataset": dataset, "revision": spec.revision or revision}
-        return spec.model_copy(update={**asked, "splits": {"train": "train"}})
+        pinned = {"dataset": dataset, "revision": spec.revision or revision}
+        return spec.model_copy(update={**pinned, "splits": {"train": "train"}})

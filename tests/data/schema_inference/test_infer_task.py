@@ -318,7 +318,7 @@ def test_two_files_called_by_languages_are_a_translation(tmp_path: Path) -> None
     with pytest.raises(DataError, match="It holds en and sl"):
         set_source_language(found.task, "de")
     (tmp_path / "train.de").write_text("x", encoding="utf-8")
-    with pytest.raises(DataError, match="2 files of other languages beside it"):
+    with pytest.raises(DataError, match="2 files in other languages in the same folder"):
         infer_task(tmp_path / "train.en")
 
 

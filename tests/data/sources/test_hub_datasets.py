@@ -108,7 +108,7 @@ def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> 
 
 def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
     with pytest.raises(
-        DataError, match=r"nothing is fetched unless asked\. Fetch it with --online"
+        DataError, match=r"downloads need --online\. Add --online"
     ):
         StudyContext().dataset(spec())
     assert the_hub.asked == []
@@ -149,7 +149,7 @@ def test_a_fetch_that_breaks_leaves_no_half_file_and_goes_on(the_hub: Hub, tmp_p
         hub_datasets.fetch_splits(spec())
     left = sorted(p.name for p in (tmp_path / "home").rglob("*") if p.is_file())
     assert left == ["train.parquet"]
-    with pytest.raises(DataError, match="has not been fetched"):
+    with pytest.raises(DataError, match="has not been downloaded"):
         load_dataset(spec())
     the_hub.breaks_at = None
     assert len(load_dataset(fetched()).test) == 6

@@ -186,7 +186,7 @@ def test_multiple_choice_answers_in_every_form(tmp_path: Path, form: str) -> Non
         ("text,label", ["a,yes", "b,", "c,no", "d,no"], {}, "train.csv line 3: has no label"),
         ("text,class", ["a,yes"], {}, 'train.csv: has no column "label".*columns are text, class'),
         ("text,label", ["a,yes"] * 5, {}, 'every row has the same label, "yes"'),
-        ("text,label", [f"a,{i}" for i in range(9)], {}, "hardly a label"),
+        ("text,label", [f"a,{i}" for i in range(9)], {}, "too many for a label"),
         ("text,label", ["a,0", "b,1"], {"labels": ("neg", "pos")}, "holds 0, 1"),
         ("text,label", ["a,", "b,"], {}, "no row of all 2 has a label"),
         ("text,label", ["a,x"], {"labels": ("x", "x")}, 'lists "x" twice'),
@@ -215,7 +215,7 @@ def test_faults_of_multiple_choice(tmp_path: Path) -> None:
     rows = [f"Q{i},a{i},b{i},{i % 2}" for i in range(9)]
     train = csv(tmp_path, "train.csv", "text,a,b,label", [*rows, "Q,a,b,2"])
     task = spec(train, kind="multiple_choice", choices=("a", "b"))
-    with pytest.raises(DataError, match=r"line 11: label \"2\" is no index from 0 to 1"):
+    with pytest.raises(DataError, match=r"line 11: label \"2\" is not an index from 0 to 1"):
         load_dataset(task)
     with pytest.raises(DataError, match="names 3 choices, and there are 2"):
         load_dataset(task.model_copy(update={"labels": ("x", "y", "z")}))

@@ -1,4 +1,4 @@
-"""What should be known before training: leaks, duplicates, contradictions, empties, rarities."""
+"""The audit of a dataset before training: leaks, duplicates, contradictions, empty texts ..."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def audit(dataset: Dataset, checks: Checks = Checks()) -> list[Finding]:  # noqa
         dataset: built, so its labels are known and its texts are there.
         checks: which shares of the test rows may leak, or be unlearnable.
     """
-    found = list(dataset.findings)
-    found += _check_sizes(dataset)
+    findings = list(dataset.findings)
+    findings += _check_sizes(dataset)
     for name in dataset.objective.checks:
-        found += CHECKS[name](dataset, checks)
-    found += _find_constant(dataset)
+        findings += CHECKS[name](dataset, checks)
+    findings += _find_constant(dataset)
     rank = {"error": 0, "warning": 1, "note": 2}
-    return sorted(found, key=lambda finding: rank[finding.severity])
+    return sorted(findings, key=lambda finding: rank[finding.severity])
 
 
 def _audit_examples(dataset: Dataset, checks: Checks) -> list[Finding]:
@@ -55,7 +55,7 @@ def audit_truncation(
 
     Sources and references are looked at separately; ``prefix`` stands before texts or sources.
     """
-    found = []
+    findings = []
     for part, examples in (("train", dataset.train), ("test", dataset.test)):
         lengths = dataset.objective.text_lengths(examples, tokenizer, prefix)
         for name, sizes in lengths.items():
@@ -63,7 +63,7 @@ def audit_truncation(
             if not cut:
                 continue
             worst = max(cut, key=lambda i: sizes[i])
-            found.append(
+            findings.append(
                 Finding(
                     "warning" if len(cut) > len(examples) / 10 else "note",
                     "truncated",
@@ -73,11 +73,11 @@ def audit_truncation(
                     f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
                 )
             )
-    return found
+    return findings
 
 
 def _check_sizes(dataset: Dataset) -> list[Finding]:
-    found = []
+    findings = []
     for name, examples, fewest in (
         ("train", dataset.train, MIN_TRAIN_ROWS),
         ("test", dataset.test, MIN_TEST_ROWS),
@@ -85,7 +85,7 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
         if len(examples) < fewest:
             where = examples[-1].where if examples else dataset.task
             what = f"{name} has {len(examples)} rows, at least {fewest} are needed."
-            found.append(Finding("error", "too-few-rows", where, what, "Add rows."))
+            findings.append(Finding("error", "too-few-rows", where, what, "Add rows."))
     groups = describe_groups(dataset, dataset.test)
     independent = count_groups(dataset.test) if groups else len(dataset.test)
     if len(dataset.test) >= MIN_TEST_ROWS and independent < SMALL_TEST_ROWS:
@@ -96,7 +96,7 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
             if dataset.objective.predicts_labels
             else "an interval on so few is wide."
         )
-        found.append(
+        findings.append(
             Finding(
                 "note",
                 "small-test",
@@ -105,7 +105,7 @@ def _check_sizes(dataset: Dataset) -> list[Finding]:
                 "Differences smaller than that show nothing; more test rows would.",
             )
         )
-    return found
+    return findings
 
 
 def _check_classes(dataset: Dataset, checks: Checks) -> list[Finding]:
@@ -154,7 +154,7 @@ def _check_numbers(dataset: Dataset, checks: Checks) -> list[Finding]:
             high - low
         ) <= e.label <= high + OUTLIER_FACTOR * (high - low):
             what = f"holds {e.label:g}, far from the middle four fifths ({low:g} to {high:g})."
-            remedy = "Mend it if it is a slip: such rows decide the error."
+            remedy = "Fix it if it is an error: such rows dominate the loss."
             far.append(Finding("warning", "far-number", e.where, what, remedy))
     return [*constant, *summarise(far, f"of {len(dataset.train) + len(dataset.test)} rows")]
 
@@ -175,18 +175,18 @@ def _find_empty(dataset: Dataset) -> list[Finding]:
 
 def _find_duplicates(examples: Sequence[Example], name: str) -> list[Finding]:
     first: dict[tuple[str, ...], Example] = {}
-    found = []
+    findings = []
     for e in examples:
         other = first.setdefault(text_key(e), e)
         if other is not e and other.label == e.label:
             what = f"repeats {other.where} (text and label, in {name})."
-            found.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
-    return found
+            findings.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
+    return findings
 
 
 def _find_contradictions(dataset: Dataset) -> list[Finding]:
     first: dict[tuple[str, ...], Example] = {}
-    found = []
+    findings = []
     for e in (*dataset.train, *dataset.test):
         other = first.setdefault(text_key(e), e)
         if other.label != e.label:
@@ -194,9 +194,9 @@ def _find_contradictions(dataset: Dataset) -> list[Finding]:
                 f'has label "{_label_name(dataset, e)}", but {other.where} has the same text '
                 f'with label "{_label_name(dataset, other)}".'
             )
-            remedy = "Decide which is right, and mend or remove the other."
-            found.append(Finding("warning", "contradiction", e.where, what, remedy))
-    return found
+            remedy = "Decide which is right, and fix or remove the other."
+            findings.append(Finding("warning", "contradiction", e.where, what, remedy))
+    return findings
 
 
 def _find_shared_first(dataset: Dataset) -> list[Finding]:

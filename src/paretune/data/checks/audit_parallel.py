@@ -1,6 +1,6 @@
-"""What should be known of parallel data before training. A text without letters is never judged.
+"""The audit of parallel data. Texts without letters are skipped.
 
-Empty sides are refused when a translation is built, so they are not looked for here.
+Empty sides are refused when the examples are built, so they are not checked here.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ of software help, news and general text, twice finds four, all aligned wrongly."
 MIN_LENGTH_DIFFERENCE = 40
 """Characters by which such a translation must differ too: short texts vary more."""
 LANGUAGES_WITHOUT_CARONS = ("da", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pt", "sv")
-"""Languages that have none of the letters by which another is told (see `language.OWN_LETTERS`)."""
+"""Languages without the characteristic letters of others (`language.CHARACTERISTIC_LETTERS`)."""
 
 Key = tuple[str, str]
 
 
 def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
-    """Everything found in parallel data; what many rows have in common is told once."""
+    """All findings; those that many rows have in common are summarised."""
     keys = {id(e): _key(e) for e in (*dataset.train, *dataset.test)}
     parts = (("train", dataset.train), ("test", dataset.test))
     of = f"of {len(keys)} pairs"
@@ -46,9 +46,9 @@ def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
         *summarise(_find_untranslated(dataset, keys), of),
         *_count_short_untranslated(dataset, keys),
         *(
-            found
+            finding
             for name, examples in parts
-            for found in summarise(
+            for finding in summarise(
                 _find_duplicates(examples, name, keys), f"of {len(examples)} {name} pairs"
             )
         ),
@@ -65,11 +65,11 @@ def _find_swapped(dataset: Dataset, name: str, examples: Sequence[Example]) -> l
     for own, other in ((source, target), (target, source)):
         if language_code(other) not in LANGUAGES_WITHOUT_CARONS:
             continue
-        beside = characteristic_letter_share(sides[other], own)
-        if beside > 2 * shares[own] and beside > 0.01:
+        other_share = characteristic_letter_share(sides[other], own)
+        if other_share > 2 * shares[own] and other_share > 0.01:
             what = (
                 f"the {other} texts of {name} look like {own}, and the {own} texts do not "
-                f"({beside:.1%} and {shares[own]:.1%} of their letters are its own)."
+                f"({other_share:.1%} and {shares[own]:.1%} of their letters are its own)."
             )
             remedy = "Exchange the two columns or files, or source_lang and target_lang."
             return [Finding("warning", "swapped", examples[0].where, what, remedy)]
@@ -77,39 +77,42 @@ def _find_swapped(dataset: Dataset, name: str, examples: Sequence[Example]) -> l
 
 
 def _find_foreign_script(dataset: Dataset) -> list[Finding]:
-    found = []
+    findings = []
     for e in (*dataset.train, *dataset.test):
         for language, text in zip(dataset.languages, (_source(e), e.target or ""), strict=True):
             script = detect_foreign_script(text, language)
             if script is not None:
                 what = f'the {language} text is in {script.capitalize()} script ("{text[:40]}").'
-                remedy = "Mend or remove the row."
-                found.append(Finding("warning", "wrong-script", e.where, what, remedy))
-    return found
+                remedy = "Fix or remove the row."
+                findings.append(Finding("warning", "wrong-script", e.where, what, remedy))
+    return findings
 
 
 def _find_length_outliers(dataset: Dataset) -> list[Finding]:
-    """Pairs one side of which is far too long: they are often aligned wrongly."""
+    """Pairs one side of which is far too long: often aligned wrongly."""
     pairs = [(e, _source(e), e.target) for e in (*dataset.train, *dataset.test) if e.target]
     if not pairs:
         return []
-    usual = median(len(target) / len(source) for _, source, target in pairs)
-    found = []
+    median_ratio = median(len(target) / len(source) for _, source, target in pairs)
+    findings = []
     for e, source, target in pairs:
-        expected = usual * len(source)
-        apart = abs(log(len(target) / expected))
-        if apart > log(MAX_LENGTH_RATIO) and abs(len(target) - expected) > MIN_LENGTH_DIFFERENCE:
+        expected = median_ratio * len(source)
+        log_ratio = abs(log(len(target) / expected))
+        if (
+            log_ratio > log(MAX_LENGTH_RATIO)
+            and abs(len(target) - expected) > MIN_LENGTH_DIFFERENCE
+        ):
             what = (
                 f"{len(source)} characters are translated by {len(target)}; "
                 f"about {expected:.0f} would be usual here."
             )
-            remedy = "See whether the two belong together; mend or remove the row."
-            found.append(Finding("warning", "far-length", e.where, what, remedy))
-    return found
+            remedy = "Check whether the two belong together; fix or remove the row."
+            findings.append(Finding("warning", "far-length", e.where, what, remedy))
+    return findings
 
 
 def _find_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
-    """Sentences that are their own translation."""
+    """Sentences whose source and target are the same."""
     return [
         Finding(
             "warning",
@@ -124,7 +127,7 @@ def _find_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
 
 
 def _count_short_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
-    """Names and commands, which are only counted."""
+    """Short ones, such as names and commands, are counted in one note."""
     short = [
         e for e in _untranslated_examples(dataset, keys) if len(keys[id(e)][0].split()) < MIN_WORDS
     ]
@@ -149,22 +152,22 @@ def _untranslated_examples(dataset: Dataset, keys: dict[int, Key]) -> list[Examp
 
 def _find_duplicates(examples: Sequence[Example], name: str, keys: dict[int, Key]) -> list[Finding]:
     first: dict[Key, Example] = {}
-    found = []
+    findings = []
     for e in examples:
         other = first.setdefault(keys[id(e)], e)
         if other is not e:
             what = f"repeats {other.where} (source and target, in {name})."
-            found.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
-    return found
+            findings.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
+    return findings
 
 
 def _find_several_references(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
-    """One source with several references: usual in parallel data, so it is one note."""
+    """Sources with several references: common in parallel data, so one note."""
     references: dict[str, dict[str, Example]] = defaultdict(dict)
     for e in (*dataset.train, *dataset.test):
         source, target = keys[id(e)]
         references[source].setdefault(target, e)
-    several = [found for found in references.values() if len(found) > 1]
+    several = [targets for targets in references.values() if len(targets) > 1]
     if not several:
         return []
     first, second, *_ = several[0].values()
@@ -181,7 +184,7 @@ def _find_several_references(dataset: Dataset, keys: dict[int, Key]) -> list[Fin
 
 
 def _find_shared_sources(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
-    """Test pairs whose source train knows with another reference."""
+    """Test pairs whose source is in train with another reference."""
     whole = {keys[id(e)] for e in dataset.train}
     sources = {keys[id(e)][0]: e for e in reversed(dataset.train)}
     shared = [
@@ -199,7 +202,7 @@ def _find_shared_sources(dataset: Dataset, keys: dict[int, Key]) -> list[Finding
             e.where,
             f"{len(shared)} of {len(dataset.test)} test sources are in train too, with another "
             f"reference (this one at {other.where}).",
-            "Remove them from train, or the score is flattered.",
+            "Remove them from train, or the score is too high.",
         )
     ]
 

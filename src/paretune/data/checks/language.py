@@ -1,4 +1,4 @@
-"""What can be told of a text's language without a model: its script, and letters of its own."""
+"""What a text shows of its language without a model: its script, and characteristic letters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCRIPTS = {
     for languages in _LANGUAGES_BY_SCRIPT.values()
     for language in languages.split()
 }
-"""Scripts that a language is written in, as the names of their letters begin."""
+"""Scripts of each language, as the first word of the Unicode names of their letters."""
 
 CHARACTERISTIC_LETTERS = {"sl": "čšž"}
 """Letters that are frequent in a language and rare in most others."""
@@ -50,7 +50,7 @@ _ISO_639_3 = {
 
 
 def detect_foreign_script(text: str, language: str) -> str | None:
-    """The script of most letters of a text, where its language is not written in it, else None."""
+    """The script of most letters of a text if the language does not use it, otherwise None."""
     own = SCRIPTS.get(language_code(language))
     if own is None or (text.isascii() and "LATIN" in own):
         return None
@@ -64,11 +64,11 @@ def detect_foreign_script(text: str, language: str) -> str | None:
 
 
 def characteristic_letter_share(texts: list[str], language: str) -> float:
-    """How many of all letters are the language's own; 0 where it is not known to have any."""
+    """The share of all letters that are characteristic of the language; 0 if none are known."""
     own = CHARACTERISTIC_LETTERS.get(language_code(language), "")
-    whole = "".join(texts).casefold()
-    letters = sum(map(str.isalpha, whole))
-    return sum(whole.count(letter) for letter in own) / letters if letters else 0.0
+    text = "".join(texts).casefold()
+    letters = sum(map(str.isalpha, text))
+    return sum(text.count(letter) for letter in own) / letters if letters else 0.0
 
 
 @lru_cache(maxsize=4096)

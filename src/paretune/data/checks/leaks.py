@@ -1,7 +1,7 @@
-"""Test rows that flatter a score, since train holds them too, or that no model can get right.
+"""Test rows that are also in train, or whose label no model can learn.
 
-Each is told with its share of the test rows. Above the share that the study lets pass
-(:class:`paretune.study.Checks`) it is an error: what the study would show is not worth its time.
+Each finding has its share of the test rows. Above the share that the study tolerates
+(:class:`paretune.study.Checks`) it is an error.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from paretune.study import Checks
 def find_leaks(
     dataset: Dataset, key: Callable[[Example], Hashable], checks: Checks
 ) -> list[Finding]:
-    """Test rows that are in train, told at once.
+    """Test rows that are in train, as one finding.
 
     Args:
         dataset: with both parts.
-        key: of an example; examples with equal keys are the same.
-        checks: ``max_leaked`` is the share that is a warning at most.
+        key: of an example; examples with equal keys are duplicates.
+        checks: up to the share ``max_leaked`` it is a warning, above an error.
     """
     train = {key(e): e for e in reversed(dataset.train)}
     pairs = [(e, train[k]) for e in dataset.test if (k := key(e)) in train]
     if not pairs:
         return []
     total = len(dataset.test)
-    shown = [f"{e.where} ({other.where})" for e, other in pairs[:MAX_EXAMPLES]]
+    examples = [f"{e.where} ({other.where})" for e, other in pairs[:MAX_EXAMPLES]]
     more = ", ..." if len(pairs) > MAX_EXAMPLES else "."
     are = "are" if len(pairs) > 1 else "is"
     return [
@@ -36,8 +36,8 @@ def find_leaks(
             _severity(len(pairs), total, checks.max_leaked),
             "leak",
             pairs[0][0].where,
-            f"{len(pairs)} of {total} test rows {are} in train: {', '.join(shown)}{more}",
-            "Remove them from train or from test, or the score is flattered."
+            f"{len(pairs)} of {total} test rows {are} in train: {', '.join(examples)}{more}",
+            "Remove them from train or from test, or the score is too high."
             + _limit_remedy(len(pairs), total, "max_leaked", checks.max_leaked),
             tuple(e.where for e, _ in pairs),
         )
@@ -64,27 +64,27 @@ def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Check
     Args:
         dataset: of classes.
         missing: indices of labels.
-        checks: ``max_unlearnable`` is the share of test rows that is a warning at most.
+        checks: up to the share ``max_unlearnable`` of test rows it is a warning, above an error.
     """
     total = len(dataset.test)
-    lost = [e for e in dataset.test if e.label in missing]
-    in_test = [i for i in missing if any(e.label == i for e in lost)]
+    unlearnable = [e for e in dataset.test if e.label in missing]
+    in_test = [i for i in missing if any(e.label == i for e in unlearnable)]
     absent = [i for i in missing if i not in in_test]
-    found = []
+    findings = []
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if in_test:
         what = (
-            f"{_name_labels(dataset, in_test)} no row in train and {len(lost)} of {total} in test, "
-            f"which no model can get right: accuracy is at most {1 - len(lost) / total:.2f}."
+            f"{_name_labels(dataset, in_test)} no row in train and {len(unlearnable)} of {total} in test, "
+            f"which no model can answer correctly: accuracy is at most {1 - len(unlearnable) / total:.2f}."
         )
-        severity = _severity(len(lost), total, checks.max_unlearnable)
-        limit = _limit_remedy(len(lost), total, "max_unlearnable", checks.max_unlearnable)
-        places = tuple(e.where for e in lost)
-        found.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
+        severity = _severity(len(unlearnable), total, checks.max_unlearnable)
+        limit = _limit_remedy(len(unlearnable), total, "max_unlearnable", checks.max_unlearnable)
+        places = tuple(e.where for e in unlearnable)
+        findings.append(Finding(severity, "missing-class", places[0], what, remedy + limit, places))
     if absent:
         what = f"{_name_labels(dataset, absent)} no row in train."
-        found.append(Finding("warning", "missing-class", _place_of_train(dataset), what, remedy))
-    return found
+        findings.append(Finding("warning", "missing-class", _place_of_train(dataset), what, remedy))
+    return findings
 
 
 def _place_of_train(dataset: Dataset) -> str:
@@ -104,7 +104,7 @@ def _severity(count: int, total: int, most: float) -> Severity:
 
 
 def _limit_remedy(count: int, total: int, key: str, most: float) -> str:
-    """How the study lets it pass, where it does not."""
+    """How to let the study pass, if it does not; otherwise empty."""
     if count <= most * total:
         return ""
     return (

@@ -22,7 +22,7 @@ _OPENS = re.compile(r'(?:^|(?<=\t))"', re.MULTILINE)
 def parse_rows(
     text: str, name: str, *, tabs: bool, header: Sequence[str] | None = None
 ) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yield line number and values of each row; empty lines are passed over.
+    """Yield line number and values of each row; empty lines are skipped.
 
     ``header`` names the columns of a file whose first line is a row already.
 

@@ -1,7 +1,7 @@
-"""Numbers with a decimal comma, as half of Europe writes them: ``3,5``.
+"""Numbers with a decimal comma: ``3,5``.
 
-Whether a comma parts decimals or thousands is a matter of the whole column: ``1,234`` may be both,
-and beside ``3,5`` or ``0,125`` it can be decimals only.
+Whether a comma separates decimals or thousands is decided for the whole column: ``1,234`` may be
+either, but in a column with ``3,5`` or ``0,125`` it is a decimal.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from paretune.data.tabular import parse_number
 
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _AMBIGUOUS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-"""Perhaps thousands."""
+"""Possibly thousands."""
 
 
 def parse_numbers(values: Iterable[object]) -> list[float] | None:
-    """The numbers of a column, empty cells left out; None where anything else is in it."""
+    """The numbers of a column without its empty cells; None if it holds anything else."""
     known = [value for value in values if cell_text(value) is not None]
     commas = uses_decimal_comma(known)
-    found = [parse_number(replace_comma(value) if commas else value) for value in known]
-    kept = [value for value in found if value is not None]
-    return kept if len(kept) == len(found) else None
+    parsed = [parse_number(replace_comma(value) if commas else value) for value in known]
+    numbers = [value for value in parsed if value is not None]
+    return numbers if len(numbers) == len(parsed) else None
 
 
 def uses_decimal_comma(values: Iterable[object]) -> bool:
-    """Whether all commas in a column's numbers part decimals, beyond doubt."""
+    """Whether every comma in a column's numbers must be a decimal comma."""
     texts = [v.strip() for v in values if isinstance(v, str) and "," in v]
     return (
         bool(texts)
@@ -40,7 +40,7 @@ def uses_decimal_comma(values: Iterable[object]) -> bool:
 
 
 def replace_comma(value: object) -> object:
-    """``3,5`` as ``3.5``; all else as it is."""
+    """``3,5`` as ``3.5``; anything else unchanged."""
     if isinstance(value, str) and _COMMA.fullmatch(value.strip()):
         return value.strip().replace(",", ".")
     return value
@@ -61,16 +61,16 @@ def convert_decimal_commas(
         every = [row for part in rows for row in part]
         if not uses_decimal_comma(row.values.get(column) for row in every):
             continue
-        held = [r for r in every if replace_comma(r.values.get(column)) != r.values.get(column)]
+        changed = [r for r in every if replace_comma(r.values.get(column)) != r.values.get(column)]
         rows = [[_replace_in_row(row, column) for row in part] for part in rows]
-        first = str(held[0].values[column]).strip()
+        first = str(changed[0].values[column]).strip()
         notes.append(
             Finding(
                 "note",
                 "decimal-comma",
-                held[0].where,
+                changed[0].where,
                 f'"{first}" in "{column}" was read as {replace_comma(first)} '
-                f"({len(held)} such rows in all).",
+                f"({len(changed)} such rows in all).",
                 "Nothing to do if that is what they mean.",
             )
         )

@@ -32,7 +32,7 @@ def parse_rows(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
                 remedy=_remedy(line),
             ) from None
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{error}.", where=where, remedy="Mend this line.") from None
+            raise DataError(f"{error}.", where=where, remedy="Fix this line.") from None
         if not isinstance(value, dict):
             raise DataError(
                 f"holds a {type(value).__name__}, not an object.",
@@ -43,7 +43,7 @@ def parse_rows(text: str, name: str) -> Iterator[tuple[int, dict[str, object]]]:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise DataError(
-                "holds half a surrogate pair (\\ud800 to \\udfff), which is no character.",
+                "holds half a surrogate pair (\\ud800 to \\udfff), which is not a character.",
                 where=where,
                 remedy="Remove the broken escape.",
             ) from None
@@ -65,5 +65,5 @@ def _reject_constant(name: str) -> NoReturn:
 
 def _remedy(line: str) -> str:
     if line.lstrip().startswith("["):
-        return "JSON Lines wants one object a line, not one array: jq -c '.[]' OLD > NEW.jsonl."
-    return "Mend this line; each line is one JSON object."
+        return "JSON Lines needs one object a line, not one array: jq -c '.[]' OLD > NEW.jsonl."
+    return "Fix this line; each line is one JSON object."

@@ -26,7 +26,7 @@ from paretune.errors import DataError
 
 _NAMES = {"sl": "slovene slovenian slovenski slovensko", "en": "english angleški angleško"}
 _SAMPLE = 2000
-"""Rows from which it is told which of two columns without names is which."""
+"""How many rows are read to tell two unnamed columns apart."""
 
 Pair = tuple[str, str]
 
@@ -49,11 +49,11 @@ def read_parallel_corpus(source: str, languages: Pair, columns: Pair) -> list[Ro
     if not pairs and not tables and units:
         return [row for file in units for row in tmx.read_units(file, languages, columns)]
     several = [f"{a} and {b}" for a, b in pairs] or tables
-    held = ", ".join(several or files) or "nothing"
+    candidates = ", ".join(several or files) or "nothing"
     raise DataError(
         "holds several corpora." if several else "holds no parallel corpus that is known.",
         where=source,
-        remedy=f"It holds {held}. Name one table or TMX file, or keep one pair of files in a "
+        remedy=f"It holds {candidates}. Name one table or TMX file, or keep one pair of files in a "
         f"folder, called NAME.{languages[0]} and NAME.{languages[1]}.",
     )
 
@@ -85,19 +85,19 @@ def _is_documentation(file: str) -> bool:
 
 
 def _find_file_pairs(files: Sequence[str], languages: Pair) -> list[Pair]:
-    """Files whose names become one another when the language's code is exchanged."""
+    """Pairs of files whose names differ in the language code only."""
     source, target = languages
-    found = []
+    pairs = []
     for file in files:
         folder, slash, name = file.rpartition("/")
         if _extension(file) in (*EXTENSIONS, ".tmx"):
             continue
         for place in re.finditer(rf"(?i)(?<![a-z]){source}(?![a-z])", name):
-            beside = target.upper() if place.group().isupper() else target
-            other = f"{folder}{slash}{name[: place.start()]}{beside}{name[place.end() :]}"
+            code = target.upper() if place.group().isupper() else target
+            other = f"{folder}{slash}{name[: place.start()]}{code}{name[place.end() :]}"
             if other in files:
-                found.append((file, other))
-    return found
+                pairs.append((file, other))
+    return pairs
 
 
 def _read_table(file: str, languages: Pair, columns: Pair) -> list[Row]:
@@ -115,11 +115,11 @@ def _read_table(file: str, languages: Pair, columns: Pair) -> list[Row]:
         rows = read_rows(file)
     if not rows:
         raise DataError("holds no rows.", where=file, remedy="Fetch or copy it again.")
-    held = list(rows[0].values)
-    named = [next((c for c in held if _names_language(c, lang)), None) for lang in languages]
+    names = list(rows[0].values)
+    named = [next((c for c in names if _names_language(c, lang)), None) for lang in languages]
     source, target = named
     if source is None or target is None or source == target:
-        source, target = _tell_columns_apart(rows, held, languages, file)
+        source, target = _tell_columns_apart(rows, names, languages, file)
     return [
         Row({columns[0]: row.values.get(source), columns[1]: row.values.get(target)}, row.where)
         for row in rows
@@ -127,7 +127,7 @@ def _read_table(file: str, languages: Pair, columns: Pair) -> list[Row]:
 
 
 def _is_header(fields: Sequence[str], languages: Pair) -> bool:
-    """Whether both languages are named, each by a field of its own."""
+    """Whether each language is named by a different field."""
     named = {lang for lang in languages for field in fields if _names_language(field, lang)}
     return len(named) == 2 and all(len(field) < 30 for field in fields)
 
@@ -138,25 +138,25 @@ def _names_language(column: str, language: str) -> bool:
     return any(language_code(word) == language or word in known for word in words)
 
 
-def _tell_columns_apart(rows: Sequence[Row], held: list[str], languages: Pair, file: str) -> Pair:
-    """Which of two columns is which, by the letters that one of the languages has of its own."""
+def _tell_columns_apart(rows: Sequence[Row], names: list[str], languages: Pair, file: str) -> Pair:
+    """Which of two columns is which, by the characteristic letters of one of the languages."""
     own = next(
         (language for language in languages if CHARACTERISTIC_LETTERS.get(language_code(language))),
         None,
     )
-    if len(held) == 2 and own is not None:
+    if len(names) == 2 and own is not None:
         first, second = (
             characteristic_letter_share(
                 [str(row.values.get(c) or "") for row in rows[:_SAMPLE]], own
             )
-            for c in held
+            for c in names
         )
         if first != second:
-            owner, other = held if first > second else held[::-1]
+            owner, other = names if first > second else names[::-1]
             return (owner, other) if own == languages[0] else (other, owner)
     raise DataError(
         f"its columns do not say which is {languages[0]} and which {languages[1]}.",
         where=file,
-        remedy=f"It has {len(held)} columns ({', '.join(held)}): give it a header that names two "
+        remedy=f"It has {len(names)} columns ({', '.join(names)}): give it a header that names two "
         "of them by language.",
     )

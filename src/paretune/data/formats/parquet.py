@@ -53,7 +53,7 @@ def _read_table(data: bytes, name: str) -> Any:
     try:
         return pyarrow.parquet.read_table(io.BytesIO(data))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        said = str(error).split("\n", 1)[0]
+        reason = str(error).split("\n", 1)[0]
         raise DataError(
-            f"is not readable Parquet ({said}).", where=name, remedy="Write or copy it again."
+            f"is not readable Parquet ({reason}).", where=name, remedy="Write or copy it again."
         ) from None

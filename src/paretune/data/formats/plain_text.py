@@ -1,7 +1,7 @@
 r"""Parallel plain text: one file for each language, line n of one belongs to line n of the other.
 
 Lines end at ``\n`` or ``\r\n`` only: a text may hold U+2028, which ``splitlines`` would cut, and
-then every line below it would stand beside a stranger.
+then every line below it would be paired with the wrong one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def resolve_pair_files(
     source, target = f"{stem}.{languages[0]}", f"{stem}.{languages[1]}"
     if not zipped and not any(Path(file).expanduser().is_file() for file in (source, target)):
         raise DataError(
-            f"is no table ({', '.join(EXTENSIONS)}), and there are no {Path(source).name} and "
+            f"is not a table ({', '.join(EXTENSIONS)}), and there are no {Path(source).name} and "
             f"{Path(target).name}.",
             where=stem,
             remedy="Name a table, the two files without their languages' endings, or both files "
@@ -83,7 +83,7 @@ def _read_lines(path: str) -> tuple[str, list[str]]:
     text, name = read_text(path)
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[-1] == "":
-        lines.pop()  # what follows the last line's end is no line
+        lines.pop()  # after the last line break
     if not lines:
         raise DataError("is empty.", where=name, remedy="Give a file with at least one line.")
     return name, lines
@@ -98,10 +98,10 @@ def _find_stem(outer: str, inside: list[str], languages: LanguagePair) -> str:
     ]
     if len(stems) == 1:
         return stems[0]
-    held = ", ".join(stems or inside) or "nothing"
+    candidates = ", ".join(stems or inside) or "nothing"
     raise DataError(
         f"holds {'several pairs' if stems else 'no pair'} of files that end in {source} and "
         f"{target}.",
         where=outer,
-        remedy=f"It holds {held}: name one as {Path(outer).name}::NAME, without the language.",
+        remedy=f"It holds {candidates}: name one as {Path(outer).name}::NAME, without the language.",
     )

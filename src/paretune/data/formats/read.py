@@ -1,6 +1,6 @@
 """Strict reading of CSV, TSV, JSONL and Parquet, also as member of a zip.
 
-Nothing is guessed over: bad UTF-8, ragged rows, doubled columns, NUL bytes and broken JSON are
+Nothing is guessed: bad UTF-8, ragged rows, doubled columns, NUL bytes and broken JSON are
 refused with file, line and remedy. Nothing of a zip is written to disk.
 """
 
@@ -76,7 +76,7 @@ def list_members(path: Path, extensions: tuple[str, ...] | None = EXTENSIONS) ->
 
 
 def _read_file(path: str, endings: tuple[str, ...] | None = EXTENSIONS) -> tuple[bytes, str]:
-    """The file's bytes, and the name by which errors call it."""
+    """The file's bytes, and its name in error messages."""
     outer, _, member = path.partition("::")
     file = Path(outer).expanduser()
     if not file.is_file():
@@ -115,39 +115,39 @@ def _is_data_file(info: zipfile.ZipInfo, endings: tuple[str, ...] | None) -> boo
     return not info.is_dir() and not hidden and fits
 
 
-def _read_member(path: Path, wanted: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
+def _read_member(path: Path, name: str, endings: tuple[str, ...] | None) -> tuple[bytes, str]:
     with _open_zip(path) as archive:
         infos = [i for i in archive.infolist() if _is_data_file(i, endings)]
-        found = [i for i in infos if i.filename == wanted] if wanted else infos
-        if len(found) != 1:
+        matching = [i for i in infos if i.filename == name] if name else infos
+        if len(matching) != 1:
             names = ", ".join(i.filename for i in infos) or "no data file"
             raise DataError(
-                f'has no single member "{wanted}".' if wanted else "holds several data files.",
+                f'has no single member "{name}".' if name else "holds several data files.",
                 where=str(path),
                 remedy=f"It holds {names}: name one as {path.name}::MEMBER.",
             )
-        name = f"{path.name}::{found[0].filename}"
+        label = f"{path.name}::{matching[0].filename}"
         try:
-            with archive.open(found[0]) as stream:
-                # The size in a zip's directory may lie, so what comes out is counted.
+            with archive.open(matching[0]) as stream:
+                # The size in a zip's directory may be wrong, so the unpacked bytes are counted.
                 data = stream.read(MAX_MEMBER_BYTES + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
             raise DataError(
-                f"is damaged ({error}).", where=name, remedy="Fetch or copy the zip again."
+                f"is damaged ({error}).", where=label, remedy="Fetch or copy the zip again."
             ) from None
         except (RuntimeError, NotImplementedError) as error:
             raise DataError(
                 f"cannot be unpacked ({error}).",
-                where=name,
+                where=label,
                 remedy="Unpack it yourself and name the file inside.",
             ) from None
     if len(data) > MAX_MEMBER_BYTES:
         raise DataError(
             f"unpacks to more than {MAX_MEMBER_BYTES >> 20} MiB.",
-            where=name,
+            where=label,
             remedy="If that is right, unpack it yourself and name the file inside.",
         )
-    return data, name
+    return data, label
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -1,7 +1,7 @@
-"""TMX, the translators' exchange format: units that hold one text for each language.
+"""TMX (Translation Memory eXchange): units with one text for each language.
 
-A unit that lacks one of the two languages is passed over. Codes of the translator's formatting
-(``bpt``, ``ept``, ``ph``, ``it``, ``ut``) are no text; what stands between them is.
+A unit that lacks one of the two languages is skipped. Inline formatting codes (``bpt``, ``ept``,
+``ph``, ``it``, ``ut``) are not text; what stands between them is.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def read_units(path: str, languages: tuple[str, str], columns: tuple[str, str]) 
     """Rows of the units that have both languages, counted from 1 over all units.
 
     ``sl`` finds ``sl-SI`` and ``SLV`` too. Raises:
-        DataError: missing, not well-formed, with a document type of its own, or without such units.
+        DataError: missing, not well-formed, with entity definitions, or without such units.
     """
     data, name = read_bytes(path)
-    held: set[str] = set()
+    languages_seen: set[str] = set()
     rows = []
     try:
         for number, unit in enumerate(_iter_units(data), 1):
@@ -36,7 +36,7 @@ def read_units(path: str, languages: tuple[str, str], columns: tuple[str, str]) 
                 )
                 for variant in unit.iter("tuv")
             }
-            held |= texts.keys()
+            languages_seen |= texts.keys()
             pair = [texts.get(language_code(language)) for language in languages]
             if None not in pair:
                 values: dict[str, object] = dict(zip(columns, pair, strict=True))
@@ -50,7 +50,7 @@ def read_units(path: str, languages: tuple[str, str], columns: tuple[str, str]) 
         raise DataError(
             f"has no unit in {languages[0]} and {languages[1]}.",
             where=name,
-            remedy=f"Its languages are {', '.join(sorted(held)) or 'none'}.",
+            remedy=f"Its languages are {', '.join(sorted(languages_seen)) or 'none'}.",
         )
     return rows
 
@@ -59,7 +59,7 @@ def _iter_units(data: bytes) -> Iterator[ElementTree.Element]:
     # A document type may define entities that grow without bound when they are put in; without
     # them, and since outside files are never read, the standard library's parser is safe.
     if b"<!ENTITY" in data:
-        raise ValueError("it defines entities of its own, which are not read")
+        raise ValueError("it defines entities, which are not read")
     for _, element in ElementTree.iterparse(io.BytesIO(data), events=("end",)):  # noqa: S314
         if element.tag == "tu":
             yield element

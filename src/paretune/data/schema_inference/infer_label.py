@@ -67,8 +67,8 @@ def is_numeric_target(values: list[object]) -> bool:
     """Many different numbers, as what is measured has, not the few that name classes."""
     if any(isinstance(v, list | dict) for v in values):
         return False
-    found = parse_numbers(values)
-    return found is not None and len(set(found)) > max(20, len(found) / 20)
+    parsed = parse_numbers(values)
+    return parsed is not None and len(set(parsed)) > max(20, len(parsed) / 20)
 
 
 def _few_valued_columns(columns: Columns) -> dict[str, int]:
@@ -77,20 +77,20 @@ def _few_valued_columns(columns: Columns) -> dict[str, int]:
     for name, values in columns.items():
         if any(isinstance(v, list | dict) for v in values):
             continue
-        found = {s for s in map(cell_text, values) if s is not None}
+        distinct = {s for s in map(cell_text, values) if s is not None}
         most = max(2, min(200, len(values) // 2))
-        if 2 <= len(found) <= most and max(map(len, found)) <= MAX_LABEL_LENGTH:
-            few[name] = len(found)
+        if 2 <= len(distinct) <= most and max(map(len, distinct)) <= MAX_LABEL_LENGTH:
+            few[name] = len(distinct)
     return few
 
 
 def _describe_oddity(values: list[object]) -> str:
     """What is unusual in values of a column that is called like a label."""
-    found = {s for s in map(cell_text, values) if s is not None}
-    if len(found) < 2:
-        return "one value only: training needs a second" if found else "nothing"
-    if len(found) > len(values) / 2:
-        return f"{len(found)} different values in {len(values)} rows"
-    if max(map(len, found)) > MAX_LABEL_LENGTH:
-        return f"{len(found)} long values"
-    return f"{len(found)} different values"
+    distinct = {s for s in map(cell_text, values) if s is not None}
+    if len(distinct) < 2:
+        return "one value only: training needs a second" if distinct else "nothing"
+    if len(distinct) > len(values) / 2:
+        return f"{len(distinct)} different values in {len(values)} rows"
+    if max(map(len, distinct)) > MAX_LABEL_LENGTH:
+        return f"{len(distinct)} long values"
+    return f"{len(distinct)} different values"

@@ -1,4 +1,4 @@
-"""Recognise parallel data for `paretune new`: two columns, or two files, called by languages."""
+"""Recognise parallel data for `paretune new`: two columns or files named after languages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NESTED = "translation"
 def infer_language_columns(columns: Mapping[str, list[object]]) -> dict[str, str] | None:
     """Keys of a task whose two columns are each other's translation, or None where they are not.
 
-    Languages that the columns do not tell are called as the columns are.
+    Languages that the columns do not name are called as the columns are.
     """
     nested = columns.get(NESTED, [])
     if len(columns) == 1 and nested and all(isinstance(v, dict) for v in nested):
@@ -41,10 +41,10 @@ def infer_language_columns(columns: Mapping[str, list[object]]) -> dict[str, str
 
 
 def infer_language_files(path: Path) -> dict[str, str] | None:
-    """The languages of ``path`` (``corpus.sl``) and of the one file beside it (``corpus.en``).
+    """The languages of ``path`` (``corpus.sl``) and of the one other file of that name (``corpus.en``).
 
-    None where the ending is no language. Raises:
-        DataError: no such file beside it, or several.
+    None where the extension is not a language. Raises:
+        DataError: no such file in the same folder, or several.
     """
     own = path.suffix[1:]
     if own not in SCRIPTS or not path.is_file():
@@ -55,10 +55,10 @@ def infer_language_files(path: Path) -> dict[str, str] | None:
     others = [other for other in others if other in SCRIPTS]
     if len(others) != 1:
         raise DataError(
-            f"looks like one side of parallel text, with {len(others)} files of other languages "
-            "beside it.",
+            f"looks like one side of parallel text, with {len(others)} files in other languages "
+            "in the same folder.",
             where=str(path),
-            remedy=f"Put one beside it, called {path.stem}.LANGUAGE (such as {path.stem}.en).",
+            remedy=f"Put one in the same folder, named {path.stem}.LANGUAGE (such as {path.stem}.en).",
         )
     return {"source_lang": own, "target_lang": others[0]}
 

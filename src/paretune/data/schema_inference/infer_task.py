@@ -65,7 +65,7 @@ class NamedColumns:
 class InferredTask:
     """``task``: keys and values of a :class:`TaskSpec`; ``reasons``: why, by the same keys.
 
-    Paths in ``task`` are as given; ``test`` is absent where no file was found beside.
+    Paths in ``task`` are as passed; ``test`` is absent if no test file was found.
     """
 
     task: dict[str, object]
@@ -73,9 +73,9 @@ class InferredTask:
 
     @property
     def uncertain(self) -> list[str]:
-        """Keys whose guess the user should look at."""
-        told = ("check this guess", "though it holds")
-        return [k for k, why in self.reasons.items() if any(doubt in why for doubt in told)]
+        """Keys whose guess the user should check."""
+        hints = ("check this guess", "though it holds")
+        return [k for k, why in self.reasons.items() if any(doubt in why for doubt in hints)]
 
 
 def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> InferredTask:
@@ -160,11 +160,13 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
         task["question"], reasons["question"] = question, "asked after the text of each choice"
     task["label"], reasons["label"] = label, why
     if not choices and not measured:
-        found = {s for s in map(cell_text, columns[label]) if s is not None}
+        distinct = {s for s in map(cell_text, columns[label]) if s is not None}
         declared = read_declared_labels(path, label)
-        task["labels"] = list(declared or sort_labels(found))
+        task["labels"] = list(declared or sort_labels(distinct))
         reasons["labels"] = (
-            "declared in the file" if declared else f"the {len(found)} values of {label}, in order"
+            "declared in the file"
+            if declared
+            else f"the {len(distinct)} values of {label}, in order"
         )
     if identifier:
         task["id"], reasons["id"] = identifier, "a different value in every row"
@@ -172,7 +174,7 @@ def infer_task(path: Path | str, named: NamedColumns = NamedColumns()) -> Inferr
 
 
 def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> InferredTask:
-    """A translation: a table's ``path``, whose ``column`` a test file must have, or a stem."""
+    """A translation, from a table whose test file must have ``column``, or from a stem."""
     task: dict[str, object] = {"name": _task_name(path), "kind": "translation"}
     reasons = {"name": "from the file's name", "kind": "two texts, called by their languages"}
     task |= {**pair, "train": str(path)}
@@ -184,12 +186,12 @@ def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> I
     )
     if test is not None:
         task["test"] = str(test)
-        reasons["test"] = "found beside the file"
+        reasons["test"] = "found in the same folder"
     return InferredTask(task, reasons)
 
 
 def _find_test_files(stem: Path, pair: dict[str, str]) -> Path | None:
-    """The stem beside, called like train but test, validation or dev, of two files as well."""
+    """The stem of two test files in the same folder: named as train, with test, validation or dev."""
     for word in _TEST_NAMES:
         name = stem.name.replace("train", word) if "train" in stem.name else word
         if all(stem.with_name(f"{name}.{language}").is_file() for language in pair.values()):
@@ -198,7 +200,7 @@ def _find_test_files(stem: Path, pair: dict[str, str]) -> Path | None:
 
 
 def _tabular_columns(columns: dict[str, list[object]]) -> list[str]:
-    """All columns, where none holds sentences and at least one holds numbers."""
+    """All columns if none holds sentences and at least one holds numbers; otherwise none."""
     if any(isinstance(v, list | dict) for values in columns.values() for v in values):
         return []
     numeric = [name for name, values in columns.items() if parse_numbers(values) is not None]
@@ -213,8 +215,8 @@ def _tabular_columns(columns: dict[str, list[object]]) -> list[str]:
 def _find_choices(columns: dict[str, list[object]]) -> tuple[tuple[str, ...], str]:
     stems: dict[str, list[str]] = {}
     for name in columns:
-        if found := _CHOICE.fullmatch(name):
-            stems.setdefault(found.group(1).casefold(), []).append(name)
+        if match := _CHOICE.fullmatch(name):
+            stems.setdefault(match.group(1).casefold(), []).append(name)
     for stem, names in stems.items():
         if len(names) > 1:
             return tuple(sorted(names, key=_choice_number)), f"several columns called {stem}"
@@ -241,7 +243,7 @@ def _find_texts(
         raise DataError(
             "no column looks like a text.",
             where=where,
-            remedy=f"Beside label and id there is {', '.join(columns) or 'nothing'}; say which "
+            remedy=f"Apart from label and id it has {', '.join(columns) or 'nothing'}; say which "
             "one: --text COLUMN.",
         )
     lower = {name.casefold(): name for name in size}
@@ -262,18 +264,18 @@ def _is_text(values: list[object]) -> bool:
 
 
 def _find_test_file(train: Path, label: str) -> tuple[Path | None, str]:
-    """A file beside, called like train but test, validation or dev, that has labels."""
+    """A test file in the same folder, named as train with test, validation or dev; it has labels."""
     passed = ""
     for word in _TEST_NAMES:
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix
-        beside = train.with_name(name)
-        if beside == train or not beside.is_file():
+        candidate = train.with_name(name)
+        if candidate == train or not candidate.is_file():
             continue
-        if all(cell_text(row.values.get(label)) is None for row in read_rows(beside)):
-            passed = f"{beside.name} has no labels, so it was passed over; "
+        if all(cell_text(row.values.get(label)) is None for row in read_rows(candidate)):
+            passed = f"{candidate.name} has no labels, so it was passed over; "
             continue
-        return beside, f"{passed}found beside the file"
-    return None, f"{passed}no file beside: a fifth of train will be kept for the test"
+        return candidate, f"{passed}found in the same folder"
+    return None, f"{passed}no such file: a fifth of train is held out for the test"
 
 
 def _is_id(name: str, values: list[object]) -> bool:

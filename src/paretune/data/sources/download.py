@@ -1,4 +1,4 @@
-"""Pinned public downloads: hashed, resumed, never half a file, never a wrong one."""
+"""Pinned public downloads: verified by sha256, resumed, complete or absent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from paretune.data.sources.cache_dir import data_home as default_home
 from paretune.errors import DataError, NetworkError
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with a file's name, bytes held and bytes in all."""
+"""Called with a file's name, bytes received and bytes in total."""
 
 _CHUNK = 1 << 16
 _RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
@@ -80,10 +80,10 @@ def download_collection(
     attempts: int = 5,
     pause: float = 1.0,
 ) -> Path:
-    """Download a collection into ``data_home/name``; files that are there and right stay.
+    """Download a collection into ``data_home/name``; complete files stay.
 
-    A broken download is continued from its ``.part`` at the next attempt or the next call. A file
-    gets its name only after its sha256 is right; what is wrong is removed.
+    An interrupted download is resumed from its ``.part`` at the next attempt or the next call. A
+    file gets its name only after its sha256 was verified; a wrong one is removed.
 
     Args:
         name: a key of :data:`COLLECTIONS`.
@@ -100,17 +100,17 @@ def download_collection(
 
     Raises:
         DataError: no collection of that name, or the folder cannot be written.
-        NetworkError: no connection, refused, or what came is not the pinned file.
+        NetworkError: no connection, refused, or the download is not the pinned file.
     """
     collection = COLLECTIONS.get(name)
     if collection is None:
         raise DataError(
-            f'there is nothing called "{name}" to fetch.',
+            f'there is no data set "{name}".',
             remedy=f"There is {', '.join(COLLECTIONS)}.",
         )
     url = (base_url or collection.base_url).rstrip("/")
     if not url.startswith(("https://", "http://")):
-        raise DataError(f'"{url}" is no web address.', remedy="It starts with https://.")
+        raise DataError(f'"{url}" is not a URL.', remedy="It must start with https://.")
     folder = (data_home or default_home()) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,19 +145,19 @@ def _download_file(
                 break
             except _RetryableError as error:
                 if attempt == attempts:
-                    held = part.stat().st_size if part.exists() else 0
+                    received = part.stat().st_size if part.exists() else 0
                     raise NetworkError(
-                        f"the download broke off {attempts} times ({error}).",
+                        f"the download was interrupted {attempts} times ({error}).",
                         where=url,
-                        remedy=f"Run the same command again; {held} of {file.size} bytes are kept.",
+                        remedy=f"Run the same command again; {received} of {file.size} bytes are kept.",
                     ) from None
                 time.sleep(pause * 2 ** (attempt - 1))
         if not _matches(part, file):
             part.unlink()
             raise NetworkError(
-                "what came is not the pinned file (its sha256 differs); it was removed.",
+                "the download is not the pinned file (its sha256 differs); it was removed.",
                 where=url,
-                remedy="Try again; if it stays so, something between here and the server changes "
+                remedy="Try again; if it fails again, something between here and the server changes "
                 "files, or the mirror is wrong.",
             )
         part.replace(target)
@@ -165,33 +165,33 @@ def _download_file(
 
 
 class _RetryableError(Exception):
-    """A failure that another attempt may mend."""
+    """A failure after which another attempt may succeed."""
 
 
 def _download_part(
     url: str, part: Path, file: PinnedFile, progress: ProgressCallback | None, timeout: float
 ) -> None:
     """Bring ``part`` to its full size, or raise."""
-    held = part.stat().st_size if part.exists() else 0
-    if held > file.size:
+    received = part.stat().st_size if part.exists() else 0
+    if received > file.size:
         part.unlink()
-        held = 0
-    if held == file.size:
+        received = 0
+    if received == file.size:
         return
     headers = {"User-Agent": "paretune", "Accept-Encoding": "identity"}
-    if held:
-        headers["Range"] = f"bytes={held}-"
+    if received:
+        headers["Range"] = f"bytes={received}-"
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  (scheme is checked)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-            if held and not _is_continued(answer, held):
-                held = 0
-            with part.open("r+b" if held else "wb") as out:
-                out.seek(held)
-                _write_chunks(answer, out, held, file, progress)
+            if received and not _is_continued(answer, received):
+                received = 0
+            with part.open("r+b" if received else "wb") as out:
+                out.seek(received)
+                _write_chunks(answer, out, received, file, progress)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and held:
+        if error.code == 416 and received:
             part.unlink()
             raise _RetryableError("the server does not know the rest of the file") from None
         if error.code in _RETRY_STATUS:
@@ -210,14 +210,14 @@ def _download_part(
 def _write_chunks(
     answer: HTTPResponse,
     out: IO[bytes],
-    held: int,
+    received: int,
     file: PinnedFile,
     progress: ProgressCallback | None,
 ) -> None:
     while chunk := answer.read(_CHUNK):
-        held += len(chunk)
-        if held > file.size:
-            # Whatever this is, it is not our file; do not fill the disk with it.
+        received += len(chunk)
+        if received > file.size:
+            # It is not the pinned file; do not fill the disk with it.
             out.truncate(0)
             raise NetworkError(
                 f"the server sends more than the {file.size} bytes of the pinned file.",
@@ -226,18 +226,18 @@ def _write_chunks(
             )
         out.write(chunk)
         if progress is not None:
-            progress(file.name, held, file.size)
+            progress(file.name, received, file.size)
     out.truncate()
     out.flush()
     os.fsync(out.fileno())
-    if held < file.size:
-        raise _RetryableError(f"the connection ended after {held} of {file.size} bytes")
+    if received < file.size:
+        raise _RetryableError(f"the connection ended after {received} of {file.size} bytes")
 
 
-def _is_continued(answer: HTTPResponse, held: int) -> bool:
+def _is_continued(answer: HTTPResponse, received: int) -> bool:
     """Whether the server sends from byte ``held`` on; one that ignores Range starts anew."""
     content_range = answer.headers.get("Content-Range", "")
-    return answer.status == 206 and content_range.startswith(f"bytes {held}-")
+    return answer.status == 206 and content_range.startswith(f"bytes {received}-")
 
 
 def _matches(path: Path, file: PinnedFile) -> bool:
@@ -249,7 +249,7 @@ def _matches(path: Path, file: PinnedFile) -> bool:
 
 @contextmanager
 def _lock(lock: Path) -> Iterator[None]:
-    """Two processes that fetch the same file do so one after the other."""
+    """Processes that download the same file take turns."""
     if sys.platform == "win32":
         yield  # both would write the same pinned bytes; the hash decides
         return

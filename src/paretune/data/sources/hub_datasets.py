@@ -115,16 +115,16 @@ def fetch_splits(spec: TaskSpec) -> None:
     with _translate_errors(name):
         commit = kept.commit if kept is not None else _resolve_commit(name, spec.revision)
         config, place = _resolve_config(datasets, spec, commit)
-        held = datasets.get_dataset_split_names(name, config, revision=commit, **place)
+        available = datasets.get_dataset_split_names(name, config, revision=commit, **place)
         folder = _config_folder(spec, commit)
-        kept = _CachedDataset(commit, folder, _select_splits(spec, held))
+        kept = _CachedDataset(commit, folder, _select_splits(spec, available))
         folder.mkdir(parents=True, exist_ok=True)
         for part, split in kept.splits.items():
             if not kept.file(part).is_file():
                 loaded = datasets.load_dataset(name, config, split=split, revision=commit, **place)
                 with replace_file(kept.file(part)) as fresh:
                     loaded.to_parquet(fresh)
-    write_atomically(folder / "splits.json", json.dumps(held))
+    write_atomically(folder / "splits.json", json.dumps(available))
     write_atomically(_revision_file(spec), commit)
 
 
@@ -133,9 +133,9 @@ def _require_cached(spec: TaskSpec) -> _CachedDataset:
     if kept is None or not kept.is_complete:
         at = f" at revision {spec.revision}" if spec.revision else ""
         raise DataError(
-            f"has not been fetched{at}, and nothing is fetched unless asked.",
+            f"has not been downloaded{at}, and downloads need --online.",
             where=f"dataset {spec.dataset}",
-            remedy="Fetch it with --online, or name files of your own as train: FILE.",
+            remedy="Add --online, or name files of your own as train: FILE.",
         )
     return kept
 
@@ -163,21 +163,23 @@ def _revision_file(spec: TaskSpec) -> Path:
     return _dataset_folder(spec) / "refs" / quote(spec.revision or "main", safe="")
 
 
-def _select_splits(spec: TaskSpec, held: list[str]) -> dict[str, str]:
+def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
     """Split names by part, ``train`` always and ``test`` where there is one."""
     splits: dict[str, str] = {str(part): split for part, split in (spec.splits or {}).items()}
     splits.setdefault("train", "train")
     for split in splits.values():
-        if split not in held:
+        if split not in available:
             raise DataError(
                 f'has no split "{split}".',
                 where=f"dataset {spec.dataset}",
-                remedy=f"It has {', '.join(held)}: name them as splits: {{train: ..., test: ...}}.",
+                remedy=f"It has {', '.join(available)}: name them as splits: {{train: ..., test: ...}}.",
             )
     if "test" not in splits:
-        found = next((s for s in _TEST_SPLITS if s in held and s != splits["train"]), None)
-        if found is not None:
-            splits["test"] = found
+        test_split = next(
+            (s for s in _TEST_SPLITS if s in available and s != splits["train"]), None
+        )
+        if test_split is not None:
+            splits["test"] = test_split
     return splits
 
 
@@ -223,11 +225,11 @@ def _translate_errors(name: str) -> Iterator[None]:
 def _to_paretune_error(error: Exception, name: str) -> ParetuneError:
     from huggingface_hub import errors
 
-    said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     where = f"dataset {name}"
     if isinstance(error, errors.GatedRepoError):
         return DataError(
-            "is gated: its owner asks you to accept terms first.",
+            "is gated: its owner requires accepting terms first.",
             where=where,
             remedy="Accept them on the dataset's page, then log in with `hf auth login`.",
         )
@@ -241,12 +243,12 @@ def _to_paretune_error(error: Exception, name: str) -> ParetuneError:
     library = type(error).__module__.split(".")[0]
     if not unknown and (isinstance(error, OSError) or library.startswith(("httpx", "requests"))):
         return NetworkError(
-            f"could not be fetched ({said}).",
+            f"could not be fetched ({reason}).",
             where=where,
             remedy="Try again with a network, or download the files and name them as train: FILE.",
         )
     return DataError(
-        f"cannot be loaded ({said}).",
+        f"cannot be loaded ({reason}).",
         where=where,
         remedy="Check dataset, config, revision and splits; code of a dataset is never run: "
         f"where one has a script, give the task revision: {CONVERTED_REVISION}.",

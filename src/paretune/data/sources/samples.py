@@ -19,8 +19,8 @@ SOURCE = dict.fromkeys(LANGUAGES, "written for paretune; see the README beside t
 
 def sample_names() -> tuple[str, ...]:
     """The sample tasks, each in each of its languages: ``routing-en`` ..."""
-    found = (folder for language in LANGUAGES for folder in (SAMPLES_FOLDER / language).iterdir())
-    return tuple(sorted(f"{folder.name}-{folder.parent.name}" for folder in found))
+    folders = (folder for language in LANGUAGES for folder in (SAMPLES_FOLDER / language).iterdir())
+    return tuple(sorted(f"{folder.name}-{folder.parent.name}" for folder in folders))
 
 
 def copy_sample(name: str, folder: Path) -> list[Path]:
@@ -39,7 +39,7 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
             f'there is no sample "{name}".', remedy=f"There is {', '.join(sample_names())}."
         )
     task, _, language = full.rpartition("-")
-    made = []
+    copies = []
     for file in sorted((SAMPLES_FOLDER / language / task).glob("t[re]*")):
         target = folder / file.name
         try:
@@ -52,8 +52,8 @@ def copy_sample(name: str, folder: Path) -> list[Path]:
                 where=str(target),
                 remedy="Name another folder with --output.",
             ) from None
-        made.append(target)
-    return made
+        copies.append(target)
+    return copies
 
 
 def sample_reader(folder: str, ending: str) -> Callable[[TaskSpec, str, Path | None], TaskRows]:

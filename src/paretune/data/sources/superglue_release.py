@@ -53,10 +53,10 @@ def superglue_reader(
         places = _find_files(base, folder)
         if places is None:
             raise DataError(
-                f"holds no {folder} in a layout that is known.",
+                f"holds no {folder} in a known layout.",
                 where=str(base),
                 remedy="Looked for qa_train.zip, qa_train/"
-                f"{folder}.jsonl and {folder}/train.jsonl (with validation beside).",
+                f"{folder}.jsonl and {folder}/train.jsonl (and the validation file).",
             )
         train, test, unlabelled = places
         rest = read_rows(unlabelled) if unlabelled else []
@@ -64,9 +64,9 @@ def superglue_reader(
         rows = published
         findings: list[Finding] = []
         if reshape is not None:
-            reshaped = {part: reshape(given, part) for part, given in published.items()}
-            rows = {part: made for part, (made, _) in reshaped.items()}
-            findings = [one for _, said in reshaped.values() for one in said]
+            reshaped = {part: reshape(part_rows, part) for part, part_rows in published.items()}
+            rows = {part: part_rows_made for part, (part_rows_made, _) in reshaped.items()}
+            findings = [one for _, notes in reshaped.values() for one in notes]
         return TaskRows(rows["train"], rows["test"], rows["unlabelled"], tuple(findings))
 
     return read
@@ -84,14 +84,14 @@ def _release_folder(spec: TaskSpec, language: str, data_home: Path | None) -> Pa
         return base
     if language != "sl":
         raise DataError(
-            f"{spec.key} has no data of its own to fetch.",
+            f"{spec.key} has no data to download.",
             remedy="Give the task source: FOLDER, where FOLDER/CB/train.jsonl and val.jsonl "
             "lie (unpack the zips of https://super.gluebenchmark.com/tasks).",
         )
     base = (data_home or default_home()) / COLLECTION_NAME
     if not (base / "qa_train.zip").is_file():
         raise DataError(
-            "the Slovene SuperGLUE is not there yet.",
+            "the Slovene SuperGLUE has not been downloaded.",
             where=str(base),
             remedy=f"Run `paretune data fetch {COLLECTION_NAME}`, or give the task source: FOLDER.",
         )
