@@ -44,7 +44,7 @@ def test_choice_by_index_column_and_text() -> None:
     for value in (1, "1", "1.0", 1.0, "ending1", "It snowed."):
         assert match_choice(value, columns, texts) == 1
     assert "not an index from 0 to 1" in str(match_choice(2, columns, texts))
-    assert "no index" in str(match_choice(-1, columns, texts))
+    assert "not an index" in str(match_choice(-1, columns, texts))
     assert match_choice(None, columns, texts) == "has no label."
 
 

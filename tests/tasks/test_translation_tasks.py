@@ -221,7 +221,7 @@ def test_rsdo4_of_the_hub_is_fetched_as_parquet_and_pinned(
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *a, **k: ["train"])
     monkeypatch.setattr(datasets, "load_dataset", loaded)
     spec = rsdo(None)
-    with pytest.raises(DataError, match="nothing is fetched unless asked"):
+    with pytest.raises(DataError, match="downloads need --online"):
         StudyContext().dataset(spec)
     rest = {"study": "s", "models": [], "methods": "full"}
     data = StudyContext(offline=False).dataset(spec)

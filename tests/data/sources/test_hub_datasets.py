@@ -107,9 +107,7 @@ def test_splits_are_found_and_numbers_get_their_declared_names(the_hub: Hub) -> 
 
 
 def test_nothing_is_asked_unless_told_to(the_hub: Hub) -> None:
-    with pytest.raises(
-        DataError, match=r"downloads need --online\. Add --online"
-    ):
+    with pytest.raises(DataError, match=r"downloads need --online\. Add --online"):
         StudyContext().dataset(spec())
     assert the_hub.asked == []
     assert len(StudyContext(offline=False).dataset(spec()).train) == 20
