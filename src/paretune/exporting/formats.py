@@ -17,6 +17,7 @@ from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource
+from paretune.models.structure.topology import AUTO_CLASSES
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel
 
@@ -225,6 +226,6 @@ def open_export(form: str, task: TaskSignature, source: ModelSource, folder: Pat
             return peft.PeftModel.from_pretrained(opened_base(task, source).model, str(folder))
     import transformers
 
-    return getattr(transformers, task.objective.auto_model).from_pretrained(
+    return getattr(transformers, AUTO_CLASSES[task.objective.head].name).from_pretrained(
         folder, local_files_only=True
     )

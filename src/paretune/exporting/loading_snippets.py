@@ -11,6 +11,7 @@ from paretune.exporting.usage_snippets import UsageSnippet
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
+from paretune.models.structure.topology import AUTO_CLASSES
 
 FOLDER = 'FOLDER = "."  # where this card lies'
 CODE = {
@@ -54,9 +55,9 @@ def render_program(
     form: str, task: TaskSignature, source: ModelSource, answering: UsageSnippet
 ) -> str:
     """A whole program: imports, opening, ``predict`` and a call of it, run where the card lies."""
-    imports = [line.format(auto=task.objective.auto_model) for line in IMPORTS[form]] + list(
-        answering.imports
-    )
+    imports = [
+        line.format(auto=AUTO_CLASSES[task.objective.head].name) for line in IMPORTS[form]
+    ] + list(answering.imports)
     lines = [FOLDER]
     more: tuple[str, ...]
     base = "base_folder"
@@ -72,7 +73,7 @@ def render_program(
         lines += ["", finding.rstrip()] if finding else []
     labels, names = _label_lines(task)
     opening = CODE[form].format(
-        auto=task.objective.auto_model, base=base, labels=labels, names=names
+        auto=AUTO_CLASSES[task.objective.head].name, base=base, labels=labels, names=names
     )
     lines += [opening, "", "", answering.code]
     own = sorted({i for i in imports if i.split()[1].split(".")[0] in STANDARD}, key=_import_order)

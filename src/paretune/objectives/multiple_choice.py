@@ -32,7 +32,6 @@ OBJECTIVE = Objective(
     predicts_labels=True,
     loss=cross_entropy,
     predict=predict_labels,
-    auto_model="AutoModelForMultipleChoice",
     peft_task_type=None,
     usage="choices",
 )

@@ -149,7 +149,6 @@ class Objective:
         reference: what the prediction for an example is compared with; None where it has none.
         fit_target: the scale of the targets, from the training part; None where there is none.
 
-        auto_model: the class of transformers that opens an exported model.
         peft_task_type: PEFT's name of the kind; None where it has none.
         usage: which snippet of :mod:`paretune.exporting.usage_snippets` shows an export's use.
         answer_noun, answer_code: what its function returns, and the expression that makes it of
@@ -195,7 +194,6 @@ class Objective:
     reference: Callable[[Example], Answer | None] = label_of
     fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
 
-    auto_model: str = "AutoModelForSequenceClassification"
     peft_task_type: str | None = "SEQ_CLS"
     usage: str = "texts"
     answer_noun: str = "label"

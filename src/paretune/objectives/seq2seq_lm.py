@@ -108,7 +108,6 @@ OBJECTIVE = Objective(
     collector=TokenLossCollector,
     predict=_predict,
     reference=_target,
-    auto_model="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
     usage="generation",
 )
