@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paretune.objectives.collate import pad_batch
 from paretune.errors import StoreError
 from paretune.exporting import formats, loading_snippets, usage_snippets
 from paretune.exporting.exported_run import ExportedRun
@@ -72,8 +73,8 @@ def _make_batch(
     export: ExportedRun, context: StudyContext, prepared: PreparedModel
 ) -> formats.Batch:
     """A few examples of the task, as inputs of the model."""
-    from paretune.training.objective import collate_tensors
+    from paretune.training.forward.plain import to_tensors
 
     examples = list(export.dataset.test or export.dataset.train)[:NUM_EXAMPLES]
     encoded = context.caches.encode(examples, prepared.loaded, export.source, prepared.max_length)
-    return collate_tensors(encoded, list(range(len(examples))), prepared.pad_id, "cpu")
+    return to_tensors(pad_batch(encoded, range(len(examples)), prepared.pad_id), "cpu")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from paretune import objectives
+from paretune import objectives
 from paretune.data.example import Dataset, Example
 from paretune.data.split import assign_folds, take_whole_groups
 from paretune.models.bf16_weights import cast_to_bf16
@@ -21,11 +22,9 @@ from paretune.models.load import (
 )
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.encoding import Encoded, encode_texts
+from paretune.objectives.objective import Encode
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.tasks import load_dataset as load_task
-
-MAX_SELECTION_PAIRS = 500
-"""Most pairs of a translation that select: each is translated, which takes longer than training."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,34 @@ class ProcessCache:
         part = assign_folds(dataset.train, run.split_seed)
         chosen = [e for e, p in zip(dataset.train, part, strict=True) if p == run.fold]
         rest = [e for e, p in zip(dataset.train, part, strict=True) if p != run.fold]
-        if dataset.kind == "translation":
-            chosen, more = take_whole_groups(chosen, MAX_SELECTION_PAIRS)
+        limit = objectives.get(dataset.kind).max_selection_examples
+        if limit is not None:
+            chosen, more = take_whole_groups(chosen, limit)
             rest += more
         return Parts(rest, chosen, test)
 
     def encode(
-        self, examples: list[Example], loaded: LoadedModel, source: ModelSource, length: int
+        self,
+        examples: list[Example],
+        loaded: LoadedModel,
+        source: ModelSource,
+        length: int,
+        encode: Encode = encode_texts,
     ) -> Encoded:
-        """Token ids of the examples, made once for each tokenizer, list and length."""
+        """Token ids of the examples, made once for each tokenizer, list and length.
+
+        Args:
+            examples: of one part.
+            loaded: whose tokenizer, and prefix of a translation.
+            source: of the same model.
+            length: most tokens of a text.
+            encode: the objective's.
+        """
         # The examples themselves, not their uids: two tasks both have a "train:0".
         direction = loaded.direction
-        key = (source.weights_hash, length, tuple(examples), direction)
+        key = (source.weights_hash, length, tuple(examples), direction, encode)
         if key not in self.encoded:
-            self.encoded[key] = encode_texts(examples, loaded.tokenizer, length, direction.prefix)
+            self.encoded[key] = encode(examples, loaded.tokenizer, length, direction.prefix)
         return self.encoded[key]
 
 

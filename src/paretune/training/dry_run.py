@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from paretune import objectives
 from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
-from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
 from paretune.training.divergence import DivergedError
@@ -46,13 +46,20 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     """
     parts = caches.parts(run)
     dataset = caches.dataset(run.task)
+    objective = objectives.get(dataset.kind)
     loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
-    forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
+    forward = make_forward(
+        prepared, Compute.of(run, device), run.training.backend, objective.collate
+    )
     extra = prepared.injection.virtual_tokens
     try:
         encoded = caches.encode(
-            parts.train[:16], loaded, caches.source(run.model), prepared.max_length
+            parts.train[:16],
+            loaded,
+            caches.source(run.model),
+            prepared.max_length,
+            objective.encode,
         )
         longest = sorted(range(len(encoded.lengths)), key=lambda i: -encoded.lengths[i])[:2]
         config = RunConfig(
@@ -60,7 +67,8 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             device=device,
             micro_batch=2,
             num_classes=prepared.num_classes(len(dataset.labels)),
-            target_scale=fit_target_scale(parts.train),
+            objective=objective,
+            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
         )
         if not prepared.trained:
             return DryStep("trains nothing", prepared.max_length, extra)
@@ -110,7 +118,11 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
     length = min(128, loaded.anatomy.max_length or 128)
     forward = forward_for(loaded, Fleet(), Compute())
     requested, other = (
-        evaluate_alone(forward, caches.encode(examples, loaded, caches.source(model), length))
+        evaluate_alone(
+            forward,
+            caches.encode(examples, loaded, caches.source(model), length),
+            objectives.get(dataset.kind).collector,
+        )
         for examples in (pairs, turned)
     )
     return DirectionLosses(requested, other, len(pairs))

@@ -10,7 +10,6 @@ share the passes through one backbone; each has its own loss, gradients and opti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,8 +18,6 @@ from paretune.study import derive_seed
 from paretune.training.fleet.shared_model import SharedModel
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.interruption import defer_interrupts
-from paretune.training.objective import sum_losses
-from paretune.training.run_config import RunConfig
 from paretune.training.run_state import RunState
 
 
@@ -60,19 +57,11 @@ def compute_losses(
     """What one pass adds to the mean loss of each run that has examples in it, in nats."""
     with forward.compute.autocast():
         outputs = forward(micro_batches)
-        summed = {
-            run: _sum_loss(outputs[run], one, batches[run].config)
-            for run, one in enumerate(micro_batches)
+        losses = {
+            run: batch.config.objective.loss(
+                outputs[run], one.data, one.indices, batch.config.loss_options
+            )
+            for run, (batch, one) in enumerate(zip(batches, micro_batches, strict=True))
             if one.indices
         }
-    return {run: loss / batches[run].weight for run, loss in summed.items()}
-
-
-def _sum_loss(outputs: Any, batch: MicroBatch, config: RunConfig) -> Tensor:
-    """The summed loss of the examples, in nats."""
-    smoothing = config.label_smoothing(batch.data)
-    if batch.data.targets is not None:
-        loss: Tensor = outputs.summed_loss(smoothing)
-        return loss
-    labels = [batch.data.labels[i] for i in batch.indices]
-    return sum_losses(outputs, labels, config.target_scale, smoothing)
+    return {run: loss / batches[run].weight for run, loss in losses.items()}

@@ -9,13 +9,13 @@ from typing import Any
 
 from safetensors.torch import save as safetensors_bytes
 
-from paretune import metrics
+from paretune import objectives
 from paretune.analysis.constant_answers import answers_are_constant
 from paretune.data.example import Dataset
 from paretune.measuring.file_size import count_tensor_bytes
 from paretune.objectives import Predictions
-from paretune.training.answering import score, to_table
 from paretune.training.caches import Parts
+from paretune.training.evaluation.predictions import score, to_table
 from paretune.training.job import Outcome
 from paretune.training.slot import Slot
 
@@ -58,8 +58,8 @@ def write_outcome(
         result["notes"].append(f"trained on {turns}: not the bits of one of them alone")
     if state.interpolation.tried:
         result["interpolated"] = asdict(state.interpolation)
-    if config.target_scale is not None:
-        result["target"] = asdict(config.target_scale)
+    if config.loss_options.target_scale is not None:
+        result["target"] = asdict(config.loss_options.target_scale)
     diverged = state.diverged is not None
     write_scores(slot.outcome, predictions, slot.parts, dataset, diverged=diverged)
     if not diverged:
@@ -79,8 +79,8 @@ def write_scores(
     outcome.result["scores"] = {
         part: score(own, examples[part], dataset) for part, own in predictions.items()
     }
-    if dataset.kind == "translation":
-        outcome.result["signatures"] = metrics.signatures(("bleu", "chrf", "ter"))
+    if signatures := objectives.get(dataset.kind).signatures():
+        outcome.result["signatures"] = signatures
     tables: dict[str, dict[str, Any]] = {
         part: to_table(own, examples[part], dataset) for part, own in predictions.items()
     }
@@ -102,7 +102,7 @@ def _keep_weights(slot: Slot, keep_bytes: int | None) -> None:
     tensors = {name: p.detach().cpu().contiguous() for name, p in trained.items()}
     # One metadata key only: safetensors writes several in no fixed order, and blobs are hashed.
     origin: dict[str, Any] = {"run": config.run.canonical_form()}
-    if config.target_scale is not None:
-        origin["target"] = asdict(config.target_scale)
+    if config.loss_options.target_scale is not None:
+        origin["target"] = asdict(config.loss_options.target_scale)
     header = {"paretune": json.dumps(origin, sort_keys=True)}
     slot.outcome.blobs["weights"] = safetensors_bytes(tensors, metadata=header)

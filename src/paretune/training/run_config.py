@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paretune.data.batch import PASS_OVERHEAD_TOKENS
-from paretune.objectives.encoding import Encoded
-from paretune.objectives.target_scale import TargetScale
+from paretune.objectives import LossOptions, Objective
 from paretune.study import Run, Training
-from paretune.training.objective import LABEL_SMOOTHING
 from paretune.training.precision import Compute
 
 
@@ -22,7 +20,8 @@ class RunConfig:
         device: where it trains.
         micro_batch: most examples in one forward pass.
         num_classes: what a uniform answer chooses from; the divergence ceiling depends on it.
-        target_scale: of a regression: mean and deviation of the training labels.
+        objective: what kind of task it is.
+        loss_options: label smoothing, and the scale of a regression's targets.
         pass_overhead_tokens: what a pass costs beside its tokens, in tokens.
         learning_rate_factors: by parameter name, what the learning rate is multiplied by; 1 where
             not named.
@@ -32,7 +31,8 @@ class RunConfig:
     device: str
     micro_batch: int
     num_classes: int
-    target_scale: TargetScale | None = None
+    objective: Objective
+    loss_options: LossOptions
     pass_overhead_tokens: int = PASS_OVERHEAD_TOKENS
     learning_rate_factors: Mapping[str, float] = field(default_factory=dict)
 
@@ -55,12 +55,6 @@ class RunConfig:
     def learning_rate(self) -> float:
         """The peak of the schedule."""
         return self.run.learning_rate or 0.0
-
-    def label_smoothing(self, data: Encoded) -> float:
-        """That of the study, or else of the objective."""
-        default = 0.0 if data.targets is None else LABEL_SMOOTHING
-        asked = self.training.label_smoothing
-        return default if asked is None else asked
 
     def count_steps(self, examples: int) -> tuple[int, int, int]:
         """Steps in an epoch, steps in all, and steps between evaluations."""

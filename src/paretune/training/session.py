@@ -15,10 +15,10 @@ from typing import Any
 
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.environment import describe_environment
+from paretune import objectives
 from paretune.methods import Trains
 from paretune.objectives import Predictions
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.checkpoint import CheckpointFile
@@ -80,9 +80,11 @@ class Session:
         """
         started, run = time.monotonic(), attempts[0].job.run
         bf16 = allows_bf16_weights(run)
-        loaded = self._caches.model(run.model, self._caches.dataset(run.task), bf16=bf16)
+        dataset = self._caches.dataset(run.task)
+        loaded = self._caches.model(run.model, dataset, bf16=bf16)
         self._shape = measure_shape(loaded)
-        self._model = SharedModel(run, loaded, self._options.device, alone=self._alone)
+        device, objective = self._options.device, objectives.get(dataset.kind)
+        self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
         capacity, coming, changed = len(attempts), list(attempts), False
         while coming or self._slots:
             if coming:
@@ -131,9 +133,11 @@ class Session:
     def _make_slot(self, attempt: Attempt, parameters: RunParameters) -> Slot:
         run, job, prepared = attempt.job.run, attempt.job, self._model.prepared
         dataset, parts = self._caches.dataset(run.task), self._caches.parts(run)
-        source = self._caches.source(run.model)
+        source, objective = self._caches.source(run.model), self._model.objective
         encoded = {
-            name: self._caches.encode(examples, prepared.loaded, source, prepared.max_length)
+            name: self._caches.encode(
+                examples, prepared.loaded, source, prepared.max_length, objective.encode
+            )
             for name, examples in vars(parts).items()
             if examples
         }
@@ -142,7 +146,8 @@ class Session:
             device=self._options.device,
             micro_batch=attempt.micro_batch,
             num_classes=prepared.num_classes(len(dataset.labels)),
-            target_scale=fit_target_scale(parts.train),
+            objective=objective,
+            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
             pass_overhead_tokens=self._model.pass_overhead_tokens(parameters),
             learning_rate_factors=parameters.learning_rate_factors,
         )
@@ -211,7 +216,7 @@ class Session:
             slot.state.finish()
         scored = [slot for slot in owned if slot.state.has_best_weights]
         self._precompute(scored, "test")
-        if any(slot.evaluator.generates for slot in owned):
+        if self._model.objective.generates:
             # Before the first of them is alone in the model, where it generates.
             self._precompute(scored, "selection")
         fleet = self._model.prepared.fleet

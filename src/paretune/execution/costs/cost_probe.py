@@ -20,8 +20,8 @@ from paretune.measuring.environment import describe_device, describe_environment
 from paretune.measuring.file_size import count_safetensors_bytes
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models.kernels import policy
+from paretune import objectives
 from paretune.objectives.encoding import Encoded
-from paretune.objectives.target_scale import fit_target_scale
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate
@@ -59,6 +59,7 @@ def measure_cost(
     """
     run, caches = job.run, ProcessCache()
     dataset, parts = caches.dataset(run.task), caches.parts(run)
+    objective = objectives.get(dataset.kind)
     source = caches.source(run.model)
     warm_libraries(device, bf16=run.training.precision == "bf16")
     if device == "cpu" and run.training.precision == "fp32":
@@ -69,8 +70,10 @@ def measure_cost(
         loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
         shape = measure_shape(loaded)
         prepared = prepare(run, loaded, device)
-        forward = make_forward(prepared, Compute.of(run, device), run.training.backend)
-    encoded = caches.encode(parts.train, loaded, source, prepared.max_length)
+        forward = make_forward(
+            prepared, Compute.of(run, device), run.training.backend, objective.collate
+        )
+    encoded = caches.encode(parts.train, loaded, source, prepared.max_length, objective.encode)
     batch = _longest_examples(encoded.lengths, run.training.batch_size)
     micro_batch = max(1, (run.training.micro_batch or len(batch)) >> halvings)
     outcome = Outcome(result={"outcome": "ok", "notes": []})
@@ -82,7 +85,8 @@ def measure_cost(
             device=device,
             micro_batch=micro_batch,
             num_classes=prepared.num_classes(len(dataset.labels)),
-            target_scale=fit_target_scale(parts.train),
+            objective=objective,
+            loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
             pass_overhead_tokens=prepared.pass_tokens,
             learning_rate_factors=prepared.injection.learning_rate_factors,
         )

@@ -8,25 +8,21 @@ generated once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from paretune.data.example import Dataset
 from paretune.objectives import Predictions
 from paretune.study import Generation
-from paretune.training.answering import from_scores, from_texts, references, score
 from paretune.training.caches import Parts, ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
+from paretune.training.evaluation.predictions import score
 from paretune.training.run_config import RunConfig
 from paretune.training.run_state import RunState
 
 
 class Evaluator(Protocol):
     """Scores the weights as they are when it is called."""
-
-    @property
-    def generates(self) -> bool:
-        """Whether predictions are texts that are generated."""
 
     def score_selection(self) -> dict[str, float]:
         """``primary`` (the higher the better) and ``loss`` on the selection part."""
@@ -60,11 +56,11 @@ def make_evaluator(
     Raises:
         ParetuneError: a metric that the study asks for cannot be computed here.
     """
-    if dataset.kind != "translation":
+    if not config.objective.generates:
         return PredictionEvaluator(config, dataset, parts, weights)
     generation = config.run.generation or Generation()
     optional = OptionalMetrics(generation, dataset.languages[1], caches)
-    return LossEvaluator(parts, weights, optional)
+    return LossEvaluator(config, parts, weights, optional)
 
 
 def predict_parts(evaluator: Evaluator, state: RunState, parts: Parts) -> dict[str, Predictions]:
@@ -86,7 +82,6 @@ class PredictionEvaluator:
     parts: Parts
     weights: WeightAccess
     history: list[Predictions] = field(default_factory=list)
-    generates = False
 
     def score_selection(self) -> dict[str, float]:
         """The task's own metric, and the loss."""
@@ -106,18 +101,19 @@ class PredictionEvaluator:
     def predict(self, part: str) -> Predictions:
         """From the model's outputs."""
         examples = getattr(self.parts, part)
-        return from_scores(self.weights.evaluate(part), examples, self.config.target_scale)
+        scale = self.config.loss_options.target_scale
+        return self.config.objective.predict(self.weights.evaluate(part), examples, scale)
 
 
 @dataclass(frozen=True)
 class LossEvaluator:
-    """Of translations. Where the test part selects, as in the paper, texts are generated once."""
+    """Of generated texts. Where the test part selects, as in the paper, they are made once."""
 
+    config: RunConfig
     parts: Parts
     weights: WeightAccess
     optional_metrics: OptionalMetrics
     generated: dict[str, Predictions] = field(default_factory=dict)
-    generates = True
 
     def score_selection(self) -> dict[str, float]:
         """The loss of a token, in nats."""
@@ -137,6 +133,9 @@ class LossEvaluator:
         return self.generated[part]
 
     def _generate(self, part: str) -> Predictions:
-        texts, targets = self.weights.generate(part), references(getattr(self.parts, part))
-        segment = self.optional_metrics.score_segments(texts, targets) if part == "test" else {}
-        return from_texts(texts, self.weights.evaluate(part), segment)
+        examples, objective = getattr(self.parts, part), self.config.objective
+        texts = self.weights.generate(part)
+        references = [str(reference) for reference in objective.references(examples)]
+        segment = self.optional_metrics.score_segments(texts, references) if part == "test" else {}
+        predictions = objective.predict(texts, examples, None)
+        return replace(predictions, loss=self.weights.evaluate(part), segment=segment)

@@ -14,11 +14,12 @@ import torch
 from paretune.data.batch import split_for_evaluation
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
+from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import packing_disabled
 from paretune.training.forward.splitting import device_kind
-from paretune.training.objective import collate_tensors
 from paretune.training.precision import Compute
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
@@ -46,7 +47,8 @@ def generate(
     with torch.inference_mode(), compute.autocast(), packing_disabled(loaded, fleet):
         for batch in split_for_evaluation(lengths, BATCH_TOKENS[device_kind(compute.device)]):
             fleet.set_row_counts([len(batch)])
-            inputs = collate_tensors(data, batch, loaded.anatomy.pad_id or 0, compute.device)
+            padded = pad_batch(data, batch, loaded.anatomy.pad_id or 0)
+            inputs = to_tensors(padded, compute.device)
             inputs.pop("labels", None)
             tokens = model.generate(**inputs, generation_config=config)
             decoded = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)

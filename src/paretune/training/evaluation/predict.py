@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.logits import LogitsCollector
+from paretune.objectives.objective import Collector
 from paretune.training.forward.micro_batch import Forward
-from paretune.training.objective import weight
 
 
-def evaluate(forward: Forward, data: Sequence[Encoded | None]) -> list[Any]:
+def evaluate(
+    forward: Forward,
+    data: Sequence[Encoded | None],
+    make_collector: Callable[[Encoded], Collector],
+) -> list[Any]:
     """What each run's weights make of its examples, all runs in the same passes.
 
     Args:
         forward: of all runs.
         data: the examples of each run; None: it is not evaluated.
+        make_collector: the objective's.
 
     Returns:
-        For each run its logits, (examples, labels), in the order of the examples; of
-        sequence-to-sequence the mean loss of a target token, in nats. None where not evaluated.
+        For each run what its collector gathered: logits, (examples, labels), or the mean loss of a
+        target token, in nats. None where it was not evaluated.
     """
-    logits: list[list[NDArray[np.float32]]] = [
-        [] if own is None else [np.empty(0, np.float32)] * len(own.lengths) for own in data
-    ]
-    losses = [0.0] * len(data)
+    collectors = [None if own is None else make_collector(own) for own in data]
     was_training = forward.model.training
     forward.model.eval()
     with torch.inference_mode(), forward.compute.autocast():
         for micro_batches in forward.splitter.split_evaluation(data):
             outputs = forward(micro_batches)
-            for run, batch in enumerate(micro_batches):
-                if not batch.indices:
-                    continue
-                if batch.data.targets is not None:
-                    losses[run] += float(outputs[run].summed_loss(0.0))
-                    continue
-                rows = outputs[run].float().cpu().numpy()
-                for row, index in zip(rows, batch.indices, strict=True):
-                    logits[run][index] = row
+            for collector, batch, own in zip(collectors, micro_batches, outputs, strict=True):
+                if collector is not None and batch.indices:
+                    collector.add(batch.indices, own)
     forward.model.train(was_training)
-    return [
-        None
-        if own is None
-        else np.stack(rows)
-        if own.targets is None
-        else loss / weight(own, range(len(own.lengths)))
-        for own, rows, loss in zip(data, logits, losses, strict=True)
-    ]
+    return [None if collector is None else collector.result() for collector in collectors]
 
 
-def evaluate_alone(forward: Forward, data: Encoded) -> Any:
+def evaluate_alone(
+    forward: Forward,
+    data: Encoded,
+    make_collector: Callable[[Encoded], Collector] = LogitsCollector,
+) -> Any:
     """The same of a run alone."""
-    return evaluate(forward, [data])[0]
+    return evaluate(forward, [data], make_collector)[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
@@ -68,8 +68,10 @@ def count_slots(
     """
     if limit < 2 or not can_join_fleet(run) or (where_it_pays and device != "cpu"):
         return 1
-    loaded = caches.model(run.model, caches.dataset(run.task), bf16=allows_bf16_weights(run))
-    model, own = SharedModel(run, loaded, device), RunParameters(run)
+    dataset = caches.dataset(run.task)
+    loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
+    model = SharedModel(run, loaded, device, objectives.get(dataset.kind))
+    own = RunParameters(run)
     try:
         shared = model.place([own])
     except BaseException:  # whatever it is goes on up

@@ -21,6 +21,7 @@ from paretune.data.batch import pass_overhead_tokens
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.load import LoadedModel, reset_head
+from paretune.objectives import Objective
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
 from paretune.training.evaluation.predict import evaluate
@@ -79,14 +80,24 @@ class SharedModel:
         run: any of the runs: what they have in common is read from it.
         loaded: the model, as it was loaded.
         device: where to compute.
+        objective: of the task.
         alone: there will be one run, whose parameters are the model's own.
 
     Raises:
         MethodError: the method or its options cannot be used.
     """
 
-    def __init__(self, run: Run, loaded: LoadedModel, device: str, *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        loaded: LoadedModel,
+        device: str,
+        objective: Objective,
+        *,
+        alone: bool = False,
+    ) -> None:
         self.loaded, self.alone, self.compute = loaded, alone, Compute.of(run, device)
+        self.objective = objective
         if not alone:
             configure_model(run, loaded, device)
         self._total_parameters = sum(p.numel() for p in loaded.model.parameters())
@@ -119,7 +130,7 @@ class SharedModel:
             self._place_alone(*runs)
         else:
             self._place_together(runs)
-            self._forward = make_shared_forward(self.prepared, self.compute)
+            self._forward = make_shared_forward(self.prepared, self.compute, self.objective.collate)
         return self._forward is not None
 
     def remove_all(self) -> None:
@@ -142,8 +153,9 @@ class SharedModel:
 
     def evaluate(self, data: Mapping[RunParameters, Encoded]) -> dict[RunParameters, Any]:
         """What some runs make of their examples (:func:`paretune.training.evaluation.predict`)."""
-        found = evaluate(self.forward, [data.get(run) for run in self._runs])
-        return {run: own for run, own in zip(self._runs, found, strict=True) if run in data}
+        examples = [data.get(run) for run in self._runs]
+        outputs = evaluate(self.forward, examples, self.objective.collector)
+        return {run: own for run, own in zip(self._runs, outputs, strict=True) if run in data}
 
     def distribute_gradients(self) -> None:
         """Give every run its part of the gradients, after the backward passes."""
@@ -159,7 +171,8 @@ class SharedModel:
         own.method = self._prepared.injection.parameters
         own.trained = self._prepared.trained
         own.learning_rate_factors = self._prepared.injection.learning_rate_factors
-        self._forward = make_forward(self._prepared, self.compute, own.run.training.backend)
+        backend, collate = own.run.training.backend, self.objective.collate
+        self._forward = make_forward(self._prepared, self.compute, backend, collate)
 
     def _place_together(self, runs: Sequence[RunParameters]) -> None:
         model, head = self.loaded.model, self.loaded.head_parameters

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 from paretune.methods.core.run_axis import Fleet
 from paretune.objectives.encoding import Encoded
-from paretune.training.objective import weight
 from paretune.training.precision import Compute
 from paretune.training.run_config import RunConfig
 
@@ -28,7 +27,7 @@ class StepBatch:
     @property
     def weight(self) -> int:
         """What the summed loss is divided by: examples, or their target tokens."""
-        return weight(self.data, self.indices)
+        return self.config.objective.weight(self.data, self.indices)
 
     @property
     def tokens(self) -> int:

@@ -11,12 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.language_model import shift_right
+from paretune.objectives.collate import Batch, pad_batch
 from paretune.objectives.encoding import Encoded
+from paretune.objectives.objective import Collate
+from paretune.objectives.token_outputs import TokenLogits
 from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch
-from paretune.training.forward.token_outputs import TokenLogits
-from paretune.training.objective import collate_tensors
 from paretune.training.precision import Compute
 
 EVALUATION_EXAMPLES = 32
@@ -49,6 +53,7 @@ class PlainForward:
         compute: device and precision.
         pad_id: the padding token.
         splitter: what goes together.
+        collate: the objective's.
     """
 
     model: Any
@@ -56,19 +61,25 @@ class PlainForward:
     compute: Compute
     pad_id: int
     splitter: Splitter
+    collate: Collate = pad_batch
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
         """Logits, (examples, labels) or (examples, choices); with targets, those of each token."""
         (batch,) = micro_batches
-        indices, choices = list(batch.indices), len(batch.data.ids[0])
-        inputs = collate_tensors(batch.data, indices, self.pad_id, self.compute.device)
+        padded = self.collate(batch.data, batch.indices, self.pad_id)
+        inputs = to_tensors(padded, self.compute.device)
         labels = inputs.pop("labels", None)
-        self.fleet.set_row_counts([len(indices) * choices])
+        self.fleet.set_row_counts([len(batch.indices) * len(batch.data.ids[0])])
         if labels is None:
             return [self.model(**inputs).logits]
         inputs["decoder_input_ids"] = shift_right(self.model, labels)
         logits = self.model(**inputs, use_cache=False).logits
-        return [TokenLogits(logits.flatten(0, 1), labels.flatten())]
+        return [TokenLogits(logits, labels)]
+
+
+def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:
+    """A batch of arrays as tensors on a device."""
+    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
 
 
 def _cut(data: Encoded, indices: Sequence[int], size: int) -> list[list[MicroBatch]]:

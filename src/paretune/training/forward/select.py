@@ -52,32 +52,44 @@ _EAGER = {"sdpa": "eager", "paretune_sdpa": "paretune_eager"}
 """With dropout SDPA has no kernel on a CPU, and draws with torch's own."""
 
 
-def make_forward(prepared: PreparedModel, compute: Compute, backend: str = "fast") -> Forward:
+def make_forward(
+    prepared: PreparedModel,
+    compute: Compute,
+    backend: str = "fast",
+    collate: Collate = pad_batch,
+) -> Forward:
     """The path of a run alone; the model is changed for it, and ``undo`` takes that back.
 
     Args:
         prepared: the model with the method in it.
         compute: device and precision.
         backend: ``plain``: padded batches through ``transformers`` as it comes; ``fast``: packed
-            where the model and the method allow it.
+            where the model, the method and the objective's batches allow it.
+        collate: the objective's; batches of another than the default are not packed.
     """
+    loaded, fleet = prepared.loaded, prepared.fleet
     if backend == "plain":
-        loaded = prepared.loaded
-        return PlainForward(loaded.model, prepared.fleet, compute, _pad_id(loaded), PlainSplitter())
-    if not enable_packing(prepared) and prepared.loaded.model.device.type == "cpu":
+        splitter = PlainSplitter()
+        return PlainForward(loaded.model, fleet, compute, _pad_id(loaded), splitter, collate)
+    packed = collate is pad_batch and enable_packing(prepared)
+    if not packed and loaded.model.device.type == "cpu":
         use_seeded_dropout(prepared, DropoutRng())
-    return forward_for(prepared.loaded, prepared.fleet, compute)
+    return forward_for(loaded, fleet, compute, collate)
 
 
-def forward_for(loaded: LoadedModel, fleet: Fleet, compute: Compute) -> Forward:
+def forward_for(
+    loaded: LoadedModel, fleet: Fleet, compute: Compute, collate: Collate = pad_batch
+) -> Forward:
     """The path of a run alone through a model as it is: packed, or padded in tight micro-batches."""
     splitter = PassSplitter(fleet, compute.device)
     if fleet.packing is not None:
         return _make_packed(loaded, fleet, compute, splitter)
-    return PlainForward(loaded.model, fleet, compute, _pad_id(loaded), splitter)
+    return PlainForward(loaded.model, fleet, compute, _pad_id(loaded), splitter, collate)
 
 
-def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | None:
+def make_shared_forward(
+    prepared: PreparedModel, compute: Compute, collate: Collate = pad_batch
+) -> Forward | None:
     """The path of several runs; None where they cannot share batches of this model.
 
     Dropout is drawn for each run from its own seed on every device: what torch draws in one pass
@@ -85,7 +97,7 @@ def make_shared_forward(prepared: PreparedModel, compute: Compute) -> Forward | 
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     model = loaded.model
-    if not can_share(model):
+    if not can_share(model) or collate is not pad_batch:
         return None
     virtual_tokens, overhead = prepared.injection.virtual_tokens, overhead_tokens(model)
     splitter = PassSplitter(fleet, compute.device, virtual_tokens, False, overhead)
