@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paretune import objectives
 from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.dropout import masks, op
 from paretune.models.packing import attention
+from paretune.objectives import LossOptions, Objective
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import StepBatch
@@ -116,12 +118,18 @@ def a_run(method: str, precision: str, seed: int = 0) -> Run:
     )
 
 
-def make_config(run: Run, pass_overhead_tokens: int, classes: int) -> RunConfig:
+def objective_of(data: Any) -> Objective:
+    return objectives.get("classification" if data.targets is None else "translation")
+
+
+def make_config(run: Run, pass_overhead_tokens: int, classes: int, data: Any) -> RunConfig:
     return RunConfig(
         run=run,
         device=DEVICE,
         micro_batch=16,
         num_classes=classes,
+        objective=objective_of(data),
+        loss_options=LossOptions(),
         pass_overhead_tokens=pass_overhead_tokens,
     )
 
@@ -154,7 +162,7 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
         assert (prepared.fleet.packing is not None) == packs
     else:
         forward = forward_for(prepared.loaded, prepared.fleet, compute)
-    config = make_config(run, prepared.pass_tokens, prepared.num_classes(2))
+    config = make_config(run, prepared.pass_tokens, prepared.num_classes(2), data)
     batch = StepBatch(data, list(range(16)), 0, config)
     assert len(forward.splitter.split_training([batch])) == 1
     prepared.loaded.model.train()
@@ -167,7 +175,7 @@ def take_step(family: str, how: str, run: Run, prepared: Any, data: Any) -> None
 def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
     """Forward and backward of two runs in one pass, as a fleet does it, and their gradients."""
     runs = [RunParameters(run.model_copy(update={"seed": seed})) for seed in (1, 2)]
-    model = SharedModel(run, loaded, DEVICE)
+    model = SharedModel(run, loaded, DEVICE, objective_of(data))
     try:
         if not model.place(runs):
             raise ValueError("these runs cannot share batches")
@@ -181,7 +189,9 @@ def in_a_fleet(run: Run, loaded: Any, data: Any) -> None:
 def one_pass(model: SharedModel, runs: Sequence[RunParameters], data: Any) -> None:
     classes = model.prepared.num_classes(2)
     batches = [
-        StepBatch(data, rows, 0, make_config(own.run, model.pass_overhead_tokens(own), classes))
+        StepBatch(
+            data, rows, 0, make_config(own.run, model.pass_overhead_tokens(own), classes, data)
+        )
         for own, rows in zip(runs, (list(range(9)), list(range(4, 16))), strict=True)
     ]
     model.loaded.model.train()

@@ -23,15 +23,15 @@ from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
-from paretune.objectives.collate import IGNORE_INDEX
+from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import Forward, MicroBatch
+from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.job import Outcome
-from paretune.training.objective import collate_tensors
 from paretune.training.optimiser import make_adamw
 from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
@@ -134,7 +134,7 @@ class Walk:
         """Some rows of a part, all by default, as the model is given them."""
         encoded = self.encoded(loaded, part)
         chosen = list(rows or range(len(encoded.lengths)))
-        return collate_tensors(encoded, chosen, loaded.anatomy.pad_id or 0, "cpu")
+        return to_tensors(pad_batch(encoded, chosen, loaded.anatomy.pad_id or 0), "cpu")
 
     def encoded(self, loaded: LoadedModel, part: str = "test") -> Any:
         examples = getattr(self.bench.parts(self.run), part)
@@ -166,7 +166,7 @@ class Walk:
             (states,) = self.forward(loaded, fleet)([MicroBatch(encoded, rows)])
             scores = nn.functional.linear(states.hidden, states.weight, states.bias)
         targets = [labels[i][labels[i] != IGNORE_INDEX] for i in order]
-        assert torch.equal(states.tokens, torch.cat(targets)), (
+        assert torch.equal(states.labels, torch.cat(targets)), (
             "another order than the longest first"
         )
         of_row = dict(zip(order, torch.split(scores, [len(t) for t in targets]), strict=True))
@@ -242,7 +242,8 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     seen.look("packed", kept.loaded, kept.fleet)
     if seen.task.kind == TRANSLATION:
         forward = seen.forward(kept.loaded, kept.fleet)
-        seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded))
+        collector = objectives.get(TRANSLATION).collector
+        seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded), collector)
     return seen
 
 

@@ -15,9 +15,10 @@ from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import LoadedModel, reset_head
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
-from paretune.training.objective import collate_tensors, weight
+from paretune.training.forward.plain import to_tensors
 from paretune.training.prepare import prepare
 from support.contract_walk import told
 
@@ -103,10 +104,16 @@ class Both:
         self.fleet.set_row_counts([len(own) * self.choices for own in rows], [1, 1])
         batch = self.batch([*rows[0], *rows[1]])
         found = told(self.joint.model(**batch).logits, batch)
-        return list(found.split([weight(self.data, own) for own in rows]))
+        return list(found.split([self._count(own) for own in rows]))
+
+    def _count(self, rows: list[int]) -> int:
+        """Rows of logits: of examples, or of their target tokens."""
+        if self.data.targets is None:
+            return len(rows)
+        return sum(len(self.data.targets[i]) for i in rows)
 
     def batch(self, rows: list[int]) -> dict[str, Tensor]:
-        return collate_tensors(self.data, rows, self.joint.anatomy.pad_id or 0, "cpu")
+        return to_tensors(pad_batch(self.data, rows, self.joint.anatomy.pad_id or 0), "cpu")
 
     def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
         """Each run's own order, as the training loop draws it."""

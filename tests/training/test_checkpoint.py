@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support.run_configs import make_config
 from support.tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune.objectives.encoding import Encoded
 from paretune.training import checkpoint
 from paretune.training.checkpoint import MAX_SAVING_SHARE, CheckpointFile, Progress
-from paretune.training.run_config import RunConfig
 from paretune.training.run_state import RunState
 from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
@@ -29,7 +29,7 @@ class StoppedError(Exception):
 
 def make_state(tmp_path: Path, seconds: float) -> RunState:
     run = tiny_run(tiny_task(tmp_path), tmp_path)
-    config = RunConfig(run=run, device="cpu", micro_batch=8, num_classes=2)
+    config = make_config(run)
     data = Encoded([[[1]]] * 80, None, [1] * 80, [0] * 80, [False] * 80)
     checkpoint = CheckpointFile(tmp_path / "kept", seconds)
     trained = {"w": nn.Parameter(torch.ones(2))}

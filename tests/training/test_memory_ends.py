@@ -9,20 +9,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
+from support.run_configs import make_config
 from support.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
+from paretune.objectives.collate import pad_batch
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import splitting
 from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for
 from paretune.training.job import Outcome
 from paretune.training.loop import accumulate_gradients
-from paretune.training.objective import collate_tensors
 from paretune.training.out_of_memory import is_out_of_memory, loses_device
 from paretune.training.precision import Compute
 from paretune.training.prepare import prepare
-from paretune.training.run_config import RunConfig
 from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
@@ -97,12 +98,14 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     choices = len(data.ids[0])
     prepared.fleet.set_row_counts([len(rows) * choices])
     labels = torch.tensor([data.labels[i] for i in rows])
-    loss = F.cross_entropy(loaded.model(**collate_tensors(data, rows, 0, "cpu")).logits, labels)
+    loss = F.cross_entropy(
+        loaded.model(**to_tensors(pad_batch(data, rows, 0), "cpu")).logits, labels
+    )
     plain = torch.autograd.grad(loss, list(prepared.trained.values()))
     assert way != "packed" or enable_packing(prepared)
     forward = forward_for(loaded, prepared.fleet, Compute())
     for micro_batch in (1, 2, 3, 8):
-        config = RunConfig(run=run, device="cpu", micro_batch=micro_batch, num_classes=3)
+        config = make_config(run, kind, micro_batch=micro_batch)
         (found,) = accumulate_gradients([StepBatch(data, rows, 0, config)], forward)
         assert found == pytest.approx(loss.item(), abs=1e-12)
         for parameter, gradient in zip(prepared.trained.values(), plain, strict=True):

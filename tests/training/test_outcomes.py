@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
+from support.run_configs import make_config
 from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import MethodError
@@ -19,7 +20,6 @@ from paretune.training.checkpoint import CheckpointFile
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
-from paretune.training.run_config import RunConfig
 from paretune.training.run_state import RunState
 from paretune.training.trainer import train_run
 
@@ -112,9 +112,9 @@ def test_early_stopping_and_best_weights(
         return {"primary": primary, "loss": loss}
 
     prepared.undo()
-    model, own = SharedModel(run, loaded, "cpu", alone=True), RunParameters(run)
+    config = make_config(run)
+    model, own = SharedModel(run, loaded, "cpu", config.objective, alone=True), RunParameters(run)
     assert model.place([own])
-    config = RunConfig(run=run, device="cpu", micro_batch=8, num_classes=3)
     checkpoint = CheckpointFile(tmp_path / "x")
     state = RunState(own.trained, data, config, checkpoint, silent, select)
     while not state.finished:

@@ -20,10 +20,11 @@ from paretune.data.example import Example
 from paretune.errors import MethodError, StudyError
 from paretune.methods.baselines import gradient_boosting, majority, tfidf
 from paretune.metrics.regression import r2
+from paretune.objectives import LossOptions
+from paretune.objectives.encoding import Encoded
 from paretune.objectives.target_scale import TargetScale, fit_target_scale
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset as load_task
-from paretune.training.objective import answers, mean_loss, sum_losses
 from paretune.training.trainer import train_run
 from paretune.verbs.check import check
 from paretune.verbs.export import export
@@ -31,6 +32,17 @@ from paretune.verbs.export import export
 
 def numbers(labels: list[float]) -> list[Example]:
     return [Example(f"train:{i}", ((f"row {i}", None),), y, "x") for i, y in enumerate(labels)]
+
+
+REGRESSION = objectives.get("regression")
+
+
+def loss_of(outputs: torch.Tensor, examples: list[Example], scale: TargetScale) -> float:
+    """The summed loss of outputs for these examples."""
+    count = range(len(examples))
+    labels = [example.label for example in examples]
+    data = Encoded([[[1]] for _ in count], None, [1 for _ in count], labels, [False for _ in count])
+    return float(REGRESSION.loss(outputs, data, count, LossOptions(scale)))
 
 
 def table(folder: Path, rows: int = 60) -> Path:
@@ -70,14 +82,15 @@ def test_a_scale_is_that_of_the_training_part() -> None:
 
 def test_losses_and_answers_are_in_units_of_the_scale() -> None:
     scale, out = TargetScale(100.0, 20.0), torch.tensor([[0.5], [-1.0]])
-    labels = [120.0, 100.0]
+    labels = numbers([120.0, 100.0])
     expected = ((0.5 - 1.0) ** 2 + (-1.0 - 0.0) ** 2) / 2
-    assert float(sum_losses(out, labels, scale)) == pytest.approx(expected)
-    assert mean_loss(out.numpy(), labels, scale) == pytest.approx(expected / 2)
-    assert answers(out.numpy(), scale) == [110.0, 80.0]
+    assert loss_of(out, labels, scale) == pytest.approx(expected)
+    predictions = REGRESSION.predict(out.numpy(), labels, scale)
+    assert predictions.loss == pytest.approx(expected / 2)
+    assert predictions.prediction == [110.0, 80.0]
     # Far from zero a float32 would round the labels themselves: they are scaled in float64.
     far = TargetScale(1e9, 1.0)
-    assert float(sum_losses(torch.tensor([[0.25]]), [1e9 + 0.25], far)) == 0.0
+    assert loss_of(torch.tensor([[0.25]]), numbers([1e9 + 0.25]), far) == 0.0
 
 
 def test_a_number_is_learnt_scored_and_kept_in_its_unit(tmp_path: Path, tiny_model: Any) -> None:
@@ -121,7 +134,7 @@ def test_baselines_find_numbers() -> None:
     for fit in (majority.fit, tfidf.fit):
         found = fit(train, 1, fit.__globals__["Options"](), 0)(train)
         assert found.shape == (40, 1)
-        told = np.array(answers(found, scale))
+        told = np.array(REGRESSION.predict(found, train, scale).prediction)
         error = np.abs(told - [float(e.label or 0.0) for e in train]).mean()
         assert error == pytest.approx(0.5) if fit is majority.fit else error < 0.1
 
@@ -132,7 +145,9 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
     columns = {"regression": ["rooms", "kind", "year"], "classification": ["rooms", "price"]}[kind]
     data = load_task(TaskSpec(**houses(tmp_path, kind=kind, label=label, features=columns)))
     fitted = gradient_boosting.fit(data.train, len(data.labels), gradient_boosting.Options(), 0)
-    found = answers(fitted(data.test), fit_target_scale(data.train))
+    objective = objectives.get(kind)
+    scale = objective.fit_target(data.train)
+    found = objective.predict(fitted(data.test), data.test, scale).prediction
     asked = [e.label for e in data.test]
     if kind == "regression":
         assert r2(asked, found) > 0.6

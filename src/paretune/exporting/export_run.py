@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.objectives.collate import pad_batch
 from paretune.errors import StoreError
 from paretune.exporting import formats, loading_snippets, usage_snippets
 from paretune.exporting.exported_run import ExportedRun
 from paretune.exporting.model_card import render_model_card
 from paretune.exporting.restore import restore_run
 from paretune.models.config import quiet_transformers
+from paretune.objectives.collate import pad_batch
 from paretune.planning.context import StudyContext
 from paretune.training.prepare import PreparedModel
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from paretune import objectives
-from paretune import objectives
 from paretune.data.example import Dataset, Example
 from paretune.data.split import assign_folds, take_whole_groups
 from paretune.models.bf16_weights import cast_to_bf16

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from paretune import objectives
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.environment import describe_environment
-from paretune import objectives
 from paretune.methods import Trains
 from paretune.objectives import Predictions
 from paretune.objectives.encoding import Encoded

@@ -12,9 +12,10 @@ from paretune.data.checks.audit import audit
 from paretune.data.example import Dataset, describe_groups
 from paretune.data.finding import Finding
 from paretune.errors import DataError, StudyError
+from paretune.objectives import Predictions
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset
-from paretune.training.answering import Predictions, to_table
+from paretune.training.evaluation.predictions import to_table
 
 WORDS = [
     "ant",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sacrebleu
 import torch
+from support.plain_loss import SEQ2SEQ, plain_loss
 from support.tiny_marian import tiny_marian, tiny_pairs
 from transformers.trainer_pt_utils import LabelSmoother
 
@@ -24,9 +26,9 @@ from paretune.tasks import load_dataset as load_task
 from paretune.training import caches
 from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.evaluation.predict import evaluate_alone
+from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for
 from paretune.training.job import Outcome
-from paretune.training.objective import collate_tensors, translation_loss, weight
 from paretune.training.precision import Compute
 from paretune.training.trainer import train_run
 
@@ -71,18 +73,13 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: T
     examples = load_task(words).train[:5]
     encoded = encode_texts(examples, loaded.tokenizer, 64)
     rows = list(range(5))
-    given = collate_tensors(encoded, rows, loaded.anatomy.pad_id or 0, "cpu")
+    given = to_tensors(pad_batch(encoded, rows, loaded.anatomy.pad_id or 0), "cpu")
     with torch.no_grad():
         out = loaded.model(**given)
         wanted = LabelSmoother(epsilon=0.1)(out, given["labels"])
-        ours = translation_loss(
-            loaded.model, encoded, rows, pad_id=loaded.anatomy.pad_id or 0, device="cpu",
-            label_smoothing=0.1,
-        )  # fmt: skip
-        plain = translation_loss(
-            loaded.model, encoded, rows, pad_id=loaded.anatomy.pad_id or 0, device="cpu"
-        )
-    tokens = weight(encoded, rows)
+        ours = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, rows, 0.1)
+        plain = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, rows)
+    tokens = SEQ2SEQ.weight(encoded, rows)
     assert tokens == int((given["labels"] >= 0).sum())
     torch.testing.assert_close(ours / tokens, wanted)
     torch.testing.assert_close(plain / tokens, out.loss)
@@ -97,10 +94,8 @@ def test_micro_batches_of_tokens_make_the_same_gradient(
     for cut in ([range(6)], [range(2), range(2, 5), range(5, 6)]):
         loaded.model.zero_grad()
         for part in cut:
-            loss = translation_loss(
-                loaded.model, encoded, list(part), pad_id=loaded.anatomy.pad_id or 0, device="cpu"
-            )
-            (loss / weight(encoded, range(6))).backward()
+            loss = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, part)
+            (loss / SEQ2SEQ.weight(encoded, range(6))).backward()
         gradients.append([p.grad.clone() for p in loaded.model.parameters() if p.grad is not None])
     # Dropout is 0 in this model. Its loss is taken in fp32, whatever the model computes in.
     for a, b in zip(*gradients, strict=True):
@@ -112,9 +107,13 @@ def test_padding_of_targets_is_passed_over(loaded: LoadedModel, words: TaskSpec)
     batch = pad_batch(encoded, [0, 1, 2], 7)
     assert batch["labels"].shape[1] == max(len(encoded.targets[i]) for i in range(3))  # type: ignore[index]
     forward = forward_for(loaded, Fleet(), Compute())
-    together = evaluate_alone(forward, encoded)
-    sums = [evaluate_alone(forward, encoded.select([i])) * weight(encoded, [i]) for i in range(6)]
-    assert together == pytest.approx(sum(sums) / weight(encoded, range(6)), rel=1e-5)
+    together = evaluate_alone(forward, encoded, SEQ2SEQ.collector)
+    sums = [
+        evaluate_alone(forward, encoded.select([i]), SEQ2SEQ.collector)
+        * SEQ2SEQ.weight(encoded, [i])
+        for i in range(6)
+    ]
+    assert together == pytest.approx(sum(sums) / SEQ2SEQ.weight(encoded, range(6)), rel=1e-5)
 
 
 def test_long_texts_are_cut_on_both_sides_and_counted(loaded: LoadedModel, words: TaskSpec) -> None:
@@ -188,7 +187,8 @@ def test_the_selection_part_of_a_translation_is_cut_whole(
 ) -> None:
     bench = caches.ProcessCache()
     whole = bench.parts(a_run(words, marian))
-    monkeypatch.setattr(caches, "MAX_SELECTION_PAIRS", 5)
+    few = replace(SEQ2SEQ, max_selection_examples=5)
+    monkeypatch.setattr(caches.objectives, "get", lambda kind: few)
     cut = bench.parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7

@@ -357,7 +357,7 @@ def test_a_run_is_cut_into_passes_as_alone(
     monkeypatch.setattr(PassSplitter, "split_training", noting)
     together(runs, tmp_path, bench=bench)
     assert told == {alone}
-    many = shared_model.SharedModel(runs[0], loaded, "cpu")
+    many = shared_model.SharedModel(runs[0], loaded, "cpu", objectives.get("classification"))
     assert many.place([shared_model.RunParameters(run) for run in runs])
     assert many.prepared.pass_tokens != alone  # it counts all of them
     many.remove_all()

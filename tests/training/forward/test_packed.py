@@ -24,14 +24,12 @@ from paretune.models.packing.attention_plan import AttentionSettings
 from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.models.packing.layout import GROUP_OVERHEAD_SCORES, AttentionRole, PackedLayout
 from paretune.models.packing.state import Packing
-from paretune.objectives.target_scale import fit_target_scale
 from paretune.training import session
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward import select
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
-from paretune.training.objective import sum_losses
 from paretune.training.precision import Compute
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
@@ -70,13 +68,13 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
                 parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.2)
     model = loaded.model.double().train()
     data = bench.encode(bench.parts(run).train, loaded, bench.source(run.model), 64)
-    labels = [data.labels[i] for i in ROWS]
-    scale_of = fit_target_scale(bench.parts(run).train)
+    objective = objectives.get(kind)
+    options = objective.loss_options(bench.parts(run).train)
 
     def asked() -> tuple[Tensor, list[Tensor]]:
         forward = forward_for(loaded, prepared.fleet, Compute())
         (found,) = forward([MicroBatch(data, ROWS)])
-        loss = sum_losses(found, labels, scale_of)
+        loss = objective.loss(found, data, ROWS, options)
         wanted = list(prepared.trained.values())
         made = torch.autograd.grad(loss, wanted, allow_unused=True)
         return found, [torch.zeros(1) if g is None else g for g in made]

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
+from support.plain_loss import SEQ2SEQ, plain_loss
+from support.run_configs import make_config
 from support.seq2seq_walk import TRAINED, Case, case, traces
 from support.tiny_marian import tiny_marian, tiny_pairs
 from support.tiny_tasks import silent, tiny_run
@@ -22,6 +24,7 @@ from paretune.models.dropout.rates import set_dropout
 from paretune.models.dropout.rng import DropoutRng
 from paretune.models.load import LoadedModel
 from paretune.models.structure.language_model import shift_right
+from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, TaskSpec
 from paretune.training.caches import ProcessCache
@@ -29,15 +32,14 @@ from paretune.training.evaluation.generate import generate
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward import select
 from paretune.training.forward.micro_batch import MicroBatch, StepBatch
+from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for, packing_disabled
 from paretune.training.forward.seq2seq import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.loop import accumulate_gradients
-from paretune.training.objective import collate_tensors, translation_loss, weight
 from paretune.training.optimiser import RunOptimizer
 from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
-from paretune.training.run_config import RunConfig
 from paretune.training.trainer import train_run
 
 PACKED = ("marian", "bart", "mbart", "m2m100")
@@ -85,7 +87,7 @@ def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
 
 def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]:
     """Scores and tokens of a padded batch, one target after another, without its padding."""
-    given = collate_tensors(data, order, one.anatomy.pad_id or 0, "cpu")
+    given = to_tensors(pad_batch(data, order, one.anatomy.pad_id or 0), "cpu")
     labels = given.pop("labels")
     logits = one.model(**given, decoder_input_ids=shift_right(one.model, labels)).logits
     return logits[labels >= 0], labels[labels >= 0]
@@ -95,7 +97,7 @@ def scored(one: Case, batches: list[MicroBatch], fleet: Fleet) -> list[tuple[Ten
     """Scores and tokens of each run's pairs, packed."""
     forward = PackedSeq2SeqForward(one.model, fleet, Compute(), PassSplitter(fleet, "cpu"))
     return [
-        (torch.nn.functional.linear(own.hidden, own.weight, own.bias), own.tokens)
+        (torch.nn.functional.linear(own.hidden, own.weight, own.bias), own.labels)
         for own in forward(batches)
     ]
 
@@ -147,11 +149,11 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
 def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
     """Also M2M100's, which has no function for it."""
     one, data = case("untuned", family), pairs_of(5)
-    told: dict[str, Any] = {"pad_id": one.anatomy.pad_id or 0, "device": "cpu"}
+    pad_id = one.anatomy.pad_id or 0
     with torch.no_grad():
-        ours = translation_loss(one.model, data, list(range(5)), **told)
-        wanted = one.model(**collate_tensors(data, list(range(5)), told["pad_id"], "cpu")).loss
-    torch.testing.assert_close(ours / weight(data, range(5)), wanted)
+        ours = plain_loss(one.model, pad_id, data, range(5))
+        wanted = one.model(**to_tensors(pad_batch(data, range(5), pad_id), "cpu")).loss
+    torch.testing.assert_close(ours / SEQ2SEQ.weight(data, range(5)), wanted)
 
 
 def test_what_cannot_be_packed_is_padded() -> None:
@@ -172,7 +174,7 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
     batches = [draw.sample(range(40), 8) for _ in range(20)]
     found = []
     run = tiny_run(TaskSpec(name="none"), Path("none"), training={"batch_size": 8})
-    config = RunConfig(run=run, device="cpu", micro_batch=8, num_classes=WORDS)
+    config = make_config(run, "translation", num_classes=WORDS)
     for packs in (True, False):
         one = case(method, family)
         made = prepared(one)
@@ -207,7 +209,7 @@ def test_a_run_is_that_of_padded_batches(
 
     def noted(self: PackedSeq2SeqForward, batches: Any) -> Any:
         found = call(self, batches)
-        seen.append(len(found[0].tokens))
+        seen.append(len(found[0].labels))
         return found
 
     monkeypatch.setattr(PackedSeq2SeqForward, "__call__", noted)
@@ -263,7 +265,7 @@ def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: P
     settings = Generation(max_new_tokens=9)
 
     def token_loss() -> Any:
-        return evaluate_alone(forward_for(loaded, made.fleet, Compute()), data)
+        return evaluate_alone(forward_for(loaded, made.fleet, Compute()), data, SEQ2SEQ.collector)
 
     def texts() -> list[str]:
         return generate(loaded, made.fleet, Compute(), data, settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.run_configs import make_config
 from support.tiny_tasks import tiny_run, tiny_task
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
@@ -20,7 +21,6 @@ from paretune.training.fleet import capacity
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.splitting import EVALUATION_TOKENS, PassSplitter, device_kind
-from paretune.training.run_config import RunConfig
 
 LENGTHS = np.random.default_rng(0).integers(20, 512, 64).tolist()
 SHAPE = ModelShape(40_000_000, 10_000_000, 8_000_000, 384, 6, 12, 0, packs=False)
@@ -39,13 +39,9 @@ def test_a_gpu_takes_as_few_passes_as_the_micro_batch_allows(
     fleet = Fleet(packing=Packing() if packed else None)
 
     def split(device: str, size: int) -> list[list[int]]:
-        config = RunConfig(
-            run=tiny_run(TaskSpec(name="none"), Path("none")),
-            device=device,
-            micro_batch=size,
-            num_classes=2,
-            pass_overhead_tokens=pass_overhead_tokens(1, 10, device),
-        )
+        run = tiny_run(TaskSpec(name="none"), Path("none"))
+        overhead = pass_overhead_tokens(1, 10, device)
+        config = make_config(run, device=device, micro_batch=size, pass_overhead_tokens=overhead)
         batch = StepBatch(examples(), range(64), 0, config)
         split = PassSplitter(fleet, device).split_training([batch])
         return [list(one.indices) for (one,) in split]

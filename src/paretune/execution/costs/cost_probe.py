@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from paretune import objectives
 from paretune.measuring.clock import MIN_STEPS, StepClock
 from paretune.measuring.components import ActivationMeter, measure_components
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
@@ -20,7 +21,6 @@ from paretune.measuring.environment import describe_device, describe_environment
 from paretune.measuring.file_size import count_safetensors_bytes
 from paretune.measuring.memory import PeakMeter, warm_libraries
 from paretune.models.kernels import policy
-from paretune import objectives
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache

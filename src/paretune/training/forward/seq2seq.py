@@ -17,9 +17,9 @@ from torch import Tensor
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.language_model import lm_head, shift_right
 from paretune.objectives.collate import IGNORE_INDEX, pad_batch
+from paretune.objectives.token_outputs import TokenStates
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
 from paretune.training.forward.packed import pack_inputs, packing_of, row_counts
-from paretune.objectives.token_outputs import TokenStates
 from paretune.training.precision import Compute
 
 

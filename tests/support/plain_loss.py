@@ -1,0 +1,28 @@
+"""The loss of translations by the plain forward path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from paretune import objectives
+from paretune.methods.core.run_axis import Fleet
+from paretune.objectives import LossOptions
+from paretune.objectives.encoding import Encoded
+from paretune.training.forward.micro_batch import MicroBatch
+from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.precision import Compute
+
+SEQ2SEQ = objectives.get("translation")
+
+
+def plain_loss(
+    model: Any, pad_id: int, data: Encoded, rows: Sequence[int], label_smoothing: float = 0.0
+) -> Tensor:
+    """Summed over the target tokens of some examples, in nats."""
+    forward = PlainForward(model, Fleet(), Compute(), pad_id, PlainSplitter())
+    (outputs,) = forward([MicroBatch(data, rows)])
+    options = LossOptions(label_smoothing=label_smoothing)
+    return SEQ2SEQ.loss(outputs, data, rows, options)
