@@ -21,6 +21,8 @@ from paretune.models.load import LoadedModel
 from paretune.models.packing.apply import apply_packing, can_pack, count_offsets_by_layer
 from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.models.packing.state import Packing
+from paretune.objectives.collate import pad_batch
+from paretune.objectives.objective import Collate
 from paretune.training.forward.micro_batch import Forward
 from paretune.training.forward.packed import PackedForward
 from paretune.training.forward.padded import PaddedForward
@@ -80,7 +82,7 @@ def make_forward(
 def forward_for(
     loaded: LoadedModel, fleet: Fleet, compute: Compute, collate: Collate = pad_batch
 ) -> Forward:
-    """The path of a run alone through a model as it is: packed, or padded in tight micro-batches."""
+    """The path of a run alone through a model as it is: packed, or in tight padded batches."""
     splitter = PassSplitter(fleet, compute.device)
     if fleet.packing is not None:
         return _make_packed(loaded, fleet, compute, splitter)
