@@ -9,14 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from paretune.testing.tiny_models import tiny_model
-
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study
+from paretune.testing.tiny_models import tiny_model
 
 WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
 STUDY = """# The study of a frozen store: small, and with something of everything that a store keeps.

@@ -86,7 +86,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     bert, roberta, xlm-roberta, camembert, distilbert, deberta-v2, electra, modernbert. Width 32
     (electra's embeddings 16), 4 heads, 2 layers (modernbert 3), 128 tokens at most.
     """
-    from support.tiny_models import tiny_model as write
+    from paretune.testing.tiny_models import tiny_model as write
 
     made: dict[str, Path] = {}
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_marian import tiny_marian, tiny_pairs
 
 from paretune.models.load import quiet_transformers
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 QUICK = ["--model", "tiny", "--rounds", "1", "--batches", "2", "--batch", "4", "--threads", "1"]

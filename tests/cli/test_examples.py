@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support.six_tasks import release
-from support.tiny_marian import sentences, tiny_marian
 from support.tiny_study import as_file, command, finish, superglue
 
 from paretune.contrib.paper import preset
 from paretune.study import Study
+from paretune.testing.tiny_marian import sentences, tiny_marian
 from paretune.verbs.report import report
 from paretune.verbs.study_input import shipped_studies
 

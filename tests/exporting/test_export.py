@@ -14,11 +14,9 @@ from typing import Any
 import peft
 import pytest
 import torch
-from support.contract_walk import IN_PEFT, MERGED, METHODS
+from support.contract_places import IN_PEFT, MERGED, METHODS
 from support.tiny_runs import a_run
 from support.tiny_study import finish, small
-from support.tiny_tasks import small as small_options
-from support.tiny_tasks import tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
@@ -29,6 +27,8 @@ from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.exporting.usage_snippets import UsageSnippet
 from paretune.models.sources.resolve import resolve_source
 from paretune.store import Store
+from paretune.testing.tiny_tasks import small as small_options
+from paretune.testing.tiny_tasks import tiny_task
 from paretune.verbs.export import export as export_if_learnt
 
 TRAINED = [

@@ -16,13 +16,13 @@ import peft
 import pytest
 import transformers
 from support.tiny_study import as_file, command, finish, small
-from support.tiny_tasks import tiny_task
 
 from paretune.analysis.weight_retention import sort_by_priority
 from paretune.errors import StoreError, StudyError
 from paretune.exporting import atomic_folder
 from paretune.store import Store
 from paretune.study import Study
+from paretune.testing.tiny_tasks import tiny_task
 from paretune.verbs.export import export
 
 

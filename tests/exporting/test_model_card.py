@@ -17,10 +17,7 @@ from typing import Any
 
 import pytest
 from support.six_tasks import release
-from support.tiny_marian import tiny_pairs
 from support.tiny_study import finish, small
-from support.tiny_tasks import WORDS, tiny_task
-from support.translator_folders import translator_folder
 
 from paretune.data.example import Dataset
 from paretune.exporting import usage_snippets
@@ -28,6 +25,9 @@ from paretune.store import Store
 from paretune.study import Study, TaskSpec
 from paretune.tasks import available
 from paretune.tasks import load_dataset as load_task
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_tasks import WORDS, tiny_task
+from paretune.testing.translator_folders import translator_folder
 from paretune.verbs.export import export
 
 FORMS = ("peft", "merged", "paretune")

@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_marian import tiny_pairs
 from support.tiny_study import finish
-from support.translator_folders import translator_folder
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import paretune
@@ -19,6 +17,8 @@ from paretune.errors import MethodError
 from paretune.store import Store
 from paretune.study import Study
 from paretune.tasks import load_dataset as load_task
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.translator_folders import translator_folder
 from paretune.verbs.export import export
 
 FORMS = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.tiny_study import as_file, command, finish, small
-from support.tiny_tasks import tiny_task
+from paretune.testing.tiny_tasks import tiny_task
 
 import paretune
 from paretune.execution import weight_budget
@@ -141,7 +141,7 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
-    from support.tiny_tasks import tiny_run
+    from paretune.testing.tiny_tasks import tiny_run
 
     from paretune.execution.run_executor import make_training_executor
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from safetensors.torch import load as from_bytes
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.measuring.devices import query_gpu, resolve_device
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import transformers
-from support.tiny_models import _tokenizer
 from support.tiny_study import as_file, command, small
 
 from paretune import objectives
@@ -19,6 +18,7 @@ from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
+from paretune.testing.tiny_models import _tokenizer
 
 DEEP = 200_000
 ALL = ("check", "plan", "run")

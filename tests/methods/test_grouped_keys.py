@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from support.tiny_models import _tokenizer
-from support.tiny_tasks import tiny_run, tiny_task
 
+from paretune.testing.tiny_models import _tokenizer
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run

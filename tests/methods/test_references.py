@@ -10,8 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft.optimizers import create_loraplus_optimizer
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune import objectives
@@ -22,6 +20,8 @@ from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
 from paretune.objectives.collate import pad_batch
 from paretune.study import ModelSpec, Run
+from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.optimiser import make_adamw
 from paretune.training.prepare import PreparedModel, prepare

@@ -11,16 +11,16 @@ from typing import Any
 import peft
 import pytest
 import torch
-from support.contract_places import TODAY
-from support.contract_walk import IN_PEFT, MERGED, unsettle
+from support.contract_places import IN_PEFT, MERGED, TODAY
 from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
-from support.tiny_translators import TRANSLATORS, tiny_translator
-from support.zero_effect import ZERO, without_effect
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
 from paretune.methods import prompt
 from paretune.methods.core.run_axis import Fleet
+from paretune.testing.method_walk import unsettle
+from paretune.testing.tiny_translators import TRANSLATORS, tiny_translator
+from paretune.testing.zero_effect import ZERO, without_effect
 
 FAMILIES = ("marian", "t5", "mbart")
 OTHERS = ("lora", "prefix", "layer_norm")

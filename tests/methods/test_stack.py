@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_tasks import tiny_run, tiny_task
 from torch import nn
 
 from paretune import methods
@@ -18,6 +17,7 @@ from paretune.methods.core import options as method_options
 from paretune.objectives.collate import pad_batch
 from paretune.planning.context import choose_learning_rates
 from paretune.study import MethodSpec
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import peft
 import pytest
-import test_contract as contract
+import test_contract as in_house
 import torch
-from support.contract_walk import Walk, objective, walk_of, walked
-from support.two_runs import Both
 
 from paretune import methods
 from paretune.errors import MethodError
@@ -21,11 +19,13 @@ from paretune.methods.core.modules_to_save import find_modules_to_save
 from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
+from paretune.testing.method_walk import Walk, objective, walk_of, walked
+from paretune.testing.two_runs import Both
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet
 from paretune.training.prepare import prepare
 
-float64 = contract.float64
+contract = in_house.TestMethods()
 PATTERNS = {
     "rank": 3,
     "alpha": 5.0,
@@ -61,7 +61,7 @@ def bench() -> ProcessCache:
 
 @pytest.fixture(scope="module")
 def checkpoint(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    give: Any = contract.checkpoint.__wrapped__
+    give: Any = in_house.checkpoint.__wrapped__
     found: Callable[[str], Path] = give(request, tmp_path_factory)
     return found
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_marian import tiny_marian
 
 from paretune import objectives
 from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.load import LoadedModel, load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
+from paretune.testing.tiny_marian import tiny_marian
 
 MAPS = Path("/proc/self/maps")
 

@@ -8,7 +8,6 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.tiny_models import FAMILIES, SENTENCES
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import objectives
@@ -16,6 +15,7 @@ from paretune.errors import ModelError
 from paretune.models.load import load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec, derive_seed
+from paretune.testing.tiny_models import FAMILIES, SENTENCES
 
 KINDS = ("classification", "multiple_choice")
 DENSE = {"classifier.dense", "classifier.out_proj"}

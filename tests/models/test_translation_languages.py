@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_marian import tiny_marian
 
 from paretune import objectives
 from paretune.errors import ModelError
@@ -14,6 +13,7 @@ from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.models.translation_languages import TranslationDirection, set_languages
 from paretune.study import ModelSpec
+from paretune.testing.tiny_marian import tiny_marian
 
 
 class Told:

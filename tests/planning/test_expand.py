@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_tasks import tiny_task
 
 from paretune.errors import MethodError, StudyError
 from paretune.methods import lora
@@ -17,6 +16,7 @@ from paretune.planning.context import StudyContext, choose_learning_rates
 from paretune.planning.expand import PlannedRun, count_folds, expand_study
 from paretune.store.record import Record
 from paretune.study import MethodSpec, Study
+from paretune.testing.tiny_tasks import tiny_task
 
 METHODS = ("full", "lora", "prompt")
 

@@ -8,9 +8,6 @@ from typing import Any
 
 import pytest
 from support import tiny_study
-from support.tiny_marian import tiny_marian, tiny_pairs
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import small, tiny_run, tiny_task
 
 from paretune import methods, objectives
 from paretune.errors import ModelError
@@ -20,6 +17,9 @@ from paretune.planning import predicted_cost, preflight
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import Study
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
 from paretune.training import caches
 from paretune.training.caches import ProcessCache
 from paretune.verbs.plan import plan

@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import tiny_models, tiny_study
-from support.tiny_marian import tiny_marian, tiny_pairs
-from support.tiny_tasks import tiny_run, tiny_task
+from support import tiny_study
 
 from paretune.measuring import devices
 from paretune.measuring.compute_cost import ComputeCost
@@ -16,6 +14,9 @@ from paretune.planning.context import NO_MODEL, StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.testing import tiny_models
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.splitting import MAX_STACK_TOKENS
 

@@ -8,9 +8,30 @@ from typing import Any
 
 import pytest
 
-from support.contract_walk import METHODS, PLACES, serves
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import KINDS
+from paretune import methods, objectives
+from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_tasks import KINDS
+from paretune.testing.translator_folders import TRANSLATORS
+from support.guarantees import REAL, REAL_TRANSLATOR
+
+METHODS = tuple(
+    n for n, method in methods.available().items() if isinstance(method, methods.Method)
+)
+PLACES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(FAMILIES, KINDS),
+    REAL: KINDS[:1],
+    **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), ("translation",)),
+}
+"""The kinds of task of each family, and of the real models."""
+IN_PEFT = tuple(name for name in METHODS if methods.get(name).to_peft is not None)
+MERGED = tuple(name for name in METHODS if methods.get(name).merge is not None)
+"""Methods whose export PEFT opens, and those that become a part of the weights."""
+
+
+def serves(method: str, kind: str) -> bool:
+    """Whether a method may stand in a study of such a task."""
+    return methods.refusal(methods.get(method), objectives.get(kind), tabular=False) == ""
+
 
 TODAY = datetime.date.fromisoformat(os.environ["PARETUNE_TEST_DAY"]).toordinal()
 ROTATING = FAMILIES[1:][TODAY % (len(FAMILIES) - 1)], KINDS[TODAY % len(KINDS)]

@@ -2,7 +2,7 @@
 
 (With "=": before it knows this option, pytest would take a page that stands alone for a test file.)
 
-A test marked ``guarantee(LETTER)`` proves that clause for the place in its parameters: a tuple
+A test marked ``@clause(LETTER)`` proves that clause for the place in its parameters: a tuple
 (method, family, kind). It may record ``EXCUSED`` (the method may not do this: it passed because
 the refusal is as it should be), ``NOTE`` (it is proven, in a certain form) or ``UNSERVED`` (no
 study may ask for it there), each with its words.
@@ -20,24 +20,11 @@ from typing import Any
 
 import pytest
 
-CLAUSES = {
-    "S": "starts where its file says: at the base model bit for bit, or away from it",
-    "T": "trains the tensors that it declares; their count is the formula's",
-    "H": "the whole head is trained, kept and counted",
-    "F": "frozen tensors keep their bits",
-    "G": "every trained tensor gets a gradient, and moves",
-    "N": "through the whole model in float64, gradients are those of finite differences",
-    "L": "saved and loaded, a run answers bit for bit as it did",
-    "M": "merged into a plain checkpoint, opened by `transformers`: the same logits",
-    "U": "taken out, it leaves the base bit for bit, and a next run on it is not disturbed",
-    "X": "PEFT opens the export, head included, with the same logits, saves it, and it comes back",
-    "Z": "without effect, it is the base",
-    "P": "padding and batch size do not change logits",
-    "B": "beside another run on the same backbone: logits and gradients (float64) as alone",
-}
+from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE
+
 REAL, REAL_TRANSLATOR = "e5-small-sl-en", "marian-small-sl-en"
 """The real models, in the folder of development data."""
-EXCUSED, NOTE, UNSERVED = "excused", "note", "unserved"
+UNSERVED = "unserved"
 
 ASKED = "guarantees"
 """Where a report has the clauses of its test, each with its place."""
@@ -109,14 +96,26 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Collector(page))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of clauses can be chosen by the marker ``guarantee``."""
+    for item in items:
+        if _clauses(item):
+            item.add_marker("guarantee")
+
+
+def _clauses(item: pytest.Item) -> str:
+    """The letters that a test proves (``paretune.testing.clauses``), or ""."""
+    return str(vars(getattr(item, "function", _clauses)).get("clauses", ""))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Write on the report what its test is asked to prove."""
     report = yield
-    asked = [mark.args[0] for mark in item.iter_markers("guarantee")]
-    if asked:
+    clauses = _clauses(item)
+    if clauses:
         given = item.callspec.params  # type: ignore[attr-defined]
         setattr(
-            report, ASKED, [(clause, given.get("walk", given.get("place"))) for clause in asked]
+            report, ASKED, [(clause, given.get("walk", given.get("place"))) for clause in [clauses]]
         )
     return report

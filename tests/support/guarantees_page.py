@@ -30,7 +30,7 @@ class Scope:
 
 def everything() -> Scope:
     """All methods, and all families and real models with their kinds."""
-    from support.contract_walk import METHODS, PLACES
+    from support.contract_places import METHODS, PLACES
 
     return Scope(tuple(sorted(METHODS)), PLACES)
 

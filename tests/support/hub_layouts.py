@@ -23,7 +23,7 @@ import transformers
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from support.tiny_models import SENTENCES
+from paretune.testing.tiny_models import SENTENCES
 
 SMALL = 1000
 """Pieces of a small vocabulary, before the special tokens."""

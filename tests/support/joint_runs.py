@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load as safetensors
 
 from paretune.study import Run
+from paretune.testing.tiny_tasks import silent
 from paretune.training.caches import ProcessCache
 from paretune.training.job import Outcome
 from paretune.training.trainer import Trainer, train_run
-from support.tiny_tasks import silent
 
 
 @dataclass

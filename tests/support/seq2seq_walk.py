@@ -13,8 +13,8 @@ from paretune.methods.core import options as method_options
 from paretune.methods.core.injection import Injection
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
-from support.contract_walk import unsettle
-from support.tiny_translators import WORDS, tiny_translator
+from paretune.testing.method_walk import unsettle
+from paretune.testing.tiny_translators import WORDS, tiny_translator
 
 SMALL = {"rank": 2, "num_virtual_tokens": 3, "reduction_factor": 8, "encoder_hidden_size": 8}
 TRAINED = tuple(

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.run_configs import make_config
-from support.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune.objectives.encoding import Encoded

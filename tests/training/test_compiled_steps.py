@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import StoreError
 from paretune.exporting.weights import load_or_retrain
 from paretune.models.kernels import policy
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.record import Record
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.job import Outcome
 from paretune.training.trainer import train_run
 

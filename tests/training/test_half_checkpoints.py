@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.tiny_marian import tiny_marian, tiny_pairs
-from support.tiny_tasks import tiny_run, tiny_task
 from transformers import PreTrainedModel
 
 from paretune.models.bf16_weights import bf16_model_bytes
@@ -17,6 +15,8 @@ from paretune.models.load import checkpoint_dtype
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
 from paretune.study import ModelSpec
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 
 

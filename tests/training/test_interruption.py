@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from support.joint_runs import Job, equal
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import loop, run_state, session
 from paretune.training.fleet import shared_model
 from paretune.training.interruption import defer_interrupts, interrupt

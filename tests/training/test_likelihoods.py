@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from support.tiny_marian import tiny_marian, tiny_pairs
 
 from paretune.study import MethodSpec, ModelSpec, Run, Study, Training
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.training.caches import ProcessCache
 from paretune.training.dry_run import DirectionLosses, compare_directions
 from paretune.training.prepare import prepare

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
 from support.run_configs import make_config
-from support.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
 from paretune.objectives.collate import pad_batch

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load as from_bytes
 from support.run_configs import make_config
-from support.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import MethodError
 from paretune.study import TaskSpec

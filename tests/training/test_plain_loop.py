@@ -10,8 +10,6 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import tiny_run, tiny_task
 from transformers import (
     Trainer,
     get_constant_schedule_with_warmup,
@@ -25,6 +23,8 @@ from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import load_model, reset_head
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
+from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.optimiser import make_adamw
 from paretune.training.prepare import prepare

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_study import finish, small
-from support.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune

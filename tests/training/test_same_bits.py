@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.study import Run
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.job import Outcome
 from paretune.training.slot import TrainerOptions

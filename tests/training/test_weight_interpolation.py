@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
-from support.tiny_marian import tiny_marian, tiny_pairs
-from support.tiny_tasks import silent, tiny_run, tiny_task
 from torch import nn
 
 from paretune.errors import StudyError
 from paretune.study import Study, Training
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.slot import TrainerOptions
 from paretune.training.trainer import train_run
 from paretune.training.weight_interpolation import Interpolation, choose_share, copy_start

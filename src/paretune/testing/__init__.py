@@ -2,21 +2,51 @@
 
 A plug-in's test file::
 
-    from paretune.testing import StorageContract
+    from paretune.testing import MethodContract
 
-    class TestMyStorage(StorageContract):
-        def open(self, folder):
-            return MyStorage(folder)
+    class TestSsf(MethodContract):
+        method = METHOD
 
-Needs pytest; nothing in the package imports it.
+Needs pytest; nothing in the package imports it. The other modules make what the suites need: tiny
+models with random weights, tiny tasks, runs on them. Nothing is downloaded.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+if TYPE_CHECKING:
+    from paretune.testing.executors import ExecutorContract
+    from paretune.testing.methods import MethodContract
+    from paretune.testing.metrics import MetricContract
+    from paretune.testing.objectives import ObjectiveContract
+    from paretune.testing.storages import StorageContract
+
+__all__ = [
+    "ExecutorContract",
+    "MethodContract",
+    "MetricContract",
+    "ObjectiveContract",
+    "StorageContract",
+]
+
+_MODULES = {
+    "ExecutorContract": "executors",
+    "MethodContract": "methods",
+    "MetricContract": "metrics",
+    "ObjectiveContract": "objectives",
+    "StorageContract": "storages",
+}
+
 # Failures show both sides, as in a test file.
-pytest.register_assert_rewrite(f"{__name__}.executors", f"{__name__}.storages")
+pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in _MODULES.values()))
 
-from paretune.testing.executors import ExecutorContract  # noqa: E402
-from paretune.testing.storages import StorageContract  # noqa: E402
 
-__all__ = ["ExecutorContract", "StorageContract"]
+def __getattr__(name: str) -> Any:
+    """A suite, imported when it is asked for: not every one needs torch."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from support.six_tasks import release, six
-from support.tiny_marian import sentences, tiny_marian, tiny_pairs
 from support.tiny_study import as_file, command, finish
 
 from paretune.contrib.slobench import translation_submission
@@ -20,6 +19,7 @@ from paretune.errors import DataError, StudyError
 from paretune.exporting.predict import Translations
 from paretune.store import Store
 from paretune.study import Study
+from paretune.testing.tiny_marian import sentences, tiny_marian, tiny_pairs
 from paretune.verbs import report as reports
 
 

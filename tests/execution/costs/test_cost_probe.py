@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
 from paretune.execution.costs.cost_probe import measure_cost

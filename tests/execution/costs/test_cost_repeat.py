@@ -10,7 +10,7 @@ import pytest
 from support import fake_records, tiny_study
 from support.fake_worker import FakeExecutor
 from support.tiny_runs import STUDY, a_run, a_store, runs
-from support.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction

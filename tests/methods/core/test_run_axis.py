@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.tiny_tasks import small, tiny_run, tiny_task
-from support.two_runs import Both
 from torch import Tensor
 
 from paretune import objectives
 from paretune.methods.core.run_axis import Fleet, per_run_linear, per_run_rows, per_run_vector
 from paretune.models.load import LoadedModel, load_model
 from paretune.study import derive_seed
+from paretune.testing.tiny_tasks import small, tiny_run, tiny_task
+from paretune.testing.two_runs import Both
 from paretune.training.caches import ProcessCache
 
 METHODS = [

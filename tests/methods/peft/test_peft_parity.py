@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import ks_2samp
 from support.peft_tensors import TENSORS, tensors
-from support.tiny_tasks import tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune import methods, objectives
@@ -21,6 +20,7 @@ from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.collate import pad_batch
 from paretune.study import ModelSpec, Run
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import PreparedModel, prepare
 

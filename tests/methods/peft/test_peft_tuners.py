@@ -17,10 +17,7 @@ import pytest
 import torch
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors.torch import load as from_bytes
-from support import contract_walk
-from support.contract_walk import Walk, walk_of
 from support.peft_small import SMALL
-from support.tiny_tasks import silent
 from transformers import AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
 from paretune import methods
@@ -29,6 +26,9 @@ from paretune.exporting import formats
 from paretune.exporting.restore import restore_run
 from paretune.methods.core.options import parse_options
 from paretune.methods.peft.supported import REFUSED, SUPPORTED
+from paretune.testing import method_walk as contract_walk
+from paretune.testing.method_walk import Walk, walk_of
+from paretune.testing.tiny_tasks import silent
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
@@ -70,9 +70,9 @@ def merged(seen: Walk) -> torch.Tensor | None:
     model = ours.loaded.model
     if reason := UNMERGED.get((seen.method, model.config.model_type)):
         with pytest.raises(MethodError, match=reason):
-            seen.module.merge(model, ours.injection)
+            seen.value.merge(model, ours.injection)
         return None
-    seen.module.merge(model, ours.injection)
+    seen.value.merge(model, ours.injection)
     assert list(dict(model.named_modules())) == list(dict(seen.loaded().model.named_modules()))
     return seen.answers(ours.loaded)
 
@@ -189,7 +189,7 @@ def test_pissa_by_iterations_is_that_of_its_seed(
     for merge in (False, True):
         ours = restore_run(run, seen.task, source, weights)
         if merge:
-            seen.module.merge(ours.loaded.model, ours.injection)
+            seen.value.merge(ours.loaded.model, ours.injection)
         found = seen.answers(ours.loaded)
         torch.testing.assert_close(found, torch.tensor(told), rtol=0, atol=1e-4)
     reasons = formats.explain_forms(run, seen.task, source)

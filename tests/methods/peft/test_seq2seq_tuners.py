@@ -9,11 +9,11 @@ import pytest
 import torch
 from support.peft_small import SMALL
 from support.seq2seq_walk import case
-from support.tiny_translators import tiny_translator
 
 from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods.peft.supported import SUPPORTED
+from paretune.testing.tiny_translators import tiny_translator
 
 SERVING = [
     n

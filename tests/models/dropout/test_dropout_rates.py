@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.tiny_models import FAMILIES
+from paretune.testing.tiny_models import FAMILIES
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 

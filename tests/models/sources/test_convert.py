@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny_marian import tiny_marian
 
 from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
+from paretune.testing.tiny_marian import tiny_marian
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from support.contract_walk import METHODS, serves
+from support.contract_places import METHODS, serves
 from support.hub_layouts import LAYOUTS, hub_layout
-from support.tiny_marian import tiny_pairs
 from support.tiny_study import as_file, command, finish, small, two_files
-from support.tiny_tasks import small as small_options
 
 from paretune import objectives
 from paretune.errors import ModelError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec, Study
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_tasks import small as small_options
 
 FEW = ("full", "lora", "prompt", "untuned")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from support.tiny_models import FAMILIES, POSITIONS
 from torch import nn
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
@@ -16,6 +15,7 @@ from paretune.models.structure.anatomy import (
     find_target_modules,
     read_anatomy,
 )
+from paretune.testing.tiny_models import FAMILIES, POSITIONS
 
 KINDS = {
     "classification": AutoModelForSequenceClassification,

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 import transformers
-from support.tiny_translators import (
+from paretune.testing.tiny_translators import (
     DECODER_LAYERS,
     ENCODER_LAYERS,
     HEADS,

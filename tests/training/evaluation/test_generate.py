@@ -11,7 +11,7 @@ import pytest
 import sacrebleu
 import torch
 from support.plain_loss import SEQ2SEQ, plain_loss
-from support.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from transformers.trainer_pt_utils import LabelSmoother
 
 from paretune import objectives

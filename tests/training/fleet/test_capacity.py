@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.data.batch import stack_passes
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.splitting import MAX_STACK_TOKENS

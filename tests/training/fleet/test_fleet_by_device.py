@@ -10,11 +10,11 @@ import pytest
 import torch
 import transformers
 from support.joint_runs import alone, equal, together
-from support.tiny_marian import tiny_marian, tiny_pairs
-from support.tiny_models import _tokenizer, _unsettle
-from support.tiny_tasks import tiny_run, tiny_task
 
 from paretune.models.packing.encoder import PACKED_ENCODERS
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_models import _tokenizer, _unsettle
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward

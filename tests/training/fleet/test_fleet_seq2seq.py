@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from support.joint_runs import alone, equal, together
-from support.tiny_marian import tiny_pairs
-from support.tiny_tasks import tiny_run
-from support.translator_folders import translator_folder
 
 from paretune.study import Generation, Run
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_tasks import tiny_run
+from paretune.testing.translator_folders import translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots, fleet_key
 from paretune.training.forward.seq2seq import PackedSeq2SeqForward

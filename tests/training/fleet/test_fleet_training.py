@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from support.joint_runs import Job, alone, equal, together
-from support.tiny_tasks import silent, small, tiny_run, tiny_task
 
 from paretune import methods, objectives
 from paretune.errors import StaleClaimError
 from paretune.study import MethodSpec, Run
+from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import shared_model
 from paretune.training.fleet.capacity import count_slots, fleet_key

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from support.joint_runs import together
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune import objectives
 from paretune.errors import StudyError
@@ -20,6 +19,7 @@ from paretune.models.packing.activation_cache import load_or_compute
 from paretune.models.packing.layer_skipping import count_frozen_layers
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import shared_model
 from paretune.training.forward import activation_cache

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as from_bytes
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune import methods, objectives
 from paretune.study import Study, compute_run_id
+from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run

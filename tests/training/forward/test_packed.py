@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.tiny_marian import tiny_pairs
-from support.tiny_tasks import silent, tiny_run, tiny_task
-from support.translator_folders import translator_folder
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.testing.translator_folders import translator_folder
 from torch import Tensor
 
 from paretune import methods, objectives

@@ -13,10 +13,6 @@ from safetensors.torch import load as from_bytes
 from support.plain_loss import SEQ2SEQ, plain_loss
 from support.run_configs import make_config
 from support.seq2seq_walk import TRAINED, Case, case, traces
-from support.tiny_marian import tiny_marian, tiny_pairs
-from support.tiny_tasks import silent, tiny_run
-from support.tiny_translators import WORDS
-from support.translator_folders import translator_folder
 from torch import Tensor
 
 from paretune.methods.core.run_axis import Fleet
@@ -27,6 +23,10 @@ from paretune.models.structure.language_model import shift_right
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation, TaskSpec
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
+from paretune.testing.tiny_tasks import silent, tiny_run
+from paretune.testing.tiny_translators import WORDS
+from paretune.testing.translator_folders import translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate
 from paretune.training.evaluation.predict import evaluate_alone

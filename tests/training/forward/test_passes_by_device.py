@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.run_configs import make_config
-from support.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
 from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost

@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune import methods, objectives
+from paretune import methods
 from paretune.exporting.restore import TaskSignature, restore_run
-from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.study import Generation, Run
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_tasks import silent, small, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.evaluation.predict import evaluate_alone
@@ -36,30 +37,8 @@ from paretune.training.optimiser import make_adamw
 from paretune.training.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.trainer import train_run
-from support.guarantees import REAL, REAL_TRANSLATOR
-from support.tiny_marian import tiny_pairs
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import KINDS, silent, small, tiny_run, tiny_task
-from support.translator_folders import TRANSLATORS
 
-METHODS = tuple(
-    n for n, method in methods.available().items() if isinstance(method, methods.Method)
-)
 TRANSLATION = "translation"
-PLACES: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(FAMILIES, KINDS),
-    REAL: KINDS[:1],
-    **dict.fromkeys((*TRANSLATORS, REAL_TRANSLATOR), (TRANSLATION,)),
-}
-"""The kinds of task of each family, and of the real models."""
-IN_PEFT = ("dora", "ia3", "layer_norm", "loha", "lokr", "lora", "p_tuning", "prompt")
-MERGED = ("bitfit", "dora", "ia3", "layer_norm", "loha", "lokr", "lora", "stack")
-"""Methods whose export PEFT opens, and those that become a part of the weights."""
-
-
-def serves(method: str, kind: str) -> bool:
-    """Whether a method may stand in a study of such a task."""
-    return methods.refusal(methods.get(method), objectives.get(kind), tabular=False) == ""
 
 
 def nothing() -> Tensor:
@@ -100,8 +79,11 @@ class Walk:
     """Translations of the test part at the stages above; of other kinds none."""
 
     @property
-    def module(self) -> Any:
-        return methods.get(self.method)
+    def value(self) -> methods.Method:
+        """The method's own value."""
+        value = methods.get(self.method)
+        assert isinstance(value, methods.Method)
+        return value
 
     @property
     def task(self) -> TaskSignature:
@@ -219,8 +201,8 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     loaded = seen.loaded()
     seen.look("base", loaded)
     before, pristine = list(dict(loaded.model.named_parameters())), loaded.backbone_digest()
-    options = method_options.parse_options(method, seen.module.options, run.method.options)
-    seen.count = seen.module.count_parameters(loaded.model, loaded.anatomy, options)
+    configured = methods.configure_method(run.method)
+    seen.count = configured.count_parameters(loaded.model, loaded.anatomy)
     prepared = prepare(run, loaded)
     seen.trained = {n: p.numel() for n, p in prepared.injection.parameters.items()}
     seen.head = loaded.head_parameters
@@ -276,7 +258,10 @@ def three_steps(prepared: PreparedModel, seen: Walk) -> None:
     def note(name: str) -> Any:
         return lambda gradient: graded.add(name) if gradient.abs().max() > 0 else None
 
-    hooks = [p.register_hook(note(n)) for n, p in trained.items()]
+    hooks: list[Any] = [
+        p.register_hook(note(n))  # type: ignore[no-untyped-call]
+        for n, p in trained.items()
+    ]
     optimizer = make_adamw(trained, 0.0)
     for group in optimizer.param_groups:
         group["lr"] = 1e-2
@@ -285,7 +270,8 @@ def three_steps(prepared: PreparedModel, seen: Walk) -> None:
         torch.manual_seed(step)
         batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
         prepared.fleet.row_partitions = []
-        objective(told(model(**batch).logits, batch)).backward()
+        loss: Any = objective(told(model(**batch).logits, batch))
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     for hook in hooks:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import transformers
 
-from support.tiny_models import _unsettle
+from paretune.testing.tiny_models import _unsettle
 
 TRANSLATORS = ("marian", "t5", "gated-t5", "mt5", "mbart", "m2m100", "bart")
 WORDS = 60

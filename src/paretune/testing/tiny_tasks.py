@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
-from support.tiny_models import SENTENCES
+from paretune.testing.tiny_models import SENTENCES
 
 WORDS = sorted({word.strip(".,?!;") for text in SENTENCES for word in text.split()})
 KINDS = ("classification", "pair", "multiple_choice", "regression")
@@ -38,7 +38,7 @@ def tiny_task(
         shape["choices"] = ("one", "two")
     return TaskSpec(
         name="tiny",
-        kind=kind,  # type: ignore[arg-type]  # pydantic checks the word
+        kind=kind,
         train=str(folder / "train.csv"),
         test=str(folder / "test.csv"),
         **shape,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from paretune import methods
 from paretune.data.batch import shuffle_order
-from paretune.methods.core import options as method_options
 from paretune.methods.core.relative_positions import split_position_tables
 from paretune.methods.core.run_axis import Fleet, PerRunModule
 from paretune.models.dropout.rates import set_dropout
@@ -18,9 +18,9 @@ from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
+from paretune.testing.method_walk import told
 from paretune.training.forward.plain import to_tensors
 from paretune.training.prepare import prepare
-from support.contract_walk import told
 
 SEEDS = (1, 2)
 
@@ -53,12 +53,11 @@ class Both:
         self.joint, self.fleet = fresh(), Fleet(runs=2)
         set_dropout(self.joint.model, 0.0)
         self.heads = self._heads_of_both()
-        module = methods.get(run.method.name)
-        options = method_options.parse_options(run.method.name, module.options, run.method.options)
+        method = methods.configure_method(run.method)
         for parameter in self.joint.model.parameters():
             parameter.requires_grad_(False)
-        self.injection = module.inject(
-            self.joint.model, self.joint.anatomy, options, self.fleet, list(SEEDS)
+        self.injection = method.inject(
+            self.joint.model, self.joint.anatomy, self.fleet, list(SEEDS)
         )
         split_position_tables(
             self.injection.changes, self.joint.model, self.joint.anatomy, self.fleet
@@ -103,7 +102,7 @@ class Both:
         """Logits of both runs from one pass, padded to the longest of all."""
         self.fleet.set_row_counts([len(own) * self.choices for own in rows], [1, 1])
         batch = self.batch([*rows[0], *rows[1]])
-        found = told(self.joint.model(**batch).logits, batch)
+        found: Any = told(self.joint.model(**batch).logits, batch)
         return list(found.split([self._count(own) for own in rows]))
 
     def _count(self, rows: list[int]) -> int:
@@ -141,12 +140,14 @@ class Both:
         rows = self.rows(shares)
         together = self.together(rows)
         losses = [loss(logits, own) for logits, own in zip(together, rows, strict=True)]
-        (losses[0] + losses[1]).backward()
+        both: Any = losses[0] + losses[1]
+        both.backward()
         assert not torch.allclose(together[0][:2], together[1][:2])  # two different runs
         for r, own in enumerate(rows):
             alone = self.alone(r, own)
             torch.testing.assert_close(together[r], alone, rtol=0, atol=1e-10)
-            loss(alone, own).backward()
+            own_loss: Any = loss(alone, own)
+            own_loss.backward()
             joint = self.trained(r)
             assert set(joint) == set(self.solo[r].trained)
             for name, parameter in self.solo[r].trained.items():

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.tiny_marian import WORDS, tiny_marian
-from support.tiny_translators import tiny_translator
+from paretune.testing.tiny_marian import WORDS, tiny_marian
+from paretune.testing.tiny_translators import tiny_translator
 
 TRANSLATORS = ("marian", "t5", "mbart")
 POSITIONS = 128
@@ -34,7 +34,7 @@ def translator_folder(family: str, folder: Path) -> Path:
         told["max_position_embeddings"] = POSITIONS
     model = tiny_translator(family, vocab_size=size, **told)
     model.generation_config.num_beams = 2
-    if family == "mbart":  # or half of what it says are languages
+    if tokenizer is not None and family == "mbart":  # or half of what it says are languages
         model.final_logits_bias[:, tokenizer.all_special_ids] = -20.0
     model.save_pretrained(folder)
     if tokenizer is not None:
