@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from support.tiny_study import as_file, command, finish, small
-from paretune.testing.tiny_tasks import tiny_task
 
 import paretune
 from paretune.execution import weight_budget
@@ -17,6 +16,7 @@ from paretune.exporting.export_selection import selection_score
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
+from paretune.testing.tiny_tasks import tiny_task
 from paretune.training.job import SingleJob
 from paretune.verbs.export import export
 from paretune.verbs.plan import plan
@@ -141,9 +141,8 @@ def test_where_not_even_the_best_fit_the_recommended_come_first(
 
 
 def test_a_run_larger_than_the_budget_is_never_written(tmp_path: Path, tiny_model: Any) -> None:
-    from paretune.testing.tiny_tasks import tiny_run
-
     from paretune.execution.run_executor import make_training_executor
+    from paretune.testing.tiny_tasks import tiny_run
 
     executor = make_training_executor("cpu", 1, keep_bytes=20_000)
     task = tiny_task(tmp_path / "data")

@@ -37,6 +37,7 @@ class TestMultipleChoice(ObjectiveContract):
 
 class TestRegression(ObjectiveContract):
     objective = objectives.get("regression")
+    num_labels = 0
 
     def examples(self) -> list[Example]:
         return make_examples([0.5 * i for i in range(10)])

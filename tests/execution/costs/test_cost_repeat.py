@@ -10,7 +10,6 @@ import pytest
 from support import fake_records, tiny_study
 from support.fake_worker import FakeExecutor
 from support.tiny_runs import STUDY, a_run, a_store, runs
-from paretune.testing.tiny_tasks import tiny_run, tiny_task
 
 from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CONTRADICTION_RATIO, find_contradiction
@@ -21,6 +20,7 @@ from paretune.planning.predicted_cost import TYPICAL_FLOPS_SHARE, CostPredictor
 from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.job import Job, Outcome
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}

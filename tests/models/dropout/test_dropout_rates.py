@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from paretune.testing.tiny_models import FAMILIES
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from paretune.models.dropout.rates import read_dropout_rates, restore_dropout, set_dropout
+from paretune.testing.tiny_models import FAMILIES
 
 IDS = torch.arange(5, 25)[None]
 

@@ -7,17 +7,6 @@ import copy
 import pytest
 import torch
 import transformers
-from paretune.testing.tiny_translators import (
-    DECODER_LAYERS,
-    ENCODER_LAYERS,
-    HEADS,
-    INNER,
-    POSITIONS,
-    T5_HEAD,
-    TRANSLATORS,
-    WIDTH,
-    tiny_translator,
-)
 from torch import nn
 
 from paretune.errors import ModelError
@@ -29,6 +18,17 @@ from paretune.models.structure.anatomy import (
 )
 from paretune.models.structure.backbone import find_backbone_parameters
 from paretune.models.structure.topology import ENCODER_DECODER
+from paretune.testing.tiny_translators import (
+    DECODER_LAYERS,
+    ENCODER_LAYERS,
+    HEADS,
+    INNER,
+    POSITIONS,
+    T5_HEAD,
+    TRANSLATORS,
+    WIDTH,
+    tiny_translator,
+)
 
 RELATIVE = ("t5", "gated-t5", "mt5")
 GATED = ("gated-t5", "mt5")
