@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.contract_places import IN_PEFT, MERGED, TODAY
 from support.seq2seq_walk import TARGET, TRAINED, Case, case, traces
+from support.zero_effect import ZERO
 from torch import Tensor, nn
 
 from paretune.errors import MethodError
@@ -21,7 +22,6 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.testing.method_walk import unsettle
 from paretune.testing.tiny_translators import TRANSLATORS, tiny_translator
 from paretune.testing.zero_effect import without_effect
-from support.zero_effect import ZERO
 
 FAMILIES = ("marian", "t5", "mbart")
 OTHERS = ("lora", "prefix", "layer_norm")

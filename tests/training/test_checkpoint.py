@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from support.run_configs import make_config
-from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from torch import Tensor, nn
 
 from paretune.objectives.encoding import Encoded
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training import checkpoint
 from paretune.training.checkpoint import MAX_SAVING_SHARE, CheckpointFile, Progress
 from paretune.training.run_state import RunState

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load as from_bytes
 from support.run_configs import make_config
-from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import BertForSequenceClassification
 
 from paretune.objectives.collate import pad_batch
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import splitting
 from paretune.training.forward.micro_batch import StepBatch

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load as from_bytes
 from support.run_configs import make_config
-from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 
 from paretune.errors import MethodError
 from paretune.study import TaskSpec
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.checkpoint import CheckpointFile
 from paretune.training.fleet.shared_model import RunParameters, SharedModel

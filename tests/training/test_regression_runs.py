@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_study import finish, small
-from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import paretune
@@ -25,6 +24,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.objectives.target_scale import TargetScale, fit_target_scale
 from paretune.study import TaskSpec
 from paretune.tasks import load_dataset as load_task
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.trainer import train_run
 from paretune.verbs.check import check
 from paretune.verbs.export import export

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.exporting.restore import TaskSignature, restore_run
 from paretune.methods.core.run_axis import Fleet
 from paretune.models.load import LoadedModel, reset_head

@@ -11,7 +11,6 @@ import pytest
 import sacrebleu
 import torch
 from support.plain_loss import SEQ2SEQ, plain_loss
-from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from transformers.trainer_pt_utils import LabelSmoother
 
 from paretune import objectives
@@ -23,6 +22,7 @@ from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, Study, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
+from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.training import caches
 from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.evaluation.predict import evaluate_alone

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from paretune.testing.tiny_marian import tiny_pairs
-from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.testing.translator_folders import translator_folder
 from torch import Tensor
 
 from paretune import methods, objectives
@@ -24,6 +21,9 @@ from paretune.models.packing.attention_plan import AttentionSettings
 from paretune.models.packing.encoder import PACKED_ENCODERS
 from paretune.models.packing.layout import GROUP_OVERHEAD_SCORES, AttentionRole, PackedLayout
 from paretune.models.packing.state import Packing
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
+from paretune.testing.translator_folders import translator_folder
 from paretune.training import session
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.predict import evaluate_alone

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from support.run_configs import make_config
-from paretune.testing.tiny_tasks import tiny_run, tiny_task
 
 from paretune.data.batch import NEVER_SPLIT, PASS_OVERHEAD_TOKENS, pass_overhead_tokens
 from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost
@@ -16,6 +15,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.study import TaskSpec
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet import capacity
 from paretune.training.fleet.capacity import count_slots

@@ -134,10 +134,11 @@ class SharedModel:
         return self._forward is not None
 
     def remove_all(self) -> None:
-        """Take all runs out: the backbone is as it was loaded."""
+        """Take all runs out: the backbone is as it was loaded, in evaluation mode."""
         if self._prepared is not None:
             self._prepared.undo()
             self._prepared = None
+            self.loaded.model.eval()
 
     def pass_overhead_tokens(self, run: RunParameters) -> int:
         """What a pass costs a run beside its tokens: as alone, in tokens."""
