@@ -7,6 +7,7 @@ label, or by its number from 1: ``methods.lora.rank=16``. A value is YAML.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,17 @@ from paretune.study.aliases import canonical_method_name, suggest
 from paretune.study.study_file import KeyPath
 
 LIST_KEYS = ("tasks", "models", "methods")
+BACKEND_VARIABLE = "PARETUNE_BACKEND"
 EXAMPLE = "Write key=value, as training.epochs=3 or protocol.seeds=[1,2]."
+
+
+def add_environment(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """The overrides, and ``training.backend`` from the environment where they do not set it."""
+    backend = os.environ.get(BACKEND_VARIABLE, "")
+    key = "training.backend="
+    if not backend or any(text.startswith(key) for text in overrides):
+        return overrides
+    return (f"{key}{backend}", *overrides)
 
 
 def apply_overrides(

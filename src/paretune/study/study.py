@@ -20,7 +20,7 @@ from paretune.study.base import FrozenModel
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.method_spec import MethodSpec
 from paretune.study.model_spec import ModelSpec
-from paretune.study.overrides import apply_overrides
+from paretune.study.overrides import add_environment, apply_overrides
 from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
 from paretune.study.run import Run
@@ -136,13 +136,15 @@ class Study(FrozenModel):
 
         Args:
             path: of the file; paths in it are relative to it.
-            overrides: settings in place of the file's: ``training.epochs=3``.
+            overrides: settings in place of the file's: ``training.epochs=3``. The environment
+                variable ``PARETUNE_BACKEND`` adds ``training.backend``.
 
         Raises:
             StudyError: unreadable, not YAML, or not of the form of a study; it names every fault
                 with its line.
         """
-        return cls._from_file(read_study_file(Path(path)), tuple(overrides), Path(path).parent)
+        settings = add_environment(tuple(overrides))
+        return cls._from_file(read_study_file(Path(path)), settings, Path(path).parent)
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any], *, where: str = "study", base: Path = Path()) -> Study:

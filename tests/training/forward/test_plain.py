@@ -1,0 +1,162 @@
+"""Every fast path computes what the plain path computes: losses of each step, and predictions.
+
+Without dropout, in fp32, the same seed: only rounding differs. The plain path itself is compared
+with a loop of transformers and peft in ``test_plain_loop.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.joint_runs import together
+from support.tiny_marian import tiny_pairs
+from support.tiny_models import FAMILIES
+from support.tiny_tasks import tiny_run, tiny_task
+from support.translator_folders import translator_folder
+
+from paretune import objectives
+from paretune.study import Generation, Run
+from paretune.training.caches import ProcessCache
+from paretune.training.fleet.capacity import can_join_fleet, count_slots
+from paretune.training.forward.plain import PlainForward, PlainSplitter
+from paretune.training.forward.select import SHAREABLE
+from paretune.training.job import Outcome
+from paretune.training.trainer import train_run
+
+LOSSES_WITHIN = 1e-5
+SCORES_WITHIN = 2e-4
+"""Rounding of one step, which six steps of AdamW carry on."""
+KINDS = ("classification", "pair", "multiple_choice", "regression")
+TRANSLATORS = ("marian", "mbart", "t5", "m2m100")
+PLACES = [
+    *((family, kind) for family in FAMILIES for kind in KINDS),
+    *((family, "translation") for family in TRANSLATORS),
+]
+
+
+def a_run(family: str, kind: str, folder: Path, tiny_model: Any, **changes: Any) -> Run:
+    training = {"max_steps": 6, "eval_every": 3, "dropout": 0.0, "micro_batch": 4}
+    if family == "m2m100":  # leaves out layers at random for a whole pass: one pass in a step
+        training["micro_batch"] = 8
+    training |= changes.pop("training", {})
+    if kind == "translation":
+        task, model = tiny_pairs(folder / "data"), translator_folder(family, folder / family)
+        changes["generation"] = Generation(max_new_tokens=8, num_beams=2)
+    else:
+        task, model = tiny_task(folder / "data", kind), tiny_model(family)
+    return tiny_run(task, model, training=training, learning_rate=1e-3, **changes)
+
+
+def plainly(run: Run) -> Run:
+    training = run.training.model_copy(update={"backend": "plain"})
+    return run.model_copy(update={"training": training})
+
+
+def trained(run: Run, folder: Path) -> tuple[list[float], Outcome]:
+    """Loss of each step, and what the run leaves."""
+    losses: list[float] = []
+    outcome = train_run(
+        run, checkpoint=folder / "state", report=lambda progress: losses.append(progress["loss"])
+    )
+    return losses, outcome
+
+
+def same_predictions(fast: Outcome, plain: Outcome, kind: str) -> None:
+    ours, theirs = (json.loads(one.blobs["predictions"]) for one in (fast, plain))
+    assert set(ours) == set(theirs) == {"selection", "test"}
+    for part in theirs:
+        assert ours[part]["uid"] == theirs[part]["uid"]
+        assert fast.result["scores"][part]["loss"] == pytest.approx(
+            plain.result["scores"][part]["loss"], abs=SCORES_WITHIN
+        )
+        if kind == "translation":
+            assert ours[part]["prediction"] == theirs[part]["prediction"]
+            continue
+        scores = [np.array(one[part]["scores"]) for one in (ours, theirs)]
+        if kind == "multiple_choice":  # what is added to all scores of an example has no effect
+            scores = [own - own.mean(1, keepdims=True) for own in scores]
+        np.testing.assert_allclose(*scores, rtol=0, atol=SCORES_WITHIN)
+
+
+@pytest.mark.parametrize(("family", "kind"), PLACES)
+def test_a_run_by_the_fast_path_is_that_by_the_plain_path(
+    family: str, kind: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    """Packed, or in tight padded batches, or of an encoder and a decoder."""
+    run = a_run(family, kind, tmp_path, tiny_model)
+    fast, plain = trained(run, tmp_path / "fast"), trained(plainly(run), tmp_path / "plain")
+    assert len(set(plain[0])) == 6 and fast[0] == pytest.approx(plain[0], abs=LOSSES_WITHIN)
+    same_predictions(fast[1], plain[1], kind)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("bert", "pair"),
+        ("modernbert", "multiple_choice"),
+        ("deberta-v2", "classification"),
+        ("marian", "translation"),
+    ],
+)
+def test_a_run_of_a_fleet_is_that_by_the_plain_path(
+    family: str, kind: str, tmp_path: Path, tiny_model: Any
+) -> None:
+    runs = [a_run(family, kind, tmp_path, tiny_model, seed=seed) for seed in (1, 2)]
+    assert count_slots(runs[0], ProcessCache(), "cpu", 2, 1 << 30) == 2
+    joint = together(runs, tmp_path)
+    for run in runs:
+        losses, plain = trained(plainly(run), tmp_path / f"plain{run.seed}")
+        fast = joint[run.seed, run.learning_rate, run.fold]
+        assert len(set(losses)) == 6
+        for one, other in zip(fast.result["curve"], plain.result["curve"], strict=True):
+            assert one["loss"] == pytest.approx(other["loss"], abs=LOSSES_WITHIN)
+        same_predictions(fast, plain, kind)
+
+
+def test_a_run_from_cached_activations_is_that_by_the_plain_path(
+    tmp_path: Path, tiny_model: Any
+) -> None:
+    run = a_run("bert", "pair", tmp_path, tiny_model, method="head_only")
+    fast, plain = trained(run, tmp_path / "fast"), trained(plainly(run), tmp_path / "plain")
+    assert fast[1].measured["kept_activations"] and not plain[1].measured["kept_activations"]
+    assert fast[0] == pytest.approx(plain[0], abs=LOSSES_WITHIN)
+    same_predictions(fast[1], plain[1], "pair")
+
+
+def test_all_objectives_are_compared() -> None:
+    """The two kinds without own data are those of classification to a model."""
+    classification = objectives.get("classification")
+    for kind in ("span_pair", "answer_set"):
+        other = objectives.get(kind)
+        for name in ("encode", "collate", "loss", "collector", "weight", "head"):
+            assert getattr(other, name) == getattr(classification, name), name
+    assert {*KINDS, "translation", "span_pair", "answer_set"} == set(objectives.names())
+
+
+def test_the_plain_path_leaves_the_model_as_it_comes(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No hook, no replaced function, transformers' own attention; and it joins no fleet."""
+    seen: list[bool] = []
+    call = PlainForward.__call__
+
+    def looked_at(self: PlainForward, micro_batches: Any) -> Any:
+        assert isinstance(self.splitter, PlainSplitter)
+        assert self.fleet.packing is None and self.fleet.dropout_rng is None
+        assert self.model.config._attn_implementation == "sdpa"
+        assert not [m for m in self.model.modules() if "forward" in vars(m)]
+        seen.append(self.model.training)
+        return call(self, micro_batches)
+
+    monkeypatch.setattr(PlainForward, "__call__", looked_at)
+    for precision in ("fp32", "bf16"):
+        training = {"precision": precision, "dropout": 0.1}
+        run = plainly(a_run("bert", "pair", tmp_path, tiny_model, training=training))
+        train_run(run, checkpoint=tmp_path / precision)
+        assert not can_join_fleet(run)
+    assert set(seen) == {True, False}
+    assert "bert" in SHAREABLE  # else it would join none anyway
