@@ -8,7 +8,7 @@ from typing import Any
 
 from paretune.errors import ModelError
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.topology import require_known
+from paretune.models.structure.heads import require_known
 
 SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 """How anything of ``transformers`` is opened: nothing is fetched, no code of a folder runs."""

@@ -17,8 +17,8 @@ from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.anatomy import Anatomy, read_anatomy
+from paretune.models.structure.heads import require_head
 from paretune.models.structure.names import is_within
-from paretune.models.structure.topology import require_head
 from paretune.models.tokenizer import load_tokenizer
 from paretune.models.translation_languages import (
     NO_DIRECTION,

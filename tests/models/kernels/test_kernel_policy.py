@@ -227,7 +227,7 @@ def test_the_switch(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not policy.kernels_enabled()
     assert policy.kernels_enabled()
     switch("yes")
-    with pytest.raises(StudyError, match='"yes" is neither 0 nor 1'):
+    with pytest.raises(StudyError, match='invalid value "yes": expected 0 or 1'):
         policy.kernels_enabled()
 
 

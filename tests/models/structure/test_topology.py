@@ -7,13 +7,8 @@ import transformers
 
 from paretune.errors import ModelError
 from paretune.models.structure.anatomy import read_anatomy
-from paretune.models.structure.topology import (
-    ENCODER,
-    ENCODER_DECODER,
-    require_head,
-    require_known,
-    topology_of,
-)
+from paretune.models.structure.heads import require_head, require_known
+from paretune.models.structure.topology import ENCODER, ENCODER_DECODER, topology_of
 from paretune.objectives.head_spec import HeadSpec
 
 

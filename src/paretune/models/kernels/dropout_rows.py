@@ -33,39 +33,40 @@ def draw_words(state: Any, words: Any, count: Any) -> None:
 
 
 @jit_helper()
-def _apply_mask(x: Any, bits: Any, count: Any, steps: Any, factor: Any, out: Any) -> None:
+def _apply_mask(x: Any, bits: Any, count: Any, threshold: Any, factor: Any, out: Any) -> None:
     for i in range(count):
         # Times 0, as torch's dropout: what is not finite stays seen.
-        out[i] = x[i] * (factor if bits[i] < steps else np.float32(0))
+        out[i] = x[i] * (factor if bits[i] < threshold else np.float32(0))
 
 
 @jit_kernel("void(float32[::1], float32[::1], uint64[::1], int64, float32)")
-def _drop(x: Any, out: Any, state: Any, steps: Any, factor: Any) -> None:
+def _drop(x: Any, out: Any, state: Any, threshold: Any, factor: Any) -> None:
     words = np.empty(BUFFER, np.uint64)
     bits = words.view(np.uint16)
-    at = 0
-    while at < x.size:
-        count = min(4 * BUFFER, x.size - at)
+    start = 0
+    while start < x.size:
+        count = min(4 * BUFFER, x.size - start)
+        stop = start + count
         draw_words(state, words, (count + 3) // 4)
-        _apply_mask(x[at : at + count], bits, count, steps, factor, out[at : at + count])
-        at += count
+        _apply_mask(x[start:stop], bits, count, threshold, factor, out[start:stop])
+        start = stop
 
 
-def sfc64_state(seed: int, place: tuple[int, ...]) -> Any:
-    """The state of the generator that :func:`paretune.models.dropout.rng.draw_mask` draws from."""
-    state: Any = np.random.SFC64(seed_sequence(seed, place)).state
+def sfc64_state(seed: int, offsets: tuple[int, ...]) -> Any:
+    """State of the generator that :func:`paretune.models.dropout.masks.draw_mask` draws from."""
+    state: Any = np.random.SFC64(seed_sequence(seed, offsets)).state
     return state["state"]["state"].copy()
 
 
-def drop_rows(x: Tensor, parts: list[tuple[int, int]], place: int, p: float) -> Tensor:
-    """Dropout of (rows, ...), of which each seed has the next so many; the same bits as plain."""
-    held = x.contiguous()
-    out = torch.empty_like(held)
-    given, made = held.detach().view(-1).numpy(), out.view(-1).numpy()
-    each, at = held[0].numel() if len(held) else 0, 0
+def drop_rows(x: Tensor, parts: list[tuple[int, int]], offset: int, p: float) -> Tensor:
+    """Dropout of (rows, ...); ``parts`` are seed and rows of each run. The bits of the plain one."""
+    contiguous = x.contiguous()
+    out = torch.empty_like(contiguous)
+    source, target = contiguous.detach().view(-1).numpy(), out.view(-1).numpy()
+    per_row, start = contiguous[0].numel() if len(contiguous) else 0, 0
     for seed, rows in parts:
-        own = slice(at, at + rows * each)
-        state = sfc64_state(seed, (place,))
-        _drop(given[own], made[own], state, keep_threshold(p), np.float32(keep_scale(p)))
-        at = own.stop
+        own = slice(start, start + rows * per_row)
+        state = sfc64_state(seed, (offset,))
+        _drop(source[own], target[own], state, keep_threshold(p), np.float32(keep_scale(p)))
+        start = own.stop
     return out

@@ -1,7 +1,7 @@
-"""Dropout, residual sum and layer normalisation in one pass over rows, and the way back.
+"""Dropout, residual sum and layer normalisation in one kernel, and their gradient in another.
 
 Source: Ba et al. 2016, arXiv:1607.06450, equation 4: y = w * (x - mean) / sqrt(variance + eps) + b,
-here of x = residual + dropout(hidden). What is kept for the way back is the normalised x.
+here of x = residual + dropout(hidden). The backward kernel reads the normalised x.
 Shapes, everywhere: (rows, width), width a multiple of 4; weight and bias (width,).
 """
 
@@ -19,11 +19,11 @@ _ZERO = np.float32(0)
 
 @jit_helper(SUMMED)
 def _add_row(
-    hidden: Any, residual: Any, bits: Any, steps: Any, factor: Any, out: Any, width: Any
+    hidden: Any, residual: Any, bits: Any, threshold: Any, factor: Any, out: Any, width: Any
 ) -> Any:
     total = _ZERO
     for j in range(width):
-        value = hidden[j] * (factor if bits[j] < steps else _ZERO) + residual[j]
+        value = hidden[j] * (factor if bits[j] < threshold else _ZERO) + residual[j]
         out[j] = value
         total += value
     return total
@@ -58,7 +58,7 @@ def forward(
     eps: Any,
     dropping: Any,
     state: Any,
-    steps: Any,
+    threshold: Any,
     factor: Any,
     normed: Any,
     out: Any,
@@ -71,36 +71,35 @@ def forward(
     for i in range(rows):
         if dropping:
             draw_words(state, words, width // 4)
-        mean = _add_row(hidden[i], residual[i], bits, steps, factor, normed[i], width) / np.float32(
-            width
-        )
+        total = _add_row(hidden[i], residual[i], bits, threshold, factor, normed[i], width)
+        mean = total / np.float32(width)
         variance = _sum_squares(normed[i], mean, width) / np.float32(width)
         inverse[i] = np.float32(1) / np.sqrt(variance + eps)
         _normalise_row(normed[i], mean, inverse[i], weight, bias, out[i], width)
 
 
 @jit_helper(SUMMED)
-def _gradient_sums(given: Any, weight: Any, normed: Any, width: Any) -> Any:
-    plain, along = _ZERO, _ZERO
+def _gradient_sums(d_out: Any, weight: Any, normed: Any, width: Any) -> Any:
+    total, dot = _ZERO, _ZERO
     for j in range(width):
-        value = given[j] * weight[j]
-        plain += value
-        along += value * normed[j]
-    return plain, along
+        value = d_out[j] * weight[j]
+        total += value
+        dot += value * normed[j]
+    return total, dot
 
 
 @jit_helper()
 def _backward_row(
-    given: Any, weight: Any, normed: Any, mean: Any, along: Any, inverse: Any, out: Any, width: Any
+    d_out: Any, weight: Any, normed: Any, mean: Any, dot: Any, inverse: Any, out: Any, width: Any
 ) -> None:
     for j in range(width):
-        out[j] = (given[j] * weight[j] - mean - normed[j] * along) * inverse
+        out[j] = (d_out[j] * weight[j] - mean - normed[j] * dot) * inverse
 
 
 @jit_helper()
-def _apply_mask(x: Any, bits: Any, steps: Any, factor: Any, out: Any, width: Any) -> None:
+def _apply_mask(x: Any, bits: Any, threshold: Any, factor: Any, out: Any, width: Any) -> None:
     for j in range(width):
-        out[j] = x[j] * (factor if bits[j] < steps else _ZERO)
+        out[j] = x[j] * (factor if bits[j] < threshold else _ZERO)
 
 
 @jit_kernel(
@@ -108,28 +107,28 @@ def _apply_mask(x: Any, bits: Any, steps: Any, factor: Any, out: Any, width: Any
     " int64, float32, float32[:, ::1], float32[:, ::1])"
 )
 def backward(
-    given: Any,
+    d_out: Any,
     normed: Any,
     weight: Any,
     inverse: Any,
     dropping: Any,
     state: Any,
-    steps: Any,
+    threshold: Any,
     factor: Any,
-    of_residual: Any,
-    of_hidden: Any,
+    d_residual: Any,
+    d_hidden: Any,
 ) -> None:
     """Fills the gradients of the residual and, with dropout, of ``hidden``."""
-    rows, width = given.shape
+    rows, width = d_out.shape
     words = np.empty(width // 4, np.uint64)
     bits = words.view(np.uint16)
-    share = np.float32(1) / np.float32(width)
+    per_value = np.float32(1) / np.float32(width)
     for i in range(rows):
-        plain, along = _gradient_sums(given[i], weight, normed[i], width)
+        total, dot = _gradient_sums(d_out[i], weight, normed[i], width)
         _backward_row(
-            given[i], weight, normed[i], plain * share, along * share, inverse[i], of_residual[i],
-            width,
+            d_out[i], weight, normed[i], total * per_value, dot * per_value, inverse[i],
+            d_residual[i], width,
         )  # fmt: skip
         if dropping:
             draw_words(state, words, width // 4)
-            _apply_mask(of_residual[i], bits, steps, factor, of_hidden[i], width)
+            _apply_mask(d_residual[i], bits, threshold, factor, d_hidden[i], width)

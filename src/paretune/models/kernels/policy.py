@@ -1,9 +1,9 @@
-"""Whether the passes between a model's products are compiled: the extra ``fast``.
+"""Whether compiled kernels are used: the extra ``fast``.
 
 Where numba is installed, dropout, attention's softmax and normalisations of packed batches in fp32
-on a CPU run as machine code (:mod:`paretune.models.packing.compiled`), with the same dropout and
-the same results to rounding. Neither this file nor ``paretune --help`` imports numba: it is
-imported by the first tensor that it computes.
+on a CPU run as machine code (:mod:`paretune.models.kernels`), with the same dropout and the same
+results to rounding. Neither this file nor ``paretune --help`` imports numba: the first tensor that
+a kernel computes does.
 """
 
 from __future__ import annotations
@@ -34,28 +34,30 @@ def numba_version() -> str | None:
 
 
 def kernels_enabled() -> bool:
-    """Whether the passes are to be compiled: numba is there, and :data:`VARIABLE` is not 0.
+    """Whether kernels are to be used: numba is installed, and :data:`VARIABLE` is not 0.
 
     Raises:
         StudyError: the variable is neither 0 nor 1, or 1 without numba.
     """
-    told = os.environ.get(VARIABLE, "")
-    if told not in ("", "0", "1"):
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "0", "1"):
         raise StudyError(
-            f'"{told}" is neither 0 nor 1.', where=VARIABLE, remedy="0 compiles nothing."
-        )
-    if told == "1" and numba_version() is None:
-        raise StudyError(
-            "numba is not installed, so nothing can be compiled.",
+            f'invalid value "{value}": expected 0 or 1.',
             where=VARIABLE,
-            remedy="pip install numba, or leave the variable out.",
+            remedy="0 switches compiled kernels off.",
         )
-    return told != "0" and numba_version() is not None
+    if value == "1" and numba_version() is None:
+        raise StudyError(
+            "numba is not installed, so no kernel can be compiled.",
+            where=VARIABLE,
+            remedy="Run pip install numba, or unset the variable.",
+        )
+    return value != "0" and numba_version() is not None
 
 
 @contextmanager
 def override_kernels(*, on: bool) -> Iterator[None]:
-    """While it is open, passes are compiled, or not; then the variable is as it was."""
+    """Set the variable while the block runs."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = "1" if on else "0"
     try:
@@ -67,9 +69,9 @@ def override_kernels(*, on: bool) -> Iterator[None]:
 
 
 def can_use_kernels(*tensors: Tensor) -> bool:
-    """Whether compiled passes take these tensors: all in fp32, on a CPU, with one thread.
+    """Whether kernels take these tensors: all in fp32, on a CPU, with one thread.
 
-    With several threads torch's own passes share the work; the compiled ones keep to one.
+    With several threads torch's own operations share the work; kernels run on one.
     """
     import torch
 
@@ -81,7 +83,7 @@ def can_use_kernels(*tensors: Tensor) -> bool:
 
 
 def preload_kernels() -> None:
-    """Import numba and every kernel, if they would be used: some 80 MB that belong to no method."""
+    """Import numba and all kernels, if they would be used: some 80 MB that belong to no method."""
     import torch
 
     if can_use_kernels(torch.empty(0)):
@@ -89,7 +91,7 @@ def preload_kernels() -> None:
 
 
 def describe_kernels() -> tuple[str | None, str]:
-    """The version that would be used, or None, and why not; for ``paretune doctor``."""
+    """The version of numba that would be used, or None and why; for ``paretune doctor``."""
     if numba_version() is None:
         return None, "numba is not installed: pip install numba"
     if not kernels_enabled():

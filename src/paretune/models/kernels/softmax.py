@@ -1,8 +1,8 @@
-"""Mask, softmax and dropout of attention's scores in one pass, and the way back in another.
+"""Mask, softmax and dropout of attention's scores in one kernel, and their gradient in another.
 
-Shares are never below 0, so the sign of one says whether dropout took it: no mask is kept, and the
-way back draws nothing. Shapes, everywhere: scores (sequences * heads, queries, keys), ``queries``
-and ``keys`` (sequences,) the tokens of each, ``virtual`` keys of a prefix before those of tokens.
+Probabilities are never below 0, so their sign can say what dropout took: no mask is kept, and the
+backward kernel draws nothing. Shapes, everywhere: scores (sequences * heads, queries, keys),
+``queries`` and ``keys`` (sequences,), and ``virtual`` keys of a prefix before those of tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paretune.models.kernels.dropout_rows import draw_words
 from paretune.models.kernels.jit import SUMMED, jit_helper, jit_kernel
 
 DRAW_ELEMENTS = 4096
-"""Elements for which bits are drawn at once; some more where one row has more."""
+"""Elements whose bits are drawn together; more where one row has more."""
 
 _ZERO = np.float32(0)
 _MASKED = np.float32(np.finfo(np.float32).min)
@@ -48,12 +48,12 @@ def exp(x: Any) -> Any:
 
 @jit_helper()
 def _max(row: Any, count: Any) -> Any:
-    """Of numbers given as their bits, which as integers are in the same order; NaN is largest."""
-    found = np.int32(-(2**31))
+    """The largest number, from bits that are in the same order as integers; NaN is largest."""
+    largest = np.int32(-(2**31))
     for j in range(count):
         bits = row[j]
-        found = max(found, np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))))
-    return np.int32(found ^ ((found >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+        largest = max(largest, np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    return np.int32(largest ^ ((largest >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
 @jit_helper()
@@ -77,12 +77,12 @@ def _scale_row(row: Any, count: Any, factor: Any) -> None:
 
 
 @jit_helper()
-def _drop_row(row: Any, count: Any, factor: Any, bits: Any, steps: Any, seen: Any) -> None:
+def _drop_row(row: Any, count: Any, factor: Any, bits: Any, threshold: Any, kept: Any) -> None:
     for j in range(count):
-        share = row[j] * factor
-        kept = bits[j] < steps
-        seen[j] = share if kept else _ZERO
-        row[j] = share if kept else -share
+        prob = row[j] * factor
+        keep = bits[j] < threshold
+        kept[j] = prob if keep else _ZERO
+        row[j] = prob if keep else -prob
 
 
 @jit_kernel(
@@ -91,7 +91,7 @@ def _drop_row(row: Any, count: Any, factor: Any, bits: Any, steps: Any, seen: An
 )
 def forward(
     scores: Any,
-    seen: Any,
+    kept: Any,
     queries: Any,
     keys: Any,
     heads: Any,
@@ -100,39 +100,40 @@ def forward(
     scaling: Any,
     dropping: Any,
     state: Any,
-    steps: Any,
+    threshold: Any,
 ) -> None:
-    """Scores become shares, in place; those that dropout takes are negative, and 0 in ``seen``.
+    """Scores become probabilities, in place; negative where dropout takes them.
 
     Args:
         scores: before ``scaling``, which is above 0.
-        seen: like scores; not touched without dropout.
-        queries: tokens that look; other rows become 0.
-        keys: tokens that are looked at.
+        kept: like scores; filled with the probabilities that dropout keeps, 0 elsewhere. Not touched
+            without dropout.
+        queries: number of queries of each sequence; other rows become 0.
+        keys: number of keys of each sequence.
         heads: of each sequence.
         virtual: keys of the prefix.
-        window: a token this far away or farther is not seen; 0: all are.
+        window: a token this far away or farther is masked; 0: none is.
         scaling: of scores.
         dropping: whether there is dropout.
-        state: SFC64's; it goes on by the elements of scores, 16 bits each.
-        steps: of 65,536, how many are kept.
+        state: of SFC64; it advances by the elements of scores, 16 bits each.
+        threshold: of 65,536 elements, how many are kept.
     """
     blocks, length, width = scores.shape
     as_bits = scores.view(np.int32)
-    at_once = 4  # rows whose elements fill whole words
-    while 2 * at_once * width <= DRAW_ELEMENTS:
-        at_once *= 2
-    words = np.empty((at_once * width + 3) // 4 if dropping else 1, np.uint64)
+    rows_per_draw = 4  # rows whose elements fill whole words
+    while 2 * rows_per_draw * width <= DRAW_ELEMENTS:
+        rows_per_draw *= 2
+    words = np.empty((rows_per_draw * width + 3) // 4 if dropping else 1, np.uint64)
     bits = words.view(np.uint16)
-    for first in range(0, blocks * length, at_once):
-        rows = min(at_once, blocks * length - first)
+    for first in range(0, blocks * length, rows_per_draw):
+        rows = min(rows_per_draw, blocks * length - first)
         if dropping:
             draw_words(state, words, (rows * width + 3) // 4)
         for r in range(rows):
             block = (first + r) // length
             i = first + r - block * length
             sequence = block // heads
-            row, left = scores[block, i], seen[block, i]
+            row, kept_row = scores[block, i], kept[block, i]
             count = virtual + keys[sequence] if i < queries[sequence] else 0
             if count:
                 if window:
@@ -143,40 +144,40 @@ def forward(
                 _exp_row(row, count, _max(as_bits[block, i], count), scaling)
                 factor = np.float32(1) / _sum_row(row, count)
                 if dropping:
-                    own = bits[r * width : (r + 1) * width]
-                    _drop_row(row, count, factor, own, steps, left)
+                    row_bits = bits[r * width : (r + 1) * width]
+                    _drop_row(row, count, factor, row_bits, threshold, kept_row)
                 else:
                     _scale_row(row, count, factor)
             for j in range(count, width):
                 row[j] = _ZERO
             if dropping:
                 for j in range(count, width):
-                    left[j] = _ZERO
+                    kept_row[j] = _ZERO
 
 
 @jit_helper(SUMMED)
-def _dot(row: Any, given: Any, count: Any) -> Any:
+def _dot(row: Any, d_row: Any, count: Any) -> Any:
     total = _ZERO
     for j in range(count):
-        total += (_ZERO if row[j] <= _ZERO else row[j]) * given[j]
+        total += (_ZERO if row[j] <= _ZERO else row[j]) * d_row[j]
     return total
 
 
 @jit_helper()
 def _backward_dropped_row(
-    row: Any, given: Any, count: Any, along: Any, scaling: Any, seen: Any
+    row: Any, d_row: Any, count: Any, dot: Any, scaling: Any, kept: Any
 ) -> None:
     for j in range(count):
-        share = row[j]
-        gone = share <= _ZERO
-        given[j] = abs(share) * ((_ZERO if gone else given[j]) - along) * scaling
-        seen[j] = _ZERO if gone else share
+        prob = row[j]
+        dropped = prob <= _ZERO
+        d_row[j] = abs(prob) * ((_ZERO if dropped else d_row[j]) - dot) * scaling
+        kept[j] = _ZERO if dropped else prob
 
 
 @jit_helper()
-def _backward_row(row: Any, given: Any, count: Any, along: Any, scaling: Any) -> None:
+def _backward_row(row: Any, d_row: Any, count: Any, dot: Any, scaling: Any) -> None:
     for j in range(count):
-        given[j] = row[j] * (given[j] - along) * scaling
+        d_row[j] = row[j] * (d_row[j] - dot) * scaling
 
 
 @jit_kernel(
@@ -184,9 +185,9 @@ def _backward_row(row: Any, given: Any, count: Any, along: Any, scaling: Any) ->
     " int64, int64, float32, boolean)"
 )
 def backward(
-    shares: Any,
-    given: Any,
-    seen: Any,
+    probs: Any,
+    d_scores: Any,
+    kept: Any,
     queries: Any,
     keys: Any,
     heads: Any,
@@ -194,31 +195,31 @@ def backward(
     scaling: Any,
     dropping: Any,
 ) -> None:
-    """The gradient of what was seen becomes that of the scores, in place.
+    """The gradient of the probabilities behind dropout becomes that of the scores, in place.
 
     Args:
-        shares: as :func:`forward` left them.
-        given: gradient of the shares behind dropout, with its factor in it.
-        seen: filled with the shares that dropout left; not touched without dropout.
-        queries: tokens that look.
-        keys: tokens that are looked at.
+        probs: as :func:`forward` left them.
+        d_scores: gradient of the probabilities behind dropout, with its factor in it.
+        kept: filled with the probabilities that dropout keeps; not touched without dropout.
+        queries: number of queries of each sequence.
+        keys: number of keys of each sequence.
         heads: of each sequence.
         virtual: keys of the prefix.
         scaling: of scores.
         dropping: whether there was dropout.
     """
-    blocks, length, width = shares.shape
+    blocks, length, width = probs.shape
     for block in range(blocks):
         sequence = block // heads
         for i in range(length):
-            row, own, left = shares[block, i], given[block, i], seen[block, i]
+            row, d_row, kept_row = probs[block, i], d_scores[block, i], kept[block, i]
             count = virtual + keys[sequence] if i < queries[sequence] else 0
-            along = _dot(row, own, count)
+            dot = _dot(row, d_row, count)
             if dropping:
-                _backward_dropped_row(row, own, count, along, scaling, left)
+                _backward_dropped_row(row, d_row, count, dot, scaling, kept_row)
                 for j in range(count, width):
-                    left[j] = _ZERO
+                    kept_row[j] = _ZERO
             else:
-                _backward_row(row, own, count, along, scaling)
+                _backward_row(row, d_row, count, dot, scaling)
             for j in range(count, width):
-                own[j] = _ZERO
+                d_row[j] = _ZERO

@@ -1,13 +1,14 @@
-"""The part of a model below everything that is trained, computed once for each text and kept.
+"""Files of activations: the hidden states below everything that is trained, for each text.
 
-Where all that a run trains sits above layer k and nothing below draws dropout, what enters layer k
-is the same in every epoch, and for every seed, learning rate and method. It is computed once, kept
-on disk, and handed to the model in the place of its embeddings and lower layers.
+Where all that a run trains sits above layer k and no layer below has dropout, the input of layer k
+is the same in every epoch, and for every seed, learning rate and method. It is computed once,
+stored on disk, and given to the model instead of its embeddings and lower layers
+(:mod:`.layer_skipping`).
 
-A file holds the rows of all texts of one part, one text after another, in the order of the part. It
-is named by what it was computed from, so nothing stale is ever found: weights, layer, precision and
-tokens. Files that were not used for longest make room for new ones. They are plain arrays,
-read from disk as they are asked for (``allow_pickle`` is off).
+A file holds the rows of all texts of one part, one text after another, in the order of the part. Its
+name is a hash of what it was computed from: weights, layer, precision and tokens, so it is never
+stale. The least recently used files make room for new ones. They are plain arrays, mapped into
+memory (``allow_pickle`` is off).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64:
 
 @dataclass(frozen=True)
 class CachedActivations:
-    """The rows of a part, as they lie on disk.
+    """The rows of a part, mapped from a file.
 
     Shapes: ``rows`` (all rows, width) as integers of the size of ``dtype``; ``starts``
     (texts + 1,).
@@ -48,9 +49,9 @@ class CachedActivations:
         return torch.from_numpy(np.concatenate(parts)).view(self.dtype)[:, None]
 
 
-def cache_key(*told: Any, texts: Sequence[Sequence[int]]) -> str:
-    """A name for the rows of texts, from everything that decides them."""
-    digest = hashlib.sha256(repr(told).encode())
+def cache_key(*facts: Any, texts: Sequence[Sequence[int]]) -> str:
+    """A name for the rows of texts: a hash of the texts and of the facts that decide the rows."""
+    digest = hashlib.sha256(repr(facts).encode())
     for text in texts:
         digest.update(np.array([len(text), *text], dtype=np.int64).tobytes())
     return digest.hexdigest()[:40]
@@ -65,18 +66,19 @@ def load_or_compute(
     budget_bytes: int,
     compute: Callable[[NDArray[Any]], None],
 ) -> CachedActivations | str:
-    """The rows of that name, computed if they are not there; or why they are not kept.
+    """The rows of that name, computed and written atomically if there is no such file yet.
 
     Args:
-        folder: where such files lie.
+        folder: of all such files.
         name: of the file.
-        starts: first row of each text, and of none behind the last.
+        starts: first row of each text, and the number of rows.
         width: of the hidden state.
         dtype: of the rows.
-        budget_bytes: what all files together may take; an older one goes for a new one.
+        budget_bytes: that all files together may take; older ones are deleted for a new one.
         compute: fills an array of (rows, width), integers of the size of ``dtype``.
 
-    A file is written atomically, so one that is there is whole.
+    Returns:
+        The rows; or why they are not cached, in words.
     """
     integers = _INTEGERS[dtype]
     size = starts[-1] * width * np.dtype(integers).itemsize
@@ -99,23 +101,23 @@ def load_or_compute(
 
 
 def _make_room(folder: Path, allowed_bytes: int) -> None:
-    """Take the files that were not used for longest away until the rest is small enough."""
-    found = []
+    """Delete the least recently used files until the rest is small enough."""
+    files = []
     for path in folder.glob("*.npy"):
-        with suppress(OSError):  # another process took it away
+        with suppress(OSError):  # another process deleted it
             status = path.stat()
-            found.append((status.st_mtime, status.st_size, path))
-    held = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
-        if held <= allowed_bytes:
+            files.append((status.st_mtime, status.st_size, path))
+    used_bytes = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if used_bytes <= allowed_bytes:
             return
         with suppress(OSError):
             path.unlink()
-        held -= size
+        used_bytes -= size
 
 
 def to_integers(hidden: Tensor) -> NDArray[Any]:
     """The bits of (rows, 1, width) as an array of (rows, width)."""
     flat = hidden[:, 0].cpu().contiguous()
-    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return flat.view(kinds[flat.element_size()]).numpy().view(_INTEGERS[flat.dtype])
+    dtypes = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return flat.view(dtypes[flat.element_size()]).numpy().view(_INTEGERS[flat.dtype])

@@ -1,9 +1,8 @@
 """Where the sequences of a packed batch lie, and which of them attention computes together.
 
-A translation has two sides, sources and targets, whose rows lie apart: a layout of the sources, and
-at it one of the targets, the same sequences in the same order. So one group of sequences is one
-range of rows on either side, and attention across needs nothing but queries of the one side and
-keys of the other.
+Sources and targets of a translation have rows apart: a layout of the sources, and at it one of the
+targets, with the same sequences in the same order. So a group of sequences is one range of rows in
+either, and cross-attention needs nothing but queries of the one and keys of the other.
 """
 
 from __future__ import annotations
@@ -18,30 +17,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 AttentionRole = Literal["self", "pooled", "causal", "cross"]
-"""Which queries look at what: every token at its own sequence, or only the first token of each; of
-a target, every token at itself and those before it (``causal``), or at its source (``cross``)."""
+"""Which queries attend to what: every token to its own sequence, or only the pooled (first) token of
+each; of a target, every token to itself and those before it (``causal``), or to its source."""
 
 GROUP_OVERHEAD_SCORES = 4000
-"""What one more group costs beside its scores, in scores of one head, on a CPU (docs/log.md)."""
+"""Fixed cost of a group on a CPU, in scores of one head (docs/log.md)."""
 GPU_GROUP_OVERHEAD_SCORES = 1 << 22
-"""The same where every product is a launch: texts are computed together unless they are huge."""
+"""The same on a GPU, where every product is a launch: only huge texts are computed apart."""
 
 
 @dataclass(frozen=True)
 class RowBlock:
-    """The queries, or the keys, of a group: ``rows`` of consecutive sequences.
+    """The rows of consecutive sequences: the queries, or the keys, of a group.
 
     Attributes:
         start: first row.
         stop: one past the last row.
         sequences: how many.
         length: rows of the longest sequence.
-        pad_index: (sequences, length) the row of each place, counted from ``start``; a place behind
-        the
-            end of its sequence has the sequence's first row. None where all are equally long.
-        unpad_index: (rows,) the place of each row in the flattened (sequences * length); None
-        likewise.
-        padding_mask: (sequences, 1, length) True behind the end of a sequence; None likewise.
+        pad_index: (sequences, length) the row of each position, counted from ``start``; a position
+            behind the end of its sequence has the sequence's first row. None where all sequences
+            are equally long, as the two below.
+        unpad_index: (rows,) the position of each row in the flattened (sequences * length).
+        padding_mask: (sequences, 1, length) True behind the end of a sequence.
     """
 
     start: int
@@ -72,9 +70,15 @@ class RowBlock:
 class AttentionGroup:
     """Sequences of one run whose attention is computed in one product.
 
-    ``start`` and ``stop`` bound the sequences in the batch; ``index`` counts the groups of the
-    run, so that what is drawn for one depends on its run alone. ``causal``: no query sees what
-    comes after it. ``masks`` are the attention's.
+    Attributes:
+        start: first sequence in the batch.
+        stop: one past the last.
+        queries: their rows.
+        keys: their rows.
+        run: whose they are.
+        index: of the group among those of its run, so that its dropout depends on its run alone.
+        causal: no query attends to what comes after it.
+        masks: of attention, made at first use.
     """
 
     start: int
@@ -91,7 +95,12 @@ class AttentionGroup:
 class PackedLayout:
     """The sequences of the present batch: those of run 0 first, in each run the longest first.
 
-    ``target`` has the targets of a translation, and this has the sources.
+    Attributes:
+        lengths: rows of every sequence.
+        run_sequences: number of sequences of each run.
+        device: where the batch is.
+        starts: first row of every sequence, and the number of all rows.
+        target: layout of the targets, where this one is that of the sources.
     """
 
     lengths: list[int] = field(default_factory=list)
@@ -133,10 +142,10 @@ class PackedLayout:
 
     def run_rows(self) -> list[int]:
         """How many rows belong to each run."""
-        rows, at = [], 0
+        rows, first = [], 0
         for count in self.run_sequences:
-            rows.append(self.starts[at + count] - self.starts[at])
-            at += count
+            rows.append(self.starts[first + count] - self.starts[first])
+            first += count
         return rows
 
     @property
@@ -146,50 +155,51 @@ class PackedLayout:
 
     @property
     def position_ids(self) -> Tensor:
-        """Of each row, how many of its sequence come before it; (rows, 1)."""
+        """Position of each row in its sequence, from 0; (rows, 1)."""
         lengths = np.array(self.lengths, dtype=np.int64)
         starts = np.repeat(np.array(self.starts[:-1], dtype=np.int64), lengths)
-        return self._cached_tensor("places", (np.arange(self.rows) - starts)[:, None])
+        return self._cached_tensor("positions", (np.arange(self.rows) - starts)[:, None])
 
-    def virtual_rows(self, front: int) -> Tensor:
-        """The first ``front`` rows of each sequence, one after another; (sequences * front,)."""
+    def virtual_rows(self, count: int) -> Tensor:
+        """The first ``count`` rows of each sequence, one after another; (sequences * count,)."""
         starts = np.array(self.starts[:-1], dtype=np.int64)
-        return self._cached_tensor(f"fronts {front}", (starts[:, None] + np.arange(front)).ravel())
+        return self._cached_tensor(f"virtual {count}", (starts[:, None] + np.arange(count)).ravel())
 
     def groups(self, role: AttentionRole) -> list[AttentionGroup]:
-        """The groups that attention goes through for these queries."""
+        """The groups in which attention of this role is computed."""
         if role not in self._groups:
             self._groups[role] = list(self._make_groups(role))
         return self._groups[role]
 
     def attention_lengths(self, role: AttentionRole) -> tuple[list[int], list[int]]:
-        """Of every sequence, how many of its tokens look, and at how many; (sequences,) each."""
-        asking, seen = self._sides(role)
-        return ([1] * len(seen.lengths) if asking is None else asking.lengths), seen.lengths
+        """Numbers of queries and of keys of every sequence; (sequences,) each."""
+        queries, keys = self._sides(role)
+        return ([1] * len(keys.lengths) if queries is None else queries.lengths), keys.lengths
 
     def _make_groups(self, role: AttentionRole) -> list[AttentionGroup]:
-        cost = GROUP_OVERHEAD_SCORES if self.device == "cpu" else GPU_GROUP_OVERHEAD_SCORES
-        asking, seen = self._sides(role)
-        found: list[AttentionGroup] = []
-        at = 0
+        overhead = GROUP_OVERHEAD_SCORES if self.device == "cpu" else GPU_GROUP_OVERHEAD_SCORES
+        query_side, key_side = self._sides(role)
+        query_lengths, key_lengths = self.attention_lengths(role)
+        groups: list[AttentionGroup] = []
+        first = 0
         for run, count in enumerate(self.run_sequences):
-            keys_held = seen.lengths[at : at + count]
-            held = [1] * count if asking is None else asking.lengths[at : at + count]
-            cuts = _cut_groups(held, keys_held, cost) if count else []
-            for number, (a, b) in enumerate(cuts):
-                keys = seen._row_block(at + a, at + b)
+            own = slice(first, first + count)
+            cuts = _cut_groups(query_lengths[own], key_lengths[own], overhead) if count else []
+            for index, (a, b) in enumerate(cuts):
+                start, stop = first + a, first + b
+                keys = key_side._row_block(start, stop)
                 queries = keys
-                if asking is None:
-                    queries = RowBlock(at + a, at + b, b - a, 1)
-                elif asking is not seen:
-                    queries = asking._row_block(at + a, at + b)
+                if query_side is None:
+                    queries = RowBlock(start, stop, stop - start, 1)
+                elif query_side is not key_side:
+                    queries = query_side._row_block(start, stop)
                 causal = role == "causal"
-                found.append(AttentionGroup(at + a, at + b, queries, keys, run, number, causal))
-            at += count
-        return found
+                groups.append(AttentionGroup(start, stop, queries, keys, run, index, causal))
+            first += count
+        return groups
 
     def _sides(self, role: AttentionRole) -> tuple[PackedLayout | None, PackedLayout]:
-        """Whose rows ask, None for one row a sequence, and whose are looked at."""
+        """Where queries and keys are; None for queries of one row a sequence."""
         if role in ("self", "pooled"):
             return (self if role == "self" else None), self
         if self.target is None:
@@ -201,13 +211,12 @@ class PackedLayout:
         start, stop, longest = self.starts[first], self.starts[last], max(lengths)
         if min(lengths) == longest:
             return RowBlock(start, stop, len(lengths), longest)
-        held = np.array(lengths, dtype=np.int64)[:, None]
         begins = np.array(self.starts[first:last], dtype=np.int64)[:, None] - start
-        places = np.arange(longest)[None]
-        there = places < held
-        made = (np.where(there, begins + places, begins), np.flatnonzero(there), ~there)
-        index, slots, hidden = (torch.from_numpy(x).to(self.device) for x in made)
-        return RowBlock(start, stop, len(lengths), longest, index, slots, hidden[:, None])
+        positions = np.arange(longest)[None]
+        real = positions < np.array(lengths, dtype=np.int64)[:, None]
+        arrays = (np.where(real, begins + positions, begins), np.flatnonzero(real), ~real)
+        pad_index, unpad_index, mask = (torch.from_numpy(x).to(self.device) for x in arrays)
+        return RowBlock(start, stop, len(lengths), longest, pad_index, unpad_index, mask[:, None])
 
     def _cached_tensor(self, name: str, values: Sequence[int] | NDArray[np.int64]) -> Tensor:
         if name not in self._tensors:
@@ -216,29 +225,37 @@ class PackedLayout:
 
 
 def _cut_groups(
-    queries: Sequence[int], keys: Sequence[int], group_scores: int
+    queries: Sequence[int], keys: Sequence[int], overhead: int
 ) -> list[tuple[int, int]]:
-    """Cut sequences, in their order, into groups at the least cost: scores, and a cost a group.
+    """Cut sequences, in their order, into groups at the least cost: scores, and an overhead each.
 
     Found exactly by dynamic programming over the places where a length changes. The scores of a
     group are those of its longest queries and its longest keys.
+
+    Args:
+        queries: number of queries of each sequence.
+        keys: number of keys of each sequence.
+        overhead: fixed cost of a group, in scores.
+
+    Returns:
+        First sequence of each group, and one past its last.
     """
-    asked, seen = np.array(queries), np.array(keys)
-    ends = np.flatnonzero((asked[1:] != asked[:-1]) | (seen[1:] != seen[:-1])) + 1
-    bounds = np.array([0, *ends, len(asked)])
-    asked, seen = (np.maximum.reduceat(held, bounds[:-1]) for held in (asked, seen))
-    lowest, came = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=int)
+    lengths = np.array([queries, keys])
+    changes = np.flatnonzero((lengths[:, 1:] != lengths[:, :-1]).any(0)) + 1
+    bounds = np.array([0, *changes, lengths.shape[1]])
+    most_queries, most_keys = np.maximum.reduceat(lengths, bounds[:-1], axis=1)
+    lowest, previous = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=int)
     for j in range(1, len(bounds)):
         # Of the groups from each bound before up to this one: their longest.
-        most_asked, most_seen = (
-            np.maximum.accumulate(held[j - 1 :: -1])[::-1] for held in (asked, seen)
+        longest_queries, longest_keys = (
+            np.maximum.accumulate(most[j - 1 :: -1])[::-1] for most in (most_queries, most_keys)
         )
-        scores = (bounds[j] - bounds[:j]) * most_asked * most_seen
-        cost = lowest[:j] + scores + group_scores
-        came[j] = cost.argmin()
-        lowest[j] = cost[came[j]]
+        scores = (bounds[j] - bounds[:j]) * longest_queries * longest_keys
+        cost = lowest[:j] + scores + overhead
+        previous[j] = cost.argmin()
+        lowest[j] = cost[previous[j]]
     cuts, j = [], len(bounds) - 1
     while j:
-        cuts.append((int(bounds[came[j]]), int(bounds[j])))
-        j = int(came[j])
+        cuts.append((int(bounds[previous[j]]), int(bounds[j])))
+        j = int(previous[j])
     return cuts[::-1]

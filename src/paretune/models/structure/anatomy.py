@@ -1,4 +1,4 @@
-"""What a model is made of, found by structure: one description for all architectures."""
+"""Where a model's parts are, read from its structure: one description for all architectures."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ ROLES: dict[str, Callable[[Layer], tuple[str, ...]]] = {
         *(*layer.up, layer.down),
     ),
 }
-"""What a role's linear layers are in one layer, a decoder's attention to the source included.
-Fused projections stand for all their roles."""
+"""The linear layers of a role in one layer, those of cross-attention included. A fused projection
+has all its roles."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def find_target_modules(
     A name is a role (``query``, ``key``, ``value``, ``attention_output``, ``feed_forward_up``,
     ``feed_forward_down``, ``all_linear``) or the end of a module's name, as in PEFT
     (``attention.self.query``, ``dense``). ``allow_unmatched`` passes over names that match nothing,
-    to repeat a study that had such; it may leave no target at all. ``option``: where the names
-    stand, for messages.
+    to repeat a study that had such; it may leave no target at all. ``option``: that the names are
+    the value of, for messages.
 
     Raises:
         MethodError: a name matches nothing; the text shows what exists.

@@ -1,7 +1,7 @@
-"""The inside of one layer of an encoder or a decoder, read from its structure.
+"""The parts of one layer of an encoder or a decoder, read from its structure.
 
-What a linear layer does is told by where it sits and by its shape; names only tell query, key and
-value apart, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` keeps them.
+What a linear layer does follows from its place and its shape; names only distinguish query, key and
+value, since nothing else does. Shapes are written ``out x in``, as ``nn.Linear`` has them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 from torch import nn
 
 from paretune.errors import ModelError
+from paretune.models.structure.names import parent_name
 
 Stack = Literal["encoder", "decoder"]
 
@@ -68,16 +69,13 @@ class Layer:
 
     @property
     def attentions(self) -> tuple[Attention, ...]:
-        """The attention to its own sequence, then that to the source where there is one."""
-        return (
-            (self.self_attention,)
-            if self.cross_attention is None
-            else (self.self_attention, self.cross_attention)
-        )
+        """Self-attention, then cross-attention where there is one."""
+        both = (self.self_attention, self.cross_attention)
+        return tuple(attention for attention in both if attention is not None)
 
 
 class NotALayerError(Exception):
-    """A block that is no layer; the message says what is missing and what is there."""
+    """A block that is no layer; the message says what it lacks and what it has."""
 
 
 def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") -> tuple[Layer, ...]:
@@ -85,28 +83,28 @@ def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") ->
 
     Args:
         model: the whole model.
-        within: name of the part of it that is looked through.
-        stack: what that part is; only a decoder's layers have an attention to the source.
+        within: name of the module to search.
+        stack: what that module is; only a decoder's layers have cross-attention.
 
     Raises:
-        ModelError: there is no such list; the lists that were looked at are named with the reason.
+        ModelError: there is no such list; the message says why each list of blocks is none.
     """
     reasons: list[str] = []
-    found: list[tuple[Layer, ...]] = []
+    candidates: list[tuple[Layer, ...]] = []
     for own, module in model.get_submodule(within).named_modules():
         if not isinstance(module, nn.ModuleList) or not len(module):
             continue
         name = f"{within}.{own}" if within else own
-        kinds = {type(block) for block in module}
-        if len(kinds) > 1:
-            reasons.append(f"{name}: blocks of unequal kinds ({_describe_types(kinds)})")
+        types = {type(block) for block in module}
+        if len(types) > 1:
+            reasons.append(f"{name}: blocks of different classes ({_describe_types(types)})")
             continue
         try:
             layers = (read_layer(f"{name}.{i}", block, stack) for i, block in enumerate(module))
-            found.append(tuple(layers))
+            candidates.append(tuple(layers))
         except NotALayerError as error:
-            reasons.append(f"{name}: {len(module)} x {_describe_types(kinds)}, {error}")
-    if not found:
+            reasons.append(f"{name}: {len(module)} x {_describe_types(types)}, {error}")
+    if not candidates:
         listed = "".join(f"\n  {reason}" for reason in reasons) or "\n  no list of blocks at all"
         raise ModelError(
             f"{type(model).__name__} has no {stack} that paretune understands.\n"
@@ -115,7 +113,7 @@ def find_layers(model: nn.Module, within: str = "", stack: Stack = "encoder") ->
             f"Found:{listed}\n",
             remedy=SUPPORTED_FAMILIES,
         )
-    return max(found, key=len)
+    return max(candidates, key=len)
 
 
 def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
@@ -133,8 +131,8 @@ def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
         )
         raise NotALayerError(f"without linear layers (it has {', '.join(weighted) or 'none'})")
     attentions = _find_attentions(linears, most=2 if stack == "decoder" else 1)
-    taken = {part for a in attentions for part in (a.query, a.key, a.value, a.output)}
-    rest = [n for n in linears if n not in taken]
+    projections = {part for a in attentions for part in (a.query, a.key, a.value, a.output)}
+    rest = [n for n in linears if n not in projections]
     width = linears[attentions[0].output].out_features
     downs = [n for n in rest if linears[n].out_features == width]
     if not downs:
@@ -156,9 +154,10 @@ def read_layer(name: str, block: nn.Module, stack: Stack = "encoder") -> Layer:
     def full(part: str) -> str:
         return f"{name}.{part}" if part else name
 
-    own, *to_source = (_with_full_names(attention, full) for attention in attentions)
-    cross = to_source[0] if to_source else None
-    return Layer(name, own, tuple(map(full, ups)), full(down), stack=stack, cross_attention=cross)
+    self_attention, *others = (_with_full_names(attention, full) for attention in attentions)
+    cross = others[0] if others else None
+    ups = tuple(map(full, ups))
+    return Layer(name, self_attention, ups, full(down), stack=stack, cross_attention=cross)
 
 
 def _find_attentions(linears: dict[str, nn.Linear], most: int) -> list[Attention]:
@@ -180,7 +179,7 @@ def _find_attentions(linears: dict[str, nn.Linear], most: int) -> list[Attention
             raise NotALayerError(f"unclear attention ({'; '.join(unclear)})")
         triples = list(zip(*named.values(), strict=True))
     else:
-        # One layer that reads the width and gives three times as much, beside one of width x width.
+        # One layer from the width to three times the width, with a sibling of width x width.
         fused = [n for n, m in linears.items() if m.out_features == 3 * m.in_features]
         fused = [n for n in fused if _has_square_sibling(n, linears)]
         if len(fused) != 1:
@@ -196,14 +195,13 @@ def _read_attention(
     """The attention of these query, key and value; ``roles`` are those of the whole block."""
     query, key, value = triple
     fused = query == key
-    home = query.rpartition(".")[0] if fused else _innermost_parent(list(triple))
+    inside = parent_name(query) if fused else _innermost_parent(list(triple))
     # The output projection is the nearest linear layer around them: climb until there is one.
-    inside = home
     while True:
         near = [n for n in linears if n not in roles and (not inside or n.startswith(f"{inside}."))]
         if near or not inside:
             break
-        inside = inside.rpartition(".")[0]
+        inside = parent_name(inside)
     width = linears[query].in_features
     outputs = [n for n in near if linears[n].out_features == width]
     if not outputs:
@@ -218,9 +216,9 @@ def _with_full_names(a: Attention, full: Callable[[str], str]) -> Attention:
 
 
 def _has_square_sibling(name: str, linears: dict[str, nn.Linear]) -> bool:
-    parent, width = name.rpartition(".")[0], linears[name].in_features
+    parent, width = parent_name(name), linears[name].in_features
     return any(
-        n.rpartition(".")[0] == parent and m.in_features == m.out_features == width
+        parent_name(n) == parent and m.in_features == m.out_features == width
         for n, m in linears.items()
     )
 
@@ -240,5 +238,5 @@ def _describe_shapes(linears: dict[str, nn.Linear]) -> str:
     return ", ".join(f"{n} {m.out_features}x{m.in_features}" for n, m in linears.items())
 
 
-def _describe_types(kinds: set[type]) -> str:
-    return ", ".join(sorted(kind.__name__ for kind in kinds))
+def _describe_types(types: set[type]) -> str:
+    return ", ".join(sorted(one.__name__ for one in types))

@@ -3,8 +3,8 @@
 Code outside of this folder never asks whether a model has a decoder: it asks ``anatomy.topology``,
 which :func:`topology_of` chooses from the model's config.
 
-A decoder-only layout is refused by :func:`require_known` for now. One that serves it answers
-everything of :class:`Topology`, of which these differ from both layouts here:
+Decoder-only models are refused (:func:`paretune.models.structure.heads.require_known`). A topology of
+theirs answers everything of :class:`Topology`; this differs from both of those here:
 
 - Its head reads the last real token of each sequence; an encoder's reads the first, and packing
   computes the last layer for that one alone (:mod:`paretune.models.packing.encoder`).
@@ -26,43 +26,11 @@ from torch import Tensor, nn
 
 from paretune.errors import ModelError
 from paretune.models.structure.layers import (
-    ENCODER_FAMILIES,
     SUPPORTED_FAMILIES,
-    TRANSLATION_FAMILIES,
     Layer,
     find_layers,
 )
 from paretune.models.structure.names import find_name
-from paretune.objectives.head_spec import HeadSpec
-
-
-@dataclass(frozen=True)
-class AutoClass:
-    """The class of ``transformers`` that opens a head, and its mapping from configs to models."""
-
-    name: str
-    mapping: str
-    remedy: str
-
-
-AUTO_CLASSES: dict[str, AutoClass] = {
-    "sequence_classification": AutoClass(
-        "AutoModelForSequenceClassification",
-        "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING",
-        f"Choose an encoder ({ENCODER_FAMILIES}).",
-    ),
-    "multiple_choice": AutoClass(
-        "AutoModelForMultipleChoice",
-        "MODEL_FOR_MULTIPLE_CHOICE_MAPPING",
-        f"Choose an encoder ({ENCODER_FAMILIES}).",
-    ),
-    "seq2seq_lm": AutoClass(
-        "AutoModelForSeq2SeqLM",
-        "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING",
-        f"Choose a model with encoder and decoder ({TRANSLATION_FAMILIES}).",
-    ),
-}
-"""By the kind of head; ``remedy`` names models that have it."""
 
 
 class Topology(Protocol):
@@ -320,61 +288,8 @@ ENCODER_DECODER = EncoderDecoder()
 
 
 def topology_of(config: Any) -> Topology:
-    """The topology of the models of a config that :func:`require_known` knows."""
+    """The topology of the models of a config that is not refused."""
     return ENCODER_DECODER if getattr(config, "is_encoder_decoder", False) else ENCODER
-
-
-def require_known(config: Any, where: str) -> None:
-    """Refuse decoder-only models: those in which no token sees the tokens after it.
-
-    Raises:
-        ModelError: the config is of such a model.
-    """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
-
-    if topology_of(config) is ENCODER_DECODER:
-        return
-    # Encoders can mask words, decoders cannot.
-    causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
-    causal = causal and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
-    if causal or getattr(config, "is_decoder", False):
-        raise ModelError(
-            f'is of type "{config.model_type}", a decoder-only model, and paretune does not train '
-            "those yet.",
-            where=where,
-            remedy=f"Choose an encoder ({ENCODER_FAMILIES}), or for translation a model with "
-            f"encoder and decoder ({TRANSLATION_FAMILIES}).",
-        )
-
-
-def require_head(config: Any, head: HeadSpec, where: str) -> Any:
-    """The auto class of ``transformers`` that opens this head on a model of this config.
-
-    Args:
-        config: of the model.
-        head: what is asked for.
-        where: the model's name, for errors.
-
-    Raises:
-        ModelError: models of this topology, or of this type, have no such head.
-    """
-    import transformers
-
-    topology, auto_class = topology_of(config), AUTO_CLASSES[head.kind]
-    what = f'is of type "{config.model_type}", '
-    if head.kind not in topology.heads:
-        raise ModelError(
-            f"{what}{topology.name}, and cannot serve a {head.purpose} task.",
-            where=where,
-            remedy=auto_class.remedy,
-        )
-    if type(config) not in getattr(transformers, auto_class.mapping):
-        raise ModelError(
-            f"{what}for which transformers has no head for {head.purpose}.",
-            where=where,
-            remedy=auto_class.remedy,
-        )
-    return getattr(transformers, auto_class.name)
 
 
 def _position_limit(model: Any) -> int | None:
