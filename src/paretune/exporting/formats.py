@@ -17,7 +17,7 @@ from paretune.methods import Trains
 from paretune.methods.core.peft_export import suppress_checkpointing_warning
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.topology import AUTO_CLASSES
+from paretune.models.structure.heads import AUTO_CLASSES
 from paretune.study import Run
 from paretune.training.prepare import PreparedModel
 

@@ -11,7 +11,7 @@ from paretune.exporting.usage_snippets import UsageSnippet
 from paretune.models.sources.local_paths import is_local_folder
 from paretune.models.sources.package import find_package_folder
 from paretune.models.sources.resolve import ModelSource
-from paretune.models.structure.topology import AUTO_CLASSES
+from paretune.models.structure.heads import AUTO_CLASSES
 
 FOLDER = 'FOLDER = "."  # where this card lies'
 CODE = {
