@@ -142,6 +142,6 @@ def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> 
 
     code, _, err = command(capsys, "report", file, "--store", store)
     assert code == 6
-    assert "It ran with training.max_steps=1 'protocol.seeds=[3]': give the same again." in err
+    assert "It ran with training.max_steps=1 'protocol.seeds=[3]': use the same settings." in err
     code, _, err = command(capsys, "run", file, "training.epohcs=1", "--store", store)
     assert code == 2 and "Did you mean epochs?" in err

@@ -71,8 +71,8 @@ for group in GROUPS:
     app.add_typer(import_module(f"paretune.cli.commands.{group}").app, name=group)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         echo(f"paretune {version('paretune')}")
@@ -85,7 +85,8 @@ def _version(wanted: bool) -> None:
 )
 def paretune(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Which fine-tuning method is worth it, for your model, your data and your memory?"""

@@ -19,11 +19,11 @@ def translate_deprecated(words: Sequence[str]) -> list[str]:
     if not words:
         return []
     names = DEPRECATED.get(words[0], {})
-    found = []
+    translated = []
     for word in words:
         option, equals, value = word.partition("=")
-        found.append(f"{names.get(option, option)}{equals}{value}")
-    return _translate_json_file(found) if words[0] == "report" else found
+        translated.append(f"{names.get(option, option)}{equals}{value}")
+    return _translate_json_file(translated) if words[0] == "report" else translated
 
 
 def _translate_json_file(words: list[str]) -> list[str]:

@@ -25,23 +25,23 @@ def render_study_file(
         languages: of a translation, from which into which.
         model: None for one that fits.
     """
-    entry, said = quote_yaml(model or DEFAULT_MODEL), _NAMED
+    entry, comment = quote_yaml(model or DEFAULT_MODEL), _NAMED
     if model is None and languages is not None:
-        entry, said = _suggest_opus_mt(*languages)
+        entry, comment = _suggest_opus_mt(*languages)
     parts = _CLASSIFICATION_DEFAULTS if languages is None else _TRANSLATION_DEFAULTS
     metric = _metric_line(kind)
     task_text = "\n".join(task)
     return _TEMPLATE.format(
-        name=name, task=task_text, metric=metric, model=entry, said=said, **parts
+        name=name, task=task_text, metric=metric, model=entry, comment=comment, **parts
     )
 
 
 def quote_yaml(value: object) -> str:
     """Always quoted, so that nothing in it is YAML; what cannot be printed is escaped."""
-    shown = [
+    characters = [
         f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in str(value)
     ]
-    return f'"{"".join(shown)}"'
+    return f'"{"".join(characters)}"'
 
 
 def _metric_line(kind: str) -> str:
@@ -58,16 +58,16 @@ def _metric_line(kind: str) -> str:
 
 def _suggest_opus_mt(source: str, target: str) -> tuple[str, str]:
     """An OPUS-MT model to begin with, and what is said of it."""
-    said = "a suggestion: fetched with --online; or a folder"
+    comment = "a suggestion: fetched with --online; or a folder"
     if source in _SLAVIC and target == "en":
-        return quote_yaml("Helsinki-NLP/opus-mt-sla-en"), said
+        return quote_yaml("Helsinki-NLP/opus-mt-sla-en"), comment
     if source == "en" and target in _SLAVIC:
         prefix = quote_yaml(f">>{_SLAVIC[target]}<< ")
         model = quote_yaml("Helsinki-NLP/opus-mt-en-sla")
-        return f"{{name: {model}, source_prefix: {prefix}}}", said
+        return f"{{name: {model}, source_prefix: {prefix}}}", comment
     return quote_yaml(
         f"Helsinki-NLP/opus-mt-{source}-{target}"
-    ), f"{said}, if the hub has none such"
+    ), f"{comment}, if the hub has none such"
 
 
 _CLASSIFICATION_DEFAULTS = {
@@ -90,7 +90,7 @@ tasks:
 {task}
     # {metric}
 models:
-  - {model}   # {said}
+  - {model}   # {comment}
 methods:         # `paretune ls methods` lists all, with their options
   - full
   - {{name: lora, rank: 8}}

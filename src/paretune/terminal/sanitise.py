@@ -14,8 +14,8 @@ def sanitise_line(text: object) -> str:
     overrides, line separators, unassigned code points and lone surrogates become U+FFFD; a space of
     another kind becomes a space.
     """
-    said = str(text)
-    return said if said.isprintable() else "".join(map(_sanitise_character, said))
+    line = str(text)
+    return line if line.isprintable() else "".join(map(_sanitise_character, line))
 
 
 def sanitise_text(text: object) -> str:

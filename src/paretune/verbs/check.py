@@ -1,4 +1,4 @@
-"""``check``: the audit of the data and one dry step of everything; nothing is trained or kept."""
+"""``check``: audit the data and try one step of everything; nothing is trained or kept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckedItem:
-    """One thing that was looked at.
+    """One item that was checked.
 
     Attributes:
         kind: ``task``, ``model``, ``method``, ``metrics``,
@@ -41,13 +41,13 @@ class CheckedItem:
 
     @property
     def errors(self) -> int:
-        """How many errors it has; each is told in a line of its own."""
+        """How many errors it has; each is shown in its own line."""
         return sum(f.severity == "error" for f in self.findings) or int(self.error is not None)
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Everything that ``check`` looked at, in order.
+    """Everything that was checked, in order.
 
     ``models_checked`` is False where the data could not be read, so that no model was opened.
     """
@@ -59,26 +59,28 @@ class CheckResult:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """All findings in the data."""
-        return tuple(finding for seen in self.items for finding in seen.findings)
+        return tuple(finding for item in self.items for finding in item.findings)
 
     @property
     def counts(self) -> Counter[str]:
         """How many errors there are, of whatever kind, and findings: ``warning``, ``note``."""
-        found: Counter[str] = Counter(f.severity for f in self.findings if f.severity != "error")
-        return found + Counter(error=sum(seen.errors for seen in self.items))
+        counts: Counter[str] = Counter(f.severity for f in self.findings if f.severity != "error")
+        return counts + Counter(error=sum(seen.errors for seen in self.items))
 
     @property
     def failed(self) -> tuple[str, ...]:
         """What stands in the way, as ``task reviews``; empty: the study can run."""
-        return tuple(dict.fromkeys(f"{s.kind} {s.name}" for s in self.items if s.errors))
+        return tuple(
+            dict.fromkeys(f"{item.kind} {item.name}" for item in self.items if item.errors)
+        )
 
     @property
     def errors(self) -> tuple[ParetuneError, ...]:
         """Everything that stands in the way of running the study; empty: it can run."""
         return tuple(
-            seen.error or DataError(f"{seen.name}: {pluralise(seen.errors, 'error')} in the data.")
-            for seen in self.items
-            if seen.errors
+            item.error or DataError(f"{item.name}: {pluralise(item.errors, 'error')} in the data.")
+            for item in self.items
+            if item.errors
         )
 
 
@@ -89,36 +91,36 @@ def check(
     device: str = "auto",
     on_item: Callable[[CheckedItem], None] | None = None,
 ) -> CheckResult:
-    """Look at all data, models and methods of a study; one fault does not hide the others.
+    """Check all data, models and methods of a study; one error does not hide the others.
 
-    The data comes first; where none of it can be read, no model is opened.
+    The data comes first; if none of it can be read, no model is opened.
 
     Args:
         study: a study, its file, or the name of a shipped one.
-        online: models and data may be fetched from the hub.
+        online: models and data may be downloaded from the hub.
         device: where the dry steps are taken, as ``paretune run`` would train there.
-        on_item: called with each thing as soon as it was looked at.
+        on_item: called with each item as soon as it was checked.
 
     Returns:
-        What was seen; ``errors`` of it is empty where the study can run.
+        All items; its ``errors`` are empty if the study can run.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
     """
-    given = study_input.resolve_study(study)
+    study = study_input.resolve_study(study)
     datasets: dict[str, Dataset] = {}
-    seen = []
-    for one in _check_tasks(given, datasets, online=online):
-        seen.append(one)
+    items = []
+    for item in _check_tasks(study, datasets, online=online):
+        items.append(item)
         if on_item is not None:
-            on_item(one)
-    for one in (
-        _check_models_and_methods(given, datasets, online=online, device=device) if datasets else ()
+            on_item(item)
+    for item in (
+        _check_models_and_methods(study, datasets, online=online, device=device) if datasets else ()
     ):
-        seen.append(one)
+        items.append(item)
         if on_item is not None:
-            on_item(one)
-    return CheckResult(given, tuple(seen), models_checked=bool(datasets))
+            on_item(item)
+    return CheckResult(study, tuple(items), models_checked=bool(datasets))
 
 
 def _check_tasks(
@@ -145,9 +147,9 @@ def _load_dataset(spec: TaskSpec, *, online: bool) -> Dataset:
     from paretune import tasks
     from paretune.data.sources import hub_datasets
 
-    asked = tasks.hub_source(spec) if online else None
-    if asked is not None:
-        hub_datasets.fetch_splits(asked)
+    hub_spec = tasks.hub_source(spec) if online else None
+    if hub_spec is not None:
+        hub_datasets.fetch_splits(hub_spec)
     return tasks.load_dataset(spec)
 
 
@@ -165,14 +167,14 @@ def _check_models_and_methods(
     methods: list[MethodSpec] = []
     tasks = tuple(t for t in study.tasks if t.model_dump_json() in datasets)
     for model in study.models:
-        seen = _check_model(model, context)
-        yield seen
-        if seen.error is None:
+        item = _check_model(model, context)
+        yield item
+        if item.error is None:
             models.append(model)
     for method in study.methods:
-        seen = _check_method(method, study.protocol.trials, tasks, context)
-        yield seen
-        if seen.error is None:
+        item = _check_method(method, study.protocol.trials, tasks, context)
+        yield item
+        if item.error is None:
             methods.append(method)
     try:
         preflight.check_optional_metrics(study, context)
@@ -200,13 +202,13 @@ def _check_task(spec: TaskSpec, dataset: Dataset, checks: Checks) -> CheckedItem
     from paretune.data.checks.audit import audit
     from paretune.data.example import describe_groups
 
-    what = dataset.objective.describe(dataset.labels, dataset.languages)
+    target = dataset.objective.describe(dataset.labels, dataset.languages)
     size = ", ".join(
         f"{len(part)} {name}{describe_groups(dataset, part)}"
         for name, part in (("train", dataset.train), ("test", dataset.test))
     )
-    said = f"{size}, {what}; licence: {dataset.licence}"
-    return CheckedItem("task", spec.key, said, tuple(audit(dataset, checks)))
+    description = f"{size}, {target}; licence: {dataset.licence}"
+    return CheckedItem("task", spec.key, description, tuple(audit(dataset, checks)))
 
 
 def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:
@@ -216,8 +218,8 @@ def _check_model(spec: ModelSpec, context: StudyContext) -> CheckedItem:
         return CheckedItem("model", spec.key, error=error)
     revision = f" at {source.revision}" if source.revision else ""
     notes = "".join(f"; {note}" for note in source.notes)
-    said = f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}"
-    return CheckedItem("model", spec.key, said)
+    description = f"{source.name}{revision}, files {source.weights_hash[:12]}{notes}"
+    return CheckedItem("model", spec.key, description)
 
 
 def _check_method(
@@ -237,31 +239,33 @@ def _check_method(
         rates = choose_learning_rates(spec, default_rates, trials)
     except ParetuneError as error:
         return CheckedItem("method", spec.key, error=error)
-    said = f"{title}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
-    return CheckedItem("method", spec.key, said)
+    description = f"{title}, learning rates {', '.join(f'{rate:g}' for rate in rates)}"
+    return CheckedItem("method", spec.key, description)
 
 
 def _check_directions(study: Study, context: StudyContext) -> Iterator[CheckedItem]:
-    """Whether each model translates the way it is asked to, by what it finds likely."""
+    """Whether each model translates in the requested direction, by the likelihood of references."""
     from paretune.data.finding import Finding
     from paretune.planning.dry_runs import check_translation_directions
 
     for model in study.models:
-        one = study.model_copy(update={"models": (model,)})
+        study_of_model = study.model_copy(update={"models": (model,)})
         try:
-            for name, found in check_translation_directions(one, context):
-                way = f"{found.as_asked:.2f} nats a token as asked, {found.reversed:.2f} reversed"
-                said = f"{way} ({found.pairs} pairs)"
-                wrong = Finding(
+            for name, direction in check_translation_directions(study_of_model, context):
+                losses = f"{direction.as_asked:.2f} nats a token as asked, {direction.reversed:.2f} reversed"
+                description = f"{losses} ({direction.pairs} pairs)"
+                warning = Finding(
                     "warning",
                     "direction",
                     name,
-                    f"the model seems to translate the other way: {way}.",
+                    f"the model seems to translate the other way: {losses}.",
                     "Exchange source_lang and target_lang, or take the model for this direction.",
                 )
-                yield CheckedItem("direction", name, said, (wrong,) if found.looks_reversed else ())
+                yield CheckedItem(
+                    "direction", name, description, (warning,) if direction.looks_reversed else ()
+                )
         except ParetuneError:
-            continue  # the model cannot be opened for the task, which its lengths have told
+            continue  # the model cannot be opened for the task, which its lengths have shown
 
 
 def _check_lengths(study: Study, context: StudyContext) -> Iterator[CheckedItem]:
@@ -270,11 +274,11 @@ def _check_lengths(study: Study, context: StudyContext) -> Iterator[CheckedItem]
     for model in study.models:
         for task in study.tasks:
             name = f"{task.key} x {model.key}"
-            one = study.model_copy(update={"models": (model,), "tasks": (task,)})
+            study_of_pair = study.model_copy(update={"models": (model,), "tasks": (task,)})
             try:
-                found = tuple(find_truncations(one, context))
+                findings = tuple(find_truncations(study_of_pair, context))
             except ParetuneError as error:
                 yield CheckedItem("lengths", name, error=error)
                 continue
-            if found:
-                yield CheckedItem("lengths", name, "some texts are cut", found)
+            if findings:
+                yield CheckedItem("lengths", name, "some texts are cut", findings)

@@ -1,4 +1,4 @@
-"""``compare``: two methods of a study beside each other, on every task and model. No torch."""
+"""``compare``: two methods of a study, paired on the same examples. No torch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """Two methods on one task and model; ``pair`` is None where one has no score (``why``).
+    """Two methods on one task and model.
 
-    ``pair.p_holm`` decides, as in the report; ``pair.difference.p`` is uncorrected. ``needed`` is
-    there where the pair is undecided. ``blind``: a side that could have several seeds has one, so
-    what they move is not known.
+    Attributes:
+        task, model, metric: what was compared.
+        pair: the difference; None if one method has no score (``why``). As in the report,
+            ``pair.p_holm`` decides; ``pair.difference.p`` is uncorrected.
+        sample_size: how many seeds or examples would decide an undecided pair.
+        failed_seeds: sentences about seeds that diverged or did not fit.
+        single_seed: a method that depends on the seed has one only, so the variance between seeds
+            is unknown.
+        why: why there is no pair.
     """
 
     task: str
     model: str
     metric: str
     pair: Pair | None
-    needed: SampleSize | None
-    lost: tuple[str, ...]
-    blind: bool = False
+    sample_size: SampleSize | None
+    failed_seeds: tuple[str, ...]
+    single_seed: bool = False
     why: str = ""
 
 
@@ -52,25 +58,25 @@ def compare(
     """
     from paretune.analysis.cells import NO_MODEL, group_into_cells
 
-    found = load_results(study, store)
-    cells = group_into_cells(found.study, found.records, found.states)
-    known = list(dict.fromkeys(cell.method for cell in cells))
+    results = load_results(study, store)
+    cells = group_into_cells(results.study, results.records, results.states)
+    names = list(dict.fromkeys(cell.method for cell in cells))
     for name in (a, b):
-        if name not in known:
+        if name not in names:
             raise StudyError(
                 f'has no method "{name}".',
-                where=f"study {found.study.study}",
-                remedy=f"It has {', '.join(known)}.",
+                where=f"study {results.study.study}",
+                remedy=f"It has {', '.join(names)}.",
             )
     if a == b:
         raise StudyError(
             f'"{a}" cannot be compared with itself.',
-            where=f"study {found.study.study}",
-            remedy=f"Name two of {', '.join(known)}.",
+            where=f"study {results.study.study}",
+            remedy=f"Name two of {', '.join(names)}.",
         )
     return tuple(
         _compare_cells([c for c in cells if c.task == task.key], model, a, b)
-        for task in found.study.tasks
+        for task in results.study.tasks
         for model in dict.fromkeys(c.model for c in cells if c.task == task.key)
         if model != NO_MODEL
     )
@@ -85,26 +91,30 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     from paretune.analysis.statistics.sample_size import estimate_sample_size
     from paretune.reporting.text.formatting import pluralise
 
-    there = scores_on_model(cells, model)
-    here = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
+    scores = scores_on_model(cells, model)
+    by_method = {c.method: c for c in cells if c.model in (model, NO_MODEL)}
     metric = metrics.get(cells[0].metric).title
-    absent = [name for name in (a, b) if name not in there]
+    absent = [name for name in (a, b) if name not in scores]
     if absent:
         why = f"{' and '.join(absent)} {'has' if len(absent) == 1 else 'have'} no score to compare"
         return ComparisonResult(cells[0].task, model, metric, None, None, (), why=why)
     pair = PairwiseComparisons([c for c in cells if c.model in (model, NO_MODEL)]).compare(
-        here[a], here[b]
+        by_method[a], by_method[b]
     )
     assert pair is not None  # noqa: S101 - both have scores of the same examples
-    more = None
+    sample_size = None
     if pair.standing == "unclear":
-        once = (here[a].deterministic, here[b].deterministic)
-        more = estimate_sample_size(there[a], there[b], once, ALPHA / pair.family)
-    blind = any(len(there[name].seeds) == 1 and not here[name].deterministic for name in (a, b))
-    lost = tuple(
-        f"{count_failed_seeds(here[name])} of {pluralise(len(here[name].final), 'seed')} of {name} diverged "
+        deterministic = (by_method[a].deterministic, by_method[b].deterministic)
+        sample_size = estimate_sample_size(scores[a], scores[b], deterministic, ALPHA / pair.family)
+    single_seed = any(
+        len(scores[name].seeds) == 1 and not by_method[name].deterministic for name in (a, b)
+    )
+    failed_seeds = tuple(
+        f"{count_failed_seeds(by_method[name])} of {pluralise(len(by_method[name].final), 'seed')} of {name} diverged "
         "or did not fit, and counts as the lowest score there is."
         for name in (a, b)
-        if count_failed_seeds(here[name])
+        if count_failed_seeds(by_method[name])
     )
-    return ComparisonResult(cells[0].task, model, metric, pair, more, lost, blind)
+    return ComparisonResult(
+        cells[0].task, model, metric, pair, sample_size, failed_seeds, single_seed
+    )

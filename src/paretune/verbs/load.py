@@ -9,13 +9,13 @@ from paretune.study import ModelSpec
 
 
 def load(folder: Path | str, *, base: str | None = None, online: bool = False) -> tuple[Any, Any]:
-    """The model with its method inside, ready to answer, and its tokenizer.
+    """The model with its method applied, ready to predict, and its tokenizer.
 
     Args:
         folder: what ``paretune export --form paretune`` made.
-        base: where the base lies: a folder, a hub name, ``package:NAME``. Needed where the base
-            was a folder of another machine, or has moved.
-        online: the base may be fetched from the hub.
+        base: the base model: a folder, a hub name, ``package:NAME``. Needed if it was a folder on
+            another machine, or has moved.
+        online: the base may be downloaded from the hub.
 
     Raises:
         MethodError: no such folder, or another base than it was trained on.
@@ -25,11 +25,15 @@ def load(folder: Path | str, *, base: str | None = None, online: bool = False) -
     from paretune.models.sources.local_paths import recall_path
     from paretune.models.sources.resolve import resolve_source
 
-    told = read_native_folder(Path(folder))["base"]
-    pinned = told["revision"] if base is None and not told["name"].startswith("package:") else None
-    name = base or told["name"]
-    if base is None and told.get("folder"):
-        name = recall_path(told["weights_hash"], told["name"], Path(folder))
-    spec = ModelSpec(name=name, revision=pinned)
-    found = open_native_folder(Path(folder), resolve_source(spec, offline=not online))
-    return found.loaded.model, found.loaded.tokenizer
+    base_fields = read_native_folder(Path(folder))["base"]
+    revision = (
+        base_fields["revision"]
+        if base is None and not base_fields["name"].startswith("package:")
+        else None
+    )
+    name = base or base_fields["name"]
+    if base is None and base_fields.get("folder"):
+        name = recall_path(base_fields["weights_hash"], base_fields["name"], Path(folder))
+    spec = ModelSpec(name=name, revision=revision)
+    restored = open_native_folder(Path(folder), resolve_source(spec, offline=not online))
+    return restored.loaded.model, restored.loaded.tokenizer

@@ -89,11 +89,11 @@ class Plan:
     @property
     def fleets(self) -> tuple[tuple[PredictedRun, ...], ...]:
         """The runs to come that may train together, two at least each time."""
-        found: dict[str, list[PredictedRun]] = {}
+        fleets: dict[str, list[PredictedRun]] = {}
         for run in self.runs:
             if run.fleet_key and not run.done:
-                found.setdefault(run.fleet_key, []).append(run)
-        return tuple(tuple(runs) for runs in found.values() if len(runs) > 1)
+                fleets.setdefault(run.fleet_key, []).append(run)
+        return tuple(tuple(runs) for runs in fleets.values() if len(runs) > 1)
 
     @property
     def weight_bytes(self) -> tuple[int, int]:

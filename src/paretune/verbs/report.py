@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a report is made of."""
+    """What the store has of a study."""
 
     study: Study
     folder: Path
@@ -34,7 +34,7 @@ class StudyResults:
 
 
 def load_results(study: Study | Path | str, store: Path | str | None = None) -> StudyResults:
-    """Read from the store what a report is made of.
+    """Read from the store what a report shows.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
@@ -43,12 +43,14 @@ def load_results(study: Study | Path | str, store: Path | str | None = None) -> 
     from paretune.store import Store
     from paretune.verbs.stored_findings import load_findings
 
-    given = study_input.resolve_study(study)
-    folder = study_input.store_folder(given, store)
+    study = study_input.resolve_study(study)
+    folder = study_input.store_folder(study, store)
     with Store.open(folder) as opened:
-        states = load_states(opened, given)
-        noted = load_findings(opened, given.study_hash)
-        return StudyResults(given, folder, study_input.load_records(given, opened), states, noted)
+        states = load_states(opened, study)
+        findings = load_findings(opened, study.study_hash)
+        return StudyResults(
+            study, folder, study_input.load_records(study, opened), states, findings
+        )
 
 
 def load_states(opened: Store, study: Study) -> list[RunStatus]:
@@ -77,13 +79,13 @@ def load_states(opened: Store, study: Study) -> list[RunStatus]:
         raise StoreError(
             f"study {study.study} as it is now has no runs here.",
             where=str(opened.folder),
-            remedy=f"It ran with {' and with '.join(overridden[-3:])}: give the same again.",
+            remedy=f"It ran with {' and with '.join(overridden[-3:])}: use the same settings.",
         )
     raise StoreError(
         f"study {study.study} as it is now has no runs here.",
         where=str(opened.folder),
         remedy=f"{earlier} runs here belong to earlier versions of its file: an edited study file "
-        "is a new study. `paretune run` takes over those that it still asks for."
+        "is a new study. `paretune run` reuses those that it still needs."
         if earlier
         else f"It holds runs of {', '.join(others) or 'no study'}.",
     )

@@ -76,5 +76,5 @@ def store_folder(study: Study, folder: Path | str | None) -> Path:
 
 def load_records(study: Study, opened: Store) -> list[Record]:
     """What the study's runs have left, with data and model where the study has them now."""
-    found = opened.load_records(study.study_hash, predictions=True)
-    return [replace(record, run=study.relocate(record.run)) for record in found]
+    records = opened.load_records(study.study_hash, predictions=True)
+    return [replace(record, run=study.relocate(record.run)) for record in records]

@@ -1,8 +1,8 @@
-"""``watch``: how a study stands at this moment, read from its store. Needs no torch.
+"""``watch``: the progress of a study, read from its store. Needs no torch.
 
 Another process may run the study, or several, or none. Workers write the step and the loss of a run
 into the store when they renew their claim (:class:`paretune.execution.lease.Lease`), at most every
-two seconds; more is not known here.
+two seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class CellProgress:
     """One cell. ``done``, ``running``, ``waiting`` and ``failed`` count its runs.
 
-    ``waiting`` holds the final runs that will be asked for when the rate is chosen, too.
+    ``waiting`` includes the final runs that are added once the learning rate is chosen.
     ``seconds``: what its runs took, each in its last attempt. ``cell`` has the score of the final
     runs so far, with its interval.
     """
@@ -44,11 +44,17 @@ class CellProgress:
 class StudyProgress:
     """A study at one moment.
 
-    ``running`` are the runs that a worker holds now; ``abandoned`` those whose worker is gone,
-    which count as waiting. ``unscheduled`` final runs are not asked for yet: their rate is not
-    chosen.
-    ``seconds_left``: wall clock, from runs that ended or are well under way, if as many workers go
-    on as work now; None where nobody works on it or too little is known.
+    Attributes:
+        study: the study.
+        folder: of its results.
+        cells: progress of each cell.
+        running: runs that a worker has claimed.
+        abandoned: runs whose worker is gone; they count as waiting.
+        failed: runs that stopped with an error.
+        unscheduled: number of final runs that are not added yet, as their rate is not chosen.
+        workers: processes that work on it now.
+        seconds_left: wall clock if as many workers continue, predicted from runs that ended or are
+            well under way; None if nobody works on it or too little is known.
     """
 
     study: Study
@@ -63,7 +69,7 @@ class StudyProgress:
 
     @property
     def finished(self) -> bool:
-        """Every run that the study asks for has ended, and none will be added."""
+        """Whether every run has ended, and none will be added."""
         return not any(one.running or one.waiting for one in self.cells)
 
     @property
@@ -73,7 +79,7 @@ class StudyProgress:
 
     @property
     def total(self) -> int:
-        """How many runs there are, those that will be asked for later too."""
+        """How many runs there are, those that are not added yet included."""
         return self.ended + sum(one.running + one.waiting for one in self.cells)
 
     @property
@@ -86,7 +92,7 @@ class StudyProgress:
 def open_progress(
     study: Study | Path | str, store: Path | str | None = None
 ) -> Iterator[Callable[[], StudyProgress]]:
-    """A function that looks again at each call; reads only, and never locks a worker out.
+    """A function that reads the progress at each call; it never writes or blocks a worker.
 
     Raises:
         StudyError: no such study, or its file cannot be used.
@@ -94,13 +100,13 @@ def open_progress(
     """
     from paretune.store import Store
 
-    given = study_input.resolve_study(study)
-    with Store.open(study_input.store_folder(given, store)) as opened:
-        yield _ProgressReader(opened, given).read
+    study = study_input.resolve_study(study)
+    with Store.open(study_input.store_folder(study, store)) as opened:
+        yield _ProgressReader(opened, study).read
 
 
 def watch(study: Study | Path | str, *, store: Path | str | None = None) -> StudyProgress:
-    """How a study stands now, whether it runs or not.
+    """The progress of a study, whether it runs or not.
 
     Args:
         study: a study, its file, or the name of a shipped one.
@@ -110,12 +116,12 @@ def watch(study: Study | Path | str, *, store: Path | str | None = None) -> Stud
         StudyError: no such study, or its file cannot be used.
         StoreError: the store is missing or damaged, or never ran this study.
     """
-    with open_progress(study, store) as look:
-        return look()
+    with open_progress(study, store) as read_progress:
+        return read_progress()
 
 
 class _ProgressReader:
-    """Looks, and reads the answers of ended runs again only when another run has ended."""
+    """Reads the predictions of ended runs again only when another run has ended."""
 
     def __init__(self, opened: Store, study: Study) -> None:
         self._store, self._study = opened, study
@@ -125,30 +131,31 @@ class _ProgressReader:
     def read(self) -> StudyProgress:
         from paretune.execution.progress.snapshot import take_snapshot
 
-        seen = load_states(self._store, self._study)
-        left_behind = tuple(state for state in seen if _is_abandoned(state))
-        # As if it had never begun: its seconds since then are not seconds of work.
+        stored = load_states(self._store, self._study)
+        abandoned = tuple(state for state in stored if _is_abandoned(state))
+        # As if they had never started: the seconds since then are not seconds of work.
         states = [
-            replace(s, state="todo", seconds=None, progress={}) if s in left_behind else s
-            for s in seen
+            replace(s, state="todo", seconds=None, progress={}) if s in abandoned else s
+            for s in stored
         ]
         cells = self._group_cells(states)
-        later = [_count_unscheduled(self._study, cell, states) for cell in cells]
+        unscheduled = [_count_unscheduled(self._study, cell, states) for cell in cells]
         running = tuple(state for state in states if state.state == "running")
         workers = len({state.owner for state in running})
-        found = take_snapshot(states, workers, len(states) + sum(later))
+        snapshot = take_snapshot(states, workers, len(states) + sum(unscheduled))
         return StudyProgress(
             study=self._study,
             folder=self._store.folder,
             cells=tuple(
-                _cell_progress(cell, states, more) for cell, more in zip(cells, later, strict=True)
+                _cell_progress(cell, states, more)
+                for cell, more in zip(cells, unscheduled, strict=True)
             ),
             running=running,
-            abandoned=left_behind,
+            abandoned=abandoned,
             failed=tuple(state for state in states if state.state == "failed"),
-            unscheduled=sum(later),
+            unscheduled=sum(unscheduled),
             workers=workers,
-            seconds_left=found.seconds_left if running else None,
+            seconds_left=snapshot.seconds_left if running else None,
         )
 
     def _group_cells(self, states: Sequence[RunStatus]) -> list[Cell]:
@@ -157,15 +164,15 @@ class _ProgressReader:
         ended = frozenset(state.run_id for state in states if state.ended)
         if ended != self._ended:
             records = self._store.load_records(self._study.study_hash, predictions=True)
-            # What ended since the states were read is not counted yet, and not scored yet either.
-            counted = [record for record in records if record.run_id in ended]
-            self._cells, self._ended = group_into_cells(self._study, counted), ended
+            # Runs that ended after the states were read are neither counted nor scored yet.
+            ended_records = [record for record in records if record.run_id in ended]
+            self._cells, self._ended = group_into_cells(self._study, ended_records), ended
         known = {state.run.cell for state in states}
         return [cell for cell in self._cells if (cell.task, cell.model, cell.method) in known]
 
 
 def _is_abandoned(state: RunStatus) -> bool:
-    """A claim would take it, or would if no cost were being measured: its worker is gone."""
+    """Whether its worker is gone, so that a claim would take it."""
     from paretune.store.owner import is_provably_dead
 
     return state.state == "running" and (state.is_claimable or is_provably_dead(state.owner or ""))
@@ -173,23 +180,23 @@ def _is_abandoned(state: RunStatus) -> bool:
 
 def _count_unscheduled(study: Study, cell: Cell, states: Sequence[RunStatus]) -> int:
     """Final runs that planning will add when the trials have ended, as it counts them itself."""
-    of = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
-    trials = [s for s in of if s.stage == "tune"]
-    if not trials or any(s.stage == "final" for s in of):
+    runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
+    trials = [s for s in runs if s.stage == "tune"]
+    if not trials or any(s.stage == "final" for s in runs):
         return 0
     if all(s.ended for s in trials) and cell.choice.rate is None:
-        return 0  # every trial was lost: nothing will follow
+        return 0  # every trial failed: nothing will follow
     return len(study.protocol.seeds)
 
 
-def _cell_progress(cell: Cell, states: Sequence[RunStatus], later: int) -> CellProgress:
-    of = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
-    count = Counter(state.state for state in of)
+def _cell_progress(cell: Cell, states: Sequence[RunStatus], unscheduled: int) -> CellProgress:
+    runs = [s for s in states if s.run.cell == (cell.task, cell.model, cell.method)]
+    counts = Counter(state.state for state in runs)
     return CellProgress(
         cell=cell,
-        done=count["done"],
-        running=count["running"],
-        waiting=count["todo"] + later,
-        failed=count["failed"],
-        seconds=sum(state.seconds or 0.0 for state in of),
+        done=counts["done"],
+        running=counts["running"],
+        waiting=counts["todo"] + unscheduled,
+        failed=counts["failed"],
+        seconds=sum(state.seconds or 0.0 for state in runs),
     )

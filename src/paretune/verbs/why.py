@@ -1,4 +1,4 @@
-"""``why``: why one method is heavier than another, from their cost measurements. Needs no torch."""
+"""``why``: why one method takes more memory than another, from cost measurements. No torch."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MemoryExplanation:
-    """Two methods of one task and model: parts by their difference, and the same in words.
+    """Two methods of one task and model: components by their difference, and sentences about them.
 
-    ``gaps`` is empty where the parts of one are not known; ``sentences`` then say why.
+    ``gaps`` is empty if the components of one are not known; ``sentences`` then say why.
     """
 
     task: str
@@ -37,12 +37,12 @@ def why(
     task: str | None = None,
     model: str | None = None,
 ) -> tuple[MemoryExplanation, ...]:
-    """Why a method is heavier than another, for each task and model of a study.
+    """Why a method takes more memory than another, for each task and model of a study.
 
     Args:
         study: a study, its file, or the name of a shipped one.
         method: a method of the study, as the report calls it.
-        other: the method beside it.
+        other: the method to compare it with.
         store: folder of the results; ``studies/NAME`` by default.
         task: only this task.
         model: only this model.
@@ -94,8 +94,8 @@ def _find_pairs(cells: Sequence[Cell], method: str, other: str) -> Iterable[tupl
             yield cell, compared
 
 
-def _require_known(what: str, asked: Sequence[str | None], known: Sequence[str]) -> None:
-    for name in asked:
+def _require_known(what: str, names: Sequence[str | None], known: Sequence[str]) -> None:
+    for name in names:
         if name is not None and name not in known:
             raise StudyError(
                 f"the study has no such {what}.",

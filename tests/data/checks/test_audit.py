@@ -182,8 +182,8 @@ def test_a_label_that_only_test_has_is_told_with_what_it_costs() -> None:
     total = len(data.test) + 3
     assert lost.severity == "error" and lost.places == tuple(e.where for e in rows)
     assert lost.what == (
-        f'label "maybe" has no row in train and 3 of {total} in test, which no model can get '
-        f"right: accuracy is at most {1 - 3 / total:.2f}."
+        f'label "maybe" has no row in train and 3 of {total} in test, which no model can answer '
+        f"correctly: accuracy is at most {1 - 3 / total:.2f}."
     )
     allowed = audit(replace(three, test=(*data.test, *rows)), Checks(max_unlearnable=0.5))
     assert [f.severity for f in allowed if f.code == "missing-class"] == ["warning"]

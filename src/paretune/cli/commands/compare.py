@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from paretune.cli.json_output import write_result
 from paretune.cli.option_groups import with_option_groups
 from paretune.cli.options import JsonOptions, StoreFolder, StudyArguments
 from paretune.terminal import console, sanitise_line
+
+if TYPE_CHECKING:
+    from paretune.verbs.compare import ComparisonResult
 
 
 @with_option_groups
@@ -27,7 +30,7 @@ def compare(
     out = console()
     results = compare_methods(study.load(), a, b, store=store)
     if json.as_json:
-        write_result("compare", {"tasks": results}, json.output)
+        write_result("compare", {"tasks": [_json_fields(one) for one in results]}, json.output)
         return
     for result in results:
         heading = f"{result.model} on {result.task}: {result.metric}"
@@ -35,7 +38,25 @@ def compare(
         sentences = [f"{sanitise_line(result.why)}."]
         if result.pair is not None:
             sentences = list(
-                describe_pair(result.pair, result.needed, result.lost, blind=result.blind)
+                describe_pair(
+                    result.pair,
+                    result.sample_size,
+                    result.failed_seeds,
+                    blind=result.single_seed,
+                )
             )
         for sentence in sentences:
             out.print(f"  {sentence}")
+
+
+def _json_fields(result: ComparisonResult) -> dict[str, Any]:
+    return {
+        "task": result.task,
+        "model": result.model,
+        "metric": result.metric,
+        "pair": result.pair,
+        "needed": result.sample_size,
+        "lost": result.failed_seeds,
+        "blind": result.single_seed,
+        "why": result.why,
+    }
