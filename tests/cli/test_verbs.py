@@ -331,7 +331,7 @@ def test_new_writes_a_study_of_translation(
     assert Study.load("plain.yaml").tasks[0].train == str(tmp_path / "plain")
     two_files(tmp_path)
     code, _, err = command(capsys, "new", "train.csv", "--from", "sl")
-    assert code == 2 and "is no parallel text" in err
+    assert code == 2 and "is not parallel text" in err
 
 
 def test_data_fetch_says_what_there_is(capsys: Any) -> None:
