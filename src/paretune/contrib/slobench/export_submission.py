@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from paretune.data.finding import Finding
 from paretune.errors import StoreError, StudyError
 from paretune.study import Study, TaskSpec
-from paretune.tasks import objective_of
 
 if TYPE_CHECKING:
     from paretune.analysis.cells import Cell
@@ -177,6 +176,8 @@ def _check_tasks(
 
 def _select_translation(study: Study, source: Path | None, task: str | None) -> list[TaskSpec]:
     """The translation to answer, if the study has one: SloBench's source names none."""
+    from paretune.tasks import objective_of
+
     translations = [spec for spec in study.tasks if objective_of(spec).between_languages]
     specs = [spec for spec in translations if task in (None, spec.key)]
     where = f"study {study.study}"
