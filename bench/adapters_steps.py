@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from sides import RATE, VARIANTS, Ours
 from steps import quiet
-from turns import about, in_turn, quartiles, ratio, said, save
+from turns import about, format_quartiles, in_turn, quartiles, ratio, save
 from workload import Work, grouped_by_length, model_folder
 
 from paretune.measuring.auto_precision import is_bf16_fast
@@ -46,9 +46,9 @@ SIDE = Path(__file__).parent / "oracles" / "adapters_side.py"
 class Other:
     """The process of the other environment."""
 
-    def __init__(self, python: str, asked: dict[str, Any], folder: Path) -> None:
+    def __init__(self, python: str, request: dict[str, Any], folder: Path) -> None:
         file = folder / "asked.json"
-        file.write_text(json.dumps(asked), encoding="utf-8")
+        file.write_text(json.dumps(request), encoding="utf-8")
         self.process = subprocess.Popen(
             [python, str(SIDE), str(file)],
             stdin=subprocess.PIPE,
@@ -57,7 +57,7 @@ class Other:
             text=True,
             env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
         )
-        self.told = self.hear()
+        self.hello = self.hear()
 
     def hear(self) -> Any:
         """The next answer."""
@@ -80,16 +80,16 @@ class Other:
         self.process.wait(30)
 
 
-def loss_of(made: Ours, batch: list[int]) -> float:
+def loss_of(side: Ours, batch: list[int]) -> float:
     """The mean loss of a batch before anything is trained, without dropout."""
     from paretune.training.forward.packed import outputs
 
-    prepared, model = made.prepared, made.prepared.loaded.model
+    prepared, model = side.prepared, side.prepared.loaded.model
     model.eval()
-    with torch.no_grad(), autocast("cpu", made.plan.precision):
-        logits = outputs(model, made.data, batch, prepared.fleet, prepared.pad_id, "cpu")
+    with torch.no_grad(), autocast("cpu", side.plan.precision):
+        logits = outputs(model, side.data, batch, prepared.fleet, prepared.pad_id, "cpu")
     model.train()
-    return float(made.plan.loss_of(logits, made.data, batch)) / len(batch)
+    return float(side.plan.loss_of(logits, side.data, batch)) / len(batch)
 
 
 def measure(work: Work, method: str, variant: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -142,7 +142,8 @@ def measure(work: Work, method: str, variant: str, options: argparse.Namespace) 
             seconds = {"adapters": clock[1:], "paretune": in_own["paretune"]}
             examples = sum(len(batch) for batch in batches)
             case["examples_per_second"] = {
-                name: quartiles([examples / s for s in held]) for name, held in seconds.items()
+                name: quartiles([examples / s for s in rounds_seconds])
+                for name, rounds_seconds in seconds.items()
             }
             case["ratio"] = ratio(seconds["adapters"], seconds["paretune"])
         other.end()
@@ -158,8 +159,8 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
         yield "  no ratio: the sides do not train the same thing"
         return
     for name, value in case["examples_per_second"].items():
-        yield f"  {name:<10}{said(value, 1)} examples/s"
-    yield f"  adapters / paretune: {said(case['ratio'])}"
+        yield f"  {name:<10}{format_quartiles(value, 1)} examples/s"
+    yield f"  adapters / paretune: {format_quartiles(case['ratio'])}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -179,16 +180,18 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{options.python} is not there; bench/oracles/README.md says how to make it.")
     quiet()
     torch.set_num_threads(options.threads)
-    told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
+    results = about(
+        threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[]
+    )
     variants = ("ours", "ours-nd") if is_bf16_fast()[0] else ("ours-fp32", "ours-nd-fp32")
     with model_folder(options.model) as folder:
         for task in options.task.split(","):
             for method in options.methods.split(","):
                 for variant in variants:
                     work = Work(options.model, folder, task, options.batch)
-                    told["cases"].append(measure(work, method, variant, options))
-                    print("\n".join(tables(told["cases"][-1])), flush=True)
-                    save(told, options.json)
+                    results["cases"].append(measure(work, method, variant, options))
+                    print("\n".join(tables(results["cases"][-1])), flush=True)
+                    save(results, options.json)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ COLOURS = {False: "#8a9097", True: "#0072b2"}
 """The other side's bars, and ours."""
 
 
-def figure(told: list[dict[str, Any]], path: Path) -> None:
+def figure(results: list[dict[str, Any]], path: Path) -> None:
     """Examples a second of each side in small panels, with the bound at the faster precision."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    cases = [case for one in told for case in one["cases"] if "sides" in case]
+    cases = [case for one in results for case in one["cases"] if "sides" in case]
     if not cases:
         return
     columns = min(3, len(cases))

@@ -28,7 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import peak_memory
-from turns import about, in_turn, ratio, said, save
+from turns import about, format_quartiles, in_turn, ratio, save
 from whole_study import vocabulary, write_task
 from workload import TASKS, model_folder
 
@@ -89,18 +89,18 @@ def pairs_task(options: argparse.Namespace, place: Path) -> TaskSpec:
                     target_lang=options.target, train=str(file))  # fmt: skip
 
 
-def together(given: list[Job], bench: Any) -> None:
+def together(jobs_of_fleet: list[Job], bench: Any) -> None:
     """In one fleet."""
     from paretune.training.fleet.fleet_trainer import FleetTrainer
 
-    FleetTrainer(bench, "cpu", lambda job, outcome: None).train(given, lambda free: [])
+    FleetTrainer(bench, "cpu", lambda job, outcome: None).train(jobs_of_fleet, lambda free: [])
 
 
-def alone(given: list[Job], bench: Any) -> None:
+def alone(jobs_of_fleet: list[Job], bench: Any) -> None:
     """One after another."""
     from paretune.training.trainer import train_run
 
-    for job in given:
+    for job in jobs_of_fleet:
         train_run(job.run, checkpoint=job.checkpoint, report=job.report, caches=bench)
 
 
@@ -114,12 +114,12 @@ def one(options: argparse.Namespace) -> dict[str, int]:
     torch.set_num_threads(1)
     warm_libraries()
     with tempfile.TemporaryDirectory() as place:
-        given = jobs(options, options.folder, Path(place))
+        jobs_of_fleet = jobs(options, options.folder, Path(place))
         release_memory()
         with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
             mark.write("5")
         imports = read_status_bytes("VmRSS")
-        together(given, ProcessCache())
+        together(jobs_of_fleet, ProcessCache())
         return {"imports": imports, "peak": read_status_bytes("VmHWM")}
 
 
@@ -135,8 +135,8 @@ def in_fresh(options: argparse.Namespace, folder: str, runs: int) -> dict[str, i
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    peaks_read: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return peaks_read
 
 
 def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -146,28 +146,31 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     from paretune.training.caches import ProcessCache
 
     torch.set_num_threads(1)
-    asked = argparse.Namespace(model=options.model, task=options.task, steps=4, threads=1)
+    step_options = argparse.Namespace(model=options.model, task=options.task, steps=4, threads=1)
     variant = "b" if options.precision == "bf16" else "b-fp32"
     peaks = {}
     if not options.pairs:
-        peaks["by_hand"] = peak_memory.ask(variant, options.method, folder, asked)
+        peaks["by_hand"] = peak_memory.ask(variant, options.method, folder, step_options)
     fleet, single = (in_fresh(options, folder, runs) for runs in (options.runs, 1))
     with tempfile.TemporaryDirectory() as place:
-        given, bench = jobs(options, folder, Path(place)), ProcessCache()
+        jobs_of_fleet, bench = jobs(options, folder, Path(place)), ProcessCache()
         seconds = in_turn(
-            {"alone": lambda: alone(given, bench), "fleet": lambda: together(given, bench)},
+            {
+                "alone": lambda: alone(jobs_of_fleet, bench),
+                "fleet": lambda: together(jobs_of_fleet, bench),
+            },
             options.rounds,
         )
     peaks |= {"fleet": fleet, "alone": single}
-    beside = peaks.get("by_hand", single)
+    baseline = peaks.get("by_hand", single)
     return {
         "model": options.model, "task": "pairs" if options.pairs else options.task,
         "method": options.method, "batch": options.batch or TASKS[options.task].batch,
         "runs": options.runs, "steps": options.steps, "precision": options.precision,
         "peak_bytes": peaks,
-        "ratio_of_peaks": fleet["peak"] / beside["peak"],
+        "ratio_of_peaks": fleet["peak"] / baseline["peak"],
         "ratio_over_imports": (fleet["peak"] - fleet["imports"])
-        / (beside["peak"] - beside["imports"]),
+        / (baseline["peak"] - baseline["imports"]),
         "seconds": seconds,
         "alone / fleet": ratio(seconds["alone"], seconds["fleet"]),
     }  # fmt: skip
@@ -175,7 +178,7 @@ def measure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
 
 def tables(case: dict[str, Any]) -> str:
     """What was found, as text."""
-    beside = "by hand" if "by_hand" in case["peak_bytes"] else "alone"
+    baseline = "by hand" if "by_hand" in case["peak_bytes"] else "alone"
     lines = [
         f"\n{case['model']}, {case['task']}, {case['method']}, {case['runs']} runs, "
         f"{case['precision']}",
@@ -184,9 +187,9 @@ def tables(case: dict[str, Any]) -> str:
     for name, row in case["peak_bytes"].items():
         lines.append(f"  {name:<9}{row['peak'] / 2**20:8.0f}{row['imports'] / 2**20:8.0f}")
     lines += [
-        f"  the fleet's peak / that of one run {beside}: {case['ratio_of_peaks']:.2f}; "
+        f"  the fleet's peak / that of one run {baseline}: {case['ratio_of_peaks']:.2f}; "
         f"over the imports {case['ratio_over_imports']:.2f}",
-        f"  alone / fleet, time: {said(case['alone / fleet'])}",
+        f"  alone / fleet, time: {format_quartiles(case['alone / fleet'])}",
     ]
     return "\n".join(lines)
 
@@ -215,11 +218,11 @@ def main(arguments: list[str] | None = None) -> None:
     if options.one:
         print(json.dumps(one(options)))
         return
-    told = about(threads=1, rounds=options.rounds, cases=[])
+    results = about(threads=1, rounds=options.rounds, cases=[])
     with model_folder(options.model) as folder:
-        told["cases"].append(measure(options, folder))
-    print(tables(told["cases"][-1]), flush=True)
-    save(told, options.json)
+        results["cases"].append(measure(options, folder))
+    print(tables(results["cases"][-1]), flush=True)
+    save(results, options.json)
 
 
 if __name__ == "__main__":

@@ -65,14 +65,14 @@ def gate(
         ]
         exact = curve(work, method, FIELD._replace(precision="fp32"), batches, rate, seed)
         if seed == 1:
-            for made in fp32_sides():
-                own = curve(work, method, made, batches, rate, seed)
-                apart[made.title] = float(np.abs(own - exact).max())
+            for trained_side in fp32_sides():
+                own = curve(work, method, trained_side, batches, rate, seed)
+                apart[trained_side.title] = float(np.abs(own - exact).max())
         for variant, kept in ((FIELD, theirs), (EAGER, plain), (OURS, ours)):
             if halves:
                 kept.append(curve(work, method, variant, batches, rate, seed) - exact)
     farthest = max(apart.values())
-    found: dict[str, Any] = {
+    case: dict[str, Any] = {
         "passed": {"fp32": farthest <= WITHIN},
         "fp32_apart": farthest,
         "fp32_apart_of": apart,
@@ -88,9 +88,9 @@ def gate(
         )
         their = max(sdpa, eager)
         # What is wrong in fp32 is wrong.
-        found["passed"]["bf16"] = farthest <= WITHIN and our <= CHANCE * their
-        found["bf16_from_fp32"] = {"field": their, "paretune": our}
-    return found
+        case["passed"]["bf16"] = farthest <= WITHIN and our <= CHANCE * their
+        case["bf16_from_fp32"] = {"field": their, "paretune": our}
+    return case
 
 
 def fp32_sides() -> list[Variant]:
@@ -111,16 +111,16 @@ def curve(
 ) -> np.ndarray[Any, Any]:
     """The losses of a fresh side."""
     gc.collect()
-    made = side(work, method, variant, rate, seed)
-    return np.array([made.step(batch, number) for number, batch in enumerate(batches)])
+    trained_side = side(work, method, variant, rate, seed)
+    return np.array([trained_side.step(batch, number) for number, batch in enumerate(batches)])
 
 
-def told(found: dict[str, Any]) -> str:
+def format_case(case: dict[str, Any]) -> str:
     """One line."""
-    ends = {name: "passed" if ok else "FAILED" for name, ok in found["passed"].items()}
-    line = f"gate in fp32 {ends['fp32']}: losses {found['fp32_apart']:.1e} apart"
-    if "bf16_from_fp32" in found:
-        apart = found["bf16_from_fp32"]
+    ends = {name: "passed" if ok else "FAILED" for name, ok in case["passed"].items()}
+    line = f"gate in fp32 {ends['fp32']}: losses {case['fp32_apart']:.1e} apart"
+    if "bf16_from_fp32" in case:
+        apart = case["bf16_from_fp32"]
         line += (
             f"; in bf16 {ends['bf16']}: from fp32 paretune {apart['paretune']:.1e}, "
             f"autocast {apart['field']:.1e}"

@@ -21,7 +21,7 @@ import numpy as np
 import peft
 import torch
 from torch import Tensor, nn
-from turns import about, in_turn, quartiles, said, save
+from turns import about, format_quartiles, in_turn, quartiles, save
 
 from paretune.methods.core.peft_export import copy_run_tensor
 from paretune.methods.core.run_axis import Fleet
@@ -60,9 +60,9 @@ def sides(width: int, rank: int) -> tuple[dict[str, Callable[[Tensor], Tensor]],
 
     config = peft.LoHaConfig(r=rank, alpha=2 * rank, target_modules=["layer"])
     theirs: Any = peft.get_peft_model(base(), config)
-    held = theirs.base_model.model.layer
+    theirs_layer = theirs.base_model.model.layer
     for own, name in NAMES.items():
-        copy_run_tensor(getattr(held, name)["default"], getattr(ours, own))
+        copy_run_tensor(getattr(theirs_layer, name)["default"], getattr(ours, own))
     as_lora = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["layer"])
     lora = peft.get_peft_model(base(), as_lora)
     calls: dict[str, Callable[[Tensor], Tensor]] = {
@@ -71,11 +71,11 @@ def sides(width: int, rank: int) -> tuple[dict[str, Callable[[Tensor], Tensor]],
         "paretune LoHa": lambda x: ours(x, plain(x)),
         "peft LoRA": lora,
     }
-    return calls, held, ours
+    return calls, theirs_layer, ours
 
 
 def agree(
-    calls: dict[str, Callable[[Tensor], Tensor]], held: Any, ours: LohaUpdate, x: Tensor
+    calls: dict[str, Callable[[Tensor], Tensor]], theirs_layer: Any, ours: LohaUpdate, x: Tensor
 ) -> float:
     """Largest distance of outputs, and of gradients as a share of their size, in fp32."""
     outputs = []
@@ -85,17 +85,17 @@ def agree(
         outputs.append(out.detach())
     apart = [float((outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max())]
     for own, name in NAMES.items():
-        mine, theirs = getattr(ours, own).grad[0], getattr(held, name)["default"].grad
+        mine, theirs = getattr(ours, own).grad[0], getattr(theirs_layer, name)["default"].grad
         apart.append(float((mine - theirs).abs().max() / theirs.abs().max()))
     return max(apart)
 
 
 def measure(width: int, rank: int, tokens: int, rounds: int, *, bf16: bool) -> dict[str, Any]:
     """One width and rank."""
-    calls, held, ours = sides(width, rank)
+    calls, theirs_layer, ours = sides(width, rank)
     x = torch.randn(SEQUENCES, tokens // SEQUENCES, width, requires_grad=True)
     upstream = torch.randn_like(x)
-    apart = agree(calls, held, ours, x)
+    apart = agree(calls, theirs_layer, ours, x)
     if apart > 1e-4:
         raise SystemExit(f"the two LoHas differ by {apart:.1e} of their size: no times are told")
 
@@ -136,11 +136,11 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
     layer = [1e3 * value for value in case["layer_seconds"]]
     yield (
         f"\nwidth {case['width']}, rank {case['rank']}, {case['tokens']} tokens, "
-        f"{case['precision']}: the layer alone {said(layer)} ms"
+        f"{case['precision']}: the layer alone {format_quartiles(layer)} ms"
     )
     for name, value in case["extra_seconds"].items():
-        yield f"  {name:<14} {said([1e3 * v for v in value])} ms more"
-    yield f"  extra time of PEFT's LoHa / paretune's: {said(case['ratio'])}"
+        yield f"  {name:<14} {format_quartiles([1e3 * v for v in value])} ms more"
+    yield f"  extra time of PEFT's LoHa / paretune's: {format_quartiles(case['ratio'])}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -155,13 +155,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    told = about(threads=options.threads, rounds=options.rounds, cases=[])
+    results = about(threads=options.threads, rounds=options.rounds, cases=[])
     for bf16 in (True,) if options.bf16 else (False, True):
         for rank in options.ranks.split(","):
             case = measure(options.width, int(rank), options.tokens, options.rounds, bf16=bf16)
-            told["cases"].append(case)
+            results["cases"].append(case)
             print("\n".join(tables(case)), flush=True)
-            save(told, options.json)
+            save(results, options.json)
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ def main() -> None:
             text=True,
         )
         results.append(json.loads(done.stdout.splitlines()[-1]))
-        shown = {k: f"{v['peak_bytes'] / 2**20:.1f}" for k, v in results[-1]["phases"].items()}
-        print(f"process {number + 1}: MiB {shown}", flush=True)
+        peak_texts = {k: f"{v['peak_bytes'] / 2**20:.1f}" for k, v in results[-1]["phases"].items()}
+        print(f"process {number + 1}: MiB {peak_texts}", flush=True)
     print(f"counter: {results[0]['peak_counter']}")
     for phase in results[0]["phases"]:
         peaks = [r["phases"][phase]["peak_bytes"] / 2**20 for r in results]

@@ -53,17 +53,17 @@ ALWAYS = ("full", "lora", "prompt", "pfeiffer")
 
 def measure(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
     """One side of one method, in a process of its own."""
-    told = subprocess.run(
+    results = subprocess.run(
         [sys.executable, __file__, "--one", side, method, "--model", options.model,
          "--batch", str(options.batch), "--length", str(options.length),
          "--steps", str(options.steps), "--threads", str(options.threads)],
         capture_output=True, text=True, check=False,
         env={**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    if told.returncode:
-        raise SystemExit(f"{side} {method}:\n{told.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(told.stdout.splitlines()[-1])
-    return found
+    if results.returncode:
+        raise SystemExit(f"{side} {method}:\n{results.stderr[-2000:]}")
+    measured: dict[str, Any] = json.loads(results.stdout.splitlines()[-1])
+    return measured
 
 
 def one(side: str, method: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -147,10 +147,10 @@ def by_peft(method: str, loaded: Any) -> Any:
     from paretune.models.structure.anatomy import find_target_modules
 
     heads = [m for m in loaded.anatomy.head if any(n.startswith(f"{m}.") for n in loaded.head)]
-    parts, given = loaded.anatomy, OPTIONS[method]
+    parts, options_given = loaded.anatomy, OPTIONS[method]
     if method in ("prompt", "p_tuning"):
         kind = peft.PromptTuningConfig if method == "prompt" else peft.PromptEncoderConfig
-        config: Any = kind(task_type="SEQ_CLS", modules_to_save=heads, **given)
+        config: Any = kind(task_type="SEQ_CLS", modules_to_save=heads, **options_given)
         return peft.get_peft_model(loaded.model, config)
     common: dict[str, Any] = {"modules_to_save": heads}
     if method == "layer_norm":
@@ -170,8 +170,11 @@ def by_peft(method: str, loaded: Any) -> Any:
         ]
         config = peft.IA3Config(target_modules=scaled + inner, feedforward_modules=inner, **common)
         return peft.get_peft_model(loaded.model, config)
-    common |= {"target_modules": find_target_modules(parts, ("query", "value")), "r": given["rank"]}
-    alpha = 2 * given["rank"]
+    common |= {
+        "target_modules": find_target_modules(parts, ("query", "value")),
+        "r": options_given["rank"],
+    }
+    alpha = 2 * options_given["rank"]
     if method in ("lora", "dora"):
         config = peft.LoraConfig(lora_alpha=alpha, use_dora=method == "dora", **common)
     elif method == "loha":
@@ -198,28 +201,34 @@ def main() -> None:
     if options.one:
         print(json.dumps(one(*options.one, options)))
         return
-    asked = options.methods.split(",")
-    checkpointed = asked if options.checkpoint_all else [m for m in asked if m in ALWAYS]
+    method_names = options.methods.split(",")
+    checkpointed = (
+        method_names if options.checkpoint_all else [m for m in method_names if m in ALWAYS]
+    )
     sides = [
         (side, method)
-        for method in asked
-        for side, having in (("paretune", asked), ("peft", PEFT), ("checkpointing", checkpointed))
+        for method in method_names
+        for side, having in (
+            ("paretune", method_names),
+            ("peft", PEFT),
+            ("checkpointing", checkpointed),
+        )
         if method in having
     ]
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {side: [] for side in sides}
+    measured: dict[tuple[str, str], list[dict[str, Any]]] = {side: [] for side in sides}
     for turn in range(options.rounds):
         for side in sides[:: 1 if turn % 2 == 0 else -1]:
-            found[side].append(measure(*side, options))
-    told = summary(found, asked, checkpointed, options)
-    for line in tables(told):
+            measured[side].append(measure(*side, options))
+    results = summary(measured, method_names, checkpointed, options)
+    for line in tables(results):
         print(line)
     if options.save:
-        Path(options.save).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        Path(options.save).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def summary(
-    found: dict[tuple[str, str], list[dict[str, Any]]],
-    asked: list[str],
+    measured: dict[tuple[str, str], list[dict[str, Any]]],
+    method_names: list[str],
     checkpointed: list[str],
     options: argparse.Namespace,
 ) -> dict[str, Any]:
@@ -230,16 +239,16 @@ def summary(
     from paretune.measuring.processor import describe_processor
 
     rows = []
-    for method in asked:
-        ours = found[("paretune", method)]
+    for method in method_names:
+        ours = measured[("paretune", method)]
         row = {"method": method, "trained": ours[0]["trained"]}
         row |= {key: statistics.median(turn[key] for turn in ours) for key in MEASURED}
         for side, having in (("peft", PEFT), ("checkpointing", checkpointed)):
             if method in having:
-                other = found[(side, method)]
+                other = measured[(side, method)]
                 row[side] = {key: _ratio(other, ours, key) for key in MEASURED}
-        if method == "adapterdrop" and "pfeiffer" in asked:
-            other = found[("paretune", "pfeiffer")]
+        if method == "adapterdrop" and "pfeiffer" in method_names:
+            other = measured[("paretune", "pfeiffer")]
             row["pfeiffer"] = {key: _ratio(other, ours, key) for key in MEASURED}
         rows.append(row)
     return {
@@ -252,34 +261,38 @@ def summary(
     }
 
 
-def tables(told: dict[str, Any]) -> Iterator[str]:
+def tables(results: dict[str, Any]) -> Iterator[str]:
     """The same as Markdown."""
     yield (
-        f"{told['model']}, batch {told['batch']} x {told['length']} tokens, fp32, "
-        f"{told['threads']} thread(s), {told['rounds']} rounds: medians, and ratios [lowest, "
-        f"highest]; {told['processor']}, torch {told['versions']['torch']}, "
-        f"peft {told['versions']['peft']}, {told['date']}."
+        f"{results['model']}, batch {results['batch']} x {results['length']} tokens, fp32, "
+        f"{results['threads']} thread(s), {results['rounds']} rounds: medians, and ratios [lowest, "
+        f"highest]; {results['processor']}, torch {results['versions']['torch']}, "
+        f"peft {results['versions']['peft']}, {results['date']}."
     )
     yield ""
     columns = "method | trained (head included) | peak memory | step | answer"
     yield f"| {columns} | peft / paretune: memory | step |"
     yield "|---|---|---|---|---|---|---|"
-    for row in told["rows"]:
+    for row in results["rows"]:
         line = [f"`{row['method']}`", f"{row['trained']:,}", f"{row['peak_bytes'] / 2**20:.0f} MiB"]
         line += [f"{1e3 * row[key]:.0f} ms" for key in ("step_seconds", "answer_seconds")]
         for key in ("peak_bytes", "step_seconds"):
-            line.append(said(row["peft"][key]) if "peft" in row else "not in peft")
+            line.append(format_ratio(row["peft"][key]) if "peft" in row else "not in peft")
         yield f"| {' | '.join(line)} |"
     yield ""
     yield "| activation checkpointing | memory, with / without | step |"
     yield "|---|---|---|"
-    for row in told["rows"]:
+    for row in results["rows"]:
         if "checkpointing" in row:
-            ratios = [said(row["checkpointing"][key]) for key in ("peak_bytes", "step_seconds")]
+            ratios = [
+                format_ratio(row["checkpointing"][key]) for key in ("peak_bytes", "step_seconds")
+            ]
             yield f"| `{row['method']}` | {' | '.join(ratios)} |"
-    for row in told["rows"]:
+    for row in results["rows"]:
         if "pfeiffer" in row:
-            step, answer = (said(row["pfeiffer"][f"{key}_seconds"]) for key in ("step", "answer"))
+            step, answer = (
+                format_ratio(row["pfeiffer"][f"{key}_seconds"]) for key in ("step", "answer")
+            )
             yield ""
             yield (
                 "AdapterDrop (adapters in the upper half), Pfeiffer / AdapterDrop: "
@@ -287,7 +300,7 @@ def tables(told: dict[str, Any]) -> Iterator[str]:
             )
 
 
-def said(ratio: list[float]) -> str:
+def format_ratio(ratio: list[float]) -> str:
     """``1.02 [1.00, 1.06]``."""
     median, low, high = ratio
     return f"{median:.2f} [{low:.2f}, {high:.2f}]"

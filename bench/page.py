@@ -45,31 +45,31 @@ def page(folder: Path) -> str:
     """The whole page."""
     lines = INTRODUCTION.strip().splitlines()
     for name, section in SECTIONS.items():
-        told = read(folder, name)
-        if told:
-            lines += ["", *section(told)]
+        entries = read(folder, name)
+        if entries:
+            lines += ["", *section(entries)]
     return "\n".join(lines) + "\n"
 
 
-def machine(told: dict[str, Any]) -> str:
+def machine(entries: dict[str, Any]) -> str:
     """On what, when, with what."""
-    versions = ", ".join(f"{name} {number}" for name, number in told["versions"].items())
-    flags = f" ({', '.join(told['flags'])})" if told["flags"] else ""
-    threads = f", {told['threads']} thread(s)" if "threads" in told else ""
+    versions = ", ".join(f"{name} {number}" for name, number in entries["versions"].items())
+    flags = f" ({', '.join(entries['flags'])})" if entries["flags"] else ""
+    threads = f", {entries['threads']} thread(s)" if "threads" in entries else ""
     return (
-        f"{told['processor']}{flags}, {told['cores']} cores, "
-        f"{told['memory_bytes'] / 2**30:.0f} GiB{threads}, {told['rounds']} round(s), "
-        f"{told['date']}; {versions}."
+        f"{entries['processor']}{flags}, {entries['cores']} cores, "
+        f"{entries['memory_bytes'] / 2**30:.0f} GiB{threads}, {entries['rounds']} round(s), "
+        f"{entries['date']}; {versions}."
     )
 
 
-def said(value: list[float], digits: int = 2) -> str:
+def format_quartiles(value: list[float], digits: int = 2) -> str:
     """``1.52 [1.36, 1.65]``."""
     middle, low, high = (f"{v:.{digits}f}" for v in value)
     return f"{middle} [{low}, {high}]"
 
 
-def steps(told: list[dict[str, Any]]) -> Iterator[str]:
+def steps(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Step speed."""
     yield "## Steps"
     yield ""
@@ -78,7 +78,7 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
     yield "weights' in full fine-tuning) at the machine's peak in the side's precision."
     yield ""
     yield f"![Examples a second of each side, and the bound]({FIGURE})"
-    for one in told:
+    for one in entries:
         yield from ["", machine(one), ""]
         names = list(dict.fromkeys(n for case in one["cases"] for n in case.get("sides", {})))
         yield f"| examples/s | {' | '.join(names)} | paretune / its like | fastest / fastest |"
@@ -94,12 +94,16 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
                 for n in names
             ]
             like = [
-                f"{said(found['ratio'])} {pair}"
-                for pair, found in case["ratios"].items()
+                f"{format_quartiles(medians['ratio'])} {pair}"
+                for pair, medians in case["ratios"].items()
                 if pair != "fastest / fastest"
             ]
             best = case["ratios"].get("fastest / fastest")
-            ends = f"{said(best['ratio'])} ({best['theirs']}, {best['ours']})" if best else ""
+            ends = (
+                f"{format_quartiles(best['ratio'])} ({best['theirs']}, {best['ours']})"
+                if best
+                else ""
+            )
             yield f"| {label} | {' | '.join(speeds)} | {'; '.join(like)} | {ends} |"
         yield ""
         yield "| share of the bound, % | " + " | ".join(names) + " | peak GFLOP/s, fp32 and bf16 |"
@@ -133,18 +137,18 @@ def steps(told: list[dict[str, Any]]) -> Iterator[str]:
                 )
 
 
-def profiled(told: list[dict[str, Any]]) -> Iterator[str]:
+def profiled(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Where the time goes."""
     yield "## Where a step's time goes"
     yield ""
     yield "`bench/profile_steps.py`: shares of the operations' own time under torch's profiler, %."
     yield "Where products with the layers take the share p of paretune's step, nothing that is done"
     yield "about the rest makes it more than 1 / p times as fast."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one)]
         for case in one["cases"]:
             names = list(case["shares"])
-            kinds = dict.fromkeys(kind for found in case["shares"].values() for kind in found)
+            kinds = dict.fromkeys(kind for medians in case["shares"].values() for kind in medians)
             yield from ["", f"| {case['model']}, {case['task']}, {case['method']} | "
                         f"{' | '.join(names)} |", f"|---|{'---|' * len(names)}"]  # fmt: skip
             for kind in kinds:
@@ -152,7 +156,7 @@ def profiled(told: list[dict[str, Any]]) -> Iterator[str]:
                 yield f"| {kind} | {' | '.join(cells)} |"
 
 
-def beside(told: list[dict[str, Any]]) -> Iterator[str]:
+def adapters_table(entries: list[dict[str, Any]]) -> Iterator[str]:
     """The library `adapters`."""
     yield "## Beside the library `adapters`"
     yield ""
@@ -160,7 +164,7 @@ def beside(told: list[dict[str, Any]]) -> Iterator[str]:
     yield "its own environment, in turn with paretune, on the same examples from the same weights"
     yield "and head. Both train equally many numbers; losses before the first step are within 1e-5,"
     yield "but for prefixes, which are drawn."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one)]
         first = next(case["versions"] for case in one["cases"])
         yield f"The other side: {', '.join(f'{name} {number}' for name, number in first.items())}."
@@ -175,11 +179,11 @@ def beside(told: list[dict[str, Any]]) -> Iterator[str]:
             speeds = case["examples_per_second"]
             yield (
                 f"| {label} | {dropout} | {speeds['adapters'][0]:.1f} | "
-                f"{speeds['paretune'][0]:.1f} | {said(case['ratio'])} |"
+                f"{speeds['paretune'][0]:.1f} | {format_quartiles(case['ratio'])} |"
             )
 
 
-def kept(told: list[dict[str, Any]]) -> Iterator[str]:
+def kept(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Activations that are computed once."""
     yield "## Activations that never change"
     yield ""
@@ -187,7 +191,7 @@ def kept(told: list[dict[str, Any]]) -> Iterator[str]:
     yield "the head alone, without dropout: examples a second in every epoch but the first, when"
     yield "what enters the lowest trained layer is read from disk. Keeping takes the steps named,"
     yield "once for a task and a model. Losses of 20 steps in fp32 are within 1e-5 of the field's."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one), ""]
         names = list(
             dict.fromkeys(n for c in one["cases"] for n in c.get("examples_per_second", {}))
@@ -205,36 +209,36 @@ def kept(told: list[dict[str, Any]]) -> Iterator[str]:
                 continue
             speeds = [f"{case['examples_per_second'][n][0]:.1f}" for n in names]
             yield (
-                f"| {label} | {' | '.join(speeds)} | {said(case['ratio'])} {case['field']} | "
-                f"{said(case['ratio_without_cache'])} | {case['keeping_steps']:.0f} "
+                f"| {label} | {' | '.join(speeds)} | {format_quartiles(case['ratio'])} {case['field']} | "
+                f"{format_quartiles(case['ratio_without_cache'])} | {case['keeping_steps']:.0f} "
                 f"({case['steps_of_an_epoch']:.0f}) |"
             )
 
 
-def two(told: list[dict[str, Any]]) -> Iterator[str]:
+def two(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Processes beside each other."""
     yield "## Two processes with one thread each"
     yield ""
     yield "`bench/two_processes.py`: examples a second of all processes together, in lock-step."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one)]
         for case in one["cases"]:
             yield from ["", f"{case['model']}, {case['task']}, {case['method']}:", ""]
             yield from ["| | examples/s |", "|---|---|"]
             for name, value in case["examples_per_second"].items():
-                yield f"| {name} | {said(value, 1)} |"
+                yield f"| {name} | {format_quartiles(value, 1)} |"
             yield ""
             for name, value in case["ratios"].items():
-                yield f"- {name}: {said(value)}"
+                yield f"- {name}: {format_quartiles(value)}"
 
 
-def memory(told: list[dict[str, Any]]) -> Iterator[str]:
+def memory(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Peak memory."""
     yield "## Peak memory"
     yield ""
     yield "`bench/peak_memory.py`: a fresh process for each, the longest batch first, MiB of the"
     yield "resident set at its highest (what is over the imports in brackets)."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one), ""]
         names = list(dict.fromkeys(n for case in one["cases"] for n in case.get("sides", {})))
         yield f"| MiB | {' | '.join(names)} | ratios over the imports |"
@@ -253,14 +257,14 @@ def memory(told: list[dict[str, Any]]) -> Iterator[str]:
             yield f"| {label} | {' | '.join(cells)} | {case.get('left_out', ratios)} |"
 
 
-def fleet(told: list[dict[str, Any]]) -> Iterator[str]:
+def fleet(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Runs together."""
     yield "## Fleets"
     yield ""
     yield "`bench/fleet.py`: MiB of the resident set at its highest (over imports in brackets) of"
     yield "a fleet, of one of its runs alone, and of one run by hand, each in a fresh process;"
     yield "and how many times as long the same runs take one after another."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one), ""]
         yield "| case | runs | precision | fleet | alone | by hand | fleet / by hand | time |"
         yield "|---|---|---|---|---|---|---|---|"
@@ -273,17 +277,17 @@ def fleet(told: list[dict[str, Any]]) -> Iterator[str]:
             yield (
                 f"| {case['model']}, {case['task']}, {case['method']} | {case['runs']} | "
                 f"{case['precision']} | {' | '.join(peaks)} | {case['ratio_of_peaks']:.2f} "
-                f"({over:.2f}) | {said(case['alone / fleet'])} |"
+                f"({over:.2f}) | {format_quartiles(case['alone / fleet'])} |"
             )
 
 
-def loha(told: list[dict[str, Any]]) -> Iterator[str]:
+def loha(entries: list[dict[str, Any]]) -> Iterator[str]:
     """One projection."""
     yield "## LoHa"
     yield ""
     yield "`bench/loha_extra.py`: extra milliseconds of one projection over its frozen layer,"
     yield "forward and backward."
-    for one in told:
+    for one in entries:
         yield from ["", machine(one), ""]
         yield "| | layer alone | PEFT LoHa | paretune LoHa | PEFT LoRA | PEFT / paretune |"
         yield "|---|---|---|---|---|---|"
@@ -291,14 +295,16 @@ def loha(told: list[dict[str, Any]]) -> Iterator[str]:
             extra = case["extra_seconds"]
             times = [case["layer_seconds"], *(extra[n] for n in
                      ("peft LoHa", "paretune LoHa", "peft LoRA"))]  # fmt: skip
-            shown = " | ".join(said([1e3 * v for v in value], 1) for value in times)
+            shown_cells = " | ".join(
+                format_quartiles([1e3 * v for v in value], 1) for value in times
+            )
             yield (
                 f"| width {case['width']}, rank {case['rank']}, {case['tokens']} tokens, "
-                f"{case['precision']} | {shown} | {said(case['ratio'])} |"
+                f"{case['precision']} | {shown_cells} | {format_quartiles(case['ratio'])} |"
             )
 
 
-def study(told: list[dict[str, Any]]) -> Iterator[str]:
+def study(entries: list[dict[str, Any]]) -> Iterator[str]:
     """A whole study."""
     yield "## A whole study"
     yield ""
@@ -307,7 +313,7 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
     yield "fits the baselines and measures what every method costs, alone. Prefix tuning"
     yield "is left out: PEFT's does not run on encoders in transformers 5. Accuracies are told with"
     yield "test rows x seeds, differences with 95 % intervals over rows and seeds, both drawn anew."
-    for one in told:
+    for one in entries:
         extra = f"with the extra fast (numba {one['numba']})" if one.get("numba") else "plain"
         yield from ["", f"paretune {extra}; {one['workers']} processes; {machine(one)}"]
         for case in one["cases"]:
@@ -319,8 +325,8 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
                 f"{case['model']}, {case['training']['max_steps']} steps of "
                 f"{case['training']['batch_size']}, {case['runs_by_hand']} runs, "
                 f"{case['precision']}: by hand {hand:.0f} s, paretune {own:.0f} s in all: "
-                f"{said(case['ratio'])}. The seconds of the same runs alone: "
-                f"{said(case['ratio_same_runs'])}. paretune's runs, all processes together: "
+                f"{format_quartiles(case['ratio'])}. The seconds of the same runs alone: "
+                f"{format_quartiles(case['ratio_same_runs'])}. paretune's runs, all processes together: "
                 + ", ".join(f"{n} {s:.0f} s" for n, s in case["seconds_of_paretune"][-1].items())
                 + "."
             )
@@ -343,7 +349,7 @@ def study(told: list[dict[str, Any]]) -> Iterator[str]:
 SECTIONS = {
     "steps": steps,
     "profile": profiled,
-    "adapters": beside,
+    "adapters": adapters_table,
     "trunk": kept,
     "two": two,
     "memory": memory,

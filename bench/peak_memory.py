@@ -49,15 +49,15 @@ def one(options: argparse.Namespace) -> dict[str, int]:
     with open("/proc/self/clear_refs", "w") as mark:  # noqa: PTH123 (no file, a switch)
         mark.write("5")
     imports = read_status_bytes("VmRSS")
-    made = side(work, options.one[1], VARIANTS[options.one[0]])
+    trained_side = side(work, options.one[1], VARIANTS[options.one[0]])
     loaded = read_status_bytes("VmHWM")
     for number, batch in enumerate([longest[: work.shape.batch], *batches]):
-        made.step(batch, number)
+        trained_side.step(batch, number)
     return {
         "imports": imports,
         "loaded": loaded,
         "peak": read_status_bytes("VmHWM"),
-        "trained": made.trained,
+        "trained": trained_side.trained,
     }
 
 
@@ -72,8 +72,8 @@ def ask(variant: str, method: str, folder: str, options: argparse.Namespace) -> 
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"{variant}, {method}:\n{done.stderr[-2000:]}")
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    peaks_read: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return peaks_read
 
 
 def summary(kept: dict[str, list[dict[str, int]]]) -> dict[str, Any]:
@@ -86,8 +86,8 @@ def summary(kept: dict[str, list[dict[str, int]]]) -> dict[str, Any]:
         for name, turns in kept.items()
     }
     over = {name: statistics.median(row["over_imports"]) for name, row in sides.items()}
-    found = {f"{a} / {b}": over[a] / over[b] for a, b in PAIRS if a in over and b in over}
-    return {"sides": sides, "ratios": found}
+    peaks_read = {f"{a} / {b}": over[a] / over[b] for a, b in PAIRS if a in over and b in over}
+    return {"sides": sides, "ratios": peaks_read}
 
 
 def tables(case: dict[str, Any]) -> Iterator[str]:
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     # In bf16 always: memory is what it is, whether or not the machine is faster by it.
     every = ",".join(dict.fromkeys((*WITH_BF16, *usual())))
-    told = about(threads=options.threads, rounds=options.rounds, cases=[])
+    results = about(threads=options.threads, rounds=options.rounds, cases=[])
     with model_folder(options.model) as folder:
         for method in options.methods.split(","):
             case = {"model": options.model, "task": options.task, "method": method}
@@ -138,9 +138,9 @@ def main(arguments: list[str] | None = None) -> None:
                     for name in names:
                         kept[name].append(ask(name, method, folder, options))
                 case |= summary(kept)
-            told["cases"].append(case)
+            results["cases"].append(case)
             print("\n".join(tables(case)), flush=True)
-            save(told, options.json)
+            save(results, options.json)
 
 
 if __name__ == "__main__":

@@ -70,11 +70,11 @@ def opened(folder: Any, method: str, labels: int, seed: int) -> Any:
     if method == "full":
         return model
     common: dict[str, Any] = {"modules_to_save": heads}
-    beside = common | {"target_modules": ["query", "value"], "r": 8}
+    attention_options = common | {"target_modules": ["query", "value"], "r": 8}
     if method == "lora":
-        return peft.get_peft_model(model, peft.LoraConfig(lora_alpha=16, **beside))
+        return peft.get_peft_model(model, peft.LoraConfig(lora_alpha=16, **attention_options))
     if method == "loha":
-        return peft.get_peft_model(model, peft.LoHaConfig(alpha=16, **beside))
+        return peft.get_peft_model(model, peft.LoHaConfig(alpha=16, **attention_options))
     if method == "prompt":
         config = peft.PromptTuningConfig(
             task_type="SEQ_CLS",
@@ -101,9 +101,9 @@ class Part:
         firsts = [first for e in examples for first, _ in e.segments]
         seconds = [second for e in examples for _, second in e.segments]
         pairs = None if seconds[0] is None else seconds
-        told = tokenizer(firsts, pairs, truncation="longest_first", max_length=length)
+        encoding = tokenizer(firsts, pairs, truncation="longest_first", max_length=length)
         self.tokenizer, self.rows = tokenizer, [
-            {name: told[name][i] for name in told} for i in range(len(firsts))
+            {name: encoding[name][i] for name in encoding} for i in range(len(firsts))
         ]  # fmt: skip
         sizes = [len(row["input_ids"]) for row in self.rows]
         self.lengths = [
@@ -169,8 +169,8 @@ def by_hand(run: Run, cast: bool) -> Result:
         rate = step / max(1, warm) if step < warm else (total - step) / max(1, total - warm)
         for group in optimizer.param_groups:
             group["lr"] = (run.learning_rate or 0.0) * rate
-        given, wanted = train.batch(batches.pop())
-        loss = F.cross_entropy(logits_of(model, given, len(wanted), several, cast), wanted)
+        inputs, targets = train.batch(batches.pop())
+        loss = F.cross_entropy(logits_of(model, inputs, len(targets), several, cast), targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm or math.inf)
         optimizer.step()
@@ -190,10 +190,10 @@ def by_hand(run: Run, cast: bool) -> Result:
     return Result(best[0], tuple(right), time.perf_counter() - begun)
 
 
-def logits_of(model: Any, given: Any, examples: int, several: bool, cast: bool) -> Tensor:
+def logits_of(model: Any, inputs: Any, examples: int, several: bool, cast: bool) -> Tensor:
     """(examples, labels), or (examples, choices)."""
     with torch.autocast("cpu", dtype=torch.bfloat16) if cast else nullcontext():
-        logits: Tensor = model(**given).logits.float()
+        logits: Tensor = model(**inputs).logits.float()
     return logits.view(examples, -1) if several else logits
 
 
@@ -207,11 +207,11 @@ def answered(
     right, loss = [False] * len(order), 0.0
     for start in range(0, len(order), 32):
         indices = order[start : start + 32]
-        given, wanted = part.batch(indices)
-        logits = logits_of(model, given, len(wanted), several, cast)
-        loss += float(F.cross_entropy(logits, wanted, reduction="sum"))
-        for i, found in zip(indices, (logits.argmax(-1) == wanted).tolist(), strict=True):
-            right[i] = bool(found)
+        inputs, targets = part.batch(indices)
+        logits = logits_of(model, inputs, len(targets), several, cast)
+        loss += float(F.cross_entropy(logits, targets, reduction="sum"))
+        for i, correct in zip(indices, (logits.argmax(-1) == targets).tolist(), strict=True):
+            right[i] = bool(correct)
     return (sum(right) / len(right), -loss / len(right)), right
 
 
@@ -242,7 +242,7 @@ def whole(
             finals[cell] = [
                 pool.submit(by_hand, run, cast) for run in final(cell, runs[best].learning_rate)
             ]
-        ended = {cell: [f.result() for f in held] for cell, held in finals.items()}
-        seconds = sum(f.result().seconds for held in tried.values() for f in held)
-    seconds += sum(result.seconds for held in ended.values() for result in held)
-    return {cell: [r.right for r in held] for cell, held in ended.items()}, seconds
+        ended = {cell: [f.result() for f in cell_results] for cell, cell_results in finals.items()}
+        seconds = sum(f.result().seconds for cell_results in tried.values() for f in cell_results)
+    seconds += sum(result.seconds for cell_results in ended.values() for result in cell_results)
+    return {cell: [r.right for r in cell_results] for cell, cell_results in ended.items()}, seconds

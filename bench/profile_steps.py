@@ -62,12 +62,12 @@ def kind_of(name: str, shapes: list[Any]) -> str:
 
 def measure(work: Work, method: str, variant: str, batches: list[list[int]]) -> dict[str, float]:
     """Shares of a side's own time, by kind; they sum to 1."""
-    made = side(work, method, VARIANTS[variant])
+    trained_side = side(work, method, VARIANTS[variant])
     for number, batch in enumerate(batches):  # every shape is warm
-        made.step(batch, number)
+        trained_side.step(batch, number)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
         for number, batch in enumerate(batches):
-            made.step(batch, number)
+            trained_side.step(batch, number)
     spent: dict[str, float] = defaultdict(float)
     for event in seen.key_averages(group_by_input_shape=True):
         spent[kind_of(event.key, event.input_shapes or [])] += event.self_cpu_time_total
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     quiet()
     torch.set_num_threads(options.threads)
     variants = options.variants or ",".join(name for name in usual() if name != "a")
-    told = about(threads=options.threads, rounds=1, cases=[])
+    results = about(threads=options.threads, rounds=1, cases=[])
     for model in options.model.split(","):
         with model_folder(model) as folder:
             for task in options.task.split(","):
@@ -110,9 +110,9 @@ def main(arguments: list[str] | None = None) -> None:
                     for name in variants.split(",")
                 }
                 case = {"model": model, "task": task, "method": options.method, "shares": shares}
-                told["cases"].append(case)
+                results["cases"].append(case)
                 print("\n".join(tables(case)), flush=True)
-                save(told, options.json)
+                save(results, options.json)
 
 
 if __name__ == "__main__":

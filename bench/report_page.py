@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is asked for."""
-    from turns import about, said, save
+    from turns import about, format_quartiles, save
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=8)
@@ -65,8 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     case = measure(options)
     print(f"a page of {case['runs']} runs, {case['page_bytes'] / 2**20:.1f} MiB, median of "
           f"{options.rounds} (goal: {GOAL_SECONDS:.0f} s)")  # fmt: skip
-    print(f"  processor: {said(case['processor_seconds'])} s")
-    print(f"  clock:     {said(case['wall_seconds'])} s")
+    print(f"  processor: {format_quartiles(case['processor_seconds'])} s")
+    print(f"  clock:     {format_quartiles(case['wall_seconds'])} s")
     save(about(rounds=options.rounds, cases=[case]), options.json)
 
 

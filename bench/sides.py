@@ -124,8 +124,8 @@ def no_counterpart(method: str, kind: str) -> str:
         return "PEFT's prefix tuning does not run on encoders in transformers 5"
     if not hasattr(module, "to_peft"):
         return f"PEFT has no {method}"
-    said = getattr(module, "not_in_peft", None)
-    return "" if said is None else str(said(kind))
+    reason = getattr(module, "not_in_peft", None)
+    return "" if reason is None else str(reason(kind))
 
 
 def side(work: Work, method: str, variant: Variant, rate: float = RATE, seed: int = 1) -> Side:
@@ -138,21 +138,21 @@ def collate(data: Encoded, batch: list[int], width: int | None) -> dict[str, Ten
     choices = len(data.ids[batch[0]])
     flat = [sequence for i in batch for sequence in data.ids[i]]
     longest = width or max(len(s) for s in flat)
-    given = {
+    inputs = {
         name: torch.zeros(len(flat), longest, dtype=torch.long)
         for name in ("input_ids", "attention_mask", "token_type_ids")
     }
     for row, sequence in enumerate(flat):
-        given["input_ids"][row, : len(sequence)] = torch.tensor(sequence)
-        given["attention_mask"][row, : len(sequence)] = 1
+        inputs["input_ids"][row, : len(sequence)] = torch.tensor(sequence)
+        inputs["attention_mask"][row, : len(sequence)] = 1
     if data.type_ids is None:
-        del given["token_type_ids"]
+        del inputs["token_type_ids"]
     else:
         for row, kinds in enumerate(kinds for i in batch for kinds in data.type_ids[i]):
-            given["token_type_ids"][row, : len(kinds)] = torch.tensor(kinds)
+            inputs["token_type_ids"][row, : len(kinds)] = torch.tensor(kinds)
     if choices > 1:
-        given = {name: t.view(len(batch), choices, longest) for name, t in given.items()}
-    return {**given, "labels": torch.tensor([data.labels[i] for i in batch])}
+        inputs = {name: t.view(len(batch), choices, longest) for name, t in inputs.items()}
+    return {**inputs, "labels": torch.tensor([data.labels[i] for i in batch])}
 
 
 class Field:
@@ -170,11 +170,11 @@ class Field:
 
     def step(self, batch: list[int], number: int) -> float:
         """One step; padding is part of it."""
-        given = collate(self.data, batch, self.width)
-        labels = given.pop("labels")
+        inputs = collate(self.data, batch, self.width)
+        labels = inputs.pop("labels")
         torch.manual_seed(1000 * self.seed + number)
         with torch.autocast("cpu", dtype=torch.bfloat16) if self.cast else nullcontext():
-            logits = self.model(**given).logits
+            logits = self.model(**inputs).logits
         loss = F.cross_entropy(logits.float(), labels)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
@@ -222,7 +222,7 @@ def decayed(model: Any) -> list[dict[str, Any]]:
             own = name.removesuffix(".default").removesuffix(".weight")
             plain = name.endswith("bias") or "norm" in own.lower()
             groups[0.0 if plain else 0.01].append(parameter)
-    return [{"params": held, "weight_decay": decay} for decay, held in groups.items() if held]
+    return [{"params": group, "weight_decay": decay} for decay, group in groups.items() if group]
 
 
 class Ours:

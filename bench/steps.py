@@ -30,10 +30,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from gate import gate
-from gate import told as gate_told
+from gate import format_case
 from sides import PAIRS, VARIANTS, no_counterpart, side, usual
 from transformers.utils import logging
-from turns import about, in_turn, peak_rates, quartiles, ratio, said, save
+from turns import about, format_quartiles, in_turn, peak_rates, quartiles, ratio, save
 from workload import TASKS, Work, grouped_by_length, mixed, model_folder
 
 
@@ -43,8 +43,10 @@ def linear_flop(work: Work, method: str, tokens: int) -> float:
     Where all weights are trained, as many again for their gradients.
     """
     loaded = work.fresh()
-    held = sum(loaded.model.get_submodule(n).weight.numel() for n in loaded.anatomy.linear_layers)
-    return (6.0 if method == "full" else 4.0) * held * tokens
+    parameters = sum(
+        loaded.model.get_submodule(n).weight.numel() for n in loaded.anatomy.linear_layers
+    )
+    return (6.0 if method == "full" else 4.0) * parameters * tokens
 
 
 def measure(work: Work, method: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -52,22 +54,24 @@ def measure(work: Work, method: str, options: argparse.Namespace) -> dict[str, A
     case: dict[str, Any] = {"model": work.model, "task": work.task, "method": method}
     if reason := no_counterpart(method, work.shape.kind):
         return {**case, "left_out": reason}
-    asked = options.variants.split(",")
+    variant_names = options.variants.split(",")
     case["gate"] = gate(
         work,
         method,
         batch=options.gate_batch,
         starts=options.gate_starts,
-        precisions=sorted({VARIANTS[name].precision for name in asked if VARIANTS[name].ours}),
+        precisions=sorted(
+            {VARIANTS[name].precision for name in variant_names if VARIANTS[name].ours}
+        ),
     )
     passed = case["gate"]["passed"]
-    names = [n for n in asked if not VARIANTS[n].ours or passed[VARIANTS[n].precision]]
+    names = [n for n in variant_names if not VARIANTS[n].ours or passed[VARIANTS[n].precision]]
     if not any(VARIANTS[name].ours for name in names):
         return case
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, options.batches)
     others = mixed(batches)
     sides = {name: side(work, method, VARIANTS[name]) for name in names}
-    trained = {made.trained for made in sides.values()}
+    trained = {trained_side.trained for trained_side in sides.values()}
     if len(trained) != 1:
         raise SystemExit(f"the sides do not train equally many parameters: {trained}")
 
@@ -119,8 +123,8 @@ def ratios(seconds: dict[str, list[float]]) -> Iterator[tuple[str, dict[str, Any
     }
     theirs, ours = best[False], best[True]
     if theirs is not None and ours is not None:
-        found = {"ratio": ratio(seconds[theirs], seconds[ours]), "theirs": theirs, "ours": ours}
-        yield "fastest / fastest", found
+        entry = {"ratio": ratio(seconds[theirs], seconds[ours]), "theirs": theirs, "ours": ours}
+        yield "fastest / fastest", entry
 
 
 def tables(case: dict[str, Any]) -> Iterator[str]:
@@ -129,7 +133,7 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
     if "left_out" in case:
         yield f"  left out: {case['left_out']}"
         return
-    yield f"  {gate_told(case['gate'])}"
+    yield f"  {format_case(case['gate'])}"
     if "sides" not in case:
         yield "  no ratio: the sides do not train the same thing"
         return
@@ -141,11 +145,11 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
     )
     for row in case["sides"].values():
         share = [100 * value for value in row["share_of_bound"]]
-        speed = said(row["examples_per_second"], 1)
-        yield f"  {row['title']:<56} {speed:>22} examples/s, {said(share, 0)}% of the bound"
-    for name, found in case["ratios"].items():
-        which = f" ({found['theirs']} / {found['ours']})" if "theirs" in found else ""
-        yield f"  {name}{which}: {said(found['ratio'])}"
+        speed = format_quartiles(row["examples_per_second"], 1)
+        yield f"  {row['title']:<56} {speed:>22} examples/s, {format_quartiles(share, 0)}% of the bound"
+    for name, entry in case["ratios"].items():
+        which = f" ({entry['theirs']} / {entry['ours']})" if "theirs" in entry else ""
+        yield f"  {name}{which}: {format_quartiles(entry['ratio'])}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -174,16 +178,18 @@ def main(arguments: list[str] | None = None) -> None:
     quiet()
     torch.set_num_threads(options.threads)
     options.variants = options.variants or ",".join(usual())
-    told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
+    results = about(
+        threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[]
+    )
     for model in options.model.split(","):
         with model_folder(model) as folder:
             for task in options.task.split(","):
                 work = Work(model, folder, task, options.batch)
                 for method in options.methods.split(","):
                     gc.collect()
-                    told["cases"].append(measure(work, method, options))
-                    print("\n".join(tables(told["cases"][-1])), flush=True)
-                    save(told, options.json)
+                    results["cases"].append(measure(work, method, options))
+                    print("\n".join(tables(results["cases"][-1])), flush=True)
+                    save(results, options.json)
 
 
 def quiet() -> None:

@@ -33,7 +33,7 @@ import torch
 from gate import STEPS, WITHIN
 from sides import RATE, VARIANTS, Ours, Variant, side
 from steps import quiet
-from turns import about, in_turn, quartiles, ratio, said, save
+from turns import about, format_quartiles, in_turn, quartiles, ratio, save
 from workload import TASKS, Work, grouped_by_length, model_folder
 
 from paretune.measuring.auto_precision import is_bf16_fast
@@ -91,8 +91,8 @@ def apart(work: Work, method: str) -> float:
     ]
     curves = []
     for make in makers:
-        made = make()
-        curves.append([made.step(batch, number) for number, batch in enumerate(batches)])
+        built = make()
+        curves.append([built.step(batch, number) for number, batch in enumerate(batches)])
     return float(np.abs(np.array(curves[1:]) - curves[0]).max())
 
 
@@ -119,7 +119,10 @@ def measure(work: Work, method: str, options: argparse.Namespace) -> dict[str, A
 
     seconds = in_turn({name: partial(turn, name) for name in sides}, options.rounds)
     examples = sum(len(batch) for batch in batches)
-    speeds = {name: quartiles([examples / s for s in held]) for name, held in seconds.items()}
+    speeds = {
+        name: quartiles([examples / s for s in rounds_seconds])
+        for name, rounds_seconds in seconds.items()
+    }
     best = min(options.field, key=lambda name: quartiles(seconds[name])[0])
     return {
         **case,
@@ -143,9 +146,9 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
         yield "  no ratio: the sides do not train the same thing"
         return
     for name, value in case["examples_per_second"].items():
-        yield f"  {name:<14} {said(value, 1)} examples/s"
-    yield f"  {case['field']} / kept: {said(case['ratio'])}"
-    yield f"  {case['field']} / without the cache: {said(case['ratio_without_cache'])}"
+        yield f"  {name:<14} {format_quartiles(value, 1)} examples/s"
+    yield f"  {case['field']} / kept: {format_quartiles(case['ratio'])}"
+    yield f"  {case['field']} / without the cache: {format_quartiles(case['ratio_without_cache'])}"
     yield (
         f"  keeping took {case['keeping_seconds']:.1f} s, as {case['keeping_steps']:.0f} steps of "
         f"{case['field']}; an epoch has {case['steps_of_an_epoch']:.0f}"
@@ -166,7 +169,9 @@ def main(arguments: list[str] | None = None) -> None:
     options.field = ["b-nd"] if is_bf16_fast()[0] else ["b-nd", "b-nd-fp32"]
     quiet()
     torch.set_num_threads(options.threads)
-    told = about(threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[])
+    results = about(
+        threads=options.threads, rounds=options.rounds, batches=options.batches, cases=[]
+    )
     with tempfile.TemporaryDirectory(prefix="paretune-bench-") as home:
         activation_cache.activation_cache_home = lambda: Path(
             home
@@ -176,9 +181,9 @@ def main(arguments: list[str] | None = None) -> None:
                 for task in options.task.split(","):
                     for method in options.methods.split(","):
                         case = measure(Work(model, folder, task), method, options)
-                        told["cases"].append(case)
+                        results["cases"].append(case)
                         print("\n".join(tables(case)), flush=True)
-                        save(told, options.json)
+                        save(results, options.json)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
     return quartiles([a / b for a, b in zip(slow, fast, strict=True)])
 
 
-def said(value: Sequence[float], digits: int = 2) -> str:
+def format_quartiles(value: Sequence[float], digits: int = 2) -> str:
     """``1.52 [1.36, 1.65]``."""
     middle, low, high = (f"{v:.{digits}f}" for v in value)
     return f"{middle} [{low}, {high}]"
@@ -86,12 +86,12 @@ def _fastest(work: Callable[[], object], seconds: float) -> float:
 
 def about(**settings: Any) -> dict[str, Any]:
     """Machine, date, versions, and the settings of a benchmark."""
-    found = describe_processor()
+    features = describe_processor()
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "processor": found["name"],
-        "cores": found["usable_cores"],
-        "flags": found["flags"],
+        "processor": features["name"],
+        "cores": features["usable_cores"],
+        "flags": features["flags"],
         "memory_bytes": read_memory()["limit"] or read_memory()["total"],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("paretune", "torch", "transformers", "peft")},
@@ -99,9 +99,9 @@ def about(**settings: Any) -> dict[str, Any]:
     }
 
 
-def save(told: Mapping[str, Any], file: str | None) -> None:
+def save(results: Mapping[str, Any], file: str | None) -> None:
     """Write what was found, if a file is named."""
     if file is not None:
         path = Path(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

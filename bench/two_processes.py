@@ -64,13 +64,13 @@ def serve(
     torch.set_num_threads(one.threads)
     work = Work(options.model, options.folder, options.task)
     batches = grouped_by_length(work.encoded.lengths, work.shape.batch, options.batches)
-    made = side(work, options.method, VARIANTS[one.variant], seed=seed)
+    trained_side = side(work, options.method, VARIANTS[one.variant], seed=seed)
     pipe.send(sum(len(batch) for batch in batches))
     while pipe.recv():
         barrier.wait()
         begun = time.perf_counter()
         for number, batch in enumerate(batches):
-            made.step(batch, number)
+            trained_side.step(batch, number)
         pipe.send(time.perf_counter() - begun)
 
 
@@ -142,38 +142,38 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         [one.name for one in every if one.variant.startswith("ours") == own]
         for own in (False, True)
     )
-    found = {}
+    speeds = {}
     for variant in variants:
         both = [one.name for one in every if one.variant == variant]
         if len(both) == 2:
             single, several = both
-            found[f"{single} / {several}"] = ratio(seconds[single], seconds[several])
+            speeds[f"{single} / {several}"] = ratio(seconds[single], seconds[several])
     if field and ours:
         best = {
             id(group): min(group, key=lambda n: statistics.median(seconds[n]))
             for group in (field, ours)
         }
         theirs, own = best[id(field)], best[id(ours)]
-        found[f"fastest / fastest: {theirs} / {own}"] = ratio(seconds[theirs], seconds[own])
+        speeds[f"fastest / fastest: {theirs} / {own}"] = ratio(seconds[theirs], seconds[own])
     return {
         "model": options.model,
         "task": options.task,
         "method": options.method,
         "seconds_per_example": seconds,
         "examples_per_second": {n: quartiles([1 / s for s in k]) for n, k in seconds.items()},
-        "ratios": found,
+        "ratios": speeds,
     }
 
 
 def tables(case: dict[str, Any]) -> Iterator[str]:
     """What was found, as text."""
-    from turns import said
+    from turns import format_quartiles
 
     yield f"\n{case['model']}, {case['task']}, {case['method']}: examples/s of all processes"
     for name, value in case["examples_per_second"].items():
-        yield f"  {name:<32} {said(value, 1)}"
+        yield f"  {name:<32} {format_quartiles(value, 1)}"
     for name, value in case["ratios"].items():
-        yield f"  {name}: {said(value)}"
+        yield f"  {name}: {format_quartiles(value)}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -195,11 +195,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args(arguments)
     options.variants = options.variants or ",".join(name for name in usual() if name != "a")
-    told = about(cores_used=options.cores, rounds=options.rounds, cases=[])
+    results = about(cores_used=options.cores, rounds=options.rounds, cases=[])
     with model_folder(options.model) as options.folder:
-        told["cases"].append(measure(options))
-    print("\n".join(tables(told["cases"][-1])), flush=True)
-    save(told, options.json)
+        results["cases"].append(measure(options))
+    print("\n".join(tables(results["cases"][-1])), flush=True)
+    save(results, options.json)
 
 
 if __name__ == "__main__":

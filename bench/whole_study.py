@@ -61,9 +61,11 @@ def write_task(name: str, folder: Path, words: list[str], train: int, test: int)
     sizes = iter(lengths(shape, (train + test) * shape.choices, seed=1))
 
     def text(count: int, marks: Any) -> str:
-        told = drawn.random(count) < MARK
-        told[drawn.integers(count)] = True
-        return " ".join(str(drawn.choice(marks) if mark else drawn.choice(listed)) for mark in told)
+        results = drawn.random(count) < MARK
+        results[drawn.integers(count)] = True
+        return " ".join(
+            str(drawn.choice(marks) if mark else drawn.choice(listed)) for mark in results
+        )
 
     def row(i: int) -> dict[str, str]:
         label = i % shape.labels
@@ -150,21 +152,25 @@ def found_by_paretune(
     from paretune.study import Study
 
     study = Study.load(file)
-    asked = {method.key for method in study.methods}
-    found: dict[Cell, list[list[bool]]] = {}
+    method_names = {method.key for method in study.methods}
+    correct: dict[Cell, list[list[bool]]] = {}
     with Store.open(store) as opened:
         for record in opened.load_records(study.study_hash, predictions=True):
             cell = (record.run.task.key, record.run.method.key)
-            if record.run.stage == "final" and cell[1] in asked and record.outcome != "diverged":
-                told = record.predictions["test"]
-                pairs = zip(told.label, told.prediction, strict=True)
-                found.setdefault(cell, []).append([a == b for a, b in pairs])
+            if (
+                record.run.stage == "final"
+                and cell[1] in method_names
+                and record.outcome != "diverged"
+            ):
+                results = record.predictions["test"]
+                pairs = zip(results.label, results.prediction, strict=True)
+                correct.setdefault(cell, []).append([a == b for a, b in pairs])
         states = opened.load_statuses(study.study_hash)
     seconds = {"compared": 0.0, "cost": 0.0, "baselines": 0.0}
     for state in states:
-        kind = "compared" if state.run.method.key in asked else "baselines"
+        kind = "compared" if state.run.method.key in method_names else "baselines"
         seconds["cost" if state.run.stage == "cost" else kind] += state.seconds or 0.0
-    return found, seconds
+    return correct, seconds
 
 
 def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], float, float, bool]:
@@ -202,8 +208,8 @@ def by_hand(file: Path, workers: int) -> tuple[dict[Cell, list[list[bool]]], flo
 
     begun = time.perf_counter()
     cast = is_bf16_fast()[0]
-    found, seconds = plain_study.whole(tune, final, workers, cast)
-    return found, time.perf_counter() - begun, seconds, cast
+    correct, seconds = plain_study.whole(tune, final, workers, cast)
+    return correct, time.perf_counter() - begun, seconds, cast
 
 
 def difference(ours: Any, theirs: Any, draws: int = 4000) -> list[float]:
@@ -229,8 +235,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     hand: list[float] = []
     own: list[float] = []
     runs: dict[str, list[float]] = {"hand": [], "paretune": []}
-    beside: list[dict[str, float]] = []
-    found: dict[str, dict[Cell, Any]] = {}
+    rounds_seconds: list[dict[str, float]] = []
+    correct: dict[str, dict[Cell, Any]] = {}
     cast = False
     with model_folder(options.model) as model, tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -239,7 +245,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")  # JSON is YAML
 
         def turn_by_hand() -> bool:
-            found["hand"], seconds, alone, used = by_hand(file, options.workers)
+            correct["hand"], seconds, alone, used = by_hand(file, options.workers)
             hand.append(seconds)
             runs["hand"].append(alone)
             return used
@@ -247,9 +253,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         def turn_by_paretune(number: int) -> None:
             store = folder / f"store{number}"
             own.append(by_paretune(file, store, options.workers))
-            found["paretune"], seconds = found_by_paretune(file, store)
+            correct["paretune"], seconds = found_by_paretune(file, store)
             runs["paretune"].append(seconds["compared"])
-            beside.append(seconds)
+            rounds_seconds.append(seconds)
 
         for number in range(options.rounds):
             if number % 2:
@@ -258,20 +264,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if not number % 2:
                 turn_by_paretune(number)
     cells = []
-    for cell, theirs in found["hand"].items():
-        ours = found["paretune"].get(cell)
+    for cell, theirs in correct["hand"].items():
+        ours = correct["paretune"].get(cell)
         if ours is None:
             cells.append({"task": cell[0], "method": cell[1], "left_out": "every seed diverged"})
             continue
-        told = difference(ours, theirs)
+        results = difference(ours, theirs)
         cells.append(
             {
                 "task": cell[0],
                 "method": cell[1],
                 "paretune": float(np.mean(ours)),
                 "by_hand": float(np.mean(theirs)),
-                "difference": told,
-                "equal": told[1] <= 0.0 <= told[2],
+                "difference": results,
+                "equal": results[1] <= 0.0 <= results[2],
             }
         )
     return {
@@ -286,7 +292,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds_by_hand": hand,
         "seconds_by_paretune": own,
         "seconds_of_runs": runs,
-        "seconds_of_paretune": beside,
+        "seconds_of_paretune": rounds_seconds,
         "ratio": quartiles([a / b for a, b in zip(hand, own, strict=True)]),
         "ratio_same_runs": quartiles(
             [a / b for a, b in zip(runs["hand"], runs["paretune"], strict=True)]
@@ -297,15 +303,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def tables(case: dict[str, Any]) -> Iterator[str]:
     """What was found, as text."""
-    from turns import said
+    from turns import format_quartiles
 
     hand, own = (float(np.median(case[f"seconds_by_{who}"])) for who in ("hand", "paretune"))
     yield f"\n{case['model']}, {case['runs_by_hand']} runs by hand in {case['precision']}"
     yield f"  by hand {hand:.0f} s, paretune {own:.0f} s with its baselines and measurements"
     spent = case["seconds_of_paretune"][-1]
-    told = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
-    yield f"  paretune's runs, all processes together: {told}"
-    yield f"  ratio {said(case['ratio'])}; of the same runs alone {said(case['ratio_same_runs'])}"
+    results = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
+    yield f"  paretune's runs, all processes together: {results}"
+    yield f"  ratio {format_quartiles(case['ratio'])}; of the same runs alone {format_quartiles(case['ratio_same_runs'])}"
     for cell in case["cells"]:
         name = f"{cell['task']}, {cell['method']}"
         if "left_out" in cell:
@@ -350,12 +356,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     from paretune.models.kernels import policy
 
-    told = about(
+    results = about(
         numba=policy.describe_kernels()[0], workers=options.workers, rounds=options.rounds, cases=[]
     )
-    told["cases"].append(measure(options))
-    print("\n".join(tables(told["cases"][-1])), flush=True)
-    save(told, options.json)
+    results["cases"].append(measure(options))
+    print("\n".join(tables(results["cases"][-1])), flush=True)
+    save(results, options.json)
 
 
 if __name__ == "__main__":

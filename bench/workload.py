@@ -93,7 +93,7 @@ def random_tokens(shape: Shape, vocabulary: int, seed: int = 0) -> Encoded:
     )
 
 
-def grouped_by_length(sizes: list[int], batch: int, wanted: int, seed: int = 0) -> list[list[int]]:
+def grouped_by_length(sizes: list[int], batch: int, count: int, seed: int = 0) -> list[list[int]]:
     """``wanted`` effective batches of examples of similar length, from all over the lengths.
 
     The Trainer's ``group_by_length`` sorts chunks of 50 batches; this is one such chunk, of which
@@ -101,7 +101,7 @@ def grouped_by_length(sizes: list[int], batch: int, wanted: int, seed: int = 0) 
     """
     ordered = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
     whole = [ordered[i : i + batch] for i in range(0, len(ordered) - batch + 1, batch)]
-    kept = [whole[int((k + 0.5) * len(whole) / wanted)] for k in range(min(wanted, len(whole)))]
+    kept = [whole[int((k + 0.5) * len(whole) / count)] for k in range(min(count, len(whole)))]
     np.random.default_rng(seed).shuffle(kept)
     return kept
 

@@ -97,7 +97,7 @@ def main() -> None:
     torch.set_num_threads(1)
     # While a method is added it warns that none is active yet; that each was, the gradients show.
     logging.getLogger("adapters").setLevel(logging.ERROR)
-    told: dict[str, Any] = {
+    oracle: dict[str, Any] = {
         "written": datetime.datetime.read_bytes(tz=datetime.UTC).date().isoformat(),
         "versions": {
             "python": platform.python_version(),
@@ -114,28 +114,28 @@ def main() -> None:
         # Drawn as float32, so that they are kept in half the room without loss.
         tensors |= {f"{family}/base/{n}": w.float() for n, w in weights.items()}
         for case in CASES if family == "bert" else ELSEWHERE:
-            entry["cases"][case], kept = asked(family, case, weights, batches)
+            entry["cases"][case], kept = write_request(family, case, weights, batches)
             tensors |= {f"{family}/{case}/{n}": t for n, t in kept.items()}
-        told["families"][family] = entry
+        oracle["families"][family] = entry
     if arguments.check:
-        check(told, tensors)
+        check(oracle, tensors)
     else:
-        write(told, tensors)
+        write(oracle, tensors)
 
 
-def asked(
+def write_request(
     family: str, case: str, weights: dict[str, Tensor], batches: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What one method gave: numbers for the page, and tensors."""
     entry: dict[str, Any] = {"config": plain(CASES[case]()), "logits": {}, "losses": {}}
     kept: dict[str, Tensor] = {}
-    for kind, given in batches.items():
+    for kind, batch_rows in batches.items():
         model = adapted(family, case, weights)
         symbols = dict(named(model, lambda p: p.detach()))
         counted = sum(p.numel() for p in trained(model))
         assert sum(t.numel() for t in symbols.values()) == counted, "a tensor has no symbol"
-        inputs = {n: torch.tensor(v) for n, v in given.items() if n != "labels"}
-        labels = torch.tensor(given["labels"])
+        inputs = {n: torch.tensor(v) for n, v in batch_rows.items() if n != "labels"}
+        labels = torch.tensor(batch_rows["labels"])
         kept |= {f"value/{n}": t.float() for n, t in symbols.items()}
         optimizer = torch.optim.AdamW(trained(model), lr=RATE, weight_decay=DECAY)
         losses = []
@@ -160,22 +160,22 @@ def batch(family: str, kind: str) -> dict[str, Any]:
     ids = draw.integers(3, VOCABULARY, size=(ROWS, max(LENGTHS[kind])))
     mask = np.arange(ids.shape[1])[None] < np.array(LENGTHS[kind])[:, None]
     ids[~mask] = FAMILIES[family]["pad_token_id"]
-    found = {"input_ids": ids.tolist(), "attention_mask": mask.astype(int).tolist()}
+    entries = {"input_ids": ids.tolist(), "attention_mask": mask.astype(int).tolist()}
     if FAMILIES[family]["type_vocab_size"] > 1:
-        found["token_type_ids"] = (mask & (np.arange(ids.shape[1]) >= 3)).astype(int).tolist()
-    return found | {"labels": [0, 2, 1, 2]}
+        entries["token_type_ids"] = (mask & (np.arange(ids.shape[1]) >= 3)).astype(int).tolist()
+    return entries | {"labels": [0, 2, 1, 2]}
 
 
 def base_weights(family: str) -> dict[str, Tensor]:
     """Weights far from trivial: no gain is 1 and no shift 0."""
     draw = np.random.Generator(np.random.PCG64(7))
-    found = {}
+    entries = {}
     for name, parameter in plain_model(family).named_parameters():
         values = 0.3 * draw.standard_normal(tuple(parameter.shape))
         if name.endswith("LayerNorm.weight"):
             values = 1 + values / 2
-        found[name] = torch.from_numpy(values).float().double()
-    return found
+        entries[name] = torch.from_numpy(values).float().double()
+    return entries
 
 
 def plain_model(family: str) -> Any:
@@ -288,32 +288,32 @@ def plain(config: Any) -> Any:
     return {type(config).__name__: changed}
 
 
-def write(told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def write(oracle: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Both files; lists of numbers stay on one line."""
     HOME.mkdir(parents=True, exist_ok=True)
     page = re.sub(
         r"\[[^\[\]{}]+\]",
-        lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"),
-        json.dumps(told, indent=1),
+        lambda entries: re.sub(r"\s+", " ", entries[0]).replace("[ ", "[").replace(" ]", "]"),
+        json.dumps(oracle, indent=1),
     )
-    assert json.loads(page) == told
+    assert json.loads(page) == oracle
     (HOME / "adapters.json").write_text(page + "\n", encoding="utf-8")
     save_file({n: t.contiguous() for n, t in tensors.items()}, HOME / "adapters.safetensors")
     print(f"{len(tensors)} tensors in {HOME}")
 
 
-def check(told: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+def check(oracle: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Compare with what is written: a newer `adapters` may compute something else."""
     kept = json.loads((HOME / "adapters.json").read_text(encoding="utf-8"))
-    print("written with", kept["versions"], "and here", told["versions"])
+    print("written with", kept["versions"], "and here", oracle["versions"])
     stored = load_file(HOME / "adapters.safetensors")
     assert stored.keys() == tensors.keys()
     worst = max((t - stored[n]).abs().max().item() for n, t in tensors.items())
-    for family, entry in told["families"].items():
-        for case, given in entry["cases"].items():
+    for family, entry in oracle["families"].items():
+        for case, batch_rows in entry["cases"].items():
             other = kept["families"][family]["cases"][case]
             for what in ("logits", "losses"):
-                for kind, values in given[what].items():
+                for kind, values in batch_rows[what].items():
                     apart = np.abs(np.array(values) - np.array(other[what][kind])).max()
                     worst = max(worst, float(apart))
     print(f"largest difference: {worst:.2g}")

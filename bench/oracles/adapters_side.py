@@ -39,35 +39,35 @@ CONFIGS = {
 """Those that both libraries have, with paretune's own defaults."""
 
 
-def opened(asked: dict[str, Any]) -> Any:
+def open_model(request: dict[str, Any]) -> Any:
     """The checkpoint with the method in it, at the base model's own answers where it can start so.
 
     ``adapters`` draws the last matrix of its bottlenecks away from 0; it is set to 0, so that the
     first losses of both sides can be compared.
     """
     model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
-        asked["folder"],
-        hidden_dropout_prob=asked["dropout"],
-        attention_probs_dropout_prob=asked["dropout"],
+        request["folder"],
+        hidden_dropout_prob=request["dropout"],
+        attention_probs_dropout_prob=request["dropout"],
     )
     adapters.init(model)
-    model.add_adapter("it", config=CONFIGS[asked["method"]]())
+    model.add_adapter("it", config=CONFIGS[request["method"]]())
     model.train_adapter("it")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if ".adapter_up." in name:
                 parameter.zero_()
     for name, parameter in model.named_parameters():
-        if name in asked["head"]:
+        if name in request["head"]:
             parameter.requires_grad_(True)
     return model
 
 
-def batches(asked: dict[str, Any]) -> list[dict[str, Tensor]]:
+def batches(request: dict[str, Any]) -> list[dict[str, Tensor]]:
     """Examples of each batch, still as lists: padding is part of a step."""
     return [
         {"ids": part["ids"], "types": part["types"], "labels": torch.tensor(part["labels"])}
-        for part in asked["batches"]
+        for part in request["batches"]
     ]
 
 
@@ -83,13 +83,13 @@ def main() -> None:
     """Make the side, and serve."""
     logging.getLogger("adapters").setLevel(logging.ERROR)
     transformers.logging.set_verbosity_error()
-    asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    torch.set_num_threads(asked["threads"])
-    model = opened(asked)
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    torch.set_num_threads(request["threads"])
+    model = open_model(request)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=asked["rate"], fused=True)
-    given = batches(asked)
-    cast = asked["precision"] == "bf16"
+    optimizer = torch.optim.AdamW(parameters, lr=request["rate"], fused=True)
+    input_batches = batches(request)
+    cast = request["precision"] == "bf16"
 
     def loss_of(part: dict[str, Any]) -> Tensor:
         inputs = {"input_ids": padded(part["ids"]), "token_type_ids": padded(part["types"])}
@@ -100,15 +100,15 @@ def main() -> None:
 
     model.eval()
     with torch.no_grad():
-        first = [float(loss_of(part)) for part in given]
+        first = [float(loss_of(part)) for part in input_batches]
     model.train()
     versions = {"adapters": adapters.__version__, "transformers": transformers.__version__}
     versions["torch"] = torch.__version__
-    said = {"trained": sum(p.numel() for p in parameters), "losses": first, "versions": versions}
-    print(json.dumps(said), flush=True)
+    answer = {"trained": sum(p.numel() for p in parameters), "losses": first, "versions": versions}
+    print(json.dumps(answer), flush=True)
     for _ in sys.stdin:
         begun = time.perf_counter()
-        for part in given:
+        for part in input_batches:
             loss = loss_of(part)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
