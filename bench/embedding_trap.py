@@ -53,36 +53,36 @@ def by_embeddings(loaded: LoadedModel, encoded: Encoded, factor: float) -> list[
         generation_config(loaded, Generation(num_beams=1, max_new_tokens=LONGEST)),
     )
     table = model.get_input_embeddings()
-    found: list[str] = []
+    texts: list[str] = []
     for start in range(0, len(encoded.ids), BATCH):
         rows = list(range(start, min(start + BATCH, len(encoded.ids))))
-        given = _tensors(encoded, rows, loaded)
+        inputs = _tensors(encoded, rows, loaded)
         with torch.inference_mode():
             tokens = model.generate(
-                inputs_embeds=table(given["input_ids"]) * factor,
-                attention_mask=given["attention_mask"],
+                inputs_embeds=table(inputs["input_ids"]) * factor,
+                attention_mask=inputs["attention_mask"],
                 generation_config=settings,
             )
-        found += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return found
+        texts += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return texts
 
 
 def by_peft(
-    loaded: LoadedModel, data: Encoded, test: Encoded, start: torch.Tensor, given: Any
+    loaded: LoadedModel, data: Encoded, test: Encoded, start: torch.Tensor, inputs: Any
 ) -> Any:
     """PEFT's prompt tuning, trained and translating by PEFT's own code."""
     config = peft.PromptTuningConfig(
-        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=given.virtual, num_transformer_submodules=1
+        task_type="SEQ_2_SEQ_LM", num_virtual_tokens=inputs.virtual, num_transformer_submodules=1
     )
     model: Any = peft.get_peft_model(loaded.model, config)
     with torch.no_grad():
         model.prompt_encoder["default"].embedding.weight.copy_(start)
     prompt = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(prompt, lr=given.rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / given.steps)
+    optimizer = torch.optim.AdamW(prompt, lr=inputs.rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / inputs.steps)
     model.train()
     per_epoch = -(-len(data.ids) // BATCH)
-    for step in range(given.steps):
+    for step in range(inputs.steps):
         epoch, place = divmod(step, per_epoch)
         rows = shuffle_order(len(data.ids), SEED, epoch)[place * BATCH : (place + 1) * BATCH]
         loss = model(**_tensors(data, rows, loaded)).loss
@@ -92,7 +92,7 @@ def by_peft(
         schedule.step()
         optimizer.zero_grad()
     model.eval()
-    found: list[str] = []
+    texts: list[str] = []
     settings = generation_config(loaded, Generation(num_beams=1, max_new_tokens=LONGEST))
     for begin in range(0, len(test.ids), BATCH):
         rows = list(range(begin, min(begin + BATCH, len(test.ids))))
@@ -100,8 +100,8 @@ def by_peft(
         batch.pop("labels")
         with torch.inference_mode():
             tokens = model.generate(**batch, generation_config=settings)
-        found += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return found
+        texts += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return texts
 
 
 def by_paretune(
@@ -120,32 +120,32 @@ def by_paretune(
             loaded.model, prepared.trained, data, lambda: {"primary": 0.0, "loss": 0.0}, plan,
             prepared.fleet, lambda _: None,
         )  # fmt: skip
-    found = _plain(loaded, test, prepared.fleet)
+    texts = _plain(loaded, test, prepared.fleet)
     prepared.undo()
-    return start, found
+    return start, texts
 
 
 def main() -> None:
     """Measure and print."""
-    asked = argparse.ArgumentParser(description="What it costs to hand Marian embeddings.")
+    parser = argparse.ArgumentParser(description="What it costs to hand Marian embeddings.")
     for name in ("--model", "--train", "--test", "--source", "--target"):
-        asked.add_argument(name, required=True)
-    asked.add_argument("--texts", type=int, default=150)
-    asked.add_argument("--steps", type=int, default=200)
-    asked.add_argument("--virtual", type=int, default=10, help="virtual tokens; the paper has 10")
-    asked.add_argument("--rate", type=float, default=1e-2)
-    asked.add_argument("--threads", type=int, default=1)
-    given = asked.parse_args()
-    torch.set_num_threads(given.threads)
+        parser.add_argument(name, required=True)
+    parser.add_argument("--texts", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--virtual", type=int, default=10, help="virtual tokens; the paper has 10")
+    parser.add_argument("--rate", type=float, default=1e-2)
+    parser.add_argument("--threads", type=int, default=1)
+    inputs = parser.parse_args()
+    torch.set_num_threads(inputs.threads)
     task = TaskSpec(
-        name="pairs", kind="translation", train=given.train, test=given.test,
-        source_lang=given.source, target_lang=given.target,
+        name="pairs", kind="translation", train=inputs.train, test=inputs.test,
+        source_lang=inputs.source, target_lang=inputs.target,
     )  # fmt: skip
     dataset = load_task(task)
-    spec = ModelSpec(name=given.model)
+    spec = ModelSpec(name=inputs.model)
     source = resolve_source(spec, offline=True)
     loaded = load_model(source, objectives.get("translation").head_spec((), dataset.languages))
-    examples = dataset.test[: given.texts]
+    examples = dataset.test[: inputs.texts]
     test = encode_texts(examples, loaded.tokenizer, LONGEST)
     data = encode_texts(dataset.train, loaded.tokenizer, LONGEST)
     references = [str(e.target) for e in examples]
@@ -158,17 +158,17 @@ def main() -> None:
     say("untuned, through tokens", _plain(loaded, test, Fleet()))
     say("untuned, through embeddings as PEFT hands them in", by_embeddings(loaded, test, 1.0))
     say(f"untuned, through embeddings x sqrt({width})", by_embeddings(loaded, test, width**0.5))
-    trained = f"prompt of {given.virtual}, {given.steps} steps at {given.rate:g},"
+    trained = f"prompt of {inputs.virtual}, {inputs.steps} steps at {inputs.rate:g},"
     start = torch.empty(0)
     for positions in ("kept", "shifted"):
         method = MethodSpec(
-            name="prompt", num_virtual_tokens=given.virtual, text_positions=positions
+            name="prompt", num_virtual_tokens=inputs.virtual, text_positions=positions
         )
         run = Run(
-            stage="final", task=task, model=spec, learning_rate=given.rate, seed=SEED,
+            stage="final", task=task, model=spec, learning_rate=inputs.rate, seed=SEED,
             method=method,
             training=Training(
-                batch_size=BATCH, max_steps=given.steps, eval_every=given.steps,
+                batch_size=BATCH, max_steps=inputs.steps, eval_every=inputs.steps,
                 max_length=LONGEST, weight_decay=0.0, warmup_fraction=0.0, precision="fp32",
                 label_smoothing=0.0,
             ),
@@ -176,7 +176,7 @@ def main() -> None:
         start, ours = by_paretune(run, loaded, data, test)
         say(f"{trained} by paretune, text {positions}", ours)
     fresh = load_model(source, objectives.get("translation").head_spec((), dataset.languages))
-    say(f"{trained} by PEFT", by_peft(fresh, data, test, start, given))
+    say(f"{trained} by PEFT", by_peft(fresh, data, test, start, inputs))
 
 
 def _plain(loaded: LoadedModel, encoded: Encoded, fleet: Fleet) -> list[str]:

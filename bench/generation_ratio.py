@@ -41,16 +41,16 @@ LONGEST = 128
 def piped(loaded: LoadedModel, texts: list[str], generation: Generation, batch: int) -> list[str]:
     """The pipeline's way, with this `batch_size`."""
     settings = generation_config(loaded, generation)
-    found: list[str] = []
+    translations: list[str] = []
     with torch.inference_mode():
         for start in range(0, len(texts), batch):
-            given = loaded.tokenizer(
+            inputs = loaded.tokenizer(
                 texts[start : start + batch], return_tensors="pt", padding=True,
                 truncation=True, max_length=LONGEST,
             )  # fmt: skip
-            tokens = loaded.model.generate(**given, generation_config=settings)
-            found += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return [" ".join(text.split()) for text in found]
+            tokens = loaded.model.generate(**inputs, generation_config=settings)
+            translations += loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return [" ".join(text.split()) for text in translations]
 
 
 def ours(loaded: LoadedModel, texts: list[str], generation: Generation) -> list[str]:
@@ -78,32 +78,32 @@ def timed(work: Callable[[], list[str]]) -> tuple[float, list[str]]:
 
 def main() -> None:
     """Measure and print."""
-    asked = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    asked.add_argument("--model", required=True)
-    asked.add_argument("--train", required=True, help="a table of pairs")
-    asked.add_argument("--source", required=True)
-    asked.add_argument("--target", required=True)
-    asked.add_argument("--texts", type=int, default=120)
-    asked.add_argument("--beams", type=int, default=4)
-    asked.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
-    asked.add_argument("--rounds", type=int, default=3)
-    asked.add_argument("--threads", type=int, default=1)
-    given = asked.parse_args()
-    torch.set_num_threads(given.threads)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--train", required=True, help="a table of pairs")
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--texts", type=int, default=120)
+    parser.add_argument("--beams", type=int, default=4)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    inputs = parser.parse_args()
+    torch.set_num_threads(inputs.threads)
     task = TaskSpec(
-        name="pairs", kind="translation", train=given.train, source_lang=given.source,
-        target_lang=given.target,
+        name="pairs", kind="translation", train=inputs.train, source_lang=inputs.source,
+        target_lang=inputs.target,
     )  # fmt: skip
     dataset = load_task(task)
-    source = resolve_source(ModelSpec(name=given.model), offline=True)
+    source = resolve_source(ModelSpec(name=inputs.model), offline=True)
     loaded = load_model(source, objectives.get("translation").head_spec((), dataset.languages))
-    texts = [e.segments[0][0] for e in dataset.test[: given.texts]]
-    generation = Generation(num_beams=given.beams, max_new_tokens=LONGEST)
+    texts = [e.segments[0][0] for e in dataset.test[: inputs.texts]]
+    generation = Generation(num_beams=inputs.beams, max_new_tokens=LONGEST)
 
     sides: dict[str, Callable[[], list[str]]] = {
         "paretune": lambda: ours(loaded, texts, generation)
     }
-    for batch in given.batches:
+    for batch in inputs.batches:
         sides[f"pipeline, batch {batch}"] = lambda batch=batch: piped(
             loaded, texts, generation, batch
         )
@@ -112,13 +112,13 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     came: dict[str, list[str]] = {}
     names = list(sides)
-    for turn in range(given.rounds):
+    for turn in range(inputs.rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             took, came[name] = timed(sides[name])
             seconds[name].append(took)
     print(
-        f"{len(texts)} texts, {given.beams} beams, {given.threads} thread(s), "
-        f"{given.rounds} rounds, torch {torch.__version__}"
+        f"{len(texts)} texts, {inputs.beams} beams, {inputs.threads} thread(s), "
+        f"{inputs.rounds} rounds, torch {torch.__version__}"
     )
     base = seconds["paretune"]
     for name in names:

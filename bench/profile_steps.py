@@ -39,7 +39,8 @@ KINDS = {
 """By how an operation's name begins behind ``aten::``; the first that fits, the longest name."""
 METHOD, REST = "products of the method", "the rest"
 NODES = {
-    "Attention": "attention, written out",
+    "PackedAttention": "attention, written out",
+    "KernelAttention": "attention, written out",
     "AddNorm": "dropout, sum and normalisation, compiled",
 }
 """Our own nodes, plain or compiled, forward and backward, by what is in their names."""

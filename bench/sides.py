@@ -117,15 +117,14 @@ def usual() -> tuple[str, ...]:
 
 def no_counterpart(method: str, kind: str) -> str:
     """Why the field's libraries cannot do a method on a kind of task, or ""."""
-    module = methods.get(method)
+    value = methods.get(method)
     if method in PLAIN:
         return ""
     if method == "prefix":
         return "PEFT's prefix tuning does not run on encoders in transformers 5"
-    if not hasattr(module, "to_peft"):
+    if value.to_peft is None:
         return f"PEFT has no {method}"
-    reason = getattr(module, "not_in_peft", None)
-    return "" if reason is None else str(reason(kind))
+    return value.cannot_export_to_peft(value.options(), kind, None)
 
 
 def side(work: Work, method: str, variant: Variant, rate: float = RATE, seed: int = 1) -> Side:
@@ -190,7 +189,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
     model.set_attn_implementation(variant.attention)
     set_dropout(model, variant.dropout)
     reset_head(loaded, seed)
-    module = methods.get(method)
+    value = methods.get(method)
     if method in PLAIN:
         behind = tuple(f"{module}." for module in loaded.anatomy.head_modules)
         for name, parameter in model.named_parameters():
@@ -200,9 +199,9 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
         return model
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    options = method_options.parse_options(method, module.options, work.options)
+    options = method_options.parse_options(method, value.options, work.options)
     # Injected for its weights alone, and taken out again: `to_peft` copies them.
-    injection = module.inject(model, loaded.anatomy, options, Fleet(), [seed])
+    injection = value.inject(model, loaded.anatomy, options, Fleet(), [seed])
     injection.undo()
     heads = [
         m
@@ -211,7 +210,7 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
     ]
     several = work.shape.kind == "multiple_choice"
     common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
-    return module.to_peft(model, options, injection, common)
+    return value.to_peft(model, options, injection, common)
 
 
 def decayed(model: Any) -> list[dict[str, Any]]:

@@ -29,8 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
-from gate import gate
-from gate import format_case
+from gate import format_case, gate
 from sides import PAIRS, VARIANTS, no_counterpart, side, usual
 from transformers.utils import logging
 from turns import about, format_quartiles, in_turn, peak_rates, quartiles, ratio, save

@@ -149,7 +149,7 @@ def test_where_the_time_goes(toy: str, tmp_path: Path) -> None:
     )
     assert kind_of("aten::mm", [[800, 384], [384, 8]]) == "products of the method"
     assert kind_of("aten::_softmax_backward_data", []) == "softmax"
-    assert kind_of("_AttentionBackward", []) == "attention, written out"
+    assert kind_of("_PackedAttentionBackward", []) == "attention, written out"
     assert kind_of("aten::view", []) == "the rest"
     file = tmp_path / "profile.json"
     profile_steps.main(["--model", toy, "--task", "copa", "--batches", "1", "--threads", "1",
