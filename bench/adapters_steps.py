@@ -37,7 +37,8 @@ from workload import Work, grouped_by_length, model_folder
 from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import reset_head
-from paretune.training.precision import autocast
+from paretune.training.forward.micro_batch import MicroBatch, StepBatch
+from paretune.training.loop import compute_losses
 
 METHODS = ("lora", "ia3", "pfeiffer", "houlsby", "parallel", "prefix")
 SIDE = Path(__file__).parent / "oracles" / "adapters_side.py"
@@ -82,14 +83,12 @@ class Other:
 
 def loss_of(side: Ours, batch: list[int]) -> float:
     """The mean loss of a batch before anything is trained, without dropout."""
-    from paretune.training.forward.packed import outputs
-
-    prepared, model = side.prepared, side.prepared.loaded.model
-    model.eval()
-    with torch.no_grad(), autocast("cpu", side.plan.precision):
-        logits = outputs(model, side.data, batch, prepared.fleet, prepared.pad_id, "cpu")
-    model.train()
-    return float(side.plan.loss_of(logits, side.data, batch)) / len(batch)
+    side.forward.model.eval()
+    with torch.no_grad():
+        step = StepBatch(side.data, batch, 0, side.config)
+        losses = compute_losses([step], [MicroBatch(side.data, batch)], side.forward)
+    side.forward.model.train()
+    return float(losses[0])
 
 
 def measure(work: Work, method: str, variant: str, options: argparse.Namespace) -> dict[str, Any]:

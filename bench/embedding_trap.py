@@ -27,6 +27,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import peft
 import torch
+from runs import open_run, train_to_end
 
 from paretune import objectives
 from paretune.data.batch import shuffle_order
@@ -39,9 +40,6 @@ from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import Generation, MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.tasks import load_dataset as load_task
 from paretune.training.evaluation.generate import generate, generation_config
-from paretune.training.loop import train
-from paretune.training.prepare import prepare
-from paretune.training.run_config import RunConfig
 
 BATCH, LONGEST, SEED = 32, 128, 1
 
@@ -108,20 +106,13 @@ def by_paretune(
     run: Run, loaded: LoadedModel, data: Encoded, test: Encoded
 ) -> tuple[Any, list[str]]:
     """Ours; also the virtual tokens that it began with."""
-    prepared = prepare(run, loaded)
-    (prompt,) = prepared.injection.parameters.values()
-    start = prompt.detach()[0].clone()
     with tempfile.TemporaryDirectory() as folder:
-        plan = RunConfig(
-            run.training, run.learning_rate or 0.0, SEED, BATCH, loaded.model.config.vocab_size,
-            prepared.pad_id, "cpu", "fp32", Path(folder) / "state",
-        )  # fmt: skip
-        train(
-            loaded.model, prepared.trained, data, lambda: {"primary": 0.0, "loss": 0.0}, plan,
-            prepared.fleet, lambda _: None,
-        )  # fmt: skip
-    texts = _plain(loaded, test, prepared.fleet)
-    prepared.undo()
+        state, model = open_run(run, loaded, data, 0, Path(folder) / "state")
+        (prompt,) = model.prepared.injection.parameters.values()
+        start = prompt.detach()[0].clone()
+        train_to_end(state, model)
+    texts = _plain(loaded, test, model.prepared.fleet)
+    model.remove_all()
     return start, texts
 
 

@@ -91,9 +91,9 @@ def pairs_task(options: argparse.Namespace, place: Path) -> TaskSpec:
 
 def together(jobs_of_fleet: list[Job], bench: Any) -> None:
     """In one fleet."""
-    from paretune.training.fleet.fleet_trainer import FleetTrainer
+    from paretune.training.trainer import Trainer
 
-    FleetTrainer(bench, "cpu", lambda job, outcome: None).train(jobs_of_fleet, lambda free: [])
+    Trainer(bench).train_fleet(jobs_of_fleet, lambda free: [], lambda job, outcome: None)
 
 
 def alone(jobs_of_fleet: list[Job], bench: Any) -> None:

@@ -8,7 +8,6 @@ AdamW with decay on matrices. Both start from the same weights, head and method 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -16,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from workload import MAX_LENGTH, Work
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.measuring.auto_precision import is_bf16_fast
 from paretune.methods.core import options as method_options
 from paretune.methods.core.run_axis import Fleet
@@ -25,9 +24,11 @@ from paretune.models.dropout.rates import set_dropout
 from paretune.models.kernels import policy
 from paretune.models.load import reset_head
 from paretune.objectives.encoding import Encoded
-from paretune.training.forward.packed import enable_packing
-from paretune.training.loop import train_step
-from paretune.training.optimiser import make_adamw
+from paretune.training.forward.micro_batch import StepBatch
+from paretune.training.forward.select import make_forward
+from paretune.training.loop import accumulate_gradients
+from paretune.training.optimiser import RunOptimizer
+from paretune.training.precision import Compute
 from paretune.training.prepare import allows_bf16_weights, prepare
 from paretune.training.run_config import RunConfig
 
@@ -124,7 +125,7 @@ def no_counterpart(method: str, kind: str) -> str:
         return "PEFT's prefix tuning does not run on encoders in transformers 5"
     if value.to_peft is None:
         return f"PEFT has no {method}"
-    return value.cannot_export_to_peft(value.options(), kind, None)
+    return value.cannot_export_to_peft(value.options(), objectives.get(kind), None)
 
 
 def side(work: Work, method: str, variant: Variant, rate: float = RATE, seed: int = 1) -> Side:
@@ -208,8 +209,8 @@ def field_model(work: Work, method: str, variant: Variant, seed: int) -> Any:
         for m in loaded.anatomy.head_modules
         if any(n.startswith(f"{m}.") for n in loaded.head_parameters)
     ]
-    several = work.shape.kind == "multiple_choice"
-    common = {"modules_to_save": heads, "task_type": None if several else "SEQ_CLS"}
+    task_type = objectives.get(work.shape.kind).peft_task_type
+    common = {"modules_to_save": heads, "task_type": task_type}
     return value.to_peft(model, options, injection, common)
 
 
@@ -239,33 +240,24 @@ class Ours:
         if allows_bf16_weights(run):
             cast_to_bf16(loaded.model, loaded.anatomy)
         self.prepared = prepare(run, loaded)
-        enable_packing(self.prepared)
-        self.plan = RunConfig(
-            run.training,
-            rate,
-            seed,
-            run.training.batch_size,
-            self.prepared.classes(work.shape.labels),
-            self.prepared.pad_id,
-            "cpu",
-            "bf16" if variant.precision == "bf16" else "fp32",
-            Path("unused"),
-            pass_tokens=self.prepared.pass_tokens,
-            rate_factors=self.prepared.injection.learning_rate_factors,
+        self.forward = make_forward(self.prepared, Compute.of(run, "cpu"))
+        self.config = RunConfig(
+            run=run,
+            device="cpu",
+            micro_batch=run.training.batch_size,
+            num_classes=self.prepared.num_classes(work.shape.labels),
+            pass_overhead_tokens=self.prepared.pass_tokens,
+            learning_rate_factors=self.prepared.injection.learning_rate_factors,
         )
         self.trained = sum(p.numel() for p in self.prepared.trained.values())
-        self.optimizer = make_adamw(
-            self.prepared.trained,
-            run.training.weight_decay,
-            self.prepared.injection.learning_rate_factors,
-        )
+        self.optimizer = RunOptimizer(self.prepared.trained, self.config)
         self.prepared.loaded.model.train()
 
     def step(self, batch: list[int], number: int) -> float:
         """One step."""
-        prepared = self.prepared
         with policy.override_kernels(on=self.compiled):
-            return train_step(
-                prepared.loaded.model, prepared.trained, self.optimizer, self.data, batch, number,
-                self.rate, self.plan, prepared.fleet,
-            )  # fmt: skip
+            (loss,) = accumulate_gradients(
+                [StepBatch(self.data, batch, number, self.config)], self.forward
+            )
+            self.optimizer.step(number, self.rate, loss)
+        return loss

@@ -35,6 +35,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
+from runs import open_run, train_to_end
 from transformers import (
     AutoModelForMultipleChoice,
     AutoModelForSequenceClassification,
@@ -53,10 +54,6 @@ from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded, encode_texts
 from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec, Training
 from paretune.training.caches import ProcessCache
-from paretune.training.forward.packed import enable_packing
-from paretune.training.loop import train
-from paretune.training.prepare import prepare
-from paretune.training.run_config import RunConfig
 from paretune.training.trainer import train_run
 
 
@@ -230,36 +227,15 @@ def by_paretune(setting: Setting, *, whole: bool) -> Turn:
     dataset = bench.dataset(run.task)
     loaded = bench.model(run.model, dataset)
     reset_head(loaded, run.seed)
-    prepared = prepare(run, loaded)
-    enable_packing(prepared)
     encoded = bench.encode(
-        bench.parts(run).train, loaded, bench.source(run.model), prepared.max_length
+        bench.parts(run).train, loaded, bench.source(run.model), run.training.max_length
     )
-    plan = RunConfig(
-        run.training,
-        run.learning_rate or 0.0,
-        run.seed,
-        run.training.micro_batch or run.training.batch_size,
-        len(dataset.labels),
-        loaded.anatomy.pad_id,
-        "cpu",
-        "fp32",
-        state,
-        pass_tokens=prepared.pass_tokens,
-    )
+    trained, model = open_run(run, loaded, encoded, len(dataset.labels), state)
     watch = Stopwatch()
-    trained = train(
-        loaded.model,
-        prepared.trained,
-        encoded,
-        lambda: {"primary": 0.0, "loss": 0.0},  # training alone: nothing is scored
-        plan,
-        prepared.fleet,
-        lambda _: None,
-    )
+    train_to_end(trained, model)
     seconds = watch.read()
-    count = sum(p.numel() for p in prepared.trained.values())
-    prepared.undo()
+    count = sum(p.numel() for p in trained.trained.values())
+    model.remove_all()
     bench.drop_model()
     losses = trained.progress.losses
     return Turn(*seconds, trained.progress.step, statistics.mean(losses), count)

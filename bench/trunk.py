@@ -49,9 +49,8 @@ class Kept(Ours):
     def __init__(self, work: Work, method: str, variant: Variant, rate: float, seed: int) -> None:
         super().__init__(work, method, variant, rate, seed)
         begun = time.perf_counter()
-        precision = "bf16" if variant.precision == "bf16" else "fp32"
         notes = activation_cache.enable_activation_cache(
-            self.prepared, [("train", self.data)], work.source.weights_hash, precision, "cpu"
+            self.prepared, self.forward.compute, [("train", self.data)], work.source.weights_hash
         )
         self.seconds = time.perf_counter() - begun
         if notes or not self.prepared.fleet.packing.activation_caches:  # type: ignore[union-attr]

@@ -1,0 +1,49 @@
+"""A run of a study, trained as a worker does it and without anything beside its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paretune.models.load import LoadedModel
+from paretune.objectives.encoding import Encoded
+from paretune.study import Run
+from paretune.training.checkpoint import CheckpointFile
+from paretune.training.fleet.shared_model import RunParameters, SharedModel
+from paretune.training.loop import train_step
+from paretune.training.run_config import RunConfig
+from paretune.training.run_state import RunState
+
+
+def open_run(
+    run: Run, loaded: LoadedModel, data: Encoded, num_labels: int, checkpoint: Path
+) -> tuple[RunState, SharedModel]:
+    """The run on its model, before its first step; nothing is scored."""
+    model, parameters = SharedModel(run, loaded, "cpu", alone=True), RunParameters(run)
+    model.place([parameters])
+    config = RunConfig(
+        run=run,
+        device="cpu",
+        micro_batch=run.training.micro_batch or run.training.batch_size,
+        num_classes=model.prepared.num_classes(num_labels),
+        pass_overhead_tokens=model.pass_overhead_tokens(parameters),
+        learning_rate_factors=parameters.learning_rate_factors,
+    )
+    state = RunState(
+        parameters.trained,
+        data,
+        config,
+        CheckpointFile(checkpoint),
+        lambda _: None,
+        lambda: {"primary": 0.0, "loss": 0.0},
+        loaded.head_parameters,
+    )
+    return state, model
+
+
+def train_to_end(state: RunState, model: SharedModel) -> None:
+    """All steps of the run."""
+    while not state.finished:
+        train_step([state], [state.next_batch()], model)
+        if state.needs_evaluation:
+            state.evaluate()
+        state.save_if_due()
