@@ -205,7 +205,9 @@ def test_kept_activations(toy: str, tmp_path: Path) -> None:
     file = tmp_path / "trunk.json"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            trunk.activation_cache, "activation_cache_home", trunk.activation_cache.activation_cache_home
+            trunk.activation_cache,
+            "activation_cache_home",
+            trunk.activation_cache.activation_cache_home,
         )  # put back afterwards
         trunk.main(["--model", toy, "--rounds", "1", "--batches", "2", "--threads", "1",
                     "--json", str(file)])  # fmt: skip
