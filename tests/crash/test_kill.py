@@ -35,15 +35,15 @@ def start(folder: Path) -> subprocess.Popen:
 
 def workers_of(parent: int) -> list[int]:
     """Children of a process by /proc; those that go meanwhile are not there."""
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[1]) == parent:
-            found.append(int(entry.name))
-    return found
+            pids.append(int(entry.name))
+    return pids
 
 
 def kill(pid: int) -> None:
@@ -53,7 +53,7 @@ def kill(pid: int) -> None:
         return
 
 
-def left(store: Store) -> dict[str, tuple[object, str]]:
+def ended_runs(store: Store) -> dict[str, tuple[object, str]]:
     """What the done runs left, and which process did them."""
     return {r.run_id: (dict(r.result), str(r.measured)) for r in store.load_records(STUDY)}
 
@@ -75,11 +75,14 @@ def wait_for_work(study: subprocess.Popen, ledger: Path) -> None:
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_at_random_moments_change_nothing(tmp_path, kills):
-    asked = [*runs(kills * 5, steps=10, sleep=0.01), *runs(2, "cost", "cost", steps=10, sleep=0.01)]
-    whole = a_store(tmp_path / "whole", asked)
+    all_runs = [
+        *runs(kills * 5, steps=10, sleep=0.01),
+        *runs(2, "cost", "cost", steps=10, sleep=0.01),
+    ]
+    whole = a_store(tmp_path / "whole", all_runs)
     assert start(tmp_path / "whole").wait() == 0
 
-    killed = a_store(tmp_path / "killed", asked)
+    killed = a_store(tmp_path / "killed", all_runs)
     chance = random.Random(20)  # noqa: S311 (the same moments every time)
     done: dict[str, object] = {}
     for _ in range(kills):
@@ -91,17 +94,17 @@ def test_kills_at_random_moments_change_nothing(tmp_path, kills):
         for pid in chance.choice([[study.pid, *workers], [*workers, study.pid]]):
             kill(pid)
         study.wait()
-        now = left(killed)
+        now = ended_runs(killed)
         assert {run_id: now[run_id] for run_id in done} == done  # done rows never change
         done = now
     assert start(tmp_path / "killed").wait() == 0
 
     assert contents(killed) == contents(whole)
-    assert [r.run_id for r in killed.load_records(STUDY)] == [run_id for run_id, _ in asked]
+    assert [r.run_id for r in killed.load_records(STUDY)] == [run_id for run_id, _ in all_runs]
     assert killed.verify() == []
     ledger = (tmp_path / "killed" / "ledger.txt").read_text().splitlines()
     ends = [line.split()[1:3] for line in ledger if line.startswith("end")]
     # A run ends twice only where a kill fell between its end and its commit (two workers each).
-    assert len(asked) <= len(ends) <= len(asked) + 2 * kills
+    assert len(all_runs) <= len(ends) <= len(all_runs) + 2 * kills
     assert list((tmp_path / "killed" / "checkpoints").glob("*.safetensors")) == []
     assert list((tmp_path / "killed" / "blobs").glob("part/*")) == []

@@ -23,9 +23,9 @@ PARETUNE = (sys.executable, "-c", "from paretune.cli import main; main()", "run"
 
 def start(file: Path, folder: Path) -> subprocess.Popen[bytes]:
     # Alone: which runs a fleet joins depends on the moment, and bits are promised without it.
-    asked = [*PARETUNE, str(file), "--store", str(folder)]
-    asked += ["--workers", "2", "--fleet", "1", "--no-report"]
-    return subprocess.Popen(asked, stdout=subprocess.DEVNULL)
+    command = [*PARETUNE, str(file), "--store", str(folder)]
+    command += ["--workers", "2", "--fleet", "1", "--no-report"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
 
 def kill(study: subprocess.Popen[bytes], chance: random.Random) -> None:
@@ -99,9 +99,9 @@ def test_twenty_kills_of_real_training_change_no_bit(tmp_path: Path, tiny_model:
         hash_ = study.study_hash
         assert digests(killed, hash_) == digests(whole, hash_)
         # Runs are asked for in the order in which results come in; there are the same, each once.
-        asked = [state.run_id for state in killed.load_statuses(hash_)]
-        assert sorted(asked) == sorted(state.run_id for state in whole.load_statuses(hash_))
-        assert len(asked) == len(set(asked)) == 2 + 4 * (3 + 5 + 1)
+        run_ids = [state.run_id for state in killed.load_statuses(hash_)]
+        assert sorted(run_ids) == sorted(state.run_id for state in whole.load_statuses(hash_))
+        assert len(run_ids) == len(set(run_ids)) == 2 + 4 * (3 + 5 + 1)
         assert {state.state for state in killed.load_statuses(hash_)} == {"done"}
         for record in killed.load_records(hash_):
             for blob in ("predictions", "weights"):

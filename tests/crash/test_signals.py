@@ -58,14 +58,14 @@ def holding(tmp_path: Path, stage: str = "tune") -> tuple[Store, Callable[[], bo
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
 def test_every_signal_ends_workers_and_gives_their_runs_back(tmp_path: Path, number: int) -> None:
-    store, held = holding(tmp_path)
+    store, in_the_middle = holding(tmp_path)
     study = subprocess.Popen(command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(held, "two runs in their middle")
+    until(in_the_middle, "two runs in their middle")
     workers = family_of(study.pid)
     assert len(workers) == 2
     study.send_signal(number)
-    said, _ = study.communicate(timeout=120)
-    assert b"the same command continues" in said
+    output, _ = study.communicate(timeout=120)
+    assert b"the same command continues" in output
     assert gone(workers)
     assert [s.state for s in store.load_statuses(STUDY)] == ["todo", "todo"]
     (tmp_path / "go").touch()
@@ -73,9 +73,9 @@ def test_every_signal_ends_workers_and_gives_their_runs_back(tmp_path: Path, num
 
 
 def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path) -> None:
-    _, held = holding(tmp_path)
+    _, in_the_middle = holding(tmp_path)
     study = subprocess.Popen(["nohup", *command(tmp_path)], stdout=subprocess.DEVNULL)
-    until(held, "two runs in their middle")
+    until(in_the_middle, "two runs in their middle")
     for process in [psutil.Process(study.pid), *family_of(study.pid)]:
         process.send_signal(signal.SIGHUP)
     (tmp_path / "go").touch()
@@ -83,11 +83,11 @@ def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_closed_terminal_ends_a_study_with_its_bars(tmp_path: Path) -> None:
-    store, held = holding(tmp_path)
+    store, in_the_middle = holding(tmp_path)
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, command(tmp_path))  # noqa: S606 (this very interpreter)
-    until(held, "two runs in their middle")
+    until(in_the_middle, "two runs in their middle")
     workers = family_of(pid)
     os.close(terminal)
     os.waitpid(pid, 0)
@@ -97,9 +97,9 @@ def test_a_closed_terminal_ends_a_study_with_its_bars(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stage", ["tune", "cost"])
 def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
-    store, held = holding(tmp_path, stage)
+    store, in_the_middle = holding(tmp_path, stage)
     study = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL)
-    until(held, "runs in their middle")
+    until(in_the_middle, "runs in their middle")
     workers = family_of(study.pid)
     assert len(workers) == 2  # of a cost: the process that is copied, and its copy
     study.kill()
@@ -110,10 +110,10 @@ def test_no_worker_survives_its_parent(tmp_path: Path, stage: str) -> None:
 
 def test_the_copy_that_measures_does_not_survive_the_process_it_is_of(tmp_path: Path) -> None:
     """Which the system may kill for its memory, say."""
-    store, held = holding(tmp_path, "cost")
+    store, in_the_middle = holding(tmp_path, "cost")
     arguments = [str(tmp_path), STUDY, "--stages", "cost", "--apart"]
     worker = subprocess.Popen([sys.executable, str(FAKE), *arguments])
-    until(held, "a cost in its middle")
+    until(in_the_middle, "a cost in its middle")
     copies = family_of(worker.pid)
     assert len(copies) == 1
     worker.kill()
@@ -149,7 +149,7 @@ def test_ctrl_c_keeps_the_step_that_a_real_run_has_come_to(
     assert process.wait(timeout=120) == 130
     with Store.open(folder) as store:
         assert {s.state for s in store.load_statuses(study.study_hash)} <= {"todo", "done"}
-        kept = {run_id: read_progress(store.checkpoint_path(run_id)) for run_id in reached}
-    for run_id, progress in kept.items():
+        checkpoints = {run_id: read_progress(store.checkpoint_path(run_id)) for run_id in reached}
+    for run_id, progress in checkpoints.items():
         assert progress is not None and progress.step >= reached[run_id]
-    assert len({p.step for p in kept.values() if p is not None}) == 1
+    assert len({p.step for p in checkpoints.values() if p is not None}) == 1

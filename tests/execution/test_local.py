@@ -15,27 +15,14 @@ from paretune.execution.worker_pool import WorkerExit
 from paretune.measuring import processor
 from paretune.planning.worker_count import choose_worker_count
 from paretune.store import Store
+from paretune.testing.executors import RecordingObserver
 
 COMMAND = (sys.executable, str(Path(__file__).parents[1] / "support" / "fake_worker.py"))
 
 
-class Heard:
-    def __init__(self):
-        self.snapshots, self.ends, self.notes = [], [], []
-
-    def update(self, snapshot):
-        self.snapshots.append(snapshot)
-
-    def ended(self, state, snapshot):
-        self.ends.append(state.run_id)
-
-    def note(self, text):
-        self.notes.append(text)
-
-
 def drive(store, observer=None, *, add_runs=lambda: 0, planned_runs=0, **settings):
     executor = LocalExecutor(**{"workers": 2, "command": COMMAND, **settings})
-    callbacks = StudyCallbacks(observer or Heard(), add_runs, planned_runs=planned_runs)
+    callbacks = StudyCallbacks(observer or RecordingObserver(), add_runs, planned_runs=planned_runs)
     return executor.execute(store, STUDY, callbacks)
 
 
@@ -44,7 +31,7 @@ def lines(folder: Path) -> list[list[str]]:
 
 
 def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
-    store, heard = a_store(tmp_path, runs(4, sleep=0.01)), Heard()
+    store, observer = a_store(tmp_path, runs(4, sleep=0.01)), RecordingObserver()
 
     def add_runs():
         new = store.add_runs(STUDY, runs(2, "cost", "cost")) if finals() else 0
@@ -53,11 +40,11 @@ def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
     def finals():
         return any(s.stage == "final" and s.ended for s in store.load_statuses(STUDY))
 
-    summary = drive(store, heard, add_runs=add_runs, planned_runs=8)
+    summary = drive(store, observer, add_runs=add_runs, planned_runs=8)
     assert (summary.total, summary.ended, summary.outcomes) == (8, 8, {"ok": 8})
-    assert sorted(heard.ends) == sorted(s.run_id for s in store.load_statuses(STUDY))
-    assert heard.snapshots[-1].ended == heard.snapshots[-1].total == 8
-    assert {snapshot.total for snapshot in heard.snapshots} == {8}
+    assert sorted(observer.ended_runs) == sorted(s.run_id for s in store.load_statuses(STUDY))
+    assert observer.snapshots[-1].ended == observer.snapshots[-1].total == 8
+    assert {snapshot.total for snapshot in observer.snapshots} == {8}
     costs = [line for line in lines(tmp_path) if line[1] == "cost"]
     assert [line[0] for line in costs] == ["start", "end", "start", "end"]
     pids = [line[3] for line in costs[::2]]
@@ -69,11 +56,11 @@ def test_stages_follow_one_another_and_costs_are_measured_alone(tmp_path):
 
 
 def test_the_same_call_again_does_nothing_and_says_so(tmp_path):
-    store, heard = a_store(tmp_path, runs(3)), Heard()
+    store, observer = a_store(tmp_path, runs(3)), RecordingObserver()
     drive(store)
     began = len(lines(tmp_path))
-    assert drive(store, heard).ended == 0
-    assert heard.notes == ["3 of 3 runs are done already."]
+    assert drive(store, observer).ended == 0
+    assert observer.notes == ["3 of 3 runs are done already."]
     assert len(lines(tmp_path)) == began
 
 
@@ -111,8 +98,11 @@ def test_runs_of_another_process_are_waited_for_and_taken_over(tmp_path):
 
 
 def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_path):
-    store, heard = a_store(tmp_path, [*runs(1, prefix="bad", act="segfault"), *runs(3)]), Heard()
-    summary = drive(store, heard, workers=1)
+    store, observer = (
+        a_store(tmp_path, [*runs(1, prefix="bad", act="segfault"), *runs(3)]),
+        RecordingObserver(),
+    )
+    summary = drive(store, observer, workers=1)
     assert summary.outcomes == {"error": 1, "ok": 3}
     assert [s.run_id for s in summary.failed] == ["bad000"]
     assert (
@@ -120,21 +110,24 @@ def test_a_run_that_kills_its_worker_three_times_fails_and_the_rest_is_done(tmp_
         in summary.failed[0].message
     )
     assert store.load_statuses(STUDY)[0].attempt == 3
-    assert sum("retrying" in note for note in heard.notes) == 2
+    assert sum("retrying" in note for note in observer.notes) == 2
 
 
 @pytest.mark.parametrize(("needs", "outcome"), [(1, "ok"), (2, "ok"), (3, "out_of_memory")])
 def test_a_kill_for_memory_halves_and_the_third_is_a_result(tmp_path, monkeypatch, needs, outcome):
     counter = iter(range(1000))
     monkeypatch.setattr(worker_crashes, "count_oom_kills", lambda: next(counter))
-    store, heard = a_store(tmp_path, [("big", a_run(act="halve", needs=needs))]), Heard()
-    summary = drive(store, heard, workers=1)
+    store, observer = (
+        a_store(tmp_path, [("big", a_run(act="halve", needs=needs))]),
+        RecordingObserver(),
+    )
+    summary = drive(store, observer, workers=1)
     assert summary.outcomes == {outcome: 1}
     assert summary.failed == ()
     halvings = [line[4] for line in lines(tmp_path) if line[0] == "start"]
     assert halvings == [str(n) for n in range(min(needs, 2) + 1)]
     assert store.get_setting("halve/big") == str(min(needs, 2))
-    assert sum("lack of memory" in note for note in heard.notes) == min(needs, 2)
+    assert sum("lack of memory" in note for note in observer.notes) == min(needs, 2)
 
 
 def test_a_kill_without_a_sign_of_the_kernel_is_no_memory_kill(tmp_path):
@@ -145,11 +138,11 @@ def test_a_kill_without_a_sign_of_the_kernel_is_no_memory_kill(tmp_path):
 
 def test_deaths_with_progress_between_them_do_not_count(tmp_path):
     store = a_store(tmp_path, runs(1))
-    watch = worker_crashes.WorkerCrashes(store, lambda _: None)
+    crashes = worker_crashes.WorkerCrashes(store, lambda _: None)
     for step in range(1, 8):
         claim = store.claim("gone", STUDY)
         store.renew(claim, {"step": step})
-        watch.handle_exits([WorkerExit("gone", -9, "said")], store.load_statuses(STUDY))
+        crashes.handle_exits([WorkerExit("gone", -9, "said")], store.load_statuses(STUDY))
         assert store.load_statuses(STUDY)[0].state == "running"
         store.release(claim)
 
@@ -171,7 +164,7 @@ def test_a_worker_that_cannot_use_the_store_ends_the_study(tmp_path):
 def test_ctrl_c_gives_runs_back_and_the_same_call_continues(tmp_path):
     store = a_store(tmp_path, runs(2, hold=True))
 
-    class Impatient(Heard):
+    class Impatient(RecordingObserver):
         def update(self, snapshot):
             super().update(snapshot)
             if len(list(tmp_path.glob("checkpoints/*.safetensors"))) == 2:
@@ -191,8 +184,8 @@ def test_the_parent_imports_no_torch():
         "import sys, paretune.execution.local, paretune.execution.worker; "
         "print([m for m in ('torch', 'transformers', 'rich', 'numpy') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
-    assert found.stdout.strip() == "[]", found.stderr
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path, monkeypatch):
@@ -206,12 +199,12 @@ def test_a_containers_quota_is_honoured_wherever_processors_are_counted(tmp_path
 
 def test_the_rest_of_a_study_goes_on_after_cuda_errors(tmp_path):
     """Each fails its own run and ends its worker; more of them than patience would bear."""
-    asked = [*runs(4, prefix="sticky", act="sticky"), *runs(3)]
-    store, heard = a_store(tmp_path, asked), Heard()
-    summary = drive(store, heard, workers=1)
+    all_runs = [*runs(4, prefix="sticky", act="sticky"), *runs(3)]
+    store, observer = a_store(tmp_path, all_runs), RecordingObserver()
+    summary = drive(store, observer, workers=1)
     assert summary.outcomes == {"error": 4, "ok": 3}
     assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
-    assert sum("without its GPU" in note for note in heard.notes) == 4
+    assert sum("without its GPU" in note for note in observer.notes) == 4
 
 
 def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
@@ -220,12 +213,12 @@ def test_a_worker_is_asked_to_stop_once(tmp_path: Path) -> None:
 
     from paretune.execution.worker_pool import WorkerPool, _Worker
 
-    told: list[str] = []
+    signals: list[str] = []
     process = SimpleNamespace(
-        terminate=lambda: told.append("terminate"), wait=lambda _: 0, poll=lambda: None
+        terminate=lambda: signals.append("terminate"), wait=lambda _: 0, poll=lambda: None
     )
-    crew = WorkerPool(tmp_path, "study")
-    crew._workers.append(_Worker(process, "one", None, solo=False))  # type: ignore[arg-type]
-    crew.request_stop()
-    crew.stop()
-    assert told == ["terminate"]
+    pool = WorkerPool(tmp_path, "study")
+    pool._workers.append(_Worker(process, "one", None, solo=False))  # type: ignore[arg-type]
+    pool.request_stop()
+    pool.stop()
+    assert signals == ["terminate"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.tiny_runs import STUDY, a_run, a_store, runs
-from test_local import Heard, drive, lines
+from test_local import drive, lines
 
 from paretune.execution import worker_crashes
 from paretune.execution.memory_budget import DEFAULT_RUN_BYTES, ISOLATED_PREFIX, MemoryBudget
@@ -24,26 +24,29 @@ from paretune.planning.worker_count import (
     worker_bytes,
 )
 from paretune.store import Store
+from paretune.testing.executors import RecordingObserver
 
 GIB = 2**30
 
 
 def test_a_run_fits_beside_those_that_run() -> None:
-    room = MemoryBudget(10 * GIB, {"full": 7 * GIB, "lora": GIB, "loha": GIB, "large": 20 * GIB})
-    assert room.admits("full", []) and room.admits("large", [])  # nothing else runs
-    assert room.admits("full", [["lora"], ["loha"]])
-    assert not room.has_refused
-    assert not room.admits("full", [["full"]]) and not room.admits("lora", [["large"]])
-    assert room.has_refused
+    budget = MemoryBudget(10 * GIB, {"full": 7 * GIB, "lora": GIB, "loha": GIB, "large": 20 * GIB})
+    assert budget.admits("full", []) and budget.admits("large", [])  # nothing else runs
+    assert budget.admits("full", [["lora"], ["loha"]])
+    assert not budget.has_refused
+    assert not budget.admits("full", [["full"]]) and not budget.admits("lora", [["large"]])
+    assert budget.has_refused
     # A fleet shares one model: it counts once.
-    assert room.admits("full", [["lora", "loha", "lora", "loha"]])
-    assert not room.admits("unknown", [["full"], ["unknown too"]]) and DEFAULT_RUN_BYTES == 2 * GIB
+    assert budget.admits("full", [["lora", "loha", "lora", "loha"]])
+    assert (
+        not budget.admits("unknown", [["full"], ["unknown too"]]) and DEFAULT_RUN_BYTES == 2 * GIB
+    )
 
 
 def test_without_a_budget_only_what_was_killed_beside_others_waits() -> None:
-    room = MemoryBudget(None, isolated=frozenset({"killed"}))
-    assert room.admits("a", [["b"], ["c"]]) and room.admits("killed", [])
-    assert not room.admits("killed", [["a"]]) and not room.admits("a", [["killed"]])
+    budget = MemoryBudget(None, isolated=frozenset({"killed"}))
+    assert budget.admits("a", [["b"], ["c"]]) and budget.admits("killed", [])
+    assert not budget.admits("killed", [["a"]]) and not budget.admits("a", [["killed"]])
 
 
 def overlapping(folder: Path) -> set[frozenset[str]]:
@@ -51,11 +54,11 @@ def overlapping(folder: Path) -> set[frozenset[str]]:
     spans: dict[str, list[float]] = {}
     for _, _, seed, *_, when in lines(folder):
         spans.setdefault(seed, []).append(float(when))
-    found = set()
+    pairs = set()
     for one, other in ((a, b) for a in spans for b in spans if a < b):
         if spans[one][0] < spans[other][-1] and spans[other][0] < spans[one][-1]:
-            found.add(frozenset({one, other}))
-    return found
+            pairs.add(frozenset({one, other}))
+    return pairs
 
 
 def test_a_worker_claims_only_what_fits_beside_what_runs(tmp_path: Path) -> None:
@@ -71,8 +74,8 @@ def test_a_worker_claims_only_what_fits_beside_what_runs(tmp_path: Path) -> None
 def test_where_no_two_fit_they_follow_one_another(tmp_path: Path) -> None:
     store = a_store(tmp_path, runs(4, sleep=0.02))
     store.set_settings({f"{MEMORY_PREFIX}{run_id}": str(GIB) for run_id, _ in runs(4)})
-    heard = Heard()
-    assert drive(store, heard, memory_bytes=GIB).outcomes == {"ok": 4}
+    observer = RecordingObserver()
+    assert drive(store, observer, memory_bytes=GIB).outcomes == {"ok": 4}
     assert overlapping(tmp_path) == set()
     spans = [line[0] for line in lines(tmp_path)]
     assert all(one != other for one, other in pairwise(spans))
@@ -95,11 +98,11 @@ def test_killed_beside_others_it_goes_on_by_itself_and_whole(
 ) -> None:
     """Two workers are killed at once: neither micro-batch is halved, neither run is a failure."""
     store, notes = a_store(tmp_path, runs(3)), list[str]()
-    watch = WorkerCrashes(store, notes.append)
+    crashes = WorkerCrashes(store, notes.append)
     for owner in ("one", "two"):
         store.claim(owner, STUDY)
     kernel[0] = 2
-    watch.handle_exits([killed("one"), killed("two")], store.load_statuses(STUDY))
+    crashes.handle_exits([killed("one"), killed("two")], store.load_statuses(STUDY))
     assert len(notes) == 2
     assert all("lack of memory, beside 1 other run; it goes on unchanged" in n for n in notes)
     assert store.get_settings("halve/") == {}
@@ -107,17 +110,17 @@ def test_killed_beside_others_it_goes_on_by_itself_and_whole(
     # Alone now, and killed again: it is too large itself.
     states = [s for s in store.load_statuses(STUDY) if s.run_id == "run000"]
     kernel[0] = 3
-    watch.handle_exits([killed("one")], states)
+    crashes.handle_exits([killed("one")], states)
     assert "with nothing beside it; it goes on with its micro-batch halved once" in notes[-1]
     assert store.get_settings("halve/") == {"run000": "1"}
 
 
 def test_a_kill_that_was_not_for_memory_is_none(tmp_path: Path, kernel: list[int]) -> None:
     store, notes = a_store(tmp_path, runs(2)), list[str]()
-    watch = WorkerCrashes(store, notes.append)
+    crashes = WorkerCrashes(store, notes.append)
     for owner in ("one", "two"):
         store.claim(owner, STUDY)
-    watch.handle_exits([killed("one")], store.load_statuses(STUDY))
+    crashes.handle_exits([killed("one")], store.load_statuses(STUDY))
     assert "ended by signal SIGKILL; retrying" in notes[-1]
     assert store.get_settings(ISOLATED_PREFIX) == store.get_settings("halve/") == {}
 

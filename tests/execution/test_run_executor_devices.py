@@ -16,14 +16,14 @@ from paretune.execution.run_executor import make_training_executor
 
 
 def test_on_a_gpu_deterministic_kernels_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, Any]] = []
-    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *a, **k: asked.append((a, k)))
+    calls: list[tuple[Any, Any]] = []
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *a, **k: calls.append((a, k)))
     monkeypatch.setattr(torch, "zeros", lambda *_, **__: None)
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     make_training_executor("cpu", 1)
-    assert asked == []
+    assert calls == []
     make_training_executor("cuda:1", 1)
-    assert asked == [((True,), {"warn_only": True})]
+    assert calls == [((True,), {"warn_only": True})]
     assert not torch.utils.deterministic.fill_uninitialized_memory
 
 

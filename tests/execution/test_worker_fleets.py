@@ -48,10 +48,10 @@ class FleetExecutor(FakeExecutor):
         next_jobs: Callable[[int], Sequence[Any]],
         finish: Callable[[Any, Any], None],
     ) -> None:
-        held = [(job, job.run.method.options.get("steps", 2)) for job in jobs]
+        training = [(job, job.run.method.options.get("steps", 2)) for job in jobs]
         places, step = len(jobs), 0
-        while held:
-            self.together.append([job.run.seed for job, _ in held])
+        while training:
+            self.together.append([job.run.seed for job, _ in training])
             step += 1
             if self.between is not None:
                 self.between()
@@ -62,7 +62,7 @@ class FleetExecutor(FakeExecutor):
             if self.act == "defect" and step == 2:
                 raise ZeroDivisionError("a defect")
             staying = []
-            for job, steps in held:
+            for job, steps in training:
                 try:
                     job.report({"step": step, "steps": steps})
                 except StaleClaimError:
@@ -72,9 +72,9 @@ class FleetExecutor(FakeExecutor):
                 else:
                     result = {"outcome": "ok", "scores": {"selection": {"primary": 0.5}}}
                     finish(job, Outcome(result, {}, {}))
-            held = staying
-            if len(held) < places:
-                held += [(job, step + 2) for job in next_jobs(places - len(held))]
+            training = staying
+            if len(training) < places:
+                training += [(job, step + 2) for job in next_jobs(places - len(training))]
 
 
 def go(
@@ -93,8 +93,8 @@ def outcomes(store: Store) -> list[str]:
 
 
 def test_runs_of_a_kind_go_together_and_the_next_takes_a_seat(tmp_path: Path) -> None:
-    asked = [*runs(5, group="a"), *runs(2, prefix="other", group="b"), *runs(1, "cost", "cost")]
-    store, executor = a_store(tmp_path, asked), FleetExecutor()
+    all_runs = [*runs(5, group="a"), *runs(2, prefix="other", group="b"), *runs(1, "cost", "cost")]
+    store, executor = a_store(tmp_path, all_runs), FleetExecutor()
     go(store, executor, max_runs=3)
     assert executor.together == [[0, 1, 2]] * 2 + [[3, 4]] * 2 + [[0, 1]] * 2
     assert outcomes(store) == ["ok"] * 8
@@ -139,8 +139,8 @@ def test_a_cuda_error_in_a_fleet_gives_its_runs_back_to_be_trained_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any of them may be the cause; alone in the next worker, only that one fails."""
-    asked = [*runs(2, group="a"), *runs(1, prefix="sticky", group="a", act="sticky")]
-    store, executor = a_store(tmp_path, asked), FleetExecutor("sticky")
+    all_runs = [*runs(2, group="a"), *runs(1, prefix="sticky", group="a", act="sticky")]
+    store, executor = a_store(tmp_path, all_runs), FleetExecutor("sticky")
     monkeypatch.setattr(fake_worker, "lost", [])
     with pytest.raises(DeviceLostError):
         go(store, executor, max_runs=3)
@@ -156,14 +156,14 @@ def test_a_cuda_error_in_a_fleet_gives_its_runs_back_to_be_trained_alone(
     )
 
 
-@pytest.mark.parametrize(("act", "said"), [("defect", "a defect"), ("obstacle", "no such file")])
+@pytest.mark.parametrize(("act", "message"), [("defect", "a defect"), ("obstacle", "no such file")])
 def test_what_stops_a_fleet_is_told_of_each_of_its_runs(
-    tmp_path: Path, act: str, said: str
+    tmp_path: Path, act: str, message: str
 ) -> None:
     store = a_store(tmp_path, runs(2, group="a"))
     go(store, FleetExecutor(act), max_runs=2)
     assert outcomes(store) == ["error"] * 2
-    assert all(said in str(record.message) for record in store.load_records(STUDY))
+    assert all(message in str(record.message) for record in store.load_records(STUDY))
 
 
 def test_told_to_stop_all_runs_are_given_back(tmp_path: Path) -> None:
@@ -180,11 +180,11 @@ def test_a_run_that_was_lost_ends_elsewhere(tmp_path: Path) -> None:
     """Its claim is stale when it ends: what it left is not written, and the others are."""
     store = a_store(tmp_path, runs(2, group="a"))
 
-    def taken() -> None:
+    def take_over() -> None:
         state = store.load_statuses(STUDY)[0]
         if state.attempt == 1:
             with store._write() as db:
                 db.execute("UPDATE runs SET attempt = 2, owner = 'x' WHERE run_id = 'run000'")
 
-    go(store, FleetExecutor(between=taken), max_runs=2)
+    go(store, FleetExecutor(between=take_over), max_runs=2)
     assert [s.state for s in store.load_statuses(STUDY)] == ["running", "done"]

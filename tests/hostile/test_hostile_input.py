@@ -23,8 +23,8 @@ def written(path: Path, text: str) -> Path:
 
 def refused(capsys: Any, code: int, *arguments: object) -> str:
     """The message of a command that must end in ``code``, without a traceback or a control."""
-    found, out, err = command(capsys, *arguments)
-    assert found == code, out + err
+    exit_code, out, err = command(capsys, *arguments)
+    assert exit_code == code, out + err
     assert "Traceback" not in out + err
     assert all(c.isprintable() or c in "\n\t" for c in out + err)
     return out + err
@@ -52,8 +52,8 @@ def test_evil_labels_and_texts_go_through_every_output(
     refused(capsys, 0, "check", file)
     refused(capsys, 0, "plan", file)
     finish(study, tmp_path / "store", costs=0).close()
-    said = refused(capsys, 0, "report", file, "--store", tmp_path / "store")
-    assert "Score: accuracy, 20 test examples" in said
+    message = refused(capsys, 0, "report", file, "--store", tmp_path / "store")
+    assert "Score: accuracy, 20 test examples" in message
     page = (tmp_path / "store" / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "\x1b" not in page
 
@@ -91,7 +91,7 @@ def test_every_fault_of_a_study_file_is_named_at_once(capsys: Any, tmp_path: Pat
         "study: f\ntasks: [{name: cb, langauge: sl}]\nmodels: []\nmethods: [lora]\n"
         "protocol: {seeds: [1, 1], folds: 9}\ntraining: {epochs: many}\nextra: 1\n",
     )
-    said = refused(capsys, 2, "run", file)
+    message = refused(capsys, 2, "run", file)
     for line, fault in (
         (2, 'task 1 "cb": unknown key "langauge". Did you mean language?'),
         (3, "models: is empty."),
@@ -99,11 +99,11 @@ def test_every_fault_of_a_study_file_is_named_at_once(capsys: Any, tmp_path: Pat
         (6, 'training.epochs: "many" is not a whole number.'),
         (7, 'unknown key "extra".'),
     ):
-        assert f"f.yaml line {line}: {fault}" in said
+        assert f"f.yaml line {line}: {fault}" in message
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("empty.yaml", b"", "holds no settings"),
         ("list.yaml", b"- a\n", "holds no settings"),
@@ -114,10 +114,10 @@ def test_every_fault_of_a_study_file_is_named_at_once(capsys: Any, tmp_path: Pat
     ],
 )
 def test_files_that_are_no_study(
-    capsys: Any, tmp_path: Path, name: str, content: bytes, said: str
+    capsys: Any, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    assert said in refused(capsys, 2, "plan", tmp_path / name)
+    assert message in refused(capsys, 2, "plan", tmp_path / name)
 
 
 def test_a_folder_and_a_locked_file_are_no_study(capsys: Any, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_folder_and_a_locked_file_are_no_study(capsys: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"text,label\n\xff\xfe,yes\n", "line 2"),
         (b"text,label\na,yes,more\n", "line 2"),
@@ -138,13 +138,13 @@ def test_a_folder_and_a_locked_file_are_no_study(capsys: Any, tmp_path: Path) ->
     ],
 )
 def test_data_that_cannot_be_read(
-    capsys: Any, tmp_path: Path, tiny_model: Any, content: bytes, said: str
+    capsys: Any, tmp_path: Path, tiny_model: Any, content: bytes, message: str
 ) -> None:
     study = small(tmp_path, tiny_model("bert"))
     (tmp_path / "train.csv").write_bytes(content)
     file = as_file(study, tmp_path / "s.yaml")
-    assert said in refused(capsys, 3, "run", file, "--store", tmp_path / "store")
-    assert said in refused(capsys, 3, "check", file)
+    assert message in refused(capsys, 3, "run", file, "--store", tmp_path / "store")
+    assert message in refused(capsys, 3, "check", file)
 
 
 def test_models_and_methods_that_do_not_exist(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
@@ -159,8 +159,8 @@ def test_models_and_methods_that_do_not_exist(capsys: Any, tmp_path: Path, tiny_
     assert "no such folder" in run(4, models=[str(tmp_path / "absent")])
     (tmp_path / "hollow").mkdir()
     assert "config.json" in run(4, models=[str(tmp_path / "hollow")])
-    said = run(4, models=["nobody/nothing-of-the-kind"])
-    assert "not in the local cache" in said and "--online" in said
+    message = run(4, models=["nobody/nothing-of-the-kind"])
+    assert "not in the local cache" in message and "--online" in message
     assert 'method "lorra" is not known' in run(5, methods=["lorra"])
     assert 'no option "rnk"' in run(5, methods=[{"name": "lora", "rnk": 2}])
     assert "is not between" in run(5, methods=[{"name": "lora", "rank": 0}])

@@ -27,14 +27,14 @@ ALL = ("check", "plan", "run")
 def refused(capsys: Any, tmp_path: Path, folder: Path, *verbs: str) -> str:
     """What the verbs (``check`` and ``plan``) say of a study with this model; each ends in 4."""
     file = as_file(small(tmp_path, folder), tmp_path / "s.yaml")
-    told = ""
+    message = ""
     for verb in verbs or ("check", "plan"):
         store = () if verb == "check" else ("--store", tmp_path / "store")
         code, out, err = command(capsys, verb, file, *store)
         assert code == 4, out + err
         assert "Traceback" not in out + err
-        told = out + err
-    return told
+        message = out + err
+    return message
 
 
 NESTED = "[" * DEEP + "]" * DEEP
@@ -46,8 +46,8 @@ def test_files_nested_without_end(capsys: Any, tmp_path: Path, tiny_model: Any, 
     if name.startswith("model"):
         (folder / "model.safetensors").unlink()
     (folder / name).write_text(f'{{"model_type": "bert", "weight_map": {NESTED}}}')
-    said = refused(capsys, tmp_path, folder, *ALL)
-    assert f"{name}: is n" in said  # nested without end, no tokenizer
+    message = refused(capsys, tmp_path, folder, *ALL)
+    assert f"{name}: is n" in message  # nested without end, no tokenizer
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_what_is_no_file_is_not_opened(
 def test_every_verb_refuses_a_pipe(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
     folder = tiny_model("bert", tmp_path / "odd")
     odd_file(folder / "config.json", "fifo")
-    said = refused(capsys, tmp_path, folder, *ALL)
-    assert "config.json: is a pipe, a device or a socket, not a file; it is not opened." in said
+    message = refused(capsys, tmp_path, folder, *ALL)
+    assert "config.json: is a pipe, a device or a socket, not a file; it is not opened." in message
 
 
 def test_a_config_without_end(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
@@ -134,8 +134,8 @@ def test_an_index_with_shards_that_are_no_names(
     (folder / "model.safetensors").unlink()
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": 7, "b": {"c": []}}}))
-    said = refused(capsys, tmp_path, folder)
-    assert "names as a file of weights what is no file's name: 7." in said
+    message = refused(capsys, tmp_path, folder)
+    assert "names as a file of weights what is no file's name: 7." in message
 
 
 CONFIGS: list[dict[str, Any]] = [
@@ -166,24 +166,24 @@ def test_configs_that_ask_for_nonsense(
     tmp_path: Path, tiny_model: Any, changes: dict[str, Any]
 ) -> None:
     folder = tiny_model("bert", tmp_path / "odd")
-    told = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(told | changes))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
     assert opens_or_says_why(folder)
 
 
 def quantised(folder: Path) -> Path:
-    told = json.loads((folder / "config.json").read_text())
-    told["quantization_config"] = {"quant_method": "gptq", "bits": 4}
-    (folder / "config.json").write_text(json.dumps(told))
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 
 def test_quantised_weights_end_in_one_sentence(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    said = refused(capsys, tmp_path, quantised(tiny_model("bert", tmp_path / "model")), *ALL)
-    assert "its weights are quantised (gptq), and paretune trains on plain ones only." in said
-    assert "Take the same model without quantisation." in said
+    message = refused(capsys, tmp_path, quantised(tiny_model("bert", tmp_path / "model")), *ALL)
+    assert "its weights are quantised (gptq), and paretune trains on plain ones only." in message
+    assert "Take the same model without quantisation." in message
 
 
 SHAPE = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -209,6 +209,6 @@ def test_decoders_are_refused_by_every_verb(capsys: Any, tmp_path: Path, kind: s
     folder = tmp_path / "decoder"
     getattr(transformers, f"{name}ForSequenceClassification")(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    said = refused(capsys, tmp_path, folder, *ALL)
-    assert f'is of type "{kind}", a decoder alone; paretune does not train them yet.' in said
-    assert "Choose an encoder" in said
+    message = refused(capsys, tmp_path, folder, *ALL)
+    assert f'is of type "{kind}", a decoder alone; paretune does not train them yet.' in message
+    assert "Choose an encoder" in message

@@ -104,8 +104,8 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
         before = digests(store, study.study_hash)
         waiting = [s.run_id for s in store.load_statuses(study.study_hash) if not s.ended]
     train = tmp_path / "train.csv"
-    kept = train.read_text(encoding="utf-8")
-    train.write_text(kept.replace("cat", "cow"), encoding="utf-8")
+    original = train.read_text(encoding="utf-8")
+    train.write_text(original.replace("cat", "cow"), encoding="utf-8")
     with finish(study, tmp_path / "store", costs=0) as store:
         context = preflight.make_context(store, "cpu")
         assert preflight.leave_out_stale_runs(study, context, store) == len(before) + len(waiting)
@@ -115,7 +115,7 @@ def test_runs_of_changed_data_are_left_out_not_averaged_and_not_trained_on_the_n
         assert claim is not None and claim.run_id not in waiting
         store.release(claim)
         # As the data was before, its runs are back; no process that still works is disturbed.
-        train.write_text(kept, encoding="utf-8")
+        train.write_text(original, encoding="utf-8")
         preflight.leave_out_stale_runs(study, preflight.make_context(store, "cpu"), store)
         assert digests(store, study.study_hash) == before
         assert store.verify() == []

@@ -27,10 +27,10 @@ def ask(tmp_path: Path, tiny_model: Any) -> Any:
     task = tiny_task(tmp_path / "data")
 
     def make(folder: Path | None = None, **changes: Any) -> Study:
-        given = task if folder is None else tiny_task(folder)
+        chosen_task = task if folder is None else tiny_task(folder)
         raw: dict[str, Any] = {
             "study": "tiny",
-            "tasks": [given.model_dump(exclude_none=True)],
+            "tasks": [chosen_task.model_dump(exclude_none=True)],
             "models": [{"name": str(tiny_model("bert")), "label": "tiny"}],
             "methods": list(METHODS),
             "protocol": {"seeds": [1, 2, 3], "folds": 2},
@@ -133,8 +133,8 @@ def test_a_large_task_is_not_folded(tmp_path: Path, ask: Any) -> None:
 
 
 def test_given_rates_are_taken_and_must_be_as_many_as_the_trials(ask: Any) -> None:
-    given = {"name": "lora", "learning_rates": [1e-4, 1e-3, 5e-3]}
-    runs = expand_study(ask(methods=[given]), StudyContext(), [])
+    method = {"name": "lora", "learning_rates": [1e-4, 1e-3, 5e-3]}
+    runs = expand_study(ask(methods=[method]), StudyContext(), [])
     assert {p.run.learning_rate for p in trials(runs, "lora")} == {1e-4, 1e-3, 5e-3}
     short = ask(methods=[{"name": "lora", "learning_rates": [1e-3]}])
     with pytest.raises(MethodError, match=r"1 learning rates, but every method gets 3 trials"):
@@ -150,16 +150,16 @@ def test_rates_span_the_methods_own_range(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "said"),
+    ("method", "message"),
     [
         ({"name": "lorra"}, '"lorra" is not known'),
         ({"name": "lora", "rank": 0}, "0 is not between 1 and 1024"),
     ],
 )
 def test_methods_are_checked_before_anything_runs(
-    ask: Any, method: dict[str, Any], said: str
+    ask: Any, method: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(MethodError, match=said):
+    with pytest.raises(MethodError, match=message):
         expand_study(ask(methods=[method]), StudyContext(), [])
 
 
@@ -244,10 +244,10 @@ def test_automatic_precision_is_decided_once(ask: Any) -> None:
         p.run.training.precision
         for p in expand_study(study, StudyContext(auto_precision=lambda width: "bf16"), [])
     } == {"bf16"}
-    given = ask(training={"precision": "fp32"}, methods=["lora"])
+    study = ask(training={"precision": "fp32"}, methods=["lora"])
     assert {
         p.run.training.precision
-        for p in expand_study(given, StudyContext(auto_precision=lambda width: "bf16"), [])
+        for p in expand_study(study, StudyContext(auto_precision=lambda width: "bf16"), [])
     } == {"fp32"}
 
 

@@ -13,6 +13,7 @@ from paretune import methods, objectives
 from paretune.errors import ModelError
 from paretune.measuring.cost_estimation import measure_shape
 from paretune.methods.core import options as method_options
+from paretune.objectives import encoding
 from paretune.planning import predicted_cost, preflight
 from paretune.planning.context import StudyContext
 from paretune.planning.predicted_cost import CostPredictor
@@ -66,13 +67,13 @@ def test_tuners_of_peft_are_counted_on_the_model_itself(tmp_path: Path, tiny_mod
     """They are wrapped to be counted, and some read weights."""
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "peft:vera", options={"r": 4})
     context = StudyContext()
-    found = CostPredictor(context, {"fp32": 1.0})._count_trained(run)
+    count = CostPredictor(context, {"fp32": 1.0})._count_trained(run)
     loaded = context.caches.model(run.model, context.dataset(run.task))
     method = methods.configure_method(run.method)
     head = sum(
         dict(loaded.model.named_parameters())[name].numel() for name in loaded.head_parameters
     )
-    assert found == method.count_parameters(loaded.model, loaded.anatomy) + head
+    assert count == method.count_parameters(loaded.model, loaded.anatomy) + head
 
 
 def six_tasks(tmp_path: Path, *models: Path) -> Study:
@@ -100,16 +101,16 @@ def test_a_plan_opens_and_counts_what_many_runs_share_once(
     def counting(where: Any, name: str) -> None:
         function = getattr(where, name)
 
-        def counted(*given: Any, **named: Any) -> Any:
+        def counted(*args: Any, **keywords: Any) -> Any:
             calls[name] += 1
-            assert named.get("weights", False) is False
-            return function(*given, **named)
+            assert keywords.get("weights", False) is False
+            return function(*args, **keywords)
 
         monkeypatch.setattr(where, name, counted)
 
     counting(caches, "load_model")
     counting(__import__("paretune.models.load").models.load, "load_tokenizer")
-    counting(predicted_cost, "count_tokens")
+    counting(encoding, "count_tokens")
     counting(predicted_cost, "estimate_compute_cost")
     planned = plan(study, store=tmp_path / "none")
     assert len(planned.runs) > 400
@@ -138,10 +139,10 @@ def test_a_run_opens_every_model_before_the_first_run_trains(
         models=[{"name": str(m), "label": m.name} for m in (tiny_model("bert"), *broken)],
     )
     file = tiny_study.as_file(study, tmp_path / "study.yaml")
-    code, out, said = tiny_study.command(capsys, "run", file, "--store", tmp_path / "store")
-    assert code == ModelError.exit_code, said
-    assert "2 models cannot be used" in said and "one" in said and "two" in said
-    assert "[1/" not in out + said
+    code, out, err = tiny_study.command(capsys, "run", file, "--store", tmp_path / "store")
+    assert code == ModelError.exit_code, err
+    assert "2 models cannot be used" in err and "one" in err and "two" in err
+    assert "[1/" not in out + err
     assert not list((tmp_path / "store" / "blobs").glob("*/*"))
     context = StudyContext()
     runs = [tiny_run(study.tasks[0], broken[0])]

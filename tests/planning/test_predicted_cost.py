@@ -51,11 +51,11 @@ def test_the_same_is_known_before(done: tuple[Study, list[Record]]) -> None:
     _study, records = done
     predictor = CostPredictor(StudyContext(), SPEEDS)
     for record in records:
-        noted, before = ComputeCost.from_record(record), predictor._compute_work(record.run)
-        assert noted is not None
-        assert before.held_bytes == noted.held_bytes
-        assert before.operations == pytest.approx(noted.operations, rel=0.1)
-        assert before.saved_bytes == pytest.approx(noted.saved_bytes, rel=0.1)
+        recorded, before = ComputeCost.from_record(record), predictor._compute_work(record.run)
+        assert recorded is not None
+        assert before.held_bytes == recorded.held_bytes
+        assert before.operations == pytest.approx(recorded.operations, rel=0.1)
+        assert before.saved_bytes == pytest.approx(recorded.saved_bytes, rel=0.1)
 
 
 def test_records_set_the_speed_and_the_rest(
@@ -67,33 +67,33 @@ def test_records_set_the_speed_and_the_rest(
     cost = replace(cost, run=cost.run.model_copy(update={"method": final[0].run.method}))
     work = CostPredictor(StudyContext(), SPEEDS)._compute_work(cost.run)
     peak = work.held_bytes + work.saved_bytes + 3_000_000
-    told = [
+    records = [
         replace(final[0], measured={"wall_seconds": {"train": 7.0}}),
         replace(cost, measured={"phases": {"train": {"peak_bytes": peak}}}),
     ]
     steps = final[0].result["steps"]
-    found = CostPredictor(StudyContext(), SPEEDS, told).predict(final[0].run)
-    assert steps == 2 and found.seconds == pytest.approx(7.0)
-    assert found.basis == "1 ended runs of this model"
-    assert CostPredictor(StudyContext(), SPEEDS, told).predict(
+    predicted = CostPredictor(StudyContext(), SPEEDS, records).predict(final[0].run)
+    assert steps == 2 and predicted.seconds == pytest.approx(7.0)
+    assert predicted.basis == "1 ended runs of this model"
+    assert CostPredictor(StudyContext(), SPEEDS, records).predict(
         cost.run
     ).peak_bytes == pytest.approx(peak)
     # On another device they say nothing, and a CPU's speed says nothing of a GPU.
     monkeypatch.setattr(
         devices, "_query_in_subprocess", lambda device: Gpu("NVIDIA L4", 1, 1, (8, 9))
     )
-    other = CostPredictor(StudyContext(), SPEEDS, told, device="cuda").predict(cost.run)
+    other = CostPredictor(StudyContext(), SPEEDS, records, device="cuda").predict(cost.run)
     assert other.peak_bytes == work.held_bytes + work.saved_bytes
     assert (other.seconds, other.memory_basis) == (None, "tensors alone")
     assert "no run of this model has ended on this GPU" in other.basis
     # Of two cards of one name one tells of the other, and a card of another name does not.
     of_card: dict[str, Any] = {"device": "cuda:1", "device_name": "NVIDIA L4"}
-    told[0].measured["environment"] = of_card
-    on_card = CostPredictor(StudyContext(), SPEEDS, told, device="cuda").predict(final[0].run)
+    records[0].measured["environment"] = of_card
+    on_card = CostPredictor(StudyContext(), SPEEDS, records, device="cuda").predict(final[0].run)
     assert on_card.basis == "1 ended runs of this model"
-    told[0].measured["environment"] = {**of_card, "device_name": "NVIDIA H100"}
+    records[0].measured["environment"] = {**of_card, "device_name": "NVIDIA H100"}
     assert (
-        CostPredictor(StudyContext(), SPEEDS, told, device="cuda").predict(final[0].run).seconds
+        CostPredictor(StudyContext(), SPEEDS, records, device="cuda").predict(final[0].run).seconds
         is None
     )
 
@@ -111,13 +111,13 @@ def test_who_trains_together_is_known_before(
         run = tiny_run(task, model, method)
         for tokens in (10_000, 50):
             monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", tokens)
-            asked = count_slots(run, context.caches, "cpu", 8, budget)
-            unasked = count_slots(run, context.caches, "cpu", 8, budget, where_it_pays=True)
+            capacity = count_slots(run, context.caches, "cpu", 8, budget)
+            by_default = count_slots(run, context.caches, "cpu", 8, budget, where_it_pays=True)
             assert CostPredictor(context, SPEEDS).predict_fleet_size(run, 8, budget) == (
-                asked,
-                unasked > 1,
+                capacity,
+                by_default > 1,
             )
-            assert (asked, unasked) == (
+            assert (capacity, by_default) == (
                 (8, 8 if tokens > 50 else 1) if method in ("lora", "prefix") else (1, 1)
             )
     cost = tiny_run(task, model, stage="cost")

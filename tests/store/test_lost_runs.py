@@ -47,14 +47,15 @@ def test_runs_that_a_damaged_log_takes_back_are_told_by_name_until_they_are_made
     content[len(content) // 2] ^= 0xFF
     log.write_bytes(content)
     with Store.open(tmp_path) as store:
-        left = {record.run_id for record in store.load_records(STUDY)}
-        assert 0 < len(left) < 5
+        remaining = {record.run_id for record in store.load_records(STUDY)}
+        assert 0 < len(remaining) < 5
         lost = store.find_lost_runs(STUDY)
-        assert {run.run_id for run in lost} == {f"run{n:03d}" for n in range(5)} - left
+        assert {run.run_id for run in lost} == {f"run{n:03d}" for n in range(5)} - remaining
         assert lost[-1].description == "cb-sl x tiny x lora, tune, seed 4"
         assert [
-            f"run {run.run_id} ({run.description}) was done, and the database has lost it" in said
-            for run, said in zip(lost, store.verify(), strict=True)
+            f"run {run.run_id} ({run.description}) was done, and the database has lost it"
+            in problem
+            for run, problem in zip(lost, store.verify(), strict=True)
         ] == [True] * len(lost)
         assert store.find_lost_runs("another study") == []
         store.add_runs(STUDY, runs(6))
@@ -73,7 +74,7 @@ def test_a_lost_database_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("where", "done", "told"),
+    ("where", "done", "journalled"),
     [
         ("in the commit", 1, 1),
         ("before the note", 2, 1),
@@ -82,11 +83,11 @@ def test_a_lost_database_is_told(tmp_path):
     ],
 )
 def test_a_kill_at_any_moment_is_no_alarm_and_what_was_not_noted_is_noted_later(
-    tmp_path, where, done, told
+    tmp_path, where, done, journalled
 ):
     a_store(tmp_path, runs(3)).close()
     killed_after(tmp_path, 2, where)
-    assert len(read_ended_runs(tmp_path / "done.jsonl")) == told
+    assert len(read_ended_runs(tmp_path / "done.jsonl")) == journalled
     with Store.open(tmp_path) as store:
         assert len(store.load_records(STUDY)) == done
         assert store.find_lost_runs() == [] and store.verify() == []

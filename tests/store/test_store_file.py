@@ -31,7 +31,7 @@ def test_floats_come_back_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "message"),
     [
         ({"scores": {"test": [1.0, math.nan]}}, r"result\.scores\.test\[1\] is nan.*None"),
         ({"loss": math.inf}, r"result\.loss is inf"),
@@ -40,10 +40,10 @@ def test_floats_come_back_bit_for_bit(tmp_path):
         ({"text": "\ud800"}, "surrogate"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, said):
+def test_what_json_cannot_hold_is_refused_and_nothing_changes(tmp_path, result, message):
     store = a_store(tmp_path, runs(1))
     claim = store.claim("a", STUDY)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         store.finish(claim, result, {}, {"weights": b"w"})
     assert store.load_statuses(STUDY)[0].state == "running"
     assert list(tmp_path.glob("blobs/*/*")) == []
@@ -122,13 +122,13 @@ blobs.write_blob(Path(sys.argv[1]) / "blobs", b"tensors" * 1000)
 
 def test_checkpoints_of_ended_runs_are_swept_others_stay(tmp_path):
     store = a_store(tmp_path, runs(2))
-    done, held = store.claim("a", STUDY), store.claim("a", STUDY)
+    done, running = store.claim("a", STUDY), store.claim("a", STUDY)
     store.finish(done, {"outcome": "ok"}, {}, {})
-    for claim in (done, held):
+    for claim in (done, running):
         store.checkpoint_path(claim.run_id).write_bytes(b"state")
     Store.open(tmp_path, create=True).close()
     assert not store.checkpoint_path(done.run_id).exists()
-    assert store.checkpoint_path(held.run_id).exists()
+    assert store.checkpoint_path(running.run_id).exists()
 
 
 def test_there_is_no_store(tmp_path):

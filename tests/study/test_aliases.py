@@ -131,7 +131,7 @@ def test_a_plug_in_keeps_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("lorra", "Did you mean lora?"),
         ("bit_fit", "Did you mean bitfit?"),
@@ -142,14 +142,14 @@ def test_a_plug_in_keeps_its_name() -> None:
         ("peft:vara", "Did you mean peft:vera?"),
     ],
 )
-def test_methods_that_are_not_there(name: str, said: str) -> None:
+def test_methods_that_are_not_there(name: str, message: str) -> None:
     with pytest.raises(MethodError) as caught:
         methods.get(MethodSpec(name=name).name)
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("method", "option", "said"),
+    ("method", "option", "message"),
     [
         ("lora", "rnak", "Did you mean rank?"),
         ("lora", "target_module", "Did you mean target_modules?"),
@@ -161,11 +161,11 @@ def test_methods_that_are_not_there(name: str, said: str) -> None:
         ("peft:lora", "alpha", "Did you mean lora_alpha?"),
     ],
 )
-def test_options_that_are_not_there(method: str, option: str, said: str) -> None:
+def test_options_that_are_not_there(method: str, option: str, message: str) -> None:
     module = methods.get(method)
     with pytest.raises(MethodError) as caught:
         parse_options(module.name, module.options, {option: 3})
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_task_that_is_not_there() -> None:

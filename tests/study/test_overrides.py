@@ -33,7 +33,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_they_are_the_study_that_the_file_would_be(file: Path, tmp_path: Path) -> None:
-    given = (
+    overrides = (
         "training.epochs=3",
         "protocol.seeds=[1,2]",
         "methods.wide.rank=16",
@@ -43,20 +43,20 @@ def test_they_are_the_study_that_the_file_would_be(file: Path, tmp_path: Path) -
         "training.num_train_epochs=3",
     )
     with pytest.raises(StudyError, match="epochs and num_train_epochs mean the same"):
-        Study.load(file, given)
-    found = Study.load(file, given[:-1])
+        Study.load(file, overrides)
+    study = Study.load(file, overrides[:-1])
     edited = TEXT.replace("epochs: 4", "epochs: 3").replace("rank: 64", "rank: 16")
     edited = edited.replace("  - lora\n", "  - {name: lora, alpha: 4}\n")
     edited = edited.replace("[cb,", "[{name: cb, limit: {train: 10}},")
     file.write_text(f"{edited}protocol: {{seeds: [1, 2]}}\n", encoding="utf-8")
     plain = Study.load(file)
-    assert found.canonical_form() == plain.canonical_form() and found.study_hash == plain.study_hash
-    assert found.overrides == given[:-1] and plain.overrides == ()
+    assert study.canonical_form() == plain.canonical_form() and study.study_hash == plain.study_hash
+    assert study.overrides == overrides[:-1] and plain.overrides == ()
     assert Study.load(file, ["methods=[full]"]).methods[0].name == "full"
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("overrides", "message"),
     [
         ("training.epohcs=3", 'training.epohcs=3: unknown key "epohcs". Did you mean epochs?'),
         ("trainig.epochs=3", 'trainig.epochs=3: unknown key "trainig". Did you mean training?'),
@@ -74,10 +74,10 @@ def test_they_are_the_study_that_the_file_would_be(file: Path, tmp_path: Path) -
         ("methods.wide.label=../x", "its label \"../x\" holds a slash"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_told_with_the_setting(file: Path, given: str, said: str) -> None:
+def test_what_cannot_be_is_told_with_the_setting(file: Path, overrides: str, message: str) -> None:
     with pytest.raises(StudyError) as caught:
-        Study.load(file, [given])
-    assert said in str(caught.value) and "\n" not in str(caught.value)
+        Study.load(file, [overrides])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_the_stored_text_names_them_and_is_the_study(file: Path, tmp_path: Path)
 @pytest.mark.thorough
 def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
     file = as_file(small(tmp_path, tiny_model("bert")), tmp_path / "small.yaml")
-    given = ("training.max_steps=1", "protocol.seeds=[3]")
+    overrides = ("training.max_steps=1", "protocol.seeds=[3]")
     store = tmp_path / "store"
-    study = Study.load(file, given)
+    study = Study.load(file, overrides)
     finish(study, store, costs=0).close()
     with Store.open(store) as opened:  # as `run` writes it
         opened.save_study(
@@ -122,20 +122,20 @@ def test_every_verb_takes_them(capsys: Any, tmp_path: Path, tiny_model: Any) -> 
 
     code, out, _ = command(capsys, "check", file, "training.max_steps=1")
     assert code == 0 and f"paretune plan {file} training.max_steps=1" in out
-    code, out, _ = command(capsys, "plan", file, *given, "--store", store)
+    code, out, _ = command(capsys, "plan", file, *overrides, "--store", store)
     assert code == 0 and "6 runs, 4 done" in out
     for verb in ("report", "watch", "recommend"):
-        code, out, err = command(capsys, verb, file, *given, "--store", store)
+        code, out, err = command(capsys, verb, file, *overrides, "--store", store)
         assert code == 0, out + err
     for verb in ("compare", "why"):
-        code, out, err = command(capsys, verb, file, "lora", "lora", *given, "--store", store)
+        code, out, err = command(capsys, verb, file, "lora", "lora", *overrides, "--store", store)
         assert "lora" in err and "has no runs" not in err
     into = ("--to", "tensorboard", "--into", tmp_path / "mirror")
     for rest in (("track", *into), ("export", "--to", tmp_path / "out", "--allow-collapsed")):
         verb, *options = rest
-        code, out, err = command(capsys, verb, file, *given, *options, "--store", store)
+        code, out, err = command(capsys, verb, file, *overrides, *options, "--store", store)
         assert code == 0, out + err
-    code, _, err = command(capsys, "export", "slobench", file, *given, "--store", store)
+    code, _, err = command(capsys, "export", "slobench", file, *overrides, "--store", store)
     assert code == 2 and "has 0 of the six tasks" in err
     page = (store / "report.html").read_text(encoding="utf-8")
     assert "# From the command line: training.max_steps=1 protocol.seeds=[3]" in page

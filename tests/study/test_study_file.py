@@ -21,7 +21,7 @@ FOREIGN = ("pydantic", "a valid", "Input", "Value error", "mapping values", "blo
 """Pieces of what the libraries below say themselves."""
 
 
-def said(path: Path, text: str) -> str:
+def error_of(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(StudyError) as caught:
         Study.load(path)
@@ -57,7 +57,7 @@ def said(path: Path, text: str) -> str:
 def test_what_is_no_yaml_is_told_in_our_words(
     tmp_path: Path, text: str, line: int, what: str
 ) -> None:
-    message = said(tmp_path / "s.yaml", text)
+    message = error_of(tmp_path / "s.yaml", text)
     assert message.startswith(f" line {line}: is not valid YAML: {what}")
     assert "\n" not in message
 
@@ -101,7 +101,7 @@ def test_every_fault_has_its_line_place_and_remedy(
     tmp_path: Path, text: str, faults: list[str]
 ) -> None:
     path = tmp_path / "s.yaml"
-    lines = said(path, text).split("\n")
+    lines = error_of(path, text).split("\n")
     assert len(lines) == len(faults)
     for line, fault in zip(lines, faults, strict=True):
         assert line.removeprefix(str(path)).startswith(fault)
@@ -109,7 +109,7 @@ def test_every_fault_has_its_line_place_and_remedy(
 
 def test_a_file_of_many_faults_names_the_first(tmp_path: Path) -> None:
     keys = "".join(f"key{i}: 1\n" for i in range(100))
-    message = said(tmp_path / "s.yaml", GOOD + keys)
+    message = error_of(tmp_path / "s.yaml", GOOD + keys)
     assert message.count("unknown key") == 20 and message.endswith("and 80 faults more.")
 
 
@@ -156,7 +156,7 @@ MANY = {
 def test_too_many_end_in_one_sentence(tmp_path: Path, section: str, count: int) -> None:
     lines = "".join(MANY[section] % i for i in range(count))
     rest = GOOD.replace(f"{section}:", f"{section[:-1]}:")
-    message = said(tmp_path / "s.yaml", f"{section}:\n{lines}" + (rest if count > 500 else ""))
+    message = error_of(tmp_path / "s.yaml", f"{section}:\n{lines}" + (rest if count > 500 else ""))
     if count == 500:
         assert f"500 {section} are more than one study may have ({MAX_COUNTS[section]})" in message
     else:
@@ -166,7 +166,7 @@ def test_too_many_end_in_one_sentence(tmp_path: Path, section: str, count: int) 
 
 def test_too_many_seeds_and_runs(tmp_path: Path) -> None:
     seeds = ",".join(map(str, range(1, 500)))
-    message = said(tmp_path / "s.yaml", f"{GOOD}protocol: {{seeds: [{seeds}]}}\n")
+    message = error_of(tmp_path / "s.yaml", f"{GOOD}protocol: {{seeds: [{seeds}]}}\n")
     assert "protocol.seeds: 499 entries are more than 100" in message
     many = {n: [f"{n}{i}" for i in range(90)] for n in ("tasks", "models")}
     with pytest.raises(StudyError, match="runs, more than one study may have"):
@@ -187,7 +187,7 @@ def test_too_many_seeds_and_runs(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_nests_and_bombs_end_in_one_sentence(tmp_path: Path, text: str, what: str) -> None:
-    message = said(tmp_path / "s.yaml", text)
+    message = error_of(tmp_path / "s.yaml", text)
     assert what in message and "\n" not in message
 
 

@@ -28,9 +28,9 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
         def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
             packing = self.bert.encoder.layer[0].attention.self.packing
             if self.training and len(packing.layout.lengths) > rows:
-                held = torch.ones(256 * MIB // 4)
+                tensor = torch.ones(256 * MIB // 4)
                 time.sleep(0.05)
-                raise torch.OutOfMemoryError(f"CUDA out of memory, {len(held)} taken")
+                raise torch.OutOfMemoryError(f"CUDA out of memory, {len(tensor)} taken")
             return forward(self, input_ids=input_ids, **kwargs)
 
         monkeypatch.setattr(BertForSequenceClassification, "forward", limited)
@@ -52,20 +52,20 @@ def test_a_probe_measures_phases_steps_and_answers(
     outcome = probed(tmp_path, tiny_model, limit_seconds=seconds)
     measured = outcome.measured
     assert outcome.result["outcome"] == "ok" and measured["micro_batch"] == 8
-    for found in (measured["step_seconds"], measured["inference"]["unmerged"]):
-        assert found["q1"] <= found["median"] <= found["q3"]
+    for seconds in (measured["step_seconds"], measured["inference"]["unmerged"]):
+        assert seconds["q1"] <= seconds["median"] <= seconds["q3"]
         if seconds:
-            assert MIN_STEPS <= found["n"] <= MAX_STEPS and "timed_out" not in found
+            assert MIN_STEPS <= seconds["n"] <= MAX_STEPS and "timed_out" not in seconds
         else:
-            assert found["n"] == 1 and found["timed_out"] is True
+            assert seconds["n"] == 1 and seconds["timed_out"] is True
     assert measured["inference"]["unmerged_seconds_per_example"] == pytest.approx(
         measured["inference"]["unmerged"]["median"]
     )
     assert measured["batch_tokens"] > measured["mean_batch_tokens"] > 0
     assert measured["examples_per_second"] * measured["step_seconds"]["median"] == pytest.approx(8)
     assert measured["inference"]["unmerged_seconds_per_example"] > 0
-    told = {*measured["phases"], *(k.split(".")[1] for k in measured["not_measured"] if "." in k)}
-    assert told == {"load", "train", "evaluation"}  # measured, or why not
+    phases = {*measured["phases"], *(k.split(".")[1] for k in measured["not_measured"] if "." in k)}
+    assert phases == {"load", "train", "evaluation"}  # measured, or why not
 
 
 def test_an_attempt_that_did_not_fit_is_no_cost_of_the_run(

@@ -43,17 +43,17 @@ def own(step: float, stage: str = "final", **more: Any) -> Record:
     return Record("r", a_run(1, stage), "done", None, None, {"steps": 40}, measured)
 
 
-def found(step: float, *records: Record, **more: Any) -> dict[str, Any] | None:
+def contradiction_of(step: float, *records: Record, **more: Any) -> dict[str, Any] | None:
     return find_contradiction(solo(step, **more), a_run(0, "cost"), records)
 
 
 def test_a_step_of_44_s_beside_own_steps_of_5_s_is_no_figure() -> None:
     """The longest batch has three times the tokens of an ordinary one."""
     assert CONTRADICTION_RATIO == 2.0
-    told = found(44.0, own(5.0), own(5.0), own(9.0))
-    assert told == {"own_step_seconds": 15.0, "runs": 3, "ratio": pytest.approx(44 / 15)}
-    assert found(29.0, own(5.0)) is None and found(31.0, own(5.0)) is not None
-    assert found(0.1, own(5.0)) is None  # alone it may well be faster
+    contradiction = contradiction_of(44.0, own(5.0), own(5.0), own(9.0))
+    assert contradiction == {"own_step_seconds": 15.0, "runs": 3, "ratio": pytest.approx(44 / 15)}
+    assert contradiction_of(29.0, own(5.0)) is None and contradiction_of(31.0, own(5.0)) is not None
+    assert contradiction_of(0.1, own(5.0)) is None  # alone it may well be faster
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,13 @@ def test_a_step_of_44_s_beside_own_steps_of_5_s_is_no_figure() -> None:
 )
 def test_what_cannot_be_compared_says_nothing(more: dict[str, Any]) -> None:
     record = own(1.0, **more)
-    assert found(44.0, record) is None and found(44.0) is None
+    assert contradiction_of(44.0, record) is None and contradiction_of(44.0) is None
 
 
 def test_more_threads_before_are_reckoned_with() -> None:
-    assert found(44.0, own(5.0, environment={"threads": 4})) is None  # 5 s by four, 10 by two
+    assert (
+        contradiction_of(44.0, own(5.0, environment={"threads": 4})) is None
+    )  # 5 s by four, 10 by two
 
 
 def outcome(measured: dict[str, Any]) -> Outcome:
@@ -82,37 +84,37 @@ def outcome(measured: dict[str, Any]) -> Outcome:
 
 def measuring(store: Store, *steps: float) -> list[dict[str, Any]]:
     """Train one run with steps of 5 s, then measure its cost as often as it is asked for."""
-    left = list(steps)
+    remaining = list(steps)
 
     class Measuring(FakeExecutor):
         def execute(self, job: Job, halvings: int = 0) -> Any:
             if job.run.stage != "cost":
                 return outcome(dict(own(5.0).measured))
-            return outcome(solo(left.pop(0)))
+            return outcome(solo(remaining.pop(0)))
 
     run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("final",)))
     run_worker(store, STUDY, Measuring(), StopRequest(), WorkerOptions(("cost",)))
-    assert not left
+    assert not remaining
     return [dict(r.measured) for r in store.load_records(STUDY) if r.run.stage == "cost"]
 
 
-def asked(tmp_path: Path) -> Store:
+def make_store(tmp_path: Path) -> Store:
     return a_store(tmp_path, [*runs(1, "final", "final"), *runs(1, "cost", "cost")])
 
 
 def test_it_is_measured_again_and_the_faster_figure_stands(tmp_path: Path) -> None:
-    (cost,) = measuring(asked(tmp_path / "a"), 44.0, 16.0)
+    (cost,) = measuring(make_store(tmp_path / "a"), 44.0, 16.0)
     assert cost["step_seconds"]["median"] == 16.0
     assert cost["measured_again"] == {"other_step_seconds": 44.0}
     assert "contradicted" not in cost
-    (cost,) = measuring(asked(tmp_path / "b"), 44.0, 160.0)
+    (cost,) = measuring(make_store(tmp_path / "b"), 44.0, 160.0)
     assert cost["step_seconds"]["median"] == 44.0
     assert cost["measured_again"] == {"other_step_seconds": 160.0}
     assert cost["contradicted"]["ratio"] == pytest.approx(44 / 15)
 
 
 def test_where_it_persists_it_is_flagged_in_record_and_report(tmp_path: Path) -> None:
-    store = asked(tmp_path)
+    store = make_store(tmp_path)
     (cost,) = measuring(store, 44.0, 40.0)
     assert cost["contradicted"] == {
         "own_step_seconds": 15.0,
@@ -120,15 +122,15 @@ def test_where_it_persists_it_is_flagged_in_record_and_report(tmp_path: Path) ->
         "ratio": pytest.approx(40 / 15),
     }
     record = next(r for r in store.load_records(STUDY) if r.run.stage == "cost")
-    given = fake_records.study()
-    (cell, *_) = [c for c in group_into_cells(given, fake_records.whole(given)) if c.name == "lora"]
-    shown = [list(list_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
-    assert "step in doubt: 2.7 times its own runs'" in shown[0]
-    assert not any("in doubt" in flag for flag in shown[1])
+    study = fake_records.study()
+    (cell, *_) = [c for c in group_into_cells(study, fake_records.whole(study)) if c.name == "lora"]
+    flags = [list(list_flags(replace(cell, cost=costs))) for costs in ((record,), cell.cost)]
+    assert "step in doubt: 2.7 times its own runs'" in flags[0]
+    assert not any("in doubt" in flag for flag in flags[1])
 
 
 def test_a_cost_in_agreement_is_measured_once(tmp_path: Path) -> None:
-    (cost,) = measuring(asked(tmp_path), 16.0)
+    (cost,) = measuring(make_store(tmp_path), 16.0)
     assert "measured_again" not in cost and "contradicted" not in cost
 
 
@@ -149,9 +151,9 @@ def test_plan_shows_the_bound_and_reckons_with_it(
         capsys, "plan", file, "protocol.cost_seconds=3", "--store", tmp_path / "none"
     )
     assert code == 0
-    said = " ".join(out.split())
-    assert "Of it 2 cost measurements, one after the other, about" in said
-    assert "for at most 3 s (protocol.cost_seconds), answers for half as long" in said
+    output = " ".join(out.split())
+    assert "Of it 2 cost measurements, one after the other, about" in output
+    assert "for at most 3 s (protocol.cost_seconds), answers for half as long" in output
 
 
 def test_a_long_cost_is_predicted_with_its_bound(tmp_path: Path, tiny_model: Any) -> None:

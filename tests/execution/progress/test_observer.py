@@ -131,8 +131,8 @@ def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
             now[0] = second
             lines.update(snapshot)
         lines.ended(done(0, 40.0), snapshot)
-    told = stream.getvalue().splitlines()
-    assert told == [
+    lines = stream.getvalue().splitlines()
+    assert lines == [
         "[1/3] cb-sl x tiny x lora, rate 0.001, seed 2 (tune): step 3 of 8, loss 0.512; "
         "about 65 s left",
     ] * 2 + [
@@ -143,13 +143,13 @@ def test_a_plain_line_for_every_end_and_seldom_one_between(monkeypatch):
 def test_bars_follow_the_running_runs_and_survive_markup():
     stream = io.StringIO()
     console = Console(file=stream, force_terminal=True, width=160)
-    with Progress(console=console) as shown:
-        bars = BarObserver(shown)
+    with Progress(console=console) as progress:
+        bars = BarObserver(progress)
         first = state(1, "running", progress={"step": 3, "steps": 8, "note": "[bold"})
         bars.update(take_snapshot([done(0, 40.0), first], 1, 0))
-        assert [task.completed for task in shown.tasks] == [1, 3]
+        assert [task.completed for task in progress.tasks] == [1, 3]
         bars.update(take_snapshot([done(0, 40.0), done(1, 40.0)], 1, 0))
-        assert [task.completed for task in shown.tasks] == [2]
+        assert [task.completed for task in progress.tasks] == [2]
         failed = state(3, "failed", outcome="error", message="[/nothing] is open")
         bars.ended(failed, take_snapshot([failed], 1, 0))
     assert "failed (error): [/nothing] is open" in stream.getvalue()
@@ -185,7 +185,7 @@ def test_kills_in_a_container_are_seen_wherever_they_are_counted(tmp_path, mount
     counter = tmp_path / "fs" / file
     counter.parent.mkdir(parents=True)
     counter.write_text("under_oom 0\noom_kill 1\n")
-    asked = (tmp_path / "no vmstat", tmp_path / "cgroup", tmp_path / "fs")
-    assert oom_killer.count_oom_kills(*asked) == 1
+    places = (tmp_path / "no vmstat", tmp_path / "cgroup", tmp_path / "fs")
+    assert oom_killer.count_oom_kills(*places) == 1
     counter.write_text("under_oom 0\noom_kill 2\n")
-    assert oom_killer.count_oom_kills(*asked) == 2
+    assert oom_killer.count_oom_kills(*places) == 2

@@ -57,8 +57,8 @@ def test_a_change_in_a_run_is_told_by_run_and_column(tmp_path, table, column, to
         for read in (store.load_records, store.load_statuses):
             with pytest.raises(StoreError, match=rf"run run001.* {column} changed.*--set-aside"):
                 read(STUDY)
-        assert any("run001" in said and column in said for said in store.verify())
-        assert not any("run000" in said for said in store.verify())
+        assert any("run001" in problem and column in problem for problem in store.verify())
+        assert not any("run000" in problem for problem in store.verify())
 
 
 @pytest.mark.parametrize("column", ["message", "measured", "fail_kind"])
@@ -139,10 +139,10 @@ def test_what_is_damaged_can_be_set_aside_and_is_made_again(tmp_path):
             store.finish(claim, RESULT, MEASURED, {})
         assert store.verify() == []
     db = sqlite3.connect(tmp_path / "study.db")
-    kept = db.execute("SELECT what, content FROM set_aside ORDER BY what").fetchall()
+    rows = db.execute("SELECT what, content FROM set_aside ORDER BY what").fetchall()
     db.close()
-    assert [what for what, _ in kept] == ["runs", "settings", "studies", "study_runs"]
-    assert json.loads(json.loads(kept[0][1])["result"])["trained_parameters"] == 9
+    assert [what for what, _ in rows] == ["runs", "settings", "studies", "study_runs"]
+    assert json.loads(json.loads(rows[0][1])["result"])["trained_parameters"] == 9
 
 
 def test_a_guard_that_was_taken_away_is_told_and_put_back(tmp_path):
@@ -172,17 +172,17 @@ def test_runs_that_are_done_still_never_change(tmp_path):
 def test_many_states_are_read_without_reading_all_results_again(tmp_path):
     with a_finished_store(tmp_path) as store:
         store.load_statuses(STUDY)
-        asked: list[str] = []
-        store._db.set_trace_callback(asked.append)
+        statements: list[str] = []
+        store._db.set_trace_callback(statements.append)
         store.load_statuses(STUDY)
         store._db.set_trace_callback(None)
-        assert not any("runs.*" in statement for statement in asked)
-        assert len(asked) <= 6
+        assert not any("runs.*" in statement for statement in statements)
+        assert len(statements) <= 6
 
 
 @pytest.mark.parametrize("read", ["load_records", "load_statuses"])
 def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
-    asked = {}
+    counts = {}
     for number in (2, 40):
         with a_store(tmp_path / str(number), runs(number)) as store:
             while (claim := store.claim("a", STUDY)) is not None:
@@ -191,8 +191,8 @@ def test_as_many_statements_read_few_runs_as_many(tmp_path, read):
             store._db.set_trace_callback(statements.append)
             assert len(getattr(store, read)(STUDY)) == number
             store._db.set_trace_callback(None)
-            asked[number] = len(statements)
-    assert asked[2] == asked[40] <= 8
+            counts[number] = len(statements)
+    assert counts[2] == counts[40] <= 8
 
 
 @pytest.mark.parametrize("flips", [60, pytest.param(1500, marks=pytest.mark.slow)])
@@ -201,7 +201,7 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path,
         whole = {record.run_id: record for record in store.load_records(STUDY)}
         precision = store.get_settings("precision/")
     content, draw = (tmp_path / "study.db").read_bytes(), random.Random(flips)  # noqa: S311
-    told = 0
+    refused = 0
     for _ in range(flips):
         damaged = bytearray(content)
         damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
@@ -210,13 +210,13 @@ def test_a_flipped_bit_anywhere_in_the_file_changes_no_result_silently(tmp_path,
         (tmp_path / "study.db").write_bytes(damaged)
         try:
             with Store.open(tmp_path) as store:
-                shown = {record.run_id: record for record in store.load_records(STUDY)}
+                records = {record.run_id: record for record in store.load_records(STUDY)}
                 lost = {run.run_id for run in store.find_lost_runs(STUDY)}
                 assert store.get_settings("precision/") == precision
                 store.load_statuses(STUDY), store.list_studies(), store.verify()
         except StoreError:
-            told += 1  # any other error would be a traceback, and fails here
+            refused += 1  # any other error would be a traceback, and fails here
             continue
-        assert all(record == whole[run] for run, record in shown.items())
-        assert {*shown, *lost} == {*whole}
-    assert told > 0
+        assert all(record == whole[run] for run, record in records.items())
+        assert {*records, *lost} == {*whole}
+    assert refused > 0

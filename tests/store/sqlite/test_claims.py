@@ -25,11 +25,11 @@ def clock(monkeypatch):
     return wait
 
 
-def claims(store, **asked):
-    found = []
-    while (claim := store.claim("somebody", STUDY, **asked)) is not None:
-        found.append(claim.run_id)
-    return found
+def claims(store, **options):
+    run_ids = []
+    while (claim := store.claim("somebody", STUDY, **options)) is not None:
+        run_ids.append(claim.run_id)
+    return run_ids
 
 
 def test_runs_are_claimed_in_the_order_asked_for_and_by_stage(tmp_path):
@@ -195,9 +195,9 @@ def test_two_processes_never_get_the_same_run(tmp_path):
         )
         for _ in range(2)
     ]
-    taken = [racer.communicate()[0].split() for racer in racers]
+    claimed = [racer.communicate()[0].split() for racer in racers]
     assert all(racer.returncode == 0 for racer in racers)
-    assert sorted(taken[0] + taken[1]) == [run_id for run_id, _ in runs(60)]
+    assert sorted(claimed[0] + claimed[1]) == [run_id for run_id, _ in runs(60)]
     assert {s.attempt for s in store.load_statuses(STUDY)} == {1}
     assert store.verify() == []
 

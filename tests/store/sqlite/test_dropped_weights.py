@@ -94,11 +94,11 @@ def test_a_run_that_ends_while_its_content_is_dropped_has_it_all_the_same(
     second = store.claim("a", STUDY)
     real = store._change
 
-    def meanwhile(claim: Any, *given: Any, **options: Any) -> None:
+    def meanwhile(claim: Any, *args: Any, **options: Any) -> None:
         with Store.open(tmp_path) as other:
             assert other.drop_weights(STUDY, ["run000"]) == ["run000"]
             assert files(other) == [False]
-        real(claim, *given, **options)
+        real(claim, *args, **options)
 
     monkeypatch.setattr(store, "_change", meanwhile)
     store.finish(second, {"outcome": "ok"}, {}, {"weights": b"same"})
