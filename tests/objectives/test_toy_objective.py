@@ -136,7 +136,7 @@ def test_a_study_of_it_from_check_to_export(
         return " ".join(ran.stdout.split())
 
     assert "60 train, 24 test, a count" in paretune("check", "counts.yaml")
-    assert "5 runs" in paretune("plan", "counts.yaml")
+    assert "head_only" in paretune("plan", "counts.yaml")
     assert "Score: counts right within one" in paretune("run", "counts.yaml", "--workers", "1")
     assert "lora" in paretune("report", "counts.yaml")
     assert (tmp_path / "studies" / "counts" / "report.html").is_file()

@@ -179,7 +179,7 @@ def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) ->
     assert records["gradient_boosting"].result["scores"]["test"]["primary"] > 0.6
     report = paretune.report(study, store=tmp_path / "store")
     (part,) = report.tasks
-    assert part.metric == "R²" and part.constant is None
+    assert part.metric == "R²" and part.constant_score is None
     assert [row.method for row in part.baselines] == [
         "head_only", "majority", "tfidf", "gradient_boosting",
     ]  # fmt: skip

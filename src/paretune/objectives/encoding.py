@@ -33,6 +33,10 @@ class Encoded:
         """Tokens of each example's longest choice, without its target."""
         return [max(len(tokens) for tokens in choices) for choices in self.ids]
 
+    def target_length(self, index: int) -> int:
+        """Tokens of an example's target; 0 where there are none."""
+        return 0 if self.targets is None else len(self.targets[index])
+
     def require_targets(self) -> list[list[int]]:
         """The targets.
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from paretune import objectives
 from paretune.data.example import Dataset, Example
 from paretune.data.split import assign_folds, take_whole_groups
 from paretune.models.bf16_weights import cast_to_bf16
@@ -68,7 +67,7 @@ class ProcessCache:
             bf16: with the backbone's matrices held in bf16, for a method that never reads them.
         """
         source = self.source(spec)
-        head = objectives.get(dataset.kind).head_spec(dataset.labels, dataset.languages)
+        head = dataset.objective.head_spec(dataset.labels, dataset.languages)
         key = (source.weights_hash, head, spec.source_prefix, bf16)
         if key not in self.loaded:
             self.loaded.clear()
@@ -87,7 +86,7 @@ class ProcessCache:
             ModelError: it cannot be used; a run with it could not start.
         """
         source = self.source(spec)
-        head = objectives.get(dataset.kind).head_spec(dataset.labels, dataset.languages)
+        head = dataset.objective.head_spec(dataset.labels, dataset.languages)
         key = (source.weights_hash, replace(head, purpose="", labels=()), spec.source_prefix)
         if key not in self.outlines:
             others = [one for known, one in self.outlines.items() if known[0] == key[0]]
@@ -115,7 +114,7 @@ class ProcessCache:
         part = assign_folds(dataset.train, run.split_seed)
         chosen = [e for e, p in zip(dataset.train, part, strict=True) if p == run.fold]
         rest = [e for e, p in zip(dataset.train, part, strict=True) if p != run.fold]
-        limit = objectives.get(dataset.kind).max_selection_examples
+        limit = dataset.objective.max_selection_examples
         if limit is not None:
             chosen, more = take_whole_groups(chosen, limit)
             rest += more

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from paretune import objectives
 from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.study import ModelSpec, Run, TaskSpec
@@ -46,7 +45,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     """
     parts = caches.parts(run)
     dataset = caches.dataset(run.task)
-    objective = objectives.get(dataset.kind)
+    objective = dataset.objective
     loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
     prepared = prepare(run, loaded, device)
     forward = make_forward(
@@ -121,7 +120,7 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
         evaluate_alone(
             forward,
             caches.encode(examples, loaded, caches.source(model), length),
-            objectives.get(dataset.kind).collector,
+            dataset.objective.collector,
         )
         for examples in (pairs, turned)
     )

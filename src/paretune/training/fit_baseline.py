@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from paretune import objectives
 from paretune.measuring.environment import describe_environment
 from paretune.methods import ConfiguredBaseline
 from paretune.study import Generation, Run
@@ -18,7 +17,7 @@ from paretune.training.outcome import write_scores
 def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> Outcome:
     """Fit a baseline on the training part, and score it."""
     dataset, parts = caches.dataset(run.task), caches.parts(run)
-    objective = objectives.get(dataset.kind)
+    objective = dataset.objective
     started = time.monotonic()
     scale = objective.fit_target(parts.train)
     predict = method.fit(parts.train, len(dataset.labels), run.seed)

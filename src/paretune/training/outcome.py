@@ -9,7 +9,6 @@ from typing import Any
 
 from safetensors.torch import save as safetensors_bytes
 
-from paretune import objectives
 from paretune.analysis.constant_answers import answers_are_constant
 from paretune.data.example import Dataset
 from paretune.measuring.file_size import count_tensor_bytes
@@ -79,7 +78,7 @@ def write_scores(
     outcome.result["scores"] = {
         part: score(own, examples[part], dataset) for part, own in predictions.items()
     }
-    if signatures := objectives.get(dataset.kind).signatures():
+    if signatures := dataset.objective.signatures():
         outcome.result["signatures"] = signatures
     tables: dict[str, dict[str, Any]] = {
         part: to_table(own, examples[part], dataset) for part, own in predictions.items()

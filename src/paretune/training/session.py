@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from paretune import objectives
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
 from paretune.measuring.environment import describe_environment
 from paretune.methods import Trains
@@ -83,7 +82,7 @@ class Session:
         dataset = self._caches.dataset(run.task)
         loaded = self._caches.model(run.model, dataset, bf16=bf16)
         self._shape = measure_shape(loaded)
-        device, objective = self._options.device, objectives.get(dataset.kind)
+        device, objective = self._options.device, dataset.objective
         self._model = SharedModel(run, loaded, device, objective, alone=self._alone)
         capacity, coming, changed = len(attempts), list(attempts), False
         while coming or self._slots:

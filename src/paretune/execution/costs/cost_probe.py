@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from paretune import objectives
 from paretune.measuring.clock import MIN_STEPS, StepClock
 from paretune.measuring.components import ActivationMeter, measure_components
 from paretune.measuring.cost_estimation import estimate_compute_cost, measure_shape
@@ -59,7 +58,7 @@ def measure_cost(
     """
     run, caches = job.run, ProcessCache()
     dataset, parts = caches.dataset(run.task), caches.parts(run)
-    objective = objectives.get(dataset.kind)
+    objective = dataset.objective
     source = caches.source(run.model)
     warm_libraries(device, bf16=run.training.precision == "bf16")
     if device == "cpu" and run.training.precision == "fp32":
@@ -211,7 +210,7 @@ def _measure_latency(
         with torch.inference_mode(), forward.compute.autocast():
             forward([MicroBatch(batch.data, batch.indices)])
 
-    if batch.data.targets is not None:
+    if batch.config.objective.generates:
         predict = _make_translate(prepared, forward.compute, batch)
     seconds = clock.repeat(predict, limit_seconds)
     each = {name: seconds[name] / len(batch.indices) for name in ("median", "q1", "q3")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paretune import methods, objectives
+from paretune import methods
 from paretune.study import MethodSpec, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
@@ -70,7 +70,7 @@ def count_slots(
         return 1
     dataset = caches.dataset(run.task)
     loaded = caches.model(run.model, dataset, bf16=allows_bf16_weights(run))
-    model = SharedModel(run, loaded, device, objectives.get(dataset.kind))
+    model = SharedModel(run, loaded, device, dataset.objective)
     own = RunParameters(run)
     try:
         shared = model.place([own])

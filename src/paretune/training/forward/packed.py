@@ -101,7 +101,7 @@ def row_counts(packing: Packing) -> list[list[int]]:
 def _length_key(data: Encoded, text: Text) -> tuple[int, int]:
     example, choice = text
     length = len(data.ids[example][choice])
-    target = 0 if data.targets is None else len(data.targets[example])
+    target = data.target_length(example)
     return -(length + target), -length
 
 

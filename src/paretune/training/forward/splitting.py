@@ -122,6 +122,8 @@ def split_evaluation(data: Encoded, tokens: int, packing: Packing | None) -> lis
 
 def count_packed_tokens(data: Encoded, packing: Packing) -> list[int]:
     """Tokens of each example, of all its choices, with virtual tokens and targets."""
-    if data.targets is not None:
-        return [packing.virtual_tokens + length for length in data.lengths]
-    return [sum(packing.virtual_tokens + len(text) for text in texts) for texts in data.ids]
+    virtual = packing.virtual_tokens
+    return [
+        sum(virtual + len(text) for text in texts) + data.target_length(i)
+        for i, texts in enumerate(data.ids)
+    ]
