@@ -65,6 +65,7 @@ KINDS = frozenset(
         "translation",
     )
 )
+KIND_CONSTANTS = frozenset(("TRANSLATION", "ENCODER_KINDS", "EVERY_KIND", "KINDS"))
 ROOMS = ("objectives", "models/structure")
 """Where a kind or a topology may be asked for."""
 
@@ -91,23 +92,15 @@ def find_long_signatures(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def find_kind_comparisons(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Comparisons of ``.kind`` with a task kind, and questions for a decoder."""
+    """Comparisons with the name of a task kind, and questions for a decoder."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
-            sides = [node.left, *node.comparators]
-            words = {
-                leaf.value
-                for side in sides
-                for leaf in ast.walk(side)
-                if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
-            }
-            names = {
-                leaf.attr if isinstance(leaf, ast.Attribute) else leaf.id
-                for side in sides
-                for leaf in ast.walk(side)
-                if isinstance(leaf, ast.Attribute | ast.Name)
-            }
-            if words & KINDS or names & {"kind", "KINDS", "decoder", "is_encoder_decoder"}:
+            leaves = [leaf for side in (node.left, *node.comparators) for leaf in ast.walk(side)]
+            words = {leaf.value for leaf in leaves if isinstance(leaf, ast.Constant)}
+            names = {leaf.attr for leaf in leaves if isinstance(leaf, ast.Attribute)}
+            names |= {leaf.id for leaf in leaves if isinstance(leaf, ast.Name)}
+            asks_kind = "kind" in names and (words & KINDS or names & KIND_CONSTANTS)
+            if asks_kind or names & {"decoder", "is_encoder_decoder"}:
                 yield node.lineno, ast.unparse(node)
         elif (
             isinstance(node, ast.Attribute)
