@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from paretune.metrics import Metric
+from paretune import plugins
+from paretune.data.example import Example
+from paretune.metrics import Metric, Value
 from paretune.objectives import Objective, Predictions
+from paretune.testing import MetricContract, ObjectiveContract
 
 ENTRY_POINTS = """\
 [paretune.objectives]
@@ -86,6 +89,33 @@ WORD_COUNT = Objective(
     answer_noun="count",
     answer_code="logits[:, 0].exp().round().tolist()",
 )
+
+
+class TestWordCount(ObjectiveContract):
+    """The objective does what every objective does."""
+
+    objective = WORD_COUNT
+
+    @pytest.fixture(autouse=True)
+    def registered(self) -> Iterator[None]:
+        with plugins.registered(plugins.METRICS, CLOSE_COUNTS):
+            yield
+
+    def examples(self) -> list[Example]:
+        return [
+            Example(str(i), ((" ".join(["cat"] * count), None),), float(count), "here")
+            for i, count in enumerate([1, 2, 3, 5, 8, 13, 21, 34] * 2)
+        ]
+
+
+class TestCloseCounts(MetricContract):
+    """The metric does what every metric does."""
+
+    metric = CLOSE_COUNTS
+
+    def references(self) -> list[Value]:
+        return [float(i % 7) for i in range(24)]
+
 
 STUDY = """\
 study: counts

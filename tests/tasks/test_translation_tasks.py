@@ -169,7 +169,7 @@ def test_rsdo4_leaves_empty_sides_out_and_says_so(tmp_path: Path) -> None:
 def test_the_papers_split_is_the_first_rows_cut_as_datasets_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rsdo4, "OF_THE_PAPER", 50)
+    monkeypatch.setattr(rsdo4, "PAPER_ROWS", 50)
     data = load_dataset(rsdo(corpus(tmp_path), split="paper"))
     assert (len(data.train), len(data.test)) == (40, 10)
     assert {e.target for e in (*data.train, *data.test)} == {f"Animal {i}." for i in range(50)}

@@ -1,4 +1,4 @@
-"""Find spans in a text, given by their words and the index of the first, and mark them."""
+"""Spans of a text, given by their words and the index of the first word: find and mark them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _WORD = re.compile(r"\S+")
 class Span:
     """Characters ``start`` to ``end`` of a text.
 
-    ``matched_by`` is how: ``at`` its index, as the ``only`` place where its words stand, or as the
-    ``nearest`` of several to its index.
+    ``matched_by``: ``at`` its index, as the ``only`` occurrence of its words, or as the
+    ``nearest`` of several occurrences to its index.
     """
 
     start: int
@@ -26,11 +26,11 @@ class Span:
 
 
 def find_span(text: str, words: str, index: object) -> Span | None:
-    """Where ``words`` stand in ``text``, or None where they do not.
+    """The occurrence of ``words`` in ``text``, or None.
 
-    Words are counted from 0 and parted by white space. Case, white space, and punctuation at either
-    end of the span do not matter; words are found as whole words only. Where they are not at
-    ``index`` the only other place is taken, or the nearest of several (the earlier of two).
+    Words are counted from 0 and separated by white space. Case, white space, and punctuation at
+    either end of the span do not matter; only whole words match. Where they are not at ``index``,
+    the only other occurrence is taken, or the nearest of several (the earlier of two).
     """
     core = re.sub(r"^[\W_]+|[\W_]+$", "", words)
     if not core:
@@ -59,7 +59,7 @@ def find_span(text: str, words: str, index: object) -> Span | None:
 def mark_spans(text: str, spans: Sequence[tuple[Span, str]]) -> str:
     """The text with each span between two copies of its sign: ``* Ana * je rekla, da # je # ...``.
 
-    Of two spans within one another the longer has its signs outside.
+    Of two nested spans the longer has its signs outside.
     """
     # At one place the inner span ends first and begins last.
     cuts = [(s.end, 0, -s.start, f" {sign}") for s, sign in spans]

@@ -1,13 +1,13 @@
 """MultiRC (Khashabi et al., 2018): which answers to a question on a passage are right?
 
 A question has any number of right answers. Each answer is one example, (passage, question and
-answer), judged true or false; what counts is F1a, the F1 of "true" over all answers, and EM, the
-share of questions whose answers are all judged rightly. Slovene: the human translation of 15/3/31
-passages (946/145/1672 answers). Answers on one passage depend on one another: passages never part
-in a split, and intervals come from resampling whole passages.
+answer), classified as true or false; the metrics are F1a, the F1 of "true" over all answers, and
+EM, the share of questions whose answers are all classified rightly. Slovene: the human translation
+of 15/3/31 passages (946/145/1672 answers). Answers on one passage depend on one another: passages
+stay together in a split, and intervals come from resampling whole passages.
 
 Published as lists (SuperGLUE, SloBench) or as objects with numbers for keys (CLARIN, where labels
-and numbers are 1, 1.0, "1.0" or "1,0", and some texts lie under a stray key beside the passage).
+and numbers are 1, 1.0, "1.0" or "1,0", and some texts are under a stray key next to the passage).
 An example's uid is ``part:passage/question/answer``, all by ``idx``, as a submission names them.
 """
 
@@ -34,17 +34,17 @@ def pair(row: Mapping[str, str], language: str) -> Segments:
 
 @dataclass
 class _Conversion:
-    """Rows made of passages; what stands in the way, and what was done about it."""
+    """Rows made of passages, the errors, and what was corrected or left out."""
 
     rows: list[Row] = field(default_factory=list)
-    faults: list[Finding] = field(default_factory=list)
+    errors: list[Finding] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     repeated: list[str] = field(default_factory=list)
     stray: list[str] = field(default_factory=list)
     left_out: list[Finding] = field(default_factory=list)
 
     def make_unique(self, name: str, place: str, where: str) -> str:
-        """A passage's or a question's name, told apart by its place where a file repeats it."""
+        """The name of a passage or question, with its place appended where a file repeats it."""
         if name in self.names:
             self.repeated.append(where)
             name = f"{name}#{place}"
@@ -55,8 +55,8 @@ class _Conversion:
 def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
     """One row for each answer.
 
-    An answer without a text, or to a question without one, is left out of train, and told; in the
-    other parts every answer counts, so there it is an error.
+    An answer without a text, or to a question without one, is left out of train, with a warning;
+    in the other parts every answer counts, so there it is an error.
     """
     conversion = _Conversion()
     groups: dict[str, str] = {}
@@ -68,7 +68,7 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
         )
         if not isinstance(text, str) or questions is None:
             lacks = "text" if questions is not None else "questions"
-            conversion.faults.append(_make_fault(row.where, f"has no passage with {lacks}."))
+            conversion.errors.append(_make_error(row.where, f"has no passage with {lacks}."))
             continue
         number = _normalise_index(row.values.get("idx"), str(position))
         name = conversion.make_unique(number, str(position), row.where)
@@ -77,7 +77,7 @@ def expand_answers(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Find
         known = {"id": name, "passage": text, "group": group}
         for key, question in questions:
             _expand_question(conversion, row, known, key, question)
-    return conversion.rows, [*conversion.faults, *_report_findings(conversion, rows, part)]
+    return conversion.rows, [*conversion.errors, *_report_findings(conversion, rows, part)]
 
 
 def _expand_question(
@@ -85,15 +85,15 @@ def _expand_question(
 ) -> None:
     options = _list_entries(question.get("answers")) if isinstance(question, Mapping) else None
     if options is None:
-        conversion.faults.append(_make_fault(row.where, f"question {key} has no answers."))
+        conversion.errors.append(_make_error(row.where, f"question {key} has no answers."))
         return
     number = _normalise_index(question.get("idx"), key)
     name = conversion.make_unique(f"{passage['id']}/{number}", key, row.where)
     question_text = _find_text(conversion, row, question, "question", key)
     for place, answer in options:
         if not isinstance(answer, Mapping):
-            conversion.faults.append(
-                _make_fault(row.where, f"question {key} has an answer without a text.")
+            conversion.errors.append(
+                _make_error(row.where, f"question {key} has an answer without a text.")
             )
             continue
         index = _normalise_index(answer.get("idx"), place)
@@ -123,7 +123,7 @@ def _find_text(
     key: str,
     place: str = "",
 ) -> str | None:
-    """A question's or an answer's text; a stray key that holds it too has the corrected one."""
+    """The text of a question or an answer; that under a stray key is the corrected one."""
     for other_key, value in row.values.items():
         if other_key == "passage" or not isinstance(value, Mapping):
             continue
@@ -155,12 +155,12 @@ def _report_findings(conversion: _Conversion, rows: Sequence[Row], part: str) ->
             yield Finding("error", "missing-text", one.where, f"{one.what}.", one.remedy)
 
 
-def _make_fault(where: str, what: str) -> Finding:
+def _make_error(where: str, what: str) -> Finding:
     return Finding("error", "not-multirc", where, what, "Fix the row, or remove it.")
 
 
 def _list_entries(value: Any) -> Iterable[tuple[str, Any]] | None:
-    """Entries with their keys: those of a list as they stand, of an object in number's order."""
+    """Entries with their keys: of a list in their order, of an object in the order of numbers."""
     if isinstance(value, list):
         return [(str(i), entry) for i, entry in enumerate(value)]
     if isinstance(value, Mapping):
@@ -174,7 +174,7 @@ def _normalise_index(value: Any, otherwise: str) -> str:
 
 
 def _normalise_label(value: Any) -> Any:
-    """The published 0 and 1 as the label's name; other spellings are left to be noted."""
+    """The published 0 and 1 as label names; other spellings stay, and are noted later."""
     return (
         _drop_decimals(value)
         if type(value) is not int
@@ -183,7 +183,7 @@ def _normalise_label(value: Any) -> Any:
 
 
 def _drop_decimals(value: Any) -> Any:
-    """What a spreadsheet made of a whole number, without its decimals."""
+    """A whole number without the decimals that a spreadsheet gave it."""
     whole = re.fullmatch(r"\s*(\d+)[.,]0+\s*", value) if isinstance(value, str) else None
     return whole.group(1) if whole else value
 

@@ -2,17 +2,17 @@
 
 Texts of public institutions and of donors, collected in the project "Slovene in the Digital
 Environment", in random order. ``source`` names what was downloaded from CLARIN.SI (a file, a
-folder or a zip; see :mod:`paretune.data.formats.parallel_corpus` for what is looked for); without
-it the rows are
-those of the hub, which keeps them as Parquet, so that no script of a dataset is run. Pairs with an
-empty side are left out, and counted.
+folder or a zip; see :mod:`paretune.data.formats.parallel_corpus`); without it the rows are read
+from the hub, which keeps them as Parquet, so that no dataset script is run. Pairs with an empty
+side are left out, and counted.
 
 ``split: paper`` takes the rows that the paper's notebooks took: the first 50,000, a fifth of them
-for the test, in the way of `datasets`' ``train_test_split`` (the test rows come first in a
-permutation of all; equal pairs may part). The notebook that was read, LoRA's, gave it no
-seed, so it was drawn from NumPy's unseeded global generator: which 10,000 rows it scored cannot be
-known, and if the others did the same, the paper's methods were scored on different rows. Here the
-seed is always 0. That the hub's order is that of CLARIN.SI's archive is likely, but not checked.
+as the test part, split as `datasets`' ``train_test_split`` does (the test rows come first in a
+permutation of all; equal pairs may end in both parts). The notebook for LoRA gives it no seed, so
+the split was drawn from NumPy's unseeded global generator: which 10,000 rows it scored cannot be
+known, and if the other notebooks did the same, the paper's methods were scored on different rows.
+Here the seed is always 0. That the hub's order is that of CLARIN.SI's archive is likely, but not
+checked.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from paretune.data.task import Task, TaskRows
 from paretune.errors import DataError
 from paretune.study import TaskSpec
 
-PAIRS = 964_433
-OF_THE_PAPER = 50_000
+NUM_PAIRS = 964_433
+PAPER_ROWS = 50_000
 
 
 def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRows:
-    """The pairs with two sides; test pairs only in the paper's split."""
+    """Pairs with both sides; test pairs only in the paper's split."""
     at_hub = TASK.hub_spec(spec)
     findings: tuple[Finding, ...] = ()
     if at_hub is None:
@@ -43,11 +43,11 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
     else:
         loaded = hub_datasets.load_splits(at_hub)
         rows, findings = loaded.train, loaded.findings
-    if len(rows) != PAIRS:
-        findings += (_count_key(rows),)
-    # The paper took rows as they come, so the first are counted before any is left out.
-    candidates = rows[:OF_THE_PAPER] if spec.split == "paper" else rows
-    filled = [row for row in candidates if all(_text(row, column) for column in TASK.columns)]
+    if len(rows) != NUM_PAIRS:
+        findings += (_unusual_size(rows),)
+    # The paper took the first rows as they come, incomplete pairs included.
+    candidates = rows[:PAPER_ROWS] if spec.split == "paper" else rows
+    filled = [row for row in candidates if all(_stripped(row, column) for column in TASK.columns)]
     if not filled:
         raise DataError(
             "no row has a text in sl_seq and en_seq.",
@@ -55,7 +55,7 @@ def read_parts(spec: TaskSpec, language: str, data_home: Path | None) -> TaskRow
             remedy="Name RSDO4 itself as source.",
         )
     if len(filled) < len(candidates):
-        findings += (_left_out(candidates),)
+        findings += (_missing_sides(candidates),)
     if spec.split == "paper":
         train, test = _split_as_paper(filled)
         return TaskRows(train, test, findings=findings)
@@ -68,23 +68,23 @@ def _split_as_paper(rows: list[Row]) -> tuple[list[Row], list[Row]]:
     return [rows[i] for i in order[cut:]], [rows[i] for i in order[:cut]]
 
 
-def _text(row: Row, column: str) -> str:
+def _stripped(row: Row, column: str) -> str:
     value = row.values.get(column)
     return value.strip() if isinstance(value, str) else ""
 
 
-def _count_key(rows: Sequence[Row]) -> Finding:
-    what = f"{len(rows)} pairs were found; RSDO4 1.0 has {PAIRS}."
+def _unusual_size(rows: Sequence[Row]) -> Finding:
+    what = f"holds {len(rows)} pairs; RSDO4 1.0 has {NUM_PAIRS}."
     return Finding("note", "other-size", rows[-1].where, what, "Nothing to do if that is meant.")
 
 
-def _left_out(rows: Sequence[Row]) -> Finding:
-    empty = [row for row in rows if not all(_text(row, column) for column in TASK.columns)]
+def _missing_sides(rows: Sequence[Row]) -> Finding:
+    empty = [row for row in rows if not all(_stripped(row, column) for column in TASK.columns)]
     what = f"has no text in one language; {len(empty)} such pairs of {len(rows)} are left out."
     return Finding("note", "left-out", empty[0].where, what, "Nothing to do.")
 
 
-_FROM = "RSDO4 1.0 (Repar and Lebar Bajec, 2021): http://hdl.handle.net/11356/1457"
+_SOURCE = "RSDO4 1.0 (Repar and Lebar Bajec, 2021): http://hdl.handle.net/11356/1457"
 TASK = Task(
     name="rsdo4",
     title="RSDO4: Slovene to English or English to Slovene",
@@ -93,7 +93,7 @@ TASK = Task(
     metric="bleu",
     languages=("sl", "en"),
     licence=dict.fromkeys(("sl", "en"), "CC BY-SA 4.0 (CLARIN.SI 11356/1457)"),
-    source=dict.fromkeys(("sl", "en"), _FROM),
+    source=dict.fromkeys(("sl", "en"), _SOURCE),
     read_rows=read_parts,
     splits=("published", "paper"),
     hub=("cjvt/rsdo4_en_sl", hub_datasets.CONVERTED_REVISION),

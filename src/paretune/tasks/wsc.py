@@ -3,14 +3,13 @@
 Slovene: the human translation of 554/104/146 rows; where Slovene leaves the pronoun out, the second
 span is the verb (``je bila``).
 
-An encoder with a head sees no positions, so the spans are marked in the text: the first by ``*``,
-the second by ``#``, as T5 did (Raffel et al. 2020). These signs are in every vocabulary: no token
-is added whose embedding a frozen model could not learn, and the models and methods stay as they
-are. The second text of the default names the pair once more (``ona = Ana``), so that what is asked
-survives a cut. ``template: marked`` is the marked text alone.
+A sequence classifier gets no positions, so the spans are marked in the text: the first by ``*``,
+the second by ``#``, as in T5 (Raffel et al. 2020). These signs are in every vocabulary, so no token
+is added whose embedding a frozen model could not learn. The second text of the default repeats both
+spans (``ona = Ana``), so that they survive a cut. ``template: marked`` is the marked text alone.
 
-Many rows share a text (104 rows of the Slovene test part have 49), and who has read a text rightly
-answers all its rows alike: rows of one text never part in a split and are resampled together.
+Many rows share a text (the 104 rows of the Slovene test part have 49), and answers on one text
+depend on one another: rows of one text stay together in a split and are resampled together.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ def marked_text(row: Mapping[str, str], language: str) -> Segments:
 
 
 def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]:
-    """Rows as published, each with its spans found in the text and marked.
+    """Rows as published, each with its spans marked in the text.
 
-    A span that is not at its index is looked for; what was taken instead is told, and a span that
-    is not in the text at all is an error.
+    A span that is not at its index is searched for, which is noted; a span that is not in the text
+    is an error.
     """
-    out: list[Row] = []
-    wrong: list[Finding] = []
+    marked: list[Row] = []
+    errors: list[Finding] = []
     moved: list[Finding] = []
     for row in rows:
         text, target = row.values.get("text"), row.values.get("target")
         if not isinstance(text, str) or not isinstance(target, Mapping):
             what = 'has no "text", or no "target" with both spans.'
             remedy = "Add them, or remove the row."
-            wrong.append(Finding("error", "no-span", row.where, what, remedy))
+            errors.append(Finding("error", "no-span", row.where, what, remedy))
             continue
         spans, words_of = [], {}
         for name, sign in (("span1", "*"), ("span2", "#")):
@@ -57,7 +56,7 @@ def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]
             span = find_span(text, words, index) if isinstance(words, str) else None
             if span is None:
                 what = f"{name} {words!r} is not in the text (word {index})."
-                wrong.append(Finding("error", "no-span", row.where, what, FIX_SPAN))
+                errors.append(Finding("error", "no-span", row.where, what, FIX_SPAN))
                 continue
             if span.matched_by != "at":
                 moved.append(_describe_moved_span(row, name, index, text, span))
@@ -65,11 +64,11 @@ def mark_rows(rows: Sequence[Row], part: str) -> tuple[list[Row], list[Finding]]
             words_of[name] = str(words).strip()
         if len(spans) == 2:
             values = {**row.values, **words_of, "marked": mark_spans(text, spans)}
-            out.append(Row(values, row.where))
-    return out, [*wrong, *truncate_findings(moved)]
+            marked.append(Row(values, row.where))
+    return marked, [*errors, *truncate_findings(moved)]
 
 
-FIX_SPAN = "Mend the span, or remove the row; in SloBench's release every span is there."
+FIX_SPAN = "Fix the span, or remove the row; SloBench's release has every span."
 
 
 def _describe_moved_span(row: Row, name: str, index: object, text: str, span: Span) -> Finding:
@@ -79,7 +78,7 @@ def _describe_moved_span(row: Row, name: str, index: object, text: str, span: Sp
         what += f'it was found in the only place where it stands ("{context}").'
         return Finding("note", "span-moved", row.where, what, "Nothing to do.")
     what += f'of several places the nearest was taken ("{context}").'
-    remedy = "Mend the index if that is wrong, or take SloBench's release."
+    remedy = "Fix the index if that is wrong, or take SloBench's release."
     return Finding("warning", "span-unsure", row.where, what, remedy)
 
 
