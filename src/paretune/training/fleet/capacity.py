@@ -24,7 +24,8 @@ def fleet_key(run: Run) -> str:
     Raises:
         MethodError: unknown method or option.
     """
-    mixes = methods.configure_method(run.method).mixes
+    method = methods.configure(run.method)
+    mixes = isinstance(method, methods.ConfiguredMethod) and method.mixes
     alike = MethodSpec(name="any") if mixes else run.method
     return run.model_copy(
         update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": alike}
