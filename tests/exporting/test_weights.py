@@ -10,9 +10,9 @@ import pytest
 from support.tiny_study import as_file, command, finish, small
 
 import paretune
+from paretune.analysis.run_selection import selection_key
 from paretune.execution import weight_budget
 from paretune.execution.weight_budget import drop_excess_weights
-from paretune.exporting.export_selection import selection_score
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.study import Study
@@ -64,7 +64,7 @@ def finals(study: Study, store: Path, method: str) -> list[Record]:
             for r in opened.load_records(study.study_hash, predictions=True)
             if r.run.stage == "final" and r.run.method.name == method
         ]
-    return sorted(found, key=selection_score, reverse=True)
+    return sorted(found, key=selection_key, reverse=True)
 
 
 @pytest.mark.slow

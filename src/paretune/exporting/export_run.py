@@ -8,6 +8,7 @@ from paretune.errors import StoreError
 from paretune.exporting import formats, loading_snippets, usage_snippets
 from paretune.exporting.exported_run import ExportedRun
 from paretune.exporting.model_card import render_model_card
+from paretune.exporting.native_folder import write_native_folder
 from paretune.exporting.restore import restore_run
 from paretune.models.config import quiet_transformers
 from paretune.objectives.collate import pad_batch
@@ -66,7 +67,7 @@ def _write_form(export: ExportedRun, prepared: PreparedModel, folder: Path) -> N
     elif export.form == "merged":
         formats.write_merged_model(export.run, prepared, folder)
     else:
-        formats.write_native_folder(export.run, export.task, export.source, prepared, folder)
+        write_native_folder(export.run, export.task, export.source, prepared, folder)
 
 
 def _make_batch(

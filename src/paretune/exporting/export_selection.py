@@ -1,4 +1,4 @@
-"""Which cell and which of its runs an export is of."""
+"""Which cell, run and form is exported."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from paretune.analysis.cells import NO_MODEL, Cell, group_into_cells
 from paretune.analysis.constant_answers import is_collapsed
+from paretune.analysis.run_selection import selection_key
 from paretune.errors import MethodError, StoreError, StudyError
-from paretune.store.record import UNSCORED_RESULTS, Record
+from paretune.store.record import Record
 from paretune.study import Run, Study
 
 FORMS = ("peft", "merged", "paretune")
@@ -21,48 +22,47 @@ def select_cell(
     model: str | None,
     method: str | None,
 ) -> tuple[Cell, list[Cell]]:
-    """The cell that is meant, and all cells of its task.
+    """The named cell, and all cells of its task.
 
-    Without a method, it is the one of the highest score that trains a model and is no baseline,
-    where there is one.
+    Without a method, the cell with the highest score; a method rather than a baseline.
 
     Raises:
-        StudyError: the names are not of the study, ambiguous, or nothing that was trained is meant.
+        StudyError: a name is not in the study, is needed and missing, or no run has ended.
     """
     cells = group_into_cells(study, records)
-    for what, asked, known in (
+    for what, name, known in (
         ("task", task, {c.task: None for c in cells}),
         ("model", model, {m.key: None for m in study.models}),
     ):
-        if asked is None and len(known) > 1:
+        if name is None and len(known) > 1:
             raise StudyError(
                 f"has several {what}s.",
                 where=f"study {study.study}",
                 remedy=f"Say --{what}: {', '.join(known)}.",
             )
-        if asked is not None and asked not in known:
+        if name is not None and name not in known:
             raise StudyError(
-                f'has no {what} "{asked}".',
+                f'has no {what} "{name}".',
                 where=f"study {study.study}",
                 remedy=f"It has {', '.join(known)}.",
             )
     task = task or study.tasks[0].key
     model = model or study.models[0].key
-    here = [c for c in cells if c.task == task]
-    on_model = [c for c in here if c.model == model]
+    task_cells = [c for c in cells if c.task == task]
+    on_model = [c for c in task_cells if c.model == model]
     if method is not None:
-        _refuse_unknown(study, method, here, on_model)
+        _refuse_unknown(study, method, task_cells, on_model)
         on_model = [c for c in on_model if c.method == method]
     trained = [c for c in on_model if c.interval is not None]
     if any(not c.baseline for c in trained):
         trained = [c for c in trained if not c.baseline]
     if not trained:
         raise _no_ended_run(study, on_model, f"{method or 'any method'} with {model} on {task}")
-    return max(trained, key=lambda c: c.interval.estimate if c.interval else 0.0), here
+    return max(trained, key=lambda c: c.interval.estimate if c.interval else 0.0), task_cells
 
 
 def select_record(cell: Cell, seed: int | None) -> Record:
-    """The final run that is meant: of this seed, or of the best selection score.
+    """The final run with this seed, or by default with the best selection score.
 
     Raises:
         StoreError: it has not ended with scores.
@@ -75,64 +75,65 @@ def select_record(cell: Cell, seed: int | None) -> Record:
             where=" x ".join((cell.task, cell.model, cell.method)),
             remedy=f"Seeds that have: {', '.join(str(r.run.seed) for r in usable) or 'none'}.",
         )
-    return max(ended, key=selection_score)
-
-
-def selection_score(record: Record) -> tuple[float, float]:
-    """What a run is chosen by: the primary score on the selection part, then the lower loss."""
-    scores = record.result["scores"]["selection"]
-    return scores["primary"], -scores["loss"]
+    return max(ended, key=selection_key)
 
 
 def refuse_collapsed(record: Record, cell: Cell, *, allowed: bool) -> str:
-    """What to warn of where a run gave every test example one answer; "" of all others.
+    """A warning if the run gave every test example the same answer, otherwise "".
 
     Raises:
-        StudyError: it did, and it was not said that this is wanted.
+        StudyError: it did, and that is not allowed.
     """
     if not _is_collapsed(record):
         return ""
     answers = record.predictions.get("test")
-    of = f"all {len(answers.uid):,} test examples" if answers else "every test example"
-    said = f"This model learnt nothing: it gave one and the same answer to {of}."
+    examples = f"all {len(answers.uid):,} test examples" if answers else "every test example"
+    warning = f"This model learnt nothing: it gave one and the same answer to {examples}."
     if not allowed:
         others = [str(r.run.seed) for r in cell.final if _has_scores(r) and not _is_collapsed(r)]
         seeds = f"Seeds that did not: {', '.join(others)} (--seed). " if others else ""
         raise StudyError(
-            f"seed {record.run.seed} has collapsed. {said}",
+            f"seed {record.run.seed} has collapsed. {warning}",
             where=" x ".join(record.run.cell),
             remedy=f"{seeds}Train longer or with a higher rate, or say --allow-collapsed.",
         )
-    return said
+    return warning
 
 
-def select_form(asked: str, possible: dict[str, str], run: Run) -> str:
-    """The form to write: the one that is asked for, or the first that the run can take.
+def select_form(form: str, reasons: dict[str, str], run: Run) -> str:
+    """The form to write: the named one or, for ``auto``, the first that the run can take.
+
+    Args:
+        form: ``auto`` or one of :data:`FORMS`.
+        reasons: against each form (:func:`paretune.exporting.formats.explain_forms`).
+        run: for messages.
 
     Raises:
         StudyError: there is no such form.
-        MethodError: the run cannot take it, and why.
+        MethodError: the run cannot take it.
     """
-    if asked == "auto":
-        return next(form for form in FORMS if not possible[form])
-    if asked not in FORMS:
+    possible = [name for name in FORMS if not reasons[name]]
+    if form == "auto":
+        return possible[0]
+    if form not in FORMS:
         raise StudyError(
-            f'there is no form "{asked}".', remedy=f"There is auto, {', '.join(FORMS)}."
+            f'there is no form "{form}".', remedy=f"There is auto, {', '.join(FORMS)}."
         )
-    if possible[asked]:
-        others = ", ".join(form for form in FORMS if not possible[form])
+    if reasons[form]:
         raise MethodError(
-            f"{possible[asked]}.", where=f"method {run.method.key}", remedy=f"It can be: {others}."
+            f"{reasons[form]}.",
+            where=f"method {run.method.key}",
+            remedy=f"It can be: {', '.join(possible)}.",
         )
-    return asked
+    return form
 
 
 def _refuse_unknown(
-    study: Study, method: str, here: Sequence[Cell], on_model: Sequence[Cell]
+    study: Study, method: str, task_cells: Sequence[Cell], on_model: Sequence[Cell]
 ) -> None:
-    """Refuse a method that is not of the study, or has no model that could be given to others."""
+    """Refuse a method that is not in the study, or has no model to export."""
     trains = ", ".join(c.method for c in on_model)
-    if any(c.method == method and c.model == NO_MODEL for c in here):
+    if any(c.method == method and c.model == NO_MODEL for c in task_cells):
         raise StudyError(
             f"{method} is a baseline without a model: it trains nothing that could be exported.",
             where=f"study {study.study}",
@@ -161,8 +162,8 @@ def _no_ended_run(study: Study, cells: Sequence[Cell], what: str) -> StudyError:
 
 
 def _has_scores(record: Record) -> bool:
-    """Whether it ended with scores, and of one that diverged nothing is left."""
-    return "selection" in record.result.get("scores", {}) and record.outcome not in UNSCORED_RESULTS
+    """Whether it ended with scores and with a model."""
+    return record.selection_score is not None and not record.is_lost
 
 
 def _is_collapsed(record: Record) -> bool:

@@ -1,4 +1,4 @@
-"""The program on a card, which opens an export, and what to know of its base before it does."""
+"""The program on a card that loads an export, and what the card says of its base model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import AUTO_CLASSES
 
 FOLDER = 'FOLDER = "."  # where this card lies'
-CODE = {
+LOADING = {
     "peft": """{labels}base = {auto}.from_pretrained(
     {base}, dtype=torch.float32{names}
 )
@@ -46,39 +46,35 @@ FROM_CONFIG = (
 base_folder = adapter["base_model_name_or_path"]  # elsewhere: the place of your copy
 """,
 )
-"""Where the base of an adapter is: what is imported, and the lines that find it."""
+"""How a card finds the base of an adapter: imports, and lines of code."""
 STANDARD = ("json", "re", "importlib", "pathlib")
-"""Modules of Python itself that a card may import."""
+"""Modules of the standard library that a card may import."""
 
 
-def render_program(
-    form: str, task: TaskSignature, source: ModelSource, answering: UsageSnippet
-) -> str:
-    """A whole program: imports, opening, ``predict`` and a call of it, run where the card lies."""
-    imports = [
-        line.format(auto=AUTO_CLASSES[task.objective.head].name) for line in IMPORTS[form]
-    ] + list(answering.imports)
+def render_program(form: str, task: TaskSignature, source: ModelSource, usage: UsageSnippet) -> str:
+    """A whole program: imports, loading, ``predict`` and a call of it, run in the export's folder."""
+    auto_class = AUTO_CLASSES[task.objective.head].name
+    imports = [*(line.format(auto=auto_class) for line in IMPORTS[form]), *usage.imports]
     lines = [FOLDER]
-    more: tuple[str, ...]
+    extra_imports: tuple[str, ...]
     base = "base_folder"
     if form == "peft":
         if _in_package(source):
-            more, finding = FROM_PACKAGE[0], _package_lines(source)
+            extra_imports, find_base = FROM_PACKAGE[0], _package_lines(source)
         elif source.revision is None:
-            more, finding = FROM_CONFIG
+            extra_imports, find_base = FROM_CONFIG
         else:
-            more, finding = (), ""
+            extra_imports, find_base = (), ""
             base = f"{source.name!r}, revision={source.revision!r}"
-        imports += more
-        lines += ["", finding.rstrip()] if finding else []
+        imports += extra_imports
+        lines += ["", find_base.rstrip()] if find_base else []
     labels, names = _label_lines(task)
-    opening = CODE[form].format(
-        auto=AUTO_CLASSES[task.objective.head].name, base=base, labels=labels, names=names
-    )
-    lines += [opening, "", "", answering.code]
-    own = sorted({i for i in imports if i.split()[1].split(".")[0] in STANDARD}, key=_import_order)
-    others = sorted(set(imports) - set(own), key=_import_order)
-    return "\n".join([*own, *([""] if own else []), *others, "", *lines])
+    loading = LOADING[form].format(auto=auto_class, base=base, labels=labels, names=names)
+    lines += [loading, "", "", usage.code]
+    standard = {line for line in imports if line.split()[1].split(".")[0] in STANDARD}
+    others = sorted(set(imports) - standard, key=_import_order)
+    blank = [""] if standard else []
+    return "\n".join([*sorted(standard, key=_import_order), *blank, *others, "", *lines])
 
 
 def _import_order(line: str) -> tuple[bool, str]:
@@ -86,7 +82,7 @@ def _import_order(line: str) -> tuple[bool, str]:
 
 
 def _label_lines(task: TaskSignature) -> tuple[str, str]:
-    """Lines that name an adapter's labels, and how they are given to the base.
+    """Lines that name an adapter's labels, and the arguments that pass them to the base.
 
     A ``config.json`` beside the adapter would hold them, but ``transformers`` would then take the
     folder for a whole model.
@@ -94,12 +90,14 @@ def _label_lines(task: TaskSignature) -> tuple[str, str]:
     if task.objective.problem_type is None:
         return "", ""
     listed = pprint.pformat(list(task.labels), width=90, compact=True)
-    given = "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}"
-    return f"labels = {listed}\n", f",\n    {given}"
+    arguments = (
+        "id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}"
+    )
+    return f"labels = {listed}\n", f",\n    {arguments}"
 
 
 def describe_labels(form: str, task: TaskSignature) -> list[str]:
-    """Where an adapter has the names of its labels, as paragraphs; nothing where all others are."""
+    """Where the label names of an adapter are, as paragraphs; none for forms that store them."""
     if form != "peft" or task.objective.problem_type is None:
         return []
     return [
@@ -111,12 +109,12 @@ def describe_labels(form: str, task: TaskSignature) -> list[str]:
 
 
 def describe_base(form: str, source: ModelSource) -> list[str]:
-    """What the card says of the base, as paragraphs; nothing where the export needs none."""
+    """What the card says of the base model, as paragraphs; none if the export does not need it."""
     if form == "merged":
         return []
     files = f"The sha256 of its files is `{source.weights_hash}`."
     elsewhere = "That machine finds it by its hash; elsewhere: `paretune.load(FOLDER, base=PLACE)`."
-    told = (
+    in_config = (
         "`adapter_config.json` names where it lay then (`base_model_name_or_path`), so "
         "`AutoPeftModel` finds it there only. That is a path of one machine: before this folder is "
         "given to others, write there what they can open, a name of the hub or nothing "
@@ -124,36 +122,36 @@ def describe_base(form: str, source: ModelSource) -> list[str]:
     )
     if _in_package(source):
         where = f"The base lies in the Python package `{_pinned(source)}`."
-        found = "paretune finds it where it is installed." if form == "paretune" else told
+        location = "paretune finds it where it is installed." if form == "paretune" else in_config
     elif source.revision is None:
         where = (
             "The base is a folder of the machine that exported this, and has no public name: "
             "whoever opens it elsewhere needs a copy of that folder."
         )
-        found = elsewhere if form == "paretune" else told
+        location = elsewhere if form == "paretune" else in_config
     else:
         where = f"The base is `{source.name}` of the hub at revision `{source.revision}`."
-        found = ""
-    return ["", " ".join(part for part in (where, found, files) if part)]
+        location = ""
+    return ["", " ".join(part for part in (where, location, files) if part)]
 
 
 def warn_before_publishing(
     form: str, folder: Path, target: Path, source: ModelSource
 ) -> tuple[str, ...]:
-    """What of an export tells about this machine, and how to change it; nothing where nothing does.
+    """Warn that an export names a path of this machine, and say how to change it.
 
     Args:
         form: of the export.
         folder: where it was written.
-        target: where it will lie.
-        source: the base.
+        target: its final place.
+        source: of the base model.
     """
     if form != "peft" or not (is_local_folder(source) or _in_package(source)):
         return ()
-    told = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     return (
         f"Before you publish it: base_model_name_or_path in {target / 'adapter_config.json'} is a "
-        f"path of this machine ({told['base_model_name_or_path']}), since the base has no name on "
+        f"path of this machine ({config['base_model_name_or_path']}), since the base has no name on "
         'the hub. Write there a name that others can open, or "": '
         "PeftModel.from_pretrained(base, FOLDER) does not read it, only AutoPeftModel does.",
     )
@@ -171,7 +169,7 @@ def _pinned(source: ModelSource) -> str:
 def _package_lines(source: ModelSource) -> str:
     """Lines that find the model's folder inside an installed package, without paretune."""
     name = source.name.removeprefix("package:")
-    # Not the source's folder: weights that were converted lie in a cache of this machine.
+    # Not the source's folder: converted weights are in a cache of this machine.
     folder, _ = find_package_folder(name)
     module = name.replace("-", "_")
     parts = folder.parts

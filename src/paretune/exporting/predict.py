@@ -1,4 +1,4 @@
-"""What a trained run answers to rows, or makes of sentences, that it was never scored on."""
+"""Predictions of a trained run for new rows or sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paretune.training.prepare import PreparedModel
 
 @dataclass(frozen=True)
 class PredictedLabels:
-    """``labels`` (examples,) are indices into the dataset's labels; ``cut`` texts were too long."""
+    """``labels`` (examples,): indices into the dataset's labels; ``cut``: truncated texts."""
 
     labels: tuple[int, ...]
     cut: int
@@ -30,7 +30,7 @@ class PredictedLabels:
 
 @dataclass(frozen=True)
 class Translations:
-    """``texts`` (examples,), some of them perhaps empty; ``cut`` sources were too long."""
+    """``texts`` (examples,), possibly empty; ``cut``: truncated sources."""
 
     texts: tuple[str, ...]
     cut: int
@@ -43,22 +43,23 @@ def predict_labels(
     context: StudyContext,
     weights: bytes | None,
 ) -> PredictedLabels:
-    """The labels that a run gives to examples, computed as when it was scored.
+    """Labels, computed as when the run was scored.
 
     Args:
         run: a final run.
-        dataset: its task's.
-        examples: any of the same form; their labels are not looked at.
-        context: where its model's files lie.
-        weights: what it trained; None for a baseline, which is fitted again.
+        dataset: of its task.
+        examples: of the same form; their labels are ignored.
+        context: finds the files of its model.
+        weights: its trained tensors; None for a baseline, which is fitted again.
     """
     if weights is None:
-        return PredictedLabels(
-            tuple(int(i) for i in _fit_and_predict(run, dataset, examples, context).argmax(1)), 0
-        )
+        scores = _fit_and_predict(run, dataset, examples, context)
+        return PredictedLabels(tuple(int(i) for i in scores.argmax(1)), 0)
     compute = Compute.of(run, "cpu")
-    ours, encoded = _restore_and_encode(run, dataset, examples, context, weights, compute.precision)
-    scores = evaluate_alone(forward_for(ours.loaded, ours.fleet, compute), encoded)
+    prepared, encoded = _restore_and_encode(
+        run, dataset, examples, context, weights, compute.precision
+    )
+    scores = evaluate_alone(forward_for(prepared.loaded, prepared.fleet, compute), encoded)
     return PredictedLabels(tuple(int(i) for i in scores.argmax(1)), sum(encoded.truncated))
 
 
@@ -69,14 +70,14 @@ def translate_sentences(
     context: StudyContext,
     weights: bytes | None,
 ) -> Translations:
-    """What a run makes of sentences, by the search with which it was scored.
+    """Translations, generated as when the run was scored.
 
     Args:
         run: a final run of a translation.
-        dataset: its task's.
+        dataset: of its task.
         sources: one sentence each.
-        context: where its model's files lie.
-        weights: what it trained; None for a baseline.
+        context: finds the files of its model.
+        weights: its trained tensors; None for a baseline.
     """
     examples = [
         Example(f"source:{i}", ((text, None),), None, f"line {i}")
@@ -85,15 +86,19 @@ def translate_sentences(
     if weights is None:
         return Translations(tuple(_fit_and_predict(run, dataset, examples, context)), 0)
     compute = Compute.of(run, "cpu")
-    ours, encoded = _restore_and_encode(run, dataset, examples, context, weights, compute.precision)
-    texts = generate(ours.loaded, ours.fleet, compute, encoded, run.generation or Generation())
+    prepared, encoded = _restore_and_encode(
+        run, dataset, examples, context, weights, compute.precision
+    )
+    texts = generate(
+        prepared.loaded, prepared.fleet, compute, encoded, run.generation or Generation()
+    )
     return Translations(tuple(texts), sum(encoded.truncated))
 
 
 def _fit_and_predict(
     run: Run, dataset: Dataset, examples: Sequence[Example], context: StudyContext
 ) -> Any:
-    """What a baseline gives: scores (examples, labels), or texts."""
+    """Predictions of a baseline: scores (examples, labels), or texts."""
     method = methods.configure(run.method)
     assert isinstance(method, ConfiguredBaseline)  # noqa: S101  (its run has no model)
     train = context.caches.parts(run).train
@@ -109,6 +114,7 @@ def _restore_and_encode(
     precision: Literal["fp32", "bf16"],
 ) -> tuple[PreparedModel, Encoded]:
     source = context.source(run.model)
-    about = TaskSignature(dataset.kind, dataset.labels, dataset.languages)
-    ours = restore_run(run, about, source, weights, precision)
-    return ours, context.caches.encode(list(examples), ours.loaded, source, ours.max_length)
+    task = TaskSignature(dataset.kind, dataset.labels, dataset.languages)
+    prepared = restore_run(run, task, source, weights, precision)
+    encoded = context.caches.encode(list(examples), prepared.loaded, source, prepared.max_length)
+    return prepared, encoded

@@ -1,4 +1,4 @@
-"""A run's model as it was when it was scored: the base, the method, and the kept weights."""
+"""A run's model as it was when it was scored: base model, method and trained weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load as tensors_of
+from safetensors.torch import load as load_tensors
 
 from paretune import objectives
 from paretune.errors import StoreError
@@ -20,7 +20,7 @@ from paretune.training.prepare import PreparedModel, prepare
 
 @dataclass(frozen=True)
 class TaskSignature:
-    """What of a task a model has to know."""
+    """What a model has to know of its task."""
 
     kind: str
     labels: tuple[str, ...]
@@ -28,15 +28,15 @@ class TaskSignature:
 
     @property
     def objective(self) -> Objective:
-        """What the kind of the task means."""
+        """The objective of the task's kind."""
         return objectives.get(self.kind)
 
 
 def load_base(
     task: TaskSignature, source: ModelSource, source_prefix: str | None = None
 ) -> LoadedModel:
-    """The base for a task."""
-    head = objectives.get(task.kind).head_spec(task.labels, task.languages)
+    """The base model with a head for the task."""
+    head = task.objective.head_spec(task.labels, task.languages)
     return load_model(source, head, source_prefix=source_prefix)
 
 
@@ -47,27 +47,27 @@ def restore_run(
     weights: bytes,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> PreparedModel:
-    """The model that answered, on the CPU and in evaluation mode.
+    """The trained model, on the CPU and in evaluation mode.
 
-    A regression's answers come in the label's unit.
+    A regression's predictions are in the label's unit.
 
     Args:
         run: what was trained.
         task: its kind and labels.
-        source: the base's files.
-        weights: safetensors of all that was trained.
-        precision: in which it will be asked to compute; its weights are in fp32 either way.
+        source: files of the base model.
+        weights: all trained tensors, as safetensors.
+        precision: in which it will compute; its weights are fp32 in either case.
 
     Raises:
-        StoreError: the weights are not those of such a run.
+        StoreError: the weights do not belong to such a run.
     """
     loaded = load_base(task, source, run.model.source_prefix)
-    plain = run.training.model_copy(
+    training = run.training.model_copy(
         update={"precision": precision, "activation_checkpointing": False}
     )
-    prepared = prepare(run.model_copy(update={"training": plain}), loaded)
-    kept: dict[str, Any] = tensors_of(weights)
-    if set(kept) != set(prepared.trained):
+    prepared = prepare(run.model_copy(update={"training": training}), loaded)
+    tensors: dict[str, Any] = load_tensors(weights)
+    if set(tensors) != set(prepared.trained):
         raise StoreError(
             "the kept weights do not fit the method as it is now.",
             where=f"run {run.method.key} seed {run.seed}",
@@ -75,7 +75,7 @@ def restore_run(
         )
     with torch.no_grad():
         for name, parameter in prepared.trained.items():
-            parameter.copy_(kept[name])
+            parameter.copy_(tensors[name])
     if target := _read_metadata(weights).get("target"):
         rescale_regression_head(loaded, target["mean"], target["deviation"])
     loaded.model.eval()
@@ -83,8 +83,8 @@ def restore_run(
 
 
 def _read_metadata(weights: bytes) -> dict[str, Any]:
-    """What the run wrote into the header of its weights (safetensors: length, JSON, tensors)."""
+    """What training wrote into the header of the weights (safetensors: length, JSON, tensors)."""
     length = int.from_bytes(weights[:8], "little")
     header = json.loads(weights[8 : 8 + length]).get("__metadata__", {})
-    told: dict[str, Any] = json.loads(header.get("paretune", "{}"))
-    return told
+    metadata: dict[str, Any] = json.loads(header.get("paretune", "{}"))
+    return metadata

@@ -1,6 +1,6 @@
-"""Code that answers with an exported model as the run did, and in words how texts reach it.
+"""Code that predicts with an exported model as the run did, and how rows become its input.
 
-Every function it prints is called ``predict``; its argument depends on the kind of task.
+The function is always called ``predict``; its argument depends on the objective.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ TRANSLATIONS = '''def predict(texts):
 SENTENCE = '''def sentence(row):
     """A row (values by column) as the text that was trained on; None or "" is a missing value."""
     given = {{name: written(row[name]) for name in {columns} if row.get(name) not in (None, "")}}
-    return {told}
+    return {sentence}
 
 
 def written(value):
@@ -74,35 +74,39 @@ def written(value):
 
 @dataclass(frozen=True)
 class UsageSnippet:
-    """Lines of Python that define ``predict`` and call it, and what they import."""
+    """Code that defines ``predict`` and calls it, and its imports."""
 
     imports: tuple[str, ...]
     code: str
 
 
-def render_usage(run: Run, dataset: Dataset, ours: PreparedModel) -> UsageSnippet:
-    """How an export answers.
+def render_usage(run: Run, dataset: Dataset, prepared: PreparedModel) -> UsageSnippet:
+    """``predict`` for an export.
 
     Args:
         run: what was exported.
-        dataset: its task's.
-        ours: the model as it was when the run was scored.
+        dataset: of its task.
+        prepared: the model as it was when the run was scored.
     """
-    tokens = TOKENS.format(length=ours.max_length)
-    return SNIPPETS[dataset.objective.usage](run, dataset, ours, tokens)
+    tokens = TOKENS.format(length=prepared.max_length)
+    return SNIPPETS[dataset.objective.usage](run, dataset, prepared, tokens)
 
 
-def _generation_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -> UsageSnippet:
-    return UsageSnippet(("import torch",), _render_translation(run, ours, tokens))
+def _generation_usage(
+    run: Run, dataset: Dataset, prepared: PreparedModel, tokens: str
+) -> UsageSnippet:
+    return UsageSnippet(("import torch",), _render_translation(run, prepared, tokens))
 
 
-def _choices_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -> UsageSnippet:
+def _choices_usage(
+    run: Run, dataset: Dataset, prepared: PreparedModel, tokens: str
+) -> UsageSnippet:
     choices = [f"Choice {i}." for i in range(len(dataset.labels))]
     code = CHOICES.format(tokens=tokens) + _render_call([("A text.", choices)])
     return UsageSnippet(("import torch",), code)
 
 
-def _texts_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -> UsageSnippet:
+def _texts_usage(run: Run, dataset: Dataset, prepared: PreparedModel, tokens: str) -> UsageSnippet:
     what, answer = dataset.objective.answer_noun, dataset.objective.answer_code
     if dataset.features:
         code = _render_row_sentence(run.task, dataset.features) + ONE_TEXT.format(
@@ -110,8 +114,8 @@ def _texts_usage(run: Run, dataset: Dataset, ours: PreparedModel, tokens: str) -
             texts="[sentence(row) for row in rows]",
         )  # fmt: skip
         example = dict.fromkeys(dataset.features, "a value")
-        needed = ("import re",) if "re.sub" in code else ()
-        return UsageSnippet((*needed, "import torch"), code + _render_call([example]))
+        imports = ("import re",) if "re.sub" in code else ()
+        return UsageSnippet((*imports, "import torch"), code + _render_call([example]))
     if _has_pairs(dataset):
         code = PAIRS.format(
             title=f"The {what} for each (first text, second text).", tokens=tokens, answer=answer
@@ -130,33 +134,34 @@ SNIPPETS = {"texts": _texts_usage, "choices": _choices_usage, "generation": _gen
 """By :attr:`paretune.objectives.Objective.usage`."""
 
 
-def describe_encoding(run: Run, dataset: Dataset, ours: PreparedModel) -> list[str]:
+def describe_encoding(run: Run, dataset: Dataset, prepared: PreparedModel) -> list[str]:
     """The card's paragraph on how a row becomes what ``predict`` takes, and what it returns."""
-    said = [*describe_texts(run.task, dataset), f"More than {ours.max_length} tokens are cut"]
-    said[-1] += ", from the longer text." if _has_pairs(dataset) else "."
+    limit = f"More than {prepared.max_length} tokens are cut"
+    limit += ", from the longer text." if _has_pairs(dataset) else "."
+    sentences = [*describe_texts(run.task, dataset), limit]
     if dataset.objective.scales_targets:
-        said.append(
-            f"The answer is `{_escape_code(dataset.labels[0])}` in its own unit: the number was learnt "
-            "in standard deviations from the mean of train, and the head was scaled back."
+        sentences.append(
+            f"The answer is `{_escape_code(dataset.labels[0])}` in its own unit: the number was "
+            "learnt in standard deviations from the mean of train, and the head was scaled back."
         )
     elif dataset.objective.predicts_labels and dataset.objective.problem_type is not None:
         names = [f"`{_escape_code(name)}`" for name in dataset.labels[:20]]
         rest = len(dataset.labels) - len(names)
-        said.append(
+        sentences.append(
             f"The labels, in the order of the logits: {', '.join(names)}"
             + (f" and {rest} more" if rest else "")
             + "; `model.config.id2label` has their names."
         )
     if run.training.precision == "bf16":
-        said.append(
+        sentences.append(
             "The run computed in bf16 and this code computes in fp32, so that an answer between "
             "two labels may be another."
         )
-    return [" ".join(said)]
+    return [" ".join(sentences)]
 
 
 def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
-    """How texts come about: of a user's own data by its columns, of a task by its template."""
+    """How texts are made: from columns of a user's own data, or by the template of a task."""
     if dataset.languages:
         return [f"From `{dataset.languages[0]}` into `{dataset.languages[1]}`."]
     if dataset.features:
@@ -175,54 +180,56 @@ def describe_texts(spec: TaskSpec, dataset: Dataset) -> list[str]:
     task = tasks.get(spec.name)
     template = task.templates[spec.template]
     language = spec.language or task.languages[0]
-    told = " ".join((template.__doc__ or "").split()).replace("``", "`")
+    description = " ".join((template.__doc__ or "").split()).replace("``", "`")
     try:
         segments = template({name: f"{{{name}}}" for name in task.columns}, language)
     except (KeyError, ValueError, IndexError):  # an installed task that looks into its texts
-        return [told]
+        return [description]
     first, after = segments[0]
     if len(segments) > 1:
         options = ", ".join(f"`{_escape_code(str(choice))}`" for _, choice in segments)
-        return [f"The text is `{_escape_code(first)}`, the choices are {options}. {told}"]
-    both = f", the second is `{_escape_code(after)}`" if after is not None else ""
-    return [f"The {'first ' if both else ''}text is `{_escape_code(first)}`{both}. {told}"]
+        return [f"The text is `{_escape_code(first)}`, the choices are {options}. {description}"]
+    if after is None:
+        return [f"The text is `{_escape_code(first)}`. {description}"]
+    second = f"the second is `{_escape_code(after)}`"
+    return [f"The first text is `{_escape_code(first)}`, {second}. {description}"]
 
 
-def _render_translation(run: Run, ours: PreparedModel, tokens: str) -> str:
-    """What a model is told of the languages (mBART's codes, T5's words) is in no weights."""
-    loaded = ours.loaded
+def _render_translation(run: Run, prepared: PreparedModel, tokens: str) -> str:
+    """With the languages of the model (mBART's codes, T5's words), which are in no weights."""
+    loaded = prepared.loaded
     direction = loaded.direction
-    by = generation_config(loaded, run.generation or Generation())
+    config = generation_config(loaded, run.generation or Generation())
     settings = {
-        "num_beams": by.num_beams,
-        "length_penalty": by.length_penalty,
-        "max_new_tokens": by.max_length - 1,
+        "num_beams": config.num_beams,
+        "length_penalty": config.length_penalty,
+        "max_new_tokens": config.max_length - 1,
         "do_sample": False,
     }
-    before = ""
+    set_language = ""
     if direction.forced_bos_token_id is not None:
         settings["forced_bos_token_id"] = direction.forced_bos_token_id
-        before = f"tokenizer.src_lang = {loaded.tokenizer.src_lang!r}\n\n\n"
+        set_language = f"tokenizer.src_lang = {loaded.tokenizer.src_lang!r}\n\n\n"
     prefix = direction.prefix
-    # A setting that is None is the library's own; to say so is an error.
-    given = [f"{name}={value!r}" for name, value in settings.items() if value is not None]
+    # None means the library's default, which must not be passed.
+    arguments = [f"{name}={value!r}" for name, value in settings.items() if value is not None]
     code = TRANSLATIONS.format(
         texts=f"[{prefix!r} + text for text in texts]" if prefix else "texts",
         tokens=tokens,
-        settings=",\n            ".join(given),
+        settings=",\n            ".join(arguments),
     )
-    return before + code + _render_call(["A text."])
+    return set_language + code + _render_call(["A text."])
 
 
 def _render_row_sentence(spec: TaskSpec, columns: Sequence[str]) -> str:
     if spec.template == "pair":
-        told = '" ".join(f"{name}: {text}." for name, text in given.items())'
+        sentence = '" ".join(f"{name}: {text}." for name, text in given.items())'
     else:
-        told = (
+        sentence = (
             're.sub(r"\\{([^{}]*)\\}", lambda found: given.get(found[1], "unknown"), '
             f"{spec.template!r})"
         )
-    return SENTENCE.format(columns=tuple(columns), told=told)
+    return SENTENCE.format(columns=tuple(columns), sentence=sentence)
 
 
 def _has_pairs(dataset: Dataset) -> bool:
@@ -235,5 +242,5 @@ def _render_call(example: object) -> str:
 
 
 def _escape_code(text: str) -> str:
-    """Inside Markdown's code marks: one line, no such mark."""
+    """For Markdown's code marks: one line without backticks."""
     return re.sub(r"\s+", " ", sanitise_line(text)).replace("`", "'")

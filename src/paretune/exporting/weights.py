@@ -1,4 +1,4 @@
-"""What a run trained: from the store, or by training it once more."""
+"""The trained weights of a run: from the store, or by training it again."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from paretune.store.prediction_codec import decode_predictions
 from paretune.store.record import Record
 
 TOLERANCE = 1e-3
-"""How far a number may lie from what the record says, relative to it where it is above 1."""
+"""Largest difference of a number from the recorded one, relative where that is above 1."""
 
 
 def check_weights_kept(records: Sequence[Record], store: Store) -> None:
-    """Check that the weights of all these runs are there.
+    """Check that the weights of all these runs were kept.
 
     Raises:
-        StoreError: some were not kept; they are named, with what it takes to train them again.
+        StoreError: names those that were not, with what training them again takes.
     """
     dropped = store.list_dropped_runs()
-    lost = [r for r in records if r.result.get("weights") is None or r.run_id in dropped]
-    if not lost:
+    missing = [r for r in records if r.result.get("weights") is None or r.run_id in dropped]
+    if not missing:
         return
     raise StoreError(
-        "its trained weights were not kept." if len(lost) == 1 else "trained weights not kept.",
-        where=", ".join(f"{' x '.join(r.run.cell)} ({describe_retraining(r)})" for r in lost),
+        "its trained weights were not kept." if len(missing) == 1 else "trained weights not kept.",
+        where=", ".join(f"{' x '.join(r.run.cell)} ({describe_retraining(r)})" for r in missing),
         remedy="Add --train-again: the same run gives the same weights. "
         "protocol.keep_weights in the study file says how many bytes are kept.",
     )
 
 
 def describe_retraining(record: Record) -> str:
-    """``418 MiB, 12 min of training``: what a run's weights take, and took."""
-    said = [format_bytes(int(record.result.get("trained_bytes", 0)))]
+    """``418 MiB, 12 min of training``: size of a run's weights, and what training took."""
+    parts = [format_bytes(int(record.result.get("trained_bytes", 0)))]
     seconds = record.measured.get("wall_seconds", {}).get("train")
     if seconds is not None:
-        said.append(f"{format_duration(float(seconds))} of training")
-    return ", ".join(said)
+        parts.append(f"{format_duration(float(seconds))} of training")
+    return ", ".join(parts)
 
 
 def load_or_retrain(
@@ -50,22 +50,22 @@ def load_or_retrain(
     store: Store,
     *,
     train_again: bool,
-    tell: Callable[[str], None] = lambda said: None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> bytes:
-    """Safetensors of all that the run trained.
+    """All trained tensors of a run, as safetensors.
 
     Args:
         record: a final run of a method that trains a model.
-        store: where its blobs lie.
-        train_again: where the weights were not kept, train the run once more.
-        tell: told before that, what it takes.
+        store: has its blobs.
+        train_again: train the run again if its weights were not kept.
+        tell: called before that with a sentence on what it takes.
 
     Raises:
-        StoreError: they were not kept, or the run trained again answers a test example differently.
+        StoreError: they were not kept, or the run trained again predicts something else.
     """
-    kept = record.result.get("weights")
-    if kept is not None and record.run_id not in store.list_dropped_runs():
-        return store.read_blob(kept)
+    blob = record.result.get("weights")
+    if blob is not None and record.run_id not in store.list_dropped_runs():
+        return store.read_blob(blob)
     if not train_again:
         check_weights_kept([record], store)
     tell(f"Training again: {' x '.join(record.run.cell)}, seed {record.run.seed} "
@@ -77,7 +77,7 @@ def load_or_retrain(
 
     trained_with = record.measured.get("environment", {})
     torch.set_num_threads(trained_with.get("threads", 1))
-    # The same rounding once more: as then, with or without the extra `fast`.
+    # The same rounding as in training, with or without the extra `fast`.
     as_then = policy.override_kernels(on=bool(trained_with.get("compiled")))
     with as_then, tempfile.TemporaryDirectory() as folder:
         outcome = train_run(record.run, checkpoint=Path(folder) / "state")
@@ -91,11 +91,10 @@ def load_or_retrain(
 
 
 def _answers_match(blob: bytes, record: Record, store: Store) -> bool:
-    """Whether a run answered the test examples as the record says, so that its scores hold.
+    """Whether a run predicts the test examples as recorded, so that its scores are valid.
 
-    The same bits are promised only to a run that trains alone, on the same processor: one that
-    trained in a fleet, or elsewhere, may differ by rounding. Numbers agree within
-    :data:`TOLERANCE`, all other answers exactly.
+    A run is reproduced bit for bit only if it trained alone and on the same processor; otherwise it
+    may differ by rounding. Numbers must agree within :data:`TOLERANCE`, other answers exactly.
     """
     if hashlib.sha256(blob).hexdigest() == record.result.get("predictions"):
         return True

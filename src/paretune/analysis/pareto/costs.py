@@ -1,16 +1,16 @@
-"""What a cell costs, as numbers: what the front and the recommendation weigh quality against."""
+"""The cost of a cell on each axis, as the Pareto front and the recommendation need it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.store.record import Record
+from paretune.store.record import Contradiction, Measurements, Record
 from paretune.study import Run
 
 Axis = Literal["memory", "time", "step", "parameters", "saved", "inference"]
@@ -23,22 +23,29 @@ AXIS_TITLES: dict[Axis, str] = {
     "saved": "saved bytes",
     "inference": "inference time per example",
 }
-"""``time`` is the median step of the solo measurement times the steps that the final seeds took."""
+"""``time`` is the median step of the solo measurement times the steps of the final seeds."""
 
-_PLACES: dict[str, tuple[str, ...]] = {
-    "memory": ("phases", "train", "peak_bytes"),
-    "step": ("step_seconds", "median"),
-    "saved": ("saved_bytes",),
-    "inference": ("inference", "unmerged_seconds_per_example"),
+_MEASURED: dict[Axis, Callable[[Record], float | None]] = {
+    "memory": lambda record: record.peak_bytes,
+    "step": lambda record: record.median_step_seconds,
+    "saved": lambda record: record.measured.get("saved_bytes"),
+    "inference": lambda record: _inference_seconds(record.measured),
 }
+
+CONTRADICTION_RATIO = 2.0
+"""A solo step that is slower than the study's own steps by more than this is contradicted."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """A cost and the standard error that was measured with it; 0 where there was no spread.
+    """A cost with its standard error.
 
-    ``measurements`` solo measurements, each in a fresh process; 0 for what is counted, not measured
-    (trained parameters). ``seeds`` took part where the cost depends on them (``time``).
+    Attributes:
+        value: in bytes, seconds or parameters.
+        standard_error: 0 if there was one measurement without a spread.
+        measurements: solo measurements, each in a fresh process; 0 for what is counted instead
+            (trained parameters).
+        seeds: number of seeds on which the cost depends (``time``).
     """
 
     value: float
@@ -48,11 +55,11 @@ class CostEstimate:
 
 
 def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
-    """The cell's cost on one axis; None where it is not known.
+    """The cell's cost on one axis; None if it is unknown, or if the cell has no model.
 
-    Several measurements give the error of their mean. The median of one step measurement has that
-    of a median, from its quartiles as if steps were normal: 1.2533 (q3 - q1) / 1.349 / sqrt(n).
-    Baselines without a model have no cost here: they train none.
+    Several measurements give the standard error of their mean. The median of one step measurement
+    has that of a median, from its quartiles as if steps were normal:
+    1.2533 (q3 - q1) / 1.349 / sqrt(n).
     """
     if cell.model == NO_MODEL:
         return None
@@ -61,100 +68,96 @@ def estimate_cost(cell: Cell, axis: Axis) -> CostEstimate | None:
         return None if count is None else CostEstimate(count, measurements=0)
     if axis == "time":
         return _training_time(cell)
-    found = [v for v in (value_at(r.measured, _PLACES[axis]) for r in cell.cost) if v is not None]
-    if not found:
+    read = _MEASURED[axis]
+    values = [float(value) for record in cell.cost if (value := read(record)) is not None]
+    if not values:
         return None
     error = 0.0
-    if len(found) > 1:
-        error = float(np.std(found, ddof=1)) / math.sqrt(len(found))
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     elif axis == "step":
         error = _error_of_median(cell)
-    return CostEstimate(float(np.mean(found)), error, len(found))
+    return CostEstimate(float(np.mean(values)), error, len(values))
 
 
 def count_trained_parameters(cell: Cell) -> float | None:
-    """How many numbers training moves; None where no run has told it yet."""
+    """Trained parameters of a cell; None if no run has ended."""
     for record in (*cell.final, *cell.cost, *cell.tuning):
-        count = record.result.get("trained_parameters")
+        count = record.trained_parameters
         count = record.measured.get("trained_parameters") if count is None else count
         if count is not None:
             return float(count)
     return None
 
 
-def value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
-    """The number at ``key`` in a record's measurements; None where there is none."""
-    place: Any = measured
-    for part in key:
-        place = place.get(part) if isinstance(place, Mapping) else None
-    return None if place is None else float(place)
-
-
-CONTRADICTION_RATIO = 2.0
-"""A solo step this many times what the study's own steps were is no figure of the method."""
-
-
 def find_contradiction(
-    measured: Mapping[str, Any], run: Run, own: Iterable[Record]
-) -> dict[str, float | int] | None:
-    """What the study's own steps say against the step of a solo measurement; None: nothing.
+    measured: Measurements, run: Run, cell_records: Iterable[Record]
+) -> Contradiction | None:
+    """Whether the study's own steps contradict the step of a solo measurement; None if not.
 
-    The solo batch holds the longest examples, so an own step is reckoned up by tokens, and by
-    threads where it had more. Its seconds hold evaluations too: that errs towards no contradiction.
-    Only slower solo steps contradict: alone and with all processors they cannot be slower, while
-    runs beside one another, or on a busy machine, may well be.
+    The solo batch holds the longest examples, so own steps are scaled by tokens, and by threads if
+    they had more. Their seconds include evaluation, which makes a contradiction less likely. Only
+    slower solo steps contradict: alone and with all processors they cannot be slower, while own
+    steps may be, beside other runs or on a busy machine.
 
     Args:
-        measured: of the solo measurement.
+        measured: the solo measurement.
         run: that was measured.
-        own: ended runs of its cell. Those that shared passes, or went on from kept activations, or
-            ran elsewhere, say nothing.
-
-    Returns:
-        ``own_step_seconds`` (reckoned up), ``runs`` they are the median of, ``ratio``.
+        cell_records: ended runs of its cell. Runs of a fleet, with cached activations, or on
+            another machine are ignored.
     """
-    step = value_at(measured, ("step_seconds", "median"))
-    tokens, mean = (value_at(measured, (f"{which}batch_tokens",)) for which in ("", "mean_"))
-    if step is None or not tokens or not mean:
+    step = measured.get("step_seconds")
+    tokens, mean_tokens = measured.get("batch_tokens"), measured.get("mean_batch_tokens")
+    if step is None or not tokens or not mean_tokens:
         return None
-    found = []
-    for record in own:
-        seconds = value_at(record.measured, ("wall_seconds", "train"))
-        steps = record.result.get("steps")
-        alone = record.measured.get("kept_activations") is False and "fleet" not in record.measured
+    own_steps = []
+    for record in cell_records:
+        seconds, steps = record.train_seconds, record.steps
+        other = record.measured
+        alone = other.get("kept_activations") is False and "fleet" not in other
         if not (seconds and steps and alone and record.run.training == run.training):
             continue
-        if _machine(record.measured) == _machine(measured):
-            both = (record.measured, measured)
-            before, now = (value_at(one, ("environment", "threads")) or 1.0 for one in both)
-            found.append(seconds / steps * max(1.0, before / now))
-    if not found:
+        if _machine_of(other) == _machine_of(measured):
+            own_steps.append(seconds / steps * max(1.0, _threads_of(other) / _threads_of(measured)))
+    if not own_steps:
         return None
-    expected = float(np.median(found)) * tokens / mean
-    if step <= CONTRADICTION_RATIO * expected:
+    expected = float(np.median(own_steps)) * tokens / mean_tokens
+    if step["median"] <= CONTRADICTION_RATIO * expected:
         return None
-    return {"own_step_seconds": expected, "runs": len(found), "ratio": step / expected}
+    return {
+        "own_step_seconds": expected,
+        "runs": len(own_steps),
+        "ratio": step["median"] / expected,
+    }
 
 
-def _machine(measured: Mapping[str, Any]) -> tuple[Any, ...]:
-    given: Any = measured.get("environment") or {}
-    return tuple(given.get(key) for key in ("system", "processor", "device", "device_name"))
+def _machine_of(measured: Measurements) -> tuple[Any, ...]:
+    environment = measured.get("environment", {})
+    return tuple(environment.get(key) for key in ("system", "processor", "device", "device_name"))
+
+
+def _threads_of(measured: Measurements) -> float:
+    return float(measured.get("environment", {}).get("threads") or 1.0)
+
+
+def _inference_seconds(measured: Measurements) -> float | None:
+    inference = measured.get("inference")
+    return inference["unmerged_seconds_per_example"] if inference else None
 
 
 def _training_time(cell: Cell) -> CostEstimate | None:
     step = estimate_cost(cell, "step")
-    steps = [float(r.result["steps"]) for r in cell.final if r.result.get("steps")]
+    steps = [float(record.steps) for record in cell.final if record.steps]
     if step is None or not steps:
         return None
     mean = float(np.mean(steps))
-    of_seeds = float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) if len(steps) > 1 else 0.0
-    error = math.hypot(step.standard_error * mean, step.value * of_seeds)
+    seed_error = float(np.std(steps, ddof=1)) / math.sqrt(len(steps)) if len(steps) > 1 else 0.0
+    error = math.hypot(step.standard_error * mean, step.value * seed_error)
     return CostEstimate(step.value * mean, error, step.measurements, len(steps))
 
 
 def _error_of_median(cell: Cell) -> float:
-    (one,) = (r for r in cell.cost if value_at(r.measured, _PLACES["step"]) is not None)
-    q1, q3, n = (value_at(one.measured, ("step_seconds", name)) for name in ("q1", "q3", "n"))
-    if q1 is None or q3 is None or not n:
+    (step,) = (s for record in cell.cost if (s := record.measured.get("step_seconds")))
+    if not step.get("n"):
         return 0.0
-    return 1.2533 * (q3 - q1) / 1.349 / math.sqrt(n)
+    return 1.2533 * (step["q3"] - step["q1"]) / 1.349 / math.sqrt(step["n"])

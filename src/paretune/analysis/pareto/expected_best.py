@@ -1,4 +1,4 @@
-"""The best score to be expected of a method, against how many learning rates it may try.
+"""The expected best score of a method as a function of the number of learning rates tried.
 
 Dodge, Gururangan, Card, Schwartz and Smith (2019, "Show Your Work", arXiv:1909.03004): if n rates
 are drawn from those that were tried, whose scores in order are v_1 <= ... <= v_N, the expected
@@ -6,9 +6,10 @@ best of them is::
 
     sum_i v_i ((i / N)^n - ((i - 1) / N)^n)
 
-Ours were no draw but a range that suits the method, the same number for each; so it says what fewer
-trials of the same range would have given on average, and nothing of n > N. Scores are of the
-selection parts, by the tuning seed: the best of them is flattered, and is not the score on test.
+Here rates are not drawn but cover a range that suits the method, the same number for each. So the
+formula says what fewer trials of that range would have given on average, and nothing about n > N.
+Scores are of the selection parts, with the tuning seed: the best of them is optimistically biased,
+and is not the test score.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ from paretune.analysis.statistics.score_interval import (
     bootstrap_variance,
 )
 from paretune.metrics import Array
-from paretune.store.record import UNSCORED_RESULTS, Record
+from paretune.store.record import Record
 
 
 @dataclass(frozen=True)
 class ExpectedBest:
-    """The expected best score of ``trials`` rates; ``seconds`` of training that they took.
+    """The expected best score of some trials.
 
-    ``expected`` speaks of the examples of the selection parts, with one seed. ``seconds`` is None
-    where it was not measured; runs that trained beside others count as long as they took.
+    Attributes:
+        trials: number of learning rates.
+        expected: over the examples of the selection parts, with one seed.
+        seconds: of training; None if not measured. Runs beside others count with their duration.
     """
 
     trials: int
@@ -46,9 +49,12 @@ class ExpectedBest:
 
 @dataclass(frozen=True)
 class RateScore:
-    """One rate on trial: its mean score over folds, and the draws of that; over how many examples.
+    """The score of one learning rate that was tried.
 
-    Shapes: ``draws`` (DRAWS,), or (1,) where every fold was lost.
+    Attributes:
+        estimate: mean over folds.
+        draws: (DRAWS,) bootstrap draws of the mean, or (1,) if every fold failed.
+        examples: number of examples of all folds.
     """
 
     estimate: float
@@ -56,17 +62,16 @@ class RateScore:
     examples: int
 
     def interval(self, metric: str) -> Interval | None:
-        """Over the examples of the selection parts, one seed; None where every fold was lost."""
+        """Over the examples of the selection parts, one seed; None if every fold failed."""
         if not self.examples:
             return None
         return _interval(np.array([self.estimate]), self.draws[None], 1, self.examples, metric)
 
 
 def score_rates(tuning: Sequence[Record], metric: str) -> dict[float, RateScore | None]:
-    """Every rate on trial, as it was first tried; None where a trial's answers are not stored.
+    """The score of every rate, in the order of the records; None without stored answers.
 
-    A trial that diverged or did not fit has the lowest score there is; None too where that is minus
-    infinity.
+    A run that diverged or did not fit has the metric's lowest score; None if that is minus infinity.
     """
     by_rate: dict[float, list[Record]] = {}
     for record in tuning:
@@ -78,64 +83,62 @@ def score_rates(tuning: Sequence[Record], metric: str) -> dict[float, RateScore 
 def expected_best_scores(
     tuning: Sequence[Record], metric: str, trials: Mapping[float, RateScore | None] | None = None
 ) -> tuple[ExpectedBest, ...]:
-    """For one to all of the rates that were tried; empty where fewer than two were.
-
-    Empty too where a trial's answers are not stored.
+    """For one to all of the rates; empty if fewer than two were tried, or if answers are missing.
 
     Args:
-        tuning: the runs on trial.
+        tuning: runs of the trials.
         metric: by which they are scored.
-        trials: what :func:`score_rates` says of them, where that is known already.
+        trials: :func:`score_rates` of the runs, if it was computed before.
     """
-    known = score_rates(tuning, metric) if trials is None else trials
-    there = [trial for trial in known.values() if trial is not None]
-    if len(there) < 2 or len(there) < len(known):
+    by_rate = score_rates(tuning, metric) if trials is None else trials
+    scores = [score for score in by_rate.values() if score is not None]
+    if len(scores) < 2 or len(scores) < len(by_rate):
         return ()
-    estimates = np.array([trial.estimate for trial in there])
-    longest = max(len(trial.draws) for trial in there)
-    draws = np.stack([np.broadcast_to(trial.draws, longest) for trial in there])
-    examples = max(trial.examples for trial in there)
+    estimates = np.array([score.estimate for score in scores])
+    num_draws = max(len(score.draws) for score in scores)
+    draws = np.stack([np.broadcast_to(score.draws, num_draws) for score in scores])
+    examples = max(score.examples for score in scores)
     if not examples:
         return ()
-    seconds = _seconds(tuning, len(there))
+    seconds = _mean_seconds(tuning, len(scores))
     return tuple(
         ExpectedBest(
             trials=n,
             expected=_interval(estimates, draws, n, examples, metric),
             seconds=None if seconds is None else n * seconds,
         )
-        for n in range(1, len(there) + 1)
+        for n in range(1, len(scores) + 1)
     )
 
 
 def expected_maximum(values: Array, n: int) -> Array:
     """The formula above, over the first axis of ``values`` (N, ...)."""
     total = len(values)
-    upto = (np.arange(total + 1) / total) ** n
-    return np.asarray(np.tensordot(np.diff(upto), np.sort(values, axis=0), axes=1))
+    cumulative = (np.arange(total + 1) / total) ** n
+    return np.asarray(np.tensordot(np.diff(cumulative), np.sort(values, axis=0), axes=1))
 
 
 def _score_rate(records: Sequence[Record], metric: str) -> RateScore | None:
-    worst = metrics.get(metric).lowest
+    lowest = metrics.get(metric).lowest
     estimates, draws, examples = [], [], 0
     for record in records:
-        if record.outcome in UNSCORED_RESULTS:
-            if not math.isfinite(worst):
+        if record.is_lost:
+            if not math.isfinite(lowest):
                 return None
-            estimates.append(worst)
-            draws.append(np.full(1, worst))
+            estimates.append(lowest)
+            draws.append(np.full(1, lowest))
         elif "selection" in record.predictions:
-            found = bootstrap_score([record.predictions["selection"]], metric)
-            spread = float(found.draws.var(ddof=1))
-            wider = math.sqrt(bootstrap_variance(found, found.draws) / spread) if spread else 1.0
-            estimates.append(found.estimate)
-            draws.append(found.estimate + wider * (found.draws - found.estimate))
-            examples += len(found.uid)
+            score = bootstrap_score([record.predictions["selection"]], metric)
+            spread = float(score.draws.var(ddof=1))
+            factor = math.sqrt(bootstrap_variance(score, score.draws) / spread) if spread else 1.0
+            estimates.append(score.estimate)
+            draws.append(score.estimate + factor * (score.draws - score.estimate))
+            examples += len(score.uid)
         else:
             return None
-    longest = max(len(one) for one in draws)
-    whole = [np.broadcast_to(one, longest) for one in draws]
-    return RateScore(float(np.mean(estimates)), np.mean(whole, axis=0), examples)
+    num_draws = max(len(fold) for fold in draws)
+    same_length = [np.broadcast_to(fold, num_draws) for fold in draws]
+    return RateScore(float(np.mean(estimates)), np.mean(same_length, axis=0), examples)
 
 
 def _interval(estimates: Array, draws: Array, n: int, examples: int, metric: str) -> Interval:
@@ -154,8 +157,7 @@ def _interval(estimates: Array, draws: Array, n: int, examples: int, metric: str
     )
 
 
-def _seconds(tuning: Sequence[Record], rates: int) -> float | None:
+def _mean_seconds(tuning: Sequence[Record], rates: int) -> float | None:
     """Mean seconds of training of a rate, all its folds together."""
-    found = [record.measured.get("wall_seconds", {}).get("train") for record in tuning]
-    known = [float(seconds) for seconds in found if seconds is not None]
+    known = [seconds for record in tuning if (seconds := record.train_seconds) is not None]
     return sum(known) / rates if known and len(known) == len(tuning) else None

@@ -1,24 +1,24 @@
-"""Which configuration to take: the cheapest that the best inside the budget is not clearly above.
+"""Which configuration to use: the cheapest that is not clearly worse than the best in the budget.
 
-The rule, for one task. Configurations are models x methods; seeds that were lost count
-(:mod:`paretune.analysis.score_with_failures`); what is clear between two is decided elsewhere, for
-every output alike (:mod:`paretune.analysis.pairwise_comparisons`).
+The rule, for one task. Configurations are models x methods; failed seeds count
+(:mod:`paretune.analysis.score_with_failures`); what is clear between two is decided once for all
+outputs (:mod:`paretune.analysis.pairwise_comparisons`).
 
-0. Nothing is taken that scores no more than one answer for every example
-   (:func:`~paretune.analysis.learning_check.best_trivial_score`), no constant answer, no
-   untranslated source, and nothing of which half of the seeds or more answer a constant.
-1. A configuration may be taken if it is clearly above every baseline (none missing) and inside the
-   budget; a cost that was not measured is not inside.
-2. Of these the best is the one of the highest score; those that it is clearly above are out. Where
-   ``within`` is given, out are instead those whose estimated loss to the best is larger.
-3. Of what is left, the cheapest by the chosen cost is taken; a cost that is not known comes last.
-4. If nothing inside the budget is clearly above every baseline, a guess is taken and called so: of
-   those that score higher than all of their baselines the highest (with ``within``, by step 2
-   and 3).
-5. If nothing scores higher than its baselines, the baseline of the highest score is taken (with
-   ``within``, by step 2 and 3).
+0. Nothing is recommended that does not exceed the trivial score
+   (:func:`~paretune.analysis.learning_check.best_trivial_score`), no trivial baseline, and nothing
+   of which at least half of the seeds are constant.
+1. A configuration may be recommended if it is clearly above every baseline (none missing) and
+   within the budget; a cost that was not measured is not within it.
+2. Of these the best has the highest score; those that it is clearly above are out. With
+   ``max_loss_points``, those are out instead whose estimated loss against the best is larger.
+3. Of the rest, the cheapest on ``cost_axis`` is recommended; an unknown cost comes last.
+4. If nothing within the budget is clearly above every baseline, the recommendation is a guess: of
+   the methods that score higher than all of their baselines the highest (with
+   ``max_loss_points``, by steps 2 and 3).
+5. If no method scores higher than its baselines, the baseline with the highest score is
+   recommended (with ``max_loss_points``, by steps 2 and 3).
 
-No clear difference is no proof of being equal: the loss is given with its interval.
+The absence of a clear difference does not prove equality: the loss is reported with its interval.
 """
 
 from __future__ import annotations
@@ -54,14 +54,18 @@ from paretune.analysis.statistics.score_interval import (
 )
 
 MODEL_FREE = ("majority", "copy_source", "tfidf", "gradient_boosting")
+"""Baselines without a model, simplest first: the order between equal scores."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent: no more than ``limits`` on their axes (bytes, seconds, counts).
+    """Limits on costs and on the loss of score.
 
-    ``max_loss_points`` is how much of the score may be given up, in points: hundredths of what the
-    metric can come up to. ``cost_axis`` is the cost that decides what is cheap.
+    Attributes:
+        limits: highest cost by axis (bytes, seconds, counts).
+        max_loss_points: how much of the score may be given up, in hundredths of the metric's
+            highest value.
+        cost_axis: the cost to minimise.
     """
 
     limits: Mapping[Axis, float] = field(default_factory=dict)
@@ -71,10 +75,17 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A configuration with its score, lost seeds counted, its costs, and how it fits the budget.
+    """A configuration with its score, its costs, and how it fits the budget.
 
-    ``exceeded`` are the limits that it exceeds, ``unmeasured`` those whose cost was not measured.
-    ``verdict`` is None for baselines that need no model.
+    Attributes:
+        cell: of the configuration.
+        quality: its score with failures.
+        interval: of the score.
+        costs: known costs by axis.
+        failed_seeds: number of seeds that count with the lowest score.
+        verdict: compared with its baselines; None for baselines without a model.
+        exceeded: limits that its cost exceeds.
+        unmeasured: limits whose cost was not measured.
     """
 
     cell: Cell
@@ -88,26 +99,30 @@ class Candidate:
 
     @property
     def within_budget(self) -> bool:
-        """Inside the budget, as far as everything was measured that is limited."""
+        """Whether all limited costs were measured and are within their limits."""
         return not self.exceeded and not self.unmeasured
 
     @property
     def clear(self) -> bool:
-        """A method that is clearly above every baseline."""
+        """Whether it is a method that is clearly above every baseline."""
         return not self.cell.baseline and self.verdict is not None and self.verdict.above_all
 
     @property
     def outscores_baselines(self) -> bool:
-        """A method that scores higher than each of its baselines, clearly or not."""
-        against = self.verdict.comparisons if self.verdict else ()
-        return bool(against) and all(one.difference.estimate > 0 for one in against)
+        """Whether it scores higher than each of its baselines, clearly or not."""
+        comparisons = self.verdict.comparisons if self.verdict else ()
+        return bool(comparisons) and all(c.difference.estimate > 0 for c in comparisons)
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """A configuration beside the one that was taken: its score minus the taken one's.
+    """A configuration compared with the recommended one.
 
-    ``p`` is corrected (Holm) where the two are a pair. ``sample_size`` would decide them.
+    Attributes:
+        candidate: the configuration.
+        difference: its score minus that of the recommended one.
+        p: p-value, corrected (Holm) if the two form a pair.
+        sample_size: that would decide between them.
     """
 
     candidate: Candidate
@@ -117,7 +132,7 @@ class Alternative:
 
     @property
     def clear(self) -> bool:
-        """Whether the difference is more than chance."""
+        """Whether the difference is significant."""
         return self.p < ALPHA
 
 
@@ -126,20 +141,27 @@ RecommendationKind = Literal["method", "guess", "baseline", "none"]
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to take on one task. ``chosen`` is None where nothing can be.
+    """What to use for one task.
 
-    ``kind``: ``method``, ``guess`` (a method that scores higher than its baselines, not clearly),
-    ``baseline`` or ``none``.
-    ``best`` is the highest inside the budget, ``best_alternative`` its score beside the chosen
-    one's (None where they are the same), ``considered`` how many the choice was among.
-    ``outside_budget`` is the highest clear one outside the budget, if it scores higher than the
-    chosen.
-    ``hardest_comparison`` is, of a guess, the chosen one beside the baseline that is hardest to
-    tell from it (``hardest_baseline``).
-    ``missing`` are baselines that are not there yet and keep a method from being clear; then
-    nothing is chosen. ``unmeasured_candidates``: clear methods of which a limited cost was not
-    measured. ``unfinished``: cells of which final runs are still to come. ``trivial_score`` and
-    ``collapsed_cells``: what a score must exceed, and what training left constant.
+    Attributes:
+        task: key of the task.
+        budget: that was given.
+        kind: ``method``, ``guess`` (a method that scores higher than its baselines, not clearly),
+            ``baseline`` or ``none``.
+        chosen: the recommended configuration, if any.
+        best: the highest score within the budget.
+        best_alternative: ``best`` compared with ``chosen``; None if they are the same.
+        considered: number of configurations from which it was chosen.
+        outside_budget: the highest clear one outside the budget, if it scores higher.
+        hardest_comparison: of a guess, compared with the baseline of the largest p-value.
+        hardest_baseline: the name of that baseline.
+        missing: baselines without a score that keep a method from being clear; then nothing is
+            chosen.
+        unmeasured_candidates: clear methods of which a limited cost was not measured.
+        unfinished: cells with final runs still to come.
+        candidates: all configurations with a score.
+        trivial_score: that must be exceeded.
+        collapsed_cells: methods that training left constant.
     """
 
     task: str
@@ -165,32 +187,31 @@ def recommend(
     budget: Budget | None = None,
     comparisons: PairwiseComparisons | None = None,
 ) -> Recommendation:
-    """What to take of one task's cells, by the rule above.
+    """Recommend a configuration by the rule above.
 
     Args:
-        cells: those of the task.
-        budget: none by default.
-        comparisons: what is clear between them, where that is known already.
+        cells: of one task.
+        budget: without limits by default.
+        comparisons: of all pairs of the cells, if they were computed before.
     """
     budget, comparisons = budget or Budget(), comparisons or PairwiseComparisons(cells)
-    found = list_candidates(cells, budget, comparisons)
-    floor = best_trivial_score(cells)
-    worth = [c for c in found if _is_worth_taking(c, floor)]
-    clear = [c for c in worth if c.clear]
-    waiting = [c.verdict for c in found if not c.cell.baseline and c.verdict and not clear]
-    missing = [n for v in waiting if v.standing in ("above", "none") for n in v.missing]
-    kind, pool = _pool(worth, missing)
+    candidates = list_candidates(cells, budget, comparisons)
+    trivial_score = best_trivial_score(cells)
+    useful = [c for c in candidates if _is_useful(c, trivial_score)]
+    clear = [c for c in useful if c.clear]
+    missing = [] if clear else _missing_baselines(candidates)
+    kind, pool = _select_pool(useful, missing)
     best = max(pool, key=lambda c: c.interval.estimate) if pool else None
     chosen = best
     if best and (kind == "method" or budget.max_loss_points is not None):
-        left = _not_ruled_out(best, pool, budget, comparisons)
-        chosen = min(left, key=lambda c: _cheapness_key(c, budget))
+        remaining = _not_ruled_out(best, pool, budget, comparisons)
+        chosen = min(remaining, key=lambda c: _cheapness_key(c, budget))
     outside = max(
         (c for c in clear if not c.within_budget), key=lambda c: c.interval.estimate, default=None
     )
     higher = chosen and outside and outside.interval.estimate > chosen.interval.estimate
     hardest, baseline = (
-        _hardest_baseline(chosen, found) if chosen and kind == "guess" else (None, "")
+        _hardest_baseline(chosen, candidates) if chosen and kind == "guess" else (None, "")
     )
     return Recommendation(
         task=cells[0].task if cells else "",
@@ -210,8 +231,8 @@ def recommend(
         missing=tuple(dict.fromkeys(missing)),
         unmeasured_candidates=tuple(c for c in clear if c.unmeasured and not c.exceeded),
         unfinished=tuple(c for c in cells if not c.finished),
-        candidates=tuple(found),
-        trivial_score=floor,
+        candidates=tuple(candidates),
+        trivial_score=trivial_score,
         collapsed_cells=find_collapsed_cells(cells),
     )
 
@@ -219,41 +240,47 @@ def recommend(
 def list_candidates(
     cells: Sequence[Cell], budget: Budget, comparisons: PairwiseComparisons
 ) -> list[Candidate]:
-    """Every cell with a score on the examples that most of them answered."""
-    names = {f"{c.model}\n{c.method}": c for c in cells}
-    scores = keep_comparable((name, score_with_failures(cell)) for name, cell in names.items())
-    return [_candidate(names[name], found, budget, comparisons) for name, found in scores.items()]
+    """Every cell with a score on the same examples as most of them."""
+    named = {f"{c.model}\n{c.method}": c for c in cells}
+    scores = keep_comparable((name, score_with_failures(cell)) for name, cell in named.items())
+    return [_make_candidate(named[n], score, budget, comparisons) for n, score in scores.items()]
 
 
-def _candidate(
-    cell: Cell, found: BootstrapScore, budget: Budget, decided: PairwiseComparisons
+def _make_candidate(
+    cell: Cell, score: BootstrapScore, budget: Budget, comparisons: PairwiseComparisons
 ) -> Candidate:
     costs = {axis: cost for axis in AXES if (cost := estimate_cost(cell, axis)) is not None}
     limits = budget.limits if cell.model != NO_MODEL else {}
     return Candidate(
         cell=cell,
-        quality=found,
-        interval=confidence_interval(found),
+        quality=score,
+        interval=confidence_interval(score),
         costs=costs,
         failed_seeds=count_failed_seeds(cell),
-        verdict=decided.verdict(cell),
-        exceeded=tuple(a for a, most in limits.items() if a in costs and costs[a].value > most),
+        verdict=comparisons.verdict(cell),
+        exceeded=tuple(a for a, limit in limits.items() if a in costs and costs[a].value > limit),
         unmeasured=tuple(a for a in limits if a not in costs),
     )
 
 
-def _is_worth_taking(candidate: Candidate, floor: TrivialScore | None) -> bool:
+def _missing_baselines(candidates: Sequence[Candidate]) -> list[str]:
+    """Baselines without a score that may keep a method from being clear."""
+    verdicts = [c.verdict for c in candidates if not c.cell.baseline and c.verdict]
+    return [name for v in verdicts if v.standing in ("above", "none") for name in v.missing]
+
+
+def _is_useful(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
     """Step 0."""
     if candidate.cell.name in TRIVIAL_BASELINES or is_mostly_collapsed(candidate.cell):
         return False
-    return floor is None or candidate.interval.estimate > floor.value + 1e-9
+    return trivial_score is None or candidate.interval.estimate > trivial_score.value + 1e-9
 
 
-def _pool(
-    worth: Sequence[Candidate], missing: Sequence[str]
+def _select_pool(
+    useful: Sequence[Candidate], missing: Sequence[str]
 ) -> tuple[RecommendationKind, list[Candidate]]:
-    """What the choice is among, by steps 1, 4 and 5."""
-    inside = [c for c in worth if c.within_budget]
+    """The configurations from which to choose, by steps 1, 4 and 5."""
+    inside = [c for c in useful if c.within_budget]
     if pool := [c for c in inside if c.clear]:
         return "method", pool
     if missing:
@@ -265,21 +292,21 @@ def _pool(
 
 
 def _not_ruled_out(
-    best: Candidate, pool: Sequence[Candidate], budget: Budget, decided: PairwiseComparisons
+    best: Candidate, pool: Sequence[Candidate], budget: Budget, comparisons: PairwiseComparisons
 ) -> list[Candidate]:
-    """Step 2: the best, and those that it does not rule out."""
+    """Step 2: the best, and those that are not out."""
     others = [c for c in pool if c is not best]
     if budget.max_loss_points is not None:
-        most = budget.max_loss_points * (best.quality.highest / 100)
+        max_loss = budget.max_loss_points * (best.quality.highest / 100)
         losses = [best.interval.estimate - c.interval.estimate for c in others]
-        near = [c for c, loss in zip(others, losses, strict=True) if loss <= most + 1e-12]
+        near = [c for c, loss in zip(others, losses, strict=True) if loss <= max_loss + 1e-12]
         return [best, *near]
-    below = decided.find_clearly_below(best.cell, [c.cell for c in others])
+    below = comparisons.find_clearly_below(best.cell, [c.cell for c in others])
     return [best, *(c for c in others if c.cell not in below)]
 
 
 def _cheapness_key(candidate: Candidate, budget: Budget) -> tuple[int, int, float, float]:
-    """What sorts by cheapness: no model, then the known costs, then the unknown."""
+    """Sort key by cheapness: no model, then known costs, then unknown."""
     estimate = -candidate.interval.estimate
     if candidate.cell.model == NO_MODEL:
         return 0, 0, estimate, float(MODEL_FREE.index(candidate.cell.name))
@@ -288,30 +315,31 @@ def _cheapness_key(candidate: Candidate, budget: Budget) -> tuple[int, int, floa
 
 
 def _compare_with_chosen(
-    other: Candidate, chosen: Candidate, decided: PairwiseComparisons
+    other: Candidate, chosen: Candidate, comparisons: PairwiseComparisons
 ) -> Alternative:
-    pair = decided.compare(other.cell, chosen.cell)
+    pair = comparisons.compare(other.cell, chosen.cell)
     difference = pair.difference if pair else conservative_difference(other.quality, chosen.quality)
-    once = (other.cell.deterministic, chosen.cell.deterministic)
+    deterministic = (other.cell.deterministic, chosen.cell.deterministic)
     level = ALPHA / pair.family if pair else ALPHA
-    more = estimate_sample_size(other.quality, chosen.quality, once, level)
-    return Alternative(other, difference, pair.p_holm if pair else difference.p, more)
+    size = estimate_sample_size(other.quality, chosen.quality, deterministic, level)
+    return Alternative(other, difference, pair.p_holm if pair else difference.p, size)
 
 
 def _hardest_baseline(
-    chosen: Candidate, found: Sequence[Candidate]
+    chosen: Candidate, candidates: Sequence[Candidate]
 ) -> tuple[Alternative | None, str]:
-    """A guess beside the baseline that is hardest to tell from it, and that baseline."""
-    against = chosen.verdict.comparisons if chosen.verdict else ()
-    hardest = max(against, key=lambda one: (one.p_holm, one.baseline), default=None)
+    """A guess compared with the baseline of the largest p-value, and that baseline's name."""
+    comparisons = chosen.verdict.comparisons if chosen.verdict else ()
+    hardest = max(comparisons, key=lambda c: (c.p_holm, c.baseline), default=None)
     if hardest is None:
         return None, ""
-    beside = next(
+    baseline = next(
         c
-        for c in found
+        for c in candidates
         if c.cell.method == hardest.baseline and c.cell.model in (NO_MODEL, chosen.cell.model)
     )
-    # What Holm's correction leaves for the hardest of k is between 0.05 / k and 0.05.
-    once = (chosen.cell.deterministic, beside.cell.deterministic)
-    more = estimate_sample_size(chosen.quality, beside.quality, once, ALPHA / len(against))
-    return Alternative(chosen, hardest.difference, hardest.p_holm, more), hardest.baseline
+    # Holm's correction leaves the hardest of k a level between 0.05 / k and 0.05.
+    level = ALPHA / len(comparisons)
+    deterministic = (chosen.cell.deterministic, baseline.cell.deterministic)
+    size = estimate_sample_size(chosen.quality, baseline.quality, deterministic, level)
+    return Alternative(chosen, hardest.difference, hardest.p_holm, size), hardest.baseline

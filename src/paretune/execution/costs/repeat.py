@@ -8,10 +8,11 @@ it is kept together with what contradicts it, for the report to show.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from paretune.store import Claim, Storage
 from paretune.store.canonical_json import to_canonical_json
+from paretune.store.record import Measurements
 from paretune.training.job import Outcome
 
 REPEAT_PREFIX = "again/"
@@ -25,7 +26,7 @@ def needs_repeat(store: Storage, study_hash: str, claim: Claim, outcome: Outcome
     key = f"{REPEAT_PREFIX}{claim.run_id}"
     stored = store.get_setting(key)
     cell = [r for r in store.load_records(study_hash) if r.run.cell == claim.run.cell]
-    contradicted = find_contradiction(outcome.measured, claim.run, cell)
+    contradicted = find_contradiction(cast(Measurements, outcome.measured), claim.run, cell)
     if contradicted and stored is None:
         store.set_setting(key, to_canonical_json(dict(outcome.measured), "measured"))
         return True
@@ -35,7 +36,7 @@ def needs_repeat(store: Storage, study_hash: str, claim: Claim, outcome: Outcome
         outcome.measured.clear()
         outcome.measured.update(faster)
         outcome.measured["measured_again"] = {"other_step_seconds": _step_seconds(slower)}
-        contradicted = find_contradiction(outcome.measured, claim.run, cell)
+        contradicted = find_contradiction(cast(Measurements, outcome.measured), claim.run, cell)
     if contradicted:
         outcome.measured["contradicted"] = contradicted
     return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.pareto.costs import count_trained_parameters, value_at
+from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.reporting.text.formatting import format_bytes, format_parameters, format_seconds
 from paretune.store.record import Record
 from paretune.terminal.sanitise import sanitise_line
@@ -85,8 +86,10 @@ def summarise_cost(cell: Cell) -> Cost:
     """Everything that is known of a cell's cost."""
     step = _measured(cell, ("step_seconds", "median"), format_seconds)
     if step.value is not None and len(cell.cost) == 1:
-        q1, q3 = (value_at(cell.cost[0].measured, ("step_seconds", q)) for q in ("q1", "q3"))
-        step = CostValue(step.value, format_seconds(step.value, q1, q3))
+        quartiles = cell.cost[0].measured["step_seconds"]
+        if quartiles is not None:
+            text = format_seconds(step.value, quartiles["q1"], quartiles["q3"])
+            step = CostValue(step.value, text)
     return Cost(
         memory=_measured(cell, ("phases", "train", "peak_bytes"), format_bytes),
         step=step,
@@ -103,7 +106,7 @@ def summarise_cost(cell: Cell) -> Cost:
 
 
 def _measured(cell: Cell, key: tuple[str, ...], write: Callable[[float], str]) -> CostValue:
-    found = [v for v in (value_at(r.measured, key) for r in cell.cost) if v is not None]
+    found = [v for v in (_value_at(r.measured, key) for r in cell.cost) if v is not None]
     if cell.model == NO_MODEL:
         return CostValue(None, "trains no model")
     if not found:
@@ -113,6 +116,14 @@ def _measured(cell: Cell, key: tuple[str, ...], write: Callable[[float], str]) -
         return CostValue(mean, write(mean))
     low, high = min(found), max(found)
     return CostValue(mean, f"{write(mean)} ({write(low)} to {write(high)})", low, high)
+
+
+def _value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
+    """The number under these keys, by which also reasons are stored; None without one."""
+    value: Any = measured
+    for part in key:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
 
 
 def _reason(cell: Cell, key: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL
-from paretune.analysis.pareto.costs import count_trained_parameters, value_at
+from paretune.analysis.pareto.costs import count_trained_parameters
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_interval,
@@ -91,7 +91,7 @@ def _count_from_bytes(row: Row) -> float | None:
     if not added or added[0] is None:
         return None
     for record in row.cell.cost:
-        weights_bytes = value_at(record.measured, ("components", "weights_bytes"))
+        weights_bytes = record.measured.get("components", {}).get("weights_bytes")
         if weights_bytes is not None and record.measured.get("precision") == "fp32":
             return weights_bytes / 4 - float(added[0])
     return None
