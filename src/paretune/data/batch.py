@@ -16,7 +16,7 @@ def shuffle_order(n: int, seed: int, epoch: int) -> list[int]:
 
 
 PASS_OVERHEAD_TOKENS = 40
-"""Fixed cost of a pass through a model on a CPU, in tokens (docs/log.md)."""
+"""Fixed cost of a pass through a model on a CPU, in tokens (dev/log.md)."""
 NEVER_SPLIT = 1 << 40
 """A fixed cost so large that only the micro-batch splits a batch."""
 GRADIENT_OVERHEAD_TOKENS = 64
@@ -103,7 +103,7 @@ def split_for_evaluation(lengths: Sequence[int], max_tokens: int) -> list[list[i
 
 PACKED_PASS_TOKENS = 2560
 """About the most tokens of a packed training pass on a CPU: more is no faster, and takes memory
-(docs/log.md)."""
+(dev/log.md)."""
 
 
 def split_packed(

@@ -16,7 +16,7 @@ Precision = Literal["fp32", "bf16"]
 
 MIN_CPU_WIDTH = 256
 """Hidden size from which a CPU that is fast in bf16 gains by it: below, a step is not mostly
-products (docs/log.md, 26 November 2026)."""
+products (dev/log.md, 26 November 2026)."""
 MIN_GPU_WIDTH = 768
 """The same of a GPU, where narrower layers take as long as their launch in either precision."""
 

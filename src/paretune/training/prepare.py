@@ -159,7 +159,7 @@ def _checkpoint_activations(model: Any, *, asked: bool) -> None:
 
 
 def _choose_attention(model: Any, run: Run, device: str) -> None:
-    """Eager attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (docs/log.md).
+    """Eager attention on a CPU in bf16, where it is 1.2 times as fast a step as SDPA (dev/log.md).
 
     Models that know only one kind keep it, and the plain backend keeps ``transformers``' default;
     the numbers are the same to within rounding.

@@ -6,7 +6,7 @@ paper mixes whole models; here a method's own tensors are mixed, so LoRA's updat
 the start, grows with about the share.
 
 A model that already knows the task is the case for it: training on few new examples moves it away
-from what it knew, and half of the way is often better than all of it (docs/log.md). It costs one
+from what it knew, and half of the way is often better than all of it (dev/log.md). It costs one
 evaluation of the selection part for each share, and a copy of the trained tensors.
 """
 

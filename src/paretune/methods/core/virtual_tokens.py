@@ -10,7 +10,7 @@ lengthened where the encoder is called, and the mask that the decoder is given o
 where the decoder is called. So ``generate`` sees it too, which calls the encoder once.
 
 **Where the text stands.** A prompt in front moves the text to later positions. PEFT does so, and
-encoders bear it; a small translator of absolute positions does not (docs/log.md: moved by five
+encoders bear it; a small translator of absolute positions does not (dev/log.md: moved by five
 tokens, without any prompt, Marian loses 1.3 nats a token). Where ``kept``, the text has the
 positions that it has without a prompt, and the prompt has none: it is trained, and can learn one.
 """

@@ -21,7 +21,7 @@ AttentionRole = Literal["self", "pooled", "causal", "cross"]
 each; of a target, every token to itself and those before it (``causal``), or to its source."""
 
 GROUP_OVERHEAD_SCORES = 4000
-"""Fixed cost of a group on a CPU, in scores of one head (docs/log.md)."""
+"""Fixed cost of a group on a CPU, in scores of one head (dev/log.md)."""
 GPU_GROUP_OVERHEAD_SCORES = 1 << 22
 """The same on a GPU, where every product is a launch: only huge texts are computed apart."""
 

@@ -7,7 +7,7 @@ gradient to z is softmax(z) - (1 - e) [v = y] - e / V.
 It is computed for a chunk of tokens at a time, whose logits stay in the processor's cache (Wijmans
 et al. 2024, arXiv:2411.09009, and Hsu et al. 2024, arXiv:2410.10989, do so on GPUs): the gradient
 to z is computed with the loss, multiplied by W and dropped. With a vocabulary of 8,001 it takes
-half the time of a loss over all logits, which are no part of the memory peak (docs/log.md).
+half the time of a loss over all logits, which are no part of the memory peak (dev/log.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The search is ``transformers``' own. Beams that have ended wait for the longest of their batch, so
 sentences of similar length go together, the longest first, and a batch holds so many beams that the
-matrix products are large and the waiting stays short (docs/log.md).
+matrix products are large and the waiting stays short (dev/log.md).
 """
 
 from __future__ import annotations

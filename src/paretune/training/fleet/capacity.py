@@ -15,7 +15,7 @@ COPIES = 6
 the best so far, and a copy on the way into a new formation."""
 
 MIN_RUNS_THAT_PAY = 4
-"""Where two or three fit, a CPU gains 4 % (docs/log.md): less than equal bits are worth."""
+"""Where two or three fit, a CPU gains 4 % (dev/log.md): less than equal bits are worth."""
 
 
 def fleet_key(run: Run) -> str:
