@@ -22,14 +22,6 @@ def finished(folder: Path, result=None, contents=None) -> Store:
     return store
 
 
-def test_floats_come_back_bit_for_bit(tmp_path):
-    numbers = [0.1 + 0.2, 1 / 3, 1e-308, -0.0, 5e-324, 1e22, 2.0, math.pi]
-    store = finished(tmp_path, {"outcome": "ok", "numbers": numbers, "unknown": None})
-    back = store.load_records(STUDY)[0].result
-    assert [n.hex() for n in back["numbers"]] == [n.hex() for n in numbers]
-    assert back["unknown"] is None
-
-
 @pytest.mark.parametrize(
     ("result", "message"),
     [

@@ -60,7 +60,16 @@ class Storage(Protocol):
         lease_seconds: float = 60.0,
         may_start: MayStart | None = None,
     ) -> Claim | None:
-        """Claim the first claimable run of the study, in its order; None where there is none."""
+        """Claim the first claimable run of the study, in its order; None where there is none.
+
+        Args:
+            owner: see :func:`paretune.store.owner.current_owner`.
+            study_hash: whose runs.
+            stages: only runs of these stages; None for all.
+            lease_seconds: how long the claim holds without :meth:`renew`.
+            may_start: of a run and of those that each worker executes now, in any study of the
+                storage: whether it may start beside them.
+        """
 
     def claim_matching(
         self,
@@ -91,7 +100,9 @@ class Storage(Protocol):
         measured: Mapping[str, Any],
         blobs: Mapping[str, bytes],
     ) -> None:
-        """End the run as done; ``result[name]`` becomes the sha256 of ``blobs[name]``.
+        """End the run as done, its checkpoint deleted.
+
+        ``result[name]`` becomes the sha256 of ``blobs[name]``.
 
         Raises:
             StaleClaimError: the run has passed to another worker; nothing was changed.
@@ -99,7 +110,7 @@ class Storage(Protocol):
         """
 
     def fail(self, claim: Claim, kind: str, message: str, measured: Mapping[str, Any]) -> None:
-        """End the run as failed; ``kind`` is ``error`` or ``out_of_memory``.
+        """End the run as failed, its checkpoint deleted; ``kind``: ``error``, ``out_of_memory``.
 
         Raises:
             StaleClaimError: the run has passed to another worker; nothing was changed.

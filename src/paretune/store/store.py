@@ -132,16 +132,7 @@ class Store:
         lease_seconds: float = 60.0,
         may_start: MayStart | None = None,
     ) -> Claim | None:
-        """Claim the first claimable run of the study, in its order; None where there is none.
-
-        Args:
-            owner: see :func:`paretune.store.owner.current_owner`.
-            study_hash: whose runs.
-            stages: only runs of these stages; None for all.
-            lease_seconds: how long the claim holds without :meth:`renew`.
-            may_start: of a run and of those that each worker executes now, in any study of the
-                store: whether it may start beside them.
-        """
+        """Claim the first claimable run of the study, in its order; None where there is none."""
         claimant = claims.Claimant(owner, study_hash, lease_seconds)
         with self._write() as db:
             return claims.claim_first(db, claimant, self._parse_run, stages, may_start)
@@ -177,10 +168,7 @@ class Store:
         measured: Mapping[str, Any],
         blobs: Mapping[str, bytes],
     ) -> None:
-        """End the run as done: blobs first, then result and state in one transaction.
-
-        The checkpoint is deleted.
-        """
+        """End the run as done: blobs first, then result and state in one transaction."""
         if shared := sorted(set(result) & set(blobs)):
             raise ValueError(f"result and blobs both name {', '.join(shared)}")
         to_canonical_json(dict(result), "result")

@@ -155,7 +155,10 @@ class StorageContract:
         assert not status.is_claimable and status.progress["step"] == 3
 
     def test_a_failed_run_is_recorded_and_can_be_retried(self, storage: Storage) -> None:
-        storage.fail(self.claim(storage), "error", "a defect", {"traceback": "..."})
+        claim = self.claim(storage)
+        storage.checkpoint_path(claim.run_id).write_bytes(b"state")
+        storage.fail(claim, "error", "a defect", {"traceback": "..."})
+        assert not storage.checkpoint_path(claim.run_id).exists()
         storage.fail(self.claim(storage), "out_of_memory", "too large", {})
         failed, too_large = storage.load_records(STUDY)
         assert (failed.outcome, failed.message) == ("error", "a defect")
