@@ -219,8 +219,8 @@ def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_mode
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"text": "kind"}, "features stand in the place of text"),
-        ({"kind": "pair", "text_pair": "kind"}, "features stand in the place of text_pair"),
+        ({"text": "kind"}, "features replace text"),
+        ({"kind": "pair", "text_pair": "kind"}, "features replace text_pair"),
         ({"kind": "multiple_choice"}, "features go with kind classification or regression"),
         ({"features": ["rooms", "price"]}, "not the label"),
         ({"metric": "accuracy"}, "metric accuracy is none of regression: r2, pearson, spearman"),

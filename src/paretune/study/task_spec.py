@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from paretune.objectives import Objective
 
 Label = int | float
-"""An index into the labels (or choices), or the number that a regression is to find."""
+"""An index into the labels (or choices), or the number that a regression predicts."""
 Answer = Label | str
 """A label, or the text of a translation."""
 
@@ -23,17 +23,16 @@ Answer = Label | str
 class TaskSpec(FrozenModel):
     """A built-in task by name, or the user's own files or hub dataset.
 
-    Built-in: ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for rows that
-    the paper chose itself). Own data: ``kind``, ``label``,
-    ``text`` (and ``text_pair``, or ``choices`` and the column of a ``question``), with ``train``
-    and ``test`` files or a hub ``dataset``. A table instead of texts: ``features`` in the place of
-    ``text``, and ``template``, the sentence that a row becomes (``"A house of {rooms} rooms, built
-    in {year}."``).
+    Built-in: ``name`` (and ``language``, ``source``, ``template``; ``split: paper`` for the rows
+    that the paper chose). Own data: ``kind``, ``label``, ``text`` (and ``text_pair``, or
+    ``choices`` and the column of a ``question``), with ``train`` and ``test`` files or a hub
+    ``dataset``. A table: ``features`` instead of ``text``, and ``template``, the sentence that a
+    row becomes (``"A house of {rooms} rooms, built in {year}."``).
 
     A translation: ``kind: translation`` with ``source_lang`` and ``target_lang``, which are also
     the columns (``text`` and ``label`` name others). Plain text is one file for each language:
-    ``train`` with ``train_target``, or a ``train`` to which the languages are appended, as Moses
-    has it (``corpus`` for ``corpus.sl`` and ``corpus.en``).
+    ``train`` with ``train_target``, or a ``train`` to which the languages are appended, as in Moses
+    (``corpus`` for ``corpus.sl`` and ``corpus.en``).
     """
 
     ALIASES = aliases.TASK_ALIASES
@@ -82,7 +81,7 @@ class TaskSpec(FrozenModel):
 
     @property
     def key(self) -> str:
-        """How the task is called in a study: ``boolq-sl``, ``my-topics``."""
+        """Short name for tables: ``boolq-sl``, ``my-topics``."""
         if self.languages is not None:
             return "-".join((self.name, *self.languages))
         return f"{self.name}-{self.language}" if self.language else self.name
@@ -90,7 +89,7 @@ class TaskSpec(FrozenModel):
     @field_validator("kind")
     @classmethod
     def _check_kind(cls, kind: str | None) -> str | None:
-        from paretune import objectives  # here: numpy comes with it
+        from paretune import objectives  # not at the top: it imports numpy
 
         if kind is not None and kind not in (known := objectives.own_data_names()):
             raise _not_one_of(known)
@@ -125,10 +124,10 @@ class TaskSpec(FrozenModel):
             *("kind", "text", "text_pair", "choices", "question", "features", "label", "labels"),
             *("id", "group", "test", "splits", "train_target", "test_target"),
         )
-        given = [name for name in names if getattr(self, name) is not None]
-        if given:
+        keys = [name for name in names if getattr(self, name) is not None]
+        if keys:
             raise ValueError(
-                f"{', '.join(given)} belong to a task with files of its own; "
+                f"{', '.join(keys)} belong to a task with files of its own; "
                 "add train: FILE or dataset: NAME, or remove them"
             )
 
@@ -140,9 +139,9 @@ class TaskSpec(FrozenModel):
             raise ValueError(f"source_lang and target_lang are both {self.source_lang}")
         if self.languages is not None:
             names = ("text_pair", "choices", "features", "labels", "language")
-            given = [name for name in names if getattr(self, name) is not None]
-            if given:
-                raise ValueError(f"a translation has no {', '.join(given)}; remove it")
+            keys = [name for name in names if getattr(self, name) is not None]
+            if keys:
+                raise ValueError(f"a translation has no {', '.join(keys)}; remove it")
 
     def _check_table(self) -> None:
         """Features take the place of a text."""
@@ -150,14 +149,14 @@ class TaskSpec(FrozenModel):
             return
         texts = [k for k in ("text", "text_pair", "choices") if getattr(self, k) is not None]
         if texts:
-            raise ValueError(f"features stand in the place of {', '.join(texts)}: give one of both")
+            raise ValueError(f"features replace {', '.join(texts)}: give one of the two")
         if not self.features or self.label in self.features:
             raise ValueError(
-                "features: name the columns that the label is told from, not the label"
+                "features: name the columns to predict the label from, not the label itself"
             )
 
     def _check_objective(self) -> None:
-        """Columns, languages and metric are such as the kind's objective has."""
+        """Columns, languages and metric are those of the kind's objective."""
         from paretune import metrics
 
         objective = self._objective()
