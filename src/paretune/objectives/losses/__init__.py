@@ -1,1 +1,1 @@
-"""Losses: see the modules."""
+"""Losses that are computed by kernels of their own."""
