@@ -54,7 +54,7 @@ def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path
     turned = task.model_copy(update={"source_lang": "en", "target_lang": "sl"})
     wrong = compare_directions(turned, model, ProcessCache())
     assert not right.looks_reversed and wrong.looks_reversed
-    assert wrong.as_asked == pytest.approx(right.reversed, rel=1e-5)
+    assert wrong.requested == pytest.approx(right.reversed, rel=1e-5)
     study = Study.parse(
         {
             "study": "turned",

@@ -152,5 +152,5 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
 
     monkeypatch.setattr(dry_run, "accumulate_gradients", step)
     bench = ProcessCache()
-    assert "parameters" in dry_run.take_dry_step(run, bench).said
+    assert "parameters" in dry_run.take_dry_step(run, bench).summary
     assert autocast and set(autocast) == {precision == "bf16"}

@@ -67,7 +67,7 @@ def run_dry_steps(study: Study, context: StudyContext, device: str = "cpu") -> I
         try:
             stepped = take_dry_step(run, context.caches, device)
             yield DryRun(
-                run, stepped.said, None, tuple(_find_extra_truncations(run, stepped, context))
+                run, stepped.summary, None, tuple(_find_extra_truncations(run, stepped, context))
             )
         except ParetuneError as error:
             yield DryRun(run, "", error)

@@ -1,4 +1,4 @@
-"""What a process keeps between runs: data read once, texts encoded once, a model loaded once."""
+"""Caches of a process: data read once, texts encoded once, a model loaded once."""
 
 from __future__ import annotations
 
@@ -27,16 +27,20 @@ from paretune.tasks import load_dataset as load_task
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts of a run's data; ``test`` is empty while a rate is on trial."""
+    """The three parts of a run's data; ``test`` is empty while a learning rate is tried."""
 
     train: list[Example]
     selection: list[Example]
     test: list[Example]
 
+    def named(self, part: str) -> list[Example]:
+        """The examples of ``train``, ``selection`` or ``test``."""
+        return {"train": self.train, "selection": self.selection, "test": self.test}[part]
+
 
 @dataclass
 class ProcessCache:
-    """Caches of one process. Everything in them is read-only to runs, and undone if touched."""
+    """Caches of one process; a run that changes a cached value takes its changes back."""
 
     datasets: dict[str, Dataset] = field(default_factory=dict)
     encoded: dict[tuple[Any, ...], Encoded] = field(default_factory=dict)
@@ -45,26 +49,26 @@ class ProcessCache:
     outlines: dict[tuple[Any, ...], LoadedModel] = field(default_factory=dict)
 
     def dataset(self, spec: TaskSpec) -> Dataset:
-        """The task's data, read at the first call; never from the network."""
+        """The task's data; never from the network."""
         key = spec.model_dump_json()
         if key not in self.datasets:
             self.datasets[key] = load_task(spec)
         return self.datasets[key]
 
     def source(self, spec: ModelSpec) -> ModelSource:
-        """Where the model's files lie, found at the first call; never from the network."""
+        """The model's files; never from the network."""
         key = spec.model_dump_json()
         if key not in self.sources:
             self.sources[key] = resolve_source(spec, offline=True)
         return self.sources[key]
 
     def model(self, spec: ModelSpec, dataset: Dataset, *, bf16: bool = False) -> LoadedModel:
-        """The pretrained model with a head for this task; the last one is kept.
+        """The pretrained model with a head for this task; only the last one is cached.
 
         Args:
             spec: of the model.
             dataset: of the task.
-            bf16: with the backbone's matrices held in bf16, for a method that never reads them.
+            bf16: with the backbone's matrices in bf16, for a method that never reads them.
         """
         source = self.source(spec)
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
@@ -72,15 +76,14 @@ class ProcessCache:
         if key not in self.loaded:
             self.loaded.clear()
             self.encoded = {k: v for k, v in self.encoded.items() if k[0] == source.weights_hash}
-            opened = partial(load_model, source, head, source_prefix=spec.source_prefix)
-            self.loaded[key] = _load_in_bf16(opened, source) if bf16 else opened()
+            load = partial(load_model, source, head, source_prefix=spec.source_prefix)
+            self.loaded[key] = _load_in_bf16(load, source) if bf16 else load()
         return self.loaded[key]
 
     def outline(self, spec: ModelSpec, dataset: Dataset) -> LoadedModel:
-        """The model without its weights (:func:`load_model`), with a head for this task; all are
-        kept.
+        """The model without its weights (:func:`load_model`), with a head for this task.
 
-        One is enough for tasks that differ in nothing but the names of their labels.
+        Tasks that differ only in the names of their labels share one.
 
         Raises:
             ModelError: it cannot be used; a run with it could not start.
@@ -89,7 +92,7 @@ class ProcessCache:
         head = dataset.objective.head_spec(dataset.labels, dataset.languages)
         key = (source.weights_hash, replace(head, purpose="", labels=()), spec.source_prefix)
         if key not in self.outlines:
-            others = [one for known, one in self.outlines.items() if known[0] == key[0]]
+            others = [own for other, own in self.outlines.items() if other[0] == key[0]]
             # A tokenizer that was set to its languages is not shared.
             shared = others[0].tokenizer if others and not head.languages else None
             self.outlines[key] = load_model(
@@ -102,23 +105,23 @@ class ProcessCache:
         return self.outlines[key]
 
     def drop_model(self) -> None:
-        """Forget the model, because it may not be as it was loaded."""
+        """Drop the model, because it may not be as it was loaded."""
         self.loaded.clear()
 
     def parts(self, run: Run) -> Parts:
-        """Train, selection and test of a run, as its protocol has it."""
+        """Train, selection and test part of a run, by its protocol."""
         dataset = self.dataset(run.task)
         test = list(dataset.test) if run.stage == "final" else []
         if run.selection == "test":
             return Parts(list(dataset.train), list(dataset.test), test)
-        part = assign_folds(dataset.train, run.split_seed)
-        chosen = [e for e, p in zip(dataset.train, part, strict=True) if p == run.fold]
-        rest = [e for e, p in zip(dataset.train, part, strict=True) if p != run.fold]
+        folds = assign_folds(dataset.train, run.split_seed)
+        selection = [e for e, f in zip(dataset.train, folds, strict=True) if f == run.fold]
+        train = [e for e, f in zip(dataset.train, folds, strict=True) if f != run.fold]
         limit = dataset.objective.max_selection_examples
         if limit is not None:
-            chosen, more = take_whole_groups(chosen, limit)
-            rest += more
-        return Parts(rest, chosen, test)
+            selection, others = take_whole_groups(selection, limit)
+            train += others
+        return Parts(train, selection, test)
 
     def encode(
         self,
@@ -145,11 +148,11 @@ class ProcessCache:
         return self.encoded[key]
 
 
-def _load_in_bf16(opened: Callable[..., LoadedModel], source: ModelSource) -> LoadedModel:
-    """A model held in bf16, which a checkpoint in half precision becomes without being in fp32."""
-    loaded = opened(dtype=checkpoint_dtype(source))
+def _load_in_bf16(load: Callable[..., LoadedModel], source: ModelSource) -> LoadedModel:
+    """A model in bf16; a checkpoint in half precision is never converted to fp32 on the way."""
+    loaded = load(dtype=checkpoint_dtype(source))
     if has_computed_half_tensors(loaded):
-        loaded = opened()
-    loaded.model.config.dtype = torch.float32  # as it is called that is held so
+        loaded = load()
+    loaded.model.config.dtype = torch.float32  # tensors that stay in fp32 are created by it
     cast_to_bf16(loaded.model, loaded.anatomy)
     return loaded

@@ -1,7 +1,7 @@
-"""Where a long run stands, so that a killed process goes on to the same bits.
+"""Checkpoints: a killed run continues to the same bits.
 
-One safetensors file: trained tensors, the best ones so far, AdamW's moments, and a JSON header with
-the step and the curve. Random numbers need no saving: every draw is seeded by run, purpose and
+One safetensors file: trained parameters, the best ones so far, AdamW's moments, and a JSON header
+with the step and the curve. Random state is not saved: every draw is seeded by run, purpose and
 step.
 """
 
@@ -28,9 +28,10 @@ MAX_SAVING_SHARE = 0.05
 
 @dataclass
 class Progress:
-    """Everything of a run that changes while it trains, beside the tensors.
+    """What changes of a run while it trains, apart from tensors.
 
-    ``seconds``: what it has trained so far, in all its attempts. ``devices``: on which, in turn.
+    ``without_gain``: evaluations since the best one. ``seconds``: of training, in all attempts.
+    ``devices``: on which, in turn.
     """
 
     step: int = 0
@@ -74,7 +75,7 @@ class CheckpointFile:
         optimizer: torch.optim.Optimizer,
     ) -> None:
         """Replace the file: a reader sees the old state or the new, never half of one."""
-        began = time.monotonic()
+        started = time.monotonic()
         tensors: dict[str, Tensor] = {}
         for name, parameter in trained.items():
             tensors[f"trained/{name}"] = parameter.detach()
@@ -85,7 +86,7 @@ class CheckpointFile:
         with replace_file(self.path) as part:
             save_file(_own_memory(tensors), part, metadata=header)
         self._saved_at = time.monotonic()
-        self._saving_seconds = self._saved_at - began
+        self._saving_seconds = self._saved_at - started
 
     def load(
         self,
@@ -122,7 +123,7 @@ class CheckpointFile:
 
 
 def saved_micro_batch(path: Path) -> int | None:
-    """The micro-batch that the checkpointed run has come down to; None without a checkpoint."""
+    """The micro-batch of the checkpointed run; None without a checkpoint."""
     progress = read_progress(path)
     return None if progress is None else progress.micro_batch
 
@@ -139,18 +140,17 @@ def read_progress(path: Path) -> Progress | None:
 
 
 def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, each the owner of all of its memory, as safetensors wants it.
+    """Tensors on the CPU, each with memory of its own, as safetensors requires.
 
-    What came from a GPU is a copy already, and what owns its memory needs none; one that is tied or
-    a view of a larger one does.
+    Only tied tensors and views of larger ones are copied.
     """
-    found, seen = {}, set()
+    owning, storages = {}, set()
     for name, tensor in tensors.items():
-        held = tensor.detach().cpu().contiguous()
-        storage = held.untyped_storage()
-        if storage.nbytes() != held.nbytes or storage.data_ptr() in seen:
-            held = held.clone()
+        own = tensor.detach().cpu().contiguous()
+        storage = own.untyped_storage()
+        if storage.nbytes() != own.nbytes or storage.data_ptr() in storages:
+            own = own.clone()
         else:
-            seen.add(storage.data_ptr())
-        found[name] = held
-    return found
+            storages.add(storage.data_ptr())
+        owning[name] = own
+    return owning

@@ -1,4 +1,4 @@
-"""One dry step: a method on a model on two examples of a task, to find what would fail later."""
+"""Dry runs: one step on two examples, and which way a model translates, before anything trains."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from paretune.training.run_config import RunConfig
 
 @dataclass(frozen=True)
 class DryStep:
-    """What was seen of a run in its dry step.
+    """The result of a dry step.
 
     Attributes:
-        said: what was trained, in a few words (``in 24 layers, 147,456 + 148,995
-            parameters``), or that the first step is not finite.
-        text_tokens: how many tokens of a sequence are left to the text.
-        virtual_tokens: how many the method takes for itself.
+        summary: what is trained (``in 24 layers, 147,456 method + 148,995 head parameters``), or
+            that the first step is not finite.
+        text_tokens: tokens of a sequence that are left for the text.
+        virtual_tokens: tokens of a sequence that the method takes.
     """
 
-    said: str
+    summary: str
     text_tokens: int
     virtual_tokens: int
 
@@ -51,7 +51,7 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
     forward = make_forward(
         prepared, Compute.of(run, device), run.training.backend, objective.collate
     )
-    extra = prepared.injection.virtual_tokens
+    virtual_tokens = prepared.injection.virtual_tokens
     try:
         encoded = caches.encode(
             parts.train[:16],
@@ -70,19 +70,19 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
             loss_options=objective.loss_options(parts.train, run.training.label_smoothing),
         )
         if not prepared.trained:
-            return DryStep("trains nothing", prepared.max_length, extra)
+            return DryStep("trains nothing", prepared.max_length, virtual_tokens)
         loaded.model.train()
         (loss,) = accumulate_gradients([StepBatch(encoded, longest, 0, config)], forward)
         RunOptimizer(prepared.trained, config).step(0, 0.0, loss)
         method = sum(p.numel() for p in prepared.injection.parameters.values())
         head = sum(p.numel() for p in prepared.head.values())
-        beside = len(prepared.injection.adapters)
-        said = f"in {beside} layers, " if beside else ""
-        said += f"{extra} virtual tokens, " if extra else ""
-        said = f"{said}{method:,} method + {head:,} head parameters"
-        return DryStep(said, prepared.max_length, extra)
+        adapters = len(prepared.injection.adapters)
+        places = f"in {adapters} layers, " if adapters else ""
+        places += f"{virtual_tokens} virtual tokens, " if virtual_tokens else ""
+        summary = f"{places}{method:,} method + {head:,} head parameters"
+        return DryStep(summary, prepared.max_length, virtual_tokens)
     except DivergedError as error:
-        return DryStep(str(error), prepared.max_length, extra)
+        return DryStep(str(error), prepared.max_length, virtual_tokens)
     finally:
         loaded.model.eval()
         prepared.undo()
@@ -92,28 +92,30 @@ def take_dry_step(run: Run, caches: ProcessCache, device: str = "cpu") -> DrySte
 
 @dataclass(frozen=True)
 class DirectionLosses:
-    """Nats a token of the references given the sources, and of the sources given the references."""
+    """Mean loss of a token, in nats, in the requested direction and in the other one."""
 
-    as_asked: float
+    requested: float
     reversed: float
     pairs: int
 
     @property
     def looks_reversed(self) -> bool:
-        """The model finds the other direction much likelier than the one it is asked for.
+        """Whether the model finds the other direction much likelier: by half a nat a token.
 
-        Half a nat a token: a model that never saw either language well finds both about equally
-        unlikely, and one of the right direction is nats apart.
+        A model that knows neither language finds both directions about equally unlikely; a model of
+        the right direction is nats apart.
         """
-        return self.reversed < self.as_asked - 0.5
+        return self.reversed < self.requested - 0.5
 
 
 def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -> DirectionLosses:
-    """Which way a model translates: its own losses, as it comes, on 64 training pairs."""
+    """Losses of a pretrained model in both directions, on 64 training pairs."""
     dataset = caches.dataset(task)
     loaded = caches.model(model, dataset)
     pairs = [e for e in dataset.train if e.target is not None][:64]
-    turned = [replace(e, segments=((str(e.target), None),), target=e.segments[0][0]) for e in pairs]
+    reversed_pairs = [
+        replace(e, segments=((str(e.target), None),), target=e.segments[0][0]) for e in pairs
+    ]
     length = min(128, loaded.anatomy.max_length or 128)
     forward = forward_for(loaded, Fleet(), Compute())
     requested, other = (
@@ -122,6 +124,6 @@ def compare_directions(task: TaskSpec, model: ModelSpec, caches: ProcessCache) -
             caches.encode(examples, loaded, caches.source(model), length),
             dataset.objective.collector,
         )
-        for examples in (pairs, turned)
+        for examples in (pairs, reversed_pairs)
     )
     return DirectionLosses(requested, other, len(pairs))

@@ -1,4 +1,4 @@
-"""Baselines that fit on texts or columns: no steps, no learning rate, no model."""
+"""Baselines that fit on texts or columns, without steps, learning rate or model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Being told to stop (Ctrl-C, SIGTERM) while a run trains: at any instruction, but where it tears.
+"""Interrupts (Ctrl-C, SIGTERM) while a run trains, deferred while its state is inconsistent.
 
-A step that is broken off in its forward or backward pass has changed no weight, so the run can be
-kept as it was after the step before. What changes weights and counts the step must happen whole.
+A step that is interrupted in its forward or backward pass has changed no weight, so the run can be
+saved as it was after the step before. Changing weights and counting the step must not be separated.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from contextlib import contextmanager
 
 
 class _Pending:
-    """Of this process, whose main thread receives its signals."""
+    """State of this process, whose main thread receives its signals."""
 
-    whole = 0
-    asked = False
+    depth = 0
+    interrupted = False
 
 
 def interrupt() -> None:
     """Raise KeyboardInterrupt, or let :func:`defer_interrupts` do it at its end; for handlers."""
-    if not _Pending.whole:
+    if not _Pending.depth:
         raise KeyboardInterrupt
-    _Pending.asked = True
+    _Pending.interrupted = True
 
 
 @contextmanager
 def defer_interrupts() -> Iterator[None]:
-    """What is inside happens whole; an interrupt that came meanwhile is raised after it.
+    """Run the block to its end; an interrupt that came meanwhile is raised after it.
 
     Raises:
-        KeyboardInterrupt: at the end.
+        KeyboardInterrupt: at the end of the outermost block.
     """
-    _Pending.whole += 1
+    _Pending.depth += 1
     try:
         yield
     finally:
-        _Pending.whole -= 1
-        asked = _Pending.asked and not _Pending.whole
-        if asked:
-            _Pending.asked = False
-    if asked:
+        _Pending.depth -= 1
+        interrupted = _Pending.interrupted and not _Pending.depth
+        if interrupted:
+            _Pending.interrupted = False
+    if interrupted:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What whoever executes runs exchanges with the trainer. Needs no torch."""
+"""What executors and the trainer exchange. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class Job(Protocol):
-    """A run to be trained, and who is told how it goes."""
+    """A run to be trained, and who is told about its progress."""
 
     @property
     def run(self) -> Run:
-        """What to do; its precision is concrete."""
+        """With a concrete precision."""
 
     @property
     def checkpoint(self) -> Path:
-        """Where its state lies and is saved."""
+        """Where its state is saved."""
 
     @property
     def report(self) -> Report:
@@ -33,7 +33,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class SingleJob:
-    """A run that nobody else waits for."""
+    """A job of its own, not one of a store."""
 
     run: Run
     checkpoint: Path
@@ -42,7 +42,7 @@ class SingleJob:
 
 @dataclass
 class Outcome:
-    """What a run leaves; see :mod:`paretune.store.record` for the keys.
+    """The outcome of a run; keys as in :mod:`paretune.store.record`.
 
     Attributes:
         result: what comes out the same when the run is repeated.
@@ -56,4 +56,4 @@ class Outcome:
 
 
 class FleetOutOfMemoryError(Exception):
-    """Several runs together did not fit in memory. Each goes on alone."""
+    """Several runs together did not fit in memory; each has to go on alone."""

@@ -20,9 +20,8 @@ class RunOptimizer:
     """
 
     def __init__(self, trained: Mapping[str, nn.Parameter], config: RunConfig) -> None:
-        decay, factors = config.training.weight_decay, config.learning_rate_factors
         self.trained, self.config = trained, config
-        self.adamw = make_adamw(trained, decay, factors)
+        self.adamw = make_adamw(trained, config.training.weight_decay, config.learning_rate_factors)
 
     def step(self, step: int, learning_rate: float, loss: float) -> None:
         """Clip the gradients that are there, change the weights, and drop the gradients.
@@ -45,16 +44,16 @@ class RunOptimizer:
 def make_adamw(
     trained: Mapping[str, nn.Parameter],
     weight_decay: float,
-    rate_factors: Mapping[str, float] | None = None,
+    learning_rate_factors: Mapping[str, float] | None = None,
 ) -> torch.optim.AdamW:
     """AdamW with decay on matrices only: biases and normalisation are left alone.
 
     Args:
-        trained: tensors by name.
+        trained: parameters by name.
         weight_decay: of the matrices.
-        rate_factors: by name, what the learning rate is multiplied by; 1 where not named.
+        learning_rate_factors: by name; 1 where not named.
     """
-    factors = rate_factors or {}
+    factors = learning_rate_factors or {}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in trained.items():
         decay = 0.0 if name.endswith("bias") or _is_norm(name) else weight_decay
@@ -62,8 +61,8 @@ def make_adamw(
     ordered = sorted(groups.items(), key=lambda item: (-item[0][0], item[0][1]))
     return torch.optim.AdamW(
         [
-            {"params": held, "weight_decay": decay, "rate_factor": factor}
-            for (decay, factor), held in ordered
+            {"params": parameters, "weight_decay": decay, "rate_factor": factor}
+            for (decay, factor), parameters in ordered
         ],
         lr=0.0,
         fused=True,
@@ -71,7 +70,7 @@ def make_adamw(
 
 
 def clip_gradients(trained: Mapping[str, nn.Parameter], ceiling: float | None) -> float:
-    """Total norm of the gradients, which are scaled down to ``ceiling`` if it is exceeded."""
+    """Total norm of the gradients, which are scaled down where it exceeds ``ceiling``."""
     parameters = list(trained.values())
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     # Under the ceiling nothing is scaled: no pass over all gradients to multiply them by 1.

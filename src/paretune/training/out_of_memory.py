@@ -1,4 +1,4 @@
-"""Memory that has ended: how it shows, and smaller micro-batches where it does."""
+"""Out of memory: which errors mean it, and smaller micro-batches where it happens."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ OUT_OF_MEMORY_MESSAGES = (
     "cublas_status_not_initialized",
     "cudnn_status_alloc_failed",
 )
-"""What a RuntimeError says where memory has ended, in lower case."""
+"""In the message of a RuntimeError that means out of memory, in lower case."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory has ended, on CUDA or on CPU."""
+    """Whether an exception means out of memory, on CUDA or on the CPU."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in said for words in OUT_OF_MEMORY_MESSAGES
+        words in message for words in OUT_OF_MEMORY_MESSAGES
     )
 
 
 def loses_device(error: BaseException) -> bool:
-    """Whether a CUDA error other than lack of memory is, or led to, this exception.
+    """Whether a CUDA error other than out of memory is, or led to, this exception.
 
     After a device-side assertion, an illegal access or an uncorrectable ECC error, every further
-    CUDA call of the process fails: only a new process can go on. Which errors are of that kind is
-    not told in a way that holds for all versions, and a new process costs seconds, so all count.
+    CUDA call of the process fails, and only a new process can continue. No version of torch tells
+    reliably which errors are of that kind, and a new process costs seconds, so all count.
     """
     accelerator: type[BaseException] = getattr(torch, "AcceleratorError", torch.OutOfMemoryError)
-    seen: BaseException | None = error
-    while seen is not None:
-        said = str(seen)
-        from_device = isinstance(seen, accelerator) or "CUDA error" in said or "cuDNN error" in said
-        if isinstance(seen, RuntimeError) and from_device and not is_out_of_memory(seen):
+    cause: BaseException | None = error
+    while cause is not None:
+        names_device = any(words in str(cause) for words in ("CUDA error", "cuDNN error"))
+        from_device = isinstance(cause, accelerator) or names_device
+        if isinstance(cause, RuntimeError) and from_device and not is_out_of_memory(cause):
             return True
-        seen = seen.__cause__ or seen.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
 def fit_in_memory(
     attempt: Callable[[int], None], micro_batch: int, on_halved: Callable[[int], None]
 ) -> bool:
-    """Attempt with this micro-batch, halved as often as memory ends.
+    """Call ``attempt``, with the micro-batch halved as often as it runs out of memory.
 
     Args:
         attempt: called with the micro-batch.
@@ -58,7 +58,7 @@ def fit_in_memory(
         on_halved: called with the next one.
 
     Returns:
-        False where memory ended with a micro-batch of 1.
+        False where even a micro-batch of 1 was too large.
     """
     while not _fits(attempt, micro_batch):
         gc.collect()
@@ -74,6 +74,6 @@ def _fits(attempt: Callable[[int], None], micro_batch: int) -> bool:
         attempt(micro_batch)
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            return False  # with the frames of the attempt its tensors go
+            return False  # its tensors are freed with the frames of the attempt
         raise
     return True

@@ -1,4 +1,4 @@
-"""What a run leaves when its training has ended."""
+"""Writes the outcome of a run: result, scores, predictions, weights."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def write_outcome(
     model_notes: Collection[str],
     keep_bytes: int | None,
 ) -> None:
-    """Write into the slot's outcome what a trained run leaves.
+    """Write the result of a trained run into the slot's outcome.
 
     Args:
         slot: the run, with the best weights in its parameters.
         predictions: by part.
         dataset: the task's.
-        model_notes: on the model.
-        keep_bytes: a final run's trained weights up to this size are kept; None: of any size. A run
-            that tries a learning rate keeps none: nobody asks for them.
+        model_notes: of the model's source.
+        keep_bytes: a final run's trained weights are kept up to this size; None: of any size. A run
+            that tries a learning rate keeps none.
     """
     state, parameters, result = slot.state, slot.parameters, slot.outcome.result
     progress, config = state.progress, state.config

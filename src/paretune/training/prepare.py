@@ -1,4 +1,4 @@
-"""From a run to a model that is ready to train: head drawn, backbone frozen, method inside."""
+"""Makes a loaded model ready for a run: head drawn, backbone frozen, method injected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ from paretune.study import Run
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model with a method inside. ``trained`` are the method's tensors and the whole head."""
+    """A model with a method inside.
+
+    Attributes:
+        loaded: the model.
+        method: with its options.
+        injection: what the method changed, and how it is taken back.
+        fleet: which rows of a batch belong to which run.
+        head: parameters of the head by name.
+        trained: the method's parameters and the head's.
+        max_length: tokens of text in a sequence.
+        pad_id: the padding token.
+    """
 
     loaded: LoadedModel
     method: ConfiguredMethod
@@ -32,19 +43,19 @@ class PreparedModel:
     pad_id: int
 
     def num_classes(self, labels: int) -> int:
-        """How many answers there are to choose from: labels, or the tokens of a translation."""
+        """Number of possible answers: labels, or words of the vocabulary."""
         return labels or int(self.loaded.model.config.vocab_size)
 
     @property
     def pass_tokens(self) -> int:
-        """What a pass costs beside its tokens, in tokens."""
+        """Fixed cost of a forward pass, in tokens."""
         model = self.loaded.model
         everything: int = sum(p.numel() for p in model.parameters())
         trained = sum(p.numel() for p in self.trained.values())
         return pass_overhead_tokens(trained, everything, model.device.type)
 
     def undo(self) -> None:
-        """Take the method out and freeze nothing: the base is as it was loaded."""
+        """Take the method out: the backbone is as it was loaded."""
         self.injection.undo()
 
 
@@ -86,7 +97,7 @@ def prepare(run: Run, loaded: LoadedModel, device: str = "cpu") -> PreparedModel
 
 
 def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMethod:
-    """Bring a model into the state that a run's settings ask for; returns the run's method.
+    """Set device, dropout, attention and activation checkpointing; returns the run's method.
 
     Raises:
         MethodError: unknown method or option, or activations that cannot be computed again.
@@ -99,7 +110,7 @@ def configure_model(run: Run, loaded: LoadedModel, device: str) -> ConfiguredMet
     else:
         set_dropout(model, run.training.dropout)
     _choose_attention(model, run, device)
-    _checkpoint_activations(model, asked=run.training.activation_checkpointing)
+    _set_activation_checkpointing(model, enabled=run.training.activation_checkpointing)
     return method
 
 
@@ -113,36 +124,40 @@ def parse_method(run: Run, loaded: LoadedModel) -> ConfiguredMethod:
 
 
 def allows_bf16_weights(run: Run) -> bool:
-    """Whether the base's matrices can be held in bf16 for this run, with the same bits."""
+    """Whether the backbone's matrices can be in bf16 for this run, with the same results."""
     method = methods.configure_method(run.method)
     fast_bf16 = run.training.precision == "bf16" and run.training.backend == "fast"
     return fast_bf16 and not method.reads_base_weights
 
 
-def usable_length(run: Run, loaded: LoadedModel, extra_tokens: int) -> int:
-    """Tokens of text in a sequence: the study's max_length, less where the model has no room."""
+def usable_length(run: Run, loaded: LoadedModel, virtual_tokens: int) -> int:
+    """Tokens of text in a sequence: the study's max_length, or what the model has room for.
+
+    Raises:
+        MethodError: the virtual tokens leave no room.
+    """
     limit = loaded.anatomy.max_length
     if limit is None:
         return run.training.max_length
-    room = limit - extra_tokens
+    room = limit - virtual_tokens
     if room < 8:
         raise MethodError(
-            f"{extra_tokens} virtual tokens leave {room} of the model's {limit} positions to text.",
+            f"{virtual_tokens} virtual tokens leave {room} of the model's {limit} positions to text.",
             where=f"{run.method.key} on {run.model.key}",
             remedy="Use fewer virtual tokens.",
         )
     return min(run.training.max_length, room)
 
 
-def _checkpoint_activations(model: Any, *, asked: bool) -> None:
-    """Keep only each layer's input for the backward pass, and compute the rest once more.
+def _set_activation_checkpointing(model: Any, *, enabled: bool) -> None:
+    """Save only each layer's input for the backward pass, and compute the rest once more.
 
     Raises:
         MethodError: the model cannot.
     """
     # transformers 5.20 gave it another name, and warns where the older one is used.
     name = "activation" if hasattr(type(model), "activation_checkpointing_enable") else "gradient"
-    if not asked:
+    if not enabled:
         if getattr(model, f"is_{name}_checkpointing", False):
             getattr(model, f"{name}_checkpointing_disable")()
         return

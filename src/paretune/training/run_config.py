@@ -19,12 +19,11 @@ class RunConfig:
         run: what the study asks for.
         device: where it trains.
         micro_batch: most examples in one forward pass.
-        num_classes: what a uniform answer chooses from; the divergence ceiling depends on it.
+        num_classes: possible answers; the loss at which a run has diverged depends on it.
         objective: what kind of task it is.
         loss_options: label smoothing, and the scale of a regression's targets.
-        pass_overhead_tokens: what a pass costs beside its tokens, in tokens.
-        learning_rate_factors: by parameter name, what the learning rate is multiplied by; 1 where
-            not named.
+        pass_overhead_tokens: fixed cost of a forward pass, in tokens.
+        learning_rate_factors: of the learning rate, by parameter name; 1 where not named.
     """
 
     run: Run
@@ -48,12 +47,12 @@ class RunConfig:
 
     @property
     def seed(self) -> int:
-        """All that is drawn for the run is derived from it."""
+        """All random numbers of the run are derived from it."""
         return self.run.seed
 
     @property
     def learning_rate(self) -> float:
-        """The peak of the schedule."""
+        """The highest one of the schedule."""
         return self.run.learning_rate or 0.0
 
     def count_steps(self, examples: int) -> tuple[int, int, int]:

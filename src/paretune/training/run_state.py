@@ -41,9 +41,9 @@ class RunState:
         report: called with the step, the number of steps and the loss after every step.
         score_selection: scores of the present weights on the selection part, with ``primary`` and
             ``loss``.
-        head: names of the trained parameters that start from nothing (weight_interpolation).
+        head: names of the parameters of the head, which start at random.
 
-    ``lost`` is why the run is no longer this process's: another worker has it.
+    ``lost`` is set where another worker has the run.
     """
 
     def __init__(
@@ -84,15 +84,16 @@ class RunState:
 
     @property
     def needs_evaluation(self) -> bool:
-        """Whether the weights after the last step are to be scored, and were not yet."""
+        """Whether the weights after the last step are due to be scored."""
         step, curve = self.progress.step, self.progress.curve
-        scored = curve[-1]["step"] if curve else 0
-        at_its_turn = step % self.eval_every == 0 or step == self.steps
-        return self.diverged is None and self.lost is None and step > scored and at_its_turn
+        evaluated_at = curve[-1]["step"] if curve else 0
+        scheduled = step % self.eval_every == 0 or step == self.steps
+        alive = self.diverged is None and self.lost is None
+        return alive and step > evaluated_at and scheduled
 
     @property
     def has_best_weights(self) -> bool:
-        """Whether there are weights to predict with: not where it diverged before the first score."""
+        """Whether there are weights to predict with; not if it diverged before the first score."""
         return self.diverged is None or bool(self.best)
 
     def next_batch(self) -> StepBatch:
@@ -113,9 +114,9 @@ class RunState:
             self.optimizer.step(step, self.config.learning_rate * factor, loss)
             self.progress.losses.append(loss)
             self.progress.step += 1
-            told = {"step": self.progress.step, "steps": self.steps, "loss": loss}
+            step_report = {"step": self.progress.step, "steps": self.steps, "loss": loss}
             try:
-                self._report({**told, "resumed_at": self.resumed_at})
+                self._report({**step_report, "resumed_at": self.resumed_at})
             except StaleClaimError as error:
                 self.lost = error
         self.optimizer.zero_grad()
@@ -123,8 +124,8 @@ class RunState:
     def evaluate(self) -> None:
         """Score the present weights, extend the curve, and keep them if they are the best so far.
 
-        What is kept is a copy, but after the last step the weights themselves. A selection loss that
-        is not finite is divergence that only the selection part shows.
+        The best weights are a copy, except after the last step. A selection loss that is not finite
+        is divergence, too.
         """
         with self._catching_divergence():
             scores = self._score_selection()
@@ -152,7 +153,7 @@ class RunState:
         if not self._start or self.diverged is not None:
             return
         if self.progress.best_step == self.progress.step:
-            # It may be the weights themselves, and what is kept must not move with them.
+            # They may be the parameters themselves, which are about to move.
             self.best = copy_to_cpu(self.trained)
         self.interpolation = choose_share(
             self.trained,
@@ -165,7 +166,7 @@ class RunState:
 
     @contextlib.contextmanager
     def _catching_divergence(self) -> Iterator[None]:
-        """A run that diverges inside is finished, and its outcome says so."""
+        """A run that diverges in the block is finished, and its outcome says so."""
         try:
             yield
         except DivergedError as error:

@@ -1,4 +1,4 @@
-"""Learning rate over the steps of a run."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def learning_rate_factor(
     warmup_fraction: float,
     kind: Literal["linear", "cosine", "constant"],
 ) -> float:
-    """What the learning rate is multiplied by at ``step`` (0-based) of ``total`` steps.
+    """The factor of the learning rate at ``step`` (0-based) of ``total`` steps.
 
     Linear warm-up from 0 over the first ``warmup_fraction`` of the steps (rounded up), then linear
     or cosine decay to 0, or none. The same values as ``transformers``' schedules.

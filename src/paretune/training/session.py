@@ -1,4 +1,4 @@
-"""Runs that train together now: their steps, evaluations and ends.
+"""A session: the runs that train now, their steps, evaluations and outcomes.
 
 Every run has its own data, order, dropout, learning rate, evaluations and early stopping
 (:class:`~paretune.training.run_state.RunState`); what they share is the passes through the model.
@@ -113,7 +113,7 @@ class Session:
     def _admit(self, attempts: Sequence[Attempt], started: float) -> None:
         """Put new runs into the model, from their start or from their checkpoints."""
         new = [(attempt, RunParameters(attempt.job.run)) for attempt in attempts]
-        # Those of one method next to one another; the sort is stable.
+        # Runs of one method are neighbours; the sort is stable.
         parameters = [slot.parameters for slot in self._slots] + [own for _, own in new]
         parameters.sort(key=lambda own: method_key(own.run))
         self._place(parameters)
@@ -169,7 +169,7 @@ class Session:
         return Slot(job, parameters, parts, encoded, evaluator, state, attempt.outcome)
 
     def _enable_activation_cache(self) -> list[str]:
-        """Let all skip the layers below everything that is trained, where that is the same."""
+        """Let all runs skip the layers below everything that is trained."""
         run = self._slots[0].job.run
         weights_hash = self._caches.source(run.model).weights_hash
         once = {data: name for slot in self._slots for name, data in slot.encoded.items()}
@@ -177,7 +177,7 @@ class Session:
         return self._model.enable_activation_cache(parts, weights_hash)
 
     def _step(self) -> None:
-        """One optimizer step of every run; each is charged its share of the time, by tokens."""
+        """One optimizer step of every run; each gets its share of the time, by tokens."""
         started, states = time.monotonic(), [slot.state for slot in self._slots]
         batches = [state.next_batch() for state in states]
         tokens = [batch.tokens for batch in batches]
@@ -216,7 +216,7 @@ class Session:
         scored = [slot for slot in owned if slot.state.has_best_weights]
         self._precompute(scored, "test")
         if self._model.objective.generates:
-            # Before the first of them is alone in the model, where it generates.
+            # Before the first of them has the model for itself, to generate.
             self._precompute(scored, "selection")
         fleet = self._model.prepared.fleet
         cached = fleet.packing is not None and bool(fleet.packing.activation_caches)
@@ -248,14 +248,14 @@ class Session:
         slot.outcome.measured["work"] = asdict(cost)
 
     def _precompute(self, slots: Sequence[Slot], part: str) -> None:
-        """Compute in shared passes what the evaluators of several runs will ask for."""
-        asked = {slot.parameters: slot.encoded[part] for slot in slots if part in slot.encoded}
-        if asked and not self._alone:
-            for parameters, raw in self._model.evaluate(asked).items():
-                self._precomputed[parameters, part] = raw
+        """Evaluate several runs in the same passes, before their evaluators need it."""
+        data = {slot.parameters: slot.encoded[part] for slot in slots if part in slot.encoded}
+        if data and not self._alone:
+            for parameters, outputs in self._model.evaluate(data).items():
+                self._precomputed[parameters, part] = outputs
 
     def _compute(self, parameters: RunParameters, part: str, data: Encoded) -> Any:
-        """What the present weights make of a part (:func:`evaluation.predict.evaluate`)."""
+        """What a run's evaluator is given for a part (:func:`evaluation.predict.evaluate`)."""
         if (parameters, part) in self._precomputed:
             return self._precomputed.pop((parameters, part))
         return self._model.evaluate({parameters: data})[parameters]
@@ -263,7 +263,7 @@ class Session:
     def _generate(
         self, parameters: RunParameters, data: Encoded, generation: Generation
     ) -> list[str]:
-        """The texts that a finished run generates, alone in the model: a search makes its batches."""
+        """Texts of a finished run, alone in the model: a search makes batches of its own."""
         if not self._alone:
             self._model.place([parameters])
         prepared = self._model.prepared

@@ -48,14 +48,14 @@ class Slot:
     """A run in a session.
 
     Attributes:
-        job: what to do, and who is told.
+        job: the run, and its callback.
         parameters: its trained parameters in the model.
         parts: its examples: train, selection, test.
         encoded: the same encoded, by the part's name.
         evaluator: scores its weights.
         state: of its training.
         outcome: what it leaves.
-        closed: whether it has ended, so that nothing more of it is to be saved.
+        closed: whether its outcome was handed over; its state is not saved any more.
     """
 
     job: Job

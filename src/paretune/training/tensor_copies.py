@@ -1,4 +1,4 @@
-"""Copies of trained tensors for later: beside a GPU's memory, which the next step needs."""
+"""Copies of trained parameters on the CPU: a GPU's memory is needed for the next step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 @torch.no_grad()
 def copy_to_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU; of a GPU's tensors in pinned memory, into which the next copy is quick."""
+    """Copies on the CPU; of GPU tensors in pinned memory, into which further copies are fast."""
     return {name: _copy_tensor(tensor) for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def copy_tensors(values: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
-    """Copy values into tensors of the same names, wherever either lies."""
+    """Copy values into the tensors of the same names, on any device."""
     for name, value in values.items():
         into[name].copy_(value)
 
@@ -25,5 +25,5 @@ def _copy_tensor(tensor: Tensor) -> Tensor:
     if tensor.device.type == "cpu":
         return tensor.detach().clone()
     pinned = tensor.device.type == "cuda"
-    kept = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
-    return kept.copy_(tensor)
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=pinned)
+    return copy.copy_(tensor)

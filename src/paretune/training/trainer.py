@@ -1,4 +1,4 @@
-"""Trains runs: one alone, or several that share a backbone. Memory that ends is handled here."""
+"""Trains runs: one alone, or several that share a backbone; handles running out of memory."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Trainer:
         self.caches, self.options = caches or ProcessCache(), options or TrainerOptions()
 
     def train_run(self, job: Job, halvings: int = 0) -> Outcome:
-        """Train a run alone; where memory ends, with the micro-batch halved, from the beginning.
+        """Train a run alone; out of memory, start again with the micro-batch halved.
 
-        Where earlier attempts at this run ended for want of memory, it goes on where they came to.
+        A run that was checkpointed with a smaller micro-batch keeps it.
 
         Args:
-            job: the run, its checkpoint, and who is told.
+            job: the run, its checkpoint, its callback.
             halvings: how often the micro-batch is halved from the start, because the system killed
                 earlier attempts for their memory.
 
@@ -84,10 +84,10 @@ class Trainer:
             jobs: at least one; there are as many slots.
             next_jobs: at most so many further runs of the same kind
                 (:func:`paretune.training.fleet.capacity.fleet_key`).
-            finish: called with every run that has ended. A run that another worker has ends without.
+            finish: called with every run that has ended, but not with one that another worker has.
 
         Raises:
-            FleetOutOfMemoryError: memory ended.
+            FleetOutOfMemoryError: they do not fit in memory together.
             ValueError: these runs cannot share batches.
             ParetuneError: the data, the model or the method cannot be used.
         """
@@ -115,12 +115,12 @@ class Trainer:
         try:
             session.train(attempts, next_attempts)
         except KeyboardInterrupt:
-            with defer_interrupts():  # every run is saved, also where another signal comes
+            with defer_interrupts():  # all runs are saved, also where a second signal comes
                 session.save_checkpoints()
                 self.caches.drop_model()
             raise
-        except BaseException:  # whatever it is goes on up
-            self.caches.drop_model()  # a method may be half inside it
+        except BaseException:  # always raised again
+            self.caches.drop_model()  # a method may be half injected
             raise
 
 

@@ -1,13 +1,13 @@
-"""Weights between where a run started and where it ended: the selection part takes the best.
+"""Weights between the start and the end of training; the selection part chooses (WiSE-FT).
 
 Source: Wortsman et al. 2021 (WiSE-FT), arXiv:2109.01903, equation 1: start + share (best - start),
-for every trained tensor but the head's, which starts from nothing that is worth going back to. The
-paper mixes whole models; here a method's own tensors are mixed, so LoRA's update B A, with B = 0 at
-the start, grows with about the share.
+for all trained parameters but the head's, which starts at random. The paper interpolates whole
+models; here a method's own parameters are interpolated, so LoRA's update B A, with B = 0 at the
+start, grows with about the share.
 
-A model that already knows the task is the case for it: training on few new examples moves it away
-from what it knew, and half of the way is often better than all of it (dev/log.md). It costs one
-evaluation of the selection part for each share, and a copy of the trained tensors.
+It helps where the model already knows the task: training on few new examples moves it away from what
+it knew, and half of the way is often better than all of it (dev/log.md). It costs one evaluation of
+the selection part for each share, and a copy of the trained parameters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Interpolation:
-    """Which share of the way was taken, and how every one that was tried did."""
+    """The share of the way that was taken, and the scores of every share that was tried."""
 
     share: float = 1.0
     tried: tuple[dict[str, float], ...] = ()
@@ -35,7 +35,7 @@ class Interpolation:
 def copy_start(
     trained: Mapping[str, nn.Parameter], head: Collection[str], shares: Sequence[float]
 ) -> dict[str, Tensor]:
-    """Copies of the tensors that can be gone back to; none where no share is asked for."""
+    """Copies of the parameters outside the head; none where no share is to be tried."""
     if not shares:
         return {}
     return copy_to_cpu({name: p for name, p in trained.items() if name not in head})
@@ -83,8 +83,9 @@ def _set_weights(
     share: float,
 ) -> None:
     for name, first in start.items():
-        moved, last = trained[name], end[name]
+        parameter, last = trained[name], end[name]
         if share == 1.0:
-            moved.copy_(last)  # the very bits
+            parameter.copy_(last)  # the same bits
         else:
-            moved.copy_(torch.lerp(first.to(moved.device), last.to(moved.device), share))
+            device = parameter.device
+            parameter.copy_(torch.lerp(first.to(device), last.to(device), share))

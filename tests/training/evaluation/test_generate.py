@@ -188,7 +188,7 @@ def test_the_selection_part_of_a_translation_is_cut_whole(
     bench = caches.ProcessCache()
     whole = bench.parts(a_run(words, marian))
     few = replace(SEQ2SEQ, max_selection_examples=5)
-    monkeypatch.setattr(caches.objectives, "get", lambda kind: few)
+    monkeypatch.setattr("paretune.data.example.objectives.get", lambda kind: few)
     cut = bench.parts(a_run(words, marian))
     assert len(whole.selection) == 12 and len(cut.selection) == 5
     assert len(cut.train) == len(whole.train) + 7

@@ -125,7 +125,7 @@ def test_the_budget_is_kept_and_said(
     off = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert off.result["notes"] == [] and not activation_cache_home().exists()
     monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "much")
-    with pytest.raises(StudyError, match='"much" is no number of bytes'):
+    with pytest.raises(StudyError, match='invalid size "much"'):
         budget_bytes()
 
 

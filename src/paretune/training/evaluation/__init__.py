@@ -1,1 +1,1 @@
-"""Evaluation: see the modules."""
+"""Evaluation of runs: outputs, generated texts, predictions and their scores."""

@@ -22,7 +22,7 @@ from paretune.training.run_state import RunState
 
 
 class Evaluator(Protocol):
-    """Scores the weights as they are when it is called."""
+    """Scores the present weights."""
 
     def score_selection(self) -> dict[str, float]:
         """``primary`` (the higher the better) and ``loss`` on the selection part."""
@@ -36,12 +36,12 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class WeightAccess:
-    """What an evaluator asks of the weights as they are.
+    """Access of an evaluator to the present weights.
 
     Attributes:
-        evaluate: by the name of a part: its logits, (examples, labels), or of a generated text the
-            loss of a token in nats.
-        generate: by the name of a part: its generated texts.
+        evaluate: from the name of a part to its logits, (examples, labels), or to the mean loss of
+            a target token, in nats.
+        generate: from the name of a part to its generated texts.
     """
 
     evaluate: Callable[[str], Any]
@@ -75,7 +75,7 @@ def predict_parts(evaluator: Evaluator, state: RunState, parts: Parts) -> dict[s
 
 @dataclass
 class PredictionEvaluator:
-    """Of classes, choices and numbers."""
+    """Selects by the scores of predictions: labels, choices and numbers."""
 
     config: RunConfig
     dataset: Dataset
@@ -90,7 +90,7 @@ class PredictionEvaluator:
         return {key: scores[key] for key in ("primary", "loss")}
 
     def predict_selection(self, state: RunState) -> Predictions:
-        """Those that were made then, unless that was before a resume."""
+        """From the evaluation after the best step, unless that was before a resume."""
         steps = [point["step"] for point in state.progress.curve]
         if not steps or state.interpolation.share != 1.0:
             return self.predict("selection")
@@ -100,14 +100,14 @@ class PredictionEvaluator:
 
     def predict(self, part: str) -> Predictions:
         """From the model's outputs."""
-        examples = getattr(self.parts, part)
+        examples = self.parts.named(part)
         scale = self.config.loss_options.target_scale
         return self.config.objective.predict(self.weights.evaluate(part), examples, scale)
 
 
 @dataclass(frozen=True)
 class LossEvaluator:
-    """Of generated texts. Where the test part selects, as in the paper, they are made once."""
+    """Selects by the loss; texts are generated once, also where the test part selects."""
 
     config: RunConfig
     parts: Parts
@@ -121,11 +121,11 @@ class LossEvaluator:
         return {"primary": -loss, "loss": loss}
 
     def predict_selection(self, state: RunState) -> Predictions:
-        """Generated now: none were while it trained."""
+        """Generated now: none were during training."""
         return self.predict("selection")
 
     def predict(self, part: str) -> Predictions:
-        """By beam search; the optional metrics only of the part that is reported."""
+        """By beam search; optional metrics only for the part that is reported."""
         if self.parts.selection == self.parts.test:
             part = "test"
         if part not in self.generated:
@@ -133,7 +133,7 @@ class LossEvaluator:
         return self.generated[part]
 
     def _generate(self, part: str) -> Predictions:
-        examples, objective = getattr(self.parts, part), self.config.objective
+        examples, objective = self.parts.named(part), self.config.objective
         texts = self.weights.generate(part)
         references = [str(reference) for reference in objective.references(examples)]
         segment = self.optional_metrics.score_segments(texts, references) if part == "test" else {}

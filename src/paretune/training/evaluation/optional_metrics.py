@@ -1,7 +1,7 @@
-"""What a study asks to be scored beside BLEU, chrF and TER: METEOR and BERTScore, by segment.
+"""Metrics beside BLEU, chrF and TER that a study may name: METEOR and BERTScore, by segment.
 
-Both need what paretune does not install (NLTK with its data, WordNet, an encoder), so they are
-computed only where a study names them, and what is missing is told before anything trains.
+Both need what paretune does not install (NLTK with its data, WordNet, an encoder). What is missing
+is an error before anything trains.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ from paretune.study import Generation, ModelSpec
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
 
-Segments = Callable[[Sequence[str], Sequence[str]], list[float]]
+ScoreSegments = Callable[[Sequence[str], Sequence[str]], list[float]]
+"""From hypotheses and references to a score of each segment, 0 to 1."""
 
 
 class OptionalMetrics:
-    """The further metrics of one run.
+    """The optional metrics of one run.
 
     Args:
-        generation: which, and with what model.
+        generation: names the metrics, and BERTScore's model.
         language: of the translations.
-        bench: finds the model.
+        caches: find the model.
 
     Raises:
-        MissingError: NLTK, its data or WordNet is not here, or does not know the language.
-        ModelError: the encoder of BERTScore cannot be had.
+        MissingDependencyError: NLTK, its data or WordNet is missing, or the language is not served.
+        ModelError: the encoder of BERTScore cannot be used.
     """
 
-    def __init__(self, generation: Generation, language: str, bench: ProcessCache) -> None:
-        self.scorers: dict[str, Segments] = {}
+    def __init__(self, generation: Generation, language: str, caches: ProcessCache) -> None:
+        self.scorers: dict[str, ScoreSegments] = {}
         if "meteor" in generation.metrics:
             self.scorers["meteor"] = _meteor(language)
         if "bertscore" in generation.metrics:
-            self.scorers["bertscore"] = _bertscore(str(generation.bertscore_model), bench)
+            self.scorers["bertscore"] = _bertscore(str(generation.bertscore_model), caches)
 
     def score_segments(
         self, hypotheses: Sequence[str], references: Sequence[str]
@@ -50,24 +51,24 @@ class OptionalMetrics:
         return {name: score(hypotheses, references) for name, score in self.scorers.items()}
 
 
-def _meteor(language: str) -> Segments:
+def _meteor(language: str) -> ScoreSegments:
     if language not in LANGUAGES:
         raise MissingDependencyError(
             f'METEOR is computed for {" and ".join(LANGUAGES)}, not for "{language}".',
             where="generation.metrics",
             remedy="Leave meteor out.",
         )
-    cut, stem, words = load_tokeniser(language), porter_stemmer(), find_wordnet(None)
+    tokenise, stem, wordnet = load_tokeniser(language), porter_stemmer(), find_wordnet(None)
 
     def score(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
         pairs = zip(hypotheses, references, strict=True)
-        return [meteor_score(cut(a), cut(b), stem, words.synonyms) for a, b in pairs]
+        return [meteor_score(tokenise(a), tokenise(b), stem, wordnet.synonyms) for a, b in pairs]
 
     return score
 
 
-def _bertscore(name: str, bench: ProcessCache) -> Segments:
-    source = bench.source(ModelSpec(name=name))
+def _bertscore(name: str, caches: ProcessCache) -> ScoreSegments:
+    source = caches.source(ModelSpec(name=name))
 
     def score(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
         model, tokenizer = load_headless_encoder(source)

@@ -1,4 +1,4 @@
-"""What models make of encoded examples in evaluation mode."""
+"""Outputs of models for encoded examples, in evaluation mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def evaluate(
     data: Sequence[Encoded | None],
     make_collector: Callable[[Encoded], Collector],
 ) -> list[Any]:
-    """What each run's weights make of its examples, all runs in the same passes.
+    """Outputs of each run for its examples, all runs in the same passes.
 
     Args:
         forward: of all runs.
@@ -26,7 +26,7 @@ def evaluate(
         make_collector: the objective's.
 
     Returns:
-        For each run what its collector gathered: logits, (examples, labels), or the mean loss of a
+        For each run the result of its collector: logits, (examples, labels), or the mean loss of a
         target token, in nats. None where it was not evaluated.
     """
     collectors = [None if own is None else make_collector(own) for own in data]
@@ -47,5 +47,5 @@ def evaluate_alone(
     data: Encoded,
     make_collector: Callable[[Encoded], Collector] = LogitsCollector,
 ) -> Any:
-    """The same of a run alone."""
+    """Outputs of a run alone; see :func:`evaluate`."""
     return evaluate(forward, [data], make_collector)[0]

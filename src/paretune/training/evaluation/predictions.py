@@ -1,4 +1,4 @@
-"""Scores of predictions, and the form in which the store keeps them."""
+"""Scores of predictions, and their form in the store."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ def score(
     predictions: Predictions, examples: Sequence[Example], dataset: Dataset
 ) -> dict[str, float]:
     """The scores of a part by name, ``primary`` and ``loss`` among them."""
-    objective = dataset.objective
     questions = dependence_groups(examples, clustered=False).get("question", ())
-    return objective.score(predictions, examples, metrics.get(dataset.metric), questions)
+    return dataset.objective.score(predictions, examples, metrics.get(dataset.metric), questions)
 
 
 def to_table(
     predictions: Predictions, examples: Sequence[Example], dataset: Dataset
 ) -> dict[str, Any]:
-    """What the store keeps of a part; see :class:`paretune.store.record.Predictions`."""
-    objective = dataset.objective
+    """The predictions of a part as the store keeps them."""
     return {
         "uid": [example.uid for example in examples],
-        "label": [objective.reference(example) for example in examples],
+        "label": [dataset.objective.reference(example) for example in examples],
         "prediction": predictions.prediction,
         "scores": predictions.scores,
         **dependence_groups(examples, clustered=dataset.clustered),

@@ -1,1 +1,1 @@
-"""Fleet: see the modules."""
+"""Several runs on one backbone: the shared model, and how many runs fit."""

@@ -1,4 +1,4 @@
-"""How many runs may train together: none where batches are not shared, else what memory bears."""
+"""Which runs may train together, and how many fit in memory."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from paretune.training.forward.splitting import MAX_STACK_TOKENS, device_kind
 from paretune.training.prepare import allows_bf16_weights
 
 COPIES = 6
-"""What a run holds of each trained number, at 4 bytes: itself, its gradient, AdamW's two moments,
-the best so far, and a copy on the way into a new formation."""
-
+"""Copies of each trained parameter that a run needs, in fp32: itself, its gradient, AdamW's two
+moments, the best so far, and one while runs are placed anew."""
 MIN_RUNS_THAT_PAY = 4
-"""Where two or three fit, a CPU gains 4 % (dev/log.md): less than equal bits are worth."""
+"""With two or three, a CPU gains 4 % (dev/log.md): less than identical bits are worth."""
 
 
 def fleet_key(run: Run) -> str:
-    """What runs of a fleet have in common: all but rate, seed, fold, stage, and what mixes.
+    """Runs with the same key may train together: all but learning rate, seed, fold and stage.
+
+    Methods that mix have the same key.
 
     Raises:
         MethodError: unknown method or option.
     """
-    method = methods.configure(run.method)
-    mixes = isinstance(method, methods.ConfiguredMethod) and method.mixes
-    alike = MethodSpec(name="any") if mixes else run.method
+    mixes = methods.configure_method(run.method).mixes
+    method = MethodSpec(name="any") if mixes else run.method
     return run.model_copy(
-        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": alike}
+        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": method}
     ).model_dump_json()
 
 
 def can_join_fleet(run: Run) -> bool:
-    """Whether runs like this one may share a backbone, as far as their description tells."""
+    """Whether the run may share a backbone, by its description; the model may still refuse."""
     plain = run.training.backend == "plain"
     if run.stage == "cost" or plain or run.learning_rate is None:
         return False
@@ -54,15 +54,15 @@ def count_slots(
 
     Args:
         run: one of them.
-        caches: caches of this process; the model is opened.
+        caches: of this process; the model is loaded.
         device: where to train.
-        limit: never more.
-        budget_bytes: for what the runs hold beside the model and one pass.
-        where_it_pays: only where it makes them clearly faster: where the steps of
+        limit: the most.
+        budget_bytes: for the runs, apart from the model and one pass.
+        where_it_pays: only where it is clearly faster: where the steps of
             :data:`MIN_RUNS_THAT_PAY` runs fit into one pass.
 
     Returns:
-        1 where batches are not shared.
+        1 where batches cannot be shared.
 
     Raises:
         ParetuneError: the data, the model or the method cannot be used.
@@ -75,8 +75,8 @@ def count_slots(
     own = RunParameters(run)
     try:
         shared = model.place([own])
-    except BaseException:  # whatever it is goes on up
-        caches.drop_model()  # a method may be half inside it
+    except BaseException:  # always raised again
+        caches.drop_model()  # a method may be half injected
         raise
     size = sum(p.numel() for p in own.trained.values())
     length = model.prepared.max_length
@@ -87,22 +87,22 @@ def count_slots(
 
 
 def fleet_pays(step_tokens: float, device: str) -> bool:
-    """Whether runs whose mean step has so many tokens are known to be clearly faster together.
+    """Whether runs with this mean number of tokens in a step are clearly faster together.
 
-    On a GPU they are not: attention and dropout launch kernels for each run. Nobody measured it.
+    Not on a GPU, where attention and dropout launch kernels for each run; it was not measured.
     """
     return (
         device == "cpu" and MIN_RUNS_THAT_PAY * step_tokens <= MAX_STACK_TOKENS[device_kind(device)]
     )
 
 
-def count_fitting_runs(trained: int, most: int, budget_bytes: int) -> int:
-    """How many runs that train so many numbers each, at most ``most``, these bytes bear."""
-    return max(1, min(most, budget_bytes // (4 * COPIES * trained)))
+def count_fitting_runs(trained_parameters: int, limit: int, budget_bytes: int) -> int:
+    """Number of runs that fit in ``budget_bytes``, at least 1 and at most ``limit``."""
+    return max(1, min(limit, budget_bytes // (4 * COPIES * trained_parameters)))
 
 
 def _step_tokens(run: Run, caches: ProcessCache, length: int) -> float:
-    """Tokens of a mean step, with what its texts hold beside them."""
+    """Tokens of a mean step, overhead of its texts included."""
     loaded = caches.model(run.model, caches.dataset(run.task), bf16=allows_bf16_weights(run))
     train = caches.parts(run).train
     encoded = caches.encode(train, loaded, caches.source(run.model), length)

@@ -1,9 +1,9 @@
 """The trained parameters of one or several runs on one backbone.
 
-Alone, a run's parameters are the model's own: any method on any model. Of several runs, a method's
-parameters have the runs as their first axis. A run's own are views of its place there, so its
-optimizer, its checkpoint and its best weights see what they see alone. When a run leaves or comes,
-the model is changed anew; those who stay keep what they have.
+The parameters of a run alone are the model's own: any method on any model. With several runs, each
+parameter of a method has the runs as its first axis, and those of one run are views of it: its
+optimizer, checkpoint and best weights are as alone. When a run leaves or comes, the methods are
+injected anew; runs that stay keep their values.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from paretune.training.prepare import (
 
 @dataclass(eq=False)
 class RunParameters:
-    """What one run trains; empty until it has been placed in a model.
+    """The trained parameters of one run; empty until it is placed in a model.
 
     Attributes:
-        run: whose.
+        run: the run.
         method: the method's parameters by name, (1, ...) each.
-        heads: of several runs, its copies of the head's modules.
+        heads: with several runs, its copies of the head's modules.
         trained: all of them by their names in the model, the method's first.
         learning_rate_factors: by name, where a parameter's learning rate differs.
     """
@@ -67,21 +67,21 @@ class RunParameters:
 
 @dataclass(frozen=True)
 class MethodGroup:
-    """Runs of one method with the same options, next to one another."""
+    """Neighbouring runs of one method with the same options."""
 
     runs: Sequence[RunParameters]
     injection: Injection
 
 
 class SharedModel:
-    """A backbone with the trained parameters of runs in it, in the order of the run axis.
+    """A backbone with the methods of one or several runs, in the order of the run axis.
 
     Args:
-        run: any of the runs: what they have in common is read from it.
+        run: any of the runs, for what they have in common.
         loaded: the model, as it was loaded.
         device: where to compute.
         objective: of the task.
-        alone: there will be one run, whose parameters are the model's own.
+        alone: one run, whose parameters are the model's own.
 
     Raises:
         MethodError: the method or its options cannot be used.
@@ -119,10 +119,9 @@ class SharedModel:
         return self._forward
 
     def place(self, runs: Sequence[RunParameters]) -> bool:
-        """Put these runs in the place of those before; whether they can share batches.
+        """Replace the runs in the model by these; whether they can share batches.
 
-        Those of one method stand next to one another. A new run draws its parameters from its seed
-        alone, as it would alone.
+        Runs of one method are neighbours. A new run draws its parameters from its seed, as alone.
         """
         self.remove_all()
         self._runs = runs
@@ -141,7 +140,7 @@ class SharedModel:
             self.loaded.model.eval()
 
     def pass_overhead_tokens(self, run: RunParameters) -> int:
-        """What a pass costs a run beside its tokens: as alone, in tokens."""
+        """Fixed cost of a forward pass to a run alone, in tokens."""
         own = sum(p.numel() for p in run.trained.values())
         everything = self._total_parameters + sum(p.numel() for p in run.method.values())
         return pass_overhead_tokens(own, everything, self.compute.device)
@@ -149,17 +148,17 @@ class SharedModel:
     def enable_activation_cache(
         self, parts: Sequence[tuple[str, Encoded]], weights_hash: str
     ) -> list[str]:
-        """Let all skip the layers below everything that is trained, where that is the same."""
+        """Let all runs skip the layers below everything that is trained."""
         return enable_activation_cache(self.prepared, self.compute, parts, weights_hash)
 
     def evaluate(self, data: Mapping[RunParameters, Encoded]) -> dict[RunParameters, Any]:
-        """What some runs make of their examples (:func:`paretune.training.evaluation.predict`)."""
+        """Outputs of some runs (:func:`paretune.training.evaluation.predict.evaluate`)."""
         examples = [data.get(run) for run in self._runs]
         outputs = evaluate(self.forward, examples, self.objective.collector)
         return {run: own for run, own in zip(self._runs, outputs, strict=True) if run in data}
 
     def distribute_gradients(self) -> None:
-        """Give every run its part of the gradients, after the backward passes."""
+        """Give every run its slice of the gradients, after the backward passes."""
         for group in self._groups:
             for name, parameter in group.injection.parameters.items():
                 gradient, parameter.grad = parameter.grad, None
@@ -208,7 +207,7 @@ class SharedModel:
         )
 
     def _inject_groups(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
-        """Put the methods of all runs in; one injection that stands for all of them."""
+        """Inject the methods of all runs; returns one injection for all of them."""
         whole, first = Injection({}), 0
         whole.changes.push(self._remove_groups)
         alike = [list(own) for _, own in groupby(runs, lambda own: method_key(own.run))]
@@ -224,7 +223,7 @@ class SharedModel:
         return whole
 
     def _inject(self, runs: Sequence[RunParameters], fleet: Fleet) -> Injection:
-        """Put the method of these runs in, with the parameters that they have or draw."""
+        """Inject the method of these runs, with the parameters that they have or draw."""
         model, anatomy = self.loaded.model, self.loaded.anatomy
         method = parse_method(runs[0].run, self.loaded)
         seeds = [run.run.seed for run in runs]
@@ -249,5 +248,5 @@ class SharedModel:
 
 
 def method_key(run: Run) -> str:
-    """Name and options of the run's method: what it has in common with its group."""
+    """Name and options of the run's method, equal within a :class:`MethodGroup`."""
     return json.dumps([run.method.name, run.method.options], sort_keys=True)

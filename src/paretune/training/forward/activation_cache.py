@@ -1,7 +1,8 @@
-"""Whether runs can skip the layers below everything that is trained, and where those lie on disk.
+"""Activation cache: runs skip the layers below everything that is trained.
 
-That is where all that is trained sits above some layer and no dropout is drawn below: what enters
-that layer is then the same in every epoch (:mod:`paretune.models.packing.activation_cache`).
+Where everything that is trained is above some layer, and there is no dropout, the input of that
+layer is the same in every epoch. It is computed once and kept on disk
+(:mod:`paretune.models.packing.activation_cache`).
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def budget_bytes() -> int:
         return BUDGET_BYTES
     if not value.isdigit():
         raise StudyError(
-            f'"{value}" is no number of bytes.', where=BYTES_VARIABLE, remedy="0 keeps nothing."
+            f'invalid size "{value}": expected a number of bytes',
+            where=BYTES_VARIABLE,
+            remedy="Write e.g. 4294967296; 0 turns the cache off.",
         )
     return int(value)
 
@@ -71,9 +74,9 @@ def enable_activation_cache(
     parts: Sequence[tuple[str, Encoded]],
     weights_hash: str,
 ) -> list[str]:
-    """Let packed runs start from cached activations, computed now where they are not on disk.
+    """Let packed runs start from cached activations, computed now if they are not on disk.
 
-    ``undo`` takes it back. Does nothing where it does not apply.
+    ``undo`` takes it back. Does nothing where it cannot be done.
 
     Args:
         prepared: packed already.
@@ -110,7 +113,7 @@ def enable_activation_cache(
 
 @dataclass(frozen=True)
 class _FrozenLayers:
-    """The ``layers`` lowest layers, which no run changes."""
+    """The lowest layers, which no run changes; ``layers`` is their number."""
 
     prepared: PreparedModel
     compute: Compute
@@ -118,7 +121,7 @@ class _FrozenLayers:
     weights_hash: str
 
     def load_or_compute(self, data: Encoded) -> CachedActivations | str:
-        """What enters the lowest trained layer, for every text; a string: why it is not cached."""
+        """Inputs of the lowest trained layer for every text; a string: why they are not cached."""
         anatomy = self.prepared.loaded.anatomy
         texts = [text for choices in data.ids for text in choices]
         only_first = self.layers == len(anatomy.layers)
@@ -150,12 +153,12 @@ class _FrozenLayers:
                 at += stop - start
 
     def _hidden(self, data: Encoded, indices: Sequence[int]) -> tuple[list[Text], Tensor]:
-        """Some texts, and what they are to the lowest trained layer: (rows, 1, width)."""
+        """Texts of some examples, and their inputs of the lowest trained layer, (rows, 1, width)."""
         model, fleet = self.prepared.loaded.model, self.prepared.fleet
         was_training = model.training
         model.eval()
         with torch.no_grad(), self.compute.autocast():
-            # Below what is trained no run differs from another: the first one reads all.
+            # Below what is trained all runs are the same: the first one has all rows.
             others = [MicroBatch(data)] * (fleet.runs - 1)
             batches = [MicroBatch(data, indices), *others]
             texts, inputs = pack_inputs(batches, fleet, self.compute.device)

@@ -1,4 +1,4 @@
-"""What a forward pass is given, and what every forward path offers."""
+"""Batches of a step, micro-batches of a pass, and the Protocol of forward paths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paretune.training.run_config import RunConfig
 class StepBatch:
     """The examples of one optimizer step of one run.
 
-    ``indices`` is empty where the run takes no step now. ``step`` is 0-based.
+    ``indices`` is empty where the run takes no step. ``step`` is 0-based.
     """
 
     data: Encoded
@@ -26,7 +26,7 @@ class StepBatch:
 
     @property
     def weight(self) -> int:
-        """What the summed loss is divided by: examples, or their target tokens."""
+        """The divisor of the summed loss: number of examples, or of their target tokens."""
         return self.config.objective.weight(self.data, self.indices)
 
     @property
@@ -39,8 +39,8 @@ class StepBatch:
 class MicroBatch:
     """The examples of one run in one forward pass.
 
-    ``indices`` is empty where the run has no examples in this pass. ``part`` is the number of the
-    pass among those of its step: dropout is seeded by it.
+    ``indices`` is empty where the run has no examples in this pass. ``part`` numbers the run's
+    micro-batches of the step: dropout is seeded by it.
     """
 
     data: Encoded
@@ -49,7 +49,7 @@ class MicroBatch:
 
 
 class Splitter(Protocol):
-    """Decides which examples go through the model together."""
+    """Decides which examples share a forward pass."""
 
     def split_training(self, batches: Sequence[StepBatch]) -> list[list[MicroBatch]]:
         """The passes of one optimizer step of each run: in each, one micro-batch of every run."""
@@ -79,7 +79,7 @@ class Forward(Protocol):
 
     @property
     def splitter(self) -> Splitter:
-        """Which examples go together."""
+        """Decides which examples share a pass."""
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[Any]:
         """The model's outputs for the examples of each run.

@@ -1,8 +1,8 @@
 """Packed forward passes of encoders: no padding is computed.
 
-The texts of all runs stand one after another as rows, one for each token, and attention knows where
-each begins (:mod:`paretune.models.packing`). The texts of run 0 come first, of each run the longest
-first, so that those of like length are computed together.
+Each row of a packed batch is one token; the texts of all runs follow one another, and attention knows
+where each begins (:mod:`paretune.models.packing`). Run 0 comes first, and of each run the longest
+text, so that texts of similar length are computed together.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Text = tuple[int, int]
 
 @dataclass(frozen=True)
 class PackedForward:
-    """Runs packed batches of one or several runs through an encoder that was made to read them.
+    """Runs packed batches of one or several runs through an encoder.
 
     Args:
         model: packed (:func:`paretune.training.forward.select.enable_packing`).
         fleet: with the packing.
         compute: device and precision.
-        splitter: what goes together.
+        splitter: decides which examples share a pass.
     """
 
     model: Any
@@ -58,7 +58,7 @@ class PackedForward:
 
 
 def packing_of(fleet: Fleet) -> Packing:
-    """The packing of a fleet whose batches are packed."""
+    """The packing of a fleet with packed batches."""
     assert fleet.packing is not None  # noqa: S101  (made with a packed model)
     return fleet.packing
 
@@ -66,7 +66,7 @@ def packing_of(fleet: Fleet) -> Packing:
 def pack_inputs(
     micro_batches: Sequence[MicroBatch], fleet: Fleet, device: str
 ) -> tuple[list[list[Text]], dict[str, Tensor]]:
-    """Describe a pass to a packed model; of sequence-to-sequence, source and target are counted.
+    """Begin a packed pass; the length of an example includes its target.
 
     Returns:
         Example and choice of each text of each run, in the order of the rows. And the inputs of the
@@ -92,7 +92,7 @@ def pack_inputs(
 
 
 def row_counts(packing: Packing) -> list[list[int]]:
-    """How many rows each run has: of tokens, of sequences, and of tokens of targets."""
+    """Rows of each run: of tokens, of sequences, and of target tokens."""
     layout = packing.layout
     counts = [layout.run_rows(), layout.run_sequences]
     return counts if layout.target is None else [*counts, layout.target.run_rows()]
@@ -117,7 +117,7 @@ def _restore_order(batch: MicroBatch, texts: Sequence[Text], logits: Tensor) -> 
 def _load_cached(
     packing: Packing, micro_batches: Sequence[MicroBatch], texts: Sequence[Sequence[Text]]
 ) -> Tensor:
-    """What enters the lowest layer that is computed, of all texts; (rows, 1, width)."""
+    """Cached inputs of the lowest layer that is computed; (rows, 1, width)."""
     cached = []
     for batch, own in zip(micro_batches, texts, strict=True):
         if own:

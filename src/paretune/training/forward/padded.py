@@ -1,7 +1,7 @@
-"""Padded forward passes, split tightly by length, of one run or of several.
+"""Padded forward passes of several runs.
 
-Several runs in one pass: each run's micro-batch is what it has alone, padded to the longest text of
-the pass. Dropout is drawn for each run at its own length (:mod:`paretune.models.dropout`).
+Each run's micro-batch is that of the run alone, padded to the longest text of the pass. Dropout is
+drawn for each run at its own length (:mod:`paretune.models.dropout`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PaddedForward:
         fleet: of all runs.
         compute: device and precision.
         pad_id: the padding token.
-        splitter: what goes together.
+        splitter: decides which examples share a pass.
         dropout_rng: draws for each run at its own length.
     """
 
@@ -50,7 +50,7 @@ class PaddedForward:
         ]
         lengths = [batch["input_ids"].shape[-1] if batch else 0 for batch in batches]
         sequences = [len(one.indices) * len(one.data.ids[0]) for one in micro_batches]
-        # A table that is there once for each run has one row for each that is present.
+        # Tensors with one row for each run have rows of the runs in this pass only.
         self.fleet.set_row_counts(sequences, [min(1, own) for own in sequences])
         self.dropout_rng.begin_pass(self.dropout_rng.seeds, [sequences])
         self.dropout_rng.run_lengths = lengths

@@ -52,7 +52,7 @@ class PlainForward:
         fleet: of one run.
         compute: device and precision.
         pad_id: the padding token.
-        splitter: what goes together.
+        splitter: decides which examples share a pass.
         collate: the objective's.
     """
 

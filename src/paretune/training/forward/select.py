@@ -1,8 +1,8 @@
-"""Which forward path a model takes, decided once for each run or fleet.
+"""Chooses the forward path of a run or of several, and prepares the model for it.
 
-Where the architecture and the method allow it, batches are packed. Otherwise they are padded to
-their longest text, in tight micro-batches. On a CPU dropout is drawn from seeds, where torch's own
-is slow. The plain path leaves the model as ``transformers`` made it.
+Batches are packed where the architecture and the method allow it; otherwise they are padded, in
+micro-batches of texts of similar length. On a CPU dropout is drawn from the seeds of the runs:
+torch's is slow there. The plain path leaves the model as ``transformers`` made it.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def make_shared_forward(
 ) -> Forward | None:
     """The path of several runs; None where they cannot share batches of this model.
 
-    Dropout is drawn for each run from its own seed on every device: what torch draws in one pass
-    depends on who is in it.
+    Dropout is drawn from the seed of each run on every device: what torch draws in one pass depends
+    on the other runs in it.
     """
     loaded, fleet = prepared.loaded, prepared.fleet
     model = loaded.model
@@ -118,7 +118,8 @@ def enable_packing(prepared: PreparedModel, *, per_run_dropout: bool = False) ->
 
     Args:
         prepared: the model with the method in it.
-        per_run_dropout: dropout is drawn from seeds on every device, not on a CPU alone.
+        per_run_dropout: dropout is drawn from the seeds of the runs on every device, not only on a
+            CPU.
     """
     injection, model, fleet = prepared.injection, prepared.loaded.model, prepared.fleet
     if not injection.supports_packing or not can_pack(model):

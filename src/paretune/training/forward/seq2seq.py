@@ -31,7 +31,7 @@ class PackedSeq2SeqForward:
         model: packed (:func:`paretune.training.forward.select.enable_packing`).
         fleet: with the packing.
         compute: device and precision.
-        splitter: what goes together.
+        splitter: decides which examples share a pass.
     """
 
     model: Any
@@ -40,7 +40,7 @@ class PackedSeq2SeqForward:
     splitter: Splitter
 
     def __call__(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
-        """A hidden state for each target token of each run, in an order that is the pass's own."""
+        """Hidden states of the target tokens of each run, in the order of the packed rows."""
         device = self.compute.device
         texts, source = pack_inputs(micro_batches, self.fleet, device)
         if is_ambiguous(row_counts(packing_of(self.fleet))):
@@ -50,10 +50,10 @@ class PackedSeq2SeqForward:
             if not own:
                 targets.append(_no_tokens(device))
                 continue
-            # Padded for a moment: where a target begins is the model's own affair.
+            # Padded, because the model itself knows how targets begin.
             padded = pad_batch(batch.data, [i for i, _ in own], 0)["labels"]
             labels = torch.from_numpy(padded).to(device)
-            # Found on the CPU: a mask of a GPU's would have to come back to be counted.
+            # On the CPU: the number of set elements of a GPU's mask would have to be copied back.
             real = torch.from_numpy(np.flatnonzero(padded != IGNORE_INDEX)).to(device)
             before.append(shift_right(self.model, labels).flatten().index_select(0, real))
             targets.append(labels.flatten().index_select(0, real))
@@ -64,7 +64,7 @@ class PackedSeq2SeqForward:
         return [self._states(*piece) for piece in zip(pieces, targets, strict=True)]
 
     def _run_one_by_one(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
-        """Each run in a pass of its own: rows say whose they are by their number alone."""
+        """Each run in a pass of its own, because row counts alone tell which run a row is of."""
         device = self.compute.device
         states = []
         for run, own in enumerate(micro_batches):
@@ -82,7 +82,7 @@ class PackedSeq2SeqForward:
 
 
 def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
-    """Whether two ways to divide rows among runs have as many rows, but other shares."""
+    """Whether two divisions of rows among runs have equal totals, but not equal counts."""
     return any(
         sum(one) == sum(other) and list(one) != list(other)
         for place, one in enumerate(row_counts)

@@ -1,8 +1,8 @@
-"""Which examples go through the model together: the passes of a step and of an evaluation.
+"""Splits the batches of a step and of an evaluation into forward passes.
 
-A run alone keeps the order of its own passes. Passes of several runs are stacked: each is what the
-run has alone, and which of them share a pass is chosen so that little padding is added. How a batch
-is split changes results by rounding only.
+A run alone keeps the order of its passes. Passes of several runs are stacked: each has its
+micro-batches of alone, and they are combined so that little padding is added. How a batch is split
+changes results by rounding only.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def device_kind(device: str) -> str:
 
 @dataclass(frozen=True)
 class PassSplitter:
-    """Splits batches into passes, packed or padded as the fleet's batches are.
+    """Splits batches into passes of texts of similar length, packed or padded.
 
     Args:
-        fleet: whose ``packing`` says whether batches are packed.
-        device: decides how large a pass may be.
-        virtual_tokens: that stand before each text.
-        alone: the one run keeps the order of its own passes; else passes are stacked.
-        overhead_tokens: what each text takes in a pass beside its tokens, in tokens.
+        fleet: its ``packing`` tells whether batches are packed.
+        device: on which the size of a pass depends.
+        virtual_tokens: before each text.
+        alone: one run, whose passes keep their order; otherwise passes are stacked.
+        overhead_tokens: memory that each text takes in a pass beside its tokens, in tokens.
     """
 
     fleet: Fleet
