@@ -105,3 +105,8 @@ class DeviceLostError(ParetuneError):
     """A CUDA error after which this process cannot use its GPU any more; another process can."""
 
     exit_code = 10
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

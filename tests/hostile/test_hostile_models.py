@@ -81,10 +81,10 @@ def opens_or_says_why(folder: Path) -> str:
 RESOLVE = """
 import sys
 from paretune.errors import ModelError
-from paretune.models.sources.resolve import resolve
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 try:
-    resolve(ModelSpec(name=sys.argv[1]))
+    resolve_source(ModelSpec(name=sys.argv[1]))
 except ModelError as error:
     sys.exit(str(error))
 """
@@ -110,14 +110,14 @@ def test_what_is_no_file_is_not_opened(
         [sys.executable, "-c", RESOLVE, str(folder)],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    assert f"{name}: is a pipe, a device or a socket, not a file" in done.stderr
+    assert f"{name}: is a pipe, a device or a socket, not a regular file" in done.stderr
 
 
 def test_every_verb_refuses_a_pipe(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
     folder = tiny_model("bert", tmp_path / "odd")
     odd_file(folder / "config.json", "fifo")
     message = refused(capsys, tmp_path, folder, *ALL)
-    assert "config.json: is a pipe, a device or a socket, not a file; it is not opened." in message
+    assert "config.json: is a pipe, a device or a socket, not a regular file." in message
 
 
 def test_a_config_without_end(capsys: Any, tmp_path: Path, tiny_model: Any) -> None:
@@ -135,7 +135,7 @@ def test_an_index_with_shards_that_are_no_names(
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": 7, "b": {"c": []}}}))
     message = refused(capsys, tmp_path, folder)
-    assert "names as a file of weights what is no file's name: 7." in message
+    assert "invalid name of a weight file: 7." in message
 
 
 CONFIGS: list[dict[str, Any]] = [
@@ -182,8 +182,10 @@ def test_quantised_weights_end_in_one_sentence(
     capsys: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
     message = refused(capsys, tmp_path, quantised(tiny_model("bert", tmp_path / "model")), *ALL)
-    assert "its weights are quantised (gptq), and paretune trains on plain ones only." in message
-    assert "Take the same model without quantisation." in message
+    assert (
+        "its weights are quantised (gptq), and paretune trains unquantised weights only." in message
+    )
+    assert "Choose the same model without quantisation." in message
 
 
 SHAPE = {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -210,5 +212,8 @@ def test_decoders_are_refused_by_every_verb(capsys: Any, tmp_path: Path, kind: s
     getattr(transformers, f"{name}ForSequenceClassification")(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     message = refused(capsys, tmp_path, folder, *ALL)
-    assert f'is of type "{kind}", a decoder alone; paretune does not train them yet.' in message
+    assert (
+        f'is of type "{kind}", a decoder-only model, and paretune does not train those yet.'
+        in message
+    )
     assert "Choose an encoder" in message

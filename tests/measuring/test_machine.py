@@ -124,8 +124,8 @@ def test_flags_are_whole_words(tmp_path):
 
 def test_the_machine_is_plain_values_and_needs_no_torch():
     code = (
-        "import sys, json; from paretune.measuring.machine import machine; "
-        "found = machine(); assert 'torch' not in sys.modules; print(json.dumps(found))"
+        "import sys, json; from paretune.measuring.machine import describe_machine; "
+        "found = describe_machine(); assert 'torch' not in sys.modules; print(json.dumps(found))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)

@@ -266,7 +266,7 @@ def test_cuda_reports_allocated_reserved_and_process_beside_each_other(card, mon
     meter = PeakMeter("cuda:0")
     meter.baseline()
     with meter.phase("train"):
-        card.peak, card.reserved_bytes = 700, 800
+        card.peak, card.reserved = 700, 800
     result = meter.result()
     assert result["phases"]["train"] == {
         "peak_bytes": 600,

@@ -76,11 +76,11 @@ import gc, json, sys
 from paretune.measuring.counters import status_bytes
 from paretune.models.bf16_weights import hold_bf16
 from paretune.models.load import load
-from paretune.models.sources.resolve import resolve
+from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
 def opened(folder):
-    loaded = load(resolve(ModelSpec(name=folder)), objectives.get("classification").head_spec(("a", "b")))
+    loaded = load(resolve_source(ModelSpec(name=folder)), objectives.get("classification").head_spec(("a", "b")))
     hold_bf16(loaded.model, loaded.anatomy)
     gc.collect()
     return loaded

@@ -94,14 +94,14 @@ def test_a_cure_that_cuts_otherwise_is_refused(folder):
     (folder / "tokenizer.json").write_text(json.dumps(core))
     AutoTokenizer.from_pretrained(folder)  # nobody else minds
     said = refused(folder)
-    assert "its tokenizer and its sentencepiece.bpe.model cut texts differently" in said
-    assert "take the folder as published" in said
+    assert "its tokenizer and its sentencepiece.bpe.model split texts differently" in said
+    assert "fetch the folder as published" in said
 
 
 def test_the_model_of_another_tokenizer_is_refused(folder):
     (folder / "sentencepiece.bpe.model").unlink()
     sentencepiece_model(folder / "sentencepiece.bpe.model", "bpe", 200)
-    assert "cut texts differently" in refused(folder)
+    assert "split texts differently" in refused(folder)
 
 
 def test_ids_that_are_moved_unevenly_are_refused(folder):
@@ -110,7 +110,7 @@ def test_ids_that_are_moved_unevenly_are_refused(folder):
     vocabulary = core["model"]["vocab"]
     vocabulary["."], vocabulary[","] = vocabulary[","], vocabulary["."]
     (folder / "tokenizer.json").write_text(json.dumps(core))
-    assert "cut texts differently" in refused(folder)
+    assert "split texts differently" in refused(folder)
 
 
 def test_a_damaged_sentencepiece_model_is_named(folder):

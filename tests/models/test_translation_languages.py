@@ -29,7 +29,7 @@ class Told:
 
 
 def told(tokenizer: Told, *languages: str, prefix: str | None = None) -> TranslationDirection:
-    return set_languages(tokenizer, None, languages, prefix, "model m")
+    return set_languages(tokenizer, languages, prefix, "model m")
 
 
 def test_a_token_before_the_text_where_a_model_has_several_targets() -> None:
@@ -99,5 +99,5 @@ def test_a_marian_of_the_other_direction_is_refused(tmp_path: Path) -> None:
         load_model(source, objectives.get("translation").head_spec((), ("sl", "en"))).direction
         == TranslationDirection()
     )
-    with pytest.raises(ModelError, match='translates from "sl", and the task is from "en"'):
+    with pytest.raises(ModelError, match='translates from "sl", but the task is from "en"'):
         load_model(source, objectives.get("translation").head_spec((), ("en", "sl")))

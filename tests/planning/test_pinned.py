@@ -68,5 +68,5 @@ def test_folders_and_packages_have_no_revision(tmp_path: Path, tiny_model: Any) 
 
 def test_offline_nothing_is_fetched(cache: Path, tmp_path: Path) -> None:
     study = of_hub(tmp_path).model_copy(update={"models": (ModelSpec(name="someone/other"),)})
-    with pytest.raises(ModelError, match="nothing is fetched unless asked"):
+    with pytest.raises(ModelError, match="offline nothing is fetched"):
         expand_study(study, StudyContext(), [])

@@ -1,1 +1,5 @@
-"""Pretrained models: where their files lie, how they are opened, and what they are made of."""
+"""Pretrained models: their files (``sources``), loading, and where their parts are (``structure``).
+
+``changes`` takes back what is done to a model. ``dropout``, ``packing`` and ``kernels`` make training
+fast and reproducible; the plain path through ``transformers`` needs none of them.
+"""

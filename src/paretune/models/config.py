@@ -1,4 +1,4 @@
-"""A model's config, and the models that are refused by it alone, before their weights are read."""
+"""A model's config, and the models that it alone refuses, before their weights are read."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from paretune.errors import ModelError
+from paretune.errors import ModelError, first_line
 from paretune.models.sources.resolve import ModelSource
 from paretune.models.structure.heads import require_known
 
 SAFE_LOADING: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""How anything of ``transformers`` is opened: nothing is fetched, no code of a folder runs."""
+"""How anything is loaded by ``transformers``: nothing is fetched, and no code of a folder runs."""
 MAX_LAYERS = 1000
-"""No published model has a quarter of it; as modules alone they would fill the memory."""
+"""No published model has a quarter of it; the modules alone would fill the memory."""
 
 
 def load_config(source: ModelSource) -> Any:
     """The config of a model that can be trained here, as far as a config tells.
 
     Raises:
-        ModelError: it cannot be used, or is that of a quantised model or of a decoder alone.
+        ModelError: it cannot be used, or is that of a quantised or a decoder-only model.
     """
     from transformers import AutoConfig
 
@@ -45,26 +45,22 @@ def load_config(source: ModelSource) -> Any:
 
 
 def _refuse_quantised(config: Any, where: str) -> None:
-    told = getattr(config, "quantization_config", None)
-    if told is None:
+    settings = getattr(config, "quantization_config", None)
+    if settings is None:
         return
-    told = told if isinstance(told, dict) else vars(told)
-    by = f" ({told['quant_method']!s:.40})" if told.get("quant_method") else ""
+    settings = settings if isinstance(settings, dict) else vars(settings)
+    method = settings.get("quant_method")
+    by = f" ({method!s:.40})" if method else ""
     raise ModelError(
-        f"its weights are quantised{by}, and paretune trains on plain ones only.",
+        f"its weights are quantised{by}, and paretune trains unquantised weights only.",
         where=where,
-        remedy="Take the same model without quantisation.",
+        remedy="Choose the same model without quantisation.",
     )
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its name."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No load report and no bars: that a head is new is normal here, and all else is checked."""
+    """No load report and no progress bars: a new head is normal here, and all else is checked."""
     from transformers.utils import logging
 
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from paretune.errors import ModelError
-from paretune.models.config import SAFE_LOADING, first_line, load_config, quiet_transformers
+from paretune.errors import ModelError, first_line
+from paretune.models.config import SAFE_LOADING, load_config, quiet_transformers
 from paretune.models.dropout.rates import DropoutRates, read_dropout_rates
 from paretune.models.sources.file_checks import read_tensor_dtypes
 from paretune.models.sources.resolve import ModelSource
@@ -114,7 +114,7 @@ def load_model(
         tokenizer = tokenizer or load_tokenizer(source.folder, model, anatomy, where, fast=fast)
         direction = NO_DIRECTION
         if head.languages:
-            direction = set_languages(tokenizer, model, head.languages, source_prefix, where)
+            direction = set_languages(tokenizer, head.languages, source_prefix, where)
     missing = info["missing_keys"]
     drawn = [*missing, *(key for key, *_ in info["mismatched_keys"])]
     parameters = _split_drawn(model, anatomy, head, drawn, where)
@@ -151,9 +151,9 @@ def _split_drawn(
 
 def _require_none(lost: Sequence[str], where: str) -> None:
     if lost:
-        shown = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
+        listed = ", ".join(lost[:4]) + (f" and {len(lost) - 4} more" if len(lost) > 4 else "")
         raise ModelError(
-            f"the checkpoint lacks weights of the model, or has them in another shape: {shown}.",
+            f"the checkpoint lacks weights of the model, or has them in another shape: {listed}.",
             where=where,
             remedy="It is damaged, or its config.json belongs to another model.",
         )
@@ -168,11 +168,11 @@ def reset_head(loaded: LoadedModel, seed: int) -> None:
     if not loaded.head_parameters:
         return
     model, head = loaded.model, set(loaded.head_parameters)
-    # transformers initialises what is not marked as done: open the head and the way to it. Some
-    # models draw a child's weights in their parent's turn (ModernBERT), so parents must be open.
-    ways = {"", *(name[:i] for name in head for i, letter in enumerate(name) if letter == ".")}
+    # transformers initialises what is not marked as initialised: unmark the head and its parents,
+    # since some models draw a child's weights in their parent's turn (ModernBERT).
+    parents = {"", *(name[:i] for name in head for i, letter in enumerate(name) if letter == ".")}
     for name, module in model.named_modules():
-        module._is_hf_initialized = name not in ways
+        module._is_hf_initialized = name not in parents
     for buffer in model.buffers():
         buffer._is_hf_initialized = True
     devices = {}
@@ -190,7 +190,7 @@ def reset_head(loaded: LoadedModel, seed: int) -> None:
 
 
 def checkpoint_dtype(source: ModelSource) -> torch.dtype:
-    """The half precision that all of a checkpoint's numbers are in; fp32 where there is none."""
+    """The half precision of all of a checkpoint's floating-point tensors; otherwise fp32."""
     types = set().union(*map(read_tensor_dtypes, source.folder.glob("*.safetensors")))
     floating = {name for name in types if "F" in name}
     halves = {"BF16": torch.bfloat16, "F16": torch.float16}
@@ -198,20 +198,20 @@ def checkpoint_dtype(source: ModelSource) -> torch.dtype:
 
 
 def has_computed_half_tensors(loaded: LoadedModel) -> bool:
-    """Whether the model computed tensors itself (sines) in the half precision it was opened in.
+    """Whether the model computed tensors (sines) in the half precision in which it was loaded.
 
-    They are in no file, and other numbers than those of fp32.
+    They are in no file, and differ from those computed in fp32.
     """
-    kept = {*loaded.model.state_dict()} - {*loaded.anatomy.untrainable}
+    saved = {*loaded.model.state_dict()} - {*loaded.anatomy.untrainable}
     named = (*loaded.model.named_parameters(), *loaded.model.named_buffers())
-    return any(t.is_floating_point() and t.itemsize == 2 for n, t in named if n not in kept)
+    return any(t.is_floating_point() and t.itemsize == 2 for n, t in named if n not in saved)
 
 
 def _from_pretrained(
-    opener: Any, source: ModelSource, config: Any, where: str, weights: bool, dtype: torch.dtype
+    auto_class: Any, source: ModelSource, config: Any, where: str, weights: bool, dtype: torch.dtype
 ) -> tuple[Any, dict[str, Any]]:
     try:
-        model, info = opener.from_pretrained(
+        model, info = auto_class.from_pretrained(
             source.folder,
             config=config,
             dtype=dtype,
@@ -224,12 +224,12 @@ def _from_pretrained(
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (what a config asks for can fail anywhere)
-        raise ModelError(f"cannot be opened ({first_line(error)}).", where=where) from None
+        raise ModelError(f"cannot be loaded ({first_line(error)}).", where=where) from None
     return model, info
 
 
 def rescale_regression_head(loaded: LoadedModel, mean: float, deviation: float) -> None:
-    """Make a regression's last layer answer in the label's unit instead of in deviations."""
+    """Let a regression head predict in the unit of the labels, not in standard deviations."""
     outer = loaded.model.get_submodule(_find_classifier(loaded.model, loaded.anatomy, 1, "rescale"))
     last = [m for m in outer.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
     with torch.no_grad():
@@ -238,17 +238,17 @@ def rescale_regression_head(loaded: LoadedModel, mean: float, deviation: float) 
 
 
 def _find_classifier(model: nn.Module, parts: Anatomy, logits: int, where: str) -> str:
-    """The head module that holds the linear layer that gives the logits: the last one."""
-    giving = [
+    """The head module with the last linear layer that has as many outputs as there are logits."""
+    matching = [
         outer
         for outer in parts.head_modules
         for module in model.get_submodule(outer).modules()
         if isinstance(module, nn.Linear) and module.out_features == logits
     ]
-    if not giving:
+    if not matching:
         raise ModelError(
-            f"{type(model).__name__} has no linear layer that gives {logits} logits; "
-            f"after its backbone it has {', '.join(parts.head_modules) or 'nothing'}.",
+            f"{type(model).__name__} has no linear layer with {logits} outputs; "
+            f"behind its backbone it has {', '.join(parts.head_modules) or 'nothing'}.",
             where=where,
         )
-    return giving[-1]
+    return matching[-1]

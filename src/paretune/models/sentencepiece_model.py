@@ -1,4 +1,4 @@
-"""The SentencePiece model of a folder: a BPE tokenizer built from it, and cuts compared with it."""
+"""The SentencePiece model of a folder: a tokenizer built from it, and one compared with it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 MODEL_FILES = ("sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model")
 _CAMEMBERT = ("<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED")
-"""Tokens that fairseq put before the pieces of CamemBERT's model, whose own unknown piece goes."""
+"""Tokens that fairseq put before the pieces of CamemBERT's model, instead of its unknown piece."""
 CAMEMBERT_ROLES = {
     "bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "cls_token": "<s>",
     "unk_token": "<unk>", "pad_token": "<pad>", "mask_token": "<mask>",
 }  # fmt: skip
-"""What its special tokens are where the folder does not say."""
+"""Its special tokens, where the folder does not name them."""
 
 PROBE_SENTENCES = (
     "Človeška ribica živi v temnih kraških jamah, kjer ni svetlobe.",
@@ -41,16 +41,16 @@ PROBE_SENTENCES = (
     "Die Universität veröffentlichte gestern die überraschenden Ergebnisse.",
     "Le chat est allé à l'école, mais personne ne l'a reconnu.",
 )
-"""Ordinary sentences, of which a vocabulary of these languages cuts some wrongly if it does any."""
+"""Ordinary sentences: a tokenizer that splits any text wrongly splits some of them wrongly."""
 
 
 def find_sentencepiece_model(folder: Path) -> Path | None:
-    """The folder's SentencePiece model, where it has one under a usual name."""
+    """The folder's SentencePiece model, if it has one under a usual name."""
     return next((folder / name for name in MODEL_FILES if (folder / name).is_file()), None)
 
 
 def is_bpe(file: Path) -> bool:
-    """Whether a SentencePiece model merges pairs of pieces (BPE); most choose by likelihood.
+    """Whether a SentencePiece model merges pairs of pieces (BPE); most choose pieces by likelihood.
 
     Raises:
         ModelError: the file is no SentencePiece model.
@@ -101,7 +101,7 @@ def build_camembert_bpe(file: Path) -> Tokenizer:
 
 
 def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
-    """Compare a tokenizer with the SentencePiece model beside it, on fixed lines and known words.
+    """Compare a tokenizer with the folder's SentencePiece model, on fixed sentences and known words.
 
     Every token must be the model's piece, and every id the model's plus one constant (families put
     tokens of their own before the pieces).
@@ -128,9 +128,9 @@ def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
                 same = own - other == shift
         if not same:
             raise ModelError(
-                f'its tokenizer and its {file.name} cut texts differently (as in "{line}").',
+                f'its tokenizer and its {file.name} split texts differently, as "{line}".',
                 where=where,
-                remedy="The weights were trained with one of them: take the folder as published, "
+                remedy="The weights were trained with one of them: fetch the folder as published, "
                 "or remove the file that does not belong to them.",
             )
 
@@ -145,11 +145,11 @@ def _normalise(tokenizer: Any, line: str) -> str:
 
 
 def _sample_words(processor: Any) -> list[str]:
-    """Words of the vocabulary in Latin letters, each said twice: none of them is one piece."""
+    """Words of the vocabulary in Latin letters, each doubled: none of them is a single piece."""
     pieces = (processor.id_to_piece(i) for i in range(len(processor)))
     words = [p[1:] for p in pieces if p.startswith("▁") and p[1:].isalpha() and max(p[1:]) < "ɐ"]
-    chosen = words[:: len(words) // 400 + 1]
-    return [" ".join(2 * w for w in chosen[i : i + 20]) for i in range(0, len(chosen), 20)]
+    sample = words[:: len(words) // 400 + 1]
+    return [" ".join(2 * w for w in sample[i : i + 20]) for i in range(0, len(sample), 20)]
 
 
 def _load_proto(file: Path) -> Any:

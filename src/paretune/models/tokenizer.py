@@ -1,4 +1,4 @@
-"""The tokenizer beside a model, checked against it."""
+"""The tokenizer of a model, checked against the model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from paretune.errors import ModelError
-from paretune.models.config import SAFE_LOADING, first_line
+from paretune.errors import ModelError, first_line
+from paretune.models.config import SAFE_LOADING
 from paretune.models.sentencepiece_model import (
     CAMEMBERT_ROLES,
     build_camembert_bpe,
@@ -22,19 +22,19 @@ from paretune.models.structure.anatomy import Anatomy
 def load_tokenizer(
     folder: Path, model: Any, anatomy: Anatomy, where: str, *, fast: bool = True
 ) -> Any:
-    """Open the tokenizer of a model folder.
+    """Load the tokenizer of a model folder.
 
     Args:
-        folder: where its files lie.
-        model: what its tokens go to.
+        folder: of its files.
+        model: that reads its tokens.
         anatomy: of the model.
         where: the model's name, for errors.
-        fast: refuse a slow one; Marian has no other.
+        fast: refuse a slow one.
 
     Raises:
-        ModelError: none can be opened, it is a slow one, it cuts texts otherwise than the
-            SentencePiece model beside it, it has no padding token, or its tokens do not fit the
-            model's embeddings.
+        ModelError: it cannot be loaded, is a slow one, splits texts differently from the
+            folder's SentencePiece model, has no padding token, or its tokens do not fit the model's
+            embeddings.
     """
     tokenizer = _load_by_format(folder, model.config.model_type, where)
     if fast and not tokenizer.is_fast:
@@ -58,7 +58,7 @@ def load_tokenizer(
     last = max(i for i in tokenizer.get_vocab().values() if i != mask)
     if last >= rows:
         raise ModelError(
-            f"its tokenizer counts tokens up to {last}, but the model has {rows} embeddings.",
+            f"its tokenizer has tokens up to {last}, but the model has {rows} embeddings.",
             where=where,
             remedy="Tokenizer and weights belong to different models.",
         )
@@ -81,11 +81,9 @@ def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
             # Marian's reminder of sacremoses: it normalises punctuation, which the SentencePiece
             # model does too, and results would depend on what else is installed.
             warnings.filterwarnings("ignore", message=".*sacremoses")
-            return (
-                _load_camembert(folder, spm)
-                if merges and spm
-                else _load_by_class(folder, algorithm)
-            )
+            if merges and spm:
+                return _load_camembert(folder, spm)
+            return _load_by_class(folder, algorithm)
     except Exception as error:  # noqa: BLE001 (parsers of files from anywhere raise what they like)
         raise ModelError(
             f"its tokenizer cannot be opened ({first_line(error)}).",
@@ -96,19 +94,18 @@ def _load_by_format(folder: Path, model_type: str, where: str) -> Any:
 
 
 def _load_by_class(folder: Path, algorithm: str | None) -> Any:
-    """The tokenizer as its family's class opens it, or as it stands where that class cannot be it.
+    """The tokenizer of the family's class, or the file as it is where that class does not fit it.
 
-    Classes of SentencePiece families take models that choose pieces by likelihood (Unigram); one
-    that merges pairs (BPE, as SloBERTa's) they refuse, or would cut otherwise.
+    Classes of SentencePiece families expect models that choose pieces by likelihood (Unigram); one
+    that merges pairs (BPE, as SloBERTa's) they refuse, or would split texts differently.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE_LOADING)
     except Exception:
-        # The class's parser raises what it likes at a model that it does not take. A BPE file is
-        # then opened as it stands, which raises on its own if the file is damaged; its ids are
-        # compared with the SentencePiece model's afterwards.
+        # The class's parser may raise anything. A BPE file is then loaded as it is, which raises on
+        # its own if the file is damaged; its ids are compared with the SentencePiece model's later.
         if algorithm != "BPE":
             raise
     else:
@@ -120,7 +117,7 @@ def _load_by_class(folder: Path, algorithm: str | None) -> Any:
 
 
 def _read_algorithm(folder: Path) -> str | None:
-    """How the folder's tokenizer.json cuts: ``BPE``, ``Unigram``, ``WordPiece``; None: unsaid."""
+    """The model of the folder's tokenizer.json: ``BPE``, ``Unigram``, ``WordPiece``; None: unknown."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None
@@ -132,8 +129,8 @@ def _read_algorithm(folder: Path) -> str | None:
             where=str(file),
             remedy="Fetch it again.",
         ) from None
-    found = model.get("type") if isinstance(model, dict) else None
-    return found if isinstance(found, str) else None
+    algorithm = model.get("type") if isinstance(model, dict) else None
+    return algorithm if isinstance(algorithm, str) else None
 
 
 def _load_camembert(folder: Path, spm: Path) -> Any:

@@ -222,7 +222,7 @@ def test_a_cache_without_a_tokenizer_is_completed_at_its_own_commit(hub, tiny_mo
         drop(source, name)
     with pytest.raises(ModelError) as error:
         found(offline=True)
-    assert "only in part in the local cache of the hub: it lacks a tokenizer" in str(error.value)
+    assert "is incomplete in the local cache of the hub: it lacks a tokenizer" in str(error.value)
     assert "Fetch the rest with --online." in str(error.value)
     assert "save_pretrained" not in str(error.value)
     hub.asked.clear()
@@ -254,6 +254,6 @@ def test_a_model_that_has_no_tokenizer_on_the_hub(hub, tiny_model, tmp_path):
     folder = tiny_model("bert", tmp_path / "served")
     (folder / "tokenizer.json").unlink()
     hub.add("main", folder)
-    with pytest.raises(ModelError, match="has not got a tokenizer on the hub") as error:
+    with pytest.raises(ModelError, match="lacks a tokenizer on the hub") as error:
         found(offline=False)
     assert "save_pretrained" not in str(error.value)

@@ -1,1 +1,1 @@
-"""Sources: see the modules."""
+"""From the name of a model in a study file to a folder of checked files on this machine."""

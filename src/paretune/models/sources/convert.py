@@ -1,4 +1,4 @@
-"""Weights that exist only as ``pytorch_model.bin``: opened safely, written once as safetensors."""
+"""Conversion of ``pytorch_model.bin`` to safetensors: read safely, written once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
     """A folder with the same config, tokenizer and weights, as safetensors; made at first use.
 
-    Kept under ``weights_hash`` in paretune's folder for fetched data. The folder appears whole or
-    not at all, also when two processes make it at once.
+    Stored under ``weights_hash`` in paretune's data folder, whole or not at all, also when two
+    processes convert at once.
 
     Raises:
         ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
@@ -71,12 +71,12 @@ def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:
     return tensors
 
 
-def _describe_refusal(path: Path, told: str) -> ModelError:
-    """Why torch does not open a file, in our own words: its text advises to open it all the same.
+def _describe_refusal(path: Path, message: str) -> ModelError:
+    """Why torch does not open a file. Its own message advises to open it unsafely all the same.
 
     A pickle of something else than tensors names what it would call; all else is damage.
     """
-    called = re.search(r"GLOBAL ([\w.]+)", told)
+    called = re.search(r"GLOBAL ([\w.]+)", message)
     if called is None:
         return ModelError(
             "is truncated or damaged, or holds no weights.",
@@ -84,9 +84,9 @@ def _describe_refusal(path: Path, told: str) -> ModelError:
             remedy="Fetch the file again.",
         )
     return ModelError(
-        f"cannot be opened safely (it would call {called[1]}), and is not opened otherwise.",
+        f"cannot be opened safely: it would call {called[1]}.",
         where=str(path),
-        remedy="Take a model with safetensors, or convert it yourself if you trust it.",
+        remedy="Choose a model with safetensors, or convert it yourself if you trust it.",
     )
 
 
@@ -94,19 +94,20 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors as safetensors, which refuses tensors that share memory: each in full."""
     from safetensors.torch import save_file
 
-    owners: set[int] = set()
-    apart = {}
+    storages: set[int] = set()
+    separate = {}
     for name, tensor in tensors.items():
-        place = tensor.untyped_storage().data_ptr()
-        apart[name] = tensor.contiguous().clone() if place in owners else tensor.contiguous()
-        owners.add(place)
-    save_file(apart, path, metadata={"format": "pt"})
+        address = tensor.untyped_storage().data_ptr()
+        whole = tensor.contiguous()
+        separate[name] = whole.clone() if address in storages else whole
+        storages.add(address)
+    save_file(separate, path, metadata={"format": "pt"})
 
 
 def _drop_tied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the other names of a word table (decoder, output layer), which the model ties anew.
+    """Without the other names of word embeddings (decoder, output layer): the model ties them anew.
 
-    Each name written would be a copy on the disk, and one more that is mapped and read.
+    Each name would be a copy on the disk, and one more that is mapped and read.
     """
     tables: dict[tuple[object, ...], str] = {}
     for name, tensor in tensors.items():
@@ -116,6 +117,6 @@ def _drop_tied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _view_key(tensor: Tensor) -> tuple[object, ...]:
-    """Which memory a tensor shows, and how: equal where two tensors are one."""
+    """A key that is equal for two tensors that view the same memory in the same way."""
     start = tensor.untyped_storage().data_ptr()
     return start, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride()

@@ -1,7 +1,7 @@
-"""Files of a model folder, looked at before anything opens them: regular, bounded, whole. No torch.
+"""Checks of a model folder's files before anything opens them: regular, bounded, complete.
 
-A folder comes from anywhere. A pipe or a device in it would be read without end, a file that git
-left as a pointer is no weights, and half a file of weights is best called that.
+A folder comes from anywhere. Reading a pipe or a device in it would never end, a git-lfs pointer is
+no file of weights, and half a file of weights is best called that. Imports no torch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from paretune.errors import ModelError
 
 MAX_JSON_BYTES = 64 * 2**20
-"""No config or index of weights is larger."""
+"""More than any config or index of weights has."""
 MAX_TOKENIZER_BYTES = 2**30
 _MAX_HEADER_BYTES = 100_000_000  # of safetensors, by its own reader
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -25,29 +25,29 @@ def require_regular_files(folder: Path) -> None:
     """Check that a folder holds nothing but files and folders, links to such, and broken links.
 
     Raises:
-        ModelError: there is a pipe, a device or a socket, or a JSON file without end.
+        ModelError: there is a pipe, a device or a socket, or a JSON file that is too large.
     """
     for path in sorted(folder.iterdir()):
         try:
-            told = path.stat()
+            status = path.stat()
         except OSError:
-            continue  # a link to nowhere: whoever needs the file will say that it is missing
+            continue  # a broken link: whoever needs the file will report it as missing
         if path.suffix == ".json":
             _require_size(path, MAX_TOKENIZER_BYTES)
-        if not (stat.S_ISREG(told.st_mode) or stat.S_ISDIR(told.st_mode)):
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise ModelError(
-                "is a pipe, a device or a socket, not a file; it is not opened.",
+                "is a pipe, a device or a socket, not a regular file.",
                 where=str(path),
-                remedy="Put the model's own file there.",
+                remedy="Replace it with the model's own file.",
             )
 
 
 def require_no_lfs_pointer(path: Path) -> None:
-    """Check that a file is not what git leaves in the place of a large one.
+    """Check that a file is not what git-lfs leaves in the place of a large one.
 
     Raises:
-        ModelError: it is a pointer of git-lfs, or cannot be read.
-        FileNotFoundError: it is not there.
+        ModelError: it is a git-lfs pointer, or cannot be read.
+        FileNotFoundError: there is no such file.
     """
     try:
         with path.open("rb") as file:

@@ -41,10 +41,10 @@ _OTHER_FRAMEWORKS = {
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What is read of a model's folder.
+    """The files of a model's folder that are read.
 
-    ``is_pickle`` says that the weights are ``.bin`` files; ``dtypes`` are those of the tensors in
-    safetensors (``F32``, ``F16`` ...), of which a ``.bin`` does not tell before it is opened.
+    ``is_pickle``: the weights are ``.bin`` files. ``dtypes``: of the tensors in safetensors
+    (``F32``, ``F16`` ...); those of a ``.bin`` are not known before it is opened.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class ModelFiles:
 
     @property
     def content_hash(self) -> str:
-        """Sha256 over names and bytes of the config, the weights and the tokenizer."""
+        """SHA-256 of names and bytes of the config, the weights and the tokenizer."""
         digest = hashlib.sha256()
         for path in (self.folder / "config.json", *self.weights, *self.tokenizer):
             with path.open("rb") as file:
@@ -66,12 +66,12 @@ class ModelFiles:
 
 
 def has_weights(folder: Path, *names: str) -> bool:
-    """Whether weights of one of these names are there, as one file or with an index of many."""
+    """Whether a folder has weights of one of these names, as one file or with an index of many."""
     return any((folder / n).is_file() or (folder / f"{n}.index.json").is_file() for n in names)
 
 
 def describe_missing(folder: Path) -> str:
-    """What of a model's files a folder lacks, in words; empty where all kinds are there.
+    """What a folder lacks of a model's files, in words; "" where nothing is missing.
 
     Raises:
         ModelError: an index of weights that cannot be used.
@@ -80,8 +80,8 @@ def describe_missing(folder: Path) -> str:
         return "config.json"
     if not has_weights(folder, SAFETENSORS, PICKLE):
         return "weights"
-    if lost := [path.name for path in _list_weight_files(folder)[0] if not path.is_file()]:
-        return ", ".join(lost)
+    if missing := [path.name for path in _list_weight_files(folder)[0] if not path.is_file()]:
+        return ", ".join(missing)
     return "" if _has_tokenizer(folder) else "a tokenizer"
 
 
@@ -90,7 +90,7 @@ def list_model_files(folder: Path) -> ModelFiles:
 
     Raises:
         ModelError: no folder, no config, no weights that can be opened, or no tokenizer; a file
-            that is none, that git-lfs has not fetched, or that is cut off.
+            that is no regular file, that git-lfs has not fetched, or that is truncated.
     """
     where = str(folder)
     if not folder.is_dir():
@@ -98,7 +98,7 @@ def list_model_files(folder: Path) -> ModelFiles:
     if (folder / "adapter_config.json").is_file():
         # transformers would load the adapter into the model without a word.
         raise ModelError(
-            "holds a PEFT adapter, not a plain model.",
+            "has a PEFT adapter, not a plain model.",
             where=where,
             remedy="Merge it into its base model first (merge_and_unload), and save that.",
         )
@@ -108,15 +108,15 @@ def list_model_files(folder: Path) -> ModelFiles:
     tokenizer = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
     if not _has_tokenizer(folder):
         raise ModelError(
-            "there is no tokenizer beside the weights.",
+            "has no tokenizer.",
             where=where,
             remedy="Save it there: tokenizer.save_pretrained(FOLDER).",
         )
     for path in (*weights, *tokenizer):
         require_no_lfs_pointer(path)
     safe = [path for path in weights if path.suffix == ".safetensors"]
-    types = frozenset(found for path in safe for found in read_tensor_dtypes(path))
-    return ModelFiles(folder, config, weights, tokenizer, pickled, types)
+    dtypes = frozenset(dtype for path in safe for dtype in read_tensor_dtypes(path))
+    return ModelFiles(folder, config, weights, tokenizer, pickled, dtypes)
 
 
 def _has_tokenizer(folder: Path) -> bool:
@@ -124,23 +124,25 @@ def _has_tokenizer(folder: Path) -> bool:
 
 
 def _find_weights(folder: Path) -> tuple[tuple[Path, ...], bool]:
-    """The weight files, an index first, and whether they are pickled."""
+    """The weight files, an index first, and whether they are pickles."""
     listed, pickled = _list_weight_files(folder)
-    if lost := [path.name for path in listed if not path.is_file()]:
-        raise ModelError(f"names files that are missing: {', '.join(lost)}.", where=str(listed[0]))
+    if missing := [path.name for path in listed if not path.is_file()]:
+        raise ModelError(
+            f"names files that are missing: {', '.join(missing)}.", where=str(listed[0])
+        )
     if listed:
         return listed, pickled
-    foreign = [kind for name, kind in _OTHER_FRAMEWORKS.items() if (folder / name).is_file()]
-    found = f"only {' and '.join(foreign)} weights" if foreign else "no weights"
+    others = [kind for name, kind in _OTHER_FRAMEWORKS.items() if (folder / name).is_file()]
+    what = f"only {' and '.join(others)} weights" if others else "no weights"
     raise ModelError(
-        f"holds {found}; looked for {SAFETENSORS} and {PICKLE}, whole or with an index.",
+        f"has {what}: expected {SAFETENSORS} or {PICKLE}, as one file or with an index.",
         where=str(folder),
         remedy="Open it with its own library and save it as safetensors.",
     )
 
 
 def _list_weight_files(folder: Path) -> tuple[tuple[Path, ...], bool]:
-    """The weight file, or an index and all that it names, there or not; and whether pickled."""
+    """The weight file, or an index and all that it names, missing or not; and whether pickled."""
     for name in (SAFETENSORS, PICKLE):
         if (folder / name).is_file():
             return (folder / name,), name == PICKLE
@@ -154,10 +156,10 @@ def _read_shards(index: Path) -> list[str]:
     named = read_json_object(index).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelError("has no weight_map.", where=str(index))
-    strange = [s for s in named.values() if not (s and isinstance(s, str) and Path(s).name == s)]
-    if strange:
+    invalid = [s for s in named.values() if not (s and isinstance(s, str) and Path(s).name == s)]
+    if invalid:
         raise ModelError(
-            f"names as a file of weights what is no file's name: {strange[0]!r:.80}.",
+            f"invalid name of a weight file: {invalid[0]!r:.80}.",
             where=str(index),
             remedy="It is damaged, or not to be trusted: fetch the model again.",
         )

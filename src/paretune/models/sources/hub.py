@@ -1,10 +1,10 @@
-"""Model files from the hub: the local cache first, the network only where it is allowed."""
+"""Model files of the hub: from the local cache, and from the network only where it is allowed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from paretune.errors import ModelError, NetworkError
+from paretune.errors import ModelError, NetworkError, first_line
 from paretune.models.sources.files import (
     PICKLE,
     SAFETENSORS,
@@ -13,7 +13,7 @@ from paretune.models.sources.files import (
     has_weights,
 )
 
-_PLAIN = ["config.json", *TOKENIZER_FILES]
+_ALWAYS = ["config.json", *TOKENIZER_FILES]
 _SAFE = [SAFETENSORS, f"{SAFETENSORS}.index.json", "model-*.safetensors"]
 _PICKLED = [PICKLE, f"{PICKLE}.index.json", "pytorch_model-*.bin"]
 
@@ -22,36 +22,36 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
     """The folder of a hub model and its commit. ``.bin`` files come only without safetensors.
 
     Raises:
-        ModelError: not (or not wholly) in the cache while offline, unknown or not complete on the
-            hub, or gated.
+        ModelError: missing or incomplete in the cache while offline; unknown, incomplete or gated on
+            the hub.
         NetworkError: the hub does not answer.
     """
     at = f" at revision {revision}" if revision else ""
-    folder, lost = _find_cached(name, revision)
-    if folder is not None and not lost:
+    folder, missing = _find_cached(name, revision)
+    if folder is not None and not missing:
         return folder, folder.name
     if offline:
-        beside = f" For the folder, write ./{name}." if Path(name).is_dir() else ""
+        hint = f" For the folder, write ./{name}." if Path(name).is_dir() else ""
         if folder is None:
-            what = f"is not in the local cache of the hub{at}, and nothing is fetched unless asked."
-            remedy = f"Fetch it with --online, or give a folder.{beside}"
+            what = f"is not in the local cache of the hub{at}, and offline nothing is fetched."
+            remedy = f"Fetch it with --online, or give a folder.{hint}"
         else:
-            what = f"is only in part in the local cache of the hub{at}: it lacks {lost}."
-            remedy = f"Fetch the rest with --online.{beside}"
+            what = f"is incomplete in the local cache of the hub{at}: it lacks {missing}."
+            remedy = f"Fetch the rest with --online.{hint}"
         raise ModelError(what, where=f"model {name}", remedy=remedy)
-    # What is there in part is completed at its own commit: the model stays what it was.
+    # An incomplete snapshot is completed at its own commit: the model stays what it was.
     folder = _fetch(name, revision if folder is None else folder.name, at)
-    if lost := describe_missing(folder):
+    if missing := describe_missing(folder):
         raise ModelError(
-            f"has not got {lost} on the hub{at}.",
+            f"lacks {missing} on the hub{at}.",
             where=f"model {name}",
-            remedy="Take another model, or a folder with all that a model needs.",
+            remedy="Choose another model, or a folder with all files.",
         )
     return folder, folder.name
 
 
 def _find_cached(name: str, revision: str | None) -> tuple[Path | None, str]:
-    """The snapshot's folder as far as it is there, and what it lacks."""
+    """The snapshot's folder, if there is any, and what it lacks."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -59,7 +59,7 @@ def _find_cached(name: str, revision: str | None) -> tuple[Path | None, str]:
         folder = _download(name, revision, local=True)
         return folder, describe_missing(folder)
     except LocalEntryNotFoundError:
-        # Newer clients know what a snapshot should hold, and do not give one that lacks a file.
+        # Newer clients know what a snapshot should have, and return none that lacks a file.
         config = try_to_load_from_cache(name, "config.json", revision=revision)
         if not isinstance(config, str):
             return None, ""
@@ -90,9 +90,9 @@ def _fetch(name: str, revision: str | None, at: str) -> Path:
     # The base class of whichever HTTP library the hub client uses, httpx or httpx2.
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # not listed there
         raise NetworkError(
-            f"could not be fetched{at} ({_first_line(error)}).",
+            f"could not be fetched{at} ({first_line(error)}).",
             where=where,
-            remedy="Try again: what has arrived is kept.",
+            remedy="Try again: finished downloads are kept.",
         ) from None
 
 
@@ -101,11 +101,11 @@ def _download(name: str, revision: str | None, *, local: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError
 
-    def ask(at: str | None, weights: list[str]) -> Path:
+    def download(at: str | None, weights: list[str]) -> Path:
         folder = snapshot_download(
             name,
             revision=at,
-            allow_patterns=[*_PLAIN, *weights],
+            allow_patterns=[*_ALWAYS, *weights],
             # Files in folders inside the repository (ONNX, pooling) would match by name too.
             ignore_patterns=["*/*"],
             local_files_only=local,
@@ -113,15 +113,13 @@ def _download(name: str, revision: str | None, *, local: bool) -> Path:
         return Path(folder)
 
     try:
-        folder = ask(revision, _SAFE)
-        return folder if has_weights(folder, SAFETENSORS) else ask(folder.name, _PICKLED)
+        folder = download(revision, _SAFE)
+        if has_weights(folder, SAFETENSORS):
+            return folder
+        return download(folder.name, _PICKLED)
     except HFValidationError:
         raise ModelError(
             f'"{name}" is neither a model on the hub nor a folder.',
             where=f"model {name}",
             remedy="Write OWNER/NAME, ./FOLDER, or package:NAME.",
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,7 +1,7 @@
-"""Where a base that is a folder lies on this machine, by the hash of its files.
+"""Paths of bases that are folders on this machine, by the hash of their files.
 
-An export names such a base by label and hash: its path would tell others about this machine and be
-of no use to them. Here the path is kept, so that the machine that exported finds it again.
+An export names such a base by label and hash: its path would reveal this machine to others and be
+of no use to them. The path is noted here, so that the machine that exported finds the base again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def is_local_folder(source: ModelSource) -> bool:
 
 
 def remember_path(source: ModelSource) -> None:
-    """Note where a base lies.
+    """Note the path of a base.
 
     Raises:
         OSError: the folder of fetched data cannot be written.
@@ -30,24 +30,24 @@ def remember_path(source: ModelSource) -> None:
 
 
 def recall_path(weights_hash: str, label: str, where: Path) -> str:
-    """The folder of a base that was noted here.
+    """The noted path of a base.
 
     Args:
         weights_hash: of its files.
-        label: how the study called it, for the error.
+        label: its label in the study, for the error.
         where: the export that needs it, for the error.
 
     Raises:
         ModelError: this machine does not know it, or it is no longer there.
     """
-    place = _note_path(weights_hash)
-    folder = place.read_text(encoding="utf-8").strip() if place.is_file() else ""
+    note = _note_path(weights_hash)
+    folder = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
     if not folder or not Path(folder).is_dir():
         raise ModelError(
             f'its base "{label}" is a folder that '
             + (f"was {folder} and is gone." if folder else "this machine does not know."),
             where=str(where),
-            remedy=f"Say where it lies: base=PLACE (sha256 of its files: {weights_hash}).",
+            remedy=f"Give its path: base=PLACE (SHA-256 of its files: {weights_hash}).",
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""Model folders that come inside an installed Python package."""
+"""Model folders inside an installed Python package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def find_package_folder(name: str) -> tuple[Path, str | None]:
     ``name`` may be spelled with dashes, as the registry does, or underscores, as Python does.
 
     Raises:
-        ModelError: not installed, or it holds no model folder, or several.
+        ModelError: the package is not installed, or has no model folder, or several.
     """
     where = f"model package:{name}"
     module = name.replace("-", "_")
@@ -29,16 +29,16 @@ def find_package_folder(name: str) -> tuple[Path, str | None]:
         )
     folders = [
         config.parent
-        for place in spec.submodule_search_locations
-        for config in sorted(Path(place).rglob("config.json"))
+        for location in spec.submodule_search_locations
+        for config in sorted(Path(location).rglob("config.json"))
         if has_weights(config.parent, SAFETENSORS, PICKLE)
     ]
     if len(folders) != 1:
         listed = ", ".join(str(folder) for folder in folders)
         raise ModelError(
-            f"holds several model folders: {listed}." if folders else "holds no model folder.",
+            f"has several model folders: {listed}." if folders else "has no model folder.",
             where=where,
-            remedy="Name one as a folder." if folders else "Is it another package you mean?",
+            remedy="Give one of them as a folder." if folders else "Check the name of the package.",
         )
     try:
         version: str | None = metadata.version(module)

@@ -1,4 +1,4 @@
-"""From the name in a study file to a folder of files, pinned and hashed. Needs no torch."""
+"""From the name of a model in a study file to its files, pinned and hashed. Imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModelSource:
         name: as the study file has it.
         folder: what ``from_pretrained`` is given.
         revision: the hub commit or the package's version; None for a folder.
-        weights_hash: sha256 over config, weights and tokenizer, before any conversion.
+        weights_hash: SHA-256 of config, weights and tokenizer, before any conversion.
         notes: what a reader of the results should know about these files.
         width: the hidden size that the config names; None where it names none.
     """
@@ -47,20 +47,20 @@ def resolve_source(spec: ModelSpec, *, offline: bool = True) -> ModelSource:
         offline: take hub models from the local cache only.
 
     Raises:
-        ModelError: not found, not complete, or not to be opened safely.
+        ModelError: not found, incomplete, or not safe to open.
         NetworkError: the hub does not answer.
     """
     source, files = _locate(spec, offline=offline)
     _refuse_remote_code(spec, files)
     source = replace(source, weights_hash=files.content_hash, width=read_hidden_size(files.config))
-    types, notes = set(files.dtypes), []
+    dtypes, notes = set(files.dtypes), []
     if files.is_pickle:
         source = replace(source, folder=convert_to_safetensors(files, source.weights_hash))
-        types = read_tensor_dtypes(source.folder / SAFETENSORS)
+        dtypes = read_tensor_dtypes(source.folder / SAFETENSORS)
         notes.append(
             f"weights of {spec.name} exist only as .bin; opened safely, converted to safetensors"
         )
-    if halved := sorted(_HALVES[one] for one in types & set(_HALVES)):
+    if halved := sorted(_HALVES[one] for one in dtypes & set(_HALVES)):
         notes.append(
             f"weights of {spec.name} are {' and '.join(halved)} in their file; opened as float32"
         )
@@ -81,7 +81,7 @@ def _locate(spec: ModelSpec, *, offline: bool) -> tuple[ModelSource, ModelFiles]
 
 
 def read_hidden_size(config: Mapping[str, Any]) -> int | None:
-    """The width of a model as its ``config.json`` names it; None where it does not."""
+    """The hidden size that a ``config.json`` names; None where it names none."""
     for name in ("hidden_size", "d_model", "dim", "n_embd"):
         if isinstance(config.get(name), int):
             return int(config[name])
@@ -91,23 +91,23 @@ def read_hidden_size(config: Mapping[str, Any]) -> int | None:
 def _refuse_revision(spec: ModelSpec, reason: str) -> None:
     if spec.revision is not None:
         raise ModelError(
-            f"revision {spec.revision} means nothing here: {reason}.",
+            f"revision {spec.revision} cannot be chosen: {reason}.",
             where=f"model {spec.name}",
-            remedy="Remove it.",
+            remedy="Remove the revision.",
         )
 
 
 def _refuse_remote_code(spec: ModelSpec, files: ModelFiles) -> None:
-    """A model that brings its own Python code would run it on this machine."""
+    """Refuse models that bring Python code of their own, which would run on this machine."""
     if "auto_map" not in files.config:
         return
     # Imported for these few models only: it takes seconds.
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    kind = files.config.get("model_type")
-    if kind not in CONFIG_MAPPING_NAMES:
+    model_type = files.config.get("model_type")
+    if model_type not in CONFIG_MAPPING_NAMES:
         raise ModelError(
-            f'is of type "{kind}", which needs Python code from its own repository '
+            f'is of type "{model_type}", which needs Python code from its own repository '
             "(auto_map in config.json); paretune never runs such code.",
             where=f"model {spec.name}",
             remedy="Choose a model whose type transformers knows.",

@@ -1,1 +1,4 @@
-"""Structure: see the modules."""
+"""What a model is made of: its topology (stacks, heads) and its anatomy (names of its parts).
+
+Nothing outside this folder asks for a kind of model or for a decoder.
+"""
