@@ -6,6 +6,7 @@
 # make check        formatter, linter, type checker, layer contracts, names
 # make kernels      the tests again, under the kernels that older processors take: nothing that a
 #                   test asserts may depend on this processor (twice the time of `make test`)
+# make plugin       installs examples/plugin into an environment of its own, runs its tests and a study
 # make guarantees   the slow tests: every method on every model family, kill -9 in the middle, ...;
 #                   writes what was proven to docs/guarantees.md
 # make bench        speed and memory beside transformers and peft; writes docs/performance.md. Hours:
@@ -27,7 +28,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PROCESSES ?= auto
 PARALLEL := -n $(PROCESSES) --dist worksteal
 
-.PHONY: study test quick kernels check guarantees bench clean
+.PHONY: study test quick kernels check plugin guarantees bench clean
 
 study: $(VENV)/study
 	$(BIN)/paretune run sample
@@ -48,6 +49,9 @@ SSE := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTI
 kernels: $(VENV)/dev
 	$(AVX2) $(TESTS) $(PARALLEL)
 	$(SSE) $(TESTS) $(PARALLEL)
+
+plugin: $(VENV)/dev
+	$(TESTS) -m slow tests/testing/test_example_plugin.py
 
 guarantees: $(VENV)/dev
 	$(TESTS) -m "slow or guarantee" --guarantees=docs/guarantees.md

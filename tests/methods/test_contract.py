@@ -69,8 +69,9 @@ class TestMethods(MethodContract):
     """Every method, in every place."""
 
     @pytest.fixture(scope="module", params=combinations())
+    @classmethod
     def walk(
-        self,
+        cls,
         request: pytest.FixtureRequest,
         bench: ProcessCache,
         checkpoint: Any,

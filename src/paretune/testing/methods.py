@@ -75,20 +75,22 @@ class MethodContract:
             metafunc.parametrize("place", self.places, ids="-".join, scope="class")
 
     @pytest.fixture(scope="class")
-    def caches(self) -> ProcessCache:
+    @classmethod
+    def caches(cls) -> ProcessCache:
         """Models are kept from one walk to the next: a method that leaves a trace is found."""
         return ProcessCache()
 
     @pytest.fixture(scope="class")
+    @classmethod
     def walk(
-        self, place: tuple[str, str], caches: ProcessCache, tmp_path_factory: pytest.TempPathFactory
+        cls, place: tuple[str, str], caches: ProcessCache, tmp_path_factory: pytest.TempPathFactory
     ) -> Iterator[Walk]:
         """What was seen of the method in one place."""
         family, kind = place
         model = tmp_path_factory.mktemp(family)
         (translator_folder if family in TRANSLATORS else tiny_model)(family, model)
-        run = walk_of(self.method.name, kind, model, tmp_path_factory.mktemp("walk"), self.options)
-        with plugins.registered(plugins.METHODS, self.method):
+        run = walk_of(cls.method.name, kind, model, tmp_path_factory.mktemp("walk"), cls.options)
+        with plugins.registered(plugins.METHODS, cls.method):
             yield walked(run, caches, tmp_path_factory.mktemp("run"))
 
     @pytest.fixture

@@ -1,0 +1,1 @@
+"""A plug-in of paretune: one method and one metric, found by their entry points."""

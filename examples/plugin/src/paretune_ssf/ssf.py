@@ -1,0 +1,87 @@
+"""SSF: the output of every linear layer is scaled and shifted, channel by channel.
+
+Source: Lian et al. 2022 (Scaling & shifting your features), arXiv:2210.08823, section 3.2; there
+also behind the normalisations, here behind the linear layers alone.
+Equation: h = g o (W x + b) + s, with W and b frozen; s where the layer has a bias.
+Shapes: g and s (runs, out).
+Trained parameters: out for each linear layer of the backbone's layers, twice where it has a bias.
+Start: the base model (g = 1, s = 0). Merges: g o W, and g o b + s. PEFT export: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paretune.methods import Method, always
+from paretune.methods.core.injection import Injection, attach, get_linear
+from paretune.methods.core.run_axis import Fleet, per_run_vector
+from paretune.models.structure.anatomy import Anatomy, find_target_modules
+
+NAME = "ssf"
+
+
+@dataclass(frozen=True)
+class Options:
+    """SSF has no options beside the learning rate."""
+
+
+class ScaleShift(nn.Module):
+    """A scale and a shift for each run, beside a frozen linear layer."""
+
+    shift_bias: nn.Parameter | None
+
+    def __init__(self, base: nn.Linear, fleet: Fleet) -> None:
+        super().__init__()
+        self.fleet = fleet
+        zeros = torch.zeros(fleet.runs, base.out_features, device=base.weight.device)
+        self.scale = nn.Parameter(zeros + 1)
+        self.shift_bias = None if base.bias is None else nn.Parameter(zeros)
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """(rows, ..., in), (rows, ..., out) -> (rows, ..., out)."""
+        out = out * per_run_vector(out, self.scale, self.fleet)
+        if self.shift_bias is None:
+            return out
+        return out + per_run_vector(out, self.shift_bias, self.fleet)
+
+
+def inject(
+    model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
+) -> Injection:
+    """Put a scale and a shift behind every linear layer of the backbone's layers."""
+    names = find_target_modules(anatomy, ("all_linear",))
+    return attach(model, NAME, {name: ScaleShift(get_linear(model, name), fleet) for name in names})
+
+
+def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
+    """out for each linear layer, twice where it has a bias."""
+    layers = [get_linear(model, n) for n in find_target_modules(anatomy, ("all_linear",))]
+    return sum(layer.out_features * (1 if layer.bias is None else 2) for layer in layers)
+
+
+def merge(model: nn.Module, injection: Injection) -> None:
+    """Multiply and add the changes into the frozen weights and take the method out."""
+    with torch.no_grad():
+        for name, change in injection.adapters.items():
+            assert isinstance(change, ScaleShift)
+            layer = get_linear(model, name)
+            layer.weight *= change.scale[0, :, None]
+            if change.shift_bias is not None:
+                layer.bias.copy_(layer.bias * change.scale[0] + change.shift_bias[0])
+    injection.undo()
+
+
+METHOD = Method(
+    name=NAME,
+    title="SSF",
+    options=Options,
+    learning_rates=(3e-4, 1e-3, 3e-3),
+    starts_as_base=True,
+    inject=inject,
+    count_parameters=count_parameters,
+    merge=merge,
+    mixes=always,
+)

@@ -1,0 +1,7 @@
+from paretune.testing import MethodContract
+from paretune_ssf.ssf import METHOD
+
+
+class TestSsf(MethodContract):
+    method = METHOD
+    neutral = ("scale", "shift_bias")
