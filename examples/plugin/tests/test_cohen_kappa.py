@@ -1,5 +1,6 @@
-from paretune.testing import MetricContract
 from paretune_ssf.cohen_kappa import METRIC
+
+from paretune.testing import MetricContract
 
 
 class TestCohenKappa(MetricContract):

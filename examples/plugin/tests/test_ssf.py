@@ -1,5 +1,6 @@
-from paretune.testing import MethodContract
 from paretune_ssf.ssf import METHOD
+
+from paretune.testing import MethodContract
 
 
 class TestSsf(MethodContract):

@@ -57,7 +57,7 @@ def inject(
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:
-    """out for each linear layer, twice where it has a bias."""
+    """Out for each linear layer, twice where it has a bias."""
     layers = [get_linear(model, n) for n in find_target_modules(anatomy, ("all_linear",))]
     return sum(layer.out_features * (1 if layer.bias is None else 2) for layer in layers)
 
@@ -66,7 +66,7 @@ def merge(model: nn.Module, injection: Injection) -> None:
     """Multiply and add the changes into the frozen weights and take the method out."""
     with torch.no_grad():
         for name, change in injection.adapters.items():
-            assert isinstance(change, ScaleShift)
+            assert isinstance(change, ScaleShift)  # noqa: S101  (put there by inject)
             layer = get_linear(model, name)
             layer.weight *= change.scale[0, :, None]
             if change.shift_bias is not None:
