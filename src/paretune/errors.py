@@ -12,8 +12,8 @@ Exit codes (documented in docs/cli.md):
 6     the store
 7     the network
 8     the study ended, but some runs stopped with an unexpected error
-9     an experiment tracker did not take what it was given, or is not installed
-10    only of a worker process: a CUDA error took its GPU; a new worker goes on
+9     an experiment tracker refused the results, or is not installed
+10    only of a worker process: a CUDA error made its GPU unusable; a new worker goes on
 130   interrupted; the same command continues
 ====  =====================================================================
 """
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 
 class ParetuneError(Exception):
-    """A mistake or obstacle outside the program, told without a traceback.
+    """A mistake or obstacle outside the program, shown without a traceback.
 
     Args:
         what: one sentence, what is wrong.
@@ -52,7 +52,7 @@ class PluginError(StudyError):
 
 
 class DataError(ParetuneError):
-    """A data file is missing, unreadable or does not say what the study expects."""
+    """A data file is missing, unreadable or not what the study expects."""
 
     exit_code = 3
 
@@ -84,7 +84,7 @@ class StaleClaimError(StoreError):
 
 
 class NetworkError(ParetuneError):
-    """A download failed, or what came is not what was promised."""
+    """A download failed, or its content is not what was expected."""
 
     exit_code = 7
 
@@ -96,7 +96,7 @@ class RunsFailedError(ParetuneError):
 
 
 class TrackerError(ParetuneError):
-    """An experiment tracker did not take what it was given; the store is untouched."""
+    """An experiment tracker refused the results; the store is untouched."""
 
     exit_code = 9
 

@@ -14,6 +14,7 @@ from paretune.analysis.run_selection import selection_key
 from paretune.execution import weight_budget
 from paretune.execution.weight_budget import drop_excess_weights
 from paretune.store import Store
+from paretune.store.blobs import blob_path
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
@@ -96,7 +97,7 @@ def test_what_export_takes_stays_and_the_others_are_trained_again_on_asking(
         assert set(dropped) == {full[1].run_id, full[2].run_id}
         assert drop_excess_weights(study, opened) == [], "what fits is left alone"
         assert opened.verify() == []
-        weights = [opened.blob_path(r.result["weights"]) for r in (*full, *lora)]
+        weights = [blob_path(opened.folder / "blobs", r.result["weights"]) for r in (*full, *lora)]
         assert [path.exists() for path in weights] == [True, False, False, True, True, True]
     assert sum(p.stat().st_size for p in weights if p.exists()) < budget + 20_000
     done = export(study, store=store, method="full", to=tmp_path / "best")

@@ -10,6 +10,7 @@ from support.tiny_runs import STUDY, a_store, runs
 
 from paretune.errors import StoreError
 from paretune.store import Predictions, Store, blobs
+from paretune.store.blobs import blob_path
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.sqlite import schema
 
@@ -48,7 +49,7 @@ def test_predictions_come_back(tmp_path):
     assert record.predictions == {"selection": ANSWERS, "test": ANSWERS}
     assert store.load_records(STUDY)[0].predictions == {}
     assert store.read_blob(record.result["weights"]) == b"tensors"
-    assert store.blob_path(record.result["weights"]).read_bytes() == b"tensors"
+    assert blob_path(store.folder / "blobs", record.result["weights"]).read_bytes() == b"tensors"
 
 
 def test_predictions_of_unequal_lengths_are_refused():
@@ -62,7 +63,7 @@ def test_predictions_of_unequal_lengths_are_refused():
 def test_a_damaged_or_missing_blob_is_told_and_healed_by_the_same_content(tmp_path):
     store = finished(tmp_path, contents={"weights": b"tensors"})
     sha256 = store.load_records(STUDY)[0].result["weights"]
-    path = store.blob_path(sha256)
+    path = blob_path(store.folder / "blobs", sha256)
     assert store.verify() == []
     path.write_bytes(b"tensorz")
     with pytest.raises(StoreError, match=r"damaged.*copy of the store"):

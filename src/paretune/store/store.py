@@ -277,10 +277,6 @@ class Store:
         """
         return read_blob(self._blobs, sha256)
 
-    def blob_path(self, sha256: str) -> Path:
-        """The blob's file, for readers that map it; its hash is not verified."""
-        return blob_path(self._blobs, sha256)
-
     def checkpoint_path(self, run_id: str) -> Path:
         """Where the run's checkpoint lies while it is running."""
         return self.folder / "checkpoints" / f"{run_id}.safetensors"

@@ -75,7 +75,7 @@ def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -
             place.append(number)
             continue
         if depth == 0 and part in LIST_KEYS:
-            values[part] = _as_entries(values.get(part, []))
+            values[part] = as_entries(values.get(part, []))
         elif not isinstance(group.get(part), dict):
             if group.get(part) is not None:
                 raise StudyError(f"{part} is no group of keys.", where=text, remedy=EXAMPLE)
@@ -92,8 +92,9 @@ def _set_value(values: dict[str, Any], path: list[str], value: Any, text: str) -
     return (*place, path[-1])
 
 
-def _as_entries(value: Any) -> list[Any]:
-    items = value if isinstance(value, list) else [value]
+def as_entries(value: Any) -> list[Any]:
+    """``methods: [full, lora]`` and ``models: NAME`` in the long form."""
+    items = value if isinstance(value, list | tuple) else [value]
     return [{"name": item} if isinstance(item, str) else item for item in items]
 
 

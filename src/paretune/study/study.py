@@ -20,7 +20,7 @@ from paretune.study.base import FrozenModel
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.method_spec import MethodSpec
 from paretune.study.model_spec import ModelSpec
-from paretune.study.overrides import add_environment, apply_overrides
+from paretune.study.overrides import add_environment, apply_overrides, as_entries
 from paretune.study.paths import PATH_KEYS, PathResolver, is_path, restore_written_paths
 from paretune.study.protocol import MAX_COUNTS, Checks, Protocol
 from paretune.study.run import Run
@@ -30,12 +30,6 @@ from paretune.study.training_options import Generation, Training
 from paretune.study.validation_errors import build_study_error
 
 MAX_NAME_LENGTH = 100
-
-
-def _as_entries(value: Any) -> Any:
-    """``methods: [full, lora]`` and ``models: NAME`` in the long form."""
-    items = value if isinstance(value, list | tuple) else [value]
-    return tuple({"name": item} if isinstance(item, str) else item for item in items)
 
 
 def _limit_entries(section: str) -> BeforeValidator:
@@ -48,7 +42,7 @@ def _limit_entries(section: str) -> BeforeValidator:
                 f"{len(value)} {section} are more than one study may have ({limit}); "
                 "split it into several studies"
             )
-        return _as_entries(value)
+        return as_entries(value)
 
     return BeforeValidator(check)
 

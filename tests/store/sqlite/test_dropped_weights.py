@@ -9,6 +9,7 @@ import pytest
 from support.tiny_runs import FORM, STUDY, a_store, runs
 
 from paretune.store import Store
+from paretune.store.blobs import blob_path
 from paretune.store.sqlite import dropped_weights
 from paretune.study import digest
 
@@ -30,7 +31,10 @@ def ended(folder: Path, weights: list[bytes]) -> Store:
 
 def files(store: Store) -> list[bool]:
     """Whether the weights of each run are there."""
-    return [store.blob_path(r.result["weights"]).exists() for r in store.load_records(STUDY)]
+    return [
+        blob_path(store.folder / "blobs", r.result["weights"]).exists()
+        for r in store.load_records(STUDY)
+    ]
 
 
 def test_dropped_weights_are_gone_and_all_else_is_there(tmp_path: Path) -> None:
@@ -42,7 +46,7 @@ def test_dropped_weights_are_gone_and_all_else_is_there(tmp_path: Path) -> None:
     assert store.list_dropped_runs() == {"run001"} and files(store) == [True, False, True]
     assert store.load_records(STUDY) == before, "a run that is done never changes"
     assert store.verify() == []
-    assert all(store.blob_path(r.result["predictions"]).exists() for r in before)
+    assert all(blob_path(store.folder / "blobs", r.result["predictions"]).exists() for r in before)
     store.close()
     with Store.open(tmp_path) as again:
         assert again.list_dropped_runs() == {"run001"}
