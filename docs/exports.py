@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import tempfile
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +17,11 @@ import peft
 import torch
 from transformers import AutoConfig, AutoModelForMultipleChoice, AutoModelForSequenceClassification
 
-from paretune import methods
+from paretune import methods, objectives
 from paretune.exporting import formats
 from paretune.exporting.restore import TaskSignature
 from paretune.methods.prompt import Options, peft_prompt_settings
-from paretune.study import MethodSpec, ModelSpec, Run, TaskKind, TaskSpec
+from paretune.study import MethodSpec, ModelSpec, Run, TaskSpec
 
 PAGE = Path(__file__).with_suffix(".md")
 FORMS = ("peft", "merged", "paretune")
@@ -53,9 +52,9 @@ class Attempt:
         try:
             self.ask()
         except Exception as error:  # noqa: BLE001  (whatever it is, it is what the page shows)
-            said = " ".join(str(error).split()).replace("|", "\\|")
-            shown = said if len(said) <= 200 else f"{said[:200].rpartition(' ')[0]} ..."
-            return f"{type(error).__name__}: {shown}"
+            message = " ".join(str(error).split()).replace("|", "\\|")
+            excerpt = message if len(message) <= 200 else f"{message[:200].rpartition(' ')[0]} ..."
+            return f"{type(error).__name__}: {excerpt}"
         return "none: it runs"
 
 
@@ -66,11 +65,15 @@ def page() -> str:
 
 def forms() -> list[str]:
     """Method x form, for kinds of task that do not differ together."""
-    found = sorted((n, m) for n, m in methods.available().items() if isinstance(m, methods.Method))
+    fine_tuning_methods = sorted(
+        (n, m) for n, m in methods.available().items() if isinstance(m, methods.Method)
+    )
     kinds: dict[tuple[str, ...], list[str]] = {}
-    for kind in typing.get_args(TaskKind):
-        told = tuple(reason for name, _ in found for reason in reasons(name, kind).values())
-        kinds.setdefault(told, []).append(kind)
+    for kind in objectives.names():
+        all_reasons = tuple(
+            reason for name, _ in fine_tuning_methods for reason in reasons(name, kind).values()
+        )
+        kinds.setdefault(all_reasons, []).append(kind)
     groups = list(kinds.values())
     heads = [f"{form} ({', '.join(group)})" for group in groups for form in FORMS]
     lines = [
@@ -122,14 +125,14 @@ def forms() -> list[str]:
         f"|---{'|---' * len(heads)}|",
     ]
     why: dict[str, dict[str, list[str]]] = {}
-    for name, _ in found:
-        shown = []
+    for name, _ in fine_tuning_methods:
+        answers = []
         for group in groups:
             for form, reason in reasons(name, group[0]).items():
-                shown.append("no" if reason else "yes")
+                answers.append("no" if reason else "yes")
                 if reason:
                     why.setdefault(reason, {}).setdefault(f"`{name}` {form}", []).extend(group)
-        lines.append(f"| `{name}` | {' | '.join(shown)} |")
+        lines.append(f"| `{name}` | {' | '.join(answers)} |")
     lines += ["", "Why not:", ""]
     for reason, places in why.items():
         several = [
@@ -159,8 +162,8 @@ def errors() -> list[str]:
     for attempt in [*prefixes(), *prompts(), *automatic(), *missing(), stacked()]:
         error = attempt.error()
         if attempt.expected or not error.startswith("none"):
-            told = (attempt.method, attempt.asked, attempt.why, error)
-            where.setdefault(told, []).append(attempt.model)
+            row = (attempt.method, attempt.asked, attempt.why, error)
+            where.setdefault(row, []).append(attempt.model)
     rows: dict[tuple[str, ...], list[str]] = {}
     for (method, asked, why, error), models in where.items():
         rows.setdefault((asked, ", ".join(models), error, why), []).append(f"`{method}`")
@@ -183,13 +186,13 @@ def prefixes() -> list[Attempt]:
 
     def ask(family: str) -> None:
         model = tiny(family)
-        told = peft_prompt_settings(
+        settings = peft_prompt_settings(
             model, {"task_type": "SEQ_CLS", "num_virtual_tokens": 4}, Options()
         )
-        peft.get_peft_model(model, peft.PrefixTuningConfig(**told))(**batch())
+        peft.get_peft_model(model, peft.PrefixTuningConfig(**settings))(**batch())
 
-    asked = "prefix tuning of a classifier"
-    return [Attempt("prefix", asked, family, why, partial(ask, family)) for family in FAMILIES]
+    request = "prefix tuning of a classifier"
+    return [Attempt("prefix", request, family, why, partial(ask, family)) for family in FAMILIES]
 
 
 def prompts() -> list[Attempt]:
@@ -200,14 +203,14 @@ def prompts() -> list[Attempt]:
     )
 
     def ask(config: type) -> None:
-        told = config(task_type="SEQ_CLS", num_virtual_tokens=4)
-        model = peft.get_peft_model(tiny("bert", AutoModelForMultipleChoice), told)
+        settings = config(task_type="SEQ_CLS", num_virtual_tokens=4)
+        model = peft.get_peft_model(tiny("bert", AutoModelForMultipleChoice), settings)
         model(**{name: t[:, None].expand(-1, 2, -1) for name, t in batch().items()})
 
-    asked = "a prompt before several choices"
+    request = "a prompt before several choices"
     return [
-        Attempt("prompt", asked, "bert", why, partial(ask, peft.PromptTuningConfig)),
-        Attempt("p_tuning", asked, "bert", why, partial(ask, peft.PromptEncoderConfig)),
+        Attempt("prompt", request, "bert", why, partial(ask, peft.PromptTuningConfig)),
+        Attempt("p_tuning", request, "bert", why, partial(ask, peft.PromptEncoderConfig)),
     ]
 
 

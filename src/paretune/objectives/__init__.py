@@ -21,7 +21,6 @@ __all__ = [
     "Objective",
     "Predictions",
     "TargetScale",
-    "available",
     "get",
     "guess",
     "names",
