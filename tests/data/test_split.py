@@ -29,7 +29,7 @@ def test_cb_like_labels_are_spread_evenly() -> None:
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_the_same_seed_gives_the_same_parts_whatever_numpy_drew_before() -> None:
+def test_parts_depend_on_the_seed_and_not_on_what_numpy_drew_before() -> None:
     rows = examples([i % 3 for i in range(60)])
     first = assign_folds(rows, seed=4)
     np.random.seed(123)

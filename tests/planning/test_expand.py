@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -75,11 +76,6 @@ def test_at_first_there_are_trials_baselines_and_costs(ask: Any) -> None:
         assert stages(runs, method) == {"tune": 6, "cost": 1}
     assert len({p.run_id for p in runs}) == len(runs)
     assert {p.run.training.precision for p in runs} == {"fp32"}
-
-
-def test_the_same_question_has_the_same_answer(ask: Any) -> None:
-    study = ask()
-    assert expand_study(study, StudyContext(), []) == expand_study(study, StudyContext(), [])
 
 
 def test_final_runs_appear_when_all_trials_of_their_cell_have_ended(ask: Any) -> None:
@@ -179,7 +175,9 @@ def test_identity_does_not_depend_on_places_and_labels(
 
 
 @pytest.mark.thorough
-def test_identity_is_the_same_in_another_process(ask: Any, tmp_path: Path) -> None:
+def test_identity_is_the_same_in_another_process_with_another_hash_seed(
+    ask: Any, tmp_path: Path
+) -> None:
     study = ask(methods=["lora"])
     here = [p.run_id for p in expand_study(study, StudyContext(), [])]
     file = tmp_path / "study.json"
@@ -191,7 +189,11 @@ def test_identity_is_the_same_in_another_process(ask: Any, tmp_path: Path) -> No
         "print(*[p.run_id for p in expand_study(Study.load(sys.argv[1]), StudyContext(), [])])"
     )
     there = subprocess.run(
-        [sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
     )
     assert there.stdout.split() == here
 

@@ -44,7 +44,6 @@ def test_probabilities_follow_the_evidence() -> None:
     assert 0.1 < found["dear"].probability < 0.9
     worse = pareto_front({**scores, "dear": cell(0.5, noise=40)}, costs)
     assert {p.name: p.probability for p in worse}["dear"] < 0.01
-    assert pareto_front(scores, costs) == pareto_front(scores, costs)
     assert pareto_front(scores, {}) == ()
 
 

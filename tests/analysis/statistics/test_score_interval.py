@@ -66,10 +66,8 @@ def test_it_covers_the_truth_about_as_often_as_it_says(n: int, seeds: int, metri
     assert 0.92 <= covered <= 0.995
 
 
-def test_it_is_the_same_every_time_and_the_bootstrap_is_right() -> None:
+def test_the_bootstrap_is_right() -> None:
     parts = [fake.answers(0.6, n=300, seed=s) for s in range(3)]
-    first, again = (score_interval(parts, "macro_f1") for _ in range(2))
-    assert first == again
     rng = np.random.default_rng(0)
     from sklearn.metrics import f1_score
 

@@ -194,12 +194,6 @@ def test_an_old_page_stays_whole_when_writing_fails(tmp_path: Path, monkeypatch)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_same_records_give_the_same_page(tmp_path: Path) -> None:
-    study = fake.study()
-    records = fake.whole(study)
-    assert page(tmp_path, study, records) == page(tmp_path, study, records)
-
-
 @pytest.mark.thorough
 def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

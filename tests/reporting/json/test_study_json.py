@@ -146,12 +146,9 @@ def test_no_nan_and_no_infinity_are_written(tmp_path: Path) -> None:
     assert lora["score"]["from_seeds"] is None  # one seed: not known
 
 
-def test_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+def test_it_is_ascii(tmp_path: Path) -> None:
     study, records, _ = full_of_everything()
-    first, second = (
-        write_json(build_report(study, records), tmp_path / n).read_bytes() for n in "ab"
-    )
-    assert first == second and first.isascii()
+    assert write_json(build_report(study, records), tmp_path / "a").read_bytes().isascii()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Everything that is drawn from a seed or must be the same bytes again, as digests: a script.
+
+``tests/test_hash_seeds.py`` runs it in processes with different ``PYTHONHASHSEED``, so that an
+order that comes from a set of texts, or a hash in a seed, shows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from paretune.analysis.pareto.costs import CostEstimate
+from paretune.analysis.pareto.front import pareto_front
+from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
+from paretune.data.batch import shuffle_order
+from paretune.data.example import Example
+from paretune.data.split import assign_folds, sample_held_out, take_whole_groups
+from paretune.reporting.build import build_report
+from paretune.reporting.figures.write_figures import write_figures
+from paretune.reporting.html.page import write_page
+from paretune.reporting.json.study_json import write_json
+from paretune.study import derive_seed
+from support import fake_records as fake
+
+
+def main(folder: Path) -> None:
+    """Print a digest of each value as JSON."""
+    examples = [
+        Example(f"train:{i}", ((f"Text {i % 90}.", None),), i % 3, f"t line {i}", f"g{i // 4}")
+        for i in range(100)
+    ]
+    predictions = [fake.answers(0.7, n=200, seed=seed) for seed in range(3)]
+    scores = {name: bootstrap_score(predictions, "accuracy") for name in ("a", "b", "c")}
+    costs = {name: CostEstimate(float(i)) for i, name in enumerate(scores)}
+    study = fake.study()
+    report = build_report(study, fake.whole(study))
+    small = fake.study(tasks=[fake.own_task("t")], methods=["lora"])
+    figures = write_figures(
+        build_report(small, fake.cell(small, "lora", 0.7)), folder / "figures", formats=("pdf",)
+    )
+    values = {
+        "seed": derive_seed(1, "order", 2),
+        "order": shuffle_order(50, 1, 0),
+        "folds": assign_folds(examples, seed=4),
+        "held out": sorted(sample_held_out(examples, 20, 1)),
+        "whole groups": [e.uid for e in take_whole_groups(examples, 30)[0]],
+        "interval": repr(score_interval(predictions, "macro_f1")),
+        "front": repr(pareto_front(scores, costs)),
+        "page": write_page(report, folder / "page.html").read_text(encoding="utf-8"),
+        "json": write_json(report, folder / "study.json").read_text(encoding="ascii"),
+        "figures": [path.read_bytes().hex() for path in figures],
+    }
+    digests = {
+        name: hashlib.sha256(json.dumps(value).encode()).hexdigest()
+        for name, value in values.items()
+    }
+    print(json.dumps(digests))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
