@@ -50,7 +50,7 @@ def test_a_conclusion_on_scores(qualities: dict[str, float | None], said: str) -
         assert one.scores is not None and one.difference is not None
         assert one.difference.n_examples == 60 and one.difference.n_seeds == 3
         open_ = one.standing == "unclear"
-        assert (one.needed is not None) == open_ and (one.p_holm is None) == bool(one.why)
+        assert (one.sample_size is not None) == open_ and (one.p_holm is None) == bool(one.why)
 
 
 def test_matching_is_shown_by_the_whole_interval() -> None:

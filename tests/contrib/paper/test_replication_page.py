@@ -75,7 +75,7 @@ def test_every_number_stands_on_something(tmp_path: Path) -> None:
                 shown = row.values != ("–", "–")
                 assert shown == (row.basis != "–")
                 if judged.claim.kind == "score" and shown:
-                    assert all("[" in text for text in (*row.values, row.beside))
+                    assert all("[" in text for text in (*row.values, row.contrast))
 
 
 def test_the_page_is_well_formed_and_names_cannot_break_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A conclusion of the paper as a value: which methods it says have more of what, and where."""
+"""The conclusions of the paper as values: which methods have more of what, and where."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ from ruamel.yaml import YAML
 
 Kind = Literal["score", "memory", "parameters"]
 MARGIN = 0.05
-"""``not_below``: what a score may be lower by and still count as no lower."""
+"""For ``not_below``: how much lower a score may be and still count as not lower."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """One conclusion: each of ``more`` has more of ``kind`` than each of ``less``.
 
-    ``models`` are the paper's short names, empty for all. ``relation`` ``not_below`` allows
-    :data:`MARGIN`. ``times``: at least so many times as much. ``together``: all comparisons on one
-    task and model are one case; otherwise each is. ``share`` is how many cases have to come out.
+    Attributes:
+        id: anchor on the page.
+        says: the conclusion, paraphrased.
+        place: in the paper.
+        kind: what is compared.
+        tasks: on which it is claimed.
+        more: methods that have more.
+        less: methods that have less.
+        share: how many cases have to support it.
+        models: the paper's short names; empty for all.
+        relation: ``not_below`` allows :data:`MARGIN`.
+        times: at least this many times as much.
+        together: all comparisons on one task and model are one case; otherwise each is one.
     """
 
     id: str
@@ -39,7 +49,7 @@ class Claim:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """What is compared, each with more first."""
+        """The methods compared, the one with more first."""
         return tuple((a, b) for a in self.more for b in self.less)
 
 
@@ -50,24 +60,24 @@ def load_claims() -> tuple[Claim, ...]:
 
 
 def paper_title() -> str:
-    """The paper's."""
+    """The title of the paper."""
     return str(_file()["title"])
 
 
 def hub_names() -> dict[str, str]:
-    """The paper's short name of each hub name that its models have."""
+    """The paper's short name for each name of its models on the hub."""
     return {hub: short for short, names in _file()["models"].items() for hub in names}
 
 
 def find_flaw(task: str, model: str, method: str) -> str:
-    """What keeps a run of the paper from being what it is taken for; mostly nothing."""
+    """Why a run of the paper is not what the paper takes it for; mostly empty."""
     run = {"task": task, "model": model, "method": method}
     return "; ".join(e["what"] for e in _file()["flaws"] if run.items() <= e.items())
 
 
 def _claim(entry: Mapping[str, Any]) -> Claim:
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    return Claim(**given)
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
+    return Claim(**fields)
 
 
 @cache

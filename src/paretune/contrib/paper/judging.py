@@ -1,8 +1,8 @@
-"""From comparisons to a verdict on a conclusion: one rule, whoever measured.
+"""From comparisons to a verdict on a conclusion: one rule for all evidence.
 
-A comparison speaks for the claim, against it, or not at all: because a side answered a constant,
-because the sides were not run alike, because the difference may be chance, or because a side is
-not there. Comparisons make cases (:class:`~paretune.contrib.paper.claims.Claim`), and the claim
+A comparison supports the claim, contradicts it, or neither: because a side is a constant answer,
+because the sides were run differently, because the difference is not clear, or because a side is
+missing. Comparisons make cases (:class:`~paretune.contrib.paper.claims.Claim`), and the claim
 needs so many of N cases. Then, in this order:
 
 1. no case was measured: ``not run``;
@@ -35,20 +35,29 @@ VERDICTS: tuple[Verdict, ...] = (
     "not run",
 )
 Standing = Literal["for", "against", "constant", "unlike", "unclear", "absent"]
-# A case of several comparisons is what its worst is; a constant comes first, for what is compared
-# with it says nothing either way.
+# A case of several comparisons counts as its worst. A constant comes before what contradicts, since
+# a comparison with it says nothing either way.
 _WORST: tuple[Standing, ...] = ("absent", "constant", "against", "unlike", "unclear", "for")
 
 
 @dataclass(frozen=True)
 class ClaimComparison:
-    """``more`` beside ``less`` on one task and model, and how that speaks of the claim.
+    """Two methods compared on one task and model, and whether that supports the claim.
 
-    ``scores`` are both sides' with their intervals, ``difference`` the first less the second, and
-    ``p_holm`` its p-value corrected over the claim's comparisons. ``amounts`` are bytes of memory
-    or numbers of parameters; ``readings`` how many measurements each is the mean of (0: counted).
-    ``why`` says what keeps it from speaking. ``needed``, or ``examples`` where only shares are
-    known, would decide it.
+    Attributes:
+        task: of the comparison.
+        model: of the comparison.
+        more: method that should have more.
+        less: method that should have less.
+        standing: whether it supports the claim.
+        why: the reason if it neither supports nor contradicts it.
+        scores: of both sides.
+        difference: the first score minus the second.
+        p_holm: p-value of the difference, corrected over the claim's comparisons.
+        amounts: bytes of memory or numbers of parameters, of both sides.
+        readings: measurements of which each amount is the mean; 0 if it was counted.
+        sample_size: that would decide it.
+        examples: number of examples that would decide it, where only accuracies are known.
     """
 
     task: str
@@ -62,46 +71,53 @@ class ClaimComparison:
     p_holm: float | None = None
     amounts: tuple[float, float] | None = None
     readings: tuple[int, int] = (1, 1)
-    needed: SampleSize | None = None
+    sample_size: SampleSize | None = None
     examples: int | None = None
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """The verdict on one claim by one body of evidence. ``cases`` counts them by standing.
+    """The verdict on one claim from one source of evidence.
 
-    ``stand_in``: the claim names models, and others were asked.
+    Attributes:
+        claim: the conclusion.
+        verdict: by the rule above.
+        required: number of cases that must support it.
+        cases: number of cases by standing.
+        compared: all comparisons.
+        stand_in: the claim names models, and others were compared.
     """
 
     claim: Claim
     verdict: Verdict
-    wanted: int
+    required: int
     cases: Counter[Standing]
     compared: tuple[ClaimComparison, ...]
     stand_in: bool = False
 
     @property
     def total(self) -> int:
-        """How many cases were measured."""
+        """Number of cases that were measured."""
         return sum(self.cases.values()) - self.cases["absent"]
 
 
 def judge(claim: Claim, compared: Sequence[ClaimComparison]) -> ClaimVerdict:
     """The verdict by the rule above."""
     cases: dict[tuple[str, ...], list[Standing]] = {}
-    for one in compared:
-        pair = () if claim.together else (one.more, one.less)
-        cases.setdefault((one.task, one.model, *pair), []).append(one.standing)
-    counts = Counter(min(found, key=_WORST.index) for found in cases.values())
+    for comparison in compared:
+        pair = () if claim.together else (comparison.more, comparison.less)
+        key = (comparison.task, comparison.model, *pair)
+        cases.setdefault(key, []).append(comparison.standing)
+    counts = Counter(min(standings, key=_WORST.index) for standings in cases.values())
     total = sum(counts.values()) - counts["absent"]
-    wanted = total if claim.share == "all" else total // 2 + 1
+    required = total if claim.share == "all" else total // 2 + 1
     verdict: Verdict = "cannot be decided"
     if total == 0:
         verdict = "not run"
-    elif counts["for"] >= wanted:
+    elif counts["for"] >= required:
         verdict = "holds"
-    elif total - counts["against"] < wanted:
+    elif total - counts["against"] < required:
         verdict = "does not hold"
-    elif total - counts["against"] - counts["constant"] < wanted:
+    elif total - counts["against"] - counts["constant"] < required:
         verdict = "comes from constant answers"
-    return ClaimVerdict(claim, verdict, wanted, counts, tuple(compared))
+    return ClaimVerdict(claim, verdict, required, counts, tuple(compared))

@@ -1,7 +1,7 @@
-"""What the records of a study say of the paper's conclusions: paired, seeds and examples both.
+"""The paper's conclusions judged by the records of a study: paired, over seeds and examples.
 
-Scores are weighted F1, the paper's, whatever a task's own metric is; both sides' answers are of the
-same examples and are compared as everywhere
+Scores are weighted F1, as in the paper, whatever a task's own metric is; both sides answer the same
+examples and are compared as everywhere
 (:mod:`paretune.analysis.statistics.conservative_difference`), corrected over the
 claim's comparisons (Holm). A side of which at least half of the scored seeds answered a constant is
 a constant answer.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paretune.analysis.cells import NO_MODEL, Cell
+from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
 from paretune.analysis.run_selection import add_failed_seeds
 from paretune.analysis.score_with_failures import count_failed_seeds
@@ -29,126 +30,130 @@ from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, Standi
 from paretune.study import Study
 
 CLOSE = 0.05
-"""Peaks of memory that differ by less may be the same: full fine-tuning measured again on a CPU
-differs by up to 4.2 % (docs/measuring.md)."""
+"""Memory peaks that differ by less count as equal: full fine-tuning measured again on a CPU differs
+by up to 4.2 % (docs/measuring.md)."""
 
 
 def judge_study(claim: Claim, study: Study, cells: Sequence[Cell]) -> ClaimVerdict:
-    """What a study's cells say of a conclusion.
+    """The verdict of a study's cells on a conclusion.
 
-    On the models that the conclusion names, where the study has one of them; otherwise on all that
-    it has, which then stand in for them.
+    On the models that the conclusion names, if the study has one of them; otherwise on all of its
+    models, which then stand in for them.
 
     Raises:
         StoreError: two cells of one task answered different examples.
     """
-    short = {m.key: hub_names().get(m.name) for m in study.models}
-    named = [key for key, name in short.items() if name in claim.models]
-    models = named if claim.models and named else list(short)
+    short_names = {m.key: hub_names().get(m.name) for m in study.models}
+    named = [key for key, name in short_names.items() if name in claim.models]
+    models = named if claim.models and named else list(short_names)
     tasks = [t.key for t in study.tasks if t.name in claim.tasks]
-    found, sides = [], []
+    comparisons, sides = [], []
     for task in tasks:
         for model in models:
-            here = [c for c in cells if c.task == task and c.model == model != NO_MODEL]
-            for a, b in claim.pairs:
-                for one in (c for c in here if c.name == a):
-                    for other in (c for c in here if c.name == b):
-                        made = ClaimComparison(task, model, one.method, other.method, "unclear")
-                        found.append(_pair(claim, made, one, other))
-                        sides.append((one, other))
-    judged = judge(claim, _corrected(claim, found, sides))
-    return replace(judged, stand_in=bool(claim.models and not named))
+            on_model = [c for c in cells if c.task == task and c.model == model != NO_MODEL]
+            for more, less in claim.pairs:
+                for a in (c for c in on_model if c.name == more):
+                    for b in (c for c in on_model if c.name == less):
+                        comparisons.append(_compare(claim, a, b))
+                        sides.append((a, b))
+    verdict = judge(claim, _correct_p_values(claim, comparisons, sides))
+    return replace(verdict, stand_in=bool(claim.models and not named))
 
 
-def _is_constant(cell: Cell) -> bool:
-    """At least half of the seeds that have answers gave one answer to everything."""
-    count = cell.outcomes.get("collapsed", 0)
-    return bool(count) and 2 * count >= len(cell.final) - cell.unscored_runs
-
-
-def _pair(claim: Claim, made: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+def _compare(claim: Claim, a: Cell, b: Cell) -> ClaimComparison:
+    comparison = ClaimComparison(a.task, a.model, a.method, b.method, "unclear")
     if claim.kind == "score":
-        return _scores(made, a, b)
+        return _compare_scores(comparison, a, b)
     if claim.kind == "parameters":
-        counts = count_trained_parameters(a), count_trained_parameters(b)
-        if counts[0] is None or counts[1] is None:
-            return replace(made, standing="absent", why="not counted yet")
-        standing: Standing = "for" if counts[0] > counts[1] else "against"
-        return replace(made, standing=standing, amounts=(counts[0], counts[1]), readings=(0, 0))
-    one, other = estimate_cost(a, "memory"), estimate_cost(b, "memory")
-    if one is None or other is None:
-        return replace(made, standing="absent", why="not measured yet")
-    made = replace(
-        made,
-        amounts=(one.value, other.value),
-        readings=(one.measurements, other.measurements),
+        return _compare_parameters(comparison, a, b)
+    return _compare_memory(claim, comparison, a, b)
+
+
+def _compare_parameters(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+    counts = count_trained_parameters(a), count_trained_parameters(b)
+    if counts[0] is None or counts[1] is None:
+        return replace(comparison, standing="absent", why="not counted yet")
+    standing: Standing = "for" if counts[0] > counts[1] else "against"
+    amounts = (counts[0], counts[1])
+    return replace(comparison, standing=standing, amounts=amounts, readings=(0, 0))
+
+
+def _compare_memory(claim: Claim, comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+    peaks = estimate_cost(a, "memory"), estimate_cost(b, "memory")
+    if peaks[0] is None or peaks[1] is None:
+        return replace(comparison, standing="absent", why="not measured yet")
+    comparison = replace(
+        comparison,
+        amounts=(peaks[0].value, peaks[1].value),
+        readings=(peaks[0].measurements, peaks[1].measurements),
     )
     batches = [{r.run.training.batch_size for r in c.cost} for c in (a, b)]
     if batches[0] != batches[1]:
-        sizes = [", ".join(map(str, sorted(b))) for b in batches]
-        return replace(made, standing="unlike", why=f"batches of {sizes[0]} and {sizes[1]}")
-    ratio = one.value / other.value
+        sizes = [", ".join(map(str, sorted(sizes))) for sizes in batches]
+        return replace(comparison, standing="unlike", why=f"batches of {sizes[0]} and {sizes[1]}")
+    ratio = peaks[0].value / peaks[1].value
     if claim.times is not None:
-        return replace(made, standing="for" if ratio >= claim.times - 0.5 else "against")
+        return replace(comparison, standing="for" if ratio >= claim.times - 0.5 else "against")
     if 1 - CLOSE < ratio < 1 + CLOSE:
-        return replace(made, why=f"within {CLOSE:.0%} of each other")
-    return replace(made, standing="for" if ratio > 1 else "against")
+        return replace(comparison, why=f"within {CLOSE:.0%} of each other")
+    return replace(comparison, standing="for" if ratio > 1 else "against")
 
 
-def _scores(made: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
-    one, other = _f1(a), _f1(b)
-    if one is None or other is None:
-        return replace(made, standing="absent", why="not scored yet")
-    made = replace(
-        made,
-        scores=(confidence_interval(one), confidence_interval(other)),
-        difference=conservative_difference(one, other),
+def _compare_scores(comparison: ClaimComparison, a: Cell, b: Cell) -> ClaimComparison:
+    scores = _score(a), _score(b)
+    if scores[0] is None or scores[1] is None:
+        return replace(comparison, standing="absent", why="not scored yet")
+    comparison = replace(
+        comparison,
+        scores=(confidence_interval(scores[0]), confidence_interval(scores[1])),
+        difference=conservative_difference(scores[0], scores[1]),
     )
-    said = [
+    constant = [
         f"{c.method} answered a constant ({c.outcomes['collapsed']} of {len(c.final)})"
         for c in (a, b)
-        if _is_constant(c)
+        if is_mostly_collapsed(c)
     ]
-    return replace(made, standing="constant", why="; ".join(said)) if said else made
+    if not constant:
+        return comparison
+    return replace(comparison, standing="constant", why="; ".join(constant))
 
 
-def _f1(cell: Cell) -> BootstrapScore | None:
-    """Weighted F1 (of a translation its own score), lost seeds counted as the lowest."""
+def _score(cell: Cell) -> BootstrapScore | None:
+    """Weighted F1 (of a translation its own metric), with failed seeds at 0."""
     if not cell.answers:
         return None
-    found = bootstrap_score(
-        cell.answers, "weighted_f1" if cell.objective.predicts_labels else cell.metric
-    )
-    lost = count_failed_seeds(cell)
-    return add_failed_seeds(found, lost, 0.0) if lost else found
+    metric = "weighted_f1" if cell.objective.predicts_labels else cell.metric
+    score = bootstrap_score(cell.answers, metric)
+    failed = count_failed_seeds(cell)
+    return add_failed_seeds(score, failed, 0.0) if failed else score
 
 
-def _corrected(
-    claim: Claim, found: list[ClaimComparison], sides: Sequence[tuple[Cell, Cell]]
+def _correct_p_values(
+    claim: Claim, comparisons: list[ClaimComparison], sides: Sequence[tuple[Cell, Cell]]
 ) -> list[ClaimComparison]:
-    open_ = {
-        i: one.difference
-        for i, one in enumerate(found)
-        if one.difference is not None and one.standing == "unclear"
+    """With p-values corrected over the undecided comparisons, and their standing by them."""
+    undecided = {
+        i: comparison.difference
+        for i, comparison in enumerate(comparisons)
+        if comparison.difference is not None and comparison.standing == "unclear"
     }
-    corrected = holm_correction([difference.p for difference in open_.values()])
-    for (i, difference), p in zip(open_.items(), corrected, strict=True):
-        one = replace(found[i], p_holm=p)
+    corrected = holm_correction([difference.p for difference in undecided.values()])
+    for (i, difference), p in zip(undecided.items(), corrected, strict=True):
+        comparison = replace(comparisons[i], p_holm=p)
         margin = MARGIN * difference.highest
         if p < ALPHA:
-            one = replace(one, standing="for" if difference.estimate > 0 else "against")
+            standing: Standing = "for" if difference.estimate > 0 else "against"
+            comparison = replace(comparison, standing=standing)
         elif claim.relation == "not_below" and difference.low > -margin:
-            one = replace(one, standing="for")
+            comparison = replace(comparison, standing="for")
         else:
-            one = replace(one, needed=_needed(*sides[i]))
-        found[i] = one
-    return found
+            comparison = replace(comparison, sample_size=_estimate_sample_size(*sides[i]))
+        comparisons[i] = comparison
+    return comparisons
 
 
-def _needed(a: Cell, b: Cell) -> SampleSize | None:
-    one, other = _f1(a), _f1(b)
-    return (
-        None
-        if one is None or other is None
-        else estimate_sample_size(one, other, (a.deterministic, b.deterministic))
-    )
+def _estimate_sample_size(a: Cell, b: Cell) -> SampleSize | None:
+    one, other = _score(a), _score(b)
+    if one is None or other is None:
+        return None
+    return estimate_sample_size(one, other, (a.deterministic, b.deterministic))

@@ -68,24 +68,33 @@ _STANDINGS: dict[Standing, str] = {
 
 
 @dataclass(frozen=True)
-class Row:
-    """One comparison as texts; ``standing`` is how it speaks of the claim."""
+class ComparisonRow:
+    """One comparison as texts; ``standing``: whether it supports the claim."""
 
     task: str
     model: str
     more: str
     less: str
     values: tuple[str, str]
-    beside: str
+    contrast: str
     basis: str
     p: str
-    said: str
+    outcome: str
     standing: str
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One body of evidence. ``basis`` says what it stands on; ``page`` is its report's file."""
+    """One source of evidence.
+
+    Attributes:
+        title: heading.
+        basis: what it is based on, in a sentence.
+        judged: the verdict on each conclusion.
+        of_paper: whether it is the paper's own numbers.
+        page: file of its report, if it has one.
+        unfinished: number of unfinished cells.
+    """
 
     title: str
     basis: str
@@ -97,55 +106,59 @@ class Evidence:
     @property
     def summary(self) -> str:
         """``2 hold, 3 do not hold ...``: the verdicts, counted."""
-        counts = Counter(one.verdict for one in self.judged)
-        said = [f"{counts[v]} {_COUNTED[v][counts[v] != 1]}" for v in VERDICTS if counts[v]]
-        return join_names(said)
-
-    def cases(self, one: ClaimVerdict) -> str:
-        """``Of 6 cases 4 rest on a constant answer ...; to hold it needs 6 of 6``."""
-        if one.verdict == "not run":
-            return "Nothing of it was measured here."
-        said = [
-            f"{one.cases[kind]} {forms[one.cases[kind] != 1]}"
-            for kind, forms in _CASES.items()
-            if one.cases[kind]
-        ]
-        other = f" The paper says it of {join_names(one.claim.models)}." if one.stand_in else ""
-        return (
-            f"Of {pluralise(sum(one.cases.values()), 'case')} {join_names(said)}; "
-            f"to hold it needs {one.wanted} of {one.total}.{other}"
+        counts = Counter(judged.verdict for judged in self.judged)
+        return join_names(
+            [f"{counts[v]} {_COUNTED[v][counts[v] != 1]}" for v in VERDICTS if counts[v]]
         )
 
-    def rows(self, one: ClaimVerdict) -> tuple[Row, ...]:
-        """Every comparison of a claim."""
-        return tuple(self._row(one.claim, compared) for compared in one.compared)
+    def cases(self, judged: ClaimVerdict) -> str:
+        """``Of 6 cases 4 rest on a constant answer ...; to hold it needs 6 of 6``."""
+        if judged.verdict == "not run":
+            return "Nothing of it was measured here."
+        cases = judged.cases
+        counted = [
+            f"{cases[standing]} {forms[cases[standing] != 1]}"
+            for standing, forms in _CASES.items()
+            if cases[standing]
+        ]
+        models = ""
+        if judged.stand_in:
+            models = f" The paper says it of {join_names(judged.claim.models)}."
+        return (
+            f"Of {pluralise(sum(cases.values()), 'case')} {join_names(counted)}; "
+            f"to hold it needs {judged.required} of {judged.total}.{models}"
+        )
 
-    def _row(self, claim: Claim, one: ClaimComparison) -> Row:
-        values, beside, basis = ("–", "–"), "–", "–"
+    def rows(self, judged: ClaimVerdict) -> tuple[ComparisonRow, ...]:
+        """Every comparison of a claim."""
+        return tuple(self._row(judged.claim, comparison) for comparison in judged.compared)
+
+    def _row(self, claim: Claim, one: ClaimComparison) -> ComparisonRow:
+        values, contrast, basis = ("–", "–"), "–", "–"
         if one.scores is not None and one.difference is not None:
             values = (
                 format_interval(one.scores[0]),
                 format_interval(one.scores[1]),
             )
-            beside = format_interval(one.difference)
+            contrast = format_interval(one.difference)
             basis = f"{format_units(one.difference)} × {one.difference.n_seeds}"
         elif one.amounts is not None:
             values = self._amount(claim, one.amounts[0]), self._amount(claim, one.amounts[1])
-            beside = f"{one.amounts[0] / one.amounts[1]:.2f} times"
+            contrast = f"{one.amounts[0] / one.amounts[1]:.2f} times"
             basis = _readings(one.readings)
-        said = _STANDINGS[one.standing]
-        more = [one.why, describe_sample_size(one.needed, one.examples)]
-        detail = "; ".join(text for text in more if text)
-        return Row(
+        outcome = _STANDINGS[one.standing]
+        details = [one.why, describe_sample_size(one.sample_size, one.examples)]
+        detail = "; ".join(text for text in details if text)
+        return ComparisonRow(
             sanitise_line(one.task),
             sanitise_line(one.model),
             sanitise_line(one.more),
             sanitise_line(one.less),
             values,
-            beside,
+            contrast,
             basis,
             "–" if one.p_holm is None else format_p_value(one.p_holm),
-            sanitise_line(f"{said}: {detail}" if detail else said),
+            sanitise_line(f"{outcome}: {detail}" if detail else outcome),
             one.standing,
         )
 
@@ -156,7 +169,7 @@ class Evidence:
 
 
 def _readings(counts: tuple[int, int]) -> str:
-    """What two amounts stand on: ``1 reading each``; ``counted`` for parameters."""
+    """Number of measurements of two amounts: ``1 reading each``; ``counted`` for parameters."""
     if not any(counts):
         return "counted"
     if counts[0] == counts[1]:
@@ -164,22 +177,22 @@ def _readings(counts: tuple[int, int]) -> str:
     return f"{counts[0]} and {pluralise(counts[1], 'reading')}"
 
 
-def describe_sample_size(needed: SampleSize | None, examples: int | None) -> str:
-    """What would decide a comparison, in a few words; nothing where it is decided."""
+def describe_sample_size(size: SampleSize | None, examples: int | None) -> str:
+    """What would decide a comparison, as a phrase; empty if it is decided."""
     if examples is not None:
         return f"{approximate(examples, 'example')} would decide it, unpaired"
-    if needed is None:
+    if size is None:
         return ""
-    said = []
-    if needed.seeds is not None:
-        said.append(approximate(needed.seeds, "seed"))
-    if needed.examples is not None:
-        said.append(approximate(needed.examples, "example"))
-    if needed.both is not None:
-        seeds, examples = needed.both
-        said.append(f"{approximate(seeds, 'seed')} with {approximate(examples, 'example')}")
-    text = f"{' or '.join(said)} would decide it" if said else ""
-    return f"{text}, if seeds moved nothing" if text and needed.blind else text
+    options = []
+    if size.seeds is not None:
+        options.append(approximate(size.seeds, "seed"))
+    if size.examples is not None:
+        options.append(approximate(size.examples, "example"))
+    if size.both is not None:
+        seeds, examples = size.both
+        options.append(f"{approximate(seeds, 'seed')} with {approximate(examples, 'example')}")
+    text = f"{' or '.join(options)} would decide it" if options else ""
+    return f"{text}, if seeds moved nothing" if text and size.blind else text
 
 
 def published_evidence(runs: Sequence[published.PublishedRun]) -> Evidence:

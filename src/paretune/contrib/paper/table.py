@@ -29,7 +29,7 @@ COLUMNS = (
     "gpu_gb",
 )
 TASKS = {"machine_translation_slo_en": "rsdo4"}
-"""Names that the notebooks have, where they are not ours in other letters."""
+"""Names in the notebooks that differ from paretune's by more than letter case."""
 MODELS = {
     "croslo": "croslo",
     "sloberta": "sloberta",
@@ -40,38 +40,40 @@ MODELS = {
 METHODS = {"ft": "full", "prompt": "prompt", "lora": "lora", "loha": "loha"}
 
 Labels = Callable[[str], Mapping[str, int]]
-"""From a task's name to how often each label stands in the rows that were scored."""
+"""From a task's name to the number of scored rows of each label."""
 
 
 def read_published_runs(path: Path, labels: Labels) -> tuple[PublishedRun, ...]:
-    """Every run of the table; ``labels`` is asked once for each task that has an accuracy.
+    """Every run of the table; ``labels`` is called once for each task that has an accuracy.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, names something unknown, has a run
-            twice, or an accuracy that cannot be one of the rows that were scored.
+        DataError: the file cannot be read, lacks a column, has an unknown name, has a run twice,
+            or has an accuracy that the scored rows cannot give.
     """
-    known: dict[str, Mapping[str, int]] = {}
-    made: dict[tuple[str, str, str], PublishedRun] = {}
+    label_counts: dict[str, Mapping[str, int]] = {}
+    runs: dict[tuple[str, str, str], PublishedRun] = {}
     for row in read_rows(path):
-        task = _named(row, "task", TASKS | {t: t for claim in load_claims() for t in claim.tasks})
-        if _number(row, "acc") is not None and task not in known:
-            known[task] = labels(task)
-        run = _run(row, task, known.get(task, {}))
+        task = _parse_name(
+            row, "task", TASKS | {t: t for claim in load_claims() for t in claim.tasks}
+        )
+        if _parse_number(row, "acc") is not None and task not in label_counts:
+            label_counts[task] = labels(task)
+        run = _parse_run(row, task, label_counts.get(task, {}))
         key = (run.task, run.model, run.method)
-        if key in made:
+        if key in runs:
             raise DataError(
                 f"is a second run of {' / '.join(key)}.",
                 where=row.where,
                 remedy="Keep one; the paper has one run of each.",
             )
-        made[key] = run
-    return tuple(made.values())
+        runs[key] = run
+    return tuple(runs.values())
 
 
-def _run(row: Row, task: str, labels: Mapping[str, int]) -> PublishedRun:
-    model, method = _named(row, "model", MODELS), _named(row, "method", METHODS)
-    f1, n = _number(row, "f1"), sum(labels.values())
-    right, trained = _right(row, n), _number(row, "trainable")
+def _parse_run(row: Row, task: str, labels: Mapping[str, int]) -> PublishedRun:
+    model, method = _parse_name(row, "model", MODELS), _parse_name(row, "method", METHODS)
+    f1, n = _parse_number(row, "f1"), sum(labels.values())
+    right, trained = _count_correct(row, n), _parse_number(row, "trainable")
     if right is not None and f1 is None:
         raise DataError(
             "has an accuracy and no f1.",
@@ -85,17 +87,17 @@ def _run(row: Row, task: str, labels: Mapping[str, int]) -> PublishedRun:
         n=n,
         right=right,
         f1=f1,
-        gb=_given(row, "gpu_gb"),
-        batch=int(_given(row, "per_device_train_batch_size")),
-        length=_length(row),
+        gb=_require_number(row, "gpu_gb"),
+        batch=int(_require_number(row, "per_device_train_batch_size")),
+        length=_describe_length(row),
         trained=None if trained is None else int(trained),
         constant=find_constant_label(right, f1, labels),
         flaw=find_flaw(task, model, method),
     )
 
 
-def _right(row: Row, n: int) -> int | None:
-    share = _number(row, "acc")
+def _count_correct(row: Row, n: int) -> int | None:
+    share = _parse_number(row, "acc")
     if share is None:
         return None
     right = round(share * n)
@@ -109,61 +111,61 @@ def _right(row: Row, n: int) -> int | None:
     return right
 
 
-def _length(row: Row) -> str:
-    steps = _number(row, "max_steps")
+def _describe_length(row: Row) -> str:
+    steps = _parse_number(row, "max_steps")
     if steps:
         return f"{steps:g} steps"
-    epochs = _given(row, "num_train_epochs")
+    epochs = _require_number(row, "num_train_epochs")
     return "1 epoch" if epochs == 1 else f"{epochs:g} epochs"
 
 
-def _named(row: Row, column: str, names: Mapping[str, str]) -> str:
-    written = _value(row, column)
-    found = names.get(written.lower())
-    if found is None:
+def _parse_name(row: Row, column: str, names: Mapping[str, str]) -> str:
+    text = _cell_text(row, column)
+    name = names.get(text.lower())
+    if name is None:
         raise DataError(
-            f'has the {column} "{written}".',
+            f'has the {column} "{text}".',
             where=row.where,
             remedy=f"Known are {', '.join(names)}, in capitals or not.",
         )
-    return found
+    return name
 
 
-def _given(row: Row, column: str) -> float:
-    found = _number(row, column)
-    if found is None or found <= 0:
+def _require_number(row: Row, column: str) -> float:
+    number = _parse_number(row, column)
+    if number is None or number <= 0:
         raise DataError(
             f'has no number above 0 in "{column}".',
             where=row.where,
             remedy="Every run of the table has one; without it, leave the run out.",
         )
-    return found
+    return number
 
 
-def _number(row: Row, column: str) -> float | None:
-    """The number in a column, None where it is empty."""
-    written = _value(row, column)
-    if not written:
+def _parse_number(row: Row, column: str) -> float | None:
+    """The number in a column; None if it is empty."""
+    text = _cell_text(row, column)
+    if not text:
         return None
     try:
-        found = float(written)
+        number = float(text)
     except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
+        number = -1.0
+    if not 0 <= number < float("inf"):
         raise DataError(
-            f'has "{written}" in "{column}".',
+            f'has "{text}" in "{column}".',
             where=row.where,
             remedy="Give a number of at least 0, or leave it empty.",
         )
-    return found
+    return number
 
 
-def _value(row: Row, column: str) -> str:
+def _cell_text(row: Row, column: str) -> str:
     if column not in row.values:
         raise DataError(
             f'has no column "{column}".',
             where=row.where,
             remedy=f"The table of published runs has {', '.join(COLUMNS)}.",
         )
-    found = row.values[column]
-    return "" if found is None else str(found).strip()
+    value = row.values[column]
+    return "" if value is None else str(value).strip()

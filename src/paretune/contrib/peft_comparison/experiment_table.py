@@ -1,4 +1,4 @@
-"""peft's method_comparison with our statistics laid over it: a table, and what follows from it."""
+"""peft's method_comparison with intervals and tests: a table, and conclusions."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ from paretune.terminal.sanitise import sanitise_line
 
 @dataclass(frozen=True)
 class ExperimentStanding:
-    """One experiment beside the best of its model.
+    """One experiment compared with the best of its model.
 
-    ``score`` is None where the file has no test accuracy. ``behind``: the best's share less this
-    one's; ``p_holm`` its p-value, corrected over the experiments of the model. Both are None for
-    the best itself.
+    Attributes:
+        experiment: the experiment.
+        score: its accuracy; None if the file has no test accuracy.
+        behind: the best accuracy minus this one; None for the best itself.
+        p_holm: p-value of the difference, corrected over the experiments of the model.
     """
 
     experiment: Experiment
@@ -51,103 +53,119 @@ class ExperimentStanding:
         return self.p_holm is not None and self.p_holm < ALPHA
 
 
-def rank_experiments(found: Sequence[Experiment], n: int) -> tuple[ExperimentStanding, ...]:
+def rank_experiments(experiments: Sequence[Experiment], n: int) -> tuple[ExperimentStanding, ...]:
     """Every experiment with its interval, model by model, the highest first.
 
     Args:
-        found: the experiments.
-        n: number of test examples that each accuracy is a share of.
+        experiments: of one or several models.
+        n: number of test examples behind each accuracy.
 
     Raises:
-        DataError: an accuracy is no whole part of ``n`` examples.
+        DataError: an accuracy is not a whole number of ``n`` examples.
     """
-    models: dict[str, list[Experiment]] = {}
-    for one in found:
-        models.setdefault(one.model, []).append(one)
-    return tuple(standing for group in models.values() for standing in _standings(group, n))
+    by_model: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        by_model.setdefault(experiment.model, []).append(experiment)
+    return tuple(s for group in by_model.values() for s in _rank_model(group, n))
 
 
-def _standings(group: Sequence[Experiment], n: int) -> Iterable[ExperimentStanding]:
-    right = {id(one): _right(one, n) for one in group}
-    ended = [(one, k) for one in group if (k := right[id(one)]) is not None]
-    ended.sort(key=lambda pair: (-pair[1], pair[0].name))
-    if ended:
-        best, most = ended[0]
-        behind = [newcombe_difference(most, n, k, n) for _, k in ended[1:]]
-        yield ExperimentStanding(best, wilson_interval(most, n))
-        for (one, k), gap, p in zip(
-            ended[1:], behind, holm_correction([g.p for g in behind]), strict=True
-        ):
-            yield ExperimentStanding(one, wilson_interval(k, n), gap, p)
-    yield from (ExperimentStanding(one, None) for one in group if right[id(one)] is None)
-
-
-def _right(one: Experiment, n: int) -> int | None:
-    if one.accuracy is None:
-        return None
-    found = correct_count(one.accuracy, n)
-    if found is None:
-        raise DataError(
-            f"its accuracy {one.accuracy} is no whole part of {n} examples.",
-            where=sanitise_line(one.name),
-            remedy="Give the number of test examples of these files.",
-        )
-    return found
-
-
-def suggest_example_count(found: Sequence[Experiment]) -> str:
-    """What the accuracies themselves say of the number of test examples; empty for nothing."""
-    shares = [one.accuracy for one in found if one.accuracy is not None]
+def suggest_example_count(experiments: Sequence[Experiment]) -> str:
+    """What the accuracies imply about the number of test examples; empty for nothing."""
+    shares = [e.accuracy for e in experiments if e.accuracy is not None]
     least = smallest_example_count(shares) if shares else None
     if least is None or least == 1:
         return ""
     return f"All accuracies here are whole parts of {least} examples, or of a multiple of that."
 
 
-def write_sentences(found: Sequence[ExperimentStanding]) -> tuple[str, ...]:
-    """What may be concluded of each model, and what the numbers stand on."""
-    models = dict.fromkeys(one.experiment.model for one in found)
-    said = [
+def build_table(standings: Sequence[ExperimentStanding]) -> Table:
+    """One row for each experiment; its notes are the conclusions."""
+    title, columns = TABLES["peft-results"]
+    return Table(
+        name="peft-results",
+        title=title,
+        columns=columns,
+        values=tuple(tuple(_values(s).get(name) for name in columns) for s in standings),
+        titles=("experiment", "accuracy [95 %]", "beside the best", "reserved", "training", "size",
+                "trained"),
+        texts=tuple(_texts(standing) for standing in standings),
+        notes=write_sentences(standings),
+    )  # fmt: skip
+
+
+def write_sentences(standings: Sequence[ExperimentStanding]) -> tuple[str, ...]:
+    """The conclusions on each model, and the basis of the numbers."""
+    models = dict.fromkeys(standing.experiment.model for standing in standings)
+    sentences = [
         sentence
         for model in models
-        for sentence in _conclusions(model, [s for s in found if s.experiment.model == model])
+        for sentence in _conclude(model, [s for s in standings if s.experiment.model == model])
     ]
-    return (*said, *_basis(found))
+    return (*sentences, *_describe_basis(standings))
 
 
-def _conclusions(model: str, found: Sequence[ExperimentStanding]) -> Iterable[str]:
-    ended = [one for one in found if one.score is not None]
-    name = sanitise_line(model) or "this model"
-    if not ended or ended[0].score is None:
-        yield f"On {name}, no experiment has a test accuracy."
-        yield from _other_measures(found)
-        return
-    yield (
-        f"On {name}, the highest of {pluralise(len(ended), 'experiment')} is "
-        f"{sanitise_line(ended[0].experiment.name)}, {format_interval(ended[0].score, 3)} "
-        f"({format_basis(ended[0].score)})."
+def _rank_model(experiments: Sequence[Experiment], n: int) -> Iterable[ExperimentStanding]:
+    counts = [(experiment, _count_correct(experiment, n)) for experiment in experiments]
+    scored = [(experiment, count) for experiment, count in counts if count is not None]
+    scored.sort(key=lambda pair: (-pair[1], pair[0].name))
+    if scored:
+        (best, highest), *others = scored
+        yield ExperimentStanding(best, wilson_interval(highest, n))
+        behind = [newcombe_difference(highest, n, count, n) for _, count in others]
+        corrected = holm_correction([difference.p for difference in behind])
+        for (experiment, count), difference, p in zip(others, behind, corrected, strict=True):
+            yield ExperimentStanding(experiment, wilson_interval(count, n), difference, p)
+    yield from (
+        ExperimentStanding(experiment, None) for experiment, count in counts if count is None
     )
-    equal = [one for one in ended[1:] if not one.clearly_below]
-    others = len(ended) - 1
+
+
+def _count_correct(experiment: Experiment, n: int) -> int | None:
+    if experiment.accuracy is None:
+        return None
+    count = correct_count(experiment.accuracy, n)
+    if count is None:
+        raise DataError(
+            f"its accuracy {experiment.accuracy} is no whole part of {n} examples.",
+            where=sanitise_line(experiment.name),
+            remedy="Give the number of test examples of these files.",
+        )
+    return count
+
+
+def _conclude(model: str, standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+    scored = [standing for standing in standings if standing.score is not None]
+    name = sanitise_line(model) or "this model"
+    if not scored or scored[0].score is None:
+        yield f"On {name}, no experiment has a test accuracy."
+        yield from _describe_other_metrics(standings)
+        return
+    best, *others = scored
+    yield (
+        f"On {name}, the highest of {pluralise(len(scored), 'experiment')} is "
+        f"{sanitise_line(best.experiment.name)}, {format_interval(scored[0].score, 3)} "
+        f"({format_basis(scored[0].score)})."
+    )
+    unclear = [standing for standing in others if not standing.clearly_below]
     if not others:
         return
-    if not equal:
+    if not unclear:
         yield "It is clearly above all others."
         return
-    yield f"Of the other {others}, {len(equal)} cannot be told apart from it by accuracy."
-    weighed = [one for one in [ended[0], *equal] if one.experiment.reserved_bytes is not None]
-    if len(weighed) > 1:
-        least = min(weighed, key=lambda one: one.experiment.reserved_bytes or 0)
-        reserved = format_bytes(least.experiment.reserved_bytes or 0)
-        yield f"Of these, {sanitise_line(least.experiment.name)} took the least memory: {reserved}."
+    yield f"Of the other {len(others)}, {len(unclear)} cannot be told apart from it by accuracy."
+    measured = [s for s in (best, *unclear) if s.experiment.reserved_bytes is not None]
+    if len(measured) > 1:
+        least = min(measured, key=lambda s: s.experiment.reserved_bytes or 0).experiment
+        reserved = format_bytes(least.reserved_bytes or 0)
+        yield f"Of these, {sanitise_line(least.name)} took the least memory: {reserved}."
 
 
-def _other_measures(found: Sequence[ExperimentStanding]) -> Iterable[str]:
-    """Why what is there instead of an accuracy is not shown."""
-    names = dict.fromkeys(name for one in found for name in one.experiment.other_metrics)
-    tested = {one.experiment.test_size for one in found} - {None}
+def _describe_other_metrics(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+    """Why what was measured instead of accuracy is not shown."""
+    names = dict.fromkeys(name for s in standings for name in s.experiment.other_metrics)
+    sizes = {s.experiment.test_size for s in standings} - {None}
     if names:
-        over = f" over {max(t for t in tested if t)} examples" if len(tested) == 1 else ""
+        over = f" over {max(size for size in sizes if size)} examples" if len(sizes) == 1 else ""
         yield (
             f"There is {join_names([sanitise_line(name) for name in names])} instead, a mean{over} "
             "of one run. Without its single values it has no interval, so it is not shown, and "
@@ -155,8 +173,9 @@ def _other_measures(found: Sequence[ExperimentStanding]) -> Iterable[str]:
         )
 
 
-def _basis(found: Sequence[ExperimentStanding]) -> Iterable[str]:
-    scores = [one.score for one in found if one.score is not None]
+def _describe_basis(standings: Sequence[ExperimentStanding]) -> Iterable[str]:
+    scores = [standing.score for standing in standings if standing.score is not None]
+    experiments = [standing.experiment for standing in standings]
     if scores:
         yield (
             f"Intervals: 95 % (Wilson), over {scores[0].n_examples:,} test examples. Each "
@@ -168,78 +187,66 @@ def _basis(found: Sequence[ExperimentStanding]) -> Iterable[str]:
         )
     yield "Memory (largest reserved), time and size: one measurement each, without an interval."
     for what, values in (
-        ("cards", {one.experiment.device for one in found}),
-        ("versions of peft", {one.experiment.version for one in found}),
-        ("seeds", {str(one.experiment.seed) for one in found}),
+        ("cards", {experiment.device for experiment in experiments}),
+        ("versions of peft", {experiment.version for experiment in experiments}),
+        ("seeds", {str(experiment.seed) for experiment in experiments}),
     ):
         if len(values) > 1:
-            names = join_names(sorted(sanitise_line(v or "unknown") for v in values))
+            names = join_names(sorted(sanitise_line(value or "unknown") for value in values))
             yield f"They come from several {what} ({names}): what differs may be due to that."
-    if any(one.experiment.has_duplicates for one in found):
+    if any(experiment.has_duplicates for experiment in experiments):
         yield "Some experiments have several files: each is a row, under its file's name."
-    lost: dict[str, list[str]] = {}
-    for given in (one.experiment for one in found if one.score is None):
-        why = f"{given.status}: {given.error_message}" if given.error_message else given.status
-        if not given.other_metrics or given.error_message:
-            lost.setdefault(sanitise_line(why), []).append(sanitise_line(given.name))
-    for why, experiments in lost.items():
-        yield f"Without a test accuracy ({why}): {join_names(experiments)}."
+    unscored: dict[str, list[str]] = {}
+    for experiment in (s.experiment for s in standings if s.score is None):
+        reason = experiment.status
+        if experiment.error_message:
+            reason = f"{experiment.status}: {experiment.error_message}"
+        if not experiment.other_metrics or experiment.error_message:
+            name = sanitise_line(experiment.name)
+            unscored.setdefault(sanitise_line(reason), []).append(name)
+    for reason, names_of_reason in unscored.items():
+        yield f"Without a test accuracy ({reason}): {join_names(names_of_reason)}."
 
 
-def build_table(found: Sequence[ExperimentStanding]) -> Table:
-    """One row for each experiment."""
-    title, columns = TABLES["peft-results"]
-    return Table(
-        name="peft-results",
-        title=title,
-        columns=columns,
-        values=tuple(tuple(_values(one).get(name) for name in columns) for one in found),
-        titles=("experiment", "accuracy [95 %]", "beside the best", "reserved", "training", "size",
-                "trained"),
-        texts=tuple(_texts(one) for one in found),
-        notes=write_sentences(found),
-    )  # fmt: skip
-
-
-def _values(one: ExperimentStanding) -> dict[str, Value]:
-    given, score, behind = one.experiment, one.score, one.behind
+def _values(standing: ExperimentStanding) -> dict[str, Value]:
+    experiment = standing.experiment
     return {
-        "model": sanitise_line(given.model),
-        "method": sanitise_line(given.name),
-        "outcome": sanitise_line(given.status),
-        **interval_values(score),
-        **_behind(behind),
-        "p_holm": one.p_holm,
-        "told_apart": one.clearly_below,
-        "reserved_bytes": given.reserved_bytes,
-        "train_seconds": given.seconds,
-        "saved_bytes": given.size,
-        "trained_parameters": given.trained,
+        "model": sanitise_line(experiment.model),
+        "method": sanitise_line(experiment.name),
+        "outcome": sanitise_line(experiment.status),
+        **interval_values(standing.score),
+        **_difference_values(standing.behind),
+        "p_holm": standing.p_holm,
+        "told_apart": standing.clearly_below,
+        "reserved_bytes": experiment.reserved_bytes,
+        "train_seconds": experiment.seconds,
+        "saved_bytes": experiment.size,
+        "trained_parameters": experiment.trained,
     }
 
 
-def _behind(found: Interval | None) -> dict[str, Value]:
-    if found is None:
+def _difference_values(behind: Interval | None) -> dict[str, Value]:
+    if behind is None:
         return {}
-    ends = {"behind_low": found.low, "behind_high": found.high}
-    return {"behind": found.estimate, **ends, "p": found.p}
+    ends = {"behind_low": behind.low, "behind_high": behind.high}
+    return {"behind": behind.estimate, **ends, "p": behind.p}
 
 
-def _texts(one: ExperimentStanding) -> tuple[str, ...]:
-    given = one.experiment
-    if one.score is None:
-        beside = "no accuracy" if given.other_metrics else sanitise_line(given.status)
-    elif one.behind is None:
-        beside = "the highest"
+def _texts(standing: ExperimentStanding) -> tuple[str, ...]:
+    experiment = standing.experiment
+    if standing.score is None:
+        text = "no accuracy" if experiment.other_metrics else sanitise_line(experiment.status)
+    elif standing.behind is None:
+        text = "the highest"
     else:
-        clear = "below" if one.clearly_below else "not told apart"
-        beside = f"{clear}, by {format_interval(one.behind, 3)}"
+        clear = "below" if standing.clearly_below else "not told apart"
+        text = f"{clear}, by {format_interval(standing.behind, 3)}"
     return (
-        sanitise_line(given.name),
-        format_interval(one.score, 3) if one.score else "no score",
-        beside,
-        "–" if given.reserved_bytes is None else format_bytes(given.reserved_bytes),
-        "–" if given.seconds is None else format_seconds(given.seconds),
-        "–" if given.size is None else format_bytes(given.size),
-        "–" if given.trained is None else format_parameters(given.trained),
+        sanitise_line(experiment.name),
+        format_interval(standing.score, 3) if standing.score else "no score",
+        text,
+        "–" if experiment.reserved_bytes is None else format_bytes(experiment.reserved_bytes),
+        "–" if experiment.seconds is None else format_seconds(experiment.seconds),
+        "–" if experiment.size is None else format_bytes(experiment.size),
+        "–" if experiment.trained is None else format_parameters(experiment.trained),
     )

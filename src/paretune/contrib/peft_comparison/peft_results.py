@@ -1,4 +1,4 @@
-"""``peft-results``: our statistics laid over the result files of peft's method_comparison."""
+"""``peft-results``: intervals and tests for the result files of peft's method_comparison."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PeftResults:
-    """Every experiment with its interval beside the best, and what follows in sentences."""
+    """Every experiment compared with the best of its model, and the conclusions."""
 
     standings: tuple[ExperimentStanding, ...]
     sentences: tuple[str, ...]
@@ -23,32 +23,31 @@ class PeftResults:
 
 
 def peft_results(folder: Path | str, examples: int | None = None) -> PeftResults:
-    """Read a folder of result files and say which experiments cannot be told apart from the best.
+    """Read a folder of result files and find which experiments are clearly below the best.
 
     Args:
         folder: holds one JSON for each experiment.
-        examples: number of test examples that each accuracy is a share of; no file says it.
+        examples: number of test examples behind each accuracy; the files do not contain it.
 
     Raises:
-        DataError: no result files, one that is none, or accuracies that ``examples`` cannot give.
-        StudyError: ``examples`` is not given, or under 1.
+        DataError: there are no result files, one is something else, or ``examples`` cannot give an
+            accuracy.
+        StudyError: ``examples`` is missing, or under 1.
     """
     from paretune.contrib.peft_comparison import experiment_table
     from paretune.contrib.peft_comparison.result_files import read_experiments
 
-    found = read_experiments(Path(folder))
-    shares = any(one.accuracy is not None for one in found)
-    if examples is None and not shares:
-        examples = 1  # nothing here is a share of anything
+    experiments = read_experiments(Path(folder))
+    if examples is None and all(experiment.accuracy is None for experiment in experiments):
+        examples = 1  # there is no accuracy to which it could apply
     if examples is None or examples < 1:
-        said = experiment_table.suggest_example_count(found)
+        suggestion = experiment_table.suggest_example_count(experiments)
         raise StudyError(
             "the files do not say of how many test examples an accuracy is, and an interval needs "
             "that.",
             where=str(folder),
-            remedy=f"Give it with --examples N. {said}".rstrip(),
+            remedy=f"Give it with --examples N. {suggestion}".rstrip(),
         )
-    placed = experiment_table.rank_experiments(found, examples)
-    return PeftResults(
-        placed, experiment_table.write_sentences(placed), experiment_table.build_table(placed)
-    )
+    standings = experiment_table.rank_experiments(experiments, examples)
+    table = experiment_table.build_table(standings)
+    return PeftResults(standings, table.notes, table)

@@ -26,12 +26,24 @@ UNKNOWN_SIZE = 99_999_999
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment. What its file does not have is None.
+    """One experiment; None for what its file does not have.
 
-    ``accuracy`` is the share of right answers on the test part, ``reserved_bytes`` the largest
-    reserved memory in bytes, ``size`` that of the checkpoint. ``other_metrics`` names what else was
-    measured on the test part, over ``test_size`` examples. ``has_duplicates``: another file has the
-    same name, and ``name`` is the file's.
+    Attributes:
+        name: of the experiment, or of its file if several files have that name.
+        model: name of the base model.
+        status: of the run.
+        accuracy: on the test part, 0 to 1.
+        reserved_bytes: largest reserved memory.
+        seconds: of training.
+        size: of the checkpoint, in bytes.
+        trained: trained parameters.
+        seed: of the run.
+        device: name of the accelerator.
+        version: of peft.
+        error_message: of a run that failed.
+        other_metrics: names of other metrics on the test part.
+        test_size: number of examples of those metrics.
+        has_duplicates: another file has the same experiment name.
     """
 
     name: str
@@ -64,80 +76,83 @@ def read_experiments(folder: Path) -> tuple[Experiment, ...]:
             where=str(folder),
             remedy="In peft's repository they are in method_comparison/MetaMathQA/results.",
         )
-    found = [_experiment(path) for path in files]
-    names = Counter((one.model, one.name) for one in found)
+    experiments = [_read_experiment(path) for path in files]
+    counts = Counter((experiment.model, experiment.name) for experiment in experiments)
     return tuple(
-        replace(one, name=path.stem, has_duplicates=True) if names[one.model, one.name] > 1 else one
-        for one, path in zip(found, files, strict=True)
+        replace(experiment, name=path.stem, has_duplicates=True)
+        if counts[experiment.model, experiment.name] > 1
+        else experiment
+        for experiment, path in zip(experiments, files, strict=True)
     )
 
 
-def _experiment(path: Path) -> Experiment:
+def _read_experiment(path: Path) -> Experiment:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"is not readable JSON ({error}).", where=str(path)) from None
-    run, train, meta = (_part(found, name) for name in ("run_info", "train_info", "meta_info"))
+    run, train, meta = (_section(content, name) for name in ("run_info", "train_info", "meta_info"))
     if not run or not train or not isinstance(run.get("experiment_name"), str):
         raise DataError(
             "is no result of peft's method_comparison: run_info.experiment_name and train_info "
             "are expected.",
             where=str(path),
         )
-    settings = _part(run, "train_config")
-    size = _number(train.get("file_size"))
-    system = _part(meta, "system_info")
+    settings = _section(run, "train_config")
+    size = _parse_number(train.get("file_size"))
+    system = _section(meta, "system_info")
     return Experiment(
         name=run["experiment_name"],
         model=str(settings.get("model_id") or ""),
         status=str(train.get("status") or "unknown"),
-        accuracy=_accuracy(train.get("metrics"), path),
-        reserved_bytes=_whole(_either(train, "memory_max")),
-        seconds=_number(train.get("train_time")),
-        size=None if size == UNKNOWN_SIZE else _whole(size),
-        trained=_whole(train.get("num_trainable_params")),
-        seed=_whole(settings.get("seed")),
+        accuracy=_find_accuracy(train.get("metrics"), path),
+        reserved_bytes=_parse_int(_find_memory(train)),
+        seconds=_parse_number(train.get("train_time")),
+        size=None if size == UNKNOWN_SIZE else _parse_int(size),
+        trained=_parse_int(train.get("num_trainable_params")),
+        seed=_parse_int(settings.get("seed")),
         device=str(system.get("accelerator") or system.get("gpu") or ""),
-        version=str(_part(meta, "package_info").get("peft-version") or ""),
+        version=str(_section(meta, "package_info").get("peft-version") or ""),
         error_message=str(run.get("error_msg") or ""),
-        other_metrics=_others(train.get("metrics")),
-        test_size=_whole(settings.get("test_size")),
+        other_metrics=_list_other_metrics(train.get("metrics")),
+        test_size=_parse_int(settings.get("test_size")),
     )
 
 
-def _accuracy(metrics: Any, path: Path) -> float | None:
+def _find_accuracy(metrics: Any, path: Path) -> float | None:
     """The test accuracy of the last entry that has one."""
     for entry in reversed(metrics if isinstance(metrics, list) else []):
         if isinstance(entry, Mapping) and "test accuracy" in entry:
-            found = _number(entry["test accuracy"])
-            if found is not None and not 0 <= found <= 1:
-                raise DataError(f"its test accuracy {found} is no share.", where=str(path))
-            return found
+            accuracy = _parse_number(entry["test accuracy"])
+            if accuracy is not None and not 0 <= accuracy <= 1:
+                raise DataError(f"its test accuracy {accuracy} is no share.", where=str(path))
+            return accuracy
     return None
 
 
-def _others(metrics: Any) -> tuple[str, ...]:
-    """Names of what is there of the test part beside an accuracy."""
+def _list_other_metrics(metrics: Any) -> tuple[str, ...]:
+    """Names of metrics on the test part other than accuracy."""
     entries = [entry for entry in metrics if isinstance(entry, Mapping)] if metrics else []
     names = (name for entry in entries for name in entry if str(name).startswith("test "))
     return tuple(name for name in dict.fromkeys(map(str, names)) if name != "test accuracy")
 
 
-def _part(value: Any, name: str) -> Mapping[str, Any]:
-    found = value.get(name) if isinstance(value, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+def _section(value: Any, name: str) -> Mapping[str, Any]:
+    section = value.get(name) if isinstance(value, Mapping) else None
+    return section if isinstance(section, Mapping) else {}
 
 
-def _either(train: Mapping[str, Any], name: str) -> Any:
-    return next((train[k] for k in (f"accelerator_{name}", f"cuda_{name}") if k in train), None)
+def _find_memory(train: Mapping[str, Any]) -> Any:
+    keys = ("accelerator_memory_max", "cuda_memory_max")
+    return next((train[key] for key in keys if key in train), None)
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if math.isfinite(value) and value >= 0 else None
 
 
-def _whole(value: Any) -> int | None:
-    found = _number(value)
-    return None if found is None else int(found)
+def _parse_int(value: Any) -> int | None:
+    number = _parse_number(value)
+    return None if number is None else int(number)
