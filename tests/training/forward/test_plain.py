@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from support.joint_runs import together
-from support.tiny_marian import tiny_pairs
-from support.tiny_models import FAMILIES
-from support.tiny_tasks import tiny_run, tiny_task
-from support.translator_folders import translator_folder
 
 from paretune import objectives
 from paretune.study import Generation, Run
+from paretune.testing.tiny_marian import tiny_pairs
+from paretune.testing.tiny_models import FAMILIES
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.testing.translator_folders import translator_folder
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet, count_slots
 from paretune.training.forward.plain import PlainForward, PlainSplitter

@@ -1,0 +1,101 @@
+"""The trainer: one run is a session of one; what memory and other workers do to runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.joint_runs import Job
+
+from paretune.errors import StaleClaimError
+from paretune.study import Run
+from paretune.testing.tiny_tasks import tiny_run, tiny_task
+from paretune.training import loop
+from paretune.training.caches import ProcessCache
+from paretune.training.forward import select
+from paretune.training.job import FleetOutOfMemoryError, Outcome, SingleJob
+from paretune.training.out_of_memory import fit_in_memory
+from paretune.training.trainer import Trainer
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def make_runs(tmp_path: Path, tiny_model: Any, count: int) -> list[Run]:
+    task, model = tiny_task(tmp_path / "data"), tiny_model("bert")
+    return [tiny_run(task, model, "lora", seed=seed + 1) for seed in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("fits", "attempts", "halved", "result"),
+    [
+        (8, [8], [], True),
+        (3, [8, 4, 2], [4, 2], True),
+        (1, [8, 4, 2, 1], [4, 2, 1], True),
+        (0, [8, 4, 2, 1], [4, 2, 1], False),
+    ],
+)
+def test_the_micro_batch_is_halved_until_it_fits(
+    fits: int, attempts: list[int], halved: list[int], result: bool
+) -> None:
+    tried: list[int] = []
+    smaller: list[int] = []
+
+    def attempt(micro_batch: int) -> None:
+        tried.append(micro_batch)
+        if micro_batch > fits:
+            raise OUT_OF_MEMORY
+
+    assert fit_in_memory(attempt, 8, smaller.append) == result
+    assert tried == attempts and smaller == halved
+
+
+def test_other_errors_of_an_attempt_are_raised() -> None:
+    def attempt(micro_batch: int) -> None:
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit_in_memory(attempt, 8, lambda smaller: None)
+
+
+def test_a_run_alone_that_another_worker_has_is_stopped(tmp_path: Path, tiny_model: Any) -> None:
+    """It leaves no outcome and no checkpoint, and the model is dropped with the method in it."""
+    (run,) = make_runs(tmp_path, tiny_model, 1)
+    caches = ProcessCache()
+
+    def report(progress: dict[str, Any]) -> None:
+        if progress["step"] == 2:
+            raise StaleClaimError("taken")
+
+    with pytest.raises(StaleClaimError, match="taken"):
+        Trainer(caches).train_run(SingleJob(run, tmp_path / "state", report))
+    assert caches.loaded == {} and not (tmp_path / "state").exists()
+
+
+def test_a_fleet_that_does_not_fit_says_so(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches, finished = ProcessCache(), list[Outcome]()
+
+    def out_of_memory(*_: Any) -> Any:
+        raise OUT_OF_MEMORY
+
+    monkeypatch.setattr(loop, "compute_losses", out_of_memory)
+    runs = make_runs(tmp_path, tiny_model, 2)
+    jobs = [Job(run, tmp_path / f"state{run.seed}") for run in runs]
+    with pytest.raises(FleetOutOfMemoryError):
+        Trainer(caches).train_fleet(jobs, lambda free: [], lambda job, o: finished.append(o))
+    assert finished == [] and caches.loaded == {}
+
+
+def test_runs_that_cannot_share_batches_are_refused(
+    tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(select, "can_share", lambda model: False)
+    runs = make_runs(tmp_path, tiny_model, 2)
+    jobs = [Job(run, tmp_path / f"state{run.seed}") for run in runs]
+    trainer = Trainer()
+    with pytest.raises(ValueError, match="cannot share batches"):
+        trainer.train_fleet(jobs, lambda free: [], lambda job, outcome: None)
+    assert trainer.caches.loaded == {}
