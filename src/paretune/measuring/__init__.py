@@ -1,7 +1,7 @@
-"""What a run costs: memory by phase, components, step time, energy; and what the machine is.
+"""Measured costs of a run: peak memory by phase, components, step time, energy; and the machine.
 
 A cost run is measured alone in a fresh process. What could not be measured is absent and has its
-reason under ``not_measured``; it is never 0. The keys that end in a record's ``measured``:
+reason under ``not_measured``; it is never 0. Keys of a record's ``measured``:
 
 ========================  ====================================================================
 ``phases``                ``load``, ``train``, ``evaluation``: each ``peak_bytes``; on CUDA also
@@ -13,4 +13,6 @@ reason under ``not_measured``; it is never 0. The keys that end in a record's ``
 ``energy``                ``joules`` and ``counter``
 ``not_measured``          what is absent, and why
 ========================  ====================================================================
+
+What is computed instead of measured: :mod:`.cost_estimation`.
 """

@@ -22,7 +22,7 @@ MIN_GPU_WIDTH = 768
 
 
 class AutoPrecision(NamedTuple):
-    """What ``auto`` is, and why."""
+    """The precision that ``auto`` means, and why."""
 
     precision: Precision
     reason: str

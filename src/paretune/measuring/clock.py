@@ -10,12 +10,10 @@ import numpy as np
 
 WARM_UP_STEPS = 5
 """Steps that are not counted: kernels are prepared, caches filled, clocks raised."""
-
-
 MIN_STEPS, MAX_STEPS = 5, 30
-"""Steps that quartiles are taken from, at least, and steps that are timed, at most."""
+"""Fewest steps for quartiles, and most steps that are timed."""
 QUARTILE_TOLERANCE = 0.1
-"""A median is known well enough when both quartiles lie within this share of it."""
+"""A median is stable when both quartiles lie within this share of it."""
 
 
 class StepClock:
@@ -66,21 +64,20 @@ class StepClock:
     @property
     def is_stable(self) -> bool:
         """Whether the quartiles are close to the median."""
-        found = self.summary()
-        if found is None or found["n"] < MIN_STEPS:
+        summary = self.summary()
+        if summary is None or summary["n"] < MIN_STEPS:
             return False
-        near = QUARTILE_TOLERANCE * found["median"]
-        return found["median"] - found["q1"] <= near and found["q3"] - found["median"] <= near
+        median, tolerance = summary["median"], QUARTILE_TOLERANCE * summary["median"]
+        return median - summary["q1"] <= tolerance and summary["q3"] - median <= tolerance
 
     def repeat(self, once: Callable[[], object], limit_seconds: float) -> dict[str, float | int]:
-        """Time ``once`` until its quartiles are close, :data:`MAX_STEPS` were timed, or time is up.
+        """Time ``once`` until the median is stable, :data:`MAX_STEPS` are timed, or time is up.
 
-        Another one is begun only where it is expected to end in time; but one is always timed, and
-        a second one, so that the first is warm-up. Where time is up before warm-up is over, what
-        came last counts.
+        A step is begun only if it is expected to end in time; but two always are, so that the first
+        is warm-up. If time is up before warm-up is over, the last steps count.
 
         Returns:
-            :meth:`summary`, and ``timed_out`` where time was up before the quartiles were close.
+            :meth:`summary`, and ``timed_out`` where time was up before the median was stable.
         """
         begun, timed_out = time.perf_counter(), False
         while not self.is_stable and len(self.counted_seconds) < MAX_STEPS:
@@ -91,9 +88,9 @@ class StepClock:
             if timed_out:
                 self.warm_up = min(self.warm_up, len(self.seconds) - 1)
                 break
-        found = self.summary()
-        assert found is not None  # noqa: S101  (two were timed at least)
-        return {**found, **({"timed_out": True} if timed_out and not self.is_stable else {})}
+        summary = self.summary()
+        assert summary is not None  # noqa: S101  (two were timed at least)
+        return {**summary, **({"timed_out": True} if timed_out and not self.is_stable else {})}
 
     def median(self) -> float:
         """Seconds of a step.
@@ -101,10 +98,10 @@ class StepClock:
         Raises:
             ValueError: no step came after warm-up.
         """
-        found = self.summary()
-        if found is None:
+        summary = self.summary()
+        if summary is None:
             raise ValueError(f"{len(self.seconds)} steps, {self.warm_up} of them warm-up")
-        return float(found["median"])
+        return float(summary["median"])
 
     def summary(self) -> dict[str, float | int] | None:
         """``median``, ``q1``, ``q3`` in seconds and ``n``; None if no step came after warm-up."""

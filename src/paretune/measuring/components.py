@@ -1,8 +1,8 @@
-"""Where the bytes are: weights, gradients, optimiser states, activations.
+"""Bytes of weights, gradients, optimiser states and activations.
 
-Counted from the tensors themselves, each storage once, so the answer is the same on every device
-and in every process. It says what a method needs, not what an allocator holds:
-:mod:`paretune.measuring.memory` says that.
+Counted from the tensors themselves, each storage once, so they are the same on every device and in
+every process. They are what a method needs; what an allocator holds is measured by
+:mod:`paretune.measuring.memory`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def measure_components(
     optimizer: torch.optim.Optimizer | None,
     activations: ActivationMeter | None = None,
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Bytes of each component, and why one could not be told.
+    """Bytes of each component, and why one is not known.
 
     Call it between ``backward()`` and ``zero_grad()``, after at least one optimiser step: before
     that, gradients and optimiser states do not exist yet.
@@ -61,8 +61,8 @@ class ActivationMeter:
 
     Storages of the model's own parameters and buffers are left out (they are weights), and a
     storage that several operations save counts once. What a custom ``autograd.Function`` keeps
-    outside ``save_for_backward`` is not seen. A recomputed (checkpointed) part saves only what
-    it keeps.
+    outside ``save_for_backward`` is not counted. A recomputed (checkpointed) part saves only its
+    inputs.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -1,7 +1,7 @@
-"""What a run will do and hold, by first principles.
+"""What a run computes and keeps, by first principles, as its record has it.
 
-Apart from what is made of it (:mod:`paretune.analysis.resources.forecast`), since every worker
-writes it, and none needs statistics for that.
+Computed by :mod:`paretune.measuring.cost_estimation`, read by
+:mod:`paretune.analysis.resources.forecast`. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from paretune.store.record import Record
 
 @dataclass(frozen=True)
 class ComputeCost:
-    """What a run will do and hold; nothing in it is measured.
+    """Nothing of it is measured.
 
-    ``operations`` of one step; ``held_bytes``: weights, gradients, the optimiser's states and
-    kept copies; ``saved_bytes``: what one forward pass keeps for its backward pass, by rule of
-    thumb.
+    Attributes:
+        operations: of one step.
+        held_bytes: weights, gradients, optimiser states and copies of the best weights.
+        saved_bytes: what one forward pass saves for its backward pass, by a rule of thumb.
     """
 
     operations: float
@@ -28,8 +29,8 @@ class ComputeCost:
 
     @classmethod
     def from_record(cls, record: Record) -> ComputeCost | None:
-        """As the record has it; None where an older version made it, or it trained no model."""
-        given: Any = record.measured.get("work")
-        if not isinstance(given, Mapping):
+        """The cost that a record has; None where it trained no model."""
+        work: Any = record.measured.get("work")
+        if not isinstance(work, Mapping):
             return None
-        return cls(float(given["operations"]), int(given["held_bytes"]), int(given["saved_bytes"]))
+        return cls(float(work["operations"]), int(work["held_bytes"]), int(work["saved_bytes"]))

@@ -1,7 +1,7 @@
 """Counters of peak memory: the kernel's high-water mark, a sampling thread, CUDA's allocator.
 
-Each counter answers the same three questions (:class:`Counter`): how much is held now, start
-watching, and what was the peak since. Which one a device gets is :func:`choose_counter`.
+Each is a :class:`Counter`: bytes now, start, and the peak since. :func:`choose_counter` has the one
+for a device.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 from paretune.measuring.nvml import read_process_bytes
 
 SAMPLE_SECONDS = 0.002
-"""Between two samples; a peak shorter than this can be missed, and the counter's name says so."""
+"""Between two samples; shorter peaks can be missed, and the counter's name says so."""
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -135,10 +135,12 @@ class CudaAllocator:
             "allocated_peak_bytes": allocated,
             "reserved_peak_bytes": int(torch.cuda.max_memory_reserved(self.device)),
         }
-        held, reason = read_process_bytes(str(torch.cuda.get_device_properties(self.device).uuid))
-        if held is None:
+        process, reason = read_process_bytes(
+            str(torch.cuda.get_device_properties(self.device).uuid)
+        )
+        if process is None:
             return measured, {"process_bytes": reason}
-        return {**measured, "process_bytes": held}, {}
+        return {**measured, "process_bytes": process}, {}
 
 
 def choose_counter(device: str) -> Counter:

@@ -1,8 +1,8 @@
-"""Which devices torch can use here, asked without a CUDA context in this process.
+"""Which devices torch can use here, without a CUDA context in a process that does not compute.
 
 A context holds some hundred megabytes of the card for as long as its process lives, and on a card
-in exclusive mode it keeps every other process away. So whoever only plans and watches asks in a
-process that ends at once; a process that computes asks its own context.
+in exclusive mode it keeps every other process away. So planning and watching query in a process
+that ends at once; a process that computes queries its own context.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ def resolve_device(name: str) -> str:
         return name
     cuda = re.fullmatch(r"cuda(?::(\d{1,3}))?", name)
     if cuda is None and name != "mps":
-        raise StudyError(f'"{name}" is not a device that paretune computes on.', where=where,
-                         remedy=DEVICE_HELP)  # fmt: skip
+        raise StudyError(f'invalid device "{name}".', where=where, remedy=DEVICE_HELP)
     if cuda is None or not count:
         kind = "no MPS" if cuda is None else "no CUDA"
         raise StudyError(f"torch sees {kind} device here.", where=where, remedy="Use --device cpu.")
@@ -67,7 +66,7 @@ def resolve_device(name: str) -> str:
 
 
 def query_gpu(device: str) -> Gpu:
-    """What a CUDA device is; without a context here, asked once, in a process that ends at once.
+    """Properties of a CUDA device; without a context here, queried once, in a process of its own.
 
     Raises:
         StudyError: it does not answer.
@@ -79,9 +78,9 @@ def query_gpu(device: str) -> Gpu:
 
 
 def read_free_bytes(device: str) -> int:
-    """Memory that this process could still take on a CUDA device.
+    """Memory that this process can still take on a CUDA device.
 
-    Where this process has a context already, what its allocator keeps for reuse counts as free.
+    What the allocator of this process keeps for reuse counts as free.
     """
     import torch
 
@@ -93,28 +92,29 @@ def read_free_bytes(device: str) -> int:
 
 @cache
 def _query_in_subprocess(device: str) -> Gpu:
-    asked = [sys.executable, "-m", "paretune.measuring.devices", device]
+    command = [sys.executable, "-m", "paretune.measuring.devices", device]
+    remedy = "Look at nvidia-smi, or use --device cpu."
     try:
-        said = subprocess.run(  # noqa: S603 (our own module, by the same interpreter)
-            asked, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
+        done = subprocess.run(  # noqa: S603 (our own module, by the same interpreter)
+            command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise StudyError(
-            f"the GPU has not answered for {_TIMEOUT_SECONDS} seconds.", where=f"--device {device}",
-            remedy="Look at nvidia-smi, or use --device cpu.",
-        ) from None  # fmt: skip
-    if said.returncode != 0:
-        last = (said.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            f"the GPU has not answered for {_TIMEOUT_SECONDS} seconds.",
+            where=f"--device {device}",
+            remedy=remedy,
+        ) from None
+    if done.returncode != 0:
+        message = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         raise StudyError(
-            f"the GPU cannot be used ({last}).", where=f"--device {device}",
-            remedy="Look at nvidia-smi, or use --device cpu.",
-        )  # fmt: skip
-    found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
-    return Gpu(**{**found, "capability": tuple(found["capability"])})
+            f"the GPU cannot be used ({message}).", where=f"--device {device}", remedy=remedy
+        )
+    fields: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return Gpu(**{**fields, "capability": tuple(fields["capability"])})
 
 
 def _query_here(device: str) -> Gpu:
-    """The same, by a context of this process."""
+    """Query through a context of this process."""
     import torch
 
     seen = torch.cuda.get_device_properties(device)
@@ -126,4 +126,4 @@ def _query_here(device: str) -> Gpu:
 
 
 if __name__ == "__main__":
-    echo(json.dumps(asdict(_query_here(sys.argv[1]))))  # read by the process that asks
+    echo(json.dumps(asdict(_query_here(sys.argv[1]))))  # read by the process that queries

@@ -1,6 +1,6 @@
-"""Joules of a phase, where the machine has a counter: RAPL on CPU, NVML on CUDA.
+"""Energy of a phase in joules, where the machine has a counter: RAPL for the CPU, NVML for CUDA.
 
-Both counters see the whole package or card, other programs included; measure on an idle machine.
+Both count the whole package or card, other programs included: measure on an idle machine.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from paretune.measuring.nvml import read_millijoules
 POWERCAP = Path("/sys/class/powercap")
 
 POLL_SECONDS = 30.0
-"""A RAPL counter wraps after some minutes at full power; it is read often enough to see each."""
+"""A RAPL counter wraps after some minutes at full power, and is read more often than that."""
 
 
 @dataclass
 class RaplZone:
-    """One RAPL domain: its folder, where its counter wraps, and what it has added up to."""
+    """One RAPL domain: its folder, where its counter wraps, and the energy added up."""
 
     folder: Path
     max_microjoules: int
@@ -50,7 +50,7 @@ def find_rapl_zones(root: Path = POWERCAP) -> tuple[list[RaplZone], str]:
     """
     if not root.is_dir():
         return [], f"the machine has no {root} (no RAPL: virtual machine, or not Intel or AMD)"
-    found = []
+    zones = []
     for folder in sorted(root.glob("intel-rapl:*")):
         try:
             name = (folder / "name").read_text().strip()
@@ -62,8 +62,8 @@ def find_rapl_zones(root: Path = POWERCAP) -> tuple[list[RaplZone], str]:
             return [], f"{folder / 'energy_uj'} may only be read by root"
         except (OSError, ValueError) as error:
             return [], f"{folder}: {error}"
-        found.append(zone)
-    return found, "" if found else f"{root} has no RAPL package"
+        zones.append(zone)
+    return zones, "" if zones else f"{root} has no RAPL package"
 
 
 @dataclass

@@ -15,27 +15,27 @@ PACKAGES = ("paretune", "torch", "transformers", "peft", "tokenizers", "numpy", 
 
 
 def describe_environment(device: str, *, compiled: bool = False) -> dict[str, Any]:
-    """Plain values that let a reader judge whether two runs may be compared.
+    """Versions and hardware, as plain values: whether two runs may be compared depends on them.
 
     Args:
         device: where the run was trained.
-        compiled: whether it took compiled passes (paretune.models.kernels.policy), which round
-        otherwise.
+        compiled: whether it used compiled kernels (:mod:`paretune.models.kernels`), which round
+            differently.
     """
-    found: dict[str, Any] = {
+    return {
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": read_processor_name(),
         "threads": torch.get_num_threads(),
         "compiled": f"numba {numba_version()}" if compiled else None,
         "packages": {name: version(name) for name in PACKAGES},
+        **describe_device(device),
     }
-    return found | describe_device(device)
 
 
 def describe_device(device: str) -> dict[str, str]:
-    """The kind of a device and, of a GPU, the name of the card: two of one name measure alike."""
-    found = {"device": device.split(":")[0]}
+    """The kind of a device and, of a GPU, the card's name: cards of one name measure alike."""
+    kind = {"device": device.split(":")[0]}
     if device.startswith("cuda"):
-        found["device_name"] = torch.cuda.get_device_name(device)
-    return found
+        return {**kind, "device_name": torch.cuda.get_device_name(device)}
+    return kind

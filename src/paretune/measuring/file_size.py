@@ -1,4 +1,4 @@
-"""How large a safetensors file is, from names, types and shapes: nothing is copied for it."""
+"""Size of a safetensors file, from names, dtypes and shapes alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SAFETENSORS_DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16", "
 
 
 def count_tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of the numbers alone."""
+    """Bytes of the tensors' elements."""
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 

@@ -1,6 +1,6 @@
-"""What this machine has: system, cores, memory, versions, devices, precisions, counters.
+"""The machine: system, cores, memory, versions, devices, precisions, counters.
 
-``paretune doctor`` shows it and runs keep it beside their measurements. Without ``devices=True``
+Shown by ``paretune doctor`` and recorded with measurements. Without ``devices=True``
 nothing here imports torch.
 """
 
@@ -57,7 +57,7 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
         ``reason``, which decide ``precision: auto``, ``min_width``, and ``speedup``, a timing) and
         ``measure_matmul_speed`` (:func:`measure_matmul_speed`).
     """
-    found: dict[str, Any] = {
+    machine: dict[str, Any] = {
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": list_versions(),
@@ -67,19 +67,19 @@ def describe_machine(*, devices: bool = False) -> dict[str, Any]:
         "compiled": dict(zip(("version", "reason"), policy.describe_kernels(), strict=True)),
     }
     if devices:
-        found["torch"] = _describe_torch()
-    return found
+        machine["torch"] = _describe_torch()
+    return machine
 
 
 def list_versions() -> dict[str, str | None]:
     """Version of every package of :data:`PACKAGES`."""
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = None
-    return found
+            versions[name] = None
+    return versions
 
 
 def _describe_counters() -> dict[str, dict[str, str | None]]:
@@ -103,23 +103,23 @@ def _describe_counters() -> dict[str, dict[str, str | None]]:
 def _describe_torch() -> dict[str, Any]:
     import torch
 
-    found = []
+    devices = []
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
-            seen = torch.cuda.get_device_properties(number)
+            properties = torch.cuda.get_device_properties(number)
             native, reason = has_native_bf16(f"cuda:{number}")
-            found.append(
+            devices.append(
                 {
                     "device": f"cuda:{number}",
-                    "name": seen.name,
-                    "memory": int(seen.total_memory),
+                    "name": properties.name,
+                    "memory": int(properties.total_memory),
                     "native_bf16": native,
                     "reason": reason,
                 }
             )
     if torch.backends.mps.is_available():
         native, reason = has_native_bf16("mps")
-        found.append(
+        devices.append(
             {
                 "device": "mps",
                 "name": "Apple GPU",
@@ -129,7 +129,7 @@ def _describe_torch() -> dict[str, Any]:
             }
         )
     native, reason = has_native_bf16("cpu")
-    found.append(
+    devices.append(
         {
             "device": "cpu",
             "name": describe_processor()["name"],
@@ -138,11 +138,11 @@ def _describe_torch() -> dict[str, Any]:
             "reason": reason,
         }
     )
-    best = str(found[0]["device"])
+    best = str(devices[0]["device"])
     fast, reason = is_bf16_fast(best)
     return {
         "threads": torch.get_num_threads(),
-        "devices": found,
+        "devices": devices,
         "bf16": {
             "device": best,
             "fast": fast,

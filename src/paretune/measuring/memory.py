@@ -49,15 +49,15 @@ class PeakMeter:
         self._missing: dict[str, str] = {}
 
     def baseline(self) -> None:
-        """Note what the process holds now: after imports and before the model is loaded."""
+        """Read the memory of the process: after imports and before the model is loaded."""
         release_memory()
         self._before = self._counter.read_bytes()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Watch one phase; entered again, the larger peak counts.
+        """Measure one phase; entered again, the larger peak counts.
 
-        A phase that ends in an exception (out of memory) keeps the peak that it reached.
+        A phase that ends in an exception (out of memory) has the peak that it reached.
 
         Raises:
             ValueError: the phase is not one of :data:`PHASES`.
@@ -80,7 +80,7 @@ class PeakMeter:
             self._keep(name, self._before, measured, missing)
 
     def forget(self, *names: str) -> None:
-        """Drop what phases have measured: they are about to be repeated under other conditions."""
+        """Drop the peaks of phases that are repeated under other conditions."""
         for name in names:
             self._phases.pop(name, None)
             for key in [k for k in self._missing if k.startswith(f"phases.{name}.")]:

@@ -1,6 +1,6 @@
-"""What NVML (the driver's own library) knows: the process's bytes and the card's joules.
+"""Bytes of this process and energy of a card, from NVML, the driver's own library.
 
-``pynvml`` is optional (package ``nvidia-ml-py``); without it, or where the driver does not tell,
+``pynvml`` is optional (package ``nvidia-ml-py``); without it, or where the driver does not answer,
 each function returns None and the reason.
 """
 
@@ -14,7 +14,7 @@ NOT_INSTALLED = "the package nvidia-ml-py is not installed (the extra paretune[g
 
 
 def why_unavailable() -> str:
-    """An empty string if NVML answers, else why it does not."""
+    """Why NVML does not answer; an empty string if it does."""
     try:
         import pynvml
     except ImportError:
@@ -28,7 +28,7 @@ def why_unavailable() -> str:
 
 
 def read_process_bytes(uuid: str) -> tuple[int | None, str]:
-    """Bytes that this process holds on the card with this UUID, or None and why."""
+    """Bytes of this process on the card with this UUID, or None and why."""
 
     def ask(pynvml: Any, handle: Any) -> tuple[int | None, str]:
         for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):

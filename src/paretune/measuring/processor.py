@@ -1,4 +1,4 @@
-"""The CPU and the memory that this process may really use: affinity and cgroup limits included.
+"""CPU and memory that this process may use, affinity and cgroup limits included.
 
 A container with two cores on a machine of sixty-four has two. Nothing here imports torch.
 """
@@ -29,7 +29,7 @@ def describe_processor() -> dict[str, Any]:
 
     ``count_usable_cores`` is what affinity and the cgroup's quota leave, at least 1; ``quota`` is
     None
-    without one; ``physical_cores`` is None where the system does not tell; ``flags`` are those of
+    without one; ``physical_cores`` is None where the system does not say; ``flags`` are those of
     :data:`BF16_FLAGS` that the processor has.
     """
     import psutil
@@ -60,29 +60,29 @@ def read_memory() -> dict[str, int | None]:
     """``total``, ``available`` and ``limit`` (the cgroup's, None without one), in bytes."""
     import psutil
 
-    seen = psutil.virtual_memory()
+    memory = psutil.virtual_memory()
     limit = read_memory_limit()
     # A limit above what the machine has limits nothing.
-    if limit is not None and limit >= seen.total:
+    if limit is not None and limit >= memory.total:
         limit = None
-    return {"total": int(seen.total), "available": int(seen.available), "limit": limit}
+    return {"total": int(memory.total), "available": int(memory.available), "limit": limit}
 
 
 def read_available_bytes(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int:
-    """Memory that can still be taken: what is free, and no more than any cgroup around us leaves.
+    """Memory that can still be allocated: what is free, and no more than any cgroup allows.
 
-    File pages that a cgroup holds and does not use are free, as they are for the whole machine.
+    Inactive file pages of a cgroup count as free, as they do for the whole machine.
     """
     import psutil
 
-    found = [int(psutil.virtual_memory().available)]
+    free = [int(psutil.virtual_memory().available)]
     for folder in list_cgroup_folders("memory", cgroup, root):
         for limit, usage, statistic in _MEMORY_FILES:
             bound, used = _read(folder / limit), _read(folder / usage)
             if bound.isdigit() and int(bound) < UNLIMITED and used.isdigit():
                 unused = _statistic(folder / "memory.stat", statistic)
-                found.append(max(0, int(bound) - int(used) + unused))
-    return min(found)
+                free.append(max(0, int(bound) - int(used) + unused))
+    return min(free)
 
 
 _MEMORY_FILES = (
@@ -115,13 +115,13 @@ def read_bf16_flags(cpuinfo: Path = CPUINFO) -> list[str]:
 
 
 def read_vendor(cpuinfo: Path = CPUINFO) -> str:
-    """``GenuineIntel`` or ``AuthenticAMD`` of an x86 processor; empty where nothing tells."""
+    """``GenuineIntel`` or ``AuthenticAMD`` of an x86 processor; empty where it is not known."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
         return ""
-    found = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
-    return next(found, "")
+    vendors = (line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id"))
+    return next(vendors, "")
 
 
 def read_cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | None:
@@ -130,25 +130,25 @@ def read_cpu_quota(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> float | N
     Version 2 writes ``quota period`` or ``max period`` to ``cpu.max``; version 1 has two files
     and -1 for no limit.
     """
-    found = []
+    quotas = []
     for folder in list_cgroup_folders("cpu", cgroup, root):
         words = _read(folder / "cpu.max").split()
         if not words:
             words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit():
-            found.append(int(words[0]) / int(words[1]))
-    return min(found, default=None)
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
 
 
 def read_memory_limit(cgroup: Path = CGROUP, root: Path = CGROUP_ROOT) -> int | None:
     """Bytes that the tightest cgroup around this process allows; None if no limit."""
-    found = []
+    limits = []
     for folder in list_cgroup_folders("memory", cgroup, root):
         for name in ("memory.max", "memory.limit_in_bytes"):
             word = _read(folder / name)
             if word.isdigit() and int(word) < UNLIMITED:
-                found.append(int(word))
-    return min(found, default=None)
+                limits.append(int(word))
+    return min(limits, default=None)
 
 
 def list_cgroup_folders(controller: str, cgroup: Path, root: Path) -> Iterator[Path]:
@@ -180,7 +180,7 @@ def _read(path: Path) -> str:
 
 
 def read_processor_name() -> str:
-    """As the system calls it; its architecture where it has no name."""
+    """The processor's name, or its architecture where the system has no name for it."""
     try:
         for line in CPUINFO.read_text().splitlines():
             if line.startswith("model name"):

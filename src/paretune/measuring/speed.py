@@ -12,7 +12,7 @@ from paretune.measuring.auto_precision import has_native_bf16
 from paretune.measuring.processor import count_usable_cores
 
 TIMING_SECONDS = 0.12
-"""Seconds spent on one measurement of speed."""
+"""Seconds spent on one measurement."""
 
 
 def measure_bf16_speedup(
@@ -22,8 +22,8 @@ def measure_bf16_speedup(
 
     Times a frozen linear layer of (``tokens``, ``width``) to 4 ``width`` as training meets it:
     fp32 weights and inputs, under autocast or not, its casts included. The two precisions take
-    turns, so that a slow moment of the machine meets both; medians are compared. For a person to
-    see: nothing is decided by it (:mod:`paretune.measuring.auto_precision`).
+    turns, so that a slow moment of the machine affects both; medians are compared. For information
+    only: nothing is decided by it (:mod:`paretune.measuring.auto_precision`).
     """
     import torch
 
@@ -34,11 +34,11 @@ def measure_bf16_speedup(
     weight = torch.randn(4 * width, width, generator=generator).to(device)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for round_ in range(rounds + 2):
-        for cast, kept in seconds.items():
+        for cast, timings in seconds.items():
             with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=cast):
-                took = _time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)
+                elapsed = _time_once(partial(torch.nn.functional.linear, tokens_in, weight), device)
             if round_ >= 2:  # the first two prepare kernels
-                kept.append(took)
+                timings.append(elapsed)
     return statistics.median(seconds[False]) / statistics.median(seconds[True])
 
 
@@ -53,9 +53,9 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
     import torch
 
     before = torch.get_num_threads()
-    everyone = count_usable_cores()
+    all_threads = count_usable_cores()
     native, reason = has_native_bf16("cpu")
-    found: dict[str, Any] = {"threads": everyone, "width": width, "not_measured": {}}
+    speed: dict[str, Any] = {"threads": all_threads, "width": width, "not_measured": {}}
     generator = torch.Generator().manual_seed(0)
     left = torch.randn(tokens, width, generator=generator)
     right = torch.randn(width, width, generator=generator)
@@ -64,20 +64,20 @@ def measure_matmul_speed(width: int = 768, tokens: int = 512) -> dict[str, Any]:
         dtypes["bf16"] = torch.bfloat16
     else:
         missing = ("bf16_one_thread", "bf16_all_threads")
-        found["not_measured"] = dict.fromkeys(missing, reason)
+        speed["not_measured"] = dict.fromkeys(missing, reason)
     try:
         for name, dtype in dtypes.items():
-            for label, threads in (("one_thread", 1), ("all_threads", everyone)):
-                if label == "all_threads" and everyone == 1:
-                    found[f"{name}_all_threads"] = found[f"{name}_one_thread"]
+            for label, threads in (("one_thread", 1), ("all_threads", all_threads)):
+                if label == "all_threads" and all_threads == 1:
+                    speed[f"{name}_all_threads"] = speed[f"{name}_one_thread"]
                     continue
                 torch.set_num_threads(threads)
                 a, b = left.to(dtype), right.to(dtype)
                 seconds = _min_seconds(partial(torch.mm, a, b))
-                found[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
+                speed[f"{name}_{label}"] = 2 * tokens * width * width / seconds / 1e9
     finally:
         torch.set_num_threads(before)
-    return found
+    return speed
 
 
 def _min_seconds(work: Callable[[], object]) -> float:
