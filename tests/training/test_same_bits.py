@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from support import other_process
 
 from paretune.study import Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
@@ -48,6 +49,12 @@ def test_whatever_ran_before(method: str, tmp_path: Path, tiny_model: Any) -> No
     again = train_run(run, checkpoint=tmp_path / "d", report=silent, caches=shared)
     assert left(first) == left(alone)
     assert left(again) == left(alone)
+
+
+def test_in_another_process_with_another_hash_seed(tmp_path: Path, tiny_model: Any) -> None:
+    run = run_of("lora", tmp_path, tiny_model)
+    outcome = train_run(run, checkpoint=tmp_path / "here", report=silent)
+    assert other_process.digests(outcome) == other_process.train_elsewhere(run, tmp_path / "there")
 
 
 def test_another_seed_is_another_result(tmp_path: Path, tiny_model: Any) -> None:
