@@ -80,7 +80,7 @@ def split_by_length(
 def split_by_count(
     lengths: Sequence[int], indices: Sequence[int], micro_batch: int
 ) -> list[list[int]]:
-    """Split one effective batch into micro-batches, as few as possible, the longest examples first."""
+    """Split one effective batch into as few micro-batches as possible, the longest first."""
     ordered = sorted(indices, key=lambda i: (-lengths[i], i))
     return [ordered[i : i + micro_batch] for i in range(0, len(ordered), micro_batch)]
 

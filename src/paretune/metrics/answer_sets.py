@@ -1,4 +1,4 @@
-"""Metrics of answer sets: F1 over all answers (F1a), questions answered fully right (EM), their mean.
+"""Metrics of answer sets: F1 over all answers (F1a), exact match of questions (EM), their mean.
 
 MultiRC's metric (Khashabi et al. 2018) as SuperGLUE and SloBench compute it: F1a is the F1 of the
 label "right" over every answer of every question; EM is the share of questions all of whose answers

@@ -66,7 +66,8 @@ def _embed_tokens(
     """For each text the unit vectors of its tokens, and which of them are counted."""
     import torch
 
-    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
+    positions = model.config.to_dict().get("max_position_embeddings", 512)
+    longest = min(tokenizer.model_max_length, positions)
     # RoBERTa counts positions from 2.
     longest -= 2 if model.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
     encoded = tokenizer(

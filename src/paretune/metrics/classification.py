@@ -55,8 +55,10 @@ def label_counts(
     """Indicators of hit, prediction and reference for each label; (runs, examples, 3 x labels)."""
     label, predicted = np.array(references), np.array(predictions)
     one_hot = np.eye(1 + max(int(label.max()), int(predicted.max())), dtype=np.float32)
-    true, made = one_hot[label], one_hot[predicted]
-    return np.concatenate([made * true, made, np.broadcast_to(true, made.shape)], axis=-1)
+    true, positive = one_hot[label], one_hot[predicted]
+    return np.concatenate(
+        [positive * true, positive, np.broadcast_to(true, positive.shape)], axis=-1
+    )
 
 
 def split_counts(sums: Array) -> tuple[Array, Array, Array]:
