@@ -11,9 +11,13 @@ from collections.abc import Collection
 from paretune import plugins
 from paretune.errors import StudyError
 from paretune.metrics import answer_sets, classification, regression, translation
+from paretune.metrics.bertscore import BERTSCORE
+from paretune.metrics.meteor import METEOR
 from paretune.metrics.metric import Array, Metric, Value
+from paretune.metrics.segment_metric import SegmentMetric
 
 __all__ = [
+    "SEGMENT_METRICS",
     "Array",
     "Metric",
     "Value",
@@ -31,6 +35,9 @@ _BUILT_IN: dict[str, Metric] = {
     for metric in module.METRICS
 }
 """Answer sets come first: where records have theirs, it is no chance."""
+
+SEGMENT_METRICS: dict[str, SegmentMetric] = {m.name: m for m in (METEOR, BERTSCORE)}
+"""Metrics that need more than paretune installs (:mod:`.segment_metric`)."""
 
 
 def built_in() -> tuple[Metric, ...]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from paretune.metrics.segment_metric import Encoder, ScoreSegments, SegmentMetric
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -90,3 +92,18 @@ def _match_tokens(hypothesis: tuple[Tensor, Tensor], reference: tuple[Tensor, Te
     precision = cosines.max(dim=1).values[counted].mean()
     recall = cosines.max(dim=0).values[reference_counted].mean()
     return float(2 * precision * recall / (precision + recall))
+
+
+def _prepare(language: str, encoder: Encoder | None) -> ScoreSegments:
+    if encoder is None:
+        raise ValueError("BERTScore needs an encoder")
+
+    def score(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+        model, tokenizer = encoder.load()
+        layer = default_layer(encoder.name, int(model.config.num_hidden_layers))
+        return score_pairs(hypotheses, references, model, tokenizer, layer)
+
+    return score
+
+
+BERTSCORE = SegmentMetric(name="bertscore", title="BERTScore", prepare=_prepare)

@@ -18,6 +18,9 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from paretune.errors import MissingDependencyError
+from paretune.metrics.nltk_words import LANGUAGES, load_tokeniser
+from paretune.metrics.segment_metric import Encoder, ScoreSegments, SegmentMetric
+from paretune.metrics.wordnet import find_wordnet
 
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 
@@ -98,3 +101,22 @@ def _match_words(
 
 def _count_chunks(pairs: list[tuple[int, int]]) -> int:
     return 1 + sum((b[0] - a[0], b[1] - a[1]) != (1, 1) for a, b in pairwise(pairs))
+
+
+def _prepare(language: str, encoder: Encoder | None) -> ScoreSegments:
+    if language not in LANGUAGES:
+        raise MissingDependencyError(
+            f'METEOR is computed for {" and ".join(LANGUAGES)}, not for "{language}".',
+            where="generation.metrics",
+            remedy="Leave meteor out.",
+        )
+    tokenise, stem, wordnet = load_tokeniser(language), porter_stemmer(), find_wordnet(None)
+
+    def score(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+        pairs = zip(hypotheses, references, strict=True)
+        return [meteor_score(tokenise(a), tokenise(b), stem, wordnet.synonyms) for a, b in pairs]
+
+    return score
+
+
+METEOR = SegmentMetric(name="meteor", title="METEOR", prepare=_prepare)

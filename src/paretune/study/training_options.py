@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from paretune.study import aliases
 from paretune.study.base import FrozenModel
@@ -61,8 +61,17 @@ class Generation(FrozenModel):
     num_beams: int | None = Field(default=None, ge=1, le=64)
     length_penalty: float | None = None
     max_new_tokens: int = Field(default=256, ge=1)
-    metrics: tuple[Literal["meteor", "bertscore"], ...] = ()
+    metrics: tuple[str, ...] = ()
     bertscore_model: str | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _check_metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from paretune.metrics import SEGMENT_METRICS  # here: numpy comes with it
+
+        if unknown := [name for name in names if name not in SEGMENT_METRICS]:
+            raise ValueError(f'"{unknown[0]}" is not one of {", ".join(SEGMENT_METRICS)}')
+        return names
 
     @model_validator(mode="after")
     def _check_bertscore(self) -> Generation:

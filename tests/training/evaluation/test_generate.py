@@ -209,17 +209,17 @@ def test_same_bits_in_another_process_and_no_head(
 def test_metrics_beside_bleu_are_asked_for_or_refused(
     words: TaskSpec, marian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from paretune.training.evaluation import optional_metrics
+    from paretune.metrics import meteor
 
     def missing(language: str) -> Any:
         raise MissingDependencyError("words are cut by NLTK, which is not installed.")
 
-    monkeypatch.setattr(optional_metrics, "load_tokeniser", missing)
+    monkeypatch.setattr(meteor, "load_tokeniser", missing)
     run = a_run(words, marian, generation=Generation(metrics=("meteor",)))
     with pytest.raises(MissingDependencyError, match="NLTK"):
         finished(run, tmp_path)
-    monkeypatch.setattr(optional_metrics, "load_tokeniser", lambda language: str.split)
-    monkeypatch.setattr(optional_metrics, "find_wordnet", lambda folder: Synonyms())
+    monkeypatch.setattr(meteor, "load_tokeniser", lambda language: str.split)
+    monkeypatch.setattr(meteor, "find_wordnet", lambda folder: Synonyms())
     outcome = finished(run, tmp_path)
     told = json.loads(outcome.blobs["predictions"])["test"]["segment"]["meteor"]
     assert len(told) == 10 and all(0 <= one <= 1 for one in told)

@@ -24,9 +24,6 @@ from paretune.study import TaskSpec
 from paretune.tasks import objective_of
 from paretune.terminal.sanitise import sanitise_line
 
-OPTIONAL_METRICS = {"meteor": "METEOR", "bertscore": "BERTScore"}
-"""Scored by segment if a study asks for it."""
-
 
 def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
     """All scores of a translation's cells; None of other tasks, or without translations."""
@@ -35,7 +32,7 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
         return None
     optional = [
         name
-        for name in OPTIONAL_METRICS
+        for name in metrics.SEGMENT_METRICS
         if any(name in seed.segment for row in scored for seed in row.cell.answers)
     ]
     table, intervals = [], []
@@ -52,7 +49,7 @@ def build_translation_table(task: TaskSpec, rows: Sequence[Row]) -> Grid | None:
         above=f"{describe_basis(scored)} TER counts edits: less is better.",
         titles=(
             *(metric.title for metric in METRICS),
-            *(OPTIONAL_METRICS[name] for name in optional),
+            *(metrics.SEGMENT_METRICS[name].title for name in optional),
         ),
         rows=tuple(table),
         notes=tuple(_list_notes(scored, optional)),
@@ -109,7 +106,7 @@ def _list_notes(rows: Sequence[Row], optional: Sequence[str]) -> Iterable[str]:
             f"Some runs were scored otherwise when they ran ({'; '.join(sorted(stored))}); "
             "the numbers here are computed anew from their texts."
         )
-    if absent := [title for name, title in OPTIONAL_METRICS.items() if name not in optional]:
+    if absent := [m.title for m in metrics.SEGMENT_METRICS.values() if m.name not in optional]:
         yield (
             f"{join_names(absent)}: not computed, since generation.metrics of the study does "
             "not ask for it."
