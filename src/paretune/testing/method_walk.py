@@ -248,8 +248,8 @@ def three_steps(prepared: PreparedModel, seen: Walk) -> None:
     model, trained = prepared.loaded.model, prepared.trained
     if not trained:
         return  # the untuned model
-    names = {id(p): n for n, p in trained.items()}
-    frozen = {n: p for n, p in model.named_parameters() if id(p) not in names}
+    names = {p: n for n, p in trained.items()}
+    frozen = {n: p for n, p in model.named_parameters() if p not in names}
     frozen |= dict(model.named_buffers())
     copies = {n: t.detach().clone() for n, t in frozen.items()}
     starts = {n: p.detach().clone() for n, p in trained.items()}

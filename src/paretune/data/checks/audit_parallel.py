@@ -36,7 +36,7 @@ Key = tuple[str, str]
 
 def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
     """All findings; those that many rows have in common are summarised."""
-    keys = {id(e): _key(e) for e in (*dataset.train, *dataset.test)}
+    keys = {e: _key(e) for e in (*dataset.train, *dataset.test)}
     parts = (("train", dataset.train), ("test", dataset.test))
     of = f"of {len(keys)} pairs"
     return [
@@ -53,7 +53,7 @@ def audit_parallel(dataset: Dataset, checks: Checks) -> list[Finding]:
             )
         ),
         *_find_several_references(dataset, keys),
-        *find_leaks(dataset, lambda e: keys[id(e)], checks),
+        *find_leaks(dataset, lambda e: keys[e], checks),
         *_find_shared_sources(dataset, keys),
     ]
 
@@ -111,7 +111,7 @@ def _find_length_outliers(dataset: Dataset) -> list[Finding]:
     return findings
 
 
-def _find_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+def _find_untranslated(dataset: Dataset, keys: dict[Example, Key]) -> list[Finding]:
     """Sentences whose source and target are the same."""
     return [
         Finding(
@@ -122,14 +122,14 @@ def _find_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
             "Translate or remove it: the model learns to copy.",
         )
         for e in _untranslated_examples(dataset, keys)
-        if len(keys[id(e)][0].split()) >= MIN_WORDS
+        if len(keys[e][0].split()) >= MIN_WORDS
     ]
 
 
-def _count_short_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+def _count_short_untranslated(dataset: Dataset, keys: dict[Example, Key]) -> list[Finding]:
     """Short ones, such as names and commands, are counted in one note."""
     short = [
-        e for e in _untranslated_examples(dataset, keys) if len(keys[id(e)][0].split()) < MIN_WORDS
+        e for e in _untranslated_examples(dataset, keys) if len(keys[e][0].split()) < MIN_WORDS
     ]
     if not short:
         return []
@@ -141,31 +141,33 @@ def _count_short_untranslated(dataset: Dataset, keys: dict[int, Key]) -> list[Fi
     return [Finding("note", "untranslated-name", short[0].where, what, remedy)]
 
 
-def _untranslated_examples(dataset: Dataset, keys: dict[int, Key]) -> list[Example]:
+def _untranslated_examples(dataset: Dataset, keys: dict[Example, Key]) -> list[Example]:
     """Pairs whose source and target are the same text."""
     return [
         e
         for e in (*dataset.train, *dataset.test)
-        if keys[id(e)][0] == keys[id(e)][1] and any(map(str.isalpha, _source(e)))
+        if keys[e][0] == keys[e][1] and any(map(str.isalpha, _source(e)))
     ]
 
 
-def _find_duplicates(examples: Sequence[Example], name: str, keys: dict[int, Key]) -> list[Finding]:
+def _find_duplicates(
+    examples: Sequence[Example], name: str, keys: dict[Example, Key]
+) -> list[Finding]:
     first: dict[Key, Example] = {}
     findings = []
     for e in examples:
-        other = first.setdefault(keys[id(e)], e)
+        other = first.setdefault(keys[e], e)
         if other is not e:
             what = f"repeats {other.where} (source and target, in {name})."
             findings.append(Finding("warning", "duplicate", e.where, what, "Remove one of them."))
     return findings
 
 
-def _find_several_references(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+def _find_several_references(dataset: Dataset, keys: dict[Example, Key]) -> list[Finding]:
     """Sources with several references: common in parallel data, so one note."""
     references: dict[str, dict[str, Example]] = defaultdict(dict)
     for e in (*dataset.train, *dataset.test):
-        source, target = keys[id(e)]
+        source, target = keys[e]
         references[source].setdefault(target, e)
     several = [targets for targets in references.values() if len(targets) > 1]
     if not several:
@@ -183,14 +185,14 @@ def _find_several_references(dataset: Dataset, keys: dict[int, Key]) -> list[Fin
     ]
 
 
-def _find_shared_sources(dataset: Dataset, keys: dict[int, Key]) -> list[Finding]:
+def _find_shared_sources(dataset: Dataset, keys: dict[Example, Key]) -> list[Finding]:
     """Test pairs whose source is in train with another reference."""
-    whole = {keys[id(e)] for e in dataset.train}
-    sources = {keys[id(e)][0]: e for e in reversed(dataset.train)}
+    whole = {keys[e] for e in dataset.train}
+    sources = {keys[e][0]: e for e in reversed(dataset.train)}
     shared = [
-        (e, sources[keys[id(e)][0]])
+        (e, sources[keys[e][0]])
         for e in dataset.test
-        if keys[id(e)][0] in sources and keys[id(e)] not in whole
+        if keys[e][0] in sources and keys[e] not in whole
     ]
     if not shared:
         return []

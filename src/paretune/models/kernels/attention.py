@@ -78,14 +78,17 @@ class KernelAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        """Gradients of queries, keys, values and prefixes, where they are wanted."""
+        """Gradients of queries, keys, values and prefixes, where they are needed."""
         plan: AttentionPlan = ctx.plan
         heads, virtual, dropping = plan.heads, ctx.virtual, plan.dropout is not None
-        wanted = ctx.needs_input_grad[:5]
-        gradients = [torch.empty(s) if w else None for s, w in zip(ctx.shapes, wanted, strict=True)]
+        needs = ctx.needs_input_grad[:5]
+        gradients = [torch.empty(s) if w else None for s, w in zip(ctx.shapes, needs, strict=True)]
         d_query, *d_rows = gradients[:3]
         d_prefixes = gradients[3:]
-        of_keys, of_values = wanted[1] or wanted[3], wanted[2] or wanted[4]
+        of_keys, of_values = (
+            needs[1] or needs[3],
+            needs[2] or needs[4],
+        )
         # Here sooner than on the probabilities, which are more.
         factor = 1.0 if plan.dropout is None else keep_scale(plan.dropout.p)
         for number, group in enumerate(plan.groups):
@@ -96,7 +99,7 @@ class KernelAttention(torch.autograd.Function):
             d_probs = torch.empty_like(probs[: step * heads])
             d_q, d_k, d_v = (
                 torch.empty_like(x) if w else None
-                for x, w in ((q, wanted[0]), (k, of_keys), (v, of_values))
+                for x, w in ((q, needs[0]), (k, of_keys), (v, of_values))
             )
             for first in range(0, len(query_lengths), step):
                 some = slice(first, first + step)

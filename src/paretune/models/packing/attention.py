@@ -153,19 +153,19 @@ class _PackedAttention(torch.autograd.Function):
         query, key, value, prefix_key, prefix_value, *all_probs = ctx.saved_tensors
         plan: AttentionPlan = ctx.plan
         heads, scaling = plan.heads, plan.scaling
-        wanted = ctx.needs_input_grad
+        needs = ctx.needs_input_grad
         d_query, d_key, d_value, d_prefix_key, d_prefix_value = (
             torch.empty_like(x) if want else None
-            for x, want in zip((query, key, value, prefix_key, prefix_value), wanted, strict=False)
+            for x, want in zip((query, key, value, prefix_key, prefix_value), needs, strict=False)
         )
-        of_scores = wanted[0] or wanted[1] or wanted[3]
+        of_scores = needs[0] or needs[1] or needs[3]
         none = gradient.new_zeros(1, 1, 1)
         for group, probs in zip(plan.groups, all_probs, strict=True):
             g = _split_heads(_pad_gradient(group, gradient), heads)
             keep = _draw_group_mask(probs, group, plan.dropout)
             if plan.dropout is not None:
                 g = g * keep_scale(plan.dropout.p)  # the same as scaling probs, which are many more
-            if wanted[2] or wanted[4]:
+            if needs[2] or needs[4]:
                 kept_probs = probs if keep is None else apply_mask(probs, keep)
                 _unpad_gradient(torch.bmm(kept_probs.mT, g), group, heads, d_value, d_prefix_value)
             if not of_scores:
