@@ -86,8 +86,9 @@ class Metric:
         from_sums: from summed statistics, (..., columns), to scores, (...).
         credit: see :class:`Credit`; None where examples are not right or wrong.
         lowest, highest: the range of the score.
-        greater_is_better: False for errors and edit rates.
-        selectable: whether a study may name it as the primary metric.
+        greater_is_better: False for errors and edit rates, which are reported only.
+        selectable: whether a study may name it as the primary metric, by whose highest value
+            checkpoints and learning rates are selected.
         parts: names of the recorded scores whose mean it is; by default its own name.
         signature: how exactly it was computed, versions included; recorded where there is one.
     """
@@ -106,6 +107,13 @@ class Metric:
     selectable: bool = True
     parts: tuple[str, ...] = ()
     signature: Callable[[], str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.selectable and not self.greater_is_better:
+            raise ValueError(
+                f"metric {self.name}: the highest score selects, so one of which less is better "
+                "needs selectable=False"
+            )
 
     @property
     def recorded_as(self) -> tuple[str, ...]:
