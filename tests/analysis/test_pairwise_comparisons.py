@@ -99,7 +99,7 @@ def test_report_ranks_and_compare_agree_on_every_pair(monkeypatch: pytest.Monkey
         (compared,) = compare("s.yaml", a, b)
         assert compared.pair is not None
         assert (compared.pair.standing, compared.pair.p_holm) == (pair.standing, pair.p_holm)
-        assert (compared.needed is None) == (pair.standing != "unclear")
+        assert (compared.sample_size is None) == (pair.standing != "unclear")
         if verdict := rows[a].verdict:
             beside = {one.baseline: one.standing for one in verdict.comparisons}
             assert beside.get(b, pair.standing) == pair.standing

@@ -17,58 +17,50 @@ from paretune.analysis.statistics.score_interval import (
     bootstrap_score,
     confidence_interval,
 )
+from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record
 from paretune.store.status import RunStatus
 from paretune.study import MethodSpec, Run, Study, TaskSpec
 from paretune.tasks import objective_of
 
-__all__ = [
-    "BASELINES",
-    "NO_MODEL",
-    "PROBES",
-    "Cell",
-    "RateSelection",
-    "group_into_cells",
-    "methods_with_probe",
-    "model_free_baselines",
-    "select_learning_rate",
-]
-
-PROBES = ("head_only", "untuned")
-"""The baseline that each model has: what it knows without being changed."""
-BASELINES = ("majority", "tfidf", "gradient_boosting", "copy_source", *PROBES)
-"""Methods that stand beside the others: at each task those that fit it."""
-DETERMINISTIC = ("untuned",)
-"""Methods of which nothing is drawn: one run says all."""
-
 NO_MODEL = "-"
-"""The model key of baselines that need no model; they belong to every model of their task."""
+"""The model key of baselines without a model; they belong to every model of their task."""
 
 
 def model_free_baselines(task: TaskSpec) -> tuple[str, ...]:
-    """The baselines of a task that need no model."""
+    """The names of a task's baselines without a model."""
     objective = objective_of(task)
     return objective.baselines + (objective.tabular_baselines if task.features else ())
 
 
 def methods_with_probe(study: Study, task: TaskSpec) -> list[MethodSpec]:
-    """The study's methods that train a model, and the probe that is always run on each model."""
+    """The study's methods that use a model, and the probe that is always run on each model."""
     probe = objective_of(task).probe
-    asked = [m for m in study.methods if m.name == probe or m.name not in BASELINES]
-    if not any(m.name == probe for m in asked):
-        asked.append(MethodSpec(name=probe))
-    return asked
+    specs = [m for m in study.methods if m.name == probe or m.name not in baselines.NAMES]
+    if not any(m.name == probe for m in specs):
+        specs.append(MethodSpec(name=probe))
+    return specs
 
 
 @dataclass(frozen=True)
 class Cell:
-    """All runs of one task x model x method, and what they come to.
+    """All runs of one task x model x method, and their scores.
 
-    ``final`` and ``tuning`` hold records of one setting only; ``other_settings`` counts records
-    left out because another version of the study made them. ``pending`` counts runs that have not
-    ended, by stage and state: ``("final", "todo"): 3``. ``expected_runs`` is the number of final
-    runs that the protocol asks for.
+    Attributes:
+        task: key of the task.
+        model: key of the model; :data:`NO_MODEL` without one.
+        method: key of the method.
+        name: of the method itself.
+        metric: name of the primary metric.
+        objective: of the task.
+        final: records of final runs, of one setting.
+        tuning: records of trials, of one setting.
+        cost: records of solo measurements.
+        choice: the selected learning rate.
+        pending: number of runs that have not ended, by stage and state: ``("final", "todo"): 3``.
+        expected_runs: number of final runs that the protocol asks for.
+        other_settings: records left out because an older version of the study made them.
     """
 
     task: str
@@ -88,7 +80,7 @@ class Cell:
     @property
     def baseline(self) -> bool:
         """Whether this is a baseline rather than a method under comparison."""
-        return self.name in BASELINES
+        return self.name in baselines.NAMES
 
     @property
     def rate(self) -> float | None:
@@ -121,7 +113,7 @@ class Cell:
     @property
     def deterministic(self) -> bool:
         """Nothing is drawn, so there are no seeds to differ: the interval speaks of examples."""
-        return self.model == NO_MODEL or self.name in DETERMINISTIC
+        return self.model == NO_MODEL or self.name in baselines.DRAWS_NOTHING
 
     @property
     def answers(self) -> tuple[Predictions, ...]:
@@ -161,10 +153,10 @@ class Cell:
 def group_into_cells(
     study: Study, records: Iterable[Record], states: Iterable[RunStatus] = ()
 ) -> list[Cell]:
-    """Every cell that the study asks for, in its order, whether or not anything has run.
+    """Every cell of the study, in its order, whether or not anything has run.
 
-    Baselines come after the methods of their task. Runs of tasks, models or methods that the study
-    does not name are left out: a changed study file never mixes results.
+    Baselines come after the methods of their task. Runs of tasks, models or methods that are not in
+    the study are left out: a changed study file never mixes results.
     """
     keys = _cell_keys(study)
     by_cell: dict[tuple[str, str, str], list[Record]] = {}
@@ -172,14 +164,14 @@ def group_into_cells(
     for record in records:
         by_cell.setdefault(record.run.cell, []).append(record)
         by_task.setdefault(record.run.task.key, []).append(record)
-    waiting: dict[tuple[str, str, str], Counter[tuple[str, str]]] = {}
+    pending: dict[tuple[str, str, str], Counter[tuple[str, str]]] = {}
     for state in states:
         if not state.ended:
-            waiting.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
+            pending.setdefault(state.run.cell, Counter())[(state.stage, state.state)] += 1
     objectives = {task.key: objective_of(task) for task in study.tasks}
     metrics = {task: objective.default_metric for task, objective in objectives.items()}
-    for task, found in by_task.items():
-        if (metric := find_primary_metric(found)) is not None:
+    for task, task_records in by_task.items():
+        if (metric := find_primary_metric(task_records)) is not None:
             metrics[task] = metric
     return [
         _build_cell(
@@ -188,7 +180,7 @@ def group_into_cells(
             metrics[key[0]],
             objectives[key[0]],
             by_cell.get(key, ()),
-            waiting.get(key, {}),
+            pending.get(key, {}),
         )
         for key, name in keys.items()
     ]
@@ -199,7 +191,7 @@ def _cell_keys(study: Study) -> dict[tuple[str, str, str], str]:
     keys: dict[tuple[str, str, str], str] = {}
     for task in study.tasks:
         methods = methods_with_probe(study, task)
-        probes = [m for m in methods if m.name in PROBES]
+        probes = [m for m in methods if m.name in baselines.WITH_MODEL]
         for model in study.models:
             # The probe last, among the baselines, wherever the study names it.
             for method in (*(m for m in methods if m not in probes), *probes):
@@ -215,15 +207,17 @@ def _build_cell(
     metric: str,
     objective: Objective,
     records: Sequence[Record],
-    waiting: Mapping[tuple[str, str], int],
+    pending: Mapping[tuple[str, str], int],
 ) -> Cell:
     tuning = _keep_one_setting([r for r in records if r.run.stage == "tune"], study, None)
     choice = select_learning_rate(tuning)
     every_final = [r for r in records if r.run.stage == "final"]
     final = _keep_same_examples(_keep_one_setting(every_final, study, choice.rate))
     cost = _keep_one_setting([r for r in records if r.run.stage == "cost"], study, None)
-    # Texts alone decide a baseline without a model, and the paper had one seed.
-    one = key[1] == NO_MODEL or key[3] in DETERMINISTIC or study.protocol.preset == "paper"
+    # A baseline without a model does not depend on the seed, and the paper had one seed.
+    one_run = (
+        key[1] == NO_MODEL or key[3] in baselines.DRAWS_NOTHING or study.protocol.preset == "paper"
+    )
     return Cell(
         *key,
         metric=metric,
@@ -232,49 +226,49 @@ def _build_cell(
         tuning=tuple(tuning),
         cost=tuple(cost),
         choice=choice,
-        pending=dict(waiting),
-        expected_runs=1 if one else len(study.protocol.seeds),
+        pending=dict(pending),
+        expected_runs=1 if one_run else len(study.protocol.seeds),
         other_settings=len(every_final) - len(final),
     )
 
 
 def _keep_one_setting(records: Sequence[Record], study: Study, rate: float | None) -> list[Record]:
-    """The records of one setting: of this study's, at the chosen rate, and most of all."""
+    """The records of one setting: the study's own, at the selected rate, or the most frequent."""
     settings: dict[str, list[Record]] = {}
     for record in records:
         settings.setdefault(_setting_key(record), []).append(record)
     if len(settings) < 2:
         return list(records)
-    return max(settings.values(), key=lambda found: _closeness(found, study, rate))
+    return max(settings.values(), key=lambda group: _closeness(group, study, rate))
 
 
 def _setting_key(record: Record) -> str:
     """What must be equal for two runs to be seeds (or trials) of one another."""
     run = record.run
-    tried = {"seed": 0, "fold": 0}
+    ignored = {"seed": 0, "fold": 0}
     if run.stage != "final":
-        tried["learning_rate"] = 0
-    return repr(sorted({**run.canonical_form(), **tried}.items()))
+        ignored["learning_rate"] = 0
+    return repr(sorted({**run.canonical_form(), **ignored}.items()))
 
 
 def _keep_same_examples(records: Sequence[Record]) -> list[Record]:
-    """Without those whose data was another then: only answers to the same examples are averaged."""
+    """Without runs on other data: only answers to the same examples are averaged."""
     answers = {r.run_id: r.predictions["test"].uid for r in records if _has_test_answers(r)}
     if not answers:
         return list(records)
-    usual, _ = Counter(answers.values()).most_common(1)[0]
-    return [r for r in records if answers.get(r.run_id, usual) == usual]
+    most_common, _ = Counter(answers.values()).most_common(1)[0]
+    return [r for r in records if answers.get(r.run_id, most_common) == most_common]
 
 
-def _closeness(found: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:
-    run: Run = found[0].run
+def _closeness(records: Sequence[Record], study: Study, rate: float | None) -> tuple[Any, ...]:
+    run: Run = records[0].run
     training = run.training.model_copy(update={"precision": study.training.precision})
     return (
         any(run.method.options == m.options for m in study.methods if m.key == run.method.key),
         training == study.training,
         run.split_seed == study.protocol.split_seed,
         rate is None or run.learning_rate == rate,
-        len(found),
+        len(records),
     )
 
 

@@ -23,12 +23,13 @@ from paretune.analysis.baseline_comparison import (
     standing_of,
     verdict_of,
 )
-from paretune.analysis.cells import NO_MODEL, PROBES, Cell
+from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pairwise_ranks import Pair, RankRange, compare_all_pairs, flip, rank_ranges
 from paretune.analysis.score_with_failures import score_with_failures, scores_on_model
 from paretune.analysis.statistics.conservative_difference import conservative_difference
 from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.score_interval import Interval
+from paretune.methods.baselines import WITH_MODEL
 
 
 class PairwiseComparisons:
@@ -118,7 +119,7 @@ def _baselines_of(cell: Cell, cells: Sequence[Cell]) -> list[Cell]:
         if other is not cell
         and other.baseline
         and other.model in (NO_MODEL, cell.model)
-        and not (cell.name in PROBES and other.name == cell.name)
+        and not (cell.name in WITH_MODEL and other.name == cell.name)
     ]
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paretune.analysis.cells import NO_MODEL, PROBES
+from paretune.analysis.cells import NO_MODEL
+from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.rows import Row
 from paretune.reporting.tables.model_sizes import count_model_parameters
@@ -179,7 +180,7 @@ def _named(tasks: Sequence[TaskReport]) -> str:
 
 def _health(report: Report) -> Iterable[HealthItem]:
     rows = [row for task in report.tasks for row in task.all_rows]
-    trained = [r for r in rows if not r.cell.baseline or r.cell.name in PROBES]
+    trained = [r for r in rows if not r.cell.baseline or r.cell.name in WITH_MODEL]
     total = report.ended_runs + report.waiting_runs
     yield HealthItem(
         "runs finished", f"{report.ended_runs:,} of {total:,}", report.waiting_runs > 0

@@ -118,7 +118,7 @@ def test_three_passages_say_little_and_one_says_less() -> None:
 
 
 def test_clustered_and_loose_answers_are_not_compared() -> None:
-    with pytest.raises(StoreError, match="name their clusters"):
+    with pytest.raises(StoreError, match="in 15 and in 480 groups"):
         difference([passages()], [replace(passages(seed=3), cluster=(), question=())], "accuracy")
 
 

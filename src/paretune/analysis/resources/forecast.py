@@ -19,8 +19,9 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from paretune.analysis.cells import NO_MODEL, PROBES, Cell
+from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.measuring.compute_cost import ComputeCost
+from paretune.methods.baselines import WITH_MODEL
 from paretune.store.record import Record
 
 
@@ -61,7 +62,7 @@ def fit_cost_model(runs: Iterable[tuple[Record, ComputeCost]]) -> CostModel:
     """
     speeds, residuals = [], []
     for record, work in runs:
-        if record.run.method.name in PROBES:
+        if record.run.method.name in WITH_MODEL:
             continue
         timing = seconds_of(record)
         if timing is not None and work.operations > 0:
@@ -136,7 +137,7 @@ def backtest_predictions(cells: Sequence[Cell]) -> list[Backtest]:
     backtests = []
     for cell in cells:
         own = [(record, work) for owner, record, work in runs if owner is cell]
-        if not own or cell.name in PROBES:
+        if not own or cell.name in WITH_MODEL:
             continue
         device = device_of(own[-1][0])
         model = fit_cost_model(

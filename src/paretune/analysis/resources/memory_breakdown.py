@@ -1,14 +1,14 @@
-"""Where the bytes of training go, and why one method is heavier than another.
+"""Where the bytes of training go, and why one method needs more than another.
 
-A cost run counts tensors (weights, gradients, optimiser states, what one forward pass saves) and,
-apart from that, measures the peak in training. Weights, gradients and optimiser states lie there at
-the peak; what is between them and the peak is activations and temporary results::
+A cost run counts tensors (weights, gradients, optimiser states, activations saved by one forward
+pass) and, independently, measures the peak in training. Weights, gradients and optimiser states are
+allocated at the peak; what remains is activations and temporary results::
 
     peak = weights + gradients + optimiser states + working
     working = activations + rest
 
-The last line holds only where the step kept what the counted pass saves. Where it took its batch in
-shorter passes, the counted one may save more than ``working``: then the two are not told apart.
+The last line holds only if the step kept what the counted pass saves. If it split its batch into
+micro-batches, the counted pass may save more than ``working``: then the two cannot be separated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from paretune.store.record import Record
 
 RESIDENT_PARTS = ("weights", "gradients", "optimizer")
-"""What lies in memory through the whole step."""
+"""Allocated during the whole step."""
 PART_TITLES = {
     "weights": "weights",
     "gradients": "gradients",
@@ -40,16 +40,20 @@ CONDITIONS = (
     "micro_batch",
     "length",
 )
-"""What must be equal for two peaks to be comparable; keys of ``measured``."""
+"""Keys of ``measured`` that must be equal for two peaks to be comparable."""
 
 
 @dataclass(frozen=True)
 class MemoryBreakdown:
     """Bytes of one cell's training by part: means over its solo measurements.
 
-    ``counted`` holds those of ``weights``, ``gradients``, ``optimizer`` and ``activations`` that
-    were counted, ``missing`` why the others (or ``peak``) were not. ``conditions``: under which
-    each measurement was made, without repetition.
+    Attributes:
+        peak: of training.
+        counted: ``weights``, ``gradients``, ``optimizer`` and ``activations``, if counted.
+        missing: why the others (or ``peak``) are missing.
+        measurements: number of solo measurements.
+        trained: trained parameters.
+        conditions: of the measurements, without repetition.
     """
 
     peak: float | None
@@ -61,16 +65,16 @@ class MemoryBreakdown:
 
     @property
     def working(self) -> float | None:
-        """Activations and temporary results at the peak; None where that cannot be told."""
+        """Activations and temporary results at the peak; None if unknown."""
         if self.peak is None or any(name not in self.counted for name in RESIDENT_PARTS):
             return None
-        left = self.peak - sum(self.counted[name] for name in RESIDENT_PARTS)
-        # A page of mapped weights that nobody touched is counted and not resident.
-        return left if left >= 0 else None
+        remaining = self.peak - sum(self.counted[name] for name in RESIDENT_PARTS)
+        # A page of mapped weights that was never read is counted and not resident.
+        return remaining if remaining >= 0 else None
 
     @property
     def rest(self) -> float | None:
-        """Temporary results and holes; None where activations cannot be told apart from them."""
+        """Temporary results and fragmentation; None if they cannot be separated from activations."""
         saved = self.counted.get("activations")
         if self.working is None or saved is None or saved > self.working:
             return None
@@ -78,18 +82,18 @@ class MemoryBreakdown:
 
     @property
     def stacked_parts(self) -> tuple[tuple[str, float], ...]:
-        """Parts that add up to the peak, from the bottom; none where they do not."""
+        """Parts that add up to the peak, from the bottom; empty if they do not."""
         if self.working is None:
             return ()
-        held = [(name, self.counted[name]) for name in RESIDENT_PARTS]
+        resident = [(name, self.counted[name]) for name in RESIDENT_PARTS]
         if self.rest is None:
-            return (*held, ("working", self.working))
-        return (*held, ("activations", self.counted["activations"]), ("rest", self.rest))
+            return (*resident, ("working", self.working))
+        return (*resident, ("activations", self.counted["activations"]), ("rest", self.rest))
 
 
 @dataclass(frozen=True)
 class PartDifference:
-    """One part of two methods: bytes of each, and how many more ``a`` has."""
+    """Bytes of one part, of two methods."""
 
     part: str
     a: float
@@ -97,29 +101,29 @@ class PartDifference:
 
     @property
     def difference(self) -> float:
-        """``a`` less ``b``."""
+        """``a`` minus ``b``."""
         return self.a - self.b
 
 
 def break_down_memory(cost: Sequence[Record]) -> MemoryBreakdown | None:
-    """What the cost runs of one cell say; None where none of them measured anything.
+    """The mean over the cost runs of one cell; None if none of them measured anything.
 
     Args:
         cost: records of stage ``cost``, of one setting.
     """
-    there = [record.measured for record in cost if record.measured]
-    if not there:
+    measurements = [record.measured for record in cost if record.measured]
+    if not measurements:
         return None
-    last = there[-1]
+    last = measurements[-1]
     reasons: Mapping[str, str] = last.get("not_measured") or {}
     counted, missing = {}, {}
     for name in (*RESIDENT_PARTS, "activations"):
-        mean = _mean([(m.get("components") or {}).get(f"{name}_bytes") for m in there])
+        mean = _mean([(m.get("components") or {}).get(f"{name}_bytes") for m in measurements])
         if mean is None:
             missing[name] = reasons.get(f"{name}_bytes") or reasons.get("train") or "not counted"
         else:
             counted[name] = mean
-    phases = [(m.get("phases") or {}).get("train") or {} for m in there]
+    phases = [(m.get("phases") or {}).get("train") or {} for m in measurements]
     peak = _mean([phase.get("peak_bytes") for phase in phases])
     if peak is None:
         missing["peak"] = next(
@@ -130,9 +134,9 @@ def break_down_memory(cost: Sequence[Record]) -> MemoryBreakdown | None:
         peak=peak,
         counted=counted,
         missing=missing,
-        measurements=len(there),
+        measurements=len(measurements),
         trained=next((int(count) for count in trained if count is not None), None),
-        conditions=tuple(dict.fromkeys(_conditions(measured) for measured in there)),
+        conditions=tuple(dict.fromkeys(_conditions(measured) for measured in measurements)),
     )
 
 
@@ -144,39 +148,44 @@ _PEAK_REASONS = ("phases.train.peak_bytes", "phases.train", "peak_bytes", "train
 
 
 def compare_breakdowns(a: MemoryBreakdown, b: MemoryBreakdown) -> tuple[PartDifference, ...]:
-    """The parts of both, the largest difference first; they add up to that of the peaks.
+    """The parts of both, the largest difference first; differences add up to that of the peaks.
 
-    Activations and the rest are one part where either method cannot tell them apart. Empty where
-    the parts of one are not known.
+    Activations and the rest are one part if they cannot be separated for either method. Empty if
+    the parts of one are unknown.
     """
     if a.working is None or b.working is None:
         return ()
-    found = [PartDifference(name, a.counted[name], b.counted[name]) for name in RESIDENT_PARTS]
+    differences = [
+        PartDifference(name, a.counted[name], b.counted[name]) for name in RESIDENT_PARTS
+    ]
     if a.rest is None or b.rest is None:
-        found.append(PartDifference("working", a.working, b.working))
+        differences.append(PartDifference("working", a.working, b.working))
     else:
-        saved = (one.counted["activations"] for one in (a, b))
-        found += [PartDifference("activations", *saved), PartDifference("rest", a.rest, b.rest)]
-    return tuple(sorted(found, key=lambda gap: -abs(gap.difference)))
+        saved = (parts.counted["activations"] for parts in (a, b))
+        differences += [
+            PartDifference("activations", *saved),
+            PartDifference("rest", a.rest, b.rest),
+        ]
+    return tuple(sorted(differences, key=lambda part: -abs(part.difference)))
 
 
 def differing_conditions(
     a: MemoryBreakdown, b: MemoryBreakdown
 ) -> tuple[tuple[str, str, str], ...]:
     """Conditions in which two measurements differ: name, of ``a``, of ``b``."""
-    seen = []
+    differing = []
     for key in CONDITIONS:
         ours, theirs = (
             sorted({str(dict(one)[key]) for one in parts.conditions if key in dict(one)})
             for parts in (a, b)
         )
         if ours and theirs and ours != theirs:
-            seen.append((key, ", ".join(ours), ", ".join(theirs)))
-    return tuple(seen)
+            differing.append((key, ", ".join(ours), ", ".join(theirs)))
+    return tuple(differing)
 
 
 def peaks_differ(a: MemoryBreakdown, b: MemoryBreakdown) -> bool:
-    """Whether the peaks differ by more than one measurement on a CPU does from the next."""
+    """Whether the peaks differ by more than repeated measurements do."""
     if a.peak is None or b.peak is None:
         return False
     on_cpu = any(dict(one).get("device", "cpu") == "cpu" for p in (a, b) for one in p.conditions)

@@ -1,6 +1,6 @@
-"""Scores of resampled examples: every metric from weighted sums over what is resampled.
+"""Bootstrap resampling of any metric that is a function of sums over examples.
 
-What is drawn again is the unit: a cluster, a question, or an example of its own
+The resampled unit is a cluster, a question or an example
 (:mod:`paretune.analysis.statistics.score_interval` says which and why). 2,000 draws are one matrix
 product.
 """
@@ -26,9 +26,9 @@ Resample = Callable[[Array | None], Array]
 def resample_metric(
     predictions: Sequence[Predictions], metric: Metric
 ) -> tuple[Resample, Array | None]:
-    """How a metric's scores are resampled, and how right each unit is on average over the seeds.
+    """The resampling function of a metric, and the credit of each unit averaged over seeds.
 
-    The latter is (examples,), of answer sets (questions,); None where the metric has no credit.
+    Credit is (examples,), of answer sets (questions,); None if the metric has none.
     """
     first = predictions[0]
     compared = first.label, [run.prediction for run in predictions], first.question
@@ -41,35 +41,35 @@ def resample_metric(
     return scores, credit
 
 
-def sum_by_unit(part: Array, given: Predictions) -> Array:
-    """Sums of rows (examples, columns) over what is resampled together: (units, columns)."""
-    units = given.cluster or given.question
+def sum_by_unit(table: Array, predictions: Predictions) -> Array:
+    """Sums of rows (examples, columns) by resampled unit: (units, columns)."""
+    units = predictions.cluster or predictions.question
     if not units:
-        return part
+        return table
     _, member = np.unique(np.asarray(units), return_inverse=True)
-    summed = np.zeros((int(member.max()) + 1, part.shape[1]), dtype=part.dtype)
-    np.add.at(summed, member, part)
-    return summed
+    sums = np.zeros((int(member.max()) + 1, table.shape[1]), dtype=table.dtype)
+    np.add.at(sums, member, table)
+    return sums
 
 
-def resample_sums(part: Array, weights: Array | None) -> Array:
-    """Label counts (draws, labels) of one-hot rows (examples, labels)."""
+def resample_sums(table: Array, weights: Array | None) -> Array:
+    """Sums (draws, columns) of resampled rows (units, columns); one plain sum without weights."""
     if weights is None:
-        return np.asarray(part.sum(axis=0, keepdims=True, dtype=np.float64))
-    n = len(part)
+        return np.asarray(table.sum(axis=0, keepdims=True, dtype=np.float64))
+    n = len(table)
     if n > weights.shape[1]:
         # Very many examples: resample blocks of examples drawn at random instead of examples.
         # With 4,000 blocks that costs the standard error about 1 % of its precision.
         order = np.random.default_rng([_SEED, n]).permutation(n)
         starts = np.linspace(0, n, weights.shape[1], endpoint=False).astype(np.int64)
-        part = np.add.reduceat(part[order], starts, axis=0)
-    counts: Array = (weights @ part).astype(np.float64)
-    return counts
+        table = np.add.reduceat(table[order], starts, axis=0)
+    sums: Array = (weights @ table).astype(np.float64)
+    return sums
 
 
 @functools.lru_cache(maxsize=6)
 def bootstrap_weights(n: int) -> Array:
-    """How often each of n units is drawn; (DRAWS, n), single precision, always the same."""
+    """How often each of n units is drawn: (DRAWS, n), single precision, always the same."""
     drawn = np.random.default_rng([_SEED, n, 1]).integers(0, n, size=(DRAWS, n))
     flat = (drawn + np.arange(DRAWS)[:, None] * n).ravel()
     return np.bincount(flat, minlength=DRAWS * n).reshape(DRAWS, n).astype(np.float32)

@@ -1,24 +1,25 @@
-"""How sure a score is: seeds and examples, both.
+"""Scores with 95 % intervals over seeds and test examples.
 
-A cell's score is the mean over its seeds. It would come out differently with other seeds and with
-other test examples, so its variance is the sum of both parts::
+A cell's score is the mean over its seeds. Other seeds and other test examples would give another
+score, so its variance is the sum of both parts::
 
     se^2 = s_seeds^2 / S + v_examples
 
-``v_examples`` is a bootstrap over examples of the mean over seeds, and never less than what four
-imagined examples, two right and two wrong, would leave (Agresti and Coull 1998): eight right of
-eight is not certainty. Numbers and translations are never just right: there it is the bootstrap
-alone, and what no draw and no seed moves has no width (a model that answers nothing scores 0 in
-every draw). The quantile is Cochran and Cox's (:mod:`paretune.analysis.statistics.cochran_cox`).
+``v_examples`` is the bootstrap variance over examples of the mean over seeds, and at least what
+four imaginary examples, two correct and two wrong, would leave (Agresti and Coull 1998): eight
+correct of eight is not certainty. Numbers and translations are not simply correct or wrong: for
+them it is the bootstrap alone, and a score without any variance has an interval of width 0 (a model
+that generates nothing scores 0 in every draw). The quantile is that of Cochran and Cox
+(:mod:`paretune.analysis.statistics.cochran_cox`).
 
-Examples that depend on one another are resampled together. The unit is the cluster where the
-answers name one (all answers to all questions on one passage, all span pairs of one text), the
-question where they name questions only, otherwise the example. A passage and not a question,
-because a model that misreads a passage fails at many of its questions: by questions the interval
-would be too narrow, by answers more so. The unit decides what is drawn and how many degrees of
-freedom there are; the bootstrap's variance is k/(k - 1) times as large for k clusters, since k may
-be 3 and not 300. The least variance of the four imagined examples remains that of single examples
-(of F1a and EM: of questions), as if they were independent: a lower bound, whatever the clusters.
+Dependent examples are resampled together. The resampled unit is the cluster if the predictions have
+clusters (all answers to all questions on one passage, all span pairs of one text), the question if
+they have questions only, otherwise the example. A passage rather than a question, because a model
+that misreads a passage fails many of its questions: units of questions would make the interval too
+narrow, units of answers more so. The unit determines what is drawn and the degrees of freedom; the
+bootstrap variance is multiplied by k/(k - 1) for k clusters, since k may be 3 rather than 300. The
+minimum of the four imaginary examples remains that of single examples (of F1a and EM: of
+questions), as if they were independent: a lower bound for any clusters.
 """
 
 from __future__ import annotations
@@ -52,11 +53,18 @@ LEVEL = 0.95
 class Interval:
     """An estimate with its 95 % interval.
 
-    ``share_seeds`` is the part of the variance that comes from seeds, and 0 where one seed leaves
-    it unknown: then the interval speaks of examples only (:attr:`examples_only`). ``p`` is the
-    two-sided p-value against 0, meant for differences. ``n_clusters`` and ``n_questions`` are 0
-    where examples belong to none. ``highest`` is what the score can come up to: it says how the
-    number is written.
+    Attributes:
+        estimate: the score, or the difference of two.
+        low: lower end.
+        high: upper end.
+        n_examples: test examples.
+        n_seeds: seeds; the smaller number of two cells.
+        share_seeds: share of the variance that comes from seeds; 0 with one seed, which leaves it
+            unknown (:attr:`examples_only`).
+        p: two-sided p-value against 0, for differences.
+        n_clusters: clusters of examples; 0 for independent examples.
+        n_questions: questions that the examples answer; 0 without.
+        highest: highest value of the metric, which determines the number format.
     """
 
     estimate: float
@@ -72,18 +80,25 @@ class Interval:
 
     @property
     def examples_only(self) -> bool:
-        """One seed: how much seeds would move the score is not known."""
+        """One seed: the variance over seeds is unknown."""
         return self.n_seeds == 1
 
 
 @dataclass(frozen=True)
 class BootstrapScore:
-    """Scores of some seeds on the same examples, resampled once and compared often.
+    """Scores of some seeds on the same examples, with bootstrap draws.
 
-    Shapes: ``seeds`` (seeds,) scores; ``draws`` (DRAWS,) resampled mean over seeds; ``credit``
-    (examples,) share of seeds that answer rightly, None for numbers and texts; for the metrics of
-    answer sets (questions,), how well seeds answer each. ``cluster`` and ``question`` as in
-    :class:`Predictions`.
+    Attributes:
+        uid: (examples,)
+        label: (examples,)
+        seeds: (seeds,) score of each seed.
+        draws: (DRAWS,) bootstrap draws of the mean over seeds.
+        credit: (examples,) share of seeds that answer correctly; of answer sets (questions,), how
+            well seeds answer each; None for numbers and texts.
+        lowest: of the metric.
+        highest: of the metric.
+        cluster: as in :class:`Predictions`.
+        question: as in :class:`Predictions`.
     """
 
     uid: tuple[str, ...]
@@ -98,7 +113,7 @@ class BootstrapScore:
 
     @property
     def units(self) -> int:
-        """How many independent units were resampled: clusters, questions or examples."""
+        """Number of resampled units: clusters, questions or examples."""
         return len(set(self.cluster or self.question)) or len(self.uid)
 
     @property
@@ -108,19 +123,22 @@ class BootstrapScore:
 
     @property
     def seed_variance(self) -> float:
-        """Variance of the mean that comes from seeds; 0 for one seed."""
+        """Variance of the mean over seeds that comes from seeds; 0 with one seed."""
         count = len(self.seeds)
         return float(self.seeds.var(ddof=1)) / count if count > 1 else 0.0
 
 
 def bootstrap_score(predictions: Sequence[Predictions], metric: str) -> BootstrapScore:
-    """Score every seed and resample the examples, or whole clusters of them.
+    """Score every seed, and resample the examples or their clusters.
 
-    Equal numbers of units are resampled equally, so draws of two cells are paired.
+    The same weights resample equal numbers of units, so draws of two cells are paired.
+
+    Args:
+        predictions: of each seed, on the same examples.
+        metric: its name.
 
     Raises:
-        StoreError: the predictions are of different examples, or there are none.
-
+        StoreError: the predictions are on different examples, or there are none.
     """
     _check_seeds(predictions)
     value = metrics.get(metric)
@@ -130,21 +148,19 @@ def bootstrap_score(predictions: Sequence[Predictions], metric: str) -> Bootstra
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
-    """As :func:`bootstrap_score`, of what the predictions hold segment by segment: its mean, 0 to
-    1.
+    """As :func:`bootstrap_score`, of the mean of stored scores by segment, 0 to 1.
 
     Raises:
         StoreError: as there, or a seed has no such scores.
-
     """
-    if any(name not in one.segment for one in predictions):
+    if any(name not in seed.segment for seed in predictions):
         raise StoreError(f"not every seed has {name} of its segments.")
-    return bootstrap_means(predictions, [np.array(one.segment[name]) for one in predictions])
+    return bootstrap_means(predictions, [np.array(seed.segment[name]) for seed in predictions])
 
 
 def bootstrap_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> BootstrapScore:
     """As :func:`bootstrap_score`, of the mean of each seed's ``values``, (examples,), 0 to 1."""
-    tables = [np.stack([given, np.ones(len(given))], axis=1) for given in values]
+    tables = [np.stack([column, np.ones(len(column))], axis=1) for column in values]
     return bootstrap_sums(predictions, tables, lambda sums: sums[..., 0] / sums[..., 1])
 
 
@@ -156,19 +172,18 @@ def bootstrap_sums(
     """As :func:`bootstrap_score`, of any score, 0 to 1, that is a function of sums over examples.
 
     Args:
-        predictions: one for each seed.
-        tables: what is summed, (examples, columns), for each of them.
-        from_sums: the scores of sums, whose last axis is the columns.
+        predictions: of each seed, on the same examples.
+        tables: (examples, columns) to be summed, of each seed.
+        from_sums: from sums (..., columns) to scores (...).
 
     Raises:
-        StoreError: the predictions are of different examples, or there are none.
-
+        StoreError: the predictions are on different examples, or there are none.
     """
     _check_seeds(predictions)
-    parts = [sum_by_unit(*pair) for pair in zip(tables, predictions, strict=True)]
+    units = [sum_by_unit(*pair) for pair in zip(tables, predictions, strict=True)]
     return _resample(
         predictions,
-        lambda weights: from_sums(np.stack([resample_sums(part, weights) for part in parts])),
+        lambda weights: from_sums(np.stack([resample_sums(table, weights) for table in units])),
         None,
         (0.0, 1.0),
     )
@@ -185,86 +200,90 @@ def _check_seeds(predictions: Sequence[Predictions]) -> None:
 def _resample(
     predictions: Sequence[Predictions],
     scores: Resample,
-    right: Array | None,
+    credit: Array | None,
     bounds: tuple[float, float],
 ) -> BootstrapScore:
     first = predictions[0]
-    cell = BootstrapScore(
+    score = BootstrapScore(
         uid=first.uid,
         label=first.label,
         seeds=scores(None)[:, 0],
         draws=np.empty(0),
-        credit=right,
+        credit=credit,
         lowest=bounds[0],
         highest=bounds[1],
         cluster=first.cluster,
         question=first.question,
     )
-    weights = bootstrap_weights(min(cell.units, MAX_UNITS))
-    return replace(cell, draws=scores(weights).mean(axis=0))
+    weights = bootstrap_weights(min(score.units, MAX_UNITS))
+    return replace(score, draws=scores(weights).mean(axis=0))
 
 
 def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
-    """The mean score of the seeds (one :class:`Predictions` each, same examples), 95 %."""
+    """The mean score over seeds (one :class:`Predictions` each) with its 95 % interval."""
     return confidence_interval(bootstrap_score(predictions, metric))
 
 
-def confidence_interval(cell: BootstrapScore) -> Interval:
-    """The interval of a cell that is scored already."""
-    v_examples = example_variance(cell)
-    found = student_interval(cell.estimate, [cell], v_examples, (cell.lowest, cell.highest))
-    if cell.units < 2:
-        return found
+def confidence_interval(score: BootstrapScore) -> Interval:
+    """The score with its 95 % interval (Cochran and Cox)."""
+    variance = example_variance(score)
+    student = student_interval(score.estimate, [score], variance, (score.lowest, score.highest))
+    if score.units < 2:
+        return student
     half = float(
-        cochran_cox_half_width(cell.seed_variance, len(cell.seeds), v_examples, cell.units, LEVEL)
+        cochran_cox_half_width(score.seed_variance, len(score.seeds), variance, score.units, LEVEL)
     )
-    low, high = max(cell.lowest, found.estimate - half), min(cell.highest, found.estimate + half)
-    return replace(found, low=low, high=high)
+    return replace(
+        student,
+        low=max(score.lowest, student.estimate - half),
+        high=min(score.highest, student.estimate + half),
+    )
 
 
-def example_variance(cell: BootstrapScore) -> float:
-    """The variance of a score that comes from the examples: bootstrap, and never less than the
-    least that so many examples leave.
+def example_variance(score: BootstrapScore) -> float:
+    """The variance that comes from examples: bootstrap, but at least the plus-four variance."""
+    bootstrapped = bootstrap_variance(score, score.draws)
+    if score.credit is None:
+        return bootstrapped
+    return max(bootstrapped, float(plus_four_variance(score.credit)))
+
+
+def plus_four_variance(credit: Array) -> Array:
+    """Variance of the mean with four imaginary examples more, two correct and two wrong: (...,).
+
+    Shapes: ``credit`` (..., examples), the share of seeds that answer correctly.
     """
-    v_examples = bootstrap_variance(cell, cell.draws)
-    if cell.credit is None:
-        return v_examples
-    return max(v_examples, float(plus_four_variance(cell.credit)))
+    n = credit.shape[-1] + 4
+    mean = (credit.sum(axis=-1) + 2) / n
+    return np.asarray((((credit**2).sum(axis=-1) + 2) / n - mean**2) / n)
 
 
-def plus_four_variance(right: Array) -> Array:
-    """What four imagined examples more, two right and two wrong, leave; (...,).
-
-    Shapes: ``right`` (..., examples), the share of seeds that answer rightly.
-    """
-    n = right.shape[-1] + 4
-    mean = (right.sum(axis=-1) + 2) / n
-    return np.asarray((((right**2).sum(axis=-1) + 2) / n - mean**2) / n)
-
-
-def bootstrap_variance(cell: BootstrapScore, draws: Array) -> float:
-    """The variance of draws over the units of a cell; few clusters would make it too small."""
+def bootstrap_variance(score: BootstrapScore, draws: Array) -> float:
+    """The variance of draws over the units of a score, corrected for few clusters."""
     variance = float(draws.var(ddof=1))
-    if not cell.cluster and not cell.question:
+    if not score.cluster and not score.question:
         return variance
-    return variance * cell.units / max(cell.units - 1, 1)
+    return variance * score.units / max(score.units - 1, 1)
 
 
 def student_interval(
-    estimate: float, cells: Sequence[BootstrapScore], v_examples: float, bounds: tuple[float, float]
+    estimate: float,
+    scores: Sequence[BootstrapScore],
+    v_examples: float,
+    bounds: tuple[float, float],
 ) -> Interval:
-    """Student's interval from the seeds of one or two cells and the examples they share.
+    """Student's interval from the seeds of one or two scores and the examples they share (Welch).
 
-    Where neither moves anything, the interval is the estimate; of one unit nothing is known.
+    Without any variance the interval is the estimate; with one unit it is unbounded.
     """
-    parts = [(c.seed_variance, len(c.seeds) - 1) for c in cells if len(c.seeds) > 1]
-    v_seeds = sum(v for v, _ in parts)
-    shared = cells[0]
-    parts.append((v_examples, max(shared.units - 1, 1)))
+    terms = [(s.seed_variance, len(s.seeds) - 1) for s in scores if len(s.seeds) > 1]
+    v_seeds = sum(v for v, _ in terms)
+    shared = scores[0]
+    terms.append((v_examples, max(shared.units - 1, 1)))
     total = v_seeds + v_examples
     half, p = (0.0, float(estimate == 0)) if shared.units > 1 else (math.inf, 1.0)
     if total > 0:
-        freedom = total**2 / sum(v**2 / df for v, df in parts)
+        freedom = total**2 / sum(v**2 / df for v, df in terms)
         error = total**0.5
         half = float(special.stdtrit(freedom, (1 + LEVEL) / 2)) * error
         p = 2 * float(special.stdtr(freedom, -abs(estimate) / error))
@@ -273,7 +292,7 @@ def student_interval(
         low=max(bounds[0], estimate - half),
         high=min(bounds[1], estimate + half),
         n_examples=len(shared.uid),
-        n_seeds=min(len(c.seeds) for c in cells),
+        n_seeds=min(len(score.seeds) for score in scores),
         share_seeds=v_seeds / total if total > 0 else 0.0,
         p=p,
         n_clusters=len(set(shared.cluster)),
@@ -297,10 +316,10 @@ def _check_same_examples(
 
 
 def check_paired(a: BootstrapScore, b: BootstrapScore) -> None:
-    """Raises StoreError unless both cells answered the same examples, in the same clusters."""
+    """Raise StoreError unless both scores are on the same examples, in the same clusters."""
     _check_same_examples(a.uid, a.label, b.uid, b.label)
     if a.units != b.units:
         raise StoreError(
-            "answers that name their clusters and answers that do not cannot be compared.",
-            remedy="An older version made one of them; run the study again in a new store.",
+            f"answers in {a.units} and in {b.units} groups cannot be compared.",
+            remedy="The groups of the examples changed between runs; run the study again.",
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from paretune.analysis.cells import NO_MODEL, PROBES, Cell
+from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pairwise_comparisons import PairwiseComparisons
+from paretune.methods.baselines import WITH_MODEL
 from paretune.reporting.rows import Row
 from paretune.reporting.text.formatting import format_basis, format_interval, join_names, pluralise
 from paretune.study import Study
@@ -39,7 +40,7 @@ def write_conclusions(
                 f"The highest is {_scored(best)}{words_of}."
             )
     yield from _losing(rows, models)
-    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
+    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in WITH_MODEL)], models)
 
 
 def write_further_conclusions(
@@ -59,7 +60,7 @@ def write_further_conclusions(
     if weighed and least.title != taken:
         yield f"Of these, the least memory in training: {least.title}, {least.cost.memory.text}."
     yield from _losing(rows, models)
-    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in PROBES)], models)
+    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in WITH_MODEL)], models)
 
 
 def _losing(rows: Sequence[Row], models: int) -> Iterable[str]:
