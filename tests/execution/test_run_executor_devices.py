@@ -41,8 +41,8 @@ def test_a_device_that_fails_is_told_before_any_run(monkeypatch: pytest.MonkeyPa
 def test_cublas_has_fixed_workspaces(tmp_path: Path) -> None:
     """Read when CUDA begins, so it is set before torch is imported."""
     code = (
-        "import os, sys; from paretune.execution import worker; "
-        f"worker.main([{str(tmp_path / 'none')!r}, {STUDY!r}], executor=object()); "
+        "import os, sys; from paretune.execution import worker_process; "
+        f"worker_process.main([{str(tmp_path / 'none')!r}, {STUDY!r}], executor=object()); "
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -84,7 +84,7 @@ def test_a_worker_that_cannot_use_its_gpu_claims_no_run(tmp_path):
     if torch.cuda.device_count() > 99:
         pytest.skip("this machine has a hundred GPUs")
     store = a_store(tmp_path, runs(1))
-    command = [sys.executable, "-m", "paretune.execution.worker", str(tmp_path), STUDY]
+    command = [sys.executable, "-m", "paretune.execution.worker_process", str(tmp_path), STUDY]
     ended = subprocess.run([*command, "--device", "cuda:99"], capture_output=True, text=True)
     assert ended.returncode == 1
     assert "worker: cuda:99 cannot be used" in ended.stderr and "Traceback" not in ended.stderr

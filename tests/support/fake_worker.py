@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from paretune.errors import DataError
-from paretune.execution import worker
+from paretune.execution import worker_process
 from paretune.execution.costs import fork_server
 from paretune.execution.run_executor import FleetLimits
 from paretune.study import Run
@@ -121,4 +121,4 @@ def note(checkpoint: Path, line: str) -> None:
 if __name__ == "__main__":
     if REAL_IMPORTS not in os.environ:
         fork_server.PRELOADED_MODULES = ()
-    sys.exit(worker.main(executor=FakeExecutor()))
+    sys.exit(worker_process.main(executor=FakeExecutor()))

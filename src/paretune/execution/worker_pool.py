@@ -18,7 +18,7 @@ from paretune.execution.signals import REPEAT_SECONDS
 from paretune.store.owner import owner_of
 from paretune.study import DEFAULT_COST_SECONDS
 
-WORKER = (sys.executable, "-m", "paretune.execution.worker")
+WORKER = (sys.executable, "-m", "paretune.execution.worker_process")
 _TAIL_BYTES = 4000
 
 

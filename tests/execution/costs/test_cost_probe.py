@@ -52,12 +52,12 @@ def test_a_probe_measures_phases_steps_and_answers(
     outcome = probed(tmp_path, tiny_model, limit_seconds=seconds)
     measured = outcome.measured
     assert outcome.result["outcome"] == "ok" and measured["micro_batch"] == 8
-    for seconds in (measured["step_seconds"], measured["inference"]["unmerged"]):
-        assert seconds["q1"] <= seconds["median"] <= seconds["q3"]
+    for timed in (measured["step_seconds"], measured["inference"]["unmerged"]):
+        assert timed["q1"] <= timed["median"] <= timed["q3"]
         if seconds:
-            assert MIN_STEPS <= seconds["n"] <= MAX_STEPS and "timed_out" not in seconds
+            assert MIN_STEPS <= timed["n"] <= MAX_STEPS and "timed_out" not in timed
         else:
-            assert seconds["n"] == 1 and seconds["timed_out"] is True
+            assert timed["n"] == 1 and timed["timed_out"] is True
     assert measured["inference"]["unmerged_seconds_per_example"] == pytest.approx(
         measured["inference"]["unmerged"]["median"]
     )
