@@ -29,7 +29,7 @@ from paretune.methods.core.injection import Injection
 from paretune.planning.context import StudyContext
 from paretune.study import MethodSpec
 from paretune.testing.clauses import CLAUSES, EXCUSED, NOTE, clause
-from paretune.testing.method_walk import Walk, told, walk_of, walked
+from paretune.testing.method_walk import Walk, select_logits, walk_of, walked
 from paretune.testing.methods import MethodContract
 from paretune.testing.tiny_models import FAMILIES
 from paretune.testing.translator_folders import TRANSLATORS, translator_folder
@@ -106,7 +106,7 @@ class TestMethods(MethodContract):
         back = walk.prepared(walk.copied(), seed=7, method=as_what)
         into_ours(back, model)
         batch = walk.batch(back.loaded)
-        found = told(formats.compute_logits(back.loaded.model, batch), batch)
+        found = select_logits(formats.compute_logits(back.loaded.model, batch), batch)
         torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
         assert walk.translated(back.loaded, back.fleet) == walk.texts["again"]
 

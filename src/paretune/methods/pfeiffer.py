@@ -89,6 +89,10 @@ def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> in
     return len(anatomy.layers) * houlsby.bottleneck_count(anatomy.width, options)
 
 
+_being_called: set[nn.Module] = set()
+"""Normalisations that one of these hooks is calling."""
+
+
 def _make_output_hook(adapter: Any) -> Any:
     return lambda module, args, out: adapter.fleet.apply_to_own_rows(adapter, out, out)
 
@@ -97,13 +101,13 @@ def _make_sum_hook(adapter: Any) -> Any:
     def change_sum(norm: Any, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         # The normalisation is called as a module, with whatever a stack put beside it, so all
         # hooks of this kind meet that call: it is for reading, and none may change it.
-        if getattr(norm, "being_read", False):
+        if norm in _being_called:
             return None
-        norm.being_read = True
+        _being_called.add(norm)
         try:
             h = norm(args[0])
         finally:
-            del norm.being_read
+            _being_called.remove(norm)
         return (adapter.fleet.apply_to_own_rows(adapter, h, args[0]),)
 
     return change_sum

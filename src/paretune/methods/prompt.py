@@ -166,22 +166,22 @@ def _cannot_take_embeddings(options: Any, model: Any) -> str:
 
 
 def peft_prompt_settings(model: Any, common: dict[str, Any], options: Any) -> dict[str, Any]:
-    """What PEFT's prompt methods want to be told of a model.
+    """The fields of PEFT's prompt configs that describe the model.
 
     Raises:
-        MethodError: PEFT hands the model embeddings, which this model would take for others, or
-            moves a text that has kept its positions.
+        MethodError: PEFT passes embeddings, which this model scales or not by who looked them up,
+            or it moves a text that has kept its positions.
     """
     if reason := _cannot_take_embeddings(options, model):
         raise MethodError(f"{reason}.", remedy="Export it as paretune's own folder, or train LoRA.")
-    told = {
+    settings = {
         "token_dim": model.get_input_embeddings().embedding_dim,
         "num_layers": model.config.num_hidden_layers,
         "num_attention_heads": model.config.num_attention_heads,
     }
     if common.get("task_type") == "SEQ_2_SEQ_LM":
-        told["num_transformer_submodules"] = 1  # the encoder alone
-    return {**told, **common}
+        settings["num_transformer_submodules"] = 1  # the encoder alone
+    return {**settings, **common}
 
 
 def count_parameters(model: nn.Module, anatomy: Anatomy, options: Options) -> int:

@@ -4,7 +4,7 @@ It is injected, stepped three times, run as a whole, taken out, and loaded again
 left. What needs a model of its own (float64, a fleet, an export) the tests make from the walk.
 
 What a translation model answers is looked at twice: the logits of every token of the targets, each
-told the right ones before it, and the translations by beam search.
+after the right ones before it, and the translations by beam search.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def nothing() -> Tensor:
     return torch.empty(0)
 
 
-def told(found: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+def select_logits(logits: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     """The logits that mean something: of a translation (target tokens, vocabulary), no padding."""
-    return found[batch["labels"] != IGNORE_INDEX] if "labels" in batch else found
+    return logits[batch["labels"] != IGNORE_INDEX] if "labels" in batch else logits
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Walk:
         return restore_run(run, self.task, source, self.outcome.blobs["weights"])
 
     def batch(self, loaded: LoadedModel, part: str = "test", rows: range | None = None) -> Any:
-        """Some rows of a part, all by default, as the model is given them."""
+        """Some rows of a part, all by default, as model inputs."""
         encoded = self.encoded(loaded, part)
         chosen = list(rows or range(len(encoded.lengths)))
         return to_tensors(pad_batch(encoded, chosen, loaded.anatomy.pad_id or 0), "cpu")
@@ -127,16 +127,16 @@ class Walk:
         return forward_for(loaded, fleet or Fleet(), Compute())
 
     def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
-        """Logits of the test part, (examples, labels); see :func:`told`."""
+        """Logits of the test part, (examples, labels); see :func:`select_logits`."""
         if self.task.kind == TRANSLATION:
             if fleet is not None and fleet.packing is not None:
                 return self.packed_answers(loaded, fleet)
             batch = self.batch(loaded)
             (fleet or Fleet()).set_row_counts([len(batch["input_ids"])])
             with torch.inference_mode():
-                return told(loaded.model.eval()(**batch).logits, batch)
-        found = evaluate_alone(self.forward(loaded, fleet), self.encoded(loaded))
-        return torch.from_numpy(found)
+                return select_logits(loaded.model.eval()(**batch).logits, batch)
+        scores = evaluate_alone(self.forward(loaded, fleet), self.encoded(loaded))
+        return torch.from_numpy(scores)
 
     def packed_answers(self, loaded: LoadedModel, fleet: Fleet) -> Tensor:
         """The same of translations by a packed model, which takes the longest texts first."""
@@ -168,10 +168,10 @@ class Walk:
         """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
         if self.task.kind != TRANSLATION:
             return []
-        given = {name: value for name, value in batch.items() if name != "labels"}
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
         settings = generation_config(loaded, self.run.generation or Generation())
         with torch.inference_mode():
-            tokens = model.eval().generate(**given, generation_config=settings)
+            tokens = model.eval().generate(**inputs, generation_config=settings)
         texts = loaded.tokenizer.batch_decode(tokens, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
@@ -231,8 +231,8 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
 
 def objective(logits: Tensor) -> Tensor:
     """A loss that the logits of every kind of task have; every single one of them feels it."""
-    wanted = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
-    return (logits - wanted.to(logits)).square().sum()
+    targets = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    return (logits - targets.to(logits)).square().sum()
 
 
 def unsettle(parameters: Any, by: float = 0.2) -> None:
@@ -270,7 +270,7 @@ def three_steps(prepared: PreparedModel, seen: Walk) -> None:
         torch.manual_seed(step)
         batch = seen.batch(prepared.loaded, "train", range(8 * step, 8 * step + 8))
         prepared.fleet.row_partitions = []
-        loss: Any = objective(told(model(**batch).logits, batch))
+        loss: Any = objective(select_logits(model(**batch).logits, batch))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -285,20 +285,20 @@ def three_steps(prepared: PreparedModel, seen: Walk) -> None:
 def one_by_one(prepared: PreparedModel, seen: Walk) -> None:
     """Answers to each example alone, and to all with twelve more padding tokens (targets too)."""
     loaded, model = prepared.loaded, prepared.loaded.model
-    given, single = seen.batch(loaded), []
+    batch, single = seen.batch(loaded), []
     prepared.fleet.row_partitions = []
     with torch.inference_mode():
-        for row in range(len(given["input_ids"])):
+        for row in range(len(batch["input_ids"])):
             alone = seen.batch(loaded, rows=range(row, row + 1))
-            single.append(told(model(**alone).logits, alone))
+            single.append(select_logits(model(**alone).logits, alone))
         fillers = {"input_ids": prepared.pad_id, "labels": IGNORE_INDEX}
-        for name, value in given.items():
-            given[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
-        seen.padded = told(model(**given).logits, given)
+        for name, value in batch.items():
+            batch[name] = nn.functional.pad(value, (0, 12), value=fillers.get(name, 0))
+        seen.padded = select_logits(model(**batch).logits, batch)
     seen.single = torch.cat(single)
-    seen.texts["padded"] = seen.beams(loaded, model, given)
+    seen.texts["padded"] = seen.beams(loaded, model, batch)
     seen.texts["single"] = [
         text
-        for row in range(len(given["input_ids"]))
+        for row in range(len(batch["input_ids"]))
         for text in seen.translated(loaded, prepared.fleet, [row])
     ]

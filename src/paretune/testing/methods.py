@@ -34,7 +34,7 @@ from paretune.testing.method_walk import (
     TRANSLATION,
     Walk,
     objective,
-    told,
+    select_logits,
     unsettle,
     walk_of,
     walked,
@@ -176,7 +176,9 @@ class MethodContract:
             record_property(
                 NOTE, "the row of the padding token, which starts every target, held still"
             )
-        gradients = torch.autograd.grad(objective(told(model(**batch).logits, batch)), trained)
+        gradients = torch.autograd.grad(
+            objective(select_logits(model(**batch).logits, batch)), trained
+        )
         draw, step = torch.Generator().manual_seed(11), 1e-6
         for _ in range(3):
             # Every tensor's direction is of length about 1, so small tensors count as much as large.
@@ -192,7 +194,7 @@ class MethodContract:
                 for way in (step, -2 * step, step):  # ahead, behind, and back again
                     for parameter, direction in zip(trained, directions, strict=True):
                         parameter.add_(direction, alpha=way)
-                    ends.append(objective(told(model(**batch).logits, batch)))
+                    ends.append(objective(select_logits(model(**batch).logits, batch)))
             slope = (ends[0] - ends[1]) / (2 * step)
             size = torch.stack(parts).abs().sum()
             assert size > 1e-2
@@ -232,10 +234,10 @@ class MethodContract:
             "merged", walk.task, walk.bench.source(walk.run.model), tmp_path
         )
         batch = walk.batch(ours.loaded)
-        found = told(formats.compute_logits(opened, batch), batch)
-        torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
+        logits = select_logits(formats.compute_logits(opened, batch), batch)
+        torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
         assert walk.beams(ours.loaded, opened, batch) == walk.texts["again"]
-        assert _as_base(walk, found) == (walk.value.trains is Trains.NOTHING)
+        assert _as_base(walk, logits) == (walk.value.trains is Trains.NOTHING)
 
     @clause("U")
     def test_undo_restores_the_base(self, walk: Walk, record_property: Any) -> None:
@@ -261,8 +263,8 @@ class MethodContract:
         formats.write_peft_adapter(walk.run, walk.task, source, ours, tmp_path / "once")
         theirs = formats.open_export("peft", walk.task, source, tmp_path / "once")
         assert isinstance(theirs, peft.PeftModel)
-        found = told(formats.compute_logits(theirs, batch), batch)
-        torch.testing.assert_close(found, walk.again, rtol=0, atol=1e-5)
+        logits = select_logits(formats.compute_logits(theirs, batch), batch)
+        torch.testing.assert_close(logits, walk.again, rtol=0, atol=1e-5)
         assert walk.beams(ours.loaded, theirs, batch) == walk.texts["again"]
         theirs.save_pretrained(tmp_path / "twice")
         again = formats.open_export("peft", walk.task, source, tmp_path / "twice")
@@ -281,19 +283,19 @@ class MethodContract:
         dtype = float64 if virtual else torch.float32
         plain = walk.copied()
         batch = walk.batch(plain)
-        base = told(plain.model.to(dtype)(**batch).logits, batch)
+        base = select_logits(plain.model.to(dtype)(**batch).logits, batch)
         prepared = walk.prepared(walk.copied())
         model = prepared.loaded.model.to(dtype)
-        said = "as it starts" if neutral is None else without_effect(prepared.injection, neutral)
-        record_property(NOTE, said)
-        found = told(model(**batch).logits, batch)
+        note = "as it starts" if neutral is None else without_effect(prepared.injection, neutral)
+        record_property(NOTE, note)
+        logits = select_logits(model(**batch).logits, batch)
         assert walk.translated(prepared.loaded, prepared.fleet) == walk.translated(plain)
         if virtual:
             # transformers rounds the scale of DeBERTa's attention to fp32; beside a prefix it is exact.
             atol = 1e-7 if model.config.model_type == "deberta-v2" else 1e-10
-            torch.testing.assert_close(found, base, rtol=0, atol=atol)
+            torch.testing.assert_close(logits, base, rtol=0, atol=atol)
         else:
-            assert torch.equal(found, base)
+            assert torch.equal(logits, base)
 
     @clause("P")
     def test_padding_and_batch_size_do_not_change_logits(self, walk: Walk) -> None:
@@ -333,8 +335,8 @@ def _rows_without_gradient(model: torch.nn.Module, trained: list[Any]) -> dict[i
     return {i: rows[p] for i, p in enumerate(trained) if p in rows}
 
 
-def _as_base(walk: Walk, found: Tensor) -> bool:
-    return torch.allclose(found, walk.base, atol=1e-3)
+def _as_base(walk: Walk, logits: Tensor) -> bool:
+    return torch.allclose(logits, walk.base, atol=1e-3)
 
 
 def compute_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,15 +104,15 @@ class ObjectiveContract:
         if self.objective.generates:
             pytest.skip("its predictions are generated texts")
         outputs, examples = self.draw_outputs(), self.examples()
-        rows, found = range(len(outputs)), []
+        rows, predictions = range(len(outputs)), []
         for pieces in ([rows], [rows[3:], rows[:3]]):
             collector = self.objective.collector(data)
             for piece in pieces:
                 collector.add(piece, self.make_outputs(outputs, piece))
             collected = collector.result()
-            found.append(self.objective.predict(collected, examples, options.target_scale))
-        assert found[0].prediction == found[1].prediction
-        assert len(found[0].prediction) == len(examples)
+            predictions.append(self.objective.predict(collected, examples, options.target_scale))
+        assert predictions[0].prediction == predictions[1].prediction
+        assert len(predictions[0].prediction) == len(examples)
 
     def test_scores_have_the_primary_one(self, data: Encoded, options: LossOptions) -> None:
         if self.objective.generates:

@@ -27,11 +27,11 @@ WORDS = {
 def sentences(count: int, seed: int) -> list[tuple[str, str]]:
     """Pairs of two to seven words, no two equal."""
     rng = random.Random(seed)  # noqa: S311 (a toy's words, no secret)
-    found: dict[str, str] = {}
-    while len(found) < count:
+    pairs: dict[str, str] = {}
+    while len(pairs) < count:
         words = rng.choices(list(WORDS), k=rng.randint(2, 7))
-        found[" ".join(words)] = " ".join(WORDS[word] for word in words)
-    return list(found.items())
+        pairs[" ".join(words)] = " ".join(WORDS[word] for word in words)
+    return list(pairs.items())
 
 
 def tiny_marian(folder: Path, source: str = "sl", target: str = "en") -> Path:
@@ -52,11 +52,11 @@ def tiny_marian(folder: Path, source: str = "sl", target: str = "en") -> Path:
         (folder / name).write_bytes(content)
     vocabulary = {piece: i for i, piece in enumerate([*pieces, "<pad>"])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False))
-    told = {
+    tokenizer_config = {
         "tokenizer_class": "MarianTokenizer", "source_lang": source, "target_lang": target,
         "model_max_length": 64, "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>",
     }  # fmt: skip
-    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
     config = MarianConfig(
         vocab_size=len(vocabulary), decoder_vocab_size=len(vocabulary), d_model=32,
         encoder_layers=2, decoder_layers=2, encoder_attention_heads=2, decoder_attention_heads=2,

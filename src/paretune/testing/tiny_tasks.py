@@ -55,13 +55,13 @@ def tiny_run(task: TaskSpec, model: Path, method: str = "lora", **changes: Any) 
         "precision": "fp32",
         **changes.pop("training", {}),
     }
-    given: dict[str, Any] = {"stage": "final", "seed": 1, "learning_rate": 1e-2, **changes}
+    values: dict[str, Any] = {"stage": "final", "seed": 1, "learning_rate": 1e-2, **changes}
     return Run(
         task=task,
         model=ModelSpec(name=str(model), label="tiny"),
         method=MethodSpec(name=method, **options),
         training=Training(**training),
-        **given,
+        **values,
     )
 
 

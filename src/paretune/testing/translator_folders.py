@@ -24,15 +24,15 @@ def translator_folder(family: str, folder: Path) -> Path:
         tiny_marian(folder)
         tokenizer = None
         size = _rows(folder)
-        told = {"pad_token_id": size - 1, "decoder_start_token_id": size - 1, "eos_token_id": 0,
+        config = {"pad_token_id": size - 1, "decoder_start_token_id": size - 1, "eos_token_id": 0,
                 "bos_token_id": None, "forced_eos_token_id": 0}  # fmt: skip
     else:
         tokenizer = _tokenizer(family)
         size = max(tokenizer.get_vocab().values()) + 1
-        told = {"eos_token_id": tokenizer.eos_token_id}
+        config = {"eos_token_id": tokenizer.eos_token_id}
     if family != "t5":
-        told["max_position_embeddings"] = POSITIONS
-    model = tiny_translator(family, vocab_size=size, **told)
+        config["max_position_embeddings"] = POSITIONS
+    model = tiny_translator(family, vocab_size=size, **config)
     model.generation_config.num_beams = 2
     if tokenizer is not None and family == "mbart":  # or half of what it says are languages
         model.final_logits_bias[:, tokenizer.all_special_ids] = -20.0

@@ -18,7 +18,7 @@ from paretune.models.load import LoadedModel, reset_head
 from paretune.objectives.collate import pad_batch
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
-from paretune.testing.method_walk import told
+from paretune.testing.method_walk import select_logits
 from paretune.training.forward.plain import to_tensors
 from paretune.training.prepare import prepare
 
@@ -77,7 +77,7 @@ class Both:
             reset_head(self.joint, seed)
             for name in names:
                 copies[name].append(copy.deepcopy(self.joint.model.get_submodule(name)))
-        heads = {name: PerRunModule(made, self.fleet) for name, made in copies.items()}
+        heads = {name: PerRunModule(modules, self.fleet) for name, modules in copies.items()}
         for name, head in heads.items():
             replace(self.joint.model, name, head)
         return heads
@@ -96,14 +96,14 @@ class Both:
     def alone(self, r: int, rows: list[int]) -> Tensor:
         self.solo[r].fleet.set_row_counts([len(rows) * self.choices])
         batch = self.batch(rows)
-        return told(self.solo[r].loaded.model(**batch).logits, batch)
+        return select_logits(self.solo[r].loaded.model(**batch).logits, batch)
 
     def together(self, rows: list[list[int]]) -> list[Tensor]:
         """Logits of both runs from one pass, padded to the longest of all."""
         self.fleet.set_row_counts([len(own) * self.choices for own in rows], [1, 1])
         batch = self.batch([*rows[0], *rows[1]])
-        found: Any = told(self.joint.model(**batch).logits, batch)
-        return list(found.split([self._count(own) for own in rows]))
+        logits: Any = select_logits(self.joint.model(**batch).logits, batch)
+        return list(logits.split([self._count(own) for own in rows]))
 
     def _count(self, rows: list[int]) -> int:
         """Rows of logits: of examples, or of their target tokens."""
@@ -116,19 +116,19 @@ class Both:
 
     def rows(self, shares: tuple[int, int], step: int = 0) -> list[list[int]]:
         """Each run's own order, as the training loop draws it."""
-        found = [shuffle_order(len(self.data.lengths), seed, step) for seed in SEEDS]
-        return [own[:share] for own, share in zip(found, shares, strict=True)]
+        orders = [shuffle_order(len(self.data.lengths), seed, step) for seed in SEEDS]
+        return [own[:share] for own, share in zip(orders, shares, strict=True)]
 
     def trained(self, r: int) -> dict[str, tuple[Tensor, Tensor | None]]:
         """The joint model's tensors of run ``r`` and their gradients, by their solo names."""
-        found = {
+        tensors = {
             name: (p[r : r + 1], None if p.grad is None else p.grad[r : r + 1])
             for name, p in self.injection.parameters.items()
         }
         for name, head in self.heads.items():
             for own, p in head.copies[r].named_parameters():
-                found[f"{name}.{own}"] = (p, p.grad)
-        return found
+                tensors[f"{name}.{own}"] = (p, p.grad)
+        return tensors
 
     def equal(self, shares: tuple[int, int], loss: Callable[[Tensor, list[int]], Tensor]) -> None:
         """Logits and all gradients of each run are the same alone and together, in float64.

@@ -23,7 +23,7 @@ def without_effect(injection: Injection, neutral: tuple[str, ...]) -> str:
             parameter.data.copy_(starts[name])
             still.add(own)
     assert still <= set(neutral) and (still or cut)
-    said = [f"no virtual tokens, only the way through our {way} is left" for way in sorted(cut)]
+    notes = [f"no virtual tokens, only the way through our {way} is left" for way in sorted(cut)]
     if still:
-        said.append(f"{' and '.join(sorted(still))} as at the start, all other tensors moved")
-    return "; ".join(said)
+        notes.append(f"{' and '.join(sorted(still))} as at the start, all other tensors moved")
+    return "; ".join(notes)

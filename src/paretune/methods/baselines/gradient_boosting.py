@@ -56,8 +56,8 @@ def fit(
 
     def scores(examples: Sequence[Example]) -> NDArray[np.float64]:
         answers = np.full((len(examples), num_labels), -1e3)  # a label unseen in train: storable
-        told = model.predict_proba(_build_matrix(examples, table))
-        answers[:, seen] = np.log(np.maximum(told, 1e-300))
+        probabilities = model.predict_proba(_build_matrix(examples, table))
+        answers[:, seen] = np.log(np.maximum(probabilities, 1e-300))
         return answers
 
     return scores
@@ -65,18 +65,18 @@ def fit(
 
 def _encode_columns(train: Sequence[Example]) -> list[dict[object, int] | None]:
     """For each column None if its values are numbers, otherwise the code of each category."""
-    found: list[dict[object, int] | None] = []
+    codes: list[dict[object, int] | None] = []
     for column in zip(*(e.features for e in train), strict=True):
         values = [v for v in column if v is not None]
         if all(isinstance(v, float) for v in values):
-            found.append(None)
+            codes.append(None)
             continue
         counts: dict[object, int] = {}
         for value in values:
             counts[value] = counts.get(value, 0) + 1
         frequent = sorted(counts, key=lambda v: (-counts[v], str(v)))[:MAX_CATEGORIES]
-        found.append({value: code for code, value in enumerate(frequent)})
-    return found
+        codes.append({value: code for code, value in enumerate(frequent)})
+    return codes
 
 
 def _build_matrix(

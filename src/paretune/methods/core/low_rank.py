@@ -60,12 +60,12 @@ class LowRankOptions:
 
     @property
     def effective_alpha(self) -> float:
-        """Alpha, twice the rank where it is not given."""
+        """``alpha``, or twice the rank."""
         return 2.0 * self.rank if self.alpha is None else self.alpha
 
     @property
     def scaling(self) -> float:
-        """What the update is multiplied by: alpha / rank."""
+        """The factor of the update: alpha / rank."""
         return self.effective_alpha / self.rank
 
     def for_layer(self, name: str) -> Self:
@@ -77,11 +77,11 @@ class LowRankOptions:
         return replace(self, rank=rank, alpha=alpha, rank_pattern=None, alpha_pattern=None)
 
     def select_layers(self, anatomy: Anatomy, in_full: Sequence[str] = ()) -> list[str]:
-        """Names of the layers that the method stands beside, in the order of the model.
+        """Names of the layers that are adapted, in the order of the model.
 
         Args:
             anatomy: of the model.
-            in_full: modules that are trained in full: nothing stands beside their layers.
+            in_full: modules that are trained in full: their layers are not adapted.
 
         Raises:
             MethodError: a name or pattern matches nothing, or no layer is left.
@@ -93,20 +93,20 @@ class LowRankOptions:
             self.layers_to_transform,
             allow_unmatched=self.allow_unmatched,
         )
-        beside = [n for n in names if not f"{n}.".startswith(tuple(f"{m}." for m in in_full))]
-        if names and not beside:
+        adapted = [n for n in names if not f"{n}.".startswith(tuple(f"{m}." for m in in_full))]
+        if names and not adapted:
             raise MethodError(
                 "no layer is left to stand beside: modules_to_save has them all.",
                 remedy="Name less there, or take full.",
             )
         for option in ("rank_pattern", "alpha_pattern"):
             for key in getattr(self, option) or ():
-                if not any(matches_end(key, name) for name in beside) and not self.allow_unmatched:
+                if not any(matches_end(key, name) for name in adapted) and not self.allow_unmatched:
                     raise MethodError(
                         f'{option}: "{key}" matches none of the layers that the method is beside.',
-                        remedy=f"The first of these is {beside[0]}.",
+                        remedy=f"The first of these is {adapted[0]}.",
                     )
-        return beside
+        return adapted
 
     def trains_base_modules(self) -> bool:
         """Whether ``modules_to_save`` has modules of the base trained in full."""

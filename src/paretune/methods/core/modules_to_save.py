@@ -1,7 +1,7 @@
 """Modules of the base that are trained in full beside an adapter: PEFT's ``modules_to_save``.
 
 The head is always trained, with every method. What else is named here gets weights of its own for
-the run; the base's are kept beside them, as PEFT does, and come back when the method is undone.
+the run; the base's are kept, as PEFT does, and come back when the method is undone.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ OPTION = "modules_to_save"
 
 
 def find_modules_to_save(
-    model: nn.Module, anatomy: Anatomy, wanted: Sequence[str] | None
+    model: nn.Module, anatomy: Anatomy, names: Sequence[str] | None
 ) -> list[str]:
-    """Full names of the modules that are trained in full; of the head none, as it is anyway.
+    """Full names of the modules that are trained in full, without those of the head.
 
     Args:
         model: the base.
         anatomy: of it.
-        wanted: ``embeddings``, which is the table of words, or the ends of modules' names.
+        names: ``embeddings`` (the word embeddings), or the ends of modules' names.
 
     Raises:
-        MethodError: a name matches nothing, or a module whose weights are another's too.
+        MethodError: a name matches nothing, or a module that shares weights with another.
     """
     matched: list[str] = []
     modules = dict(model.named_modules())
-    for word in wanted or ():
+    for word in names or ():
         end = anatomy.word_embeddings if word == "embeddings" else word
         hits = [name for name in modules if name == end or name.endswith(f".{end}")]
         if not any(list(modules[name].parameters()) for name in hits):
             raise MethodError(
                 f'{OPTION}: "{word}" matches no module with weights.',
                 remedy=f"Name the end of a module's name, as {anatomy.layers[-1].name}; "
-                "embeddings is the table of words.",
+                "embeddings stands for the word embeddings.",
             )
         matched += hits
     outside = [
@@ -52,7 +52,7 @@ def find_modules_to_save(
 
 
 def _refuse_tied(model: nn.Module, module: str) -> None:
-    """Weights that two modules have in common would stay equal here, and not in PEFT."""
+    """Refuse shared weights: they would stay equal here, and not in PEFT."""
     names_of: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names_of.setdefault(parameter, []).append(name)
@@ -67,7 +67,7 @@ def _refuse_tied(model: nn.Module, module: str) -> None:
 
 
 def train_modules(model: nn.Module, injection: Injection, names: Sequence[str]) -> Injection:
-    """Give each module weights of its own for the run, and let them be trained with the method."""
+    """Give each module weights of its own for the run, trained with the method's."""
     for name in names:
         for own, parameter in model.get_submodule(name).named_parameters():
             injection.base_weights[f"{name}.{own}"] = parameter.data

@@ -25,32 +25,32 @@ def choice(default: str, *others: str) -> Any:
 
 
 def derived_option() -> Any:
-    """A field that a study file does not give: the model or its tokenizer does."""
-    return field(default=(), metadata={"found_later": True})
+    """A field that is not in study files: it is derived from the tokenizer."""
+    return field(default=(), metadata={"derived": True})
 
 
 def methods_option() -> Any:
-    """A list of methods: each a name, or a name with the method's options beside it."""
+    """A list of methods: names, or mappings with a name and the method's options."""
     return field(default=(), metadata={"members": True})
 
 
 def checked_option(default: Any, check: Callable[[str, Any], Any]) -> Any:
-    """An option that ``check`` judges: told where it stands and its value, it gives the value."""
+    """An option whose value is ``check(where, value)``, which raises a MethodError."""
     return field(default=default, metadata={"check": check})
 
 
-def parse_options(method: str, options: type, given: Mapping[str, Any]) -> Any:
-    """Check what a study file gives against a method's options.
+def parse_options(method: str, options: type, values: Mapping[str, Any]) -> Any:
+    """Check the values of a study file and make a method's options of them.
 
-    Options may say of what they leave out why they do: ``CLOSED``, by name.
+    Options may explain by name, in ``CLOSED``, why they leave something out.
 
     Raises:
         MethodError: an unknown option, a wrong type, or a value out of range.
     """
     known = {f.name: f for f in _user_fields(options)}
     hints = typing.get_type_hints(options)
-    values = {}
-    for name, value in given.items():
+    checked = {}
+    for name, value in values.items():
         if name not in known:
             closed = getattr(options, "CLOSED", {})
             raise MethodError(
@@ -58,12 +58,12 @@ def parse_options(method: str, options: type, given: Mapping[str, Any]) -> Any:
                 f"{f': {closed[name]}' if name in closed else ''}.",
                 remedy="" if name in closed else _suggest_option(method, name, known),
             )
-        values[name] = _check_value(method, known[name], hints[name], value)
-    return options(**values)
+        checked[name] = _check_value(method, known[name], hints[name], value)
+    return options(**checked)
 
 
 def _suggest_option(method: str, name: str, known: Iterable[str]) -> str:
-    """The option that was likely meant, or all there are."""
+    """The nearest option, or all there are."""
     aliases = OPTION_ALIASES.get(method, {})
     if method.startswith("peft:"):  # it has peft's names; whoever writes ours there means them
         pairs = OPTION_ALIASES["lora"].items()
@@ -81,22 +81,22 @@ def option_defaults(options: type) -> dict[str, Any]:
 
 
 def _user_fields(options: type) -> list[Field[Any]]:
-    """The fields that a study file may give."""
-    return [f for f in fields(options) if not f.metadata.get("found_later")]
+    """The fields that a study file may set."""
+    return [f for f in fields(options) if not f.metadata.get("derived")]
 
 
 def _check_methods(where: str, value: Any) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, list | tuple):
         raise MethodError(f"{value!r} is not a list of methods.", where=where)
-    found = [{"name": one} if isinstance(one, str) else one for one in value]
-    for one in found:
-        if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
+    methods = [{"name": entry} if isinstance(entry, str) else entry for entry in value]
+    for entry in methods:
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
             raise MethodError(
-                f"{one!r} is no method.",
+                f"{entry!r} is not a method.",
                 where=where,
                 remedy="Write a name, or {name: ..., rank: 8}.",
             )
-    return tuple(dict(one) for one in found)
+    return tuple(dict(entry) for entry in methods)
 
 
 def _check_value(method: str, spec: Field[Any], hint: Any, value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""From a method inside a model to the same method by PEFT, with the same tensors."""
+"""Rebuilding a trained method with PEFT: the same tensors in PEFT's own modules."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from paretune.methods.core.injection import Injection
 def fill_peft_layers(
     model: nn.Module, config: Any, injection: Injection, key: str, names: Mapping[str, str]
 ) -> Any:
-    """PEFT's model with our tensors in it, for methods that stand beside layers.
+    """PEFT's model with our tensors in it, for adapters beside layers.
 
     Args:
         model: a fresh base.
         config: PEFT's, of the same method.
         injection: ours, of one run.
-        key: under which it stands beside the layers.
-        names: our tensors' names to PEFT's.
+        key: the adapters' name as children of their layers.
+        names: PEFT's names of the tensors by ours.
     """
     theirs = wrap_in_peft(model, config)
     for name, parameter in injection.parameters.items():
         if name in injection.base_weights:  # trained in full, saved as the head is
             continue
-        place, _, own = name.rpartition(f".{key}.")
-        held = getattr(theirs.base_model.model.get_submodule(place), names[own])["default"]
-        copy_run_tensor(getattr(held, "weight", held), parameter)
+        layer, _, own = name.rpartition(f".{key}.")
+        target = getattr(theirs.base_model.model.get_submodule(layer), names[own])["default"]
+        copy_run_tensor(getattr(target, "weight", target), parameter)
     return theirs
 
 
@@ -45,11 +45,10 @@ def wrap_in_peft(model: nn.Module, config: Any) -> Any:
 
 @contextmanager
 def suppress_checkpointing_warning() -> Iterator[None]:
-    """Without the warning that PEFT looks at ``is_gradient_checkpointing``.
+    """Suppress a warning that users of paretune can do nothing about.
 
-    Every PeftModel that is made does (peft up to 0.21, PeftModel.__init__); transformers 5 calls
-    it ``is_activation_checkpointing`` and warns whoever reads the old name. It is PEFT's to mend,
-    and nothing that a user of paretune could do.
+    ``PeftModel.__init__`` (peft up to 0.21) reads ``is_gradient_checkpointing``, which transformers
+    5 renamed to ``is_activation_checkpointing``.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(
@@ -59,6 +58,6 @@ def suppress_checkpointing_warning() -> Iterator[None]:
 
 
 def copy_run_tensor(theirs: Any, ours: Tensor) -> None:
-    """Copy the tensor of our only run."""
+    """Copy the only run's slice of our tensor (runs, ...) into PEFT's."""
     with torch.no_grad():
         theirs.copy_(ours[0].reshape(theirs.shape))

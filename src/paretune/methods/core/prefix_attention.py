@@ -1,12 +1,12 @@
-"""Keys and values of our own in front of a model's: how an attention comes to see a prefix.
+"""Attention with trained keys and values (a prefix) before those of the text.
 
-Models that compute attention through ``transformers``' attention interface are given ours: it
-puts the prefix of the attention module, if it has one, before the keys and values, and goes on as
-before. That is behind the cache of a decoder, so that no prefix enters it; every query sees the
-prefix, whatever else it may not see, and T5's bias by distance is 0 for it.
+Models that compute attention through ``transformers``' attention interface get an implementation
+that prepends the module's prefix, if it has one, to keys and values. This happens after a decoder's
+cache, so the prefix never enters it. Every query attends to the prefix, whatever its mask, and T5's
+position bias is 0 for it.
 
-DeBERTa has its own attention, whose scores know relative positions; there the forward pass of the
-attention module is written out, and the prefix is met by content alone.
+DeBERTa has an attention of its own, with relative positions; its forward pass is written out here,
+and its scores with the prefix are content to content only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WITH_PREFIX = {"sdpa": "paretune_sdpa", "eager": "paretune_eager"}
 
 
 class Prefix(Protocol):
-    """What stands beside an attention module."""
+    """A prefix, as a child of an attention module."""
 
     def keys_and_values(self, rows: int) -> tuple[Tensor, Tensor]:
         """(rows, virtual, width) each, for the present rows of the batch."""
@@ -38,7 +38,7 @@ class Prefix(Protocol):
 def attach_prefixes(
     model: Any, anatomy: Anatomy, key: str, prefixes: dict[str, nn.Module]
 ) -> Injection:
-    """Let every attention see its prefix, of ``prefixes`` by the attention modules' names.
+    """Let every attention see its prefix; ``prefixes`` are by the attention modules' names.
 
     Raises:
         MethodError: an architecture whose attention cannot be reached.
@@ -71,14 +71,14 @@ def attention_module_name(attention: Attention) -> str:
 
 def prefix_width(model: nn.Module, attention: Attention) -> int:
     """Width of the keys and of the values, all heads together: in T5 not always the model's."""
-    made = get_linear(model, attention.key).out_features
-    return made // 3 if attention.fused else made
+    features = get_linear(model, attention.key).out_features
+    return features // 3 if attention.fused else features
 
 
 def get_prefix(module: nn.Module) -> Any:
     """The prefix beside an attention module, or None."""
-    key = getattr(module, "prefixes", None)
-    return None if key is None else getattr(module, key)
+    key = vars(module).get("prefixes")
+    return None if key is None else module.get_submodule(key)
 
 
 def _add_prefix(
@@ -90,7 +90,7 @@ def _add_prefix(
         key: Tensor,
         value: Tensor,
         attention_mask: Tensor | None,
-        **given: Any,
+        **options: Any,
     ) -> tuple[Tensor, Tensor | None]:
         prefix = get_prefix(module)
         if prefix is not None:
@@ -98,15 +98,15 @@ def _add_prefix(
                 _split_heads(one, key.shape[1]).to(key) for one in prefix.keys_and_values(len(key))
             )
             virtual = own_keys.shape[2]
-            if attention_mask is None and _is_causal(module, query, given):
+            if attention_mask is None and _is_causal(module, query, options):
                 attention_mask = _causal_mask(query, key)
             if attention_mask is not None:
                 seen = True if attention_mask.dtype == torch.bool else 0.0
                 attention_mask = F.pad(attention_mask, (virtual, 0), value=seen)
-            if given.get("position_bias") is not None:
-                given["position_bias"] = F.pad(given["position_bias"], (virtual, 0))
+            if options.get("position_bias") is not None:
+                options["position_bias"] = F.pad(options["position_bias"], (virtual, 0))
             key, value = torch.cat([own_keys, key], 2), torch.cat([own_values, value], 2)
-        return plain(module, query, key, value, attention_mask, **given)
+        return plain(module, query, key, value, attention_mask, **options)
 
     return attend
 
@@ -124,8 +124,8 @@ def _eager_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """Softmax attention as every model file of ``transformers`` has it.
 
-    Where several heads of queries share one of keys (Ainslie et al. 2023, arXiv:2305.13245), that
-    one stands before each of them, its prefix with it.
+    With grouped-query attention (Ainslie et al. 2023, arXiv:2305.13245) keys and values, the prefix
+    included, are repeated for each query head of their group.
     """
     if key.shape[1] != query.shape[1]:
         key, value = (x.repeat_interleave(query.shape[1] // x.shape[1], 1) for x in (key, value))
@@ -138,21 +138,23 @@ def _eager_attention(
     return (shares @ value).transpose(1, 2).contiguous(), shares
 
 
-def _is_causal(module: nn.Module, query: Tensor, given: dict[str, Any]) -> bool:
-    """Whether, without a mask, no query sees what comes after it: as ``transformers`` tells it."""
-    told = given.get("is_causal")
-    return query.shape[2] > 1 and bool(getattr(module, "is_causal", True) if told is None else told)
+def _is_causal(module: nn.Module, query: Tensor, options: dict[str, Any]) -> bool:
+    """Whether attention without a mask is causal, by the rule of ``transformers``."""
+    is_causal = options.get("is_causal")
+    if is_causal is None:
+        is_causal = getattr(module, "is_causal", True)
+    return query.shape[2] > 1 and bool(is_causal)
 
 
 def _causal_mask(query: Tensor, key: Tensor) -> Tensor:
-    """The mask that a causal kernel would spare itself, to be added to scores; (1, 1, q, k)."""
-    hidden = torch.full(
+    """A causal mask to be added to scores; (1, 1, queries, keys)."""
+    masked = torch.full(
         (1, 1, query.shape[2], key.shape[2]),
         torch.finfo(query.dtype).min,
         dtype=query.dtype,
         device=query.device,
     )
-    return hidden.triu(1)
+    return masked.triu(1)
 
 
 def _split_heads(states: Tensor, heads: int) -> Tensor:
@@ -177,8 +179,8 @@ def _make_deberta_forward(module: Any) -> Callable[..., tuple[Tensor, Tensor | N
         rel_embeddings: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         heads = module.num_attention_heads
-        asked = hidden_states if query_states is None else query_states
-        query = module.transpose_for_scores(module.query_proj(asked), heads)
+        query_input = hidden_states if query_states is None else query_states
+        query = module.transpose_for_scores(module.query_proj(query_input), heads)
         key = module.transpose_for_scores(module.key_proj(hidden_states), heads)
         value = module.transpose_for_scores(module.value_proj(hidden_states), heads)
         rows = len(hidden_states)

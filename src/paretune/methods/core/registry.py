@@ -154,10 +154,10 @@ def available() -> dict[str, Method | Baseline]:
 def broken_plugins() -> dict[str, str]:
     """The plug-ins that cannot be used, by name, with the reason and what to do."""
     _, errors = plugins.load_all(plugins.METHODS, Method)
-    taken = "paretune has a method of this name, which is taken instead"
+    conflict = "paretune has a method of this name and uses that"
     return {
         **{name: str(error) for name, error in errors.items()},
-        **{name: taken for name in plugins.names(plugins.METHODS) if name in _built_in()},
+        **{name: conflict for name in plugins.names(plugins.METHODS) if name in _built_in()},
     }
 
 

@@ -23,18 +23,20 @@ from paretune.models.packing.state import Packing
 
 @dataclass
 class Fleet:
-    """Which rows of the present batch belong to which run.
+    """Which rows of the current batch belong to which run.
 
-    ``row_partitions`` are the ways in which rows may be shared, each with consecutive slices, one
-    for each
-    run, set before every forward pass; unset, a fleet of one owns all rows. A padded batch is
-    shared in sequences (for multiple choice: examples x choices) and, where a tensor has one row
-    for each run, in runs (:mod:`paretune.methods.core.relative_positions`); a packed one in tokens,
-    of a translation in tokens of targets too, and in sequences where a tensor has a row for each.
-    ``step_seed`` is what a method draws from that decides by chance once in a training step.
-    ``packing`` is there where batches are packed, ``dropout_rng`` where dropout is drawn by it and
-    not by torch. A fleet may be a part of its ``parent``, from the run
-    ``first_run`` on.
+    Attributes:
+        runs: how many runs train together; 1 for a run alone.
+        row_partitions: the ways in which rows are divided among the runs, set before each forward
+            pass: consecutive slices, one per run. A padded batch is divided by sequences (multiple
+            choice: examples x choices) and, for tensors with one row per run, by runs; a packed
+            one by tokens, by target tokens and by sequences. Unset, a fleet of one owns all rows.
+        step_seed: the seed of what a method draws once in a training step.
+        packing: how batches are packed; None where they are padded.
+        dropout_rng: what dropout is drawn from; None for torch's own generator.
+        parent: the fleet that this one is a part of, or None.
+        first_run: this fleet's first run in its parent.
+        subfleets: the parts of this fleet.
     """
 
     runs: int = 1
@@ -47,22 +49,22 @@ class Fleet:
     subfleets: list[Fleet] = field(default_factory=list)
 
     def make_subfleet(self, first_run: int, runs: int) -> Fleet:
-        """Those of the runs that train one method: a fleet of its own, within this one."""
+        """The fleet of some consecutive runs, those of one method."""
         self.subfleets.append(Fleet(runs, parent=self, first_run=first_run))
         return self.subfleets[-1]
 
-    def apply_to_own_rows(self, change: Callable[..., Tensor], *given: Tensor) -> Tensor:
-        """What ``change`` makes of the fleet's rows; the rows of others stay as they are.
+    def apply_to_own_rows(self, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        """The last tensor, with this fleet's rows replaced by what a function computes.
 
         Args:
-            change: called with this fleet's rows of each tensor, gives those of the last one anew.
-            given: tensors with the rows of all runs.
+            function: called with this fleet's rows of each tensor; returns those of the last one.
+            tensors: with the rows of all runs.
         """
         if self.parent is None:
-            return change(*given)
-        before, _, after = self._split(given[-1])
-        own = [self._split(x)[1] for x in given]
-        return torch.cat([before, change(*own), after]) if len(own[-1]) else given[-1]
+            return function(*tensors)
+        before, _, after = self._split(tensors[-1])
+        own = [self._split(x)[1] for x in tensors]
+        return torch.cat([before, function(*own), after]) if len(own[-1]) else tensors[-1]
 
     def own_rows(self, x: Tensor) -> Tensor:
         """The fleet's rows of a tensor with the rows of all runs."""
@@ -70,28 +72,31 @@ class Fleet:
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Rows of the runs before this fleet's, its own, and those behind."""
-        assert self.parent is not None  # noqa: S101  (asked of a part)
-        way = self.parent.rows(len(x))
-        start, stop = way[self.first_run].start, way[self.first_run + self.runs - 1].stop
+        assert self.parent is not None  # noqa: S101  (called for subfleets)
+        rows = self.parent.rows(len(x))
+        start, stop = rows[self.first_run].start, rows[self.first_run + self.runs - 1].stop
         return torch.split(x, [start, stop - start, len(x) - stop])
 
-    def set_row_counts(self, *ways: list[int]) -> None:
-        """Give the next ``way[r]`` rows to run ``r``, in order; a tensor is shared as it fits."""
+    def set_row_counts(self, *partitions: list[int]) -> None:
+        """Divide the rows of the next pass: ``counts[r]`` consecutive rows for run ``r``.
+
+        A tensor is divided by the partition that has as many rows as it.
+        """
         self.row_partitions = []
-        for way in ways:
-            if len(way) != self.runs:
-                raise ValueError(f"{len(way)} shares for a fleet of {self.runs} runs")
-            starts = [sum(way[:r]) for r in range(self.runs)]
-            self.row_partitions.append([slice(s, s + n) for s, n in zip(starts, way, strict=True)])
-        for subfleet in self.subfleets:
-            subfleet.set_row_counts(
-                *(way[subfleet.first_run : subfleet.first_run + subfleet.runs] for way in ways)
-            )
+        for counts in partitions:
+            if len(counts) != self.runs:
+                raise ValueError(f"{len(counts)} row counts for a fleet of {self.runs} runs")
+            starts = [sum(counts[:r]) for r in range(self.runs)]
+            rows = [slice(start, start + n) for start, n in zip(starts, counts, strict=True)]
+            self.row_partitions.append(rows)
+        for part in self.subfleets:
+            own = slice(part.first_run, part.first_run + part.runs)
+            part.set_row_counts(*(counts[own] for counts in partitions))
 
     @contextmanager
     def single_run(self, run: int) -> Iterator[None]:
-        """While it is open, what comes as a single row is this run's, and so is what is drawn."""
-        before = [[own.stop - own.start for own in way] for way in self.row_partitions]
+        """While it is open, single rows and dropout masks are those of one run."""
+        before = [_row_counts(rows) for rows in self.row_partitions]
         self.set_row_counts([int(r == run) for r in range(self.runs)])
         rng = self.dropout_rng
         try:
@@ -104,33 +109,33 @@ class Fleet:
         """The runs that have rows in this pass."""
         return [run for run, own in enumerate(self.row_partitions[0]) if own.stop > own.start]
 
-    def rows(self, rows: int) -> list[slice]:
-        """Which of so many rows belong to each run.
+    def rows(self, count: int) -> list[slice]:
+        """The rows of each run in a tensor of ``count`` rows.
 
         Raises:
-            ValueError: there are other rows, as where a table of the model's own goes through the
-                projections of the text, and is not there once for each run.
+            ValueError: no partition has as many rows, as where a table of the model's own goes
+                through the projections of the text and is not there once for each run.
         """
-        for way in self.row_partitions:
-            if way[-1].stop == rows:
-                return way
-        held = " or ".join(str(way[-1].stop) for way in self.row_partitions)
-        raise ValueError(f"{rows} rows, but those of the runs are {held}")
+        for partition in self.row_partitions:
+            if partition[-1].stop == count:
+                return partition
+        known = " or ".join(str(partition[-1].stop) for partition in self.row_partitions)
+        raise ValueError(f"{count} rows, but those of the runs are {known}")
 
     def stop_packing(self) -> None:
-        """Read padded batches, with torch's own dropout, from now on."""
+        """From now on batches are padded, and dropout is torch's own."""
         self.packing = self.dropout_rng = None
 
     def seed_dropout(self, seeds: list[int]) -> None:
-        """What dropout draws from in the next pass: one seed for each run."""
+        """Seed the dropout of the next pass, one seed per run."""
         rng = self.dropout_rng if self.packing is None else self.packing.dropout_rng
         if rng is not None:
             rng.begin_pass(seeds, [])
-        torch.manual_seed(seeds[0])  # what else a model or a tuner of peft draws
+        torch.manual_seed(seeds[0])  # what models and tuners of peft draw themselves
 
     @property
     def used_kernels(self) -> bool:
-        """Whether a pass was compiled (paretune.models.kernels.policy) since batches are packed."""
+        """Whether compiled kernels (:mod:`paretune.models.kernels`) computed a pass."""
         rng = self.dropout_rng if self.packing is None else self.packing.dropout_rng
         return rng is not None and rng.used_kernels
 
@@ -138,15 +143,15 @@ class Fleet:
         """The context for a forward and backward pass in training."""
         return nullcontext() if self.dropout_rng is None else seeded_dropout(self.dropout_rng)
 
-    def map_runs(self, x: Tensor, run: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """``run(r, rows of x)`` for every run, put together again along the rows."""
+    def map_runs(self, x: Tensor, function: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """``function(run, rows of x)`` for every run, concatenated along the rows."""
         if self.runs == 1:
-            return run(0, x)
+            return function(0, x)
         # Split, not sliced: the gradient of a slice would be as large as all rows. And a run may
         # have no rows in this pass.
         pieces = torch.split(x, _row_counts(self.rows(len(x))))
-        found = [run(r, own) for r, own in enumerate(pieces) if len(own)]
-        return found[0] if len(found) == 1 else torch.cat(found)  # of one it would be a copy
+        outputs = [function(run, own) for run, own in enumerate(pieces) if len(own)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # of one it would be a copy
 
 
 def _row_counts(rows: list[slice]) -> list[int]:
@@ -186,13 +191,13 @@ def per_run_rows(values: Tensor, rows: int, fleet: Fleet) -> Tensor:
 
 
 def _repeat_rows(values: Tensor, counts: list[int]) -> Tensor:
-    """(runs, ...) -> (rows, ...), each so many times.
+    """(runs, ...) -> (rows, ...), each run's slice ``counts[run]`` times.
 
     ``repeat_interleave`` would do, but its gradient adds hundreds of rows into one by atomic
     operations on a GPU, in no fixed order, and its counts have to come back from there.
     """
-    each = zip(torch.split(values, 1), counts, strict=True)
-    return torch.cat([one.expand(n, *values.shape[1:]) for one, n in each])
+    pieces = zip(torch.split(values, 1), counts, strict=True)
+    return torch.cat([piece.expand(n, *values.shape[1:]) for piece, n in pieces])
 
 
 class PerRunModule(nn.Module):

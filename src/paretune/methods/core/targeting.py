@@ -1,7 +1,7 @@
-"""Which linear layers a method stands beside, and at which rank: PEFT's options, by its rules.
+"""Which linear layers a method adapts: PEFT's options, by PEFT's rules.
 
 ``target_modules`` as a list holds roles (``query``, ``all_linear``) and ends of modules' names; as
-a single text with signs of a regular expression, one that a module's whole name must match.
+a string with the signs of a regular expression, an expression for a module's whole name.
 ``exclude_modules`` is read in the same way. A key of ``rank_pattern`` and ``alpha_pattern`` is a
 regular expression for the end of a name, whole between dots; the first that matches counts.
 """
@@ -16,7 +16,7 @@ from paretune.errors import MethodError
 from paretune.models.structure.anatomy import Anatomy, find_target_modules
 
 REGEX_CHARACTERS = re.compile(r"[\\*+?\[\](){}|^$]")
-"""What a regular expression has and the name of a module has not."""
+"""Characters that occur in regular expressions and not in the names of modules."""
 
 
 def check_modules(where: str, value: Any) -> Any:
@@ -98,18 +98,18 @@ def _check_regex(where: str, text: str) -> str:
 
 def select_layers(
     anatomy: Anatomy,
-    wanted: Sequence[str] | str,
+    targets: Sequence[str] | str,
     excluded: Sequence[str] | str | None = None,
     layers: Sequence[int] | None = None,
     *,
     allow_unmatched: bool = False,
 ) -> list[str]:
-    """Names of the linear layers that are wanted and neither excluded nor in another layer.
+    """Names of the linear layers that are targets, not excluded, and in one of ``layers``.
 
     Raises:
         MethodError: a name matches nothing, a layer is not there, or none is left.
     """
-    names = match_layers(anatomy, wanted, "target_modules", allow_unmatched=allow_unmatched)
+    names = match_layers(anatomy, targets, "target_modules", allow_unmatched=allow_unmatched)
     if excluded is not None:
         out = set(
             match_layers(anatomy, excluded, "exclude_modules", allow_unmatched=allow_unmatched)
@@ -138,22 +138,22 @@ def select_layers(
 
 
 def match_layers(
-    anatomy: Anatomy, wanted: Sequence[str] | str, option: str, *, allow_unmatched: bool = False
+    anatomy: Anatomy, targets: Sequence[str] | str, option: str, *, allow_unmatched: bool = False
 ) -> list[str]:
-    """Names of the linear layers that a list or a regular expression means.
+    """Names of the linear layers that a list of names or a regular expression matches.
 
     Raises:
         MethodError: something matches nothing.
     """
-    if not isinstance(wanted, str):
-        return find_target_modules(anatomy, wanted, option=option, allow_unmatched=allow_unmatched)
-    found = [name for name in anatomy.linear_layers if re.fullmatch(wanted, name)]
-    if not found and not allow_unmatched:
+    if not isinstance(targets, str):
+        return find_target_modules(anatomy, targets, option=option, allow_unmatched=allow_unmatched)
+    names = [name for name in anatomy.linear_layers if re.fullmatch(targets, name)]
+    if not names and not allow_unmatched:
         raise MethodError(
-            f'{option}: "{wanted}" matches the whole name of no linear layer.',
+            f'{option}: "{targets}" matches the whole name of no linear layer.',
             remedy=f"The first is {anatomy.linear_layers[0]}; begin with .* for any beginning.",
         )
-    return found
+    return names
 
 
 def matches_end(key: str, name: str) -> bool:

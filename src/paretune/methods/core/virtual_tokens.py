@@ -1,18 +1,19 @@
-"""How a prompt enters a model: as words that the model looks up itself.
+"""Prepend virtual tokens to the input embeddings.
 
-The ids are lengthened by a placeholder, and behind the table of words the prompt takes its place.
-So whatever a model does between its table and its first layer (Marian multiplies by sqrt(width)),
-and what the table's own module does (mBART's multiplies inside), happens to prompt and text alike;
-handing a model embeddings instead would leave out the one or the other.
+Placeholder ids are prepended to the token ids, and after the word embeddings were looked up, the
+trained prompt replaces the placeholders'. So whatever a model does between its embeddings and its
+first layer (Marian multiplies by sqrt(width)), and what the embedding module itself does (mBART's
+multiplies inside), happens to prompt and text alike; passing ``inputs_embeds`` would skip the one
+or the other.
 
-In a translation model the prompt stands before the source: the encoder's ids and mask are
-lengthened where the encoder is called, and the mask that the decoder is given of the encoded source
-where the decoder is called. So ``generate`` sees it too, which calls the encoder once.
+In an encoder-decoder model the prompt is prepended to the source: ids and mask are lengthened where
+the encoder is called, and the encoder's mask where the decoder is called. So it works in
+``generate`` too, which calls the encoder once.
 
-**Where the text stands.** A prompt in front moves the text to later positions. PEFT does so, and
-encoders bear it; a small translator of absolute positions does not (dev/log.md: moved by five
-tokens, without any prompt, Marian loses 1.3 nats a token). Where ``kept``, the text has the
-positions that it has without a prompt, and the prompt has none: it is trained, and can learn one.
+**Positions.** A prompt moves the text to later positions. PEFT does so, and encoders bear it; a
+small translation model with absolute positions does not (dev/log.md: moved by five
+tokens, without any prompt, Marian loses 1.3 nats a token). With ``text_positions: kept`` the text has
+the positions that it has without a prompt, and the prompt has none: it can learn one.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class VirtualTokens:
         self._shift_positions = False
 
     def lengthen_inputs(self, reader: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook of what reads the text: ids, mask and types get longer."""
+        """Forward pre-hook of the module that reads the text: longer ids, mask and token types."""
         if kwargs.get("input_ids") is None:
             raise MethodError(
-                f"a prompt stands before token ids, and {type(reader).__name__} was called "
-                "without input_ids.",
+                f"virtual tokens need token ids, and {type(reader).__name__} was called without "
+                "input_ids.",
                 remedy="Call the model with input_ids=...",
             )
         self._pending = self.prompts()
@@ -65,8 +66,8 @@ class VirtualTokens:
         return args, kwargs
 
     def insert_embeddings(self, words: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
-        """Forward hook of the table: the prompt in the place of the placeholders."""
-        # A decoder may look its own words up in the same table, and so may anyone else.
+        """Forward hook of the word embeddings: the prompt replaces the placeholders."""
+        # A decoder may share the module, and is called after the encoder.
         if self._pending is None:
             return None
         rows, self._pending = self._pending, None
@@ -79,41 +80,41 @@ class VirtualTokens:
             own_rows = torch.cat(fronts).to(looked_up)[:, None]
             return looked_up.index_copy(0, layout.virtual_rows(self.virtual), own_rows)
 
-        def placed(run: int, own: Tensor) -> Tensor:
+        def replace_placeholders(run: int, own: Tensor) -> Tensor:
             front = prompts[run].to(own).expand(len(own), -1, -1)
             return torch.cat([front, own[:, front.shape[1] :]], 1)
 
-        return self.fleet.map_runs(looked_up, placed)
+        return self.fleet.map_runs(looked_up, replace_placeholders)
 
     def keep_positions(self, positions: nn.Module, args: Any, looked_up: Tensor) -> Tensor | None:
-        """Forward hook of the table of positions: the text's from the first on, the prompt none."""
+        """Forward hook of the position embeddings: the text's from the first on, the prompt's 0."""
         if not self._shift_positions:
             return None
         self._shift_positions = False
         if self.fleet.packing is not None:
-            # A row's own place is that of the row so many before it, in the same sequence.
+            # A row has the position of the row ``virtual`` rows before it, in its sequence.
             moved = F.pad(looked_up[: len(looked_up) - self.virtual], (0, 0, 0, 0, self.virtual, 0))
             return moved.index_fill(0, self.fleet.packing.layout.virtual_rows(self.virtual), 0)
         text = looked_up[..., : looked_up.shape[-2] - self.virtual, :]
         return F.pad(text, (0, 0, self.virtual, 0))
 
     def lengthen_encoder_mask(self, decoder: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Forward pre-hook of the decoder: the mask of the encoded source gets longer."""
+        """Forward pre-hook of the decoder: a longer mask of the encoded source."""
         if kwargs.get("encoder_attention_mask") is not None:
             kwargs["encoder_attention_mask"] = self._prepend_value(
                 kwargs["encoder_attention_mask"], 1
             )
         return args, kwargs
 
-    def _prepend_value(self, given: Tensor, value: int) -> Tensor:
-        front = given.new_full((*given.shape[:-1], self.virtual), value)
-        return torch.cat([front, given], dim=-1)
+    def _prepend_value(self, x: Tensor, value: int) -> Tensor:
+        front = x.new_full((*x.shape[:-1], self.virtual), value)
+        return torch.cat([front, x], dim=-1)
 
 
 def embed_rows(words: Any, rows: Tensor) -> Tensor:
-    """What the table would give for words whose rows in it were these; (n, width)."""
+    """What the embedding module gives for tokens with these rows as weights; (n, width)."""
     twin = copy.copy(words)
-    # Only what it is made of: none of the rows is padding, and no hook is asked.
+    # Only its forward pass: none of the rows is padding, and no hook is called.
     vars(twin).update(_parameters={"weight": rows}, padding_idx=None)
     looked_up: Tensor = twin.forward(torch.arange(len(rows), device=rows.device))
     return looked_up

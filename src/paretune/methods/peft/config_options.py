@@ -20,48 +20,46 @@ MAX_NUMBER = 1000
 _PLAIN = (bool, int, float, str, types.NoneType, dict, list, tuple, set)
 
 
-def make_options(config: type, known: SupportedTuner) -> type:
-    """A frozen dataclass like those of our methods; ``CLOSED`` tells why a field is not in it.
+def make_options(config: type, supported: SupportedTuner) -> type:
+    """A frozen dataclass with the tuner's options; ``CLOSED`` explains what is left out.
 
-    A default is ``peft``'s own. What a study file does not say is not passed on either.
+    Defaults are ``peft``'s own; what a study file does not set is not passed to ``peft``.
 
     Args:
-        config: the config class of the tuner.
-        known: what of it is offered here.
+        config: ``peft``'s config class of the tuner.
+        supported: which of its options are offered.
     """
     hints = typing.get_type_hints(config)
-    closed = {**CLOSED, **known.closed_options}
-    found: list[tuple[str, Any, Any]] = []
+    closed = {**CLOSED, **supported.closed_options}
+    specs: list[tuple[str, Any, Any]] = []
     for field in dataclasses.fields(config):
         name, hint = field.name, hints[field.name]
         if not field.init or name in closed:
             continue
         if name == "target_modules":
-            found.append((name, Any, checked_option(known.targets, check_modules)))
+            specs.append((name, Any, checked_option(supported.targets, check_modules)))
         elif name == "feedforward_modules":
-            inner = tuple(role for role in known.targets if role.startswith("feed_forward"))
-            found.append((name, Any, checked_option(inner or None, check_modules)))
+            inner = tuple(role for role in supported.targets if role.startswith("feed_forward"))
+            specs.append((name, Any, checked_option(inner or None, check_modules)))
         elif not _is_plain_type(hint):
-            closed[name] = "it is no plain value"
+            closed[name] = "it is not a plain value"
         else:
             default = None if field.default is dataclasses.MISSING else field.default
             check = _make_check(
-                hint, known.barred_values.get(name, {}), known.numbered_values.get(name, "")
+                hint, supported.barred_values.get(name, {}), supported.numbered_values.get(name, "")
             )
-            found.append((name, Any, checked_option(default, check)))
-    made: type = dataclasses.make_dataclass(
-        "Options", found, frozen=True, namespace={"CLOSED": closed, "__doc__": config.__doc__}
-    )
-    return made
+            specs.append((name, Any, checked_option(default, check)))
+    namespace = {"CLOSED": closed, "__doc__": config.__doc__}
+    options: type = dataclasses.make_dataclass("Options", specs, frozen=True, namespace=namespace)
+    return options
 
 
 def non_default_settings(options: Any) -> dict[str, Any]:
-    """What differs from ``peft``'s defaults, without the names of layers."""
+    """The values that differ from ``peft``'s defaults, without the names of layers."""
     return {
         field.name: value
         for field in dataclasses.fields(options)
-        if field.name not in LAYER_OPTIONS
-        and (value := getattr(options, field.name)) != field.default
+        if field.name not in LAYER_OPTIONS and (value := vars(options)[field.name]) != field.default
     }
 
 
@@ -126,7 +124,7 @@ def _make_check(hint: Any, barred: Mapping[str, str], counted: str) -> Callable[
 
 
 def _type_name(hint: Any) -> str:
-    """A type as a person would write it."""
+    """A type for messages."""
     kind, inner = typing.get_origin(hint), typing.get_args(hint)
     if kind in (Union, types.UnionType):
         return " or ".join(_type_name(one) for one in inner)

@@ -152,7 +152,7 @@ class _Tuner:
         if self.supported.not_in_peft or model is None:
             return self.supported.not_in_peft
         for option, prefix in self.supported.numbered_values.items():
-            value = str(getattr(options, option))
+            value = str(vars(options)[option])
             if value.startswith(prefix):
                 return (
                     f"{option}: {value} starts from random directions, which PEFT draws anew when "
@@ -162,74 +162,73 @@ class _Tuner:
 
 
 def _layer_settings(
-    name: str, model: nn.Module, anatomy: Anatomy, options: Any, known: SupportedTuner
+    name: str, model: nn.Module, anatomy: Anatomy, options: Any, supported: SupportedTuner
 ) -> dict[str, Any]:
     """The config's fields that name layers, with their full names in this model.
 
     Raises:
         MethodError: a name matches nothing, or ``layers_to_transform`` leaves nothing.
     """
-    asked = {role: getattr(options, role) for role in LAYER_OPTIONS if hasattr(options, role)}
-    asked.setdefault("target_modules", known.targets)
-    find = _find_norms if "norms" in known.targets else _find_linears
-    found: dict[str, Any] = {
-        role: find(model, anatomy, names, role) for role, names in asked.items() if names
+    values = vars(options)
+    targets = {option: values[option] for option in LAYER_OPTIONS if option in values}
+    targets.setdefault("target_modules", supported.targets)
+    find = _find_norms if "norms" in supported.targets else _find_linears
+    layers: dict[str, Any] = {
+        option: find(model, anatomy, names, option) for option, names in targets.items() if names
     }
-    # peft asks which layer a name is in only of names that it completes itself.
-    chosen = getattr(options, "layers_to_transform", None)
-    if chosen is not None:
-        chosen = [chosen] if isinstance(chosen, int) else list(chosen)
+    # peft looks at layers_to_transform only where it completes the names itself.
+    numbers = values.get("layers_to_transform")
+    if numbers is not None:
+        numbers = [numbers] if isinstance(numbers, int) else list(numbers)
         count = len(anatomy.layers)
-        if not chosen or not all(0 <= i < count for i in chosen):
+        if not numbers or not all(0 <= number < count for number in numbers):
             raise MethodError(
-                f"{chosen} are no layers; the model has 0 to {count - 1}.",
+                f"{numbers} are no layers; the model has 0 to {count - 1}.",
                 where=f"method {name}, option layers_to_transform",
             )
-        inside = [anatomy.layers[i].name for i in chosen]
-        found = {
-            role: [n for n in names if is_within_any(n, inside)] for role, names in found.items()
+        inside = [anatomy.layers[number].name for number in numbers]
+        layers = {
+            option: [n for n in names if is_within_any(n, inside)]
+            for option, names in layers.items()
         }
-        found["layers_to_transform"] = None
-    if not found["target_modules"]:
+        layers["layers_to_transform"] = None
+    if not layers["target_modules"]:
         raise MethodError(
             "no layer is left to stand beside.",
             where=f"method {name}",
             remedy="Name more in target_modules or layers_to_transform.",
         )
-    return found
+    return layers
 
 
 def _find_linears(
-    model: nn.Module, anatomy: Anatomy, asked: Sequence[str] | str, option: str
+    model: nn.Module, anatomy: Anatomy, targets: Sequence[str] | str, option: str
 ) -> list[str]:
-    """Full names of the linear layers that are asked for, or of the word embeddings."""
-    if asked == ("embeddings",):
+    """Full names of linear layers, or of the word embeddings."""
+    if targets == ("embeddings",):
         return [anatomy.word_embeddings]
-    return match_layers(anatomy, asked, option)
+    return match_layers(anatomy, targets, option)
 
 
 def _find_norms(
-    model: nn.Module, anatomy: Anatomy, asked: Sequence[str] | str, option: str
+    model: nn.Module, anatomy: Anatomy, targets: Sequence[str] | str, option: str
 ) -> list[str]:
-    """Full names of the backbone's normalisations that are asked for; ``find_norms`` is all of
-    them.
+    """Full names of the backbone's normalisations; ``norms`` stands for all of them.
 
     Raises:
         MethodError: a name matches none.
     """
-    known = list(find_norms(model, anatomy))
-    if isinstance(asked, str):
-        expression, asked = asked, [name for name in known if re.fullmatch(asked, name)]
-        asked = asked or [expression]  # which is then told to match none
-    found = []
-    for word in asked:
-        hits = (
-            known if word == "norms" else [n for n in known if n == word or n.endswith(f".{word}")]
-        )
+    norms = list(find_norms(model, anatomy))
+    if isinstance(targets, str):
+        matched = [name for name in norms if re.fullmatch(targets, name)]
+        targets = matched or [targets]  # which then matches none
+    chosen: set[str] = set()
+    for target in targets:
+        hits = [n for n in norms if target == "norms" or f".{n}".endswith(f".{target}")]
         if not hits:
             raise MethodError(
-                f'{option}: "{word}" matches no normalisation of the model.',
-                remedy=f"It has {', '.join(known)}; norms is all of them.",
+                f'{option}: "{target}" matches no normalisation of the model.',
+                remedy=f"It has {', '.join(norms)}; norms is all of them.",
             )
-        found += hits
-    return [name for name in known if name in found]
+        chosen.update(hits)
+    return [name for name in norms if name in chosen]

@@ -66,7 +66,7 @@ class ModelSnapshot:
         ]
 
     def restore(self) -> None:
-        """The same module objects in their places, the same tensors in them, nothing beside."""
+        """Put back the same module objects with the same tensors, and remove everything else."""
         for module, children, names in self.modules:
             module._modules.clear()
             module._modules.update(children)
@@ -81,7 +81,7 @@ class ModelSnapshot:
 
 @contextmanager
 def isolated_rng(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, the global generators are seeded; outside, they are as if nothing had happened."""
+    """Seed the global generators inside the block and restore their states after it."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
@@ -111,8 +111,8 @@ def wrap_model(
     """Let a tuner wrap the model.
 
     Args:
-        name: how the method is called, for messages.
-        model: which is changed; undone, it is as before.
+        name: of the method, for messages.
+        model: is changed in place.
         tuner: ``peft``'s class of it.
         config: ``peft``'s class of its settings.
         settings: the settings, with the full names of the layers.
@@ -120,7 +120,7 @@ def wrap_model(
         rewrites: whether it changes the weights that it starts from.
 
     Raises:
-        MethodError: ``peft`` refuses; the text has what it says.
+        MethodError: ``peft`` refuses, with its message.
     """
     before = ModelSnapshot(model, settings["target_modules"] if rewrites else ())
     changes = ModelChanges()
@@ -128,19 +128,19 @@ def wrap_model(
     device = next(model.parameters()).device
     try:
         with isolated_rng(seed, device), _filter_warnings():
-            made = tuner(model, config(**settings), ADAPTER)
-        shared = {child: part for child, part in made.named_children() if child != "model"}
+            wrapper = tuner(model, config(**settings), ADAPTER)
+        shared = {child: part for child, part in wrapper.named_children() if child != "model"}
         if shared:
             model.add_module(SHARED_MODULES, nn.ModuleDict(shared).to(device))
         model.train(model.training)  # its layers are made in training mode
         parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        adapters = {n: model.get_submodule(n) for n in made.targeted_module_names}
+        adapters = {n: model.get_submodule(n) for n in wrapper.targeted_module_names}
     except PEFT_ERRORS as error:
         changes.undo()
         raise MethodError(
             f"peft says: {_format_error(error)}",
             where=f"method {name}",
-            remedy="Change its options; `paretune ls methods` and peft's manual have them.",
+            remedy="Change its options; peft's documentation describes them.",
         ) from error
     except BaseException:
         changes.undo()
@@ -150,7 +150,7 @@ def wrap_model(
         changes,
         adapters=adapters,
         supports_packing=False,
-        tuner=made,
+        tuner=wrapper,
         settings=settings,
         seed=seed,
     )
@@ -193,7 +193,7 @@ def merge_tuner(name: str, model: nn.Module, injection: Any) -> None:
 
 @contextmanager
 def _filter_warnings() -> Iterator[None]:
-    """No warnings of what is settled here anyway, but errors where an option does nothing."""
+    """Suppress warnings, but turn those of options without effect into errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=UNUSED_OPTION_WARNING)
@@ -201,5 +201,5 @@ def _filter_warnings() -> Iterator[None]:
 
 
 def _format_error(error: BaseException) -> str:
-    said = " ".join(str(error).split()) or type(error).__name__
-    return said if said.endswith((".", "!", "?")) else f"{said}."
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message if message.endswith((".", "!", "?")) else f"{message}."
