@@ -1,0 +1,78 @@
+"""The code on docs/extending.md runs, and its values keep their contracts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from support.docs_script import DOCS
+
+from paretune import objectives, plugins, tasks
+from paretune.data.example import Example
+from paretune.study import TaskSpec
+from paretune.testing import ExecutorContract, MethodContract, MetricContract, ObjectiveContract
+
+PAGE = (DOCS / "extending.md").read_text(encoding="utf-8")
+
+
+def code(section: str) -> dict[str, Any]:
+    """What the blocks of a section define."""
+    text = PAGE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    values: dict[str, Any] = {"__name__": section}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, values)  # noqa: S102 (our own page)
+    assert len(values) > 2
+    return values
+
+
+class TestMethod(MethodContract):
+    method = code("A method")["METHOD"]
+    places = (("bert", "pair"),)
+    neutral = ("scale",)
+
+
+class TestMetric(MetricContract):
+    metric = code("A metric")["METRIC"]
+
+
+class TestObjective(ObjectiveContract):
+    objective = code("An objective")["OBJECTIVE"]
+    num_labels = 0
+
+    def examples(self) -> list[Example]:
+        texts = ["water", "The cat sat on the mat, and the dog slept by the door. " * 2] * 5
+        return [
+            Example(f"train:{i}", ((text, None),), float(i), f"line {i}")
+            for i, text in enumerate(texts)
+        ]
+
+
+class TestExecutor(ExecutorContract):
+    def executor(self) -> Any:
+        return code("An executor")["SerialExecutor"]()
+
+
+def test_the_suites_that_the_page_shows_are_those() -> None:
+    for section, suite in (
+        ("A method", MethodContract),
+        ("A metric", MetricContract),
+        ("An executor", ExecutorContract),
+    ):
+        assert any(
+            isinstance(value, type) and issubclass(value, suite) and value is not suite
+            for value in code(section).values()
+        )
+
+
+def test_the_task_is_read() -> None:
+    task = code("A task")["TASK"]
+    with plugins.registered(plugins.TASKS, task):
+        data = tasks.load_dataset(TaskSpec(name="parcels", language="en"))
+    assert (len(data.train), len(data.test)) == (30, 10)
+    assert data.train[1].segments == (("You charged me twice.", None),)
+    assert objectives.get(data.kind).title
+
+
+def test_the_family_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("A family of models")["tiny_model"]
