@@ -153,7 +153,7 @@ def test_each_runs_vector_and_rows_are_repeated_without_atomic_sums(
 
 
 def test_shares_must_fit_the_fleet() -> None:
-    with pytest.raises(ValueError, match="3 shares for a fleet of 2 runs"):
+    with pytest.raises(ValueError, match="3 row counts for a fleet of 2 runs"):
         Fleet(runs=2).set_row_counts([1, 2, 3])
 
 
