@@ -128,7 +128,7 @@ class Walk:
 
     def answers(self, loaded: LoadedModel, fleet: Fleet | None = None) -> Tensor:
         """Logits of the test part, (examples, labels); see :func:`select_logits`."""
-        if self.task.kind == TRANSLATION:
+        if self.task.objective.generates:
             if fleet is not None and fleet.packing is not None:
                 return self.packed_answers(loaded, fleet)
             batch = self.batch(loaded)
@@ -158,7 +158,7 @@ class Walk:
         self, loaded: LoadedModel, fleet: Fleet | None = None, rows: Any = None
     ) -> list[str]:
         """Translations of (some rows of) the test part as a run makes them; of other kinds none."""
-        if self.task.kind != TRANSLATION:
+        if not self.task.objective.generates:
             return []
         encoded = self.encoded(loaded) if rows is None else self.encoded(loaded).select(rows)
         generation = self.run.generation or Generation()
@@ -166,7 +166,7 @@ class Walk:
 
     def beams(self, loaded: LoadedModel, model: Any, batch: Mapping[str, Tensor]) -> list[str]:
         """Translations of a batch by any model that generates, its tokenizer that of ``loaded``."""
-        if self.task.kind != TRANSLATION:
+        if not self.task.objective.generates:
             return []
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         settings = generation_config(loaded, self.run.generation or Generation())
@@ -186,7 +186,7 @@ def walk_of(
 ) -> Run:
     """The run that is walked through, on a task of ``kind``."""
     chosen = small(method) if options is None else options
-    if kind == TRANSLATION:
+    if objectives.get(kind).between_languages:
         task = tiny_pairs(folder, train=30, test=6)
         changes["generation"] = Generation(num_beams=2, max_new_tokens=8)
     else:
@@ -222,9 +222,9 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     seen.look("again", kept.loaded, kept.fleet)
     enable_packing(kept)  # as the run itself answered
     seen.look("packed", kept.loaded, kept.fleet)
-    if seen.task.kind == TRANSLATION:
+    if seen.task.objective.generates:
         forward = seen.forward(kept.loaded, kept.fleet)
-        collector = objectives.get(TRANSLATION).collector
+        collector = seen.task.objective.collector
         seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded), collector)
     return seen
 

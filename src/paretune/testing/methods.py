@@ -115,7 +115,7 @@ class MethodContract:
 
     @clause("S")
     def test_it_starts_where_it_says(self, walk: Walk) -> None:
-        assert any(walk.texts["base"]) == (walk.task.kind == TRANSLATION)
+        assert any(walk.texts["base"]) == walk.task.objective.generates
         if walk.value.starts_as_base:
             assert torch.equal(walk.start, walk.base)
             assert walk.texts["start"] == walk.texts["base"]
@@ -134,7 +134,7 @@ class MethodContract:
     @clause("H")
     def test_the_whole_head_is_trained_and_kept(self, walk: Walk, record_property: Any) -> None:
         kept = from_bytes(walk.outcome.blobs["weights"])
-        if walk.task.kind == TRANSLATION:
+        if walk.task.objective.generates:
             assert walk.head == () and walk.outcome.result["head_parameters"] == 0
             record_property(EXCUSED, "a translation model comes whole: it has no head")
             return
@@ -205,10 +205,10 @@ class MethodContract:
     @clause("L")
     def test_saved_and_loaded_it_answers_the_same(self, walk: Walk) -> None:
         kept = json.loads(walk.outcome.blobs["predictions"])["test"]
-        if walk.task.kind == TRANSLATION:
+        if walk.task.objective.generates:
             assert walk.texts["packed"] == kept["prediction"]
             assert walk.loss == walk.outcome.result["scores"]["test"]["loss"]
-        elif walk.task.kind == "regression":  # what was kept answers in the label's unit
+        elif walk.task.objective.scales_targets:  # what was kept answers in the label's unit
             numbers = torch.tensor(kept["prediction"]).reshape(walk.again.shape)
             torch.testing.assert_close(walk.packed, numbers, rtol=1e-6, atol=1e-6)
         else:

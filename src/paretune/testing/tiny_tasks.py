@@ -31,11 +31,7 @@ def tiny_task(
             writer = csv.writer(file)
             writer.writerow(_columns(kind))
             writer.writerows(_row(kind, i, rng) for i in range(rows))
-    shape: dict[str, Any] = {"text": "text", "label": "label"}
-    if kind == "pair":
-        shape["text_pair"] = "second"
-    if kind == "multiple_choice":
-        shape["choices"] = ("one", "two")
+    shape: dict[str, Any] = {"text": "text", "label": "label", **_COLUMNS.get(kind, {})}
     return TaskSpec(
         name="tiny",
         kind=kind,
@@ -86,24 +82,49 @@ def silent(progress: dict[str, Any]) -> None:
     """A report that nobody reads."""
 
 
+_COLUMNS: dict[str, dict[str, Any]] = {
+    "pair": {"text_pair": "second"},
+    "multiple_choice": {"choices": ("one", "two")},
+}
+
+
 def _columns(kind: str) -> list[str]:
-    extra = {"pair": ["second"], "multiple_choice": ["one", "two"]}
-    return ["text", *extra.get(kind, []), "label"]
+    extra = _COLUMNS.get(kind, {})
+    return ["text", *filter(None, [extra.get("text_pair")]), *extra.get("choices", ()), "label"]
 
 
 def _row(kind: str, i: int, rng: random.Random) -> list[str]:
-    def words(low: int, high: int) -> list[str]:
-        return [w for w in rng.choices(WORDS, k=rng.randint(low, high)) if w != "water"]
+    return _ROWS.get(kind, _label_row)(i, rng)
 
-    def marked(text: list[str], mark: bool) -> str:
-        return " ".join([*text[:1], "water", *text[1:]] if mark else text)
 
-    if kind == "multiple_choice":
-        right = i % 2
-        sides = [marked(words(2, 8), choice == right) for choice in (0, 1)]
-        return [" ".join(words(2, 10)), *sides, str(right)]
-    if kind == "regression":
-        return [marked(words(2, 18), i % 2 == 1), f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
+def _words(rng: random.Random, low: int, high: int) -> list[str]:
+    return [w for w in rng.choices(WORDS, k=rng.randint(low, high)) if w != "water"]
+
+
+def _marked(text: list[str], mark: bool) -> str:
+    return " ".join([*text[:1], "water", *text[1:]] if mark else text)
+
+
+def _label_row(i: int, rng: random.Random) -> list[str]:
     label = "abc"[i % 3]
-    second = [" ".join(words(1, 10))] if kind == "pair" else []
-    return [marked(words(2, 18), label == "b"), *second, label]
+    return [_marked(_words(rng, 2, 18), label == "b"), label]
+
+
+def _pair_row(i: int, rng: random.Random) -> list[str]:
+    label = "abc"[i % 3]
+    second = " ".join(_words(rng, 1, 10))
+    return [_marked(_words(rng, 2, 18), label == "b"), second, label]
+
+
+def _choice_row(i: int, rng: random.Random) -> list[str]:
+    right = i % 2
+    choices = [_marked(_words(rng, 2, 8), choice == right) for choice in (0, 1)]
+    return [" ".join(_words(rng, 2, 10)), *choices, str(right)]
+
+
+def _number_row(i: int, rng: random.Random) -> list[str]:
+    text = _marked(_words(rng, 2, 18), i % 2 == 1)
+    return [text, f"{0.5 + i % 2 + rng.random() / 100:.4f}"]
+
+
+_ROWS = {"pair": _pair_row, "multiple_choice": _choice_row, "regression": _number_row}
