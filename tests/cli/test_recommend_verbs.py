@@ -85,7 +85,10 @@ def test_compare_says_the_difference_and_what_would_decide_it(made: Any, capsys:
     assert said in out
     assert "Would decide between them: about" in out and "McNemar" not in out
     single = command(capsys, "compare", "s.yaml", "majority", "tfidf")[1]
-    assert "McNemar's exact test of accuracy, these two runs: 20 examples only majority" in single
+    assert (
+        "McNemar's exact test of accuracy, these two runs: only majority is right on 20 examples"
+        in single
+    )
     clear = command(capsys, "compare", "s.yaml", "lora", "tfidf")[1]
     assert "lora is clearly above tfidf (p" in clear and "Would decide" not in clear
 

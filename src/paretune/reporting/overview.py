@@ -79,106 +79,107 @@ class Overview:
 
     @property
     def score_bases(self) -> tuple[str, ...]:
-        """What the scores are, on what: once for all tasks where that is the same."""
-        found: dict[str, list[str]] = {}
+        """Metric and basis of the scores; once for all tasks where they are the same."""
+        tasks_by_basis: dict[str, list[str]] = {}
         for task, metric, basis in zip(self.tasks, self.metrics, self.bases, strict=True):
             if basis:
-                found.setdefault(f"{metric}, {basis}", []).append(task)
-        if len(found) == 1:
-            return tuple(found)
-        return tuple(f"{', '.join(tasks)}: {kind}" for kind, tasks in found.items())
+                tasks_by_basis.setdefault(f"{metric}, {basis}", []).append(task)
+        if len(tasks_by_basis) == 1:
+            return tuple(tasks_by_basis)
+        return tuple(f"{', '.join(tasks)}: {basis}" for basis, tasks in tasks_by_basis.items())
 
 
 def build_overview(report: Report) -> Overview:
-    """The first screen of a report that is built."""
-    lines = tuple(_lines(report.tasks))
-    there = {sign for line in lines for mark in line.scores if mark for sign in mark.signs}
+    """The overview of a report."""
+    rows = tuple(_build_rows(report.tasks))
+    signs = {sign for row in rows for score in row.scores if score for sign in score.signs}
     return Overview(
-        sentence=_sentence(report.tasks),
-        health=tuple(_health(report)),
-        facts=tuple(_facts(report)),
+        sentence=_write_sentence(report.tasks),
+        health=tuple(_check_health(report)),
+        facts=tuple(_list_facts(report)),
         tasks=tuple(task.key for task in report.tasks),
         metrics=tuple(task.metric for task in report.tasks),
         bases=tuple(task.basis for task in report.tasks),
-        rows=lines,
-        signs=tuple((sign, text) for sign, text in SIGNS.items() if sign in there),
+        rows=rows,
+        signs=tuple((sign, text) for sign, text in SIGNS.items() if sign in signs),
     )
 
 
-def _lines(tasks: Sequence[TaskReport]) -> Iterable[OverviewRow]:
-    """Every method and baseline that has ended anywhere, in the study's order."""
-    found: dict[tuple[str, str], dict[str, Row]] = {}
+def _build_rows(tasks: Sequence[TaskReport]) -> Iterable[OverviewRow]:
+    """Every method and baseline with an ended run on any task, in the study's order."""
+    by_configuration: dict[tuple[str, str], dict[str, Row]] = {}
     for task in tasks:
         for row in task.all_rows:
-            found.setdefault((row.cell.model, row.cell.method), {})[task.key] = row
-    # Model by model; those without one last, as each of them stands beside every model.
-    models = list(dict.fromkeys(model for model, _ in found if model != NO_MODEL))
+            by_task = by_configuration.setdefault((row.cell.model, row.cell.method), {})
+            by_task[task.key] = row
+    # Model by model; baselines without a model last, since they belong to every model.
+    models = list(dict.fromkeys(model for model, _ in by_configuration if model != NO_MODEL))
     order = {model: place for place, model in enumerate((*models, NO_MODEL))}
-    for (model, _), rows in sorted(found.items(), key=lambda item: order[item[0][0]]):
+    for (model, _), rows in sorted(by_configuration.items(), key=lambda item: order[item[0][0]]):
         first = next(iter(rows.values()))
-        marks = tuple(_mark(rows[t.key], t) if t.key in rows else None for t in tasks)
-        if not any(marks):
+        scores = tuple(_build_score(rows[t.key], t) if t.key in rows else None for t in tasks)
+        if not any(scores):
             continue
         peaks = [r.cost.memory.value for r in rows.values() if r.cost.memory.value is not None]
         memory = format_bytes(max(peaks)) if peaks else "" if model == NO_MODEL else "–"
-        yield OverviewRow(first.model, first.method, first.cell.baseline, marks, memory)
+        yield OverviewRow(first.model, first.method, first.cell.baseline, scores, memory)
 
 
-def _mark(row: Row, task: TaskReport) -> OverviewScore | None:
+def _build_score(row: Row, task: TaskReport) -> OverviewScore | None:
     if not (row.cell.final or row.cell.all_trials_failed):
         return None
-    found = row.interval
-    sign = ""
+    signs = ""
     if row.verdict is not None and not row.cell.baseline:
-        missing = row.verdict.standing == "above" and not row.verdict.above_all
-        sign = "≈" if missing else _STANDING[row.verdict.standing]
+        incomplete = row.verdict.standing == "above" and not row.verdict.above_all
+        signs = "≈" if incomplete else _STANDING[row.verdict.standing]
     if task.advice and task.advice.take == row.title:
-        sign += "*"
-    if row.collapsed and found:
-        sign += "c"
-    return OverviewScore(row, format_interval(found) if found else "no score", sign)
+        signs += "*"
+    if row.collapsed and row.interval:
+        signs += "c"
+    score = format_interval(row.interval) if row.interval else "no score"
+    return OverviewScore(row, score, signs)
 
 
-def _sentence(tasks: Sequence[TaskReport]) -> str:
-    """What the study found, over all its tasks, in one sentence."""
+def _write_sentence(tasks: Sequence[TaskReport]) -> str:
+    """The result of the study, over all its tasks, in one sentence."""
     by_kind: dict[str, list[TaskReport]] = {}
     for task in tasks:
         if task.advice is not None:
-            scored = any(row.interval for row in task.all_rows)
-            by_kind.setdefault(task.advice.kind if scored else "", []).append(task)
-    of = f"of {pluralise(len(tasks), 'task')}"
-    said = []
-    if found := by_kind.get("method"):
-        said.append(
-            f"on {len(found)} {of} a method is clearly above every baseline; take {_taken(found)}"
+            by_kind.setdefault(task.advice.kind if task.has_scores else "", []).append(task)
+    clauses = []
+    if of_kind := by_kind.get("method"):
+        clauses.append(
+            f"on {len(of_kind)} of {pluralise(len(tasks), 'task')} a method is clearly above every "
+            f"baseline; take {_join_recommended(of_kind)}"
         )
-    if found := by_kind.get("guess"):
-        said.append(f"not proven, the best guess is {_taken(found)}")
-    if found := by_kind.get("baseline"):
-        said.append(f"no method scores above the baselines on {_named(found)}")
-    if found := by_kind.get("none"):
-        said.append(f"nothing can be recommended on {_named(found)}")
-    if found := by_kind.get(""):
-        said.append(f"no score yet on {_named(found)}")
-    text = "; ".join(said)
+    if of_kind := by_kind.get("guess"):
+        clauses.append(f"not proven, the best guess is {_join_recommended(of_kind)}")
+    for kind, clause in (
+        ("baseline", "no method scores above the baselines on"),
+        ("none", "nothing can be recommended on"),
+        ("", "no score yet on"),
+    ):
+        if of_kind := by_kind.get(kind):
+            clauses.append(f"{clause} {_join_tasks(of_kind)}")
+    text = "; ".join(clauses)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def _taken(tasks: Sequence[TaskReport]) -> str:
+def _join_recommended(tasks: Sequence[TaskReport]) -> str:
     """``lora on a and b, full on c``."""
-    found: dict[str, list[TaskReport]] = {}
+    by_title: dict[str, list[TaskReport]] = {}
     for task in tasks:
-        found.setdefault(task.advice.take if task.advice else "", []).append(task)
-    return ", ".join(f"{name} on {_named(where)}" for name, where in found.items())
+        by_title.setdefault(task.advice.take if task.advice else "", []).append(task)
+    return ", ".join(f"{title} on {_join_tasks(of_title)}" for title, of_title in by_title.items())
 
 
-def _named(tasks: Sequence[TaskReport]) -> str:
+def _join_tasks(tasks: Sequence[TaskReport]) -> str:
     if len(tasks) > _MOST_NAMED:
         return f"{len(tasks)} tasks"
     return join_names([task.key for task in tasks])
 
 
-def _health(report: Report) -> Iterable[HealthItem]:
+def _check_health(report: Report) -> Iterable[HealthItem]:
     rows = [row for task in report.tasks for row in task.all_rows]
     trained = [r for r in rows if not r.cell.baseline or r.cell.name in WITH_MODEL]
     total = report.ended_runs + report.waiting_runs
@@ -193,14 +194,14 @@ def _health(report: Report) -> Iterable[HealthItem]:
     ):
         count = sum(r.cell.outcomes.get(outcome, 0) for r in trained for outcome in outcomes)
         yield HealthItem(f"seeds {title}", f"{count:,} of {seeds:,}", count > 0)
-    chosen = [r for r in trained if len(r.cell.choice.table) > 1]
-    if chosen:
-        edge = sum(r.cell.edge for r in chosen)
-        yield HealthItem("rates at the edge", f"{edge:,} of {len(chosen):,}", edge > 0)
+    tuned = [r for r in trained if len(r.trials) > 1]
+    if tuned:
+        edge = sum(r.cell.edge for r in tuned)
+        yield HealthItem("rates at the edge", f"{edge:,} of {len(tuned):,}", edge > 0)
     elif any(r.cell.rate for r in trained):
         yield HealthItem("rates at the edge", "unknown, one was tried")
     measured = [record.measured for row in rows for record in row.cell.cost]
-    if doubtful := sum(map(_in_doubt, measured)):
+    if doubtful := sum(map(_is_doubtful, measured)):
         yield HealthItem(
             "step times in doubt (busy machine)", f"{doubtful} of {len(measured)}", True
         )
@@ -208,34 +209,39 @@ def _health(report: Report) -> Iterable[HealthItem]:
         yield HealthItem("data", report.audit_summary, alarm=True)
 
 
-def _in_doubt(measured: Mapping[str, Any]) -> bool:
-    """The study's own steps contradict the measured one, or it did not settle within its time."""
+def _is_doubtful(measured: Mapping[str, Any]) -> bool:
+    """The study's own steps contradict the measured step, or it did not settle in time."""
     steps = measured.get("step_seconds") or {}
     return bool(measured.get("contradicted") or steps.get("timed_out"))
 
 
-def format_health(found: Overview) -> str:
-    """The health in one line: what is in order is said together."""
-    fine = [one for one in found.health if not one.alarm and one.title.startswith("seeds ")]
-    said = [f"{one.title}: {one.text}" for one in found.health if one not in fine]
+def format_health(overview: Overview) -> str:
+    """The health in one line; items without an alarm are merged."""
+    fine = [item for item in overview.health if not item.alarm and item.title.startswith("seeds ")]
+    items = [f"{item.title}: {item.text}" for item in overview.health if item not in fine]
     if fine:
-        names = join_names([one.title.removeprefix("seeds ") for one in fine], "or")
-        said.insert(1, f"seeds {names}: none of {fine[0].text.split()[-1]}")
-    return "; ".join(said)
+        names = join_names([item.title.removeprefix("seeds ") for item in fine], "or")
+        items.insert(1, f"seeds {names}: none of {fine[0].text.split()[-1]}")
+    return "; ".join(items)
 
 
-def _facts(report: Report) -> Iterable[tuple[str, str]]:
+def _list_facts(report: Report) -> Iterable[tuple[str, str]]:
     rows = [row for task in report.tasks for row in task.all_rows]
-    known = count_model_parameters(rows)
+    parameters = count_model_parameters(rows)
     models = {row.cell.model: row.model for row in rows if row.cell.model != NO_MODEL}
-    said = [
-        f"{name} ({format_parameters(known[key].value)} parameters)" if key in known else name
+    names = [
+        f"{name} ({format_parameters(parameters[key].value)} parameters)"
+        if key in parameters
+        else name
         for key, name in models.items()
     ]
-    yield "model" if len(said) == 1 else "models", join_names(said)
-    machine = dict(report.environment)
-    named = [machine.get("device_name") or machine.get("processor"), machine.get("device")]
-    if said := [text for text in named if text]:
-        yield "machine", ", ".join(said)
+    yield "model" if len(names) == 1 else "models", join_names(names)
+    environment = dict(report.environment)
+    machine = [
+        environment.get("device_name") or environment.get("processor"),
+        environment.get("device"),
+    ]
+    if known := [text for text in machine if text]:
+        yield "machine", ", ".join(known)
     if report.date:
         yield "date", report.date

@@ -111,7 +111,7 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
     )
     failed_seeds = tuple(
         f"{count_failed_seeds(by_method[name])} of {pluralise(len(by_method[name].final), 'seed')} of {name} diverged "
-        "or did not fit, and counts as the lowest score there is."
+        "or ran out of memory, and count as the lowest possible score."
         for name in (a, b)
         if count_failed_seeds(by_method[name])
     )

@@ -8,7 +8,7 @@ from support import fake_records as fake
 from paretune.analysis.statistics.paired_difference import shared_example_variance
 from paretune.analysis.statistics.sample_size import estimate_sample_size
 from paretune.analysis.statistics.score_interval import bootstrap_score
-from paretune.reporting.text.sample_sizes import describe_needed
+from paretune.reporting.text.sample_sizes import describe_sample_size
 
 
 def made(mean: float, spread: float, seeds: int = 5, n: int = 400, noise: int = 0):
@@ -47,22 +47,22 @@ def test_examples_alone_decide_where_seeds_hardly_differ_and_the_reverse() -> No
     a, b = made(0.80, 0.001), made(0.78, 0.001, noise=50)
     found = estimate_sample_size(a, b)
     assert found.seeds is None and found.examples is not None and found.examples > 400
-    assert "seeds alone would not" in describe_needed(found)
+    assert "seeds alone would not" in describe_sample_size(found)
     wild = estimate_sample_size(made(0.80, 0.08, n=1500), made(0.74, 0.08, n=1500, noise=50))
     assert wild.examples is None and wild.seeds is not None and wild.seeds > 5
-    assert "test examples alone would not" in describe_needed(wild)
+    assert "test examples alone would not" in describe_sample_size(wild)
 
 
 def test_what_cannot_be_known_is_said() -> None:
     one, other = made(0.8, 0.0, seeds=1), made(0.75, 0.02)
     found = estimate_sample_size(one, other)
     assert found.blind and found.seeds is None
-    assert "one seed does not show how much seeds differ" in describe_needed(found)
+    assert "one seed does not show how much seeds differ" in describe_sample_size(found)
     fixed = estimate_sample_size(one, other, deterministic=(True, False))
     assert not fixed.blind and fixed.seeds_now == 5
     same = estimate_sample_size(other, other)
     assert (same.seeds, same.examples, same.both) == (None, None, None)
-    assert "they score the same" in describe_needed(same)
+    assert "they score the same" in describe_sample_size(same)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.01])

@@ -33,7 +33,7 @@ def test_the_page_says_what_was_found(tmp_path: Path) -> None:
     assert "Clearly above every baseline: full and lora." in text
     assert "(60 examples, 3 seeds)" in text
     assert "collapsed 3/3" in text
-    assert "One constant was answered by prompt, with 3 of 3 seeds." in text
+    assert "One constant was predicted by prompt, in 3 of 3 seeds." in text
     assert "not measured: no energy counter can be read on this machine" in text
     assert "one solo measurement" in text.lower()
     assert 'class="line"' in text

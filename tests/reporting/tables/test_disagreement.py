@@ -38,7 +38,7 @@ def test_counts_are_over_the_seeds_that_both_have() -> None:
     assert pair.runs == 2
     # Seed 1: both 2, only full 2. Seed 2: both 1, only full 2, neither 1.
     assert (pair.both, pair.only_a, pair.only_b, pair.neither) == (3, 4, 0, 1)
-    assert pair == found.shown
+    assert pair == found.default_pair
     assert found.basis(pair) == "4 test examples × 2 pairs of runs"
 
 
@@ -51,7 +51,7 @@ def test_usual_answers_decide_what_is_named_and_the_clearest_comes_first() -> No
     assert pair.differing == 2
     assert [found.examples[place][0] for place in pair.named] == ["test-1", "test-0"]
     sides = {side.name: side for side in found.sides}
-    assert [sides["lora"].said[place] for place in pair.named] == [2, 1]
+    assert [sides["lora"].answers[place] for place in pair.named] == [2, 1]
     assert [sides["lora"].right[place] for place in pair.named] == [0, 1]
     assert [sides["full"].right[place] for place in pair.named] == [3, 2]
     assert "differ on 2 of 4 test examples; all are listed" in found.differing(pair)
@@ -79,11 +79,11 @@ def test_what_is_left_out_is_told(monkeypatch) -> None:
     wrong = np.ones(90, dtype=int).tolist()
     found = found_in({"full": [label], "lora": [wrong]}, label)
     (pair,) = found.pairs
-    assert len(pair.named) == beside.SHOWN == 25 and pair.differing == 90
+    assert len(pair.named) == beside.MAX_LISTED == 25 and pair.differing == 90
     assert "the 25 with the clearest difference are listed, 65 are left out" in (
         found.differing(pair)
     )
-    monkeypatch.setattr(beside, "KEPT", 10)
+    monkeypatch.setattr(beside, "MAX_EXAMPLES", 10)
     few = found_in({"full": [label], "lora": [wrong]}, label)
     assert len(few.examples) == 10
     assert "the 10 with the clearest difference are listed, 80 are left out" in (
@@ -105,7 +105,7 @@ def test_the_two_highest_methods_stand_there_first() -> None:
     study = fake.study(**STUDY)
     (task,) = build_report(study, fake.whole(study)).tasks
     found = task.disagreement
-    names = {found.sides[found.shown.a].name, found.sides[found.shown.b].name}
+    names = {found.sides[found.default_pair.a].name, found.sides[found.default_pair.b].name}
     assert names == {"full", "lora"}
     for pair in found.pairs:
         total = pair.both + pair.only_a + pair.only_b + pair.neither

@@ -12,7 +12,11 @@ from support import fake_translations as made
 from paretune.reporting.build import build_report
 from paretune.reporting.html.page import write_page
 from paretune.reporting.json.script_json import dump_script_json
-from paretune.reporting.tables.segment_differences import LONGEST, SHOWN, find_segment_differences
+from paretune.reporting.tables.segment_differences import (
+    MAX_CHARACTERS,
+    MAX_SHOWN,
+    find_segment_differences,
+)
 
 STUDY = made.study()
 RECORDS = made.whole(STUDY)
@@ -42,22 +46,22 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
     assert found is not None
     names = [side.name for side in found.sides]
     assert names == ["full", "lora", "prompt", "untuned", "copy_source"]
-    assert {names[found.shown.a], names[found.shown.b]} == {"full", "lora"}
+    assert {names[found.default_pair.a], names[found.default_pair.b]} == {"full", "lora"}
     full, lora, wanted = texts_of("full"), texts_of("lora"), made.references()
     means = [
         [sum(chrf(given[i], wanted[i]) for given in of.values()) / 3 for i in range(80)]
         for of in (full, lora)
     ]
     far = sorted(range(80), key=lambda i: -abs(means[0][i] - means[1][i]))
-    pair = found.shown
-    assert [one.uid for one in pair.shown] == [f"test-{i}" for i in far[:SHOWN]]
-    for one in pair.shown:
+    pair = found.default_pair
+    assert [one.uid for one in pair.segments] == [f"test-{i}" for i in far[:MAX_SHOWN]]
+    for one in pair.segments:
         i = int(one.uid.removeprefix("test-"))
         assert one.seeds[0] == one.seeds[1]
         assert found.texts[one.reference] == wanted[i]
         for side, given in enumerate((full, lora)):
             text = given[one.seeds[side]][i]
-            assert found.texts[one.said[side]] == text
+            assert found.texts[one.outputs[side]] == text
             assert one.own[side] == pytest.approx(chrf(text, wanted[i]), abs=0.051)
             assert one.means[side] == pytest.approx(means[side][i], abs=0.051)
     above = sum(
@@ -73,21 +77,21 @@ def test_the_largest_differences_of_means_are_shown_with_sacrebleus_own_scores()
 def test_sources_are_what_copy_source_said_and_lacking_where_it_has_not_run() -> None:
     found = found_in(RECORDS)
     (copied,) = texts_of("copy_source").values()
-    one = found.shown.shown[0]
+    one = found.default_pair.segments[0]
     assert found.texts[one.source] == copied[int(one.uid.removeprefix("test-"))]
     without = [r for r in RECORDS if r.run.method.name != "copy_source"]
-    assert all(one.source is None for one in found_in(without).shown.shown)
+    assert all(one.source is None for one in found_in(without).default_pair.segments)
 
 
 def test_room_is_shared_between_pairs_and_never_exceeded() -> None:
     found = found_in(RECORDS, text_bytes=6_000)
     values = found.script_data()
-    rows = [one for pair in values["pairs"] for one in pair["shown"]]
+    rows = [one for pair in values["pairs"] for one in pair["segments"]]
     assert len(dump_script_json(values["texts"])) + len(dump_script_json(rows)) < 6_000
-    shown = [len(pair.shown) for pair in found.pairs]
-    assert max(shown) < SHOWN and max(shown) - min(shown) <= 1
-    assert f"the {len(found.shown.shown)} with the largest difference are shown" in (
-        found.differing(found.shown)
+    shown = [len(pair.segments) for pair in found.pairs]
+    assert max(shown) < MAX_SHOWN and max(shown) - min(shown) <= 1
+    assert f"the {len(found.default_pair.segments)} with the largest difference are shown" in (
+        found.differing(found.default_pair)
     )
 
 
@@ -108,7 +112,7 @@ def test_two_that_say_the_same_differ_nowhere() -> None:
     ]
     found = found_in(records)
     pair = next(p for p in found.pairs if (p.a, p.b) == (0, 1))
-    assert (pair.only_a, pair.only_b, pair.equal, pair.shown) == (0, 0, 240, ())
+    assert (pair.only_a, pair.only_b, pair.equal, pair.segments) == (0, 0, 240, ())
     assert found.differing(pair) == "The means over seeds differ on 0 of 80 test segments."
 
 
@@ -136,7 +140,7 @@ def test_hostile_and_endless_texts_are_text_and_cut(tmp_path: Path) -> None:
     text = write_page(build_report(STUDY, records), tmp_path / "r.html").read_text("utf-8")
     assert "<img src=x" not in text and "\x1b" not in text and "\u202e" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text and "Long texts are cut" in text
-    assert "a" * (LONGEST + 1) not in text
+    assert "a" * (MAX_CHARACTERS + 1) not in text
     (block,) = re.findall(r'class="disagree-data"[^>]*>(.*?)</script>', text, re.S)
     values = json.loads(block)
     assert any(said.endswith("a […]") for said in values["texts"])
@@ -146,7 +150,7 @@ def test_the_page_shows_a_pair_without_javascript(tmp_path: Path) -> None:
     text = write_page(build_report(STUDY, RECORDS), tmp_path / "r.html").read_text("utf-8")
     part = text[text.index('id="segments-1"') : text.index('class="disagree-data"')]
     assert "80 test segments × 3 pairs of runs" in part
-    assert part.count("<li>") == SHOWN and part.count('lang="sl"') == SHOWN
+    assert part.count("<li>") == MAX_SHOWN and part.count('lang="sl"') == MAX_SHOWN
     assert re.search(r"lora, seed \d: \d+\.\d, mean of 3 seeds \d+\.\d</dt>", part)
     assert "a score of one segment has no interval" in part
 

@@ -71,7 +71,7 @@ def test_a_method_below_the_untuned_model_loses_what_that_knows(tmp_path: Path) 
     assert rows["lora"].verdict is not None and rows["lora"].verdict.above_all
     assert {a.baseline for a in rows["lora"].verdict.comparisons} == {"untuned", "copy_source"}
     text = page(study, made.whole(study), tmp_path)
-    assert "losing what it knows: prompt." in text
+    assert "lost what it knew: prompt." in text
     assert "loses what the base model knows" in text
     assert "one seed: interval" not in text  # nothing of the baselines is drawn
 
@@ -83,7 +83,7 @@ def test_a_model_that_says_nothing_has_a_score_and_is_collapsed() -> None:
     assert row.collapsed and row.below_untuned
     assert row.cell.interval is not None
     assert format_interval(row.cell.interval) == "0.0 [0.0, 0.0]"
-    assert "One text was answered by prompt, with 3 of 3 seeds." in " ".join(
+    assert "One text was predicted by prompt, in 3 of 3 seeds." in " ".join(
         told(report, 400).split()
     )
 

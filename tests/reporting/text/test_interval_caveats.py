@@ -19,13 +19,13 @@ def ended(study: Study, seeds: int, n: int) -> list[Record]:
 def test_few_seeds_and_few_examples_are_told() -> None:
     study = fake.study()
     two = said(study, ended(study, 2, 60))
-    assert "Intervals over 2 seeds hold the true score in at least 93 %" in two
-    assert "one kind only" in two and "one run" not in two
+    assert "Intervals over 2 seeds cover the true score in at least 93 %" in two
+    assert "only one kind" in two and "one run" not in two
     one = said(study, ended(study, 1, 60))
-    assert "one run on 60 examples" in one and "one kind only" not in one
+    assert "one run on 60 examples" in one and "only one kind" not in one
 
 
 def test_many_seeds_or_examples_need_no_word() -> None:
     study = fake.study()
-    assert "hold the true score" not in said(study, ended(study, 10, 60))
+    assert "cover the true score" not in said(study, ended(study, 10, 60))
     assert "one run" not in said(study, ended(study, 1, 100))

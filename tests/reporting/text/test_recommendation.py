@@ -10,7 +10,7 @@ from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.build import build_report
 from paretune.reporting.text.cost_amounts import format_cost
 from paretune.reporting.text.recommendation import Advice, write_advice
-from paretune.reporting.text.sample_sizes import describe_needed
+from paretune.reporting.text.sample_sizes import describe_sample_size
 
 
 def of(levels=None, budget: Budget | None = None, **more) -> Advice:
@@ -163,7 +163,7 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     waiting = fake.state(fake.make_run(study, "final", "lora", 9))
     cells = [c for c in group_into_cells(study, records, [waiting]) if c.task == "topics"]
     found = write_advice(recommend(cells))
-    said = "1 of 3 seeds of full diverged or did not fit, and counts as the lowest score there is."
+    said = "1 of 3 seeds of full diverged or ran out of memory, and count as the lowest possible score."
     assert said in found.changes
     assert "1 cell of this task not finished yet." in found.changes
     assert write_advice(recommend([])).reasons == ("On , no method has a score yet.",)
@@ -189,21 +189,25 @@ def test_few_seeds_are_said_to_tell_little() -> None:
 
 def test_numbers_to_run_are_rounded_up_to_two_digits() -> None:
     found = SampleSize(5, 60, None, 1234, None, varies=True, blind=False)
-    assert describe_needed(found).startswith(
+    assert describe_sample_size(found).startswith(
         "about 1,300 test examples (60 now); seeds alone would not"
     )
-    assert "14 seeds" in describe_needed(SampleSize(5, 60, 14, 99, None, varies=True, blind=False))
+    assert "14 seeds" in describe_sample_size(
+        SampleSize(5, 60, 14, 99, None, varies=True, blind=False)
+    )
 
 
 def test_what_nobody_would_run_is_only_said_to_be_more() -> None:
-    found = describe_needed(
+    found = describe_sample_size(
         SampleSize(3, 60, None, None, (452_608, 9_052_160), varies=True, blind=False)
     )
     assert found.startswith(
         "more than 1,000 seeds each (3 now) together with more than 100,000 test examples (60 now)"
     )
     edge = SampleSize(3, 60, 1000, 100_000, None, varies=True, blind=False)
-    assert describe_needed(edge).startswith("about 1,000 seeds each (3 now), or about 100,000 test")
+    assert describe_sample_size(edge).startswith(
+        "about 1,000 seeds each (3 now), or about 100,000 test"
+    )
 
 
 @pytest.mark.parametrize(

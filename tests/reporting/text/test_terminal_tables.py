@@ -42,7 +42,7 @@ def test_collapse_divergence_and_memory_are_flagged() -> None:
     row = line(text, " lora  ", "60 x 1")
     for flag in ("collapsed 1/3", "diverged 1/3", "out of memory 1/3"):
         assert flag in row
-    assert "Memory ran out for lora, with 1 of 3 seeds." in text
+    assert "Memory ran out for lora, in 1 of 3 seeds." in text
 
 
 def test_what_was_not_measured_says_so_and_is_never_zero() -> None:
@@ -114,4 +114,4 @@ def test_several_models_are_named_together() -> None:
     study = fake.study(models=["a", "b"])
     text = " ".join(shown(study, fake.whole(study)).split())
     assert "Clearly above every baseline: full and lora on every model." in text
-    assert "One constant was answered by prompt on every model, with 6 of 6 seeds." in text
+    assert "One constant was predicted by prompt on every model, in 6 of 6 seeds." in text

@@ -1,7 +1,7 @@
-"""What is mirrored: an ended run, or a cell whose final runs have all ended, as flat names.
+"""What is mirrored: an ended run, or a cell whose final runs have all ended, as flat values.
 
-A score of one run comes with the interval over its examples (``test/primary_low``,
-``test/primary_high``, ``test/examples``, ``test/seeds`` = 1); the score of a cell with that over
+A score of one run has the interval over its examples (``test/primary_low``,
+``test/primary_high``, ``test/examples``, ``test/seeds`` = 1); the score of a cell has that over
 seeds and examples. What was not measured is absent, never 0.
 """
 
@@ -23,17 +23,20 @@ from paretune.study import Study, digest
 
 Setting = str | int | float | bool
 
-_APART = ("curve", "scores", "signatures")
-"""Of a result: told as curve, as scores with their interval, and as text."""
+_SEPARATE = ("curve", "scores", "signatures")
+"""Keys of a result that become the curve, scores with their intervals, and texts."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """One run or one cell.
 
-    ``identity``: see :func:`run_identity`, :func:`cell_identity`. ``kind`` is a stage, or
-    ``cell``. ``curve``: step, and values by name. ``numbers``: final values by name (bytes, seconds
-    and scores as in the store). ``texts``: messages, notes and signatures.
+    Attributes:
+        identity: of :func:`run_identity` or :func:`cell_identity`.
+        kind: a stage, or ``cell``.
+        numbers: final values by name (bytes, seconds and scores as in the store).
+        curve: steps, each with values by name.
+        texts: messages, notes and signatures.
     """
 
     identity: str
@@ -52,14 +55,14 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
     run, result = record.run, record.result
     rate = "" if run.learning_rate is None else f" rate {run.learning_rate:g}"
     fold = f" fold {run.fold}" if run.stage == "tune" and run.fold else ""
-    numbers = {f"result/{k}": v for k, v in _flat(_kept(result))}
-    numbers |= dict(_flat(_without(record.measured, "environment"), "measured/"))
-    for part, found in result.get("scores", {}).items():
-        numbers |= dict(_flat({k: v for k, v in found.items() if k != "n"}, f"{part}/"))
-        numbers[f"{part}/examples"] = found["n"]
+    numbers = {f"result/{k}": v for k, v in _flatten(_select_plain(result))}
+    numbers |= dict(_flatten(_without(record.measured, "environment"), "measured/"))
+    for part, scores in result.get("scores", {}).items():
+        numbers |= dict(_flatten({k: v for k, v in scores.items() if k != "n"}, f"{part}/"))
+        numbers[f"{part}/examples"] = scores["n"]
         if part in record.predictions:
             interval = confidence_interval(bootstrap_score([record.predictions[part]], metric))
-            numbers |= _numbers(interval, f"{part}/primary")
+            numbers |= _interval_ends(interval, f"{part}/primary")
             numbers |= {f"{part}/examples": interval.n_examples, f"{part}/seeds": 1}
     return Entry(
         identity=run_identity(record),
@@ -68,19 +71,19 @@ def run_entry(study: Study, record: Record, metric: str) -> Entry:
         kind=run.stage,
         outcome=record.outcome,
         settings={
-            **_named(study, run.cell),
+            **_name_settings(study, run.cell),
             "metric": metric,
-            **dict(_settings(run.canonical_form() | {"learning_rate": run.learning_rate})),
-            **dict(_settings(record.measured.get("environment", {}), "environment/")),
+            **dict(_flatten_settings(run.canonical_form() | {"learning_rate": run.learning_rate})),
+            **dict(_flatten_settings(record.measured.get("environment", {}), "environment/")),
         },
         numbers=_finite(numbers),
-        curve=tuple(_curve(result)),
-        texts=_texts(record),
+        curve=tuple(_list_curve(result)),
+        texts=_collect_texts(record),
     )
 
 
 def run_identity(record: Record) -> str:
-    """The run's id; of an attempt that stopped with an error another, since it may be retried."""
+    """The run's id; a different one after an error, since the run may be retried."""
     return f"{record.run_id}-error" if record.outcome == "error" else record.run_id
 
 
@@ -90,17 +93,17 @@ def cell_identity(cell: Cell) -> str:
 
 
 def cell_entry(study: Study, cell: Cell) -> Entry:
-    """A cell of which all final runs have ended: its score over seeds and examples."""
+    """A cell whose final runs have all ended: its score over seeds and examples."""
     key = (cell.task, cell.model, cell.method)
     numbers: dict[str, float] = {f"outcomes/{k}": v for k, v in cell.outcomes.items()}
-    if (found := cell.interval) is not None:
-        numbers |= {"score/estimate": found.estimate, **_numbers(found, "score/interval")}
-        numbers |= {"score/examples": found.n_examples, "score/seeds": found.n_seeds}
-        if not found.examples_only:
-            numbers["score/share_of_variance_from_seeds"] = found.share_seeds
-        groups = {"score/groups": found.n_clusters, "score/questions": found.n_questions}
+    if (score := cell.interval) is not None:
+        numbers |= {"score/estimate": score.estimate, **_interval_ends(score, "score/interval")}
+        numbers |= {"score/examples": score.n_examples, "score/seeds": score.n_seeds}
+        if not score.examples_only:
+            numbers["score/share_of_variance_from_seeds"] = score.share_seeds
+        groups = {"score/groups": score.n_clusters, "score/questions": score.n_questions}
         numbers |= {name: count for name, count in groups.items() if count}
-    settings: dict[str, Setting] = {**_named(study, key), "metric": cell.metric}
+    settings: dict[str, Setting] = {**_name_settings(study, key), "metric": cell.metric}
     if cell.rate is not None:
         settings |= {"learning_rate": cell.rate, "rate_undecided": cell.undecided}
         settings |= {"rate_at_edge": cell.edge}
@@ -116,55 +119,55 @@ def cell_entry(study: Study, cell: Cell) -> Entry:
     )
 
 
-def _named(study: Study, cell: tuple[str, str, str]) -> dict[str, Setting]:
+def _name_settings(study: Study, cell: tuple[str, str, str]) -> dict[str, Setting]:
     keys: dict[str, Setting] = dict(zip(("task", "model", "method"), cell, strict=True))
     return {"study": study.study, "study_hash": study.study_hash, **keys}
 
 
-def _numbers(found: Interval, name: str) -> dict[str, float]:
-    return {f"{name}_low": found.low, f"{name}_high": found.high}
+def _interval_ends(score: Interval, name: str) -> dict[str, float]:
+    return {f"{name}_low": score.low, f"{name}_high": score.high}
 
 
-def _kept(result: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in result.items() if key not in _APART}
+def _select_plain(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in _SEPARATE}
 
 
 def _without(values: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != key}
 
 
-def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """The numbers in nested values by their path: ``phases/train/peak_bytes``."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}/")
+            yield from _flatten(value, f"{prefix}{key}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield f"{before}{key}", value
+            yield f"{prefix}{key}", value
 
 
-def _settings(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Setting]]:
-    """What was asked for, by its path; lists as text, and what is None or empty left out."""
+def _flatten_settings(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Setting]]:
+    """Settings by their path; lists as text; None and empty values are left out."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _settings(value, f"{before}{key}/")
+            yield from _flatten_settings(value, f"{prefix}{key}/")
         elif isinstance(value, str | int | float):
-            yield f"{before}{key}", value
+            yield f"{prefix}{key}", value
         elif value:
-            yield f"{before}{key}", ", ".join(map(str, value))
+            yield f"{prefix}{key}", ", ".join(map(str, value))
 
 
-def _curve(result: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, float]]]:
+def _list_curve(result: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, float]]]:
     for point in result.get("curve") or ():
-        values = _finite(dict(_flat(_without(point, "step"), "curve/")))
+        values = _finite(dict(_flatten(_without(point, "step"), "curve/")))
         yield int(point["step"]), values
 
 
-def _texts(record: Record) -> dict[str, str]:
-    told = {"message": record.message or "", "notes": "\n".join(record.result.get("notes", ()))}
-    told |= {f"signature/{k}": v for k, v in record.result.get("signatures", {}).items()}
-    absent = record.measured.get("not_measured", {})
-    told["not measured"] = "\n".join(f"{name}: {why}" for name, why in absent.items())
-    return {name: str(text) for name, text in told.items() if text}
+def _collect_texts(record: Record) -> dict[str, str]:
+    texts = {"message": record.message or "", "notes": "\n".join(record.result.get("notes", ()))}
+    texts |= {f"signature/{k}": v for k, v in record.result.get("signatures", {}).items()}
+    reasons = record.measured.get("not_measured", {})
+    texts["not measured"] = "\n".join(f"{name}: {why}" for name, why in reasons.items())
+    return {name: str(text) for name, text in texts.items() if text}
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float]:

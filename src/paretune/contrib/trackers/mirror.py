@@ -1,4 +1,4 @@
-"""``track``: mirror what the store has and an experiment tracker has not. Needs no torch."""
+"""``track``: mirror to an experiment tracker what it does not hold yet. Needs no torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackResult:
-    """``new`` entries were mirrored now, ``there`` were mirrored before; runs and whole cells."""
+    """Runs and cells: ``new`` were mirrored now, ``there`` were mirrored before."""
 
     new: int
     there: int
@@ -30,7 +30,7 @@ class TrackResult:
 def track(
     study: Study | Path | str, *, to: str, into: Path | str, store: Path | str | None = None
 ) -> TrackResult:
-    """Mirror every ended run, and every cell whose final runs have all ended, that is not there.
+    """Mirror every ended run, and every cell whose final runs have all ended, that the tracker lacks.
 
     Args:
         study: a study, its file, or the name of a shipped one.
@@ -42,12 +42,12 @@ def track(
         StudyError: no such study or tracker.
         StoreError: the store is missing or damaged, or never ran this study.
         TrackerError: the tracker's library is not installed.
-        TrackerError: the tracker did not take something; the same call goes on.
+        TrackerError: the tracker refused an entry; the same call continues from there.
     """
     from paretune.contrib.trackers.tracker import open_tracker
 
-    found = load_results(study, store)
-    return _mirror_results(found, open_tracker(to, str(into), found.study.study))
+    results = load_results(study, store)
+    return _mirror_results(results, open_tracker(to, str(into), results.study.study))
 
 
 def follow_study(
@@ -67,23 +67,23 @@ def follow_study(
     from paretune.contrib.trackers.tracker import open_tracker
 
     ended = -1
-    with open_progress(study, store) as look:
-        view = look()
-        tracker = open_tracker(to, str(into), view.study.study)
+    with open_progress(study, store) as load_progress:
+        progress = load_progress()
+        tracker = open_tracker(to, str(into), progress.study.study)
         while True:
-            if view.ended != ended:
-                ended = view.ended
+            if progress.ended != ended:
+                ended = progress.ended
                 yield _mirror_results(load_results(study, store), tracker)
-            if view.finished:
+            if progress.finished:
                 return
             sleep(every)
-            view = look()
+            progress = load_progress()
 
 
-def _mirror_results(found: StudyResults, tracker: Tracker) -> TrackResult:
+def _mirror_results(results: StudyResults, tracker: Tracker) -> TrackResult:
     new = there = 0
     try:
-        for identity, entry in _iter_entries(found):
+        for identity, entry in _iter_entries(results):
             if tracker.has(identity):
                 there += 1
             else:
@@ -94,16 +94,16 @@ def _mirror_results(found: StudyResults, tracker: Tracker) -> TrackResult:
     return TrackResult(new, there)
 
 
-def _iter_entries(found: StudyResults) -> Iterator[tuple[str, Callable[[], Entry]]]:
-    """Each with its identity; it is made, interval and all, only where it is asked for."""
+def _iter_entries(results: StudyResults) -> Iterator[tuple[str, Callable[[], Entry]]]:
+    """Identities, each with a function that builds its entry: intervals only where needed."""
     from paretune.analysis.cells import group_into_cells
     from paretune.contrib.trackers.entry import cell_entry, cell_identity, run_entry, run_identity
 
-    cells = group_into_cells(found.study, found.records, found.states)
+    cells = group_into_cells(results.study, results.records, results.states)
     metrics = {cell.task: cell.metric for cell in cells}
-    for record in found.records:
+    for record in results.records:
         metric = metrics[record.run.task.key]
-        yield run_identity(record), partial(run_entry, found.study, record, metric)
+        yield run_identity(record), partial(run_entry, results.study, record, metric)
     for cell in cells:
         if cell.final and cell.finished:
-            yield cell_identity(cell), partial(cell_entry, found.study, cell)
+            yield cell_identity(cell), partial(cell_entry, results.study, cell)

@@ -15,12 +15,12 @@ from paretune.errors import TrackerError
 
 _IDENTITY = "paretune.identity"
 _BATCH = 100
-"""So many parameters at once are what a server takes; metrics 1,000."""
+"""Maximum number of parameters in one request to a server; of metrics it is 1,000."""
 
 
 def open_in(into: str, study: str) -> MLflow:
     """For the folder or server ``into``."""
-    # Read when it is imported: it would tell its makers how it is used.
+    # Read at import; without it MLflow reports usage to its makers.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
@@ -45,7 +45,7 @@ class MLflow:
 
     def has(self, identity: str) -> bool:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
-        return any(run.info.status == "FINISHED" for run in self._found(identity))
+        return any(run.info.status == "FINISHED" for run in self._find_runs(identity))
 
     def write(self, entry: Entry) -> None:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
@@ -57,8 +57,8 @@ class MLflow:
         settings = [Param(name, str(value)) for name, value in entry.settings.items()]
         points = [(step, values) for step, values in (*entry.curve, (0, entry.numbers))]
         try:
-            for left in self._found(entry.identity):
-                self._client.delete_run(left.info.run_id)
+            for partial in self._find_runs(entry.identity):
+                self._client.delete_run(partial.info.run_id)
             run = self._client.create_run(self._experiment, tags=tags, run_name=entry.name)
             begun, at = run.info.start_time, run.info.run_id
             for start in range(0, len(settings), _BATCH):
@@ -73,19 +73,19 @@ class MLflow:
     def flush(self) -> None:
         """Nothing to wait for: a run is on the server, or in the database, when it is finished."""
 
-    def _found(self, identity: str) -> list[Any]:
+    def _find_runs(self, identity: str) -> list[Any]:
         from mlflow.exceptions import MlflowException
 
         try:
-            asked = f"tags.`{_IDENTITY}` = '{identity}'"
-            return list(self._client.search_runs([self._experiment], asked))
+            query = f"tags.`{_IDENTITY}` = '{identity}'"
+            return list(self._client.search_runs([self._experiment], query))
         except MlflowException as error:
             raise _refused(str(error), self._into) from error
 
 
-def _refused(said: str, into: str) -> TrackerError:
+def _refused(reason: str, into: str) -> TrackerError:
     return TrackerError(
-        f"MLflow did not take it: {said}.",
+        f"MLflow refused it: {reason}.",
         where=into,
-        remedy="The same command goes on from there.",
+        remedy="The same command continues from there.",
     )

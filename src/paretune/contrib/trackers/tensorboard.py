@@ -1,6 +1,6 @@
 """TensorBoard: a folder of event files for each entry, ``task/model/method/kind_identity``.
 
-A folder is written beside and renamed, so what has its name is whole. Needs neither torch nor
+A folder is written under a temporary name and renamed, so one with its final name is complete. Needs neither torch nor
 TensorFlow. ``tensorboard --logdir FOLDER`` shows curves under Time Series and settings under
 HParams.
 """
@@ -29,8 +29,8 @@ class TensorBoard:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        found = folder.glob("*/*/*/*")
-        self._known = {p.name.rpartition("_")[2] for p in found if not p.name.startswith(_PART)}
+        folders = folder.glob("*/*/*/*")
+        self._known = {p.name.rpartition("_")[2] for p in folders if not p.name.startswith(_PART)}
 
     def has(self, identity: str) -> bool:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
@@ -49,7 +49,7 @@ class TensorBoard:
             raise TrackerError(
                 f"TensorBoard's files cannot be written ({error.strerror or error}).",
                 where=str(part.parent),
-                remedy="The same command goes on from there.",
+                remedy="The same command continues from there.",
             ) from error
         self._known.add(entry.identity)
 

@@ -27,17 +27,17 @@ class Tracker(Protocol):
     """Where entries are mirrored to."""
 
     def has(self, identity: str) -> bool:
-        """Whether the entry of this identity is there, and whole."""
+        """Whether the entry of this identity is stored completely."""
 
     def write(self, entry: Entry) -> None:
-        """Write an entry; what is left of an earlier attempt at it goes first.
+        """Write an entry, in place of an incomplete one.
 
         Raises:
-            TrackerError: the tracker did not take it.
+            TrackerError: the tracker refused it.
         """
 
     def flush(self) -> None:
-        """Return when all that was written is where it stays; more may be written after that."""
+        """Return when all written entries are stored; more may be written after that."""
 
 
 def open_tracker(name: str, into: str, study: str) -> Tracker:
@@ -54,8 +54,8 @@ def open_tracker(name: str, into: str, study: str) -> Tracker:
             where="--to",
             remedy=f"There is {', '.join(TRACKERS)}.",
         )
-    found = find_spec(TRACKERS[name])
-    if found is None or found.origin is None:  # a folder of that name here is no package
+    spec = find_spec(TRACKERS[name])
+    if spec is None or spec.origin is None:  # a folder of that name is no package
         raise TrackerError(
             f"the package {TRACKERS[name]} is not installed.",
             where=f"--to {name}",

@@ -48,32 +48,34 @@ class Trackio:
 
     def has(self, identity: str) -> bool:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
-        kept = self._trackio.SQLiteStorage
-        if not kept.get_project_db_path(self._project).exists():
+        storage = self._trackio.SQLiteStorage
+        if not storage.get_project_db_path(self._project).exists():
             return False
-        return bool(kept.get_project_metadata(self._project, f"paretune/{identity}") == "whole")
+        return bool(storage.get_project_metadata(self._project, f"paretune/{identity}") == "whole")
 
     def write(self, entry: Entry) -> None:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
-        kept, name = self._trackio.SQLiteStorage, f"{entry.name} {entry.identity}"
+        storage, name = self._trackio.SQLiteStorage, f"{entry.name} {entry.identity}"
         points: list[tuple[int, dict[str, Any]]] = [(step, dict(v)) for step, v in entry.curve]
         last = (points[-1][0] if points else 0) + 1
         points.append((last, {**entry.numbers, "outcome": entry.outcome, **entry.texts}))
-        # It greets on standard output, which is the user's.
-        with contextlib.redirect_stdout(io.StringIO()) as said:
+        # It prints to standard output, which belongs to the user.
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
             try:
-                there = self._log(entry, name, points)
+                rows = self._log(entry, name, points)
             except (ValueError, OSError, sqlite3.Error) as error:
                 raise self._refused(entry, str(error)) from error
-        if there != len(points):
-            raise self._refused(entry, f"{there} of {len(points)} rows. {said.getvalue().strip()}")
-        kept.set_project_metadata(self._project, f"paretune/{entry.identity}", "whole")
+        if rows != len(points):
+            raise self._refused(
+                entry, f"{rows} of {len(points)} rows. {printed.getvalue().strip()}"
+            )
+        storage.set_project_metadata(self._project, f"paretune/{entry.identity}", "whole")
 
     def _log(self, entry: Entry, name: str, points: list[tuple[int, dict[str, Any]]]) -> int:
-        """How many rows are there afterwards."""
-        kept = self._trackio.SQLiteStorage
-        if kept.get_project_db_path(self._project).exists():
-            kept.delete_run(self._project, name)
+        """The number of rows afterwards."""
+        storage = self._trackio.SQLiteStorage
+        if storage.get_project_db_path(self._project).exists():
+            storage.delete_run(self._project, name)
         run = self._trackio.init(
             project=self._project,
             name=name,
@@ -86,14 +88,14 @@ class Trackio:
         for step, values in points:
             run.log(values, step=step)
         self._trackio.finish()  # not the run's own: it would be ended again at exit
-        return int(kept.get_log_count(self._project, name))
+        return int(storage.get_log_count(self._project, name))
 
-    def _refused(self, entry: Entry, said: str) -> TrackerError:
+    def _refused(self, entry: Entry, reason: str) -> TrackerError:
         return TrackerError(
-            f"trackio did not take {entry.identity} whole ({said}).",
+            f"trackio did not store {entry.identity} completely ({reason}).",
             where=str(self._trackio.TRACKIO_DIR),
-            remedy="The same command goes on from there.",
+            remedy="The same command continues from there.",
         )
 
     def flush(self) -> None:
-        """Nothing to wait for: what it kept is counted as it is written."""
+        """Nothing to wait for: rows are counted as they are written."""

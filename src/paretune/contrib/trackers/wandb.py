@@ -13,15 +13,15 @@ from pathlib import Path
 from paretune.contrib.trackers.entry import Entry
 from paretune.errors import TrackerError
 
-_WHOLE = "paretune-whole"
-"""A file in a run's folder, written when all else is. W&B's own process writes the run, and has not
-done so when ``finish`` returns (half of the runs on a busy machine); it has when it was ended.
+_COMPLETE = "paretune-whole"
+"""A file in a run's folder, written after everything else. W&B's own process writes the run and may
+not be done when ``finish`` returns (half of the runs on a busy machine); it is once it has ended.
 """
 
 
 def open_in(into: str, study: str) -> Wandb:
     """For the folder ``into``; the study is the project."""
-    # Read when it is imported: it would send its own errors to its makers, offline too.
+    # Read at import; without it W&B sends its own errors to its makers, offline too.
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     return Wandb(Path(into), study)
 
@@ -35,15 +35,15 @@ class Wandb:
 
     def has(self, identity: str) -> bool:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
-        return any((found / _WHOLE).exists() for found in self._folders(identity))
+        return any((folder / _COMPLETE).exists() for folder in self._folders(identity))
 
     def write(self, entry: Entry) -> None:
         """See :class:`paretune.contrib.trackers.tracker.Tracker`."""
         import wandb
 
         try:
-            for left in self._folders(entry.identity):
-                shutil.rmtree(left)
+            for partial in self._folders(entry.identity):
+                shutil.rmtree(partial)
             run = wandb.init(
                 project=self._project,
                 id=entry.identity,
@@ -55,7 +55,7 @@ class Wandb:
                 dir=str(self._folder),
                 mode="offline",
                 reinit="create_new",
-                # The entry alone: not the console, the repository, the machine that mirrors it.
+                # Only the entry: not the console, the repository or the machine that mirrors it.
                 settings=wandb.Settings(
                     console="off",
                     silent=True,
@@ -73,9 +73,9 @@ class Wandb:
             self._written.append(Path(run.dir).parent)
         except (wandb.errors.Error, OSError) as error:
             raise TrackerError(
-                f"Weights & Biases did not take {entry.identity} ({error}).",
+                f"Weights & Biases refused {entry.identity} ({error}).",
                 where=str(self._folder),
-                remedy="The same command goes on from there.",
+                remedy="The same command continues from there.",
             ) from error
 
     def flush(self) -> None:
@@ -84,7 +84,7 @@ class Wandb:
 
         wandb.teardown()
         while self._written:
-            (self._written.pop() / _WHOLE).touch()
+            (self._written.pop() / _COMPLETE).touch()
 
     def _folders(self, identity: str) -> list[Path]:
         return list((self._folder / "wandb").glob(f"offline-run-*-{identity}"))

@@ -1,7 +1,7 @@
-"""Where every bar, whisker and label of a figure lies. Drawing is left to a template.
+"""Layout of the bar figures: where every bar, whisker and label lies.
 
-Bars lie on their side: however many methods and models there are, each keeps its own line of
-text, and nothing overlaps. Lengths are in the units of an SVG view box.
+Bars are horizontal: however many methods and models there are, each has its own line of text, and
+nothing overlaps. Lengths are in units of an SVG view box.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def lay_out_bars(
             length = None if bar.length is None else max(0.0, bar.length) * scale
             placed.append(
                 Bar(
-                    label=_short(bar.label, left),
+                    label=_shorten(bar.label, left),
                     name=bar.name,
                     y=y,
                     kind=bar.kind,
@@ -176,7 +176,7 @@ def lay_out_bars(
                     whisker=None if whisker is None else (whisker[0] * scale, whisker[1] * scale),
                     hatched=bar.hatched,
                     value=bar.value,
-                    note=_short(bar.note, WIDTH - left),
+                    note=_shorten(bar.note, WIDTH - left),
                     segments=tuple((kind, part * scale) for kind, part in bar.segments),
                 )
             )
@@ -237,8 +237,8 @@ def narrow_figure(wide: BarFigure) -> BarFigure:
 
 
 def _score_bar(row: Row) -> Bar:
-    found = row.interval
-    if found is None:
+    score = row.interval
+    if score is None:
         return Bar(row.method, row.title, 0, "none", note=", ".join(row.flags) or "no score yet")
     kind = "baseline"
     if row.verdict is not None and not row.cell.baseline:
@@ -247,17 +247,17 @@ def _score_bar(row: Row) -> Bar:
         kind = standing if clear else "unclear"
     symbol = _SYMBOLS.get(kind, "")
     constant = row.cell.outcomes.get("collapsed", 0) if row.cell.name != "majority" else 0
-    marks = [format_estimate(found), symbol]
+    marks = [format_estimate(score), symbol]
     if constant:
         seeds = len(row.cell.final)
         marks.append("const." if constant == seeds else f"const. {constant}/{seeds}")
     return Bar(
         label=row.method,
-        name=f"{row.title}, {format_interval(found)}, {format_basis(found)}",
+        name=f"{row.title}, {format_interval(score)}, {format_basis(score)}",
         y=0,
         kind=kind,
-        length=found.estimate,
-        whisker=(found.low, found.high),
+        length=score.estimate,
+        whisker=(score.low, score.high),
         hatched=row.collapsed or row.cell.name == "majority",
         value=" ".join(mark for mark in marks if mark),
         draws_line=row.cell.name == "untuned",
@@ -265,15 +265,15 @@ def _score_bar(row: Row) -> Bar:
 
 
 def _memory_bar(row: Row) -> Bar:
-    found = row.cost.memory
-    if found.value is None:
-        return Bar(row.method, row.title, 0, "none", note=found.text)
-    whisker = None if found.low is None or found.high is None else (found.low, found.high)
-    value = format_bytes(found.value)
-    name = f"{row.title}, {found.text}"
-    return Bar(row.method, name, 0, "memory", found.value, whisker, value=value)
+    memory = row.cost.memory
+    if memory.value is None:
+        return Bar(row.method, row.title, 0, "none", note=memory.text)
+    whisker = None if memory.low is None or memory.high is None else (memory.low, memory.high)
+    value = format_bytes(memory.value)
+    name = f"{row.title}, {memory.text}"
+    return Bar(row.method, name, 0, "memory", memory.value, whisker, value=value)
 
 
-def _short(text: str, width: float) -> str:
+def _shorten(text: str, width: float) -> str:
     most = round((width - 10) / _CHARACTER)
     return text if len(text) <= most else text[: most - 1] + "…"

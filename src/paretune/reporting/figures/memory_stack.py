@@ -1,4 +1,4 @@
-"""The figure of where the bytes go: one stacked bar for each cell, up to its peak in training."""
+"""Layout of the memory figure: one stacked bar for each cell, up to its peak in training."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SEGMENT_TITLES = {
     "rest": "the rest",
     "working": "activations and the rest",
 }
-"""What a segment of the picture is called; its keys are CSS classes."""
+"""Titles of the segments; the keys are CSS classes."""
 
 
 def build_memory_stack(task: TaskReport, index: int) -> BarFigure | None:
-    """Where the bytes of training go, part by part; None where no cell tells.
+    """Peak memory by part; None where no part of any cell is known.
 
     Args:
         task: a task of the report.
@@ -39,27 +39,29 @@ def build_memory_stack(task: TaskReport, index: int) -> BarFigure | None:
     )
 
 
-def stack_kinds(shown: BarFigure) -> tuple[str, ...]:
-    """The kinds of segments that a figure has, from the axis on: its legend."""
-    seen = {kind for bar in shown.bars for kind, _ in bar.segments}
-    return tuple(kind for kind in SEGMENT_TITLES if kind in seen)
+def stack_kinds(figure: BarFigure) -> tuple[str, ...]:
+    """The kinds of segments in a figure, in the order of the legend."""
+    present = {kind for bar in figure.bars for kind, _ in bar.segments}
+    return tuple(kind for kind in SEGMENT_TITLES if kind in present)
 
 
 def _bar(row: Row) -> Bar | None:
-    parts = row.memory
-    if parts is None or parts.peak is None:
+    memory = row.memory
+    if memory is None or memory.peak is None:
         return None
-    if not parts.stacked_parts:
+    if not memory.stacked_parts:
         return Bar(row.method, row.title, 0, "none", note="parts do not add up to the peak")
-    said = ", ".join(
-        f"{SEGMENT_TITLES[kind]} {format_bytes(size)}" for kind, size in parts.stacked_parts if size
+    parts = ", ".join(
+        f"{SEGMENT_TITLES[kind]} {format_bytes(size)}"
+        for kind, size in memory.stacked_parts
+        if size
     )
     return Bar(
         label=row.method,
-        name=f"{row.title}, {said}",
+        name=f"{row.title}, {parts}",
         y=0,
         kind="memory",
-        length=parts.peak,
-        value=format_bytes(parts.peak),
-        segments=parts.stacked_parts,
+        length=memory.peak,
+        value=format_bytes(memory.peak),
+        segments=memory.stacked_parts,
     )

@@ -201,13 +201,13 @@ def _staircase(marks: Sequence[ParetoMark], right: float) -> str:
     return f"{path}H{right:.1f}"
 
 
-def _spread_labels(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
-    """Heights near ``wanted``, at least one line apart, between ``top`` and ``bottom``."""
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    placed = [0.0] * len(wanted)
+def _spread_labels(targets: Sequence[float], top: float, bottom: float) -> list[float]:
+    """Heights near ``targets``, at least one line apart, between ``top`` and ``bottom``."""
+    order = sorted(range(len(targets)), key=lambda i: targets[i])
+    placed = [0.0] * len(targets)
     last = top - _LINE_HEIGHT
     for i in order:
-        last = placed[i] = max(wanted[i], last + _LINE_HEIGHT)
+        last = placed[i] = max(targets[i], last + _LINE_HEIGHT)
     below = bottom
     for i in reversed(order):
         placed[i] = min(placed[i], below)

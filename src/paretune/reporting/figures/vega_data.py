@@ -1,4 +1,4 @@
-"""The front as the page's script draws it: numbers for places, and every text already written."""
+"""The Pareto figures as the page's script draws them: numbers, and texts that are written already."""
 
 from __future__ import annotations
 
@@ -24,53 +24,53 @@ def pareto_data(pareto: ParetoFigures) -> dict[str, Any]:
     Costs are in ``unit``; ``label`` is the score at whose height a point's name stands, so that
     names do not overlap; ``row`` is the id of the point's row in the table.
     """
-    return {"axes": [_axis(figure) for figure in pareto.figures]}
+    return {"axes": [_axis_data(figure) for figure in pareto.figures]}
 
 
-def _axis(figure: ParetoFigure) -> dict[str, Any]:
-    unit, factor = _unit(figure)
+def _axis_data(figure: ParetoFigure) -> dict[str, Any]:
+    unit, factor = _choose_unit(figure)
     low, high = figure.costs
     return {
         "title": AXIS_TITLES[figure.axis],
         "unit": unit,
         "log": figure.logarithmic,
-        "costs": [_short(max(low, 0.0) / factor), _short(high / factor)],
+        "costs": [_round(max(low, 0.0) / factor), _round(high / factor)],
         "scores": list(figure.scores),
-        "ticks": [[_score(figure, y), text] for y, text in figure.y_ticks],
+        "ticks": [[_score_at(figure, y), text] for y, text in figure.y_ticks],
         "height": figure.bottom - TOP,
-        "points": [_point(figure, mark, factor) for mark in figure.marks],
+        "points": [_point_data(figure, mark, factor) for mark in figure.marks],
     }
 
 
-def _point(figure: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, Any]:
-    found = mark.point.quality
+def _point_data(figure: ParetoFigure, mark: ParetoMark, factor: float) -> dict[str, Any]:
+    score = mark.point.quality
     return {
         "name": mark.point.name,
         "row": mark.row_id,
         "told": mark.name,
-        "said": f"{format_interval(found)} ({format_basis(found)})",
+        "said": f"{format_interval(score)} ({format_basis(score)})",
         "share": f"on front: {mark.share}",
-        "cost": _short(mark.point.cost.value / factor),
-        "score": found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "label": _score(figure, mark.label_y),
+        "cost": _round(mark.point.cost.value / factor),
+        "score": score.estimate,
+        "low": score.low,
+        "high": score.high,
+        "label": _score_at(figure, mark.label_y),
         "front": mark.on_front,
     }
 
 
-def _score(figure: ParetoFigure, y: float) -> float:
-    """The score that stands at a height of the figure."""
+def _score_at(figure: ParetoFigure, y: float) -> float:
+    """The score at a height of the figure."""
     low, high = figure.scores
     return low + (figure.bottom - y) / (figure.bottom - TOP) * (high - low)
 
 
-def _unit(figure: ParetoFigure) -> tuple[str, float]:
+def _choose_unit(figure: ParetoFigure) -> tuple[str, float]:
     largest = max(mark.point.cost.value for mark in figure.marks)
-    fitting = [one for one in _UNITS[figure.axis] if largest >= one[1]]
+    fitting = [unit for unit in _UNITS[figure.axis] if largest >= unit[1]]
     return fitting[-1] if fitting else _UNITS[figure.axis][0]
 
 
-def _short(value: float) -> float:
+def _round(value: float) -> float:
     """Seven digits: more than was measured, and fewer bytes in the page."""
     return float(f"{value:.7g}")

@@ -22,37 +22,37 @@ from paretune.reporting.writing import write_file
 
 _TEMPLATES = files("paretune.reporting.html") / "templates"
 _SNIPPET = "window.vegaEmbed = vegaEmbed;"
-"""What a bundle without more gives the page: the one function that draws."""
+"""What the bundle defines in the page: the function that draws."""
 
 
 @cache
 def load_vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, with its licence: about 0.9 MB.
 
-    Putting it together takes 1.5 s of a processor (other threads go on meanwhile), so it is kept
-    beside fetched data, one file for each version; where that folder cannot be written it is
-    put together again in each process. A kept file that is not whole is made anew.
+    Building it takes about 1.5 s, so it is cached in the folder of downloaded data, one file for
+    each version; where that folder cannot be written, each process builds it again. A damaged
+    file is replaced.
     """
     licence = (_TEMPLATES / "vega-licence.txt").read_text(encoding="utf-8").strip()
-    made_of = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
-    kept = data_home() / "page" / f"vega-{_digest(made_of)[:16]}.js"
-    if (found := _whole(kept)) is not None:
-        return found
+    sources = f"{version('vl-convert-python')}\n{_SNIPPET}\n{licence}"
+    cached = data_home() / "page" / f"vega-{_digest(sources)[:16]}.js"
+    if (text := _read_cached(cached)) is not None:
+        return text
     # Imported here: 80 MB of shared object that a report on a terminal does not need.
     import vl_convert
 
     text = _inert(f"/*!\n{licence}\n*/\n{vl_convert.javascript_bundle(_SNIPPET)}")
-    # A home that is read-only or full costs the next process its second and a half, no more.
+    # Where the folder is read-only or full, the next process builds it again.
     with suppress(StoreError):
-        write_file(kept, f"{_digest(text)}\n{text}", "the page's library")
+        write_file(cached, f"{_digest(text)}\n{text}", "the page's library")
     return text
 
 
-def _whole(kept: Path) -> str | None:
-    """The text of a kept file; None where there is none, or not as it was written."""
-    if not kept.is_file() or not os.access(kept, os.R_OK):
+def _read_cached(path: Path) -> str | None:
+    """The text of a cached file; None where there is none, or where it is damaged."""
+    if not path.is_file() or not os.access(path, os.R_OK):
         return None
-    digest, _, text = kept.read_bytes().decode("utf-8", errors="replace").partition("\n")
+    digest, _, text = path.read_bytes().decode("utf-8", errors="replace").partition("\n")
     return text if digest == _digest(text) else None
 
 
@@ -62,7 +62,7 @@ def _digest(text: str) -> str:
 
 @cache
 def load_script(name: str) -> str:
-    """One of our own scripts: ``front`` or ``disagree``."""
+    """One of our own scripts: ``pareto`` or ``disagreement``."""
     return _inert((_TEMPLATES / f"{name}.js").read_text(encoding="utf-8"))
 
 

@@ -46,34 +46,34 @@ def read_json(path: Path) -> Json:
         StoreError: no such file, no JSON, another format, or parts of a study are missing.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise StoreError(f"cannot be read ({error.strerror}).", where=str(path)) from None
     except (ValueError, RecursionError) as error:
         raise StoreError(f"is no JSON ({error}).", where=str(path)) from None
-    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+    if not isinstance(document, dict) or not isinstance(document.get("format"), int):
         raise StoreError(
             "is not the JSON of a study.",
             where=str(path),
             remedy="paretune report --json --output FILE writes it.",
         )
-    if found["format"] != FORMAT:
+    if document["format"] != FORMAT:
         raise StoreError(
-            f"has format {found['format']}; this paretune reads {FORMAT}.",
+            f"has format {document['format']}; this paretune reads {FORMAT}.",
             where=str(path),
             remedy="Write it again with this version, or read it with the one that wrote it.",
         )
-    there = set(field_paths(found))
-    absent = [name for name in ("study", "tasks", "environment", "failures") if name not in there]
-    if absent:
-        raise StoreError(f"has no {', '.join(absent)}.", where=str(path))
-    return found
+    present = set(field_paths(document))
+    missing = [
+        name for name in ("study", "tasks", "environment", "failures") if name not in present
+    ]
+    if missing:
+        raise StoreError(f"has no {', '.join(missing)}.", where=str(path))
+    return document
 
 
 def field_paths(value: Any, at: str = "") -> Iterator[str]:
-    """The path of every field, as :data:`~paretune.reporting.json.json_fields.FIELDS` names
-    them.
-    """
+    """The path of every field, as in :data:`~paretune.reporting.json.json_fields.FIELDS`."""
     if at:
         yield at
     if at in OPEN:
@@ -179,21 +179,21 @@ def _tried(row: Row) -> Iterator[Json]:
 
 def _others(row: Row, task: TaskReport) -> Iterator[Json]:
     for grid in task.grids:
-        for (shown, _), found in zip(grid.rows, grid.intervals, strict=True):
-            for title, one in zip(grid.titles, found, strict=True):
-                if shown is row and one is not None:
-                    yield {"table": grid.title, "metric": title, **_interval(one)}
+        for (of_row, _), scores in zip(grid.rows, grid.intervals, strict=True):
+            for title, score in zip(grid.titles, scores, strict=True):
+                if of_row is row and score is not None:
+                    yield {"table": grid.title, "metric": title, **_interval(score)}
 
 
-def _interval(found: Interval, name: str = "estimate") -> Json:
+def _interval(score: Interval, name: str = "estimate") -> Json:
     return {
-        name: found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "examples": found.n_examples,
-        "groups": found.n_clusters or None,
-        "questions": found.n_questions or None,
-        "seeds": found.n_seeds,
+        name: score.estimate,
+        "low": score.low,
+        "high": score.high,
+        "examples": score.n_examples,
+        "groups": score.n_clusters or None,
+        "questions": score.n_questions or None,
+        "seeds": score.n_seeds,
     }
 
 
@@ -229,10 +229,10 @@ def _point(point: Mapping[str, Any], examples: int | None) -> Json:
 
 
 def _cost(record: Record) -> Json:
-    given = {**record.measured, "run": record.run_id, "outcome": record.outcome}
-    if given.get("trained_parameters") is None:
-        given["trained_parameters"] = record.result.get("trained_parameters")
-    return {name: given.get(name) for name in _names("tasks[].cells[].costs")}
+    values = {**record.measured, "run": record.run_id, "outcome": record.outcome}
+    if values.get("trained_parameters") is None:
+        values["trained_parameters"] = record.result.get("trained_parameters")
+    return {name: values.get(name) for name in _names("tasks[].cells[].costs")}
 
 
 def _memory(memory: MemoryBreakdown | None) -> Json | None:

@@ -17,7 +17,7 @@ from paretune.terminal.sanitise import sanitise_line
 
 @dataclass(frozen=True)
 class CostValue:
-    """A measured quantity, or the reason why it is absent; ``value`` is never 0 for absence."""
+    """A measured quantity; ``value`` is None where it is absent, and ``text`` says why."""
 
     value: float | None
     text: str
@@ -42,80 +42,82 @@ class Cost:
 
 @dataclass(frozen=True)
 class CostTable:
-    """Costs of several cells: columns that hold a value, and what nobody could measure."""
+    """Costs of several cells: columns with values, and the quantities that no cell has."""
 
     titles: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     absent: tuple[str, ...]
 
 
-_COLUMNS: tuple[tuple[str, str], ...] = (
-    ("memory", "peak in training"),
-    ("evaluation", "peak in evaluation"),
-    ("step", "step, median (quartiles)"),
-    ("latency", "inference per example"),
-    ("trained", "trained parameters"),
-    ("saved", "saved"),
-    ("energy", "energy of a step"),
-)
+_COLUMNS: dict[str, tuple[str, Callable[[Cost], CostValue]]] = {
+    "memory": ("peak in training", lambda cost: cost.memory),
+    "evaluation": ("peak in evaluation", lambda cost: cost.evaluation),
+    "step": ("step, median (quartiles)", lambda cost: cost.step),
+    "latency": ("inference per example", lambda cost: cost.latency),
+    "trained": ("trained parameters", lambda cost: cost.trained),
+    "saved": ("saved", lambda cost: cost.saved),
+    "energy": ("energy of a step", lambda cost: cost.energy),
+}
 
 
 def build_cost_table(costs: Sequence[Cost], only: Collection[str] = ()) -> CostTable:
-    """What is absent in every cell is told once with its reasons, not in every row.
+    """A quantity that is absent in every cell is listed once with its reasons, not in every row.
 
     Args:
         costs: of the rows.
         only: the fields of :class:`Cost` that become columns; all by default.
     """
-    shown: list[tuple[str, list[str]]] = []
+    present: list[tuple[str, list[str]]] = []
     absent = []
-    for name, title in (column for column in _COLUMNS if not only or column[0] in only):
-        found: list[CostValue] = [getattr(cost, name) for cost in costs]
-        texts = [measured.text for measured in found]
-        if all(measured.value is None for measured in found):
+    for name, (title, value_of) in _COLUMNS.items():
+        if only and name not in only:
+            continue
+        values = [value_of(cost) for cost in costs]
+        texts = [value.text for value in values]
+        if all(value.value is None for value in values):
             absent.append(f"{title}: {'; '.join(dict.fromkeys(texts))}")
         else:
-            shown.append((title, texts))
-    if not shown:
+            present.append((title, texts))
+    if not present:
         return CostTable((), ((),) * len(costs), tuple(absent))
-    titles, columns = zip(*shown, strict=True)
+    titles, columns = zip(*present, strict=True)
     return CostTable(tuple(titles), tuple(zip(*columns, strict=True)), tuple(absent))
 
 
 def summarise_cost(cell: Cell) -> Cost:
-    """Everything that is known of a cell's cost."""
-    step = _measured(cell, ("step_seconds", "median"), format_seconds)
+    """The cost of a cell: means over its solo measurements."""
+    step = _summarise(cell, ("step_seconds", "median"), format_seconds)
     if step.value is not None and len(cell.cost) == 1:
         quartiles = cell.cost[0].measured["step_seconds"]
         if quartiles is not None:
             text = format_seconds(step.value, quartiles["q1"], quartiles["q3"])
             step = CostValue(step.value, text)
     return Cost(
-        memory=_measured(cell, ("phases", "train", "peak_bytes"), format_bytes),
+        memory=_summarise(cell, ("phases", "train", "peak_bytes"), format_bytes),
         step=step,
-        trained=_trained(cell),
-        saved=_measured(cell, ("saved_bytes",), format_bytes),
-        evaluation=_measured(cell, ("phases", "evaluation", "peak_bytes"), format_bytes),
-        latency=_measured(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
-        energy=_measured(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
-        conditions=_conditions(cell),
+        trained=_count_trained(cell),
+        saved=_summarise(cell, ("saved_bytes",), format_bytes),
+        evaluation=_summarise(cell, ("phases", "evaluation", "peak_bytes"), format_bytes),
+        latency=_summarise(cell, ("inference", "unmerged_seconds_per_example"), format_seconds),
+        energy=_summarise(cell, ("energy", "joules"), lambda joules: f"{joules:.3g} J"),
+        conditions=_describe_conditions(cell),
         counter=sanitise_line(str(cell.cost[-1].measured.get("peak_counter", "")))
         if cell.cost
         else "",
     )
 
 
-def _measured(cell: Cell, key: tuple[str, ...], write: Callable[[float], str]) -> CostValue:
-    found = [v for v in (_value_at(r.measured, key) for r in cell.cost) if v is not None]
+def _summarise(cell: Cell, key: tuple[str, ...], format_: Callable[[float], str]) -> CostValue:
     if cell.model == NO_MODEL:
         return CostValue(None, "trains no model")
-    if not found:
-        return CostValue(None, f"not measured: {_reason(cell, key)}")
-    mean = float(np.mean(found))
-    if len(found) == 1:
-        return CostValue(mean, write(mean))
-    low, high = min(found), max(found)
-    return CostValue(mean, f"{write(mean)} ({write(low)} to {write(high)})", low, high)
+    values = [v for v in (_value_at(r.measured, key) for r in cell.cost) if v is not None]
+    if not values:
+        return CostValue(None, f"not measured: {_find_reason(cell, key)}")
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return CostValue(mean, format_(mean))
+    low, high = min(values), max(values)
+    return CostValue(mean, f"{format_(mean)} ({format_(low)} to {format_(high)})", low, high)
 
 
 def _value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None:
@@ -126,7 +128,7 @@ def _value_at(measured: Mapping[str, Any], key: tuple[str, ...]) -> float | None
     return None if value is None else float(value)
 
 
-def _reason(cell: Cell, key: tuple[str, ...]) -> str:
+def _find_reason(cell: Cell, key: tuple[str, ...]) -> str:
     if not cell.cost:
         return "no solo measurement yet"
     last: Record = cell.cost[-1]
@@ -135,14 +137,14 @@ def _reason(cell: Cell, key: tuple[str, ...]) -> str:
     if last.outcome == "error":
         return "the measurement stopped with an error"
     reasons: Mapping[str, str] = last.measured.get("not_measured", {})
-    # The most exact reason first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
+    # The most specific reason first: phases.train.peak_bytes, phases.train, phases; peak_bytes.
     for depth in range(len(key), 0, -1):
         if reason := reasons.get(".".join(key[:depth])) or reasons.get(key[depth - 1]):
             return sanitise_line(reason)
     return "the measurement does not have it"
 
 
-def _trained(cell: Cell) -> CostValue:
+def _count_trained(cell: Cell) -> CostValue:
     count = count_trained_parameters(cell)
     if count is not None:
         return CostValue(count, format_parameters(count))
@@ -151,7 +153,7 @@ def _trained(cell: Cell) -> CostValue:
     return CostValue(None, "not known yet")
 
 
-def _conditions(cell: Cell) -> str:
+def _describe_conditions(cell: Cell) -> str:
     if not cell.cost:
         return ""
     measured: Mapping[str, object] = cell.cost[-1].measured
@@ -162,5 +164,5 @@ def _conditions(cell: Cell) -> str:
         "batch_size": "batch {}",
         "length": "{} tokens",
     }
-    said = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
-    return sanitise_line(", ".join(said))
+    parts = [form.format(measured[key]) for key, form in forms.items() if measured.get(key)]
+    return sanitise_line(", ".join(parts))

@@ -1,8 +1,8 @@
-"""Which test examples one method answers rightly and another does not, for every pair of a task.
+"""Test examples that one method answers correctly and another does not, for every pair of a task.
 
-Two methods are set side by side run by run: the same seed, the same examples. What has one run only
-(a baseline of which nothing is drawn) stands beside every run of the other. Of the examples on
-which the methods' usual answers differ, those with the clearest difference are named.
+Two methods are compared run by run: same seed, same examples. The single run of a deterministic
+baseline is compared with every run of the other. Of the examples on which the majority answers over
+seeds differ, those with the clearest difference are listed.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
 from paretune.terminal.sanitise import sanitise_line
 
-SHOWN = 25
-"""Examples that are named for one pair."""
-KEPT = 2000
-"""Examples of one task that the page holds at most, for all its pairs together."""
+MAX_LISTED = 25
+"""Examples that are listed for one pair."""
+MAX_EXAMPLES = 2000
+"""Examples of one task on the page, for all its pairs together."""
 
-Whole = NDArray[np.int64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class AnsweredSide:
-    """One configuration: its usual answer to each kept example, and with how many seeds right."""
+    """One configuration: its majority answer to each listed example, and how many seeds are right."""
 
     name: str
     seeds: int
-    said: tuple[int, ...]
+    answers: tuple[int, ...]
     right: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class PairAgreement:
-    """Two sides (places in :attr:`Disagreement.sides`) over ``runs`` pairs of runs.
+    """Two sides (indices into :attr:`Disagreement.sides`) over ``runs`` pairs of runs.
 
-    The four counts add up to examples x ``runs``; all are 0 where no seed is common. ``differing``
-    examples have different usual answers; ``named`` are places in :attr:`Disagreement.examples`.
+    The four counts add up to examples x ``runs``; all are 0 where the sides share no seed.
+    ``differing`` examples have different majority answers; ``named`` are indices into
+    :attr:`Disagreement.examples`.
     """
 
     a: int
@@ -74,7 +75,7 @@ Sides = TypeVar("Sides", bound=_Pair)
 
 @dataclass(frozen=True)
 class Disagreement:
-    """All pairs of one task; ``shown`` is the one that stands without JavaScript.
+    """All pairs of one task; ``default_pair`` is the one on the page without JavaScript.
 
     ``examples`` are identifiers and labels; ``labels`` the labels' names, empty where the records
     and the study have only their numbers.
@@ -86,14 +87,14 @@ class Disagreement:
     pairs: tuple[PairAgreement, ...]
     examples: tuple[tuple[str, int], ...]
     labels: tuple[str, ...]
-    shown: PairAgreement
+    default_pair: PairAgreement
 
     def label(self, index: int) -> str:
-        """A label as it is shown: its name where it is known."""
+        """The name of a label, or its number where it has none."""
         return self.labels[index] if index < len(self.labels) else str(index)
 
     def basis(self, pair: PairAgreement) -> str:
-        """What a pair's counts stand on."""
+        """What the counts of a pair are over."""
         if not pair.runs:
             return "no seed that both have: nothing can be counted"
         return f"{self.n:,} test {self.unit} × {pluralise(pair.runs, 'pair')} of runs"
@@ -103,9 +104,9 @@ class Disagreement:
         return f"{count:,}" if pair.runs else "–"
 
     def differing(self, pair: PairAgreement) -> str:
-        """On how many examples the usual answers differ, and how many of them are named."""
+        """On how many examples the majority answers differ, and how many are listed."""
         whole = (
-            f"Usual answers (those of most seeds) differ on {pair.differing:,} of {self.n:,} test "
+            f"Majority answers over seeds differ on {pair.differing:,} of {self.n:,} test "
             f"{self.unit}"
         )
         left = pair.differing - len(pair.named)
@@ -119,7 +120,7 @@ class Disagreement:
         )
 
     def script_data(self) -> dict[str, Any]:
-        """For the page's script: all of it as plain values."""
+        """Plain values for the page's script."""
         return {
             "n": self.n,
             "unit": self.unit,
@@ -127,40 +128,49 @@ class Disagreement:
             "examples": self.examples,
             "sides": [vars(side) for side in self.sides],
             "pairs": [vars(pair) for pair in self.pairs],
-            "shown": (self.shown.a, self.shown.b),
+            "default_pair": (self.default_pair.a, self.default_pair.b),
         }
 
 
 def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
-    """Every pair of a task's configurations; None where answers are no labels, or fewer than two.
+    """Compare every pair of a task's configurations.
 
     Args:
         all_rows: of one task.
+
+    Returns:
+        None where answers are no labels, or for fewer than two configurations.
     """
-    rows = _comparable(all_rows)
+    rows = rows_on_common_examples([r for r in all_rows if r.cell.objective.predicts_labels])
     if len(rows) < 2:
         return None
     first = rows[0].cell.answers[0]
     label = np.array(first.label, dtype=np.int64)
-    answers = [_answers(row) for row in rows]
-    usual = np.stack([_usual(found) for found in answers])
-    right = [{seed: given == label for seed, given in found.items()} for found in answers]
-    share = np.stack([np.mean(list(found.values()), axis=0) for found in right])
+    answers = [
+        {
+            seed: np.array(p.prediction, dtype=np.int64)
+            for seed, p in predictions_by_seed(row).items()
+        }
+        for row in rows
+    ]
+    majority = np.stack([_majority_answers(by_seed) for by_seed in answers])
+    right = [{seed: one == label for seed, one in by_seed.items()} for by_seed in answers]
+    share_right = np.stack([np.mean(list(by_seed.values()), axis=0) for by_seed in right])
     ordered = {
-        (a, b): _ordered(usual[a] != usual[b], share[a] - share[b])
+        (a, b): _order_differing(majority[a] != majority[b], share_right[a] - share_right[b])
         for a, b in combinations(range(len(rows)), 2)
     }
-    kept = _kept([places[:SHOWN] for places in ordered.values()])
-    place = {int(example): i for i, example in enumerate(kept)}
+    listed = _select_examples([examples[:MAX_LISTED] for examples in ordered.values()])
+    index = {int(example): i for i, example in enumerate(listed)}
     pairs = tuple(
         PairAgreement(
             a,
             b,
-            *_counts(rows[a], right[a], rows[b], right[b]),
-            differing=len(places),
-            named=tuple(place[int(i)] for i in places[:SHOWN] if int(i) in place),
+            *_count_agreement(match_seeds(rows[a], right[a], rows[b], right[b])),
+            differing=len(examples),
+            named=tuple(index[int(i)] for i in examples[:MAX_LISTED] if int(i) in index),
         )
-        for (a, b), places in ordered.items()
+        for (a, b), examples in ordered.items()
     )
     return Disagreement(
         n=len(label),
@@ -169,107 +179,102 @@ def find_disagreements(all_rows: Sequence[Row]) -> Disagreement | None:
             AnsweredSide(
                 row.title,
                 len(right[i]),
-                tuple(int(said) for said in usual[i][kept]),
-                tuple(int(count) for count in sum(right[i].values())[kept]),
+                tuple(int(answer) for answer in majority[i][listed]),
+                tuple(int(count) for count in sum(right[i].values())[listed]),
             )
             for i, row in enumerate(rows)
         ),
         pairs=pairs,
-        examples=tuple((sanitise_line(first.uid[i]), int(label[i])) for i in kept),
-        labels=_names(rows[0], int(max(label.max(), usual.max()))),
-        shown=choose_shown_pair(rows, pairs),
+        examples=tuple((sanitise_line(first.uid[i]), int(label[i])) for i in listed),
+        labels=_find_label_names(rows[0], int(max(label.max(), majority.max()))),
+        default_pair=choose_default_pair(rows, pairs),
     )
 
 
-def _comparable(rows: Sequence[Row]) -> list[Row]:
-    """Those that answered the same examples with labels."""
-    return rows_on_common_examples([r for r in rows if r.cell.objective.predicts_labels])
-
-
 def rows_on_common_examples(rows: Sequence[Row]) -> list[Row]:
-    """Those that answered the same examples: the largest such group."""
-    there = [row for row in rows if row.cell.answers]
-    kinds = Counter(row.cell.answers[0].uid for row in there)
-    usual = kinds.most_common(1)[0][0] if kinds else ()
-    return [row for row in there if row.cell.answers[0].uid == usual]
+    """The largest group of rows that answered the same examples."""
+    answered = [row for row in rows if row.cell.answers]
+    groups = Counter(row.cell.answers[0].uid for row in answered)
+    largest = groups.most_common(1)[0][0] if groups else ()
+    return [row for row in answered if row.cell.answers[0].uid == largest]
+
+
+def predictions_by_seed(row: Row) -> dict[int, Predictions]:
+    """What each final run predicted on the test part."""
+    return {
+        record.run.seed: record.predictions["test"]
+        for record in row.cell.final
+        if "test" in record.predictions and record.predictions["test"].uid
+    }
 
 
 def match_seeds(
     a: Row, of_a: Mapping[int, Of], b: Row, of_b: Mapping[int, Of]
 ) -> list[tuple[Of, Of]]:
-    """What two configurations have of the same seed; who has one run stands beside every other's.
+    """Pairs of what two configurations have for the same seed.
+
+    A deterministic configuration has one run, which is paired with every run of the other.
 
     Args:
-        a: one.
-        of_a: of each of its seeds.
+        a: one configuration.
+        of_a: values by its seeds.
         b: the other.
-        of_b: of each of its seeds.
+        of_b: values by its seeds.
     """
     if a.cell.deterministic or b.cell.deterministic:
-        return [(mine, theirs) for mine in of_a.values() for theirs in of_b.values()]
-    return [(mine, of_b[seed]) for seed, mine in of_a.items() if seed in of_b]
+        return [(one, other) for one in of_a.values() for other in of_b.values()]
+    return [(one, of_b[seed]) for seed, one in of_a.items() if seed in of_b]
 
 
-def _answers(row: Row) -> dict[int, Whole]:
-    """What each seed answered: (examples,)."""
-    found: dict[int, Predictions] = {
-        record.run.seed: record.predictions["test"]
-        for record in row.cell.final
-        if "test" in record.predictions and record.predictions["test"].uid
-    }
-    return {seed: np.array(given.prediction, dtype=np.int64) for seed, given in found.items()}
+def _majority_answers(answers: Mapping[int, IntArray]) -> IntArray:
+    """The answer of most seeds to each example, the first seed's where tied; (examples,)."""
+    by_seed = np.stack(list(answers.values()))
+    votes = (by_seed[:, None, :] == by_seed[None, :, :]).sum(axis=1)
+    majority: IntArray = np.take_along_axis(by_seed, votes.argmax(axis=0)[None, :], axis=0)[0]
+    return majority
 
 
-def _usual(answers: dict[int, Whole]) -> Whole:
-    """The answer that most seeds gave to each example; of equally many the first seed's."""
-    given = np.stack(list(answers.values()))
-    votes = (given[:, None, :] == given[None, :, :]).sum(axis=1)
-    most: Whole = np.take_along_axis(given, votes.argmax(axis=0)[None, :], axis=0)[0]
-    return most
-
-
-def _ordered(differ: NDArray[np.bool_], margin: NDArray[np.float64]) -> Whole:
-    """Places of the examples that differ, the clearest first, then in the order of the data."""
-    places = np.flatnonzero(differ)
-    order: Whole = places[np.argsort(-np.abs(margin[places]), kind="stable")]
+def _order_differing(differ: NDArray[np.bool_], margin: NDArray[np.float64]) -> IntArray:
+    """Indices of the examples that differ, the largest margin first, then as in the data."""
+    indices = np.flatnonzero(differ)
+    order: IntArray = indices[np.argsort(-np.abs(margin[indices]), kind="stable")]
     return order
 
 
-def _kept(wanted: Sequence[Whole]) -> Whole:
-    """The examples that pairs name, in the order of the data; those of most pairs where many."""
-    counted = Counter(int(i) for places in wanted for i in places)
-    most = sorted(counted, key=lambda i: (-counted[i], i))[:KEPT]
+def _select_examples(of_pairs: Sequence[IntArray]) -> IntArray:
+    """The examples that pairs list, in data order; those of most pairs where there are too many."""
+    counts = Counter(int(i) for examples in of_pairs for i in examples)
+    most = sorted(counts, key=lambda i: (-counts[i], i))[:MAX_EXAMPLES]
     return np.array(sorted(most), dtype=np.int64)
 
 
-def _counts(
-    a: Row, right_a: dict[int, NDArray[np.bool_]], b: Row, right_b: dict[int, NDArray[np.bool_]]
+def _count_agreement(
+    matched: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]],
 ) -> tuple[int, int, int, int, int]:
-    """How many pairs of runs, and in how many of their answers both, one or neither is right."""
-    matched = match_seeds(a, right_a, b, right_b)
-    both = sum(int((mine & theirs).sum()) for mine, theirs in matched)
-    only_a = sum(int((mine & ~theirs).sum()) for mine, theirs in matched)
-    only_b = sum(int((theirs & ~mine).sum()) for mine, theirs in matched)
-    total = sum(len(mine) for mine, _ in matched)
+    """Number of pairs of runs, and of answers in which both, one or neither side is right."""
+    both = sum(int((a & b).sum()) for a, b in matched)
+    only_a = sum(int((a & ~b).sum()) for a, b in matched)
+    only_b = sum(int((b & ~a).sum()) for a, b in matched)
+    total = sum(len(a) for a, _ in matched)
     return len(matched), both, only_a, only_b, total - both - only_a - only_b
 
 
-def choose_shown_pair(rows: Sequence[Row], pairs: Sequence[Sides]) -> Sides:
+def choose_default_pair(rows: Sequence[Row], pairs: Sequence[Sides]) -> Sides:
     """The two highest scores among the methods; baselines only where there are no two methods."""
     order = sorted(
         range(len(rows)),
         key=lambda i: (rows[i].cell.baseline, -(_estimate(rows[i])), i),
     )
-    wanted = set(order[:2])
-    return next(pair for pair in pairs if {pair.a, pair.b} == wanted)
+    best_two = set(order[:2])
+    return next(pair for pair in pairs if {pair.a, pair.b} == best_two)
 
 
 def _estimate(row: Row) -> float:
     return row.interval.estimate if row.interval else 0.0
 
 
-def _names(row: Row, highest: int) -> tuple[str, ...]:
-    """The labels' names, as the study or the built-in task has them; none where they do not fit."""
+def _find_label_names(row: Row, highest: int) -> tuple[str, ...]:
+    """Names of the labels, from the study or the built-in task; none where they do not fit."""
     from paretune import tasks
 
     task = row.cell.final[0].run.task

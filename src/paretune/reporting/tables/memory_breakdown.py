@@ -25,10 +25,10 @@ _Measured = Sequence[tuple[Row, MemoryBreakdown]]
 
 def build_memory_grid(rows: Sequence[Row]) -> Grid | None:
     """A line for each row of which some part was counted; None where there is none."""
-    shown = [(row, row.memory) for row in rows if row.memory and row.memory.counted]
-    if not shown:
+    measured = [(row, row.memory) for row in rows if row.memory and row.memory.counted]
+    if not measured:
         return None
-    most = max(memory.measurements for _, memory in shown)
+    most = max(memory.measurements for _, memory in measured)
     basis = "One solo measurement each, in a fresh process."
     if most > 1:
         basis = f"Means over the solo measurements of a cell, {most} at most."
@@ -36,8 +36,8 @@ def build_memory_grid(rows: Sequence[Row]) -> Grid | None:
         title="Where the bytes go",
         above=f"{basis} The parts add up to the peak.",
         titles=tuple(COLUMNS.values()),
-        rows=tuple((row, _format_parts(memory)) for row, memory in shown),
-        notes=tuple(_write_notes(shown)),
+        rows=tuple((row, _format_parts(memory)) for row, memory in measured),
+        notes=tuple(_write_notes(measured)),
     )
 
 
@@ -51,13 +51,13 @@ def _format_parts(memory: MemoryBreakdown) -> tuple[str, ...]:
     return (*texts, format_part(memory.peak))
 
 
-def _write_notes(shown: _Measured) -> Iterable[str]:
+def _write_notes(measured: _Measured) -> Iterable[str]:
     yield (
         "Weights, gradients and optimiser states are counted tensor by tensor; activations are "
         "what one forward pass saves for its backward pass; the rest is temporary results and "
         "fragmentation."
     )
-    merged = [(row, m) for row, m in shown if m.stacked_parts and m.rest is None]
+    merged = [(row, m) for row, m in measured if m.stacked_parts and m.rest is None]
     counted = [(row, m.counted["activations"]) for row, m in merged if "activations" in m.counted]
     if counted:
         sizes = [f"{format_bytes(size)} for {row.title}" for row, size in counted]
@@ -66,13 +66,13 @@ def _write_notes(shown: _Measured) -> Iterable[str]:
             "room for under the peak, for example where a step takes its batch in several passes; "
             "activations and temporary results cannot be told apart then."
         )
-    if unequal := [row.title for row, m in shown if m.peak is not None and not m.stacked_parts]:
+    if unequal := [row.title for row, m in measured if m.peak is not None and not m.stacked_parts]:
         yield (
             f"The parts of {join_names(unequal)} do not add up to the peak: one was not counted, "
             "or pages that were never touched are counted and not resident."
         )
     reasons: dict[str, list[str]] = {}
-    for row, memory in shown:
+    for row, memory in measured:
         for name, reason in memory.missing.items():
             text = f"{COLUMNS[name]}: {sanitise_line(reason)}"
             reasons.setdefault(text, []).append(row.title)

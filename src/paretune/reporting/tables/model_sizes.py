@@ -61,13 +61,13 @@ def build_model_sizes(rows: Sequence[Row]) -> ModelSizes | None:
         (name, tuple(sorted(of_method, key=lambda r: parameters[r.cell.model].value)))
         for name, of_method in by_method.items()
     )
-    shown = [row for _, of_method in methods for row in of_method]
+    compared = [row for _, of_method in methods for row in of_method]
     unknown = sorted({row.model for row in scored if row.cell.model not in parameters})
     return ModelSizes(
         methods=methods,
         parameters=parameters,
-        comparison=" ".join(_describe_models(shown, parameters, unknown)),
-        table=_build_table(shown, parameters),
+        comparison=" ".join(_describe_models(compared, parameters, unknown)),
+        table=_build_table(compared, parameters),
     )
 
 

@@ -79,9 +79,11 @@ def build_pareto_table(rows: Sequence[Row]) -> ParetoTable | None:
             points[axis] = {point.name: point for point in pareto_front(scores, known, draws)}
     if not points:
         return None
-    shown = [name for name in titled if any(name in on_axis for on_axis in points.values())]
+    configurations = [
+        name for name in titled if any(name in on_axis for on_axis in points.values())
+    ]
     table = []
-    for name in shown:
+    for name in configurations:
         score = next(on_axis[name].quality for on_axis in points.values() if name in on_axis)
         basis = f"{format_units(score)} x {score.n_seeds}"
         costs = tuple(_format_point(axis, on_axis.get(name)) for axis, on_axis in points.items())

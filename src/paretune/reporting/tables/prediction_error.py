@@ -51,46 +51,46 @@ def _build_grid(pairs: Sequence[tuple[Row, Backtest]]) -> Grid:
             "stopping is not foreseen."
         ),
         titles=TITLES,
-        rows=tuple((row, _texts(one)) for row, one in pairs),
-        notes=tuple(_notes([one for _, one in pairs])),
+        rows=tuple((row, _format_texts(one)) for row, one in pairs),
+        notes=tuple(_write_notes([one for _, one in pairs])),
     )
 
 
-def _texts(one: Backtest) -> tuple[str, ...]:
+def _format_texts(one: Backtest) -> tuple[str, ...]:
     return (
-        *_three(one.peaks, format_bytes),
-        *_three(one.seconds, format_seconds),
+        *_format_three(one.peaks, format_bytes),
+        *_format_three(one.seconds, format_seconds),
     )
 
 
-def _three(
-    pairs: Sequence[tuple[float, float]], write: Callable[[float], str]
+def _format_three(
+    pairs: Sequence[tuple[float, float]], format_: Callable[[float], str]
 ) -> tuple[str, str, str]:
     if not pairs:
         return "–", "–", "–"
     predicted, measured = (statistics.median(side) for side in zip(*pairs, strict=True))
-    return write(predicted), write(measured), format_ratios(pairs)
+    return format_(predicted), format_(measured), format_ratios(pairs)
 
 
 def format_ratios(pairs: Sequence[tuple[float, float]]) -> str:
     """``1.03 (0.97 to 1.10, 3 runs)``: median and range of predicted to measured."""
-    found = sorted(predicted / measured for predicted, measured in pairs)
-    middle, runs = f"{statistics.median(found):.2f}", pluralise(len(found), "run")
-    if len(found) == 1:
-        return f"{middle} ({runs})"
-    return f"{middle} ({found[0]:.2f} to {found[-1]:.2f}, {runs})"
+    ratios = sorted(predicted / measured for predicted, measured in pairs)
+    median, runs = f"{statistics.median(ratios):.2f}", pluralise(len(ratios), "run")
+    if len(ratios) == 1:
+        return f"{median} ({runs})"
+    return f"{median} ({ratios[0]:.2f} to {ratios[-1]:.2f}, {runs})"
 
 
-def _notes(found: Sequence[Backtest]) -> Iterable[str]:
-    peaks = [(one.peaks, one.basis_peaks) for one in found if one.peaks]
-    seconds = [(one.seconds, one.basis_seconds) for one in found if one.seconds]
-    for what, told in (("Peak memory", peaks), ("Time to train", seconds)):
-        if told:
-            pairs = [pair for some, _ in told for pair in some]
-            basis = [runs for _, runs in told]
+def _write_notes(backtests: Sequence[Backtest]) -> Iterable[str]:
+    peaks = [(one.peaks, one.basis_peaks) for one in backtests if one.peaks]
+    seconds = [(one.seconds, one.basis_seconds) for one in backtests if one.seconds]
+    for quantity, known in (("Peak memory", peaks), ("Time to train", seconds)):
+        if known:
+            pairs = [pair for some, _ in known for pair in some]
+            basis = [runs for _, runs in known]
             fewest, most = min(basis), max(basis)
             span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
             yield (
-                f"{what}, predicted to measured over all methods: {format_ratios(pairs)}; each predicted "
+                f"{quantity}, predicted to measured over all methods: {format_ratios(pairs)}; each predicted "
                 f"from {span} runs of others."
             )

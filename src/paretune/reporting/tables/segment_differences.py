@@ -1,11 +1,10 @@
-"""The segments that two translations differ most on, for every pair of a task's configurations.
+"""Segments on which two translations differ most, for every pair of a task's configurations.
 
-A segment's score is sacreBLEU's chrF of it alone, 0 to 100, mean over seeds. Two configurations are
-set side by side by these means; counted are pairs of runs, of the same seed, as in
-:mod:`paretune.reporting.tables.disagreement`. What is shown of a segment is what one such pair of
-runs said:
-the one whose difference is nearest to that of the means. The sources are what the baseline
-``copy_source`` answered.
+The score of a segment is sacreBLEU's chrF of it alone, 0 to 100, mean over seeds. Two configurations
+are compared by these means; the counts are over pairs of runs of the same seed, as in
+:mod:`paretune.reporting.tables.disagreement`. The outputs of a shown segment are those of one pair
+of runs: the one whose difference is nearest to that of the means. The sources are the outputs of
+the baseline ``copy_source``.
 """
 
 from __future__ import annotations
@@ -23,23 +22,24 @@ from paretune.metrics.translation import CHRF
 from paretune.reporting.json.script_json import dump_script_json
 from paretune.reporting.rows import Row
 from paretune.reporting.tables.disagreement import (
-    choose_shown_pair,
+    choose_default_pair,
     match_seeds,
+    predictions_by_seed,
     rows_on_common_examples,
 )
 from paretune.reporting.text.formatting import pluralise
 from paretune.store.record import Predictions
 from paretune.terminal.sanitise import sanitise_line
 
-SHOWN = 10
+MAX_SHOWN = 10
 """Segments that are shown of one pair."""
-LONGEST = 400
+MAX_CHARACTERS = 400
 """Characters that are shown of a text."""
 PAGE_BYTES = 1_500_000
-"""Bytes of the page that the texts of all its tasks may take."""
+"""Maximum size of the texts of all tasks on the page."""
 
-_ROW = 60
-"""Bytes of a shown segment beside its texts, about."""
+_SEGMENT_BYTES = 60
+"""Approximate size of a shown segment without its texts."""
 
 Scores = NDArray[np.float64]
 
@@ -54,16 +54,16 @@ class Translator:
 
 @dataclass(frozen=True)
 class ShownSegment:
-    """One segment of a pair. Texts are places in :attr:`SegmentDifferences.texts`; ``source`` may
-    lack one.
+    """One segment of a pair; texts are indices into :attr:`SegmentDifferences.texts`.
 
-    ``seeds`` said them; ``own`` are their chrF, ``means`` those over all of each side's seeds.
+    ``source`` is None where it is not known. ``outputs`` are those of ``seeds``; ``own`` are their
+    chrF, ``means`` the chrF over all seeds of each side.
     """
 
     uid: str
     source: int | None
     reference: int
-    said: tuple[int, int]
+    outputs: tuple[int, int]
     seeds: tuple[int, int]
     own: tuple[float, float]
     means: tuple[float, float]
@@ -71,10 +71,10 @@ class ShownSegment:
 
 @dataclass(frozen=True)
 class SegmentPair:
-    """Two sides (places in :attr:`SegmentDifferences.sides`) over ``runs`` pairs of runs.
+    """Two sides (indices into :attr:`SegmentDifferences.sides`) over ``runs`` pairs of runs.
 
-    The three counts add up to segments x ``runs``; all are 0 where no seed is common. On
-    ``differing`` segments the means over seeds differ.
+    The three counts add up to segments x ``runs``; all are 0 where the sides share no
+    seed. On ``differing`` segments the means over seeds differ.
     """
 
     a: int
@@ -84,15 +84,15 @@ class SegmentPair:
     only_b: int
     equal: int
     differing: int
-    shown: tuple[ShownSegment, ...]
+    segments: tuple[ShownSegment, ...]
 
 
 @dataclass(frozen=True)
 class SegmentDifferences:
-    """All pairs of one task; ``shown`` is the one that stands without JavaScript.
+    """All pairs of one task; ``default_pair`` is the one on the page without JavaScript.
 
-    ``languages`` are codes that HTML knows, of source and target, or empty. ``cut``: some text is
-    longer than what is shown of it.
+    ``languages`` are codes that HTML knows, of source and target, or empty. ``cut``: some text
+    is shortened.
     """
 
     n: int
@@ -101,10 +101,10 @@ class SegmentDifferences:
     texts: tuple[str, ...]
     languages: tuple[str, str]
     cut: bool
-    shown: SegmentPair
+    default_pair: SegmentPair
 
     def basis(self, pair: SegmentPair) -> str:
-        """What a pair's counts stand on."""
+        """What the counts of a pair are over."""
         if not pair.runs:
             return "no seed that both have: nothing can be counted"
         return f"{self.n:,} test segments × {pluralise(pair.runs, 'pair')} of runs"
@@ -118,27 +118,27 @@ class SegmentDifferences:
         whole = f"The means over seeds differ on {pair.differing:,} of {self.n:,} test segments"
         if not pair.differing:
             return f"{whole}."
-        return f"{whole}; the {len(pair.shown)} with the largest difference are shown."
+        return f"{whole}; the {len(pair.segments)} with the largest difference are shown."
 
-    def score(self, shown: ShownSegment, side: int, pair: SegmentPair) -> str:
+    def score(self, segment: ShownSegment, side: int, pair: SegmentPair) -> str:
         """``61.2, mean of 3 seeds 58.0``: of one segment, so without an interval."""
         seeds = self.sides[(pair.a, pair.b)[side]].seeds
-        own = f"{shown.own[side]:.1f}"
-        return own if seeds == 1 else f"{own}, mean of {seeds} seeds {shown.means[side]:.1f}"
+        own = f"{segment.own[side]:.1f}"
+        return own if seeds == 1 else f"{own}, mean of {seeds} seeds {segment.means[side]:.1f}"
 
     def script_data(self) -> dict[str, Any]:
-        """For the page's script: all of it as plain values."""
+        """Plain values for the page's script."""
         return {
             "n": self.n,
             "unit": "segments",
             "sides": [vars(side) for side in self.sides],
             "pairs": [
-                {**vars(pair), "shown": [list(vars(one).values()) for one in pair.shown]}
+                {**vars(pair), "segments": [list(vars(one).values()) for one in pair.segments]}
                 for pair in self.pairs
             ],
             "texts": self.texts,
             "languages": self.languages,
-            "shown": (self.shown.a, self.shown.b),
+            "default_pair": (self.default_pair.a, self.default_pair.b),
         }
 
 
@@ -150,139 +150,154 @@ def find_segment_differences(
     Args:
         all_rows: of one task.
         languages: of source and target.
-        text_bytes: the most that the texts may take on the page.
+        text_bytes: maximum size of the texts on the page.
     """
     rows = rows_on_common_examples(all_rows)
     if len(rows) < 2:
         return None
-    said = [_said(row) for row in rows]
-    scores = [{seed: _chrf(given) for seed, given in found.items()} for found in said]
-    means = np.stack([np.mean(list(found.values()), axis=0) for found in scores])
-    pairs = list(combinations(range(len(rows)), 2))
-    orders = [_largest(means[a] - means[b]) for a, b in pairs]
-    runs = [_runs(rows[a], said[a], rows[b], said[b]) for a, b in pairs]
-    texts = _Texts(text_bytes)
-    chosen: list[list[ShownSegment]] = [[] for _ in pairs]
+    outputs = [predictions_by_seed(row) for row in rows]
+    scores = [{seed: _score_segments(p) for seed, p in by_seed.items()} for by_seed in outputs]
+    means = np.stack([np.mean(list(by_seed.values()), axis=0) for by_seed in scores])
     sources = next((r.cell.answers[0].prediction for r in rows if r.cell.name == "copy_source"), ())
-    # One of each pair before the second of any, so that little room is shared out evenly.
-    for rank in range(SHOWN):
-        for (a, b), order, matched, found in zip(pairs, orders, runs, chosen, strict=True):
-            if rank >= len(order):
-                continue
-            i = int(order[rank])
-            wide = means[a][i] - means[b][i]
-            seeds = min(matched, key=lambda s: abs(scores[a][s[0]][i] - scores[b][s[1]][i] - wide))
-            given = [said[side][seed] for side, seed in zip((a, b), seeds, strict=True)]
-            wanted = (
-                *((str(sources[i]),) if sources else ()),
-                str(given[0].label[i]),
-                *(str(one.prediction[i]) for one in given),
-            )
-            uid = _shown(given[0].uid[i])
-            places = texts.places(wanted, len(dump_script_json(uid)))
-            if places is None:
-                continue
-            *source, reference, mine, theirs = places
-            found.append(
-                ShownSegment(
-                    uid=uid,
-                    source=source[0] if source else None,
-                    reference=reference,
-                    said=(mine, theirs),
-                    seeds=seeds,
-                    own=(_tenth(scores[a][seeds[0]][i]), _tenth(scores[b][seeds[1]][i])),
-                    means=(_tenth(means[a][i]), _tenth(means[b][i])),
-                )
-            )
-    beside = tuple(
-        SegmentPair(a, b, *_counts(rows, scores, a, b), differing=len(order), shown=tuple(found))
-        for (a, b), order, found in zip(pairs, orders, chosen, strict=True)
+    selection = _Selection(outputs, scores, means, tuple(map(str, sources)), _Texts(text_bytes))
+    pairs = list(combinations(range(len(rows)), 2))
+    orders = [_order_differing(means[a] - means[b]) for a, b in pairs]
+    runs = [_match_runs(rows[a], outputs[a], rows[b], outputs[b]) for a, b in pairs]
+    segments: list[list[ShownSegment]] = [[] for _ in pairs]
+    # The first segment of every pair before the second of any, so that few bytes are shared evenly.
+    for rank in range(MAX_SHOWN):
+        for pair, order, matched, of_pair in zip(pairs, orders, runs, segments, strict=True):
+            if rank < len(order):
+                segment = selection.select(pair, int(order[rank]), matched)
+                of_pair += [segment] if segment else []
+    compared = tuple(
+        SegmentPair(
+            a,
+            b,
+            *_count_higher(match_seeds(rows[a], scores[a], rows[b], scores[b])),
+            differing=len(order),
+            segments=tuple(of_pair),
+        )
+        for (a, b), order, of_pair in zip(pairs, orders, segments, strict=True)
     )
     return SegmentDifferences(
         n=means.shape[1],
         sides=tuple(
-            Translator(row.title, len(found)) for row, found in zip(rows, said, strict=True)
+            Translator(row.title, len(by_seed)) for row, by_seed in zip(rows, outputs, strict=True)
         ),
-        pairs=beside,
-        texts=tuple(texts.known),
+        pairs=compared,
+        texts=tuple(selection.texts.indices),
         languages=(_html(languages[0]), _html(languages[1])),
-        cut=texts.cut,
-        shown=choose_shown_pair(rows, beside),
+        cut=selection.texts.cut,
+        default_pair=choose_default_pair(rows, compared),
     )
 
 
 class _Texts:
-    """Each text once, its place by what it says, as long as there is room."""
+    """Distinct texts with their indices, up to a size in bytes."""
 
-    def __init__(self, room: int) -> None:
-        self.known: dict[str, int] = {}
+    def __init__(self, max_bytes: int) -> None:
+        self.indices: dict[str, int] = {}
         self.cut = False
-        self._room = room
+        self._bytes_left = max_bytes
 
-    def places(self, wanted: Sequence[str], beside: int) -> list[int] | None:
-        """The places of all these texts; None, and nothing kept, where one has no room.
+    def add(self, texts: Sequence[str], extra_bytes: int) -> list[int] | None:
+        """The indices of the texts of one segment; None where they do not fit.
 
         Args:
-            wanted: the texts of one segment.
-            beside: bytes of its name.
+            texts: added all or none.
+            extra_bytes: size of the rest of the segment.
         """
-        shown = [_shown(text) for text in wanted]
-        fresh = [text for text in dict.fromkeys(shown) if text not in self.known]
-        taken = _ROW + beside + sum(len(dump_script_json(text)) + 1 for text in fresh)
-        if taken > self._room:
+        shortened = [_shorten(text) for text in texts]
+        new = [text for text in dict.fromkeys(shortened) if text not in self.indices]
+        size = extra_bytes + sum(len(dump_script_json(text)) + 1 for text in new)
+        if size > self._bytes_left:
             return None
-        self._room -= taken
-        for text in fresh:
-            self.known[text] = len(self.known)
-        self.cut = self.cut or any(len(text) > LONGEST for text in wanted)
-        return [self.known[text] for text in shown]
+        self._bytes_left -= size
+        for text in new:
+            self.indices[text] = len(self.indices)
+        self.cut = self.cut or any(len(text) > MAX_CHARACTERS for text in texts)
+        return [self.indices[text] for text in shortened]
 
 
-def _shown(text: str) -> str:
-    """Printable, and not longer than a few lines."""
-    kept = text if len(text) <= LONGEST else f"{text[:LONGEST]} […]"
-    return sanitise_line(kept)
+@dataclass(frozen=True)
+class _Selection:
+    """What shown segments are made of: outputs and scores by configuration and seed."""
+
+    outputs: Sequence[Mapping[int, Predictions]]
+    scores: Sequence[Mapping[int, Scores]]
+    means: Scores
+    sources: tuple[str, ...]
+    texts: _Texts
+
+    def select(
+        self, pair: tuple[int, int], i: int, matched: Sequence[tuple[int, int]]
+    ) -> ShownSegment | None:
+        """Segment ``i`` of a pair, from the pair of runs that is nearest to the mean difference.
+
+        Returns:
+            None where its texts do not fit any more.
+        """
+        a, b = pair
+        difference = self.means[a][i] - self.means[b][i]
+
+        def distance(seeds: tuple[int, int]) -> float:
+            own = self.scores[a][seeds[0]][i] - self.scores[b][seeds[1]][i]
+            return float(abs(own - difference))
+
+        seeds = min(matched, key=distance)
+        outputs = [self.outputs[side][seed] for side, seed in zip(pair, seeds, strict=True)]
+        uid = _shorten(outputs[0].uid[i])
+        source = self.sources[i : i + 1]
+        reference = str(outputs[0].label[i])
+        texts = (*source, reference, *(str(output.prediction[i]) for output in outputs))
+        indices = self.texts.add(texts, _SEGMENT_BYTES + len(dump_script_json(uid)))
+        if indices is None:
+            return None
+        *source_index, reference_index, of_a, of_b = indices
+        return ShownSegment(
+            uid=uid,
+            source=source_index[0] if source_index else None,
+            reference=reference_index,
+            outputs=(of_a, of_b),
+            seeds=seeds,
+            own=(_tenth(self.scores[a][seeds[0]][i]), _tenth(self.scores[b][seeds[1]][i])),
+            means=(_tenth(self.means[a][i]), _tenth(self.means[b][i])),
+        )
 
 
-def _said(row: Row) -> dict[int, Predictions]:
-    """What each seed answered on the test part."""
-    return {
-        record.run.seed: record.predictions["test"]
-        for record in row.cell.final
-        if "test" in record.predictions and record.predictions["test"].uid
-    }
+def _shorten(text: str) -> str:
+    """Printable, and at most :data:`MAX_CHARACTERS` long."""
+    return sanitise_line(text if len(text) <= MAX_CHARACTERS else f"{text[:MAX_CHARACTERS]} […]")
 
 
-def _runs(
+def _match_runs(
     a: Row, of_a: Mapping[int, Predictions], b: Row, of_b: Mapping[int, Predictions]
 ) -> list[tuple[int, int]]:
-    """The seeds of each pair of runs; where none is common, the first of each."""
+    """The seeds of each pair of runs; the first of each where they share none."""
     pairs = match_seeds(a, {seed: seed for seed in of_a}, b, {seed: seed for seed in of_b})
     return pairs or [(min(of_a), min(of_b))]
 
 
-def _chrf(given: Predictions) -> Scores:
+def _score_segments(predictions: Predictions) -> Scores:
     """SacreBLEU's chrF of each segment alone, 0 to 100; (segments,)."""
-    texts, references = (tuple(map(str, of)) for of in (given.prediction, given.label))
+    texts, references = (tuple(map(str, of)) for of in (predictions.prediction, predictions.label))
     return CHRF.from_sums(CHRF.statistics(references, [texts], ())[0])
 
 
-def _largest(difference: Scores) -> NDArray[np.int64]:
-    """Places of the segments that differ, the largest difference first, then as in the data."""
-    places = np.flatnonzero(np.abs(difference) > 1e-9)
-    order: NDArray[np.int64] = places[np.argsort(-np.abs(difference[places]), kind="stable")]
+def _order_differing(difference: Scores) -> NDArray[np.int64]:
+    """Indices of the segments that differ, the largest difference first, then as in the data."""
+    indices = np.flatnonzero(np.abs(difference) > 1e-9)
+    order: NDArray[np.int64] = indices[np.argsort(-np.abs(difference[indices]), kind="stable")]
     return order
 
 
-def _counts(
-    rows: Sequence[Row], scores: Sequence[Mapping[int, Scores]], a: int, b: int
-) -> tuple[int, int, int, int]:
-    """How many pairs of runs, and in how many segments of them a, b or neither is higher."""
-    matched = match_seeds(rows[a], scores[a], rows[b], scores[b])
-    above = sum(int((mine > theirs + 1e-9).sum()) for mine, theirs in matched)
-    below = sum(int((theirs > mine + 1e-9).sum()) for mine, theirs in matched)
-    total = sum(len(mine) for mine, _ in matched)
-    return len(matched), above, below, total - above - below
+def _count_higher(matched: Sequence[tuple[Scores, Scores]]) -> tuple[int, int, int, int]:
+    """Number of pairs of runs, and of their segments in which a, b or neither is higher."""
+    only_a = sum(int((a > b + 1e-9).sum()) for a, b in matched)
+    only_b = sum(int((b > a + 1e-9).sum()) for a, b in matched)
+    total = sum(len(a) for a, _ in matched)
+    return len(matched), only_a, only_b, total - only_a - only_b
 
 
 def _tenth(value: float) -> float:

@@ -81,31 +81,31 @@ _NAMES = ("task", "model", "method")
 
 def _cell(task: TaskReport, row: Row) -> dict[str, Value]:
     model = None if row.cell.model == NO_MODEL else row.model
-    named = {"task": task.key, "model": model, "method": row.method}
-    return {**named, "baseline": row.cell.baseline}
+    names = {"task": task.key, "model": model, "method": row.method}
+    return {**names, "baseline": row.cell.baseline}
 
 
 def _texts(task: TaskReport, row: Row) -> tuple[str, ...]:
     return task.key, row.model, row.method
 
 
-def interval_values(found: Interval | None, name: str = "score") -> dict[str, Value]:
-    """A score's columns: itself, the ends of its interval, and what it stands on."""
-    if found is None:
+def interval_values(score: Interval | None, name: str = "score") -> dict[str, Value]:
+    """The columns of a score: itself, the ends of its interval, and what it is computed on."""
+    if score is None:
         return {}
     return {
-        name: found.estimate,
-        "low": found.low,
-        "high": found.high,
-        "n": found.n_examples,
-        "n_groups": found.n_clusters or None,
-        "n_questions": found.n_questions or None,
-        "seeds": found.n_seeds,
+        name: score.estimate,
+        "low": score.low,
+        "high": score.high,
+        "n": score.n_examples,
+        "n_groups": score.n_clusters or None,
+        "n_questions": score.n_questions or None,
+        "seeds": score.n_seeds,
     }
 
 
-def _n_by_seeds(found: Interval | None) -> str:
-    return f"{format_units(found)} x {found.n_seeds}" if found else ""
+def _n_by_seeds(score: Interval | None) -> str:
+    return f"{format_units(score)} x {score.n_seeds}" if score else ""
 
 
 _BASIS = (
@@ -120,25 +120,32 @@ def _scores(report: Report) -> Table:
             for row in task.all_rows:
                 if not row.cell.final and not row.cell.all_trials_failed:
                     continue
-                found = row.interval
-                marks = [name for name in ("undecided", "edge") if getattr(row.cell, name)]
+                score = row.interval
+                marks = {"undecided": row.cell.undecided, "edge": row.cell.edge}
                 verdict = row.verdict.summary if row.verdict else ""
                 flags = "; ".join(row.flags)
                 values = {
                     **_cell(task, row),
                     "metric": task.metric,
-                    **interval_values(found),
-                    "from_seeds": found.share_seeds if found and found.n_seeds > 1 else None,
+                    **interval_values(score),
+                    "from_seeds": score.share_seeds if score and score.n_seeds > 1 else None,
                     "learning_rate": row.cell.rate,
-                    "rate_marks": ", ".join(marks),
+                    "rate_marks": ", ".join(mark for mark, holds in marks.items() if holds),
                     "verdict": verdict,
                     "flags": flags,
                 }
-                said = format_interval(found) if found else "no score"
-                beside = "; ".join(text for text in (verdict, flags) if text)
+                score_text = format_interval(score) if score else "no score"
+                verdict_text = "; ".join(text for text in (verdict, flags) if text)
                 yield (
                     values,
-                    (*_texts(task, row), task.metric, said, _n_by_seeds(found), row.rate, beside),
+                    (
+                        *_texts(task, row),
+                        task.metric,
+                        score_text,
+                        _n_by_seeds(score),
+                        row.rate,
+                        verdict_text,
+                    ),
                 )
 
     titles = (*_NAMES, "metric", "score [95 %]", "n x seeds", "rate", "beside the baselines")
@@ -157,22 +164,28 @@ def _comparisons(report: Report) -> Table:
         for task in report.tasks:
             for row in task.all_rows:
                 for one in row.verdict.comparisons if row.verdict else ():
-                    found = one.difference
+                    difference = one.difference
                     values = {
                         **_cell(task, row),
                         "against": one.baseline,
                         "metric": task.metric,
-                        **interval_values(found, "difference"),
-                        "p": found.p,
+                        **interval_values(difference, "difference"),
+                        "p": difference.p,
                         "p_holm": one.p_holm,
                         "standing": one.standing,
                     }
-                    said = format_interval(found)
                     p = f"{one.p_holm:.3f}" if one.p_holm >= 0.001 else "under 0.001"
-                    basis = _n_by_seeds(found)
+                    basis = _n_by_seeds(difference)
                     yield (
                         values,
-                        (*_texts(task, row), one.baseline, said, basis, p, one.standing),
+                        (
+                            *_texts(task, row),
+                            one.baseline,
+                            format_interval(difference),
+                            basis,
+                            p,
+                            one.standing,
+                        ),
                     )
 
     titles = (*_NAMES, "against", "difference [95 %]", "n x seeds", "p (Holm)", "standing")
@@ -183,11 +196,11 @@ def _translations(report: Report) -> Table:
     def lines() -> Iterable[TableLine]:
         for task in report.tasks:
             for grid in task.grids:
-                for (row, texts), found in zip(grid.rows, grid.intervals, strict=True):
-                    for title, text, one in zip(grid.titles, texts, found, strict=True):
-                        named = {"table": grid.title, "metric": title}
+                for (row, texts), intervals in zip(grid.rows, grid.intervals, strict=True):
+                    for title, text, one in zip(grid.titles, texts, intervals, strict=True):
+                        names = {"table": grid.title, "metric": title}
                         yield (
-                            {**_cell(task, row), **named, **interval_values(one)},
+                            {**_cell(task, row), **names, **interval_values(one)},
                             (*_texts(task, row), grid.title, title, text, _n_by_seeds(one)),
                         )
 
@@ -196,16 +209,16 @@ def _translations(report: Report) -> Table:
     return _table("translations", titles, lines(), _BASIS, *notes)
 
 
-def _weighed(report: Report) -> list[tuple[TaskReport, Row]]:
+def _measured_rows(report: Report) -> list[tuple[TaskReport, Row]]:
     return [(task, row) for task in report.tasks for row in task.measured_rows]
 
 
 def _costs(report: Report) -> Table:
-    rows = _weighed(report)
-    shown = build_cost_table([row.cost for _, row in rows])
+    rows = _measured_rows(report)
+    costs = build_cost_table([row.cost for _, row in rows])
 
     def lines() -> Iterable[TableLine]:
-        for (task, row), texts in zip(rows, shown.rows, strict=True):
+        for (task, row), texts in zip(rows, costs.rows, strict=True):
             cost, count = row.cost, len(row.cell.cost)
             trained = cost.trained.value
             values: dict[str, Value] = {
@@ -227,16 +240,16 @@ def _costs(report: Report) -> Table:
     counters = dict.fromkeys(row.cost.counter for _, row in rows if row.cost.counter)
     return _table(
         "costs",
-        (*_NAMES, *shown.titles),
+        (*_NAMES, *costs.titles),
         lines(),
         f"One solo measurement each, in a fresh process, unless a range is shown: {conditions}.",
         *(f"Memory: {counter}." for counter in counters),
-        *(f"{text[:1].upper()}{text[1:]}." for text in shown.absent),
+        *(f"{text[:1].upper()}{text[1:]}." for text in costs.absent),
     )
 
 
 def _bytes(report: Report) -> Table:
-    measured = _weighed(report)
+    measured = _measured_rows(report)
     grid = build_memory_grid([row for _, row in measured])
     tasks = iter([task for task, row in measured if row.memory and row.memory.counted])
 

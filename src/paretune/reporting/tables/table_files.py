@@ -110,12 +110,12 @@ def render_csv(table: Table) -> str:
 
 
 def _csv(value: Value) -> str:
-    found = _finite(value)
-    if found is None:
+    finite = _finite(value)
+    if finite is None:
         return ""
-    if isinstance(found, bool):
-        return str(found).lower()
-    return escape.escape_csv(found) if isinstance(found, str) else repr(found)
+    if isinstance(finite, bool):
+        return str(finite).lower()
+    return escape.escape_csv(finite) if isinstance(finite, str) else repr(finite)
 
 
 def render_parquet(table: Table) -> bytes:

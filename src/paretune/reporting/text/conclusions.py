@@ -1,4 +1,4 @@
-"""What may be concluded, in sentences; what may not is said too."""
+"""What may be concluded of a task, in sentences."""
 
 from __future__ import annotations
 
@@ -17,166 +17,168 @@ SELECTED_ON_TEST = "selected on the test part"
 
 
 def write_conclusions(
-    task: str, rows: Sequence[Row], baselines: Sequence[Row], decided: PairwiseComparisons
+    task: str, rows: Sequence[Row], baselines: Sequence[Row], comparisons: PairwiseComparisons
 ) -> Iterable[str]:
-    """Sentences on one task: what is above every baseline, what it costs, what collapsed."""
-    ended = [r for r in rows if r.interval is not None]
-    models = len({r.model for r in rows})
-    if not ended:
-        highest = max((r for r in baselines if r.interval), key=_estimate, default=None)
+    """Sentences on one task: what is above every baseline, what it costs, what collapsed.
+
+    Args:
+        task: its name.
+        rows: of the methods.
+        baselines: their rows.
+        comparisons: of all these cells.
+    """
+    scored = [row for row in rows if row.interval is not None]
+    models = len({row.model for row in rows})
+    if not scored:
+        highest = max((row for row in baselines if row.interval), key=_estimate, default=None)
         if rows or highest is None:
             yield f"On {task}, no method has a score yet."
         else:
-            yield f"On {task}, only baselines were run; the highest is {_scored(highest)}."
+            yield f"On {task}, only baselines were run; the highest is {_describe(highest)}."
     else:
-        best = max(ended, key=_estimate)
-        above = [r for r in ended if r.verdict is not None and r.verdict.above_all]
+        best = max(scored, key=_estimate)
+        above = [row for row in scored if row.verdict is not None and row.verdict.above_all]
         if above:
-            yield from _above(task, above, models, decided)
+            yield from _conclude_above(task, above, models, comparisons)
         else:
-            words_of = f": {best.verdict.summary}" if best.verdict else ""
+            verdict = f": {best.verdict.summary}" if best.verdict else ""
             yield (
                 f"On {task}, nothing is clearly above every baseline. "
-                f"The highest is {_scored(best)}{words_of}."
+                f"The highest is {_describe(best)}{verdict}."
             )
-    yield from _losing(rows, models)
-    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in WITH_MODEL)], models)
+    yield from _conclude_lost(rows, baselines, models)
 
 
 def write_further_conclusions(
-    rows: Sequence[Row], baselines: Sequence[Row], decided: PairwiseComparisons, taken: str
+    rows: Sequence[Row], baselines: Sequence[Row], comparisons: PairwiseComparisons, take: str
 ) -> Iterable[str]:
-    """What :func:`write_conclusions` adds to the advice to take ``taken``, a method's title."""
-    models = len({r.model for r in rows})
-    above = [r for r in rows if r.verdict is not None and r.verdict.above_all]
+    """What :func:`write_conclusions` adds to the advice to take ``take``, a row's title."""
+    models = len({row.model for row in rows})
+    above = [row for row in rows if row.verdict is not None and row.verdict.above_all]
     if len(above) > 1:
-        yield f"Clearly above every baseline: {_together(above, models)}."
-    top = max(above, key=_estimate)
-    others = [r for r in above if r is not top]
-    if below := _below(top, others, decided):
-        yield f"Of these, clearly below the highest: {_together(below, models)}."
-    weighed = [r for r in others if r.cost.memory.value is not None]
-    least = min([*weighed, top], key=lambda r: r.cost.memory.value or math.inf)
-    if weighed and least.title != taken:
+        yield f"Clearly above every baseline: {_group_by_model(above, models)}."
+    best = max(above, key=_estimate)
+    others = [row for row in above if row is not best]
+    if below := _find_below(best, others, comparisons):
+        yield f"Of these, clearly below the highest: {_group_by_model(below, models)}."
+    measured = [row for row in others if row.cost.memory.value is not None]
+    least = min([*measured, best], key=lambda row: row.cost.memory.value or math.inf)
+    if measured and least.title != take:
         yield f"Of these, the least memory in training: {least.title}, {least.cost.memory.text}."
-    yield from _losing(rows, models)
-    yield from _mishaps([*rows, *(r for r in baselines if r.cell.name in WITH_MODEL)], models)
+    yield from _conclude_lost(rows, baselines, models)
 
 
-def _losing(rows: Sequence[Row], models: int) -> Iterable[str]:
-    if losing := [r for r in rows if r.below_untuned]:
-        yield (
-            f"Clearly below the untuned model, and so losing what it knows: "
-            f"{_together(losing, models)}."
-        )
-
-
-def _above(
-    task: str, above: Sequence[Row], models: int, decided: PairwiseComparisons
+def _conclude_above(
+    task: str, above: Sequence[Row], models: int, comparisons: PairwiseComparisons
 ) -> Iterable[str]:
-    top = max(above, key=_estimate)
-    others = [r for r in above if r is not top]
+    best = max(above, key=_estimate)
+    others = [row for row in above if row is not best]
     if not others:
-        yield f"On {task}, only {_scored(top)} is clearly above every baseline."
+        yield f"On {task}, only {_describe(best)} is clearly above every baseline."
         return
     yield (
-        f"On {task}, {_together(above, models)} are clearly above every baseline; "
-        f"the highest is {_scored(top)}."
+        f"On {task}, {_group_by_model(above, models)} are clearly above every baseline; "
+        f"the highest is {_describe(best)}."
     )
-    below = _below(top, others, decided)
+    below = _find_below(best, others, comparisons)
     if not below:
         yield "Between it and the others there is no clear difference."
     elif len(below) < len(others):
-        yield f"Of the others, clearly below it: {_together(below, models)}."
+        yield f"Of the others, clearly below it: {_group_by_model(below, models)}."
     else:
         yield "It is clearly above all others."
-    weighed = [r for r in above if r.cost.memory.value is not None]
-    if len(weighed) > 1:
-        least = min(weighed, key=lambda r: r.cost.memory.value or 0.0)
-        whole = "Of these" if len(weighed) == len(above) else "Of these, as far as measured"
+    measured = [row for row in above if row.cost.memory.value is not None]
+    if len(measured) > 1:
+        least = min(measured, key=lambda row: row.cost.memory.value or 0.0)
+        of = "Of these" if len(measured) == len(above) else "Of these, as far as measured"
+        yield f"{of}, {least.title} took the least memory in training: {least.cost.memory.text}."
+
+
+def _conclude_lost(rows: Sequence[Row], baselines: Sequence[Row], models: int) -> Iterable[str]:
+    """Methods below the untuned model, collapsed and failed seeds."""
+    if below := [row for row in rows if row.below_untuned]:
         yield (
-            f"{whole}, {least.title} took the least memory in training: {least.cost.memory.text}."
+            "Clearly below the untuned model, so training lost what it knew: "
+            f"{_group_by_model(below, models)}."
         )
+    trained = [*rows, *(row for row in baselines if row.cell.name in WITH_MODEL)]
+    # Names are written as they are, so no sentence begins with one.
+    generates = any(row.cell.objective.generates for row in trained)
+    forms = {
+        "collapsed": f"One {'text' if generates else 'constant'} was predicted by",
+        "diverged": "Training diverged for",
+        "out_of_memory": "Memory ran out for",
+        "error": "An unexpected error stopped",
+    }
+    for outcome, form in forms.items():
+        affected = [row for row in trained if row.cell.outcomes.get(outcome, 0)]
+        if affected:
+            count = sum(row.cell.outcomes[outcome] for row in affected)
+            total = pluralise(sum(len(row.cell.final) for row in affected), "seed")
+            yield f"{form} {_group_by_model(affected, models)}, in {count} of {total}."
+    if failed := [row for row in trained if row.cell.all_trials_failed]:
+        yield f"Every learning rate that was tried failed for {_group_by_model(failed, models)}."
 
 
-def _together(rows: Sequence[Row], models: int) -> str:
+def _group_by_model(rows: Sequence[Row], models: int) -> str:
     """``full and lora on sloberta, and loha on xlm-r``; ``... on every model``."""
     methods: dict[str, list[str]] = {}
     for row in rows:
         methods.setdefault(row.model, []).append(row.method)
-    alike: dict[tuple[str, ...], list[str]] = {}
+    models_by_methods: dict[tuple[str, ...], list[str]] = {}
     for model, names in methods.items():
-        alike.setdefault(tuple(names), []).append(model)
-    said = []
-    for shared, where in alike.items():
-        place = f" on {join_names(where)}"
-        if len(where) == models:
+        models_by_methods.setdefault(tuple(names), []).append(model)
+    groups = []
+    for names_of_group, models_of_group in models_by_methods.items():
+        place = f" on {join_names(models_of_group)}"
+        if len(models_of_group) == models:
             place = " on every model" if models > 1 else ""
-        said.append(join_names(shared) + place)
-    return said[0] if len(said) == 1 else ", and ".join([", ".join(said[:-1]), said[-1]])
+        groups.append(join_names(names_of_group) + place)
+    return groups[0] if len(groups) == 1 else ", and ".join([", ".join(groups[:-1]), groups[-1]])
 
 
-def _below(top: Row, others: Sequence[Row], decided: PairwiseComparisons) -> list[Row]:
-    """Those that the highest is clearly above."""
-    below = decided.find_clearly_below(top.cell, [r.cell for r in others])
-    return [r for r in others if r.cell in below]
+def _find_below(best: Row, others: Sequence[Row], comparisons: PairwiseComparisons) -> list[Row]:
+    """Those that ``best`` is clearly above."""
+    below = comparisons.find_clearly_below(best.cell, [row.cell for row in others])
+    return [row for row in others if row.cell in below]
 
 
-def _scored(row: Row) -> str:
-    found = row.interval
-    if found is None:
+def _describe(row: Row) -> str:
+    """``lora, 0.77 [0.67, 0.86] (60 examples, 3 seeds)``."""
+    if row.interval is None:
         return row.title
-    flattered = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
-    return f"{row.title}, {format_interval(found)} ({format_basis(found)}{flattered})"
+    selected = f"; {SELECTED_ON_TEST}" if row.cell.selected_on_test else ""
+    return f"{row.title}, {format_interval(row.interval)} ({format_basis(row.interval)}{selected})"
 
 
 def _estimate(row: Row) -> float:
     return row.interval.estimate if row.interval else -1.0
 
 
-def _mishaps(rows: Sequence[Row], models: int) -> Iterable[str]:
-    # Names are written as they are, so no sentence begins with one.
-    texts = any(row.cell.objective.generates for row in rows)
-    forms = {
-        "collapsed": f"One {'text' if texts else 'constant'} was answered by",
-        "diverged": "Training diverged for",
-        "out_of_memory": "Memory ran out for",
-        "error": "An unexpected error stopped",
-    }
-    for outcome, form in forms.items():
-        hit = [r for r in rows if r.cell.outcomes.get(outcome, 0)]
-        if hit:
-            count = sum(r.cell.outcomes[outcome] for r in hit)
-            total = pluralise(sum(len(r.cell.final) for r in hit), "seed")
-            yield f"{form} {_together(hit, models)}, with {count} of {total}."
-    if hopeless := [r for r in rows if r.cell.all_trials_failed]:
-        yield f"No rate that was tried could train {_together(hopeless, models)}."
-
-
 def describe_protocol(study: Study) -> str:
-    """How the scores came about."""
-    asked = study.protocol
-    if asked.preset == "paper":
+    """How the scores were obtained."""
+    protocol = study.protocol
+    if protocol.preset == "paper":
         return (
             "Protocol of the paper: its own settings and one seed. The checkpoint was selected on "
-            "the test part, so every score here is flattered."
+            "the test part, so every score here is biased upwards."
         )
-    seeds = pluralise(len(asked.seeds), "fresh seed")
-    claim = "" if len(asked.seeds) >= 5 else " A claim needs at least five."
-    if asked.trials == 1:
+    seeds = pluralise(len(protocol.seeds), "fresh seed")
+    claim = "" if len(protocol.seeds) >= 5 else " A claim needs at least five."
+    if protocol.trials == 1:
         return (
             "Fair protocol: every method ran at one learning rate, and no other was tried; scores "
-            f"are of {seeds}, on a test part that no choice has seen.{claim}"
+            f"are of {seeds}, on a test part that no selection has used.{claim}"
         )
     folds = (
-        f"the mean of {asked.folds} folds of train (one part where train has 500 rows or more)"
-        if asked.folds > 1
+        f"the mean of {protocol.folds} folds of train (one part where train has 500 rows or more)"
+        if protocol.folds > 1
         else "one selection part of train"
     )
     return (
-        f"Fair protocol: every method tried {pluralise(asked.trials, 'learning rate')} with a "
-        f"tuning seed on {folds}; scores are of {seeds} at the chosen rate, on a test part that no "
-        f"choice has seen.{claim}"
+        f"Fair protocol: every method tried {pluralise(protocol.trials, 'learning rate')} with a "
+        f"tuning seed on {folds}; scores are of {seeds} at the selected rate, on a test part that "
+        f"no selection has used.{claim}"
     )
 
 
@@ -185,12 +187,12 @@ def describe_unfinished(cell: Cell) -> str:
     name = f"{cell.task} / {cell.method}"
     if cell.model != NO_MODEL:
         name = f"{cell.task} / {cell.model} / {cell.method}"
-    said = []
+    stages = []
     for stage, title in (("tune", "rates on trial"), ("final", "final seeds")):
         ended = len(cell.tuning if stage == "tune" else cell.final)
         running, todo = (cell.pending.get((stage, s), 0) for s in ("running", "todo"))
         total = max(ended + running + todo, cell.expected_runs if stage == "final" else 0)
         if total and (running or todo or ended or stage == "final"):
             more = f", {running} running" if running else ""
-            said.append(f"{title} {ended} of {total}{more}")
-    return sanitise_line(f"{name}: {'; '.join(said)}")
+            stages.append(f"{title} {ended} of {total}{more}")
+    return sanitise_line(f"{name}: {'; '.join(stages)}")

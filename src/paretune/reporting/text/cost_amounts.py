@@ -13,7 +13,7 @@ LEAST_TITLES: dict[Axis, str] = {
     "saved": "the fewest saved bytes",
     "inference": "the fastest inference",
 }
-_SAID: dict[Axis, str] = {
+_UNIT_TITLES: dict[Axis, str] = {
     "memory": "peak memory",
     "time": "to train",
     "step": "a step",
@@ -23,16 +23,16 @@ _SAID: dict[Axis, str] = {
 }
 
 
-def format_cost(axis: Axis, found: CostEstimate) -> str:
-    """``870 MiB peak memory in training``; several measurements and seeds are named."""
-    said = f"{format_amount(axis, found.value)} {_SAID[axis]}"
-    if found.measurements < 2:
-        return said
-    return f"{said} (mean of {found.measurements} measurements)"
+def format_cost(axis: Axis, cost: CostEstimate) -> str:
+    """``870 MiB peak memory``; ``... (mean of 3 measurements)``."""
+    text = f"{format_amount(axis, cost.value)} {_UNIT_TITLES[axis]}"
+    if cost.measurements < 2:
+        return text
+    return f"{text} (mean of {cost.measurements} measurements)"
 
 
 def format_amount(axis: Axis, value: float) -> str:
-    """A cost in the unit that suits it."""
+    """The value of a cost with a suitable unit."""
     if axis in ("memory", "saved"):
         return format_bytes(value)
     if axis == "parameters":

@@ -58,7 +58,7 @@ def escape_markdown(text: str) -> str:
 def escape_csv(text: str) -> str:
     """For a cell of a CSV: what a spreadsheet would run as a formula begins with an apostrophe.
 
-    Quotes and commas are the writer's affair.
+    Quotes and commas are left to the CSV writer.
     """
-    said = sanitise_line(text)
-    return f"'{said}" if said.lstrip().startswith(_FORMULA) else said
+    text = sanitise_line(text)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

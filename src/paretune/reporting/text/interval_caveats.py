@@ -1,4 +1,4 @@
-"""Where the intervals of a report may hold the true score less often than 93 %, in sentences.
+"""Where intervals of a report may cover the true score less often than 93 %, in sentences.
 
 Measured by simulation: ``tests/analysis/statistics/test_interval_coverage.py``, docs/statistics.md.
 """
@@ -11,27 +11,28 @@ from paretune.analysis.cells import Cell
 from paretune.reporting.text.formatting import join_names
 
 SEEDS, EXAMPLES = 10, 100
-"""From so many on, no simulated study held the true score in less than 93 %."""
+"""From these numbers on, coverage was at least 93 % in every simulated study."""
 
 
 def find_interval_caveats(cells: Sequence[Cell]) -> Iterable[str]:
-    """One sentence for each reason that a shown score gives."""
-    shown = [(cell, cell.interval) for cell in cells if cell.interval is not None]
-    few = {i.n_seeds for cell, i in shown if 1 < i.n_seeds < SEEDS}
+    """One sentence for each reason that some score gives."""
+    scored = [(cell, cell.interval) for cell in cells if cell.interval is not None]
+    few = {i.n_seeds for cell, i in scored if 1 < i.n_seeds < SEEDS}
     if few:
         counts = join_names([str(count) for count in sorted(few)], "or")
         yield (
-            f"Intervals over {counts} seeds hold the true score in at least 93 % of simulated "
+            f"Intervals over {counts} seeds cover the true score in at least 93 % of simulated "
             "studies where seeds scatter around their mean. Where a method succeeds with most "
-            "seeds and fails with some, few seeds may show one kind only: then it is less."
+            "seeds and fails with some, few seeds may show only one kind, and coverage is lower."
         )
     small = {
         cell.bootstrap.units
-        for cell, i in shown
+        for cell, i in scored
         if i.examples_only and cell.bootstrap and cell.objective.predicts_labels
     }
     if small and min(small) < EXAMPLES:
         yield (
-            f"Scores of one run on {min(small)} examples: 95 % is the average over true scores. A "
-            "share of so few moves in steps, and some true scores are held in 90 to 93 % only."
+            f"Scores of one run on {min(small)} examples: 95 % is the coverage averaged over true "
+            "scores. A proportion of so few examples takes few values, and for some true scores "
+            "coverage is only 90 to 93 %."
         )

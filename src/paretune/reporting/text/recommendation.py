@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.learning_check import TRIVIAL_BASELINES
 from paretune.analysis.pareto.recommend import Candidate, Recommendation
-from paretune.reporting.text import unlearned
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
-from paretune.reporting.text.cost_amounts import format_cost
+from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
 from paretune.reporting.text.formatting import (
     format_basis,
     format_interval,
@@ -19,17 +18,23 @@ from paretune.reporting.text.formatting import (
     join_names,
     pluralise,
 )
-from paretune.reporting.text.recommendation_changes import ChangeWriter
+from paretune.reporting.text.recommendation_changes import CandidateTitles, write_changes
+from paretune.reporting.text.unlearned import describe_trivial_score, warn_unlearned
 from paretune.terminal.sanitise import sanitise_line
 
 
 @dataclass(frozen=True)
 class Advice:
-    """``take`` names the configuration, empty where there is none; ``command`` exports it.
+    """A recommendation on one task, as texts.
 
-    ``warnings`` come before everything else: what was not learned. ``reasons`` are what to take
-    and why, ``changes`` what would change it, the most telling first; ``headline`` says in one line
-    what to take. ``kind`` as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
+    Attributes:
+        take: title of the recommended configuration; empty where there is none.
+        reasons: what to take and why.
+        changes: what would change it, most important first.
+        command: exports the configuration; empty where it has no weights.
+        warnings: stand before everything else: what was not learned.
+        kind: as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
+        headline: what to take, in one line.
     """
 
     task: str
@@ -42,219 +47,235 @@ class Advice:
     headline: str = ""
 
 
-def write_advice(found: Recommendation, study: str = "STUDY", store: str | None = None) -> Advice:
-    """A recommendation as it is shown.
+def write_advice(
+    recommendation: Recommendation, study: str = "STUDY", store: str | None = None
+) -> Advice:
+    """Put a recommendation into words.
 
     Args:
-        found: on one task.
-        study: how the user calls the study, for the command.
-        store: the folder of its results, where it is not the usual one.
+        recommendation: on one task.
+        study: the study as the user typed it, for the command.
+        store: the folder of its results, where it is not the default.
     """
-    said = _AdviceWriter(found)
-    reasons = {
-        "method": said.method,
-        "guess": said.guess,
-        "baseline": said.baseline,
-        "none": said.nothing,
-    }[found.kind]
+    writer = _AdviceWriter(recommendation)
+    write_reasons = {
+        "method": writer.reasons_for_method,
+        "guess": writer.reasons_for_guess,
+        "baseline": writer.reasons_for_baseline,
+        "none": writer.reasons_for_none,
+    }[recommendation.kind]
+    chosen = recommendation.chosen
     return Advice(
-        task=sanitise_line(found.task),
-        take=said.title(found.chosen) if found.chosen else "",
-        reasons=tuple(reasons()),
-        changes=tuple(said.changes()),
-        command=_command(found.chosen.cell, study, store) if found.chosen else "",
-        warnings=tuple(said.warnings()),
-        kind=found.kind,
-        headline=said.headline(),
+        task=writer.task,
+        take=writer.titles.title(chosen.cell) if chosen else "",
+        reasons=tuple(write_reasons()),
+        changes=tuple(write_changes(recommendation)),
+        command=_write_command(chosen.cell, study, store) if chosen else "",
+        warnings=tuple(writer.warnings()),
+        kind=recommendation.kind,
+        headline=writer.headline(),
     )
 
 
-class _AdviceWriter(ChangeWriter):
+@dataclass(frozen=True)
+class _AdviceWriter:
     """The sentences on one recommendation."""
 
+    recommendation: Recommendation
+
     @property
-    def _task(self) -> str:
-        return sanitise_line(self.found.task)
+    def task(self) -> str:
+        return sanitise_line(self.recommendation.task)
+
+    @property
+    def titles(self) -> CandidateTitles:
+        return CandidateTitles(self.recommendation)
+
+    @property
+    def _chosen(self) -> Candidate:
+        chosen = self.recommendation.chosen
+        assert chosen is not None  # noqa: S101 - every kind but "none" has one
+        return chosen
+
+    @property
+    def _methods(self) -> list[Candidate]:
+        return [c for c in self.recommendation.candidates if not c.cell.baseline]
 
     @property
     def _inside(self) -> str:
-        return " inside the budget" if self.found.budget.limits else ""
+        return " inside the budget" if self.recommendation.budget.limits else ""
+
+    @property
+    def _least(self) -> str:
+        return LEAST_TITLES[self.recommendation.budget.cost_axis]
 
     def headline(self) -> str:
         """``topics: take lora, 0.77 [0.67, 0.86], 870 MiB peak memory``; empty for nothing."""
-        chosen = self.found.chosen
+        chosen, kind = self.recommendation.chosen, self.recommendation.kind
         if chosen is None:
             return ""
-        how = {"guess": "best guess", "baseline": "take the baseline"}.get(self.found.kind, "take")
-        said = [
-            f"{how} {self.title(chosen)}",
+        verb = {"guess": "best guess", "baseline": "take the baseline"}.get(kind, "take")
+        parts = [
+            f"{verb} {self.titles.title(chosen.cell)}",
             format_interval(chosen.interval),
-            *self._costs(chosen),
+            *self._format_costs(chosen),
         ]
-        return f"{self._task}: {', '.join(said)}"
+        return f"{self.task}: {', '.join(parts)}"
 
     def warnings(self) -> Iterable[str]:
-        """What is to be known before any recommendation."""
-        missed = self.found.collapsed_cells
-        if missed is not None:
-            methods = [c for c in self.found.candidates if not c.cell.baseline]
-            of_all = len(missed.cells) >= len(methods)
-            yield unlearned.warn_unlearned(missed, [self.title_of(c) for c in missed.cells], of_all)
+        """What must be known before any recommendation."""
+        collapsed = self.recommendation.collapsed_cells
+        if collapsed is not None:
+            titles = [self.titles.title(cell) for cell in collapsed.cells]
+            yield warn_unlearned(collapsed, titles, len(collapsed.cells) >= len(self._methods))
 
-    def method(self) -> Iterable[str]:
+    def reasons_for_method(self) -> Iterable[str]:
         """A method that is clearly above every baseline."""
-        found, chosen = self.found, _there(self.found.chosen)
-        yield f"On {self._task}, take {self._scored(chosen)}."
-        if found.best_alternative is None:
-            if found.considered == 1:
+        recommendation, title = self.recommendation, self.titles.title(self._chosen.cell)
+        yield f"On {self.task}, take {self._describe(self._chosen)}."
+        if recommendation.best_alternative is None:
+            if recommendation.considered == 1:
                 yield f"It is the only one{self._inside} that is clearly above every baseline."
             else:
                 yield (
-                    f"It scores highest of the {found.considered}{self._inside} clearly above "
-                    f"every baseline; {self._none_cheaper()}."
+                    f"It scores highest of the {recommendation.considered}{self._inside} clearly "
+                    f"above every baseline; {self._explain_none_cheaper()}."
                 )
             return
-        best, gap = found.best_alternative.candidate, found.best_alternative.difference
-        named = f"the highest, {self.title(best)}"
-        minus = f"{self.title(best)} minus {self.title(chosen)}: {format_interval(gap)}"
-        if found.budget.max_loss_points is None:
+        best = self.titles.title(recommendation.best_alternative.candidate.cell)
+        difference = recommendation.best_alternative.difference
+        minus = f"{best} minus {title}: {format_interval(difference)}"
+        max_loss = recommendation.budget.max_loss_points
+        if max_loss is None:
             yield (
-                f"Of those clearly above every baseline{self._inside} it has {self.least}; "
-                f"no clear difference from {named} ({minus})."
+                f"Of those clearly above every baseline{self._inside} it has {self._least}; "
+                f"no clear difference from the highest, {best} ({minus})."
             )
             return
-        most = found.budget.max_loss_points * gap.highest / 100
-        shown = "shows" if gap.high <= most else "does not show"
+        shows = (
+            "shows" if difference.high <= max_loss * difference.highest / 100 else ("does not show")
+        )
         yield (
-            f"It has {self.least}{self._inside} within {_points(found.budget.max_loss_points)} of {named}. "
-            f"The interval {shown} that the loss is so small ({minus})."
+            f"It has {self._least}{self._inside} within {_format_points(max_loss)} of the highest, "
+            f"{best}. The interval {shows} that the loss is so small ({minus})."
         )
 
-    def guess(self) -> Iterable[str]:
+    def reasons_for_guess(self) -> Iterable[str]:
         """A method that scores higher than its baselines, but not clearly so."""
-        found, chosen = self.found, _there(self.found.chosen)
-        yield f"On {self._task}, the best guess is {self._scored(chosen)}."
-        rival = found.hardest_comparison
-        if rival is None:
+        yield f"On {self.task}, the best guess is {self._describe(self._chosen)}."
+        hardest = self.recommendation.hardest_comparison
+        if hardest is None:
             return
-        name, gap = (
-            sanitise_line(found.hardest_baseline),
-            format_interval(rival.difference),
-        )
+        title = self.titles.title(self._chosen.cell)
+        baseline = sanitise_line(self.recommendation.hardest_baseline)
         yield (
-            f"It is not proven: {self.title(chosen)} minus {name} is {gap}, no clear difference "
-            f"(p {format_p_value(rival.p)}, corrected)."
+            f"It is not proven: {title} minus {baseline} is {format_interval(hardest.difference)}, "
+            f"no clear difference (p {format_p_value(hardest.p)}, corrected)."
         )
-        if safe := self._safe():
+        if safe := self._find_safe_baseline():
             yield f"If a wrong choice is costly, stay with {safe}."
 
-    def _safe(self) -> str:
-        """The highest baseline that answers by more than one label; empty where there is none."""
+    def _find_safe_baseline(self) -> str:
+        """The highest baseline above the trivial score; empty where there is none."""
+        trivial = self.recommendation.trivial_score
         baselines = [
             c
-            for c in self.found.candidates
-            if c.cell.baseline and c.cell.name not in TRIVIAL_BASELINES and c.within_budget
+            for c in self.recommendation.candidates
+            if c.cell.baseline
+            and c.cell.name not in TRIVIAL_BASELINES
+            and c.within_budget
+            and (trivial is None or c.interval.estimate > trivial.value)
         ]
-        floor = self.found.trivial_score
-        worth = [c for c in baselines if floor is None or c.interval.estimate > floor.value]
-        best = max(worth, key=lambda c: c.interval.estimate, default=None)
-        return "" if best is None else self.title(best)
+        best = max(baselines, key=lambda c: c.interval.estimate, default=None)
+        return "" if best is None else self.titles.title(best.cell)
 
-    def baseline(self) -> Iterable[str]:
-        """A baseline, where no method inside scores higher."""
-        found, chosen = self.found, _there(self.found.chosen)
-        yield f"On {self._task}, take the baseline {self._scored(chosen)}."
-        methods = [c for c in found.candidates if not c.cell.baseline]
-        top = max(
-            (c for c in methods if c.within_budget), key=lambda c: c.interval.estimate, default=None
-        )
-        if top is not None and top.verdict is not None:
+    def reasons_for_baseline(self) -> Iterable[str]:
+        """A baseline, where no method within the budget scores higher."""
+        yield f"On {self.task}, take the baseline {self._describe(self._chosen)}."
+        within = [c for c in self._methods if c.within_budget]
+        highest = max(within, key=lambda c: c.interval.estimate, default=None)
+        if highest is not None and highest.verdict is not None:
             yield (
                 f"No method{self._inside} scores above all baselines; the highest is "
-                f"{self.title(top)}, {format_interval(top.interval)}: "
-                f"{sanitise_line(top.verdict.summary)}."
+                f"{self.titles.title(highest.cell)}, {format_interval(highest.interval)}: "
+                f"{sanitise_line(highest.verdict.summary)}."
             )
-        elif not methods:
+        elif not self._methods:
             yield "No method was trained beside the baselines."
         else:
-            yield self._no_fit()
+            yield self._explain_none_fits()
 
-    def _no_fit(self) -> str:
-        """Why no method is inside the budget."""
-        if all(c.exceeded for c in self.found.candidates if not c.cell.baseline):
+    def _explain_none_fits(self) -> str:
+        if all(c.exceeded for c in self._methods):
             return "No method fits the budget."
         return "No method is known to fit the budget: a limited cost was not measured."
 
-    def nothing(self) -> Iterable[str]:
+    def reasons_for_none(self) -> Iterable[str]:
         """Why nothing can be recommended."""
-        found = self.found
-        if any(c.cell.selected_on_test for c in found.candidates):
+        recommendation = self.recommendation
+        with_model = any(c.cell.model != NO_MODEL for c in recommendation.candidates)
+        if any(c.cell.selected_on_test for c in recommendation.candidates):
             yield (
-                f"On {self._task}, nothing is recommended: scores were {SELECTED_ON_TEST}. "
+                f"On {self.task}, nothing is recommended: scores were {SELECTED_ON_TEST}. "
                 "protocol: fair avoids that."
             )
-        elif found.missing and any(not c.cell.baseline for c in found.candidates):
-            names = join_names([sanitise_line(name) for name in found.missing])
-            yield f"On {self._task}, nothing is recommended before these baselines: {names}."
-        elif found.trivial_score is not None and any(
-            c.cell.model != NO_MODEL for c in found.candidates
-        ):
-            floor = unlearned.describe_floor(found.trivial_score)
-            yield f"On {self._task}, there is nothing to take."
-            methods = [c for c in found.candidates if not c.cell.baseline]
-            if methods and not any(c.within_budget for c in methods):
-                yield f"{self._no_fit()} No baseline scores above {floor}."
+        elif recommendation.missing and self._methods:
+            names = join_names([sanitise_line(name) for name in recommendation.missing])
+            yield f"On {self.task}, nothing is recommended before these baselines: {names}."
+        elif recommendation.trivial_score is not None and with_model:
+            trivial = describe_trivial_score(recommendation.trivial_score)
+            yield f"On {self.task}, there is nothing to take."
+            if self._methods and not any(c.within_budget for c in self._methods):
+                yield f"{self._explain_none_fits()} No baseline scores above {trivial}."
             else:
-                yield f"Nothing scores above {floor}."
+                yield f"Nothing scores above {trivial}."
         else:
-            yield f"On {self._task}, no method has a score yet."
+            yield f"On {self.task}, no method has a score yet."
 
-    def _none_cheaper(self) -> str:
-        """Why the highest is also what was taken."""
-        chosen, by = _there(self.found.chosen), self.found.budget.cost_axis
-        mine = chosen.costs.get(by)
-        pool = [c for c in self.found.candidates if c.clear and c.within_budget and c is not chosen]
-        cheaper = [c for c in pool if mine and by in c.costs and c.costs[by].value < mine.value]
+    def _explain_none_cheaper(self) -> str:
+        """Why the highest score is also the recommended configuration."""
+        axis, chosen = self.recommendation.budget.cost_axis, self._chosen
+        cost = chosen.costs.get(axis)
+        cheaper = [
+            self.titles.title(c.cell)
+            for c in self.recommendation.candidates
+            if c.clear and c.within_budget and c is not chosen
+            if cost and axis in c.costs and c.costs[axis].value < cost.value
+        ]
         if not cheaper:
             return "none is known to be cheaper"
-        said = join_names([self.title(c) for c in cheaper])
-        if self.found.budget.max_loss_points is not None:
-            return f"what is cheaper loses more than is allowed: {said}"
-        return f"what is cheaper is clearly below it: {said}"
+        if self.recommendation.budget.max_loss_points is not None:
+            return f"what is cheaper loses more than is allowed: {join_names(cheaper)}"
+        return f"what is cheaper is clearly below it: {join_names(cheaper)}"
 
-    def _scored(self, candidate: Candidate) -> str:
-        costs = self._costs(candidate)
-        said = f"{self.title(candidate)}: {_score(candidate)}"
-        return f"{said}, {join_names(costs)}" if costs else said
+    def _describe(self, candidate: Candidate) -> str:
+        """``lora: 0.77 [0.67, 0.86] (60 examples, 3 seeds), 870 MiB peak memory``."""
+        selected = f"; {SELECTED_ON_TEST}" if candidate.cell.selected_on_test else ""
+        basis = f"{format_basis(candidate.interval)}{selected}"
+        score = f"{format_interval(candidate.interval)} ({basis})"
+        text = f"{self.titles.title(candidate.cell)}: {score}"
+        costs = self._format_costs(candidate)
+        return f"{text}, {join_names(costs)}" if costs else text
 
-    def _costs(self, candidate: Candidate) -> list[str]:
+    def _format_costs(self, candidate: Candidate) -> list[str]:
+        budget = self.recommendation.budget
         return [
             format_cost(axis, candidate.costs[axis])
-            for axis in dict.fromkeys((self.found.budget.cost_axis, *self.found.budget.limits))
+            for axis in dict.fromkeys((budget.cost_axis, *budget.limits))
             if axis in candidate.costs
         ]
 
 
-def _there(candidate: Candidate | None) -> Candidate:
-    assert candidate is not None  # noqa: S101
-    return candidate
-
-
-def _points(value: float) -> str:
+def _format_points(value: float) -> str:
     return pluralise(1, "point") if value == 1 else f"{value:g} points"
 
 
-def _score(candidate: Candidate) -> str:
-    flattered = f"; {SELECTED_ON_TEST}" if candidate.cell.selected_on_test else ""
-    return f"{format_interval(candidate.interval)} ({format_basis(candidate.interval)}{flattered})"
-
-
-def _command(cell: Cell, study: str, store: str | None) -> str:
-    """What exports the configuration; nothing for a baseline that has no weights to export."""
+def _write_command(cell: Cell, study: str, store: str | None) -> str:
+    """Exports the configuration; empty for a baseline that has no weights."""
     if cell.model == NO_MODEL:
         return ""
-    asked = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
+    options = {"task": cell.task, "model": cell.model, "method": cell.method, "store": store}
     parts = ["paretune", "export", study]
-    for option, value in asked.items():
+    for option, value in options.items():
         parts += [f"--{option}", value] if value is not None else []
     return sanitise_line(shlex.join(parts))

@@ -1,4 +1,4 @@
-"""What stands around the scores: failures, notes, the machines, the study with its defaults."""
+"""Metadata of the runs: failures, notes, environment, and the study with its defaults."""
 
 from __future__ import annotations
 
@@ -28,56 +28,59 @@ class Failure:
 
 
 def collect_failures(cells: Sequence[Cell]) -> Iterable[Failure]:
-    """Runs that diverged, did not fit or stopped, counted by what they said."""
-    seen: Counter[tuple[str, str, str]] = Counter()
+    """Runs that diverged, ran out of memory or stopped with an error, counted by message."""
+    counts: Counter[tuple[str, str, str]] = Counter()
     for cell in cells:
         for record in (*cell.tuning, *cell.final, *cell.cost):
             if record.outcome in UNSCORED_OUTCOMES:
                 where = f"{sanitise_line(' / '.join(record.run.cell))}, {record.run.stage}"
-                said = record.message or "; ".join(record.result.get("notes", ()))
-                seen[(where, record.outcome.replace("_", " "), sanitise_line(said))] += 1
-    for (where, outcome, said), runs in seen.items():
-        yield Failure(where, outcome, runs, said)
+                message = record.message or "; ".join(record.result.get("notes", ()))
+                outcome = record.outcome.replace("_", " ")
+                counts[where, outcome, sanitise_line(message)] += 1
+    for (where, outcome, message), runs in counts.items():
+        yield Failure(where, outcome, runs, message)
 
 
 def collect_notes(cells: Sequence[Cell]) -> Iterable[str]:
-    """What runs noted, and how many examples were cut."""
-    said: Counter[str] = Counter()
-    cut: dict[tuple[str, str], Counter[str]] = {}
+    """Notes of the runs, and how many examples were truncated."""
+    notes: Counter[str] = Counter()
+    truncated: dict[tuple[str, str], Counter[str]] = {}
     for cell in cells:
         for record in (*cell.tuning, *cell.final):
             if record.outcome not in UNSCORED_OUTCOMES:
-                said.update(record.result.get("notes", ()))
+                notes.update(record.result.get("notes", ()))
             parts = {k: v for k, v in (record.result.get("truncated") or {}).items() if v}
             if parts:
-                most = cut.setdefault((cell.task, cell.model), Counter())
+                most = truncated.setdefault((cell.task, cell.model), Counter())
                 most |= Counter(parts)
-                cut[(cell.task, cell.model)] = most
-    for note, runs in said.most_common():
+                truncated[(cell.task, cell.model)] = most
+    for note, runs in notes.most_common():
         yield sanitise_line(f"{note} ({pluralise(runs, 'run')})")
-    for (task, model), parts_cut in cut.items():
-        amounts = join_names([f"{count:,} {part}" for part, count in parts_cut.items()])
-        yield sanitise_line(f"{task}, {model}: {amounts} examples were cut to the longest length.")
+    for (task, model), parts in truncated.items():
+        amounts = join_names([f"{count:,} {part}" for part, count in parts.items()])
+        yield sanitise_line(
+            f"{task}, {model}: {amounts} examples were truncated to the maximum length."
+        )
 
 
 def collect_environment(records: Sequence[Record]) -> Iterable[tuple[str, str]]:
     """Every value that occurs, most frequent first: runs may come from several machines."""
-    seen: dict[str, Counter[str]] = {}
+    values_by_key: dict[str, Counter[str]] = {}
     for record in records:
-        for key, value in _flat(record.measured.get("environment") or {}):
-            seen.setdefault(key, Counter())[value] += 1
-    for key, values in sorted(seen.items()):
+        for key, value in _flatten(record.measured.get("environment") or {}):
+            values_by_key.setdefault(key, Counter())[value] += 1
+    for key, values in sorted(values_by_key.items()):
         yield (
             sanitise_line(key),
             sanitise_line("; ".join(value for value, _ in values.most_common())),
         )
 
 
-def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, item in value.items():
-        name = f"{before}{key}"
+        name = f"{prefix}{key}"
         if isinstance(item, Mapping):
-            yield from _flat(item, "" if key == "packages" else f"{name} ")
+            yield from _flatten(item, "" if key == "packages" else f"{name} ")
         elif item is not None:
             yield name, str(item)
 
@@ -85,8 +88,8 @@ def _flat(value: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str
 def format_settings(study: Study) -> str:
     """The study as YAML, defaults included, absent settings left out.
 
-    The paper's preset has every run's own seed, rate and training: those of the study's form are
-    not used, so they are not shown.
+    The paper's preset has its own seed, rate and training options for each run: those of the study
+    are not used, so they are left out.
     """
     out = io.StringIO()
     form = study.canonical_form()
@@ -98,11 +101,11 @@ def format_settings(study: Study) -> str:
         del form["training"]
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.dump(_present(form), out)
+    yaml.dump(_drop_absent(form), out)
     return out.getvalue()
 
 
-def _present(value: Any) -> Any:
+def _drop_absent(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _present(item) for key, item in value.items() if item is not None}
-    return [_present(item) for item in value] if isinstance(value, list) else value
+        return {key: _drop_absent(item) for key, item in value.items() if item is not None}
+    return [_drop_absent(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What would decide a pair, in words: numbers of seeds and of test examples."""
+"""How many seeds or test examples would decide a pair, in words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from paretune.analysis.statistics.sample_size import POWER, SampleSize
 from paretune.reporting.text.formatting import pluralise
 
 LARGEST_NAMED = {"seed": 1_000, "example": 100_000}
-"""Above this many a number says only that two are practically equal."""
+"""Larger numbers are not written out: the two methods are practically equal."""
 
 POWER_NOTE = (
     f"Numbers of seeds and examples: for {100 * POWER:.0f} % power, if the difference is what it "
@@ -14,40 +14,39 @@ POWER_NOTE = (
 )
 
 
-def describe_needed(found: SampleSize) -> str:
-    """What would decide a pair, in words."""
-    examples = f"{approximate(found.examples or 0, 'test example')} ({found.examples_now:,} now)"
-    seeds = f"{approximate(found.seeds or 0, 'seed')} each ({found.seeds_now} now)"
-    if found.blind:
-        if found.examples is None:
+def describe_sample_size(size: SampleSize) -> str:
+    """What would decide a pair: ``about 20 seeds each (3 now), or about 400 test examples ...``."""
+    examples = f"{approximate(size.examples or 0, 'test example')} ({size.examples_now:,} now)"
+    seeds = f"{approximate(size.seeds or 0, 'seed')} each ({size.seeds_now} now)"
+    if size.blind:
+        if size.examples is None:
             return "more seeds: one seed does not show how much seeds differ"
         return f"more seeds, and {examples}: one seed does not show how much seeds differ"
-    if found.seeds and found.examples:
+    if size.seeds and size.examples:
         return f"{seeds}, or {examples}"
-    if found.seeds:
+    if size.seeds:
         return f"{seeds}; test examples alone would not, since seeds differ too much"
-    if found.examples:
-        why = "the test part is too small" if found.varies else "they change nothing here"
-        return f"{examples}; seeds alone would not, since {why}"
-    if found.both:
-        more, some = found.both
+    if size.examples:
+        reason = "the test part is too small" if size.varies else "they change nothing here"
+        return f"{examples}; seeds alone would not, since {reason}"
+    if size.both:
+        more_seeds, more_examples = size.both
         return (
-            f"{approximate(more, 'seed')} each ({found.seeds_now} now) together with "
-            f"{approximate(some, 'test example')} ({found.examples_now:,} now)"
+            f"{approximate(more_seeds, 'seed')} each ({size.seeds_now} now) together with "
+            f"{approximate(more_examples, 'test example')} ({size.examples_now:,} now)"
         )
     return "nothing: they score the same"
 
 
-def names_number(found: SampleSize) -> bool:
-    """Whether :func:`describe_needed` names a number, which holds at :data:`POWER` only."""
-    return bool(found.seeds or found.examples or found.both)
+def has_number(size: SampleSize) -> bool:
+    """Whether :func:`describe_sample_size` gives a number, to which :data:`POWER` applies."""
+    return bool(size.seeds or size.examples or size.both)
 
 
 def approximate(count: int, noun: str) -> str:
-    """``about 1,300 test examples``: rounded up to two digits, since it is not known exactly.
+    """``about 1,300 test examples``: rounded up to two digits, since it is an estimate.
 
-    Of what nobody would run (:data:`LARGEST_NAMED`) only that it is more, not how many hundred
-    thousand.
+    Beyond :data:`LARGEST_NAMED`: ``more than 100,000 test examples``.
     """
     most = LARGEST_NAMED[noun.split()[-1]]
     if count > most:

@@ -45,7 +45,7 @@ class _Column:
     def heads(self) -> tuple[str, str]:
         """Two lines, right above the scores."""
         behind = " " * (self.gap + _SIGNS)
-        title = _cut(self.title, self.width - 1)
+        title = _shorten(self.title, self.width - 1)
         over = title.rjust(self.width) if cell_len(title) > self.score else ""
         return over or f" {title.rjust(self.score)}{behind}", f" {_SCORE.rjust(self.score)}{behind}"
 
@@ -58,29 +58,25 @@ class _Column:
 
 
 def print_screen(report: Report, console: Console, study: str) -> None:
-    """Print the first screen of a report; ``study`` is how the user calls the study."""
-    from rich.text import Text
-
-    def say(text: str, style: str = "", indent: str = "") -> None:
-        for line in Text(text).wrap(console, console.width - len(indent)):
-            console.print(Text(f"{indent}{line.plain.rstrip()}", style=style))
-
-    found = build_overview(report)
-    say(f"{report.name}: {', '.join(text for _, text in found.facts)}", "bold")
-    say(f"{format_health(found)}.", "dim")
-    if found.sentence:
-        say(found.sentence)
-    if found.rows:
-        say("")
-        for text, style in _table(found, console.width):
-            say(text, style)
-        say(_legend(found), "dim")
+    """Print the first screen of a report; ``study`` is the study as the user typed it."""
+    overview = build_overview(report)
+    facts = ", ".join(text for _, text in overview.facts)
+    _print(console, f"{report.name}: {facts}", "bold")
+    _print(console, f"{format_health(overview)}.", "dim")
+    if overview.sentence:
+        _print(console, overview.sentence)
+    if overview.rows:
+        _print(console, "")
+        for text, style in _format_table(overview, console.width):
+            _print(console, text, style)
+        _print(console, _write_legend(overview), "dim")
     for task in report.tasks:
-        say("")
-        for place, text in enumerate(_lines(task)):
-            say(text, "" if place else "bold", "  " if place else "")
-    say("")
-    say(
+        _print(console, "")
+        for place, text in enumerate(_write_lines(task)):
+            _print(console, text, "" if place else "bold", "  " if place else "")
+    _print(console, "")
+    _print(
+        console,
         f"All tables: paretune report {study} --details\n"
         f"A budget:   paretune recommend {study} --max-memory 4GiB\n"
         f"A pair:     paretune compare {study} A B",
@@ -88,8 +84,15 @@ def print_screen(report: Report, console: Console, study: str) -> None:
     )
 
 
-def _lines(task: TaskReport) -> Iterable[str]:
-    """What to take, why, and what would change it; what was not learned before them."""
+def _print(console: Console, text: str, style: str = "", indent: str = "") -> None:
+    from rich.text import Text
+
+    for line in Text(text).wrap(console, console.width - len(indent)):
+        console.print(Text(f"{indent}{line.plain.rstrip()}", style=style))
+
+
+def _write_lines(task: TaskReport) -> Iterable[str]:
+    """What to take, warnings, why, and what would change it."""
     advice = task.advice
     if advice is None:
         return
@@ -97,69 +100,70 @@ def _lines(task: TaskReport) -> Iterable[str]:
     yield from (first, *advice.warnings, *advice.reasons[1:], *advice.changes[:1])
 
 
-def _table(found: Overview, width: int) -> Iterable[tuple[str, str]]:
-    """Lines of text with their styles; tasks that do not fit beside others come below them."""
-    models = list(dict.fromkeys(line.model for line in found.rows if line.memory))
-    several = len(models) > 1
-    names = [_name(line, several) for line in found.rows]
-    first = max(map(cell_len, names))
-    memory = max(cell_len(text) for text in (*_MEMORY, *(line.memory for line in found.rows)))
-    room = width - first - memory - 1
+def _format_table(overview: Overview, width: int) -> Iterable[tuple[str, str]]:
+    """Lines of text with their styles; tasks that do not fit side by side come below."""
+    several = len({row.model for row in overview.rows if row.memory}) > 1
+    names = [_row_name(row, several) for row in overview.rows]
+    name_width = max(map(cell_len, names))
+    memory = max(cell_len(text) for text in (*_MEMORY, *(row.memory for row in overview.rows)))
+    columns_width = width - name_width - memory - 1
     # A blank before the signs, unless all tasks fit into one table without it.
-    columns = [_column(found, place, 1) for place in range(len(found.tasks))]
-    close = [_column(found, place, 0) for place in range(len(found.tasks))]
-    if len(_that_fit(close, room)) < len(_that_fit(columns, room)):
-        columns = close
-    for number, part in enumerate(_that_fit(columns, room)):
+    spaced, close = (
+        _split_columns(
+            [_column(overview, i, gap) for i in range(len(overview.tasks))], columns_width
+        )
+        for gap in (1, 0)
+    )
+    for number, part in enumerate(close if len(close) < len(spaced) else spaced):
         if number:
             yield "", ""
         for text, heads in zip(_MEMORY, zip(*(c.heads for c in part), strict=True), strict=True):
-            yield f"{' ' * first}{''.join(heads)} {text.rjust(memory)}", "bold"
-        before = ""
-        for line, name in zip(found.rows, names, strict=True):
-            if several and line.memory and line.model != before:
-                before = line.model
-                yield line.model, "bold"
-            marks = "".join(column.cell(line.scores[column.place]) for column in part)
-            shown = f"{_padded(name, first)}{marks} {line.memory.rjust(memory)}"
-            yield shown.rstrip(), "dim" if line.baseline else ""
+            yield f"{' ' * name_width}{''.join(heads)} {text.rjust(memory)}", "bold"
+        model = ""
+        for row, name in zip(overview.rows, names, strict=True):
+            if several and row.memory and row.model != model:
+                model = row.model
+                yield model, "bold"
+            scores = "".join(column.cell(row.scores[column.place]) for column in part)
+            line = f"{_pad(name, name_width)}{scores} {row.memory.rjust(memory)}"
+            yield line.rstrip(), "dim" if row.baseline else ""
 
 
-def _column(found: Overview, place: int, gap: int) -> _Column:
-    scores = [cell_len(mark.score) for line in found.rows if (mark := line.scores[place])]
-    title = found.tasks[place]
-    score = max([*scores, len(_SCORE), min(cell_len(title), 30) - gap - _SIGNS])
-    return _Column(place, title, score, gap)
+def _column(overview: Overview, place: int, gap: int) -> _Column:
+    scores = [cell_len(score.score) for row in overview.rows if (score := row.scores[place])]
+    title = overview.tasks[place]
+    width = max([*scores, len(_SCORE), min(cell_len(title), 30) - gap - _SIGNS])
+    return _Column(place, title, width, gap)
 
 
-def _that_fit(columns: Sequence[_Column], room: int) -> list[list[_Column]]:
+def _split_columns(columns: Sequence[_Column], width: int) -> list[list[_Column]]:
     parts: list[list[_Column]] = []
     left = 0
     for column in columns:
         if not parts or column.width > left:
             parts.append([])
-            left = room
+            left = width
         parts[-1].append(column)
         left -= column.width
     return parts
 
 
-def _name(line: OverviewRow, several: bool) -> str:
-    return f"  {line.method}" if several and line.memory else line.method
+def _row_name(row: OverviewRow, several: bool) -> str:
+    return f"  {row.method}" if several and row.memory else row.method
 
 
-def _padded(text: str, width: int) -> str:
+def _pad(text: str, width: int) -> str:
     return text + " " * (width - cell_len(text))
 
 
-def _cut(text: str, width: int) -> str:
+def _shorten(text: str, width: int) -> str:
     return text if cell_len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _legend(found: Overview) -> str:
-    said = [", ".join(f"{sign} {text}" for sign, text in found.signs)] if found.signs else []
-    if len(found.score_bases) == 1:
-        said.append(f"Score: {found.score_bases[0]}")
-    elif found.score_bases:
-        said.append("; ".join(found.score_bases))
-    return f"{'. '.join(said)}."
+def _write_legend(overview: Overview) -> str:
+    parts = [", ".join(f"{sign} {text}" for sign, text in overview.signs)] if overview.signs else []
+    if len(overview.score_bases) == 1:
+        parts.append(f"Score: {overview.score_bases[0]}")
+    elif overview.score_bases:
+        parts.append("; ".join(overview.score_bases))
+    return f"{'. '.join(parts)}."

@@ -179,12 +179,12 @@ def _split_columns(grid: Grid, width: int, *, several: bool) -> list[list[int]]:
     parts: list[list[int]] = []
     left = 0
     for place, title in enumerate(grid.titles):
-        needed = _COLUMN_GAP + widest(title, (texts[place] for _, texts in grid.rows))
-        if not parts or needed > left:
+        column_width = _COLUMN_GAP + widest(title, (texts[place] for _, texts in grid.rows))
+        if not parts or column_width > left:
             parts.append([])
             left = width - _EDGES - named
         parts[-1].append(place)
-        left -= needed
+        left -= column_width
     return parts if grid.rows else []
 
 
@@ -205,8 +205,8 @@ def _format_row_basis(row: Row) -> str:
 
 
 def _format_verdict(row: Row) -> str:
-    said = [row.verdict.summary] if row.verdict else ["baseline"] if row.cell.baseline else []
-    return "; ".join([*said, *row.flags])
+    parts = [row.verdict.summary] if row.verdict else ["baseline"] if row.cell.baseline else []
+    return "; ".join([*parts, *row.flags])
 
 
 def _row_style(row: Row) -> str:
@@ -216,7 +216,7 @@ def _row_style(row: Row) -> str:
 
 
 def _write_legend(report: Report) -> str:
-    said = [
+    parts = [
         "Intervals: 95 %, over seeds and test examples; n x seeds: 80 x 3 is 80 test examples, 3 "
         "seeds.",
         "Beside the baselines: paired on the same examples, corrected over the baselines of a row "
@@ -225,20 +225,20 @@ def _write_legend(report: Report) -> str:
         "methods, Holm); baselines have none.",
         "`paretune recommend STUDY` weighs a budget and says what would change the choice.",
     ]
-    every = [r.interval for task in report.tasks for r in task.all_rows if r.interval]
-    if any(found.n_clusters or found.n_questions for found in every):
-        said.append("n in g: examples in groups that depend on one another, resampled as a whole.")
+    scores = [r.interval for task in report.tasks for r in task.all_rows if r.interval]
+    if any(score.n_clusters or score.n_questions for score in scores):
+        parts.append("n in g: examples in groups that depend on one another, resampled as a whole.")
     rows = [r for task in report.tasks for r in task.rows]
     if any(r.cell.undecided for r in rows):
-        said.append("Runner-up close: the second best rate is within one standard error.")
+        parts.append("Runner-up close: the second best rate is within one standard error.")
     if any(r.cell.edge for r in rows):
-        said.append("Lowest or highest tried: a better rate may lie beyond.")
+        parts.append("Lowest or highest tried: a better rate may lie beyond.")
     conditions = dict.fromkeys(t.conditions for t in report.tasks if t.conditions)
     if conditions:
-        said.append(
+        parts.append(
             "Cost: each cell alone in a fresh process, in training; one solo measurement unless a "
             f"range is shown ({'; '.join(conditions)})."
         )
     counters = dict.fromkeys(c for t in report.tasks for c in t.memory_counters)
-    said += [f"Memory: {counter}." for counter in counters]
-    return " ".join(said)
+    parts += [f"Memory: {counter}." for counter in counters]
+    return " ".join(parts)

@@ -38,24 +38,24 @@
       Object.entries({ ...pair, only_a: only, only_b: other })
         .filter(([name]) => ["both", "only_a", "only_b", "neither", "equal"].includes(name))
         .forEach(([name, n]) => write(name, pair.runs ? n.toLocaleString("en") : "–"));
-      const named = found.texts ? pair.shown : pair.named;
+      const named = found.texts ? pair.segments : pair.named;
       find("examples").replaceChildren(...(found.texts ? named.map((one) => segment(one, [a, b], turned)) : named.map((place) => {
         const row = document.createElement("tr");
         const [id, right] = found.examples[place];
         cell(row, "th", id);
         cell(row, "td", label(right));
         for (const side of [a, b]) {
-          cell(row, "td", label(side.said[place]));
+          cell(row, "td", label(side.answers[place]));
           cell(row, "td", `${side.right[place]}/${side.seeds}`, true);
         }
         return row;
       })));
       find("list").hidden = !named.length;
-      write("differing", found.texts ? toldSegments(pair) : told(pair));
+      write("differing", found.texts ? describeSegments(pair) : describe(pair));
     }
 
-    // One segment of two translations: its texts, and the chrF of what each run said.
-    function segment([id, source, reference, said, seeds, own, means], sides, turned) {
+    // One segment of two translations: its texts, and the chrF of what each run output.
+    function segment([id, source, reference, outputs, seeds, own, means], sides, turned) {
       const item = document.createElement("li"), list = document.createElement("dl");
       item.append(id, list);
       function entry(name, text, language) {
@@ -72,19 +72,19 @@
       sides.forEach((side, k) => {
         const at = turned ? 1 - k : k;
         const mean = side.seeds === 1 ? "" : `, mean of ${side.seeds} seeds ${means[at].toFixed(1)}`;
-        entry(`${side.name}, seed ${seeds[at]}: ${own[at].toFixed(1)}${mean}`, found.texts[said[at]] || "(nothing)", found.languages[1]);
+        entry(`${side.name}, seed ${seeds[at]}: ${own[at].toFixed(1)}${mean}`, found.texts[outputs[at]] || "(nothing)", found.languages[1]);
       });
       return item;
     }
 
     // The same words as in the page's templates.
-    function toldSegments(pair) {
+    function describeSegments(pair) {
       const whole = `The means over seeds differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test segments`;
-      return pair.differing ? `${whole}; the ${pair.shown.length} with the largest difference are shown.` : `${whole}.`;
+      return pair.differing ? `${whole}; the ${pair.segments.length} with the largest difference are shown.` : `${whole}.`;
     }
 
-    function told(pair) {
-      const whole = `Usual answers (those of most seeds) differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test ${found.unit}`;
+    function describe(pair) {
+      const whole = `Majority answers over seeds differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test ${found.unit}`;
       const left = pair.differing - pair.named.length;
       if (!pair.differing) return `${whole}.`;
       return left ? `${whole}; the ${pair.named.length} with the clearest difference are listed, ${left.toLocaleString("en")} are left out.`
@@ -95,7 +95,7 @@
       first.add(new Option(side.name));
       second.add(new Option(side.name));
     }
-    [first.selectedIndex, second.selectedIndex] = found.shown;
+    [first.selectedIndex, second.selectedIndex] = found.default_pair;
     find("choice").hidden = false;
     first.addEventListener("change", show);
     second.addEventListener("change", show);
