@@ -54,7 +54,7 @@ class OverviewRow:
 
 @dataclass(frozen=True)
 class HealthItem:
-    """How much of something there is; ``alarm`` where it should be looked into."""
+    """One count on the study; ``alarm`` where it needs attention."""
 
     title: str
     text: str
@@ -63,9 +63,9 @@ class HealthItem:
 
 @dataclass(frozen=True)
 class Overview:
-    """``sentence`` is on the whole study; ``facts`` are model, machine, date, by title.
+    """The whole study: ``sentence`` sums it up; ``facts`` are model, machine and date, by title.
 
-    ``metrics`` and ``bases`` are the tasks', ``signs`` those that occur, with their meanings.
+    ``metrics`` and ``bases`` are of the tasks; ``signs`` are those that occur, with meanings.
     """
 
     sentence: str

@@ -44,7 +44,7 @@ class RateTrial:
 
 @dataclass(frozen=True)
 class RunScores:
-    """Primary scores of one final run alone; None where it left no answers on that part."""
+    """Primary scores of one final run alone; None where it has no predictions on that part."""
 
     test: Interval | None
     selection: Interval | None

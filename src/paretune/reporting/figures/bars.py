@@ -24,7 +24,7 @@ from paretune.reporting.text.formatting import (
 
 WIDTH, NARROW = 440.0, 320.0
 LINE, TALL = 22.0, 36.0
-"""From one bar to the next; ``TALL`` where its label stands above it."""
+"""From one bar to the next; ``TALL`` where its label is above it."""
 BAR = 12.0
 _CHARACTER = 7.2
 _TEXT = {"min": 64.0, "max": 150.0}
@@ -203,7 +203,7 @@ def lay_out_bars(
 
 
 def narrow_figure(wide: BarFigure) -> BarFigure:
-    """The same for a phone: labels and values stand above the bars, which have the whole width."""
+    """The figure for a phone: labels and values above the bars, which take the full width."""
     left = 2.0
     plot = NARROW - 2 * left - 6
     across, down = plot / wide.plot_width, TALL / LINE

@@ -51,7 +51,7 @@ class ModelSizeFigure:
 
     @property
     def all_lines(self) -> tuple[str, ...]:
-        """The lines of every method as SVG point lists: they stand faint behind each panel."""
+        """The lines of every method as SVG point lists: drawn faint behind each panel."""
         lines = [points for panel in self.panels for points in (panel.scores, panel.memory)]
         return tuple(svg_points(line) for line in lines if len(line) > 1)
 

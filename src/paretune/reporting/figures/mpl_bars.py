@@ -22,7 +22,7 @@ COLOURS = {
     "working": "#009e73",
     "rest": "#8a9097",
 }
-"""As on the page: apart for the colour-blind, and each with its own symbol beside it."""
+"""As on the page; distinguishable for colour-blind readers, and each has a symbol too."""
 
 STANDING_TITLES = {
     "above": "▲ clearly above every baseline",

@@ -17,14 +17,14 @@ from paretune.reporting.text.formatting import format_basis, format_interval
 WIDTH, PLOT, TOP = 660.0, 370.0, 12.0
 LEFT = 46.0
 NARROW, _NARROW_PLOT = 320.0, 244.0
-"""Of the figure for a phone: names are listed below it, and numbers stand beside the points."""
+"""Of the figure for a phone: names are listed below it, and points are numbered."""
 _LINE_HEIGHT = 24.0
 """Between two labels: they are links, and a finger needs this much (WCAG 2.2, 2.5.8)."""
 
 
 @dataclass(frozen=True)
 class ParetoMark:
-    """One configuration, in view-box units; its label stands at ``label_y``.
+    """One configuration, in view-box units; its label is at ``label_y``.
 
     ``name`` begins like ``label`` and adds the numbers; ``row_id`` is the id of its table row.
     """
@@ -111,7 +111,7 @@ class _Layout:
     row_ids: Mapping[str, str]
 
     def lay_out(self, front: AxisFront, figure_id: str, *, narrow: bool = False) -> ParetoFigure:
-        """Place the marks; labels stand at the right, ordered by score, and never overlap."""
+        """Place the marks; labels are at the right, ordered by score, and never overlap."""
         points, axis = front.points, front.axis
         width, plot_width = (NARROW, _NARROW_PLOT) if narrow else (WIDTH, PLOT)
         height = max(260.0 if narrow else 320.0, _LINE_HEIGHT * len(points) + 30)

@@ -21,8 +21,8 @@ _UNITS: dict[Axis, tuple[tuple[str, float], ...]] = {
 def pareto_data(pareto: ParetoFigures) -> dict[str, Any]:
     """What the script needs of one task: its axes, each with its points.
 
-    Costs are in ``unit``; ``label`` is the score at whose height a point's name stands, so that
-    names do not overlap; ``row`` is the id of the point's row in the table.
+    Costs are in ``unit``; ``label`` is the score at whose height a point's name is drawn, so
+    that names do not overlap; ``row`` is the id of the point's row in the table.
     """
     return {"axes": [_axis_data(figure) for figure in pareto.figures]}
 
@@ -47,8 +47,8 @@ def _point_data(figure: ParetoFigure, mark: ParetoMark, factor: float) -> dict[s
     return {
         "name": mark.point.name,
         "row": mark.row_id,
-        "told": mark.name,
-        "said": f"{format_interval(score)} ({format_basis(score)})",
+        "description": mark.name,
+        "score_text": f"{format_interval(score)} ({format_basis(score)})",
         "share": f"on front: {mark.share}",
         "cost": _round(mark.point.cost.value / factor),
         "score": score.estimate,

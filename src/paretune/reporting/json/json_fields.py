@@ -1,19 +1,19 @@
-"""What the fields of a study's JSON mean; ``python docs/json_page.py`` writes docs/json.md.
+"""Meaning of the fields of a study's JSON; ``python docs/json_page.py`` writes docs/json.md.
 
-A path names where a field stands: ``tasks[].cells[].score.low`` is ``low`` of the score of each
-cell of each task. Objects whose keys are not fixed are in ``OPEN``.
+``tasks[].cells[].score.low`` is the path of ``low`` of the score of each cell of each task.
+Objects whose keys are not fixed are in ``OPEN``.
 """
 
 from __future__ import annotations
 
 FORMAT = 2
-"""Grows when a field is removed or means something else; new fields may come without it."""
+"""Incremented when a field is removed or changes its meaning, not when fields are added."""
 
 _INTERVAL = {
     "low": "lower end of the 95 % interval",
     "high": "upper end of the 95 % interval",
     "examples": "number of test examples",
-    "groups": "number of groups that the examples are in, resampled as a whole; null: independent",
+    "groups": "number of groups of dependent examples, resampled as a whole; null: independent",
     "questions": "number of questions that the examples answer; null: they are no answer sets",
     "seeds": "number of seeds",
 }
@@ -21,64 +21,64 @@ _INTERVAL = {
 _ON_TRIAL = {
     **_INTERVAL,
     "examples": "number of examples in the selection parts",
-    "seeds": "1: one tuning seed, so the interval speaks of examples only",
+    "seeds": "1: one tuning seed, so the interval is over examples only",
 }
 
-_ALONE = {**_INTERVAL, "seeds": "1: this run alone, so the interval speaks of examples only"}
+_ALONE = {**_INTERVAL, "seeds": "1: this run alone, so the interval is over examples only"}
 _SELECTING = {**_ALONE, "examples": "number of examples in the selection part"}
 
 FIELDS: dict[str, str] = {
     "format": f"version of this form: {FORMAT}",
     "paretune": "version of the program that wrote the file",
-    "study": "what was asked for",
+    "study": "the study",
     "study.name": "its name",
-    "study.hash": "hash of its canonical form, by which the store knows it",
-    "study.protocol": "how the scores came about, as a sentence",
+    "study.hash": "hash of its canonical form, its key in the store",
+    "study.protocol": "how the scores were obtained, as a sentence",
     "study.settings": "the study with all defaults",
     "study.runs": "number of ended runs",
     "study.departures": "where the paper's preset departs from the paper, as sentences",
     "tasks": "in the study's order",
-    "tasks[].key": "how the task is called",
+    "tasks[].key": "name of the task",
     "tasks[].metric": "its primary metric: accuracy, macro_f1, bleu ...",
     "tasks[].title": "the metric's name in words",
-    "tasks[].highest": "what the score can come up to: 1, of BLEU and chrF 100",
+    "tasks[].highest": "highest possible score: 1, of BLEU and chrF 100",
     "tasks[].constant": "score of the constant answer, the baseline majority; null: there is none",
     "tasks[].constant.estimate": "its score",
     **{f"tasks[].constant.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].sentences": "what may be concluded",
     "tasks[].cells": "one for each model and method, baselines last",
     "tasks[].cells[].model": "name of the model; null: the baseline needs none",
-    "tasks[].cells[].method": "how the study calls the method",
-    "tasks[].cells[].name": "the method's own name",
-    "tasks[].cells[].baseline": "true: stands beside the methods and is not under comparison",
-    "tasks[].cells[].finished": "true: nothing waits and all final runs have ended",
+    "tasks[].cells[].method": "key of the method in the study",
+    "tasks[].cells[].name": "name of the method",
+    "tasks[].cells[].baseline": "true: a baseline, not a method under comparison",
+    "tasks[].cells[].finished": "true: all its runs have ended",
     "tasks[].cells[].rate": "learning rate of the final runs; null: the method has none",
     "tasks[].cells[].rate_undecided": "true: the runner-up is within one standard error",
     "tasks[].cells[].rate_edge": "true: the lowest or highest of those tried",
     "tasks[].cells[].tried": "learning rates on trial",
     "tasks[].cells[].tried[].rate": "the learning rate",
-    "tasks[].cells[].tried[].score": "mean primary score on the selection parts; null: lost, "
-    "or the answers that give its interval are not stored",
+    "tasks[].cells[].tried[].score": "mean primary score on the selection parts; null: all "
+    "failed, or the predictions behind its interval are not stored",
     **{f"tasks[].cells[].tried[].{key}": text for key, text in _ON_TRIAL.items()},
     "tasks[].cells[].tried[].folds": "number of selection parts",
-    "tasks[].cells[].tried[].lost": "how many of them diverged or did not fit",
+    "tasks[].cells[].tried[].lost": "how many of them diverged or ran out of memory",
     "tasks[].cells[].score": "mean over the final seeds on the test part; null: no score yet",
     "tasks[].cells[].score.estimate": "the score",
     **{f"tasks[].cells[].score.{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].score.from_seeds": "share of the variance that comes from seeds; null: one "
-    "seed, so it is not known and the interval speaks of examples only",
+    "seed, so it is not known and the interval is over examples only",
     "tasks[].cells[].others": "further scores of a translation: BLEU, chrF, TER, SloBench's own",
-    "tasks[].cells[].others[].table": "the report's table that it stands in",
+    "tasks[].cells[].others[].table": "the table of the report that has it",
     "tasks[].cells[].others[].metric": "its name there",
     "tasks[].cells[].others[].estimate": "the score",
     **{f"tasks[].cells[].others[].{key}": text for key, text in _INTERVAL.items()},
-    "tasks[].cells[].verdict": "beside the baselines; null: no score, or a bare baseline",
-    "tasks[].cells[].verdict.standing": "above, unclear, below, or none: no baseline there yet",
+    "tasks[].cells[].verdict": "against the baselines; null: no score, or a baseline without a model",
+    "tasks[].cells[].verdict.standing": "above, unclear, below, or none: no baseline has a score yet",
     "tasks[].cells[].verdict.words": "the same as a phrase",
     "tasks[].cells[].verdict.missing": "baselines that have no score yet",
     "tasks[].cells[].comparisons": "with each baseline, paired on the same examples",
     "tasks[].cells[].comparisons[].with": "the baseline",
-    "tasks[].cells[].comparisons[].difference": "score of the cell less that of the baseline",
+    "tasks[].cells[].comparisons[].difference": "score of the cell minus that of the baseline",
     **{f"tasks[].cells[].comparisons[].{key}": text for key, text in _INTERVAL.items()},
     "tasks[].cells[].comparisons[].p": "two-sided p-value against no difference",
     "tasks[].cells[].comparisons[].p_holm": "the same, corrected over the cell's baselines (Holm)",
@@ -91,17 +91,17 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].runs[].steps": "training steps",
     "tasks[].cells[].runs[].best_step": "step of the checkpoint that was kept; null: the last",
     "tasks[].cells[].runs[].trained_parameters": "number of trained parameters, head included",
-    "tasks[].cells[].runs[].score": "primary score of this run alone on the test part; null: it "
-    "left no answers",
+    "tasks[].cells[].runs[].score": "primary score of this run alone on the test part; null: no "
+    "predictions",
     "tasks[].cells[].runs[].score.estimate": "the score",
     **{f"tasks[].cells[].runs[].score.{key}": text for key, text in _ALONE.items()},
     "tasks[].cells[].runs[].selection": "the same on the selection part, of the checkpoint that "
-    "was kept; null: it left no answers there. It chose the checkpoint, so it is too good",
+    "was kept; null: no predictions there. It selected the checkpoint, so it is biased upwards",
     "tasks[].cells[].runs[].selection.estimate": "the score",
     **{f"tasks[].cells[].runs[].selection.{key}": text for key, text in _SELECTING.items()},
     "tasks[].cells[].runs[].scores": "every score of this run alone (one seed) on the test part, "
-    "of n examples, without intervals: what may be shown is score and tasks[].cells[].score; null: "
-    "it left no answers",
+    "of n examples, without intervals: show score and tasks[].cells[].score instead; null: no "
+    "predictions",
     "tasks[].cells[].runs[].wall_seconds": "seconds by phase",
     "tasks[].cells[].runs[].curve": "learning curve of this run alone: one seed, and no intervals, "
     "since answers are stored at the end only",
@@ -139,7 +139,7 @@ FIELDS: dict[str, str] = {
     "median, q1, q3 and n batches, timed_out",
     "tasks[].cells[].costs[].energy": "joules of a step and the counter",
     "tasks[].cells[].costs[].not_measured": "what is null or absent here, and why",
-    "tasks[].cells[].memory": "where the bytes of training go, means over the measurements; null: "
+    "tasks[].cells[].memory": "peak memory in training by part, means over the measurements; null: "
     "not measured",
     "tasks[].cells[].memory.measurements": "number of solo measurements",
     "tasks[].cells[].memory.peak": "bytes at the peak in training",
@@ -147,22 +147,22 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].memory.gradients": "bytes of gradients",
     "tasks[].cells[].memory.optimizer": "bytes of optimiser states",
     "tasks[].cells[].memory.activations": "bytes that one forward pass saves for its backward pass",
-    "tasks[].cells[].memory.working": "the peak less weights, gradients and optimiser states",
-    "tasks[].cells[].memory.rest": "working less activations; null: the pass that was counted "
+    "tasks[].cells[].memory.working": "the peak minus weights, gradients and optimiser states",
+    "tasks[].cells[].memory.rest": "working minus activations; null: the counted forward pass "
     "saves more than that, so they cannot be told apart",
     "failures": "runs that diverged, did not fit or stopped, by cell and stage",
     "failures[].where": "task / model / method, stage",
     "failures[].outcome": "diverged, out of memory or error",
     "failures[].runs": "how many",
-    "failures[].said": "what they said",
+    "failures[].said": "their message",
     "unfinished": "cells that are not finished, a line each",
-    "findings": "what the audit found in the data",
+    "findings": "findings of the data audit",
     "findings[].severity": "error, warning or note",
     "findings[].code": "the kind of finding",
     "findings[].where": "file and line",
     "findings[].what": "what was found",
     "findings[].remedy": "what to do",
-    "notes": "what the runs noted, a line each",
+    "notes": "notes of the runs, a line each",
     "environment": "versions and machine; several values where runs come from several machines",
 }
 
@@ -185,4 +185,4 @@ OPEN = frozenset(
         *(f"tasks[].cells[].costs[].{name}" for name in _OF_A_COST),
     }
 )
-"""Objects whose keys are those of the records: a reader takes what it knows."""
+"""Objects whose keys are those of the records; they may grow."""

@@ -1,4 +1,4 @@
-"""JSON inside a page: values as text that can stand in a ``<script type="application/json">``."""
+"""JSON inside a page: values as text for a ``<script type="application/json">``."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.resources.memory_breakdown import RESIDENT_PARTS, MemoryBreakdown
 from paretune.errors import StoreError
@@ -264,13 +266,13 @@ def _finding(finding: Finding) -> Json:
 
 
 def _plain(value: Any) -> Any:
-    """Without what JSON has no word for: what is no number is null."""
+    """Values of JSON: NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()  # numpy's numbers
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,4 +1,4 @@
-"""The columns of the written tables: their types and what they mean (docs/report.md lists them)."""
+"""Columns of the written tables: types and meanings (docs/report.md lists them)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Table:
 
     ``columns`` and ``values`` are for machines (names in
     :data:`~paretune.reporting.tables.column_types.COLUMNS`, numbers unrounded, None for what is not
-    there); ``titles`` and ``texts`` are the same rows for readers; ``notes`` are said below.
+    there); ``titles`` and ``texts`` are the same rows for readers; ``notes`` are written below.
     """
 
     name: str

@@ -149,7 +149,7 @@ def _finite(value: Value) -> Value:
 
 
 def _numeric(table: Table) -> list[bool]:
-    """Which columns of the texts hold numbers: they stand to the right."""
+    """Which columns of the texts hold numbers: they are aligned to the right."""
     columns = zip(*table.texts, strict=True) if table.texts else ((),) * len(table.titles)
     return [all(_number(text) for text in column) for column in columns]
 

@@ -32,7 +32,7 @@ class Advice:
         reasons: what to take and why.
         changes: what would change it, most important first.
         command: exports the configuration; empty where it has no weights.
-        warnings: stand before everything else: what was not learned.
+        warnings: come first: what was not learned.
         kind: as in :class:`~paretune.analysis.pareto.recommend.Recommendation`.
         headline: what to take, in one line.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _SIGNS = 2
-"""Columns behind a score."""
+"""Width of the signs after a score."""
 _MEMORY = ("peak", "memory")
 _SCORE = "score [95 %]"
 
@@ -38,12 +38,12 @@ class _Column:
 
     @property
     def width(self) -> int:
-        """With the blank that parts it from what stands before."""
+        """Width with the blank before it."""
         return 1 + self.score + self.gap + _SIGNS
 
     @property
     def heads(self) -> tuple[str, str]:
-        """Two lines, right above the scores."""
+        """Two heading lines, aligned with the scores."""
         behind = " " * (self.gap + _SIGNS)
         title = _shorten(self.title, self.width - 1)
         over = title.rjust(self.width) if cell_len(title) > self.score else ""

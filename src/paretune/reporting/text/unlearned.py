@@ -1,4 +1,4 @@
-"""Sentences on training that taught nothing: they stand before everything else on a task."""
+"""Sentences on training that taught nothing: they come first on a task."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@
       { mark: { type: "circle", size: 260, fill: null, stroke: colour("ink"), strokeWidth: 2.5 },
         encoding: { x, y, opacity: { condition: { test: "datum.place === chosen", value: 1 }, value: 0 } } },
       { mark: { type: "circle", size: 900, opacity: 0 },
-        encoding: { x, y, tooltip: { field: "told", type: "nominal" } } },
+        encoding: { x, y, tooltip: { field: "description", type: "nominal" } } },
     ];
     if (narrow) {
       layer.push({ mark: { type: "text", align: "left", dx: 6, fontSize: 12, fill: colour("text") },
@@ -103,7 +103,7 @@
       const fit = axis.points.filter((p) => p.cost <= budget);
       const best = fit.reduce((a, b) => (a === null || b.score > a.score ? b : a), null);
       said.textContent = `${fit.length} of ${axis.points.length} fit into ${named(budget)} of ${axis.title}` +
-        (best ? `; the highest of them by the estimate is ${best.name}, ${best.said}.` : ".");
+        (best ? `; the highest of them by the estimate is ${best.name}, ${best.score_text}.` : ".");
     }
 
     // A point is chosen by pointing at it, or by the keyboard in the list: the same ring and words.
@@ -113,7 +113,7 @@
       if (view) view.signal("chosen", point ? place : -1).runAsync();
       tip.hidden = !point;
       if (!point) return;
-      tip.textContent = point.told;
+      tip.textContent = point.description;
       const box = chart.getBoundingClientRect(), all = live.getBoundingClientRect();
       const x = box.left - all.left + LEFT + view.scale("x")(point.cost);
       const y = box.top - all.top + TOP + view.scale("y")(point.score);
@@ -151,7 +151,7 @@
       list.querySelectorAll("a").forEach((link, place) => {
         const over = budget !== null && points[place].cost > budget;
         link.classList.toggle("over", over);
-        link.setAttribute("aria-label", points[place].told + (over ? "; over the budget" : ""));
+        link.setAttribute("aria-label", points[place].description + (over ? "; over the budget" : ""));
       });
     }
 
