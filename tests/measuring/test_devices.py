@@ -50,10 +50,10 @@ def test_a_gpu_that_is_not_there_is_refused(two_cards: None) -> None:
     ]
 
 
-@pytest.mark.parametrize(("asked", "said"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
-def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, asked: str, said: str) -> None:
+@pytest.mark.parametrize(("asked", "reply"), [("cuda", "no CUDA"), ("cuda:0", "no CUDA")])
+def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, asked: str, reply: str) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(StudyError, match=said):
+    with pytest.raises(StudyError, match=reply):
         resolve_device(asked)
     assert resolve_device("auto") == "cpu"
 

@@ -16,8 +16,8 @@ def test_two_cards_of_one_name_are_the_same_conditions(monkeypatch: pytest.Monke
     first, second, other = (describe_device(device) for device in names)
     assert first == second == {"device": "cuda", "device_name": "NVIDIA L4"}
     assert other == {"device": "cuda", "device_name": "NVIDIA H100"}
-    found: dict[str, Any] = describe_environment("cuda:2")
-    assert found.items() >= other.items()
+    values: dict[str, Any] = describe_environment("cuda:2")
+    assert values.items() >= other.items()
 
 
 def test_a_processor_has_no_card() -> None:

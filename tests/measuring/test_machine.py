@@ -128,22 +128,22 @@ def test_the_machine_is_plain_values_and_needs_no_torch():
         "found = describe_machine(); assert 'torch' not in sys.modules; print(json.dumps(found))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    found = json.loads(done.stdout)
-    assert found["packages"]["torch"] == torch.__version__
-    assert found["python"] == sys.version.split()[0]
-    assert found["processor"]["usable_cores"] >= 1
-    assert found["memory"]["total"] > found["memory"]["available"] > 0
-    for counter in found["counters"].values():
+    machine = json.loads(done.stdout)
+    assert machine["packages"]["torch"] == torch.__version__
+    assert machine["python"] == sys.version.split()[0]
+    assert machine["processor"]["usable_cores"] >= 1
+    assert machine["memory"]["total"] > machine["memory"]["available"] > 0
+    for counter in machine["counters"].values():
         assert counter["counter"] or counter["reason"]
 
 
 def test_without_native_bf16_it_is_not_timed(monkeypatch):
     monkeypatch.setattr(auto_precision, "read_bf16_flags", list)
     assert speed.measure_bf16_speedup("cpu") is None
-    found = speed.measure_matmul_speed()
-    assert "bf16_one_thread" not in found
-    assert set(found["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
-    assert "no avx512_bf16" in found["not_measured"]["bf16_one_thread"]
+    machine = speed.measure_matmul_speed()
+    assert "bf16_one_thread" not in machine
+    assert set(machine["not_measured"]) == {"bf16_one_thread", "bf16_all_threads"}
+    assert "no avx512_bf16" in machine["not_measured"]["bf16_one_thread"]
 
 
 def test_the_speedup_is_a_ratio_of_medians(monkeypatch):
@@ -173,8 +173,8 @@ def test_auto_precision_is_a_rule_and_no_timing(monkeypatch, flags, maker, width
     monkeypatch.setattr(auto_precision, "read_bf16_flags", lambda: flags)
     monkeypatch.setattr(auto_precision, "read_vendor", lambda: maker)
     monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("timed"))
-    found = auto_precision.resolve_auto_precision("cpu", width)
-    assert found.precision == precision and why in found.reason
+    machine = auto_precision.resolve_auto_precision("cpu", width)
+    assert machine.precision == precision and why in machine.reason
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_the_vendor_is_read_from_cpuinfo(tmp_path):
 
 def test_speed_is_believable_and_leaves_the_threads_alone():
     before = torch.get_num_threads()
-    found = speed.measure_matmul_speed()
+    machine = speed.measure_matmul_speed()
     assert torch.get_num_threads() == before
-    assert 0.05 < found["fp32_one_thread"] < 1e5
-    assert 0.05 < found["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread
+    assert 0.05 < machine["fp32_one_thread"] < 1e5
+    assert 0.05 < machine["fp32_all_threads"] < 1e6  # on a busy machine below that of one thread
 
 
 @pytest.fixture
@@ -211,15 +211,15 @@ def app():
 
 def test_doctor_shows_the_machine_and_what_it_cannot_measure(app, monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    shown = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
-    assert shown.exit_code == 0
+    printed = CliRunner().invoke(app, [], env={"COLUMNS": "200"})
+    assert printed.exit_code == 0
     for word in ("usable", "precision: auto", "GFLOP/s", "torch", "cannot be measured"):
-        assert word in shown.output
+        assert word in printed.output
 
 
 def test_doctor_speaks_json_to_scripts(app):
-    shown = CliRunner().invoke(app, ["--json"])
-    assert shown.exit_code == 0
-    found = json.loads(shown.output)
-    assert found["torch"]["devices"][-1]["device"] == "cpu"
-    assert found["torch"]["bf16"]["reason"]
+    printed = CliRunner().invoke(app, ["--json"])
+    assert printed.exit_code == 0
+    machine = json.loads(printed.output)
+    assert machine["torch"]["devices"][-1]["device"] == "cpu"
+    assert machine["torch"]["bf16"]["reason"]

@@ -98,18 +98,18 @@ def test_a_phase_entered_twice_keeps_the_larger_peak(meter):
 def test_a_phase_that_fails_keeps_the_peak_that_it_reached(meter):
     meter.baseline()
     with pytest.raises(MemoryError), meter.phase("train"):
-        held = _touch(50, meter)
+        block = _touch(50, meter)
         raise MemoryError
     assert meter.result()["phases"]["train"]["peak_bytes"] == pytest.approx(50 * MIB, abs=NOISE)
     with meter.phase("evaluation"):  # and the meter still works
-        assert held[0] == 1
+        assert block[0] == 1
 
 
 def test_a_phase_that_never_ran_or_stayed_below_the_baseline_is_not_zero():
     meter = PeakMeter("cpu")
-    held = _touch(80)
+    block = _touch(80)
     meter.baseline()
-    del held
+    del block
     with meter.phase("train"):
         pass
     result = meter.result()
@@ -120,8 +120,8 @@ def test_a_phase_that_never_ran_or_stayed_below_the_baseline_is_not_zero():
         "phases.evaluation",
     }
     with meter.phase("train"):
-        held = _touch(150)  # to the phase's end, where every counter reads once more
-    assert len(held) == 150 * MIB
+        block = _touch(150)  # to the phase's end, where every counter reads once more
+    assert len(block) == 150 * MIB
     result = meter.result()
     assert result["phases"]["train"]["peak_bytes"] > 50 * MIB
     assert "phases.train.peak_bytes" not in result["not_measured"]
@@ -210,10 +210,10 @@ def test_settle_gives_pages_back_on_glibc():
         pytest.skip("this C library has no malloc_trim")
     small = [np.ones(1000, dtype=np.uint8) for _ in range(60_000)]  # below malloc's mmap threshold
     keep = small[-1]
-    held = counters.read_status_bytes("VmRSS")
+    block = counters.read_status_bytes("VmRSS")
     del small
     memory.release_memory()
-    assert counters.read_status_bytes("VmRSS") < held - 40 * MIB
+    assert counters.read_status_bytes("VmRSS") < block - 40 * MIB
     assert keep[0] == 1
 
 
@@ -294,12 +294,12 @@ def test_cuda_without_process_bytes_says_why(card, monkeypatch, nvml):
 def test_what_is_forgotten_is_measured_anew(meter):
     meter.baseline()
     with meter.phase("train"):
-        held = _touch(96, meter)
+        block = _touch(96, meter)
     assert meter.result()["phases"]["train"]["peak_bytes"] > 90 * MIB
-    del held
+    del block
     meter.forget("train", "evaluation")
     assert meter.result()["not_measured"]["phases.train"] == "the run has no such phase"
     with meter.phase("train"):
-        held = _touch(24, meter)
-    assert len(held) == 24 * MIB
+        block = _touch(24, meter)
+    assert len(block) == 24 * MIB
     assert 20 * MIB < meter.result()["phases"]["train"]["peak_bytes"] < 60 * MIB

@@ -18,9 +18,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]
     now = [0.0]
     monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
 
-    def doing(taken: Iterator[float]) -> Callable[[], None]:
+    def doing(durations: Iterator[float]) -> Callable[[], None]:
         def once() -> None:
-            now[0] += next(taken)
+            now[0] += next(durations)
 
         return once
 
@@ -28,21 +28,21 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], None]
 
 
 def test_steady_steps_are_timed_a_few_times(machine: Any) -> None:
-    found = StepClock(warm_up=2).repeat(machine(chain([9.0, 5.0], repeat(1.0))), 1e9)
-    assert found == pytest.approx({"median": 1.0, "q1": 1.0, "q3": 1.0, "n": MIN_STEPS})
+    result = StepClock(warm_up=2).repeat(machine(chain([9.0, 5.0], repeat(1.0))), 1e9)
+    assert result == pytest.approx({"median": 1.0, "q1": 1.0, "q3": 1.0, "n": MIN_STEPS})
 
 
 def test_unsteady_steps_are_timed_until_their_quartiles_are_close(machine: Any) -> None:
     """As 4.34 ms beside 1.85: one of them is no figure."""
     unsteady = chain([1.0], [4.34, 1.85, 4.34, 1.85, 4.3], repeat(1.85))
-    found = StepClock(warm_up=1).repeat(machine(unsteady), 1e9)
-    assert found["median"] == pytest.approx(1.85) and found["q3"] <= 1.85 * 1.1
-    assert MIN_STEPS < found["n"] < MAX_STEPS and "timed_out" not in found
+    result = StepClock(warm_up=1).repeat(machine(unsteady), 1e9)
+    assert result["median"] == pytest.approx(1.85) and result["q3"] <= 1.85 * 1.1
+    assert MIN_STEPS < result["n"] < MAX_STEPS and "timed_out" not in result
 
 
 def test_what_never_settles_ends(machine: Any) -> None:
-    found = StepClock(warm_up=1).repeat(machine(cycle([1.0, 3.0])), 1e9)
-    assert found["n"] == MAX_STEPS and "timed_out" not in found
+    result = StepClock(warm_up=1).repeat(machine(cycle([1.0, 3.0])), 1e9)
+    assert result["n"] == MAX_STEPS and "timed_out" not in result
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_long_steps_end_in_time_and_say_so(
 ) -> None:
     """None is begun that would not end in time, but two always are: the second one counts."""
     one = StepClock(warm_up=2)
-    found = one.repeat(machine(repeat(step)), limit)
-    assert (found["n"], len(one.seconds), found["timed_out"]) == (timed, in_all, True)
-    assert found["median"] == pytest.approx(step)
+    result = one.repeat(machine(repeat(step)), limit)
+    assert (result["n"], len(one.seconds), result["timed_out"]) == (timed, in_all, True)
+    assert result["median"] == pytest.approx(step)

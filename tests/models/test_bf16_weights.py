@@ -50,18 +50,18 @@ def test_the_weight_file_is_no_longer_mapped(tiny_model, tmp_path, family):
 
 
 def test_what_stays_in_fp32_has_the_same_bits(tiny_model):
-    plain, held = opened(tiny_model("bert")), opened(tiny_model("bert"))
-    cast_to_bf16(held.model, held.anatomy)
-    cast = {f"{name}.weight" for name in held.anatomy.linear_layers}
+    plain, in_bf16 = opened(tiny_model("bert")), opened(tiny_model("bert"))
+    cast_to_bf16(in_bf16.model, in_bf16.anatomy)
+    cast = {f"{name}.weight" for name in in_bf16.anatomy.linear_layers}
     assert cast
-    for (name, expected), found in zip(
-        plain.model.named_parameters(), held.model.parameters(), strict=True
+    for (name, expected), result in zip(
+        plain.model.named_parameters(), in_bf16.model.parameters(), strict=True
     ):
         if name in cast:
-            assert torch.equal(found, expected.to(torch.bfloat16)), name
-        elif name not in held.head_parameters:
-            assert found.dtype == torch.float32, name
-            assert torch.equal(found, expected), name
+            assert torch.equal(result, expected.to(torch.bfloat16)), name
+        elif name not in in_bf16.head_parameters:
+            assert result.dtype == torch.float32, name
+            assert torch.equal(result, expected), name
 
 
 def test_tied_tables_stay_tied(tmp_path):
@@ -73,23 +73,25 @@ def test_tied_tables_stay_tied(tmp_path):
 
 MEASURE = """
 import gc, json, sys
-from paretune.measuring.counters import status_bytes
-from paretune.models.bf16_weights import hold_bf16
-from paretune.models.load import load
+from paretune import objectives
+from paretune.measuring.counters import read_status_bytes
+from paretune.models.bf16_weights import cast_to_bf16
+from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
-def opened(folder):
-    loaded = load(resolve_source(ModelSpec(name=folder)), objectives.get("classification").head_spec(("a", "b")))
-    hold_bf16(loaded.model, loaded.anatomy)
+def load(folder):
+    head = objectives.get("classification").head_spec(("a", "b"))
+    loaded = load_model(resolve_source(ModelSpec(name=folder)), head)
+    cast_to_bf16(loaded.model, loaded.anatomy)
     gc.collect()
     return loaded
 
-opened(sys.argv[1])  # what the first model brings beside itself: imports, buffers of products
-before = status_bytes("VmRSS")
-loaded = opened(sys.argv[2])
-held = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
-print(json.dumps({"grown": status_bytes("VmRSS") - before, "parameters": held}))
+load(sys.argv[1])  # what comes with the first model: imports, buffers of products
+before = read_status_bytes("VmRSS")
+loaded = load(sys.argv[2])
+size = sum(p.numel() * p.element_size() for p in loaded.model.parameters())
+print(json.dumps({"grown": read_status_bytes("VmRSS") - before, "parameters": size}))
 """
 
 
@@ -108,6 +110,6 @@ def test_a_process_grows_by_the_bytes_of_the_parameters(tiny_model, tmp_path):
         [sys.executable, "-c", MEASURE, str(tiny_model("roberta")), str(folder)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    found = json.loads(done.stdout)
-    assert 80e6 < found["parameters"] < 110e6
-    assert found["grown"] < found["parameters"] + 25e6  # before: 60 MB more, the mapped matrices
+    result = json.loads(done.stdout)
+    assert 80e6 < result["parameters"] < 110e6
+    assert result["grown"] < result["parameters"] + 25e6  # before: 60 MB more, the mapped matrices

@@ -10,13 +10,13 @@ from paretune.models.changes import ModelChanges
 
 
 def test_steps_are_taken_once_and_the_last_first() -> None:
-    taken: list[int] = []
+    order: list[int] = []
     changes = ModelChanges()
     for number in range(3):
-        changes.push(lambda number=number: taken.append(number))
+        changes.push(lambda number=number: order.append(number))
     changes.undo()
     changes.undo()
-    assert taken == [2, 1, 0]
+    assert order == [2, 1, 0]
 
 
 def test_an_attribute_is_what_it_was_or_is_gone() -> None:

@@ -88,12 +88,12 @@ def test_reset_head_draws_what_transformers_draws(tiny_model, family, kind):
     before = loaded.backbone_digest()
     reset_head(loaded, 5)
     opener = AutoModelForMultipleChoice
-    told = {}
+    message = {}
     if kind == "classification":
-        opener, told = AutoModelForSequenceClassification, {"num_labels": 3}
+        opener, message = AutoModelForSequenceClassification, {"num_labels": 3}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(5, "head"))
-        oracle = opener.from_pretrained(tiny_model(family), **told)
+        oracle = opener.from_pretrained(tiny_model(family), **message)
     assert same(bits(loaded), {n: p.detach() for n, p in oracle.named_parameters()})
     assert loaded.backbone_digest() == before
 

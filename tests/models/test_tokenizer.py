@@ -74,9 +74,9 @@ def test_without_tokenizer_json_it_is_built_from_the_model(folder, also):
 
 
 def test_without_the_model_tokenizer_json_is_enough(folder):
-    wanted = expected(folder)
+    reference = expected(folder)
     (folder / "sentencepiece.bpe.model").unlink()
-    assert ids(opened(folder).tokenizer) == wanted
+    assert ids(opened(folder).tokenizer) == reference
 
 
 def refused(folder):
@@ -93,9 +93,9 @@ def test_a_cure_that_cuts_otherwise_is_refused(folder):
     core["model"] = json.loads(flat.to_str())["model"]
     (folder / "tokenizer.json").write_text(json.dumps(core))
     AutoTokenizer.from_pretrained(folder)  # nobody else minds
-    said = refused(folder)
-    assert "its tokenizer and its sentencepiece.bpe.model split texts differently" in said
-    assert "fetch the folder as published" in said
+    message = refused(folder)
+    assert "its tokenizer and its sentencepiece.bpe.model split texts differently" in message
+    assert "fetch the folder as published" in message
 
 
 def test_the_model_of_another_tokenizer_is_refused(folder):
@@ -124,8 +124,8 @@ def test_families_that_change_letters_first(tmp_path, lower):
     file = tmp_path / "spiece.model"
     special = {"user_defined_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
     sentencepiece_model(file, "unigram", 500, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, **special)
-    told = {"tokenizer_class": "AlbertTokenizer", "do_lower_case": lower, "keep_accents": False}
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    settings = {"tokenizer_class": "AlbertTokenizer", "do_lower_case": lower, "keep_accents": False}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     (tmp_path / "config.json").write_text('{"model_type": "albert"}')
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     require_same_tokenization(tokenizer, file, "model albert")
@@ -135,7 +135,7 @@ def test_families_that_change_letters_first(tmp_path, lower):
 def test_exports_open_with_the_same_tokenizer(folder, tmp_path):
     study = small(tmp_path, folder)
     finish(study, tmp_path / "store", costs=0).close()
-    wanted = expected(folder)
+    reference = expected(folder)
     for form in ("merged", "peft", "paretune"):
         export(
             study,
@@ -147,7 +147,7 @@ def test_exports_open_with_the_same_tokenizer(folder, tmp_path):
         )
     assert AutoConfig.from_pretrained(tmp_path / "merged").model_type == "camembert"
     for form in ("merged", "peft"):
-        assert ids(AutoTokenizer.from_pretrained(tmp_path / form)) == wanted
-    assert ids(paretune.load(tmp_path / "paretune")[1]) == wanted
+        assert ids(AutoTokenizer.from_pretrained(tmp_path / form)) == reference
+    assert ids(paretune.load(tmp_path / "paretune")[1]) == reference
     shutil.copy(folder / "sentencepiece.bpe.model", tmp_path / "merged")
-    assert ids(opened(tmp_path / "merged").tokenizer) == wanted  # and is a base of ours again
+    assert ids(opened(tmp_path / "merged").tokenizer) == reference  # and is a base of ours again

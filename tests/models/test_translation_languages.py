@@ -28,17 +28,17 @@ class Told:
         return {word: i for i, word in enumerate(self.words)}
 
 
-def told(tokenizer: Told, *languages: str, prefix: str | None = None) -> TranslationDirection:
+def result(tokenizer: Told, *languages: str, prefix: str | None = None) -> TranslationDirection:
     return set_languages(tokenizer, languages, prefix, "model m")
 
 
 def test_a_token_before_the_text_where_a_model_has_several_targets() -> None:
     several = Told(["a", ">>slv<<", ">>hrv<<", ">>srp_Cyrl<<", ">>srp_Latn<<"])
-    assert told(several, "en", "sl") == TranslationDirection(">>slv<< ")
-    assert told(several, "en", "hr") == TranslationDirection(">>hrv<< ")
-    assert told(several, "en", "sl", prefix=">>hrv<< ") == TranslationDirection(">>hrv<< ")
+    assert result(several, "en", "sl") == TranslationDirection(">>slv<< ")
+    assert result(several, "en", "hr") == TranslationDirection(">>hrv<< ")
+    assert result(several, "en", "sl", prefix=">>hrv<< ") == TranslationDirection(">>hrv<< ")
     with pytest.raises(ModelError, match=r'"fi".*slv, hrv'):
-        told(several, "en", "fi")
+        result(several, "en", "fi")
 
 
 @pytest.mark.parametrize(
@@ -52,20 +52,20 @@ def test_a_token_before_the_text_where_a_model_has_several_targets() -> None:
 )
 def test_codes_of_the_tokenizers_own(words: list[str], codes: Any, first: int) -> None:
     tokenizer: Any = Told(words, src_lang=None, tgt_lang=None)
-    assert told(tokenizer, "sl", "en") == TranslationDirection("", first)
+    assert result(tokenizer, "sl", "en") == TranslationDirection("", first)
     assert (tokenizer.src_lang, tokenizer.tgt_lang) == codes
 
 
 def test_a_code_that_is_not_unique_is_asked_for_in_full() -> None:
     words = ["zho_Hans", "zho_Hant", "eng_Latn"]
     with pytest.raises(ModelError, match="zho_Hans, zho_Hant"):
-        told(Told(words, src_lang=None, tgt_lang=None), "en", "zh")
+        result(Told(words, src_lang=None, tgt_lang=None), "en", "zh")
     full: Any = Told(words, src_lang=None, tgt_lang=None)
-    assert told(full, "en", "zho_Hant") == TranslationDirection("", 1)
+    assert result(full, "en", "zho_Hant") == TranslationDirection("", 1)
 
 
 @pytest.mark.parametrize(
-    ("has", "asked"),
+    ("has", "pair"),
     [
         (("sl", "en"), ("sl", "en")),
         (("slv", "eng"), ("sl", "en")),
@@ -76,21 +76,21 @@ def test_a_code_that_is_not_unique_is_asked_for_in_full() -> None:
         ((None, None), ("sl", "en")),
     ],
 )
-def test_one_direction_that_fits(has: Any, asked: tuple[str, str]) -> None:
+def test_one_direction_that_fits(has: Any, pair: tuple[str, str]) -> None:
     assert (
-        told(Told(["a"], source_lang=has[0], target_lang=has[1]), *asked) == TranslationDirection()
+        result(Told(["a"], source_lang=has[0], target_lang=has[1]), *pair) == TranslationDirection()
     )
 
 
-@pytest.mark.parametrize("asked", [("en", "sl"), ("hr", "en"), ("sl", "de")])
-def test_one_direction_that_does_not_fit_is_refused(asked: tuple[str, str]) -> None:
+@pytest.mark.parametrize("pair", [("en", "sl"), ("hr", "en"), ("sl", "de")])
+def test_one_direction_that_does_not_fit_is_refused(pair: tuple[str, str]) -> None:
     with pytest.raises(ModelError, match="exchange source_lang and target_lang"):
-        told(Told(["a"], source_lang="sl", target_lang="en"), *asked)
+        result(Told(["a"], source_lang="sl", target_lang="en"), *pair)
 
 
 def test_words_before_the_text_of_a_model_that_knows_no_languages() -> None:
-    said = "translate English to German: "
-    assert told(Told(["a"]), "en", "de", prefix=said) == TranslationDirection(said)
+    message = "translate English to German: "
+    assert result(Told(["a"]), "en", "de", prefix=message) == TranslationDirection(message)
 
 
 def test_a_marian_of_the_other_direction_is_refused(tmp_path: Path) -> None:

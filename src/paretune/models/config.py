@@ -28,7 +28,7 @@ def load_config(source: ModelSource) -> Any:
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(source.folder, **SAFE_LOADING)
-    except Exception as error:  # noqa: BLE001 (each class of configs checks its fields in its own way)
+    except Exception as error:  # noqa: BLE001 (each config class has its own checks)
         raise ModelError(
             f"its config.json cannot be used ({first_line(error)}).",
             where=where,

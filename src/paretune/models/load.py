@@ -53,7 +53,7 @@ class LoadedModel:
     dropout_rates: DropoutRates = field(default_factory=dict)
 
     def backbone_digest(self) -> str:
-        """SHA-256 of the bits of all parameters outside the head: the same before and after a run."""
+        """SHA-256 of all parameters outside the head, bit by bit: the same after a run as before."""
         digest = hashlib.sha256()
         for name, parameter in sorted(self.model.named_parameters()):
             if name not in self.head_parameters:
@@ -74,8 +74,8 @@ def load_model(
 ) -> LoadedModel:
     """Load a model with the head that an objective asks for.
 
-    A new head is drawn here as ``transformers`` does, from the global generator; a run draws its own
-    with :func:`reset_head`.
+    A new head is drawn here as ``transformers`` does, from the global generator; a run draws its
+    own with :func:`reset_head`.
 
     Args:
         source: where its files are.
@@ -131,8 +131,8 @@ def _split_drawn(
     """Names of the head's parameters.
 
     Raises:
-        ModelError: tensors that the checkpoint did not supply (``drawn``) belong to the backbone, or
-            no linear layer gives the logits.
+        ModelError: tensors that the checkpoint did not supply (``drawn``) belong to the backbone,
+            or no linear layer gives the logits.
     """
     if not head.logits:  # the checkpoint's own head: nothing may be missing
         _require_none(drawn, where)

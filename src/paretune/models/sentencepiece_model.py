@@ -101,7 +101,7 @@ def build_camembert_bpe(file: Path) -> Tokenizer:
 
 
 def require_same_tokenization(tokenizer: Any, file: Path, where: str) -> None:
-    """Compare a tokenizer with the folder's SentencePiece model, on fixed sentences and known words.
+    """Compare a tokenizer with the folder's SentencePiece model, on sentences and known words.
 
     Every token must be the model's piece, and every id the model's plus one constant (families put
     tokens of their own before the pieces).

@@ -117,7 +117,7 @@ def _load_by_class(folder: Path, algorithm: str | None) -> Any:
 
 
 def _read_algorithm(folder: Path) -> str | None:
-    """The model of the folder's tokenizer.json: ``BPE``, ``Unigram``, ``WordPiece``; None: unknown."""
+    """The model of the folder's tokenizer.json (``BPE``, ``Unigram`` ...); None: unknown."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The languages of a translation: how each model is told source and target, and whether it knows them.
+"""The languages of a translation: how a model is given source and target, and which it knows.
 
 Four ways are in use, and each is recognised by what the tokenizer has, not by the model's name:
 

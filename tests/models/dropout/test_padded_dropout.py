@@ -39,8 +39,8 @@ def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
     """Bit for bit, forward and backward; behind its length all falls away."""
     shape, _ = AXES[kind]
     x = (1 + torch.rand(sum(ROWS), *shape(max(LENGTHS)))).requires_grad_(True)
-    found = shared_rng().drop(x, P)
-    found.sum().backward()
+    out = shared_rng().drop(x, P)
+    out.sum().backward()
     assert x.grad is not None
     at = 0
     for seed, rows, length in zip(SEEDS, ROWS, LENGTHS, strict=True):
@@ -48,12 +48,12 @@ def test_each_run_draws_as_at_its_own_length(kind: str) -> None:
             continue
         front = (slice(at, at + rows), *(slice(size) for size in shape(length)))
         own = x.detach()[front].clone().requires_grad_(True)
-        told = alone(seed, own)
-        told.sum().backward()
-        assert torch.equal(found[front], told) and own.grad is not None
+        expected = alone(seed, own)
+        expected.sum().backward()
+        assert torch.equal(out[front], expected) and own.grad is not None
         assert torch.equal(x.grad[front], own.grad)
-        assert 0 < int((told == 0).sum()) < told.numel()
-        rest = found.detach()[at : at + rows].clone()
+        assert 0 < int((expected == 0).sum()) < expected.numel()
+        rest = out.detach()[at : at + rows].clone()
         rest[(slice(None), *front[1:])] = 0
         assert not rest.any()
         at += rows
@@ -69,8 +69,8 @@ def test_the_next_dropout_draws_anew() -> None:
 
 def test_a_table_of_each_run_draws_as_the_one_alone() -> None:
     tables = torch.ones(2, 6, 7)
-    found = shared_rng().drop_per_run(tables, [0, 2], P)
-    for own, seed in zip(found, (11, 33), strict=True):
+    out = shared_rng().drop_per_run(tables, [0, 2], P)
+    for own, seed in zip(out, (11, 33), strict=True):
         assert torch.equal(own, alone(seed, tables[0]))
 
 

@@ -54,10 +54,10 @@ def test_the_bits_are_numpys() -> None:
     from paretune.models.kernels.dropout_rows import _drop, sfc64_state
 
     for seed, place, count in ((5, (3,), 4099), (5, (3, 0), 1), (2**60, (64, 7), 1024)):
-        ones, found = np.ones(count, np.float32), np.empty(count, np.float32)
-        _drop(ones, found, sfc64_state(seed, place), 40_000, np.float32(1))
+        ones, result = np.ones(count, np.float32), np.empty(count, np.float32)
+        _drop(ones, result, sfc64_state(seed, place), 40_000, np.float32(1))
         p = 1 - 40_000 / 65_536
-        assert (found == draw_mask(seed, place, count, p, torch.device("cpu")).numpy()).all()
+        assert (result == draw_mask(seed, place, count, p, torch.device("cpu")).numpy()).all()
 
 
 @needs_numba
@@ -66,15 +66,15 @@ def test_dropout_has_the_same_bits(p: float, switch: Switch) -> None:
     draw = torch.Generator().manual_seed(1)
     x = torch.randn(9, 1, 37, generator=draw)
     x[0, 0, 0] = torch.inf  # times 0 is no number, and stays seen
-    given = torch.randn(9, 1, 37, generator=draw)
+    inputs = torch.randn(9, 1, 37, generator=draw)
 
     def compute() -> list[Tensor]:
         rng = DropoutRng()
         rng.begin_pass([5, 6], [[6, 3]])
-        held = x.clone().requires_grad_()
-        out = rng.drop(held, p)
+        leaf = x.clone().requires_grad_()
+        out = rng.drop(leaf, p)
         assert rng.used_kernels == policy.kernels_enabled()
-        return [out.detach(), *torch.autograd.grad(out, held, given)]
+        return [out.detach(), *torch.autograd.grad(out, leaf, inputs)]
 
     for one, other in zip(*both(switch, compute), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
@@ -99,15 +99,15 @@ def attended(
     rows = {"self": sum(LENGTHS), "pooled": len(LENGTHS), "cross": sum(TARGETS)}[role]
     shapes = [(rows, WIDTH), (sum(LENGTHS), WIDTH), (sum(LENGTHS), WIDTH)]
     shapes += [(len(LENGTHS), 3, WIDTH)] * 2 if front else []
-    given = [torch.randn(*s, generator=draw).to(dtype).requires_grad_() for s in shapes]
+    inputs = [torch.randn(*s, generator=draw).to(dtype).requires_grad_() for s in shapes]
     back = torch.randn(rows, WIDTH, generator=draw).to(dtype)
     if front:
         module.prefixes, module.ours = "ours", nn.Module()
-        module.ours.keys_and_values = lambda rows: given[3:]
+        module.ours.keys_and_values = lambda rows: inputs[3:]
     settings = AttentionSettings(HEADS, dropout, 0.7, role, window)
-    out = compute_packed_attention(module, *given[:3], settings)
+    out = compute_packed_attention(module, *inputs[:3], settings)
     assert packing.dropout_rng.used_kernels == (dtype == torch.float32 and policy.kernels_enabled())
-    return [out.detach(), *torch.autograd.grad(out, given, back)]
+    return [out.detach(), *torch.autograd.grad(out, inputs, back)]
 
 
 @needs_numba
@@ -132,8 +132,8 @@ def test_attention_is_that_of_float64(
 
     for at_once in (1, attention.SCORES_PER_STEP):
         monkeypatch.setattr(attention, "SCORES_PER_STEP", at_once)
-        found = attended(role, window, dropout, front, torch.float32)
-        for one, other in zip(found, exact, strict=True):
+        result = attended(role, window, dropout, front, torch.float32)
+        for one, other in zip(result, exact, strict=True):
             torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=2e-6)
 
 
@@ -161,8 +161,8 @@ def test_the_exponential_is_that_of_float64() -> None:
     own = np.full(2, 20, np.int64), np.full(2, 131, np.int64)
     nothing = np.zeros(4, np.uint64)
     softmax.forward(scores, scores, *own, 3, 0, 0, np.float32(0.3), False, nothing, 0)
-    shown = exact > 1e-30
-    assert np.abs(scores[shown] / exact[shown] - 1).max() < 3e-6  # of which rounding x is 2e-6
+    line = exact > 1e-30
+    assert np.abs(scores[line] / exact[line] - 1).max() < 3e-6  # of which rounding x is 2e-6
     assert scores.sum(-1) == pytest.approx(1, abs=1e-6)
 
 
@@ -174,7 +174,7 @@ def test_residual_and_normalisation_are_those_of_float64(
 ) -> None:
     """Forward and gradients, of weight and bias too where they are trained."""
     draw = torch.Generator().manual_seed(1)
-    hidden, residual, given = (torch.randn(9, 1, 36, generator=draw) for _ in range(3))
+    hidden, residual, inputs = (torch.randn(9, 1, 36, generator=draw) for _ in range(3))
     layer = nn.LayerNorm(36, eps=1e-12).requires_grad_(trained)
     with torch.no_grad():
         layer.weight.normal_(1, 0.3, generator=draw)
@@ -193,8 +193,8 @@ def test_residual_and_normalisation_are_those_of_float64(
             from paretune.models.kernels.add_norm import add_norm
 
             out = add_norm(x, y, own, rng.row_parts(len(x)), rng.next_offset(), p)
-        wanted = [x, y, *(own.parameters() if trained else ())]
-        return [out.detach(), *torch.autograd.grad(out, wanted, given.to(dtype))]
+        leaves = [x, y, *(own.parameters() if trained else ())]
+        return [out.detach(), *torch.autograd.grad(out, leaves, inputs.to(dtype))]
 
     exact = compute(torch.float64)
     switch("1")
@@ -232,11 +232,11 @@ def test_the_switch(switch: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_imports_numba_before_a_tensor_is_computed() -> None:
-    said = (
+    output = (
         "import sys, paretune.cli, paretune.training.trainer, paretune.measuring.machine as m;"
         "m.describe_machine(); print('numba' in sys.modules)"
     )
     free = {name: value for name, value in os.environ.items() if name != policy.VARIABLE}
-    asked = [sys.executable, "-c", said]
-    found = subprocess.run(asked, capture_output=True, text=True, check=True, env=free)
-    assert found.stdout.strip() == "False"
+    devices = [sys.executable, "-c", output]
+    result = subprocess.run(devices, capture_output=True, text=True, check=True, env=free)
+    assert result.stdout.strip() == "False"

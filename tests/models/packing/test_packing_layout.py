@@ -46,8 +46,8 @@ def instructions(layout: PackedLayout) -> int:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        found = layout.position_ids
+        groups = layout.position_ids
     finally:
         sys.settrace(before)
-    assert len(found) == layout.rows
+    assert len(groups) == layout.rows
     return count

@@ -36,43 +36,43 @@ def pickled(tiny_model, tmp_path):
     return folder
 
 
-def found(folder):
+def resolve_folder(folder):
     return resolve_source(ModelSpec(name=str(folder)))
 
 
 def test_the_converted_model_is_the_same(pickled, tiny_model, own_home):
-    source = found(pickled)
+    source = resolve_folder(pickled)
     assert source.folder.is_relative_to(own_home)
     assert "only as .bin" in source.notes[0]
     loaded = load_model(source, objectives.get("classification").head_spec(("a", "b")))
     assert loaded.notes == source.notes
     plain = load_model(
-        found(tiny_model("bert")), objectives.get("classification").head_spec(("a", "b"))
+        resolve_folder(tiny_model("bert")), objectives.get("classification").head_spec(("a", "b"))
     )
     assert loaded.backbone_digest() == plain.backbone_digest()
     assert loaded.tokenizer("Žaba skače") == plain.tokenizer("Žaba skače")
 
 
 def test_it_is_converted_once(pickled, own_home):
-    first = found(pickled)
+    first = resolve_folder(pickled)
     stamp = (first.folder / "model.safetensors").stat().st_mtime_ns
-    assert found(pickled) == first
+    assert resolve_folder(pickled) == first
     assert (first.folder / "model.safetensors").stat().st_mtime_ns == stamp
     assert [p.name for p in (own_home / "models").iterdir()] == [first.folder.name]
 
 
 def test_the_hash_is_of_the_original(pickled):
-    before = found(pickled)
+    before = resolve_folder(pickled)
     state = torch.load(pickled / "pytorch_model.bin", weights_only=True)
     state["bert.pooler.dense.bias"] += 1
     torch.save(state, pickled / "pytorch_model.bin")
-    after = found(pickled)
+    after = resolve_folder(pickled)
     assert after.weights_hash != before.weights_hash
     assert after.folder != before.folder
 
 
 def test_a_tied_output_layer_is_not_written_again(pickled):
-    tensors = load_file(found(pickled).folder / "model.safetensors")
+    tensors = load_file(resolve_folder(pickled).folder / "model.safetensors")
     assert "bert.embeddings.word_embeddings.weight" in tensors
     assert "cls.predictions.decoder.weight" not in tensors
 
@@ -81,13 +81,15 @@ def as_pickle(folder, state, **config):
     """The folder with ``state`` as pytorch_model.bin, and its config changed."""
     (folder / "model.safetensors").unlink()
     torch.save(state, folder / "pytorch_model.bin")
-    told = json.loads((folder / "config.json").read_text()) | config
-    (folder / "config.json").write_text(json.dumps(told))
+    message = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(message))
     return folder
 
 
 def translator(folder):
-    return load_model(found(folder), objectives.get("translation").head_spec((), ("sl", "en")))
+    return load_model(
+        resolve_folder(folder), objectives.get("translation").head_spec((), ("sl", "en"))
+    )
 
 
 @pytest.mark.parametrize("backwards", [False, True])
@@ -104,7 +106,7 @@ def test_a_tied_translation_model_stays_as_large_as_it_was(tmp_path, backwards):
     opened = translator(folder)
     assert opened.backbone_digest() == plain.backbone_digest()
     assert opened.model.get_output_embeddings().weight is opened.model.get_input_embeddings().weight
-    written = load_file(found(folder).folder / "model.safetensors")
+    written = load_file(resolve_folder(folder).folder / "model.safetensors")
     assert sum(len(t) == len(state[table]) and t.ndim == 2 for t in written.values()) == 1
 
 
@@ -123,9 +125,11 @@ def test_tables_that_the_config_does_not_tie_are_all_written(tmp_path):
 def test_the_format_before_zip_archives(pickled, tiny_model):
     state = torch.load(pickled / "pytorch_model.bin", weights_only=True)
     torch.save(state, pickled / "pytorch_model.bin", _use_new_zipfile_serialization=False)
-    loaded = load_model(found(pickled), objectives.get("classification").head_spec(("a", "b")))
+    loaded = load_model(
+        resolve_folder(pickled), objectives.get("classification").head_spec(("a", "b"))
+    )
     plain = load_model(
-        found(tiny_model("bert")), objectives.get("classification").head_spec(("a", "b"))
+        resolve_folder(tiny_model("bert")), objectives.get("classification").head_spec(("a", "b"))
     )
     assert loaded.backbone_digest() == plain.backbone_digest()
 
@@ -134,7 +138,7 @@ def test_safetensors_are_preferred(pickled, tiny_model):
     weights = (tiny_model("bert") / "model.safetensors").read_bytes()
     (pickled / "model.safetensors").write_bytes(weights)
     (pickled / "pytorch_model.bin").write_bytes(b"never read")
-    assert found(pickled).folder == pickled.resolve()
+    assert resolve_folder(pickled).folder == pickled.resolve()
 
 
 class Evil:
@@ -155,14 +159,14 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
     with pytest.raises(
         ModelError, match=r"cannot be opened safely: it would call posix.mkdir"
     ) as e:
-        found(pickled)
+        resolve_folder(pickled)
     assert "weights_only" not in str(e.value)
     assert not mark.exists()
     assert not list(own_home.rglob("*.safetensors"))
     with (pickled / "pytorch_model.bin").open("wb") as file:
         pickle.dump(evil, file, protocol=2)
     with pytest.raises(ModelError, match="cannot be opened safely"):
-        found(pickled)
+        resolve_folder(pickled)
     assert not mark.exists()
 
 
@@ -172,18 +176,18 @@ def test_a_pickle_that_runs_code_is_refused(pickled, tmp_path, own_home, zipped)
 def test_files_that_are_no_weights(pickled, content):
     (pickled / "pytorch_model.bin").write_bytes(content)
     with pytest.raises(ModelError, match="is truncated or damaged, or holds no weights"):
-        found(pickled)
+        resolve_folder(pickled)
 
 
 def test_a_training_checkpoint_is_no_model(pickled):
     torch.save({"model": {"w": torch.ones(1)}, "step": 3}, pickled / "pytorch_model.bin")
     with pytest.raises(ModelError, match="a training checkpoint"):
-        found(pickled)
+        resolve_folder(pickled)
 
 
 def test_two_at_once(pickled, own_home):
     with ThreadPoolExecutor(4) as pool:
-        folders = {source.folder for source in pool.map(found, [pickled] * 4)}
+        folders = {source.folder for source in pool.map(resolve_folder, [pickled] * 4)}
     assert len(folders) == 1
     assert [p.name for p in (own_home / "models").iterdir()] == [folders.pop().name]
 
@@ -194,5 +198,5 @@ def test_a_conversion_that_fails_leaves_nothing(pickled, own_home, monkeypatch):
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match="no space"):
-        found(pickled)
+        resolve_folder(pickled)
     assert not list((own_home / "models").iterdir())

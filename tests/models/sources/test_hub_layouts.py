@@ -36,14 +36,14 @@ def study_of(name: str, folder: Any, methods: Iterable[str]) -> Study:
         train = two_files(folder, 24, 6)
         task = {"name": "words", "kind": "classification", "train": str(train), "text": "text",
                 "test": str(folder / "test.csv"), "label": "label"}  # fmt: skip
-    asked = [
+    requests = [
         {"name": method, **small_options(method)}
         for method in methods
         if serves(method, task["kind"])
     ]
     training = {"max_steps": 3, "eval_every": 3, "batch_size": 4, "max_length": 32}
     return small(
-        folder, "", tasks=[task], methods=asked,
+        folder, "", tasks=[task], methods=requests,
         models=[{"name": name, "label": "real"}],
         protocol={"trials": 1, "folds": 1, "seeds": [1]},
         training=training | {"precision": "fp32"}, generation={"max_new_tokens": 8},
@@ -74,11 +74,11 @@ def test_old_names_of_tensors_load_bit_equal(tmp_path: Any, monkeypatch: Any) ->
     assert sum(name.endswith(".gamma") for name in state) == 6
     source = resolve_source(ModelSpec(name=str(folder)))
     model = load_model(source, objectives.get("classification").head_spec(("a", "b"))).model
-    for name, found in model.bert.named_parameters(prefix="bert"):
+    for name, resolved in model.bert.named_parameters(prefix="bert"):
         old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"
         )
-        assert torch.equal(found, state[old]), name
+        assert torch.equal(resolved, state[old]), name
 
 
 @pytest.mark.parametrize("size", ["small", pytest.param("full", marks=pytest.mark.slow)])

@@ -118,7 +118,7 @@ def hub(tmp_path, monkeypatch):
     thread.join()
 
 
-def found(revision=None, *, offline):
+def resolve_hub(revision=None, *, offline):
     return resolve_source(ModelSpec(name=NAME, revision=revision), offline=offline)
 
 
@@ -128,9 +128,9 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(b"not needed")
     hub.add("main", folder)
     with pytest.raises(ModelError, match="--online"):
-        found(offline=True)
+        resolve_hub(offline=True)
     assert hub.asked == []
-    source = found(offline=False)
+    source = resolve_hub(offline=False)
     assert source.revision == COMMITS["main"]
     assert source.notes == ()
     assert "model.safetensors" in hub.fetched
@@ -138,19 +138,21 @@ def test_a_model_is_fetched_once_and_pinned(hub, tiny_model, tmp_path):
     assert source.weights_hash == resolve_source(ModelSpec(name=str(folder))).weights_hash
     load_model(source, objectives.get("classification").head_spec(("a", "b")))
     hub.asked.clear()
-    assert found(offline=True) == source
-    assert found(offline=False) == source  # the cache comes first: the model stays what it was
+    assert resolve_hub(offline=True) == source
+    assert (
+        resolve_hub(offline=False) == source
+    )  # the cache comes first: the model stays what it was
     assert hub.asked == []
 
 
 def test_a_revision_is_what_was_asked_for(hub, tiny_model):
     hub.add("main", tiny_model("bert"))
     hub.add("v1", tiny_model("electra"))
-    assert found(offline=False).revision == COMMITS["main"]
+    assert resolve_hub(offline=False).revision == COMMITS["main"]
     with pytest.raises(ModelError, match="at revision v1"):
-        found("v1", offline=True)
-    assert found("v1", offline=False).revision == COMMITS["v1"]
-    assert found("v1", offline=True).weights_hash != found(offline=True).weights_hash
+        resolve_hub("v1", offline=True)
+    assert resolve_hub("v1", offline=False).revision == COMMITS["v1"]
+    assert resolve_hub("v1", offline=True).weights_hash != resolve_hub(offline=True).weights_hash
 
 
 def test_pickled_weights_come_only_where_there_is_nothing_else(hub, tiny_model, tmp_path):
@@ -158,41 +160,41 @@ def test_pickled_weights_come_only_where_there_is_nothing_else(hub, tiny_model, 
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     hub.add("main", folder)
-    source = found(offline=False)
+    source = resolve_hub(offline=False)
     assert source.revision == COMMITS["main"]
     assert "only as .bin" in source.notes[0]
     assert (source.folder / "model.safetensors").is_file()
-    assert found(offline=True) == source
+    assert resolve_hub(offline=True) == source
 
 
 def test_an_unknown_revision(hub, tiny_model):
     hub.add("main", tiny_model("bert"))
     with pytest.raises(ModelError, match="has no revision v9"):
-        found("v9", offline=False)
+        resolve_hub("v9", offline=False)
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "told"),
+    ("status", "code", "message"),
     [
         (404, "RepoNotFound", "does not exist on the hub"),
         (403, "GatedRepo", "accept terms"),
     ],
 )
-def test_what_the_hub_refuses(hub, status, code, told):
+def test_what_the_hub_refuses(hub, status, code, message):
     hub.refusal = status, code
-    with pytest.raises(ModelError, match=told):
-        found(offline=False)
+    with pytest.raises(ModelError, match=message):
+        resolve_hub(offline=False)
 
 
 def test_a_half_fetched_model_is_not_taken_for_whole(hub, tiny_model):
     hub.add("main", tiny_model("bert"))
     hub.broken = True
     with pytest.raises(NetworkError, match="could not be fetched"):
-        found(offline=False)
+        resolve_hub(offline=False)
     with pytest.raises(ModelError, match="--online"):
-        found(offline=True)
+        resolve_hub(offline=True)
     hub.broken = False
-    load_model(found(offline=False), objectives.get("classification").head_spec(("a", "b")))
+    load_model(resolve_hub(offline=False), objectives.get("classification").head_spec(("a", "b")))
 
 
 def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):
@@ -200,7 +202,7 @@ def test_a_hub_that_does_not_answer(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(NetworkError, match="Try again"):
-        found(offline=False)
+        resolve_hub(offline=False)
 
 
 def test_a_name_that_cannot_be_on_the_hub():
@@ -217,20 +219,20 @@ def drop(source, name):
 
 def test_a_cache_without_a_tokenizer_is_completed_at_its_own_commit(hub, tiny_model):
     hub.add("main", tiny_model("bert"))
-    source = found(offline=False)
+    source = resolve_hub(offline=False)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         drop(source, name)
     with pytest.raises(ModelError) as error:
-        found(offline=True)
+        resolve_hub(offline=True)
     assert "is incomplete in the local cache of the hub: it lacks a tokenizer" in str(error.value)
     assert "Fetch the rest with --online." in str(error.value)
     assert "save_pretrained" not in str(error.value)
     hub.asked.clear()
     hub.files["c" * 40] = {}  # meanwhile main is another commit
     hub.add("v1", tiny_model("electra"))
-    assert found(offline=False) == source
+    assert resolve_hub(offline=False) == source
     assert hub.fetched == {"tokenizer.json", "tokenizer_config.json"}
-    assert found(offline=True) == source
+    assert resolve_hub(offline=True) == source
 
 
 def test_a_cache_without_a_shard_is_completed(hub, tiny_model, tmp_path):
@@ -242,12 +244,12 @@ def test_a_cache_without_a_shard_is_completed(hub, tiny_model, tmp_path):
         folder, max_shard_size="40KB"
     )
     hub.add("main", folder)
-    source = found(offline=False)
+    source = resolve_hub(offline=False)
     shard = sorted(source.folder.glob("model-*.safetensors"))[-1].name
     drop(source, shard)
     with pytest.raises(ModelError, match=f"it lacks {shard}"):
-        found(offline=True)
-    assert found(offline=False) == source
+        resolve_hub(offline=True)
+    assert resolve_hub(offline=False) == source
 
 
 def test_a_model_that_has_no_tokenizer_on_the_hub(hub, tiny_model, tmp_path):
@@ -255,5 +257,5 @@ def test_a_model_that_has_no_tokenizer_on_the_hub(hub, tiny_model, tmp_path):
     (folder / "tokenizer.json").unlink()
     hub.add("main", folder)
     with pytest.raises(ModelError, match="lacks a tokenizer on the hub") as error:
-        found(offline=False)
+        resolve_hub(offline=False)
     assert "save_pretrained" not in str(error.value)

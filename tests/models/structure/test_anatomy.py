@@ -57,9 +57,9 @@ def on_meta(folder, kind):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_understood(tiny_model, family, kind):
     model = on_meta(tiny_model(family), kind)
-    found = read_anatomy(model)
-    assert len(found.layers) == model.config.num_hidden_layers
-    for layer in found.layers:
+    parts = read_anatomy(model)
+    assert len(parts.layers) == model.config.num_hidden_layers
+    for layer in parts.layers:
         inside = f"{layer.name}."
         assert layer.self_attention.query == inside + QUERY.get(family, "attention.self.query")
         assert layer.self_attention.output == inside + OUTPUT.get(family, "attention.output.dense")
@@ -78,14 +78,14 @@ def test_every_family_is_understood(tiny_model, family, kind):
         assert "k" in layer.self_attention.key.rpartition(".")[2][:3]
         assert "v" in layer.self_attention.value.rpartition(".")[2]
     roberta = {"classifier"} if kind == "classification" else {"roberta.pooler", "classifier"}
-    assert set(found.head_modules) == HEADS.get((family, kind), roberta)
-    assert found.width == 32
-    assert found.embedding_width == (16 if family == "electra" else 32)
-    assert model.get_submodule(found.word_embeddings) is model.get_input_embeddings()
-    assert found.max_length == (None if family == "deberta-v2" else POSITIONS)
-    assert found.pad_id == model.config.pad_token_id
+    assert set(parts.head_modules) == HEADS.get((family, kind), roberta)
+    assert parts.width == 32
+    assert parts.embedding_width == (16 if family == "electra" else 32)
+    assert model.get_submodule(parts.word_embeddings) is model.get_input_embeddings()
+    assert parts.max_length == (None if family == "deberta-v2" else POSITIONS)
+    assert parts.pad_id == model.config.pad_token_id
     projection = {"electra.embeddings_project"} if family == "electra" else set()
-    assert set(found.linear_layers) - set(find_target_modules(found, ["all_linear"])) == projection
+    assert set(parts.linear_layers) - set(find_target_modules(parts, ["all_linear"])) == projection
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -111,46 +111,46 @@ def test_max_length_is_the_longest_text_that_runs(tiny_model, family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_roles_and_literal_names(tiny_model, family):
-    found = read_anatomy(on_meta(tiny_model(family), "classification"))
-    layers = len(found.layers)
+    parts = read_anatomy(on_meta(tiny_model(family), "classification"))
+    layers = len(parts.layers)
     for role in ROLES:
-        assert find_target_modules(found, [role])
-    assert len(find_target_modules(found, ["all_linear"])) == layers * LINEARS.get(family, 6)
-    assert len(find_target_modules(found, ["query"])) == layers
-    both = find_target_modules(found, ["value", "query"])
+        assert find_target_modules(parts, [role])
+    assert len(find_target_modules(parts, ["all_linear"])) == layers * LINEARS.get(family, 6)
+    assert len(find_target_modules(parts, ["query"])) == layers
+    both = find_target_modules(parts, ["value", "query"])
     assert both == find_target_modules(
-        found, ["query", "value"]
+        parts, ["query", "value"]
     )  # the order of the model, not of the request
     assert len(both) == layers * (1 if family == "modernbert" else 2)
-    literal = found.layers[0].self_attention.output.removeprefix(f"{found.layers[0].name}.")
-    assert find_target_modules(found, [literal]) == find_target_modules(found, ["attention_output"])
+    literal = parts.layers[0].self_attention.output.removeprefix(f"{parts.layers[0].name}.")
+    assert find_target_modules(parts, [literal]) == find_target_modules(parts, ["attention_output"])
 
 
 def test_literal_names_never_reach_the_head(tiny_model):
-    found = read_anatomy(on_meta(tiny_model("bert"), "classification"))
-    assert find_target_modules(found, ["dense"]) == find_target_modules(
-        found, ["attention_output", "feed_forward_up", "feed_forward_down"]
+    parts = read_anatomy(on_meta(tiny_model("bert"), "classification"))
+    assert find_target_modules(parts, ["dense"]) == find_target_modules(
+        parts, ["attention_output", "feed_forward_up", "feed_forward_down"]
     )
 
 
 def test_a_name_that_matches_nothing_is_refused(tiny_model):
-    found = read_anatomy(on_meta(tiny_model("camembert"), "classification"))
+    parts = read_anatomy(on_meta(tiny_model("camembert"), "classification"))
     with pytest.raises(MethodError) as caught:
-        find_target_modules(found, ["query", "q_proj", "fc1"])
-    told = str(caught.value)
-    assert '"q_proj", "fc1" match no linear layer' in told
-    assert "attention.self.query" in told
-    assert "attention_output" in told
+        find_target_modules(parts, ["query", "q_proj", "fc1"])
+    message = str(caught.value)
+    assert '"q_proj", "fc1" match no linear layer' in message
+    assert "attention.self.query" in message
+    assert "attention_output" in message
     # "uery" is the end of a name, but not of a module's name.
     with pytest.raises(MethodError):
-        find_target_modules(found, ["uery"])
+        find_target_modules(parts, ["uery"])
 
 
 def test_unmatched_names_can_be_passed_over(tiny_model):
-    found = read_anatomy(on_meta(tiny_model("camembert"), "classification"))
-    assert find_target_modules(found, ["q_proj", "out_proj"], allow_unmatched=True) == []
-    half = find_target_modules(found, ["q_proj", "query"], allow_unmatched=True)
-    assert half == find_target_modules(found, ["query"])
+    parts = read_anatomy(on_meta(tiny_model("camembert"), "classification"))
+    assert find_target_modules(parts, ["q_proj", "out_proj"], allow_unmatched=True) == []
+    half = find_target_modules(parts, ["q_proj", "query"], allow_unmatched=True)
+    assert half == find_target_modules(parts, ["query"])
 
 
 def test_gates_apart_and_few_key_heads():
@@ -215,20 +215,20 @@ def gpt2() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), ["no list of blocks at all"]),
         (Mixer(), ["blocks: 1 x ModuleDict", "recognisable attention", "tokens 8x8, up 32x16"]),
         (gpt2(), ["2 x GPT2Block", "without linear layers", "attn.c_attn Conv1D"]),
     ],
 )
-def test_unknown_architectures_are_told_what_was_looked_for(model, told):
+def test_unknown_architectures_are_told_what_was_looked_for(model, message):
     with pytest.raises(ModelError) as caught:
         read_anatomy(model)
     text = str(caught.value)
     assert "Looked for: a list of equal blocks" in text
     assert "query, key and value" in text
-    for part in told:
+    for part in message:
         assert part in text
 
 

@@ -39,13 +39,13 @@ NORM_LAST = ("marian", "bart")
 def test_every_translator_is_understood(family):
     """Written down by hand from the architectures: what structure must find without the names."""
     model = tiny_translator(family)
-    found = read_anatomy(model)
-    assert [layer.stack for layer in found.layers] == (
+    parts = read_anatomy(model)
+    assert [layer.stack for layer in parts.layers] == (
         ["encoder"] * ENCODER_LAYERS + ["decoder"] * DECODER_LAYERS
     )
-    assert [len(stack) for stack in found.stacks] == [ENCODER_LAYERS, DECODER_LAYERS]
+    assert [len(stack) for stack in parts.stacks] == [ENCODER_LAYERS, DECODER_LAYERS]
     for layer, depth in zip(
-        found.layers, (*range(ENCODER_LAYERS), *range(DECODER_LAYERS)), strict=True
+        parts.layers, (*range(ENCODER_LAYERS), *range(DECODER_LAYERS)), strict=True
     ):
         if family in RELATIVE:
             name, own = f"{layer.stack}.block.{depth}", "layer.0.SelfAttention"
@@ -74,15 +74,15 @@ def test_every_translator_is_understood(family):
             assert attention.value.rpartition(".")[2].startswith("v")
         last = f"{name}.final_layer_norm" if family in NORM_LAST else None
         assert layer.output_norm == last
-    assert found.width == found.embedding_width == WIDTH
-    assert found.head_modules == ()
-    assert found.max_length == (None if family in RELATIVE else POSITIONS)
-    assert found.pad_id == model.config.pad_token_id
+    assert parts.width == parts.embedding_width == WIDTH
+    assert parts.head_modules == ()
+    assert parts.max_length == (None if family in RELATIVE else POSITIONS)
+    assert parts.pad_id == model.config.pad_token_id
     inside = "" if family in RELATIVE else "model."
-    assert found.encoder == found.text_reader == f"{inside}encoder"
-    assert found.source_readers == (f"{inside}decoder",)
-    assert found.topology == ENCODER_DECODER
-    assert not set(found.linear_layers).difference(find_target_modules(found, ["all_linear"]))
+    assert parts.encoder == parts.text_reader == f"{inside}encoder"
+    assert parts.source_readers == (f"{inside}decoder",)
+    assert parts.topology == ENCODER_DECODER
+    assert not set(parts.linear_layers).difference(find_target_modules(parts, ["all_linear"]))
 
 
 @pytest.mark.parametrize("family", TRANSLATORS)
@@ -90,7 +90,7 @@ def test_the_embeddings_are_those_that_the_encoder_calls(family):
     model = tiny_translator(family)
     called = []
     table = model.get_submodule(read_anatomy(model).word_embeddings)
-    table.register_forward_hook(lambda module, given, out: called.append(given[0].shape))
+    table.register_forward_hook(lambda module, inputs, out: called.append(inputs[0].shape))
     model.get_encoder()(input_ids=torch.full((2, 5), 7))
     assert called == [(2, 5)]
 
@@ -131,14 +131,14 @@ def test_max_length_is_the_longest_source_that_runs(family):
 @pytest.mark.parametrize("family", TRANSLATORS)
 def test_roles_cover_the_attention_to_the_source(family):
     model = tiny_translator(family)
-    found = read_anatomy(model)
+    parts = read_anatomy(model)
     attentions = ENCODER_LAYERS + 2 * DECODER_LAYERS
     layers = ENCODER_LAYERS + DECODER_LAYERS
     ups = 2 if family in GATED else 1
     many = {"feed_forward_up": layers * ups, "feed_forward_down": layers}
     many["all_linear"] = 4 * attentions + (ups + 1) * layers
     for role in ROLES:
-        assert len(find_target_modules(found, [role])) == many.get(role, attentions)
+        assert len(find_target_modules(parts, [role])) == many.get(role, attentions)
     inner = HEADS * T5_HEAD if family in RELATIVE else WIDTH
     for role, shape in {
         "query": (inner, WIDTH),
@@ -148,10 +148,10 @@ def test_roles_cover_the_attention_to_the_source(family):
         "feed_forward_down": (WIDTH, INNER),
     }.items():
         assert {
-            tuple(model.get_submodule(n).weight.shape) for n in find_target_modules(found, [role])
+            tuple(model.get_submodule(n).weight.shape) for n in find_target_modules(parts, [role])
         } == {shape}
     literal = "EncDecAttention.q" if family in RELATIVE else "encoder_attn.q_proj"
-    assert len(find_target_modules(found, [literal])) == DECODER_LAYERS
+    assert len(find_target_modules(parts, [literal])) == DECODER_LAYERS
 
 
 def test_what_gives_words_is_not_in_reach_of_methods():
@@ -207,9 +207,9 @@ def test_two_stacks_of_bert_are_understood():
         num_attention_heads=2,
     )
     config = transformers.EncoderDecoderConfig.from_encoder_decoder_configs(bert, copy.copy(bert))
-    found = read_anatomy(transformers.EncoderDecoderModel(config))
-    assert found.layers[0].cross_attention is None
-    last = found.layers[-1]
+    parts = read_anatomy(transformers.EncoderDecoderModel(config))
+    assert parts.layers[0].cross_attention is None
+    last = parts.layers[-1]
     assert last.name == "decoder.bert.encoder.layer.1"
     assert last.self_attention.query == f"{last.name}.attention.self.query"
     assert last.cross_attention is not None

@@ -29,7 +29,7 @@ def set_dropout(model: nn.Module, p: float) -> None:
 
 
 def restore_dropout(model: nn.Module, rates: DropoutRates) -> None:
-    """Set the probabilities that :func:`read_dropout_rates` read; modules added later keep theirs."""
+    """Set the probabilities of :func:`read_dropout_rates`; modules added later keep theirs."""
     for place, value, put in _list_rates(model):
         put(rates.get(place, value))
 

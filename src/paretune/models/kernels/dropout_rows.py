@@ -59,7 +59,7 @@ def sfc64_state(seed: int, offsets: tuple[int, ...]) -> Any:
 
 
 def drop_rows(x: Tensor, parts: list[tuple[int, int]], offset: int, p: float) -> Tensor:
-    """Dropout of (rows, ...); ``parts`` are seed and rows of each run. The bits of the plain one."""
+    """Dropout of (rows, ...), with the plain path's bits; ``parts``: seed and rows of each run."""
     contiguous = x.contiguous()
     out = torch.empty_like(contiguous)
     source, target = contiguous.detach().view(-1).numpy(), out.view(-1).numpy()

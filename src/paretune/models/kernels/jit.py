@@ -1,9 +1,9 @@
 """How kernels are compiled, and where their machine code is cached.
 
 Compiling all of them takes some seconds, once for each machine and version; after that they are
-read from ``compiled`` in paretune's cache folder. There numba stores them under the processor's name
-and features, so that machines may share a folder; where it cannot be written, numba takes the folder
-of Python's own compiled files.
+read from ``compiled`` in paretune's cache folder. There numba stores them under the processor's
+name and features, so that machines may share a folder; where it cannot be written, numba takes the
+folder of Python's own compiled files.
 """
 
 from __future__ import annotations

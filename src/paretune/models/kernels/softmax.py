@@ -106,8 +106,8 @@ def forward(
 
     Args:
         scores: before ``scaling``, which is above 0.
-        kept: like scores; filled with the probabilities that dropout keeps, 0 elsewhere. Not touched
-            without dropout.
+        kept: like scores; filled with the probabilities that dropout keeps, 0 elsewhere. Not
+            touched without dropout.
         queries: number of queries of each sequence; other rows become 0.
         keys: number of keys of each sequence.
         heads: of each sequence.

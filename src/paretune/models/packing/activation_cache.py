@@ -5,10 +5,10 @@ is the same in every epoch, and for every seed, learning rate and method. It is 
 stored on disk, and given to the model instead of its embeddings and lower layers
 (:mod:`.layer_skipping`).
 
-A file holds the rows of all texts of one part, one text after another, in the order of the part. Its
-name is a hash of what it was computed from: weights, layer, precision and tokens, so it is never
-stale. The least recently used files make room for new ones. They are plain arrays, mapped into
-memory (``allow_pickle`` is off).
+A file holds the rows of all texts of one part, one text after another, in the order of the part.
+Its name is a hash of what it was computed from: weights, layer, precision and tokens, so it is
+never stale. The least recently used files make room for new ones. They are plain arrays, mapped
+into memory (``allow_pickle`` is off).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Softmax attention over packed sequences: no query meets a key of another sequence, or padding.
 
-Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the probabilities. Forward and
-backward are written out for all sequences of a batch, group by group, so that autograd keeps one
-node; the probabilities are kept for the backward pass, and their dropout is drawn once more.
+Source: Vaswani et al. 2017, arXiv:1706.03762, equation 1, with dropout on the probabilities.
+Forward and backward are written out for all sequences of a batch, group by group, so that autograd
+keeps one node; the probabilities are kept for the backward pass, and their dropout is drawn once
+more.
 The same with compiled kernels is :mod:`paretune.models.kernels.attention`.
 """
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 AttentionRole = Literal["self", "pooled", "causal", "cross"]
-"""Which queries attend to what: every token to its own sequence, or only the pooled (first) token of
-each; of a target, every token to itself and those before it (``causal``), or to its source."""
+"""Which queries attend to what: every token to its own sequence, or only the pooled (first) token
+of each; of a target, every token to itself and those before it (``causal``), or to its source."""
 
 GROUP_OVERHEAD_SCORES = 4000
 """Fixed cost of a group on a CPU, in scores of one head (dev/log.md)."""

@@ -22,8 +22,8 @@ def find_snapshot(name: str, revision: str | None, *, offline: bool) -> tuple[Pa
     """The folder of a hub model and its commit. ``.bin`` files come only without safetensors.
 
     Raises:
-        ModelError: missing or incomplete in the cache while offline; unknown, incomplete or gated on
-            the hub.
+        ModelError: missing or incomplete in the cache while offline; unknown, incomplete or gated
+            on the hub.
         NetworkError: the hub does not answer.
     """
     at = f" at revision {revision}" if revision else ""

@@ -3,8 +3,8 @@
 Code outside of this folder never asks whether a model has a decoder: it asks ``anatomy.topology``,
 which :func:`topology_of` chooses from the model's config.
 
-Decoder-only models are refused (:func:`paretune.models.structure.heads.require_known`). A topology of
-theirs answers everything of :class:`Topology`; this differs from both of those here:
+Decoder-only models are refused (:func:`paretune.models.structure.heads.require_known`). A topology
+of theirs answers everything of :class:`Topology`; this differs from both of those here:
 
 - Its head reads the last real token of each sequence; an encoder's reads the first, and packing
   computes the last layer for that one alone (:mod:`paretune.models.packing.encoder`).
@@ -175,7 +175,7 @@ class Encoder:
         return None
 
     def max_length(self, model: Any, position_embeddings: str | None) -> int | None:
-        """Rows of the position table that tokens can use; the trained length of rotary positions."""
+        """Rows of the position table that tokens use; the trained length of rotary positions."""
         limit = _position_limit(model)
         if position_embeddings is None:
             return limit if any("inv_freq" in name for name, _ in model.named_buffers()) else None
