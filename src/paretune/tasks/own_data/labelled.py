@@ -20,7 +20,6 @@ from paretune.data.build import (
     class_label_parser,
     parse_number_label,
 )
-from paretune.data.choices import expand_choice_columns, make_choice_resolver
 from paretune.data.example import Dataset, Example, Segments
 from paretune.data.finding import Finding, raise_for_findings
 from paretune.data.formats.decimal_comma import convert_decimal_commas
@@ -39,6 +38,7 @@ from paretune.data.tabular import make_row_template
 from paretune.errors import StudyError
 from paretune.study import TaskSpec, derive_seed
 from paretune.tasks.copa import QUESTIONS
+from paretune.tasks.own_data.choices import expand_choice_columns, make_choice_resolver
 
 
 @dataclass(frozen=True)
