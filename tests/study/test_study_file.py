@@ -35,7 +35,7 @@ def error_of(path: Path, text: str) -> str:
     [
         ("study\ntasks: a\n", 2, "a colon where none can be"),
         ("study: a: b\n", 1, "a colon where none can be"),
-        ("study: s\ntasks:\n\t- cb\n", 3, "a tab stands where spaces belong"),
+        ("study: s\ntasks:\n\t- cb\n", 3, "a tab is used for indentation"),
         ("study: s\ntasks: [cb\nmodels: m\n", 2, "the bracket that opens here is not closed"),
         ("study: s\ntasks: {name: cb\nmodels: m\n", 2, "the bracket that opens here is not clos"),
         ("study: a\nstudy: b\n", 2, 'the key "study" is given twice'),
@@ -47,7 +47,7 @@ def error_of(path: Path, text: str) -> str:
         ("study: @s\n", 1, "a value begins with @"),
         ("study: s\n---\nstudy: t\n", 2, "--- begins a second document"),
         ("study: >x\ntasks: cb\n", 1, "> or | begins a text of several lines"),
-        ("study: s\ntasks: [, cb]\n", 2, ", stands where a value belongs"),
+        ("study: s\ntasks: [, cb]\n", 2, ", is found where a value belongs"),
         ("study: *[s]\n", 1, "* names something that is not there"),
         (" study: s\ntasks: cb\n", 2, "the line begins in another column"),
         ("study: !!int [s]\n", 1, "! begins a tag"),
@@ -183,7 +183,7 @@ def test_too_many_seeds_and_runs(tmp_path: Path) -> None:
             + "".join(f"{b}: &{b} [{f'*{a},' * 10}]\n" for a, b in pairwise("abcdefghi")),
             "more than 20,000 values",
         ),
-        ("study: &a [*a]\n", "stands inside its own anchor"),
+        ("study: &a [*a]\n", "is used inside its own anchor"),
     ],
 )  # fmt: skip
 def test_nests_and_bombs_end_in_one_sentence(tmp_path: Path, text: str, what: str) -> None:

@@ -42,7 +42,7 @@ class StudyCallbacks:
     """What an executor calls while it executes a study.
 
     Attributes:
-        observer: told how it goes on.
+        observer: shows the progress.
         add_runs: adds the runs that the records make possible to the store; returns how many.
         after_final_runs: called whenever final runs have ended.
         planned_runs: how many runs the study will have in all; 0: unknown.
@@ -66,7 +66,7 @@ class Executor(Protocol):
     - Runs that another process holds are waited for, and taken over if it dies.
     - ``KeyboardInterrupt``: the runs in hand are given back, then it is raised; the same call
       continues.
-    - The observer is told of every run that ended, whoever executed it.
+    - ``observer.ended`` is called once for every run that ended, also in another process.
     """
 
     def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:

@@ -82,7 +82,7 @@ class FleetClaims:
         executor: what trains them.
         limits: how large the fleet may be.
         stop: checked at every step.
-        warn: told what a user should know.
+        warn: called with what a user should know.
     """
 
     def __init__(

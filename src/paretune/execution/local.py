@@ -27,7 +27,7 @@ from paretune.study import DEFAULT_COST_SECONDS
 POLL_SECONDS = 0.2
 STAGES = ("tune", "final", "cost")
 DEFAULT_FLEET_SIZE = 8
-"""Runs that train together in one worker at most, where nobody says."""
+"""Default limit of runs that train together in one worker."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LocalExecutor:
         fleet: at most so many runs train together in one worker; None: where it pays.
         stages: only runs of these stages.
         memory_bytes: what the runs of all workers may take together; None: no run waits for memory.
-        keep_bytes: trained weights up to this size are kept of a run; None: whatever their size.
+        keep_bytes: trained weights of a run are kept up to this size; None: always.
         cost_seconds: for timing the steps of one cost.
         lease_seconds: how long a claim outlives a worker that nobody can prove dead.
         command: starts a worker.
@@ -60,7 +60,7 @@ class LocalExecutor:
 
     @interrupt_on_signals()
     def execute(self, store: Store, study_hash: str, callbacks: StudyCallbacks) -> StudySummary:
-        """As :class:`~paretune.execution.executor.Executor` says."""
+        """See :class:`~paretune.execution.executor.Executor`."""
         started = time.monotonic()
         observer = callbacks.observer
         pool = WorkerPool(store.folder, study_hash, self._worker_settings())

@@ -24,7 +24,7 @@ class MemoryBudget:
     """Memory for the runs of all workers.
 
     Attributes:
-        budget_bytes: None: whoever started the workers chose their number.
+        budget_bytes: None: unlimited, since the user chose the number of workers.
         run_bytes: predicted need of a run's worker, by run id.
         isolated: ids of runs that run with nothing beside them.
         has_refused: whether a run was refused since this was loaded.

@@ -50,7 +50,7 @@ class RunExecutor(Protocol):
         """Execute one run.
 
         Args:
-            job: the run, its checkpoint, and the callback told ``step``, ``steps``, ``loss`` and
+            job: the run, its checkpoint, and the callback for ``step``, ``steps``, ``loss`` and
                 at times ``note``.
             halvings: how often the micro-batch is halved from the start, after the system killed
                 earlier attempts for their memory.
@@ -76,12 +76,12 @@ class RunExecutor(Protocol):
 
         Args:
             jobs: the first ones.
-            next_jobs: asked for at most so many further jobs whenever some have ended.
+            next_jobs: called for at most so many further jobs whenever some have ended.
             finish: given each run that has ended, with what it leaves. A job whose ``report``
                 raises StaleClaimError ends without.
 
         Raises:
-            FleetOutOfMemoryError: memory ended; the runs that have not ended go on alone.
+            FleetOutOfMemoryError: the runs that have not ended must go on alone.
         """
 
     def release_memory(self) -> None:

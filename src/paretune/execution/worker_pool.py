@@ -45,7 +45,7 @@ class WorkerSettings:
     command: Sequence[str] = WORKER
 
     def arguments(self, *, solo: bool) -> list[str]:
-        """Of the worker's command line; ``solo``: it measures costs, each in a process apart."""
+        """Arguments of the worker's command line; ``solo``: it measures costs, one a process."""
         arguments = ["--device", self.device, "--lease", str(self.lease_seconds)]
         if self.keep_bytes is not None:
             arguments += ["--keep", str(self.keep_bytes)]

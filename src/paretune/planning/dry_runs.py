@@ -1,4 +1,4 @@
-"""What ``check`` tries beside the data: one step of every method on every model and task."""
+"""Dry runs of ``check``: one step of every method on every model and task."""
 
 from __future__ import annotations
 

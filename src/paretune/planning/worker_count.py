@@ -16,7 +16,7 @@ from paretune.measuring.processor import count_usable_cores, read_available_byte
 MEMORY_PREFIX = "memory/"
 """A setting of the store for each run: bytes of the worker that trains it."""
 PROCESS_BYTES = 384 * 2**20
-"""Bytes of a worker before it opens a model: its libraries (280 MiB of its own were measured)."""
+"""Bytes of a worker before it opens a model: its libraries (280 MiB were measured)."""
 MEMORY_SHARE = 3 / 4
 """Of the free memory, for runs: fleets have a quarter for what they hold beside a model, and
 without fleets it is for errors of the prediction (docs/statistics.md)."""

@@ -17,7 +17,7 @@ from paretune.study import Answer, Run
 UNSCORED_RESULTS = ("diverged", "out_of_memory")
 """Outcomes that are results without a score: the method counts as the lowest possible."""
 UNSCORED_OUTCOMES = (*UNSCORED_RESULTS, "error")
-"""With runs that stopped for another reason, which says nothing about the method."""
+"""With runs that stopped for a reason that is independent of the method."""
 
 PartScores = dict[str, Any]
 """Scores of one part by metric, with ``primary``, ``loss`` (or None) and ``n`` (examples).

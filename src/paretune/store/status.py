@@ -1,4 +1,4 @@
-"""What the store tells about runs and studies, beside records: claims, statuses, study files."""
+"""Claims, statuses of runs, and study files as the store has them."""
 
 from __future__ import annotations
 

@@ -317,7 +317,7 @@ class Store:
             return [*find_problems(db, self._blobs), *map(str, lost)]
 
     def set_aside(self) -> list[str]:
-        """Move every damaged row into the table ``set_aside``, so that it is made again.
+        """Move every damaged row into the table ``set_aside``, so that its run is executed again.
 
         Returns:
             One sentence for each row.

@@ -79,6 +79,6 @@ def restore_written_paths(form: dict[str, Any], written: Mapping[str, str]) -> d
 
 
 def _with_leading_dot(name: str) -> str:
-    """``./models//tiny`` as ``./models/tiny``: a leading dot tells a folder from a hub name."""
+    """``./models//tiny`` as ``./models/tiny``: the leading dot marks a folder, not a hub name."""
     normal = posixpath.normpath(name)
     return normal if normal.startswith("..") else f"./{normal}"

@@ -138,7 +138,7 @@ def _refuse_large(text: str, where: str) -> None:
         elif isinstance(event, AliasEvent):
             if any(anchor == event.anchor for anchor, _ in opened):
                 raise StudyError(
-                    f"*{event.anchor} stands inside its own anchor.",
+                    f"*{event.anchor} is used inside its own anchor.",
                     where=f"{where} line {event.start_mark.line + 1}",
                     remedy="Write the value out.",
                 )
@@ -192,11 +192,11 @@ def _explain_yaml_error(error: YAMLError, began: int | None) -> tuple[str, str]:
     if twice := re.match(r'found duplicate key "(.*)" with', problem, re.DOTALL):
         return f'the key "{twice[1]}" is given twice', "Remove one of them."
     if "\\t" in problem or "\t" in problem:
-        return "a tab stands where spaces belong", "Indent with spaces."
+        return "a tab is used for indentation", "Indent with spaces."
     if "quoted scalar" in context and "end of stream" in problem:
         return "the quote that opens here is not closed", "Close it."
     if match := re.search("expected the node content, but found '(.)'", problem):
-        return f"{match[1]} stands where a value belongs", "Give a value, or remove it."
+        return f"{match[1]} is found where a value belongs", "Give a value, or remove it."
     if "flow" in context:
         bracket = "}" if "mapping" in context else "]"
         return "the bracket that opens here is not closed before the next key or the end", (
@@ -219,7 +219,7 @@ def _explain_yaml_error(error: YAMLError, began: int | None) -> tuple[str, str]:
             "Begin all keys of a group, and all dashes of a list, in the same column."
         )
     if "block scalar" in context:
-        return "> or | begins a text of several lines, and something stands behind it", (
+        return "> or | begins a text of several lines, and something follows it", (
             'Put a text that begins so into "quotes".'
         )
     if "undefined alias" in problem or "an alias" in context:

@@ -58,7 +58,7 @@ def build_study_error(
         what, remedy = _describe_fault(fault, place, model)
         outer = place[:-1] if fault["type"] in ("missing", "extra_forbidden") else place
         number, line = _find_line(place, file, overrides)
-        # An override itself says where it stands.
+        # The text of an override is its own place.
         at = "" if line in overrides.values() else _describe_place(outer, file)
         where = ": ".join(part for part in (line, at) if part)
         faults.append((number, " ".join(part for part in (f"{where}: {what}.", remedy) if part)))

@@ -19,7 +19,7 @@ STUDY = digest(FORM)[:16]
 
 
 class RecordingObserver:
-    """Keeps what it is told."""
+    """Keeps all its arguments."""
 
     def __init__(self) -> None:
         self.snapshots: list[Snapshot] = []

@@ -1,7 +1,7 @@
 """A cost that the study's own steps contradict is measured once more, in another process.
 
 Something else may have used the machine at that moment. The faster of the two measurements is kept:
-whatever else a machine does only makes it slower. Where the study's steps contradict that one too,
+other load only makes a step slower. Where the study's steps contradict that one too,
 it is kept together with what contradicts it, for the report to show.
 """
 

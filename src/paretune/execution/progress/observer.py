@@ -20,13 +20,13 @@ LINE_INTERVAL_SECONDS = 30.0
 
 
 class Observer(Protocol):
-    """Who is told how a study goes on."""
+    """Shows how a study goes on."""
 
     def update(self, snapshot: Snapshot) -> None:
         """Called several times a second."""
 
     def ended(self, status: RunStatus, snapshot: Snapshot) -> None:
-        """Called once for every run that ended, whoever executed it."""
+        """Called once for every run that ended, also in another process."""
 
     def note(self, text: str) -> None:
         """Called with what a user should know."""

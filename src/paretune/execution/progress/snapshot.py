@@ -12,7 +12,7 @@ from paretune.store import RunStatus
 from paretune.study import DEFAULT_COST_SECONDS
 
 MIN_SHARE_DONE = 0.1
-"""From this share of its steps on, a running run tells how long similar ones will take."""
+"""From this share of its steps on, a running run counts for the estimate of similar ones."""
 COST_STEPS, MIN_COST_STEPS = 10, 3
 """Steps of training that a cost amounts to, before one has shown what it takes."""
 START_SECONDS = 5.0
@@ -82,7 +82,7 @@ def _estimate_seconds_left(
     """Each run is expected to take what similar runs took: of its cell, of its method, or any.
 
     None where runs are to train and none has shown what it takes, or where a cost is to be measured
-    and neither a cost nor a training tells anything. ``unknown_runs`` are planned, but not known.
+    and neither a cost nor a training run has ended. ``unknown_runs`` are planned, but not known.
     """
     durations = _collect_durations(statuses)
     training = durations.get("train")

@@ -43,7 +43,7 @@ PROTECTED_COLUMNS: Mapping[str, tuple[str, ...]] = {
 _WHOLE_ROW = ""
 SET_ASIDE_REMEDY = (
     "Restore study.db from a copy; without one, `paretune verify STUDY --set-aside` sets the "
-    "damaged rows aside, and `paretune run` makes them again."
+    "damaged rows aside, and `paretune run` executes them again."
 )
 
 
@@ -73,7 +73,7 @@ def find_changed_columns(table: str, row: sqlite3.Row, checksum: str | None) -> 
     except (ValueError, TypeError):
         return ["checksum"]
     key = [row[name] for name in KEY_COLUMNS[table]]
-    # One hash of the row is enough where nothing changed; one of each column says what did.
+    # The hash of the row suffices where nothing changed; those of the columns find what did.
     values = [row[name] for name in PROTECTED_COLUMNS[table]]
     if written.get(_WHOLE_ROW) == _hash_value(table, key, _WHOLE_ROW, values):
         return []

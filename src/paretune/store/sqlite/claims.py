@@ -97,7 +97,7 @@ def _mark_running(
     db.execute(
         "UPDATE runs SET state = 'running', owner = ?, attempt = attempt + 1, "
         "lease_until = ?, started = ?, "
-        # Until it reports a step, this attempt stands where the last one has reported to be.
+        # Until it reports a step, this attempt is at the last reported one.
         "progress = json_set(progress, '$.resumed_at', coalesce(json_extract(progress, "
         "'$.step'), 0)) "
         "WHERE run_id = ?",

@@ -1,6 +1,6 @@
 """Trained weights beyond a study's budget: marked first, then removed.
 
-A run that is done never changes, so its result goes on naming the blob; a setting says that it was
+A run that is done never changes, so its result still names the blob; a setting says that it was
 dropped. A blob is removed when every run that names it was marked, in a write transaction: a run
 that ends at the same moment checks its blobs in one too (:meth:`paretune.store.Store.finish`).
 """
@@ -48,7 +48,7 @@ def find_droppable(
 
 
 def clear_dropped_mark(db: sqlite3.Connection, run_id: str) -> None:
-    """Forget that a run's weights were dropped: it was made again, with new ones."""
+    """Forget that a run's weights were dropped: it was trained again."""
     db.execute("DELETE FROM settings WHERE key = ?", (f"{DROPPED_PREFIX}{run_id}",))
 
 

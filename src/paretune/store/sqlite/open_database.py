@@ -100,7 +100,7 @@ def _is_read_only_error(error: StoreError) -> bool:
 
 
 def _open_read_only(path: Path) -> OpenDatabase:
-    """The file itself where it is current, else a copy: an older one, or one with a log beside."""
+    """The file itself; a copy where it is older or has a write-ahead log beside it."""
     log = path.with_name(f"{path.name}-wal")
     if not (log.exists() and log.stat().st_size):
         connection = connect_immutable(path)

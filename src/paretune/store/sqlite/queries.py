@@ -185,8 +185,8 @@ def find_lost_runs(
     """Those runs of the journal that the database no longer has as ended, each once.
 
     A run that failed may be tried again: it is lost only where the study no longer has it. Runs
-    that were set aside are not lost: they wait to be made again. The table itself is read: an
-    index may go on naming a row that a damaged page has lost.
+    that were set aside are not lost: they will be executed again. The table itself is read: an
+    index may still name a row that a damaged page has lost.
     """
     present = {
         (row["study_hash"], row["run_id"]): row["state"] == "done"

@@ -1,4 +1,4 @@
-"""Damaged rows are set aside, so that they are made again. They are kept as they are."""
+"""Sets damaged rows aside, unchanged, so that their runs are executed again."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def set_aside_damaged_rows(db: sqlite3.Connection) -> list[str]:
         One sentence for each row.
 
     Raises:
-        StoreError: two rows claim one key, so that the indexes cannot be made again.
+        StoreError: two rows claim one key, so that the indexes cannot be rebuilt.
     """
     try:
         db.execute("REINDEX")
     except sqlite3.IntegrityError as error:
         raise StoreError(
-            f"the database file is damaged, and its indexes cannot be made again ({error}).",
+            f"the database file is damaged, and its indexes cannot be rebuilt ({error}).",
             where="study.db",
             remedy="Restore study.db from a copy; done.jsonl beside it names what was done.",
         ) from error
