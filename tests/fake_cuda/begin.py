@@ -14,9 +14,9 @@ from pathlib import Path
 
 def load_guard(path: str) -> None:
     """Register the device: before torch is imported, which asks once what there is."""
-    found = importlib.util.find_spec("torch")
-    assert found is not None and found.origin is not None
-    libraries = Path(found.origin).parent / "lib"
+    torch_spec = importlib.util.find_spec("torch")
+    assert torch_spec is not None and torch_spec.origin is not None
+    libraries = Path(torch_spec.origin).parent / "lib"
     ctypes.CDLL(str(libraries / "libtorch_cpu.so"), ctypes.RTLD_GLOBAL)
     ctypes.CDLL(path)
 

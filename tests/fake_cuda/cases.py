@@ -99,7 +99,7 @@ def small_options(method: str) -> dict[str, Any]:
 def method_names(family: str) -> list[str]:
     """Every own method that trains a model and serves such a task, but the stack of others."""
     kind = "translation" if family == "marian" else "classification"
-    found = []
+    names = []
     for name in sorted(methods.available()):
         module = methods.get(name)
         serves = isinstance(module, methods.Method) and not methods.refusal(
@@ -107,8 +107,8 @@ def method_names(family: str) -> list[str]:
         )
         if serves and name not in ("stack", "untuned") and (family, name) not in IMPOSSIBLE:
             method_options.parse_options(name, module.options, small_options(name))
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def encoded(family: str, count: int = 16) -> Encoded:
@@ -151,14 +151,14 @@ def fake_model(family: str, mode: Any) -> LoadedModel:
 
 def every_case(family: str) -> list[str]:
     """Each method in both precisions, alone, padded where told, and in a fleet where it may be."""
-    found = []
+    cases = []
     for method in method_names(family):
         spec = MethodSpec(name=method, **small_options(method))
         hows = ["alone", *(["padded"] if family in PADDED else [])]
         alone = methods.configure_method(spec).trains_alone
         hows += [] if alone else ["fleet"]
-        found += [f"{family}/{method}/{p}/{how}" for p in ("fp32", "bf16") for how in hows]
-    return found
+        cases += [f"{family}/{method}/{p}/{how}" for p in ("fp32", "bf16") for how in hows]
+    return cases
 
 
 def few_cases() -> list[str]:

@@ -27,14 +27,14 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("g++ is not installed, which builds the fake GPU")
     if not (include / "c10/core/impl/DeviceGuardImplInterface.h").is_file():
         pytest.skip("this torch comes without its C++ headers, from which the fake GPU is built")
-    made = tmp_path_factory.mktemp("guard") / "guard.so"
+    library = tmp_path_factory.mktemp("guard") / "guard.so"
     command = [compiler, "-std=c++20", "-O0", "-shared", "-fPIC", f"-I{include}"]
-    command += [f"-I{include}/torch/csrc/api/include", str(HERE / "guard.cpp"), "-o", str(made)]
+    command += [f"-I{include}/torch/csrc/api/include", str(HERE / "guard.cpp"), "-o", str(library)]
     built = subprocess.run(
         [*command, f"-L{libraries}", "-lc10", "-ltorch_cpu"], capture_output=True, text=True
     )
     assert built.returncode == 0, built.stderr
-    return made
+    return library
 
 
 def walk(guard: Path, cases: list[str]) -> dict[str, str]:
@@ -42,9 +42,9 @@ def walk(guard: Path, cases: list[str]) -> dict[str, str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(HERE / "begin.py"), str(guard), *cases]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    found = dict(json.loads(line) for line in done.stdout.splitlines())
-    assert done.returncode == 0 and list(found) == cases, done.stderr
-    return {case: stopped for case, stopped in found.items() if stopped is not None}
+    stopped = dict(json.loads(line) for line in done.stdout.splitlines())
+    assert done.returncode == 0 and list(stopped) == cases, done.stderr
+    return {case: stopped for case, stopped in stopped.items() if stopped is not None}
 
 
 def test_each_method_takes_a_step_in_bf16(guard: Path) -> None:

@@ -51,10 +51,10 @@ class Strict(TorchDispatchMode):
             if len(dtypes) > 1:
                 raise RuntimeError(f"{name} of {sorted(map(str, dtypes))}")
         if name in ("_softmax_backward_data", "_log_softmax_backward_data"):
-            gradient, output, _, asked = args
-            half = gradient.dtype == torch.float32 and asked == torch.float16
-            if gradient.dtype != output.dtype or (gradient.dtype != asked and not half):
-                raise RuntimeError(f"{name}: {gradient.dtype}, {output.dtype} and {asked}")
+            gradient, output, _, dtype = args
+            half = gradient.dtype == torch.float32 and dtype == torch.float16
+            if gradient.dtype != output.dtype or (gradient.dtype != dtype and not half):
+                raise RuntimeError(f"{name}: {gradient.dtype}, {output.dtype} and {dtype}")
         return func(*args, **(kwargs or {}))
 
 
@@ -248,10 +248,10 @@ def self_check() -> None:
         assert torch.mm(scores.float(), scores.float()).dtype == torch.bfloat16
 
 
-def main(asked: Sequence[str]) -> None:
+def main(cases: Sequence[str]) -> None:
     """Print a line of JSON for each case: its name, and what stopped it, null where nothing did."""
     change_torch()
-    for case in asked:
+    for case in cases:
         stopped = None
         try:
             {"self-check": self_check, "keep-aside": keep_aside}.get(case, partial(step, case))()

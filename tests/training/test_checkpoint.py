@@ -74,9 +74,12 @@ def test_tensors_that_own_their_memory_are_not_copied(
     best = {"w": torch.full((5,), 7.0), "slice": tied, "again": parameter.detach(), "all": whole}
     CheckpointFile(tmp_path / "kept").save(Progress(step=1), {"w": parameter}, best, optimizer)
     assert len(copied) == 2  # the slice of a larger tensor, and the one that is there already
-    found = load_file(tmp_path / "kept")
-    assert found["best/slice"].tolist() == [4.0, 5.0, 6.0, 7.0]
-    assert found["best/again"].equal(found["trained/w"]) and found["best/w"].tolist() == [7.0] * 5
+    tensors = load_file(tmp_path / "kept")
+    assert tensors["best/slice"].tolist() == [4.0, 5.0, 6.0, 7.0]
+    assert (
+        tensors["best/again"].equal(tensors["trained/w"])
+        and tensors["best/w"].tolist() == [7.0] * 5
+    )
 
 
 def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -> None:

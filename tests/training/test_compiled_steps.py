@@ -53,15 +53,15 @@ def test_losses_of_a_run_are_those_of_the_plain_path(
 
     def trained(switch: str) -> tuple[list[float], Outcome]:
         monkeypatch.setenv(policy.VARIABLE, switch)
-        told: list[float] = []
-        left = train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
-        return told, left
+        losses: list[float] = []
+        left = train_run(run, checkpoint=tmp_path / "x", report=lambda p: losses.append(p["loss"]))
+        return losses, left
 
-    (plain, before), (found, after) = trained("0"), trained("1")
-    assert len(set(found)) == 20 and found == pytest.approx(plain, abs=1e-5)
+    (plain, before), (fast, after) = trained("0"), trained("1")
+    assert len(set(fast)) == 20 and fast == pytest.approx(plain, abs=1e-5)
     assert before.measured["environment"]["compiled"] is None
     assert after.measured["environment"]["compiled"] == f"numba {policy.numba_version()}"
-    assert trained("1")[0] == found  # the same bits again
+    assert trained("1")[0] == fast  # the same bits again
 
 
 def test_a_run_is_trained_again_the_way_it_was(

@@ -23,16 +23,16 @@ from paretune.training.caches import ProcessCache
 @pytest.fixture
 def opened_in(monkeypatch: pytest.MonkeyPatch) -> list[torch.dtype]:
     """The dtypes in which models are opened from now on."""
-    found: list[Any] = []
+    dtypes: list[Any] = []
     opening = PreTrainedModel.from_pretrained.__func__  # type: ignore[attr-defined]
 
     def noting(cls: Any, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("device_map") != "meta":  # an outline is read from no file
-            found.append(kwargs["dtype"])
+            dtypes.append(kwargs["dtype"])
         return opening(cls, *args, **kwargs)
 
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(noting))
-    return found
+    return dtypes
 
 
 def halved(folder: Path, dtype: torch.dtype, but: str = "") -> Path:
@@ -66,14 +66,14 @@ def test_the_same_bits_without_passing_through_fp32(
     task, bench, spec = tiny_task(tmp_path / "data"), ProcessCache(), ModelSpec(name=str(folder))
     expected = as_if_from_fp32(folder, task)
     opened_in.clear()
-    held = bench.model(spec, bench.dataset(task), bf16=True)
+    in_bf16 = bench.model(spec, bench.dataset(task), bf16=True)
     assert opened_in == [dtype]
-    named = dict((*held.model.named_parameters(), *held.model.named_buffers()))
-    assert {*named} == {*expected, *held.head_parameters}
+    named = dict((*in_bf16.model.named_parameters(), *in_bf16.model.named_buffers()))
+    assert {*named} == {*expected, *in_bf16.head_parameters}
     for name, tensor in expected.items():
         assert named[name].dtype == tensor.dtype and torch.equal(named[name], tensor), name
-    assert {named[name].dtype for name in held.head_parameters} == {torch.float32}
-    bytes_ = sum(p.numel() * p.element_size() for p in held.model.parameters())
+    assert {named[name].dtype for name in in_bf16.head_parameters} == {torch.float32}
+    bytes_ = sum(p.numel() * p.element_size() for p in in_bf16.model.parameters())
     outline = bench.outline(spec, bench.dataset(task))
     assert bytes_ == bf16_model_bytes(outline.model, outline.anatomy)
 
@@ -86,9 +86,9 @@ def test_a_checkpoint_of_two_precisions_keeps_the_finer(
     norm = next(name for name in names if name.endswith("embeddings.LayerNorm.weight"))
     halved(folder, torch.bfloat16, but=norm)
     bench, task = ProcessCache(), tiny_task(tmp_path / "data")
-    held = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
+    in_bf16 = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
     assert opened_in == [torch.float32]
-    assert any(torch.equal(names[norm], p) for p in held.model.parameters())
+    assert any(torch.equal(names[norm], p) for p in in_bf16.model.parameters())
 
 
 def test_sines_that_a_model_computes_are_those_of_fp32(
@@ -97,9 +97,9 @@ def test_sines_that_a_model_computes_are_those_of_fp32(
     folder = halved(tiny_marian(tmp_path / "marian"), torch.bfloat16)
     task, bench = tiny_pairs(tmp_path / "data"), ProcessCache()
     expected = as_if_from_fp32(folder, task)
-    held = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
+    in_bf16 = bench.model(ModelSpec(name=str(folder)), bench.dataset(task), bf16=True)
     assert checkpoint_dtype(bench.source(ModelSpec(name=str(folder)))) == torch.bfloat16
-    for name, tensor in held.model.named_parameters():
+    for name, tensor in in_bf16.model.named_parameters():
         assert torch.equal(tensor, expected[name]), name
 
 
@@ -121,8 +121,8 @@ def test_what_is_predicted_of_a_base_held_in_bf16(
     half = run.training.model_copy(update={"precision": "bf16"})
     predictor = CostPredictor(StudyContext(), {"fp32": 1.0, "bf16": 1.0})
     wide = predictor._compute_work(run).held_bytes
-    found = predictor._compute_work(run.model_copy(update={"training": half})).held_bytes
+    held_bytes = predictor._compute_work(run.model_copy(update={"training": half})).held_bytes
     loaded = predictor.context.caches.outline(run.model, predictor.context.dataset(run.task))
     names = loaded.anatomy.linear_layers if is_held else ()
     matrices = sum(loaded.model.get_submodule(name).weight.numel() for name in names)
-    assert wide - found == 2 * matrices
+    assert wide - held_bytes == 2 * matrices

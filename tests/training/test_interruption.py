@@ -38,13 +38,13 @@ def interrupting(
     where, name, nth = place
     function, calls = getattr(where, name), [0]
 
-    def once(*given: Any, **named: Any) -> Any:
+    def once(*arguments: Any, **named: Any) -> Any:
         calls[0] += 1
         if calls[0] != nth:
-            return function(*given, **named)
-        found = function(*given, **named) if after else None
+            return function(*arguments, **named)
+        returned = function(*arguments, **named) if after else None
         interrupt()
-        return found if after else function(*given, **named)
+        return returned if after else function(*arguments, **named)
 
     monkeypatch.setattr(where, name, once)
 
@@ -133,12 +133,12 @@ def test_every_run_of_a_fleet_keeps_the_same_step(
 
 def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:
     """And every report says where the present attempt began, for the time that is left."""
-    run, told = eight_steps(tmp_path, tiny_model), list[dict[str, Any]]()
+    run, reports = eight_steps(tmp_path, tiny_model), list[dict[str, Any]]()
     now = [0.0]
 
     def report(progress: dict[str, Any]) -> None:
         now[0] += 10.0
-        told.append(progress)
+        reports.append(progress)
         if progress["step"] == 5:
             raise KeyboardInterrupt
 
@@ -149,7 +149,7 @@ def test_seconds_of_all_attempts_count(tmp_path: Path, tiny_model: Any) -> None:
         now[0] = 5000.0
         ended = train_run(run, checkpoint=tmp_path / "kept", report=report)
     assert ended.measured["wall_seconds"]["train"] == pytest.approx(80.0)
-    assert [p["resumed_at"] for p in told] == [0] * 5 + [5] * 3
+    assert [p["resumed_at"] for p in reports] == [0] * 5 + [5] * 3
 
 
 def test_what_must_be_whole_is_interrupted_at_its_end() -> None:

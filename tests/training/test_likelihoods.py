@@ -42,8 +42,8 @@ def taught(tmp_path: Path) -> Path:
         prepared.trained[name].data.copy_(kept)
     prepared.loaded.model.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({k: v for k, v in told.items() if not k.endswith("_lang")}))
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in config.items() if not k.endswith("_lang")}))
     return folder
 
 
@@ -64,5 +64,5 @@ def test_check_warns_of_a_model_that_translates_backwards(taught: Path, tmp_path
             "training": {"precision": "fp32"},
         }
     )
-    told = [f.what for f in check(study).findings if f.code == "direction"]
-    assert len(told) == 1 and "the other way" in told[0]
+    warnings = [f.what for f in check(study).findings if f.code == "direction"]
+    assert len(warnings) == 1 and "the other way" in warnings[0]

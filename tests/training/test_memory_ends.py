@@ -38,10 +38,10 @@ def small_memory(monkeypatch: pytest.MonkeyPatch) -> Any:
     state: dict[str, Any] = {"rows": None, "passes": []}
 
     def limited(self: Any, input_ids: Any = None, **kwargs: Any) -> Any:
-        given = input_ids if input_ids is not None else kwargs["inputs_embeds"]
+        inputs = input_ids if input_ids is not None else kwargs["inputs_embeds"]
         if self.training:
             packing = getattr(self.bert.encoder.layer[0].attention.self, "packing", None)
-            rows = len(given) if packing is None else len(packing.layout.lengths)
+            rows = len(inputs) if packing is None else len(packing.layout.lengths)
             state["passes"].append(rows)
             if state["rows"] is not None and rows > state["rows"]:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -106,8 +106,8 @@ def test_gradients_of_a_step_do_not_depend_on_micro_batches_and_buckets(
     forward = forward_for(loaded, prepared.fleet, Compute())
     for micro_batch in (1, 2, 3, 8):
         config = make_config(run, kind, micro_batch=micro_batch)
-        (found,) = accumulate_gradients([StepBatch(data, rows, 0, config)], forward)
-        assert found == pytest.approx(loss.item(), abs=1e-12)
+        (mean_loss,) = accumulate_gradients([StepBatch(data, rows, 0, config)], forward)
+        assert mean_loss == pytest.approx(loss.item(), abs=1e-12)
         for parameter, gradient in zip(prepared.trained.values(), plain, strict=True):
             assert parameter.grad is not None
             torch.testing.assert_close(parameter.grad, gradient, rtol=0, atol=1e-10)
@@ -124,11 +124,9 @@ def test_losses_do_not_depend_on_the_micro_batch(
         run = tiny_run(
             tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=1e-3, training=settings
         )
-        told: list[float] = []
-        train_run(
-            run, checkpoint=tmp_path / "x", report=lambda p, told=told: told.append(p["loss"])
-        )
-        losses.append(told)
+        own: list[float] = []
+        train_run(run, checkpoint=tmp_path / "x", report=lambda p, own=own: own.append(p["loss"]))
+        losses.append(own)
     assert len(losses[0]) == 20 and len(set(losses[0])) == 20
     for other in losses[1:]:
         assert other == pytest.approx(losses[0], abs=1e-5)
@@ -137,21 +135,21 @@ def test_losses_do_not_depend_on_the_micro_batch(
 def test_where_memory_ends_the_micro_batch_is_halved(
     small_memory: Any, tmp_path: Path, tiny_model: Any
 ) -> None:
-    asked = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
     smaller = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training={"micro_batch": 2})
     small_memory(None)
-    told = train_run(smaller, checkpoint=tmp_path / "a", report=silent)
+    expected = train_run(smaller, checkpoint=tmp_path / "a", report=silent)
     heard = small_memory(2)
     notes: list[str] = []
-    found = train_run(
-        asked,
+    outcome = train_run(
+        run,
         checkpoint=tmp_path / "b",
         report=lambda p: notes.append(p["note"]) if "note" in p else None,
     )
-    assert found.result["notes"] == notes == [HALVED.format(4), HALVED.format(2)]
-    assert found.result["micro_batch"] == 2
+    assert outcome.result["notes"] == notes == [HALVED.format(4), HALVED.format(2)]
+    assert outcome.result["micro_batch"] == 2
     assert sum(rows > 2 for rows in heard) == 2  # the two passes that memory ended in
-    assert told.result["notes"] == [] and same_but_for_notes(found, told)
+    assert expected.result["notes"] == [] and same_but_for_notes(outcome, expected)
 
 
 def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
@@ -159,12 +157,12 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
 ) -> None:
     """The checkpoint of the larger micro-batch must not leak into the new beginning."""
     settings = {"max_steps": 6, "eval_every": 2}
-    asked = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training=settings)
-    smaller = asked.model_copy(
-        update={"training": asked.training.model_copy(update={"micro_batch": 2})}
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), training=settings)
+    smaller = run.model_copy(
+        update={"training": run.training.model_copy(update={"micro_batch": 2})}
     )
     small_memory(None)
-    told = train_run(smaller, checkpoint=tmp_path / "a", report=silent)
+    expected = train_run(smaller, checkpoint=tmp_path / "a", report=silent)
     heard: list[dict[str, Any]] = []
 
     def report(progress: dict[str, Any]) -> None:
@@ -172,15 +170,15 @@ def test_memory_that_ends_late_starts_over_with_the_smaller_micro_batch(
         if len(heard) == 3:
             small_memory(2)
 
-    found = train_run(
-        asked,
+    outcome = train_run(
+        run,
         checkpoint=tmp_path / "b",
         report=report,
         options=TrainerOptions(checkpoint_seconds=0),
     )
     assert [p.get("step") for p in heard[:3]] == [1, 2, 3]  # checkpointed at micro-batch 8
-    assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
-    assert same_but_for_notes(found, told)
+    assert outcome.result["notes"] == [HALVED.format(4), HALVED.format(2)]
+    assert same_but_for_notes(outcome, expected)
 
 
 def test_a_resumed_run_keeps_the_micro_batch_it_had_come_to(
@@ -214,9 +212,9 @@ def test_a_worker_that_was_killed_for_memory_starts_smaller(
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"))
     heard = small_memory(None)
-    found = train_run(run, checkpoint=tmp_path / "a", report=silent, halvings=2)
-    assert found.result["micro_batch"] == 2 and max(heard) == 2
-    assert found.result["notes"] == [HALVED.format(4), HALVED.format(2)]
+    outcome = train_run(run, checkpoint=tmp_path / "a", report=silent, halvings=2)
+    assert outcome.result["micro_batch"] == 2 and max(heard) == 2
+    assert outcome.result["notes"] == [HALVED.format(4), HALVED.format(2)]
     least = train_run(run, checkpoint=tmp_path / "b", report=silent, halvings=40)
     assert least.result["micro_batch"] == 1
 
@@ -228,13 +226,13 @@ def test_what_does_not_fit_at_all_is_a_result(
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method)
     bench = ProcessCache()
     small_memory(0)
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
-    assert found.result == {
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
+    assert outcome.result == {
         "outcome": "out_of_memory",
         "micro_batch": 1,
         "notes": ["out of memory even with a micro-batch of 1"],
     }
-    assert found.blobs == {} and found.measured["wall_seconds"]["load"] > 0
+    assert outcome.blobs == {} and outcome.measured["wall_seconds"]["load"] > 0
     small_memory(None)
     after = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
     alone = train_run(run, checkpoint=tmp_path / "y", report=silent)
@@ -269,7 +267,7 @@ def test_which_errors_say_that_memory_has_ended(error: Exception, memory: bool) 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
@@ -277,13 +275,13 @@ def test_which_errors_say_that_memory_has_ended(error: Exception, memory: bool) 
         "CUDA error: out of memory",
     ],
 )
-def test_memory_that_ends_in_a_library_is_memory(said: str) -> None:
-    assert is_out_of_memory(RuntimeError(said))
-    assert not loses_device(RuntimeError(said))
+def test_memory_that_ends_in_a_library_is_memory(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert not loses_device(RuntimeError(message))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "CUDA error: device-side assert triggered",
         "CUDA error: an illegal memory access was encountered",
@@ -292,8 +290,8 @@ def test_memory_that_ends_in_a_library_is_memory(said: str) -> None:
         "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
     ],
 )
-def test_other_cuda_errors_take_the_process_its_gpu(said: str) -> None:
-    error = RuntimeError(said)
+def test_other_cuda_errors_take_the_process_its_gpu(message: str) -> None:
+    error = RuntimeError(message)
     assert loses_device(error) and not is_out_of_memory(error)
     try:
         try:

@@ -42,12 +42,12 @@ def test_a_run_that_blows_up_has_diverged(tmp_path: Path, tiny_model: Any) -> No
     run = tiny_run(
         tiny_task(tmp_path), tiny_model("bert"), "full", learning_rate=9.0, training=settings
     )
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert found.result["outcome"] == "diverged"
-    assert found.result["steps"] < 30
-    (note,) = found.result["notes"]
-    assert note.startswith(f"diverged at step {found.result['steps']}: the loss is ")
-    assert "weights" not in found.blobs
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert outcome.result["outcome"] == "diverged"
+    assert outcome.result["steps"] < 30
+    (note,) = outcome.result["notes"]
+    assert note.startswith(f"diverged at step {outcome.result['steps']}: the loss is ")
+    assert "weights" not in outcome.blobs
 
 
 def test_weights_that_are_no_numbers_have_diverged(tmp_path: Path, tiny_model: Any) -> None:
@@ -56,11 +56,11 @@ def test_weights_that_are_no_numbers_have_diverged(tmp_path: Path, tiny_model: A
     run = tiny_run(
         tiny_task(tmp_path), tiny_model("bert"), "full", learning_rate=1e38, training=settings
     )
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert found.result["outcome"] == "diverged"
-    assert found.result["notes"] == ["diverged at step 1: the selection loss is nan"]
-    assert found.result["best_step"] == -1 and found.blobs == {}
-    json.dumps(found.result, allow_nan=False)
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert outcome.result["outcome"] == "diverged"
+    assert outcome.result["notes"] == ["diverged at step 1: the selection loss is nan"]
+    assert outcome.result["best_step"] == -1 and outcome.blobs == {}
+    json.dumps(outcome.result, allow_nan=False)
 
 
 def test_a_constant_answer_is_collapsed(tmp_path: Path, tiny_model: Any) -> None:
@@ -73,11 +73,11 @@ def test_a_constant_answer_is_collapsed(tmp_path: Path, tiny_model: Any) -> None
         labels = ["label", *("b" if i % 10 == 9 else "a" for i in range(len(lines) - 1))]
         path.write_text("\n".join(map(",".join, zip(texts, labels, strict=True))))
     run = tiny_run(task, tiny_model("bert"), "head_only", training={"max_steps": 30})
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    told = json.loads(found.blobs["predictions"])["test"]["prediction"]
-    assert set(told) == {0}
-    assert found.result["outcome"] == "collapsed"
-    assert found.result["scores"]["test"]["accuracy"] == pytest.approx(11 / 12)
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    predictions = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
+    assert set(predictions) == {0}
+    assert outcome.result["outcome"] == "collapsed"
+    assert outcome.result["scores"]["test"]["accuracy"] == pytest.approx(11 / 12)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_reported_scores_are_those_of_the_best_step(tmp_path: Path, tiny_model: 
 
 def test_a_rate_on_trial_never_sees_the_test_part(tmp_path: Path, tiny_model: Any) -> None:
     task = tiny_task(tmp_path)
-    found = [
+    outcomes = [
         train_run(
             tiny_run(one, tiny_model("bert"), stage="tune"),
             checkpoint=tmp_path / "x",
@@ -149,16 +149,16 @@ def test_a_rate_on_trial_never_sees_the_test_part(tmp_path: Path, tiny_model: An
         )
         for one in (task, poisoned(task, tmp_path / "poison"))
     ]
-    assert (found[0].result, found[0].blobs) == (found[1].result, found[1].blobs)
-    assert set(found[0].result["scores"]) == {"selection"}
-    assert set(json.loads(found[0].blobs["predictions"])) == {"selection"}
+    assert (outcomes[0].result, outcomes[0].blobs) == (outcomes[1].result, outcomes[1].blobs)
+    assert set(outcomes[0].result["scores"]) == {"selection"}
+    assert set(json.loads(outcomes[0].blobs["predictions"])) == {"selection"}
 
 
 def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
     tmp_path: Path, tiny_model: Any
 ) -> None:
     task = tiny_task(tmp_path)
-    found = [
+    outcomes = [
         train_run(
             tiny_run(one, tiny_model("bert"), training={"max_steps": 8, "eval_every": 2}),
             checkpoint=tmp_path / "x",
@@ -166,11 +166,11 @@ def test_a_final_run_is_stopped_and_chosen_without_the_test_part(
         )
         for one in (task, poisoned(task, tmp_path / "poison"))
     ]
-    weights = [from_bytes(f.blobs["weights"]) for f in found]
+    weights = [from_bytes(f.blobs["weights"]) for f in outcomes]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     for key in ("curve", "best_step"):
-        assert found[0].result[key] == found[1].result[key]
-    assert found[0].result["scores"]["test"] != found[1].result["scores"]["test"]
+        assert outcomes[0].result[key] == outcomes[1].result[key]
+    assert outcomes[0].result["scores"]["test"] != outcomes[1].result["scores"]["test"]
 
 
 def test_a_prompt_that_leaves_no_room_for_text(tmp_path: Path, tiny_model: Any) -> None:
@@ -190,8 +190,8 @@ def test_a_prompt_that_leaves_no_room_for_text(tmp_path: Path, tiny_model: Any) 
     prepared = prepare(fitting, loaded)
     assert prepared.max_length == 8
     prepared.undo()
-    found = train_run(fitting, checkpoint=tmp_path / "x", report=silent)
-    assert found.result["truncated"]["test"] > 0
+    outcome = train_run(fitting, checkpoint=tmp_path / "x", report=silent)
+    assert outcome.result["truncated"]["test"] > 0
 
 
 @pytest.mark.parametrize("method", ["majority", "tfidf"])
@@ -199,9 +199,9 @@ def test_baselines_leave_the_same_kind_of_record(
     method: str, tmp_path: Path, tiny_model: Any
 ) -> None:
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method, learning_rate=None)
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    told = json.loads(found.blobs["predictions"])
-    assert set(told) == set(found.result["scores"]) == {"selection", "test"}
-    assert len(told["test"]["uid"]) == 12 and len(told["test"]["scores"][0]) == 3
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    predictions = json.loads(outcome.blobs["predictions"])
+    assert set(predictions) == set(outcome.result["scores"]) == {"selection", "test"}
+    assert len(predictions["test"]["uid"]) == 12 and len(predictions["test"]["scores"][0]) == 3
     expected = {"majority": {"collapsed"}, "tfidf": {"ok", "collapsed"}}
-    assert found.result["outcome"] in expected[method]
+    assert outcome.result["outcome"] in expected[method]

@@ -63,12 +63,12 @@ def test_weight_decay_is_on_what_trainer_decays(
     bench = ProcessCache()
     loaded = bench.model(run.model, bench.dataset(run.task))
     prepared = prepare(run, loaded)
-    told = set(Trainer.get_decay_parameter_names(None, loaded.model)) & set(prepared.trained)
+    expected = set(Trainer.get_decay_parameter_names(None, loaded.model)) & set(prepared.trained)
     names = {id(p): n for n, p in prepared.trained.items()}
     groups = make_adamw(prepared.trained, 0.01).param_groups
     decayed = {names[id(p)] for g in groups if g["weight_decay"] == 0.01 for p in g["params"]}
     plain = {names[id(p)] for g in groups if g["weight_decay"] == 0.0 for p in g["params"]}
-    assert decayed == told
+    assert decayed == expected
     assert decayed | plain == set(prepared.trained) and not decayed & plain
     assert plain  # the head has a bias at least
 

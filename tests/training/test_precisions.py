@@ -85,13 +85,13 @@ def test_a_run_in_bf16_is_near_one_in_fp32(
     """Losses of 4 steps within 3 %, and with dropout they are finite."""
     if not is_supported(family, method):
         pytest.skip("ModernBERT has no biases")
-    found = {}
+    losses_by_precision = {}
     for precision in ("fp32", "bf16"):
         run = run_on(family, method, tmp_path, tiny_model, precision=precision)
-        outcome, found[precision] = executed(run, tmp_path)
+        outcome, losses_by_precision[precision] = executed(run, tmp_path)
         assert outcome.result["outcome"] in ("ok", "collapsed")
-    assert len(found["fp32"]) == 4
-    np.testing.assert_allclose(found["bf16"], found["fp32"], rtol=0.03)
+    assert len(losses_by_precision["fp32"]) == 4
+    np.testing.assert_allclose(losses_by_precision["bf16"], losses_by_precision["fp32"], rtol=0.03)
     run = run_on(family, method, tmp_path, tiny_model, precision="bf16", dropout=0.1)
     assert all(math.isfinite(loss) for loss in executed(run, tmp_path)[1])
 
@@ -144,11 +144,11 @@ def test_the_dry_step_of_check_computes_as_the_run_would(
     run = run_on("bert", "ia3", tmp_path, tiny_model, precision=precision)
     autocast: list[bool] = []
 
-    def step(*given: Any) -> list[float]:
-        given[1].model.register_forward_hook(
+    def step(*arguments: Any) -> list[float]:
+        arguments[1].model.register_forward_hook(
             lambda *_: autocast.append(torch.is_autocast_enabled("cpu"))
         )
-        return accumulate_gradients(*given)
+        return accumulate_gradients(*arguments)
 
     monkeypatch.setattr(dry_run, "accumulate_gradients", step)
     bench = ProcessCache()

@@ -103,12 +103,12 @@ def test_a_number_is_learnt_scored_and_kept_in_its_unit(tmp_path: Path, tiny_mod
         training={"max_steps": 60, "eval_every": 30, "patience": None},
     )
     outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    found = outcome.result["scores"]["test"]
-    assert outcome.result["outcome"] == "ok" and found["primary"] == found["r2"] > 0.5
-    told = json.loads(outcome.blobs["predictions"])["test"]
-    assert 0.2 < np.mean(told["prediction"]) < 1.8
-    assert r2(told["label"], told["prediction"]) == found["r2"]
-    assert {*found} == {"r2", "pearson", "spearman", "rmse", "mae", "primary", "n", "loss"}
+    scores = outcome.result["scores"]["test"]
+    assert outcome.result["outcome"] == "ok" and scores["primary"] == scores["r2"] > 0.5
+    predictions = json.loads(outcome.blobs["predictions"])["test"]
+    assert 0.2 < np.mean(predictions["prediction"]) < 1.8
+    assert r2(predictions["label"], predictions["prediction"]) == scores["r2"]
+    assert {*scores} == {"r2", "pearson", "spearman", "rmse", "mae", "primary", "n", "loss"}
     assert 0.9 < outcome.result["target"]["mean"] < 1.1
 
 
@@ -132,10 +132,10 @@ def test_baselines_find_numbers() -> None:
     ]
     scale = fit_target_scale(train)
     for fit in (majority.fit, tfidf.fit):
-        found = fit(train, 1, fit.__globals__["Options"](), 0)(train)
-        assert found.shape == (40, 1)
-        told = np.array(REGRESSION.predict(found, train, scale).prediction)
-        error = np.abs(told - [float(e.label or 0.0) for e in train]).mean()
+        scores = fit(train, 1, fit.__globals__["Options"](), 0)(train)
+        assert scores.shape == (40, 1)
+        answers = np.array(REGRESSION.predict(scores, train, scale).prediction)
+        error = np.abs(answers - [float(e.label or 0.0) for e in train]).mean()
         assert error == pytest.approx(0.5) if fit is majority.fit else error < 0.1
 
 
@@ -147,12 +147,12 @@ def test_gradient_boosting_reads_the_columns(tmp_path: Path, kind: str) -> None:
     fitted = gradient_boosting.fit(data.train, len(data.labels), gradient_boosting.Options(), 0)
     objective = objectives.get(kind)
     scale = objective.fit_target(data.train)
-    found = objective.predict(fitted(data.test), data.test, scale).prediction
-    asked = [e.label for e in data.test]
+    answers = objective.predict(fitted(data.test), data.test, scale).prediction
+    labels = [e.label for e in data.test]
     if kind == "regression":
-        assert r2(asked, found) > 0.6
+        assert r2(labels, answers) > 0.6
     else:
-        assert np.mean([a == b for a, b in zip(asked, found, strict=True)]) > 0.6
+        assert np.mean([a == b for a, b in zip(labels, answers, strict=True)]) > 0.6
 
 
 def test_what_train_did_not_know_counts_as_missing(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_a_table_from_its_file_to_the_report(tmp_path: Path, tiny_model: Any) ->
     export(study, store=tmp_path / "store", method="lora", form="merged", to=tmp_path / "m")
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "m")
-    given = tokenizer("A flat of 3 rooms, built 1950.", return_tensors="pt")
+    inputs = tokenizer("A flat of 3 rooms, built 1950.", return_tensors="pt")
     with torch.inference_mode():
-        price = float(opened(**given).logits)
+        price = float(opened(**inputs).logits)
     assert opened.config.problem_type == "regression" and opened.config.num_labels == 1
     target = records["lora"].result["target"]
     assert abs(price - target["mean"]) < 5 * target["deviation"]
@@ -209,15 +209,15 @@ def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_mode
     model, tokenizer = paretune.load(tmp_path / "own")
     examples = load_task(study.tasks[0]).test
     with torch.inference_mode():
-        found = [
+        answers = [
             float(model(**tokenizer(e.segments[0][0], return_tensors="pt")).logits)
             for e in examples
         ]
-    assert found == pytest.approx(list(record.predictions["test"].prediction), rel=1e-4)
+    assert answers == pytest.approx(list(record.predictions["test"].prediction), rel=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"text": "kind"}, "features replace text"),
         ({"kind": "pair", "text_pair": "kind"}, "features replace text_pair"),
@@ -227,8 +227,8 @@ def test_the_exported_model_gives_the_recorded_numbers(tmp_path: Path, tiny_mode
         ({"labels": ["a", "b"]}, "a regression has numbers"),
     ],
 )
-def test_a_study_file_that_cannot_be(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_study_file_that_cannot_be(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TaskSpec(**houses(tmp_path, **changes))
 
 

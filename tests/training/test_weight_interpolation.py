@@ -21,24 +21,24 @@ from paretune.training.weight_interpolation import Interpolation, choose_share, 
 SHARES = (0.25, 0.5, 0.75)
 
 
-@pytest.mark.parametrize(("optimum", "taken"), [(1.1, 0.5), (1.4, 0.75), (0.0, 0.25), (3.0, 1.0)])
-def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, taken: float) -> None:
+@pytest.mark.parametrize(("optimum", "share"), [(1.1, 0.5), (1.4, 0.75), (0.0, 0.25), (3.0, 1.0)])
+def test_the_share_nearest_to_the_optimum_is_taken(optimum: float, share: float) -> None:
     """One weight goes from 0 to 2, and is the better the nearer it is to the optimum."""
-    held = {"w": nn.Parameter(torch.zeros(1)), "head": nn.Parameter(torch.zeros(1))}
-    start = copy_start(held, ["head"], SHARES)
+    trained = {"w": nn.Parameter(torch.zeros(1)), "head": nn.Parameter(torch.zeros(1))}
+    start = copy_start(trained, ["head"], SHARES)
     assert set(start) == {"w"}
     with torch.no_grad():
-        held["w"].fill_(2.0)
-        held["head"].fill_(5.0)
+        trained["w"].fill_(2.0)
+        trained["head"].fill_(5.0)
 
     def select() -> dict[str, float]:
-        return {"primary": -abs(float(held["w"].detach()) - optimum), "loss": 1.0}
+        return {"primary": -abs(float(trained["w"].detach()) - optimum), "loss": 1.0}
 
-    end = {name: p.detach().clone() for name, p in held.items()}
-    between = choose_share(held, start, end, SHARES, select(), select)
+    end = {name: p.detach().clone() for name, p in trained.items()}
+    between = choose_share(trained, start, end, SHARES, select(), select)
     assert float(end["w"]) == 2.0
-    assert between.share == taken and float(held["w"]) == pytest.approx(2 * taken)
-    assert float(held["head"]) == 5.0
+    assert between.share == share and float(trained["w"]) == pytest.approx(2 * share)
+    assert float(trained["head"]) == 5.0
     assert [t["share"] for t in between.tried] == list(SHARES)
 
 
@@ -59,23 +59,23 @@ def test_a_run_leaves_the_mix_that_it_scored(method: str, tmp_path: Path, tiny_m
         return train_run(run, checkpoint=tmp_path / "x", report=silent)
 
     whole, mixed = ended(), ended(interpolate=list(SHARES))
-    told = mixed.result["interpolated"]
-    assert [t["share"] for t in told["tried"]] == list(SHARES)
+    interpolated = mixed.result["interpolated"]
+    assert [t["share"] for t in interpolated["tried"]] == list(SHARES)
     assert "interpolated" not in whole.result
     assert whole.result["curve"] == mixed.result["curve"]
     end, left = from_bytes(whole.blobs["weights"]), from_bytes(mixed.blobs["weights"])
     scores = mixed.result["scores"]["selection"]
-    if told["share"] == 1.0:
+    if interpolated["share"] == 1.0:
         assert all(torch.equal(end[name], left[name]) for name in end)
     else:
-        (taken,) = [t for t in told["tried"] if t["share"] == told["share"]]
-        assert scores["loss"] == pytest.approx(taken["loss"], abs=1e-6)
+        (best,) = [t for t in interpolated["tried"] if t["share"] == interpolated["share"]]
+        assert scores["loss"] == pytest.approx(best["loss"], abs=1e-6)
         moved = [n for n in end if not torch.equal(end[n], left[n])]
         assert moved and not [n for n in moved if n.startswith("classifier")]
         if method == "lora":  # B starts at 0
             for name in (n for n in end if n.endswith(".B")):
-                torch.testing.assert_close(left[name], end[name] * told["share"])
-    best = max(t["primary"] for t in told["tried"])
+                torch.testing.assert_close(left[name], end[name] * interpolated["share"])
+    best = max(t["primary"] for t in interpolated["tried"])
     assert scores["primary"] >= max(best, whole.result["scores"]["selection"]["primary"]) - 1e-9
 
 
@@ -84,12 +84,14 @@ def test_a_translation_is_mixed_by_its_loss_and_goes_on_after_a_kill(tmp_path: P
     task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
     run = tiny_run(task, model, learning_rate=0.5, training=settings)
     whole = train_run(run, checkpoint=tmp_path / "a", report=silent)
-    told = whole.result["interpolated"]
+    interpolated = whole.result["interpolated"]
     curve = {point["step"]: point["selection"] for point in whole.result["curve"]}
     losses = {1.0: curve[whole.result["best_step"]]["loss"]}
-    losses |= {t["share"]: t["loss"] for t in told["tried"]}
-    assert whole.result["scores"]["selection"]["loss"] == pytest.approx(losses[told["share"]])
-    assert losses[told["share"]] == min(losses.values())
+    losses |= {t["share"]: t["loss"] for t in interpolated["tried"]}
+    assert whole.result["scores"]["selection"]["loss"] == pytest.approx(
+        losses[interpolated["share"]]
+    )
+    assert losses[interpolated["share"]] == min(losses.values())
 
     def kill(progress: dict[str, Any]) -> None:
         if progress.get("step") == 4:

@@ -74,15 +74,15 @@ def test_the_smoothed_loss_is_that_of_transformers(loaded: LoadedModel, words: T
     examples = load_task(words).train[:5]
     encoded = encode_texts(examples, loaded.tokenizer, 64)
     rows = list(range(5))
-    given = to_tensors(pad_batch(encoded, rows, loaded.anatomy.pad_id or 0), "cpu")
+    inputs = to_tensors(pad_batch(encoded, rows, loaded.anatomy.pad_id or 0), "cpu")
     with torch.no_grad():
-        out = loaded.model(**given)
-        wanted = LabelSmoother(epsilon=0.1)(out, given["labels"])
+        out = loaded.model(**inputs)
+        expected = LabelSmoother(epsilon=0.1)(out, inputs["labels"])
         ours = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, rows, 0.1)
         plain = plain_loss(loaded.model, loaded.anatomy.pad_id or 0, encoded, rows)
     tokens = SEQ2SEQ.weight(encoded, rows)
-    assert tokens == int((given["labels"] >= 0).sum())
-    torch.testing.assert_close(ours / tokens, wanted)
+    assert tokens == int((inputs["labels"] >= 0).sum())
+    torch.testing.assert_close(ours / tokens, expected)
     torch.testing.assert_close(plain / tokens, out.loss)
 
 
@@ -135,10 +135,10 @@ def test_translations_are_those_of_generate_one_by_one(
     examples = load_task(words).train[:12]
     encoded = encode_texts(examples, loaded.tokenizer, 64)
     settings = Generation(num_beams=beams, max_new_tokens=9)
-    found = generate(loaded, Fleet(), Compute(), encoded, settings)
-    for example, text in zip(examples, found, strict=True):
-        given = loaded.tokenizer(example.segments[0][0], return_tensors="pt")
-        tokens = loaded.model.generate(**given, num_beams=beams, max_new_tokens=9, max_length=None)
+    texts = generate(loaded, Fleet(), Compute(), encoded, settings)
+    for example, text in zip(examples, texts, strict=True):
+        inputs = loaded.tokenizer(example.segments[0][0], return_tensors="pt")
+        tokens = loaded.model.generate(**inputs, num_beams=beams, max_new_tokens=9, max_length=None)
         alone = loaded.tokenizer.decode(tokens[0], skip_special_tokens=True)
         assert text == " ".join(alone.split())
 
@@ -155,10 +155,10 @@ def test_a_run_leaves_translations_scores_and_signatures(
     words: TaskSpec, marian: Path, tmp_path: Path
 ) -> None:
     outcome = finished(a_run(words, marian), tmp_path)
-    told = json.loads(outcome.blobs["predictions"])["test"]
+    predictions = json.loads(outcome.blobs["predictions"])["test"]
     dataset = load_task(words)
-    assert told["label"] == [e.target for e in dataset.test]
-    bleu = sacrebleu.corpus_bleu(told["prediction"], [told["label"]]).score
+    assert predictions["label"] == [e.target for e in dataset.test]
+    bleu = sacrebleu.corpus_bleu(predictions["prediction"], [predictions["label"]]).score
     assert outcome.result["scores"]["test"]["primary"] == pytest.approx(bleu)
     assert outcome.result["signatures"]["bleu"].startswith("nrefs:1|")
     assert outcome.result["outcome"] in ("ok", "collapsed")
@@ -221,9 +221,9 @@ def test_metrics_beside_bleu_are_asked_for_or_refused(
     monkeypatch.setattr(meteor, "load_tokeniser", lambda language: str.split)
     monkeypatch.setattr(meteor, "find_wordnet", lambda folder: Synonyms())
     outcome = finished(run, tmp_path)
-    told = json.loads(outcome.blobs["predictions"])["test"]["segment"]["meteor"]
-    assert len(told) == 10 and all(0 <= one <= 1 for one in told)
-    assert outcome.result["scores"]["test"]["meteor"] == pytest.approx(sum(told) / 10)
+    segments = json.loads(outcome.blobs["predictions"])["test"]["segment"]["meteor"]
+    assert len(segments) == 10 and all(0 <= one <= 1 for one in segments)
+    assert outcome.result["scores"]["test"]["meteor"] == pytest.approx(sum(segments) / 10)
 
 
 class Synonyms:

@@ -40,11 +40,11 @@ def test_seats_are_what_memory_bears_and_where_they_pay(
     size = train_run(run, checkpoint=tmp_path / "alone", report=silent).result["trained_parameters"]
     assert count_slots(run, bench, "cpu", 8, 3 * 24 * size) == 3
     assert count_slots(run, bench, "cpu", 8, 0) == 1
-    asked: dict[str, Any] = {"where_it_pays": True}
+    options: dict[str, Any] = {"where_it_pays": True}
     monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 10_000)
-    assert count_slots(run, bench, "cpu", 8, 1 << 30, **asked) == 8
+    assert count_slots(run, bench, "cpu", 8, 1 << 30, **options) == 8
     monkeypatch.setitem(MAX_STACK_TOKENS, "cpu", 50)  # a step has more than 25 tokens
-    assert count_slots(run, bench, "cpu", 8, 1 << 30, **asked) == 1
+    assert count_slots(run, bench, "cpu", 8, 1 << 30, **options) == 1
     assert count_slots(run, bench, "cpu", 8, 1 << 30) == 8
 
 
@@ -57,13 +57,13 @@ def test_stacks() -> None:
             for count in draw.integers(0, 5, 6)
         ]
         stacks = stack_passes(sides, 100, 9)
-        found = sorted((run, part) for stack in stacks for run, part in stack.items())
-        assert found == [(r, p) for r, own in enumerate(sides) for p in range(len(own))]
+        placed = sorted((run, part) for stack in stacks for run, part in stack.items())
+        assert placed == [(r, p) for r, own in enumerate(sides) for p in range(len(own))]
         for stack in stacks:
-            held = [sides[r][p] for r, p in stack.items()]
-            longest = max(length for _, length in held)
-            assert len(stack) == 1 or sum(rows for rows, _ in held) * longest <= 100
-            assert all(rows * (longest - length) <= 9 for rows, length in held)
+            passes = [sides[r][p] for r, p in stack.items()]
+            longest = max(length for _, length in passes)
+            assert len(stack) == 1 or sum(rows for rows, _ in passes) * longest <= 100
+            assert all(rows * (longest - length) <= 9 for rows, length in passes)
     packed = [[(60, 1), (30, 1)], [(50, 1)], [(40, 1)]]
     assert stack_passes(packed, 100, 0) == [{0: 0, 2: 0}, {1: 0, 0: 1}]
     unlike = [[(2, 30)], [(2, 12)], [(2, 29)], [(2, 11)]]

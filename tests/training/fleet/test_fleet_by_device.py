@@ -101,10 +101,10 @@ def test_each_run_draws_for_itself_on_any_device(
 
     def draws(ready: Callable[[PreparedModel, Compute], Any]) -> bool:
         bench.drop_model()
-        made = prepare(run, bench.model(run.model, bench.dataset(task)), "cpu")
-        made.loaded.model.to("meta")
-        assert ready(made, Compute()) and made.fleet.packing is not None
-        return made.fleet.dropout_rng is made.fleet.packing.dropout_rng
+        prepared = prepare(run, bench.model(run.model, bench.dataset(task)), "cpu")
+        prepared.loaded.model.to("meta")
+        assert ready(prepared, Compute()) and prepared.fleet.packing is not None
+        return prepared.fleet.dropout_rng is prepared.fleet.packing.dropout_rng
 
     assert not draws(make_forward)
     assert draws(make_shared_forward)

@@ -41,17 +41,17 @@ def runs_of(tmp_path: Path, family: str = "marian", **changes: Any) -> list[Run]
 @pytest.fixture
 def shared_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many runs had examples in each pass of a fleet."""
-    found: list[int] = []
+    counts: list[int] = []
 
     call = PackedSeq2SeqForward.__call__
 
-    def noted(self: PackedSeq2SeqForward, micro_batches: Any) -> Any:
+    def counted_call(self: PackedSeq2SeqForward, micro_batches: Any) -> Any:
         if self.splitter.alone is False:
-            found.append(sum(bool(one.indices) for one in micro_batches))
+            counts.append(sum(bool(one.indices) for one in micro_batches))
         return call(self, micro_batches)
 
-    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", noted)
-    return found
+    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", counted_call)
+    return counts
 
 
 def same(joint: Any, other: Any) -> None:
@@ -62,8 +62,8 @@ def same(joint: Any, other: Any) -> None:
         theirs[part]["prediction"] for part in ours
     ]
     for part in theirs:
-        mine, wanted = (one.result["scores"][part]["loss"] for one in (joint, other))
-        assert mine == pytest.approx(wanted, abs=1e-4)
+        mine, expected = (one.result["scores"][part]["loss"] for one in (joint, other))
+        assert mine == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_who_trains_alone(tmp_path: Path) -> None:
     """T5's attention has biases, so its batches are padded; what changes the base has its own."""
     task, bench = tiny_pairs(tmp_path / "data"), ProcessCache()
 
-    def places(family: str, method: str = "lora", **asked: Any) -> int:
+    def places(family: str, method: str = "lora", **options: Any) -> int:
         run = tiny_run(task, translator_folder(family, tmp_path / family), method)
-        return count_slots(run, bench, "cpu", 8, 1 << 30, **asked)
+        return count_slots(run, bench, "cpu", 8, 1 << 30, **options)
 
     assert places("marian") == places("mbart") == places("marian", "prompt") == 8
     assert places("t5") == places("marian", "full") == places("marian", "unipelt") == 1

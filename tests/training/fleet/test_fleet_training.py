@@ -89,16 +89,16 @@ def method_named(name: str) -> dict[str, Any]:
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Of each padded pass of several runs, how long the texts of each are; filled as they go."""
-    found: list[list[int]] = []
+    lengths: list[list[int]] = []
     call = PaddedForward.__call__
 
     def noting(self: PaddedForward, micro_batches: Any) -> Any:
         outputs = call(self, micro_batches)
-        found.append([length for length in self.dropout_rng.run_lengths if length])
+        lengths.append([length for length in self.dropout_rng.run_lengths if length])
         return outputs
 
     monkeypatch.setattr(PaddedForward, "__call__", noting)
-    return found
+    return lengths
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_each_run_of_a_fleet_as_alone(
     scores = []
     for n, run in enumerate(runs):
         alone = train_run(run, checkpoint=tmp_path / f"alone{n}", report=silent, caches=bench)
-        found = joint[run.seed, run.learning_rate, run.fold]
-        equal(found, alone, of_choices=kind == "multiple_choice")
+        outcome = joint[run.seed, run.learning_rate, run.fold]
+        equal(outcome, alone, of_choices=kind == "multiple_choice")
         scores.append(json.loads(alone.blobs["predictions"])["test"]["scores"])
     assert not np.allclose(scores[0], scores[1], atol=1e-3)  # they are three different runs
     assert not np.allclose(scores[0], scores[2], atol=1e-3)
@@ -176,9 +176,15 @@ def test_methods_and_ranks_mix(
     task, model = tiny_task(tmp_path, kind), tiny_model(family)
 
     def of(method: str, seed: int, **options: Any) -> Run:
-        given = options or small(method)
+        method_options_ = options or small(method)
         return tiny_run(
-            task, model, method, training=training, seed=seed, options=given, learning_rate=1e-3
+            task,
+            model,
+            method,
+            training=training,
+            seed=seed,
+            options=method_options_,
+            learning_rate=1e-3,
         )
 
     runs = [of("lora", 1), of("lora", 2), of("lora", 3, rank=5, alpha=3.0)]
@@ -191,8 +197,8 @@ def test_methods_and_ranks_mix(
     joint = together(runs, tmp_path, bench=bench)
     for run in runs:
         one = train_run(run, checkpoint=tmp_path / "alone", report=silent, caches=bench)
-        found = joint[run.seed, run.learning_rate, run.fold]
-        equal(found, one, of_choices=kind == "multiple_choice")
+        outcome = joint[run.seed, run.learning_rate, run.fold]
+        equal(outcome, one, of_choices=kind == "multiple_choice")
 
 
 def test_what_does_not_mix(tmp_path: Path, tiny_model: Any) -> None:
@@ -202,7 +208,7 @@ def test_what_does_not_mix(tmp_path: Path, tiny_model: Any) -> None:
         ("lora", {}), ("lora", {"rank": 2, "dropout": 0.1}), ("prompt", {}), ("prefix", {}),
         ("adapterdrop", {}), ("head_only", {}), ("lora", {"target_modules": ["layer.1.*query"]}),
     )  # fmt: skip
-    kinds = {fleet_key(tiny_run(task, model, name, options=given)) for name, given in options}
+    kinds = {fleet_key(tiny_run(task, model, name, options=chosen)) for name, chosen in options}
     assert len(kinds) == len(options)
 
 
@@ -229,22 +235,22 @@ def test_a_run_that_ends_leaves_and_another_takes_its_place(
     """Five runs on two seats; early stops leave them at different steps."""
     runs = fleet_of(tmp_path, tiny_model, family, learning_rate=3e-2, training={"patience": 1})
     left = together(runs, tmp_path, places=2)
-    found = {run.seed: alone(run, tmp_path) for run in runs}
-    assert len({outcome.result["steps"] for outcome in found.values()}) > 1
+    outcomes = {run.seed: alone(run, tmp_path) for run in runs}
+    assert len({outcome.result["steps"] for outcome in outcomes.values()}) > 1
     assert len(left) == 5
     for (seed, _, _), outcome in left.items():
-        equal(outcome, found[seed], within=2e-3)
+        equal(outcome, outcomes[seed], within=2e-3)
 
 
 @FAMILIES
 def test_rates_folds_and_stages_mix(tmp_path: Path, tiny_model: Any, family: str) -> None:
-    given = fleet_of(tmp_path, tiny_model, family)[:3]
+    same_runs = fleet_of(tmp_path, tiny_model, family)[:3]
     changes: tuple[dict[str, Any], ...] = (
         {"stage": "tune", "fold": 1},
         {"stage": "tune", "fold": 2},
         {"learning_rate": 1e-3},
     )
-    runs = [run.model_copy(update=new) for run, new in zip(given, changes, strict=True)]
+    runs = [run.model_copy(update=new) for run, new in zip(same_runs, changes, strict=True)]
     left = together(runs, tmp_path)
     for run in runs:
         equal(left[run.seed, run.learning_rate, run.fold], alone(run, tmp_path))
@@ -342,7 +348,7 @@ def test_a_run_is_cut_into_passes_as_alone(
 ) -> None:
     """What a pass costs depends on what the run itself trains, not on how many stand beside it."""
     runs = fleet_of(tmp_path, tiny_model, "deberta-v2", training={"max_steps": 2})
-    bench, told = ProcessCache(), set()
+    bench, overheads = ProcessCache(), set()
     loaded = bench.model(runs[0].model, bench.dataset(runs[0].task))
     prepared = prepare(runs[0], loaded)
     alone = prepared.pass_tokens
@@ -351,12 +357,12 @@ def test_a_run_is_cut_into_passes_as_alone(
     split = PassSplitter.split_training
 
     def noting(self: PassSplitter, batches: Any) -> Any:
-        told.update(batch.config.pass_overhead_tokens for batch in batches)
+        overheads.update(batch.config.pass_overhead_tokens for batch in batches)
         return split(self, batches)
 
     monkeypatch.setattr(PassSplitter, "split_training", noting)
     together(runs, tmp_path, bench=bench)
-    assert told == {alone}
+    assert overheads == {alone}
     many = shared_model.SharedModel(runs[0], loaded, "cpu", objectives.get("classification"))
     assert many.place([shared_model.RunParameters(run) for run in runs])
     assert many.prepared.pass_tokens != alone  # it counts all of them

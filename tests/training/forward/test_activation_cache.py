@@ -56,20 +56,20 @@ def test_a_run_from_kept_activations_learns_the_same(
     run = tiny_run(
         tiny_task(tmp_path, kind), tiny_model(family), method, options=options, training=training
     )
-    noted: list[int] = []
+    depths: list[int] = []
     skip_layers = activation_cache.skip_layers
 
-    def note(*given: Any) -> None:
-        noted.append(given[-1])
-        skip_layers(*given)
+    def note(*arguments: Any) -> None:
+        depths.append(arguments[-1])
+        skip_layers(*arguments)
 
     monkeypatch.setattr(activation_cache, "skip_layers", note)
     losses: list[list[float]] = []
 
-    def told() -> Any:
+    def train() -> Any:
         losses.append([])
         bench = ProcessCache()
-        found = train_run(
+        outcome = train_run(
             run,
             checkpoint=tmp_path / "x",
             report=lambda p: losses[-1].append(p["loss"]),
@@ -77,13 +77,13 @@ def test_a_run_from_kept_activations_learns_the_same(
         )
         (loaded,) = bench.loaded.values()  # kept, so it must be as it was
         assert not [m for m in loaded.model.modules() if "forward" in vars(m)]
-        return found
+        return outcome
 
-    with_trunk = told()
-    assert noted == [depth]
-    assert told().result == with_trunk.result  # from the files that the first left
+    with_trunk = train()
+    assert depths == [depth]
+    assert train().result == with_trunk.result  # from the files that the first left
     monkeypatch.setattr(shared_model, "enable_activation_cache", lambda *a: [])
-    without = told()
+    without = train()
     assert losses[0] == losses[1]
     assert losses[0] == pytest.approx(losses[2], abs=1e-5) and len(set(losses[0])) == 12
     for part in ("selection", "test"):
@@ -106,8 +106,8 @@ def test_what_changes_below_is_computed_every_time(
     changes = {"training": {"dropout": 0.0}, **changes}
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), method, **changes)
     before = set(activation_cache_home().glob("*"))
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert set(activation_cache_home().glob("*")) == before and found.result["notes"] == []
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    assert set(activation_cache_home().glob("*")) == before and outcome.result["notes"] == []
 
 
 def test_the_budget_is_kept_and_said(
@@ -116,8 +116,8 @@ def test_the_budget_is_kept_and_said(
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "head_only", training={"dropout": 0.0})
     monkeypatch.setenv("PARETUNE_TRUNK_BYTES", "100")
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    (note,) = found.result["notes"]
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    (note,) = outcome.result["notes"]
     assert note.startswith("activations of the train part are not kept: 0 MiB are more than")
     for one in together([run, run.model_copy(update={"seed": 2})], tmp_path).values():
         assert one.result["notes"] == [note]  # a fleet says it in the same words
@@ -136,27 +136,27 @@ def test_where_the_disk_cannot_be_written_a_run_goes_on(
     (tmp_path / "home" / "trunk").write_text("not a folder", encoding="utf-8")
     monkeypatch.setenv("PARETUNE_HOME", str(tmp_path / "home"))
     run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "head_only", training={"dropout": 0.0})
-    found = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    (note,) = found.result["notes"]
-    assert "cannot be written" in note and found.result["steps"] == 3
+    outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    (note,) = outcome.result["notes"]
+    assert "cannot be written" in note and outcome.result["steps"] == 3
 
 
 def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> None:
     def fill(rows: Any) -> None:
         rows[:] = 7
 
-    def asked(name: str, rows: int = 4) -> Any:
+    def load(name: str, rows: int = 4) -> Any:
         # 4 rows of 8 float32 are 128 bytes, and a header of 128.
         return load_or_compute(tmp_path, name, [0, rows], 8, torch.float32, 600, fill)
 
     for age, name in enumerate(("a", "b")):
-        kept = asked(name)
+        kept = load(name)
         assert kept.rows_of([0]).shape == (4, 1, 8) and (kept.rows == 7).all()
         os.utime(tmp_path / f"{name}.npy", (age, age))
-    asked("a")  # used now: b is the oldest
-    asked("c")
+    load("a")  # used now: b is the oldest
+    load("c")
     assert {p.name for p in tmp_path.iterdir()} == {"a.npy", "c.npy"}
-    assert isinstance(asked("d", 100), str)
+    assert isinstance(load("d", 100), str)
 
     def broken(rows: Any) -> None:
         rows[:2] = 1
@@ -170,9 +170,9 @@ def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> 
 def test_rows_come_back_as_they_were() -> None:
     for dtype in (torch.float32, torch.bfloat16, torch.float64):
         hidden = torch.randn(5, 1, 4, dtype=dtype)
-        held = files.CachedActivations(files.to_integers(hidden), [0, 2, 2, 5], dtype)
-        assert torch.equal(held.rows_of([0, 2]), hidden)
-        assert torch.equal(held.rows_of([2, 0]), torch.cat([hidden[2:], hidden[:2]]))
+        cached = files.CachedActivations(files.to_integers(hidden), [0, 2, 2, 5], dtype)
+        assert torch.equal(cached.rows_of([0, 2]), hidden)
+        assert torch.equal(cached.rows_of([2, 0]), torch.cat([hidden[2:], hidden[:2]]))
 
 
 def test_names_tell_texts_apart() -> None:
@@ -191,8 +191,10 @@ def test_the_lowest_trained_layer(tiny_model: Any) -> None:
     names = [name for name, _ in loaded.model.named_parameters()]
     lowest = {name: count_frozen_layers(loaded.anatomy, [name]) for name in names}
     for name, depth in lowest.items():
-        wanted = 0 if "embeddings" in name or "layer.0." in name else 1 if "layer.1." in name else 2
-        assert depth == wanted, name
+        expected = (
+            0 if "embeddings" in name or "layer.0." in name else 1 if "layer.1." in name else 2
+        )
+        assert depth == expected, name
     assert count_frozen_layers(loaded.anatomy, []) == 2
     assert count_frozen_layers(loaded.anatomy, names) == 0
     assert np.unique(list(lowest.values())).tolist() == [0, 1, 2]

@@ -29,23 +29,23 @@ METHODS = tuple(
 def test_a_run_gives_the_same_bits(tiny_model: Any, tmp_path: Path, method: str) -> None:
     """Dropout is on: the second forward pass draws the same masks."""
     task, bench = tiny_task(tmp_path / "data"), ProcessCache()
-    found = []
-    for asked in (False, True):
-        training = {"activation_checkpointing": asked}
+    outcomes = []
+    for enabled in (False, True):
+        training = {"activation_checkpointing": enabled}
         run = tiny_run(task, tiny_model("bert"), method, training=training)
         outcome = train_run(run, checkpoint=tmp_path / "x", report=silent, caches=bench)
-        found.append((outcome.result["curve"], from_bytes(outcome.blobs["weights"])))
-    assert found[0][0] == found[1][0]
-    for name, tensor in found[0][1].items():
-        assert torch.equal(tensor, found[1][1][name]), name
+        outcomes.append((outcome.result["curve"], from_bytes(outcome.blobs["weights"])))
+    assert outcomes[0][0] == outcomes[1][0]
+    for name, tensor in outcomes[0][1].items():
+        assert torch.equal(tensor, outcomes[1][1][name]), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_less_is_kept_for_the_backward_pass(tiny_model: Any, tmp_path: Path, family: str) -> None:
     task, bench = tiny_task(tmp_path / "data"), ProcessCache()
     kept = []
-    for asked in (True, False):  # the second run must not inherit it
-        training = {"activation_checkpointing": asked}
+    for enabled in (True, False):  # the second run must not inherit it
+        training = {"activation_checkpointing": enabled}
         run = tiny_run(task, tiny_model(family), "houlsby", training=training)
         loaded = bench.model(run.model, bench.dataset(task))
         prepared = prepare(run, loaded)
@@ -68,8 +68,8 @@ def test_runs_of_before_keep_their_identity(tiny_model: Any, tmp_path: Path) -> 
     task = tiny_task(tmp_path / "data")
     hashes = {"data_hash": "d", "weights_hash": "w", "code_epoch": 1}
     plain = tiny_run(task, tiny_model("bert"))
-    asked = tiny_run(task, tiny_model("bert"), training={"activation_checkpointing": True})
-    assert compute_run_id(plain, **hashes) != compute_run_id(asked, **hashes)
+    checkpointed = tiny_run(task, tiny_model("bert"), training={"activation_checkpointing": True})
+    assert compute_run_id(plain, **hashes) != compute_run_id(checkpointed, **hashes)
     raw = {"study": "s", "tasks": ["cb"], "models": ["m"], "methods": ["lora"]}
     # As computed by the version that did not know the setting.
     assert Study.parse(raw).study_hash == BEFORE

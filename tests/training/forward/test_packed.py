@@ -71,17 +71,17 @@ def test_a_packed_batch_gives_the_same_logits_and_gradients(
     objective = objectives.get(kind)
     options = objective.loss_options(bench.parts(run).train)
 
-    def asked() -> tuple[Tensor, list[Tensor]]:
+    def compute() -> tuple[Tensor, list[Tensor]]:
         forward = forward_for(loaded, prepared.fleet, Compute())
-        (found,) = forward([MicroBatch(data, ROWS)])
-        loss = objective.loss(found, data, ROWS, options)
-        wanted = list(prepared.trained.values())
-        made = torch.autograd.grad(loss, wanted, allow_unused=True)
-        return found, [torch.zeros(1) if g is None else g for g in made]
+        (logits,) = forward([MicroBatch(data, ROWS)])
+        loss = objective.loss(logits, data, ROWS, options)
+        parameters = list(prepared.trained.values())
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return logits, [torch.zeros(1) if g is None else g for g in gradients]
 
-    padded = asked()
+    padded = compute()
     assert enable_packing(prepared)
-    packed_outputs = asked()
+    packed_outputs = compute()
     torch.testing.assert_close(packed_outputs[0], padded[0], rtol=0, atol=1e-10)
     assert any(g.abs().max() > 1e-3 for g in padded[1])
     for name, one, other in zip(prepared.trained, packed_outputs[1], padded[1], strict=True):
@@ -139,22 +139,22 @@ def test_losses_of_a_run_are_those_of_padded_batches(
 ) -> None:
     """20 steps, fp32, within 1e-5; and with dropout the same bits every time."""
     training: dict[str, Any] = {"dropout": 0.0, "max_steps": 20}
-    task, found = tiny_task(tmp_path), []
+    task, runs = tiny_task(tmp_path), []
 
     def losses(**changes: Any) -> list[float]:
-        told: list[float] = []
+        steps: list[float] = []
         run = tiny_run(task, tiny_model("bert"), training={**training, **changes})
-        train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
-        return told
+        train_run(run, checkpoint=tmp_path / "x", report=lambda p: steps.append(p["loss"]))
+        return steps
 
     with_dropout = losses(dropout=0.1)
     assert with_dropout == losses(dropout=0.1)
-    found.append(losses())
+    runs.append(losses())
     monkeypatch.setattr(select, "can_pack", lambda model: False)
-    found.append(losses())
-    assert len(set(found[0])) == 20 and found[0] == pytest.approx(found[1], abs=1e-5)
+    runs.append(losses())
+    assert len(set(runs[0])) == 20 and runs[0] == pytest.approx(runs[1], abs=1e-5)
     # Dropout does something, and not much else than torch's own.
-    assert with_dropout != pytest.approx(found[0], abs=1e-3)
+    assert with_dropout != pytest.approx(runs[0], abs=1e-3)
     assert np.mean(with_dropout) == pytest.approx(np.mean(losses(dropout=0.1)), abs=0.3)
 
 
@@ -173,21 +173,21 @@ def attention(
     module = torch.nn.Module()
     module.packing = packing  # type: ignore[assignment]
     draw = torch.Generator().manual_seed(1)
-    whole, told = sum(lengths), sum(targets)
+    whole, target_rows = sum(lengths), sum(targets)
     rows, seen = {
         "self": (whole, whole),
         "pooled": (len(lengths), whole),
-        "causal": (told, told),
-        "cross": (told, whole),
+        "causal": (target_rows, target_rows),
+        "cross": (target_rows, whole),
     }[role]
     shapes = [(rows, width), (seen, width), (seen, width)]
     shapes += [(len(lengths), 3, width)] * 2 if front else []
-    given = [
+    tensors = [
         torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
         for shape in shapes
     ]
 
-    def found(q: Tensor, k: Tensor, v: Tensor, *fronts: Tensor) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor, *fronts: Tensor) -> Tensor:
         if fronts:
             module.prefixes = "ours"  # type: ignore[assignment]
             prefix = torch.nn.Module()
@@ -197,7 +197,7 @@ def attention(
         settings = AttentionSettings(heads, dropout, 0.7, role, window)
         return compute_packed_attention(module, q, k, v, settings)
 
-    return found, given
+    return attend, tensors
 
 
 @pytest.mark.parametrize(("role", "window"), LOOKING)
@@ -216,8 +216,8 @@ def test_attention_has_the_gradients_that_it_says(
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
-    found, given = attention(role, window, dropout, front)
-    assert torch.autograd.gradcheck(found, given)
+    attend, tensors = attention(role, window, dropout, front)
+    assert torch.autograd.gradcheck(attend, tensors)
 
 
 @pytest.mark.parametrize(("role", "window"), LOOKING)
@@ -234,29 +234,29 @@ def test_attention_in_bf16_is_that_of_float64_rounded(
     monkeypatch.setattr(
         "paretune.models.packing.layout.GROUP_OVERHEAD_SCORES", 10**6 if together else 0
     )
-    found, given = attention(role, window, 0.0, front)
-    exact = found(*given)
-    wanted = torch.autograd.grad(exact.square().sum(), given)
-    rounded = [x.detach().bfloat16().requires_grad_() for x in given]
-    near = found(*rounded)
+    attend, tensors = attention(role, window, 0.0, front)
+    exact = attend(*tensors)
+    expected = torch.autograd.grad(exact.square().sum(), tensors)
+    rounded = [x.detach().bfloat16().requires_grad_() for x in tensors]
+    near = attend(*rounded)
     torch.testing.assert_close(near.double(), exact, rtol=0, atol=0.03)
     gradients = torch.autograd.grad(near.double().square().sum(), rounded)
-    for one, other in zip(gradients, wanted, strict=True):
+    for one, other in zip(gradients, expected, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=0.05, atol=0.15)
 
 
 @pytest.mark.parametrize("mixed", range(5))
 def test_attention_computes_in_one_dtype_under_autocast(mixed: int) -> None:
     """Whatever a method left in fp32; and its gradient is in fp32 again."""
-    found, given = attention("self", None, 0.0, front=True)
-    dtypes = [torch.float32 if i == mixed else torch.bfloat16 for i in range(len(given))]
+    attend, inputs = attention("self", None, 0.0, front=True)
+    dtypes = [torch.float32 if i == mixed else torch.bfloat16 for i in range(len(inputs))]
     tensors = [
-        x.detach().to(dtype).requires_grad_() for x, dtype in zip(given, dtypes, strict=True)
+        x.detach().to(dtype).requires_grad_() for x, dtype in zip(inputs, dtypes, strict=True)
     ]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        near = found(*tensors)
+        near = attend(*tensors)
     assert near.dtype == torch.bfloat16
-    torch.testing.assert_close(near.double(), found(*given), rtol=0, atol=0.03)
+    torch.testing.assert_close(near.double(), attend(*inputs), rtol=0, atol=0.03)
     # Outside of autocast, as training does it.
     gradients = torch.autograd.grad(near.float().square().sum(), tensors)
     assert [g.dtype for g in gradients] == dtypes
@@ -344,20 +344,20 @@ def test_groups_of_pairs_are_the_cheapest(role: AttentionRole) -> None:
         layout = PackedLayout()
         layout.begin_batch(sources, [len(sides)], targets=targets)
         groups = layout.groups(role)
-        asked, seen = {
+        query_lengths, key_lengths = {
             "self": (sources, sources),
             "causal": (targets, targets),
             "cross": (targets, sources),
         }[role]
         for group in groups:
             each = slice(group.start, group.stop)
-            assert group.queries.length == max(asked[each])
-            assert group.keys.length == max(seen[each])
+            assert group.queries.length == max(query_lengths[each])
+            assert group.keys.length == max(key_lengths[each])
             assert group.causal == (role == "causal")
         cost = sum((g.stop - g.start) * g.queries.length * g.keys.length for g in groups)
         lowest = min(
             sum(
-                (b - a) * max(asked[a:b]) * max(seen[a:b]) + GROUP_OVERHEAD_SCORES
+                (b - a) * max(query_lengths[a:b]) * max(key_lengths[a:b]) + GROUP_OVERHEAD_SCORES
                 for a, b in zip([0, *cut], [*cut, len(sides)], strict=True)
             )
             for bits in range(1 << (len(sides) - 1))
@@ -379,12 +379,12 @@ def test_packed_batches_are_partitions_within_their_limits() -> None:
         tokens = draw.integers(3, 300, 64).tolist()
         batch = draw.permutation(64)[: draw.integers(1, 40)].tolist()
         most = int(draw.integers(1, 17))
-        found = split_packed(tokens, batch, most, pass_tokens=500)
-        assert sorted(i for part in found for i in part) == sorted(batch)
-        assert max(map(len, found)) <= most
-        assert all(sum(tokens[i] for i in part) <= 500 + 300 for part in found)
-        assert found == split_packed(tokens, batch[::-1], most, pass_tokens=500)
-        in_order = [tokens[i] for part in found for i in part]
+        passes = split_packed(tokens, batch, most, pass_tokens=500)
+        assert sorted(i for part in passes for i in part) == sorted(batch)
+        assert max(map(len, passes)) <= most
+        assert all(sum(tokens[i] for i in part) <= 500 + 300 for part in passes)
+        assert passes == split_packed(tokens, batch[::-1], most, pass_tokens=500)
+        in_order = [tokens[i] for part in passes for i in part]
         assert in_order == sorted(in_order, reverse=True)
         answered = split_packed_for_evaluation(tokens, 700)
         assert sorted(i for part in answered for i in part) == list(range(64))
@@ -399,10 +399,10 @@ def test_a_base_held_in_bf16_gives_the_same_bits(
     """As one whose matrices autocast casts in every step."""
     task = tiny_task(tmp_path)
     run = tiny_run(task, tiny_model("bert"), method, training={"precision": "bf16"})
-    held = train_run(run, checkpoint=tmp_path / "x", report=silent)
+    in_bf16 = train_run(run, checkpoint=tmp_path / "x", report=silent)
     monkeypatch.setattr(session, "allows_bf16_weights", lambda run: False)
     cast = train_run(run, checkpoint=tmp_path / "x", report=silent)
-    assert (held.result, held.blobs) == (cast.result, cast.blobs)
+    assert (in_bf16.result, in_bf16.blobs) == (cast.result, cast.blobs)
 
 
 @pytest.mark.parametrize("family", ["deberta-v2", "t5"])
@@ -410,18 +410,18 @@ def test_padded_batches_draw_their_dropout_from_the_seed_too(
     family: str, tmp_path: Path, tiny_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every dropout of a forward pass, also those that are no module; the same bits again."""
-    asked: list[float] = []
+    rates: list[float] = []
     drop = DropoutRng.drop
     monkeypatch.setattr(
         DropoutRng,
         "drop",
-        lambda rng, x, p: asked.append(p) or drop(rng, x, p),  # type: ignore[func-returns-value]
+        lambda rng, x, p: rates.append(p) or drop(rng, x, p),  # type: ignore[func-returns-value]
     )
     if family == "t5":
         task, model = tiny_pairs(tmp_path / "data"), translator_folder("t5", tmp_path / "t5")
         run = tiny_run(task, model, training={"dropout": 0.1})
     else:
         run = tiny_run(tiny_task(tmp_path), tiny_model(family))
-    found = [train_run(run, checkpoint=tmp_path / "x", report=silent) for _ in range(2)]
-    assert found[0].result["curve"] == found[1].result["curve"]
-    assert len(asked) > 2 * 3 * 6 and {0.1} <= set(asked)
+    outcomes = [train_run(run, checkpoint=tmp_path / "x", report=silent) for _ in range(2)]
+    assert outcomes[0].result["curve"] == outcomes[1].result["curve"]
+    assert len(rates) > 2 * 3 * 6 and {0.1} <= set(rates)

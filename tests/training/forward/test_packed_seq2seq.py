@@ -87,9 +87,9 @@ def prepared(one: Case, fleet: Fleet | None = None) -> PreparedModel:
 
 def in_rows(one: Case, data: Encoded, order: list[int]) -> tuple[Tensor, Tensor]:
     """Scores and tokens of a padded batch, one target after another, without its padding."""
-    given = to_tensors(pad_batch(data, order, one.anatomy.pad_id or 0), "cpu")
-    labels = given.pop("labels")
-    logits = one.model(**given, decoder_input_ids=shift_right(one.model, labels)).logits
+    inputs = to_tensors(pad_batch(data, order, one.anatomy.pad_id or 0), "cpu")
+    labels = inputs.pop("labels")
+    logits = one.model(**inputs, decoder_input_ids=shift_right(one.model, labels)).logits
     return logits[labels >= 0], labels[labels >= 0]
 
 
@@ -112,36 +112,38 @@ def test_packed_pairs_give_the_same_logits_and_gradients(family: str, method: st
     """float64; then, in fp32, the logits; then everything is as it was before."""
     one, data = case(method, family), pairs_of(COUNT)
     before = traces(one.model)
-    made = prepared(one)
+    prepared_model = prepared(one)
     one.model.double()
-    wanted = list(made.trained.values())
+    parameters = list(prepared_model.trained.values())
 
-    def asked() -> tuple[Tensor, Tensor, list[Tensor]]:
-        if made.fleet.packing is None:
-            made.fleet.set_row_counts([COUNT])
+    def compute() -> tuple[Tensor, Tensor, list[Tensor]]:
+        if prepared_model.fleet.packing is None:
+            prepared_model.fleet.set_row_counts([COUNT])
             scores, tokens = in_rows(one, data, longest_first(data))
         else:
-            ((scores, tokens),) = scored(one, [MicroBatch(data, range(COUNT))], made.fleet)
+            ((scores, tokens),) = scored(
+                one, [MicroBatch(data, range(COUNT))], prepared_model.fleet
+            )
         # In its own precision: ours is taken in fp32.
         loss = torch.nn.functional.cross_entropy(
             scores, tokens, reduction="sum", label_smoothing=0.1
         )
-        found = torch.autograd.grad(loss, wanted, allow_unused=True)
-        return scores.detach(), tokens, [torch.zeros(1) if g is None else g for g in found]
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        return scores.detach(), tokens, [torch.zeros(1) if g is None else g for g in gradients]
 
-    padded = asked()
-    assert enable_packing(made)
-    packed = asked()
+    padded = compute()
+    assert enable_packing(prepared_model)
+    packed = compute()
     assert torch.equal(packed[1], padded[1])
     torch.testing.assert_close(packed[0], padded[0], rtol=0, atol=1e-10)
     assert any(g.abs().max() > 1e-3 for g in padded[2])
-    for name, mine, other in zip(made.trained, packed[2], padded[2], strict=True):
+    for name, mine, other in zip(prepared_model.trained, packed[2], padded[2], strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-10, msg=name)
     one.model.float()
-    near = scored(one, [MicroBatch(data, range(COUNT))], made.fleet)[0][0]
+    near = scored(one, [MicroBatch(data, range(COUNT))], prepared_model.fleet)[0][0]
     torch.testing.assert_close(near, packed[0].float(), rtol=0, atol=1e-5)
-    made.undo()
-    assert made.fleet.packing is None and made.fleet.dropout_rng is None
+    prepared_model.undo()
+    assert prepared_model.fleet.packing is None and prepared_model.fleet.dropout_rng is None
     assert traces(one.model) == before
 
 
@@ -152,14 +154,14 @@ def test_the_decoder_is_told_what_transformers_tells_it(family: str) -> None:
     pad_id = one.anatomy.pad_id or 0
     with torch.no_grad():
         ours = plain_loss(one.model, pad_id, data, range(5))
-        wanted = one.model(**to_tensors(pad_batch(data, range(5), pad_id), "cpu")).loss
-    torch.testing.assert_close(ours / SEQ2SEQ.weight(data, range(5)), wanted)
+        expected = one.model(**to_tensors(pad_batch(data, range(5), pad_id), "cpu")).loss
+    torch.testing.assert_close(ours / SEQ2SEQ.weight(data, range(5)), expected)
 
 
 def test_what_cannot_be_packed_is_padded() -> None:
     for family, method in (("t5", "lora"), ("mt5", "lora"), ("marian", "unipelt")):
-        made = prepared(case(method, family))
-        assert not enable_packing(made) and made.fleet.packing is None
+        prepared_model = prepared(case(method, family))
+        assert not enable_packing(prepared_model) and prepared_model.fleet.packing is None
     told_padding = case("lora", "m2m100")
     told_padding.model.config.decoder_start_token_id = told_padding.anatomy.pad_id
     assert not enable_packing(prepared(told_padding))
@@ -172,28 +174,28 @@ def test_losses_of_20_steps_are_those_of_padded_batches(
 ) -> None:
     data, draw = pairs_of(40), random.Random(2)  # noqa: S311
     batches = [draw.sample(range(40), 8) for _ in range(20)]
-    found = []
+    runs = []
     run = tiny_run(TaskSpec(name="none"), Path("none"), training={"batch_size": 8})
     config = make_config(run, "translation", num_classes=WORDS)
     for packs in (True, False):
         one = case(method, family)
-        made = prepared(one)
+        prepared_model = prepared(one)
         for module in one.model.modules():  # a layer that is left out is so for a whole pass
             if hasattr(module, "layerdrop"):
                 module.layerdrop = 0.0
         set_dropout(one.model, 0.0)
         if not packs:
             monkeypatch.setattr(select, "can_pack", lambda model: False)
-        assert enable_packing(made) == packs
-        forward = forward_for(made.loaded, made.fleet, Compute())
-        optimizer = RunOptimizer(made.trained, config)
+        assert enable_packing(prepared_model) == packs
+        forward = forward_for(prepared_model.loaded, prepared_model.fleet, Compute())
+        optimizer = RunOptimizer(prepared_model.trained, config)
         one.model.train()
         losses = []
         for step, batch in enumerate(batches):
             losses += accumulate_gradients([StepBatch(data, batch, step, config)], forward)
             optimizer.step(step, 3e-3, losses[-1])
-        found.append(losses)
-    assert len(set(found[0])) == 20 and found[0] == pytest.approx(found[1], abs=1e-5)
+        runs.append(losses)
+    assert len(set(runs[0])) == 20 and runs[0] == pytest.approx(runs[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["marian", "mbart"])
@@ -207,12 +209,12 @@ def test_a_run_is_that_of_padded_batches(
     seen: list[int] = []
     call = PackedSeq2SeqForward.__call__
 
-    def noted(self: PackedSeq2SeqForward, batches: Any) -> Any:
-        found = call(self, batches)
-        seen.append(len(found[0].labels))
-        return found
+    def counted_call(self: PackedSeq2SeqForward, batches: Any) -> Any:
+        states = call(self, batches)
+        seen.append(len(states[0].labels))
+        return states
 
-    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", noted)
+    monkeypatch.setattr(PackedSeq2SeqForward, "__call__", counted_call)
     packed = train_run(run, checkpoint=tmp_path / "x", report=silent)
     assert len(seen) >= 6 + 2 + 2  # steps, judgements, and the losses beside the translations
     again = train_run(run, checkpoint=tmp_path / "x", report=silent)
@@ -229,8 +231,8 @@ def test_a_run_is_that_of_padded_batches(
 
 
 def texts(outcome: Any) -> list[str]:
-    found: list[str] = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
-    return found
+    predictions: list[str] = json.loads(outcome.blobs["predictions"])["test"]["prediction"]
+    return predictions
 
 
 def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,11 +240,11 @@ def test_a_run_in_bf16_is_near_one_in_fp32(tmp_path: Path, monkeypatch: pytest.M
     task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
 
     def losses(precision: str) -> list[float]:
-        told: list[float] = []
+        steps: list[float] = []
         training = {"dropout": 0.0, "precision": precision, "max_steps": 4}
         run = tiny_run(task, model, training=training, generation=Generation(max_new_tokens=4))
-        train_run(run, checkpoint=tmp_path / "x", report=lambda p: told.append(p["loss"]))
-        return told
+        train_run(run, checkpoint=tmp_path / "x", report=lambda p: steps.append(p["loss"]))
+        return steps
 
     exact, packed = losses("fp32"), losses("bf16")
     monkeypatch.setattr(select, "can_pack", lambda model: False)
@@ -257,32 +259,36 @@ def test_evaluation_and_search_do_not_depend_on_packing(method: str, tmp_path: P
     task, model = tiny_pairs(tmp_path / "data"), tiny_marian(tmp_path / "marian")
     run, bench = tiny_run(task, model, method), ProcessCache()
     loaded = bench.model(run.model, bench.dataset(task))
-    made = prepare(run, loaded)
+    prepared_model = prepare(run, loaded)
     with torch.no_grad():
-        for parameter in made.injection.parameters.values():
+        for parameter in prepared_model.injection.parameters.values():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    data = bench.encode(bench.parts(run).test, loaded, bench.source(run.model), made.max_length)
+    data = bench.encode(
+        bench.parts(run).test, loaded, bench.source(run.model), prepared_model.max_length
+    )
     settings = Generation(max_new_tokens=9)
 
     def token_loss() -> Any:
-        return evaluate_alone(forward_for(loaded, made.fleet, Compute()), data, SEQ2SEQ.collector)
+        return evaluate_alone(
+            forward_for(loaded, prepared_model.fleet, Compute()), data, SEQ2SEQ.collector
+        )
 
     def texts() -> list[str]:
-        return generate(loaded, made.fleet, Compute(), data, settings)
+        return generate(loaded, prepared_model.fleet, Compute(), data, settings)
 
-    loss, found = token_loss(), texts()
+    loss, expected = token_loss(), texts()
     before = traces(loaded.model)
-    assert enable_packing(made)
+    assert enable_packing(prepared_model)
     inside = traces(loaded.model)
     assert inside != before
     assert token_loss() == pytest.approx(loss, abs=1e-5)
-    assert texts() == found
+    assert texts() == expected
     assert traces(loaded.model) == inside
     assert token_loss() == pytest.approx(loss, abs=1e-5)
-    with pytest.raises(ZeroDivisionError), packing_disabled(loaded, made.fleet):
+    with pytest.raises(ZeroDivisionError), packing_disabled(loaded, prepared_model.fleet):
         assert traces(loaded.model) == before
         raise ZeroDivisionError
-    assert traces(loaded.model) == inside and made.fleet.packing is not None
+    assert traces(loaded.model) == inside and prepared_model.fleet.packing is not None
 
 
 @pytest.mark.parametrize(
@@ -292,24 +298,26 @@ def test_dropout_is_the_same_twice_and_where_activations_are_computed_again(
     family: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, model = tiny_pairs(tmp_path / "data"), translator_folder(family, tmp_path / family)
-    asked: list[float] = []
+    rates: list[float] = []
     drop = DropoutRng.drop
     monkeypatch.setattr(
         DropoutRng,
         "drop",
-        lambda rng, x, p: asked.append(p) or drop(rng, x, p),  # type: ignore[func-returns-value]
+        lambda rng, x, p: rates.append(p) or drop(rng, x, p),  # type: ignore[func-returns-value]
     )
 
     def trained(**training: Any) -> tuple[Any, dict[str, Tensor]]:
-        given = {"dropout": 0.1, **training}
-        run = tiny_run(task, model, method, training=given, generation=Generation(max_new_tokens=4))
+        settings = {"dropout": 0.1, **training}
+        run = tiny_run(
+            task, model, method, training=settings, generation=Generation(max_new_tokens=4)
+        )
         outcome = train_run(run, checkpoint=tmp_path / "x", report=silent)
         return outcome.result["curve"], from_bytes(outcome.blobs["weights"])
 
     plain = trained()
     # In each of three steps: two before the layers, three in each of three of the encoder, four in
     # each of two of the decoder.
-    assert len(asked) == 3 * (2 + 3 * 3 + 2 * 4) and {*asked} == {0.1}
+    assert len(rates) == 3 * (2 + 3 * 3 + 2 * 4) and {*rates} == {0.1}
     for other in (trained(), trained(activation_checkpointing=True)):
         assert other[0] == plain[0]
         for name, tensor in plain[1].items():
@@ -327,8 +335,8 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
     shares = [MicroBatch(data, [4, 0, 2, 1, 3]), MicroBatch(data, [8, 6, 7, 5])]
     one = case(method, "marian")
     fleet = Fleet(2)
-    made = prepared(one, fleet)
-    assert enable_packing(made)
+    prepared_model = prepared(one, fleet)
+    assert enable_packing(prepared_model)
     set_dropout(one.model, 0.2)
     one.model.train()
     fleet.seed_dropout([11, 12])
@@ -338,8 +346,8 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
         assert packing is not None and (packing.layout.run_sequences[0] == 0) == equal
         loss = sum(s.logsumexp(-1).sum() for s, _ in both)
         torch.autograd.backward(loss)
-    values = {n: (p.detach().clone(), p.grad) for n, p in made.trained.items()}
-    made.undo()
+    values = {n: (p.detach().clone(), p.grad) for n, p in prepared_model.trained.items()}
+    prepared_model.undo()
     for run, seed in enumerate((11, 12)):
         alone = prepared(one)
         for name, parameter in alone.trained.items():
@@ -353,10 +361,10 @@ def test_runs_in_one_pass_are_as_alone(equal: bool, method: str) -> None:
         assert torch.equal(tokens, both[run][1])
         torch.testing.assert_close(scores, both[run][0], rtol=0, atol=1e-5)
         for name, parameter in alone.trained.items():
-            wanted = values[name][1]
-            assert wanted is not None and parameter.grad is not None
+            expected = values[name][1]
+            assert expected is not None and parameter.grad is not None
             torch.testing.assert_close(
-                parameter.grad, wanted[run : run + 1], rtol=1e-5, atol=1e-5, msg=name
+                parameter.grad, expected[run : run + 1], rtol=1e-5, atol=1e-5, msg=name
             )
         alone.undo()
 
