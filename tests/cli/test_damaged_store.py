@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.reading_verbs import READING_VERBS
 from support.tampering import tamper
-from support.tiny_study import as_file, command, finish, small
+from support.tiny_study import command
 
 from paretune.execution import local
 from paretune.execution.progress.observer import SilentObserver
@@ -21,26 +22,11 @@ from paretune.store.sqlite.checksums import register_checksum_function, write_ch
 from paretune.study import Study
 from paretune.verbs.run import run
 
-READING = {
-    "report": (),
-    "recommend": (),
-    "compare": ("lora", "head_only"),
-    "why": ("lora", "head_only"),
-    "watch": ("--once",),
-    "export": (),
-    "track": ("--to", "tensorboard", "--into", "mirror"),
-    "plan": (),
-    "run": (),
+VERBS = {
+    verb: READING_VERBS.get(verb, ())
+    for verb in (*READING_VERBS, "plan", "run")
+    if verb != "verify"
 }
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: Any, tiny_model: Any) -> Path:
-    """A folder with ``s.yaml``, its data and a store in which all but costs has ended."""
-    folder = tmp_path_factory.mktemp("finished")
-    study = Study.load(as_file(small(folder, tiny_model("bert")), folder / "s.yaml"))
-    finish(study, folder / "store", costs=0).close()
-    return folder
 
 
 @pytest.fixture
@@ -51,7 +37,7 @@ def copy(tmp_path: Path, finished: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("verb", READING)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_tells_a_changed_digit_and_shows_no_result(
     capsys: Any, copy: Path, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +49,7 @@ def test_every_verb_tells_a_changed_digit_and_shows_no_result(
         "UPDATE runs SET result = replace(result, '\"steps\":2', '\"steps\":3') "
         "WHERE run_id = (SELECT run_id FROM study_runs WHERE run LIKE '%lora%' LIMIT 1)",
     )
-    code, out, err = command(capsys, verb, "s.yaml", *READING[verb], "--store", copy / "store")
+    code, out, err = command(capsys, verb, "s.yaml", *VERBS[verb], "--store", copy / "store")
     assert code == 6, out + err
     assert "words x tiny x lora, final, seed 1): its result changed after it was written" in err
     assert "paretune verify STUDY --set-aside" in err

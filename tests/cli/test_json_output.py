@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
-from support.tiny_study import as_file, command, finish, small, two_files
+from support.tiny_study import command
 
 from paretune.cli import GROUPS, VERBS
 from paretune.cli.json_shapes import COMMON, OWN_SHAPES, SHAPES
@@ -21,14 +22,9 @@ def test_every_verb_has_a_documented_object() -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Path:
-    """A folder with a study, its store, a data file and a submission."""
-    folder = tmp_path_factory.mktemp("json")
-    study = small(folder / "data", tiny_model("bert"), methods=["head_only", "bitfit"])
-    finish(study, folder / "store", costs=0).close()
-    as_file(study, folder / "s.yaml")
-    two_files(folder)
-    return folder
+def made(tmp_path_factory: pytest.TempPathFactory, finished: Path) -> Path:
+    """A copy of the finished study with its store and a data file, to write into."""
+    return Path(shutil.copytree(finished, tmp_path_factory.mktemp("json") / "study"))
 
 
 ASKED: dict[str, tuple[str, ...]] = {
@@ -36,7 +32,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "check": ("check", "s.yaml"),
     "plan": ("plan", "s.yaml", "--store", "store"),
     "watch": ("watch", "s.yaml", "--store", "store"),
-    "why": ("why", "s.yaml", "bitfit", "head_only", "--store", "store"),
+    "why": ("why", "s.yaml", "lora", "head_only", "--store", "store"),
     "recommend": ("recommend", "s.yaml", "--store", "store"),
     "compare": ("compare", "s.yaml", "head_only", "majority", "--store", "store"),
     "export": (
