@@ -25,7 +25,8 @@ def fleet_key(run: Run) -> str:
     Raises:
         MethodError: unknown method or option.
     """
-    mixes = methods.configure_method(run.method).mixes
+    configured = methods.configure(run.method)
+    mixes = isinstance(configured, methods.ConfiguredMethod) and configured.mixes
     method = MethodSpec(name="any") if mixes else run.method
     return run.model_copy(
         update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": method}
