@@ -9,9 +9,7 @@ from typing import Literal
 from paretune import metrics
 from paretune.analysis.cells import Cell
 from paretune.analysis.constant_answers import find_best_constant
-
-TRIVIAL_BASELINES = ("majority", "copy_source")
-"""Baselines that do not read their input: to be exceeded, and never recommended."""
+from paretune.methods import baselines
 
 RateEdge = Literal["", "lowest", "highest"]
 
@@ -46,7 +44,7 @@ class TrivialScore:
 def is_mostly_collapsed(cell: Cell) -> bool:
     """Whether at least half of the seeds with answers are constant; not for trivial baselines."""
     half_collapsed = 2 * _count_collapsed(cell) >= max(_count_scored(cell), 1)
-    return half_collapsed and cell.name not in TRIVIAL_BASELINES
+    return half_collapsed and cell.name not in baselines.TRIVIAL
 
 
 def rate_edge_of(cell: Cell) -> RateEdge:

@@ -11,13 +11,16 @@ measure of what the cheaper methods give up.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
-
-from paretune.methods.core.injection import Injection
 from paretune.methods.core.method import Method, Trains, always
-from paretune.methods.core.run_axis import Fleet
-from paretune.models.structure.anatomy import Anatomy
+
+if TYPE_CHECKING:  # reports ask for its name, without torch
+    from torch import nn
+
+    from paretune.methods.core.injection import Injection
+    from paretune.methods.core.run_axis import Fleet
+    from paretune.models.structure.anatomy import Anatomy
 
 NAME = "full"
 
@@ -31,6 +34,8 @@ def inject(
     model: nn.Module, anatomy: Anatomy, options: Options, fleet: Fleet, seeds: list[int]
 ) -> Injection:
     """Declare every parameter trained. ``undo`` cannot bring the old values back: reload."""
+    from paretune.methods.core.injection import Injection
+
     trained = {n: p for n, p in model.named_parameters() if n not in anatomy.untrainable}
     return Injection(trained)
 

@@ -211,7 +211,7 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     seen.look("batched", loaded, prepared.fleet)
     one_by_one(prepared, seen)
     prepared.undo()
-    if method == "full":
+    if prepared.method.trains is methods.Trains.EVERYTHING:
         bench.drop_model()
     seen.outcome = train_run(run, checkpoint=folder / "x", report=silent, caches=bench)
     loaded = seen.loaded()

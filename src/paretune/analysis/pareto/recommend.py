@@ -30,7 +30,6 @@ from typing import Literal
 from paretune.analysis.baseline_comparison import Verdict
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.learning_check import (
-    TRIVIAL_BASELINES,
     CollapsedCells,
     TrivialScore,
     best_trivial_score,
@@ -52,6 +51,7 @@ from paretune.analysis.statistics.score_interval import (
     Interval,
     confidence_interval,
 )
+from paretune.methods import baselines
 
 MODEL_FREE = ("majority", "copy_source", "tfidf", "gradient_boosting")
 """Baselines without a model, simplest first: the order between equal scores."""
@@ -271,7 +271,7 @@ def _missing_baselines(candidates: Sequence[Candidate]) -> list[str]:
 
 def _is_useful(candidate: Candidate, trivial_score: TrivialScore | None) -> bool:
     """Step 0."""
-    if candidate.cell.name in TRIVIAL_BASELINES or is_mostly_collapsed(candidate.cell):
+    if candidate.cell.name in baselines.TRIVIAL or is_mostly_collapsed(candidate.cell):
         return False
     return trivial_score is None or candidate.interval.estimate > trivial_score.value + 1e-9
 

@@ -11,7 +11,7 @@ from paretune.methods.baselines import (
     tfidf,
     untuned,
 )
-from paretune.methods.core.method import Method, Trains
+from paretune.methods.core.method import Baseline, Method, Trains
 
 _ALL = (
     *(majority.METHOD, tfidf.METHOD, gradient_boosting.METHOD, copy_source.METHOD),
@@ -25,3 +25,7 @@ DRAWS_NOTHING = frozenset(
     method.name for method in _ALL if isinstance(method, Method) and method.trains is Trains.NOTHING
 )
 """Those of which every run is the same, whatever its seed."""
+TRIVIAL = frozenset(
+    method.name for method in _ALL if isinstance(method, Baseline) and not method.is_useful
+)
+"""Those that are scores to be exceeded, and never recommended."""

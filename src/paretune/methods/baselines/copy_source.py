@@ -31,4 +31,5 @@ METHOD = Baseline(
     title="the source, copied",
     options=Options,
     fit=fit,
+    is_useful=False,
 )

@@ -43,4 +43,5 @@ METHOD = Baseline(
     title="majority answer",
     options=Options,
     fit=fit,
+    is_useful=False,
 )

@@ -181,6 +181,8 @@ class Baseline:
         options: a frozen dataclass.
         fit: fits it on the training part.
         code_epoch: raised whenever its results change.
+        is_useful: whether anybody may take it; otherwise it is only a score to be exceeded,
+            and never recommended.
     """
 
     name: str
@@ -188,3 +190,4 @@ class Baseline:
     options: type
     fit: Fit
     code_epoch: int = 1
+    is_useful: bool = True

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL
 from paretune.analysis.pareto.costs import count_trained_parameters
+from paretune.methods import full
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (
     format_interval,
@@ -75,7 +76,7 @@ def count_model_parameters(rows: Sequence[Row]) -> dict[str, ParameterCount]:
     """The size of each model that can be known, by model key."""
     counts: dict[str, ParameterCount] = {}
     for row in rows:
-        count = count_trained_parameters(row.cell) if row.cell.name == "full" else None
+        count = count_trained_parameters(row.cell) if row.cell.name == full.NAME else None
         if count is not None:
             source = "trained by full fine-tuning, head included"
             counts[row.cell.model] = ParameterCount(count, source)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.learning_check import TRIVIAL_BASELINES
 from paretune.analysis.pareto.recommend import Candidate, Recommendation
+from paretune.methods.baselines import TRIVIAL
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
 from paretune.reporting.text.formatting import (
@@ -182,7 +182,7 @@ class _AdviceWriter:
             c
             for c in self.recommendation.candidates
             if c.cell.baseline
-            and c.cell.name not in TRIVIAL_BASELINES
+            and c.cell.name not in TRIVIAL
             and c.within_budget
             and (trivial is None or c.interval.estimate > trivial.value)
         ]
