@@ -123,7 +123,8 @@ def _saved_bytes(
     """Of the largest pass that the batch of the longest texts is split into."""
     rows = min(run.training.micro_batch or len(longest), len(longest))
     tokens, length = rows * longest[-1], longest[-1]
-    if not shape.packs:  # a padded batch is split where that is faster
+    plain = run.training.backend == "plain"
+    if not shape.packs and not plain:  # a padded batch is split where that is faster
         overhead = pass_overhead_tokens(trained, max(trained, shape.total_parameters), device)
         if overhead == NEVER_SPLIT:
             passes = split_by_count(longest, range(len(longest)), rows)
@@ -140,6 +141,6 @@ def _saved_bytes(
     saved = value_bytes * (layers * tokens * choices / shape.stacks * (vectors + scores))
     # Scores of all words and their gradient, in fp32; where batches are packed, a chunk at a time.
     scored = tokens / shape.stacks
-    if shape.packs and shape.vocabulary:
+    if shape.packs and shape.vocabulary and not plain:
         scored = min(scored, chunk_tokens(shape.vocabulary, device))
     return int(saved + 8 * scored * shape.vocabulary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,24 @@ def test_what_is_predicted_of_a_gpu_is_the_batch_as_asked(tmp_path: Path) -> Non
     )
     assert gpu.saved_bytes > 4 * cpu.saved_bytes
     assert cpu.held_bytes - gpu.held_bytes == 4 * 1000  # the best weights so far
+
+
+def test_what_is_predicted_of_the_plain_path_is_whole_micro_batches(tmp_path: Path) -> None:
+    run = tiny_run(tiny_task(tmp_path), tmp_path, "lora", training={"batch_size": 64})
+    training = run.training.model_copy(update={"backend": "plain"})
+    plain = run.model_copy(update={"training": training})
+    tight, padded = (
+        estimate_compute_cost(own, SHAPE, 1000, LENGTHS, 1).saved_bytes for own in (run, plain)
+    )
+    assert padded > 2 * tight
+    packs = replace(SHAPE, packs=True)  # as if it were packed, but with the scores of all words
+    one_pass = estimate_compute_cost(run, packs, 1000, LENGTHS, 1).saved_bytes
+    assert padded == one_pass
+    words = replace(packs, vocabulary=8000)
+    in_chunks, all_words = (
+        estimate_compute_cost(own, words, 1000, LENGTHS, 1).saved_bytes for own in (run, plain)
+    )
+    assert all_words > in_chunks
 
 
 def test_no_fleet_is_formed_unasked_on_a_gpu(
