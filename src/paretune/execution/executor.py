@@ -57,7 +57,7 @@ class StudyCallbacks:
 class Executor(Protocol):
     """Executes all runs of a study that is saved in a store.
 
-    These hold for every implementation:
+    Other processes open the same store by its ``folder``. These hold for every implementation:
 
     - It returns when no run is todo or running, here or in another process, and ``add_runs`` adds
       none. It calls ``add_runs`` first when nothing is left to train, and again whenever all runs
