@@ -1,4 +1,4 @@
-"""The command line: one file for each verb. Nothing heavy is imported until a verb needs it."""
+"""The command line: one file for each command. Torch and numpy wait until one needs them."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ VERBS = (
 GROUPS = ("data", "slobench")
 INTERRUPTED = 130
 CommandLineError: type[Any] = typer.BadParameter.__mro__[2]
-"""Typer's mistakes on the command line; it has a copy of click, or click itself."""
+"""Typer's errors on the command line; it has a copy of click, or click itself."""
 
 
 class Verbs(TyperGroup):
     """A verb may have two words where its first alone is a verb too: ``export slobench STUDY``.
 
-    So a study file that is called as the second word is given by its path: ``./slobench``.
+    A study file with the name of the second word is passed by its path: ``./slobench``.
     """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -116,7 +116,7 @@ def _run(arguments: list[str] | None) -> Any:
         echo(_usage(error), error=True)
         return error.exit_code
     except SystemExit as end:
-        if isinstance(end.__context__, BrokenPipeError):  # typer's own way out, while it helped
+        if isinstance(end.__context__, BrokenPipeError):  # raised by typer while it printed help
             raise OutputClosedError from None
         return end.code
     except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def _run(arguments: list[str] | None) -> Any:
 
 
 def _usage(error: Any) -> str:
-    """What is wrong with a command line, and what it takes."""
+    """What is wrong with a command line, and how to get help."""
     message = str(error.format_message())
     if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
         return message

@@ -1,4 +1,4 @@
-"""Options as they were called before: they still work and are shown in no help."""
+"""Deprecated names of options: they still work, and no help shows them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEPRECATED: Mapping[str, Mapping[str, str]] = {
 
 
 def translate_deprecated(words: Sequence[str]) -> list[str]:
-    """A command line, from its verb on, in today's options."""
+    """A command line, from its verb on, with current option names."""
     if not words:
         return []
     names = DEPRECATED.get(words[0], {})
@@ -27,7 +27,7 @@ def translate_deprecated(words: Sequence[str]) -> list[str]:
 
 
 def _translate_json_file(words: list[str]) -> list[str]:
-    """``--json FILE`` was an option of `report`; it is a flag now, as everywhere."""
+    """``--json FILE`` was an option of `report`; ``--json`` is a flag now, as everywhere."""
     for place, word in enumerate(words):
         file = word.removeprefix("--json=") if word.startswith("--json=") else ""
         after = place + 1

@@ -10,7 +10,7 @@ _SLAVIC = {
     **{"sl": "slv", "hr": "hrv", "mk": "mkd", "bg": "bul", "ru": "rus", "uk": "ukr", "be": "bel"},
     **{"cs": "ces", "pl": "pol"},
 }
-"""Languages that one model of OPUS-MT translates into and from English, as it calls them."""
+"""Languages that one OPUS-MT model translates from and into English, with its codes."""
 
 
 def render_study_file(
@@ -22,8 +22,8 @@ def render_study_file(
         name: of the study.
         task: the lines of its task.
         kind: the task's kind.
-        languages: of a translation, from which into which.
-        model: None for one that fits.
+        languages: source and target of a translation.
+        model: None for a suggestion.
     """
     entry, comment = quote_yaml(model or DEFAULT_MODEL), _NAMED
     if model is None and languages is not None:
@@ -37,7 +37,7 @@ def render_study_file(
 
 
 def quote_yaml(value: object) -> str:
-    """Always quoted, so that nothing in it is YAML; what cannot be printed is escaped."""
+    """Always quoted, so that nothing in it is YAML; unprintable characters are escaped."""
     characters = [
         f"\\{c}" if c in '"\\' else c if c.isprintable() else f"\\U{ord(c):08x}" for c in str(value)
     ]
@@ -57,7 +57,7 @@ def _metric_line(kind: str) -> str:
 
 
 def _suggest_opus_mt(source: str, target: str) -> tuple[str, str]:
-    """An OPUS-MT model to begin with, and what is said of it."""
+    """An OPUS-MT model to start with, and the comment on it."""
     comment = "a suggestion: fetched with --online; or a folder"
     if source in _SLAVIC and target == "en":
         return quote_yaml("Helsinki-NLP/opus-mt-sla-en"), comment

@@ -1,21 +1,20 @@
-"""The one place that prints. Whatever a person sees on stdout or stderr is written here.
+"""The one place that prints: everything that a person sees on stdout or stderr is written here.
 
-Labels, names, texts, file names and the messages of libraries come from files that somebody else
-may have written. Printed as they are, an escape sequence in them retitles the window or clears the
-screen, and a bidirectional override shows another text than there is. So no other module names
-``print``, ``sys.stdout``, ``sys.stderr`` or a console of its own (``tests/terminal/test_terminal.py``):
+Labels, names, texts, file names and messages of libraries come from files that somebody else may
+have written. Printed as they are, an escape sequence in them can retitle the window or clear the
+screen, and a bidirectional override shows another text than there is. So no other module uses
+``print``, ``sys.stdout``, ``sys.stderr`` or its own console (``tests/terminal/test_terminal.py``):
 
-- ``say(text)`` writes lines as they are, never wrapped; ``say(text, error=True)`` to stderr.
+- ``echo(text)`` writes lines without wrapping; ``echo(text, error=True)`` to stderr.
 - ``console()`` is Rich's console for tables, bars and sentences that wrap. It takes text literally
-  (no markup, no highlighting, no emoji codes), so a style is given beside it:
+  (no markup, highlighting or emoji codes), so a style is passed separately:
   ``console().print(text, style="bold")``; paths and commands with ``soft_wrap=True``.
-- ``say_json(value)`` writes JSON for scripts.
+- ``echo_json(value)`` writes JSON for scripts.
 
-All of them clean what they write (:mod:`paretune.terminal.sanitise`). A text that has to stay one
-line
-or one table cell goes through ``sanitise_line`` before, since a line break in it is no escape. A
-reader who
-is gone (``| head``) ends in :class:`OutputClosedError`, which ``paretune.cli.main`` ends quietly.
+All of them sanitise what they write (:mod:`paretune.terminal.sanitise`). A text that has to stay on
+one line or in one table cell goes through ``sanitise_line`` first, since a line break is not an
+escape. A closed output (``| head``) raises :class:`OutputClosedError`, which ``paretune.cli.main``
+ends quietly.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def console(to: IO[str] | None = None) -> Terminal:
 
 
 def error_stream() -> IO[str]:
-    """Where to tell what is not the result, as while JSON is made for stdout."""
+    """The stream for messages that are not the result, such as progress while JSON goes to stdout."""
     return sys.stderr
 
 

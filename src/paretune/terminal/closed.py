@@ -1,10 +1,10 @@
-"""Nobody reads the output any more."""
+"""The error of a closed output."""
 
 from __future__ import annotations
 
 
 class OutputClosedError(Exception):
-    """Whoever read stdout has closed it, as ``| head`` does.
+    """The reader of stdout has closed it, as ``| head`` does.
 
-    No BrokenPipeError, since that may also come from a pipe between processes, which is a defect.
+    Not a BrokenPipeError, since that may also come from a pipe between processes: a defect.
     """

@@ -1,1 +1,1 @@
-"""Checks: see the modules."""
+"""The audit of a data set: sizes, labels, duplicates, leaks, and what parallel data needs."""

@@ -1,1 +1,1 @@
-"""Formats: see the modules."""
+"""File formats: from the bytes of a file to rows, strictly (:mod:`.read` chooses by extension)."""

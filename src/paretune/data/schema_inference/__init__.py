@@ -1,1 +1,1 @@
-"""Schema inference: see the modules."""
+"""Guesses of a study file from a data file, for ``paretune new``: task, columns, labels."""

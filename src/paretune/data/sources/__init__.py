@@ -1,1 +1,1 @@
-"""Sources: see the modules."""
+"""Where data comes from: pinned downloads, the hub, the shipped samples, and their cache."""
