@@ -15,7 +15,7 @@ from typing import Any
 import peft
 import pytest
 import transformers
-from support.tiny_study import as_file, command, finish, small
+from support.tiny_study import as_file, command, finish, finished, small
 
 from paretune.analysis.weight_retention import sort_by_priority
 from paretune.errors import StoreError, StudyError
@@ -48,23 +48,20 @@ def learnt(tmp_path_factory: Any, tiny_model: Any) -> Any:
 @pytest.fixture(scope="module")
 def collapsed(tmp_path_factory: Any, tiny_model: Any) -> Any:
     """The same with a rate at which nothing changes: every text gets one answer."""
-    folder = tmp_path_factory.mktemp("collapsed")
-    study = small(
-        folder,
+    study, store = finished(
+        tmp_path_factory.mktemp("collapsed"),
         tiny_model("bert"),
-        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
         methods=[{"name": "lora", "rank": 2, "learning_rates": [1e-7]}],
         protocol={"trials": 1, "folds": 1, "seeds": [1, 2]},
     )
-    finish(study, folder / "store", costs=0).close()
-    with Store.open(folder / "store") as store:
+    with Store.open(store) as opened:
         outcomes = {
             r.outcome
-            for r in store.load_records(study.study_hash)
+            for r in opened.load_records(study.study_hash)
             if r.run.stage == "final" and r.run.method.name == "lora"
         }
     assert outcomes == {"collapsed"}
-    return study, folder / "store"
+    return study, store
 
 
 def test_a_model_that_learnt_nothing_is_exported_on_asking_only(

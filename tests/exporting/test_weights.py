@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_study import as_file, command, finish, small
+from support.tiny_study import as_file, command, finished
 
 import paretune
 from paretune.analysis.run_selection import selection_key
@@ -26,11 +26,9 @@ from paretune.verbs.plan import plan
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: Any, tiny_model: Any) -> Any:
     """Full fine-tuning and LoRA, three seeds each, all weights kept."""
-    folder = tmp_path_factory.mktemp("kept")
-    study = small(
-        folder,
+    return finished(
+        tmp_path_factory.mktemp("kept"),
         tiny_model("bert"),
-        tasks=[tiny_task(folder / "data").model_dump(exclude_none=True)],
         methods=[
             {"name": "full", "learning_rates": [1e-3]},
             {"name": "lora", "rank": 2, "learning_rates": [2e-2]},
@@ -38,8 +36,6 @@ def done(tmp_path_factory: Any, tiny_model: Any) -> Any:
         protocol={"trials": 1, "folds": 1, "seeds": [1, 2, 3]},
         training={"max_steps": 20, "eval_every": 20, "max_length": 40, "precision": "fp32"},
     )
-    finish(study, folder / "store", costs=0).close()
-    return study, folder / "store"
 
 
 @pytest.fixture

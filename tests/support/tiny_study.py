@@ -17,6 +17,7 @@ from paretune.execution.worker import WorkerOptions, run_worker
 from paretune.planning import preflight
 from paretune.store import Store
 from paretune.study import Study, digest
+from paretune.testing.tiny_tasks import tiny_task
 
 WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
 
@@ -55,6 +56,14 @@ def small(folder: Path, model: Path, **changes: Any) -> Study:
         "training": {"max_steps": 2, "eval_every": 2, "max_length": 32, "precision": "fp32"},
     }
     return Study.parse({**raw, **changes})
+
+
+def finished(folder: Path, model: Path, **changes: Any) -> tuple[Study, Path]:
+    """A :func:`small` study on a tiny task, run to its end without measuring costs; its store."""
+    tasks = [tiny_task(folder / "data").model_dump(exclude_none=True)]
+    study = small(folder, model, **{"tasks": tasks, **changes})
+    finish(study, folder / "store", costs=0).close()
+    return study, folder / "store"
 
 
 def finish(study: Study, folder: Path, *, costs: int | None = None) -> Store:

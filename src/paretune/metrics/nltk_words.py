@@ -27,7 +27,8 @@ _APOSTROPHE = re.compile(r"(?i)(\')(?!re|ve|ll|m|t|s|d|n)(\w)\b")
 """3.6.6 parts an opening apostrophe from what follows only where that is one letter or digit."""
 _CLOSING = re.compile(r'["\')\]}]+?(?:\s+|(?=--)|$)', re.MULTILINE)
 _NOT_IN_WORDS = r"[)\";}\]*:@'({\[!?]"
-_END = re.compile(rf"[.?!](?=(?P<after_tok>{_NOT_IN_WORDS}|\s+\S+))")
+SENTENCE_END = re.compile(rf"[.?!](?=(?P<after_tok>{_NOT_IN_WORDS}|\s+\S+))")
+"""A mark that may end a sentence."""
 
 _PROBE = (
     """'Yes', he said – "it isn't Ann's, I cannot 'do' it" (3,5 %)... «Da»; o'clock 'a b' `x` --!"""
@@ -101,29 +102,8 @@ def _remove_rules(rules: list[Any], pattern: str) -> list[Any]:
     return [rule for rule in rules if rule[0].pattern != pattern]
 
 
-def crashes_slobench(text: str) -> bool:
-    """Whether NLTK 3.6.6 ends with an error on this line, and SloBench's evaluator with it.
-
-    It looks for the word before what may end a sentence, and here is none: ``! Ne.``
-    """
-    return any(not before for _, before in _find_sentence_ends(text.strip(), _END))
-
-
-def make_readable(text: str) -> str:
-    """The line with the least change by which NLTK 3.6.6 can read it; others as they are.
-
-    A mark before a space is joined to the word behind it: ``!Ne`` has the words and characters of
-    ``! Ne``, since NLTK cuts at ``!`` and ``?`` anyway. Where that does not help, the mark goes.
-    """
-    while crashes_slobench(text):
-        mark, rest = text.strip()[0], text.strip()[1:].lstrip()
-        joined = mark + rest
-        text = rest if mark == "." or crashes_slobench(joined) else joined
-    return text
-
-
-def _find_sentence_ends(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
-    """What may end a sentence, with the word before it, from the right.
+def find_sentence_ends(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[re.Match[str], str]]:
+    """Possible ends of sentences, each with the word before it, from the right.
 
     Of several in one word only the last counts.
     """
@@ -144,7 +124,7 @@ def _make_sentence_splitter(language: str) -> Any:
 
     class Cutter(PunktTokenizer):  # type: ignore[misc]
         def _match_potential_end_contexts(self, text: str) -> list[tuple[re.Match[str], str]]:
-            ends = _find_sentence_ends(text, self._lang_vars.period_context_re())
+            ends = find_sentence_ends(text, self._lang_vars.period_context_re())
             return [(m, word + m.group() + m.group("after_tok")) for m, word in ends][::-1]
 
     cutter = Cutter(language)

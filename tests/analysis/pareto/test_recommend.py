@@ -1,7 +1,8 @@
 import pytest
 from support import fake_records as fake
+from support.fake_cells import mostly_collapsed, topic_cells
 
-from paretune.analysis.cells import Cell, group_into_cells
+from paretune.analysis.cells import Cell
 from paretune.analysis.learning_check import best_trivial_score
 from paretune.analysis.pareto.recommend import Budget, Recommendation, recommend
 from paretune.analysis.score_with_failures import count_failed_seeds, score_with_failures
@@ -12,7 +13,7 @@ SIZE = {"full": 1890, "lora": 870, "loha": 905, "prompt": 940, "head_only": 512}
 def cells(levels: dict[str, float | None] | None = None, **more) -> list[Cell]:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
     records = [*fake.whole(study, levels), *more.get("records", ())]
-    return [c for c in group_into_cells(study, records) if c.task == "topics"]
+    return topic_cells(study, records)
 
 
 def taken(found: Recommendation) -> str:
@@ -40,7 +41,7 @@ def test_what_is_clearly_below_the_best_is_not_taken_however_cheap() -> None:
     for name, level in {"majority": None, "tfidf": 0.3, "head_only": 0.35}.items():
         records += fake.cell(study, name, level, n=400)
     records += fake.cell(study, "full", 0.85, n=400) + fake.cell(study, "lora", 0.62, n=400)
-    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    here = topic_cells(study, records)
     found = recommend(here)
     assert (taken(found), found.considered, found.best_alternative) == ("full", 2, None)
     inside = recommend(here, megabytes(1000))
@@ -96,7 +97,7 @@ def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -
         fake.record(fake.make_run(study, "final", name, 1), {"test": fake.predictions(label, said)})
         for name, said in told.items()
     ]
-    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    here = topic_cells(study, records)
     floor = best_trivial_score(here)
     assert floor is not None and (floor.value, floor.answer) == (0.4, "label")
     tfidf = next(c for c in here if c.name == "tfidf")
@@ -106,15 +107,8 @@ def test_one_label_that_scores_above_the_majority_answer_of_train_counts_too() -
 
 def test_mostly_constant_methods_are_not_taken_and_the_cause_is_counted() -> None:
     """Of eight seeds of two methods seven answer a constant after 60 steps."""
-    study = fake.study(methods=["full", "lora"], protocol={"seeds": [1, 2, 3, 4], "folds": 1})
-    records = [*fake.cell(study, "majority", None), *fake.cell(study, "tfidf", 0.4)]
-    for name in ("full", "lora"):
-        for seed in study.protocol.seeds:
-            learned = (name, seed) == ("lora", 4)
-            part = fake.answers(0.99, seed=seed) if learned else fake.constant()
-            run = fake.make_run(study, "final", name, seed)
-            records.append(fake.record(run, {"test": part}, result={"steps": 60}))
-    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    study, records = mostly_collapsed(tfidf=0.4)
+    here = topic_cells(study, records)
     found = recommend(here)
     missed = found.collapsed_cells
     assert missed is not None
@@ -136,7 +130,7 @@ def test_a_cost_that_was_not_measured_is_not_inside() -> None:
     records = [
         r for r in fake.whole(study) if not (r.run.stage == "cost" and r.run.method.name == "lora")
     ]
-    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    here = topic_cells(study, records)
     found = recommend(here, megabytes(5000))
     assert [c.cell.method for c in found.unmeasured_candidates] == ["lora"]
     assert taken(found) != "lora"
@@ -154,7 +148,7 @@ def test_lost_seeds_count_as_the_lowest_score() -> None:
     for seed, outcome in ((2, "diverged"), (3, "out_of_memory")):
         run = fake.make_run(study, "final", "lora", seed)
         records.append(fake.record(run, outcome=outcome))
-    here = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    here = topic_cells(study, records)
     lora = next(c for c in here if c.method == "lora")
     found = score_with_failures(lora)
     assert count_failed_seeds(lora) == 2 and found is not None and lora.interval is not None
@@ -167,7 +161,7 @@ def test_lost_seeds_count_as_the_lowest_score() -> None:
 def test_nothing_is_recommended_before_the_baselines_are_there() -> None:
     study = fake.study(methods=["full", "lora"])
     records = [r for r in fake.whole(study) if r.run.method.name != "tfidf"]
-    found = recommend([c for c in group_into_cells(study, records) if c.task == "topics"])
+    found = recommend(topic_cells(study, records))
     assert (found.kind, found.chosen, found.missing) == ("none", None, ("tfidf",))
-    nothing = recommend([c for c in group_into_cells(study, []) if c.task == "topics"])
+    nothing = recommend(topic_cells(study, []))
     assert (nothing.kind, nothing.candidates) == ("none", ())

@@ -2,8 +2,8 @@ import shlex
 
 import pytest
 from support import fake_records as fake
+from support.fake_cells import mostly_collapsed, topic_cells
 
-from paretune.analysis.cells import group_into_cells
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.recommend import Budget, recommend
 from paretune.analysis.statistics.sample_size import SampleSize
@@ -15,7 +15,7 @@ from paretune.reporting.text.sample_sizes import describe_sample_size
 
 def of(levels=None, budget: Budget | None = None, **more) -> Advice:
     study = fake.study(methods=["full", "lora", "loha", "prompt"])
-    cells = [c for c in group_into_cells(study, fake.whole(study, levels)) if c.task == "topics"]
+    cells = topic_cells(study, fake.whole(study, levels))
     return write_advice(recommend(cells, budget), **more)
 
 
@@ -38,7 +38,7 @@ def test_two_sentences_of_reason_and_the_command() -> None:
 
 def test_with_several_models_the_model_is_named() -> None:
     study = fake.study(models=["a", "b"], methods=["full", "lora"])
-    cells = [c for c in group_into_cells(study, fake.whole(study)) if c.task == "topics"]
+    cells = topic_cells(study)
     found = write_advice(recommend(cells))
     assert found.take in ("lora on a", "lora on b")
     assert f"--model {found.take[-1]} --method lora" in found.command
@@ -67,7 +67,7 @@ def test_a_budget_is_named_and_so_is_what_lies_outside() -> None:
 def test_a_cost_that_was_not_measured_is_not_taken_for_too_much() -> None:
     study = fake.study(methods=["full", "lora"])
     records = [r for r in fake.whole(study) if r.run.stage != "cost"]
-    cells = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    cells = topic_cells(study, records)
     found = write_advice(recommend(cells, Budget({"memory": 900 * 2**20})))
     said = "No method is known to fit the budget: a limited cost was not measured."
     assert found.reasons[1].startswith(said)
@@ -110,15 +110,8 @@ def test_a_guess_is_called_one_and_says_what_would_decide_it() -> None:
 
 
 def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> None:
-    study = fake.study(methods=["full", "lora"], protocol={"seeds": [1, 2, 3, 4], "folds": 1})
-    records = [*fake.cell(study, "majority", None), *fake.cell(study, "tfidf", 0.7)]
-    for name in ("full", "lora"):
-        for seed in study.protocol.seeds:
-            learned = (name, seed) == ("lora", 4)
-            part = fake.answers(0.99, seed=seed) if learned else fake.constant()
-            run = fake.make_run(study, "final", name, seed)
-            records.append(fake.record(run, {"test": part}, result={"steps": 60}))
-    cells = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    study, records = mostly_collapsed(tfidf=0.7)
+    cells = topic_cells(study, records)
     (said,) = write_advice(recommend(cells)).warnings
     assert said == (
         "Nothing learned: 7 of 8 seeds are constant after 60 steps; "
@@ -128,7 +121,7 @@ def test_what_was_not_learned_comes_first_with_steps_and_rates_as_causes() -> No
     for rate, level in ((1e-4, 0.3), (1e-3, 0.6)):
         run = fake.make_run(study, "tune", "full", 0, learning_rate=rate)
         records.append(fake.record(run, {"selection": fake.answers(level, n=40, part="s")}))
-    cells = [c for c in group_into_cells(study, records) if c.task == "topics"]
+    cells = topic_cells(study, records)
     found = write_advice(recommend(cells))
     assert found.warnings[0].endswith("raise the learning rate (1e-3 is the highest tried).")
     assert "The best rate was the highest tried for full (1e-3): try higher rates." in found.changes
@@ -142,11 +135,7 @@ def test_one_method_that_learned_nothing_is_named() -> None:
 def test_a_study_of_baselines_alone_has_a_score() -> None:
     """0.1.0 said "No method has a score" above the probe's score."""
     study = fake.study(methods=["head_only"])
-    cells = [
-        c
-        for c in group_into_cells(study, fake.whole(study, {"head_only": 0.8}))
-        if c.task == "topics"
-    ]
+    cells = topic_cells(study, fake.whole(study, {"head_only": 0.8}))
     found = write_advice(recommend(cells))
     assert found.reasons[0].startswith("On topics, take the baseline head_only: 0.")
     assert found.reasons[1] == "No method was trained beside the baselines."
@@ -161,7 +150,7 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     ]
     records.append(fake.record(fake.make_run(study, "final", "full", 2), outcome="diverged"))
     waiting = fake.state(fake.make_run(study, "final", "lora", 9))
-    cells = [c for c in group_into_cells(study, records, [waiting]) if c.task == "topics"]
+    cells = topic_cells(study, records, [waiting])
     found = write_advice(recommend(cells))
     said = "1 of 3 seeds of full diverged or ran out of memory, and count as the lowest possible score."
     assert said in found.changes
@@ -173,15 +162,13 @@ def test_the_papers_protocol_recommends_nothing() -> None:
     study = fake.study(protocol={"preset": "paper"})
     run = fake.make_run(study, "final", "lora", 42, selection="test")
     records = [fake.record(run, {"test": fake.answers(0.7)}), *fake.cell(study, "majority", None)]
-    found = write_advice(
-        recommend([c for c in group_into_cells(study, records) if c.task == "topics"])
-    )
+    found = write_advice(recommend(topic_cells(study, records)))
     assert found.take == "" and "selected on the test part" in found.reasons[0]
 
 
 def test_few_seeds_are_said_to_tell_little() -> None:
     study = fake.study(protocol={"seeds": [1], "folds": 1})
-    cells = [c for c in group_into_cells(study, fake.whole(study)) if c.task == "topics"]
+    cells = topic_cells(study)
     said = "With 1 seed few differences are clear, so cheap ones stay; a claim needs 5."
     assert said in write_advice(recommend(cells)).changes
     assert said not in of().changes

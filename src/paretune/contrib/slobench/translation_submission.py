@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paretune.analysis.run_selection import SelectedRun
 from paretune.contrib.slobench import translation_zip
+from paretune.contrib.slobench.nltk_crash import make_readable
 from paretune.contrib.slobench.submission import (
     Submission,
     check_packaging,
@@ -18,7 +19,6 @@ from paretune.contrib.slobench.submission_card import SubmittedTask, list_notes
 from paretune.data.finding import Finding
 from paretune.errors import DataError
 from paretune.exporting.predict import translate_sentences
-from paretune.metrics.nltk_words import make_readable
 from paretune.planning.context import StudyContext
 from paretune.reporting.text.formatting import pluralise
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from paretune.contrib.slobench.nltk_crash import crashes_slobench, make_readable
 from paretune.contrib.slobench.submission import Submission, read_lines, write_zip
 from paretune.data.finding import Finding, truncate_findings
 from paretune.errors import DataError
-from paretune.metrics.nltk_words import crashes_slobench, make_readable
 
 NAME = "translation.txt"
 
