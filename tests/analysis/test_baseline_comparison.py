@@ -5,9 +5,9 @@ from support import fake_records as fake
 from support.paired import difference
 
 from paretune.analysis.baseline_comparison import BaselineComparison, Verdict, verdict_of
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
 from paretune.analysis.statistics.conservative_difference import conservative_difference
 from paretune.analysis.statistics.multiple_testing import holm_correction
-from paretune.analysis.statistics.score_interval import bootstrap_score
 from paretune.errors import StoreError
 
 

@@ -7,9 +7,9 @@ from scipy import stats
 from support import fake_records as fake
 
 from paretune.analysis.pairwise_ranks import Pair, compare_all_pairs, mcnemar_test, rank_ranges
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
 from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.paired_difference import student_difference
-from paretune.analysis.statistics.score_interval import bootstrap_score
 
 
 def cell(quality: float, n: int = 200, seeds: int = 3):

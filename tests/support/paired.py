@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
 from paretune.analysis.statistics.paired_difference import student_difference
-from paretune.analysis.statistics.score_interval import Interval, bootstrap_score
+from paretune.analysis.statistics.score_interval import Interval
 from paretune.store.record import Predictions
 
 

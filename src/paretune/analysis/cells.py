@@ -11,12 +11,8 @@ from typing import Any
 from paretune.analysis.constant_answers import is_collapsed
 from paretune.analysis.lr_selection import RateSelection, select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
-from paretune.analysis.statistics.score_interval import (
-    BootstrapScore,
-    Interval,
-    bootstrap_score,
-    confidence_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.methods import baselines
 from paretune.objectives import Objective
 from paretune.store.record import Predictions, Record

@@ -10,7 +10,7 @@ import numpy as np
 
 from paretune import metrics
 from paretune.analysis.primary_metric import DEFAULT, find_primary_metric
-from paretune.analysis.statistics.score_interval import bootstrap_score, bootstrap_variance
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
 from paretune.store.record import Predictions, Record
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from paretune.analysis.baseline_comparison import Standing, standing_of
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.conservative_difference import conservative_difference
 from paretune.analysis.statistics.multiple_testing import holm_correction
-from paretune.analysis.statistics.score_interval import BootstrapScore, Interval
+from paretune.analysis.statistics.score_interval import Interval
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,8 @@ import numpy as np
 
 from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.statistics.score_interval import (
-    BootstrapScore,
-    Interval,
-    bootstrap_score,
-    confidence_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.store.record import Record
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.run_selection import add_failed_seeds
-from paretune.analysis.statistics.score_interval import BootstrapScore
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 
 
 def count_failed_seeds(cell: Cell) -> int:

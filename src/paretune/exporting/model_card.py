@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from paretune import metrics
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.statistics.score_interval import bootstrap_score, confidence_interval
+from paretune.analysis.statistics.score_interval import score_interval
 from paretune.exporting import loading_snippets
 from paretune.exporting.exported_run import ExportedRun
 from paretune.reporting.text.formatting import (
@@ -101,7 +101,7 @@ def _score_lines(export: ExportedRun) -> list[str]:
     predictions = export.record.predictions.get("test")
     # One run says nothing about the variance over seeds.
     if predictions is not None and predictions.uid:
-        own = confidence_interval(bootstrap_score([predictions], cell.metric))
+        own = score_interval([predictions], cell.metric)
         lines += [
             "",
             f"This run alone: {format_interval(own)} on {format_examples(own)}, one seed: its "

@@ -11,7 +11,7 @@ from paretune.study.quantities import parse_duration, parse_points, parse_size
 from paretune.verbs.report import load_results
 
 if TYPE_CHECKING:
-    from paretune.analysis.pareto.recommend import Budget
+    from paretune.analysis.pareto.recommendation import Budget
     from paretune.reporting.text.recommendation import Advice
 
 
@@ -81,7 +81,7 @@ def recommend(
 
 def _parse_budget(**options: Unpack[BudgetOptions]) -> Budget:
     from paretune.analysis.pareto.costs import AXES, Axis
-    from paretune.analysis.pareto.recommend import Budget
+    from paretune.analysis.pareto.recommendation import Budget
 
     by = options.get("by", "memory")
     axis = next((one for one in AXES if one == by), None)

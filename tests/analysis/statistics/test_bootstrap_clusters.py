@@ -11,7 +11,8 @@ from support.paired import difference
 
 from paretune.analysis.lr_selection import select_learning_rate
 from paretune.analysis.primary_metric import find_primary_metric
-from paretune.analysis.statistics.score_interval import bootstrap_score, score_interval
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.score_interval import score_interval
 from paretune.errors import StoreError
 from paretune.metrics.answer_sets import exact_match, f1a, f1a_em
 from paretune.reporting.text.formatting import format_basis, format_units

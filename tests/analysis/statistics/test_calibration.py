@@ -16,6 +16,7 @@ from scipy import stats
 from paretune.analysis.pairwise_ranks import compare_all_pairs, rank_ranges
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.pareto.front import pareto_front
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
 from paretune.analysis.statistics.conservative_difference import conservative_difference
 from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.paired_difference import (
@@ -23,7 +24,6 @@ from paretune.analysis.statistics.paired_difference import (
     student_difference,
 )
 from paretune.analysis.statistics.sample_size import estimate_sample_size
-from paretune.analysis.statistics.score_interval import BootstrapScore, bootstrap_score
 from paretune.store.record import Predictions
 
 LEVEL, SLACK = 0.05, 0.007

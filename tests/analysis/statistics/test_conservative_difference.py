@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
 from paretune.analysis.statistics.conservative_difference import (
     conservative_difference,
     smallest_clear_difference,
@@ -13,7 +14,6 @@ from paretune.analysis.statistics.paired_difference import (
     shared_example_variance,
     student_difference,
 )
-from paretune.analysis.statistics.score_interval import BootstrapScore, bootstrap_score
 
 
 def cell(quality: float, seeds: int = 3, n: int = 200, noise: int = 0) -> BootstrapScore:

@@ -16,12 +16,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy import special
 
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_sums
 from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
 from paretune.analysis.statistics.score_interval import (
     LEVEL,
     Interval,
-    bootstrap_score,
-    bootstrap_sums,
     confidence_interval,
     plus_four_variance,
 )

@@ -12,17 +12,14 @@ import pytest
 from scipy import stats
 
 from paretune.analysis.pairwise_ranks import mcnemar_test
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
 from paretune.analysis.statistics.conservative_difference import (
     conservative_difference,
     smallest_clear_difference,
 )
 from paretune.analysis.statistics.multiple_testing import holm_correction
 from paretune.analysis.statistics.paired_difference import student_difference
-from paretune.analysis.statistics.score_interval import (
-    BootstrapScore,
-    bootstrap_score,
-    confidence_interval,
-)
+from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.store.record import Predictions
 
 PLACE = np.arange(120)

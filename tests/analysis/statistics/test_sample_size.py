@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 from support import fake_records as fake
 
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
 from paretune.analysis.statistics.paired_difference import shared_example_variance
 from paretune.analysis.statistics.sample_size import estimate_sample_size
-from paretune.analysis.statistics.score_interval import bootstrap_score
 from paretune.reporting.text.sample_sizes import describe_sample_size
 
 

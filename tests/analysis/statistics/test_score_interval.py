@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support import fake_records as fake
 
-from paretune.analysis.statistics import score_interval as score_interval_module
+from paretune.analysis.statistics import bootstrap_score as bootstrap_score_module
 from paretune.analysis.statistics.bootstrap import MAX_UNITS, bootstrap_weights
 from paretune.analysis.statistics.score_interval import score_interval
 from paretune.errors import StoreError
@@ -88,7 +88,7 @@ def test_very_many_examples_are_resampled_in_blocks(monkeypatch: pytest.MonkeyPa
         asked.append(units)
         return bootstrap_weights(units)
 
-    monkeypatch.setattr(score_interval_module, "bootstrap_weights", counted)
+    monkeypatch.setattr(bootstrap_score_module, "bootstrap_weights", counted)
     found = score_interval(parts, "accuracy")
     assert asked == [MAX_UNITS]
     p = found.estimate

@@ -11,11 +11,8 @@ from support.paired import difference
 
 from paretune import metrics
 from paretune.analysis.constant_answers import is_collapsed
-from paretune.analysis.statistics.score_interval import (
-    bootstrap_score,
-    confidence_interval,
-    score_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.score_interval import confidence_interval, score_interval
 from paretune.metrics import translation
 from paretune.store.record import Predictions
 

@@ -10,7 +10,7 @@ from support import fake_translations as made
 from support import slobench_scores
 
 from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.score_interval import bootstrap_sums
+from paretune.analysis.statistics.bootstrap_score import bootstrap_sums
 from paretune.contrib.slobench import cell_intervals as intervals
 from paretune.contrib.slobench import nltk_ngrams, official_scores
 from paretune.errors import MissingDependencyError

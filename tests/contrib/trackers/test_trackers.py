@@ -16,7 +16,8 @@ from support import fake_records as fake
 from support.stored_records import stored, study_file
 from support.tracker_readers import read
 
-from paretune.analysis.statistics.score_interval import bootstrap_score, confidence_interval
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.contrib.trackers.entry import run_entry, run_identity
 from paretune.contrib.trackers.mirror import TrackResult, track
 from paretune.contrib.trackers.tracker import TRACKERS, open_tracker

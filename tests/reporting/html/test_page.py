@@ -12,7 +12,7 @@ import pytest
 from support import fake_records as fake
 from support.html_tags import EVIL, Tags
 
-from paretune.analysis.statistics import score_interval
+from paretune.analysis.statistics import bootstrap_score
 from paretune.analysis.statistics.bootstrap import bootstrap_weights
 from paretune.data.finding import Finding
 from paretune.errors import StoreError
@@ -208,7 +208,7 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
         asked.append(units)
         return bootstrap_weights(units)
 
-    monkeypatch.setattr(score_interval, "bootstrap_weights", counted)
+    monkeypatch.setattr(bootstrap_score, "bootstrap_weights", counted)
     text = page(tmp_path, study, records)
     # Once for each cell and final run, twice for a trial (the choice of the rate, its interval), and
     # not for each pair of methods; two sizes of data.

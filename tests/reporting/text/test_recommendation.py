@@ -5,7 +5,8 @@ from support import fake_records as fake
 from support.fake_cells import mostly_collapsed, topic_cells
 
 from paretune.analysis.pareto.costs import CostEstimate
-from paretune.analysis.pareto.recommend import Budget, recommend
+from paretune.analysis.pareto.recommend import recommend
+from paretune.analysis.pareto.recommendation import Budget
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.build import build_report
 from paretune.reporting.text.cost_amounts import format_cost

@@ -22,12 +22,8 @@ import numpy as np
 from scipy import special
 
 from paretune import metrics
-from paretune.analysis.statistics.score_interval import (
-    LEVEL,
-    Interval,
-    bootstrap_score,
-    bootstrap_variance,
-)
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_variance
+from paretune.analysis.statistics.score_interval import LEVEL, Interval
 from paretune.metrics import Array
 from paretune.store.record import Record
 

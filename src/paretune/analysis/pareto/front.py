@@ -29,11 +29,8 @@ from numpy.typing import NDArray
 
 from paretune.analysis.pareto.costs import CostEstimate
 from paretune.analysis.statistics.bootstrap import DRAWS
-from paretune.analysis.statistics.score_interval import (
-    BootstrapScore,
-    Interval,
-    confidence_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 
 _SEED = 20_261_125
 

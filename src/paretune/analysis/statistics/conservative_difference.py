@@ -22,12 +22,13 @@ from dataclasses import replace
 
 from scipy import special
 
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.paired_difference import (
     shared_example_variance,
     student_difference,
 )
-from paretune.analysis.statistics.score_interval import BootstrapScore, Interval
+from paretune.analysis.statistics.score_interval import Interval
 
 VarianceTerm = tuple[float, float]
 """A variance and its degrees of freedom."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from paretune.analysis.statistics.score_interval import (
+from paretune.analysis.statistics.bootstrap_score import (
     BootstrapScore,
-    Interval,
     bootstrap_variance,
     check_paired,
-    student_interval,
 )
+from paretune.analysis.statistics.score_interval import Interval, student_interval
 
 
 def student_difference(a: BootstrapScore, b: BootstrapScore) -> Interval:

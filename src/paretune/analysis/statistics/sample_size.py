@@ -21,13 +21,13 @@ from dataclasses import dataclass
 
 from scipy import special
 
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore
 from paretune.analysis.statistics.conservative_difference import (
     VarianceTerm,
     smallest_clear_difference,
 )
 from paretune.analysis.statistics.multiple_testing import ALPHA
 from paretune.analysis.statistics.paired_difference import shared_example_variance
-from paretune.analysis.statistics.score_interval import BootstrapScore
 
 POWER = 0.8
 MAX_COUNT = 10**7

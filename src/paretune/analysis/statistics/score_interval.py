@@ -25,26 +25,20 @@ questions), as if they were independent: a lower bound for any clusters.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
 
-from paretune import metrics
-from paretune.analysis.statistics.bootstrap import (
-    MAX_UNITS,
-    Resample,
-    bootstrap_weights,
-    resample_metric,
-    resample_sums,
-    sum_by_unit,
+from paretune.analysis.statistics.bootstrap_score import (
+    BootstrapScore,
+    bootstrap_score,
+    bootstrap_variance,
 )
 from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
-from paretune.errors import StoreError
 from paretune.metrics import Array
 from paretune.store.record import Predictions
-from paretune.study import Answer
 
 LEVEL = 0.95
 
@@ -82,141 +76,6 @@ class Interval:
     def examples_only(self) -> bool:
         """One seed: the variance over seeds is unknown."""
         return self.n_seeds == 1
-
-
-@dataclass(frozen=True)
-class BootstrapScore:
-    """Scores of some seeds on the same examples, with bootstrap draws.
-
-    Attributes:
-        uid: (examples,)
-        label: (examples,)
-        seeds: (seeds,) score of each seed.
-        draws: (DRAWS,) bootstrap draws of the mean over seeds.
-        credit: (examples,) share of seeds that answer correctly; of answer sets (questions,), how
-            well seeds answer each; None for numbers and texts.
-        lowest: of the metric.
-        highest: of the metric.
-        cluster: as in :class:`Predictions`.
-        question: as in :class:`Predictions`.
-    """
-
-    uid: tuple[str, ...]
-    label: tuple[Answer, ...]
-    seeds: Array
-    draws: Array
-    credit: Array | None
-    lowest: float = 0.0
-    highest: float = 1.0
-    cluster: tuple[int, ...] = ()
-    question: tuple[int, ...] = ()
-
-    @property
-    def units(self) -> int:
-        """Number of resampled units: clusters, questions or examples."""
-        return len(set(self.cluster or self.question)) or len(self.uid)
-
-    @property
-    def estimate(self) -> float:
-        """The mean over seeds."""
-        return float(self.seeds.mean())
-
-    @property
-    def seed_variance(self) -> float:
-        """Variance of the mean over seeds that comes from seeds; 0 with one seed."""
-        count = len(self.seeds)
-        return float(self.seeds.var(ddof=1)) / count if count > 1 else 0.0
-
-
-def bootstrap_score(predictions: Sequence[Predictions], metric: str) -> BootstrapScore:
-    """Score every seed, and resample the examples or their clusters.
-
-    The same weights resample equal numbers of units, so draws of two cells are paired.
-
-    Args:
-        predictions: of each seed, on the same examples.
-        metric: its name.
-
-    Raises:
-        StoreError: the predictions are on different examples, or there are none.
-    """
-    _check_seeds(predictions)
-    value = metrics.get(metric)
-    return _resample(
-        predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
-    )
-
-
-def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
-    """As :func:`bootstrap_score`, of the mean of stored scores by segment, 0 to 1.
-
-    Raises:
-        StoreError: as there, or a seed has no such scores.
-    """
-    if any(name not in seed.segment for seed in predictions):
-        raise StoreError(f"not every seed has {name} of its segments.")
-    return bootstrap_means(predictions, [np.array(seed.segment[name]) for seed in predictions])
-
-
-def bootstrap_means(predictions: Sequence[Predictions], values: Sequence[Array]) -> BootstrapScore:
-    """As :func:`bootstrap_score`, of the mean of each seed's ``values``, (examples,), 0 to 1."""
-    tables = [np.stack([column, np.ones(len(column))], axis=1) for column in values]
-    return bootstrap_sums(predictions, tables, lambda sums: sums[..., 0] / sums[..., 1])
-
-
-def bootstrap_sums(
-    predictions: Sequence[Predictions],
-    tables: Sequence[Array],
-    from_sums: Callable[[Array], Array],
-) -> BootstrapScore:
-    """As :func:`bootstrap_score`, of any score, 0 to 1, that is a function of sums over examples.
-
-    Args:
-        predictions: of each seed, on the same examples.
-        tables: (examples, columns) to be summed, of each seed.
-        from_sums: from sums (..., columns) to scores (...).
-
-    Raises:
-        StoreError: the predictions are on different examples, or there are none.
-    """
-    _check_seeds(predictions)
-    units = [sum_by_unit(*pair) for pair in zip(tables, predictions, strict=True)]
-    return _resample(
-        predictions,
-        lambda weights: from_sums(np.stack([resample_sums(table, weights) for table in units])),
-        None,
-        (0.0, 1.0),
-    )
-
-
-def _check_seeds(predictions: Sequence[Predictions]) -> None:
-    if not predictions or not predictions[0].uid:
-        raise StoreError("there are no predictions to score.")
-    first = predictions[0]
-    for other in predictions[1:]:
-        _check_same_examples(first.uid, first.label, other.uid, other.label)
-
-
-def _resample(
-    predictions: Sequence[Predictions],
-    scores: Resample,
-    credit: Array | None,
-    bounds: tuple[float, float],
-) -> BootstrapScore:
-    first = predictions[0]
-    score = BootstrapScore(
-        uid=first.uid,
-        label=first.label,
-        seeds=scores(None)[:, 0],
-        draws=np.empty(0),
-        credit=credit,
-        lowest=bounds[0],
-        highest=bounds[1],
-        cluster=first.cluster,
-        question=first.question,
-    )
-    weights = bootstrap_weights(min(score.units, MAX_UNITS))
-    return replace(score, draws=scores(weights).mean(axis=0))
 
 
 def score_interval(predictions: Sequence[Predictions], metric: str) -> Interval:
@@ -258,14 +117,6 @@ def plus_four_variance(credit: Array) -> Array:
     return np.asarray((((credit**2).sum(axis=-1) + 2) / n - mean**2) / n)
 
 
-def bootstrap_variance(score: BootstrapScore, draws: Array) -> float:
-    """The variance of draws over the units of a score, corrected for few clusters."""
-    variance = float(draws.var(ddof=1))
-    if not score.cluster and not score.question:
-        return variance
-    return variance * score.units / max(score.units - 1, 1)
-
-
 def student_interval(
     estimate: float,
     scores: Sequence[BootstrapScore],
@@ -299,27 +150,3 @@ def student_interval(
         n_questions=len(set(shared.question)),
         highest=shared.highest,
     )
-
-
-def _check_same_examples(
-    uid: tuple[str, ...],
-    label: tuple[Answer, ...],
-    other: tuple[str, ...],
-    others: tuple[Answer, ...],
-) -> None:
-    if uid != other or label != others:
-        raise StoreError(
-            f"answers to different examples cannot be compared ({len(uid)} and {len(other)} "
-            "examples, or others, or in another order).",
-            remedy="The data of the task changed between runs; run the study again.",
-        )
-
-
-def check_paired(a: BootstrapScore, b: BootstrapScore) -> None:
-    """Raise StoreError unless both scores are on the same examples, in the same clusters."""
-    _check_same_examples(a.uid, a.label, b.uid, b.label)
-    if a.units != b.units:
-        raise StoreError(
-            f"answers in {a.units} and in {b.units} groups cannot be compared.",
-            remedy="The groups of the examples changed between runs; run the study again.",
-        )

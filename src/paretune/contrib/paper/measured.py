@@ -17,14 +17,11 @@ from paretune.analysis.learning_check import is_mostly_collapsed
 from paretune.analysis.pareto.costs import count_trained_parameters, estimate_cost
 from paretune.analysis.run_selection import add_failed_seeds
 from paretune.analysis.score_with_failures import count_failed_seeds
+from paretune.analysis.statistics.bootstrap_score import BootstrapScore, bootstrap_score
 from paretune.analysis.statistics.conservative_difference import conservative_difference
 from paretune.analysis.statistics.multiple_testing import ALPHA, holm_correction
 from paretune.analysis.statistics.sample_size import SampleSize, estimate_sample_size
-from paretune.analysis.statistics.score_interval import (
-    BootstrapScore,
-    bootstrap_score,
-    confidence_interval,
-)
+from paretune.analysis.statistics.score_interval import confidence_interval
 from paretune.contrib.paper.claims import MARGIN, Claim, hub_names
 from paretune.contrib.paper.judging import ClaimComparison, ClaimVerdict, Standing, judge
 from paretune.study import Study

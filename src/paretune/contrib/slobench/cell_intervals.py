@@ -14,12 +14,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from paretune.analysis.statistics.score_interval import (
-    Interval,
-    bootstrap_means,
-    bootstrap_sums,
-    confidence_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import bootstrap_means, bootstrap_sums
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.contrib.slobench.nltk_ngrams import from_sums
 from paretune.contrib.slobench.official_scores import CORPUS_BLEU, SegmentScores, score_segments
 from paretune.store.record import Predictions

@@ -12,14 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
-from paretune.analysis.statistics.score_interval import (
-    LEVEL,
+from paretune.analysis.statistics.bootstrap_score import (
     BootstrapScore,
-    Interval,
     bootstrap_means,
     bootstrap_score,
     bootstrap_sums,
+)
+from paretune.analysis.statistics.cochran_cox import cochran_cox_half_width
+from paretune.analysis.statistics.score_interval import (
+    LEVEL,
+    Interval,
     confidence_interval,
     example_variance,
 )

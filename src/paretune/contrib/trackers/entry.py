@@ -13,11 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paretune.analysis.cells import Cell
-from paretune.analysis.statistics.score_interval import (
-    Interval,
-    bootstrap_score,
-    confidence_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.store import Record
 from paretune.study import Study, digest
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from paretune import metrics
-from paretune.analysis.statistics.score_interval import (
-    Interval,
-    bootstrap_score,
-    bootstrap_segment_scores,
-    confidence_interval,
-)
+from paretune.analysis.statistics.bootstrap_score import bootstrap_score, bootstrap_segment_scores
+from paretune.analysis.statistics.score_interval import Interval, confidence_interval
 from paretune.metrics.translation import METRICS, SACREBLEU_NAMES
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.text.formatting import (

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL, Cell
-from paretune.analysis.pareto.recommend import Candidate, Recommendation
+from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.methods.baselines import TRIVIAL
 from paretune.reporting.text.conclusions import SELECTED_ON_TEST
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost

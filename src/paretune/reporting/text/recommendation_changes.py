@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from paretune.analysis.cells import NO_MODEL, Cell
 from paretune.analysis.pareto.costs import AXIS_TITLES
-from paretune.analysis.pareto.recommend import Candidate, Recommendation
+from paretune.analysis.pareto.recommendation import Candidate, Recommendation
 from paretune.analysis.statistics.sample_size import SampleSize
 from paretune.reporting.text.cost_amounts import LEAST_TITLES, format_cost
 from paretune.reporting.text.formatting import format_interval, join_names, pluralise
