@@ -20,12 +20,21 @@ from paretune.methods.core.options import parse_options
 from paretune.models.load import LoadedModel
 from paretune.study import MethodSpec
 from paretune.testing.method_walk import Walk, objective, walk_of, walked
+from paretune.testing.methods import compute_in_float64
 from paretune.testing.two_runs import Both
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import can_join_fleet
 from paretune.training.prepare import prepare
 
 contract = in_house.TestMethods()
+
+
+@pytest.fixture
+def float64(monkeypatch: pytest.MonkeyPatch) -> torch.dtype:
+    compute_in_float64(monkeypatch)
+    return torch.float64
+
+
 PATTERNS = {
     "rank": 3,
     "alpha": 5.0,

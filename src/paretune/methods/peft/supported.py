@@ -1,8 +1,8 @@
 """Which of ``peft``'s tuners train here, at which rates, and why the others do not.
 
-A table by hand, because no field of ``peft`` says it: every line was tried on a classifier, and a
-test walks through all tuners that the installed ``peft`` has, so one that is new to it fails until
-somebody decides. Nothing here imports ``peft``: listing what there is costs nothing.
+A table by hand, since no field of ``peft`` says it. Every line was tried on a classifier, and a test
+goes through all tuners of the installed ``peft``, so that it fails for a new one until somebody
+decides. Nothing here imports ``peft``.
 
 Learning rates. Where a method is ours too, ours; elsewhere around the rate of the paper or of
 ``peft``'s own comparison (``method_comparison/MetaMathQA``, read 2026-11; LoRA's is 1e-4 there and
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Rates = tuple[float, float, float]
+from paretune.methods.core.method import Rates
 
 USUAL: Rates = (3e-4, 1e-3, 3e-3)
 """Low-rank and orthogonal updates: LoRA's own."""
@@ -30,22 +30,20 @@ class SupportedTuner:
     """A tuner that trains here.
 
     Attributes:
-        title: how people write it.
-        rates: low, middle, high.
-        targets: roles that it stands beside by default; ``norms`` and ``embeddings`` are those of
-            the backbone.
-        starts_as_base: whether the model answers as before until the first step.
+        title: as people write it.
+        rates: learning rates on trial: low, middle, high.
+        targets: the roles of the layers that it adapts by default; ``norms`` and ``embeddings`` are
+            those of the backbone.
+        starts_as_base: until the first step the model answers as the base does.
         required_option: an option without which it does nothing, or "".
-        head_learning_rate_factor: how fast the head learns, where the method's own rate would blow
-            it up.
-        rewriting_option: an option by whose values, where they are words, it starts from the
-        weights and
-            leaves the rest of them in their place; "" where there is none.
-        closed_options: options that are not offered, by name, with the reason.
-        barred_values: values of an option that are not offered, with the reason.
-        numbered_values: options with words that end in a number of one's own choice: the words'
-            beginnings.
-        not_in_peft: why its adapter cannot be saved with a head by PEFT, or "".
+        head_learning_rate_factor: the head's learning rate over the method's, where the method's
+            own would make the head diverge.
+        rewriting_option: an option with which, if its value is a string, initialisation takes a part
+            of the base's weights out of them (PiSSA, OLoRA); "" where there is none.
+        closed_options: options that are not offered, with the reason.
+        barred_values: by option, values that are not offered, with the reason.
+        numbered_values: by option, the prefix of values that end in a number (``pissa_niter_16``).
+        not_in_peft: why PEFT cannot save its adapter with a head, or "".
     """
 
     title: str
@@ -63,10 +61,11 @@ class SupportedTuner:
 
 @dataclass(frozen=True)
 class RefusedTuner:
-    """A tuner that does not train here, why, and the method of ours that does what it would.
+    """A tuner that does not train here.
 
-    ``peft_message`` is a piece of what ``peft`` itself says when it is tried; "" where it says
-    nothing.
+    Attributes:
+        reason: why, and which method does what it would.
+        peft_message: a part of ``peft``'s own error when it is tried; "" where there is none.
     """
 
     reason: str
