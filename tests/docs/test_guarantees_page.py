@@ -134,30 +134,32 @@ def test_a_damaged_page_is_complained_of() -> None:
 OUTCOMES = """
 import pytest
 
+from paretune.testing.clauses import clause
+
 PLACE = pytest.mark.parametrize("place", [("lora", "bert", "pair")])
 
 @PLACE
-@pytest.mark.guarantee("S")
+@clause("S")
 def test_proven(place, record_property):
     record_property("note", "in a way")
 
 @PLACE
-@pytest.mark.guarantee("M")
+@clause("M")
 def test_excused(place, record_property):
     record_property("excused", "does not merge")
 
 @PLACE
-@pytest.mark.guarantee("T")
+@clause("T")
 def test_unserved(place, record_property):
     record_property("unserved", "serves others")
 
 @PLACE
-@pytest.mark.guarantee("L")
+@clause("L")
 def test_failed(place):
     assert False
 
 @PLACE
-@pytest.mark.guarantee("U")
+@clause("U")
 def test_skipped(place):
     pytest.skip("no model")
 
@@ -167,7 +169,7 @@ def broken():
     raise ValueError
 
 @PLACE
-@pytest.mark.guarantee("F")
+@clause("F")
 def test_that_fails_in_its_teardown(place, broken):
     pass
 """
