@@ -1,5 +1,7 @@
-"""What a study has found: on the terminal, as one HTML page, as pictures. No torch.
+"""The report of a study: built once as plain values, then written in any form. No torch.
 
-``build.build`` gathers it, ``table.terminal``, ``page.html`` and ``pictures.figures`` show it. This
-file stays empty: the package's own ``__init__`` loads it first and then gives its name to the verb.
+:func:`build.build_report` computes every statistic and returns a :class:`model.Report`. Renderers
+take only that: ``text`` (terminal, sentences), ``html`` (the page), ``figures`` (layout, and drawing
+with matplotlib), ``tables`` (LaTeX, Markdown, CSV, Parquet) and ``json``. ``tables`` and ``text``
+also hold the values and sentences that the report is built of.
 """

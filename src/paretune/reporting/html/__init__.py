@@ -1,1 +1,1 @@
-"""Html: see the modules."""
+"""The report as one HTML page: jinja templates, and the scripts that the page allows."""

@@ -1,1 +1,1 @@
-"""Json: see the modules."""
+"""The report as JSON; ``json_fields`` documents every field."""

@@ -1,1 +1,1 @@
-"""Text: see the modules."""
+"""Texts of a report: sentences, how numbers are written, and what the terminal shows."""

@@ -3,13 +3,13 @@
 "use strict";
 (() => {
   function start(block) {
-    const found = JSON.parse(block.textContent);
+    const data = JSON.parse(block.textContent);
     const live = document.getElementById(block.dataset.for);
     const find = (name) => live.querySelector(`[data-part="${name}"]`);
     const [first, second] = [find("first"), find("second")];
     // Everything below is text nodes: nothing that came from data is read as markup.
     const write = (name, text) => live.querySelectorAll(`[data-part="${name}"]`).forEach((e) => { e.textContent = text; });
-    const label = (i) => (i < found.labels.length ? found.labels[i] : String(i));
+    const label = (i) => (i < data.labels.length ? data.labels[i] : String(i));
     const counted = (n, noun) => `${n.toLocaleString("en")} ${n === 1 ? noun : `${noun}s`}`;
 
     function cell(row, kind, text, number = false) {
@@ -26,22 +26,22 @@
       find("same").hidden = !same;
       find("found").hidden = same;
       if (same) return;
-      const pair = found.pairs.find((p) => p.a === Math.min(i, j) && p.b === Math.max(i, j));
-      const [a, b] = [found.sides[i], found.sides[j]];
+      const pair = data.pairs.find((p) => p.a === Math.min(i, j) && p.b === Math.max(i, j));
+      const [a, b] = [data.sides[i], data.sides[j]];
       const turned = i > j;
       const [only, other] = turned ? [pair.only_b, pair.only_a] : [pair.only_a, pair.only_b];
       write("a", a.name);
       write("b", b.name);
       write("basis", pair.runs
-        ? `${found.n.toLocaleString("en")} test ${found.unit} × ${counted(pair.runs, "pair")} of runs`
+        ? `${data.n.toLocaleString("en")} test ${data.unit} × ${counted(pair.runs, "pair")} of runs`
         : "no seed that both have: nothing can be counted");
       Object.entries({ ...pair, only_a: only, only_b: other })
         .filter(([name]) => ["both", "only_a", "only_b", "neither", "equal"].includes(name))
         .forEach(([name, n]) => write(name, pair.runs ? n.toLocaleString("en") : "–"));
-      const named = found.texts ? pair.segments : pair.named;
-      find("examples").replaceChildren(...(found.texts ? named.map((one) => segment(one, [a, b], turned)) : named.map((place) => {
+      const named = data.texts ? pair.segments : pair.named;
+      find("examples").replaceChildren(...(data.texts ? named.map((one) => segment(one, [a, b], turned)) : named.map((place) => {
         const row = document.createElement("tr");
-        const [id, right] = found.examples[place];
+        const [id, right] = data.examples[place];
         cell(row, "th", id);
         cell(row, "td", label(right));
         for (const side of [a, b]) {
@@ -51,7 +51,7 @@
         return row;
       })));
       find("list").hidden = !named.length;
-      write("differing", found.texts ? describeSegments(pair) : describe(pair));
+      write("differing", data.texts ? describeSegments(pair) : describe(pair));
     }
 
     // One segment of two translations: its texts, and the chrF of what each run output.
@@ -67,35 +67,35 @@
         list.append(term, given);
       }
       if (source === null) entry("source", "not known: copy_source has no answers", null);
-      else entry("source", found.texts[source], found.languages[0]);
-      entry("reference", found.texts[reference], found.languages[1]);
+      else entry("source", data.texts[source], data.languages[0]);
+      entry("reference", data.texts[reference], data.languages[1]);
       sides.forEach((side, k) => {
         const at = turned ? 1 - k : k;
         const mean = side.seeds === 1 ? "" : `, mean of ${side.seeds} seeds ${means[at].toFixed(1)}`;
-        entry(`${side.name}, seed ${seeds[at]}: ${own[at].toFixed(1)}${mean}`, found.texts[outputs[at]] || "(nothing)", found.languages[1]);
+        entry(`${side.name}, seed ${seeds[at]}: ${own[at].toFixed(1)}${mean}`, data.texts[outputs[at]] || "(nothing)", data.languages[1]);
       });
       return item;
     }
 
     // The same words as in the page's templates.
     function describeSegments(pair) {
-      const whole = `The means over seeds differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test segments`;
+      const whole = `The means over seeds differ on ${pair.differing.toLocaleString("en")} of ${data.n.toLocaleString("en")} test segments`;
       return pair.differing ? `${whole}; the ${pair.segments.length} with the largest difference are shown.` : `${whole}.`;
     }
 
     function describe(pair) {
-      const whole = `Majority answers over seeds differ on ${pair.differing.toLocaleString("en")} of ${found.n.toLocaleString("en")} test ${found.unit}`;
+      const whole = `Majority answers over seeds differ on ${pair.differing.toLocaleString("en")} of ${data.n.toLocaleString("en")} test ${data.unit}`;
       const left = pair.differing - pair.named.length;
       if (!pair.differing) return `${whole}.`;
       return left ? `${whole}; the ${pair.named.length} with the clearest difference are listed, ${left.toLocaleString("en")} are left out.`
         : `${whole}; all are listed, the clearest difference first.`;
     }
 
-    for (const side of found.sides) {
+    for (const side of data.sides) {
       first.add(new Option(side.name));
       second.add(new Option(side.name));
     }
-    [first.selectedIndex, second.selectedIndex] = found.default_pair;
+    [first.selectedIndex, second.selectedIndex] = data.default_pair;
     find("choice").hidden = false;
     first.addEventListener("change", show);
     second.addEventListener("change", show);
