@@ -17,13 +17,13 @@ from paretune.reporting.build_rows import build_rows
 from paretune.reporting.model import Finding, Report, TaskReport
 from paretune.reporting.rows import Grid, ModelPairs, Row
 from paretune.reporting.tables.disagreement import find_disagreements
-from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.tables.model_sizes import build_model_sizes
 from paretune.reporting.tables.pareto_table import build_pareto_table
 from paretune.reporting.tables.prediction_error import build_prediction_grids
 from paretune.reporting.tables.report_table import build_report_tables
 from paretune.reporting.tables.segment_differences import PAGE_BYTES, find_segment_differences
-from paretune.reporting.tables.translation import build_translation_table
+from paretune.reporting.tables.translation_table import build_translation_table
 from paretune.reporting.text.conclusions import (
     SELECTED_ON_TEST,
     describe_protocol,

@@ -12,7 +12,7 @@ from paretune.reporting.build import build_report
 from paretune.reporting.figures import memory_stack
 from paretune.reporting.figures.write_figures import write_figures
 from paretune.reporting.html.page import write_page
-from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.text.memory_difference import explain_memory_difference
 from paretune.reporting.text.terminal_tables import print_tables
 from paretune.store.record import Record

@@ -9,7 +9,7 @@ from paretune.contrib.slobench.cell_intervals import NAMES, CellScores, score_ce
 from paretune.metrics.nltk_words import LANGUAGES
 from paretune.reporting.rows import Grid, Row
 from paretune.reporting.tables.report_table import ReportTable
-from paretune.reporting.tables.translation import (
+from paretune.reporting.tables.translation_table import (
     describe_basis,
     format_segment_score,
     segment_interval,

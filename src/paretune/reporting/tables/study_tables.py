@@ -12,7 +12,7 @@ from paretune.reporting.model import Report, TaskReport
 from paretune.reporting.rows import Row
 from paretune.reporting.tables.column_types import TABLES
 from paretune.reporting.tables.cost_columns import build_cost_table
-from paretune.reporting.tables.memory_breakdown import build_memory_grid
+from paretune.reporting.tables.memory_table import build_memory_grid
 from paretune.reporting.text.formatting import format_interval, format_rate, format_units
 
 if TYPE_CHECKING:
