@@ -68,7 +68,8 @@ def test_a_view_at_80_columns_without_colour(
     said = " ".join(out.split())
     # majority 1 + LoRA 3 + 2 + full 3; then one running, two costs, three seeds of full
     assert "9 of 15 runs ended, 1 of them failed, 1 running, 3 not asked for before" in said
-    assert "e5-small x lora, rate 0.001, seed 3 (final): step 12 of 40, loss 0.53, 0 s" in said
+    # Its seconds grow while the test runs.
+    assert "e5-small x lora, rate 0.001, seed 3 (final): step 12 of 40, loss 0.53, " in said
     assert "full, rate 0.0001, seed 0 (tune): failed (error): no luck" in said
     assert "at all" not in said
     (row,) = [line for line in lines if line.startswith("  lora")]
