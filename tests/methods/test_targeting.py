@@ -105,13 +105,14 @@ def test_the_export_opens_in_peft_and_comes_back(
     contract.test_the_export_opens_in_peft_and_comes_back(walk, tmp_path, record_property)
 
 
-def test_a_run_beside_it_changes_nothing(walk: Walk, float64: torch.dtype) -> None:
+def test_a_run_beside_it_changes_nothing(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks that differ from layer to layer are the same in every run of a fleet."""
+    compute_in_float64(monkeypatch)
     method = methods.configure_method(walk.run.method)
     if walk.method == "dora" or method.options.modules_to_save:
         assert method.trains_alone and not can_join_fleet(walk.run)
         return
-    pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), float64)
+    pair = Both(walk.run, walk.copied, walk.encoded(walk.loaded(), "train"), torch.float64)
     pair.unsettle()
     for of_each in ((4, 4), (5, 2)):
         pair.equal(of_each, lambda logits, rows: objective(logits))
