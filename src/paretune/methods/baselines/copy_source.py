@@ -2,7 +2,7 @@
 
 What a model scores that learnt to copy: names, numbers and formatting are often the same in both
 languages, so this is not 0, and no method below it translates. Needs no model and trains nothing.
-When: never: it is the floor under every translation.
+When: never: every translation has to score higher.
 """
 
 from __future__ import annotations
