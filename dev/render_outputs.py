@@ -32,19 +32,19 @@ def render(study: str, store: str, folder: Path) -> None:
     """Every output of one study."""
     folder.mkdir(parents=True)
     page, pictures, tables = (str(folder / name) for name in ("page.html", "figures", "tables"))
-    given = [study, "--store", store]
-    run(folder, "report", *given, "--page", page, "--figures", pictures, "--tables", tables)
+    source = [study, "--store", store]
+    run(folder, "report", *source, "--page", page, "--figures", pictures, "--tables", tables)
     for width in WIDTHS:
-        run(folder, "report", *given, "--page", page, width=width)
-        run(folder, "report", *given, "--page", page, "--details", width=width)
-    run(folder, "report", *given, "--json")
-    run(folder, "recommend", *given)
-    run(folder, "recommend", *given, "--json")
-    run(folder, "recommend", *given, "--max-memory", "900MiB", "--within", "2pt")
+        run(folder, "report", *source, "--page", page, width=width)
+        run(folder, "report", *source, "--page", page, "--details", width=width)
+    run(folder, "report", *source, "--json")
+    run(folder, "recommend", *source)
+    run(folder, "recommend", *source, "--json")
+    run(folder, "recommend", *source, "--max-memory", "900MiB", "--within", "2pt")
     first, second = methods(study)[:2]
     for verb in ("compare", "why"):
-        run(folder, verb, study, first, second, *given[1:])
-        run(folder, verb, study, first, second, *given[1:], "--json")
+        run(folder, verb, study, first, second, *source[1:])
+        run(folder, verb, study, first, second, *source[1:], "--json")
     drop_library(folder / "page.html")
 
 
