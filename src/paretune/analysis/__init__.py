@@ -1,1 +1,1 @@
-"""What may be concluded from records: pure functions on plain values, without torch."""
+"""Conclusions from records: pure functions on typed values, without torch."""

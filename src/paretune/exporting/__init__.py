@@ -1,1 +1,1 @@
-"""What a run has trained, as files that others open: PEFT's, a plain checkpoint, or our own."""
+"""A trained run as files for other libraries: PEFT's adapter, a merged checkpoint, our own folder."""

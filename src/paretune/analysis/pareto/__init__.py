@@ -1,1 +1,1 @@
-"""Quality against costs: the front, and what to take."""
+"""Quality against cost: costs of a cell, the Pareto front, the recommendation, the tuning budget."""

@@ -1,1 +1,1 @@
-"""Memory and time: forecasts and breakdowns."""
+"""Memory and time of training: predictions, and memory by part."""

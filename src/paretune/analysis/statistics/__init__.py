@@ -1,1 +1,1 @@
-"""Intervals, differences, sample sizes."""
+"""Intervals, differences, corrections and sample sizes; the source of each is in its file."""
