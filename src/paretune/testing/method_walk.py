@@ -31,7 +31,7 @@ from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
-from paretune.training.forward.select import enable_packing, forward_for
+from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.job import Outcome
 from paretune.training.optimiser import make_adamw
 from paretune.training.precision import Compute
@@ -220,7 +220,7 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     seen.pristine = (pristine, loaded.backbone_digest())
     kept = seen.restored()
     seen.look("again", kept.loaded, kept.fleet)
-    enable_packing(kept)  # as the run itself answered
+    make_forward(kept, Compute())  # as the run itself answered
     seen.look("packed", kept.loaded, kept.fleet)
     if seen.task.objective.generates:
         forward = seen.forward(kept.loaded, kept.fleet)
