@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,10 @@ def test_what_is_not_there_is_said(study: Study, half: Store, tmp_path: Path, ca
     assert code == 6 and "has no runs here" in err and "an edited study file" in err
 
 
-def on_a_terminal(*arguments: object, until: str, then: int | None = None) -> tuple[int, str]:
-    """Run paretune on a terminal; send the signal ``then`` when ``until`` has been shown."""
+def on_a_terminal(
+    *arguments: object, until: str, then: Callable[[subprocess.Popen[bytes]], object] | None = None
+) -> tuple[int, str]:
+    """Run paretune on a terminal; call ``then`` once ``until`` has been shown."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "paretune", *map(str, arguments)],
@@ -178,7 +180,7 @@ def on_a_terminal(*arguments: object, until: str, then: int | None = None) -> tu
             except OSError:  # the terminal's other end was closed: it has ended
                 break
         if then is not None and until.encode() in said:
-            process.send_signal(then)
+            then(process)
             then = None
     code = process.wait(timeout=60)
     os.close(ours)
@@ -191,7 +193,9 @@ def test_ctrl_c_ends_it_and_leaves_the_study_alone(
 ) -> None:
     take(half, study, current_owner(), step=12, steps=40)
     asked = ("watch", tmp_path / "s.yaml", "--store", tmp_path / "store", "--every", "0.2")
-    code, said = on_a_terminal(*asked, until="step 12 of 40", then=signal.SIGINT)
+    code, said = on_a_terminal(
+        *asked, until="step 12 of 40", then=lambda process: process.send_signal(signal.SIGINT)
+    )
     assert code == 0 and "Traceback" not in said and "the study itself was not touched" in said
 
 
@@ -204,16 +208,25 @@ def test_it_ends_by_itself_when_the_study_does(study: Study, tmp_path: Path) -> 
     with stored(study, others, folder, [(last.run_id, last.run)]) as store:
         ending = (
             "import sys, time; from pathlib import Path; from paretune.store import Store\n"
-            "time.sleep(3)\n"
+            "while not Path(sys.argv[3]).exists(): time.sleep(0.05)\n"
             "with Store.open(Path(sys.argv[1])) as store:\n"
             "    claim = store.claim('test', sys.argv[2])\n"
             "    store.finish(claim, {'outcome': 'ok'}, {}, {})\n"
         )
-        worker = subprocess.Popen([sys.executable, "-c", ending, str(folder), study.study_hash])
-        code, said = on_a_terminal(
-            "watch", file, "--store", folder, "--every", "0.2", until="Done: paretune report"
+        worker = subprocess.Popen(
+            [sys.executable, "-c", ending, str(folder), study.study_hash, str(tmp_path / "go")]
         )
-        assert worker.wait() == 0 and code == 0 and "Nobody works on it now" in said
+        code, said = on_a_terminal(
+            "watch",
+            file,
+            "--store",
+            folder,
+            "--every",
+            "0.2",
+            until="Nobody works on it now",
+            then=lambda _: (tmp_path / "go").touch(),
+        )
+        assert worker.wait() == 0 and code == 0 and "Done: paretune report" in said
         assert watch(study, store=folder).finished
         assert all(s.ended for s in store.load_statuses(study.study_hash))
 
