@@ -209,7 +209,8 @@ def kept(entries: list[dict[str, Any]]) -> Iterator[str]:
                 continue
             speeds = [f"{case['examples_per_second'][n][0]:.1f}" for n in names]
             yield (
-                f"| {label} | {' | '.join(speeds)} | {format_quartiles(case['ratio'])} {case['field']} | "
+                f"| {label} | {' | '.join(speeds)} | {format_quartiles(case['ratio'])} "
+                f"{case['field']} | "
                 f"{format_quartiles(case['ratio_without_cache'])} | {case['keeping_steps']:.0f} "
                 f"({case['steps_of_an_epoch']:.0f}) |"
             )
@@ -326,7 +327,8 @@ def study(entries: list[dict[str, Any]]) -> Iterator[str]:
                 f"{case['training']['batch_size']}, {case['runs_by_hand']} runs, "
                 f"{case['precision']}: by hand {hand:.0f} s, paretune {own:.0f} s in all: "
                 f"{format_quartiles(case['ratio'])}. The seconds of the same runs alone: "
-                f"{format_quartiles(case['ratio_same_runs'])}. paretune's runs, all processes together: "
+                f"{format_quartiles(case['ratio_same_runs'])}. paretune's runs, all processes "
+                f"together: "
                 + ", ".join(f"{n} {s:.0f} s" for n, s in case["seconds_of_paretune"][-1].items())
                 + "."
             )

@@ -2,7 +2,8 @@
 
 Processor seconds of all threads (what the clock shows on an idle machine, or more) beside the
 clock's own. The records and what draws the front, kept on the machine from its first page on, are
-made before. `tests/reporting/html/test_page.py` holds the page's size and how often scores are resampled.
+made before. `tests/reporting/html/test_page.py` holds the page's size and how often scores are
+resampled.
 
     python bench/report_page.py
     python bench/report_page.py --tasks 20 --rounds 9 --json page.json

@@ -145,7 +145,8 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
     for row in case["sides"].values():
         share = [100 * value for value in row["share_of_bound"]]
         speed = format_quartiles(row["examples_per_second"], 1)
-        yield f"  {row['title']:<56} {speed:>22} examples/s, {format_quartiles(share, 0)}% of the bound"
+        yield f"  {row['title']:<56} {speed:>22} examples/s, {format_quartiles(share, 0)}% of "
+        "the bound"
     for name, entry in case["ratios"].items():
         which = f" ({entry['theirs']} / {entry['ours']})" if "theirs" in entry else ""
         yield f"  {name}{which}: {format_quartiles(entry['ratio'])}"

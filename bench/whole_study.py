@@ -311,7 +311,8 @@ def tables(case: dict[str, Any]) -> Iterator[str]:
     spent = case["seconds_of_paretune"][-1]
     results = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
     yield f"  paretune's runs, all processes together: {results}"
-    yield f"  ratio {format_quartiles(case['ratio'])}; of the same runs alone {format_quartiles(case['ratio_same_runs'])}"
+    yield f"  ratio {format_quartiles(case['ratio'])}; of the same runs alone "
+    f"{format_quartiles(case['ratio_same_runs'])}"
     for cell in case["cells"]:
         name = f"{cell['task']}, {cell['method']}"
         if "left_out" in cell:

@@ -18,7 +18,7 @@ from paretune.study import Study
 from paretune.testing.tiny_models import tiny_model
 
 WORDS = ("cat", "dog", "ice", "door", "room", "water", "window", "prices")
-STUDY = """# The study of a frozen store: small, and with something of everything that a store keeps.
+STUDY = """# The study of a frozen store: small, with something of everything that a store keeps.
 study: frozen
 tasks:
   - name: words

@@ -24,7 +24,7 @@ _folder, _seen = os.environ["WALK_FOLDER"], set()
 def _note(frame, event, argument):
     if event == "call":
         code = frame.f_code
-        if "paretune/" in code.co_filename and "/src/" in code.co_filename:
+        if "/src/paretune/" in code.co_filename and code.co_filename.endswith(".py"):
             key = (code.co_filename, code.co_qualname)
             if key not in _seen and not code.co_name.startswith("<"):
                 _seen.add(key)

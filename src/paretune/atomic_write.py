@@ -1,6 +1,7 @@
 """Atomic writes: a file or folder appears whole under its name, or not at all.
 
-The one place in the package that writes a temporary file, syncs and renames it. After a crash or a power cut a
+The one place in the package that writes a temporary file, syncs and renames it. After a crash or a
+power cut a
 reader sees the old content or the new, never half of one. Errors are plain :class:`OSError`: the
 caller knows what the file is and says so.
 """

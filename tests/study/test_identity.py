@@ -1,4 +1,5 @@
-"""Identities on disk: a change of one of these hashes makes every stored study and run a stranger."""
+"""Identities on disk: a change of one of these hashes makes every stored study and run a
+stranger."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Parts of the package that the core does not import: the command line and entry points load them."""
+"""Parts of the package that the core does not import: the command line and entry points load
+them.
+"""

@@ -110,7 +110,8 @@ def collapse_label_problems(
         remedy = "Name a file or split that has labels."
     else:
         most_common = Counter(str(cell_text(row.values.get(column))) for row in rows).most_common(5)
-        what = f'no row has a label that is known; "{column}" holds {", ".join(v for v, _ in most_common)}.'
+        values = ", ".join(value for value, _ in most_common)
+        what = f'no row has a label that is known; "{column}" holds {values}.'
         remedy = "List these in labels: [...], or name another column."
     where = rows[0].where.rsplit(" ", 2)[0]
     return [Finding("error", "no-label-known", where, what, remedy)]

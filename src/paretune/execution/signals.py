@@ -21,7 +21,8 @@ STOP_SIGNALS = tuple(
     if hasattr(signal, name)
 )
 REPEAT_SECONDS = 5.0
-"""Pause between two signals to a worker: an exception raised in a library's callback can be lost."""
+"""Pause between two signals to a worker: an exception raised in a library's callback can be
+lost."""
 KILL_AFTER_SECONDS = 60.0
 """A worker whose parent is gone, and which does not end by itself, is killed after this time."""
 

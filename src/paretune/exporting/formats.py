@@ -1,4 +1,6 @@
-"""The forms of an export: which are possible, how PEFT's and the merged one are written and opened."""
+"""The forms of an export: which are possible, how PEFT's and the merged one are written and
+opened.
+"""
 
 from __future__ import annotations
 

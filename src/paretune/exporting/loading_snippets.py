@@ -52,7 +52,9 @@ STANDARD = ("json", "re", "importlib", "pathlib")
 
 
 def render_program(form: str, task: TaskSignature, source: ModelSource, usage: UsageSnippet) -> str:
-    """A whole program: imports, loading, ``predict`` and a call of it, run in the export's folder."""
+    """A whole program: imports, loading, ``predict`` and a call of it, run in the export's
+    folder.
+    """
     auto_class = AUTO_CLASSES[task.objective.head].name
     imports = [*(line.format(auto=auto_class) for line in IMPORTS[form]), *usage.imports]
     lines = [FOLDER]
@@ -151,7 +153,8 @@ def warn_before_publishing(
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     return (
         f"Before you publish it: base_model_name_or_path in {target / 'adapter_config.json'} is a "
-        f"path of this machine ({config['base_model_name_or_path']}), since the base has no name on "
+        f"path of this machine ({config['base_model_name_or_path']}), since the base has no "
+        f"name on "
         'the hub. Write there a name that others can open, or "": '
         "PeftModel.from_pretrained(base, FOLDER) does not read it, only AutoPeftModel does.",
     )

@@ -53,7 +53,9 @@ class LoadedModel:
     dropout_rates: DropoutRates = field(default_factory=dict)
 
     def backbone_digest(self) -> str:
-        """SHA-256 of all parameters outside the head, bit by bit: the same after a run as before."""
+        """SHA-256 of all parameters outside the head, bit by bit: the same after a run as
+        before.
+        """
         digest = hashlib.sha256()
         for name, parameter in sorted(self.model.named_parameters()):
             if name not in self.head_parameters:

@@ -1,7 +1,7 @@
 """Predicted cost of a run before it starts: seconds and bytes.
 
-Operations and bytes are computed (:mod:`paretune.measuring.cost_estimation`); this store's records of
-the same model on the same device give the machine's speed and the bytes beside the tensors
+Operations and bytes are computed (:mod:`paretune.measuring.cost_estimation`); this store's records
+of the same model on the same device give the machine's speed and the bytes beside the tensors
 (:mod:`paretune.analysis.resources.forecast`). Where no run has ended yet, the bytes are those of
 the tensors, and the speed is that of a matrix product on the CPU, measured now, times
 ``TYPICAL_FLOPS_SHARE``; on a GPU, whose steps wait for launches more than for products, it is

@@ -49,6 +49,7 @@ def load_preset(name: str) -> Preset | None:
         raise StudyError(
             f'no installed package has the preset "{name}".',
             where="protocol.preset",
-            remedy=f"Installed: {', '.join((DEFAULT, *known))}. Reinstalling paretune restores its own.",
+            remedy=f"Installed: {', '.join((DEFAULT, *known))}. Reinstalling paretune restores "
+            f"its own.",
         )
     return plugins.load(PROTOCOLS, name, Preset)

@@ -397,7 +397,9 @@ class Store:
                 write_blob(self._blobs, content)
 
     def _recover(self) -> None:
-        """Tidy what killed processes left: parts, checkpoints of ended runs, a journal too short."""
+        """Tidy what killed processes left: parts, checkpoints of ended runs, a journal too
+        short.
+        """
         remove_stale_parts(self._blobs)
         checkpoints = {p.stem: p for p in (self.folder / "checkpoints").glob("*.safetensors")}
         journal = {(r.study_hash, r.run_id, r.failed) for r in read_ended_runs(self._journal)}

@@ -1,4 +1,6 @@
-"""A study file: many runs under one protocol. Checked for shape only: no data, no model, no torch."""
+"""A study file: many runs under one protocol. Checked for shape only: no data, no model, no
+torch.
+"""
 
 from __future__ import annotations
 

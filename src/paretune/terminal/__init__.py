@@ -80,7 +80,9 @@ def console(to: IO[str] | None = None) -> Terminal:
 
 
 def error_stream() -> IO[str]:
-    """The stream for messages that are not the result, such as progress while JSON goes to stdout."""
+    """The stream for messages that are not the result, such as progress while JSON goes to
+    stdout.
+    """
     return sys.stderr
 
 

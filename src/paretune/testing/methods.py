@@ -181,7 +181,8 @@ class MethodContract:
         )
         draw, step = torch.Generator().manual_seed(11), 1e-6
         for _ in range(3):
-            # Every tensor's direction is of length about 1, so small tensors count as much as large.
+            # Every tensor's direction is of length about 1, so small tensors count as much as
+            # large.
             directions = [
                 torch.randn(p.shape, generator=draw, dtype=float64) / p.numel() ** 0.5
                 for p in trained
@@ -291,7 +292,8 @@ class MethodContract:
         logits = select_logits(model(**batch).logits, batch)
         assert walk.translated(prepared.loaded, prepared.fleet) == walk.translated(plain)
         if virtual:
-            # transformers rounds the scale of DeBERTa's attention to fp32; beside a prefix it is exact.
+            # transformers rounds the scale of DeBERTa's attention to fp32; beside a prefix it is
+            # exact.
             atol = 1e-7 if model.config.model_type == "deberta-v2" else 1e-10
             torch.testing.assert_close(logits, base, rtol=0, atol=atol)
         else:

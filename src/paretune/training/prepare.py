@@ -142,7 +142,8 @@ def usable_length(run: Run, loaded: LoadedModel, virtual_tokens: int) -> int:
     room = limit - virtual_tokens
     if room < 8:
         raise MethodError(
-            f"{virtual_tokens} virtual tokens leave {room} of the model's {limit} positions to text.",
+            f"{virtual_tokens} virtual tokens leave {room} of the model's {limit} positions to "
+            f"text.",
             where=f"{run.method.key} on {run.model.key}",
             remedy="Use fewer virtual tokens.",
         )

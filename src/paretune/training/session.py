@@ -73,7 +73,8 @@ class Session:
                 for until another run has ended.
 
         Raises:
-            ValueError: these runs cannot share batches (:func:`paretune.training.fleet.capacity.count_slots`).
+            ValueError: these runs cannot share batches
+            (:func:`paretune.training.fleet.capacity.count_slots`).
             ParetuneError: the data, the model or the method cannot be used.
             StaleClaimError: another worker has the run that is alone.
         """

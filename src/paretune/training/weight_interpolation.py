@@ -5,7 +5,8 @@ for all trained parameters but the head's, which starts at random. The paper int
 models; here a method's own parameters are interpolated, so LoRA's update B A, with B = 0 at the
 start, grows with about the share.
 
-It helps where the model already knows the task: training on few new examples moves it away from what
+It helps where the model already knows the task: training on few new examples moves it away from
+what
 it knew, and half of the way is often better than all of it (dev/log.md). It costs one evaluation of
 the selection part for each share, and a copy of the trained parameters.
 """

@@ -252,7 +252,10 @@ def _check_directions(study: Study, context: StudyContext) -> Iterator[CheckedIt
         study_of_model = study.model_copy(update={"models": (model,)})
         try:
             for name, direction in check_translation_directions(study_of_model, context):
-                losses = f"{direction.requested:.2f} nats a token as asked, {direction.reversed:.2f} reversed"
+                losses = (
+                    f"{direction.requested:.2f} nats a token as asked, "
+                    f"{direction.reversed:.2f} reversed"
+                )
                 description = f"{losses} ({direction.pairs} pairs)"
                 warning = Finding(
                     "warning",

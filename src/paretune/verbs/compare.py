@@ -110,7 +110,8 @@ def _compare_cells(cells: list[Cell], model: str, a: str, b: str) -> ComparisonR
         len(scores[name].seeds) == 1 and not by_method[name].deterministic for name in (a, b)
     )
     failed_seeds = tuple(
-        f"{count_failed_seeds(by_method[name])} of {pluralise(len(by_method[name].final), 'seed')} of {name} diverged "
+        f"{count_failed_seeds(by_method[name])} of "
+        f"{pluralise(len(by_method[name].final), 'seed')} of {name} diverged "
         "or ran out of memory, and count as the lowest possible score."
         for name in (a, b)
         if count_failed_seeds(by_method[name])

@@ -151,6 +151,7 @@ def _note_if_edited(study: Study, store: Store, observer: Observer) -> None:
         return
     if any(row.name == study.study for row in studies):
         observer.note(
-            "The study has changed since it last ran here: runs that it still needs are reused; the "
+            "The study has changed since it last ran here: runs that it still needs are "
+            "reused; the "
             "others stay in the store and are not in its report."
         )

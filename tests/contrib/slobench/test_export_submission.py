@@ -149,8 +149,8 @@ def test_the_readme_says_which_run_answered_and_claims_no_test_score(
         assert own.n_examples == scores["selection"]["n"] and own.n_seeds == 1
         assert mean is not None and mean.estimate == pytest.approx(part.by.mean)
         assert (
-            f"| {format_interval(own)} ({metrics.get(part.by.cell.metric).title} on {format_examples(own)})"
-            in readme
+            f"| {format_interval(own)} ({metrics.get(part.by.cell.metric).title} on "
+            f"{format_examples(own)})" in readme
         )
         assert f"| {format_interval(mean)} ({pluralise(mean.n_seeds, 'seed')}) |" in readme
     assert "that of a run over the examples alone" in readme

@@ -22,7 +22,8 @@ lora = pt_broken_methods:METHOD
 
 @pytest.fixture
 def broken_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An installed package whose module cannot be imported, with a new name and with one of ours."""
+    """An installed package whose module cannot be imported, with a new name and with one of
+    ours."""
     metadata = tmp_path / "pt_broken-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Name: pt-broken\nVersion: 1.0\n")

@@ -210,8 +210,8 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
 
     monkeypatch.setattr(bootstrap_score, "bootstrap_weights", counted)
     text = page(tmp_path, study, records)
-    # Once for each cell and final run, twice for a trial (the choice of the rate, its interval), and
-    # not for each pair of methods; two sizes of data.
+    # Once for each cell and final run, twice for a trial (the choice of the rate, its interval),
+    # and not for each pair of methods; two sizes of data.
     cells = {record.run.cell for record in records}
     final = sum(record.run.stage == "final" for record in records)
     tuning = sum(record.run.stage == "tune" for record in records)
@@ -223,7 +223,8 @@ def test_a_page_of_a_thousand_runs_is_small_and_resamples_no_score_twice(
 @pytest.mark.thorough
 def test_reports_need_no_model_library() -> None:
     code = (
-        "import sys, paretune.reporting.html.page, paretune.reporting.figures.mpl_bars, paretune.reporting.text.terminal_tables; "
+        "import sys, paretune.reporting.html.page, paretune.reporting.figures.mpl_bars, "
+        "paretune.reporting.text.terminal_tables; "
         "print([m for m in ('torch', 'transformers', 'peft', 'sklearn', 'matplotlib', "
         "'vl_convert') if m in sys.modules])"
     )

@@ -153,7 +153,10 @@ def test_collapsed_lost_and_unfinished_are_said() -> None:
     waiting = fake.state(fake.make_run(study, "final", "lora", 9))
     cells = topic_cells(study, records, [waiting])
     found = write_advice(recommend(cells))
-    said = "1 of 3 seeds of full diverged or ran out of memory, and count as the lowest possible score."
+    said = (
+        "1 of 3 seeds of full diverged or ran out of memory, and count as the lowest "
+        "possible score."
+    )
     assert said in found.changes
     assert "1 cell of this task not finished yet." in found.changes
     assert write_advice(recommend([])).reasons == ("On , no method has a score yet.",)

@@ -1,1 +1,3 @@
-"""Quality against cost: costs of a cell, the Pareto front, the recommendation, the tuning budget."""
+"""Quality against cost: costs of a cell, the Pareto front, the recommendation, the tuning
+budget.
+"""

@@ -67,7 +67,8 @@ class RateScore:
 def score_rates(tuning: Sequence[Record], metric: str) -> dict[float, RateScore | None]:
     """The score of every rate, in the order of the records; None without stored answers.
 
-    A run that diverged or did not fit has the metric's lowest score; None if that is minus infinity.
+    A run that diverged or did not fit has the metric's lowest score; None if that is minus
+    infinity.
     """
     by_rate: dict[float, list[Record]] = {}
     for record in tuning:

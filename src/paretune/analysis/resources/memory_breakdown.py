@@ -74,7 +74,9 @@ class MemoryBreakdown:
 
     @property
     def rest(self) -> float | None:
-        """Temporary results and fragmentation; None if they cannot be separated from activations."""
+        """Temporary results and fragmentation; None if they cannot be separated from
+        activations.
+        """
         saved = self.counted.get("activations")
         if self.working is None or saved is None or saved > self.working:
             return None

@@ -154,7 +154,8 @@ def _draft_study(
     if "features" in task:
         placeholders = ", ".join(f"{{{c}}}" for c in inferred.task["features"])  # type: ignore[attr-defined]
         lines.append(
-            f"    # template: '...'   # a sentence of your own with {sanitise_line(placeholders)} in it"
+            f"    # template: '...'   # a sentence of your own with "
+            f"{sanitise_line(placeholders)} in it"
         )
     if "test" not in task:
         lines.append("    # test: FILE   # no test file found: a seeded fifth of train is used")

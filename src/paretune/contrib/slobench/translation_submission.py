@@ -1,4 +1,6 @@
-"""A translation's test sentences, translated by a study's run and written as SloBench takes them."""
+"""A translation's test sentences, translated by a study's run and written as SloBench takes
+them.
+"""
 
 from __future__ import annotations
 

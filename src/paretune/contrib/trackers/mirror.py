@@ -30,7 +30,8 @@ class TrackResult:
 def track(
     study: Study | Path | str, *, to: str, into: Path | str, store: Path | str | None = None
 ) -> TrackResult:
-    """Mirror every ended run, and every cell whose final runs have all ended, that the tracker lacks.
+    """Mirror every ended run, and every cell whose final runs have all ended, that the tracker
+    lacks.
 
     Args:
         study: a study, its file, or the name of a shipped one.

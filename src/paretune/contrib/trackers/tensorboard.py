@@ -1,6 +1,7 @@
 """TensorBoard: a folder of event files for each entry, ``task/model/method/kind_identity``.
 
-A folder is written under a temporary name and renamed, so one with its final name is complete. Needs neither torch nor
+A folder is written under a temporary name and renamed, so one with its final name is complete.
+Needs neither torch nor
 TensorFlow. ``tensorboard --logdir FOLDER`` shows curves under Time Series and settings under
 HParams.
 """

@@ -68,7 +68,8 @@ def audit_truncation(
                     "warning" if len(cut) > len(examples) / 10 else "note",
                     "truncated",
                     examples[worst].where,
-                    f"{len(cut)} of {len(examples)} {part} {name} are longer than {max_length} tokens "
+                    f"{len(cut)} of {len(examples)} {part} {name} are longer than {max_length} "
+                    f"tokens "
                     f"and are cut; this one is the longest, with {sizes[worst]}.",
                     f"Raise training.max_length, up to {sizes[worst]} or what the model takes.",
                 )

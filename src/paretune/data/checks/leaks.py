@@ -74,8 +74,10 @@ def find_missing_classes(dataset: Dataset, missing: Sequence[int], checks: Check
     remedy = "Add rows, merge it with another label, or take it out of labels."
     if in_test:
         what = (
-            f"{_name_labels(dataset, in_test)} no row in train and {len(unlearnable)} of {total} in test, "
-            f"which no model can answer correctly: accuracy is at most {1 - len(unlearnable) / total:.2f}."
+            f"{_name_labels(dataset, in_test)} no row in train and {len(unlearnable)} of "
+            f"{total} in test, "
+            f"which no model can answer correctly: accuracy is at most "
+            f"{1 - len(unlearnable) / total:.2f}."
         )
         severity = _severity(len(unlearnable), total, checks.max_unlearnable)
         limit = _limit_remedy(len(unlearnable), total, "max_unlearnable", checks.max_unlearnable)

@@ -103,5 +103,6 @@ def _find_stem(outer: str, inside: list[str], languages: LanguagePair) -> str:
         f"holds {'several pairs' if stems else 'no pair'} of files that end in {source} and "
         f"{target}.",
         where=outer,
-        remedy=f"It holds {candidates}: name one as {Path(outer).name}::NAME, without the language.",
+        remedy=f"It holds {candidates}: name one as {Path(outer).name}::NAME, without the "
+        f"language.",
     )

@@ -41,7 +41,8 @@ def infer_language_columns(columns: Mapping[str, list[object]]) -> dict[str, str
 
 
 def infer_language_files(path: Path) -> dict[str, str] | None:
-    """The languages of ``path`` (``corpus.sl``) and of the one other file of that name (``corpus.en``).
+    """The languages of ``path`` (``corpus.sl``) and of the one other file of that name
+    (``corpus.en``).
 
     None where the extension is not a language. Raises:
         DataError: no such file in the same folder, or several.
@@ -58,7 +59,8 @@ def infer_language_files(path: Path) -> dict[str, str] | None:
             f"looks like one side of parallel text, with {len(others)} files in other languages "
             "in the same folder.",
             where=str(path),
-            remedy=f"Put one in the same folder, named {path.stem}.LANGUAGE (such as {path.stem}.en).",
+            remedy=f"Put one in the same folder, named {path.stem}.LANGUAGE (such as "
+            f"{path.stem}.en).",
         )
     return {"source_lang": own, "target_lang": others[0]}
 

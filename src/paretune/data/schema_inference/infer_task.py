@@ -191,7 +191,9 @@ def _parallel_task(path: Path, pair: dict[str, str], column: str, why: str) -> I
 
 
 def _find_test_files(stem: Path, pair: dict[str, str]) -> Path | None:
-    """The stem of two test files in the same folder: named as train, with test, validation or dev."""
+    """The stem of two test files in the same folder: named as train, with test, validation or
+    dev.
+    """
     for word in _TEST_NAMES:
         name = stem.name.replace("train", word) if "train" in stem.name else word
         if all(stem.with_name(f"{name}.{language}").is_file() for language in pair.values()):
@@ -264,7 +266,9 @@ def _is_text(values: list[object]) -> bool:
 
 
 def _find_test_file(train: Path, label: str) -> tuple[Path | None, str]:
-    """A test file in the same folder, named as train with test, validation or dev; it has labels."""
+    """A test file in the same folder, named as train with test, validation or dev; it has
+    labels.
+    """
     passed = ""
     for word in _TEST_NAMES:
         name = train.name.replace("train", word) if "train" in train.name else word + train.suffix

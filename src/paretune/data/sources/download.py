@@ -149,7 +149,8 @@ def _download_file(
                     raise NetworkError(
                         f"the download was interrupted {attempts} times ({error}).",
                         where=url,
-                        remedy=f"Run the same command again; {received} of {file.size} bytes are kept.",
+                        remedy=f"Run the same command again; {received} of {file.size} bytes "
+                        f"are kept.",
                     ) from None
                 time.sleep(pause * 2 ** (attempt - 1))
         if not _matches(part, file):
@@ -157,7 +158,8 @@ def _download_file(
             raise NetworkError(
                 "the download is not the pinned file (its sha256 differs); it was removed.",
                 where=url,
-                remedy="Try again; if it fails again, something between here and the server changes "
+                remedy="Try again; if it fails again, something between here and the server "
+                "changes "
                 "files, or the mirror is wrong.",
             )
         part.replace(target)

@@ -172,7 +172,8 @@ def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
             raise DataError(
                 f'has no split "{split}".',
                 where=f"dataset {spec.dataset}",
-                remedy=f"It has {', '.join(available)}: name them as splits: {{train: ..., test: ...}}.",
+                remedy=f"It has {', '.join(available)}: name them as splits: "
+                f"{{train: ..., test: ...}}.",
             )
     if "test" not in splits:
         test_split = next(

@@ -12,8 +12,8 @@ the encoder is called, and the encoder's mask where the decoder is called. So it
 
 **Positions.** A prompt moves the text to later positions. PEFT does so, and encoders bear it; a
 small translation model with absolute positions does not (dev/log.md: moved by five
-tokens, without any prompt, Marian loses 1.3 nats a token). With ``text_positions: kept`` the text has
-the positions that it has without a prompt, and the prompt has none: it can learn one.
+tokens, without any prompt, Marian loses 1.3 nats a token). With ``text_positions: kept`` the text
+has the positions that it has without a prompt, and the prompt has none: it can learn one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Which of ``peft``'s tuners train here, at which rates, and why the others do not.
 
-A table by hand, since no field of ``peft`` says it. Every line was tried on a classifier, and a test
+A table by hand, since no field of ``peft`` says it. Every line was tried on a classifier, and a
+test
 goes through all tuners of the installed ``peft``, so that it fails for a new one until somebody
 decides. Nothing here imports ``peft``.
 
@@ -38,7 +39,8 @@ class SupportedTuner:
         required_option: an option without which it does nothing, or "".
         head_learning_rate_factor: the head's learning rate over the method's, where the method's
             own would make the head diverge.
-        rewriting_option: an option with which, if its value is a string, initialisation takes a part
+        rewriting_option: an option with which, if its value is a string, initialisation takes a
+        part
             of the base's weights out of them (PiSSA, OLoRA); "" where there is none.
         closed_options: options that are not offered, with the reason.
         barred_values: by option, values that are not offered, with the reason.

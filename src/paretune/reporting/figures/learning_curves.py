@@ -1,7 +1,7 @@
 """Learning curves as small multiples: selection score over steps, one line for each seed.
 
-For generated texts the selection loss: it selects the checkpoint, and texts are generated only once,
-at the end of a run.
+For generated texts the selection loss: it selects the checkpoint, and texts are generated only
+once, at the end of a run.
 """
 
 from __future__ import annotations

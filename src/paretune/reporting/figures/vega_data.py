@@ -1,4 +1,6 @@
-"""The Pareto figures as the page's script draws them: numbers, and texts that are written already."""
+"""The Pareto figures as the page's script draws them: numbers, and texts that are written
+already.
+"""
 
 from __future__ import annotations
 

@@ -72,8 +72,12 @@ FIELDS: dict[str, str] = {
     "tasks[].cells[].others[].metric": "its name there",
     "tasks[].cells[].others[].estimate": "the score",
     **{f"tasks[].cells[].others[].{key}": text for key, text in _INTERVAL.items()},
-    "tasks[].cells[].verdict": "against the baselines; null: no score, or a baseline without a model",
-    "tasks[].cells[].verdict.standing": "above, unclear, below, or none: no baseline has a score yet",
+    "tasks[].cells[].verdict": (
+        "against the baselines; null: no score, or a baseline without a model"
+    ),
+    "tasks[].cells[].verdict.standing": (
+        "above, unclear, below, or none: no baseline has a score yet"
+    ),
     "tasks[].cells[].verdict.words": "the same as a phrase",
     "tasks[].cells[].verdict.missing": "baselines that have no score yet",
     "tasks[].cells[].comparisons": "with each baseline, paired on the same examples",

@@ -31,7 +31,9 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class AnsweredSide:
-    """One configuration: its majority answer to each listed example, and how many seeds are right."""
+    """One configuration: its majority answer to each listed example, and how many seeds are
+    right.
+    """
 
     name: str
     seeds: int

@@ -91,6 +91,7 @@ def _write_notes(backtests: Sequence[Backtest]) -> Iterable[str]:
             fewest, most = min(basis), max(basis)
             span = f"{fewest}" if fewest == most else f"{fewest} to {most}"
             yield (
-                f"{quantity}, predicted to measured over all methods: {format_ratios(pairs)}; each predicted "
+                f"{quantity}, predicted to measured over all methods: {format_ratios(pairs)}; "
+                f"each predicted "
                 f"from {span} runs of others."
             )

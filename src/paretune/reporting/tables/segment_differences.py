@@ -1,6 +1,7 @@
 """Segments on which two translations differ most, for every pair of a task's configurations.
 
-The score of a segment is sacreBLEU's chrF of it alone, 0 to 100, mean over seeds. Two configurations
+The score of a segment is sacreBLEU's chrF of it alone, 0 to 100, mean over seeds. Two
+configurations
 are compared by these means; the counts are over pairs of runs of the same seed, as in
 :mod:`paretune.reporting.tables.disagreement`. The outputs of a shown segment are those of one pair
 of runs: the one whose difference is nearest to that of the means. The sources are the outputs of

@@ -130,7 +130,8 @@ class _ChangeWriter:
             total = pluralise(len(cell.final), "seed")
             if candidate.failed_seeds:
                 yield (
-                    f"{candidate.failed_seeds} of {total} of {title} diverged or ran out of memory, "
+                    f"{candidate.failed_seeds} of {total} of {title} diverged or ran out of "
+                    f"memory, "
                     "and count as the lowest possible score."
                 )
             collapsed = cell.outcomes.get("collapsed", 0)

@@ -153,7 +153,9 @@ class _FrozenLayers:
                 at += stop - start
 
     def _hidden(self, data: Encoded, indices: Sequence[int]) -> tuple[list[Text], Tensor]:
-        """Texts of some examples, and their inputs of the lowest trained layer, (rows, 1, width)."""
+        """Texts of some examples, and their inputs of the lowest trained layer, (rows, 1,
+        width).
+        """
         model, fleet = self.prepared.loaded.model, self.prepared.fleet
         was_training = model.training
         model.eval()

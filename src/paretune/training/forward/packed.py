@@ -1,6 +1,7 @@
 """Packed forward passes of encoders: no padding is computed.
 
-Each row of a packed batch is one token; the texts of all runs follow one another, and attention knows
+Each row of a packed batch is one token; the texts of all runs follow one another, and attention
+knows
 where each begins (:mod:`paretune.models.packing`). Run 0 comes first, and of each run the longest
 text, so that texts of similar length are computed together.
 """

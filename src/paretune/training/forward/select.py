@@ -165,7 +165,9 @@ def packing_disabled(loaded: LoadedModel, fleet: Fleet) -> Iterator[None]:
 
 
 def can_share(model: Any) -> bool:
-    """Whether runs can share batches of this model: packed or padded, of a translator only packed."""
+    """Whether runs can share batches of this model: packed or padded, of a translator only
+    packed.
+    """
     return can_pack(model) or model.config.model_type in SHAREABLE
 
 
