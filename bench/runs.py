@@ -7,11 +7,11 @@ from pathlib import Path
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
-from paretune.training.checkpoint import CheckpointFile
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.loop import train_step
-from paretune.training.run_config import RunConfig
-from paretune.training.run_state import RunState
+from paretune.training.recovery.checkpoint import CheckpointFile
+from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.run_state import RunState
 
 
 def open_run(

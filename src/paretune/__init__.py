@@ -20,7 +20,8 @@ The verbs of the command line as functions that return values and print nothing:
     paretune.export_slobench(study)              # its best runs answer SloBench, in a checked zip
     model, tokenizer = paretune.load(folder)     # what was exported in paretune's own form
 
-Only names are imported here; torch and the rest come when a verb needs them.
+The package has a folder for each concern, which is more than fifteen; docs/architecture.md says
+what each is for. Only names are imported here; torch and the rest come when a verb needs them.
 """
 
 from paretune.contrib.slobench.export_submission import export_slobench

@@ -20,7 +20,7 @@ from test_kill import FAKE, STUDY_COMMAND
 from test_real_kill import PARETUNE
 
 from paretune.store import RunStatus, Store
-from paretune.training.checkpoint import read_progress
+from paretune.training.recovery.checkpoint import read_progress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 

@@ -23,7 +23,7 @@ from paretune.execution.worker import (
 )
 from paretune.store import Store
 from paretune.study import Run
-from paretune.training.job import FleetOutOfMemoryError
+from paretune.training.runs.job import FleetOutOfMemoryError
 
 
 class FleetExecutor(FakeExecutor):

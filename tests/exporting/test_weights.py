@@ -18,7 +18,7 @@ from paretune.store.blobs import blob_path
 from paretune.store.record import Record
 from paretune.study import Study
 from paretune.testing.tiny_tasks import tiny_task
-from paretune.training.job import SingleJob
+from paretune.training.runs.job import SingleJob
 from paretune.verbs.export import export
 from paretune.verbs.plan import plan
 

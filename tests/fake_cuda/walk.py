@@ -31,12 +31,12 @@ from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimiser import RunOptimizer
-from paretune.training.precision import Compute
+from paretune.training.optimisation.optimiser import RunOptimizer
+from paretune.training.optimisation.precision import Compute
+from paretune.training.optimisation.weight_interpolation import choose_share, copy_start
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.run_config import RunConfig
-from paretune.training.tensor_copies import copy_tensors, copy_to_cpu
-from paretune.training.weight_interpolation import choose_share, copy_start
+from paretune.training.recovery.tensor_copies import copy_tensors, copy_to_cpu
+from paretune.training.runs.run_config import RunConfig
 
 
 class Strict(TorchDispatchMode):

@@ -24,7 +24,7 @@ from paretune.execution import worker_process
 from paretune.execution.costs import fork_server
 from paretune.execution.run_executor import FleetLimits
 from paretune.study import Run
-from paretune.training.job import Job, Outcome, Report
+from paretune.training.runs.job import Job, Outcome, Report
 
 REAL_IMPORTS = "FAKE_WORKER_IMPORTS"
 """Set, a worker that is copied imports what real runs need, before it is: seconds for each."""

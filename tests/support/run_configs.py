@@ -7,7 +7,7 @@ from typing import Any
 from paretune import objectives
 from paretune.objectives import LossOptions
 from paretune.study import Run
-from paretune.training.run_config import RunConfig
+from paretune.training.runs.run_config import RunConfig
 
 
 def make_config(run: Run, kind: str = "classification", **changes: Any) -> RunConfig:

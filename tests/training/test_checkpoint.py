@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import checkpoint
-from paretune.training.checkpoint import MAX_SAVING_SHARE, CheckpointFile, Progress
-from paretune.training.run_state import RunState
-from paretune.training.slot import TrainerOptions
+from paretune.training.recovery import checkpoint
+from paretune.training.recovery.checkpoint import MAX_SAVING_SHARE, CheckpointFile, Progress
+from paretune.training.runs.run_state import RunState
+from paretune.training.runs.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 

@@ -19,7 +19,7 @@ from paretune.models.kernels import policy
 from paretune.store.prediction_codec import decode_predictions, encode_predictions
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.job import Outcome
+from paretune.training.runs.job import Outcome
 from paretune.training.trainer import train_run
 
 pytestmark = pytest.mark.skipif(

@@ -12,11 +12,12 @@ from support.joint_runs import Job, equal
 
 from paretune.study import Run
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training import loop, run_state, session
+from paretune.training import loop, session
 from paretune.training.fleet import shared_model
-from paretune.training.interruption import defer_interrupts, interrupt
-from paretune.training.job import Outcome
-from paretune.training.run_state import RunState
+from paretune.training.recovery.interruption import defer_interrupts, interrupt
+from paretune.training.runs import run_state
+from paretune.training.runs.job import Outcome
+from paretune.training.runs.run_state import RunState
 from paretune.training.trainer import Trainer, train_run
 
 PLACES: dict[str, tuple[Any, str, int]] = {

@@ -19,12 +19,12 @@ from paretune.training.forward import splitting
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import enable_packing, forward_for
-from paretune.training.job import Outcome
 from paretune.training.loop import accumulate_gradients
-from paretune.training.out_of_memory import is_out_of_memory, loses_device
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import prepare
-from paretune.training.slot import TrainerOptions
+from paretune.training.recovery.out_of_memory import is_out_of_memory, loses_device
+from paretune.training.runs.job import Outcome
+from paretune.training.runs.slot import TrainerOptions
 from paretune.training.trainer import train_run
 
 

@@ -16,11 +16,11 @@ from paretune.errors import MethodError
 from paretune.study import TaskSpec
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
-from paretune.training.checkpoint import CheckpointFile
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.loop import train_step
 from paretune.training.prepare import prepare
-from paretune.training.run_state import RunState
+from paretune.training.recovery.checkpoint import CheckpointFile
+from paretune.training.runs.run_state import RunState
 from paretune.training.trainer import train_run
 
 

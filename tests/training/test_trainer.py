@@ -15,8 +15,8 @@ from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training import loop
 from paretune.training.caches import ProcessCache
 from paretune.training.forward import select
-from paretune.training.job import FleetOutOfMemoryError, Outcome, SingleJob
-from paretune.training.out_of_memory import fit_in_memory
+from paretune.training.recovery.out_of_memory import fit_in_memory
+from paretune.training.runs.job import FleetOutOfMemoryError, Outcome, SingleJob
 from paretune.training.trainer import Trainer
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")

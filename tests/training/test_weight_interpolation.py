@@ -14,9 +14,13 @@ from paretune.errors import StudyError
 from paretune.study import Study, Training
 from paretune.testing.tiny_marian import tiny_marian, tiny_pairs
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
-from paretune.training.slot import TrainerOptions
+from paretune.training.optimisation.weight_interpolation import (
+    Interpolation,
+    choose_share,
+    copy_start,
+)
+from paretune.training.runs.slot import TrainerOptions
 from paretune.training.trainer import train_run
-from paretune.training.weight_interpolation import Interpolation, choose_share, copy_start
 
 SHARES = (0.25, 0.5, 0.75)
 

@@ -17,7 +17,7 @@ from paretune.measuring.devices import read_free_bytes
 from paretune.measuring.processor import read_available_bytes
 from paretune.store import Claim, Storage
 from paretune.study import Run
-from paretune.training.job import Outcome
+from paretune.training.runs.job import Outcome
 
 FLEET_MEMORY_PARTS = 4
 """The runs of a fleet may hold one part in so many of the free memory, beside their model."""

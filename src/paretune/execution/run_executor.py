@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from paretune.errors import ParetuneError
 from paretune.study import DEFAULT_COST_SECONDS, Run
-from paretune.training.job import Job, Outcome
+from paretune.training.runs.job import Job, Outcome
 
 if TYPE_CHECKING:
     from paretune.training.caches import ProcessCache
@@ -146,7 +146,7 @@ class TrainingExecutor:
             release_memory()
 
     def _make_trainer(self) -> Trainer:
-        from paretune.training.slot import TrainerOptions
+        from paretune.training.runs.slot import TrainerOptions
         from paretune.training.trainer import Trainer
 
         return Trainer(self.caches, TrainerOptions(self.device, keep_bytes=self.keep_bytes))

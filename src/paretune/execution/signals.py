@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from paretune.training.interruption import interrupt
+from paretune.training.recovery.interruption import interrupt
 
 STOP_SIGNALS = tuple(
     getattr(signal, name)

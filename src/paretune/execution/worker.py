@@ -33,7 +33,7 @@ from paretune.execution.signals import StopRequest
 from paretune.store import Claim, Storage
 from paretune.store.owner import current_owner
 from paretune.terminal import echo
-from paretune.training.job import FleetOutOfMemoryError
+from paretune.training.runs.job import FleetOutOfMemoryError
 
 IDLE_SECONDS = 0.25
 FLEET_OUT_OF_MEMORY_NOTE = "its fleet did not fit in memory, so it was trained alone"
@@ -210,7 +210,7 @@ class _Worker:
 def _is_device_lost(error: Exception) -> bool:
     if "torch" not in sys.modules:
         return False  # nobody has used a GPU
-    from paretune.training.out_of_memory import loses_device
+    from paretune.training.recovery.out_of_memory import loses_device
 
     return loses_device(error)
 

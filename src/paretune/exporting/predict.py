@@ -16,7 +16,7 @@ from paretune.study import Generation, Run
 from paretune.training.evaluation.generate import generate
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.select import forward_for
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel
 
 

@@ -5,12 +5,11 @@ methods there are ``core`` (what they are made of), ``baselines`` (what always s
 and ``peft`` (the tuners of Hugging Face's ``peft``). The package lists its own folders; others add
 methods by the entry-point group ``paretune.methods``.
 
-Importing this package imports no torch.
+More than fifteen files, since each method has one. Importing this package imports no torch.
 """
 
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains, always, never
 from paretune.methods.core.registry import (
-    PEFT_PREFIX,
     ConfiguredBaseline,
     ConfiguredMethod,
     available,
@@ -20,6 +19,7 @@ from paretune.methods.core.registry import (
     get,
     refusal,
 )
+from paretune.methods.peft.supported import PEFT_PREFIX
 
 __all__ = [
     "PEFT_PREFIX",

@@ -32,10 +32,10 @@ from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import Forward, MicroBatch
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for, make_forward
-from paretune.training.job import Outcome
-from paretune.training.optimiser import make_adamw
-from paretune.training.precision import Compute
+from paretune.training.optimisation.optimiser import make_adamw
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
+from paretune.training.runs.job import Outcome
 from paretune.training.trainer import train_run
 
 TRANSLATION = "translation"

@@ -8,15 +8,15 @@ from paretune.methods import Trains
 from paretune.methods.core.run_axis import Fleet
 from paretune.study import ModelSpec, Run, TaskSpec
 from paretune.training.caches import ProcessCache
-from paretune.training.divergence import DivergedError
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.micro_batch import StepBatch
 from paretune.training.forward.select import forward_for, make_forward
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimiser import RunOptimizer
-from paretune.training.precision import Compute
+from paretune.training.optimisation.optimiser import RunOptimizer
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import allows_bf16_weights, prepare
-from paretune.training.run_config import RunConfig
+from paretune.training.recovery.divergence import DivergedError
+from paretune.training.runs.run_config import RunConfig
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from paretune.methods import ConfiguredBaseline
 from paretune.study import Generation, Run
 from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
-from paretune.training.job import Outcome
-from paretune.training.outcome import write_scores
+from paretune.training.runs.job import Outcome
+from paretune.training.runs.outcome import write_scores
 
 
 def fit_baseline(run: Run, method: ConfiguredBaseline, caches: ProcessCache) -> Outcome:

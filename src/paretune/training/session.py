@@ -1,7 +1,8 @@
 """A session: the runs that train now, their steps, evaluations and outcomes.
 
 Every run has its own data, order, dropout, learning rate, evaluations and early stopping
-(:class:`~paretune.training.run_state.RunState`); what they share is the passes through the model.
+(:class:`~paretune.training.runs.run_state.RunState`); what they share is the passes through the
+model.
 One step of the session is one step of every run in it. A run that ends leaves, and the next one
 takes its place. A run alone is a session of one.
 """
@@ -20,7 +21,6 @@ from paretune.objectives import Predictions
 from paretune.objectives.encoding import Encoded
 from paretune.study import Generation
 from paretune.training.caches import ProcessCache
-from paretune.training.checkpoint import CheckpointFile
 from paretune.training.evaluation.evaluator import (
     WeightAccess,
     make_evaluator,
@@ -28,13 +28,14 @@ from paretune.training.evaluation.evaluator import (
 )
 from paretune.training.evaluation.generate import generate
 from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
-from paretune.training.job import Job, Outcome
 from paretune.training.loop import train_step
-from paretune.training.outcome import write_outcome
 from paretune.training.prepare import allows_bf16_weights
-from paretune.training.run_config import RunConfig
-from paretune.training.run_state import RunState
-from paretune.training.slot import Attempt, Slot, TrainerOptions
+from paretune.training.recovery.checkpoint import CheckpointFile
+from paretune.training.runs.job import Job, Outcome
+from paretune.training.runs.outcome import write_outcome
+from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.run_state import RunState
+from paretune.training.runs.slot import Attempt, Slot, TrainerOptions
 
 
 class Session:

@@ -9,13 +9,13 @@ from paretune import methods
 from paretune.measuring.environment import describe_environment
 from paretune.study import Run
 from paretune.training.caches import ProcessCache
-from paretune.training.checkpoint import saved_micro_batch
 from paretune.training.fit_baseline import fit_baseline
-from paretune.training.interruption import defer_interrupts
-from paretune.training.job import FleetOutOfMemoryError, Job, Outcome, Report, SingleJob
-from paretune.training.out_of_memory import fit_in_memory, is_out_of_memory
+from paretune.training.recovery.checkpoint import saved_micro_batch
+from paretune.training.recovery.interruption import defer_interrupts
+from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
+from paretune.training.runs.job import FleetOutOfMemoryError, Job, Outcome, Report, SingleJob
+from paretune.training.runs.slot import Attempt, TrainerOptions
 from paretune.training.session import Session
-from paretune.training.slot import Attempt, TrainerOptions
 
 
 class Trainer:

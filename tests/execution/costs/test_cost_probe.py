@@ -13,7 +13,7 @@ from transformers import BertForSequenceClassification
 from paretune.execution.costs.cost_probe import measure_cost
 from paretune.measuring.clock import MAX_STEPS, MIN_STEPS
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.job import SingleJob
+from paretune.training.runs.job import SingleJob
 
 MIB = 2**20
 

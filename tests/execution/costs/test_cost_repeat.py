@@ -21,7 +21,7 @@ from paretune.reporting.build_rows import list_flags
 from paretune.store import Store
 from paretune.store.record import Record
 from paretune.testing.tiny_tasks import tiny_run, tiny_task
-from paretune.training.job import Job, Outcome
+from paretune.training.runs.job import Job, Outcome
 
 HERE = {"system": "Linux", "processor": "x86", "device": "cpu", "threads": 1}
 

@@ -29,8 +29,8 @@ from paretune.training.evaluation.generate import generate, generation_config
 from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import forward_for
-from paretune.training.job import Outcome
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
+from paretune.training.runs.job import Outcome
 from paretune.training.trainer import train_run
 
 

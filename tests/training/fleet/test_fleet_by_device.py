@@ -18,7 +18,7 @@ from paretune.testing.tiny_tasks import tiny_run, tiny_task
 from paretune.training.caches import ProcessCache
 from paretune.training.fleet.capacity import count_slots
 from paretune.training.forward.select import SHAREABLE, make_forward, make_shared_forward
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 
 CLASSES = {

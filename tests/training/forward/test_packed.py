@@ -30,7 +30,7 @@ from paretune.training.evaluation.predict import evaluate_alone
 from paretune.training.forward import select
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.select import enable_packing, forward_for
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import prepare
 from paretune.training.trainer import train_run
 

@@ -37,8 +37,8 @@ from paretune.training.forward.select import enable_packing, forward_for, packin
 from paretune.training.forward.seq2seq import PackedSeq2SeqForward, is_ambiguous
 from paretune.training.forward.splitting import PassSplitter
 from paretune.training.loop import accumulate_gradients
-from paretune.training.optimiser import RunOptimizer
-from paretune.training.precision import Compute
+from paretune.training.optimisation.optimiser import RunOptimizer
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, prepare
 from paretune.training.trainer import train_run
 

@@ -26,13 +26,13 @@ from paretune.training.caches import ProcessCache
 from paretune.training.evaluation.generate import generate
 from paretune.training.forward.micro_batch import Forward, MicroBatch, StepBatch
 from paretune.training.forward.select import make_forward
-from paretune.training.job import Job, Outcome, Report
 from paretune.training.loop import accumulate_gradients, compute_losses
-from paretune.training.optimiser import RunOptimizer
-from paretune.training.out_of_memory import fit_in_memory
-from paretune.training.precision import Compute
+from paretune.training.optimisation.optimiser import RunOptimizer
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel, allows_bf16_weights, prepare
-from paretune.training.run_config import RunConfig
+from paretune.training.recovery.out_of_memory import fit_in_memory
+from paretune.training.runs.job import Job, Outcome, Report
+from paretune.training.runs.run_config import RunConfig
 
 WARM_UP_STEPS = 2
 """Steps before the clock counts."""

@@ -10,13 +10,14 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paretune import plugins
 from paretune.errors import MethodError, PluginError
 from paretune.methods.core.method import Baseline, Head, Method, Rates, Trains
 from paretune.methods.core.options import parse_options
-from paretune.methods.peft.supported import SUPPORTED
+from paretune.methods.peft.supported import PEFT_PREFIX, SUPPORTED
 from paretune.objectives import Objective
 from paretune.study import MethodSpec, aliases
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from paretune.methods.core.injection import Injection
     from paretune.methods.core.run_axis import Fleet
     from paretune.models.structure.anatomy import Anatomy
-
-PEFT_PREFIX = "peft:"
-"""What the names of ``peft``'s own tuners begin with."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +182,14 @@ def get(name: str) -> Method | Baseline:
 @cache
 def _built_in() -> Mapping[str, str]:
     """Module names of the methods by the methods' names: those of the files."""
-    from paretune import methods
-    from paretune.methods import baselines
-
+    folder = Path(__file__).parents[1]
     return {
-        info.name: f"{package.__name__}.{info.name}"
-        for package in (methods, baselines)
-        for info in pkgutil.iter_modules(package.__path__)
+        info.name: f"{package}.{info.name}"
+        for package, path in (
+            ("paretune.methods", folder),
+            ("paretune.methods.baselines", folder / "baselines"),
+        )
+        for info in pkgutil.iter_modules([str(path)])
         if not info.ispkg
     }
 

@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 
 from paretune.methods.core.method import Rates
 
+PEFT_PREFIX = "peft:"
+"""What the names of ``peft``'s own tuners begin with."""
+
 USUAL: Rates = (3e-4, 1e-3, 3e-3)
 """Low-rank and orthogonal updates: LoRA's own."""
 VECTORS: Rates = (1e-3, 3e-3, 1e-2)

@@ -22,13 +22,12 @@ from torch import nn
 from paretune.errors import MethodError
 from paretune.methods.core.injection import Injection, is_within_any
 from paretune.methods.core.method import Head, Method, always
-from paretune.methods.core.registry import PEFT_PREFIX
 from paretune.methods.core.run_axis import Fleet
 from paretune.methods.core.targeting import match_layers
 from paretune.methods.layer_norm import find_norms
 from paretune.methods.peft import wrapping
 from paretune.methods.peft.config_options import LAYER_OPTIONS, make_options, non_default_settings
-from paretune.methods.peft.supported import REFUSED, SUPPORTED, SupportedTuner
+from paretune.methods.peft.supported import PEFT_PREFIX, REFUSED, SUPPORTED, SupportedTuner
 from paretune.methods.peft.wrapping import PeftInjection
 from paretune.models.structure.anatomy import Anatomy
 from paretune.objectives import Objective

@@ -17,8 +17,8 @@ from paretune.study import Generation
 from paretune.training.caches import Parts, ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
 from paretune.training.evaluation.predictions import score
-from paretune.training.run_config import RunConfig
-from paretune.training.run_state import RunState
+from paretune.training.runs.run_config import RunConfig
+from paretune.training.runs.run_state import RunState
 
 
 class Evaluator(Protocol):

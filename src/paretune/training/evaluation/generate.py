@@ -20,7 +20,7 @@ from paretune.study import Generation
 from paretune.training.forward.plain import to_tensors
 from paretune.training.forward.select import packing_disabled
 from paretune.training.forward.splitting import device_kind
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Padded source tokens in one batch, all beams counted; on a GPU not measured."""

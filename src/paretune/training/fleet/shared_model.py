@@ -28,7 +28,7 @@ from paretune.training.evaluation.predict import evaluate
 from paretune.training.forward.activation_cache import enable_activation_cache
 from paretune.training.forward.micro_batch import Forward
 from paretune.training.forward.select import make_forward, make_shared_forward
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import (
     PreparedModel,
     configure_model,

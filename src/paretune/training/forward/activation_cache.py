@@ -37,7 +37,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch
 from paretune.training.forward.packed import Text, pack_inputs
 from paretune.training.forward.splitting import EVALUATION_TOKENS, device_kind, split_evaluation
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel
 
 BYTES_VARIABLE = "PARETUNE_TRUNK_BYTES"

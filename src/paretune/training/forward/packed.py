@@ -21,7 +21,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.packing.state import Packing
 from paretune.objectives.encoding import Encoded
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 
 Text = tuple[int, int]
 """An example and a choice."""

@@ -19,7 +19,7 @@ from paretune.methods.core.run_axis import Fleet
 from paretune.models.dropout.rng import DropoutRng
 from paretune.objectives.collate import pad_batch
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from paretune.objectives.encoding import Encoded
 from paretune.objectives.objective import Collate
 from paretune.objectives.token_outputs import TokenLogits
 from paretune.training.forward.micro_batch import MicroBatch, Splitter, StepBatch
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 
 EVALUATION_EXAMPLES = 32
 """Examples of one evaluation pass."""

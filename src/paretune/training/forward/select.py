@@ -29,7 +29,7 @@ from paretune.training.forward.padded import PaddedForward
 from paretune.training.forward.plain import PlainForward, PlainSplitter
 from paretune.training.forward.seq2seq import PackedSeq2SeqForward
 from paretune.training.forward.splitting import PassSplitter
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 from paretune.training.prepare import PreparedModel
 
 SHAREABLE = (

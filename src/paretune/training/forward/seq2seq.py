@@ -20,7 +20,7 @@ from paretune.objectives.collate import IGNORE_INDEX, pad_batch
 from paretune.objectives.token_outputs import TokenStates
 from paretune.training.forward.micro_batch import MicroBatch, Splitter
 from paretune.training.forward.packed import pack_inputs, packing_of, row_counts
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from paretune.data.batch import PASS_OVERHEAD_TOKENS
 from paretune.objectives import LossOptions, Objective
 from paretune.study import Run, Training
-from paretune.training.precision import Compute
+from paretune.training.optimisation.precision import Compute
 
 
 @dataclass(frozen=True, kw_only=True)

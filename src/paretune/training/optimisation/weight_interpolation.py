@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from paretune.training.tensor_copies import copy_to_cpu
+from paretune.training.recovery.tensor_copies import copy_to_cpu
 
 Scores = dict[str, float]
 """``primary`` (the higher the better) and ``loss`` on the selection part."""

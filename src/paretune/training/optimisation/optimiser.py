@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from paretune.training.divergence import check_finite
-from paretune.training.run_config import RunConfig
+from paretune.training.recovery.divergence import check_finite
+from paretune.training.runs.run_config import RunConfig
 
 
 class RunOptimizer:

@@ -8,8 +8,8 @@ from paretune.objectives.encoding import Encoded
 from paretune.training.caches import Parts
 from paretune.training.evaluation.evaluator import Evaluator
 from paretune.training.fleet.shared_model import RunParameters
-from paretune.training.job import Job, Outcome
-from paretune.training.run_state import RunState
+from paretune.training.runs.job import Job, Outcome
+from paretune.training.runs.run_state import RunState
 
 
 @dataclass(frozen=True)

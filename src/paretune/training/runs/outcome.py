@@ -15,8 +15,8 @@ from paretune.measuring.file_size import count_tensor_bytes
 from paretune.objectives import Predictions
 from paretune.training.caches import Parts
 from paretune.training.evaluation.predictions import score, to_table
-from paretune.training.job import Outcome
-from paretune.training.slot import Slot
+from paretune.training.runs.job import Outcome
+from paretune.training.runs.slot import Slot
 
 
 def write_outcome(

@@ -12,22 +12,22 @@ from paretune.data.batch import shuffle_order
 from paretune.errors import StaleClaimError
 from paretune.measuring.environment import describe_device
 from paretune.objectives.encoding import Encoded
-from paretune.training.checkpoint import CheckpointFile, Progress
-from paretune.training.divergence import DivergedError
 from paretune.training.forward.micro_batch import StepBatch
-from paretune.training.interruption import defer_interrupts
-from paretune.training.job import Report
-from paretune.training.optimiser import RunOptimizer
-from paretune.training.run_config import RunConfig
-from paretune.training.schedule import learning_rate_factor
-from paretune.training.tensor_copies import copy_tensors, copy_to_cpu
-from paretune.training.weight_interpolation import (
+from paretune.training.optimisation.optimiser import RunOptimizer
+from paretune.training.optimisation.schedule import learning_rate_factor
+from paretune.training.optimisation.weight_interpolation import (
     Interpolation,
     Scores,
     choose_share,
     copy_start,
     is_better,
 )
+from paretune.training.recovery.checkpoint import CheckpointFile, Progress
+from paretune.training.recovery.divergence import DivergedError
+from paretune.training.recovery.interruption import defer_interrupts
+from paretune.training.recovery.tensor_copies import copy_tensors, copy_to_cpu
+from paretune.training.runs.job import Report
+from paretune.training.runs.run_config import RunConfig
 
 
 class RunState:

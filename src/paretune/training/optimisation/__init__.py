@@ -1,0 +1,1 @@
+"""How weights change: AdamW, the learning rate schedule, precision, weight interpolation."""

@@ -1,0 +1,1 @@
+"""What interrupts a run: checkpoints, signals, memory that ends, divergence."""
