@@ -7,6 +7,7 @@ from pathlib import Path
 from paretune.models.load import LoadedModel
 from paretune.objectives.encoding import Encoded
 from paretune.study import Run
+from paretune.tasks import objective_of
 from paretune.training.fleet.shared_model import RunParameters, SharedModel
 from paretune.training.loop import train_step
 from paretune.training.recovery.checkpoint import CheckpointFile
@@ -20,8 +21,11 @@ def open_run(
     """The run on its model, before its first step; nothing is scored."""
     model, parameters = SharedModel(run, loaded, "cpu", alone=True), RunParameters(run)
     model.place([parameters])
+    objective = objective_of(run.task)
     config = RunConfig(
         run=run,
+        objective=objective,
+        loss_options=objective.loss_options((), run.training.label_smoothing),
         device="cpu",
         micro_batch=run.training.micro_batch or run.training.batch_size,
         num_classes=model.prepared.num_classes(num_labels),

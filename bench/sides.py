@@ -241,8 +241,11 @@ class Ours:
             cast_to_bf16(loaded.model, loaded.anatomy)
         self.prepared = prepare(run, loaded)
         self.forward = make_forward(self.prepared, Compute.of(run, "cpu"))
+        objective = objectives.get(work.shape.kind)
         self.config = RunConfig(
             run=run,
+            objective=objective,
+            loss_options=objective.loss_options((), None),
             device="cpu",
             micro_batch=run.training.batch_size,
             num_classes=self.prepared.num_classes(work.shape.labels),

@@ -286,7 +286,7 @@ def test_bitfit_says_that_t5_has_no_biases(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_prefixes_stand_in_all_three_attentions(family: str) -> None:
     one = case("prefix", family)
-    parts = set(one.inject().parts)
+    parts = set(one.inject().adapters)
     attentions = [a for layer in one.anatomy.layers for a in layer.attentions]
     assert parts == {a.query.rpartition(".")[0] for a in attentions}
     assert len(parts) == 3 + 2 + 2
@@ -311,7 +311,7 @@ def test_a_prefix_is_the_same_however_attention_is_computed(family: str, project
 
 def test_adapterdrop_drops_the_lower_layers_of_each_stack() -> None:
     def left(**given: Any) -> list[str]:
-        return list(case("adapterdrop", "marian", **given).inject().parts)
+        return list(case("adapterdrop", "marian", **given).inject().adapters)
 
     upper = ["encoder.layers.1", "encoder.layers.2", "decoder.layers.1"]
     assert left() == [f"model.{name}.fc2" for name in upper]

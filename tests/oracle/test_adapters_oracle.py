@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from paretune import methods
+from paretune.methods import unipelt
 from paretune.methods.core import options as method_options
 from paretune.methods.core.prefix_attention import attention_module_name
 from paretune.methods.core.run_axis import Fleet
@@ -198,7 +199,7 @@ def test_unipelts_gates_differ_by_padding_alone(
     mine = Case(family, "unipelt")
     assert mine.apart("padded") > 1e-3
     # Told that everything is text, our gates average over padding too.
-    monkeypatch.setattr(methods.get("unipelt").Text, "note", lambda *_: None)
+    monkeypatch.setattr(unipelt.TextMask, "note_mask", lambda *_: None)
     counting = Case(family, "unipelt")
     assert counting.apart("padded") < 1e-12
     torch.testing.assert_close(

@@ -75,7 +75,7 @@ def test_a_run_is_trained_again_the_way_it_was(
     result = {"predictions": sha256(left.blobs["predictions"]).hexdigest()}
     then = {"environment": {**left.measured["environment"], "threads": 1}}
     kept = {result["predictions"]: left.blobs["predictions"]}
-    store: Any = SimpleNamespace(blob=kept.__getitem__)
+    store: Any = SimpleNamespace(read_blob=kept.__getitem__)
     record = Record("x", run, "done", None, None, result, then)
     with policy.override_kernels(on=False):
         assert load_or_retrain(record, store, train_again=True) == left.blobs["weights"]

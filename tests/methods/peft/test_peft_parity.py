@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from paretune import methods, objectives
 from paretune.errors import MethodError
 from paretune.methods import loha
+from paretune.models.dropout.rates import set_dropout
 from paretune.models.load import LoadedModel, load_model, reset_head
 from paretune.models.sources.resolve import ModelSource, resolve_source
 from paretune.objectives.collate import pad_batch
@@ -45,6 +46,7 @@ class Pair:
     def __init__(self, run: Run, source: ModelSource, bench: ProcessCache) -> None:
         self.run, self.data = run, bench.dataset(run.task)
         self.ours: PreparedModel = prepare(run, self.fresh(source))
+        set_dropout(self.ours.loaded.model, 0.0)  # preparing restores that of the checkpoint
         base = self.fresh(source)
         reset_head(base, run.seed)
         self.theirs = self.peft_model(base)
@@ -57,9 +59,7 @@ class Pair:
 
     def fresh(self, source: ModelSource) -> LoadedModel:
         loaded = load_model(source, objectives.get(self.data.kind).head_spec(self.data.labels))
-        for module in loaded.model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        set_dropout(loaded.model, 0.0)
         return loaded
 
     def peft_model(self, base: LoadedModel) -> Any:

@@ -227,7 +227,7 @@ def test_a_study_compares_one_with_ours(
     )
     checked = paretune.check(asked)
     assert not checked.errors
-    said = {seen.name: seen.said for seen in checked.items}
+    said = {seen.name: seen.description for seen in checked.items}
     assert said["peft:vera"] == "VeRA (peft), learning rates 0.003, 0.03"
     assert "method + " in said["words x tiny x peft:vera"]
     assert paretune.plan(asked, store=tmp_path / "store") is not None

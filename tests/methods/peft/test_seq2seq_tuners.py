@@ -60,7 +60,7 @@ def test_a_tuner_trains_a_translator(tuner: str, tmp_path: Any) -> None:
 def test_layers_are_counted_through_both_stacks() -> None:
     one = case("peft:lora", "marian", layers_to_transform=[0, 4], target_modules=["query"])
     names = [layer.name for layer in one.anatomy.layers]
-    assert {name.rpartition(".")[0].rpartition(".")[0] for name in one.inject().parts} == {
+    assert {name.rpartition(".")[0].rpartition(".")[0] for name in one.inject().adapters} == {
         names[0], names[4],
     }  # fmt: skip
     with pytest.raises(MethodError, match="the model has 0 to 4"):
