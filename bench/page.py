@@ -183,7 +183,7 @@ def adapters_table(entries: list[dict[str, Any]]) -> Iterator[str]:
             )
 
 
-def kept(entries: list[dict[str, Any]]) -> Iterator[str]:
+def cached_activations(entries: list[dict[str, Any]]) -> Iterator[str]:
     """Activations that are computed once."""
     yield "## Activations that never change"
     yield ""
@@ -352,7 +352,7 @@ SECTIONS = {
     "steps": steps,
     "profile": profiled,
     "adapters": adapters_table,
-    "trunk": kept,
+    "trunk": cached_activations,
     "two": two,
     "memory": memory,
     "fleet": fleet,

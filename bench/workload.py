@@ -101,9 +101,9 @@ def grouped_by_length(sizes: list[int], batch: int, count: int, seed: int = 0) -
     """
     ordered = sorted(range(len(sizes)), key=lambda i: (-sizes[i], i))
     whole = [ordered[i : i + batch] for i in range(0, len(ordered) - batch + 1, batch)]
-    kept = [whole[int((k + 0.5) * len(whole) / count)] for k in range(min(count, len(whole)))]
-    np.random.default_rng(seed).shuffle(kept)
-    return kept
+    spread = [whole[int((k + 0.5) * len(whole) / count)] for k in range(min(count, len(whole)))]
+    np.random.default_rng(seed).shuffle(spread)
+    return spread
 
 
 def mixed(batches: list[list[int]], seed: int = 0) -> list[list[int]]:

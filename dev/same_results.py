@@ -136,8 +136,8 @@ def read_digests(store: Path) -> list[str]:
     ).fetchall()
     lines = []
     for run_id, state, result in rows:
-        kept = strip_measured(json.loads(result)) if result else None
-        text = json.dumps(kept, sort_keys=True)
+        compared = strip_measured(json.loads(result)) if result else None
+        text = json.dumps(compared, sort_keys=True)
         lines.append(f"{run_id} {state} {hashlib.sha256(text.encode()).hexdigest()[:16]}")
     return lines
 

@@ -85,13 +85,13 @@ def section(module: methods.Method | methods.Baseline) -> list[str]:
     """What one file says of its method."""
     title, _, rest = inspect.getdoc(file_of(module)).partition("\n")  # type: ignore[union-attr]
     lines = [f"## {module.title}", "", title, ""]
-    given = method_options.option_defaults(module.options)
+    defaults = method_options.option_defaults(module.options)
     for block in rest.strip().split("\n\n"):
         for label, text in labelled(block):
             lines.append(f"- **{label}**: {text}" if label else text)
         lines.append("")
-    if given:
-        shown = ", ".join(f"`{name}: {value_of(value)}`" for name, value in given.items())
+    if defaults:
+        shown = ", ".join(f"`{name}: {value_of(value)}`" for name, value in defaults.items())
         lines += [f"Options: {shown}.", ""]
     if isinstance(module, methods.Method) and (rates := module.learning_rates):
         lines += [f"Learning rates on trial: {', '.join(f'{rate:g}' for rate in rates)}.", ""]

@@ -90,11 +90,11 @@ def read_again(asked: argparse.Namespace) -> Path:
             )
         if not asked.no_run:
             failed += run(study, asked, asked.store / name)
-        found = load_results(study, asked.store / name)
+        results = load_results(study, asked.store / name)
         beside = page.with_name(f"{page.stem}-{name}.html")
-        write_page(found.build_report(), beside)
+        write_page(results.build_report(), beside)
         evidence.append(
-            replication_page.study_evidence(study, found.records, found.states, beside.name)
+            replication_page.study_evidence(study, results.records, results.states, beside.name)
         )
     for one in evidence:
         sys.stdout.write(f"{one.title}: {one.summary}.\n")

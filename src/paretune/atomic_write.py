@@ -45,7 +45,7 @@ def replace_file(path: Path, *, part: Path | None = None) -> Iterator[Path]:
         yield part
         _sync(part)
         part.replace(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no temporary file stays; raised again
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
@@ -71,7 +71,7 @@ def create_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rmdir()  # raises where it is not empty
         part.rename(path)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no temporary file stays; raised again
         shutil.rmtree(part, ignore_errors=True)
         raise
     sync_folder(path.parent)

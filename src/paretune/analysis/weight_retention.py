@@ -66,8 +66,8 @@ def sort_by_priority(
     with_weights = {record.run_id for record in records}
     current_ids = {record.run_id for record in current}
     outdated = [record for record in records if record.run_id not in current_ids]
-    kept = [record for record in current if record.run_id in with_weights]
-    return kept + sorted(outdated, key=weight_bytes)
+    retained = [record for record in current if record.run_id in with_weights]
+    return retained + sorted(outdated, key=weight_bytes)
 
 
 def best_runs_fit(records: Sequence[Record], cells: Sequence[Cell], budget_bytes: int) -> bool:

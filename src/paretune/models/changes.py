@@ -83,7 +83,7 @@ class ModelChanges:
         """Undo everything if the block raises."""
         try:
             yield
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the model is as before; raised again
             self.undo()
             raise
 

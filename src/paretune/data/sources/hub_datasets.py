@@ -74,24 +74,26 @@ def load_splits(spec: TaskSpec) -> HubSplits:
     Raises:
         DataError: never fetched, no such split, or an empty one.
     """
-    kept = _require_cached(spec)
-    rows = {part: _read_rows(kept, part, str(spec.dataset)) for part in kept.splits}
+    cached = _require_cached(spec)
+    rows = {part: _read_rows(cached, part, str(spec.dataset)) for part in cached.splits}
     name = str(spec.dataset)
     findings = []
-    if spec.revision != kept.commit:
+    if spec.revision != cached.commit:
         findings.append(
             Finding(
                 "note",
                 "unpinned-revision",
                 name,
-                f"is read at commit {kept.commit}; fetched elsewhere it may be another.",
-                f"Give the task revision: {kept.commit}.",
+                f"is read at commit {cached.commit}; fetched elsewhere it may be another.",
+                f"Give the task revision: {cached.commit}.",
             )
         )
     declared = None
     if spec.label:
-        declared = parquet.parse_declared_labels(kept.file("train").read_bytes(), name, spec.label)
-    return HubSplits(rows["train"], rows.get("test"), declared, kept.commit, tuple(findings))
+        declared = parquet.parse_declared_labels(
+            cached.file("train").read_bytes(), name, spec.label
+        )
+    return HubSplits(rows["train"], rows.get("test"), declared, cached.commit, tuple(findings))
 
 
 def fetch_splits(spec: TaskSpec) -> None:
@@ -101,8 +103,8 @@ def fetch_splits(spec: TaskSpec) -> None:
         DataError: the extra is missing, or there is no such dataset, configuration or split.
         NetworkError: the hub does not answer.
     """
-    kept = _find_cached(spec)
-    if kept is not None and kept.is_complete:
+    cached = _find_cached(spec)
+    if cached is not None and cached.is_complete:
         return
     name = str(spec.dataset)
     try:
@@ -113,31 +115,31 @@ def fetch_splits(spec: TaskSpec) -> None:
             remedy='Install it: pip install "datasets>=4".',
         ) from None
     with _translate_errors(name):
-        commit = kept.commit if kept is not None else _resolve_commit(name, spec.revision)
+        commit = cached.commit if cached is not None else _resolve_commit(name, spec.revision)
         config, place = _resolve_config(datasets, spec, commit)
         available = datasets.get_dataset_split_names(name, config, revision=commit, **place)
         folder = _config_folder(spec, commit)
-        kept = _CachedDataset(commit, folder, _select_splits(spec, available))
+        cached = _CachedDataset(commit, folder, _select_splits(spec, available))
         folder.mkdir(parents=True, exist_ok=True)
-        for part, split in kept.splits.items():
-            if not kept.file(part).is_file():
+        for part, split in cached.splits.items():
+            if not cached.file(part).is_file():
                 loaded = datasets.load_dataset(name, config, split=split, revision=commit, **place)
-                with replace_file(kept.file(part)) as fresh:
+                with replace_file(cached.file(part)) as fresh:
                     loaded.to_parquet(fresh)
     write_atomically(folder / "splits.json", json.dumps(available))
     write_atomically(_revision_file(spec), commit)
 
 
 def _require_cached(spec: TaskSpec) -> _CachedDataset:
-    kept = _find_cached(spec)
-    if kept is None or not kept.is_complete:
+    cached = _find_cached(spec)
+    if cached is None or not cached.is_complete:
         at = f" at revision {spec.revision}" if spec.revision else ""
         raise DataError(
             f"has not been downloaded{at}, and downloads need --online.",
             where=f"dataset {spec.dataset}",
             remedy="Add --online, or name files of your own as train: FILE.",
         )
-    return kept
+    return cached
 
 
 def _find_cached(spec: TaskSpec) -> _CachedDataset | None:
@@ -184,11 +186,11 @@ def _select_splits(spec: TaskSpec, available: list[str]) -> dict[str, str]:
     return splits
 
 
-def _read_rows(kept: _CachedDataset, part: str, name: str) -> list[Row]:
-    rows = parquet.parse_rows(kept.file(part).read_bytes(), f"{name} {kept.splits[part]}")
+def _read_rows(cached: _CachedDataset, part: str, name: str) -> list[Row]:
+    rows = parquet.parse_rows(cached.file(part).read_bytes(), f"{name} {cached.splits[part]}")
     if not rows:
         raise DataError(
-            "holds no rows.", where=f"{name} {kept.splits[part]}", remedy="Name another split."
+            "holds no rows.", where=f"{name} {cached.splits[part]}", remedy="Name another split."
         )
     return rows
 

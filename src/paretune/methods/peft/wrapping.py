@@ -142,7 +142,7 @@ def wrap_model(
             where=f"method {name}",
             remedy="Change its options; peft's documentation describes them.",
         ) from error
-    except BaseException:
+    except BaseException:  # Ctrl-C too: the model is as before; raised again
         changes.undo()
         raise
     return PeftInjection(

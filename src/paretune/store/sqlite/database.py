@@ -31,7 +31,7 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             register_checksum_function(connection)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nothing stays open; raised again
             connection.close()
             raise
     return connection
@@ -64,7 +64,7 @@ def transaction(
         try:
             yield connection
             connection.execute("COMMIT")
-        except BaseException:
+        except BaseException:  # Ctrl-C too: all of it or nothing; raised again
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
