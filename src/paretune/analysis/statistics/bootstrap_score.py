@@ -20,6 +20,7 @@ from paretune.analysis.statistics.bootstrap import (
     resample_sums,
     sum_by_unit,
 )
+from paretune.analysis.test_design import SPLIT, TestDesign
 from paretune.errors import StoreError
 from paretune.metrics import Array
 from paretune.store.record import Predictions
@@ -29,6 +30,8 @@ from paretune.study import Answer
 @dataclass(frozen=True)
 class BootstrapScore:
     """Scores of some seeds on the same examples, with bootstrap draws.
+
+    Under outer cross-validation "seeds" are repeats: each has answered every row once.
 
     Attributes:
         uid: (examples,)
@@ -41,6 +44,7 @@ class BootstrapScore:
         highest: of the metric.
         cluster: as in :class:`Predictions`.
         question: as in :class:`Predictions`.
+        design: how the answers came about.
     """
 
     uid: tuple[str, ...]
@@ -52,6 +56,7 @@ class BootstrapScore:
     highest: float = 1.0
     cluster: tuple[int, ...] = ()
     question: tuple[int, ...] = ()
+    design: TestDesign = SPLIT
 
     @property
     def units(self) -> int:
@@ -65,28 +70,37 @@ class BootstrapScore:
 
     @property
     def seed_variance(self) -> float:
-        """Variance of the mean over seeds that comes from seeds; 0 with one seed."""
+        """Variance of the mean over seeds that comes from seeds; 0 with one seed.
+
+        Under cross-validation it is part of the variance over rows.
+        """
+        if self.design.is_cross_validation:
+            return 0.0
         count = len(self.seeds)
         return float(self.seeds.var(ddof=1)) / count if count > 1 else 0.0
 
 
-def bootstrap_score(predictions: Sequence[Predictions], metric: str) -> BootstrapScore:
+def bootstrap_score(
+    predictions: Sequence[Predictions], metric: str, design: TestDesign = SPLIT
+) -> BootstrapScore:
     """Score every seed, and resample the examples or their clusters.
 
     The same weights resample equal numbers of units, so draws of two cells are paired.
 
     Args:
-        predictions: of each seed, on the same examples.
+        predictions: of each seed, on the same examples; under cross-validation of each repeat.
         metric: its name.
+        design: how the answers came about.
 
     Raises:
         StoreError: the predictions are on different examples, or there are none.
     """
     _check_seeds(predictions)
     value = metrics.get(metric)
-    return _resample(
+    score = _resample(
         predictions, *resample_metric(predictions, value), (value.lowest, value.highest)
     )
+    return replace(score, design=design)
 
 
 def bootstrap_segment_scores(predictions: Sequence[Predictions], name: str) -> BootstrapScore:
