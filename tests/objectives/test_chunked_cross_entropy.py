@@ -41,7 +41,10 @@ def test_it_is_the_loss_of_all_scores(pieces: int, smoothing: float, biased: boo
     given = bias if biased else None
     scores = F.linear(hidden, weight, given)
     wanted = F.cross_entropy(scores, tokens, reduction="sum", label_smoothing=smoothing)
-    found = chunked_cross_entropy(hidden, weight, given, tokens, smoothing)
+    found, each = chunked_cross_entropy(hidden, weight, given, tokens, smoothing)
+    alone = F.cross_entropy(scores, tokens, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(each, alone, rtol=1e-12, atol=1e-12)
+    assert not each.requires_grad
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=0)
     for mine, other in zip(
         torch.autograd.grad(found / 5, (hidden, weight)),
@@ -50,17 +53,19 @@ def test_it_is_the_loss_of_all_scores(pieces: int, smoothing: float, biased: boo
     ):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(
-        lambda h, w: chunked_cross_entropy(h, w, given, tokens, smoothing), (hidden, weight)
+        lambda h, w: chunked_cross_entropy(h, w, given, tokens, smoothing)[0], (hidden, weight)
     )
 
 
 def test_what_is_frozen_gets_no_gradient(pieces: int) -> None:
     hidden, weight, bias, tokens = drawn()
-    chunked_cross_entropy(hidden, weight.detach(), bias, tokens).backward()
+    chunked_cross_entropy(hidden, weight.detach(), bias, tokens)[0].backward()
     assert hidden.grad is not None and weight.grad is None
-    chunked_cross_entropy(hidden.detach(), weight, bias, tokens).backward()
+    chunked_cross_entropy(hidden.detach(), weight, bias, tokens)[0].backward()
     assert weight.grad is not None
-    assert not chunked_cross_entropy(hidden.detach(), weight.detach(), bias, tokens).requires_grad
+    assert not chunked_cross_entropy(hidden.detach(), weight.detach(), bias, tokens)[
+        0
+    ].requires_grad
 
 
 def test_scores_that_overflow_alone_do_not() -> None:
@@ -68,7 +73,7 @@ def test_scores_that_overflow_alone_do_not() -> None:
     scores = F.linear(hidden * 1e3, weight)
     assert scores.max() > 500  # e to the power of that is no fp32
     wanted = F.cross_entropy(scores, tokens, reduction="sum")
-    found = chunked_cross_entropy(hidden * 1e3, weight, None, tokens)
+    found, _ = chunked_cross_entropy(hidden * 1e3, weight, None, tokens)
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
 
 
@@ -77,7 +82,7 @@ def test_under_autocast_it_rounds_as_a_linear_layer_does(pieces: int) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores = F.linear(hidden, weight) + bias
         wanted = F.cross_entropy(scores.float(), tokens, reduction="sum", label_smoothing=0.1)
-        found = chunked_cross_entropy(hidden, weight, bias, tokens, 0.1)
+        found, _ = chunked_cross_entropy(hidden, weight, bias, tokens, 0.1)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=0)
     for mine, other in zip(

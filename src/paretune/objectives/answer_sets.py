@@ -6,6 +6,7 @@ whole too: scores know which question each answer belongs to (MultiRC).
 
 from __future__ import annotations
 
+from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.logits import cross_entropy, predict_labels
 from paretune.objectives.objective import Objective
 from paretune.objectives.sequence_classification import describe
@@ -21,4 +22,5 @@ OBJECTIVE = Objective(
     predicts_labels=True,
     loss=cross_entropy,
     predict=predict_labels,
+    likelihood=label_likelihood,
 )

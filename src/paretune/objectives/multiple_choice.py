@@ -6,6 +6,7 @@ choices of an example. Prediction: the index of the choice with the highest logi
 
 from __future__ import annotations
 
+from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.logits import cross_entropy, predict_labels
 from paretune.objectives.objective import Objective
 from paretune.objectives.sequence_classification import NO_FEATURES, describe
@@ -32,6 +33,7 @@ OBJECTIVE = Objective(
     predicts_labels=True,
     loss=cross_entropy,
     predict=predict_labels,
+    likelihood=label_likelihood,
     peft_task_type=None,
     usage="choices",
 )

@@ -26,6 +26,7 @@ from paretune.metrics import Metric
 from paretune.objectives.collate import Batch, pad_batch
 from paretune.objectives.encoding import Encoded, encode_texts, text_lengths
 from paretune.objectives.head_spec import HeadSpec
+from paretune.objectives.likelihood import FitLikelihood
 from paretune.objectives.logits import LogitsCollector, count_examples, label_of, no_target_scale
 from paretune.objectives.predictions import Predictions
 from paretune.objectives.target_scale import LossOptions, TargetScale
@@ -90,7 +91,7 @@ class Collector(Protocol):
         """Take the outputs for some examples, computed in evaluation mode."""
 
     def result(self) -> Any:
-        """All of them: logits (examples, labels), or the mean loss of a target token, in nats."""
+        """All of them: logits (examples, labels), or :class:`TokenLosses`."""
 
 
 class Predict(Protocol):
@@ -148,6 +149,7 @@ class Objective:
         weight: what a summed loss is divided by: number of examples, or of target tokens.
         reference: what the prediction for an example is compared with; None where it has none.
         fit_target: the scale of the targets, from the training part; None where there is none.
+        likelihood: how probable the right answers were; None: the kind defines no probabilities.
 
         peft_task_type: PEFT's name of the kind; None where it has none.
         usage: which snippet of :mod:`paretune.exporting.usage_snippets` shows an export's use.
@@ -193,6 +195,7 @@ class Objective:
     predict: Predict
     reference: Callable[[Example], Answer | None] = label_of
     fit_target: Callable[[Sequence[Example]], TargetScale | None] = no_target_scale
+    likelihood: FitLikelihood | None = None
 
     peft_task_type: str | None = "SEQ_CLS"
     usage: str = "texts"

@@ -15,7 +15,8 @@ class Predictions:
 
     Attributes:
         prediction: an index, a number or a text for each example.
-        scores: the model outputs behind each; empty lists for generated texts.
+        scores: the model outputs behind each; for generated texts the log-likelihood of each token
+            of the reference, or empty lists.
         loss: mean over the examples (for texts, over the target tokens), in nats; None where
             nothing gives one.
         segment: scores of single segments by metric, for metrics that need a model of their own.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from paretune.objectives.likelihood import number_likelihood
 from paretune.objectives.logits import predict_numbers, squared_error
 from paretune.objectives.objective import Objective
 from paretune.objectives.sequence_classification import NO_QUESTION
@@ -36,6 +37,7 @@ OBJECTIVE = Objective(
     loss=squared_error,
     predict=predict_numbers,
     fit_target=fit_target_scale,
+    likelihood=number_likelihood,
     answer_noun="number",
     answer_code="logits[:, 0].tolist()",
 )

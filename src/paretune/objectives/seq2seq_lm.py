@@ -7,13 +7,18 @@ their number. While training, the loss selects; translations are generated once,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from paretune.objectives.encoding import (
     Encoded,
     count_target_tokens,
     count_tokens,
 )
+from paretune.objectives.likelihood import text_likelihood
 from paretune.objectives.objective import Objective
 from paretune.objectives.predictions import Predictions
 from paretune.objectives.sequence_classification import NO_QUESTION
@@ -44,19 +49,39 @@ def _loss(
     return outputs.summed_loss(options.label_smoothing)
 
 
+@dataclass(frozen=True)
+class TokenLosses:
+    """Cross-entropy of target tokens without smoothing, in nats.
+
+    Attributes:
+        mean: over all target tokens.
+        tokens: (examples, target tokens), ragged.
+    """
+
+    mean: float
+    tokens: list[NDArray[np.float32]]
+
+
 class TokenLossCollector:
-    """Sums losses; the result is the mean loss of a target token, in nats, without smoothing."""
+    """Gathers the losses of target tokens."""
 
     def __init__(self, data: Encoded) -> None:
         self._data, self._total = data, 0.0
+        self._tokens = [np.empty(0, np.float32)] * len(data.lengths)
 
     def add(self, indices: Sequence[int], outputs: TokenOutputs) -> None:
         """Take the outputs for the target tokens of some examples."""
-        self._total += float(outputs.summed_loss(0.0))
+        total, each = outputs.evaluation_losses()
+        self._total += float(total)
+        ends = np.cumsum([self._data.target_length(i) for i in outputs.examples])
+        pieces = np.split(each.float().cpu().numpy(), ends[:-1])
+        for index, piece in zip(outputs.examples, pieces, strict=True):
+            self._tokens[index] = piece
 
-    def result(self) -> float:
-        """Mean loss of a target token."""
-        return self._total / count_target(self._data, range(len(self._data.lengths)))
+    def result(self) -> TokenLosses:
+        """Losses of all examples, in their order."""
+        count = count_target(self._data, range(len(self._data.lengths)))
+        return TokenLosses(self._total / count, self._tokens)
 
 
 def _predict(
@@ -108,6 +133,7 @@ OBJECTIVE = Objective(
     collector=TokenLossCollector,
     predict=_predict,
     reference=_target,
+    likelihood=text_likelihood,
     peft_task_type="SEQ_2_SEQ_LM",
     usage="generation",
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from paretune.objectives.likelihood import label_likelihood
 from paretune.objectives.logits import cross_entropy, predict_labels
 from paretune.objectives.objective import Objective
 
@@ -32,6 +33,7 @@ CLASSIFICATION = Objective(
     predicts_labels=True,
     loss=cross_entropy,
     predict=predict_labels,
+    likelihood=label_likelihood,
 )
 PAIR = replace(
     CLASSIFICATION,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,8 +15,15 @@ if TYPE_CHECKING:
 class TokenOutputs(Protocol):
     """Outputs for the target tokens of some examples."""
 
+    @property
+    def examples(self) -> Sequence[int]:
+        """Whose tokens they are, in the order of the tokens."""
+
     def summed_loss(self, label_smoothing: float) -> Tensor:
         """Cross-entropy summed over the target tokens, in nats."""
+
+    def evaluation_losses(self) -> tuple[Tensor, Tensor]:
+        """Without smoothing and gradient: the sum, and the loss of each token, (tokens,)."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class TokenLogits:
 
     logits: Tensor
     labels: Tensor
+    examples: Sequence[int]
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
         """Cross-entropy summed over the target tokens, in nats; padding is ignored."""
@@ -40,6 +49,16 @@ class TokenLogits:
             reduction="sum",
             label_smoothing=label_smoothing,
         )
+
+    def evaluation_losses(self) -> tuple[Tensor, Tensor]:
+        """The sum and each token's, in the order of the batch."""
+        import torch.nn.functional as F
+
+        labels = self.labels.flatten()
+        log_probabilities = F.log_softmax(self.logits.flatten(0, 1).float(), dim=-1)
+        total = F.nll_loss(log_probabilities, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+        real = labels != IGNORE_INDEX
+        return total, F.nll_loss(log_probabilities[real], labels[real], reduction="none")
 
 
 @dataclass(frozen=True)
@@ -54,11 +73,17 @@ class TokenStates:
     weight: Tensor
     bias: Tensor | None
     labels: Tensor
+    examples: Sequence[int]
 
     def summed_loss(self, label_smoothing: float) -> Tensor:
         """Cross-entropy summed over the tokens, in nats."""
         from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
 
-        return chunked_cross_entropy(
-            self.hidden, self.weight, self.bias, self.labels, label_smoothing
-        )
+        states = (self.hidden, self.weight, self.bias, self.labels)
+        return chunked_cross_entropy(*states, label_smoothing)[0]
+
+    def evaluation_losses(self) -> tuple[Tensor, Tensor]:
+        """The sum and each token's, in the order of the rows."""
+        from paretune.objectives.losses.chunked_cross_entropy import chunked_cross_entropy
+
+        return chunked_cross_entropy(self.hidden, self.weight, self.bias, self.labels)

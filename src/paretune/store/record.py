@@ -204,7 +204,9 @@ class Predictions:
         label: (examples,): index, number (regression) or reference (translation).
         prediction: (examples,): of the same kind.
         scores: (examples, labels): logits, or log-probabilities of baselines; of a regression the
-            one output before it is scaled to the label's unit; of a translation (examples, 0).
+            one output before it is scaled to the label's unit; of a translation's test part
+            (examples, reference tokens), ragged: log-likelihood of each token of the reference
+            given those before it, in nats; otherwise (examples, 0).
         cluster: (examples,) or empty: examples of one cluster depend on one another.
         question: (examples,) or empty: examples of one question are answers to it. A cluster holds
             whole questions.

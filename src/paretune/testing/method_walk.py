@@ -225,7 +225,7 @@ def walked(run: Run, bench: ProcessCache, folder: Path) -> Walk:
     if seen.task.objective.generates:
         forward = seen.forward(kept.loaded, kept.fleet)
         collector = seen.task.objective.collector
-        seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded), collector)
+        seen.loss = evaluate_alone(forward, seen.encoded(kept.loaded), collector).mean
     return seen
 
 

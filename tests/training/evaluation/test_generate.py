@@ -110,11 +110,13 @@ def test_padding_of_targets_is_passed_over(loaded: LoadedModel, words: TaskSpec)
     forward = forward_for(loaded, Fleet(), Compute())
     together = evaluate_alone(forward, encoded, SEQ2SEQ.collector)
     sums = [
-        evaluate_alone(forward, encoded.select([i]), SEQ2SEQ.collector)
+        evaluate_alone(forward, encoded.select([i]), SEQ2SEQ.collector).mean
         * SEQ2SEQ.weight(encoded, [i])
         for i in range(6)
     ]
-    assert together == pytest.approx(sum(sums) / SEQ2SEQ.weight(encoded, range(6)), rel=1e-5)
+    assert together.mean == pytest.approx(sum(sums) / SEQ2SEQ.weight(encoded, range(6)), rel=1e-5)
+    assert [len(tokens) for tokens in together.tokens] == [len(t) for t in encoded.targets or ()]
+    assert [float(tokens.sum()) for tokens in together.tokens] == pytest.approx(sums, rel=1e-5)
 
 
 def test_long_texts_are_cut_on_both_sides_and_counted(loaded: LoadedModel, words: TaskSpec) -> None:

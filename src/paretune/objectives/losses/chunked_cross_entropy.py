@@ -30,17 +30,19 @@ def chunked_cross_entropy(
     bias: Tensor | None,
     tokens: Tensor,
     label_smoothing: float = 0.0,
-) -> Tensor:
-    """Cross-entropy of the tokens given their hidden states, summed, in nats.
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of the tokens given their hidden states, in nats: the sum, and each token's.
 
-    Computed in the precision of autocast, summed in fp32 or finer. The bias gets no gradient.
+    Computed in the precision of autocast, summed in fp32 or finer. The bias gets no gradient, and
+    the losses of single tokens give none.
 
     Shapes: ``hidden`` (tokens, width), ``weight`` (vocabulary, width), ``bias`` (vocabulary,),
     ``tokens`` (tokens,).
     """
     arguments = (hidden, weight, bias, tokens, label_smoothing)
-    loss: Tensor = _ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
-    return loss
+    losses: tuple[Tensor, Tensor]
+    losses = _ChunkedCrossEntropy.apply(*arguments)  # type: ignore[no-untyped-call]
+    return losses
 
 
 def chunk_tokens(vocabulary: int, device: str) -> int:
@@ -57,7 +59,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         tokens: Tensor,
         smoothing: float,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         device = hidden.device.type
         autocast = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if autocast else weight.dtype
@@ -67,6 +69,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             table = weight.to(dtype)
             total = hidden.new_zeros((), dtype=torch.promote_types(dtype, torch.float32))
+            each = total.new_empty(len(tokens))
             size = chunk_tokens(len(weight), device)
             for start in range(0, len(tokens), size):
                 place = slice(start, start + size)
@@ -78,7 +81,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 label_z = z.gather(1, labels)[:, 0]
                 mean = z.mean(1) if smoothing else 0.0
                 norm = z.exp_().sum(1)
-                total += (norm.log() - (1 - smoothing) * label_z - smoothing * mean).sum()
+                losses = norm.log() - (1 - smoothing) * label_z - smoothing * mean
+                each[place] = losses
+                total += losses.sum()
                 if not to_hidden and not to_weight:
                     continue
                 z /= norm[:, None]
@@ -93,11 +98,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 elif d_weight is not None:
                     d_weight += torch.mm(d_z.mT, states)
         ctx.save_for_backward(d_hidden, d_weight)
-        return total
+        ctx.mark_non_differentiable(each)
+        return total, each
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Any, ...]:
         d_hidden, d_weight = (
             None if saved is None else saved * gradient.to(saved.dtype)
             for saved in ctx.saved_tensors

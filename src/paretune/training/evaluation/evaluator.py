@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from paretune.data.example import Dataset
 from paretune.objectives import Predictions
+from paretune.objectives.seq2seq_lm import TokenLosses
 from paretune.study import Generation
 from paretune.training.caches import Parts, ProcessCache
 from paretune.training.evaluation.optional_metrics import OptionalMetrics
@@ -39,8 +40,8 @@ class WeightAccess:
     """Access of an evaluator to the present weights.
 
     Attributes:
-        evaluate: from the name of a part to its logits, (examples, labels), or to the mean loss of
-            a target token, in nats.
+        evaluate: from the name of a part to its logits, (examples, labels), or to the
+            :class:`~paretune.objectives.seq2seq_lm.TokenLosses` of its references.
         generate: from the name of a part to its generated texts.
     """
 
@@ -117,7 +118,7 @@ class LossEvaluator:
 
     def score_selection(self) -> dict[str, float]:
         """The loss of a token, in nats."""
-        loss = self.weights.evaluate("selection")
+        loss = self.weights.evaluate("selection").mean
         return {"primary": -loss, "loss": loss}
 
     def predict_selection(self, state: RunState) -> Predictions:
@@ -125,7 +126,7 @@ class LossEvaluator:
         return self.predict("selection")
 
     def predict(self, part: str) -> Predictions:
-        """By beam search; optional metrics only for the part that is reported."""
+        """By beam search; optional metrics and token losses only for the part that is reported."""
         if self.parts.selection == self.parts.test:
             part = "test"
         if part not in self.generated:
@@ -136,6 +137,11 @@ class LossEvaluator:
         examples, objective = self.parts.named(part), self.config.objective
         texts = self.weights.generate(part)
         references = [str(reference) for reference in objective.references(examples)]
-        segment = self.optional_metrics.score_segments(texts, references) if part == "test" else {}
-        predictions = objective.predict(texts, examples, None)
-        return replace(predictions, loss=self.weights.evaluate(part), segment=segment)
+        losses: TokenLosses = self.weights.evaluate(part)
+        predictions = replace(objective.predict(texts, examples, None), loss=losses.mean)
+        if part != "test":
+            return predictions
+        segment = self.optional_metrics.score_segments(texts, references)
+        # Four decimals: finer than any difference of two runs, and half the bytes.
+        scores = [[round(-float(loss), 4) for loss in tokens] for tokens in losses.tokens]
+        return replace(predictions, scores=scores, segment=segment)

@@ -26,8 +26,8 @@ def evaluate(
         make_collector: the objective's.
 
     Returns:
-        For each run the result of its collector: logits, (examples, labels), or the mean loss of a
-        target token, in nats. None where it was not evaluated.
+        For each run the result of its collector: logits, (examples, labels), or the losses of
+        target tokens. None where it was not evaluated.
     """
     collectors = [None if own is None else make_collector(own) for own in data]
     was_training = forward.model.training

@@ -74,7 +74,7 @@ class PlainForward:
             return [self.model(**inputs).logits]
         inputs["decoder_input_ids"] = shift_right(self.model, labels)
         logits = self.model(**inputs, use_cache=False).logits
-        return [TokenLogits(logits, labels)]
+        return [TokenLogits(logits, labels, batch.indices)]
 
 
 def to_tensors(batch: Batch, device: str) -> dict[str, Tensor]:

@@ -61,7 +61,10 @@ class PackedSeq2SeqForward:
             **source, decoder_input_ids=torch.cat(before)[:, None], use_cache=False
         ).last_hidden_state[:, 0]
         pieces = torch.split(hidden, [len(tokens) for tokens in targets])
-        return [self._states(*piece) for piece in zip(pieces, targets, strict=True)]
+        return [
+            self._states(hidden, tokens, [i for i, _ in own])
+            for hidden, tokens, own in zip(pieces, targets, texts, strict=True)
+        ]
 
     def _run_one_by_one(self, micro_batches: Sequence[MicroBatch]) -> list[TokenStates]:
         """Each run in a pass of its own, because row counts alone tell which run a row is of."""
@@ -74,11 +77,12 @@ class PackedSeq2SeqForward:
             if own.indices:
                 states.append(self(alone)[run])
             else:
-                states.append(self._states(torch.empty(0, 1, device=device), _no_tokens(device)))
+                no_rows = torch.empty(0, 1, device=device)
+                states.append(self._states(no_rows, _no_tokens(device), ()))
         return states
 
-    def _states(self, hidden: Tensor, tokens: Tensor) -> TokenStates:
-        return TokenStates(hidden, *lm_head(self.model), tokens)
+    def _states(self, hidden: Tensor, tokens: Tensor, examples: Sequence[int]) -> TokenStates:
+        return TokenStates(hidden, *lm_head(self.model), tokens, examples)
 
 
 def is_ambiguous(row_counts: Sequence[Sequence[int]]) -> bool:
