@@ -1,20 +1,30 @@
 """Atomic writes: a file or folder appears whole under its name, or not at all.
 
 The one place in the package that writes a temporary file, syncs and renames it. After a crash or a
-power cut a
-reader sees the old content or the new, never half of one. Errors are plain :class:`OSError`: the
-caller knows what the file is and says so.
+power cut a reader sees the old content or the new, never half of one. What a killed process left
+half written is removed by the next one that writes into that folder. Errors are plain
+:class:`OSError`: the caller knows what the file is and says so.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from paretune.owner import is_tag_of_dead_owner, owner_tag
+
+STALE_SECONDS = 24 * 3600.0
+"""A temporary file that nobody has written to for so long is left over, whosever it was."""
+_PART_NAME = re.compile(r"\..*\.([0-9a-f]{8}-\d+-[\w.]+)-[0-9a-f]{8}\.part", re.DOTALL)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.ESTALE)
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -40,7 +50,8 @@ def replace_file(path: Path, *, part: Path | None = None) -> Iterator[Path]:
         OSError: the file cannot be written; what was there stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part or _part_of(path)
+    part = part or part_path(path)
+    remove_stale_parts(part.parent)
     try:
         yield part
         _sync(part)
@@ -61,7 +72,8 @@ def create_folder(path: Path) -> Iterator[Path]:
         OSError: it cannot be written, or ``path`` holds something by then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = _part_of(path)
+    remove_stale_parts(path.parent)
+    part = part_path(path)
     part.mkdir()
     try:
         yield part
@@ -88,8 +100,50 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+def part_path(path: Path) -> Path:
+    """A temporary path beside ``path``, whose name says which process writes it."""
+    return path.with_name(f".{path.name[:150]}.{owner_tag()}-{uuid.uuid4().hex[:8]}.part")
+
+
+def remove_stale_parts(folder: Path) -> None:
+    """Remove temporary files and folders of processes that are gone."""
+    for part in folder.glob(".*.part"):
+        name = _PART_NAME.fullmatch(part.name)
+        if name is None or not (is_tag_of_dead_owner(name[1]) or _is_old(part)):
+            continue
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part, ignore_errors=True)  # another process may be removing it
+        else:
+            with suppress(OSError):
+                part.unlink()
+
+
+def describe_os_error(error: BaseException) -> str | None:
+    """The system's message about a file; None where the error is of another kind.
+
+    Libraries in Rust (safetensors, tokenizers) quote it in errors of their own.
+    """
+    code = _os_error_code(error)
+    return None if code is None else os.strerror(code)
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether the disk is full or fails, whatever was to be read or written there."""
+    return _os_error_code(error) in _DISK_ERRORS
+
+
+def _os_error_code(error: BaseException) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    quoted = re.search(r"\(os error (\d+)\)", str(error))
+    return int(quoted[1]) if quoted else None
+
+
+def _is_old(part: Path) -> bool:
+    try:
+        return time.time() - part.stat().st_mtime > STALE_SECONDS
+    except OSError:  # it is gone by now
+        return False
 
 
 def _sync(file: Path) -> None:

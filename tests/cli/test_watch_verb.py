@@ -21,10 +21,10 @@ from support.tiny_study import command, small
 from paretune.execution.run_executor import make_training_executor
 from paretune.execution.signals import StopRequest
 from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.owner import current_owner, owner_of
 from paretune.planning import preflight
 from paretune.planning.pending import plan_pending_runs
 from paretune.store import Store
-from paretune.store.owner import current_owner, owner_of
 from paretune.study import Study
 from paretune.verbs.watch import watch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paretune.atomic_write import create_folder, replace_file, write_atomically
+from paretune.atomic_write import create_folder, part_path, replace_file, write_atomically
 
 
 def test_a_file_is_written_with_its_folder_and_replaced(tmp_path: Path) -> None:
@@ -53,6 +53,15 @@ def test_a_process_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) 
     ended = subprocess.run([sys.executable, "-c", script, str(path)])
     assert ended.returncode == -signal.SIGKILL
     assert path.read_text() == "old"
+    assert len(list(tmp_path.glob(".*.part"))) == 1
+    mine, old, foreign = (part_path(tmp_path / name) for name in ("mine", "old", "foreign"))
+    old = old.with_name(old.name.replace(old.name.split(".")[2][:8], "0123abcd"))
+    foreign = tmp_path / ".somebody.else.part"
+    for part in (mine, old, foreign):
+        part.mkdir()
+    os.utime(old, (0, 0))
+    write_atomically(tmp_path / "other", b"")
+    assert set(tmp_path.iterdir()) == {path, tmp_path / "other", mine, foreign}
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ FINISH = """
 import os, signal, sys
 from pathlib import Path
 from paretune.store import Store, journal, store as module
-from paretune.store.owner import current_owner
+from paretune.owner import current_owner
 folder, study, many, where = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 store = Store.open(folder)
 for n in range(many):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.tiny_runs import STUDY, a_store, runs
 
+from paretune.atomic_write import part_path
 from paretune.errors import StoreError
 from paretune.store import Predictions, Store, blobs
 from paretune.store.blobs import blob_path
@@ -100,14 +101,13 @@ def test_a_write_killed_half_way_leaves_no_half_blob_and_its_part_is_swept(tmp_p
 import os, signal, sys
 from pathlib import Path
 from paretune.store import Store, blobs
-from paretune.store.owner import current_owner
 os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
 blobs.write_blob(Path(sys.argv[1]) / "blobs", b"tensors" * 1000)
 """
     ended = subprocess.run([sys.executable, "-c", killed, str(tmp_path)])
     assert ended.returncode == -9
     assert [p.parent.name for p in tmp_path.glob("blobs/*/*")] == ["part"]
-    mine = tmp_path / "blobs" / "part" / f"{blobs.current_owner()}:0"
+    mine = part_path(tmp_path / "blobs" / "part" / "blob")
     mine.write_bytes(b"of a living process")
     Store.open(tmp_path, create=True).close()
     assert list(tmp_path.glob("blobs/*/*")) == [mine]

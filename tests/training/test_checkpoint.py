@@ -9,15 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from support.joint_runs import together
 from support.run_configs import make_config
 from torch import Tensor, nn
 
+from paretune.checksummed_file import CHECKSUM_BYTES, write_checksum
+from paretune.errors import StoreError
 from paretune.objectives.encoding import Encoded
 from paretune.testing.tiny_tasks import silent, tiny_run, tiny_task
 from paretune.training.recovery import checkpoint
-from paretune.training.recovery.checkpoint import MAX_SAVING_SHARE, CheckpointFile, Progress
+from paretune.training.recovery.checkpoint import (
+    DAMAGED_NOTE,
+    MAX_SAVING_SHARE,
+    CheckpointFile,
+    Progress,
+)
 from paretune.training.runs.run_state import RunState
 from paretune.training.runs.slot import TrainerOptions
 from paretune.training.trainer import train_run
@@ -47,7 +55,7 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(
     def save(_: Any, path: Path, **__: Any) -> None:
         written.append(now[0])
         now[0] += write_seconds
-        path.touch()
+        path.write_bytes(bytes(CHECKSUM_BYTES))
 
     monkeypatch.setattr(checkpoint, "save_file", save)
     state = make_state(tmp_path, 60.0)
@@ -103,9 +111,60 @@ def test_a_run_that_goes_on_elsewhere_says_so(tmp_path: Path, tiny_model: Any) -
     assert progress["devices"] == ["cpu"]
     progress["devices"] = ["cuda NVIDIA L4"]
     tensors = {name: tensor.clone() for name, tensor in load_file(kept).items()}
+    tensors["~checksum"].zero_()
     save_file(tensors, kept, metadata={**header, "progress": json.dumps(progress)})
+    write_checksum(kept)
     elsewhere = train_run(run, checkpoint=kept, report=silent)
     assert (
         "trained on cuda NVIDIA L4, then on cpu: not the bits of one of them alone"
         in elsewhere.result["notes"]
     )
+
+
+@pytest.mark.parametrize("where", ["data", "header", "cut"])
+@pytest.mark.parametrize("fleet", [False, True])
+def test_a_run_with_a_damaged_checkpoint_starts_anew_and_says_so(
+    tmp_path: Path, tiny_model: Any, where: str, fleet: bool
+) -> None:
+    run = tiny_run(tiny_task(tmp_path), tiny_model("bert"), "lora", training={"max_steps": 6})
+
+    def stop(progress: dict[str, Any]) -> None:
+        if progress["step"] == 3:
+            raise StoppedError
+
+    kept = tmp_path / ("joint0" if fleet else "kept")
+    with pytest.raises(StoppedError):
+        train_run(run, checkpoint=kept, report=stop, options=TrainerOptions(checkpoint_seconds=0))
+    content = bytearray(kept.read_bytes())
+    if where == "cut":
+        del content[len(content) // 2 :]
+    else:
+        content[len(content) // 2 if where == "data" else 30] ^= 1
+    kept.write_bytes(content)
+    steps: list[int] = []
+    if fleet:
+        (again,) = together([run], tmp_path).values()
+    else:
+        again = train_run(run, checkpoint=kept, report=lambda p: steps.append(p["step"]))
+        assert steps == [1, 2, 3, 4, 5, 6]
+    whole = train_run(run, checkpoint=tmp_path / "other", report=silent)
+    assert again.result.pop("notes") == [DAMAGED_NOTE]
+    assert whole.result.pop("notes") == [] and again.result == whole.result
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = make_state(tmp_path, 0.0)
+    state.progress.step = 1
+    state.save()
+    content = (tmp_path / "kept").read_bytes()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(StoreError, match=r"kept: a checkpoint .*No space left.*same command"):
+        state.save()
+    assert (tmp_path / "kept").read_bytes() == content
+    assert [p.name for p in tmp_path.glob(".*")] == []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from paretune.atomic_write import is_disk_error
 from paretune.errors import DeviceLostError, ParetuneError, StaleClaimError, StoreError
 from paretune.execution.costs.repeat import needs_repeat
 from paretune.execution.fleet_claims import (
@@ -30,8 +31,8 @@ from paretune.execution.run_executor import (
     RunExecutor,
 )
 from paretune.execution.signals import StopRequest
+from paretune.owner import current_owner
 from paretune.store import Claim, Storage
-from paretune.store.owner import current_owner
 from paretune.terminal import echo
 from paretune.training.runs.job import FleetOutOfMemoryError
 
@@ -194,6 +195,17 @@ class _Worker:
             _raise_if_device_lost(error)
 
     def _fail(self, claim: Claim, error: Exception) -> None:
+        """Record what stopped a run.
+
+        Raises:
+            StoreError: it was the disk, which is no fault of the run: it and its checkpoint stay.
+        """
+        if is_disk_error(error):
+            raise StoreError(
+                f"the disk is full or fails ({error}); the run and its last checkpoint stay.",
+                where=describe_run(claim.run),
+                remedy="Free some space; the same command continues.",
+            ) from error
         trace = "".join(traceback.format_exception(error))
         _print_error(trace.rstrip("\n"))
         if isinstance(error, ParetuneError):

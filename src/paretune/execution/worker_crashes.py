@@ -52,7 +52,8 @@ class WorkerCrashes:
         if worker_exit.code in (0, 130):
             return
         if worker_exit.code == StoreError.exit_code:
-            raise StoreError(f"a worker cannot use the store:\n{worker_exit.output}")
+            lines = worker_exit.output.splitlines() or ["a worker cannot use the store."]
+            raise StoreError(lines[-1].removeprefix("worker: "))
         if worker_exit.code == DeviceLostError.exit_code:
             self.note("A CUDA error left a worker without its GPU; another one goes on.")
             return

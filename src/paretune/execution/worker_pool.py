@@ -15,7 +15,7 @@ from typing import IO
 from paretune.execution.costs.fork_server import can_fork
 from paretune.execution.run_executor import NO_FLEETS, FleetLimits
 from paretune.execution.signals import REPEAT_SECONDS
-from paretune.store.owner import owner_of
+from paretune.owner import owner_of
 from paretune.study import DEFAULT_COST_SECONDS
 
 WORKER = (sys.executable, "-m", "paretune.execution.worker_process")

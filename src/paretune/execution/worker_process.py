@@ -19,8 +19,8 @@ from paretune.execution.costs.fork_server import run_each_in_fork
 from paretune.execution.run_executor import FleetLimits, RunExecutor, make_training_executor
 from paretune.execution.signals import StopRequest, stop_when_orphaned
 from paretune.execution.worker import WorkerOptions, run_worker
+from paretune.owner import current_owner
 from paretune.store import Store
-from paretune.store.owner import current_owner
 from paretune.study import DEFAULT_COST_SECONDS
 from paretune.terminal import echo, sanitise_tracebacks_and_warnings
 

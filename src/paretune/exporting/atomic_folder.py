@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paretune.atomic_write import create_folder
+from paretune.atomic_write import create_folder, describe_os_error
 from paretune.errors import ParetuneError, StoreError, StudyError
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
@@ -51,18 +51,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     except ParetuneError:
         raise
     except Exception as error:
-        reason = _disk_reason(error)
+        reason = describe_os_error(error)
         if reason is None:
             raise
         raise _write_error(target, reason) from None
-
-
-def _disk_reason(error: Exception) -> str | None:
-    """The system's message about a file; libraries in Rust (safetensors, tokenizers) quote it."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror
-    quoted = re.search(r"\(os error (\d+)\)", str(error))
-    return os.strerror(int(quoted[1])) if quoted else None
 
 
 def _write_error(target: Path, reason: str) -> StoreError:

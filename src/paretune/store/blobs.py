@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
 from pathlib import Path
 
-from paretune.atomic_write import replace_file, sync_folder
+from paretune.atomic_write import part_path, replace_file, sync_folder
 from paretune.errors import StoreError
-from paretune.store.owner import current_owner, is_provably_dead
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -42,9 +40,7 @@ def write_blob(folder: Path, content: bytes) -> str:
             return sha256
         parts = folder / "part"
         parts.mkdir(parents=True, exist_ok=True)
-        # The owner in the name lets remove_stale_parts know what a killed process left.
-        part = parts / f"{current_owner()}:{uuid.uuid4().hex}"
-        with replace_file(path, part=part):
+        with replace_file(path, part=part_path(parts / "blob")) as part:
             part.write_bytes(content)
         sync_folder(folder)
     except OSError as error:
@@ -73,13 +69,6 @@ def read_blob(folder: Path, sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise StoreError("a blob is damaged: its content changed.", where=str(path), remedy=remedy)
     return content
-
-
-def remove_stale_parts(folder: Path) -> None:
-    """Remove unfinished blob files of processes of this machine that are provably dead."""
-    for part in (folder / "part").glob("*"):
-        if is_provably_dead(part.name.rpartition(":")[0]):
-            part.unlink(missing_ok=True)
 
 
 def _hash_file(path: Path) -> str:

@@ -34,7 +34,7 @@ class RunStatus:
         run: what to do, as this study asks for it.
         state: ``todo``, ``running``, ``done`` or ``failed``.
         is_claimable: whether a claim would take it: todo, or abandoned by its worker.
-        owner: process that holds it (:mod:`paretune.store.owner`).
+        owner: process that holds it (:mod:`paretune.owner`).
         attempt: number of claims so far.
         progress: last reported ``step``, ``steps``, ``loss``, ``note``.
         seconds: wall-clock seconds of the last attempt; None before the first.

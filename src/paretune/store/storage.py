@@ -63,7 +63,7 @@ class Storage(Protocol):
         """Claim the first claimable run of the study, in its order; None where there is none.
 
         Args:
-            owner: see :func:`paretune.store.owner.current_owner`.
+            owner: see :func:`paretune.owner.current_owner`.
             study_hash: whose runs.
             stages: only runs of these stages; None for all.
             lease_seconds: how long the claim holds without :meth:`renew`.

@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from paretune.atomic_write import remove_stale_parts
 from paretune.errors import StaleClaimError
-from paretune.store.blobs import blob_path, read_blob, remove_stale_parts, write_blob
+from paretune.store.blobs import blob_path, read_blob, write_blob
 from paretune.store.canonical_json import to_canonical_json
 from paretune.store.journal import EndedRun, append_ended_runs, read_ended_runs
 from paretune.store.prediction_codec import decode_predictions
@@ -400,7 +401,8 @@ class Store:
         """Tidy what killed processes left: parts, checkpoints of ended runs, a journal too
         short.
         """
-        remove_stale_parts(self._blobs)
+        for folder in (self.folder, self._blobs / "part", self.folder / "checkpoints"):
+            remove_stale_parts(folder)
         checkpoints = {p.stem: p for p in (self.folder / "checkpoints").glob("*.safetensors")}
         journal = {(r.study_hash, r.run_id, r.failed) for r in read_ended_runs(self._journal)}
         with self._read() as db:

@@ -30,7 +30,11 @@ from paretune.training.evaluation.generate import generate
 from paretune.training.fleet.shared_model import RunParameters, SharedModel, method_key
 from paretune.training.loop import train_step
 from paretune.training.prepare import allows_bf16_weights
-from paretune.training.recovery.checkpoint import CheckpointFile
+from paretune.training.recovery.checkpoint import (
+    DAMAGED_NOTE,
+    CheckpointFile,
+    remove_if_damaged,
+)
 from paretune.training.runs.job import Job, Outcome
 from paretune.training.runs.outcome import write_outcome
 from paretune.training.runs.run_config import RunConfig
@@ -158,6 +162,8 @@ class Session:
             generate=lambda part: self._generate(parameters, encoded[part], generation),
         )
         evaluator = make_evaluator(config, dataset, parts, self._caches, weights)
+        if remove_if_damaged(job.checkpoint):
+            attempt.outcome.result["notes"].append(DAMAGED_NOTE)
         checkpoint = CheckpointFile(job.checkpoint, self._options.checkpoint_seconds)
         state = RunState(
             parameters.trained,

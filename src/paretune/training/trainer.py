@@ -10,7 +10,7 @@ from paretune.measuring.environment import describe_environment
 from paretune.study import Run
 from paretune.training.caches import ProcessCache
 from paretune.training.fit_baseline import fit_baseline
-from paretune.training.recovery.checkpoint import saved_micro_batch
+from paretune.training.recovery.checkpoint import read_progress
 from paretune.training.recovery.interruption import defer_interrupts
 from paretune.training.recovery.out_of_memory import fit_in_memory, is_out_of_memory
 from paretune.training.runs.job import FleetOutOfMemoryError, Job, Outcome, Report, SingleJob
@@ -62,7 +62,8 @@ class Trainer:
             job.report({"note": note})
 
         micro_batch = run.training.micro_batch or run.training.batch_size
-        largest = min(micro_batch >> halvings, saved_micro_batch(job.checkpoint) or micro_batch)
+        progress = read_progress(job.checkpoint)
+        largest = min(micro_batch >> halvings, progress.micro_batch if progress else micro_batch)
         while micro_batch > max(1, largest):
             micro_batch //= 2
             note_halving(micro_batch)

@@ -173,7 +173,7 @@ class _ProgressReader:
 
 def _is_abandoned(state: RunStatus) -> bool:
     """Whether its worker is gone, so that a claim would take it."""
-    from paretune.store.owner import is_provably_dead
+    from paretune.owner import is_provably_dead
 
     return state.state == "running" and (state.is_claimable or is_provably_dead(state.owner or ""))
 

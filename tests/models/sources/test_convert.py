@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from paretune import objectives
-from paretune.errors import ModelError
+from paretune.errors import ModelError, StoreError
 from paretune.models.load import load_model
 from paretune.models.sources.resolve import resolve_source
 from paretune.study import ModelSpec
@@ -59,6 +59,21 @@ def test_it_is_converted_once(pickled, own_home):
     assert resolve_folder(pickled) == first
     assert (first.folder / "model.safetensors").stat().st_mtime_ns == stamp
     assert [p.name for p in (own_home / "models").iterdir()] == [first.folder.name]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("damage", ["bit", "cut", "gone"])
+def test_a_damaged_copy_is_made_again(pickled, name, damage):
+    path = resolve_folder(pickled).folder / name
+    whole = path.read_bytes()
+    changed = {
+        "bit": whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:],
+        "cut": whole[: len(whole) // 2],
+    }
+    path.unlink()
+    if damage in changed:
+        path.write_bytes(changed[damage])
+    assert (resolve_folder(pickled).folder / name).read_bytes() == whole
 
 
 def test_the_hash_is_of_the_original(pickled):
@@ -197,6 +212,6 @@ def test_a_conversion_that_fails_leaves_nothing(pickled, own_home, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(StoreError, match=r"copy of the weights .*no space.*same command"):
         resolve_folder(pickled)
     assert not list((own_home / "models").iterdir())

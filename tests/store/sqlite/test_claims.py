@@ -7,7 +7,7 @@ import time
 import pytest
 from support.tiny_runs import STUDY, a_run, a_store, runs
 
-from paretune.store.owner import current_owner, is_provably_dead, owner_of
+from paretune.owner import current_owner, is_provably_dead, owner_of
 
 
 def test_a_claim_gives_back_the_very_run(tmp_path):
@@ -89,7 +89,7 @@ _RACER = """
 import sys
 from pathlib import Path
 from paretune.store import Store
-from paretune.store.owner import current_owner
+from paretune.owner import current_owner
 store = Store.open(Path(sys.argv[1]))
 while (claim := store.claim(current_owner(), sys.argv[2])) is not None:
     print(claim.run_id)

@@ -12,6 +12,7 @@ import torch
 from support.joint_runs import together
 
 from paretune import objectives
+from paretune.atomic_write import part_path
 from paretune.errors import StudyError
 from paretune.models.load import load_model
 from paretune.models.packing import activation_cache as files
@@ -142,12 +143,13 @@ def test_where_the_disk_cannot_be_written_a_run_goes_on(
 
 
 def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> None:
-    def fill(rows: Any) -> None:
-        rows[:] = 7
+    def fill(write: Any) -> None:
+        write(2, np.full((2, 8), 7, np.uint32))  # in any order
+        write(0, np.full((2, 8), 7, np.uint32))
 
     def load(name: str, rows: int = 4) -> Any:
-        # 4 rows of 8 float32 are 128 bytes, and a header of 128.
-        return load_or_compute(tmp_path, name, [0, rows], 8, torch.float32, 600, fill)
+        # 4 rows of 8 float32 are 128 bytes, with a header of 128 and a checksum of 32.
+        return load_or_compute(tmp_path, name, [0, rows], 8, torch.float32, 700, fill)
 
     for age, name in enumerate(("a", "b")):
         kept = load(name)
@@ -158,13 +160,53 @@ def test_the_oldest_file_goes_first_and_none_is_half_written(tmp_path: Path) -> 
     assert {p.name for p in tmp_path.iterdir()} == {"a.npy", "c.npy"}
     assert isinstance(load("d", 100), str)
 
-    def broken(rows: Any) -> None:
-        rows[:2] = 1
+    def broken(write: Any) -> None:
+        write(0, np.ones((2, 8), np.uint32))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_or_compute(tmp_path, "e", [0, 4], 8, torch.float32, 600, broken)
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith("e")]
+        load_or_compute(tmp_path, "e", [0, 4], 8, torch.float32, 700, broken)
+    assert {p.name for p in tmp_path.iterdir()} <= {"a.npy", "c.npy"}
+
+
+def test_what_other_processes_write_counts_in_the_budget_unless_they_are_gone(
+    tmp_path: Path,
+) -> None:
+    def load(name: str) -> Any:
+        fill = lambda write: write(0, np.full((4, 8), 7, np.uint32))  # noqa: E731
+        return load_or_compute(tmp_path, name, [0, 4], 8, torch.float32, 700, fill)
+
+    load("a")
+    load("b")
+    being_written = part_path(tmp_path / "x.npy")  # by this process, which lives
+    being_written.write_bytes(bytes(288))
+    gone = tmp_path / being_written.name.replace(f"-{os.getpid()}-", "-1-")
+    gone.write_bytes(bytes(10_000))
+    load("c")
+    assert {p.name for p in tmp_path.iterdir()} == {"c.npy", being_written.name}
+
+
+@pytest.mark.parametrize("at", [0, 40, 200, -1, None])
+def test_a_damaged_file_is_computed_again(tmp_path: Path, at: int | None) -> None:
+    computed: list[str] = []
+
+    def load() -> Any:
+        def fill(write: Any) -> None:
+            computed.append("again")
+            write(0, np.arange(32, dtype=np.uint32).reshape(4, 8))
+
+        return load_or_compute(tmp_path, "a", [0, 4], 8, torch.float32, 700, fill)
+
+    whole = load().rows.tolist()
+    path = tmp_path / "a.npy"
+    content = bytearray(path.read_bytes())
+    if at is None:
+        del content[150:]
+    else:
+        content[at] ^= 1
+    path.write_bytes(content)
+    assert load().rows.tolist() == load().rows.tolist() == whole
+    assert computed == ["again", "again"]
 
 
 def test_rows_come_back_as_they_were() -> None:

@@ -5,16 +5,17 @@ is the same in every epoch, and for every seed, learning rate and method. It is 
 stored on disk, and given to the model instead of its embeddings and lower layers
 (:mod:`.layer_skipping`).
 
-A file holds the rows of all texts of one part, one text after another, in the order of the part.
-Its name is a hash of what it was computed from: weights, layer, precision and tokens, so it is
-never stale. The least recently used files make room for new ones. They are plain arrays, mapped
-into memory (``allow_pickle`` is off).
+A file holds the rows of all texts of one part, one text after another, in the order of the part,
+as a plain npy array (``allow_pickle`` is off) with a checksum behind it. Its name is a hash of what
+it was computed from: weights, layer, precision and tokens, so it is never stale. One that is
+damaged is computed again. The least recently used files make room for new ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paretune.atomic_write import replace_file
+from paretune.checksummed_file import CHECKSUM_BYTES, has_valid_checksum, write_checksum
 
+WriteRows = Callable[[int, NDArray[Any]], None]
+"""``(first_row, rows)``: writes some rows at their place."""
 _INTEGERS = {torch.float32: np.uint32, torch.bfloat16: np.uint16, torch.float64: np.uint64}
 
 
@@ -64,9 +68,9 @@ def load_or_compute(
     width: int,
     dtype: torch.dtype,
     budget_bytes: int,
-    compute: Callable[[NDArray[Any]], None],
+    compute: Callable[[WriteRows], None],
 ) -> CachedActivations | str:
-    """The rows of that name, computed and written atomically if there is no such file yet.
+    """The rows of that name, computed and written atomically if there is no whole file of them.
 
     Args:
         folder: of all such files.
@@ -75,7 +79,7 @@ def load_or_compute(
         width: of the hidden state.
         dtype: of the rows.
         budget_bytes: that all files together may take; older ones are deleted for a new one.
-        compute: fills an array of (rows, width), integers of the size of ``dtype``.
+        compute: given a function that writes (rows, width), integers of the size of ``dtype``.
 
     Returns:
         The rows; or why they are not cached, in words.
@@ -85,30 +89,70 @@ def load_or_compute(
     if size > budget_bytes:
         return f"{size / 2**20:.0f} MiB are more than the budget of {budget_bytes / 2**20:.0f} MiB"
     path = folder / f"{name}.npy"
-    if not path.is_file():
-        shape = (starts[-1], width)
+    if not _is_whole(path):
         try:
             with replace_file(path) as part:
                 _make_room(folder, budget_bytes - size)
-                rows = np.lib.format.open_memmap(part, mode="w+", dtype=integers, shape=shape)
-                compute(rows)
-                rows.flush()
+                _write_rows(part, np.dtype(integers), (starts[-1], width), compute)
         except OSError as error:  # the disk is full, or not ours: no cache is worth a run
             return f"{folder} cannot be written ({error})"
     with suppress(OSError):
-        os.utime(path)  # used now
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))  # used now
     return CachedActivations(np.load(path, mmap_mode="r", allow_pickle=False), starts, dtype)
 
 
+_checked: dict[Path, tuple[int, int, int]] = {}
+"""Inode, size and time of change of the files that this process has read to their end."""
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+    if _checked.get(path) != identity:
+        if not has_valid_checksum(path):
+            return False
+        _checked[path] = identity
+    return True
+
+
+def _write_rows(
+    part: Path,
+    integers: np.dtype[Any],
+    shape: tuple[int, int],
+    compute: Callable[[WriteRows], None],
+) -> None:
+    """Write an npy file and its checksum; not through memory maps: a full disk would be SIGBUS."""
+    header = {"descr": integers.str, "fortran_order": False, "shape": shape}
+    row_bytes = shape[1] * integers.itemsize
+    with part.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+
+        def write(first_row: int, rows: NDArray[Any]) -> None:
+            file.seek(start + first_row * row_bytes)
+            file.write(rows.tobytes())
+
+        compute(write)
+        file.seek(start + shape[0] * row_bytes)
+        file.write(bytes(CHECKSUM_BYTES))
+    write_checksum(part)
+
+
 def _make_room(folder: Path, allowed_bytes: int) -> None:
-    """Delete the least recently used files until the rest is small enough."""
+    """Delete the least recently used files until the rest is small enough.
+
+    What other processes are writing counts too.
+    """
     files = []
-    for path in folder.glob("*.npy"):
+    for path in folder.iterdir():
         with suppress(OSError):  # another process deleted it
             status = path.stat()
-            files.append((status.st_mtime, status.st_size, path))
+            files.append((max(status.st_atime, status.st_mtime), status.st_size, path))
     used_bytes = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
+    for _, size, path in sorted(file for file in files if file[2].suffix == ".npy"):
         if used_bytes <= allowed_bytes:
             return
         with suppress(OSError):

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from paretune.atomic_write import create_folder
 from paretune.data.sources.cache_dir import data_home
-from paretune.errors import ModelError
+from paretune.errors import ModelError, StoreError
 from paretune.models.sources.files import SAFETENSORS, ModelFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+_CHECKSUMS = "sha256.json"
+"""In a converted folder: the SHA-256 of every other file by its name."""
 
 
 def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
     """A folder with the same config, tokenizer and weights, as safetensors; made at first use.
 
     Stored under ``weights_hash`` in paretune's data folder, whole or not at all, also when two
-    processes convert at once.
+    processes convert at once, with the SHA-256 of each file. A copy that has changed since is made
+    again.
 
     Raises:
         ModelError: the file is no plain mapping of names to tensors. Nothing in it is executed.
+        StoreError: the copy cannot be written.
     """
     target = data_home() / "models" / weights_hash[:20]
-    if target.is_dir():
+    if is_whole_copy(target):
         return target
     tensors = _read_pickles(files)
     if files.config.get("tie_word_embeddings") is not False:
@@ -37,11 +46,36 @@ def convert_to_safetensors(files: ModelFiles, weights_hash: str) -> Path:
             for path in (files.folder / "config.json", *files.tokenizer):
                 shutil.copyfile(path, folder / path.name)
             _write(tensors, folder / SAFETENSORS)
-    except OSError:
+            (folder / _CHECKSUMS).write_text(json.dumps(_hash_files(folder)), encoding="utf-8")
+            if target.is_dir() and not is_whole_copy(target):
+                shutil.rmtree(target)  # damaged, or of a paretune that wrote no checksums
+    except (OSError, SafetensorError) as error:
         # Another process was first; what it wrote has the same content.
-        if not target.is_dir():
-            raise
+        if not is_whole_copy(target):
+            raise StoreError(
+                f"the copy of the weights as safetensors cannot be written ({error}).",
+                where=str(target),
+                remedy="Free some space; the same command continues.",
+            ) from error
     return target
+
+
+def is_whole_copy(folder: Path) -> bool:
+    """Whether a folder holds a converted model, all files as they were written."""
+    try:
+        written = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
+        return bool(written == _hash_files(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != _CHECKSUMS:
+            with path.open("rb") as file:
+                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def _read_pickles(files: ModelFiles) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paretune.store.owner import is_provably_dead
+from paretune.owner import is_provably_dead
 from paretune.store.sqlite.checksums import (
     describe_run_damage,
     find_changed_columns,

@@ -11,10 +11,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from paretune.data.sources.cache_dir import data_home
@@ -24,6 +22,7 @@ from paretune.models.changes import ModelChanges
 from paretune.models.dropout.rates import has_dropout
 from paretune.models.packing.activation_cache import (
     CachedActivations,
+    WriteRows,
     cache_key,
     load_or_compute,
     to_integers,
@@ -138,10 +137,10 @@ class _FrozenLayers:
             anatomy.width,
             self._hidden(data, [0])[1].dtype,
             budget_bytes(),
-            lambda rows: self._fill(rows, starts, data),
+            lambda write: self._fill(write, starts, data),
         )
 
-    def _fill(self, rows: NDArray[Any], starts: Sequence[int], data: Encoded) -> None:
+    def _fill(self, write: WriteRows, starts: Sequence[int], data: Encoded) -> None:
         choices, packing = len(data.ids[0]), self.prepared.fleet.packing
         tokens = EVALUATION_TOKENS[device_kind(self.compute.device)]
         for batch in split_evaluation(data, tokens, packing):
@@ -149,7 +148,7 @@ class _FrozenLayers:
             computed, at = to_integers(hidden), 0
             for i, c in texts:
                 start, stop = starts[i * choices + c : i * choices + c + 2]
-                rows[start:stop] = computed[at : at + stop - start]
+                write(start, computed[at : at + stop - start])
                 at += stop - start
 
     def _hidden(self, data: Encoded, indices: Sequence[int]) -> tuple[list[Text], Tensor]:

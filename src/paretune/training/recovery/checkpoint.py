@@ -2,7 +2,7 @@
 
 One safetensors file: trained parameters, the best ones so far, AdamW's moments, and a JSON header
 with the step and the curve. Random state is not saved: every draw is seeded by run, purpose and
-step.
+step. A checksum covers the whole file; a run whose checkpoint is damaged starts anew.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from paretune.atomic_write import replace_file
+from paretune.atomic_write import describe_os_error, replace_file
+from paretune.checksummed_file import CHECKSUM_BYTES, has_valid_checksum, write_checksum
+from paretune.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
+DAMAGED_NOTE = "its checkpoint was damaged, so it was trained anew from its first step"
+_CHECKSUM = "~checksum"
+"""A tensor of bytes, which safetensors writes last: behind all wider types, and by its name."""
 MAX_SAVING_SHARE = 0.05
 """Share of the training time that writing checkpoints may take."""
 
@@ -74,7 +79,11 @@ class CheckpointFile:
         best: Mapping[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> None:
-        """Replace the file: a reader sees the old state or the new, never half of one."""
+        """Replace the file: a reader sees the old state or the new, never half of one.
+
+        Raises:
+            StoreError: the disk is full or fails; the file is the one before.
+        """
         started = time.monotonic()
         tensors: dict[str, Tensor] = {}
         for name, parameter in trained.items():
@@ -82,9 +91,14 @@ class CheckpointFile:
             for key, value in optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}/{name}"] = value
         tensors |= {f"best/{name}": value for name, value in best.items()}
+        tensors[_CHECKSUM] = torch.zeros(CHECKSUM_BYTES, dtype=torch.uint8)
         header = {"format": str(FORMAT), "progress": json.dumps(asdict(progress))}
-        with replace_file(self.path) as part:
-            save_file(_own_memory(tensors), part, metadata=header)
+        try:
+            with replace_file(self.path) as part:
+                save_file(_own_memory(tensors), part, metadata=header)
+                write_checksum(part)
+        except (OSError, SafetensorError) as error:
+            raise _write_error(self.path, error) from error
         self._saved_at = time.monotonic()
         self._saving_seconds = self._saved_at - started
 
@@ -94,7 +108,7 @@ class CheckpointFile:
         optimizer: torch.optim.Optimizer,
         micro_batch: int,
     ) -> tuple[Progress, dict[str, Tensor]] | None:
-        """Restore a run in place; None where there is no checkpoint of this format and micro-batch.
+        """Restore a run in place; None where there is no whole checkpoint with this micro-batch.
 
         Another micro-batch sums in another order: such a run starts anew, and nothing is changed.
 
@@ -122,21 +136,35 @@ class CheckpointFile:
         return progress, best
 
 
-def saved_micro_batch(path: Path) -> int | None:
-    """The micro-batch of the checkpointed run; None without a checkpoint."""
-    progress = read_progress(path)
-    return None if progress is None else progress.micro_batch
+def remove_if_damaged(path: Path) -> bool:
+    """Remove a checkpoint that is not as it was written; whether there was one."""
+    damaged = path.is_file() and not has_valid_checksum(path)
+    if damaged:
+        path.unlink()
+    return damaged
 
 
 def read_progress(path: Path) -> Progress | None:
-    """The progress in a checkpoint; None without one, or in another format."""
-    if not path.is_file():
+    """The progress in a checkpoint; None without one, where it is damaged, or in another format."""
+    if not has_valid_checksum(path):
         return None
     with safe_open(path, framework="pt") as handle:
         header = handle.metadata() or {}
     if header.get("format") != str(FORMAT):
         return None
     return Progress(**json.loads(header["progress"]))
+
+
+def _write_error(path: Path, error: Exception) -> Exception:
+    """What to raise: an error of the disk ends no run."""
+    reason = describe_os_error(error)
+    if reason is None:
+        return error
+    return StoreError(
+        f"a checkpoint cannot be written ({reason}); the run and its last checkpoint stay.",
+        where=str(path),
+        remedy="Check the free space and the permissions; the same command continues.",
+    )
 
 
 def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

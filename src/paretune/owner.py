@@ -1,4 +1,4 @@
-"""Owners of claims: a process of a machine since its last start, ``host:boot:pid:start``.
+"""Owners of claims and of unfinished files: a process of a machine, ``host:boot:pid:start``.
 
 A process that was killed cannot give its run back. Its owner string lets another process on the
 same machine prove that it is gone, so that its run is claimable at once instead of after the lease.
@@ -8,11 +8,10 @@ boot of the machine) counts as alive, and its lease must run out.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from pathlib import Path
-
-import psutil
 
 _ENDED = "ended"
 
@@ -32,9 +31,28 @@ def is_provably_dead(owner: str) -> bool:
     parts = owner.split(":")
     if len(parts) != 4 or not parts[2].isdecimal():
         return False
-    host, boot, pid, start = parts[0], parts[1], int(parts[2]), parts[3]
-    if (host, boot) != (socket.gethostname(), _boot_id()):
-        return False
+    host, boot, pid, start = parts
+    return (host, boot) == (socket.gethostname(), _boot_id()) and _has_ended(int(pid), start)
+
+
+def owner_tag() -> str:
+    """The owner for use in file names: a hash of machine and boot, then process and start."""
+    return f"{_machine_hash()}-{os.getpid()}-{_start_time(os.getpid())}"
+
+
+def is_tag_of_dead_owner(tag: str) -> bool:
+    """Whether a tag of :func:`owner_tag` is of a process of this machine that is certainly gone."""
+    machine, _, process = tag.partition("-")
+    pid, _, start = process.partition("-")
+    return machine == _machine_hash() and pid.isdecimal() and _has_ended(int(pid), start)
+
+
+def _machine_hash() -> str:
+    return hashlib.sha256(f"{socket.gethostname()}:{_boot_id()}".encode()).hexdigest()[:8]
+
+
+def _has_ended(pid: int, start: str) -> bool:
+    """Whether a process of this machine, with that start, is certainly gone."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -51,6 +69,8 @@ def _boot_id() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}.{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
+        import psutil
+
         return f"{psutil.boot_time():.0f}"
 
 
@@ -70,6 +90,8 @@ def _start_time(pid: int) -> str | None:
 def _start_time_without_proc(pid: int) -> str | None:
     if Path("/proc/self/stat").exists():
         return None  # this system has a /proc, and hides that process (or it ended just now)
+    import psutil
+
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
