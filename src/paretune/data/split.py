@@ -101,6 +101,11 @@ def sample_held_out(examples: Sequence[Example], count: int, seed: int) -> set[i
     return chosen or set(smallest)
 
 
+def count_inseparable(examples: Sequence[Example]) -> int:
+    """How many sets of examples there are that must stay together; most hold one example."""
+    return len(_groups(examples))
+
+
 def _compute_strata(examples: Sequence[Example]) -> list[int]:
     """What is spread over the parts: a label's index (-1 for none), or which fifth a number is."""
     numbers = [e.label for e in examples if isinstance(e.label, float)]

@@ -2,12 +2,13 @@
 
 A pure function, called again whenever runs have ended: trials of learning rates come first; when
 all trials of a cell have ended, its rate is chosen and the final seeds appear; its cost comes last.
+In outer cross-validation each fold of a cell has its own trials, rate and final run.
 The same input gives the same runs, so the same command always continues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paretune.analysis.cells import methods_with_probe, model_free_baselines
@@ -15,9 +16,10 @@ from paretune.analysis.lr_selection import select_learning_rate
 from paretune.errors import StudyError
 from paretune.methods import ConfiguredBaseline
 from paretune.planning.context import NO_MODEL, StudyContext, choose_learning_rates
+from paretune.planning.outer_design import OuterDesign, choose_outer_design
 from paretune.planning.presets import load_preset
 from paretune.store.record import Record
-from paretune.study import MethodSpec, ModelSpec, Run, Stage, Study, TaskSpec, Training
+from paretune.study import MethodSpec, ModelSpec, OuterFold, Run, Stage, Study, TaskSpec
 from paretune.tasks import objective_of
 
 MAX_ROWS_FOR_FOLDS = 500
@@ -41,28 +43,30 @@ def expand_study(
         StudyError: two cells of the study would be the same runs under two names.
         ParetuneError: data, a model or a method that cannot be used.
     """
-    return _check_distinct(
-        _plan_runs(study, context, {record.run_id: record for record in records})
-    )
+    return _check_distinct(_plan_runs(study, context, records))
 
 
-def find_possible_run_ids(study: Study, context: StudyContext) -> frozenset[str]:
+def find_possible_run_ids(
+    study: Study, context: StudyContext, records: Sequence[Record] = ()
+) -> frozenset[str]:
     """Identities of all runs that the study can have with its present data, models and code.
 
-    Independent of what has ended: final runs at every rate that may be chosen, and all runs in
-    every precision that ``auto`` may mean.
+    Independent of what has ended, but for the design of the test: final runs at every rate that
+    may be chosen, and all runs in every precision that ``auto`` may mean.
     """
     return frozenset(
         planned.run_id
         for auto_precision in (lambda _: "fp32", lambda _: "bf16")
-        for planned in _plan_runs(study, replace(context, auto_precision=auto_precision), None)
+        for planned in _plan_runs(
+            study, replace(context, auto_precision=auto_precision), records, rates_chosen=False
+        )
     )
 
 
 def _plan_runs(
-    study: Study, context: StudyContext, ended: dict[str, Record] | None
+    study: Study, context: StudyContext, records: Sequence[Record], *, rates_chosen: bool = True
 ) -> list[PlannedRun]:
-    """The runs of a study given those that have ended; with None, all that are possible."""
+    """The runs of a study given those that have ended; else with every rate that may be chosen."""
     study = context.pin_revisions(study)
     for task in study.tasks:
         for method in study.methods:
@@ -70,28 +74,29 @@ def _plan_runs(
     preset = load_preset(study.protocol.preset)
     if preset is not None:
         return [PlannedRun(context.identify(run), run) for run in preset.expand(study)]
+    ended = {record.run_id: record for record in records} if rates_chosen else None
     planned: list[PlannedRun] = []
     for task in study.tasks:
+        design = choose_outer_design(study, context, task, records)
         for name in model_free_baselines(task):
-            run = Run(
-                stage="final",
-                task=task,
-                model=NO_MODEL,
-                method=MethodSpec(name=name),
-                learning_rate=None,
-                seed=study.protocol.seeds[0],
-                split_seed=study.protocol.split_seed,
-                training=_with_precision(study.training, NO_MODEL, context),
-                generation=study.generation if objective_of(task).generates else None,
-            )
-            planned.append(PlannedRun(context.identify(run), run))
+            planned += _plan_baseline(study, context, task, name, design)
         for model in study.models:
             for method in methods_with_probe(study, task):
-                planned += _plan_cell(study, context, ended, task, model, method)
+                cell = _CellPlanner(study, context, task, model, method)
+                planned += cell.plan(design, ended)
     order = {"tune": 1, "final": 2, "cost": 3}
     # Baselines without a model take a second: they come first.
     planned.sort(key=lambda p: 0 if p.run.model == NO_MODEL else order[p.run.stage])
     return planned
+
+
+def _plan_baseline(
+    study: Study, context: StudyContext, task: TaskSpec, name: str, design: OuterDesign
+) -> list[PlannedRun]:
+    """A run of a baseline without a model, in cross-validation one for each fold."""
+    cell = _CellPlanner(study, context, task, NO_MODEL, MethodSpec(name=name))
+    places = design.place_seeds(study.protocol.seeds)
+    return [cell.make("final", None, seeds[0], outer=place) for place, seeds in places]
 
 
 def _check_distinct(planned: list[PlannedRun]) -> list[PlannedRun]:
@@ -112,55 +117,83 @@ def count_folds(study: Study, training_rows: int) -> int:
     return study.protocol.folds if training_rows < MAX_ROWS_FOR_FOLDS else 1
 
 
-def _plan_cell(
-    study: Study,
-    context: StudyContext,
-    ended: dict[str, Record] | None,
-    task: TaskSpec,
-    model: ModelSpec,
-    method: MethodSpec,
-) -> list[PlannedRun]:
-    configured = context.method(method)
-    if isinstance(configured, ConfiguredBaseline):
-        return []
-    protocol = study.protocol
-    training = _with_precision(study.training, model, context)
+@dataclass(frozen=True)
+class _CellPlanner:
+    """Plans the runs of one task x model x method."""
 
-    def planned(stage: Stage, rate: float | None, seed: int, fold: int = 0) -> PlannedRun:
+    study: Study
+    context: StudyContext
+    task: TaskSpec
+    model: ModelSpec
+    method: MethodSpec
+
+    def make(
+        self,
+        stage: Stage,
+        rate: float | None,
+        seed: int,
+        *,
+        fold: int = 0,
+        outer: OuterFold | None = None,
+    ) -> PlannedRun:
+        """A run of the cell with its identity."""
+        training = self.study.training
+        precision = self.context.resolve_precision(training, self.model)
         run = Run(
             stage=stage,
-            task=task,
-            model=model,
-            method=method,
+            task=self.task,
+            model=self.model,
+            method=self.method,
             learning_rate=rate,
             seed=seed,
             fold=fold,
-            split_seed=protocol.split_seed,
-            training=training,
-            generation=study.generation if objective_of(task).generates else None,
+            split_seed=self.study.protocol.split_seed,
+            outer=outer,
+            training=training.model_copy(update={"precision": precision}),
+            generation=self.study.generation if objective_of(self.task).generates else None,
         )
-        return PlannedRun(context.identify(run), run)
+        return PlannedRun(self.context.identify(run), run)
 
-    if configured.learning_rates is None:
-        # No seed and no rate changes anything: one run is enough.
-        return [planned(stage, None, protocol.seeds[0]) for stage in ("final", "cost")]
-    rates = choose_learning_rates(method, configured.learning_rates, protocol.trials)
-    cost = planned("cost", rates[len(rates) // 2], protocol.seeds[0])
-    if len(rates) == 1:
-        return [*(planned("final", rates[0], seed) for seed in protocol.seeds), cost]
-    folds = range(count_folds(study, len(context.dataset(task).train)))
-    trials = [planned("tune", rate, protocol.tuning_seed, f) for rate in rates for f in folds]
-    if ended is None:
-        finals = [planned("final", rate, seed) for rate in rates for seed in protocol.seeds]
+    def plan(self, design: OuterDesign, ended: Mapping[str, Record] | None) -> list[PlannedRun]:
+        """Its runs given those that have ended; with None, all that are possible."""
+        configured = self.context.method(self.method)
+        if isinstance(configured, ConfiguredBaseline):
+            return []
+        protocol = self.study.protocol
+        if configured.learning_rates is None:
+            # No seed, rate or training row changes anything: one answer to each row is enough.
+            places = [outer for outer, _ in design.place_seeds(protocol.seeds)]
+            once = [outer for outer in places if outer is None or outer.repeat == 0]
+            seed = protocol.seeds[0]
+            finals = [self.make("final", None, seed, outer=outer) for outer in once]
+            return [*finals, self.make("cost", None, seed)]
+        rates = choose_learning_rates(self.method, configured.learning_rates, protocol.trials)
+        trials: list[PlannedRun] = []
+        finals = []
+        for outer, seeds in design.place_seeds(protocol.seeds):
+            own = self._plan_trials(rates, outer) if len(rates) > 1 else []
+            trials += own
+            chosen = _choose_rates(rates, own, ended)
+            finals += [self.make("final", r, s, outer=outer) for r in chosen for s in seeds]
+        cost = self.make("cost", rates[len(rates) // 2], protocol.seeds[0])
         return [*trials, *finals, cost]
-    results = [ended[t.run_id] for t in trials if t.run_id in ended]
+
+    def _plan_trials(self, rates: Sequence[float], outer: OuterFold | None) -> list[PlannedRun]:
+        """Every rate on the parts of train that take a turn as selection part."""
+        rows = len(self.context.dataset(self.task).train)
+        folds = range(count_folds(self.study, rows) if outer is None else 1)
+        seed = self.study.protocol.tuning_seed
+        return [self.make("tune", r, seed, fold=fold, outer=outer) for r in rates for fold in folds]
+
+
+def _choose_rates(
+    rates: Sequence[float], trials: Sequence[PlannedRun], ended: Mapping[str, Record] | None
+) -> Sequence[float]:
+    """Rates of the final runs: one; none while trials run, or where all failed; else all."""
+    if not trials or ended is None:
+        return rates
+    results = [ended[trial.run_id] for trial in trials if trial.run_id in ended]
     if len(results) < len(trials):
-        return [*trials, cost]
-    choice = select_learning_rate(results)
-    if choice.rate is None:
-        return [*trials, cost]  # every trial diverged or did not fit: the cell ends here
-    return [*trials, *(planned("final", choice.rate, seed) for seed in protocol.seeds), cost]
-
-
-def _with_precision(training: Training, model: ModelSpec, context: StudyContext) -> Training:
-    return training.model_copy(update={"precision": context.resolve_precision(training, model)})
+        return ()
+    rate = select_learning_rate(results).rate
+    return () if rate is None else (rate,)

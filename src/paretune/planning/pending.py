@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paretune.analysis.cells import methods_with_probe
-from paretune.planning.context import StudyContext, choose_learning_rates
+from paretune.planning.context import StudyContext
 from paretune.planning.expand import PlannedRun, expand_study
 from paretune.planning.presets import load_preset
 from paretune.store.record import Record
-from paretune.study import Run, Study
+from paretune.study import OuterFold, Run, Study
+
+CellKey = tuple[str, str, str]
 
 
 def plan_pending_runs(
@@ -22,30 +23,22 @@ def plan_pending_runs(
     ready = expand_study(study, context, records)
     if load_preset(study.protocol.preset) is not None:
         return ready, []
-    final = {p.run.cell for p in ready if p.run.stage == "final"}
-    ended = {r.run_id for r in records}
+    final = {(p.run.cell, p.run.outer) for p in ready if p.run.stage == "final"}
+    ended = {record.run_id for record in records}
+    tuned: dict[tuple[CellKey, OuterFold | None], list[PlannedRun]] = {}
+    for planned in ready:
+        if planned.run.stage == "tune":
+            tuned.setdefault((planned.run.cell, planned.run.outer), []).append(planned)
     waiting: list[Run] = []
-    tune = {p.run.cell: p.run for p in ready if p.run.stage == "tune"}
-    for task in study.tasks:
-        for model in study.models:
-            for method in methods_with_probe(study, task):
-                cell = (task.key, model.key, method.key)
-                if cell in final or cell not in tune:
-                    continue
-                trials = [p for p in ready if p.run.cell == cell and p.run.stage == "tune"]
-                if all(p.run_id in ended for p in trials):
-                    continue  # every trial failed: nothing will follow
-                own_rates = context.method(method).learning_rates
-                assert own_rates is not None  # noqa: S101  (it has trials)
-                rates = choose_learning_rates(method, own_rates, study.protocol.trials)
-                waiting += [
-                    tune[cell].model_copy(
-                        update={
-                            "stage": "final",
-                            "seed": s,
-                            "learning_rate": rates[len(rates) // 2],
-                        }
-                    )
-                    for s in study.protocol.seeds
-                ]
+    for (cell, outer), trials in tuned.items():
+        if (cell, outer) in final or all(trial.run_id in ended for trial in trials):
+            continue  # without a final run, every trial failed: nothing will follow
+        rates = list(dict.fromkeys(trial.run.learning_rate for trial in trials))
+        seeds = study.protocol.seeds
+        waiting += [
+            trials[0].run.model_copy(
+                update={"stage": "final", "seed": seed, "learning_rate": rates[len(rates) // 2]}
+            )
+            for seed in (seeds if outer is None else (seeds[outer.position],))
+        ]
     return ready, waiting

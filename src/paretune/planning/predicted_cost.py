@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from paretune import methods
 from paretune.analysis.resources.forecast import CostModel, device_of, fit_cost_model
+from paretune.data.outer_folds import labelled_rows
 from paretune.measuring.compute_cost import ComputeCost
 from paretune.measuring.cost_estimation import ModelShape, estimate_compute_cost, measure_shape
 from paretune.measuring.devices import query_gpu
@@ -220,8 +221,11 @@ class CostPredictor:
             return PROBE_STEPS
         if run.learning_rate is None:
             return 0
-        train = len(self.context.dataset(run.task).train)
-        examples = train if run.selection == "test" else train * 4 // 5
+        dataset = self.context.dataset(run.task)
+        rows = len(dataset.train)
+        if run.outer is not None:
+            rows = len(labelled_rows(dataset)) * (run.outer.folds - 1) // run.outer.folds
+        examples = rows if run.selection == "test" else rows * 4 // 5
         per_epoch = -(-examples // run.training.batch_size)
         return run.training.max_steps or run.training.epochs * per_epoch
 
@@ -240,10 +244,10 @@ class CostPredictor:
 
 
 def _work_key(run: Run) -> str:
-    """Equal for runs that do the same work: they differ in rate, seed or fold only."""
+    """Equal for runs whose steps do the same work: they differ in rate, seed or folds only."""
     stage = "cost" if run.stage == "cost" else "final"
     same = {"learning_rate": None, "seed": 0, "fold": 0, "split_seed": 0, "stage": stage}
-    return run.model_copy(update=same).model_dump_json()
+    return run.model_copy(update={**same, "outer": None}).model_dump_json()
 
 
 def _ran_on_device(record: Record, device: str) -> bool:

@@ -125,7 +125,8 @@ def add_missing_runs(
 
 def leave_out_stale_runs(study: Study, context: StudyContext, store: Store) -> int:
     """Leave out the study's runs of other data, models or code than now; return their number."""
-    return store.leave_out(study.study_hash, find_possible_run_ids(study, context))
+    records = store.load_records(study.study_hash)
+    return store.leave_out(study.study_hash, find_possible_run_ids(study, context, records))
 
 
 def select_matmul_speeds(measured: Mapping[str, float]) -> dict[str, float]:

@@ -9,13 +9,20 @@ Everything that the rest of the package needs is exported here.
 from paretune.study.identity import derive_seed, digest
 from paretune.study.method_spec import MethodSpec
 from paretune.study.model_spec import ModelSpec
-from paretune.study.protocol import DEFAULT_COST_SECONDS, NUM_FOLDS, Checks, Protocol
-from paretune.study.run import Run, Stage, compute_run_id
+from paretune.study.protocol import (
+    AUTO_OUTER_FOLDS,
+    DEFAULT_COST_SECONDS,
+    NUM_FOLDS,
+    Checks,
+    Protocol,
+)
+from paretune.study.run import OuterFold, Run, Stage, compute_run_id
 from paretune.study.study import Study
 from paretune.study.task_spec import Answer, Label, TaskSpec
 from paretune.study.training_options import Generation, Training
 
 __all__ = [
+    "AUTO_OUTER_FOLDS",
     "DEFAULT_COST_SECONDS",
     "NUM_FOLDS",
     "Answer",
@@ -24,6 +31,7 @@ __all__ = [
     "Label",
     "MethodSpec",
     "ModelSpec",
+    "OuterFold",
     "Protocol",
     "Run",
     "Stage",

@@ -18,6 +18,11 @@ NUM_FOLDS = 5
 """Train is always split into this many stratified parts; part 0 is the selection part."""
 
 
+MIN_OUTER_FOLDS, MAX_OUTER_FOLDS = 2, 10
+AUTO_OUTER_FOLDS = (5, 4, 3)
+"""Numbers of outer folds that ``outer: auto`` takes, the first that divides the seeds evenly."""
+
+
 def _parse_bytes(value: Any) -> Any:
     """Bytes of ``4GiB``, or of a bare number."""
     try:
@@ -25,6 +30,16 @@ def _parse_bytes(value: Any) -> Any:
         return round(quantities.parse_size(value if number else str(value), "keep_weights"))
     except StudyError as error:
         raise ValueError(f"{error.what} {error.remedy}".strip()) from None
+
+
+def _check_outer(value: Any) -> Any:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if value in ("auto", "split") or (number and MIN_OUTER_FOLDS <= value <= MAX_OUTER_FOLDS):
+        return value
+    raise ValueError(
+        f"{value} is none of auto, split, or a number of folds from {MIN_OUTER_FOLDS} to "
+        f"{MAX_OUTER_FOLDS}"
+    )
 
 
 class Checks(FrozenModel):
@@ -41,17 +56,21 @@ class Checks(FrozenModel):
 class Protocol(FrozenModel):
     """What makes the comparison fair; see docs/protocol.md.
 
-    ``folds``: how many of the five parts of train take a turn as selection part when learning rates
-    are chosen (5 for a claim, 1 for a quick look). ``trials``: number of learning rates that every
-    method may try. ``cost_seconds``: for timing the steps of one cost, and half of it for its
-    inference; a cost that is known well enough takes less. ``keep_weights`` (``4GiB``; a bare
-    number is bytes): limit for the trained weights in the store; it changes no result, so it is no
-    part of the study's hash.
+    ``outer``: which rows are the test. ``split``: the published split (or the user's test file).
+    A number: outer cross-validation over all labelled rows with so many folds. ``auto``: decided
+    for each task by its size and the seeds (:mod:`paretune.planning.outer_design`). ``folds``: how
+    many of the five parts of train take a turn as selection part when learning rates are chosen (5
+    for a claim, 1 for a quick look); in cross-validation each outer fold has one. ``trials``:
+    number of learning rates that every method may try. ``cost_seconds``: for timing the steps of
+    one cost, and half of it for its inference; a cost that is known well enough takes less.
+    ``keep_weights`` (``4GiB``; a bare number is bytes): limit for the trained weights in the store;
+    it changes no result, so it is no part of the study's hash.
     """
 
     preset: Literal["fair", "paper"] = "fair"
     seeds: Annotated[tuple[int, ...], Field(max_length=MAX_COUNTS["seeds"])] = (1, 2, 3, 4, 5)
     tuning_seed: int = 0
+    outer: Annotated[Literal["auto", "split"] | int, BeforeValidator(_check_outer)] = "split"
     folds: int = Field(default=5, ge=1, le=NUM_FOLDS)
     trials: int = Field(default=3, ge=1, le=20)
     split_seed: int = 0
@@ -69,5 +88,12 @@ class Protocol(FrozenModel):
             raise ValueError(
                 f"tuning_seed {self.tuning_seed} is also among seeds; "
                 "final seeds must be fresh, or the chosen rate is flattered"
+            )
+        folds, seeds = self.outer, len(self.seeds)
+        if isinstance(folds, int) and seeds % folds:
+            raise ValueError(
+                f"outer: {folds} trains one run on the rows outside each of {folds} folds, so the "
+                f"number of seeds must be a multiple of {folds}; here are {seeds}. Write "
+                f"{-(-seeds // folds) * folds} seeds, another number of folds, or outer: split"
             )
         return self

@@ -5,18 +5,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from paretune.study.base import FrozenModel
 from paretune.study.identity import digest, omit_defaults
 from paretune.study.method_spec import MethodSpec
 from paretune.study.model_spec import ModelSpec
 from paretune.study.paths import PATH_KEYS, is_path
-from paretune.study.protocol import NUM_FOLDS
+from paretune.study.protocol import MAX_OUTER_FOLDS, MIN_OUTER_FOLDS, NUM_FOLDS
 from paretune.study.task_spec import TaskSpec
 from paretune.study.training_options import Generation, Training
 
 Stage = Literal["tune", "final", "cost"]
+
+
+class OuterFold(FrozenModel):
+    """One fold of outer cross-validation: its rows are answered by a run that has not seen them.
+
+    ``folds``: how many there are. ``index``: which one this is. ``repeat``: in which division of
+    all rows into folds; each repeat divides them anew.
+    """
+
+    folds: int = Field(ge=MIN_OUTER_FOLDS, le=MAX_OUTER_FOLDS)
+    index: int = Field(ge=0)
+    repeat: int = Field(default=0, ge=0)
+
+    @classmethod
+    def at(cls, position: int, folds: int) -> OuterFold:
+        """The fold of the seed at this position of ``protocol.seeds``."""
+        return cls(folds=folds, index=position % folds, repeat=position // folds)
+
+    @property
+    def position(self) -> int:
+        """Position of its seed in ``protocol.seeds``."""
+        return self.repeat * self.folds + self.index
+
+    @model_validator(mode="after")
+    def _check_index(self) -> OuterFold:
+        if self.index >= self.folds:
+            raise ValueError(f"there is no fold {self.index} of {self.folds}")
+        return self
 
 
 class Run(FrozenModel):
@@ -24,7 +52,9 @@ class Run(FrozenModel):
 
     ``stage``: ``tune`` (a learning rate on trial: scored on the selection part, test labels
     unseen), ``final`` (a fresh seed at the chosen rate) or ``cost`` (measured alone in a fresh
-    process). ``fold``: the part of train that selects; 0 in the final stage. ``learning_rate`` is
+    process). ``fold``: the part of train that selects; 0 in the final stage. ``outer``: trained on
+    all labelled rows outside this fold, and tested on those inside; None: on the task's own train
+    and test rows. ``learning_rate`` is
     None for methods that do not train by gradient. ``generation`` is None but for translations.
     ``selection: test`` is the paper's way, and the report says so.
     """
@@ -37,6 +67,7 @@ class Run(FrozenModel):
     seed: int
     fold: int = Field(default=0, ge=0, lt=NUM_FOLDS)
     split_seed: int = 0
+    outer: OuterFold | None = None
     selection: Literal["fold", "test"] = "fold"
     training: Training = Training()
     generation: Generation | None = None
@@ -52,6 +83,8 @@ class Run(FrozenModel):
             form["task"].pop(key, None)
         if self.model.source_prefix is not None:
             form["source_prefix"] = self.model.source_prefix
+        if self.outer is None:  # stores of paretune 0.1.0 have runs without it
+            form.pop("outer")
         return omit_defaults(form)
 
     @property

@@ -118,7 +118,9 @@ class Study(FrozenModel):
             raise ValueError(f"methods: {key} is named twice; give each a label of its own")
         cells = len(self.tasks) * len(self.models) * len(self.methods)
         protocol = self.protocol
-        runs = cells * (protocol.trials * protocol.folds + len(protocol.seeds) + 1)
+        seeds = len(protocol.seeds)
+        parts = seeds if isinstance(protocol.outer, int) else protocol.folds
+        runs = cells * (protocol.trials * parts + seeds + 1)
         if runs > MAX_COUNTS["runs"]:
             raise ValueError(
                 f"it asks for {runs} runs, more than one study may have ({MAX_COUNTS['runs']}); "

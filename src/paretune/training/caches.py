@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from paretune.data.example import Dataset, Example
+from paretune.data.outer_folds import split_by_fold
 from paretune.data.split import assign_folds, take_whole_groups
 from paretune.models.bf16_weights import cast_to_bf16
 from paretune.models.load import (
@@ -111,17 +112,20 @@ class ProcessCache:
     def parts(self, run: Run) -> Parts:
         """Train, selection and test part of a run, by its protocol."""
         dataset = self.dataset(run.task)
-        test = list(dataset.test) if run.stage == "final" else []
+        rows, test = list(dataset.train), list(dataset.test)
+        if run.outer is not None:
+            rows, test = split_by_fold(dataset, run.outer, run.split_seed)
+        reported = test if run.stage == "final" else []
         if run.selection == "test":
-            return Parts(list(dataset.train), list(dataset.test), test)
-        folds = assign_folds(dataset.train, run.split_seed)
-        selection = [e for e, f in zip(dataset.train, folds, strict=True) if f == run.fold]
-        train = [e for e, f in zip(dataset.train, folds, strict=True) if f != run.fold]
+            return Parts(rows, test, reported)
+        folds = assign_folds(rows, run.split_seed)
+        selection = [e for e, f in zip(rows, folds, strict=True) if f == run.fold]
+        train = [e for e, f in zip(rows, folds, strict=True) if f != run.fold]
         limit = dataset.objective.max_selection_examples
         if limit is not None:
             selection, others = take_whole_groups(selection, limit)
             train += others
-        return Parts(train, selection, test)
+        return Parts(train, selection, reported)
 
     def encode(
         self,

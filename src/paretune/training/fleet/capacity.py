@@ -18,8 +18,9 @@ MIN_RUNS_THAT_PAY = 4
 
 
 def fleet_key(run: Run) -> str:
-    """Runs with the same key may train together: all but learning rate, seed, fold and stage.
+    """Runs with the same key may train together: all but learning rate, seed, folds and stage.
 
+    Runs of different folds may share passes, since every run has its own rows.
     Methods that mix have the same key.
 
     Raises:
@@ -28,9 +29,8 @@ def fleet_key(run: Run) -> str:
     configured = methods.configure(run.method)
     mixes = isinstance(configured, methods.ConfiguredMethod) and configured.mixes
     method = MethodSpec(name="any") if mixes else run.method
-    return run.model_copy(
-        update={"learning_rate": None, "seed": 0, "fold": 0, "stage": "final", "method": method}
-    ).model_dump_json()
+    own = {"learning_rate": None, "seed": 0, "fold": 0, "outer": None, "stage": "final"}
+    return run.model_copy(update={**own, "method": method}).model_dump_json()
 
 
 def can_join_fleet(run: Run) -> bool:
